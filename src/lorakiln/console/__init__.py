@@ -1,0 +1,1 @@
+"""What people see while the program works: errors they can act on, and progress."""

@@ -1,0 +1,57 @@
+"""Progress with rate and time left: a bar on a terminal, plain lines elsewhere (logs, CI)."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class PlainLines:
+    """Prints a line at most every `interval` seconds, and one at the end."""
+
+    def __init__(self, title: str, total: int, unit: str, interval: float = 15.0) -> None:
+        self.title, self.total, self.unit, self.interval = title, total, unit, interval
+        self.done, self.start, self.last = 0, time.monotonic(), time.monotonic()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self.done += count
+        now = time.monotonic()
+        if self.done >= self.total or now - self.last >= self.interval:
+            self.last = now
+            rate = self.done / max(now - self.start, 1e-9)
+            left = (self.total - self.done) / max(rate, 1e-9)
+            text = f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, {left:.0f} s left"
+            print(f"{text}  {note}".rstrip(), file=sys.stderr, flush=True)
+
+
+class Bar:
+    """The same on a terminal, drawn by rich."""
+
+    def __init__(self, progress: Progress, task: int, unit: str) -> None:
+        self.progress, self.task, self.unit, self.start, self.done = progress, task, unit, time.monotonic(), 0
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self.done += count
+        rate = self.done / max(time.monotonic() - self.start, 1e-9)
+        self.progress.update(self.task, advance=count, note=f"{rate:.1f} {self.unit}/s  {note}")
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str = "pictures") -> Iterator[PlainLines | Bar]:
+    """Yield an object whose `advance(count, note)` reports that `count` more of `total` are done."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield PlainLines(title, total, unit)
+        return
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    ]
+    with Progress(*columns, console=console) as bars:
+        yield Bar(bars, bars.add_task(title, total=total, note=""), unit)

@@ -1,0 +1,76 @@
+"""The protocol that every model family fulfils; nothing outside this folder asks which family it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+Part = Literal["vae", "text", "network"]
+Conditioning = Mapping[str, Tensor]
+
+
+class Family(Protocol):
+    """One loaded base model. Only the parts asked for are there; the others raise AttributeError when touched.
+
+    Shapes: B pictures, C latent channels, H x W pixels, h x w latent cells, L tokens, D text width.
+
+    Attributes:
+        name: the family's name in the config.
+        network: the denoiser, frozen, that takes the adapter.
+        alphas_cumprod: (T,) float32, the noise schedule's cumulative products (DDPM, arXiv 2006.11239).
+        prediction_type: what the network predicts: "epsilon" or "v_prediction".
+        facts: where the model came from: {"family", "path", "revision", "hash", "prediction_type"}, all strings.
+    """
+
+    name: str
+    network: nn.Module
+    alphas_cumprod: Tensor
+    prediction_type: str
+    facts: dict[str, str]
+
+    def encode_pictures(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents as the network sees them (scaled).
+
+        Args:
+            pixels: (B, 3, H, W) in [-1, 1].
+
+        Returns:
+            two tensors (B, C, h, w).
+        """
+        ...
+
+    def encode_prompts(self, prompts: Sequence[str], clip_skip: int = 0) -> dict[str, Tensor]:
+        """The conditioning of `prompts`, each value with first dimension B; the first is "prompt_embeds" (B, L, D)."""
+        ...
+
+    def count_tokens(self, prompt: str) -> int:
+        """How many tokens `prompt` has, the begin and end tokens not counted; at most `max_tokens` are read."""
+        ...
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    def predict(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The network's prediction, (B, C, h, w), for (B, C, h, w) latents at (B,) integer timesteps in [0, T)."""
+        ...
+
+    def target_modules(self, preset: str) -> list[str]:
+        """The full names, sorted, of the network's modules that a preset ("attention", "kohya") adapts."""
+        ...
+
+    def kohya_name(self, module: str) -> str:
+        """kohya's name for an adapted module: "unet.<path>" or "text_encoder.<path>" -> "lora_unet_...", ..."""
+        ...
+
+    def pipeline(self) -> DiffusionPipeline:
+        """A text-to-image pipeline over the loaded parts (all of them needed), with a deterministic sampler (DDIM)."""
+        ...
+
+
+def default_device(wanted: str = "auto") -> torch.device:
+    """The device for `auto`, `cpu` or `cuda`."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)

@@ -1,0 +1,1 @@
+"""LoRA files as other programs read them: names of tensors, metadata, conversion."""

@@ -1,0 +1,15 @@
+"""`encode`: latents and text embeddings, and every variant that training draws from."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lorakiln.schema.base import Settings
+
+
+class EncodeSettings(Settings):
+    flip: bool = Field(False, description="also encode every picture mirrored left to right")
+    clip_skip: int = Field(0, ge=0, le=11, description="how many of the text encoder's last layers to skip")
+    batch_size: int = Field(8, ge=1)
+    dtype: Literal["float32", "float16"] = Field("float32", description="of the stored tensors")
+    device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,0 +1,48 @@
+"""`evaluate`: what the LoRA does, in numbers and pictures."""
+
+from pydantic import Field, model_validator
+
+from lorakiln.schema.base import Settings
+
+
+class Classification(Settings):
+    """A zero-shot question to CLIP: which of `labels` is this picture?"""
+
+    name: str = Field(min_length=1)
+    labels: list[str] = Field(min_length=2, description="what CLIP chooses from")
+    answer: str | None = Field(
+        None, description="the label looked for; null: the one whose words the prompt holds"
+    )
+
+    @model_validator(mode="after")
+    def _answer_is_a_label(self) -> "Classification":
+        if self.answer is not None and self.answer not in self.labels:
+            raise ValueError(f"answer {self.answer!r} is not among the labels")
+        return self
+
+
+class EvaluateSettings(Settings):
+    prompts: list[str] = Field(min_length=1, description="{trigger} stands for the trigger words")
+    negative_prompt: str = ""
+    seeds: list[int] = Field(
+        min_length=1, description="each prompt is drawn with each seed, the same at every weight"
+    )
+    weights: list[float] = Field(min_length=1, description="LoRA weights at which all prompts are drawn")
+    between: list[float] = Field([], description="more weights, for the grid alone")
+    grid_prompts: int = Field(4, ge=1, description="how many of the prompts the grids show")
+    without_trigger: bool = Field(True, description="also draw the grid's prompts without the trigger words")
+    classify: list[Classification] = []
+    steps: int = Field(20, ge=1, description="of denoising")
+    guidance: float = Field(5.0, ge=0)
+    width: int | None = Field(None, gt=0, description="pixels; null: the model's resolution")
+    height: int | None = Field(None, gt=0)
+    batch_size: int = Field(8, ge=1)
+    device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
+
+    @model_validator(mode="after")
+    def _has_a_base(self) -> "EvaluateSettings":
+        if 0.0 not in self.weights:
+            raise ValueError(
+                "weights must hold 0, the base model: without it there is nothing to compare with"
+            )
+        return self

@@ -1,0 +1,30 @@
+"""`model`: the base model, with the captioner and the CLIP that suit it."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lorakiln.schema.base import Settings
+
+
+class Source(Settings):
+    """Where a pretrained model comes from."""
+
+    path: str = Field(min_length=1, description="a hub id or a local folder")
+    revision: str | None = Field(None, description="the hub's branch, tag or commit")
+
+
+class ModelSettings(Settings):
+    family: Literal["sd"] = Field(description="the architecture: sd is Stable Diffusion 1.x and 2.x")
+    path: str = Field(min_length=1, description="a hub id or a local folder in diffusers' layout")
+    revision: str | None = None
+    variant: str | None = Field(None, description="the hub's file variant, such as fp16")
+    vae: str | None = Field(
+        None, description="another VAE: a hub id or a local folder; null: the model's own"
+    )
+    resolution: int = Field(gt=0, description="the side of the square it was trained on, pixels")
+    bucket_min: int = Field(gt=0, description="shortest side of a bucket, pixels")
+    bucket_max: int = Field(gt=0, description="longest side of a bucket, pixels")
+    bucket_step: int = Field(gt=0, description="picture sides are multiples of this, pixels")
+    captioner: Source
+    clip: Source

@@ -1,0 +1,55 @@
+"""`prepare`: from raw pictures to decoded, oriented, sRGB pictures in buckets."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from lorakiln.schema.base import Settings
+
+
+class BucketSettings(Settings):
+    """Aspect-ratio buckets by kohya's rule (sd-scripts, BucketManager)."""
+
+    enable: bool = Field(True, description="false: every picture is cropped to resolution x resolution")
+    min: int = Field(gt=0, description="shortest side of a bucket, pixels")
+    max: int = Field(gt=0, description="longest side of a bucket, pixels")
+    step: int = Field(gt=0, description="sides are multiples of this, pixels")
+    no_upscale: bool = Field(
+        False, description="never enlarge; a small picture gets a bucket of its own size"
+    )
+
+
+class PrepareSettings(Settings):
+    dataset: str = Field(pattern=r"^[^/\\\s][^/\\]*$", description="the folder below data/raw")
+    resolution: int = Field(gt=0, description="the side of the square whose area a bucket has, pixels")
+    bucket: BucketSettings
+    background: str = Field("white", description="what shows through transparent pictures: a CSS colour")
+    on_bad: Literal["error", "skip"] = Field("error", description="what to do when files are unusable")
+    animated: Literal["error", "first_frame"] = "error"
+    min_side: int = Field(8, gt=0, description="pictures with a shorter side are refused, pixels")
+    max_pixels: int = Field(100_000_000, gt=0, description="larger pictures are refused, pixels")
+    max_aspect: float = Field(6.0, ge=1, description="longer pictures are refused, long side / short side")
+    warn_upscale: float = Field(
+        2.0, ge=1, description="warn about pictures enlarged by more than this factor"
+    )
+    follow_symlinks: bool = Field(False, description="accept links that lead out of the dataset's folder")
+    workers: int | None = Field(None, ge=1, description="processes; null: one per core")
+
+    @field_validator("background")
+    @classmethod
+    def _is_colour(cls, value: str) -> str:
+        from PIL import ImageColor
+
+        ImageColor.getrgb(value)
+        return value
+
+    @model_validator(mode="after")
+    def _bucket_holds_resolution(self) -> "PrepareSettings":
+        bucket = self.bucket
+        if self.resolution % bucket.step:
+            raise ValueError(f"resolution {self.resolution} must be a multiple of bucket.step {bucket.step}")
+        if bucket.enable and not bucket.min <= self.resolution <= bucket.max:
+            raise ValueError(
+                f"bucket.min {bucket.min} <= resolution {self.resolution} <= bucket.max {bucket.max} must hold"
+            )
+        return self

@@ -1,0 +1,43 @@
+"""The whole config: every namespace, checked together."""
+
+from typing import Any
+
+from lorakiln.schema.base import Settings, check
+from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.schema.export import ExportSettings
+from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.schema.train import TrainSettings
+
+
+class Paths(Settings):
+    """Every folder, relative to the project's root."""
+
+    raw: str
+    resolved: str
+    prepared: str
+    captioned: str
+    encoded: str
+    run: str
+    lora: str
+    report: str
+    runs: str
+    cache: str
+
+
+class Config(Settings):
+    paths: Paths
+    model: ModelSettings
+    prepare: PrepareSettings
+    caption: CaptionSettings
+    encode: EncodeSettings
+    train: TrainSettings
+    export: ExportSettings
+    evaluate: EvaluateSettings
+
+
+def check_whole(data: dict[str, Any]) -> Config:
+    """Validate a composed config; see `base.check` for what is raised."""
+    return check(Config, data)
