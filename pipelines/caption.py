@@ -1,0 +1,23 @@
+"""`caption`: outputs/prepared -> outputs/captioned, the same pictures with a text each."""
+
+import sys
+
+from lorakiln.artefacts.records import read_json
+from lorakiln.caption import caption
+from lorakiln.console.errors import exit_on_user_error
+from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.model import Source
+from pipelines.resolved import Resolved
+
+
+def main() -> None:
+    resolved = Resolved()
+    settings = resolved.check(CaptionSettings, "caption")
+    captioner = resolved.check(Source, "model.captioner")
+    prepared = resolved["prepared"]
+    raw = resolved["raw"] / read_json(prepared / "dataset.json")["name"]
+    caption(prepared, raw, resolved["captioned"], settings, captioner)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

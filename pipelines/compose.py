@@ -1,0 +1,59 @@
+"""`compose`: conf/ and params.yaml -> outputs/resolved.yaml, validated as a whole."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lorakiln.artefacts.records import write_text
+from lorakiln.console.errors import UserError, exit_on_user_error
+from lorakiln.schema.whole import check_whole
+from pipelines.resolved import RESOLVED
+
+PARAMS = Path("params.yaml")
+
+
+def overrides_from(params: dict[str, Any]) -> list[str]:
+    """params.yaml as a Hydra command line; later overrides win, so the user's come last."""
+    if unknown := sorted(set(params) - {"experiment", "dataset", "overrides"}):
+        raise UserError(f"unknown keys {unknown}", where=PARAMS, fix="keep experiment, dataset and overrides alone")
+    overrides = [f"+experiment={params['experiment']}"] if params.get("experiment") else []
+    if params.get("dataset"):
+        overrides.append(f"prepare.dataset={params['dataset']}")
+    return [*overrides, *(params.get("overrides") or [])]
+
+
+def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str, Any]:
+    """Compose and resolve; the hydra node is left out.
+
+    Raises:
+        UserError: Hydra or OmegaConf cannot compose it (an unknown group or key, a wrong override).
+    """
+    try:
+        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+            return OmegaConf.to_container(compose("config", overrides), resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"cannot compose: {error}", where=f"{conf} with {overrides}", fix="mend the override") from error
+
+
+def main() -> None:
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    config = compose_config(overrides_from(params))
+    checked = check_whole(config)
+    if checked.prepare.dataset != params.get("dataset"):
+        # dvc.yaml can only depend on data/raw/${dataset} as params.yaml names it.
+        raise UserError(
+            f"`dataset: {params.get('dataset')}` here, but an override sets prepare.dataset={checked.prepare.dataset}",
+            where=PARAMS,
+            fix="name the dataset in params.yaml's `dataset` alone",
+        )
+    write_text(RESOLVED, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

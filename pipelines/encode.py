@@ -1,0 +1,20 @@
+"""`encode`: outputs/captioned -> outputs/encoded, latents and text embeddings."""
+
+import sys
+
+from lorakiln.console.errors import exit_on_user_error
+from lorakiln.encode import encode
+from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.model import ModelSettings
+from pipelines.resolved import Resolved
+
+
+def main() -> None:
+    resolved = Resolved()
+    settings = resolved.check(EncodeSettings, "encode")
+    model = resolved.check(ModelSettings, "model")
+    encode(resolved["captioned"], resolved["encoded"], settings, model)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

@@ -1,0 +1,20 @@
+"""`export`: outputs/run -> outputs/lora, the files that other programs load."""
+
+import sys
+
+from lorakiln.console.errors import exit_on_user_error
+from lorakiln.export import export
+from lorakiln.schema.export import ExportSettings
+from lorakiln.schema.model import ModelSettings
+from pipelines.resolved import Resolved
+
+
+def main() -> None:
+    resolved = Resolved()
+    settings = resolved.check(ExportSettings, "export")
+    model = resolved.check(ModelSettings, "model")
+    export(resolved["run"], resolved["captioned"], resolved["lora"], settings, model)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

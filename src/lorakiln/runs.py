@@ -1,0 +1,87 @@
+"""A run of the second door: everything from pictures to the report, in a folder of its own.
+
+The dataset comes from cache/datasets/<fingerprint>, so that runs whose data stages agree share one.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from lorakiln.artefacts.hashing import hash_data, hash_folder
+from lorakiln.artefacts.records import write_text
+from lorakiln.caption import caption
+from lorakiln.console.errors import UserError
+from lorakiln.encode import encode
+from lorakiln.evaluate import evaluate
+from lorakiln.export import export
+from lorakiln.prepare import prepare
+from lorakiln.schema.whole import Config
+from lorakiln.train import train
+
+# Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
+DATA_VERSION = 1
+
+
+def run(config: Config, folder: Path) -> None:
+    """Make the dataset if it is not there, train, export and evaluate.
+
+    Args:
+        folder: where `run`, `lora` and `report` are written, as `dvc repro` writes them below outputs/.
+
+    Raises:
+        UserError: whatever a stage refuses.
+    """
+    data = dataset(config)
+    leader = is_leader()
+    if leader:
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_text(folder / "resolved.yaml", text)
+    checkpoints = Path(config.paths.cache).resolve() / "checkpoints"
+    train(data / "encoded", folder / "run", config.train, config.model, checkpoints)
+    if not leader:
+        return
+    export(folder / "run", data / "captioned", folder / "lora", config.export, config.model)
+    evaluate(
+        folder / "lora", data / "captioned", folder / "run", folder / "report", config.evaluate, config.model
+    )
+
+
+def dataset(config: Config) -> Path:
+    """The folder that holds `prepared`, `captioned` and `encoded` for this config, made if it is not there."""
+    raw = Path(config.paths.raw) / config.prepare.dataset
+    if not raw.is_dir():
+        known = sorted(path.name for path in raw.parent.glob("*") if path.is_dir())
+        raise UserError("no such folder", where=raw, fix=f"datasets here: {', '.join(known) or 'none'}")
+    folder = Path(config.paths.cache) / "datasets" / fingerprint(config, raw)
+    with _locked(folder):
+        if (folder / "encoded" / "index.json").exists():
+            print(f"data: reusing {folder}", flush=True)
+            return folder
+        prepare(raw, folder / "prepared", config.prepare)
+        caption(folder / "prepared", raw, folder / "captioned", config.caption, config.model.captioner)
+        encode(folder / "captioned", folder / "encoded", config.encode, config.model)
+    return folder
+
+
+def fingerprint(config: Config, raw: Path) -> str:
+    """What the data stages read, as 16 hex digits: the pictures' bytes and the settings of those stages."""
+    settings = [space.model_dump(mode="json") for space in (config.prepare, config.caption, config.encode, config.model)]
+    return hash_data(DATA_VERSION, hash_folder(raw), settings)[:16]
+
+
+def is_leader() -> bool:
+    """True in the one process that writes what comes after training (Lightning, torchrun and SLURM set these)."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Jobs of a sweep that want the same dataset wait for the one that makes it; the kernel frees a dead one's lock."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
