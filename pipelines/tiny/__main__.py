@@ -1,0 +1,68 @@
+"""The whole recipe, stage by stage: `python -m pipelines.tiny`. A stage whose result exists is skipped."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from pipelines.tiny import card, demo_sets, install, latents, measure, sprites
+from pipelines.tiny.paths import MODELS, WORK, work
+
+# Minutes on two CPU cores, for each training; fewer give a worse model, and the bars say so.
+MINUTES = {"vae": 16, "clip": 30, "blip": 15, "sd": 70}
+CHUNKS = 16
+
+
+def trained(part: str, scale: float) -> None:
+    """Train one part, unless its file says that it is done; a run that was stopped goes on where it was."""
+    from pipelines.tiny import blip, clip, diffusion, vae
+
+    done = work(f"{part}.done")
+    if not done.exists():
+        {"vae": vae, "clip": clip, "blip": blip, "sd": diffusion}[part].train(MINUTES[part] * scale)
+        done.touch()
+
+
+def measured_and_installed() -> None:
+    """Install into the working folder, measure that, and copy to models/tiny only if every bar is met."""
+    draft = work("draft")
+    size = install.install(draft)
+    found = measure.measure(draft)
+    measure.write(found, draft)
+    card.write(draft, size)
+    missed = measure.shortfalls(found)
+    if missed:
+        sys.exit("models/tiny is left as it was:\n  " + "\n  ".join(missed))
+    install.replace(draft, MODELS)
+    print(f"installed {size:.1f} MB in {MODELS}")
+
+
+def stages(scale: float) -> dict[str, Callable[[], object]]:
+    """Name -> what to do, in order."""
+    return {
+        "sprites": sprites.make_sprites,
+        "vae": lambda: trained("vae", scale),
+        "clip": lambda: trained("clip", scale),
+        "blip": lambda: trained("blip", scale),
+        "latents": lambda: latents.write(CHUNKS),
+        "sd": lambda: trained("sd", scale),
+        "demo-sets": demo_sets.make,
+        "install": measured_and_installed,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply every training's minutes")
+    parser.add_argument("--only", choices=list(stages(1.0)), help="run one stage")
+    arguments = parser.parse_args()
+    print(f"working in {WORK}", flush=True)
+    for name, run in stages(arguments.scale).items():
+        if arguments.only in (None, name):
+            print(f"== {name}", flush=True)
+            run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Draw the kilnling: the project's own mascot, a small clay kiln with a fire in its belly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+NAME = "kilnling"
+POSES = ("standing", "waving", "jumping", "running", "sitting", "sleeping")
+MOODS = ("happy", "surprised", "angry", "winking", "sleepy")
+FINE = 4  # drawn this many times larger, then scaled down: Pillow's own lines have no smooth edges
+
+CLAY, CLAY_DARK, LINE = (205, 102, 62), (170, 78, 46), (70, 34, 26)
+GLAZE, SOOT = (38, 148, 146), (62, 26, 24)
+FLAME, GLOW, WHITE = (255, 138, 30), (255, 222, 92), (255, 252, 244)
+
+# pose -> hands (x, y) left and right, feet (x, y) left and right, in body heights from the middle
+LIMBS: dict[str, tuple[tuple[float, float], ...]] = {
+    "standing": ((-0.50, 0.18), (0.50, 0.18), (-0.19, 0.47), (0.19, 0.47)),
+    "waving": ((-0.50, 0.20), (0.53, -0.28), (-0.19, 0.47), (0.19, 0.47)),
+    "jumping": ((-0.52, -0.28), (0.52, -0.28), (-0.28, 0.50), (0.28, 0.50)),
+    "running": ((-0.52, -0.02), (0.50, 0.24), (-0.34, 0.42), (0.27, 0.50)),
+    "sitting": ((-0.42, 0.34), (0.42, 0.34), (-0.36, 0.42), (0.36, 0.42)),
+    "sleeping": ((-0.36, 0.30), (0.36, 0.30), (-0.24, 0.45), (0.24, 0.45)),
+}
+
+
+class Pen:
+    """Draws in body heights around a middle point, y downwards."""
+
+    def __init__(self, image: Image.Image, middle: tuple[float, float], unit: float) -> None:
+        self.draw, self.middle, self.unit = ImageDraw.Draw(image), middle, unit
+
+    def at(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        return [(self.middle[0] + x * self.unit, self.middle[1] + y * self.unit) for x, y in points]
+
+    def oval(self, x: float, y: float, rx: float, ry: float, fill, edge: float = 0.0) -> None:
+        if edge:
+            self.oval(x, y, rx + edge, ry + edge, LINE)
+        self.draw.ellipse([v for p in self.at([(x - rx, y - ry), (x + rx, y + ry)]) for v in p], fill=fill)
+
+    def block(self, box: tuple[float, float, float, float], radius: float, fill, edge: float = 0.0) -> None:
+        if edge:
+            grown = (box[0] - edge, box[1] - edge, box[2] + edge, box[3] + edge)
+            self.block(grown, radius + edge, LINE)
+        corners = [v for p in self.at([box[:2], box[2:]]) for v in p]
+        self.draw.rounded_rectangle(corners, radius=radius * self.unit, fill=fill)
+
+    def stroke(self, points: Sequence[tuple[float, float]], width: float, fill) -> None:
+        placed = self.at(points)
+        self.draw.line(placed, fill=fill, width=max(1, round(width * self.unit)), joint="curve")
+        for x, y in points:
+            self.oval(x, y, width / 2, width / 2, fill)
+
+    def shape(self, points: Sequence[tuple[float, float]], fill) -> None:
+        self.draw.polygon(self.at(points), fill=fill)
+
+
+def kilnling(pose: str, mood: str, height: int, tilt: float = 0.0) -> Image.Image:
+    """The mascot alone, RGBA on transparency, about `height` pixels tall; tilt in degrees."""
+    side = round(height * 1.5) * FINE
+    image = Image.new("RGBA", (side, side), (0, 0, 0, 0))
+    pen = Pen(image, (side / 2, side / 2), height * FINE * 0.9)
+    _limbs(pen, LIMBS[pose])
+    _body(pen, awake=pose != "sleeping")
+    _face(pen, "sleepy" if pose == "sleeping" else mood)
+    lean = {"running": -10.0, "sleeping": 16.0}.get(pose, 0.0) + tilt
+    image = image.rotate(lean, Image.Resampling.BICUBIC)
+    return image.resize((side // FINE, side // FINE), Image.Resampling.LANCZOS)
+
+
+def _limbs(pen: Pen, limbs: Sequence[tuple[float, float]]) -> None:
+    for (x, y), shoulder in zip(limbs[:2], ((-0.28, 0.04), (0.28, 0.04)), strict=True):
+        pen.stroke((shoulder, (x, y)), 0.15, LINE)
+        pen.stroke((shoulder, (x, y)), 0.09, CLAY_DARK)
+    for x, y in limbs[2:]:
+        pen.oval(x, y, 0.13, 0.075, CLAY_DARK, edge=0.03)
+
+
+def _body(pen: Pen, awake: bool) -> None:
+    pen.block((0.08, -0.60, 0.22, -0.36), 0.03, CLAY_DARK, edge=0.03)
+    if awake:
+        for x, y, r in ((0.19, -0.68, 0.06), (0.29, -0.73, 0.045)):
+            pen.oval(x, y, r, r, WHITE, edge=0.02)
+    pen.block((-0.34, -0.44, 0.34, 0.42), 0.26, CLAY, edge=0.035)
+    pen.block((-0.34, -0.44, 0.34, -0.18), 0.13, GLAZE)
+    pen.block((-0.34, -0.32, 0.34, -0.22), 0.03, GLAZE)
+    for x, drip in ((-0.26, 0.10), (-0.10, 0.04), (0.09, 0.09), (0.26, 0.05)):
+        pen.block((x - 0.07, -0.26, x + 0.07, -0.20 + drip), 0.06, GLAZE)
+    pen.block((-0.17, 0.14, 0.17, 0.39), 0.12, SOOT, edge=0.025)
+    pen.shape([(0.11 * math.sin(a), 0.29 - 0.10 * math.cos(a)) for a in _turn(24)], FLAME)
+    pen.shape(((-0.09, 0.25), (0.0, 0.13), (0.09, 0.25)), FLAME)
+    pen.oval(0, 0.31, 0.055, 0.06, GLOW)
+
+
+def _face(pen: Pen, mood: str) -> None:
+    for side in (-1, 1):
+        x = 0.14 * side
+        if mood == "sleepy" or (mood == "winking" and side == 1):
+            pen.stroke([(x + 0.075 * math.cos(a), -0.06 + 0.035 * math.sin(a)) for a in _turn(8, 0.5)], 0.03, LINE)
+            continue
+        pen.oval(x, -0.07, 0.085, 0.095, WHITE, edge=0.025)
+        pen.oval(x + 0.015, -0.06, 0.042, 0.052, LINE)
+        if mood == "angry":
+            pen.stroke(((x - 0.09 * side, -0.13), (x + 0.09 * side, -0.20)), 0.045, LINE)
+    if mood == "surprised":
+        pen.oval(0, 0.075, 0.035, 0.04, LINE)
+    elif mood == "angry":
+        pen.stroke([(0.07 * math.cos(a), 0.10 - 0.035 * math.sin(a)) for a in _turn(8, 0.5)], 0.03, LINE)
+    else:
+        pen.stroke([(0.08 * math.cos(a), 0.045 + 0.045 * math.sin(a)) for a in _turn(8, 0.5)], 0.03, LINE)
+
+
+def _turn(count: int, share: float = 1.0) -> list[float]:
+    """`count` + 1 angles over a share of the full turn."""
+    return [share * 2 * math.pi * i / count for i in range(count + 1)]

@@ -1,0 +1,99 @@
+"""Measure every part on held-out scenes against the bars; models/tiny is installed only when they are met."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from pipelines.tiny import blip, clip, vae
+from pipelines.tiny.diffusion import draw, load_pipeline
+from pipelines.tiny.labels import BASE_STYLES, COLOURS, THINGS, caption
+from pipelines.tiny.paths import work
+from pipelines.tiny.scenes import SIZES
+
+BARS = {
+    "vae": {"psnr": 26.0},
+    "clip": {"thing": 0.90, "style": 0.95, "colour": 0.95},
+    "blip": {"thing": 0.85, "colour": 0.95},
+    "sd": {"thing": 0.70, "style": 0.90, "colour": 0.90},
+}
+GUIDANCE, STEPS = 4.0, 20
+
+
+def wishes(count: int, seed: int = 77) -> list[tuple[str, str, str]]:
+    """(thing, style, colour): every thing equally often, in the styles that the base knows."""
+    rng, colours = random.Random(seed), list(COLOURS)
+    things = [thing for _ in range(-(-count // len(THINGS))) for thing in THINGS][:count]
+    return [(t, BASE_STYLES[i % 2], rng.choice(colours)) for i, t in enumerate(things)]
+
+
+def measure_sd(
+    folder: Path, reader: clip.Reader, count: int, guidance: float = GUIDANCE, sheet: Path | None = None
+) -> dict:
+    """Shares of generated pictures in which CLIP reads the thing, style and colour that were asked for."""
+    pipe, asked = load_pipeline(folder), wishes(count)
+    right, made, missed = np.zeros(3), [], []
+    for index, size in enumerate(SIZES):
+        part = asked[index::len(SIZES)]
+        pictures = draw(pipe, [caption(*wish) for wish in part], 500 + index, size, guidance, STEPS)
+        for wish, picture, answer in zip(part, pictures, reader.judge(pictures), strict=True):
+            right += np.array(wish) == np.array(answer)
+            missed += [f"{wish[0]}>{answer[0]}"] if wish[0] != answer[0] else []
+            made.append(picture)
+    if sheet:
+        contact_sheet(made).save(sheet)
+    shares = dict(zip(("thing", "style", "colour"), (right / count).round(4).tolist(), strict=True))
+    return shares | {"pictures": count, "guidance": guidance, "steps": STEPS, "missed": sorted(missed)}
+
+
+def contact_sheet(pictures: list[np.ndarray], columns: int = 16, cell: int = 82) -> Image.Image:
+    """Pictures of mixed sizes on one sheet, for the eye."""
+    sheet = Image.new("RGB", (columns * cell, -(-len(pictures) // columns) * cell))
+    for i, picture in enumerate(pictures):
+        sheet.paste(Image.fromarray(picture), (i % columns * cell, i // columns * cell))
+    return sheet
+
+
+def measure(folder: Path, pictures: int = 384) -> dict:
+    """All measurements of a folder that holds sd, clip and blip."""
+    torch.manual_seed(0)
+    reader = clip.Reader.load(folder / "clip")
+    coder = AutoencoderKL.from_pretrained(folder / "sd" / "vae", torch_dtype=torch.float32).eval()
+    return {
+        "vae": {"psnr": round(vae.psnr(coder, 192), 2)},
+        "clip": clip.accuracy(reader, 1500),
+        "blip": blip.accuracy(*blip.load(folder / "blip"), 1500),
+        "sd": measure_sd(folder / "sd", reader, pictures, sheet=work("sheet.png")),
+    }
+
+
+def shortfalls(found: dict) -> list[str]:
+    """The bars that are missed, in words; empty when all are met."""
+    return [
+        f"{part}: {name} is {found[part][name]}, the bar is {bar}"
+        for part, bars in BARS.items()
+        for name, bar in bars.items()
+        if found[part][name] < bar
+    ]
+
+
+def write(found: dict, folder: Path) -> None:
+    """metrics.json beside the models."""
+    (folder / "metrics.json").write_text(json.dumps({"measured": found, "bars": BARS}, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pictures", type=int, default=384)
+    arguments = parser.parse_args()
+    result = measure(arguments.folder, arguments.pictures)
+    write(result, arguments.folder)
+    print(json.dumps(result, indent=1), *shortfalls(result), sep="\n")

@@ -1,0 +1,85 @@
+"""Scenes: a sprite over a coloured background, at random size and place, with its labels."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from pipelines.tiny.labels import COLOURS, STYLES, THINGS
+from pipelines.tiny.sprites import load_sprites
+
+SIZES = ((64, 64), (80, 48), (48, 80))  # width, height; a batch has one of them
+HELD_OUT = 900_001  # seeds from here on are never trained on
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One composed picture: RGB uint8 (h, w, 3) and what is in it."""
+
+    pixels: np.ndarray
+    thing: str
+    style: str
+    colour: str
+
+
+class Composer:
+    """Draws scenes from a seed; the same seed gives the same scenes."""
+
+    def __init__(self, seed: int, styles: tuple[str, ...] = tuple(STYLES)) -> None:
+        self.rng = random.Random(seed)
+        self.styles = styles
+        self.sprites = load_sprites()
+        self.things = tuple(THINGS)
+        self.colours = tuple(COLOURS)
+
+    def scene(self, size: tuple[int, int] = (64, 64)) -> Scene:
+        """One scene of the given (width, height) with random labels."""
+        return self.compose(
+            self.rng.choice(self.things), self.rng.choice(self.styles), self.rng.choice(self.colours), size
+        )
+
+    def compose(self, thing: str, style: str, colour: str, size: tuple[int, int]) -> Scene:
+        """One scene with these labels, at a random size and place."""
+        rng = self.rng
+        ground = background(COLOURS[colour], size, rng)
+        sprite = self.sprites[style, thing]
+        pixels = place(sprite, ground, rng)
+        return Scene(pixels, thing, style, colour)
+
+    def batch(self, count: int, size: tuple[int, int] | None = None) -> list[Scene]:
+        """`count` scenes of one size (a random one if none is given)."""
+        size = size or self.rng.choice(SIZES)
+        return [self.scene(size) for _ in range(count)]
+
+
+def background(colour: tuple[int, int, int], size: tuple[int, int], rng: random.Random) -> np.ndarray:
+    """A slightly jittered colour, float32 (h, w, 3): plain, with a soft gradient, or with a floor."""
+    width, height = size
+    base = np.array([c + rng.uniform(-8, 8) for c in colour], np.float32)
+    shade = np.ones((height, 1, 1), np.float32)
+    draw = rng.random()
+    if draw < 0.22:
+        ends = rng.uniform(0.88, 1.0), rng.uniform(1.0, 1.1)
+        ends = ends if rng.random() < 0.5 else ends[::-1]
+        shade = np.linspace(*ends, height, dtype=np.float32)[:, None, None]
+    elif draw < 0.40:
+        shade[int(height * rng.uniform(0.62, 0.85)):] = rng.choice((0.85, 0.9, 1.12))
+    return np.broadcast_to(base * shade, (height, width, 3)).clip(0, 255).astype(np.float32)
+
+
+def place(sprite: Image.Image, ground: np.ndarray, rng: random.Random) -> np.ndarray:
+    """Lay the sprite over the ground, its longest side 60 to 92% of the short side; uint8 (h, w, 3)."""
+    height, width = ground.shape[:2]
+    longest = min(width, height) * rng.uniform(0.60, 0.92)
+    scale = longest / max(sprite.size)
+    w, h = (max(1, round(edge * scale)) for edge in sprite.size)
+    # Pillow premultiplies RGBA while it resizes, so no dark fringe comes in from transparent pixels.
+    small = np.asarray(sprite.resize((w, h), Image.Resampling.BICUBIC), np.float32)
+    x, y = rng.randint(0, width - w), rng.randint(0, height - h)
+    alpha = small[..., 3:] / 255.0
+    under = ground[y:y + h, x:x + w]
+    ground[y:y + h, x:x + w] = small[..., :3] * alpha + under * (1 - alpha)
+    return (ground + 0.5).clip(0, 255).astype(np.uint8)
