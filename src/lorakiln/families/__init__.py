@@ -1,1 +1,40 @@
 """Model families: everything that differs between Stable Diffusion 1.x/2.x, SDXL, ... behind one protocol."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorakiln.families.family import Family, Part
+    from lorakiln.schema.model import ModelSettings
+
+# A new family is one new file with a function `load`, and one line here. The modules are imported when asked for.
+FAMILIES = {"sd": "lorakiln.families.sd"}
+
+
+def load_family(
+    model: ModelSettings,
+    parts: Collection[Part] = ("vae", "text", "network"),
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> Family:
+    """Load the base model, frozen and in evaluation mode.
+
+    Args:
+        model: family, path, revision, variant and VAE.
+        parts: what to load; the others raise AttributeError when touched.
+        device: null is the CPU.
+        dtype: of the weights of all parts; null is float32.
+
+    Raises:
+        UserError: the model is not there, cannot be reached, is of another kind, has no safetensors weights,
+            or has weights that are not finite.
+    """
+    import torch
+
+    module = importlib.import_module(FAMILIES[model.family])
+    return module.load(model, frozenset(parts), device or torch.device("cpu"), dtype or torch.float32)

@@ -21,7 +21,8 @@ class Family(Protocol):
         network: the denoiser, frozen, that takes the adapter.
         alphas_cumprod: (T,) float32, the noise schedule's cumulative products (DDPM, arXiv 2006.11239).
         prediction_type: what the network predicts: "epsilon" or "v_prediction".
-        facts: where the model came from: {"family", "path", "revision", "hash", "prediction_type"}, all strings.
+        facts: where the model came from: {"family", "path", "revision", "hash", "prediction_type", "version"}, all
+            strings; hash is its content's identity, version kohya's name of the base (sd_v1, sd_v2, sd_v2_v).
     """
 
     name: str
@@ -41,12 +42,24 @@ class Family(Protocol):
         """
         ...
 
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W), nominally in [-1, 1], of scaled latents (B, C, h, w)."""
+        ...
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """(C, h, w) of a picture's latents; UserError if the model cannot draw pictures of this size, in pixels."""
+        ...
+
     def encode_prompts(self, prompts: Sequence[str], clip_skip: int = 0) -> dict[str, Tensor]:
         """The conditioning of `prompts`, each value with first dimension B; the first is "prompt_embeds" (B, L, D)."""
         ...
 
     def count_tokens(self, prompt: str) -> int:
         """How many tokens `prompt` has, the begin and end tokens not counted; at most `max_tokens` are read."""
+        ...
+
+    def unread(self, prompt: str) -> str:
+        """What of `prompt` lies beyond `max_tokens` and is cut off; empty if nothing is."""
         ...
 
     @property
@@ -57,7 +70,10 @@ class Family(Protocol):
         ...
 
     def target_modules(self, preset: str) -> list[str]:
-        """The full names, sorted, of the network's modules that a preset ("attention", "kohya") adapts."""
+        """The full names, sorted, of the network's modules that a preset ("attention", "kohya") adapts.
+
+        To be asked before an adapter is put on: the adapter's own layers are modules too.
+        """
         ...
 
     def kohya_name(self, module: str) -> str:

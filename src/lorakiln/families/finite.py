@@ -1,0 +1,20 @@
+"""A base model with broken weights is refused before it makes broken pictures."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lorakiln.console.errors import UserError
+
+
+def check_finite(module: nn.Module, where: Path) -> None:
+    """Raise UserError, with the names, if weights of `module` are NaN or infinite."""
+    broken = [name for name, weight in module.named_parameters() if not bool(torch.isfinite(weight).all())]
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        raise UserError(
+            f"weights are NaN or infinite: {', '.join(broken[:3])}{more}",
+            where=where,
+            fix="the file is damaged, or was saved in a precision too small for it: download it again",
+        )

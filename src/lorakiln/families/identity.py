@@ -1,0 +1,37 @@
+"""The content identity of a base model: equal files, equal identity, wherever they lie."""
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+from lorakiln.artefacts.hashing import hash_data, hash_file
+
+# Gigabytes of weights are not read at every stage. A file beyond WHOLE bytes is known by its size, its header (names,
+# shapes and types of all tensors) and three slices: the first, the middle and the last megabyte. Training changes
+# practically every weight, so that another model has other slices; an edit made by hand to a few tensors in the middle
+# of a large file would pass unseen, and is not worth minutes at every start.
+WHOLE = 200_000_000
+SLICE = 1_000_000
+
+
+def identify(files: Iterable[tuple[str, Path]]) -> str:
+    """The identity of named files, 64 hex digits; names are the files' roles, so that a moved model keeps it."""
+    return hash_data(sorted([name, fingerprint(path)] for name, path in files))
+
+
+def fingerprint(path: Path, whole: int = WHOLE) -> str:
+    """SHA-256 of a file's bytes up to `whole` bytes, of size, header and three slices beyond that."""
+    size = path.stat().st_size
+    if size <= whole:
+        return hash_file(path)
+    digest = hashlib.sha256(struct.pack("<Q", size))
+    with path.open("rb") as file:
+        # safetensors: 8 bytes little-endian header length, then the header.
+        length = file.read(8)
+        header = struct.unpack("<Q", length)[0]
+        digest.update(length + file.read(min(header, size)))
+        for start in (8 + header, (size - SLICE) // 2, size - SLICE):
+            file.seek(min(start, size))
+            digest.update(file.read(SLICE))
+    return digest.hexdigest()

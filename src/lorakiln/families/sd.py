@@ -1,0 +1,180 @@
+"""Stable Diffusion 1.x and 2.x: AutoencoderKL, CLIPTextModel, UNet2DConditionModel."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+import transformers
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from lorakiln.console.errors import UserError
+from lorakiln.families.family import Conditioning, Part
+from lorakiln.families.finite import check_finite
+from lorakiln.families.sd_files import Files
+from lorakiln.schema.model import ModelSettings
+
+ATTENTION = tuple(
+    f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0")
+)
+NEEDED_BY = {"vae": "vae", "text_encoder": "text", "tokenizer": "text", "network": "network"}
+
+
+def load(
+    model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype
+) -> "StableDiffusion":
+    """See `families.load_family`."""
+    files = Files.find(model)
+    family = StableDiffusion(files, device, dtype)
+    if "vae" in parts:
+        family.vae = files.load(AutoencoderKL, "vae", torch_dtype=dtype)
+    if "text" in parts:
+        # It would draw a bar for every load.
+        transformers.utils.logging.disable_progress_bar()
+        family.text_encoder = files.load(CLIPTextModel, "text_encoder", dtype=dtype)
+        family.tokenizer = files.load(CLIPTokenizer, "tokenizer")
+    if "network" in parts:
+        family.network = files.load(UNet2DConditionModel, "unet", torch_dtype=dtype)
+    for part, folder in (("vae", "vae"), ("text_encoder", "text_encoder"), ("network", "unet")):
+        module = family.__dict__.get(part)
+        if module is not None:
+            check_finite(module, files.folder(folder))
+            module.to(device).eval().requires_grad_(False)
+    return family
+
+
+class StableDiffusion:
+    """One loaded Stable Diffusion; see `families.family.Family` for what its methods promise."""
+
+    name = "sd"
+
+    def __init__(self, files: Files, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self.facts = files.facts
+        self.prediction_type = files.facts["prediction_type"]
+        self.scheduler_config = files.configs["scheduler"]
+        self._vae_config, self._text_config = files.configs["vae"], files.configs["text_encoder"]
+        # DDPM reads what concerns the noise schedule of any scheduler's config, zero terminal SNR included.
+        noise = {key: value for key, value in self.scheduler_config.items() if key in DDPMScheduler().config}
+        self.alphas_cumprod: Tensor = DDPMScheduler.from_config(noise).alphas_cumprod.float().to(device)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in NEEDED_BY:
+            raise AttributeError(f"the family was loaded without its part {NEEDED_BY[name]!r}")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    @torch.no_grad()
+    def encode_pictures(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = self.vae.encode(pixels.to(self.device, self.dtype)).latent_dist
+        scale, shift = self._latent_scale()
+        return (posterior.mean - shift) * scale, posterior.std * scale
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        scale, shift = self._latent_scale()
+        return self.vae.decode(latents.to(self.device, self.dtype) / scale + shift, return_dict=False)[0]
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        factor = 2 ** (len(self._vae_config["block_out_channels"]) - 1)
+        if width % factor or height % factor:
+            fix = f"this model's pictures have sides that are multiples of {factor} pixels"
+            raise UserError(f"{width}x{height} cannot be drawn", fix=fix)
+        return self._vae_config.get("latent_channels", 4), height // factor, width // factor
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str], clip_skip: int = 0) -> dict[str, Tensor]:
+        layers = self.text_encoder.config.num_hidden_layers
+        if clip_skip >= layers:
+            fix = f"set encode.clip_skip below {layers}"
+            raise UserError(f"clip_skip {clip_skip}: the text encoder has only {layers} layers", fix=fix)
+        tokens = self.tokenizer(
+            list(prompts), padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
+        ).to(self.device)
+        # As in diffusers: models trained with a mask say so in their config.
+        mask = (
+            tokens.attention_mask if getattr(self.text_encoder.config, "use_attention_mask", False) else None
+        )
+        output = self.text_encoder(tokens.input_ids, attention_mask=mask, output_hidden_states=clip_skip > 0)
+        if not clip_skip:
+            return {"prompt_embeds": output.last_hidden_state}
+        # The last layer norm follows whatever layer is taken: the network was trained on normalised embeddings.
+        encoder = getattr(self.text_encoder, "text_model", self.text_encoder)
+        return {"prompt_embeds": encoder.final_layer_norm(output.hidden_states[-(clip_skip + 1)])}
+
+    def count_tokens(self, prompt: str) -> int:
+        return len(self._tokens(prompt))
+
+    def unread(self, prompt: str) -> str:
+        return self.tokenizer.decode(self._tokens(prompt)[self.max_tokens :]).strip()
+
+    @property
+    def max_tokens(self) -> int:
+        return self._length - 2
+
+    def predict(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        prompt_embeds = conditioning["prompt_embeds"].to(self.dtype)
+        predicted = self.network(noisy_latents.to(self.dtype), timesteps, prompt_embeds, return_dict=False)[0]
+        return predicted.to(noisy_latents.dtype)
+
+    def target_modules(self, preset: str) -> list[str]:
+        if preset not in PRESETS:
+            raise UserError(
+                f"unknown preset {preset!r}",
+                where="train.adapter.targets",
+                fix=f"known: {', '.join(PRESETS)}",
+            )
+        return PRESETS[preset](self.network)
+
+    def kohya_name(self, module: str) -> str:
+        part, _, path = module.partition(".")
+        if part == "unet":
+            return "lora_unet_" + path.replace(".", "_")
+        if part == "text_encoder":
+            # transformers 5 dropped the level "text_model" from the modules; kohya's keys keep it.
+            return "lora_te_text_model_" + path.removeprefix("text_model.").replace(".", "_")
+        raise ValueError(f"no module of Stable Diffusion: {module}")
+
+    def pipeline(self) -> Any:
+        from diffusers import StableDiffusionPipeline
+
+        pipeline = StableDiffusionPipeline(
+            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
+            # Latents are not bounded by 1, as DDIM's default supposes.
+            scheduler=DDIMScheduler.from_config(self.scheduler_config, clip_sample=False),
+            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )  # fmt: skip
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def _latent_scale(self) -> tuple[float, float]:
+        config = self.vae.config
+        return config.scaling_factor, config.shift_factor or 0.0
+
+    def _tokens(self, prompt: str) -> list[int]:
+        return self.tokenizer(prompt, truncation=False, add_special_tokens=False, verbose=False).input_ids
+
+    @property
+    def _length(self) -> int:
+        # A tokenizer whose config lacks the length says 1e30.
+        return min(self.tokenizer.model_max_length, self._text_config.get("max_position_embeddings", 77))
+
+
+def attention_modules(network: nn.Module) -> list[str]:
+    """Names, sorted, of the attentions' projections: 128 in Stable Diffusion 1.5."""
+    return sorted(name for name, _ in network.named_modules() if name.endswith(ATTENTION))
+
+
+def kohya_modules(network: nn.Module) -> list[str]:
+    """Names, sorted, of what kohya adapts: linear layers and 1x1 convolutions in transformers, 192 in 1.5."""
+    return sorted(
+        f"{outer}.{inner}"
+        for outer, block in network.named_modules()
+        if isinstance(block, Transformer2DModel)
+        for inner, module in block.named_modules()
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+    )
+
+
+PRESETS = {"attention": attention_modules, "kohya": kohya_modules}

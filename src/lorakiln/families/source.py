@@ -1,0 +1,148 @@
+"""Where a model's files are: a local folder in diffusers' layout, or the same from the Hugging Face hub."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lorakiln.console.errors import UserError
+
+SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+HUB = "https://huggingface.co"
+
+
+def find(path: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The local folder of a model, downloaded from the hub if it is no local one.
+
+    Args:
+        path: a local folder or a hub id, "owner/name".
+        revision: the hub's branch, tag or commit; not for local folders.
+        patterns: which of the hub's files are needed, as shell patterns.
+
+    Raises:
+        UserError: there is no such folder or hub model, or the hub cannot be reached and the cache lacks it.
+    """
+    local = Path(path).expanduser()
+    if local.is_dir():
+        if revision is not None:
+            raise UserError("a local folder has no revisions", where=path, fix="set model.revision to null")
+        return local
+    if local.suffix.lower() in SINGLE_FILES:
+        raise UserError(
+            "this is a single file, not a folder in diffusers' layout",
+            where=path,
+            fix="convert it once with diffusers, StableDiffusionPipeline.from_single_file(FILE)"
+            ".save_pretrained(FOLDER), and name FOLDER",
+        )
+    if _looks_local(path):
+        raise UserError("no such folder", where=path, fix=_near(local))
+    return _download(path, revision, patterns)
+
+
+def _looks_local(path: str) -> bool:
+    # Hub ids are "name" or "owner/name". "models/mine", where a folder models/ stands here, is a mistyped folder.
+    return (
+        path.startswith((".", "/", "~"))
+        or "\\" in path
+        or path.count("/") > 1
+        or ("/" in path and Path(path).parent.is_dir())
+    )
+
+
+def _near(folder: Path) -> str:
+    parent = folder.parent
+    names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
+    beside = (
+        f"folders in {parent}: {', '.join(names) or 'none'}"
+        if parent.is_dir()
+        else f"{parent} is not there either"
+    )
+    return f"correct the path, or name a hub id such as owner/name ({beside})"
+
+
+def _download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
+    except GatedRepoError as error:
+        fix = f"accept its terms at {HUB}/{name}, then run `hf auth login`"
+        raise UserError(
+            "the hub wants you to accept this model's terms first", where=name, fix=fix
+        ) from error
+    except RevisionNotFoundError as error:
+        fix = f"see {HUB}/{name}/commits/main"
+        raise UserError(f"the hub's model has no revision {revision!r}", where=name, fix=fix) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        fix = f"check the name at {HUB}, or the folder's path; for a private model run `hf auth login`"
+        raise UserError("no such local folder, and no such model on the hub", where=name, fix=fix) from error
+    except LocalEntryNotFoundError as error:
+        fix = (
+            f"connect, or unset HF_HUB_OFFLINE; or on a connected machine run `hf download {name} --local-dir FOLDER`, "
+            "copy FOLDER here and name it instead"
+        )
+        raise UserError(
+            "the hub cannot be reached, and the model is not in the cache", where=name, fix=fix
+        ) from error
+    except OSError as error:  # also requests' and httpx' errors that the hub's client lets through
+        raise UserError(
+            f"the download failed ({error})", where=name, fix="try again; what was fetched is kept"
+        ) from error
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """A part's JSON config.
+
+    Raises:
+        UserError: it is missing or no JSON object.
+    """
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            "missing: the model is no complete folder in diffusers' layout",
+            where=file,
+            fix="download it again",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"not a readable config ({error})", where=file, fix="download it again") from error
+    if not isinstance(data, dict):
+        raise UserError("not a config: no JSON object", where=file, fix="download it again")
+    return data
+
+
+def weight_patterns(variant: str | None) -> list[str]:
+    """Shell patterns of a part's weights in diffusers' naming: one file, or numbered shards with their index."""
+    stem = "*model" + (f".{variant}" if variant else "")
+    return [
+        f"{stem}.safetensors",
+        f"{stem}-[0-9]*.safetensors",
+        f"*model.safetensors.index*{variant or ''}.json",
+    ]
+
+
+def weight_files(folder: Path, variant: str | None) -> list[Path]:
+    """The safetensors files of one part, sorted.
+
+    Raises:
+        UserError: there are none.
+    """
+    patterns = weight_patterns(variant)[:2]
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    if files:
+        return files
+    others = sorted(path.name for path in folder.glob("*") if path.suffix in SINGLE_FILES)
+    fix = f"there are: {', '.join(others)}" if others else "download the model again"
+    if any(name.endswith(".safetensors") for name in others):
+        fix += "; set model.variant, such as fp16"
+    elif others:
+        fix += "; only safetensors are read, for pickles can run code: load it in diffusers and save_pretrained it"
+    named = f" of the variant {variant!r}" if variant else ""
+    raise UserError(f"no safetensors weights{named}", where=folder, fix=fix)
