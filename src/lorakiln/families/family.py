@@ -19,6 +19,7 @@ class Family(Protocol):
     Attributes:
         name: the family's name in the config.
         network: the denoiser, frozen, that takes the adapter.
+        device: where the parts are; what the methods take may be elsewhere, what they give is there.
         alphas_cumprod: (T,) float32, the noise schedule's cumulative products (DDPM, arXiv 2006.11239).
         prediction_type: what the network predicts: "epsilon" or "v_prediction".
         facts: where the model came from: {"family", "path", "revision", "hash", "prediction_type", "version"}, all
@@ -27,6 +28,7 @@ class Family(Protocol):
 
     name: str
     network: nn.Module
+    device: torch.device
     alphas_cumprod: Tensor
     prediction_type: str
     facts: dict[str, str]

@@ -114,8 +114,9 @@ class StableDiffusion:
         return self._length - 2
 
     def predict(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        prompt_embeds = conditioning["prompt_embeds"].to(self.dtype)
-        predicted = self.network(noisy_latents.to(self.dtype), timesteps, prompt_embeds, return_dict=False)[0]
+        prompt_embeds = conditioning["prompt_embeds"].to(self.device, self.dtype)
+        latents, timesteps = noisy_latents.to(self.device, self.dtype), timesteps.to(self.device)
+        predicted = self.network(latents, timesteps, prompt_embeds, return_dict=False)[0]
         return predicted.to(noisy_latents.dtype)
 
     def target_modules(self, preset: str) -> list[str]:

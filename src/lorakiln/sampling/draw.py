@@ -1,0 +1,109 @@
+"""From prompts and seeds to pictures: deterministic DDIM with classifier-free guidance."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lorakiln.console.errors import UserError
+from lorakiln.families.family import Conditioning, Family
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to draw; width and height in pixels."""
+
+    prompt: str
+    seed: int
+    width: int
+    height: int
+
+
+def draw(
+    family: Family, jobs: Sequence[Job], steps: int, guidance: float, negative_prompt: str = "",
+    batch_size: int = 8, clip_skip: int = 0,
+) -> Iterator[Image.Image]:  # fmt: skip
+    """Draw `jobs` in their order, RGB.
+
+    A picture depends on its job and the settings alone: its noise comes from its own seed, on the CPU, and all
+    batches have the same shape (the last is filled up by repeating and the surplus thrown away), since the last
+    bits of a batched forward depend on the batch's shape. So few jobs want a small `batch_size`. Jobs of one
+    size should stand together: a batch holds one size.
+
+    Args:
+        family: with all its parts.
+        guidance: eps = eps_empty + guidance (eps_prompt - eps_empty), arXiv 2207.12598; 1 or less: eps_prompt.
+        negative_prompt: stands in the place of the empty prompt.
+        clip_skip: as the adapter was trained with.
+
+    Raises:
+        UserError: the model cannot draw a size, or drew something that is not finite.
+    """
+    scheduler = family.pipeline().scheduler
+    negative = family.encode_prompts([negative_prompt], clip_skip) if guidance > 1 else None
+    for _, group in itertools.groupby(jobs, key=lambda job: (job.width, job.height)):
+        alike = list(group)
+        for start in range(0, len(alike), batch_size):
+            batch = alike[start : start + batch_size]
+            filled = [*batch, *[batch[-1]] * (batch_size - len(batch))]
+            positive = family.encode_prompts([job.prompt for job in filled], clip_skip)
+            with _evaluating(family.network), torch.no_grad():
+                latents = _denoise(
+                    family, scheduler, _noise(family, filled), positive, negative, steps, guidance
+                )
+                pixels = family.decode_latents(latents).float().cpu()
+            yield from _pictures(pixels[: len(batch)])
+
+
+def _noise(family: Family, jobs: Sequence[Job]) -> Tensor:
+    shape = family.latent_shape(jobs[0].width, jobs[0].height)
+    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(job.seed)) for job in jobs]
+    return torch.stack(noise).to(family.device)
+
+
+def _denoise(
+    family: Family, scheduler, x_t: Tensor, positive: Conditioning, negative: Conditioning | None,
+    steps: int, guidance: float,
+) -> Tensor:  # fmt: skip
+    """DDIM (arXiv 2010.02502) with eta = 0 from the noise x_T, (B, C, h, w), to x_0."""
+    scheduler.set_timesteps(steps)
+    x_t, conditioning = x_t * scheduler.init_noise_sigma, positive
+    if negative is not None:
+        shared = {name: value.expand_as(positive[name]) for name, value in negative.items()}
+        conditioning = {name: torch.cat([shared[name], value]) for name, value in positive.items()}
+    for t in scheduler.timesteps:
+        x = scheduler.scale_model_input(x_t, t)
+        if negative is None:
+            eps = family.predict(x, t.expand(len(x)), conditioning)
+        else:
+            both = family.predict(torch.cat([x, x]), t.expand(2 * len(x)), conditioning)
+            eps_empty, eps_prompt = both.chunk(2)
+            eps = eps_empty + guidance * (eps_prompt - eps_empty)
+        x_t = scheduler.step(eps, t, x_t, eta=0.0, return_dict=False)[0]
+    return x_t
+
+
+def _pictures(pixels: Tensor) -> Iterator[Image.Image]:
+    """RGB pictures of (B, 3, H, W) in [-1, 1]."""
+    if not bool(torch.isfinite(pixels).all()):
+        fix = "lower the LoRA's weight, or load the model in fp32; if the base alone does this, it is damaged"
+        raise UserError("the model drew pixels that are NaN or infinite", fix=fix)
+    shades = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    for picture in shades.permute(0, 2, 3, 1).numpy():
+        yield Image.fromarray(picture)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Drop-out off; each module's mode is put back afterwards, for pictures are also drawn amid training."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,51 @@
+"""How a picture was drawn, in the text that A1111 writes and many programs read ("PNG Info")."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from lorakiln.sampling.draw import Job
+
+
+def infotext(
+    job: Job,
+    steps: int,
+    guidance: float,
+    negative_prompt: str = "",
+    model: str = "",
+    loras: Mapping[str, float] | None = None,
+    clip_skip: int = 0,
+) -> str:
+    """The parameters of one picture in A1111's form (modules/infotext_utils.py there).
+
+    Args:
+        model: the base model's name, as a user would choose it.
+        loras: weights by file name without its suffix; they are written as A1111 takes them, in the prompt.
+        clip_skip: as in `encode.clip_skip`, 0 for none; A1111 counts from 1.
+    """
+    prompt = " ".join([job.prompt, *(f"<lora:{name}:{weight:g}>" for name, weight in (loras or {}).items())])
+    fields = {
+        "Steps": steps, "Sampler": "DDIM", "CFG scale": float(guidance), "Seed": job.seed,
+        "Size": f"{job.width}x{job.height}", "Model": model or None, "Clip skip": clip_skip + 1 if clip_skip else None,
+    }  # fmt: skip
+    last = ", ".join(f"{name}: {_quote(value)}" for name, value in fields.items() if value is not None)
+    negative = [f"Negative prompt: {negative_prompt}"] if negative_prompt else []
+    return "\n".join([prompt.strip(), *negative, last])
+
+
+def save_picture(image: Image.Image, path: Path, text: str = "") -> None:
+    """Write a PNG whose `parameters` chunk holds `text`; equal pictures and texts give equal bytes."""
+    chunks = PngInfo()
+    if text:
+        chunks.add_text("parameters", text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, format="PNG", pnginfo=chunks)
+
+
+def _quote(value: object) -> str:
+    # A1111 splits the line at commas and colons; what holds one stands in quotes.
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text

@@ -1,0 +1,84 @@
+"""Drawing, against diffusers' own pipeline."""
+
+import numpy as np
+import pytest
+import torch
+
+from lorakiln.console.errors import UserError
+from lorakiln.families import load_family
+from lorakiln.sampling import Job, draw
+
+JOBS = [Job(prompt, seed, 32, 32) for prompt, seed in (("a red cat", 1), ("blue", 2), ("a red cat", 3))]
+
+
+def arrays(family, jobs, **options):
+    settings = {"steps": 3, "guidance": 5.0, "batch_size": 2} | options
+    return [np.asarray(picture) for picture in draw(family, jobs, **settings)]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+def test_equals_diffusers(micro_family, guidance):
+    pipeline = micro_family.pipeline()
+    expected = pipeline(
+        [job.prompt for job in JOBS], negative_prompt=["ugly"] * 3, num_inference_steps=4, guidance_scale=guidance,
+        generator=[torch.Generator().manual_seed(job.seed) for job in JOBS], width=48, height=32, output_type="np",
+    ).images  # fmt: skip
+    jobs = [Job(job.prompt, job.seed, 48, 32) for job in JOBS]
+    found = arrays(micro_family, jobs, steps=4, guidance=guidance, negative_prompt="ugly", batch_size=3)
+    assert np.stack(found).shape == (3, 32, 48, 3)
+    assert np.abs(np.stack(found) - expected * 255).max() <= 0.502  # rounding
+
+
+def test_prompt_seed_guidance_and_negative_prompt_matter(micro_family):
+    first = arrays(micro_family, JOBS[:1])[0]
+    others = [
+        arrays(micro_family, [Job("blue", 1, 32, 32)]), arrays(micro_family, [Job("a red cat", 2, 32, 32)]),
+        arrays(micro_family, JOBS[:1], guidance=2.0), arrays(micro_family, JOBS[:1], negative_prompt="blue"),
+        arrays(micro_family, JOBS[:1], clip_skip=1),
+    ]  # fmt: skip
+    assert all(not np.array_equal(first, other[0]) for other in others)
+
+
+def test_a_picture_does_not_depend_on_its_neighbours(micro_family):
+    together = arrays(micro_family, JOBS)
+    alone = [arrays(micro_family, [job])[0] for job in JOBS]
+    backwards = arrays(micro_family, JOBS[::-1])[::-1]
+    for a, b, c in zip(together, alone, backwards, strict=True):
+        assert np.array_equal(a, b) and np.array_equal(a, c)
+
+
+def test_sizes_may_be_mixed(micro_family):
+    jobs = [Job("a", 1, 32, 32), Job("b", 2, 48, 32), Job("c", 3, 32, 32)]
+    found = arrays(micro_family, jobs)
+    assert [array.shape for array in found] == [(32, 32, 3), (32, 48, 3), (32, 32, 3)]
+    assert np.array_equal(found[2], arrays(micro_family, jobs[2:])[0])
+
+
+def test_all_batches_have_one_shape(micro_family, monkeypatch):
+    shapes, predict = set(), micro_family.predict
+    monkeypatch.setattr(micro_family, "predict", lambda *a: (shapes.add(tuple(a[0].shape)), predict(*a))[1])
+    assert len(arrays(micro_family, JOBS)) == 3
+    assert shapes == {(4, 4, 8, 8)}
+
+
+def test_modes_are_put_back_and_drop_out_is_off(micro_model):
+    family = load_family(micro_model)
+    expected = arrays(family, JOBS[:1])
+    family.network.train()
+    family.network.conv_in.eval()
+    for module in family.network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    assert np.array_equal(arrays(family, JOBS[:1]), expected)
+    assert family.network.training and not family.network.conv_in.training
+
+
+def test_pictures_that_are_not_finite_are_refused(micro_model):
+    family = load_family(micro_model)
+    family.network.conv_out.bias.data.fill_(float("nan"))
+    with pytest.raises(UserError, match="NaN or infinite"):
+        arrays(family, JOBS[:1])
+
+
+def test_nothing_to_draw(micro_family):
+    assert arrays(micro_family, []) == []

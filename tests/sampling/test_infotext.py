@@ -1,0 +1,42 @@
+"""The text in a picture, read back as A1111 reads it."""
+
+import re
+
+from PIL import Image
+
+from lorakiln.sampling import Job, infotext, save_picture
+
+JOB = Job("a red cat", 1, 64, 48)
+
+
+def test_the_whole_text():
+    found = infotext(JOB, 20, 5.0, "ugly", "tiny", {"demo": 0.75})
+    assert found == (
+        "a red cat <lora:demo:0.75>\nNegative prompt: ugly\n"
+        "Steps: 20, Sampler: DDIM, CFG scale: 5.0, Seed: 1, Size: 64x48, Model: tiny"
+    )
+
+
+def test_what_is_absent_is_left_out():
+    assert infotext(JOB, 20, 5) == "a red cat\nSteps: 20, Sampler: DDIM, CFG scale: 5.0, Seed: 1, Size: 64x48"
+
+
+def test_clip_skip_counts_from_one():
+    assert infotext(JOB, 1, 1, clip_skip=1).endswith(", Clip skip: 2")
+
+
+def test_a_parser_finds_every_field_again():
+    # The expression that A1111 splits the last line with.
+    field = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+    fields = dict(field.findall(infotext(JOB, 20, 5, model='my, "good": one').splitlines()[-1]))
+    assert fields["Model"] == r'"my, \"good\": one"' and fields["Size"] == "64x48" and len(fields) == 6
+
+
+def test_pictures_keep_their_text_and_their_bytes(tmp_path):
+    image = Image.new("RGB", (4, 3), (1, 2, 3))
+    for text in ("plain\nSteps: 1", "猫 ☃"):
+        for name in ("a.png", "b.png"):
+            save_picture(image, tmp_path / "deep" / name, text)
+        with Image.open(tmp_path / "deep/a.png") as found:
+            assert found.text == {"parameters": text} and found.getpixel((0, 0)) == (1, 2, 3)
+        assert (tmp_path / "deep/a.png").read_bytes() == (tmp_path / "deep/b.png").read_bytes()
