@@ -167,6 +167,7 @@ def write_micro_encoded(folder: Path, model, family) -> None:
                     "sha256": key,
                     "key_picture": key,
                     "key_caption": key,
+                    "unread": "",
                 }
             )
             number += 1
@@ -179,7 +180,8 @@ def write_micro_encoded(folder: Path, model, family) -> None:
     }  # fmt: skip
     index = {
         "dataset": {"name": "micro", "hash": hash_data("micro"), "pictures": number, "trigger": "sks"},
-        "base": family.facts, "variants": ["plain", "flip"], "buckets": buckets, "hash": hash_data(buckets),
+        "base": family.facts, "variants": ["plain", "flip"], "buckets": buckets, "empty": hash_data(""),
+        "hash": hash_data(buckets),
         "settings": {name: value.model_dump(mode="json") for name, value in settings.items()},
     }  # fmt: skip
     write_json(folder / "index.json", index)

@@ -6,14 +6,16 @@ header length, JSON header padded with spaces to a multiple of 8, then the tenso
 """
 
 import json
+import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import safetensors
 import torch
-from safetensors.torch import _tobytes
 
 from lorakiln.console.errors import UserError
 
@@ -33,36 +35,90 @@ def save_tensors(
         ValueError: a metadata value is no string, or a dtype has no name in the format.
         UserError: the disk is full or not writable (the old file, if any, is intact).
     """
-    header: dict[str, object] = {}
-    if metadata:
-        if wrong := [key for key, value in metadata.items() if not isinstance(value, str)]:
-            raise ValueError(f"safetensors metadata must be strings: {wrong}")
-        header["__metadata__"] = dict(sorted(metadata.items()))
-    offset, ordered = 0, sorted(tensors)
-    for name in ordered:
-        tensor = tensors[name]
-        size = tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, offset + size],
-        }  # fmt: skip
-        offset += size
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
+    ordered = sorted(tensors)
+    text, _ = _header({name: (tensors[name].dtype, tensors[name].shape) for name in ordered}, metadata or {})
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     try:
         with aside.open("wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
+            file.write(text)
             for name in ordered:
-                file.write(_tobytes(tensors[name].detach().cpu().contiguous(), name))
+                file.write(_bytes(tensors[name]))
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write: {error.strerror}", where=path, fix="free disk space or change the folder"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+@contextmanager
+def mapped_tensors(
+    path: Path, layout: Mapping[str, tuple[torch.dtype, Sequence[int]]]
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield tensors of zeros to be filled in place, which are the file itself: more than memory holds can be written.
+
+    The bytes are those that `save_tensors` writes; the file takes its name when the block ends without an error.
+
+    Raises:
+        UserError: as `save_tensors`; the space is reserved first, since a full disk under a mapping kills the process.
+    """
+    text, offsets = _header(layout, {})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    try:
+        try:
+            with aside.open("wb") as file:
+                file.write(text)
+                file.flush()
+                if offsets["end"]:
+                    os.posix_fallocate(file.fileno(), len(text), offsets["end"])
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        whole = np.memmap(aside, np.uint8, "r+")
+        tensors = {}
+        for name, (dtype, shape) in layout.items():
+            start = len(text) + offsets[name]
+            flat = torch.from_numpy(whole[start : start + math.prod(shape) * dtype.itemsize])
+            tensors[name] = flat.view(dtype).view(tuple(shape))
+        yield tensors
+        whole.flush()
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _header(
+    layout: Mapping[str, tuple[torch.dtype, Sequence[int]]], metadata: Mapping[str, str]
+) -> tuple[bytes, dict[str, int]]:
+    """The bytes before the tensors, and where each tensor begins behind them; "end" is where the last one ends."""
+    header: dict[str, object] = {}
+    if metadata:
+        if wrong := [key for key, value in metadata.items() if not isinstance(value, str)]:
+            raise ValueError(f"safetensors metadata must be strings: {wrong}")
+        header["__metadata__"] = dict(sorted(metadata.items()))
+    offsets, offset = {}, 0
+    for name in sorted(layout):
+        dtype, shape = layout[name]
+        size = math.prod(shape) * dtype.itemsize
+        header[name] = {
+            "dtype": _DTYPES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size],
+        }  # fmt: skip
+        offsets[name], offset = offset, offset + size
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text, offsets | {"end": offset}
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    # By way of uint8, since numpy has no bfloat16.
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write: {error.strerror}", where=path, fix="free disk space or change the folder"
+    )
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

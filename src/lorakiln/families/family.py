@@ -7,6 +7,8 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
+from lorakiln.console.errors import UserError
+
 Part = Literal["vae", "text", "network"]
 Conditioning = Mapping[str, Tensor]
 
@@ -88,7 +90,10 @@ class Family(Protocol):
 
 
 def default_device(wanted: str = "auto") -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`."""
+    """The device for `auto`, `cpu` or `cuda`; UserError if there is no such device."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        fix = "set device to auto or cpu, or install a CUDA build of torch"
+        raise UserError("torch sees no CUDA device", fix=fix)
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)

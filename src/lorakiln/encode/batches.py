@@ -1,0 +1,85 @@
+"""The model's work: pictures to latents, captions to embeddings.
+
+All batches have the same shape, the last filled up by repeating: then a picture's bits depend neither on how many
+others there are nor on its place among them, and adding one gives the bits that a fresh run gives.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lorakiln.console.errors import UserError
+from lorakiln.families.family import Family
+
+# How a variant is made of the pixels, (B, 3, H, W).
+VARIANTS = {"plain": lambda pixels: pixels, "flip": lambda pixels: pixels.flip(-1)}
+READERS = 4  # threads that decode a batch's pictures
+
+
+def encode_pictures(
+    family: Family, files: Sequence[Path], size: tuple[int, int], variants: Sequence[str], batch_size: int,
+    dtype: torch.dtype,
+) -> Iterator[dict[str, Tensor]]:  # fmt: skip
+    """latent_mean and latent_std, each (V, C, h, w), of every file in turn.
+
+    Raises:
+        UserError: a file is no picture of `size` (width, height), or its latents are not finite in `dtype`.
+    """
+    with ThreadPoolExecutor(READERS) as pool:
+        for batch in _filled(files, batch_size):
+            pixels = torch.stack(list(pool.map(lambda file: read_pixels(file, size), batch)))
+            pairs = [family.encode_pictures(VARIANTS[name](pixels)) for name in variants]
+            mean, std = (torch.stack(tensors, dim=1).to("cpu", dtype) for tensors in zip(*pairs, strict=True))
+            check_latents(batch, mean, std)
+            count = min(batch_size, len(files))
+            yield from ({"latent_mean": mean[i], "latent_std": std[i]} for i in range(count))
+            files = files[count:]
+
+
+def encode_captions(
+    family: Family, texts: Sequence[str], clip_skip: int, batch_size: int, dtype: torch.dtype
+) -> Iterator[dict[str, Tensor]]:
+    """The conditioning of every text in turn, without the batch's dimension."""
+    for batch in _filled(texts, batch_size):
+        conditioning = family.encode_prompts(batch, clip_skip)
+        count = min(batch_size, len(texts))
+        for i in range(count):
+            yield {name: value[i].to("cpu", dtype) for name, value in conditioning.items()}
+        texts = texts[count:]
+
+
+def read_pixels(file: Path, size: tuple[int, int]) -> Tensor:
+    """A picture's pixels, (3, H, W) in [-1, 1]."""
+    fix = "it was changed after `prepare`: change the raw picture instead, and run `dvc repro`"
+    try:
+        with Image.open(file) as image:
+            shades = np.asarray(image.convert("RGB"), dtype=np.float32)
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"not a readable picture ({error})", where=file, fix=fix) from error
+    if shades.shape != (size[1], size[0], 3):
+        found = f"{shades.shape[1]}x{shades.shape[0]}"
+        raise UserError(f"is {found} pixels, metadata.jsonl says {size[0]}x{size[1]}", where=file, fix=fix)
+    return torch.from_numpy(shades / 127.5 - 1).permute(2, 0, 1)
+
+
+def check_latents(files: Sequence[Path], mean: Tensor, std: Tensor) -> None:
+    """Raise UserError that names the files, of which some are repeated, whose latents are NaN or infinite."""
+    finite = (torch.isfinite(mean) & torch.isfinite(std)).flatten(1).all(dim=1).tolist()
+    broken = list(dict.fromkeys(str(file) for file, good in zip(files, finite, strict=True) if not good))
+    if broken:
+        raise UserError(
+            "the VAE makes NaN or infinite latents of it",
+            where=", ".join(broken),
+            fix="set encode.dtype to float32, name another VAE in model.vae, or take the picture out",
+        )
+
+
+def _filled(items: Sequence, size: int) -> Iterator[list]:
+    for start in range(0, len(items), size):
+        batch = list(items[start : start + size])
+        yield batch + batch[-1:] * (size - len(batch))

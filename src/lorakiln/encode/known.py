@@ -1,0 +1,75 @@
+"""Tensors that are there already, by content key: from the folder's last run, and from this one."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.console.errors import UserError
+
+PICTURE = ("latent_mean", "latent_std")
+EMPTY = "empty.safetensors"
+
+
+class Shelf:
+    """Tensors of one kind by key; each key names a row in a file's tensors."""
+
+    def __init__(self, of_kind: Callable[[str], bool]) -> None:
+        self._of_kind = of_kind
+        self._places: dict[str, tuple[Mapping[str, Tensor], int]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def __getitem__(self, key: str) -> dict[str, Tensor]:
+        tensors, row = self._places[key]
+        return {name: value[row] for name, value in tensors.items() if self._of_kind(name)}
+
+    def put(self, key: str, tensors: Mapping[str, Tensor], row: int) -> None:
+        """Say that `key` stands in row `row` of a file's `tensors`, of both kinds."""
+        self._places[key] = (tensors, row)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What need not be made."""
+
+    pictures: Shelf = field(default_factory=lambda: Shelf(lambda name: name in PICTURE))
+    captions: Shelf = field(default_factory=lambda: Shelf(lambda name: name not in PICTURE))
+
+
+def read_known(folder: Path, empty_key: str) -> Known:
+    """What an encoded folder of an earlier run holds; nothing, if it is absent or damaged.
+
+    Args:
+        empty_key: the empty caption's key now; the folder's own is in its index.
+    """
+    known = Known()
+    try:
+        index = read_json(folder / "index.json")
+        files = [(bucket["file"], bucket["rows"]) for bucket in index["buckets"]]
+        if index["empty"] == empty_key:
+            known.captions.put(empty_key, load_tensors(folder / EMPTY)[0], 0)
+        for tensors, rows in _whole_files(folder, files):
+            for number, row in enumerate(rows):
+                known.pictures.put(row["key_picture"], tensors, number)
+                known.captions.put(row["key_caption"], tensors, number)
+    except FileNotFoundError:
+        return Known()
+    except (KeyError, TypeError, ValueError, UserError) as error:
+        print(f"encode: {folder} is damaged and made again ({error})", flush=True)
+        return Known()
+    return known
+
+
+def _whole_files(
+    folder: Path, files: list[tuple[str, list[dict]]]
+) -> Iterator[tuple[dict[str, Tensor], list[dict]]]:
+    for name, rows in files:
+        tensors, _ = load_tensors(folder / name)
+        if any(len(value) != len(rows) for value in tensors.values()) or not set(PICTURE) < set(tensors):
+            raise UserError("its rows are not the index's", where=folder / name)
+        yield tensors, rows

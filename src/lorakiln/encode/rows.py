@@ -1,0 +1,86 @@
+"""What there is to encode, with a content key for every picture and caption."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorakiln.artefacts.hashing import hash_data, hash_file
+from lorakiln.artefacts.records import read_jsonl
+from lorakiln.console.errors import UserError
+
+# Raised by one when this stage starts to make something else of the same input.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture with its caption.
+
+    Attributes:
+        width, height: pixels.
+        sha256: of the source picture's file.
+        key_picture, key_caption: equal keys, equal tensors.
+    """
+
+    file_name: str
+    text: str
+    width: int
+    height: int
+    sha256: str
+    key_picture: str
+    key_caption: str
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Content keys under one model and one set of settings.
+
+    Attributes:
+        common: what decides both pictures' and captions' bits: the model's identity, the stored dtype, the device's
+            type and the batch size (a batched forward's last bits depend on the batch's shape).
+    """
+
+    common: Mapping[str, Any]
+    variants: tuple[str, ...]
+    clip_skip: int
+
+    def picture(self, file: Path) -> str:
+        return hash_data("picture", VERSION, self.common, self.variants, hash_file(file))
+
+    def caption(self, text: str) -> str:
+        return hash_data("caption", VERSION, self.common, self.clip_skip, text)
+
+
+def read_rows(captioned: Path, keys: Keys) -> list[Row]:
+    """The rows of a captioned folder, in its order.
+
+    Raises:
+        UserError: the folder has no metadata.jsonl, no pictures, or a picture of it is missing.
+    """
+    metadata = captioned / "metadata.jsonl"
+    fix = "run the stages before again, `dvc repro caption`"
+    if not metadata.exists():
+        raise UserError("no captioned pictures here", where=captioned, fix=fix)
+    rows = []
+    for entry in read_jsonl(metadata):
+        file = captioned / entry["file_name"]
+        if not file.is_file():
+            raise UserError("this picture of metadata.jsonl is missing", where=file, fix=fix)
+        rows.append(
+            Row(
+                entry["file_name"], entry["text"], entry["width"], entry["height"], entry["sha256"],
+                keys.picture(file), keys.caption(entry["text"]),
+            )
+        )  # fmt: skip
+    if not rows:
+        raise UserError("no pictures here", where=captioned, fix=fix)
+    return rows
+
+
+def by_bucket(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:
+    """Rows by (width, height), both in order."""
+    buckets: dict[tuple[int, int], list[Row]] = {}
+    for row in rows:
+        buckets.setdefault((row.width, row.height), []).append(row)
+    return dict(sorted(buckets.items()))

@@ -1,0 +1,179 @@
+"""The stage: from a captioned folder to one memory-mapped file of tensors per bucket."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.hashing import hash_data
+from lorakiln.artefacts.records import read_json, write_json
+from lorakiln.artefacts.tensors import mapped_tensors, save_tensors
+from lorakiln.console.progress import progress
+from lorakiln.encode.batches import encode_captions, encode_pictures
+from lorakiln.encode.known import EMPTY, Known, Shelf, read_known
+from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
+from lorakiln.families import load_family
+from lorakiln.families.family import Family, default_device
+from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.model import ModelSettings
+
+LISTED = 20  # of the captions that are too long
+
+
+def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSettings) -> None:
+    """Encode pictures and captions; whatever `out` holds under the same content key is copied, not made again.
+
+    Writes <WxH>.safetensors per bucket with latent_mean and latent_std, (N, V, C, h, w) for N pictures in V variants,
+    scaled as the network sees them, and the captions' conditioning, (N, ...); empty.safetensors with the empty
+    caption's; index.json.
+
+    Raises:
+        UserError: the folder or the model is not usable, or latents are not finite.
+    """
+    device = default_device(settings.device)
+    facts = load_family(model, ()).facts
+    common = {
+        "base": facts["hash"], "dtype": settings.dtype, "device": device.type, "batch_size": settings.batch_size,
+    }  # fmt: skip
+    keys = Keys(common, ("plain", "flip") if settings.flip else ("plain",), settings.clip_skip)
+    rows = read_rows(captioned, keys)
+    with replacing(out) as fresh:
+        known = read_known(out, keys.caption(""))
+        new = any(row.key_picture not in known.pictures for row in rows)
+        family = load_family(model, ("vae", "text") if new else ("text",), device)
+        unread = {row.file_name: family.unread(row.text) for row in rows}
+        _warn_unread(family, rows, unread)
+        _Stage(captioned, fresh, settings, keys, family, known).run(by_bucket(rows))
+        index = _index(read_json(captioned / "dataset.json"), rows, unread, keys, facts)
+        index["settings"] |= {
+            "encode": settings.model_dump(mode="json"),
+            "model": model.model_dump(mode="json"),
+        }
+        write_json(fresh / "index.json", index)
+
+
+class _Stage:
+    """One run of the stage."""
+
+    def __init__(
+        self, captioned: Path, fresh: Path, settings: EncodeSettings, keys: Keys, family: Family, known: Known
+    ) -> None:
+        self.captioned, self.fresh, self.settings = captioned, fresh, settings
+        self.keys, self.family, self.known = keys, family, known
+        self.dtype = getattr(torch, settings.dtype)
+
+    def run(self, buckets: Mapping[tuple[int, int], Sequence[Row]]) -> None:
+        """Write all tensors."""
+        rows = [row for bucket in buckets.values() for row in bucket]
+        pictures = {row.key_picture for row in rows if row.key_picture not in self.known.pictures}
+        captions = {row.key_caption for row in rows if row.key_caption not in self.known.captions}
+        print(
+            f"encode: {len(rows)} pictures in {len(buckets)} buckets; "
+            f"new: {len(pictures)} pictures, {len(captions)} captions",
+            flush=True,
+        )
+        empty = self._empty()
+        save_tensors(self.fresh / EMPTY, empty)
+        with progress("encode", len(pictures) + len(captions), "pictures and captions") as bar:
+            for size, bucket in buckets.items():
+                with mapped_tensors(
+                    self.fresh / _file(size), self._layout(size, len(bucket), empty)
+                ) as tensors:
+                    self._pictures(bucket, size, tensors, bar)
+                    self._captions(bucket, tensors, bar)
+
+    def _empty(self) -> dict[str, Tensor]:
+        """The empty caption's conditioning, (1, ...)."""
+        key, options = self.keys.caption(""), self.settings
+        if key not in self.known.captions:
+            made = next(encode_captions(self.family, [""], options.clip_skip, options.batch_size, self.dtype))
+            self.known.captions.put(key, {name: value[None] for name, value in made.items()}, 0)
+        return {name: value[None] for name, value in self.known.captions[key].items()}
+
+    def _layout(self, size: tuple[int, int], count: int, empty: Mapping[str, Tensor]) -> dict[str, Any]:
+        latents = (count, len(self.keys.variants), *self.family.latent_shape(*size))
+        conditioning = {name: (self.dtype, (count, *value.shape[1:])) for name, value in empty.items()}
+        return {"latent_mean": (self.dtype, latents), "latent_std": (self.dtype, latents)} | conditioning
+
+    def _pictures(self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar) -> None:
+        shelf, options = self.known.pictures, self.settings
+        new = {
+            row.key_picture: self.captioned / row.file_name for row in rows if row.key_picture not in shelf
+        }
+        made = encode_pictures(
+            self.family, list(new.values()), size, self.keys.variants, options.batch_size, self.dtype
+        )
+        _fill(tensors, [row.key_picture for row in rows], shelf, made, bar)
+
+    def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar) -> None:
+        shelf, options = self.known.captions, self.settings
+        new = {row.key_caption: row.text for row in rows if row.key_caption not in shelf}
+        made = encode_captions(
+            self.family, list(new.values()), options.clip_skip, options.batch_size, self.dtype
+        )
+        _fill(tensors, [row.key_caption for row in rows], shelf, made, bar)
+
+
+def _fill(
+    tensors: Mapping[str, Tensor], keys: Sequence[str], shelf: Shelf, made: Iterator[dict[str, Tensor]], bar
+) -> None:
+    """Row by row: what is on the shelf is copied, the next of `made` is taken for what is not."""
+    for number, key in enumerate(keys):
+        if key in shelf:
+            values = shelf[key]
+        else:
+            values = next(made)
+            bar.advance()
+        for name, value in values.items():
+            tensors[name][number] = value
+        shelf.put(key, tensors, number)
+
+
+def _file(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}.safetensors"
+
+
+def _index(
+    dataset: Mapping[str, Any],
+    rows: Sequence[Row],
+    unread: Mapping[str, str],
+    keys: Keys,
+    facts: dict[str, str],
+) -> dict[str, Any]:
+    def entry(row: Row) -> dict[str, str]:
+        names = ("file_name", "text", "sha256", "key_picture", "key_caption")
+        return {name: getattr(row, name) for name in names} | {"unread": unread[row.file_name]}
+
+    buckets = [
+        {"name": f"{size[0]}x{size[1]}", "file": _file(size), "rows": [entry(row) for row in bucket]}
+        for size, bucket in by_bucket(list(rows)).items()
+    ]
+    identity = hash_data(
+        keys.caption(""), [[row.file_name, row.key_picture, row.key_caption] for row in rows]
+    )
+    return {
+        "dataset": {
+            "name": dataset["name"], "hash": dataset["hash"], "pictures": len(rows), "trigger": dataset["trigger"],
+        },
+        "base": facts, "variants": list(keys.variants), "buckets": buckets, "empty": keys.caption(""),
+        "hash": identity, "settings": dict(dataset["settings"]),
+    }  # fmt: skip
+
+
+def _warn_unread(family: Family, rows: Sequence[Row], unread: Mapping[str, str]) -> None:
+    """Say which captions are longer than what the model reads, and what of them is lost."""
+    long = [row for row in rows if unread[row.file_name]]
+    if not long:
+        return
+    lines = [
+        f"  {row.file_name}: {family.count_tokens(row.text)} tokens, cut: {unread[row.file_name]!r}"
+        for row in long[:LISTED]
+    ]
+    if len(long) > LISTED:
+        lines.append(f"  and {len(long) - LISTED} more: see `unread` in index.json")
+    title = f"warning: captions longer than the {family.max_tokens} tokens that the model reads: {len(long)}"
+    print("\n".join([title, *lines]), file=sys.stderr, flush=True)

@@ -1,0 +1,326 @@
+"""Encoding: the numbers, and that only what is new is made."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from lorakiln.artefacts.hashing import hash_file
+from lorakiln.artefacts.records import read_json, write_json, write_jsonl
+from lorakiln.console.errors import UserError
+from lorakiln.encode import encode
+from lorakiln.families import load_family
+from lorakiln.families.sd import StableDiffusion
+from lorakiln.schema.encode import EncodeSettings
+
+TEXTS = {"a.png": "red cat", "b.png": "blue cat", "c.png": "red cat", "deep/d.png": "a cat", "e.png": "blue"}
+SETTINGS = EncodeSettings(flip=True, batch_size=2)
+
+
+def write_picture(folder: Path, name: str, seed: int) -> None:
+    width, height = (48, 32) if name in ("b.png", "e.png") else (32, 32)
+    shades = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(shades).save(folder / name)
+
+
+def write_metadata(folder: Path, texts: dict[str, str]) -> None:
+    rows = []
+    for name, text in sorted(texts.items()):
+        width, height = Image.open(folder / name).size
+        rows.append(
+            {
+                "file_name": name,
+                "width": width,
+                "height": height,
+                "sha256": hash_file(folder / name),
+                "text": text,
+            }
+        )
+    write_jsonl(folder / "metadata.jsonl", rows)
+    settings = {"prepare": {"resolution": 32}, "caption": {"trigger": "sks"}}
+    write_json(
+        folder / "dataset.json",
+        {"name": "five", "hash": "abc", "trigger": "sks", "pictures": len(rows), "settings": settings},
+    )
+
+
+@pytest.fixture
+def captioned(tmp_path) -> Path:
+    folder = tmp_path / "captioned"
+    for seed, name in enumerate(TEXTS):
+        write_picture(folder, name, seed)
+    write_metadata(folder, TEXTS)
+    return folder
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the model was asked to encode: distinct pictures (plain and flipped count apart) and texts."""
+    asked = {"pictures": [], "texts": []}
+    pictures, prompts = StableDiffusion.encode_pictures, StableDiffusion.encode_prompts
+
+    def counted_pictures(self, pixels):
+        asked["pictures"] += list({row.numpy().tobytes() for row in pixels})
+        return pictures(self, pixels)
+
+    def counted_prompts(self, texts, clip_skip=0):
+        asked["texts"] += list(dict.fromkeys(texts))
+        return prompts(self, texts, clip_skip)
+
+    monkeypatch.setattr(StableDiffusion, "encode_pictures", counted_pictures)
+    monkeypatch.setattr(StableDiffusion, "encode_prompts", counted_prompts)
+    return asked
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def rows_of(folder: Path) -> dict[str, tuple[str, int, dict]]:
+    buckets = read_json(folder / "index.json")["buckets"]
+    return {row["file_name"]: (b["file"], i, row) for b in buckets for i, row in enumerate(b["rows"])}
+
+
+def assert_equals_fresh(captioned, out, model, settings=SETTINGS):
+    encode(captioned, out.parent / "fresh", settings, model)
+    assert contents(out) == contents(out.parent / "fresh")
+
+
+def test_tensors_are_the_models(captioned, tmp_path, micro_model, micro_family):
+    out = tmp_path / "out"
+    encode(captioned, out, SETTINGS, micro_model)
+    assert sorted(contents(out)) == [
+        "32x32.safetensors",
+        "48x32.safetensors",
+        "empty.safetensors",
+        "index.json",
+    ]
+    for name, (file, number, row) in rows_of(out).items():
+        tensors = load_file(out / file)
+        shades = torch.from_numpy(np.asarray(Image.open(captioned / name), dtype=np.float32).copy())
+        pixels = (shades / 255 * 2 - 1).permute(2, 0, 1)[None]
+        for variant, view in enumerate((pixels, pixels.flip(3))):
+            mean, std = micro_family.encode_pictures(view)
+            assert torch.allclose(tensors["latent_mean"][number, variant], mean[0], atol=1e-5)
+            assert torch.allclose(tensors["latent_std"][number, variant], std[0], atol=1e-5)
+        expected = micro_family.encode_prompts([TEXTS[name]])["prompt_embeds"][0]
+        assert torch.allclose(tensors["prompt_embeds"][number], expected, atol=1e-5)
+        assert row["text"] == TEXTS[name] and row["sha256"] == hash_file(captioned / name)
+    assert load_file(out / "48x32.safetensors")["latent_mean"].shape == (2, 2, 4, 8, 12)
+    empty = load_file(out / "empty.safetensors")
+    assert torch.allclose(
+        empty["prompt_embeds"], micro_family.encode_prompts([""])["prompt_embeds"], atol=1e-5
+    )
+
+
+def test_the_index_says_where_everything_came_from(captioned, tmp_path, micro_model, micro_family):
+    encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+    index = read_json(tmp_path / "out" / "index.json")
+    assert index["dataset"] == {"name": "five", "hash": "abc", "pictures": 5, "trigger": "sks"}
+    assert index["base"] == micro_family.facts and index["variants"] == ["plain", "flip"]
+    assert [(b["name"], len(b["rows"])) for b in index["buckets"]] == [("32x32", 3), ("48x32", 2)]
+    assert set(index["settings"]) == {"prepare", "caption", "encode", "model"}
+    assert index["settings"]["encode"]["batch_size"] == 2
+
+
+def test_adding_a_picture_encodes_one(captioned, tmp_path, micro_model, calls):
+    out = tmp_path / "out"
+    encode(captioned, out, SETTINGS, micro_model)
+    # Equal captions are encoded once; two pictures and variants of each are not equal.
+    assert len(calls["pictures"]) == 10
+    assert sorted(calls["texts"]) == ["", "a cat", "blue", "blue cat", "red cat"]
+    calls["pictures"].clear(), calls["texts"].clear()
+    write_picture(captioned, "aa.png", 9)
+    write_metadata(captioned, TEXTS | {"aa.png": "sks"})
+    encode(captioned, out, SETTINGS, micro_model)
+    assert len(calls["pictures"]) == 2 and calls["texts"] == ["sks"]
+    assert_equals_fresh(captioned, out, micro_model)
+
+
+def test_changing_a_caption_encodes_one_caption_and_loads_no_vae(captioned, tmp_path, micro_model, calls):
+    out = tmp_path / "out"
+    encode(captioned, out, SETTINGS, micro_model)
+    before = read_json(out / "index.json")["hash"]
+    calls["pictures"].clear(), calls["texts"].clear()
+    write_metadata(captioned, TEXTS | {"a.png": "old cat"})
+    encode(captioned, out, SETTINGS, micro_model)
+    assert calls == {"pictures": [], "texts": ["old cat"]}
+    assert read_json(out / "index.json")["hash"] != before
+    assert_equals_fresh(captioned, out, micro_model)
+
+
+def test_taking_pictures_out_encodes_nothing(captioned, tmp_path, micro_model, calls):
+    out = tmp_path / "out"
+    encode(captioned, out, SETTINGS, micro_model)
+    calls["pictures"].clear(), calls["texts"].clear()
+    write_metadata(captioned, {"c.png": "red cat", "deep/d.png": "red cat"})
+    encode(captioned, out, SETTINGS, micro_model)
+    assert calls == {"pictures": [], "texts": []} and "48x32.safetensors" not in contents(out)
+    assert_equals_fresh(captioned, out, micro_model)
+
+
+CHANGES = {
+    "flip": ({"flip": False}, True, False), "clip_skip": ({"clip_skip": 1}, False, True),
+    "dtype": ({"dtype": "float16"}, True, True), "batch_size": ({"batch_size": 3}, True, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_settings_remake_what_they_change(captioned, tmp_path, micro_model, calls, name):
+    out, (change, pictures, texts) = tmp_path / "out", CHANGES[name]
+    encode(captioned, out, SETTINGS, micro_model)
+    before = rows_of(out)["a.png"][2]
+    calls["pictures"].clear(), calls["texts"].clear()
+    settings = SETTINGS.model_copy(update=change)
+    encode(captioned, out, settings, micro_model)
+    assert (bool(calls["pictures"]), bool(calls["texts"])) == (pictures, texts)
+    after = rows_of(out)["a.png"][2]
+    assert (before["key_picture"] != after["key_picture"], before["key_caption"] != after["key_caption"]) == (
+        pictures, texts,
+    )  # fmt: skip
+    assert_equals_fresh(captioned, out, micro_model, settings)
+
+
+def test_another_base_remakes_everything(captioned, tmp_path, micro_model, calls):
+    from conftest import write_micro_model
+
+    encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+    first = contents(tmp_path / "out")
+    calls["pictures"].clear(), calls["texts"].clear()
+    write_micro_model(tmp_path / "other", seed=1)
+    encode(
+        captioned,
+        tmp_path / "out",
+        SETTINGS,
+        micro_model.model_copy(update={"path": str(tmp_path / "other")}),
+    )
+    assert len(calls["pictures"]) == 10 and len(calls["texts"]) == 5
+    assert first["32x32.safetensors"] != contents(tmp_path / "out")["32x32.safetensors"]
+
+
+def test_float16_is_stored_as_asked(captioned, tmp_path, micro_model):
+    encode(captioned, tmp_path / "out", SETTINGS.model_copy(update={"dtype": "float16"}), micro_model)
+    for file in ("32x32.safetensors", "empty.safetensors"):
+        assert {value.dtype for value in load_file(tmp_path / "out" / file).values()} == {torch.float16}
+
+
+def test_bits_do_not_depend_on_the_neighbours(captioned, tmp_path, micro_model):
+    """What incremental encoding rests on; if this fails on some processor, batches must hold one picture there."""
+    encode(captioned, tmp_path / "all", SETTINGS, micro_model)
+    for name, text in TEXTS.items():
+        write_metadata(captioned, {name: text})
+        encode(captioned, tmp_path / "one", SETTINGS, micro_model)
+        (file, number, _), (alone, _, _) = rows_of(tmp_path / "all")[name], rows_of(tmp_path / "one")[name]
+        whole, single = load_file(tmp_path / "all" / file), load_file(tmp_path / "one" / alone)
+        assert all(torch.equal(whole[key][number], single[key][0]) for key in whole)
+
+
+def test_long_captions_are_told(captioned, tmp_path, micro_model, capsys):
+    write_metadata(captioned, TEXTS | {"b.png": "red " * 30 + "blue cat"})
+    encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+    told = capsys.readouterr().err
+    assert (
+        "longer than the 30 tokens that the model reads: 1" in told
+        and "b.png: 32 tokens, cut: 'blue cat'" in told
+    )
+    assert {
+        name: row["unread"] for name, (_, _, row) in rows_of(tmp_path / "out").items() if row["unread"]
+    } == {"b.png": "blue cat"}
+
+
+def test_a_damaged_folder_is_made_again(captioned, tmp_path, micro_model, capsys):
+    out = tmp_path / "out"
+    encode(captioned, out, SETTINGS, micro_model)
+    expected = contents(out)
+    for file, damage in (("index.json", b"{"), ("index.json", b"[]"), ("32x32.safetensors", b"\0" * 20)):
+        (out / file).write_bytes(damage)
+        encode(captioned, out, SETTINGS, micro_model)
+        assert contents(out) == expected and "damaged and made again" in capsys.readouterr().out
+
+
+def test_latents_that_are_not_finite_are_refused_by_name(captioned, tmp_path, micro_model, monkeypatch):
+    encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+    before, encode_pictures = contents(tmp_path / "out"), StableDiffusion.encode_pictures
+
+    def broken(self, pixels):
+        mean, std = encode_pictures(self, pixels)
+        mean[1] = float("inf")
+        return mean, std
+
+    monkeypatch.setattr(StableDiffusion, "encode_pictures", broken)
+    write_picture(captioned, "x.png", 9)
+    write_picture(captioned, "y.png", 10)
+    write_metadata(captioned, TEXTS | {"x.png": "x", "y.png": "y"})
+    with pytest.raises(UserError, match=r"y\.png: the VAE") as error:
+        encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+    assert "x.png" not in str(error.value)
+    assert contents(tmp_path / "out") == before  # the old folder stays
+
+
+def change_size(folder: Path) -> None:
+    Image.new("RGB", (16, 16)).save(folder / "a.png")
+
+
+BAD = {
+    "no folder": (shutil.rmtree, "no captioned pictures"),
+    "no rows": (lambda folder: (folder / "metadata.jsonl").write_text(""), "no pictures here"),
+    "missing": (lambda folder: (folder / "b.png").unlink(), r"b\.png: this picture of metadata"),
+    "size": (change_size, r"a\.png: is 16x16 pixels, metadata.jsonl says 32x32"),
+    "no picture": (lambda folder: (folder / "e.png").write_bytes(b"x"), r"e\.png: not a readable picture"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_folders_are_refused(captioned, tmp_path, micro_model, name):
+    spoil, message = BAD[name]
+    spoil(captioned)
+    with pytest.raises(UserError, match=message):
+        encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_empty_caption_may_be_a_pictures_too(captioned, tmp_path, micro_model, calls):
+    write_metadata(captioned, {"a.png": ""})
+    encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+    tensors, empty = (
+        load_file(tmp_path / "out" / f)["prompt_embeds"] for f in ("32x32.safetensors", "empty.safetensors")
+    )
+    assert torch.equal(tensors, empty) and calls["texts"] == [""]
+
+
+def test_no_cuda_device(captioned, tmp_path, micro_model):
+    if torch.cuda.is_available():
+        encode(captioned, tmp_path / "out", SETTINGS.model_copy(update={"device": "cuda"}), micro_model)
+        return
+    with pytest.raises(UserError, match="no CUDA device"):
+        encode(captioned, tmp_path / "out", SETTINGS.model_copy(update={"device": "cuda"}), micro_model)
+
+
+def test_the_fixture_has_the_stages_form(captioned, tmp_path, micro_model, micro_encoded):
+    """tests/conftest.py writes an encoded folder by hand for the stages after: it must look as this one does."""
+
+    def form(folder):
+        index = json.loads((folder / "index.json").read_text())
+        files = [bucket["file"] for bucket in index["buckets"]] + ["empty.safetensors"]
+        shapes = {f: {k: (v.dtype, v.shape[1:]) for k, v in load_file(folder / f).items()} for f in files}
+        return sorted(index), sorted(index["buckets"][0]["rows"][0]), sorted(index["dataset"]), shapes
+
+    encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+    assert form(tmp_path / "out") == form(micro_encoded)
+
+
+def test_vae_weights_that_overflow_are_caught_before(captioned, tmp_path, micro_model):
+    shutil.copytree(micro_model.path, tmp_path / "sd")
+    file = tmp_path / "sd/vae/diffusion_pytorch_model.safetensors"
+    save_file({name: value * float("inf") for name, value in load_file(file).items()}, file, {"format": "pt"})
+    broken = micro_model.model_copy(update={"path": str(tmp_path / "sd")})
+    with pytest.raises(UserError, match="weights are NaN"):
+        load_family(broken, ("vae",))
+    with pytest.raises(UserError, match="weights are NaN"):
+        encode(captioned, tmp_path / "out", SETTINGS, broken)
