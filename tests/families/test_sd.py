@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import SCHEDULER, write_micro_model, write_text
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
 from lorakiln.console.errors import UserError
@@ -189,6 +190,26 @@ def test_variant(copy, micro_family):
         load_family(copy)
     family = load_family(copy.model_copy(update={"variant": "fp16"}))
     assert torch.equal(family.network.conv_in.weight, micro_family.network.conv_in.weight)
+
+
+def test_the_hub_is_asked_for_what_is_needed_and_no_more(micro_model, micro_family, tmp_path, monkeypatch):
+    local = Path(micro_model.path)
+    needed = {path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()}
+    others = {
+        "v1-5-pruned.safetensors", "unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.non_ema.safetensors", "text_encoder/model.fp16.safetensors",
+        "safety_checker/model.safetensors", "text_encoder/pytorch_model.bin", "vae/diffusion_pytorch_model.bin",
+    }  # fmt: skip
+
+    def download(name, revision, allow_patterns):
+        assert (name, revision) == ("owner/name", "v1")
+        assert set(filter_repo_objects(needed | others, allow_patterns=allow_patterns)) == needed
+        return str(local)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    model = micro_model.model_copy(update={"path": "owner/name", "revision": "v1"})
+    facts = load_family(model, ("vae",)).facts
+    assert facts == micro_family.facts | {"path": "owner/name", "revision": "v1"}
 
 
 def test_pipeline_draws_without_noise_of_its_own(micro_family):

@@ -1,6 +1,7 @@
 """Drawing, against diffusers' own pipeline."""
 
 import numpy as np
+import peft
 import pytest
 import torch
 
@@ -71,6 +72,17 @@ def test_modes_are_put_back_and_drop_out_is_off(micro_model):
             module.p = 0.5
     assert np.array_equal(arrays(family, JOBS[:1]), expected)
     assert family.network.training and not family.network.conv_in.training
+
+
+def test_an_adapter_that_is_switched_off_leaves_the_base_bit_for_bit(micro_model):
+    family = load_family(micro_model)
+    base = arrays(family, JOBS)
+    config = peft.LoraConfig(r=2, target_modules=family.target_modules("attention"), init_lora_weights=False)
+    family.network.add_adapter(config)
+    adapted = arrays(family, JOBS)
+    family.network.disable_adapters()
+    assert all(np.array_equal(a, b) for a, b in zip(base, arrays(family, JOBS), strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(base, adapted, strict=True))
 
 
 def test_pictures_that_are_not_finite_are_refused(micro_model):

@@ -1,6 +1,7 @@
 """Stable Diffusion 1.x and 2.x: AutoencoderKL, CLIPTextModel, UNet2DConditionModel."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,9 +32,8 @@ def load(
     if "vae" in parts:
         family.vae = files.load(AutoencoderKL, "vae", torch_dtype=dtype)
     if "text" in parts:
-        # It would draw a bar for every load.
-        transformers.utils.logging.disable_progress_bar()
-        family.text_encoder = files.load(CLIPTextModel, "text_encoder", dtype=dtype)
+        with quiet():
+            family.text_encoder = files.load(CLIPTextModel, "text_encoder", dtype=dtype)
         family.tokenizer = files.load(CLIPTokenizer, "tokenizer")
     if "network" in parts:
         family.network = files.load(UNet2DConditionModel, "unet", torch_dtype=dtype)
@@ -138,7 +138,8 @@ class StableDiffusion:
         raise ValueError(f"no module of Stable Diffusion: {module}")
 
     def pipeline(self) -> Any:
-        from diffusers import StableDiffusionPipeline
+        with quiet():
+            from diffusers import StableDiffusionPipeline
 
         pipeline = StableDiffusionPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
@@ -160,6 +161,21 @@ class StableDiffusion:
     def _length(self) -> int:
         # A tokenizer whose config lacks the length says 1e30.
         return min(self.tokenizer.model_max_length, self._text_config.get("max_position_embeddings", 77))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Errors alone from transformers: no bar for every load, no advice about torchvision, which nothing here needs."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def attention_modules(network: nn.Module) -> list[str]:
