@@ -1,0 +1,102 @@
+"""Putting the adapter that the settings describe on a network."""
+
+import difflib
+from pathlib import Path
+
+import safetensors
+from torch import nn
+
+from lorakiln.console.errors import UserError
+from lorakiln.families.family import Family
+from lorakiln.lora_files import diffusers_form, kohya_form, peft_form
+from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.schema.train import AdapterSettings
+
+
+def target_names(family: Family, targets: str | list[str]) -> list[str]:
+    """Full names, sorted, of the modules that a preset or a list of endings means.
+
+    An ending matches whole parts of a name: "to_q" means every "...to_q", "attn2.to_q" those of cross-attention.
+
+    Raises:
+        UserError: an unknown preset, or an ending that no linear layer or convolution has.
+    """
+    if isinstance(targets, str):
+        return family.target_modules(targets)
+    able = [name for name, m in family.network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    chosen: set[str] = set()
+    for ending in targets:
+        found = [name for name in able if name == ending or name.endswith("." + ending)]
+        if not found:
+            raise UserError(
+                f"no linear layer or convolution's name ends in {ending!r}",
+                where="train.adapter.targets",
+                fix=_suggestion(ending, able),
+            )
+        chosen.update(found)
+    if not chosen:
+        raise UserError("no module is named", where="train.adapter.targets", fix="use the preset `attention`")
+    return sorted(chosen)
+
+
+def put_adapter(family: Family, settings: AdapterSettings, seed: int) -> int:
+    """Put the adapter on `family.network`, in place; how many modules it is on.
+
+    Raises:
+        UserError: wrong targets, or an `init_from` that does not fit them.
+    """
+    names = target_names(family, settings.targets)
+    peft_form.wrap(family.network, names, settings.rank, settings.alpha, settings.dropout, seed)
+    if settings.init_from:
+        peft_form.write(
+            family.network, _fitting(read_adapter(Path(settings.init_from), family), settings, names)
+        )
+    return len(names)
+
+
+def read_adapter(path: Path, family: Family) -> Adapter:
+    """A LoRA file in kohya's or in diffusers' names.
+
+    Raises:
+        UserError: it is not there or no LoRA file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            kohya = any(name.startswith("lora_") for name in file.keys())  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"not a readable safetensors file ({error})", where=path, fix="check the path"
+        ) from error
+    return kohya_form.load(path, family) if kohya else diffusers_form.load(path)
+
+
+def _fitting(adapter: Adapter, settings: AdapterSettings, names: list[str]) -> Adapter:
+    expected = {f"unet.{name}" for name in names}
+    if expected != set(adapter.layers):
+        raise UserError(
+            f"it adapts {len(adapter.layers)} modules, the settings {len(names)}, and not all are the same",
+            where=settings.init_from,
+            fix="set train.adapter.targets as it was when the file was trained",
+        )
+    ranks = {layer.rank for layer in adapter.layers.values()}
+    if ranks != {settings.rank}:
+        raise UserError(
+            f"its rank is {', '.join(map(str, sorted(ranks)))}, the settings' {settings.rank}",
+            where=settings.init_from,
+            fix=f"set train.adapter.rank={max(ranks)}",
+        )
+    # What the file does is kept where its alpha differs: the ratio of the scales goes into `up`.
+    scale = settings.alpha / settings.rank
+    layers = {
+        name: Layer(layer.down.float(), layer.up.float() * (layer.scale / scale), settings.alpha)
+        for name, layer in adapter.layers.items()
+    }
+    return Adapter(layers)
+
+
+def _suggestion(ending: str, names: list[str]) -> str:
+    endings = sorted(
+        {".".join(name.split(".")[-2:]) for name in names} | {name.split(".")[-1] for name in names}
+    )
+    near = difflib.get_close_matches(ending, endings, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"endings here: {', '.join(endings[:12])}, ..."

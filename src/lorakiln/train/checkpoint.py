@@ -1,0 +1,130 @@
+"""Resumable checkpoints in a folder of their own, named by the run's fingerprint.
+
+A folder holds what the run is (identity.json), the last two checkpoints, and `work`: the adapters and samples made
+so far. A checkpoint stands for everything up to its step, so whatever `work` holds of later steps is thrown away
+on resuming.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lorakiln.artefacts.records import write_json
+from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.console.errors import UserError
+
+KEPT = 2
+
+
+@dataclass
+class State:
+    """Everything that the steps to come depend on, and the record of those done.
+
+    Attributes:
+        step: optimizer steps done.
+        tensors: "adapter/<name>", "exp_avg/<name>", "exp_avg_sq/<name>": float32.
+        records: JSON-able; the rows of the metrics so far.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    records: dict[str, Any] = field(default_factory=dict)
+
+
+class CheckpointFolder:
+    """The checkpoints of one run, held by one process at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.work = folder, folder / "work"
+        self._lock = None
+
+    def open(self, identity: dict[str, Any]) -> None:
+        """Make the folder and lock it (the kernel frees a dead process's lock).
+
+        Raises:
+            UserError: another process trains the same run.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise UserError(
+                "another process is training with exactly these settings and data",
+                where=self.folder,
+                fix="wait for it, or stop it and start again: this run then goes on from its checkpoint",
+            ) from error
+        write_json(self.folder / "identity.json", identity)
+
+    def save(self, state: State) -> Path:
+        """Write a checkpoint, whole or not at all, and drop all but the last two.
+
+        Raises:
+            UserError: the disk is full; the older checkpoints are intact.
+        """
+        path = self.folder / f"step-{state.step:08d}.safetensors"
+        metadata = {
+            "step": str(state.step),
+            "records": json.dumps(state.records, sort_keys=True),
+            "sha256": digest(state.tensors),
+        }
+        save_tensors(path, state.tensors, metadata)
+        for old in self.files()[:-KEPT]:
+            old.unlink()
+        return path
+
+    def files(self) -> list[Path]:
+        """The checkpoints, oldest first."""
+        return sorted(self.folder.glob("step-*.safetensors"))
+
+    def newest(self) -> State | None:
+        """The newest checkpoint that is whole; says so (on stderr) when a newer one is damaged."""
+        for path in reversed(self.files()):
+            try:
+                return read(path)
+            except UserError as error:
+                print(f"warning: {error.where}: {error.what}; going back to the one before", file=sys.stderr)
+                path.unlink()
+        return None
+
+    def forget_after(self, step: int) -> None:
+        """Remove from `work` what steps later than `step` left there (of an interrupted run)."""
+        for path in self.work.glob("*/step-*"):
+            if int(path.stem.removeprefix("step-")) > step:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def delete(self) -> None:
+        """The run is finished and in its place: nothing here is needed any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock:
+            self._lock.close()
+
+
+def read(path: Path) -> State:
+    """One checkpoint.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    tensors, metadata = load_tensors(path)
+    if metadata.get("sha256") != digest(tensors):
+        raise UserError("a damaged checkpoint", where=path, fix="delete it")
+    return State(int(metadata["step"]), tensors, json.loads(metadata["records"]))
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over the tensors' names and bytes, in the names' order."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].detach().cpu().contiguous().numpy().data)
+    return total.hexdigest()

@@ -1,0 +1,81 @@
+"""Which devices train, and how several of them stay together."""
+
+import logging
+import sys
+import warnings
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+
+from lorakiln.console.errors import UserError
+from lorakiln.schema.train import TrainSettings
+from lorakiln.train.module import Share
+
+
+class SumGradients(DDPStrategy):
+    """Lightning's processes and launchers without the DistributedDataParallel wrapper.
+
+    The module itself all-reduces one flat tensor a step, after the last micro-batch: what the wrapper would do in
+    buckets, with its bookkeeping for every parameter and a broadcast of the buffers in every forward.
+    """
+
+    def configure_ddp(self) -> None:
+        """Nothing: the module stays as it is."""
+
+
+def make_trainer(settings: TrainSettings) -> pl.Trainer:
+    """A Lightning trainer that leaves logging, progress and checkpoints to us.
+
+    Raises:
+        UserError: the GPUs asked for are not there.
+    """
+    wanted = settings.trainer
+    accelerator = _accelerator(wanted.accelerator, wanted.devices)
+    world = wanted.devices * wanted.num_nodes
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # About loggers, checkpoints and loader workers that are left out on purpose.
+    warnings.filterwarnings("ignore", module="lightning")
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=wanted.devices,
+        num_nodes=wanted.num_nodes,
+        strategy=SumGradients() if world > 1 else "auto",
+        # The end is ours to say: a resumed run has fewer steps before it than the settings tell.
+        max_steps=-1,
+        max_epochs=-1,
+        deterministic=settings.deterministic or None,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def share_of(trainer: pl.Trainer, settings: TrainSettings) -> Share:
+    """This process's part in the work."""
+    device = trainer.strategy.root_device
+    wanted = settings.trainer.precision == "bf16"
+    bf16 = wanted and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted and not bf16 and trainer.global_rank == 0:
+        print(f"bf16 is of no use on {device}: the base stays fp32", file=sys.stderr)
+    return Share(trainer.global_rank, trainer.world_size, bf16)
+
+
+def _accelerator(wanted: str, devices: int) -> str:
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if there == 0:
+        build = "" if torch.version.cuda else " (this torch is a build without CUDA)"
+        raise UserError(
+            f"no CUDA device is there{build}",
+            where="train.trainer.accelerator",
+            fix="train on the CPU: train/trainer=cpu",
+        )
+    if devices > there:
+        fix = f"set train.trainer.devices to {there} or fewer"
+        raise UserError(f"{devices} devices wanted, {there} there", where="train.trainer.devices", fix=fix)
+    return "gpu"

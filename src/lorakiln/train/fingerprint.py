@@ -1,0 +1,78 @@
+"""What makes a run the run it is: the settings, data and base model that decide its weights.
+
+Not part of it: what only logs, validates, samples or saves; devices, micro-batches and threads, which change the
+order of summation alone; the number of steps where the learning rate does not depend on it, so that such a run can
+go on longer.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from lorakiln.artefacts.hashing import hash_data, hash_file
+from lorakiln.artefacts.records import read_json
+from lorakiln.schema.train import TrainSettings
+from lorakiln.train.latents import Encoded
+from lorakiln.train.lr import depends_on_total
+from lorakiln.train.split import Split
+
+# Raised by one when training starts to make something else from the same settings.
+VERSION = 1
+
+
+def identity(
+    settings: TrainSettings, encoded: Encoded, split: Split, base: dict[str, str], bf16: bool
+) -> dict[str, Any]:
+    """Everything that decides the weights, as one JSON-able dict."""
+    chosen = settings.model_dump(
+        mode="json",
+        include={"seed", "batch_size", "max_grad_norm", "adapter", "objective", "optimizer", "scheduler"},
+    )
+    if settings.adapter.init_from:
+        # Not the file's name: its content.
+        chosen["adapter"]["init_from"] = hash_file(Path(settings.adapter.init_from))
+    if depends_on_total(settings.scheduler):
+        chosen["steps"] = settings.steps
+    chosen["precision"] = "bf16" if bf16 else "fp32"
+    chosen["held_out"] = split.held_out
+    return {"version": VERSION, "data": encoded.index["hash"], "base": base, "train": chosen}
+
+
+def fingerprint(identity: dict[str, Any]) -> str:
+    """16 hex digits."""
+    return hash_data(identity)[:16]
+
+
+def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """One line for each difference: "train.optimizer.lr: 0.0001 -> 0.0002"."""
+    old, new = _leaves(before), _leaves(now)
+    return [
+        f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key, "absent") != new.get(key, "absent")
+    ]
+
+
+def explain_fresh_start(root: Path, mine: Path, now: dict[str, Any]) -> list[str]:
+    """What differs from the newest interrupted run on the same data, if there is one; else no line.
+
+    Args:
+        root: the folder of all checkpoint folders.
+        mine: this run's.
+    """
+    others = [path for path in root.glob("*/identity.json") if path.parent != mine]
+    # A run that ended beside us may take its folder away while we look.
+    dated = sorted((path.stat().st_mtime, path) for path in others if path.exists())
+    for _, path in reversed(dated):
+        before = read_json(path)
+        if before.get("data") == now["data"] and any(path.parent.glob("step-*.safetensors")):
+            return changed(before, now)
+    return []
+
+
+def _leaves(tree: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {path: tree}
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _leaves(value, f"{path}.{key}" if path else key)
+    return leaves

@@ -1,0 +1,75 @@
+"""All adapter weights as one tensor: one optimizer call, one norm, one all-reduce a step.
+
+A LoRA has hundreds of small tensors; what is done to each of them separately costs more than the arithmetic.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+_ALIGN = 64  # elements; 256 bytes, as CUDA's matrix products like their operands
+
+
+class FlatWeights:
+    """Makes the data and the gradients of `parameters` views into two flat tensors.
+
+    Args:
+        parameters: (name, parameter) of all that is trained, on one device, float32. They stay what they were to
+            everybody else; `parameter.grad` must not be set to None.
+
+    Attributes:
+        weights: (n,) the parameter that the optimizer gets; its gradient is the first n of `gradients`.
+        gradients: (n + 1,) the gradients, and in the last place the loss, so that one all-reduce sums both.
+        names: in order.
+    """
+
+    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
+        self._pieces: dict[str, tuple[int, torch.Size]] = {}
+        pairs, size = list(parameters), 0
+        for name, parameter in pairs:
+            self._pieces[name] = (size, parameter.shape)
+            size += -(-parameter.numel() // _ALIGN) * _ALIGN
+        device = pairs[0][1].device
+        self.weights = nn.Parameter(torch.zeros(size, device=device))
+        self.gradients = torch.zeros(size + 1, device=device)
+        self.weights.grad = self.gradients[:-1]
+        self._parameters = dict(pairs)
+        for name, parameter in pairs:
+            view = self._piece(self.weights.data, name)
+            view.copy_(parameter.data)
+            parameter.data = view
+        self.gather_gradients()
+
+    def gather_gradients(self) -> None:
+        """Let every parameter's gradient be its part of `gradients` (again: `Module.zero_grad` cuts them loose)."""
+        for name, parameter in self._parameters.items():
+            parameter.grad = self._piece(self.gradients, name)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._pieces)
+
+    @property
+    def count(self) -> int:
+        """Trained numbers, without the padding between them."""
+        return sum(shape.numel() for _, shape in self._pieces.values())
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        """Name -> view of its part of a tensor laid out as `weights` is."""
+        return {name: self._piece(flat, name) for name in self._pieces}
+
+    def join(self, named: dict[str, Tensor]) -> Tensor:
+        """The inverse of `split`, as a new tensor.
+
+        Raises:
+            KeyError: a name is missing.
+        """
+        flat = torch.zeros_like(self.weights.data)
+        for name in self._pieces:
+            self._piece(flat, name).copy_(named[name])
+        return flat
+
+    def _piece(self, flat: Tensor, name: str) -> Tensor:
+        start, shape = self._pieces[name]
+        return flat[start : start + shape.numel()].view(shape)

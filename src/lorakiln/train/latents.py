@@ -1,0 +1,90 @@
+"""The encoded folder as training reads it: memory-mapped latents and conditioning, by bucket and row."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.console.errors import UserError
+
+LATENTS = ("latent_mean", "latent_std")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Pictures of one size.
+
+    Attributes:
+        name: "64x48", width x height in pixels.
+        rows: one dict a picture: file_name, text, sha256, ...
+        mean, std: (N, V, C, h, w) the posterior of each picture's variants, scaled as the network sees them.
+        conditioning: tensors with first dimension N.
+    """
+
+    name: str
+    rows: list[dict[str, Any]]
+    mean: Tensor
+    std: Tensor
+    conditioning: dict[str, Tensor]
+
+
+class Encoded:
+    """What `encode` wrote.
+
+    Attributes:
+        index: index.json.
+        buckets: in the index's order.
+        empty: the empty caption's conditioning, first dimension 1.
+
+    Raises:
+        UserError: the folder is not there, or a file does not have the rows that the index lists.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "index.json").is_file():
+            raise UserError("no encoded pictures here", where=folder, fix="run the stage `encode` first")
+        self.index = read_json(folder / "index.json")
+        self.buckets = [_read_bucket(folder, entry) for entry in self.index["buckets"]]
+        self.empty = load_tensors(folder / "empty.safetensors")[0]
+        self.variants = len(self.index["variants"])
+
+    @property
+    def trigger(self) -> str:
+        return self.index["dataset"]["trigger"]
+
+    def to_device(self, device: torch.device) -> "Encoded":
+        """Move everything to a GPU if it takes less than a quarter of the memory that is free there.
+
+        On the CPU, and where it is too large, the files stay mapped and each batch is read from them.
+        """
+        if device.type != "cuda":
+            return self
+        size = sum(
+            tensor.nbytes for b in self.buckets for tensor in (b.mean, b.std, *b.conditioning.values())
+        )
+        if size < torch.cuda.mem_get_info(device)[0] // 4:
+            self.buckets = [
+                Bucket(b.name, b.rows, b.mean.to(device), b.std.to(device), _moved(b.conditioning, device))
+                for b in self.buckets
+            ]
+        self.empty = _moved(self.empty, device)
+        return self
+
+
+def _read_bucket(folder: Path, entry: dict[str, Any]) -> Bucket:
+    path = folder / entry["file"]
+    tensors, _ = load_tensors(path)
+    if any(name not in tensors for name in LATENTS) or any(
+        len(tensor) != len(entry["rows"]) for tensor in tensors.values()
+    ):
+        raise UserError("does not hold what index.json lists", where=path, fix="run the stage `encode` again")
+    conditioning = {name: tensor for name, tensor in tensors.items() if name not in LATENTS}
+    return Bucket(entry["name"], entry["rows"], tensors["latent_mean"], tensors["latent_std"], conditioning)
+
+
+def _moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}

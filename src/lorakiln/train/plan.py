@@ -1,0 +1,42 @@
+"""What is going to happen, told before it does."""
+
+from lorakiln.schema.train import TrainSettings
+from lorakiln.train.latents import Encoded
+from lorakiln.train.split import Split
+
+
+def plan(
+    encoded: Encoded, split: Split, settings: TrainSettings, trained: int, modules: int, device: str
+) -> str:
+    """The plan as lines of text.
+
+    Args:
+        trained: how many numbers are trained.
+        modules: how many modules of the network they belong to.
+        device: in words.
+    """
+    pictures, batch = split.trained_count, settings.batch_size
+    epoch = pictures * settings.repeats / batch
+    sizes = [
+        f"{bucket.name}: {len(rows)}"
+        for bucket, rows in zip(encoded.buckets, split.trained, strict=True)
+        if rows
+    ]
+    world = settings.trainer.devices * settings.trainer.num_nodes
+    share = batch // world
+    micro = settings.micro_batch or share
+    adapter = settings.adapter
+    lines = [
+        f"pictures    {pictures} x {settings.repeats} repeats, {split.held_out_count} held out for validation",
+        f"buckets     {', '.join(sizes)}",
+        f"variants    {', '.join(encoded.index['variants'])}",
+        f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
+        f"{'es' * (share // micro > 1)} of {micro}, on {device}",
+        f"steps       {settings.steps} = {settings.steps / epoch:.4g} epochs of {epoch:.4g} steps; "
+        f"each picture is seen {settings.steps * batch / pictures:.4g} times",
+        f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {modules} modules, "
+        f"{trained:,} parameters",
+        f"rate        {settings.optimizer.lr:g}, {settings.scheduler.kind}, "
+        f"{settings.scheduler.warmup_steps} warm-up steps",
+    ]
+    return "training plan\n" + "\n".join("  " + line for line in lines)

@@ -1,0 +1,50 @@
+"""Losses stay on the device until somebody reads them; what is not finite is caught there, without a wait."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class Readings:
+    """Loss and gradient norm of every step since the last row, and the first step that was not finite.
+
+    Attributes:
+        losses, norms: read so far and not yet part of a row, as numbers on the host.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.losses: list[float] = []
+        self.norms: list[float] = []
+        self._unread: list[Tensor] = []
+        self._bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+
+    def push(self, step: int, loss: Tensor, norm: Tensor) -> Tensor:
+        """Note a step's loss and gradient norm (0-dimensional).
+
+        Returns:
+            1.0 on the device from the first step on at which either was not finite, else 0.0: what the fused
+            optimizer calls `found_inf`. So the weights stay as they were before that step.
+        """
+        pair = torch.stack([loss, norm])
+        now_bad = ~pair.isfinite().all()
+        self._bad_step = torch.where((self._bad_step < 0) & now_bad, step, self._bad_step)
+        self._unread.append(pair)
+        return (self._bad_step >= 0).float()
+
+    def read(self) -> int | None:
+        """Wait for the device and bring everything to the host; the first bad step, or None."""
+        if self._unread:
+            for loss, norm in torch.stack(self._unread).tolist():
+                self.losses.append(loss)
+                self.norms.append(norm)
+            self._unread.clear()
+        bad = int(self._bad_step)
+        return None if bad < 0 else bad
+
+    def means(self) -> tuple[float, float]:
+        """Mean loss and mean gradient norm since the last call (`read` comes first)."""
+        count = len(self.losses)
+        loss, norm = math.fsum(self.losses) / count, math.fsum(self.norms) / count
+        self.losses, self.norms = [], []
+        return loss, norm

@@ -1,0 +1,38 @@
+"""The rows that a run writes: equal runs on equal machines write equal bytes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lorakiln.artefacts.records import write_text
+
+METRICS = ("step", "loss", "lr", "grad_norm")
+VALIDATION = ("step", "loss")
+
+
+@dataclass
+class Record:
+    """Rows by name of column.
+
+    Attributes:
+        metrics: METRICS; loss and grad_norm are means over the steps since the row before, lr is the last step's.
+        validation: VALIDATION; step 0 is the base model's loss (with `init_from`, the given adapter's).
+    """
+
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    validation: list[dict[str, Any]] = field(default_factory=list)
+
+    def validation_loss(self, step: int) -> float | None:
+        """The validation loss after so many steps, or None if it was not measured there."""
+        return next((row["loss"] for row in self.validation if row["step"] == step), None)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write numbers as CSV: integers as they are, the others with the nine digits that tell any two float32 apart."""
+    lines = [",".join(columns), *(",".join(_number(row[name]) for name in columns) for row in rows)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _number(value: float | int) -> str:
+    return str(value) if isinstance(value, int) else format(value, ".9g")

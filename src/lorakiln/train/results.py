@@ -1,0 +1,113 @@
+"""The finished run's folder."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.records import write_json
+from lorakiln.schema.train import TrainSettings
+from lorakiln.train.latents import Encoded
+from lorakiln.train.record import METRICS, VALIDATION, Record, write_csv
+from lorakiln.train.tracker import RECORD
+
+LIBRARIES = ("torch", "lightning", "diffusers", "transformers", "peft", "safetensors", "numpy")
+
+
+def write_run(
+    out: Path, work: Path, record: Record, facts: dict[str, Any], tracker: dict[str, Any], provenance: dict[str, Any]
+) -> None:  # fmt: skip
+    """Put the run into `out`, whole or not at all.
+
+    Args:
+        work: holds `adapters` and `samples`.
+        facts: see `run_facts`.
+        tracker: the tracker's record.
+    """
+    with replacing(out) as fresh:
+        for name in ("adapters", "samples"):
+            (fresh / name).mkdir()
+            if (work / name).is_dir():
+                shutil.copytree(work / name, fresh / name, dirs_exist_ok=True)
+        write_csv(fresh / "metrics.csv", METRICS, record.metrics)
+        write_csv(fresh / "validation.csv", VALIDATION, record.validation)
+        write_json(fresh / "facts.json", facts)
+        write_json(fresh / RECORD, tracker)
+        write_json(fresh / "provenance.json", provenance)
+
+
+def run_facts(
+    settings: TrainSettings, encoded: Encoded, base: dict[str, str], targets: list[str], work: Path, record: Record
+) -> dict[str, Any]:  # fmt: skip
+    """What is true of the run, for the stages after it."""
+    files = sorted((work / "adapters").glob("step-*.safetensors"))
+    steps = {path.name: int(path.stem.removeprefix("step-")) for path in files}
+    return {
+        "step": settings.steps,
+        "rank": settings.adapter.rank,
+        "alpha": settings.adapter.alpha,
+        "targets": targets,
+        "base": base,
+        "dataset": encoded.index["dataset"],
+        "trigger": encoded.trigger,
+        "adapters": [
+            {"step": step, "file": f"adapters/{name}", "validation_loss": record.validation_loss(step)}
+            for name, step in steps.items()
+        ],
+        "settings": {**encoded.index["settings"], "train": settings.model_dump(mode="json")},
+    }
+
+
+def provenance(
+    began: datetime, training_seconds: float, steps: int, settings: TrainSettings, device: torch.device, bf16: bool
+) -> dict[str, Any]:  # fmt: skip
+    """Where, when and how fast: what may differ between equal runs.
+
+    Args:
+        training_seconds: spent in the `steps` that this process did, without validation, samples and saving.
+    """
+    ended = datetime.now(UTC)
+    speed = steps / training_seconds if steps and training_seconds else 0.0
+    return {
+        "began": began.isoformat(timespec="seconds"),
+        "ended": ended.isoformat(timespec="seconds"),
+        "seconds": round((ended - began).total_seconds(), 3),
+        "steps_here": steps,
+        "steps_per_second": round(speed, 3),
+        "pictures_per_second": round(speed * settings.batch_size, 3),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or "cpu",
+        "devices": settings.trainer.devices * settings.trainer.num_nodes,
+        "threads": torch.get_num_threads(),
+        "precision": "bf16" if bf16 else "fp32",
+        "command": sys.argv,
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    try:
+        commit = _git("rev-parse", "HEAD").strip()
+        return {
+            "commit": commit,
+            "changed": bool(_git("status", "--porcelain", "--untracked-files=no").strip()),
+        }
+    except (OSError, subprocess.SubprocessError):
+        # Installed from a package, or git is not there.
+        return None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True, timeout=20).stdout

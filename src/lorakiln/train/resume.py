@@ -1,0 +1,79 @@
+"""Between the live training and its checkpoints."""
+
+import torch
+import torch.distributed as dist
+
+from lorakiln.console.errors import UserError
+from lorakiln.train.checkpoint import State
+from lorakiln.train.module import Kiln
+from lorakiln.train.record import Record
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def capture(kiln: Kiln, record: Record) -> State:
+    """Everything that the steps to come depend on. At least one step has been done, and its readings read."""
+    moments = kiln.optimizer.state[kiln.flat.weights]
+    flats = {"adapter": kiln.flat.weights.data, **{name: moments[name] for name in MOMENTS}}
+    tensors = {
+        f"{kind}/{name}": tensor
+        for kind, flat in flats.items()
+        for name, tensor in kiln.flat.split(flat).items()
+    }
+    records = {
+        "metrics": record.metrics, "validation": record.validation,
+        "losses": kiln.readings.losses, "norms": kiln.readings.norms,
+    }  # fmt: skip
+    return State(kiln.done, tensors, records)
+
+
+def restore(kiln: Kiln, record: Record, state: State) -> None:
+    """Put a checkpoint back, bit for bit.
+
+    Raises:
+        UserError: it belongs to other modules of the network.
+    """
+    try:
+        flats = {
+            kind: kiln.flat.join(
+                {
+                    name: tensor
+                    for key, tensor in state.tensors.items()
+                    for k, _, name in [key.partition("/")]
+                    if k == kind
+                }
+            )
+            for kind in ("adapter", *MOMENTS)
+        }
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"the checkpoint does not fit the adapter ({error})", fix="delete it") from error
+    kiln.first = state.step
+    kiln.flat.weights.data.copy_(flats["adapter"])
+    _set_moments(kiln, flats["exp_avg"], flats["exp_avg_sq"])
+    record.metrics[:] = state.records["metrics"]
+    record.validation[:] = state.records["validation"]
+    kiln.readings.losses[:] = state.records["losses"]
+    kiln.readings.norms[:] = state.records["norms"]
+
+
+def spread(kiln: Kiln) -> None:
+    """Give all processes what rank 0 has: its step, its weights and its optimizer's state."""
+    if kiln.share.world == 1:
+        return
+    weights = kiln.flat.weights.data
+    first = torch.tensor(kiln.first, device=weights.device)
+    dist.broadcast(first, src=0)
+    kiln.first = int(first)
+    dist.broadcast(weights, src=0)
+    if not kiln.first:
+        return
+    if not kiln.optimizer.state[kiln.flat.weights]:
+        _set_moments(kiln, torch.zeros_like(weights), torch.zeros_like(weights))
+    for name in MOMENTS:
+        dist.broadcast(kiln.optimizer.state[kiln.flat.weights][name], src=0)
+
+
+def _set_moments(kiln: Kiln, exp_avg: torch.Tensor, exp_avg_sq: torch.Tensor) -> None:
+    # Nothing is skipped before a checkpoint, so the optimizer has counted as many steps as we.
+    step = torch.tensor(float(kiln.first), device=kiln.flat.weights.device)
+    kiln.optimizer.state[kiln.flat.weights] = {"step": step, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}

@@ -1,0 +1,60 @@
+"""Pictures drawn while training, with the adapter as it is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lorakiln.sampling import Job, draw, infotext, save_picture
+from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.train import SampleSettings
+from lorakiln.train.latents import Encoded
+from lorakiln.train.module import Kiln
+
+CAPTIONS = 3  # of the dataset, drawn where no prompts are set
+
+
+def sample_prompts(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> list[str]:
+    """The prompts set ("{trigger}" stands for the trigger words); else the trigger and the first captions.
+
+    Args:
+        trained: rows trained on, by bucket.
+    """
+    if settings.prompts:
+        return [prompt.replace("{trigger}", encoded.trigger).strip() for prompt in settings.prompts]
+    rows = [bucket.rows[i] for bucket, rows in zip(encoded.buckets, trained, strict=True) for i in rows]
+    captions = [row["text"] for row in sorted(rows, key=lambda row: row["file_name"])]
+    prompts = [encoded.trigger] if encoded.trigger else []
+    return list(dict.fromkeys(prompts + captions))[: len(prompts) + CAPTIONS]
+
+
+class Sampler:
+    """Draws the same prompts with the same seeds each time: picture i from seed + i.
+
+    The seeds' own generators make the noise, so drawing changes nothing about the training that goes on after it.
+    """
+
+    def __init__(
+        self, prompts: Sequence[str], settings: SampleSettings, model: ModelSettings, clip_skip: int
+    ) -> None:
+        side = model.resolution
+        self.jobs = [Job(prompt, settings.seed + i, side, side) for i, prompt in enumerate(prompts)]
+        self.settings, self.model, self.clip_skip = settings, model, clip_skip
+
+    def draw(self, kiln: Kiln, folder: Path) -> dict[str, Path]:
+        """Write 00.png, 01.png, ... with A1111's infotext into `folder`; caption -> file.
+
+        Raises:
+            UserError: the model drew something that is not finite.
+        """
+        steps, guidance = self.settings.steps, self.settings.guidance
+        batch = min(8, len(self.jobs))
+        with kiln.autocast():
+            pictures = list(
+                draw(kiln.family, self.jobs, steps, guidance, batch_size=batch, clip_skip=self.clip_skip)
+            )
+        files = {}
+        for number, (job, picture) in enumerate(zip(self.jobs, pictures, strict=True)):
+            path = folder / f"{number:02d}.png"
+            text = infotext(job, steps, guidance, model=Path(self.model.path).name, clip_skip=self.clip_skip)
+            save_picture(picture, path, text)
+            files[f"{number:02d} {job.prompt}"] = path
+        return files

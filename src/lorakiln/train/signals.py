@@ -1,0 +1,41 @@
+"""Signals ask for an end; the training loop grants it between two steps.
+
+Exit status after a stop that saved: 128 + the signal's number: 143 for SIGTERM, 130 for SIGINT (Ctrl-C), 138 for
+SIGUSR1 (what schedulers send some minutes before they kill).
+"""
+
+import signal
+import threading
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class StopRequest:
+    """Remembers the first signal; the second of the same kind interrupts at once (KeyboardInterrupt).
+
+    Attributes:
+        signal: the number of the signal that came, or 0.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, object] = {}
+
+    def install(self) -> None:
+        """Take the signals over; only a process's main thread can."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._before[number] = signal.signal(number, self._note)
+
+    def remove(self) -> None:
+        """Put the former handlers back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal == number:
+            raise KeyboardInterrupt
+        if not self.signal:
+            self.signal = number

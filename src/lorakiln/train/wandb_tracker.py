@@ -1,0 +1,84 @@
+"""Weights & Biases: the only module that imports wandb. It never asks for an account."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("WANDB_SILENT", "true")
+
+import wandb
+from wandb.errors import CommError, UsageError
+
+from lorakiln.schema.train import TrackerSettings
+from lorakiln.train.tracker import Tracker
+
+PATIENCE = 30  # seconds that an online start may take before the run goes offline
+
+
+class WandbTracker(Tracker):
+    """One W&B run. Without a key or without the network it records offline, and says how to sync later.
+
+    WANDB_MODE, WANDB_DIR, WANDB_API_KEY and WANDB_BASE_URL are obeyed as everywhere.
+    """
+
+    def __init__(
+        self, settings: TrackerSettings, config: Mapping[str, Any], folder: Path,
+        known: Mapping[str, Any] | None, job: str,
+    ) -> None:  # fmt: skip
+        self.upload_images = settings.upload_images
+        known_id = known.get("id") if known else None
+        arguments = {
+            "project": settings.project, "entity": settings.entity, "group": settings.group, "tags": settings.tags,
+            "config": dict(config), "dir": os.environ.get("WANDB_DIR") or str(folder), "job_type": job,
+            "id": known_id, "resume": "allow" if known_id else None,
+        }  # fmt: skip
+        self._run = start(arguments)
+        # Everything is drawn over the optimizer's steps, whatever order a resumed run sends them in.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+        offline = self._run.settings.mode != "online"
+        self.record = {
+            "kind": "wandb", "id": self._run.id, "project": settings.project, "entity": settings.entity,
+            "url": None if offline else self._run.url, "folder": str(folder), "upload_images": settings.upload_images,
+        }  # fmt: skip
+        if offline and self._run.settings.mode == "offline":
+            print(
+                f"W&B is offline; to upload later: wandb sync {self._run.settings.sync_dir}", file=sys.stderr
+            )
+
+    def log(self, values: Mapping[str, float], step: int | None = None) -> None:
+        if step is None:
+            self._run.summary.update(dict(values))
+        else:
+            self._run.log({"step": step, **values})
+
+    def images(self, name: str, pictures: Mapping[str, Path], step: int | None = None) -> None:
+        if not self.upload_images:
+            return
+        shown = [wandb.Image(str(path), caption=caption) for caption, path in pictures.items()]
+        self._run.log({name: shown} if step is None else {"step": step, name: shown})
+
+    def finish(self) -> None:
+        self._run.finish()
+
+
+def start(arguments: dict[str, Any]) -> Any:
+    """wandb.init, online if there is a key and the server answers, else offline."""
+    quiet = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE)
+    mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+    try:
+        return wandb.init(**arguments, mode=mode, settings=quiet)
+    except (CommError, UsageError):
+        if mode == "offline":
+            raise
+        return wandb.init(**arguments, mode="offline", settings=quiet)
+
+
+def has_key() -> bool:
+    """Whether W&B's client finds credentials (environment, netrc, settings); nothing is asked or sent."""
+    try:
+        return bool(wandb.login(prompt=False, verify=False))
+    except Exception:  # noqa: BLE001 - a malformed key is as good as none
+        return False

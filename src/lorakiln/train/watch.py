@@ -1,0 +1,195 @@
+"""What happens between two steps: rows, validation, adapters, samples, checkpoints, and the end."""
+
+import sys
+import time
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+
+from lorakiln.artefacts.records import write_json
+from lorakiln.console.errors import UserError
+from lorakiln.lora_files import diffusers_form, peft_form
+from lorakiln.schema.train import TrainSettings
+from lorakiln.train.checkpoint import CheckpointFolder
+from lorakiln.train.module import Kiln
+from lorakiln.train.record import Record
+from lorakiln.train.resume import capture, restore, spread
+from lorakiln.train.samples import Sampler
+from lorakiln.train.signals import StopRequest
+from lorakiln.train.split import Split
+from lorakiln.train.tracker import Tracker
+from lorakiln.train.validation import validation_loss
+
+
+class Due(NamedTuple):
+    """What is to be done after a step."""
+
+    row: bool
+    validation: bool
+    adapter: bool
+    samples: bool
+    checkpoint: bool
+
+
+def due_after(step: int, settings: TrainSettings) -> Due:
+    """What is due after `step` steps; after the last, everything but a checkpoint."""
+    last = step == settings.steps
+
+    def every(interval: int) -> bool:
+        return bool(interval) and step % interval == 0
+
+    adapter = last or every(settings.save_every)
+    watched = settings.validation.every
+    return Due(
+        row=last or every(settings.tracker.log_every),
+        # A saved adapter without a validation loss could not be compared with the others.
+        validation=bool(watched) and (adapter or every(watched)),
+        adapter=adapter,
+        samples=bool(settings.samples.every) and (last or every(settings.samples.every)),
+        checkpoint=every(settings.checkpoint_every) and not last,
+    )
+
+
+class Watch:
+    """Called by the training module before the first and after every step.
+
+    Only the leader (rank 0) validates, draws, saves and logs; the others wait for it in the next step's all-reduce.
+
+    Attributes:
+        record: the rows so far.
+        busy: seconds spent here and not in training steps.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, split: Split, checkpoints: CheckpointFolder, sampler: Sampler | None,
+        tracker: Tracker, bar: object, leader: bool,
+    ) -> None:  # fmt: skip
+        self.settings, self.split, self.checkpoints, self.sampler = settings, split, checkpoints, sampler
+        self.tracker, self.bar, self.leader = tracker, bar, leader
+        self.stop, self.record = StopRequest(), Record()
+        self.busy, self._began, self._saved_at = 0.0, time.monotonic(), time.monotonic()
+        self._row_at = (0, 0.0, self._began)
+        self._signals = None
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds since the first step that were spent in steps."""
+        return time.monotonic() - self._began - self.busy
+
+    def begin(self, kiln: Kiln) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        if kiln.share.world > 1:
+            _silence_lightning(kiln)
+            self._signals = dist.new_group(backend="gloo")
+        if self.leader and (state := self.checkpoints.newest()):
+            restore(kiln, self.record, state)
+            print(f"going on from the checkpoint after step {state.step}", file=sys.stderr)
+        spread(kiln)
+        if self.leader:
+            self.checkpoints.forget_after(kiln.first)
+            self.bar.advance(kiln.first)
+            if kiln.first == 0:
+                self._validate(kiln, 0)
+        self._began = time.monotonic()
+        self._row_at = (kiln.first, 0.0, self._began)
+        kiln.trainer.should_stop = kiln.first >= self.settings.steps
+
+    def after_step(self, kiln: Kiln) -> None:
+        """Do what is due.
+
+        Raises:
+            UserError: a loss or a gradient was not finite; the last checkpoint is from before it.
+        """
+        began, step = time.monotonic(), kiln.done
+        due = due_after(step, self.settings)
+        stopping = self._stopping(kiln)
+        minutes = self.settings.checkpoint_minutes
+        timed = self.leader and minutes > 0 and began - self._saved_at >= 60 * minutes
+        if any(due) or stopping or timed:
+            bad = kiln.readings.read()
+            if bad is not None and (any(due) or stopping):
+                raise self._not_finite(kiln, bad)
+            if self.leader and bad is None:
+                self._work(kiln, step, due)
+                if due.checkpoint or timed or (stopping and step < self.settings.steps):
+                    self._save(kiln)
+        if self.leader:
+            self.bar.advance(1, self._note())
+        if stopping or step >= self.settings.steps:
+            kiln.trainer.should_stop = True
+        self.busy += time.monotonic() - began
+
+    def _work(self, kiln: Kiln, step: int, due: Due) -> None:
+        if due.row:
+            self._row(kiln, step)
+        if due.validation:
+            self._validate(kiln, step)
+        if due.adapter:
+            path = self.checkpoints.work / "adapters" / f"step-{step:08d}.safetensors"
+            diffusers_form.save(peft_form.read(kiln.network), path)
+        if due.samples and self.sampler:
+            self._draw(kiln, step)
+
+    def _row(self, kiln: Kiln, step: int) -> None:
+        loss, norm = kiln.readings.means()
+        row = {"step": step, "loss": loss, "lr": kiln.rate(step - 1), "grad_norm": norm}
+        self.record.metrics.append(row)
+        done, busy, at = self._row_at
+        self._row_at = (step, self.busy, time.monotonic())
+        seconds = max(self._row_at[2] - at - (self.busy - busy), 1e-9)
+        speed = (step - done) * self.settings.batch_size / seconds
+        self.tracker.log({**row, "pictures_per_second": speed}, step)
+
+    def _validate(self, kiln: Kiln, step: int) -> None:
+        if self.split.held_out_count:
+            loss = validation_loss(kiln, self.split.held_out)
+            self.record.validation.append({"step": step, "loss": loss})
+            self.tracker.log({"validation_loss": loss}, step)
+
+    def _draw(self, kiln: Kiln, step: int) -> None:
+        folder = self.checkpoints.work / "samples" / f"step-{step:08d}"
+        try:
+            self.tracker.images("samples", self.sampler.draw(kiln, folder), step)
+        except UserError as error:
+            # A picture that cannot be drawn is no reason to lose the training.
+            print(f"warning: no samples at step {step}: {error}", file=sys.stderr)
+
+    def _save(self, kiln: Kiln) -> None:
+        self.checkpoints.save(capture(kiln, self.record))
+        write_json(self.checkpoints.folder / "tracker.json", self.tracker.record)
+        self._saved_at = time.monotonic()
+
+    def _stopping(self, kiln: Kiln) -> bool:
+        # A signal reaches the processes at different steps, or only one of them: they agree in every step.
+        if self._signals is not None:
+            flag = torch.tensor(self.stop.signal)
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._signals)
+            self.stop.signal = int(flag)
+        return bool(self.stop.signal)
+
+    def _note(self) -> str:
+        return f"loss {self.record.metrics[-1]['loss']:.4f}" if self.record.metrics else ""
+
+    def _not_finite(self, kiln: Kiln, step: int) -> UserError:
+        bucket, files = kiln.batch_files(step)
+        broken = kiln.broken_files(step)
+        kept = self.checkpoints.files() if self.leader else []
+        after = f"; the last good checkpoint, {kept[-1]}, is kept" if kept else ""
+        if broken:
+            fix = (
+                f"the encoded {', '.join(broken)} is not finite: look at the picture, then run `encode` again"
+            )
+        else:
+            fix = "lower train.optimizer.lr, set train.max_grad_norm, or train with train.trainer.precision=fp32"
+        return UserError(
+            f"the loss or a gradient was not finite at step {step + 1}, bucket {bucket}, pictures "
+            f"{', '.join(dict.fromkeys(files))}; nothing was changed from that step on{after}",
+            fix=fix,
+        )
+
+
+def _silence_lightning(kiln: Kiln) -> None:
+    # Lightning broadcasts its own signal flag in every step and waits for the device to read it. Ours takes its
+    # place, over the CPU.
+    kiln.trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
