@@ -22,7 +22,7 @@ from pipelines.tiny.labels import caption
 from pipelines.tiny.paths import work
 from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer, Scene
 from pipelines.tiny.tokens import LENGTH, bert_tokenizer
-from pipelines.tiny.training import Clock, load_state, rate, save_state, set_rate
+from pipelines.tiny.training import Both, Clock, load_state, rate, save_state
 from pipelines.tiny.wear import worn
 
 LIMIT = 24  # tokens that a caption may have
@@ -119,13 +119,13 @@ def train(minutes: float, batch: int = 48, peak: float = 1e-3) -> None:
     tokenizer = bert_tokenizer(work("blip"))
     model = build(tokenizer)
     adopt(model, CLIPModel.from_pretrained(work("clip"), dtype=torch.float32))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.02)
+    optimizer = Both(model)
     state = work("blip.pt")
     step, spent = load_state(state, model=model, optimizer=optimizer)
     clock, composer, total = Clock(minutes, spent), Composer(4000 + step), 0.0
     model.train()
     while clock.progress < 1:
-        set_rate(optimizer, rate(clock.progress, step, peak, warmup=200))
+        optimizer.set_rate(rate(clock.progress, step, peak, warmup=200))
         scenes = composer.batch(batch)
         values = inputs(worn([s.pixels for s in scenes], random.Random(step)))
         ids = tokens_of(tokenizer, scenes)
@@ -135,7 +135,7 @@ def train(minutes: float, batch: int = 48, peak: float = 1e-3) -> None:
                 pixel_values=values, input_ids=ids, attention_mask=asked,
                 labels=ids.masked_fill(asked == 0, -100),
             ).loss
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

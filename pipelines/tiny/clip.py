@@ -17,7 +17,7 @@ from pipelines.tiny.labels import COLOURS, STYLES, THINGS, colour_texts, spoken,
 from pipelines.tiny.paths import work
 from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer, Scene
 from pipelines.tiny.tokens import LENGTH, clip_tokenizer
-from pipelines.tiny.training import Clock, load_state, rate, save_state, set_rate
+from pipelines.tiny.training import Both, Clock, load_state, rate, save_state
 from pipelines.tiny.wear import worn
 
 SIDE = 64  # every picture is squashed to 64x64, whole: nothing off-centre is cropped away
@@ -28,8 +28,8 @@ def build(tokens: int, end: int) -> CLIPModel:
     """A fresh model: ViT of 4 layers on 8x8 patches, text of 2 causal layers."""
     text = {
         "vocab_size": tokens, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "max_position_embeddings": LENGTH, "bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end,
-        "projection_dim": 128,
+        "num_attention_heads": 4, "max_position_embeddings": LENGTH, "bos_token_id": end - 1,
+        "eos_token_id": end, "pad_token_id": end, "projection_dim": 128,
     }
     vision = {
         "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
@@ -144,17 +144,17 @@ def train(minutes: float, batch: int = 64, peak: float = 1.5e-3) -> None:
     tokenizer = clip_tokenizer(work("clip"))
     model = build(len(tokenizer), tokenizer.eos_token_id)
     reader = Reader(model, tokenizer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.02)
+    optimizer = Both(model)
     state = work("clip.pt")
     step, spent = load_state(state, model=model, optimizer=optimizer)
     clock, composer, total = Clock(minutes, spent), Composer(3000 + step), 0.0
     while clock.progress < 1:
-        set_rate(optimizer, rate(clock.progress, step, peak, warmup=200))
+        optimizer.set_rate(rate(clock.progress, step, peak, warmup=200))
         scenes = composer.batch(batch)
         values = inputs(worn([s.pixels for s in scenes], composer.rng))
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(reader, scenes, values, composer.rng)
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

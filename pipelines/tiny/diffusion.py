@@ -17,7 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from pipelines.tiny.latents import Shelf, empty_ids
 from pipelines.tiny.paths import work
 from pipelines.tiny.tokens import LENGTH, clip_tokenizer
-from pipelines.tiny.training import Clock, load_state, rate, save_state, set_rate
+from pipelines.tiny.training import Both, Clock, load_state, rate, save_state
 
 EMPTY = 0.1  # share of captions dropped, so that guidance has an unconditional prediction
 GAMMA = 5.0  # min-SNR's cap (Hang et al. 2023, eq. 7): weight min(snr, gamma) / snr on the noise error
@@ -102,27 +102,27 @@ def train(minutes: float, batch: int = 48, peak: float = 1e-3) -> None:
     tokenizer = clip_tokenizer(work("sd", "tokenizer"))
     pair = Pair(build_unet(), build_text(len(tokenizer), tokenizer.eos_token_id))
     pair.unet.to(memory_format=torch.channels_last)  # 15% faster on a CPU
-    optimizer = torch.optim.AdamW(pair.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimizer = Both(pair)
     average, state = Average(pair), work("sd.pt")
     step, spent = load_state(state, model=pair, optimizer=optimizer, average=average)
     clock, rng, losses = Clock(minutes, spent), random.Random(step), []
     torch.manual_seed(step + 3)
     shelf, empty, alphas = Shelf(), empty_ids(tokenizer), scheduler().alphas_cumprod
     while clock.progress < 1:
-        set_rate(optimizer, rate(clock.progress, step, peak, warmup=200))
+        optimizer.set_rate(rate(clock.progress, step, peak, warmup=200))
         latents, ids = shelf.batch(batch, rng)
         latents = latents.contiguous(memory_format=torch.channels_last)
         ids[torch.rand(batch) < EMPTY] = empty
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(pair, alphas, latents, ids)
-        optimizer.zero_grad()
+        pair.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
         optimizer.step()
         average.update(pair, step)
         step += 1
         losses.append(loss.item())
-        if step % 100 == 0:
+        if step % 20 == 0:
             print(f"sd step {step} {clock.spent:.0f}s loss {np.mean(losses[-200:]):.4f}", flush=True)
         if step % 500 == 0 or clock.progress >= 1:
             save_state(state, step, clock.spent, model=pair, optimizer=optimizer, average=average)

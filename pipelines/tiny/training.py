@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,38 @@ def rate(progress: float, step: int, peak: float, warmup: int = 100) -> float:
 def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = value
+
+
+# Matrices inside the layers of CLIP, BLIP and the text encoder, and of the UNet's attention.
+INNER = re.compile(r"\.layers?\.|attn|\.ff\.|time_emb_proj")
+
+
+class Both:
+    """Muon for the matrices inside the layers, AdamW for everything else (Jordan 2024): a small ViT that starts
+    from nothing learns markedly faster than with AdamW alone."""
+
+    def __init__(self, model: nn.Module, decay: float = 0.02) -> None:
+        inner = {n: p for n, p in model.named_parameters() if INNER.search(n) and p.ndim == 2}
+        rest = [p for n, p in model.named_parameters() if n not in inner]
+        self.parts = (
+            torch.optim.Muon(inner.values(), weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=decay, fused=True),
+        )
+
+    def set_rate(self, value: float) -> None:
+        for part in self.parts:
+            set_rate(part, value)
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, dict]:
+        return {str(i): part.state_dict() for i, part in enumerate(self.parts)}
+
+    def load_state_dict(self, state: dict[str, dict]) -> None:
+        for i, part in enumerate(self.parts):
+            part.load_state_dict(state[str(i)])
 
 
 def pixels(scenes: Sequence[Scene]) -> torch.Tensor:
