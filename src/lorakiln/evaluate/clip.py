@@ -1,0 +1,84 @@
+"""CLIP as the judge of pictures (arXiv 2103.00020): unit embeddings of pictures and texts."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+from transformers.utils import logging as transformers_logging
+
+from lorakiln.console.errors import UserError
+from lorakiln.console.progress import progress
+from lorakiln.schema.model import Source
+
+
+class Clip:
+    """A CLIP model with its tokenizer and its picture processor."""
+
+    def __init__(self, model: CLIPModel, tokenizer, processor, device: torch.device) -> None:
+        self.model, self.tokenizer, self.processor, self.device = model, tokenizer, processor, device
+
+    @classmethod
+    def load(cls, source: Source, device: torch.device) -> "Clip":
+        """Load in float32.
+
+        Raises:
+            UserError: the folder or hub id holds no CLIP in safetensors.
+        """
+        transformers_logging.disable_progress_bar()
+        where = {"pretrained_model_name_or_path": source.path, "revision": source.revision or "main"}
+        try:
+            model = CLIPModel.from_pretrained(**where, use_safetensors=True, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(**where)
+            # The class is named: without torchvision the automatic one falls back with a warning.
+            processor = CLIPImageProcessorPil.from_pretrained(**where)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot load CLIP: {str(error).splitlines()[0]}",
+                where=f"model.clip.path = {source.path}",
+                fix="name a hub id or a folder that holds a CLIPModel in safetensors",
+            ) from error
+        return cls(model.eval().to(device), tokenizer, processor, device)
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """Unit embeddings, (N, D) float32; texts longer than the model reads are cut."""
+        longest = self.model.config.text_config.max_position_embeddings
+        parts = []
+        for start in range(0, len(texts), batch_size):
+            batch = self.tokenizer(
+                list(texts[start : start + batch_size]),
+                padding=True,
+                truncation=True,
+                max_length=longest,
+                return_tensors="pt",
+            ).to(self.device)
+            features = self.model.get_text_features(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+            )
+            parts.append(_unit(features.pooler_output))
+        return np.concatenate(parts)
+
+    @torch.inference_mode()
+    def pictures(self, paths: Iterable[Path], batch_size: int = 32, title: str = "judging") -> np.ndarray:
+        """Unit embeddings of picture files, (N, D) float32."""
+        paths = list(paths)
+        parts = []
+        with progress(title, len(paths)) as bar:
+            for start in range(0, len(paths), batch_size):
+                images = [_read(path) for path in paths[start : start + batch_size]]
+                pixels = self.processor(images=images, return_tensors="pt")["pixel_values"].to(self.device)
+                parts.append(_unit(self.model.get_image_features(pixel_values=pixels).pooler_output))
+                bar.advance(len(images))
+        return np.concatenate(parts)
+
+
+def _unit(features: torch.Tensor) -> np.ndarray:
+    return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+
+
+def _read(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")

@@ -1,0 +1,41 @@
+"""All numbers of one evaluation: base against LoRA, over weights, with and without the trigger words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lorakiln.evaluate.metrics import Metric, Summary, as_metrics, metrics_of, summarise
+from lorakiln.evaluate.plan import Plan
+from lorakiln.evaluate.scores import Scored
+from lorakiln.schema.evaluate import Classification
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything in numbers.
+
+    Attributes:
+        overall: all prompts, at the settings' weights.
+        on_grid: the grid's prompts, at every weight.
+        bare: the grid's prompts drawn without their trigger words; empty if none was.
+        numbers: what metrics.json holds.
+    """
+
+    metrics: list[Metric]
+    overall: Summary
+    on_grid: Summary
+    bare: Summary
+    numbers: dict[str, Any]
+
+
+def compare(scored: Sequence[Scored], plan: Plan, classify: Sequence[Classification]) -> Comparison:
+    """Summarise the scored pictures of `plan`."""
+    metrics = metrics_of(classify)
+    overall = summarise(scored, metrics, plan.prompts, plan.weights)
+    on_grid = summarise(scored, metrics, plan.grid_prompts, plan.grid_weights)
+    bare = summarise(scored, metrics, plan.grid_prompts, plan.weights, with_trigger=False)
+    numbers: dict[str, Any] = as_metrics(overall)
+    if bare.values:
+        numbers["without_trigger"] = as_metrics(bare)
+    numbers["drawn"] = {"prompts": len(plan.prompts), "seeds": len(plan.seeds), "pictures": len(plan.shots)}
+    return Comparison(metrics, overall, on_grid, bare, numbers)

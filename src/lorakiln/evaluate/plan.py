@@ -1,0 +1,155 @@
+"""Which pictures are drawn: prompts x seeds x weights, each with a key that names its content."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lorakiln.artefacts.hashing import hash_data
+from lorakiln.schema.evaluate import EvaluateSettings
+
+PLACEHOLDER = "{trigger}"
+# Raised by one when the same settings begin to give other pictures.
+_DRAWING_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of the settings.
+
+    Attributes:
+        index: its place in the settings, from 0.
+        text: with the trigger words in place, as it is drawn.
+        bare: with the trigger words taken out.
+    """
+
+    index: int
+    text: str
+    bare: str
+
+    @property
+    def judged(self) -> str:
+        """What CLIP compares pictures with: CLIP does not know the trigger, so it is left out where words remain."""
+        return self.bare or self.text
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture to draw; `key` is equal for equal pictures, whatever their prompt's place."""
+
+    prompt: Prompt
+    with_trigger: bool
+    seed: int
+    weight: float
+    width: int
+    height: int
+    key: str
+
+    @property
+    def text(self) -> str:
+        return self.prompt.text if self.with_trigger else self.prompt.bare
+
+    @property
+    def file_name(self) -> str:
+        """Its path below samples/, such as w1.00/p000-s0.png."""
+        folder = f"w{weight_name(self.weight)}" + ("" if self.with_trigger else "-without-trigger")
+        return f"{folder}/p{self.prompt.index:03d}-s{self.seed}.png"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All shots, and the weights and prompts that they came from.
+
+    Attributes:
+        weights: at which all prompts are drawn, rising.
+        grid_weights: at which the grid's prompts are drawn, rising; holds `weights`.
+        main: the weight that the report compares with the base.
+    """
+
+    prompts: list[Prompt]
+    grid_prompts: list[Prompt]
+    seeds: list[int]
+    weights: list[float]
+    grid_weights: list[float]
+    main: float
+    has_trigger: bool
+    shots: list[Shot]
+
+
+def make_plan(settings: EvaluateSettings, trigger: str, size: tuple[int, int], base: str, lora: str) -> Plan:
+    """Lay out the pictures.
+
+    Args:
+        trigger: the adapter's trigger words; may be empty.
+        size: width and height of every picture, pixels.
+        base: all that the base's pictures depend on beside the settings: the model's hash, the device, ...
+        lora: the adapter's content hash.
+    """
+    prompts = [
+        Prompt(index, with_trigger(text, trigger), without_trigger(text, trigger))
+        for index, text in enumerate(settings.prompts)
+    ]
+    weights = sorted(set(settings.weights))
+    grid_weights = sorted({*weights, *settings.between})
+    grid_prompts = prompts[: settings.grid_prompts]
+    seeds = list(dict.fromkeys(settings.seeds))
+    has_trigger = settings.without_trigger and any(p.text != p.bare for p in grid_prompts)
+
+    def shots_of(some: Sequence[Prompt], at: Sequence[float], trigger_in: bool) -> Iterator[Shot]:
+        for weight in at:
+            for prompt in some:
+                for seed in seeds:
+                    text = prompt.text if trigger_in else prompt.bare
+                    key = shot_key(settings, text, seed, weight, size, base, lora)
+                    yield Shot(prompt, trigger_in, seed, weight, *size, key)
+
+    shots = [*shots_of(prompts, weights, True)]
+    shots += shots_of(grid_prompts, [w for w in grid_weights if w not in weights], True)
+    if has_trigger:
+        shots += shots_of([p for p in grid_prompts if p.text != p.bare], weights, False)
+    main = min((w for w in weights if w), key=lambda w: (abs(w - 1), w))
+    return Plan(prompts, grid_prompts, seeds, weights, grid_weights, main, has_trigger, shots)
+
+
+def shot_key(
+    settings: EvaluateSettings,
+    text: str,
+    seed: int,
+    weight: float,
+    size: tuple[int, int],
+    base: str,
+    lora: str,
+) -> str:
+    """The identity of a picture. At weight 0 the adapter is off, so the key leaves it out.
+
+    The batch size is in it because a processor may sum in another order in another batch shape.
+    """
+    drawing = [settings.negative_prompt, settings.steps, settings.guidance, settings.batch_size]
+    adapter = lora if weight else None
+    return hash_data(_DRAWING_VERSION, base, adapter, text, seed, float(weight), list(size), drawing)
+
+
+def with_trigger(template: str, trigger: str) -> str:
+    """The prompt as drawn: "{trigger}" replaced; what an empty trigger leaves over is tidied."""
+    if PLACEHOLDER in template and not trigger:
+        return without_trigger(template, trigger)
+    return template.replace(PLACEHOLDER, trigger)
+
+
+def without_trigger(template: str, trigger: str) -> str:
+    """The prompt with the placeholder and the trigger's own words taken out, and stray commas tidied.
+
+    "{trigger}, in a forest" -> "in a forest"; the trigger is found in any case, as whole words.
+    """
+    text = template.replace(PLACEHOLDER, "")
+    if trigger:
+        text = re.sub(rf"(?<!\w){re.escape(trigger)}(?!\w)", "", text, flags=re.IGNORECASE)
+    if text == template:
+        return template
+    pieces = (" ".join(piece.split()) for piece in text.split(","))
+    return ", ".join(piece for piece in pieces if piece)
+
+
+def weight_name(weight: float) -> str:
+    """A weight as it stands in file and metric names: two decimals, more where two do not tell it."""
+    short = f"{weight:.2f}"
+    return short if float(short) == weight else f"{weight:g}"

@@ -1,0 +1,116 @@
+"""report.html: one file that holds everything, readable without scripts or network."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from lorakiln.artefacts.records import write_text
+from lorakiln.evaluate.charts import score_charts, training_charts
+from lorakiln.evaluate.comparison import Comparison
+from lorakiln.evaluate.grids import Grid
+from lorakiln.evaluate.pictures import Picture, gallery_of, inline, training_pictures, training_samples
+from lorakiln.evaluate.plan import Plan, weight_name
+from lorakiln.evaluate.summary import shown, shown_difference, shown_interval
+from lorakiln.evaluate.verdict import RULE, change_in_words, judge, tone_of
+from lorakiln.schema.evaluate import EvaluateSettings
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What evaluation found; see `comparison.Comparison`.
+
+    Attributes:
+        facts: the LoRA's facts.json.
+    """
+
+    facts: dict[str, Any]
+    settings: EvaluateSettings
+    plan: Plan
+    grids: Sequence[Grid]
+    results: Comparison
+
+
+def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, path: Path) -> None:
+    """Write the page; equal inputs give equal bytes.
+
+    Args:
+        captioned: the training pictures.
+        run: curves and samples of training.
+        samples: the pictures that the grids show.
+    """
+    plan, facts, results = findings.plan, findings.facts, findings.results
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lorakiln.evaluate"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["quoted"] = quoted
+    page = environment.get_template("report.html").render(
+        facts=facts, plan=plan, settings=findings.settings,
+        verdict=judge(results.metrics, results.overall, plan.main), rule=RULE,
+        rows=number_rows(findings), trigger_rows=trigger_rows(findings), main=weight_name(plan.main),
+        grids=[{"grid": grid, "cells": _cells(grid, samples)} for grid in findings.grids],
+        score_charts=score_charts(results.metrics, results.on_grid, plan), training=training_charts(run),
+        over_training=training_samples(run / "samples"), data=training_pictures(captioned),
+        gallery=gallery_of(plan, samples), experiment=experiment_file(findings), example=_example(plan),
+    )  # fmt: skip
+    write_text(path, page)
+
+
+def number_rows(findings: Findings) -> list[dict[str, str]]:
+    """The table at the top: one row a metric, base against LoRA at the main weight."""
+    weight, rows = findings.plan.main, []
+    for metric in findings.results.metrics:
+        values = findings.results.overall.values.get(metric.name, {})
+        if weight not in values or 0.0 not in values:
+            continue
+        difference = findings.results.overall.differences.get(metric.name, {}).get(weight)
+        rows.append(
+            {
+                "title": metric.title, "meaning": metric.meaning,
+                "base": shown(metric, values[0.0]), "base_interval": shown_interval(metric, values[0.0]),
+                "lora": shown(metric, values[weight]), "lora_interval": shown_interval(metric, values[weight]),
+                "difference": shown_difference(metric, difference) if difference else "",
+                "words": change_in_words(metric, difference), "tone": tone_of(metric, difference),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def trigger_rows(findings: Findings) -> list[dict[str, str]]:
+    """What the trigger words do: the grid's prompts at the main weight, with and without them."""
+    weight, rows = findings.plan.main, []
+    for metric in findings.results.metrics:
+        with_it = findings.results.on_grid.values.get(metric.name, {}).get(weight)
+        without = findings.results.bare.values.get(metric.name, {}).get(weight)
+        if with_it and without:
+            rows.append(
+                {"title": metric.title, "with": shown(metric, with_it), "without": shown(metric, without)}
+            )
+    return rows
+
+
+def experiment_file(findings: Findings) -> str:
+    """All settings, from every stage's own record, as a Hydra experiment that makes this LoRA again."""
+    lineage = {**findings.facts["settings"], "evaluate": findings.settings.model_dump(mode="json")}
+    order = ["model", "prepare", "caption", "encode", "train", "export", "evaluate"]
+    ordered = {name: lineage[name] for name in order if name in lineage}
+    text = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
+    return f"# @package _global_\n{text}"
+
+
+def quoted(text: str) -> str:
+    """A Python string literal in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _cells(grid: Grid, samples: Path) -> list[list[Picture | None]]:
+    return [[shot and inline(samples / shot.file_name, shot.text) for shot in row] for row in grid.cells]
+
+
+def _example(plan: Plan) -> str:
+    return plan.prompts[0].text

@@ -1,0 +1,108 @@
+"""The `evaluate` stage: draw, judge, compare, and write it all down."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl
+from lorakiln.console.errors import UserError
+from lorakiln.evaluate.clip import Clip
+from lorakiln.evaluate.comparison import Comparison, compare
+from lorakiln.evaluate.drawing import Studio, drawing_dtype
+from lorakiln.evaluate.grids import Grid, grids_of, save_grid
+from lorakiln.evaluate.metrics import write_plots
+from lorakiln.evaluate.plan import Plan, make_plan
+from lorakiln.evaluate.report import Findings, write_report
+from lorakiln.evaluate.scores import Scored, score_pictures
+from lorakiln.evaluate.summary import print_summary
+from lorakiln.evaluate.tracking import track
+from lorakiln.families import load_family
+from lorakiln.families.family import default_device
+from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.schema.model import ModelSettings
+
+# A large dataset is judged by so many of its pictures, evenly spaced by name.
+MOST_REFERENCES = 1000
+
+
+def evaluate(
+    lora: Path, captioned: Path, run: Path, out: Path, settings: EvaluateSettings, model: ModelSettings
+) -> None:
+    """Draw prompts x seeds x weights, score them against the base model, and write the report.
+
+    Args:
+        lora: what `export` wrote: the LoRA file and facts.json.
+        captioned: the training pictures with their captions.
+        run: what `train` wrote: curves and samples.
+        out: the report's folder: metrics.json, samples/, grids/, plots/, report.html.
+
+    Raises:
+        UserError: the settings hold no weight but 0, the LoRA does not fit the model, or a model is not there.
+    """
+    if not any(settings.weights):
+        raise UserError(
+            "weights hold 0 alone, the base model", where="evaluate.weights", fix="add a weight, such as 1.0"
+        )
+    facts = read_json(lora / "facts.json")
+    device = default_device(settings.device)
+    clip_skip = facts["settings"].get("encode", {}).get("clip_skip", 0)
+    plan = _plan(facts, settings, model, device, clip_skip)
+    with replacing(out) as fresh:
+        samples = fresh / "samples"
+        studio = Studio(lora / facts["file"], settings, model, device, clip_skip)
+        drawn = studio.fill(plan.shots, samples, out / "samples")
+        print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
+        scored = _judge(plan, samples, captioned, settings, model, device)
+        write_jsonl(samples / "metadata.jsonl", [_row(item) for item in scored])
+        grids = grids_of(plan)
+        for grid in grids:
+            save_grid(grid, samples, fresh / "grids" / f"{grid.name}.png")
+        results = compare(scored, plan, settings.classify)
+        write_json(fresh / "metrics.json", results.numbers)
+        write_plots(fresh / "plots", results.overall, results.on_grid, plan)
+        findings = Findings(facts, settings, plan, grids, results)
+        write_report(findings, captioned, run, samples, fresh / "report.html")
+    _tell(run, out, grids, results, plan)
+
+
+def _plan(
+    facts: dict, settings: EvaluateSettings, model: ModelSettings, device: torch.device, clip_skip: int
+) -> Plan:
+    base = load_family(model, parts=()).facts
+    size = settings.width or model.resolution, settings.height or model.resolution
+    # Another device or precision draws other bits.
+    drawn_by = f"{base['hash']} {device.type} {drawing_dtype(device)} clip_skip={clip_skip}"
+    return make_plan(settings, facts["trigger"] or "", size, drawn_by, facts["hash"])
+
+
+def _judge(
+    plan: Plan, samples: Path, captioned: Path, settings: EvaluateSettings, model: ModelSettings,
+    device: torch.device,
+) -> list[Scored]:  # fmt: skip
+    clip = Clip.load(model.clip, device)
+    names = sorted(row["file_name"] for row in read_jsonl(captioned / "metadata.jsonl"))
+    some = names[:: -(-len(names) // MOST_REFERENCES)]
+    references = clip.pictures([captioned / name for name in some], title="training pictures")
+    embeddings = clip.pictures([samples / shot.file_name for shot in plan.shots])
+    if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
+        raise UserError(
+            "CLIP gives numbers that are not finite", where=model.clip.path, fix="use another CLIP"
+        )
+    return score_pictures(plan.shots, embeddings, references, clip.texts, settings.classify)
+
+
+def _row(item: Scored) -> dict[str, Any]:
+    shot = item.shot
+    values = {name: None if value is None else round(value, 6) for name, value in item.values.items()}
+    return {
+        "file_name": shot.file_name, "prompt": shot.text, "seed": shot.seed, "weight": shot.weight,
+        "with_trigger": shot.with_trigger, **values, "key": shot.key,
+    }  # fmt: skip
+
+
+def _tell(run: Path, out: Path, grids: list[Grid], results: Comparison, plan: Plan) -> None:
+    track(run, results.numbers, {grid.title: out / "grids" / f"{grid.name}.png" for grid in grids})
+    print_summary(results.metrics, results.overall, plan.main, out / "report.html")

@@ -1,0 +1,61 @@
+"""The numbers that matter, printed when evaluation is done."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lorakiln.evaluate.intervals import Estimate
+from lorakiln.evaluate.metrics import Metric, Summary
+from lorakiln.evaluate.plan import weight_name
+from lorakiln.evaluate.verdict import change_in_words, judge
+
+
+def print_summary(metrics: Sequence[Metric], summary: Summary, weight: float, report: Path) -> None:
+    """Print base, LoRA and difference with their 95% intervals, the verdict, and where the report is."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "base", f"LoRA at {weight_name(weight)}", "difference (95%)", ""):
+        table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
+    for metric in metrics:
+        if weight not in summary.values.get(metric.name, {}):
+            continue
+        values, difference = summary.values[metric.name], summary.differences.get(metric.name, {}).get(weight)
+        base = shown(metric, values[0.0]) if 0.0 in values else ""
+        words = change_in_words(metric, difference)
+        change = shown_difference(metric, difference) if difference else ""
+        table.add_row(metric.title, base, shown(metric, values[weight]), change, words)
+    console = Console(width=max(Console().width, 120), highlight=False)
+    console.print(table)
+    console.print(judge(metrics, summary, weight).headline, markup=False)
+    console.print(f"report: {report}", markup=False, soft_wrap=True)
+
+
+def shown(metric: Metric, estimate: Estimate) -> str:
+    """The mean: a fraction in percent, a score to two decimals, a cosine to three."""
+    return _number(metric, estimate.mean)
+
+
+def shown_interval(metric: Metric, estimate: Estimate) -> str:
+    """ "0.712 to 0.734"; empty where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"{_number(metric, estimate.low)} to {_number(metric, estimate.high)}"
+
+
+def shown_difference(metric: Metric, estimate: Estimate) -> str:
+    """ "+0.120 (+0.101 to +0.138)"; fractions in percentage points: "+25 points (+12 to +38)"."""
+    mean = _number(metric, estimate.mean, signed=True) + (" points" if metric.fraction else "")
+    if estimate.low is None or estimate.high is None:
+        return mean
+    low, high = (_number(metric, end, signed=True) for end in (estimate.low, estimate.high))
+    return f"{mean} ({low} to {high})"
+
+
+def _number(metric: Metric, value: float, signed: bool = False) -> str:
+    digits = 0 if metric.fraction else 2 if metric.name == "clip_score" else 3
+    text = f"{100 * value if metric.fraction else value:{'+' if signed else ''}.{digits}f}"
+    if float(text) == 0:
+        # No "-0.000", and no sign where there is no change.
+        text = text.lstrip("+-")
+    return f"{text}%" if metric.fraction and not signed else text

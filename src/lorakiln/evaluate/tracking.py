@@ -1,0 +1,31 @@
+"""Scores and grids into the tracker's record of the run. The record is a convenience: nothing here stops a report."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lorakiln.train import resume_tracker
+
+
+def track(run: Path, metrics: Mapping[str, Any], grids: Mapping[str, Path]) -> None:
+    """Log `metrics` and the grids (file by caption) to the run that trained the LoRA; say so if that fails."""
+    try:
+        tracker = resume_tracker(run)
+        tracker.log({f"evaluate/{name}": value for name, value in flat(metrics).items()})
+        tracker.images("evaluate/grids", grids)
+        tracker.finish()
+    except Exception as error:  # noqa: BLE001 - any tracker, any network, any record
+        print(f"tracker: the scores were not logged ({error})", file=sys.stderr, flush=True)
+
+
+def flat(metrics: Mapping[str, Any], path: str = "") -> dict[str, float]:
+    """{"clip_score": {"w1.00": {"mean": 2.0}}} -> {"clip_score/w1.00/mean": 2.0}."""
+    found: dict[str, float] = {}
+    for name, value in metrics.items():
+        where = f"{path}/{name}" if path else name
+        if isinstance(value, Mapping):
+            found.update(flat(value, where))
+        else:
+            found[where] = value
+    return found

@@ -1,0 +1,74 @@
+"""A plain-language verdict, computed by a stated rule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lorakiln.evaluate.intervals import FEWEST_PROMPTS, Estimate
+from lorakiln.evaluate.metrics import Metric, Summary
+
+Tone = Literal["good", "mixed", "bad", "unknown"]
+
+RULE = (
+    "Base and LoRA draw the same prompts from the same seeds; a change counts as clear when the 95% interval of the "
+    "difference, bootstrapped over prompts, lies wholly on one side of zero. The LoRA has learned the training "
+    "pictures if every measure of them clearly rises, partly if only some do; it pays a price if any measure of "
+    f"following the prompt clearly falls. Fewer than {FEWEST_PROMPTS} prompts give no verdict. Several numbers are "
+    "looked at, so one that is only just clear may still be chance."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    headline: str
+    tone: Tone
+
+
+def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict:
+    """Apply RULE to the differences between `weight` and the base."""
+    found = {
+        metric.name: summary.differences[metric.name][weight]
+        for metric in metrics
+        if weight in summary.differences.get(metric.name, {})
+    }
+    learned = [found[m.name] for m in metrics if m.role == "learned" and m.name in found]
+    if not learned or not all(estimate.enough for estimate in learned):
+        return Verdict(f"Too few prompts for a verdict: {FEWEST_PROMPTS} or more are needed.", "unknown")
+    lost = [m.title for m in metrics if m.role == "prompt" and m.name in found and found[m.name].falls]
+    price = f", at a price: {_listed(lost)} clearly fell" if lost else ""
+    rising = sum(estimate.rises for estimate in learned)
+    if any(estimate.falls for estimate in learned):
+        return Verdict(f"The LoRA leads away from the training pictures{price}.", "bad")
+    if rising == len(learned):
+        no_price = ", and no measure of following the prompt clearly fell" if not lost else price
+        return Verdict(
+            f"The LoRA has learned what the training pictures show{no_price}.", "mixed" if lost else "good"
+        )
+    if rising:
+        return Verdict(f"The LoRA has learned the training pictures in part{price}.", "mixed")
+    return Verdict(
+        f"No effect of the LoRA on likeness to the training pictures is shown{price}.",
+        "bad" if lost else "unknown",
+    )
+
+
+def change_in_words(metric: Metric, difference: Estimate | None) -> str:
+    """What a difference says, for the table: "rises", "falls", or that nothing is shown."""
+    if difference is None:
+        return ""
+    if not difference.enough:
+        return "too few prompts to say"
+    if difference.rises or difference.falls:
+        return "clearly rises" if difference.rises else "clearly falls"
+    return "no clear change"
+
+
+def tone_of(metric: Metric, difference: Estimate | None) -> Tone:
+    """Whether a change is welcome; of measures that are neither, nothing is said."""
+    if difference is None or metric.role == "other" or not (difference.rises or difference.falls):
+        return "unknown"
+    return "good" if difference.rises else "bad"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

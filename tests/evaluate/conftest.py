@@ -1,0 +1,103 @@
+"""A random micro CLIP, and the folders that the stages before `evaluate` leave, in miniature."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from lorakiln.artefacts.records import write_json, write_jsonl
+from lorakiln.sampling import Job, infotext, save_picture
+from lorakiln.schema.model import Source
+
+NASTY = "<script>alert('x')</script> & co"
+
+
+@pytest.fixture(scope="session")
+def micro_clip(tmp_path_factory):
+    """A folder with a random CLIPModel, its tokenizer and its picture processor."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+    from tests.conftest import END, START, TOKENS, write_micro_tokenizer
+
+    folder = tmp_path_factory.mktemp("clip")
+    vocabulary = write_micro_tokenizer(folder)
+    text = {
+        "vocab_size": len(vocabulary), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "max_position_embeddings": TOKENS, "bos_token_id": vocabulary[START],
+        "eos_token_id": vocabulary[END], "pad_token_id": vocabulary[END],
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "image_size": 16, "patch_size": 8,
+    }  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
+    model.save_pretrained(folder)
+    CLIPImageProcessorPil(size={"height": 16, "width": 16}, do_center_crop=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def judged_model(micro_model, micro_clip):
+    return micro_model.model_copy(update={"clip": Source(path=str(micro_clip))})
+
+
+@pytest.fixture
+def folders(tmp_path, judged_model, micro_family):
+    """lora, captioned and run, as their stages write them."""
+    lora, captioned, run = (tmp_path / name for name in ("lora", "captioned", "run"))
+    write_lora(lora, judged_model, micro_family)
+    write_captioned(captioned)
+    write_run(run)
+    return lora, captioned, run
+
+
+def write_lora(folder, model, family, seed=0):
+    import torch
+
+    from lorakiln.artefacts.hashing import hash_data
+    from lorakiln.lora_files import kohya_form
+    from lorakiln.lora_files.adapter import Adapter, Layer
+
+    generator = torch.Generator().manual_seed(seed)
+    layers = {}
+    for name in family.target_modules("attention"):
+        module = family.network.get_submodule(name)
+        down = torch.randn(2, module.in_features, generator=generator)
+        layers[f"unet.{name}"] = Layer(down, torch.randn(module.out_features, 2, generator=generator), 1.0)
+    folder.mkdir(exist_ok=True)
+    kohya_form.save(Adapter(layers), folder / "sks.safetensors", family, {}, torch.float32)
+    facts = {
+        "name": "sks", "file": "sks.safetensors", "step": 20, "rank": 2, "alpha": 1.0, "base": family.facts,
+        "dataset": {"name": "demo", "hash": "d" * 16, "pictures": 3}, "trigger": "sks", "hash": hash_data(seed),
+        "settings": {
+            "prepare": {"dataset": "demo"}, "caption": {"trigger": "sks"}, "encode": {"clip_skip": 0},
+            "model": model.model_dump(mode="json"), "train": {"steps": 20, "adapter": {"rank": 2}}, "export": {},
+        },
+    }  # fmt: skip
+    write_json(folder / "facts.json", facts)
+
+
+def write_captioned(folder):
+    folder.mkdir()
+    rows = []
+    for number, text in enumerate(["sks, a red cat", NASTY, "sks, a blue cat"]):
+        Image.new("RGB", (32, 32), (80 * number, 90, 120)).save(folder / f"{number}.png")
+        row = {"file_name": f"{number}.png", "width": 32, "height": 32, "bucket": "32x32", "text": text}
+        rows.append({**row, "caption_source": "file" if number == 1 else "blip", "caption_file": None})
+    write_jsonl(folder / "metadata.jsonl", rows)
+    write_json(folder / "dataset.json", {"name": "demo", "pictures": 3, "hash": "d" * 16, "trigger": "sks"})
+
+
+def write_run(folder):
+    job = Job("sks, a red cat", 0, 32, 32)
+    for step in (10, 20):
+        path = folder / "samples" / f"step-{step:08d}" / "00.png"
+        save_picture(Image.new("RGB", (32, 32), (step * 5, 0, 0)), path, infotext(job, 2, 5.0))
+    (folder / "metrics.csv").write_text("step,loss,lr,grad_norm\n10,0.5,0.001,1\n20,0.4,0.001,1\n")
+    (folder / "validation.csv").write_text("step,loss\n0,0.6\n20,0.5\n")
+    (folder / "tracker.json").write_text(
+        json.dumps({"kind": "none", "id": None, "project": None, "url": None})
+    )

@@ -1,0 +1,38 @@
+"""CLIP's embeddings against transformers' own forward."""
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+
+from lorakiln.evaluate.clip import Clip
+from lorakiln.schema.model import Source
+
+
+def test_embeddings_equal_the_models_own(micro_clip, tmp_path):
+    texts = ["a red cat", "blue"]
+    images = [Image.effect_noise((24, 20), 80).convert("RGB"), Image.new("L", (16, 16), 90).convert("RGB")]
+    paths = []
+    for number, image in enumerate(images):
+        paths.append(tmp_path / f"{number}.png")
+        image.save(paths[-1])
+    model = CLIPModel.from_pretrained(micro_clip).eval()
+    tokens = AutoTokenizer.from_pretrained(micro_clip)(texts, padding=True, return_tensors="pt")
+    pixels = CLIPImageProcessorPil.from_pretrained(micro_clip)(images=images, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**tokens, **pixels)
+    clip = Clip.load(Source(path=str(micro_clip)), torch.device("cpu"))
+    np.testing.assert_allclose(clip.texts(texts), expected.text_embeds, atol=1e-5)
+    np.testing.assert_allclose(clip.pictures(paths), expected.image_embeds, atol=1e-5)
+
+
+def test_batches_change_nothing_and_long_texts_are_cut(micro_clip, tmp_path):
+    paths = []
+    for number in range(5):
+        paths.append(tmp_path / f"{number}.png")
+        Image.new("RGB", (16, 16), (number * 50, 10, 10)).save(paths[-1])
+    clip = Clip.load(Source(path=str(micro_clip)), torch.device("cpu"))
+    np.testing.assert_allclose(
+        clip.pictures(paths, batch_size=2), clip.pictures(paths, batch_size=5), atol=1e-5
+    )
+    assert clip.texts(["word " * 200]).shape == (1, 12)

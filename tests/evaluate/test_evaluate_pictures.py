@@ -1,0 +1,103 @@
+"""Grids and charts: what stands where."""
+
+import math
+
+import pytest
+from PIL import Image, ImageFont
+
+from lorakiln.evaluate.charts import read_columns, smoothed
+from lorakiln.evaluate.curves import Series, chart, thinned
+from lorakiln.evaluate.grids import grids_of, save_grid, wrapped
+from lorakiln.evaluate.pictures import inline
+from lorakiln.evaluate.plan import make_plan
+from lorakiln.schema.evaluate import EvaluateSettings
+
+
+@pytest.fixture
+def plan():
+    settings = EvaluateSettings(prompts=["sks cat", "a dog"], seeds=[0, 1], weights=[0, 1], between=[0.5])
+    return make_plan(settings, "sks", (16, 16), "base", "lora")
+
+
+@pytest.fixture
+def samples(plan, tmp_path):
+    """Every picture has a colour of its own."""
+    for number, shot in enumerate(plan.shots):
+        path = tmp_path / "samples" / shot.file_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (10 + number * 8, 40, 200 - number * 7)).save(path)
+    return tmp_path / "samples"
+
+
+def test_grids_hold_the_pictures_that_their_axes_name(plan):
+    weights, seeds, trigger = grids_of(plan)
+    assert weights.columns == ["0 (base)", "0.50", "1.00"]
+    assert [[shot.weight for shot in row] for row in weights.cells] == [[0.0, 0.5, 1.0]] * 2
+    assert [(shot.weight, shot.seed) for shot in seeds.cells[1]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [(shot.text, shot.seed) for shot in trigger.cells[0]] == [
+        ("sks cat", 0),
+        ("sks cat", 1),
+        ("cat", 0),
+        ("cat", 1),
+    ]
+    assert len(trigger.rows) == 1  # "a dog" has no trigger words to leave out
+
+
+def test_a_grid_png_shows_every_picture_enlarged_by_a_whole_factor(plan, samples, tmp_path):
+    grid = grids_of(plan)[0]
+    save_grid(grid, samples, tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as sheet:
+        counts = {colour: count for count, colour in sheet.convert("RGB").getcolors(1 << 20)}
+    for shot in (shot for row in grid.cells for shot in row):
+        with Image.open(samples / shot.file_name) as picture:
+            assert counts[picture.getpixel((0, 0))] == 192 * 192
+
+
+def test_long_labels_are_wrapped_and_nothing_is_lost():
+    font, text = (
+        ImageFont.load_default(15),
+        "a very long prompt about " + "extraordinarily" * 4 + " tall cats",
+    )
+    lines = wrapped(text, 120, font)
+    assert all(font.getlength(line) <= 120 for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_chart_places_points_on_its_axes():
+    svg = chart([Series("loss", [(0, 0.0), (10, 1.0)])], "step", "loss <b>", "a & b")
+    left, right, top, bottom = 84, 506, 14, 248
+    assert f'points="{left}.0,{bottom}.0 {right}.0,{top}.0"' in svg
+    assert "<title>a &amp; b</title>" in svg and "loss &lt;b&gt;" in svg and "<b>" not in svg
+    assert chart([Series("none", [])], "x", "y", "t") == ""
+
+
+def test_long_curves_are_thinned_by_means():
+    points = [(float(x), 2.0 * x) for x in range(1000)]
+    short = thinned(points)
+    assert len(short) <= 240 and short[0] == (2.0, 4.0)
+
+
+def test_smoothing_keeps_a_straight_line_and_shrinks_noise():
+    line = [(float(x), 3.0 * x + 1) for x in range(50)]
+    assert all(math.isclose(a[1], b[1]) for a, b in zip(smoothed(line), line, strict=True))
+    noise = [(float(x), (-1.0) ** x) for x in range(100)]
+    assert max(abs(y) for _, y in smoothed(noise)[10:90]) < 0.2
+
+
+def test_columns_are_read_where_both_are_numbers(tmp_path):
+    (tmp_path / "m.csv").write_text("step,loss,lr\n1,0.5,0.1\n2,,0.1\n3,0.25,\n")
+    assert read_columns(tmp_path / "m.csv", "step", "loss") == [(1.0, 0.5), (3.0, 0.25)]
+    assert read_columns(tmp_path / "none.csv", "step", "loss") == []
+
+
+def test_inline_pictures_are_small_and_small_ones_exact(tmp_path):
+    import base64
+    import io
+
+    Image.effect_noise((64, 48), 60).convert("RGB").save(tmp_path / "small.png")
+    Image.effect_noise((900, 600), 60).convert("RGB").save(tmp_path / "large.png")
+    small, large = inline(tmp_path / "small.png", "s"), inline(tmp_path / "large.png", "l")
+    assert (small.width, small.height, small.small) == (64, 48, True)
+    assert (large.width, large.height, large.small) == (256, 171, False)
+    decoded = Image.open(io.BytesIO(base64.b64decode(small.uri.split(",")[1]))).convert("RGB")
+    assert decoded.tobytes() == Image.open(tmp_path / "small.png").tobytes()

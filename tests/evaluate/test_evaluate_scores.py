@@ -1,0 +1,111 @@
+"""Scores and summaries on embeddings built by hand."""
+
+import numpy as np
+import pytest
+
+from lorakiln.evaluate.comparison import compare
+from lorakiln.evaluate.metrics import metrics_of
+from lorakiln.evaluate.plan import Prompt, make_plan
+from lorakiln.evaluate.scores import expected_label, score_pictures, seed_similarity
+from lorakiln.evaluate.verdict import judge
+from lorakiln.schema.evaluate import Classification, EvaluateSettings
+
+# Texts are the axes of a small space.
+AXES = {"red": 0, "blue": 1, "drawn": 2, "photo": 3}
+COLOUR = Classification(name="colour", labels=["red", "blue"])
+STYLE = Classification(name="style", labels=["photo", "drawn"], answer="drawn")
+
+
+def embed_texts(texts):
+    return np.stack([np.eye(5)[AXES.get(text, 4)] for text in texts])
+
+
+def unit(*values):
+    vector = np.array([*values, *[0.0] * (5 - len(values))])
+    return vector / np.linalg.norm(vector)
+
+
+def plan_of(prompts, seeds=(0, 1)):
+    settings = EvaluateSettings(
+        prompts=prompts, seeds=list(seeds), weights=[0, 1], without_trigger=False, classify=[COLOUR, STYLE]
+    )
+    return make_plan(settings, "", (8, 8), "base", "lora")
+
+
+def test_scores_are_cosines_and_answers():
+    plan = plan_of(["red"], seeds=(0,))
+    embeddings = np.stack([unit(3, 4, 0, 1), unit(1, 2, 2, 0)])
+    references = np.stack([unit(1), unit(0, 0, 1)])
+    base, lora = score_pictures(plan.shots, embeddings, references, embed_texts, [COLOUR, STYLE])
+    assert base.values["clip_score"] == pytest.approx(100 * 3 / np.sqrt(26))
+    assert base.values["image_similarity"] == pytest.approx(0.5 * 3 / np.sqrt(26))
+    assert base.values["nearest_similarity"] == pytest.approx(3 / np.sqrt(26))
+    # The prompt says red; both lean to blue. The first is rather a photo, the second rather drawn.
+    assert (base.values["right_colour"], base.values["right_style"]) == (0.0, 0.0)
+    assert (lora.values["right_colour"], lora.values["right_style"]) == (0.0, 1.0)
+    assert lora.values["nearest_similarity"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "text", "expected"),
+    [
+        (["red", "dark red", "blue"], "a cat, Dark Red background", "dark red"),
+        (["apple", "pineapple"], "a pineapple", "pineapple"),
+        (["apple", "pear"], "a pineapple", None),
+        (["a cat", "a cation"], "a cat, red", "a cat"),
+    ],
+)
+def test_the_longest_label_that_stands_in_the_prompt(labels, text, expected):
+    assert expected_label(Classification(name="x", labels=labels), Prompt(0, text, text)) == expected
+
+
+def test_prompts_without_a_label_are_left_out_of_the_fraction():
+    plan = plan_of(["red", "green"], seeds=(0,))
+    embeddings = np.stack([unit(1), unit(1), unit(0, 1), unit(1)])
+    scored = score_pictures(plan.shots, embeddings, embeddings[:1], embed_texts, [COLOUR])
+    numbers = compare(scored, plan, [COLOUR]).numbers["right_colour"]
+    assert numbers["w0.00"]["mean"] == 1.0 and numbers["w1.00"]["mean"] == 0.0
+    assert numbers["w1.00"]["difference"] == {"mean": -1.0}
+
+
+def test_differences_are_paired_by_prompt():
+    prompts = ["red"] * 10
+    plan = plan_of(prompts, seeds=(0,))
+    level = np.linspace(0.1, 0.8, 10)
+    # Prompts differ much, but each gains about 0.05 with the LoRA.
+    cosines = np.concatenate([level, level + 0.05 + 0.01 * np.sin(np.arange(10))])
+    embeddings = np.stack([np.array([c, 0, 0, 0, np.sqrt(1 - c**2)]) for c in cosines])
+    scored = score_pictures(plan.shots, embeddings, np.stack([unit(1)]), embed_texts, [])
+    entry = compare(scored, plan, []).numbers["image_similarity"]
+    gain = cosines[10:].mean() - cosines[:10].mean()
+    assert entry["w1.00"]["difference"]["mean"] == pytest.approx(gain, abs=1e-6)
+    assert 0.04 < entry["w1.00"]["difference"]["low"] < entry["w1.00"]["difference"]["high"] < 0.06
+    # Unpaired, the intervals overlap widely.
+    assert entry["w0.00"]["high"] > entry["w1.00"]["low"]
+
+
+def test_seed_similarity_is_the_mean_over_pairs():
+    a, b, c = unit(1), unit(0, 1), unit(1, 1)
+    expected = (a @ b + a @ c + b @ c) / 3
+    assert seed_similarity(np.stack([a, b, c])) == pytest.approx(expected)
+
+
+def verdict_on(base, lora, prompts=8):
+    plan = plan_of(["red"] * prompts, seeds=(0,))
+    rng = np.random.default_rng(0)
+    rows = [np.abs(np.array(base) + 0.02 * rng.random(5)) for _ in range(prompts)]
+    rows += [np.abs(np.array(lora) + 0.02 * rng.random(5)) for _ in range(prompts)]
+    embeddings = np.stack([row / np.linalg.norm(row) for row in rows])
+    scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), embed_texts, [])
+    results = compare(scored, plan, [])
+    return judge(metrics_of([]), results.overall, plan.main)
+
+
+def test_verdicts_follow_the_rule():
+    # Axis 0: what the prompt asks for; axis 2: the training pictures.
+    assert verdict_on([1, 0, 0, 0, 1], [1.6, 0, 1, 0, 1]).tone == "good"
+    price = verdict_on([1, 0, 0, 0, 1], [0.2, 0, 1, 0, 1])
+    assert price.tone == "mixed" and "CLIP score" in price.headline
+    assert "No effect" in verdict_on([1, 0, 0.5, 0, 1], [1, 0, 0.5, 0, 1]).headline
+    assert verdict_on([1, 0, 1, 0, 1], [1, 0, 0.2, 0, 1]).tone == "bad"
+    assert "Too few" in verdict_on([1, 0, 0, 0, 1], [1, 0, 1, 0, 1], prompts=3).headline

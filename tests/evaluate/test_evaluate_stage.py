@@ -1,0 +1,199 @@
+"""The stage from end to end on the micro model."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lorakiln.artefacts.hashing import hash_folder
+from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.console.errors import UserError
+from lorakiln.evaluate import drawing, evaluate
+from lorakiln.families import load_family
+from lorakiln.sampling import Job, draw
+from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.schema.model import Source
+from tests.evaluate.conftest import NASTY, write_lora
+
+SETTINGS = EvaluateSettings(
+    prompts=["{trigger}, a red cat", "a blue cat", f"{{trigger}} {NASTY}"], seeds=[0, 7], weights=[0, 1],
+    between=[0.5], grid_prompts=2, steps=2, guidance=3.0, batch_size=2, device="cpu",
+    classify=[
+        {"name": "colour", "labels": ["red", "blue"]}, {"name": "kind", "labels": ["cat", "old"], "answer": "old"}
+    ],
+)  # fmt: skip
+
+
+@pytest.fixture
+def count_drawn(monkeypatch):
+    """The jobs that were really drawn."""
+    jobs = []
+
+    def counting(family, some, *args, **kwargs):
+        jobs.extend(some)
+        return draw(family, some, *args, **kwargs)
+
+    monkeypatch.setattr(drawing, "draw", counting)
+    return jobs
+
+
+def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):
+    lora, captioned, run = folders
+    out = tmp_path / "report"
+    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    rows = read_jsonl(out / "samples" / "metadata.jsonl")
+    # 3 prompts x 2 seeds x 2 weights, 2 x 2 in between, 1 x 2 x 2 without the trigger words.
+    assert len(rows) == 12 + 4 + 4 == len(count_drawn)
+    assert all((out / "samples" / row["file_name"]).is_file() for row in rows)
+    numbers = read_json(out / "metrics.json")
+    scores = [row["clip_score"] for row in rows if row["weight"] == 1.0 and row["with_trigger"]]
+    assert numbers["clip_score"]["w1.00"]["mean"] == pytest.approx(np.mean(scores), abs=1e-5)
+    base = [row["clip_score"] for row in rows if row["weight"] == 0.0 and row["with_trigger"]]
+    gain = numbers["clip_score"]["w1.00"]["difference"]["mean"]
+    assert gain == pytest.approx(np.mean(scores) - np.mean(base), abs=1e-5) and gain != 0
+    assert numbers["right_colour"]["w0.00"]["mean"] in (0, 0.25, 0.5, 0.75, 1)  # two prompts name a colour
+    assert {path.name for path in (out / "grids").iterdir()} == {"weights.png", "seeds.png", "trigger.png"}
+    lines = (out / "plots" / "scores.csv").read_text().splitlines()
+    assert lines[0] == "weight,metric,mean,low,high" and len(lines) == 1 + 2 * 6
+    assert str(out / "report.html") in capsys.readouterr().out.replace("\n", "")
+
+
+def test_weight_0_is_the_base_bit_for_bit_and_weight_1_is_not(folders, tmp_path, judged_model):
+    lora, captioned, run = folders
+    out = tmp_path / "report"
+    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    job = Job("sks, a red cat", 7, 32, 32)
+    alone = next(draw(load_family(judged_model), [job], 2, 3.0, batch_size=2))
+    pictures = {}
+    for weight in ("0.00", "0.50", "1.00"):
+        with Image.open(out / "samples" / f"w{weight}" / "p000-s7.png") as image:
+            pictures[weight] = image.tobytes()
+            assert image.info["parameters"].startswith("sks, a red cat")
+            assert ("<lora:sks:" in image.info["parameters"]) == (weight != "0.00")
+    assert pictures["0.00"] == alone.tobytes()
+    assert len(set(pictures.values())) == 3
+
+
+def test_a_second_run_draws_nothing_and_gives_equal_bytes(folders, tmp_path, judged_model, count_drawn):
+    lora, captioned, run = folders
+    out = tmp_path / "report"
+    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    before = hash_folder(out)
+    count_drawn.clear()
+    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    assert not count_drawn and hash_folder(out) == before
+    evaluate(lora, captioned, run, tmp_path / "fresh", SETTINGS, judged_model)
+    assert hash_folder(tmp_path / "fresh") == before
+
+
+def test_another_lora_redraws_all_but_the_base_and_equals_a_fresh_report(
+    folders, tmp_path, judged_model, micro_family, count_drawn
+):
+    lora, captioned, run = folders
+    out = tmp_path / "report"
+    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    count_drawn.clear()
+    write_lora(lora, judged_model, micro_family, seed=1)
+    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    assert len(count_drawn) == 20 - 6 - 2  # weight 0: 6 with and 2 without the trigger words
+    evaluate(lora, captioned, run, tmp_path / "fresh", SETTINGS, judged_model)
+    assert hash_folder(tmp_path / "fresh") == hash_folder(out)
+
+
+def test_equal_pictures_are_drawn_once(folders, tmp_path, judged_model, count_drawn):
+    lora, captioned, run = folders
+    settings = SETTINGS.model_copy(update={"prompts": ["a cat", "a cat"], "between": []})
+    evaluate(lora, captioned, run, tmp_path / "report", settings, judged_model)
+    assert len(count_drawn) == 2 * 2
+    samples = tmp_path / "report" / "samples" / "w1.00"
+    assert (samples / "p000-s0.png").read_bytes() == (samples / "p001-s0.png").read_bytes()
+
+
+def test_the_report_stands_alone_and_escapes_what_it_quotes(folders, tmp_path, judged_model):
+    lora, captioned, run = folders
+    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    sources = re.findall(r"<img[^>]*?src=\"([^\"]*)\"", page)
+    # Grids 2 x 3 + 2 x 4 + 1 x 4, training samples 2, data 3, one more prompt twice.
+    assert len(sources) == 6 + 8 + 4 + 2 + 3 + 2
+    assert all(source.startswith("data:image/webp;base64,") for source in sources)
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", page) and "url(" not in page and "@import" not in page
+    assert page.count("<svg") == 6 + 3
+    assert "Too few prompts for a verdict" in page
+    assert "&lt;lora:sks:1&gt;" in page and "load_lora_weights(&#34;sks.safetensors&#34;)" in page
+    assert str(tmp_path) not in page.replace(judged_model.path, "").replace(judged_model.clip.path, "")
+
+
+def test_the_settings_in_the_report_are_an_experiment(folders, tmp_path, judged_model):
+    import html
+
+    import yaml
+
+    lora, captioned, run = folders
+    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    text = html.unescape(re.search(r"<code>(# @package _global_.*?)</code>", page, re.S)[1])
+    settings = yaml.safe_load(text)
+    assert settings["train"] == {"steps": 20, "adapter": {"rank": 2}}
+    assert EvaluateSettings(**settings["evaluate"]) == SETTINGS
+
+
+def test_a_run_without_samples_or_validation_has_a_report(folders, tmp_path, judged_model):
+    import shutil
+
+    lora, captioned, run = folders
+    shutil.rmtree(run / "samples")
+    (run / "validation.csv").write_text("step,loss\n")
+    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "Samples over training" not in page and "Validation loss" not in page and "Training loss" in page
+
+
+def test_a_broken_tracker_does_not_stop_the_report(folders, tmp_path, judged_model, capsys):
+    lora, captioned, run = folders
+    (run / "tracker.json").write_text("{")
+    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+    assert "tracker: the scores were not logged" in capsys.readouterr().err
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_scores_reach_the_tracker(folders, tmp_path, judged_model, monkeypatch):
+    from lorakiln.evaluate import tracking
+
+    logged, shown = {}, {}
+
+    class Spy:
+        def log(self, values, step=None):
+            logged.update(values)
+
+        def images(self, name, pictures, step=None):
+            shown.update({caption: path.is_file() for caption, path in pictures.items()})
+
+        def finish(self):
+            logged["finished"] = 1.0
+
+    monkeypatch.setattr(tracking, "resume_tracker", lambda run: Spy())
+    lora, captioned, run = folders
+    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+    numbers = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert logged["evaluate/clip_score/w1.00/mean"] == numbers["clip_score"]["w1.00"]["mean"]
+    assert logged["finished"] and len(shown) == 3 and all(shown.values())
+
+
+def test_a_clip_that_is_not_there_is_told(folders, tmp_path, judged_model):
+    lora, captioned, run = folders
+    (tmp_path / "empty").mkdir()
+    model = judged_model.model_copy(update={"clip": Source(path=str(tmp_path / "empty"))})
+    with pytest.raises(UserError, match="cannot load CLIP"):
+        evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, model)
+    assert not (tmp_path / "report").exists()
+
+
+def test_weight_0_alone_is_refused(folders, tmp_path, judged_model):
+    lora, captioned, run = folders
+    settings = SETTINGS.model_copy(update={"weights": [0.0]})
+    with pytest.raises(UserError, match="0 alone"):
+        evaluate(lora, captioned, run, tmp_path / "report", settings, judged_model)
