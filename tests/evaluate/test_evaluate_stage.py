@@ -1,20 +1,25 @@
 """The stage from end to end on the micro model."""
 
+import html
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from lorakiln.artefacts.hashing import hash_folder
 from lorakiln.artefacts.records import read_json, read_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.evaluate import drawing, evaluate
+from lorakiln.evaluate.report import experiment_file
 from lorakiln.families import load_family
 from lorakiln.sampling import Job, draw
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
+from pipelines.compose import compose_config
 from tests.evaluate.conftest import NASTY, write_lora
 
 SETTINGS = EvaluateSettings(
@@ -128,10 +133,6 @@ def test_the_report_stands_alone_and_escapes_what_it_quotes(folders, tmp_path, j
 
 
 def test_the_settings_in_the_report_are_an_experiment(folders, tmp_path, judged_model):
-    import html
-
-    import yaml
-
     lora, captioned, run = folders
     evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
@@ -141,9 +142,23 @@ def test_the_settings_in_the_report_are_an_experiment(folders, tmp_path, judged_
     assert EvaluateSettings(**settings["evaluate"]) == SETTINGS
 
 
-def test_a_run_without_samples_or_validation_has_a_report(folders, tmp_path, judged_model):
-    import shutil
+def test_the_experiment_from_a_report_composes_to_the_same_settings(tmp_path):
+    overrides = [
+        "+experiment=demo_style",
+        "train/scheduler=cosine",
+        "train.adapter.rank=5",
+        "encode.flip=true",
+    ]
+    config = compose_config([*overrides, "evaluate.seeds=[4]", "evaluate.negative_prompt='a: b, #c'"])
+    settings = EvaluateSettings(**config["evaluate"])
+    shutil.copytree("conf", tmp_path / "conf")
+    (tmp_path / "conf" / "experiment" / "again.yaml").write_text(experiment_file(config, settings))
+    again = compose_config(["+experiment=again"], tmp_path / "conf")
+    assert EvaluateSettings(**again.pop("evaluate")) == settings
+    assert again == {name: value for name, value in config.items() if name != "evaluate"}
 
+
+def test_a_run_without_samples_or_validation_has_a_report(folders, tmp_path, judged_model):
     lora, captioned, run = folders
     shutil.rmtree(run / "samples")
     (run / "validation.csv").write_text("step,loss\n")
@@ -197,3 +212,12 @@ def test_weight_0_alone_is_refused(folders, tmp_path, judged_model):
     settings = SETTINGS.model_copy(update={"weights": [0.0]})
     with pytest.raises(UserError, match="0 alone"):
         evaluate(lora, captioned, run, tmp_path / "report", settings, judged_model)
+
+
+def test_a_lora_of_another_base_is_refused(folders, tmp_path, judged_model):
+    lora, captioned, run = folders
+    facts = read_json(lora / "facts.json")
+    facts["base"] = {**facts["base"], "hash": "0" * 64, "path": "some/other"}
+    (lora / "facts.json").write_text(json.dumps(facts))
+    with pytest.raises(UserError, match="some/other"):
+        evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)

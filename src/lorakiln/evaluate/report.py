@@ -1,7 +1,7 @@
 """report.html: one file that holds everything, readable without scripts or network."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, 
         grids=[{"grid": grid, "cells": _cells(grid, samples)} for grid in findings.grids],
         score_charts=score_charts(results.metrics, results.on_grid, plan), training=training_charts(run),
         over_training=training_samples(run / "samples"), data=training_pictures(captioned),
-        gallery=gallery_of(plan, samples), experiment=experiment_file(findings), example=_example(plan),
+        gallery=gallery_of(plan, samples), example=plan.prompts[0].text,
+        experiment=experiment_file(facts["settings"], findings.settings),
     )  # fmt: skip
     write_text(path, page)
 
@@ -94,9 +95,13 @@ def trigger_rows(findings: Findings) -> list[dict[str, str]]:
     return rows
 
 
-def experiment_file(findings: Findings) -> str:
-    """All settings, from every stage's own record, as a Hydra experiment that makes this LoRA again."""
-    lineage = {**findings.facts["settings"], "evaluate": findings.settings.model_dump(mode="json")}
+def experiment_file(lineage: Mapping[str, Any], settings: EvaluateSettings) -> str:
+    """All settings as a Hydra experiment that makes this LoRA again.
+
+    Args:
+        lineage: the settings of the stages before, by namespace, as their own records tell them.
+    """
+    lineage = {**lineage, "evaluate": settings.model_dump(mode="json")}
     order = ["model", "prepare", "caption", "encode", "train", "export", "evaluate"]
     ordered = {name: lineage[name] for name in order if name in lineage}
     text = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
@@ -110,7 +115,3 @@ def quoted(text: str) -> str:
 
 def _cells(grid: Grid, samples: Path) -> list[list[Picture | None]]:
     return [[shot and inline(samples / shot.file_name, shot.text) for shot in row] for row in grid.cells]
-
-
-def _example(plan: Plan) -> str:
-    return plan.prompts[0].text

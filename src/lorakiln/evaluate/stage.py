@@ -40,7 +40,7 @@ def evaluate(
         out: the report's folder: metrics.json, samples/, grids/, plots/, report.html.
 
     Raises:
-        UserError: the settings hold no weight but 0, the LoRA does not fit the model, or a model is not there.
+        UserError: the settings hold no weight but 0, the LoRA was trained on another base, or a model is not there.
     """
     if not any(settings.weights):
         raise UserError(
@@ -72,6 +72,11 @@ def _plan(
     facts: dict, settings: EvaluateSettings, model: ModelSettings, device: torch.device, clip_skip: int
 ) -> Plan:
     base = load_family(model, parts=()).facts
+    if base["hash"] != facts["base"]["hash"]:
+        raise UserError(
+            f"the LoRA was trained on another base model, {facts['base']['path']}",
+            where=f"model.path = {model.path}", fix="evaluate it on that one, or train on this one",
+        )  # fmt: skip
     size = settings.width or model.resolution, settings.height or model.resolution
     # Another device or precision draws other bits.
     drawn_by = f"{base['hash']} {device.type} {drawing_dtype(device)} clip_skip={clip_skip}"
