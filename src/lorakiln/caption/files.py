@@ -1,0 +1,83 @@
+"""Caption files that lie beside the raw pictures."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+LONGEST = 100_000  # bytes
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A picture without a usable caption; `file` is the file at fault, below the dataset's folder."""
+
+    file: str
+    what: str
+    fix: str
+
+
+class CaptionFiles:
+    """The caption files of one dataset.
+
+    Args:
+        raw: the dataset's folder.
+        extensions: endings of caption files; of several beside one picture the first wins.
+        follow_symlinks: read through links that lead out of `raw`.
+    """
+
+    def __init__(self, raw: Path, extensions: Sequence[str], follow_symlinks: bool) -> None:
+        self.raw, self.root, self.follow = raw, raw.resolve(), follow_symlinks
+        self.endings = ["." + ending.lstrip(".") for ending in extensions]
+
+    def beside(self, source: str) -> str | None:
+        """The caption file of the picture `source`; both are paths below the dataset's folder."""
+        for ending in self.endings:
+            name = PurePosixPath(source).with_suffix(ending).as_posix()
+            if os.path.lexists(self.raw / name):
+                return name
+        return None
+
+    def read(self, name: str) -> str | Problem:
+        """A file's text with all white space, line ends included, as single spaces."""
+        path = self.raw / name
+        if not path.is_file():
+            return Problem(name, "no regular file, or a link to nothing", "remove it")
+        if not self.follow and not path.resolve().is_relative_to(self.root):
+            fix = "copy the file here, or set prepare.follow_symlinks=true"
+            return Problem(name, "a link that leads out of the dataset's folder", fix)
+        try:
+            with path.open("rb") as file:
+                content = file.read(LONGEST + 1)
+        except OSError as error:
+            return Problem(name, f"cannot be read ({error.strerror})", "change its permissions")
+        return _decode(name, content)
+
+    def without_picture(self, sources: Sequence[str]) -> Iterator[str]:
+        """Caption files that belong to none of the pictures, sorted."""
+        stems = {PurePosixPath(source).with_suffix("").as_posix() for source in sources}
+        for parent, folders, files in os.walk(self.raw):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            visible = [Path(parent, name).relative_to(self.raw) for name in files if not name.startswith(".")]
+            for path in sorted(visible):
+                if path.suffix in self.endings and path.with_suffix("").as_posix() not in stems:
+                    yield path.as_posix()
+
+
+def _decode(name: str, content: bytes) -> str | Problem:
+    if len(content) > LONGEST:
+        return Problem(name, f"longer than {LONGEST:,} bytes: no caption", "remove it, or shorten it")
+    if content.startswith(UTF16):
+        return Problem(name, "is UTF-16", "save it as UTF-8")
+    if b"\0" in content:
+        return Problem(name, "holds NUL bytes: no text, or UTF-16", "save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        what = f"is not UTF-8 (byte 0x{byte:02x} at {error.start}), Latin-1 perhaps"
+        return Problem(name, what, f"save it as UTF-8, such as with `iconv -f latin1 -t utf-8 {name}`")
+    return " ".join(text.split()) or Problem(
+        name, "empty", "write a caption into it, or delete it to have one made"
+    )

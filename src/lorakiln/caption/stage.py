@@ -1,0 +1,190 @@
+"""The stage: from a prepared folder to the same pictures with a text each."""
+
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl
+from lorakiln.caption.captioner import Captioner, read_written
+from lorakiln.caption.files import CaptionFiles, Problem
+from lorakiln.caption.trigger import with_trigger
+from lorakiln.console.errors import UserError
+from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.model import Source
+
+Row = dict[str, Any]
+LISTED = 20  # in messages
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Where a picture's text comes from.
+
+    Attributes:
+        text: trigger words included.
+        source: "file", "blip" or "trigger".
+        file: the caption file, below the dataset's folder.
+        key, written: the captioner's, to be found again by a later run; written is without trigger words.
+    """
+
+    text: str
+    source: str
+    file: str | None = None
+    key: str | None = None
+    written: str | None = None
+
+    def columns(self) -> Row:
+        return {
+            "text": self.text, "caption_source": self.source, "caption_file": self.file, "caption_key": self.key,
+            "written": self.written,
+        }  # fmt: skip
+
+
+def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, captioner: Source) -> None:
+    """Write `out`: the pictures of `prepared`, metadata.jsonl with texts, dataset.json.
+
+    A caption file beside the raw picture wins; else the captioner writes, unless `out` holds what it wrote about the
+    same picture; without a captioner the text is the trigger words alone.
+
+    Raises:
+        UserError: a folder is missing; caption files cannot be read or are empty, or pictures end without a text
+            (all are listed); the captioner cannot be loaded; the disk is full.
+    """
+    rows, facts = _read(prepared, raw)
+    follow = facts["settings"]["prepare"]["follow_symlinks"]
+    stage = _Stage(prepared, CaptionFiles(raw, settings.extensions, follow), settings, captioner)
+    with replacing(out) as fresh:
+        stage.written = read_written(out)
+        captioned = stage.run(rows)
+        _copy(prepared, fresh, rows)
+        write_jsonl(fresh / "metadata.jsonl", (row | captioned[row["file_name"]].columns() for row in rows))
+        facts |= {
+            "trigger": " ".join(settings.trigger.split()),
+            "captioner": captioner.model_dump(mode="json"),
+            "settings": facts["settings"] | {"caption": settings.model_dump(mode="json")},
+        }
+        write_json(fresh / "dataset.json", facts)
+    _warn_lonely(stage.files, prepared, rows)
+    counts = Counter(entry.source for entry in captioned.values())
+    print(
+        f"caption: {len(rows)} pictures: {counts['file']} texts from files, {counts['blip']} by the captioner "
+        f"({stage.new} new), {counts['trigger']} of the trigger words alone",
+        flush=True,
+    )
+
+
+class _Stage:
+    """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now."""
+
+    def __init__(
+        self, prepared: Path, files: CaptionFiles, settings: CaptionSettings, source: Source
+    ) -> None:
+        self.prepared, self.files, self.settings, self.source = prepared, files, settings, source
+        self.written: dict[str, str] = {}
+        self.new = 0
+
+    def run(self, rows: Sequence[Row]) -> dict[str, Captioned]:
+        """Texts by the pictures' file_name."""
+        captioned, problems, bare = {}, [], []
+        for row in rows:
+            file = self.files.beside(row["source"])
+            text = self.files.read(file) if file else None
+            if isinstance(text, Problem):
+                problems.append(text)
+            elif text is not None:
+                whole = with_trigger(self.settings.trigger, text) if self.settings.trigger_in_files else text
+                captioned[row["file_name"]] = Captioned(whole, "file", file)
+            else:
+                bare.append(row)
+        if self.settings.captioner == "none":
+            captioned |= {
+                row["file_name"]: Captioned(with_trigger(self.settings.trigger, ""), "trigger")
+                for row in bare
+            }
+        elif bare and not problems:  # what the captioner writes would be lost
+            captioned |= self._ask(bare)
+        problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row["file_name"]))]
+        if problems:
+            raise _refusal(self.files.raw, problems)
+        return captioned
+
+    def _ask(self, rows: Sequence[Row]) -> dict[str, Captioned]:
+        captioner = Captioner(self.source, self.settings)
+        keys = {row["file_name"]: captioner.key(self.prepared / row["file_name"]) for row in rows}
+        new = {key: self.prepared / name for name, key in keys.items() if key not in self.written}
+        self.new = len(new)
+        self.written |= captioner.write(new)
+        return {
+            name: Captioned(
+                with_trigger(self.settings.trigger, self.written[key]), "blip", None, key, self.written[key]
+            )
+            for name, key in keys.items()
+        }
+
+    def _textless(self, row: Row) -> Problem:
+        if self.settings.captioner == "none":
+            what, fix = "has no caption file", "write one beside it"
+        else:
+            what, fix = "the captioner wrote nothing about it", "write a caption file beside it"
+        return Problem(row["source"], what, f"{fix}, or set caption.trigger")
+
+
+def _is_textless(captioned: Captioned | None) -> bool:
+    return captioned is not None and not captioned.text
+
+
+def _read(prepared: Path, raw: Path) -> tuple[list[Row], dict[str, Any]]:
+    if not (prepared / "metadata.jsonl").is_file() or not (prepared / "dataset.json").is_file():
+        raise UserError("no prepared pictures here", where=prepared, fix="run `dvc repro prepare` first")
+    if not raw.is_dir():
+        raise UserError("no such folder", where=raw, fix="restore it, or name another dataset")
+    return read_jsonl(prepared / "metadata.jsonl"), read_json(prepared / "dataset.json")
+
+
+def _copy(prepared: Path, fresh: Path, rows: Sequence[Row]) -> None:
+    for row in rows:
+        target = fresh / row["file_name"]
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(prepared / row["file_name"], target)
+        except FileNotFoundError as error:
+            fix = "run `dvc repro -f prepare`"
+            raise UserError(
+                "this picture of metadata.jsonl is missing", where=prepared / row["file_name"], fix=fix
+            ) from error
+        except OSError as error:
+            fix = "free disk space or change the folder"
+            raise UserError(f"cannot write: {error.strerror or error}", where=target, fix=fix) from error
+
+
+def _refusal(raw: Path, problems: Sequence[Problem]) -> UserError:
+    """One error about all, grouped by what is wrong; at most LISTED of each are named."""
+    groups: dict[str, list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault(problem.what, []).append(problem)
+    lines = []
+    for what, group in groups.items():
+        lines.append(f"  {what} ({len(group)}); {group[0].fix}:")
+        lines += [f"    {problem.file}" for problem in group[:LISTED]]
+        lines += [f"    and {len(group) - LISTED} more"] if len(group) > LISTED else []
+    count = f"{len(problems)} caption{'s are' if len(problems) > 1 else ' is'} missing or cannot be used"
+    return UserError(f"{count}:\n" + "\n".join(lines), where=raw, fix="mend these files and run again")
+
+
+def _warn_lonely(files: CaptionFiles, prepared: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Name the caption files that belong to no picture; a picture that was refused counts as one."""
+    quarantine = prepared / "quarantine.jsonl"
+    refused = read_jsonl(quarantine) if quarantine.is_file() else []
+    lonely = list(files.without_picture([row["source"] for row in [*rows, *refused]]))
+    if lonely:
+        more = [f"  and {len(lonely) - LISTED} more"] if len(lonely) > LISTED else []
+        lines = [
+            f"warning: caption files without a picture ({len(lonely)}):",
+            *(f"  {name}" for name in lonely[:LISTED]),
+        ]
+        print("\n".join(lines + more), file=sys.stderr, flush=True)

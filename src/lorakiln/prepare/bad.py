@@ -1,0 +1,82 @@
+"""Files that cannot be used: what, why, and what to do about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorakiln.artefacts.records import write_jsonl
+from lorakiln.console.errors import UserError
+
+LISTED = 20  # of one reason, in messages
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A file that cannot be used.
+
+    Attributes:
+        source: its path below the dataset's folder.
+        reason: what is wrong, the same words for all files of its kind.
+        fix: what to do about it.
+        detail: what is particular to this file.
+    """
+
+    source: str
+    reason: str
+    fix: str
+    detail: str = ""
+
+    def record(self) -> dict[str, str]:
+        reason = f"{self.reason}: {self.detail}" if self.detail else self.reason
+        return {"source": self.source, "reason": reason, "fix": self.fix}
+
+
+class Refused(Exception):
+    """A picture that cannot be used; the attributes are those of `Bad`."""
+
+    def __init__(self, reason: str, fix: str, detail: str = "") -> None:
+        super().__init__(reason, fix, detail)
+        self.reason, self.fix, self.detail = reason, fix, detail
+
+    def of(self, source: str) -> Bad:
+        return Bad(source, self.reason, self.fix, self.detail)
+
+
+def write_quarantine(path: Path, bad: Sequence[Bad]) -> None:
+    write_jsonl(path, (entry.record() for entry in bad))
+
+
+def explain(bad: Sequence[Bad]) -> str:
+    """The files grouped by reason, with each reason's fix; of each at most LISTED are named."""
+    groups: dict[tuple[str, str], list[Bad]] = {}
+    for entry in bad:
+        groups.setdefault((entry.reason, entry.fix), []).append(entry)
+    lines = []
+    for (reason, fix), entries in groups.items():
+        lines.append(f"  {reason} ({len(entries)}); {fix}:")
+        shown = [
+            f"    {printable(e.source)}" + (f" ({e.detail})" if e.detail else "") for e in entries[:LISTED]
+        ]
+        lines += shown + ([f"    and {len(entries) - LISTED} more"] if len(entries) > LISTED else [])
+    return "\n".join(lines)
+
+
+def refusal(raw: Path, bad: Sequence[Bad], usable: int, full_list: Path) -> UserError:
+    """The error about all bad files of a dataset; a list too long for a message is written to `full_list`.
+
+    Args:
+        usable: how many pictures are good.
+    """
+    full_list.unlink(missing_ok=True)
+    fix = "mend or remove these files"
+    fix += ", or set prepare.on_bad=skip to go on without them" if usable else ": no usable picture is left"
+    if len(bad) > LISTED:
+        write_quarantine(full_list, bad)
+        fix += f"; the full list is in {full_list}"
+    count = f"{len(bad)} file{'s' if len(bad) > 1 else ''} of {len(bad) + usable} cannot be used"
+    return UserError(f"{count}:\n{explain(bad)}", where=raw, fix=fix)
+
+
+def printable(name: str) -> str:
+    """The name as it is, or escaped if it could garble a terminal."""
+    return name if all(c.isprintable() or ord(c) > 127 for c in name) else repr(name)

@@ -1,0 +1,162 @@
+"""One file to upright sRGB pixels, read to its last byte, or the reason why not."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Image import Transpose
+
+from lorakiln.prepare.bad import Refused
+from lorakiln.prepare.buckets import Placement, Size, place
+from lorakiln.prepare.colour import check_mode, to_srgb
+from lorakiln.prepare.signatures import AGAIN, what_is
+from lorakiln.schema.prepare import PrepareSettings
+
+# Pillow would also open EPS (which runs Ghostscript), PDF, PSD, ICO and many more.
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000"]
+# EXIF orientation (tag 0x0112, EXIF 2.32 section 4.6.4) -> what puts the picture upright.
+UPRIGHT = {
+    2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+}  # fmt: skip
+LYING = (5, 6, 7, 8)  # orientations that swap width and height
+# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where what is left is still this much larger than needed: enough for
+# Lanczos to see no difference.
+DRAFT_MARGIN = 2
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture.
+
+    Attributes:
+        image: RGB, upright; a JPEG may be smaller than it is in the file, though never than its placement needs.
+        size: (width, height) as in the file, upright.
+        placement: where it goes.
+        format: Pillow's name of the file's format.
+        notes: what was special.
+    """
+
+    image: Image.Image
+    size: Size
+    placement: Placement
+    format: str
+    notes: list[str]
+
+
+def decode(path: Path, settings: PrepareSettings) -> Decoded:
+    """Decode a regular file fully.
+
+    Raises:
+        Refused: it is damaged, no picture, or outside the settings' limits.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise Refused("empty file", AGAIN)
+        with _quiet_pillow() as told, Image.open(path, formats=_formats()) as image:
+            decoded = _decode(image, settings)
+        decoded.notes.extend(sorted({str(warning.message).strip() for warning in told}))
+        return decoded
+    except Refused:
+        raise
+    except UnidentifiedImageError:
+        raise what_is(path) from None
+    except MemoryError:
+        raise Refused(
+            "does not fit into memory", "make it smaller, or lower prepare.max_pixels and prepare.workers"
+        ) from None
+    except PermissionError as error:
+        raise Refused("cannot be read", "change its permissions", error.strerror or "") from None
+    except (
+        Exception
+    ) as error:  # whatever a decoder raises: OSError, SyntaxError, struct.error, ValueError, ...
+        # Pillow's message may name the file again, by a path that differs between machines.
+        detail = str(error).replace(str(path), path.name).splitlines()
+        raise Refused("damaged or cut off", AGAIN, detail[0] if detail else type(error).__name__) from None
+
+
+def _decode(image: Image.Image, settings: PrepareSettings) -> Decoded:
+    format, orientation = image.format or "", _orientation(image)
+    width, height = image.size
+    size = (height, width) if orientation in LYING else (width, height)
+    check_mode(image)
+    _check_size(size, settings)
+    notes = _check_frames(image, settings)
+    try:
+        placement = place(size, settings.resolution, settings.bucket)
+    except ValueError as error:
+        fix = "use larger pictures, or set prepare.bucket.no_upscale=false"
+        raise Refused("smaller than the smallest bucket", fix, str(error)) from None
+    if format in ("JPEG", "MPO"):
+        needed = placement.resized[::-1] if orientation in LYING else placement.resized
+        image.draft(None, (needed[0] * DRAFT_MARGIN, needed[1] * DRAFT_MARGIN))
+    image.load()
+    pixels, colour_notes = to_srgb(image, settings.background)
+    if orientation in UPRIGHT:
+        pixels = pixels.transpose(UPRIGHT[orientation])
+        notes.append(f"put upright (EXIF orientation {orientation})")
+    return Decoded(pixels, size, placement, format, notes + colour_notes)
+
+
+def _check_size(size: Size, settings: PrepareSettings) -> None:
+    width, height = size
+    shape = f"{width}x{height}"
+    if width * height > settings.max_pixels:
+        detail = f"{shape}: {width * height:,} pixels, the limit is {settings.max_pixels:,}"
+        raise Refused("too many pixels", "make it smaller, or raise prepare.max_pixels", detail)
+    if min(size) < settings.min_side:
+        raise Refused(
+            "too small",
+            "remove it, or lower prepare.min_side",
+            f"{shape}, the limit is {settings.min_side} pixels",
+        )
+    if max(size) > settings.max_aspect * min(size):
+        detail = f"{shape}: {max(size) / min(size):.1f} to 1, the limit is {settings.max_aspect:g} to 1"
+        raise Refused("too long for its width", "crop it, or raise prepare.max_aspect", detail)
+
+
+def _check_frames(image: Image.Image, settings: PrepareSettings) -> list[str]:
+    # An MPO is a JPEG with a second view or a thumbnail of itself behind it, as phones write them.
+    if image.format == "MPO" or not getattr(image, "is_animated", False):
+        return []
+    frames = getattr(image, "n_frames", 2)
+    if settings.animated == "error":
+        fix = "export the frame you want, or set prepare.animated=first_frame"
+        raise Refused("animated or with several pages", fix, f"{frames} frames")
+    return [f"the first of {frames} frames"]
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation; 1 (upright) where there is none or it cannot be read."""
+    if image.format == "TIFF":
+        return 1  # Pillow puts these upright itself
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged block of metadata does not make the picture unusable
+        return 1
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect Pillow's warnings, and lift its own limit of pixels: the settings' limit is checked before decoding."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
+            yield told
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _formats() -> list[str]:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return FORMATS
+    register_heif_opener()
+    return [*FORMATS, "HEIF"]

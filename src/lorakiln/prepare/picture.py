@@ -1,0 +1,151 @@
+"""One source file to one finished PNG and its row of metadata.jsonl."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import PIL
+from PIL import Image
+from PIL.Image import Resampling
+
+from lorakiln.artefacts.hashing import hash_data, hash_file
+from lorakiln.artefacts.records import read_jsonl
+from lorakiln.console.errors import UserError
+from lorakiln.prepare.bad import Bad, Refused
+from lorakiln.prepare.buckets import Placement
+from lorakiln.prepare.decode import Decoded, decode
+from lorakiln.schema.prepare import PrepareSettings
+
+Row = dict[str, Any]
+
+# Raised by one when this stage starts to make something else of the same file.
+VERSION = 1
+# Settings that neither the finished picture nor its row depends on.
+ELSEWHERE = {"dataset", "on_bad", "follow_symlinks", "workers"}
+# Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
+REDUCING_GAP = 3.0
+COMPRESS_LEVEL = 1  # of PNG: 9 takes 17 times as long to save another 15 %
+# Formats by ending, where the two are usually the same.
+EXPECTED = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP",
+    ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Makes pictures, in whatever process it is sent to.
+
+    Attributes:
+        raw: the dataset's folder.
+        fresh: where PNGs are written.
+        old: where those of an earlier run are.
+        known: rows of the earlier run by their key.
+    """
+
+    raw: Path
+    fresh: Path
+    old: Path
+    settings: PrepareSettings
+    known: Mapping[str, Row]
+
+    def __call__(self, source: str) -> Row | Bad:
+        """Write the PNG of a file, copied from the earlier run if that made the same; give its row, or the reason."""
+        path = self.raw / source
+        try:
+            sha256 = hash_file(path)
+        except OSError as error:
+            return Bad(source, "cannot be read", "change its permissions", error.strerror or "")
+        key = content_key(sha256, path.suffix, self.settings)
+        name = PurePosixPath(source).with_suffix(".png").as_posix()
+        target = self.fresh / name
+        try:
+            if self._reuse(key, target):
+                return {**self.known[key], "file_name": name, "source": source}
+            decoded = decode(path, self.settings)
+            save(finish(decoded.image, decoded.placement), target)
+        except Refused as refused:
+            return refused.of(source)
+        return self._row(decoded, source, name) | {
+            "sha256": sha256,
+            "key": key,
+            "png_sha256": hash_file(target),
+        }
+
+    def _reuse(self, key: str, target: Path) -> bool:
+        row = self.known.get(key)
+        old = self.old / row["file_name"] if row else None
+        # Its own hash: somebody may have painted in the old output.
+        if row is None or not old.is_file() or hash_file(old) != row["png_sha256"]:
+            return False
+        with _telling(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(old, target)
+        return True
+
+    def _row(self, decoded: Decoded, source: str, name: str) -> Row:
+        placement, notes = decoded.placement, list(decoded.notes)
+        ending = PurePosixPath(source).suffix.lower()
+        # An MPO is a JPEG with more behind it.
+        if EXPECTED.get(ending, decoded.format) not in (
+            decoded.format,
+            decoded.format.replace("MPO", "JPEG"),
+        ):
+            notes.append(f"named {ending}, is {decoded.format}")
+        if placement.scale > self.settings.warn_upscale:
+            notes.append(f"enlarged {placement.scale:.1f} times")
+        return {
+            "file_name": name, "width": placement.bucket[0], "height": placement.bucket[1],
+            "bucket": "{}x{}".format(*placement.bucket), "source": source, "sha256": "",
+            "source_width": decoded.size[0], "source_height": decoded.size[1],
+            "resized": list(placement.resized), "crop": list(placement.crop), "scale": round(placement.scale, 6),
+            "notes": notes,
+        }  # fmt: skip
+
+
+def content_key(sha256: str, suffix: str, settings: PrepareSettings) -> str:
+    """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code."""
+    kept = settings.model_dump(mode="json", exclude=ELSEWHERE)
+    return hash_data(VERSION, PIL.__version__, sha256, suffix.lower(), kept)
+
+
+def finish(image: Image.Image, placement: Placement) -> Image.Image:
+    """Resize with Lanczos and crop; RGB in, RGB of the bucket's size out."""
+    resized = image.resize(placement.resized, Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
+    return resized.crop(placement.crop)
+
+
+def save(image: Image.Image, target: Path) -> None:
+    """Write a PNG whose bytes depend on the pixels alone.
+
+    Raises:
+        UserError: the disk is full or not writable.
+    """
+    image.info = {}  # Pillow would write the source's colour profile
+    with _telling(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        image.save(target, "PNG", compress_level=COMPRESS_LEVEL)
+
+
+def read_known(folder: Path) -> dict[str, Row]:
+    """Rows of a prepared folder by key; none if it is absent or damaged."""
+    try:
+        return {row["key"]: row for row in read_jsonl(folder / "metadata.jsonl")}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"prepare: {folder} is damaged and made again ({error})", flush=True)
+        return {}
+
+
+@contextmanager
+def _telling(target: Path) -> Iterator[None]:
+    """Turn a failure to write into a UserError: it is the disk's fault, not the picture's."""
+    try:
+        yield
+    except OSError as error:
+        fix = "free disk space or change the folder"
+        raise UserError(f"cannot write: {error.strerror or error}", where=target, fix=fix) from error

@@ -1,0 +1,142 @@
+"""Finding the pictures of a dataset's folder, without opening them."""
+
+import os
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from lorakiln.prepare.bad import Bad
+
+# Endings of files that are meant as pictures. Whether one is readable, its content decides.
+READABLE = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".heic", ".heif",
+}  # fmt: skip
+FOREIGN = {".jxl", ".svg", ".pdf", ".eps", ".ps", ".psd"}
+# Opened as TIFF, these would give their thumbnail.
+CAMERA_RAW = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"}
+PICTURES = READABLE | FOREIGN | CAMERA_RAW
+
+
+@dataclass
+class Found:
+    """What a folder holds; names are paths below it, with slashes.
+
+    Attributes:
+        pictures: sorted.
+        bad: what looks like a picture and cannot be one.
+        others: how many files there are of every other ending.
+    """
+
+    pictures: list[str] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+def scan(raw: Path, follow_symlinks: bool = False) -> Found:
+    """Find pictures in `raw` and all folders below it; hidden files and folders are left out.
+
+    Args:
+        follow_symlinks: accept links that lead out of `raw`.
+    """
+    return _Scanner(raw, follow_symlinks).run()
+
+
+class _Scanner:
+    def __init__(self, raw: Path, follow: bool) -> None:
+        self.raw, self.root, self.follow, self.found = raw, raw.resolve(), follow, Found()
+        self.seen = {self.root}  # targets of the folders entered by links: links may lead in a circle
+
+    def run(self) -> Found:
+        def unreadable(error: OSError) -> None:
+            self._refuse(Path(error.filename), "a folder that cannot be read", "change its permissions")
+
+        for parent, folders, files in os.walk(self.raw, followlinks=True, onerror=unreadable):
+            folders[:] = [name for name in sorted(folders) if self._enters(Path(parent, name))]
+            for name in files:
+                if not name.startswith("."):
+                    self._file(Path(parent, name))
+        self.found.pictures.sort()
+        twins = find_twins(self.found.pictures)
+        surplus = {entry.source for entry in twins}
+        self.found.pictures = [name for name in self.found.pictures if name not in surplus]
+        self.found.bad = sorted([*self.found.bad, *twins], key=lambda entry: entry.source)
+        return self.found
+
+    def _enters(self, folder: Path) -> bool:
+        if folder.name.startswith("."):
+            return False
+        if folder.suffix.lower() in PICTURES:
+            self._refuse(folder, "a folder with a picture's name", "rename or remove it")
+            return False
+        if not folder.is_symlink():
+            return True
+        target = folder.resolve()
+        if target.is_relative_to(self.root) or target in self.seen:
+            return False  # its pictures are found in their own place
+        if not self.follow:
+            self._refuse_link(folder)
+            return False
+        self.seen.add(target)
+        return True
+
+    def _file(self, path: Path) -> None:
+        ending = path.suffix.lower()
+        if ending == ".dvc" and Path(path.stem).suffix.lower() in PICTURES:
+            if not path.with_suffix("").exists():
+                self._refuse(
+                    path.with_suffix(""), "only its DVC pointer is here, not the picture", "run `dvc pull`"
+                )
+        elif ending not in PICTURES:
+            self.found.others[ending] += 1
+        elif path.is_symlink() and not path.exists():
+            self._refuse(path, "a link to nothing", "mend the link, or fetch what it leads to (`dvc pull`)")
+        elif not path.is_file():
+            self._refuse(path, "not a regular file", "remove it")
+        elif path.is_symlink() and not self.follow and not path.resolve().is_relative_to(self.root):
+            self._refuse_link(path)
+        elif ending in CAMERA_RAW:
+            self._refuse(path, "a camera's raw file", "develop it and export it as JPEG, PNG or TIFF")
+        elif not _is_utf8(name := self._name(path)):
+            self._refuse(path, "its name is not UTF-8", "rename it")
+        else:
+            self.found.pictures.append(name)
+
+    def _refuse_link(self, path: Path) -> None:
+        fix = "copy the files here, or set prepare.follow_symlinks=true"
+        self._refuse(path, "a link that leads out of the dataset's folder", fix)
+
+    def _refuse(self, path: Path, reason: str, fix: str) -> None:
+        # A name that is not UTF-8 is shown with its bytes escaped, for it could not be written down.
+        name = os.fsencode(self._name(path)).decode("utf-8", "backslashreplace")
+        self.found.bad.append(Bad(name, reason, fix))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.raw).as_posix()
+
+
+def find_twins(names: list[str]) -> list[Bad]:
+    """Names that are equal but for the ending, the case, or the Unicode form.
+
+    They would share one output and one caption file here, or collide on Windows and macOS.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        stem = PurePosixPath(name).with_suffix("").as_posix()
+        groups.setdefault(unicodedata.normalize("NFC", stem).casefold(), []).append(name)
+    return [
+        Bad(
+            name, "the same name but for ending, case or accents' encoding", "rename all but one",
+            "beside " + ", ".join(other for other in group if other != name),
+        )
+        for group in groups.values() if len(group) > 1 for name in group
+    ]  # fmt: skip
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

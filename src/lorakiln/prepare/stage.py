@@ -1,0 +1,117 @@
+"""The stage: from a folder of raw pictures to a folder of training pictures."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.hashing import hash_data
+from lorakiln.artefacts.records import write_json, write_jsonl
+from lorakiln.console.progress import progress
+from lorakiln.prepare.absent import check_folder, no_pictures
+from lorakiln.prepare.bad import LISTED, Bad, explain, printable, refusal, write_quarantine
+from lorakiln.prepare.picture import Preparer, Row, read_known
+from lorakiln.prepare.pool import count_workers, in_order
+from lorakiln.prepare.scan import scan
+from lorakiln.schema.prepare import PrepareSettings
+
+# Settings that decide what becomes of the pixels.
+GEOMETRY = {"resolution", "bucket", "background"}
+
+
+def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
+    """Decode, orient, convert to sRGB, resize and crop all pictures below `raw`; the originals are only read.
+
+    Writes PNGs under the sources' relative names, metadata.jsonl, dataset.json and quarantine.jsonl. What `out` holds
+    under the same content key is copied, not made again.
+
+    Raises:
+        UserError: there are no pictures; some cannot be used and settings.on_bad is "error", or none can; a process was
+            killed; the disk is full.
+    """
+    check_folder(raw, out)
+    found = scan(raw, settings.follow_symlinks)
+    if not found.pictures and not found.bad:
+        raise no_pictures(raw, found.others)
+    with replacing(out) as fresh:
+        known = read_known(out)
+        preparer = Preparer(raw, fresh, out, settings, known)
+        results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures)))
+        rows = sorted((row for row in results if not isinstance(row, Bad)), key=lambda row: row["file_name"])
+        bad = sorted(
+            [*found.bad, *(entry for entry in results if isinstance(entry, Bad))],
+            key=lambda entry: entry.source,
+        )
+        # The full list goes beside `out`: nothing is left inside after an error.
+        full_list = out.with_name(f"{out.name}.quarantine.jsonl")
+        if bad and (settings.on_bad == "error" or not rows):
+            raise refusal(raw, bad, len(rows), full_list)
+        full_list.unlink(missing_ok=True)
+        write_jsonl(fresh / "metadata.jsonl", rows)
+        write_quarantine(fresh / "quarantine.jsonl", bad)
+        write_json(fresh / "dataset.json", _facts(rows, bad, settings))
+    _report(rows, bad, found.others, settings, sum(row["key"] in known for row in rows))
+
+
+def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[Row | Bad]:
+    results = []
+    with progress("prepare", len(pictures)) as bar:
+        for result in in_order(preparer, pictures, workers):
+            results.append(result)
+            bar.advance()
+    return results
+
+
+def _facts(rows: Sequence[Row], bad: Sequence[Bad], settings: PrepareSettings) -> dict[str, Any]:
+    geometry = settings.model_dump(mode="json", include=GEOMETRY)
+    return {
+        "name": settings.dataset, "pictures": len(rows), "buckets": _count_buckets(rows),
+        "hash": hash_data(sorted(row["sha256"] for row in rows), geometry)[:16],
+        "quarantined": len(bad), "settings": {"prepare": settings.model_dump(mode="json")},
+    }  # fmt: skip
+
+
+def _count_buckets(rows: Sequence[Row]) -> dict[str, int]:
+    counts = Counter((row["width"], row["height"]) for row in rows)
+    return {f"{width}x{height}": count for (width, height), count in sorted(counts.items())}
+
+
+def _report(
+    rows: Sequence[Row], bad: Sequence[Bad], others: Counter[str], settings: PrepareSettings, reused: int
+) -> None:
+    """Warnings, then what there is in one line."""
+    enlarged = [row for row in rows if row["scale"] > settings.warn_upscale]
+    _warn(
+        f"pictures enlarged more than {settings.warn_upscale:g} times look soft",
+        [f"{row['file_name']} ({row['scale']:.1f} times)" for row in enlarged],
+    )
+    _warn("files with the same content count more than once", _duplicates(rows))
+    if bad:
+        print(f"warning: left out, {len(bad)} files:\n{explain(bad)}", file=sys.stderr, flush=True)
+    buckets = ", ".join(f"{name}: {count}" for name, count in _count_buckets(rows).items())
+    ignored = ", ".join(
+        f"{count} {ending or 'without an ending'}" for ending, count in sorted(others.items())
+    )
+    print(
+        f"prepare: {len(rows)} pictures ({reused} reused) in {len(_count_buckets(rows))} buckets ({buckets}); "
+        f"{len(bad)} quarantined, {len(enlarged)} enlarged more than {settings.warn_upscale:g} times"
+        + (f"; other files: {ignored}" if ignored else ""),
+        flush=True,
+    )
+
+
+def _duplicates(rows: Sequence[Row]) -> list[str]:
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        groups.setdefault(row["sha256"], []).append(row["source"])
+    return [" = ".join(map(printable, names)) for names in groups.values() if len(names) > 1]
+
+
+def _warn(title: str, lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    more = [f"  and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    text = "\n".join([f"warning: {title} ({len(lines)}):", *(f"  {line}" for line in lines[:LISTED]), *more])
+    print(text, file=sys.stderr, flush=True)
