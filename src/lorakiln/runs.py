@@ -45,9 +45,7 @@ def run(config: Config, folder: Path) -> None:
     if not leader:
         return
     export(folder / "run", data / "captioned", folder / "lora", config.export, config.model)
-    evaluate(
-        folder / "lora", data / "captioned", folder / "run", folder / "report", config.evaluate, config.model
-    )
+    evaluate(folder / "lora", data / "captioned", folder / "run", folder / "report", config.evaluate, config.model)
 
 
 def dataset(config: Config) -> Path:
@@ -69,13 +67,14 @@ def dataset(config: Config) -> Path:
 
 def fingerprint(config: Config, raw: Path) -> str:
     """What the data stages read, as 16 hex digits: the pictures' bytes and the settings of those stages."""
-    settings = [space.model_dump(mode="json") for space in (config.prepare, config.caption, config.encode, config.model)]
+    spaces = (config.prepare, config.caption, config.encode, config.model)
+    settings = [space.model_dump(mode="json") for space in spaces]
     return hash_data(DATA_VERSION, hash_folder(raw), settings)[:16]
 
 
 def is_leader() -> bool:
     """True in the one process that writes what comes after training (Lightning, torchrun and SLURM set these)."""
-    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
 @contextmanager

@@ -1,0 +1,102 @@
+"""The model card: README.md as the Hugging Face Hub shows it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from lorakiln.schema.export import ExportSettings
+
+CARD = """\
+# {name}
+
+A LoRA of rank {rank} (alpha {alpha:g}) for `{base}`, trained on {pictures} pictures with LoRAKiln.
+
+{gallery}## Trigger words
+
+{trigger}
+
+## Use
+
+**A1111, Forge:** put `{name}.safetensors` into `models/Lora` and write `<lora:{name}:1>` in the prompt.
+
+**ComfyUI:** put it into `models/loras` and add a *Load LoRA* node.
+
+**diffusers:**
+
+```python
+from diffusers import StableDiffusionPipeline
+
+pipe = StableDiffusionPipeline.from_pretrained("{base}")
+pipe.load_lora_weights("diffusers")  # this folder's `diffusers`, or "{name}.safetensors"
+image = pipe("{prompt}").images[0]
+```
+
+## Training
+
+| | |
+|---|---|
+{table}
+
+Every layer of the files was read back and compared with what was trained: the largest relative difference of a
+weight change is {difference:g}.
+"""
+
+
+def model_card(
+    facts: dict[str, Any], rows: Sequence[dict[str, Any]], previews: Sequence[str], settings: ExportSettings
+) -> str:
+    """The card's text: front matter for the Hub, then what a reader needs.
+
+    Args:
+        facts: the export's facts.json.
+        rows: the captioned pictures; their captions appear unless `settings.private`.
+        previews: paths relative to the card.
+    """
+    trigger = facts["trigger"]
+    prompt = rows[0]["text"] if rows and not settings.private else trigger
+    body = CARD.format(
+        name=facts["name"],
+        rank=facts["rank"],
+        alpha=facts["alpha"],
+        base=facts["base"]["path"],
+        pictures=facts["dataset"]["pictures"],
+        gallery="".join(f"![a sample picture]({path})\n" for path in previews) + ("\n" if previews else ""),
+        trigger=f"`{trigger}`" if trigger else "None: the LoRA acts on every prompt.",
+        prompt=prompt.replace('"', "'"),
+        table="\n".join(f"| {key} | {value} |" for key, value in _table(facts, settings.private).items()),
+        difference=facts["checked"]["largest_relative_difference"],
+    )
+    return f"---\n{_front_matter(facts, prompt, previews, settings)}---\n\n{body}"
+
+
+def _front_matter(facts: dict[str, Any], prompt: str, previews: Sequence[str], settings: ExportSettings) -> str:
+    matter: dict[str, Any] = {
+        "base_model": facts["base"]["path"],
+        "library_name": "diffusers",
+        "tags": ["text-to-image", "diffusers", "lora", "template:sd-lora"],
+    }
+    if facts["trigger"]:
+        matter["instance_prompt"] = facts["trigger"]
+    if settings.license:
+        matter["license"] = settings.license
+    if previews:
+        matter["widget"] = [{"text": prompt, "output": {"url": path}} for path in previews]
+    return yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
+
+
+def _table(facts: dict[str, Any], private: bool) -> dict[str, Any]:
+    train, prepare = facts["settings"]["train"], facts["settings"]["prepare"]
+    table = {
+        "step": f"{facts['step']} of {train['steps']}",
+        "batch size": train["batch_size"],
+        "learning rate": f"{train['optimizer']['lr']:g}, {train['scheduler']['kind']}",
+        "optimizer": train["optimizer"]["kind"],
+        "seed": train["seed"],
+        "resolution": prepare["resolution"],
+        "base model's identity": f"`{facts['base']['hash'][:16]}`",
+        "dataset's identity": f"`{facts['dataset']['hash'][:16]}`",
+    }
+    if not private:
+        table["dataset"] = facts["dataset"]["name"]
+    return table

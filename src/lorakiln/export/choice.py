@@ -1,0 +1,30 @@
+"""Which of a run's saved adapters are exported."""
+
+from typing import Any
+
+from lorakiln.console.errors import UserError
+
+
+def choose(adapters: list[dict[str, Any]], which: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The adapter that gets the plain name, and those that are written beside it.
+
+    Args:
+        adapters: {"step", "file", "validation_loss"} each, by step.
+        which: "last", "best" (lowest validation loss) or "all" (the last, and every other beside it).
+
+    Raises:
+        UserError: "best", and no saved adapter has a validation loss.
+    """
+    last = max(adapters, key=lambda one: one["step"])
+    if which == "last":
+        return last, []
+    if which == "all":
+        return last, [one for one in adapters if one is not last]
+    judged = [one for one in adapters if one["validation_loss"] is not None]
+    if not judged:
+        raise UserError(
+            "no saved adapter has a validation loss",
+            where="export.which=best",
+            fix="set train.save_every to a multiple of train.validation.every, or export the last",
+        )
+    return min(judged, key=lambda one: (one["validation_loss"], one["step"])), []

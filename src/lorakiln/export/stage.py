@@ -1,0 +1,125 @@
+"""From a run to LoRA files, a model card and previews."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.hashing import hash_file
+from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_text
+from lorakiln.console.errors import UserError
+from lorakiln.export.card import model_card
+from lorakiln.export.checking import compare
+from lorakiln.export.choice import choose
+from lorakiln.export.previews import copy_previews
+from lorakiln.families import load_family
+from lorakiln.families.family import Family
+from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
+from lorakiln.lora_files.adapter import Adapter
+from lorakiln.schema.export import ExportSettings
+from lorakiln.schema.model import ModelSettings
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+SD_VERSIONS = {"sd_v1": "SD1", "sd_v1_v": "SD1", "sd_v2": "SD2", "sd_v2_v": "SD2"}
+
+
+def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, model: ModelSettings) -> None:
+    """Write the chosen adapters of `run` in kohya's and diffusers' form, and read them back.
+
+    Writes `<name>.safetensors` (kohya), `diffusers/`, README.md (model card), `<name>.json` and `<name>.png`
+    (A1111's notes and preview), `previews/` and facts.json.
+
+    Raises:
+        UserError: there is no such adapter, the base model is another one than it was trained on, or a written
+            file does not do what was trained.
+    """
+    facts = read_json(run / "facts.json")
+    rows = read_jsonl(captioned / "metadata.jsonl")
+    family = load_family(model, ("network",))
+    if family.facts["hash"] != facts["base"]["hash"]:
+        raise UserError(
+            f"the run was trained on {facts['base']['path']}, whose weights are not those of {model.path}",
+            where=run / "facts.json",
+            fix="train again, or set `model` to what the run was trained on",
+        )
+    name = settings.name or facts["dataset"]["name"]
+    main, others = choose(facts["adapters"], settings.which)
+    with replacing(out) as fresh:
+        writer = Writer(run, fresh, family, facts, rows, settings)
+        worst = writer.write_kohya(name, main)
+        for other in others:
+            worst = max(worst, writer.write_kohya(f"{name}-step{other['step']:08d}", other))
+        worst = max(worst, writer.write_diffusers(main))
+        previews = [] if settings.private else copy_previews(run, fresh, name, settings.previews)
+        chosen = {
+            key: facts[key] for key in ("rank", "alpha", "targets", "base", "dataset", "trigger")
+        } | {
+            "name": name,
+            "file": f"{name}.safetensors",
+            "files": sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*.safetensors")),
+            "step": main["step"],
+            "validation_loss": main["validation_loss"],
+            "hash": hash_file(fresh / f"{name}.safetensors"),
+            "checked": {
+                "layers": len(writer.trained(main).layers), "largest_relative_difference": float(f"{worst:.3g}"),
+            },
+            "settings": {**facts["settings"], "export": settings.model_dump(mode="json")},
+        }  # fmt: skip
+        write_json(fresh / "facts.json", chosen)
+        write_json(fresh / f"{name}.json", _notes(chosen))
+        write_text(fresh / "README.md", model_card(chosen, rows, previews, settings))
+    print(
+        f"exported {out / name}.safetensors: step {main['step']}, {settings.precision}, read back and equal", flush=True
+    )
+
+
+class Writer:
+    """Writes adapters of one run and reads each file back."""
+
+    def __init__(
+        self,
+        run: Path,
+        folder: Path,
+        family: Family,
+        facts: dict[str, Any],
+        rows: list[dict[str, Any]],
+        settings: ExportSettings,
+    ) -> None:
+        self.run, self.folder, self.family, self.facts, self.rows = run, folder, family, facts, rows
+        self.settings, self.dtype = settings, DTYPES[settings.precision]
+
+    def trained(self, adapter: dict[str, Any]) -> Adapter:
+        return diffusers_form.load(self.run / adapter["file"])
+
+    def write_kohya(self, name: str, adapter: dict[str, Any]) -> float:
+        """Write `<name>.safetensors`; return the largest relative difference of a layer."""
+        trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
+        facts = {**self.facts, "step": adapter["step"]}
+        metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private)
+        tensors = kohya_form.tensors_of(trained, self.family, self.dtype, name)
+        metadata = kohya_metadata.with_hashes(metadata, tensors, path.with_suffix(".scratch"))
+        kohya_form.save(trained, path, self.family, metadata, self.dtype)
+        return compare(trained, kohya_form.load(path, self.family), self.dtype, path.name)
+
+    def write_diffusers(self, adapter: dict[str, Any]) -> float:
+        """Write the folder that diffusers and peft load."""
+        trained, folder = self.trained(adapter), self.folder / "diffusers"
+        path = folder / "pytorch_lora_weights.safetensors"
+        diffusers_form.save(trained, path, self.dtype)
+        config = diffusers_form.peft_config(trained, "unet")
+        base = self.facts["base"]
+        write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": base["path"]})
+        return compare(trained, diffusers_form.load(path), self.dtype, path.name)
+
+
+def _notes(facts: dict[str, Any]) -> dict[str, Any]:
+    """A1111's sidecar: what its card of the LoRA shows and puts into the prompt."""
+    return {
+        "description": f"LoRA of rank {facts['rank']}, trained on {facts['dataset']['pictures']} pictures",
+        "sd version": SD_VERSIONS[facts["base"]["version"]],
+        "activation text": facts["trigger"],
+        "preferred weight": 1.0,
+        "negative text": "",
+        "notes": f"base model: {facts['base']['path']}; step {facts['step']}",
+    }

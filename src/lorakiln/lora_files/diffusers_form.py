@@ -1,0 +1,92 @@
+"""LoRA files as diffusers and peft write them: "unet.<module>.lora_A.weight", ".lora_B.weight".
+
+Ranks and alphas are in the metadata key `lora_adapter_metadata`, a JSON object of peft's LoraConfig with the part
+in front of each name ("unet.r", "unet.lora_alpha", ...), as diffusers' `save_lora_adapter` writes it.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.console.errors import UserError
+from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.finite import check_finite, to_dtype
+
+METADATA = "lora_adapter_metadata"
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+
+
+def save(adapter: Adapter, path: Path, dtype: torch.dtype | None = None) -> None:
+    """Write `adapter`; its own metadata strings go along.
+
+    Args:
+        dtype: of the stored weights; None: as they are.
+
+    Raises:
+        UserError: a weight is not finite in `dtype`, or the disk is full.
+    """
+    tensors = {}
+    for name, layer in adapter.layers.items():
+        tensors[name + DOWN] = to_dtype(layer.down, dtype, f"{path}: {name}")
+        tensors[name + UP] = to_dtype(layer.up, dtype, f"{path}: {name}")
+    config = json.dumps(_config(adapter), indent=2, sort_keys=True)
+    save_tensors(path, tensors, {"format": "pt", **adapter.metadata, METADATA: config})
+
+
+def peft_config(adapter: Adapter, part: str) -> dict[str, Any]:
+    """What peft's LoraConfig needs to know of one part's layers, ranks and alphas that differ as patterns."""
+    layers = {
+        name.removeprefix(f"{part}."): layer
+        for name, layer in sorted(adapter.layers.items())
+        if name.startswith(f"{part}.")
+    }
+    rank = Counter(layer.rank for layer in layers.values()).most_common(1)[0][0]
+    alpha = Counter(layer.alpha for layer in layers.values()).most_common(1)[0][0]
+    return {
+        "r": rank,
+        "lora_alpha": alpha,
+        "target_modules": sorted(layers),
+        "rank_pattern": {name: layer.rank for name, layer in layers.items() if layer.rank != rank},
+        "alpha_pattern": {name: layer.alpha for name, layer in layers.items() if layer.alpha != alpha},
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "use_dora": False,
+        "use_rslora": False,
+        "peft_type": "LORA",
+    }
+
+
+def _config(adapter: Adapter) -> dict[str, Any]:
+    parts = sorted({name.split(".")[0] for name in adapter.layers})
+    return {f"{part}.{key}": value for part in parts for key, value in peft_config(adapter, part).items()}
+
+
+def load(path: Path) -> Adapter:
+    """Read a file in this form; without the metadata alpha is the rank, as diffusers reads it.
+
+    Raises:
+        UserError: it is no readable LoRA file in this form, or holds numbers that are not finite.
+    """
+    tensors, metadata = load_tensors(path)
+    config = json.loads(metadata.get(METADATA, "{}"))
+    names = sorted(key.removesuffix(DOWN) for key in tensors if key.endswith(DOWN))
+    expected = {name + end for name in names for end in (DOWN, UP)}
+    if not names or expected != set(tensors):
+        odd = sorted(expected ^ set(tensors))[:3]
+        raise UserError(f"not a LoRA file in diffusers' form ({', '.join(odd)})", where=path, fix="check the path")
+    layers = {}
+    for name in names:
+        down, up = tensors[name + DOWN], tensors[name + UP]
+        check_finite(down, up, where=f"{path}: {name}")
+        layers[name] = Layer(down, up, _alpha(config, name, down.shape[0]))
+    return Adapter(layers, {key: value for key, value in metadata.items() if key not in (METADATA, "format")})
+
+
+def _alpha(config: dict[str, Any], name: str, rank: int) -> float:
+    part, _, module = name.partition(".")
+    pattern = config.get(f"{part}.alpha_pattern") or {}
+    return float(pattern.get(module, config.get(f"{part}.lora_alpha", rank)))

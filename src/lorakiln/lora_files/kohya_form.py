@@ -1,0 +1,79 @@
+"""LoRA files as kohya's sd-scripts writes them and A1111, Forge and ComfyUI read them.
+
+A layer is "<name>.lora_down.weight", "<name>.lora_up.weight" and "<name>.alpha" (a scalar; absent: alpha = rank);
+<name> is the module's path with "_" for ".", after "lora_unet_" or "lora_te_". The family knows the names.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.console.errors import UserError
+from lorakiln.families.family import Family
+from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.finite import check_finite, to_dtype
+
+DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
+
+
+def tensors_of(adapter: Adapter, family: Family, dtype: torch.dtype, where: str = "") -> dict[str, Tensor]:
+    """The file's tensors.
+
+    Raises:
+        UserError: a weight is not finite in `dtype`.
+    """
+    tensors = {}
+    for module, layer in adapter.layers.items():
+        name = family.kohya_name(module)
+        tensors[name + DOWN] = to_dtype(layer.down, dtype, f"{where}: {module}")
+        tensors[name + UP] = to_dtype(layer.up, dtype, f"{where}: {module}")
+        tensors[name + ALPHA] = torch.tensor(layer.alpha, dtype=dtype)
+    return tensors
+
+
+def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, str], dtype: torch.dtype) -> None:
+    """Write `adapter` with its true alphas; see `tensors_of` for what is raised."""
+    save_tensors(path, tensors_of(adapter, family, dtype, str(path)), metadata)
+
+
+def load(path: Path, family: Family) -> Adapter:
+    """Read a file; `family` must have been loaded with the parts that the file adapts.
+
+    Raises:
+        UserError: it is no LoRA for this base model, or holds numbers that are not finite.
+    """
+    tensors, metadata = load_tensors(path)
+    modules = _modules_by_name(family)
+    layers: dict[str, Layer] = {}
+    unknown = []
+    for name in sorted({key.split(".")[0] for key in tensors}):
+        down, up = tensors.get(name + DOWN), tensors.get(name + UP)
+        if name not in modules or down is None or up is None:
+            unknown.append(name)
+            continue
+        check_finite(down, up, where=f"{path}: {name}")
+        alpha = tensors[name + ALPHA].item() if name + ALPHA in tensors else down.shape[0]
+        layers[modules[name]] = Layer(down, up, float(alpha))
+    if unknown or not layers:
+        raise UserError(
+            f"{len(unknown)} of its names are no modules of the base model: {', '.join(unknown[:3]) or 'it is empty'}",
+            where=path,
+            fix="use the base model that the LoRA was trained on",
+        )
+    return Adapter(layers, metadata)
+
+
+def _modules_by_name(family: Family) -> dict[str, str]:
+    """kohya's name -> module, for every layer of the loaded parts that a LoRA can be on."""
+    found = {}
+    for part, attribute in (("unet", "network"), ("text_encoder", "text_encoder")):
+        module = getattr(family, attribute, None)
+        if module is None:
+            continue
+        for name, inner in module.named_modules():
+            if isinstance(inner, nn.Linear | nn.Conv2d):
+                found[family.kohya_name(f"{part}.{name}")] = f"{part}.{name}"
+    return found

@@ -1,0 +1,156 @@
+"""The metadata of a kohya LoRA file: what sd-scripts writes and A1111 shows, with true values.
+
+Keys and spellings are those of sd-scripts' train_network.py (ss_*), of the Stability AI model metadata standard
+1.0.1 (modelspec.*) and of sd-scripts' hashes (sshs_*). Every value is a string. Nothing here holds a time or a host,
+so that equal runs give equal files; those are in the run's provenance.json.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lorakiln.artefacts.tensors import save_tensors
+
+ARCHITECTURES = {
+    "sd_v1": "stable-diffusion-v1",
+    "sd_v1_v": "stable-diffusion-v1",
+    "sd_v2": "stable-diffusion-v2-512",
+    "sd_v2_v": "stable-diffusion-v2-768-v",
+}
+
+
+def build(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str, private: bool) -> dict[str, str]:
+    """The ss_*, modelspec.* and lorakiln_* keys; the hashes come with `with_hashes`.
+
+    Args:
+        facts: the run's facts.json.
+        rows: the captioned pictures' metadata.jsonl.
+        private: leave out folder names and captions.
+    """
+    settings, base = facts["settings"], facts["base"]
+    data: dict[str, Any] = {
+        **_training(facts),
+        "ss_output_name": name,
+        "ss_base_model_version": base["version"],
+        "ss_sd_model_name": Path(base["path"]).name,
+        "ss_v2": base["version"].startswith("sd_v2"),
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": facts["rank"],
+        "ss_network_alpha": facts["alpha"],
+        "ss_network_dropout": settings["train"]["adapter"]["dropout"] or None,
+        "ss_network_args": {},
+        "ss_clip_skip": settings["encode"]["clip_skip"] + 1,
+        "ss_resolution": f"({settings['prepare']['resolution']}, {settings['prepare']['resolution']})",
+        "ss_bucket_info": _buckets(rows),
+        "ss_enable_bucket": settings["prepare"]["bucket"]["enable"],
+        "ss_min_bucket_reso": settings["prepare"]["bucket"]["min"],
+        "ss_max_bucket_reso": settings["prepare"]["bucket"]["max"],
+        "ss_bucket_no_upscale": settings["prepare"]["bucket"]["no_upscale"],
+        "lorakiln_dataset_hash": facts["dataset"]["hash"],
+        "lorakiln_base_hash": base["hash"],
+        "lorakiln_step": facts["step"],
+        **_modelspec(facts, name),
+    }
+    if not private:
+        folder = f"{settings['train']['repeats']}_{facts['dataset']['name']}"
+        data["ss_dataset_dirs"] = {folder: {"n_repeats": settings["train"]["repeats"], "img_count": len(rows)}}
+        data["ss_tag_frequency"] = {folder: _tags(rows)}
+        data["lorakiln_settings"] = settings
+    return {key: _spell(value) for key, value in data.items()}
+
+
+def with_hashes(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], scratch: Path) -> dict[str, str]:
+    """Add sshs_model_hash, sshs_legacy_hash and modelspec.hash_sha256, which are taken over the file's bytes.
+
+    sd-scripts hashes the file as it would be with the ss_* keys alone: sshs_model_hash is the SHA-256 of what follows
+    the header, sshs_legacy_hash the first 8 hex digits of that of bytes 0x100000 to 0x110000 of the whole file.
+
+    Args:
+        scratch: a file that may be written and is deleted.
+    """
+    save_tensors(scratch, tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
+    content = scratch.read_bytes()
+    scratch.unlink()
+    body = content[8 + int.from_bytes(content[:8], "little") :]
+    digest = hashlib.sha256(body).hexdigest()
+    legacy = hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8]
+    hashes = {"sshs_model_hash": digest, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{digest}"}
+    return {**metadata, **hashes}
+
+
+def _training(facts: Mapping[str, Any]) -> dict[str, Any]:
+    train = facts["settings"]["train"]
+    pictures = facts["dataset"]["pictures"] * train["repeats"]
+    per_epoch = max(1, -(-pictures // train["batch_size"]))
+    optimizer, objective = train["optimizer"], train["objective"]
+    return {
+        "ss_learning_rate": optimizer["lr"],
+        "ss_unet_lr": optimizer["lr"],
+        "ss_text_encoder_lr": None,
+        "ss_num_train_images": pictures,
+        "ss_num_reg_images": 0,
+        "ss_num_batches_per_epoch": per_epoch,
+        "ss_num_epochs": -(-facts["step"] // per_epoch),
+        "ss_epoch": -(-facts["step"] // per_epoch),
+        "ss_steps": facts["step"],
+        "ss_max_train_steps": train["steps"],
+        "ss_batch_size_per_device": train["batch_size"] // train["trainer"]["devices"] // train["trainer"]["num_nodes"],
+        "ss_total_batch_size": train["batch_size"],
+        "ss_gradient_checkpointing": train["trainer"]["gradient_checkpointing"],
+        "ss_gradient_accumulation_steps": 1,
+        "ss_lr_scheduler": train["scheduler"]["kind"],
+        "ss_lr_warmup_steps": train["scheduler"]["warmup_steps"],
+        "ss_optimizer": "torch.optim.AdamW({})".format(
+            ",".join(f"{key}={optimizer[key]}" for key in ("betas", "eps", "weight_decay"))
+        ),
+        "ss_max_grad_norm": train["max_grad_norm"] or 0.0,
+        "ss_mixed_precision": {"fp32": "no", "bf16": "bf16"}[train["trainer"]["precision"]],
+        "ss_seed": train["seed"],
+        "ss_cache_latents": True,
+        "ss_noise_offset": objective["noise_offset"] or None,
+        "ss_min_snr_gamma": objective["min_snr_gamma"],
+        "ss_loss_type": {"mse": "l2", "huber": "huber"}[objective["kind"]],
+        "ss_caption_dropout_rate": objective["caption_dropout"],
+        "ss_prior_loss_weight": 1.0,
+    }
+
+
+def _modelspec(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    base, side = facts["base"], facts["settings"]["prepare"]["resolution"]
+    spec = {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"{ARCHITECTURES[base['version']]}/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": name,
+        "modelspec.resolution": f"{side}x{side}",
+        "modelspec.prediction_type": {"epsilon": "epsilon", "v_prediction": "v"}[base["prediction_type"]],
+        "modelspec.encoder_layer": facts["settings"]["encode"]["clip_skip"] + 1,
+    }
+    if facts["trigger"]:
+        spec["modelspec.trigger_phrase"] = facts["trigger"]
+    return spec
+
+
+def _buckets(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    counts = Counter((row["width"], row["height"]) for row in rows)
+    errors = [abs(row["source_width"] / row["source_height"] - row["width"] / row["height"]) for row in rows]
+    buckets = {
+        str(index): {"resolution": list(size), "count": count}
+        for index, (size, count) in enumerate(sorted(counts.items()))
+    }
+    return {"buckets": buckets, "mean_img_ar_error": round(sum(errors) / max(1, len(errors)), 6)}
+
+
+def _tags(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    tags = Counter(tag.strip().lower() for row in rows for tag in row["text"].split(",") if tag.strip())
+    return dict(sorted(tags.items()))
+
+
+def _spell(value: Any) -> str:
+    """As sd-scripts does: JSON for what is nested, str() for the rest."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
