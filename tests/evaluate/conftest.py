@@ -47,8 +47,12 @@ def judged_model(micro_model, micro_clip):
 @pytest.fixture
 def folders(tmp_path, judged_model, micro_family):
     """lora, captioned and run, as their stages write them."""
-    lora, captioned, run = (tmp_path / name for name in ("lora", "captioned", "run"))
-    write_lora(lora, judged_model, micro_family)
+    return write_folders(tmp_path, judged_model, micro_family)
+
+
+def write_folders(parent, model, family):
+    lora, captioned, run = (parent / name for name in ("lora", "captioned", "run"))
+    write_lora(lora, model, family)
     write_captioned(captioned)
     write_run(run)
     return lora, captioned, run

@@ -20,7 +20,7 @@ from lorakiln.sampling import Job, draw
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
 from pipelines.compose import compose_config
-from tests.evaluate.conftest import NASTY, write_lora
+from tests.evaluate.conftest import NASTY, write_folders, write_lora
 
 SETTINGS = EvaluateSettings(
     prompts=["{trigger}, a red cat", "a blue cat", f"{{trigger}} {NASTY}"], seeds=[0, 7], weights=[0, 1],
@@ -29,6 +29,14 @@ SETTINGS = EvaluateSettings(
         {"name": "colour", "labels": ["red", "blue"]}, {"name": "kind", "labels": ["cat", "old"], "answer": "old"}
     ],
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory, judged_model, micro_family):
+    """A report made once; a test that changes it copies it first."""
+    parent = tmp_path_factory.mktemp("reported")
+    evaluate(*write_folders(parent, judged_model, micro_family), parent / "report", SETTINGS, judged_model)
+    return parent / "report"
 
 
 @pytest.fixture
@@ -65,15 +73,12 @@ def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):
     assert str(out / "report.html") in capsys.readouterr().out.replace("\n", "")
 
 
-def test_weight_0_is_the_base_bit_for_bit_and_weight_1_is_not(folders, tmp_path, judged_model):
-    lora, captioned, run = folders
-    out = tmp_path / "report"
-    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+def test_weight_0_is_the_base_bit_for_bit_and_weight_1_is_not(reported, judged_model):
     job = Job("sks, a red cat", 7, 32, 32)
     alone = next(draw(load_family(judged_model), [job], 2, 3.0, batch_size=2))
     pictures = {}
     for weight in ("0.00", "0.50", "1.00"):
-        with Image.open(out / "samples" / f"w{weight}" / "p000-s7.png") as image:
+        with Image.open(reported / "samples" / f"w{weight}" / "p000-s7.png") as image:
             pictures[weight] = image.tobytes()
             assert image.info["parameters"].startswith("sks, a red cat")
             assert ("<lora:sks:" in image.info["parameters"]) == (weight != "0.00")
@@ -81,25 +86,21 @@ def test_weight_0_is_the_base_bit_for_bit_and_weight_1_is_not(folders, tmp_path,
     assert len(set(pictures.values())) == 3
 
 
-def test_a_second_run_draws_nothing_and_gives_equal_bytes(folders, tmp_path, judged_model, count_drawn):
-    lora, captioned, run = folders
+def test_a_second_run_draws_nothing_and_gives_equal_bytes(
+    folders, reported, tmp_path, judged_model, count_drawn
+):
     out = tmp_path / "report"
-    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
-    before = hash_folder(out)
-    count_drawn.clear()
-    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
-    assert not count_drawn and hash_folder(out) == before
-    evaluate(lora, captioned, run, tmp_path / "fresh", SETTINGS, judged_model)
-    assert hash_folder(tmp_path / "fresh") == before
+    shutil.copytree(reported, out)
+    evaluate(*folders, out, SETTINGS, judged_model)
+    assert not count_drawn and hash_folder(out) == hash_folder(reported)
 
 
 def test_another_lora_redraws_all_but_the_base_and_equals_a_fresh_report(
-    folders, tmp_path, judged_model, micro_family, count_drawn
+    folders, reported, tmp_path, judged_model, micro_family, count_drawn
 ):
     lora, captioned, run = folders
     out = tmp_path / "report"
-    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
-    count_drawn.clear()
+    shutil.copytree(reported, out)
     write_lora(lora, judged_model, micro_family, seed=1)
     evaluate(lora, captioned, run, out, SETTINGS, judged_model)
     assert len(count_drawn) == 20 - 6 - 2  # weight 0: 6 with and 2 without the trigger words
@@ -116,10 +117,8 @@ def test_equal_pictures_are_drawn_once(folders, tmp_path, judged_model, count_dr
     assert (samples / "p000-s0.png").read_bytes() == (samples / "p001-s0.png").read_bytes()
 
 
-def test_the_report_stands_alone_and_escapes_what_it_quotes(folders, tmp_path, judged_model):
-    lora, captioned, run = folders
-    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
-    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+def test_the_report_stands_alone_and_escapes_what_it_quotes(reported, judged_model):
+    page = (reported / "report.html").read_text(encoding="utf-8")
     sources = re.findall(r"<img[^>]*?src=\"([^\"]*)\"", page)
     # Grids 2 x 3 + 2 x 4 + 1 x 4, training samples 2, data 3, one more prompt twice.
     assert len(sources) == 6 + 8 + 4 + 2 + 3 + 2
@@ -129,13 +128,11 @@ def test_the_report_stands_alone_and_escapes_what_it_quotes(folders, tmp_path, j
     assert page.count("<svg") == 6 + 3
     assert "Too few prompts for a verdict" in page
     assert "&lt;lora:sks:1&gt;" in page and "load_lora_weights(&#34;sks.safetensors&#34;)" in page
-    assert str(tmp_path) not in page.replace(judged_model.path, "").replace(judged_model.clip.path, "")
+    assert str(reported.parent) not in page.replace(judged_model.path, "").replace(judged_model.clip.path, "")
 
 
-def test_the_settings_in_the_report_are_an_experiment(folders, tmp_path, judged_model):
-    lora, captioned, run = folders
-    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
-    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+def test_the_settings_in_the_report_are_an_experiment(reported):
+    page = (reported / "report.html").read_text(encoding="utf-8")
     text = html.unescape(re.search(r"<code>(# @package _global_.*?)</code>", page, re.S)[1])
     settings = yaml.safe_load(text)
     assert settings["train"] == {"steps": 20, "adapter": {"rank": 2}}
@@ -158,24 +155,26 @@ def test_the_experiment_from_a_report_composes_to_the_same_settings(tmp_path):
     assert again == {name: value for name, value in config.items() if name != "evaluate"}
 
 
-def test_a_run_without_samples_or_validation_has_a_report(folders, tmp_path, judged_model):
+def test_a_run_without_samples_or_validation_has_a_report(folders, reported, tmp_path, judged_model):
     lora, captioned, run = folders
     shutil.rmtree(run / "samples")
+    shutil.copytree(reported, tmp_path / "report")
     (run / "validation.csv").write_text("step,loss\n")
     evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "Samples over training" not in page and "Validation loss" not in page and "Training loss" in page
 
 
-def test_a_broken_tracker_does_not_stop_the_report(folders, tmp_path, judged_model, capsys):
+def test_a_broken_tracker_does_not_stop_the_report(folders, reported, tmp_path, judged_model, capsys):
     lora, captioned, run = folders
     (run / "tracker.json").write_text("{")
+    shutil.copytree(reported, tmp_path / "report")
     evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
     assert "tracker: the scores were not logged" in capsys.readouterr().err
     assert (tmp_path / "report" / "report.html").is_file()
 
 
-def test_scores_reach_the_tracker(folders, tmp_path, judged_model, monkeypatch):
+def test_scores_reach_the_tracker(folders, reported, tmp_path, judged_model, monkeypatch):
     from lorakiln.evaluate import tracking
 
     logged, shown = {}, {}
@@ -191,6 +190,7 @@ def test_scores_reach_the_tracker(folders, tmp_path, judged_model, monkeypatch):
             logged["finished"] = 1.0
 
     monkeypatch.setattr(tracking, "resume_tracker", lambda run: Spy())
+    shutil.copytree(reported, tmp_path / "report")
     lora, captioned, run = folders
     evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
     numbers = json.loads((tmp_path / "report" / "metrics.json").read_text())

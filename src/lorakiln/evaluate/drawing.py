@@ -112,11 +112,7 @@ def put_on(family: Family, lora: Path) -> None:
         raise UserError(
             f"it also holds layers of {', '.join(others)}", where=lora, fix="evaluate LoRAs of the UNet alone"
         )
-    layer = next(iter(adapter.layers.values()))
-    modules = [name.removeprefix("unet.") for name in adapter.layers]
-    peft_form.wrap(family.network, modules, rank=layer.rank, alpha=layer.alpha, dropout=0.0, seed=0)
-    peft_form.write(family.network, adapter)
-    family.network.eval()
+    peft_form.attach(family.network, adapter)
 
 
 def pictures_by_key(samples: Path) -> dict[str, Path]:

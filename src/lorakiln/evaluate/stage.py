@@ -50,12 +50,14 @@ def evaluate(
     device = default_device(settings.device)
     clip_skip = facts["settings"].get("encode", {}).get("clip_skip", 0)
     plan = _plan(facts, settings, model, device, clip_skip)
+    # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once.
+    clip = Clip.load(model.clip, device)
     with replacing(out) as fresh:
         samples = fresh / "samples"
         studio = Studio(lora / facts["file"], settings, model, device, clip_skip)
         drawn = studio.fill(plan.shots, samples, out / "samples")
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
-        scored = _judge(plan, samples, captioned, settings, model, device)
+        scored = _judge(clip, plan, samples, captioned, settings)
         write_jsonl(samples / "metadata.jsonl", [_row(item) for item in scored])
         grids = grids_of(plan)
         for grid in grids:
@@ -84,18 +86,14 @@ def _plan(
 
 
 def _judge(
-    plan: Plan, samples: Path, captioned: Path, settings: EvaluateSettings, model: ModelSettings,
-    device: torch.device,
-) -> list[Scored]:  # fmt: skip
-    clip = Clip.load(model.clip, device)
+    clip: Clip, plan: Plan, samples: Path, captioned: Path, settings: EvaluateSettings
+) -> list[Scored]:
     names = sorted(row["file_name"] for row in read_jsonl(captioned / "metadata.jsonl"))
     some = names[:: -(-len(names) // MOST_REFERENCES)]
     references = clip.pictures([captioned / name for name in some], title="training pictures")
     embeddings = clip.pictures([samples / shot.file_name for shot in plan.shots])
     if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
-        raise UserError(
-            "CLIP gives numbers that are not finite", where=model.clip.path, fix="use another CLIP"
-        )
+        raise UserError("CLIP gives numbers that are not finite", where="model.clip", fix="use another CLIP")
     return score_pictures(plan.shots, embeddings, references, clip.texts, settings.classify)
 
 
