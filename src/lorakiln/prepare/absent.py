@@ -32,7 +32,8 @@ def no_pictures(raw: Path, others: Counter[str]) -> UserError:
     Args:
         others: how many files of every ending it holds.
     """
-    counts = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in others.most_common())
+    ordered = sorted(others.items(), key=lambda item: (-item[1], item[0] or "~"))
+    counts = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in ordered)
     return UserError(
         f"no pictures here or in folders below (files: {counts or 'none'})", where=raw, fix=_nearest(raw)
     )

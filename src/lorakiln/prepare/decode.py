@@ -57,6 +57,8 @@ def decode(path: Path, settings: PrepareSettings) -> Decoded:
         if path.stat().st_size == 0:
             raise Refused("empty file", AGAIN)
         with _quiet_pillow() as told, Image.open(path, formats=_formats()) as image:
+            if image.format == "PNG":
+                _verify_png(path)
             decoded = _decode(image, settings)
         decoded.notes.extend(sorted({str(warning.message).strip() for warning in told}))
         return decoded
@@ -99,6 +101,12 @@ def _decode(image: Image.Image, settings: PrepareSettings) -> Decoded:
         pixels = pixels.transpose(UPRIGHT[orientation])
         notes.append(f"put upright (EXIF orientation {orientation})")
     return Decoded(pixels, size, placement, format, notes + colour_notes)
+
+
+def _verify_png(path: Path) -> None:
+    """Check the checksums: load() does not, and a flipped byte may decode into other pixels."""
+    with Image.open(path, formats=["PNG"]) as image:
+        image.verify()
 
 
 def _check_size(size: Size, settings: PrepareSettings) -> None:

@@ -13,10 +13,21 @@ READABLE = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif",
     ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".heic", ".heif",
 }  # fmt: skip
-FOREIGN = {".jxl", ".svg", ".pdf", ".eps", ".ps", ".psd"}
-# Opened as TIFF, these would give their thumbnail.
-CAMERA_RAW = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"}
-PICTURES = READABLE | FOREIGN | CAMERA_RAW
+# What drawings and cameras' own files are, and what to do; opened as TIFF, a raw file would give its thumbnail.
+_EXPORT = "export it as PNG, or remove it"
+_DEVELOP = ("a camera's raw file", "develop it and export it as JPEG, PNG or TIFF, or remove it")
+FOREIGN = {
+    ".svg": ("an SVG drawing", _EXPORT),
+    ".pdf": ("a PDF document", _EXPORT),
+    ".eps": ("a PostScript document", _EXPORT),
+    ".ps": ("a PostScript document", _EXPORT),
+    ".psd": ("a Photoshop document", _EXPORT),
+    ".jxl": ("a JPEG XL picture, which is not supported", _EXPORT),
+    **dict.fromkeys(
+        (".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"), _DEVELOP
+    ),
+}
+PICTURES = READABLE | FOREIGN.keys()
 
 
 @dataclass
@@ -96,8 +107,8 @@ class _Scanner:
             self._refuse(path, "not a regular file", "remove it")
         elif path.is_symlink() and not self.follow and not path.resolve().is_relative_to(self.root):
             self._refuse_link(path)
-        elif ending in CAMERA_RAW:
-            self._refuse(path, "a camera's raw file", "develop it and export it as JPEG, PNG or TIFF")
+        elif ending in FOREIGN:
+            self._refuse(path, *FOREIGN[ending])
         elif not _is_utf8(name := self._name(path)):
             self._refuse(path, "its name is not UTF-8", "rename it")
         else:
