@@ -38,7 +38,9 @@ def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str,
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             return OmegaConf.to_container(compose("config", overrides), resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"cannot compose: {error}", where=f"{conf} with {overrides}", fix="mend the override") from error
+        raise UserError(
+            f"cannot compose: {error}", where=f"{conf} with {overrides}", fix="mend the override"
+        ) from error
 
 
 def main() -> None:
@@ -48,7 +50,7 @@ def main() -> None:
     if checked.prepare.dataset != params.get("dataset"):
         # dvc.yaml can only depend on data/raw/${dataset} as params.yaml names it.
         raise UserError(
-            f"`dataset: {params.get('dataset')}` here, but an override sets prepare.dataset={checked.prepare.dataset}",
+            f"it says dataset: {params.get('dataset')}, but the config's prepare.dataset is {checked.prepare.dataset}",
             where=PARAMS,
             fix="name the dataset in params.yaml's `dataset` alone",
         )

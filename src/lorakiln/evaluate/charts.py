@@ -47,9 +47,7 @@ def training_charts(run: Path) -> list[dict[str, Any]]:
         ("Learning rate", "rate", [Series("learning rate", rate)], []),
     ]  # fmt: skip
     made = ((title, chart(series, "step", name, title), legend) for title, name, series, legend in charts)
-    return [
-        {"title": title, "svg": svg, "legend": legend} for title, svg, legend in made if svg != Markup("")
-    ]
+    return [{"title": title, "svg": svg, "legend": legend} for title, svg, legend in made if svg != Markup("")]
 
 
 def smoothed(points: Sequence[tuple[float, float]], share: float = 0.1) -> list[tuple[float, float]]:

@@ -59,9 +59,7 @@ def _grid(x_axis: "_Axis", y_axis: "_Axis", x_name: str, y_name: str) -> list[st
         x = x_axis.place(value)
         parts.append(f'<text x="{x}" y="{bottom + 20}" text-anchor="middle">{_short(value)}</text>')
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-    parts.append(
-        f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>'
-    )
+    parts.append(f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>')
     middle = (_TOP + bottom) / 2
     parts.append(
         f'<text x="16" y="{middle}" text-anchor="middle" transform="rotate(-90 16 {middle})">{escape(y_name)}</text>'

@@ -87,9 +87,7 @@ def gallery_of(plan: Plan, samples: Path) -> list[dict[str, Any]]:
     }
     pairs = []
     for prompt in rest:
-        base, lora = (
-            inline(samples / shots[prompt.index, w].file_name, prompt.text) for w in (0.0, plan.main)
-        )
+        base, lora = (inline(samples / shots[prompt.index, w].file_name, prompt.text) for w in (0.0, plan.main))
         pairs.append({"text": prompt.text, "base": base, "lora": lora})
     return pairs
 

@@ -89,9 +89,7 @@ def trigger_rows(findings: Findings) -> list[dict[str, str]]:
         with_it = findings.results.on_grid.values.get(metric.name, {}).get(weight)
         without = findings.results.bare.values.get(metric.name, {}).get(weight)
         if with_it and without:
-            rows.append(
-                {"title": metric.title, "with": shown(metric, with_it), "without": shown(metric, without)}
-            )
+            rows.append({"title": metric.title, "with": shown(metric, with_it), "without": shown(metric, without)})
     return rows
 
 

@@ -7,17 +7,17 @@ import numpy as np
 import torch
 
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl
+from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl, write_text
 from lorakiln.console.errors import UserError
 from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.comparison import Comparison, compare
+from lorakiln.evaluate.comparison import compare
 from lorakiln.evaluate.drawing import Studio, drawing_dtype
-from lorakiln.evaluate.grids import Grid, grids_of, save_grid
+from lorakiln.evaluate.grids import grids_of, save_grid
 from lorakiln.evaluate.metrics import write_plots
 from lorakiln.evaluate.plan import Plan, make_plan
 from lorakiln.evaluate.report import Findings, write_report
 from lorakiln.evaluate.scores import Scored, score_pictures
-from lorakiln.evaluate.summary import print_summary
+from lorakiln.evaluate.summary import summary_text
 from lorakiln.evaluate.tracking import track
 from lorakiln.families import load_family
 from lorakiln.families.family import default_device
@@ -67,12 +67,13 @@ def evaluate(
         write_plots(fresh / "plots", results.overall, results.on_grid, plan)
         findings = Findings(facts, settings, plan, grids, results)
         write_report(findings, captioned, run, samples, fresh / "report.html")
-    _tell(run, out, grids, results, plan)
+        summary = summary_text(results.metrics, results.overall, plan.main)
+        write_text(fresh / "summary.txt", summary)
+    track(run, results.numbers, {grid.title: out / "grids" / f"{grid.name}.png" for grid in grids})
+    print(f"{summary}report: {out / 'report.html'}", flush=True)
 
 
-def _plan(
-    facts: dict, settings: EvaluateSettings, model: ModelSettings, device: torch.device, clip_skip: int
-) -> Plan:
+def _plan(facts: dict, settings: EvaluateSettings, model: ModelSettings, device: torch.device, clip_skip: int) -> Plan:
     base = load_family(model, parts=()).facts
     if base["hash"] != facts["base"]["hash"]:
         raise UserError(
@@ -85,9 +86,7 @@ def _plan(
     return make_plan(settings, facts["trigger"] or "", size, drawn_by, facts["hash"])
 
 
-def _judge(
-    clip: Clip, plan: Plan, samples: Path, captioned: Path, settings: EvaluateSettings
-) -> list[Scored]:
+def _judge(clip: Clip, plan: Plan, samples: Path, captioned: Path, settings: EvaluateSettings) -> list[Scored]:
     names = sorted(row["file_name"] for row in read_jsonl(captioned / "metadata.jsonl"))
     some = names[:: -(-len(names) // MOST_REFERENCES)]
     references = clip.pictures([captioned / name for name in some], title="training pictures")
@@ -104,8 +103,3 @@ def _row(item: Scored) -> dict[str, Any]:
         "file_name": shot.file_name, "prompt": shot.text, "seed": shot.seed, "weight": shot.weight,
         "with_trigger": shot.with_trigger, **values, "key": shot.key,
     }  # fmt: skip
-
-
-def _tell(run: Path, out: Path, grids: list[Grid], results: Comparison, plan: Plan) -> None:
-    track(run, results.numbers, {grid.title: out / "grids" / f"{grid.name}.png" for grid in grids})
-    print_summary(results.metrics, results.overall, plan.main, out / "report.html")

@@ -1,7 +1,7 @@
-"""The numbers that matter, printed when evaluation is done."""
+"""The numbers that matter, in a few lines: printed when evaluation is done, and kept in summary.txt."""
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -12,8 +12,8 @@ from lorakiln.evaluate.plan import weight_name
 from lorakiln.evaluate.verdict import change_in_words, judge
 
 
-def print_summary(metrics: Sequence[Metric], summary: Summary, weight: float, report: Path) -> None:
-    """Print base, LoRA and difference with their 95% intervals, the verdict, and where the report is."""
+def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float) -> str:
+    """Base, LoRA and difference with their 95% intervals, and the verdict, 120 columns wide."""
     table = Table(box=None, pad_edge=False)
     for name in ("", "base", f"LoRA at {weight_name(weight)}", "difference (95%)", ""):
         table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
@@ -25,10 +25,11 @@ def print_summary(metrics: Sequence[Metric], summary: Summary, weight: float, re
         words = change_in_words(metric, difference)
         change = shown_difference(metric, difference) if difference else ""
         table.add_row(metric.title, base, shown(metric, values[weight]), change, words)
-    console = Console(width=max(Console().width, 120), highlight=False)
+    text = io.StringIO()
+    console = Console(file=text, width=120, highlight=False)
     console.print(table)
     console.print(judge(metrics, summary, weight).headline, markup=False)
-    console.print(f"report: {report}", markup=False, soft_wrap=True)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def shown(metric: Metric, estimate: Estimate) -> str:

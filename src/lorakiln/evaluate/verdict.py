@@ -41,9 +41,7 @@ def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict
         return Verdict(f"The LoRA leads away from the training pictures{price}.", "bad")
     if rising == len(learned):
         no_price = ", and no measure of following the prompt clearly fell" if not lost else price
-        return Verdict(
-            f"The LoRA has learned what the training pictures show{no_price}.", "mixed" if lost else "good"
-        )
+        return Verdict(f"The LoRA has learned what the training pictures show{no_price}.", "mixed" if lost else "good")
     if rising:
         return Verdict(f"The LoRA has learned the training pictures in part{price}.", "mixed")
     return Verdict(

@@ -1,0 +1,42 @@
+# `make demo` and `make test` are all the set-up there is; both make the environment if it is not there.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+READY := $(VENV)/.ready
+export PATH := $(BIN):$(PATH)
+
+.PHONY: demo test lint lock tiny clean
+
+demo: $(READY)
+	dvc repro
+	python -m pipelines.summary
+
+test: $(READY)
+	ruff check .
+	python -m pytest
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+
+# The environment: what the lock pins, then this checkout, editable.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+# Make the tiny family again: hours on a CPU; see models/tiny/README.md.
+tiny: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[tiny]"
+	python -m pipelines.tiny
+
+# Pin what a fresh environment gets today.
+lock:
+	rm -rf cache/lock && $(PYTHON) -m venv cache/lock
+	cache/lock/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 -e ".[dev]"
+	cache/lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	rm -rf cache/lock
+
+clean:
+	rm -rf cache runs wandb outputs/prepared outputs/captioned outputs/encoded outputs/run outputs/lora outputs/report
