@@ -22,6 +22,8 @@ from pipelines.tiny.training import Both, Clock, load_state, rate, save_state
 EMPTY = 0.1  # share of captions dropped, so that guidance has an unconditional prediction
 GAMMA = 5.0  # min-SNR's cap (Hang et al. 2023, eq. 7): weight min(snr, gamma) / snr on the noise error
 
+STEEPEST = 15.0  # cap on the weight's rise towards pure noise
+
 
 def scheduler() -> DDIMScheduler:
     """The noise schedule of Stable Diffusion 1.5."""
@@ -85,18 +87,29 @@ class Average:
         self.kept = {k: v.clone() for k, v in state.items()}
 
 
+def weight(kept: torch.Tensor) -> torch.Tensor:
+    """Weight (n,) of the squared noise error at alphas_cumprod `kept` (n,).
+
+    min-SNR's fall where there is little noise, and v-prediction's rise where there is much (capped): in a picture
+    as small as this the thing and the background colour are decided there, and the plain loss hardly sees it.
+    """
+    snr = kept / (1 - kept)
+    return snr.clamp(max=GAMMA) / snr * ((1 + snr) / snr).clamp(max=STEEPEST) / 4
+
+
 def loss_of(pair: Pair, alphas: torch.Tensor, latents: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """min-SNR weighted squared error of the predicted noise."""
+    """min-SNR and v weighted squared error of the predicted noise."""
     times = torch.randint(0, len(alphas), (len(latents),))
+    # The lowest eighth of the noise levels weighs little and teaches little: half of its draws go elsewhere.
+    again = (times < len(alphas) // 8) & (torch.rand(len(latents)) < 0.5)
+    times = torch.where(again, torch.randint(len(alphas) // 8, len(alphas), (len(latents),)), times)
     kept = alphas[times].view(-1, 1, 1, 1)
     noise = torch.randn_like(latents)
     guess = pair(kept.sqrt() * latents + (1 - kept).sqrt() * noise, times, ids).float()
-    snr = alphas[times] / (1 - alphas[times])
-    weight = snr.clamp(max=GAMMA) / snr
-    return (weight * F.mse_loss(guess, noise, reduction="none").mean(dim=(1, 2, 3))).mean()
+    return (weight(alphas[times]) * F.mse_loss(guess, noise, reduction="none").mean(dim=(1, 2, 3))).mean()
 
 
-def train(minutes: float, batch: int = 48, peak: float = 1e-3) -> None:
+def train(minutes: float, batch: int = 32, peak: float = 1e-3) -> None:
     """Train for some minutes (time before a resume counts); the folder `sd` is written as it goes."""
     torch.manual_seed(2)
     tokenizer = clip_tokenizer(work("sd", "tokenizer"))
@@ -122,9 +135,9 @@ def train(minutes: float, batch: int = 48, peak: float = 1e-3) -> None:
         average.update(pair, step)
         step += 1
         losses.append(loss.item())
-        if step % 20 == 0:
+        if step % 50 == 0:
             print(f"sd step {step} {clock.spent:.0f}s loss {np.mean(losses[-200:]):.4f}", flush=True)
-        if step % 500 == 0 or clock.progress >= 1:
+        if step % 250 == 0 or clock.progress >= 1:
             save_state(state, step, clock.spent, model=pair, optimizer=optimizer, average=average)
             shelf.refresh()
             finish(pair, average, tokenizer)

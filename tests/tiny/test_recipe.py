@@ -96,4 +96,4 @@ def test_min_snr_weights_the_noise_error():
     torch.manual_seed(0)
     alphas = torch.full((10,), 0.99)  # snr 99, far above the cap
     found = loss_of(Blank(), alphas, torch.zeros(64, 8, 8, 8), torch.zeros(64, 32, dtype=torch.long))
-    assert found.item() == pytest.approx(GAMMA / 99, rel=0.05)
+    assert found.item() == pytest.approx(GAMMA / 99 * (100 / 99) / 4, rel=0.05)
