@@ -76,7 +76,8 @@ class Blip:
             pixel_values=pixels, **prompt, max_new_tokens=self._room(prompt, settings), num_beams=settings.num_beams,
             do_sample=False,
         )  # fmt: skip
-        texts = self.processor.batch_decode(written, skip_special_tokens=True)
+        # The first token is [DEC], which not every tokenizer knows to be special.
+        texts = self.processor.batch_decode(written[:, 1:], skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
     def _room(self, prompt: dict[str, torch.Tensor], settings: CaptionSettings) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 VERSION = 1
 # Settings that decide what the captioner writes; the batch's size is one, as a model's last bits depend on it.
 GENERATION = {"captioner", "prompt", "max_new_tokens", "num_beams", "batch_size"}
-# What of a hub's model is needed.
+# What of a model's folder is read.
 FILES = ["*.json", "vocab.txt", "model*.safetensors"]
 FIX = "name a hub id or a folder in model.captioner.path"
 
@@ -41,7 +41,8 @@ class Captioner:
         if folder.is_file():
             raise UserError("a file, not a folder in transformers' layout", where=folder, fix=FIX)
         if folder.is_dir():
-            self.facts = {"hash": identify((path.name, path) for path in folder.iterdir() if path.is_file())}
+            used = sorted({path for pattern in FILES for path in folder.glob(pattern)})
+            self.facts = {"hash": identify((path.name, path) for path in used)}
         else:
             self.facts = {"path": source.path, "revision": source.revision}
 

@@ -1,0 +1,164 @@
+"""What the captioner writes, and when it is asked."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, BlipForConditionalGeneration, BlipImageProcessorPil
+
+from lorakiln.artefacts.records import read_jsonl
+from lorakiln.caption import caption
+from lorakiln.caption.blip import Blip
+from lorakiln.console.errors import UserError
+from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.model import Source
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Names of the pictures that the captioner was asked about."""
+    names, write = [], Blip.write
+
+    def counted(self, files, settings):
+        names.extend(file.name for file in files)
+        return write(self, files, settings)
+
+    monkeypatch.setattr(Blip, "write", counted)
+    return names
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {row["file_name"]: row["text"] for row in read_jsonl(folder / "metadata.jsonl")}
+
+
+def by_hand(source: Source, file: Path, prompt: str = "", **options) -> str:
+    """One picture's caption as transformers' documentation makes it."""
+    model = BlipForConditionalGeneration.from_pretrained(source.path).eval()
+    tokenizer = AutoTokenizer.from_pretrained(source.path)
+    pixels = BlipImageProcessorPil.from_pretrained(source.path)(Image.open(file), return_tensors="pt")[
+        "pixel_values"
+    ]
+    more = {}
+    if prompt:
+        tokens = tokenizer(prompt, return_tensors="pt")
+        more = {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+    with torch.inference_mode():
+        written = model.generate(pixel_values=pixels, **more, **options)
+    return " ".join(tokenizer.decode(written[0], skip_special_tokens=True).split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [({}, {}), ({"num_beams": 3}, {"num_beams": 3}), ({"prompt": "a red cat"}, {"prompt": "a red cat"})],
+)
+def test_texts_are_the_model_s_own(tmp_path, prepared, raw, captioner, changes, options):
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(max_new_tokens=6, **changes), captioner)
+    found = texts(tmp_path / "out")
+    for name in ("a.png", "c.png", "e.png"):
+        assert found[name] == by_hand(captioner, prepared / name, max_new_tokens=6, **options)
+        assert found[name].startswith(options.get("prompt", ""))
+    # Else these tests would show nothing.
+    assert len({found["a.png"], found["c.png"], found["e.png"]}) > 1
+
+
+def test_the_batch_does_not_change_the_texts(tmp_path, prepared, raw, captioner):
+    for size in (1, 2, 4):
+        caption(prepared, raw, tmp_path / str(size), CaptionSettings(batch_size=size), captioner)
+    assert texts(tmp_path / "1") == texts(tmp_path / "2") == texts(tmp_path / "4")
+
+
+def test_incremental_equals_fresh_and_asks_about_what_is_new_alone(
+    tmp_path, prepared, raw, captioner, contents, asked
+):
+    settings = CaptionSettings(trigger="sks")
+    caption(prepared, raw, tmp_path / "out", settings, captioner)
+    assert asked == ["a.png", "c.png", "e.png"]
+    asked.clear()
+    caption(prepared, raw, tmp_path / "out", settings, captioner)
+    assert asked == []
+    (raw / "b.txt").unlink()
+    (raw / "c.txt").write_text("a hand edit")
+    caption(prepared, raw, tmp_path / "out", settings, captioner)
+    assert asked == ["b.png"]
+    # Other trigger words are put in front of the same texts.
+    asked.clear()
+    settings = CaptionSettings(trigger="zwx")
+    caption(prepared, raw, tmp_path / "out", settings, captioner)
+    assert asked == []
+    assert texts(tmp_path / "out")["c.png"] == "zwx, a hand edit"
+    caption(prepared, raw, tmp_path / "fresh", settings, captioner)
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_another_captioner_or_another_prompt_writes_anew(tmp_path, prepared, raw, captioner, asked):
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(), captioner)
+    shutil.copytree(captioner.path, tmp_path / "moved")
+    asked.clear()
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=str(tmp_path / "moved")))
+    assert asked == []
+    weights = load_file(tmp_path / "moved" / "model.safetensors")
+    save_file(
+        {name: weight + 0.1 for name, weight in weights.items()},
+        tmp_path / "moved" / "model.safetensors",
+        {"format": "pt"},
+    )
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=str(tmp_path / "moved")))
+    assert asked == ["a.png", "c.png", "e.png"]
+    asked.clear()
+    caption(
+        prepared, raw, tmp_path / "out", CaptionSettings(prompt="a dog"), Source(path=str(tmp_path / "moved"))
+    )
+    assert asked == ["a.png", "c.png", "e.png"]
+
+
+def test_captions_keep_within_the_model_s_positions(tmp_path, prepared, raw, captioner):
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(max_new_tokens=500), captioner)
+    with pytest.raises(UserError, match="caption.prompt has 14 tokens, the captioner reads 10 at most"):
+        caption(prepared, raw, tmp_path / "out", CaptionSettings(prompt="a " * 14), captioner)
+
+
+def test_no_captioner_is_needed_where_all_have_files(tmp_path, prepared, raw):
+    for name in ("a", "c", "e"):
+        (raw / f"{name}.txt").write_text("by hand")
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path="./nowhere/blip"))
+    assert texts(tmp_path / "out")["a.png"] == "by hand"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("./nowhere/blip", "no such folder"), ("owner/no-such-captioner", "hub cannot be reached")],
+)
+def test_an_absent_captioner(tmp_path, prepared, raw, path, message):
+    with pytest.raises(UserError, match=message) as caught:
+        caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=path))
+    assert caught.value.fix and not (tmp_path / "out").exists()
+
+
+def test_a_captioner_that_is_none(tmp_path, prepared, raw, captioner, micro_model):
+    def refused(path: Path, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=str(path)))
+
+    refused(Path(captioner.path, "model.safetensors"), "a file, not a folder")
+    refused(Path(micro_model.path, "text_encoder"), "cannot be loaded as a BLIP|not a whole BLIP")
+    broken = tmp_path / "broken"
+    shutil.copytree(captioner.path, broken)
+    weights = load_file(broken / "model.safetensors")
+    del weights["vision_model.embeddings.patch_embedding.weight"]
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    refused(broken, "weights are missing")
+    (broken / "model.safetensors").write_bytes(b"garbage")
+    refused(broken, "cannot be loaded as a BLIP")
+    (broken / "model.safetensors").rename(broken / "pytorch_model.bin")
+    refused(broken, "no safetensors weights")
+
+
+def test_a_captioner_that_says_nothing(tmp_path, prepared, raw, captioner, monkeypatch):
+    monkeypatch.setattr(Blip, "write", lambda self, files, settings: iter([""] * len(files)))
+    with pytest.raises(UserError, match="the captioner wrote nothing about it \\(3\\)"):
+        caption(prepared, raw, tmp_path / "out", CaptionSettings(), captioner)
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(trigger="sks"), captioner)
+    assert texts(tmp_path / "out")["a.png"] == "sks"

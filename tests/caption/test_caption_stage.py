@@ -1,0 +1,150 @@
+"""Caption files, trigger words, and the folder as a whole."""
+
+import pytest
+from PIL import Image
+
+from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.caption import caption
+from lorakiln.caption.trigger import holds, with_trigger
+from lorakiln.console.errors import UserError
+from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.model import Source
+
+NOBODY = Source(path="./nowhere/blip")
+
+
+@pytest.mark.parametrize(
+    ("trigger", "text", "expected"),
+    [
+        ("sks", "a red cat", "sks, a red cat"),
+        ("sks cat", "a red cat", "sks cat, a red cat"),
+        ("sks", "a SKS cat", "a SKS cat"),
+        ("sks cat", "Sks  Cat on a mat", "Sks  Cat on a mat"),
+        ("cat", "a category", "cat, a category"),
+        ("sks cat", "cat sks", "sks cat, cat sks"),
+        ("<sks>", "a photo of <sks>.", "a photo of <sks>."),
+        (" sks  cat ", "a dog", "sks cat, a dog"),
+        ("sks", "", "sks"),
+        ("", "a red cat", "a red cat"),
+    ],
+)
+def test_trigger(trigger, text, expected):
+    assert with_trigger(trigger, text) == expected
+
+
+def test_words_are_whole():
+    assert holds("the cat.", "cat") and not holds("concatenate", "cat") and not holds("cats", "cat")
+
+
+def test_files_win_and_origins_are_recorded(tmp_path, prepared, raw, captioner, contents):
+    before = contents(raw)
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(trigger="sks cat"), captioner)
+    rows = {row["file_name"]: row for row in read_jsonl(tmp_path / "out" / "metadata.jsonl")}
+    assert rows["b.png"]["text"] == "sks cat, a blue dog"
+    assert rows["deep/d.png"]["text"] == "Sks Cat in the sun"
+    assert rows["f.png"]["text"] == "sks cat, the first wins"
+    origins = {name: (row["caption_source"], row["caption_file"]) for name, row in rows.items()}
+    assert origins == {
+        "a.png": ("blip", None), "b.png": ("file", "b.txt"), "c.png": ("blip", None),
+        "deep/d.png": ("file", "deep/d.caption"), "e.png": ("blip", None), "f.png": ("file", "f.txt"),
+    }  # fmt: skip
+    assert all(rows[name]["text"].startswith("sks cat, ") for name in ("a.png", "c.png", "e.png"))
+    assert contents(raw) == before
+    for row in read_jsonl(prepared / "metadata.jsonl"):
+        assert (tmp_path / "out" / row["file_name"]).read_bytes() == (
+            prepared / row["file_name"]
+        ).read_bytes()
+        assert rows[row["file_name"]].items() >= row.items()
+
+
+def test_dataset_facts(tmp_path, prepared, raw, captioner):
+    settings = CaptionSettings(trigger="sks")
+    caption(prepared, raw, tmp_path / "out", settings, captioner)
+    before, facts = read_json(prepared / "dataset.json"), read_json(tmp_path / "out" / "dataset.json")
+    assert facts == before | {
+        "trigger": "sks", "captioner": {"path": captioner.path, "revision": None},
+        "settings": before["settings"] | {"caption": settings.model_dump(mode="json")},
+    }  # fmt: skip
+
+
+def test_hand_written_captions_can_be_left_as_they_are(tmp_path, prepared, raw):
+    settings = CaptionSettings(captioner="none", trigger="sks", trigger_in_files=False)
+    caption(prepared, raw, tmp_path / "out", settings, NOBODY)
+    rows = {row["file_name"]: row for row in read_jsonl(tmp_path / "out" / "metadata.jsonl")}
+    assert rows["b.png"]["text"] == "a blue dog"
+    assert (rows["a.png"]["text"], rows["a.png"]["caption_source"]) == ("sks", "trigger")
+
+
+def test_without_captioner_and_trigger_all_bare_pictures_are_listed(tmp_path, prepared, raw):
+    with pytest.raises(UserError, match="3 captions are missing") as caught:
+        caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none"), NOBODY)
+    message = str(caught.value)
+    assert all(f"    {name}.png" in message for name in "ace") and "b.jpg" not in message
+    assert "set caption.trigger" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_list_of_all_bad_caption_files(tmp_path, prepared, raw, captioner, contents):
+    (tmp_path / "secret.txt").write_text("not for you")
+    (raw / "a.txt").write_bytes("a café".encode("latin-1"))
+    (raw / "b.txt").write_bytes("a blue dog".encode("utf-16"))
+    (raw / "c.txt").write_bytes(b"a \0 cat")
+    (raw / "e.txt").write_text(" \n\t")
+    (raw / "f.txt").unlink()
+    (raw / "f.txt").symlink_to(tmp_path / "secret.txt")
+    (raw / "deep" / "d.txt").mkdir()
+    before = contents(raw)
+    with pytest.raises(UserError, match="6 captions are missing or cannot be used") as caught:
+        caption(prepared, raw, tmp_path / "out", CaptionSettings(trigger="sks"), captioner)
+    message = str(caught.value)
+    for words in (
+        "is not UTF-8 (byte 0xe9 at 5), Latin-1 perhaps (1); save it as UTF-8", "`iconv -f latin1 -t utf-8 a.txt`",
+        "is UTF-16 (1)", "holds NUL bytes", "empty (1); write a caption into it", "a link that leads out",
+        "no regular file", "    deep/d.txt",
+    ):  # fmt: skip
+        assert words in message
+    assert contents(raw) == before
+
+
+def test_a_file_too_long_to_be_a_caption(tmp_path, prepared, raw):
+    (raw / "a.txt").write_text("word " * 30_000)
+    with pytest.raises(UserError, match="longer than 100,000 bytes"):
+        caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none", trigger="sks"), NOBODY)
+
+
+def test_caption_files_without_a_picture_are_named(tmp_path, prepared, raw, capfd):
+    (raw / "gone.txt").write_text("a picture that went")
+    (raw / ".hidden.txt").write_text("hidden")
+    (raw / "refused.txt").write_text("its picture is in quarantine")
+    (prepared / "quarantine.jsonl").write_text(
+        '{"source": "refused.png", "reason": "empty file", "fix": ""}\n'
+    )
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none", trigger="sks"), NOBODY)
+    printed = capfd.readouterr()
+    # The second caption file of f.png has a picture.
+    assert printed.err == "warning: caption files without a picture (1):\n  gone.txt\n"
+    assert printed.out.endswith(
+        "caption: 6 pictures: 3 texts from files, 0 by the captioner (0 new), 3 of the trigger words alone\n"
+    )
+
+
+def test_what_is_missing_is_told(tmp_path, prepared, raw):
+    settings = CaptionSettings(captioner="none", trigger="sks")
+    with pytest.raises(UserError, match="no prepared pictures"):
+        caption(tmp_path / "nothing", raw, tmp_path / "out", settings, NOBODY)
+    with pytest.raises(UserError, match="no such folder"):
+        caption(prepared, tmp_path / "nothing", tmp_path / "out", settings, NOBODY)
+    (prepared / "a.png").unlink()
+    with pytest.raises(UserError, match="this picture of metadata.jsonl is missing"):
+        caption(prepared, raw, tmp_path / "out", settings, NOBODY)
+
+
+def test_a_failed_run_leaves_the_old_folder(tmp_path, prepared, raw, contents):
+    settings = CaptionSettings(captioner="none", trigger="sks")
+    caption(prepared, raw, tmp_path / "out", settings, NOBODY)
+    before = contents(tmp_path / "out")
+    (raw / "a.txt").write_text("")
+    with pytest.raises(UserError):
+        caption(prepared, raw, tmp_path / "out", settings, NOBODY)
+    assert contents(tmp_path / "out") == before
+    assert Image.open(tmp_path / "out" / "a.png").size == (64, 64)
