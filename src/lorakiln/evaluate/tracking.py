@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorakiln.train import resume_tracker
+from lorakiln.tracking import resume_tracker
 
 
 def track(run: Path, metrics: Mapping[str, Any], grids: Mapping[str, Path]) -> None:

@@ -19,6 +19,7 @@ from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
+from lorakiln.tracking import resume_tracker
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SD_VERSIONS = {"sd_v1": "SD1", "sd_v1_v": "SD1", "sd_v2": "SD2", "sd_v2_v": "SD2"}
@@ -72,6 +73,13 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     print(
         f"exported {out / name}.safetensors: step {main['step']}, {settings.precision}, read back and equal", flush=True
     )
+
+
+def _track(run: Path, out: Path, facts: dict[str, Any], previews: list[str]) -> None:
+    tracker = resume_tracker(run, "export")
+    tracker.log({"export/step": facts["step"], "export/difference": facts["checked"]["largest_relative_difference"]})
+    tracker.images("export/previews", {Path(path).stem: out / path for path in previews})
+    tracker.finish()
 
 
 class Writer:

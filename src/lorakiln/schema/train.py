@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from lorakiln.schema.base import Settings
+from lorakiln.schema.tracker import TrackerSettings
 
 
 class AdapterSettings(Settings):
@@ -58,16 +59,6 @@ class TrainerSettings(Settings):
         None, ge=1, description="CPU threads of each process; null: torch's own choice"
     )
     gradient_checkpointing: bool = False
-
-
-class TrackerSettings(Settings):
-    kind: Literal["wandb", "csv", "none"]
-    project: str = "lorakiln"
-    entity: str | None = None
-    group: str | None = None
-    tags: list[str] = Field(default_factory=list)
-    upload_images: bool = Field(True, description="false: pictures and captions stay at home")
-    log_every: int = Field(10, ge=1, description="optimizer steps between readings of the loss")
 
 
 class ValidationSettings(Settings):

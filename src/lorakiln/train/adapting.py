@@ -39,19 +39,17 @@ def target_names(family: Family, targets: str | list[str]) -> list[str]:
     return sorted(chosen)
 
 
-def put_adapter(family: Family, settings: AdapterSettings, seed: int) -> int:
-    """Put the adapter on `family.network`, in place; how many modules it is on.
+def put_adapter(family: Family, settings: AdapterSettings, names: list[str], seed: int) -> None:
+    """Put the adapter on the named modules of `family.network`, in place.
 
     Raises:
-        UserError: wrong targets, or an `init_from` that does not fit them.
+        UserError: an `init_from` that does not fit them.
     """
-    names = target_names(family, settings.targets)
     peft_form.wrap(family.network, names, settings.rank, settings.alpha, settings.dropout, seed)
     if settings.init_from:
         peft_form.write(
             family.network, _fitting(read_adapter(Path(settings.init_from), family), settings, names)
         )
-    return len(names)
 
 
 def read_adapter(path: Path, family: Family) -> Adapter:

@@ -105,6 +105,10 @@ class CheckpointFolder:
     def delete(self) -> None:
         """The run is finished and in its place: nothing here is needed any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let another process, or the next job of this one, have the folder."""
         if self._lock:
             self._lock.close()
 

@@ -10,19 +10,16 @@ from typing import Any
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.records import read_json
-from lorakiln.schema.train import TrainSettings
-from lorakiln.train.latents import Encoded
+from lorakiln.train.assembly import Run
 from lorakiln.train.lr import depends_on_total
-from lorakiln.train.split import Split
 
 # Raised by one when training starts to make something else from the same settings.
 VERSION = 1
 
 
-def identity(
-    settings: TrainSettings, encoded: Encoded, split: Split, base: dict[str, str], bf16: bool
-) -> dict[str, Any]:
+def identity(run: Run) -> dict[str, Any]:
     """Everything that decides the weights, as one JSON-able dict."""
+    settings = run.settings
     chosen = settings.model_dump(
         mode="json",
         include={"seed", "batch_size", "max_grad_norm", "adapter", "objective", "optimizer", "scheduler"},
@@ -32,9 +29,11 @@ def identity(
         chosen["adapter"]["init_from"] = hash_file(Path(settings.adapter.init_from))
     if depends_on_total(settings.scheduler):
         chosen["steps"] = settings.steps
-    chosen["precision"] = "bf16" if bf16 else "fp32"
-    chosen["held_out"] = split.held_out
-    return {"version": VERSION, "data": encoded.index["hash"], "base": base, "train": chosen}
+    chosen["precision"] = "bf16" if run.share.bf16 else "fp32"
+    chosen["held_out"] = run.split.held_out
+    # A folder that was moved is the same base still.
+    base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}
+    return {"version": VERSION, "data": run.encoded.index["hash"], "base": base, "train": chosen}
 
 
 def fingerprint(identity: dict[str, Any]) -> str:

@@ -1,20 +1,11 @@
 """What is going to happen, told before it does."""
 
-from lorakiln.schema.train import TrainSettings
-from lorakiln.train.latents import Encoded
-from lorakiln.train.split import Split
+from lorakiln.train.assembly import Run
 
 
-def plan(
-    encoded: Encoded, split: Split, settings: TrainSettings, trained: int, modules: int, device: str
-) -> str:
-    """The plan as lines of text.
-
-    Args:
-        trained: how many numbers are trained.
-        modules: how many modules of the network they belong to.
-        device: in words.
-    """
+def plan(run: Run) -> str:
+    """The plan as lines of text."""
+    encoded, split, settings = run.encoded, run.split, run.settings
     pictures, batch = split.trained_count, settings.batch_size
     epoch = pictures * settings.repeats / batch
     sizes = [
@@ -31,11 +22,11 @@ def plan(
         f"buckets     {', '.join(sizes)}",
         f"variants    {', '.join(encoded.index['variants'])}",
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
-        f"{'es' * (share // micro > 1)} of {micro}, on {device}",
+        f"{'es' * (share // micro > 1)} of {micro}, on {run.device}",
         f"steps       {settings.steps} = {settings.steps / epoch:.4g} epochs of {epoch:.4g} steps; "
         f"each picture is seen {settings.steps * batch / pictures:.4g} times",
-        f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {modules} modules, "
-        f"{trained:,} parameters",
+        f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules, "
+        f"{run.kiln.flat.count:,} parameters",
         f"rate        {settings.optimizer.lr:g}, {settings.scheduler.kind}, "
         f"{settings.scheduler.warmup_steps} warm-up steps",
     ]

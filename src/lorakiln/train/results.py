@@ -13,10 +13,10 @@ import torch
 
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
-from lorakiln.schema.train import TrainSettings
-from lorakiln.train.latents import Encoded
+from lorakiln.tracking.tracker import RECORD
+from lorakiln.train.assembly import Run
 from lorakiln.train.record import METRICS, VALIDATION, Record, write_csv
-from lorakiln.train.tracker import RECORD
+from lorakiln.train.watch import Watch
 
 LIBRARIES = ("torch", "lightning", "diffusers", "transformers", "peft", "safetensors", "numpy")
 
@@ -43,38 +43,34 @@ def write_run(
         write_json(fresh / "provenance.json", provenance)
 
 
-def run_facts(
-    settings: TrainSettings, encoded: Encoded, base: dict[str, str], targets: list[str], work: Path, record: Record
-) -> dict[str, Any]:  # fmt: skip
+def run_facts(run: Run, work: Path, record: Record) -> dict[str, Any]:
     """What is true of the run, for the stages after it."""
+    settings = run.settings
     files = sorted((work / "adapters").glob("step-*.safetensors"))
     steps = {path.name: int(path.stem.removeprefix("step-")) for path in files}
     return {
         "step": settings.steps,
         "rank": settings.adapter.rank,
         "alpha": settings.adapter.alpha,
-        "targets": targets,
-        "base": base,
-        "dataset": encoded.index["dataset"],
-        "trigger": encoded.trigger,
+        "targets": run.targets,
+        "base": run.family.facts,
+        "dataset": run.encoded.index["dataset"],
+        "trigger": run.encoded.trigger,
         "adapters": [
             {"step": step, "file": f"adapters/{name}", "validation_loss": record.validation_loss(step)}
             for name, step in steps.items()
         ],
-        "settings": {**encoded.index["settings"], "train": settings.model_dump(mode="json")},
+        "settings": run.lineage,
     }
 
 
-def provenance(
-    began: datetime, training_seconds: float, steps: int, settings: TrainSettings, device: torch.device, bf16: bool
-) -> dict[str, Any]:  # fmt: skip
-    """Where, when and how fast: what may differ between equal runs.
-
-    Args:
-        training_seconds: spent in the `steps` that this process did, without validation, samples and saving.
+def provenance(run: Run, began: datetime, watch: Watch) -> dict[str, Any]:
+    """Where, when and how fast: what may differ between equal runs. The speed is that of the training steps, without
+    validation, samples and saving.
     """
+    settings, device, steps = run.settings, run.device, run.kiln.global_step
     ended = datetime.now(UTC)
-    speed = steps / training_seconds if steps and training_seconds else 0.0
+    speed = steps / watch.training_seconds
     return {
         "began": began.isoformat(timespec="seconds"),
         "ended": ended.isoformat(timespec="seconds"),
@@ -91,7 +87,7 @@ def provenance(
         else platform.processor() or "cpu",
         "devices": settings.trainer.devices * settings.trainer.num_nodes,
         "threads": torch.get_num_threads(),
-        "precision": "bf16" if bf16 else "fp32",
+        "precision": "bf16" if run.share.bf16 else "fp32",
         "command": sys.argv,
         "git": _git_state(),
     }

@@ -14,25 +14,27 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 class StopRequest:
     """Remembers the first signal; the second of the same kind interrupts at once (KeyboardInterrupt).
 
+    Made before Lightning puts its own handlers in place, since `remove` puts back those that were there.
+
     Attributes:
         signal: the number of the signal that came, or 0.
     """
 
     def __init__(self) -> None:
         self.signal = 0
-        self._before: dict[int, object] = {}
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def install(self) -> None:
         """Take the signals over; only a process's main thread can."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                self._before[number] = signal.signal(number, self._note)
+                signal.signal(number, self._note)
 
     def remove(self) -> None:
         """Put the former handlers back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal == number:

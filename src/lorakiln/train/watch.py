@@ -11,6 +11,7 @@ from lorakiln.artefacts.records import write_json
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.schema.train import TrainSettings
+from lorakiln.tracking.tracker import Tracker
 from lorakiln.train.checkpoint import CheckpointFolder
 from lorakiln.train.module import Kiln
 from lorakiln.train.record import Record
@@ -18,7 +19,6 @@ from lorakiln.train.resume import capture, restore, spread
 from lorakiln.train.samples import Sampler
 from lorakiln.train.signals import StopRequest
 from lorakiln.train.split import Split
-from lorakiln.train.tracker import Tracker
 from lorakiln.train.validation import validation_loss
 
 
@@ -109,7 +109,11 @@ class Watch:
         if any(due) or stopping or timed:
             bad = kiln.readings.read()
             if bad is not None and (any(due) or stopping):
-                raise self._not_finite(kiln, bad)
+                # All processes know it at the same step. The others end quietly: Lightning kills the leader, in the
+                # middle of its last words, when one of them ends with an error.
+                if self.leader:
+                    raise self._not_finite(kiln, bad)
+                stopping = True
             if self.leader and bad is None:
                 self._work(kiln, step, due)
                 if due.checkpoint or timed or (stopping and step < self.settings.steps):

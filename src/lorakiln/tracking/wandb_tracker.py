@@ -11,8 +11,8 @@ os.environ.setdefault("WANDB_SILENT", "true")
 import wandb
 from wandb.errors import CommError, UsageError
 
-from lorakiln.schema.train import TrackerSettings
-from lorakiln.train.tracker import Tracker
+from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.tracking.tracker import Tracker
 
 PATIENCE = 30  # seconds that an online start may take before the run goes offline
 

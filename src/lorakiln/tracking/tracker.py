@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.records import read_json
-from lorakiln.schema.train import TrackerSettings
+from lorakiln.schema.tracker import TrackerSettings
 
 RECORD = "tracker.json"
 
@@ -75,7 +75,7 @@ def start_tracker(
     if settings.kind != "wandb":
         return Tracker(settings.kind)
     try:
-        from lorakiln.train.wandb_tracker import WandbTracker
+        from lorakiln.tracking.wandb_tracker import WandbTracker
 
         return Guarded(WandbTracker(settings, config, folder, known, job))
     except Exception as error:  # noqa: BLE001

@@ -1,0 +1,111 @@
+"""Every shipped config composes and validates; wrong ones are refused with a way out."""
+
+from pathlib import Path
+
+import pytest
+
+from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.schema.whole import Config, check_whole
+from pipelines.compose import compose_config, overrides_from
+
+CONF = Path("conf")
+EXPERIMENTS = sorted(
+    path.relative_to(CONF / "experiment").with_suffix("").as_posix() for path in CONF.glob("experiment/**/*.yaml")
+)
+GROUPS = sorted(
+    f"{path.parent.relative_to(CONF).as_posix()}={path.stem}"
+    for path in CONF.glob("**/*.yaml")
+    if path.parent not in (CONF, CONF / "experiment")
+)
+SMOKE = "+experiment=smoke"
+
+
+def compose(*overrides: str) -> Config:
+    return check_whole(compose_config(list(overrides)))
+
+
+def test_there_are_experiments_and_groups():
+    assert {"demo_style", "character_r16", "smoke"} <= set(EXPERIMENTS)
+    assert len(GROUPS) >= 20
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes(experiment):
+    config = compose(f"+experiment={experiment}")
+    assert config.train.adapter.alpha == config.train.adapter.rank
+    assert (Path(config.paths.raw) / config.prepare.dataset).is_dir()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_header_of_an_experiment_is_the_command_that_runs_it(experiment):
+    header = [
+        line for line in (CONF / f"experiment/{experiment}.yaml").read_text().splitlines() if line.startswith("#")
+    ]
+    assert header[0] == "# @package _global_"
+    assert any(f"python -m train +experiment={experiment}" in line for line in header)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_member_composes_with_every_other_default(group):
+    compose(SMOKE, group)
+
+
+def test_a_sweep_over_rank_keeps_the_scale():
+    adapter = compose(SMOKE, "train.adapter.rank=64").train.adapter
+    assert (adapter.rank, adapter.alpha) == (64, 64)
+
+
+def test_all_wrong_settings_are_told_at_once_with_their_paths():
+    with pytest.raises(ConfigError) as caught:
+        compose(SMOKE, "+train.stepz=4", "train.adapter.rank=-3", "prepare.bucket.step=0", "train.optimizer.lr=fast")
+    text = str(caught.value)
+    for part in (
+        "train.stepz: unknown setting; did you mean steps?",
+        "train.adapter.rank",
+        "prepare.bucket.step",
+        "train.optimizer.lr",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.batch_size=6", "train.micro_batch=4"], "nearest: 4 or 8"),
+        (["train.scheduler.warmup_steps=999"], "more than steps"),
+        (["prepare.resolution=65"], "multiple of bucket.step"),
+        (["prepare.resolution=16"], "bucket.min"),
+        (["evaluate.weights=[1.0]"], "weights must hold 0"),
+        (["prepare.dataset=../secrets"], "prepare.dataset"),
+    ],
+)
+def test_what_excludes_what(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        compose(SMOKE, *overrides)
+
+
+@pytest.mark.parametrize(
+    "override", ["train.stepz=4", "train/scheduler=cosin", "+experiment=nope", "model=none", "a=b=c"]
+)
+def test_what_hydra_cannot_compose_is_a_users_error(override):
+    with pytest.raises(UserError, match="cannot compose"):
+        compose_config([SMOKE, override])
+
+
+def test_a_setting_without_a_value_is_named():
+    with pytest.raises(UserError, match=r"prepare\.dataset"):
+        compose_config([])
+
+
+def test_params_are_hydras_command_line():
+    params = {"experiment": "smoke", "dataset": "mine", "overrides": ["train.seed=7"]}
+    assert overrides_from(params) == ["+experiment=smoke", "prepare.dataset=mine", "train.seed=7"]
+    with pytest.raises(UserError, match="unknown keys"):
+        overrides_from({"experiments": "smoke"})
+
+
+def test_no_interpolation_reaches_for_time_or_environment():
+    for path in CONF.glob("**/*.yaml"):
+        text = path.read_text().split("\nhydra:")[0]
+        for resolver in ("${now:", "${oc.env:", "${hydra:"):
+            assert resolver not in text, path

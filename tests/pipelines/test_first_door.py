@@ -1,0 +1,141 @@
+"""`dvc repro`, from pictures to the report, and what reruns after an edit."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+TRAIN_ON = ["train", "export", "evaluate"]
+DATA_ON = ["prepare", "caption", "encode", *TRAIN_ON]
+
+
+def test_every_folder_is_what_the_design_says(reproduced):
+    outputs = reproduced.folder / "outputs"
+    for name in ("prepared", "captioned"):
+        rows = [json.loads(line) for line in (outputs / name / "metadata.jsonl").read_text().splitlines()]
+        assert len(rows) == 24 and all((outputs / name / row["file_name"]).is_file() for row in rows)
+    assert all(row["text"] for row in rows)
+    assert {row["caption_source"] for row in rows} == {"blip", "file"}
+    assert {row["bucket"] for row in rows} == set(
+        json.loads((outputs / "prepared/dataset.json").read_text())["buckets"]
+    )
+    assert (outputs / "lora/demo_style.safetensors").is_file() and (outputs / "lora/README.md").is_file()
+    assert (outputs / "report/report.html").stat().st_size > 50_000
+    assert len(list((outputs / "report/grids").glob("*.png"))) == 3
+    assert list((outputs / "run/adapters").iterdir()) and list((outputs / "run/samples").rglob("*.png"))
+
+
+def test_a_second_repro_runs_nothing(reproduced):
+    assert reproduced.repro() == []
+
+
+def test_dvc_shows_metrics_plots_and_params(reproduced):
+    metrics = json.loads(reproduced.run("dvc", "metrics", "show", "--json"))
+    assert "clip_score" in json.dumps(metrics)
+    shown = reproduced.run("dvc", "plots", "show", "--out", "cache/plots")
+    page = (reproduced.folder / "cache/plots/index.html").read_text()
+    assert "file://" in shown and "validation loss" in page and "training loss" in page
+
+
+def test_the_exported_lora_changes_diffusers_prediction_as_the_trained_adapter_does(reproduced):
+    from diffusers import StableDiffusionPipeline
+
+    from lorakiln.families import load_family
+    from lorakiln.lora_files import diffusers_form, peft_form
+    from lorakiln.schema.model import ModelSettings, Source
+
+    base = reproduced.folder / "models/tiny"
+    clip = Source(path=str(base / "clip"))
+    model = ModelSettings(
+        family="sd", path=str(base / "sd"), resolution=64, bucket_min=32, bucket_max=128, bucket_step=16,
+        captioner=clip, clip=clip,
+    )  # fmt: skip
+    family = load_family(model)
+    prompt = family.encode_prompts(["a cat, outline style, blue background"])
+    latents = torch.randn(1, *family.latent_shape(64, 64), generator=torch.Generator().manual_seed(0))
+    steps = torch.tensor([500])
+    with torch.no_grad():
+        before = family.predict(latents, steps, prompt)
+        (adapter,) = (reproduced.folder / "outputs/run/adapters").glob("*00006.safetensors")
+        peft_form.attach(family.network, diffusers_form.load(adapter))
+        trained = family.predict(latents, steps, prompt)
+        lora = reproduced.folder / "outputs/lora"
+        for folder, name in (
+            (lora, "demo_style.safetensors"),
+            (lora / "diffusers", "pytorch_lora_weights.safetensors"),
+        ):
+            pipe = StableDiffusionPipeline.from_pretrained(base / "sd", safety_checker=None, use_safetensors=True)
+            pipe.load_lora_weights(folder, weight_name=name)
+            loaded = pipe.unet(latents, steps, prompt["prompt_embeds"]).sample
+            # The files are float16; the change itself must be there, and be the same.
+            assert (loaded - trained).norm() < 5e-3 * (trained - before).norm(), name
+    assert (trained - before).norm() > 1e-4 * before.norm()
+
+
+def test_no_file_holds_a_path_of_this_machine(reproduced):
+    lora = reproduced.folder / "outputs/lora"
+    for path in lora.rglob("*"):
+        if path.is_file():
+            assert str(reproduced.folder).encode() not in path.read_bytes(), path
+
+
+# The edits are made one after the other in the same checkout.
+@pytest.mark.parametrize(
+    ("file", "old", "new", "stages"),
+    [
+        ("conf/experiment/smoke.yaml", "# Seconds", "# Few seconds", ["compose"]),
+        ("conf/experiment/smoke.yaml", "steps: 2\n", "steps: 3\n", ["compose", *TRAIN_ON]),
+        ("params.yaml", "overrides: []", 'overrides: ["evaluate.guidance=4.0"]', ["compose", "evaluate"]),
+        ("params.yaml", '"evaluate.guidance=4.0"', '"evaluate.guidance=4.0", "export.license=mit"',
+         ["compose", "export", "evaluate"]),
+        ("params.yaml", '"export.license=mit"', '"export.license=mit", "train.optimizer.lr=5e-4"',
+         ["compose", *TRAIN_ON]),
+        ("data/raw/demo_style/rocket.txt", "rocket", "red rocket", DATA_ON),
+    ],
+    ids=["comment", "samples", "evaluate", "export", "learning rate", "caption"],
+)  # fmt: skip
+def test_what_reruns(reproduced, file, old, new, stages):
+    reproduced.edit(file, old, new)
+    assert reproduced.repro() == stages
+
+
+def test_one_more_picture_is_prepared_captioned_and_encoded_alone(reproduced):
+    raw = reproduced.folder / "data/raw/demo_style"
+    from PIL import Image
+
+    with Image.open(raw / "star.png") as image:
+        image.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(raw / "star_two.png")
+    output = reproduced.run("dvc", "repro")
+    assert "25 pictures (24 reused)" in output
+    assert "new: 1 picture" in output
+    assert len(load_file(reproduced.folder / "outputs/lora/demo_style.safetensors")) > 0
+
+
+def test_a_bad_picture_stops_with_its_name_and_the_old_output_stays(reproduced):
+    raw = reproduced.folder / "data/raw/demo_style"
+    (raw / "broken.png").write_bytes((raw / "star.png").read_bytes()[:200])
+    output = reproduced.run("dvc", "repro", status=1)
+    assert "broken.png" in output and "Traceback" not in output
+    assert (reproduced.folder / "outputs/prepared/metadata.jsonl").is_file()
+    (raw / "broken.png").unlink()
+    assert reproduced.repro() == []
+
+
+def test_a_wrong_setting_is_told_without_a_traceback(reproduced):
+    before = (reproduced.folder / "params.yaml").read_text()
+    reproduced.edit("params.yaml", "overrides: [", 'overrides: ["+train.stepz=4", ')
+    output = reproduced.run("dvc", "repro", status=1)
+    assert "did you mean steps?" in output and "Traceback" not in output
+    (reproduced.folder / "params.yaml").write_text(before)
+
+
+def test_the_wandb_run_is_one_for_train_and_evaluate(reproduced):
+    import re
+
+    tracker = json.loads((reproduced.folder / "outputs/run/tracker.json").read_text())
+    folders = [path.name for path in (reproduced.folder / "wandb").glob("offline-run-*")]
+    assert tracker["kind"] == "wandb"
+    assert len([name for name in folders if re.search(rf"-{tracker['id']}$", name)]) >= 2

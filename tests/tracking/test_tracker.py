@@ -1,0 +1,96 @@
+import json
+import os
+
+import pytest
+
+from lorakiln.schema.train import TrackerSettings
+from lorakiln.tracking import resume_tracker
+from lorakiln.tracking.tracker import Guarded, Tracker, start_tracker
+
+
+class Failing(Tracker):
+    def log(self, values, step=None):
+        raise ConnectionError("no route\nto host")
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No key anywhere, and a home without one."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    return tmp_path
+
+
+def test_a_failing_tracker_is_told_once_and_does_not_stop_anything(capsys):
+    tracker = Guarded(Failing())
+    tracker.log({"loss": 1.0}, 1)
+    tracker.log({"loss": 1.0}, 2)
+    tracker.finish()
+    assert capsys.readouterr().err == "warning: tracking stopped (no route); the work goes on without it\n"
+
+
+def test_csv_and_none_keep_nothing(tmp_path):
+    for kind in ("csv", "none"):
+        tracker = start_tracker(TrackerSettings(kind=kind), {}, tmp_path, None, "train")
+        tracker.log({"loss": 1.0}, 1)
+        assert tracker.record == {"kind": kind, "id": None, "project": None, "url": None}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_key_it_is_offline_and_one_line_says_how_to_sync(offline, capfd, tmp_path):
+    settings = TrackerSettings(kind="wandb", project="tests", tags=["a"], group="g")
+    tracker = start_tracker(settings, {"train": {"steps": 3}}, tmp_path, None, "train")
+    tracker.log({"loss": 0.5}, 1)
+    tracker.finish()
+    told = capfd.readouterr()
+    lines = [line for line in (told.out + told.err).splitlines() if line.strip()]
+    assert len(lines) == 1
+    folder = lines[0].partition("wandb sync ")[2]
+    assert folder.startswith(str(tmp_path / "wandb" / "offline-run-"))
+    assert os.path.isdir(folder)
+    assert tracker.record["id"] in folder
+    assert tracker.record["url"] is None
+
+
+def test_later_stages_log_into_the_same_run(offline, tmp_path):
+    first = start_tracker(TrackerSettings(kind="wandb", project="tests"), {}, tmp_path, None, "train")
+    first.finish()
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "tracker.json").write_text(json.dumps(first.record))
+    second = resume_tracker(run)
+    second.log({"score": 0.5})
+    second.finish()
+    assert second.record["id"] == first.record["id"]
+    folders = list((tmp_path / "wandb").glob(f"offline-run-*{first.record['id']}*"))
+    assert len(folders) == 2
+
+
+def test_pictures_stay_at_home_if_wished(offline, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for upload in (True, False):
+        settings = TrackerSettings(kind="wandb", project="tests", upload_images=upload)
+        tracker = start_tracker(settings, {}, tmp_path / str(upload), None, "train")
+        tracker.images("samples", {"a secret caption": tmp_path / "a.png"}, 1)
+        tracker.finish()
+        files = [path for path in (tmp_path / str(upload)).rglob("*") if path.is_file()]
+        assert any(path.suffix == ".png" for path in files) == upload
+        # (Where it may leave, wandb writes the caption in pieces; where it may not, there is none.)
+        assert upload or not any(b"secret" in path.read_bytes() for path in files)
+
+
+def test_a_run_without_a_tracker(tmp_path):
+    assert resume_tracker(tmp_path).record["kind"] == "none"
+
+
+def test_a_client_that_cannot_start_is_no_reason_to_stop(offline, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "lorakiln.tracking.wandb_tracker", None)
+    tracker = start_tracker(TrackerSettings(kind="wandb"), {}, tmp_path, None, "train")
+    tracker.log({"loss": 1.0}, 1)
+    assert tracker.record["kind"] == "none"
+    assert "tracking stopped" in capsys.readouterr().err

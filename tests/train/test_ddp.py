@@ -1,0 +1,46 @@
+import csv
+import signal
+
+import pytest
+
+from lorakiln.artefacts.tensors import load_tensors
+
+pytestmark = pytest.mark.slow
+
+
+def losses_of(out):
+    with (out / "metrics.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def off(one, two):
+    a, b = (load_tensors(out / "adapters" / "step-00000020.safetensors")[0] for out in (one, two))
+    difference = sum(((a[name] - b[name]) ** 2).sum() for name in a).sqrt()
+    return (difference / sum((tensor**2).sum() for tensor in a.values()).sqrt()).item()
+
+
+@pytest.fixture
+def settings(make_settings):
+    return lambda devices, **changes: make_settings(
+        steps=20, tracker={"log_every": 2}, checkpoint_every=8, validation={"every": 10, "fraction": 0.3, "draws": 2},
+        trainer={"devices": devices}, objective={"caption_dropout": 0.2}, **changes,
+    )  # fmt: skip
+
+
+def test_two_processes_train_what_one_trains(train_child, train_micro, settings, tmp_path):
+    one = train_micro(settings(1), "one")
+    ended = train_child(settings(2, micro_batch=1), "two")
+    assert ended.returncode == 0, ended.stderr
+    assert losses_of(tmp_path / "two") == pytest.approx(losses_of(one), rel=1e-5)
+    assert off(one, tmp_path / "two") < 1e-4
+    # Only one of them tells.
+    assert ended.stdout.count("training plan") == 1
+
+
+def test_two_processes_stop_together_and_one_goes_on(train_child, train_micro, settings, capsys):
+    stopped = train_child(settings(2), signal=signal.SIGTERM, at=7)
+    assert stopped.returncode == 143, stopped.stderr
+    assert "stopped after step 7" in stopped.stderr
+    rest = train_micro(settings(1))
+    assert "going on from the checkpoint after step 7" in capsys.readouterr().err
+    assert off(train_micro(settings(1), "one"), rest) < 1e-4

@@ -1,0 +1,159 @@
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from lorakiln.families import load_family
+from lorakiln.train import noise
+from lorakiln.train.module import Share
+
+
+def one_step(kiln, step, rank=0):
+    """What training_step does, without Lightning."""
+    kiln.flat.gradients.zero_()
+    samples = kiln.schedule(step)
+    draws = kiln._draws(step, samples)
+    share = kiln.settings.batch_size // kiln.share.world
+    micro = kiln.settings.micro_batch or share
+    for at in range(rank * share, (rank + 1) * share, micro):
+        loss = kiln.loss(samples, draws, slice(at, at + micro))
+        loss.backward()
+        kiln.flat.gradients[-1] += loss.detach()
+
+
+def apply_update(kiln, step):
+    kiln.optimizers = lambda use_pl_optimizer: kiln.optimizer
+    kiln._update(step)
+
+
+def test_a_fresh_adapter_is_the_base_bit_for_bit(make_kiln, micro_model):
+    kiln, base = make_kiln(), load_family(micro_model, ("network",))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, 8, 8, generator=generator)
+    told = {"prompt_embeds": torch.randn(2, 32, 24, generator=generator)}
+    with torch.no_grad():
+        a, b = (family.predict(x, torch.tensor([3, 900]), told) for family in (kiln.family, base))
+    assert torch.equal(a, b)
+
+
+def test_only_the_adapter_trains_and_all_of_it(make_kiln):
+    kiln = make_kiln()
+    trained = {name for name, p in kiln.network.named_parameters() if p.requires_grad}
+    assert trained == set(kiln.flat.names) == {n for n, _ in kiln.network.named_parameters() if "lora_" in n}
+    frozen = {name: p.clone() for name, p in kiln.network.named_parameters() if name not in trained}
+    one_step(kiln, 0)
+    norms = {name: g.norm().item() for name, g in kiln.flat.split(kiln.flat.gradients).items()}
+    # B is zero at first: it alone has a gradient then, since A's is multiplied by it.
+    assert all((norm > 0) == ("lora_B" in name) for name, norm in norms.items())
+    apply_update(kiln, 0)
+    one_step(kiln, 1)
+    norms = {name: g.norm().item() for name, g in kiln.flat.split(kiln.flat.gradients).items()}
+    assert all(norm > 0 for norm in norms.values())
+    apply_update(kiln, 1)
+    assert all(torch.equal(p, frozen[n]) for n, p in kiln.network.named_parameters() if n in frozen)
+    assert all(p.grad is None for name, p in kiln.network.named_parameters() if name not in trained)
+
+
+def test_the_loss_is_that_of_a_plain_implementation(make_kiln):
+    kiln = make_kiln(objective={"min_snr_gamma": 5.0, "caption_dropout": 0.5, "noise_offset": 0.1})
+    scheduler = DDPMScheduler.from_config(kiln.family.scheduler_config)
+    for step in range(4):
+        samples = kiln.schedule(step)
+        draws = noise.draw(
+            3, step, (4, *kiln.encoded.buckets[samples.bucket].mean.shape[2:]), kiln.settings.objective, 1000
+        )
+        bucket = kiln.encoded.buckets[samples.bucket]
+        losses = []
+        for i, (picture, variant) in enumerate(zip(samples.pictures, samples.variants, strict=True)):
+            row, t = kiln.trained[samples.bucket][picture], draws.timesteps[i : i + 1]
+            latents = bucket.mean[row, variant] + bucket.std[row, variant] * draws.posterior[i]
+            noisy = scheduler.add_noise(latents[None], draws.epsilon[i : i + 1], t)
+            told = (
+                kiln.encoded.empty["prompt_embeds"]
+                if draws.dropped[i]
+                else bucket.conditioning["prompt_embeds"][row][None]
+            )
+            predicted = kiln.network(noisy, t, told).sample
+            snr = scheduler.alphas_cumprod[t] / (1 - scheduler.alphas_cumprod[t])
+            mse = torch.nn.functional.mse_loss(predicted, draws.epsilon[i : i + 1])
+            losses.append((snr.clamp(max=5) / snr * mse).item())
+        whole = kiln.loss(samples, draws, slice(0, 4)).item()
+        assert whole == pytest.approx(sum(losses) / 4, rel=1e-5)
+
+
+def test_updates_are_those_of_adamw_and_clip_grad_norm(make_kiln):
+    kiln = make_kiln(max_grad_norm=0.01, optimizer={"weight_decay": 0.1}, scheduler={"warmup_steps": 3})
+    plain = {name: p.clone().requires_grad_() for name, p in kiln.flat.split(kiln.flat.weights.data).items()}
+    optimizer = torch.optim.AdamW(plain.values(), lr=1.0, weight_decay=0.1, fused=False, foreach=False)
+    for step in range(5):
+        one_step(kiln, step)
+        for name, gradient in kiln.flat.split(kiln.flat.gradients).items():
+            plain[name].grad = gradient.clone()
+        norm = torch.nn.utils.clip_grad_norm_(plain.values(), 0.01)
+        assert norm > 0.01
+        optimizer.param_groups[0]["lr"] = 1e-2 * min(step / 3, 1)
+        optimizer.step()
+        apply_update(kiln, step)
+        kiln.readings.read()
+        assert kiln.readings.norms[-1] == pytest.approx(norm.item(), rel=1e-5)
+    for name, weights in kiln.flat.split(kiln.flat.weights.data).items():
+        torch.testing.assert_close(weights, plain[name].data, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+def test_micro_batches_add_up_to_the_batch(make_kiln, micro):
+    whole, parts = make_kiln(), make_kiln(micro_batch=micro)
+    for step in range(4):
+        one_step(whole, step)
+        one_step(parts, step)
+        scale = whole.flat.gradients[:-1].norm()
+        assert (whole.flat.gradients - parts.flat.gradients).norm() < 1e-5 * scale
+        apply_update(whole, step)
+        apply_update(parts, step)
+
+
+def test_the_shares_of_two_devices_add_up_to_the_batch(make_kiln):
+    whole, both = make_kiln(), [make_kiln(share=Share(rank, 2)) for rank in (0, 1)]
+    one_step(whole, 0)
+    for rank, kiln in enumerate(both):
+        one_step(kiln, 0, rank)
+    total = both[0].flat.gradients + both[1].flat.gradients
+    torch.testing.assert_close(total, whole.flat.gradients, rtol=1e-4, atol=1e-7)
+
+
+def test_what_is_not_finite_changes_nothing_from_then_on(make_kiln):
+    kiln = make_kiln()
+    for step in range(2):
+        one_step(kiln, step)
+        apply_update(kiln, step)
+    assert kiln.readings.read() is None
+    before = kiln.flat.weights.detach().clone()
+    one_step(kiln, 2)
+    kiln.flat.gradients[5] = float("inf")
+    apply_update(kiln, 2)
+    one_step(kiln, 3)
+    apply_update(kiln, 3)
+    assert kiln.readings.read() == 2
+    assert torch.equal(kiln.flat.weights, before)
+    assert kiln.optimizer.state[kiln.flat.weights]["step"] == 2
+
+
+def test_dropout_is_decided_by_seed_and_step(make_kiln):
+    def gradients(step):
+        kiln = make_kiln(adapter={"dropout": 0.5})
+        kiln.network.train()
+        torch.manual_seed(noise.mixed(3, step, 0))
+        one_step(kiln, 1)
+        return kiln.flat.gradients.clone()
+
+    assert torch.equal(gradients(1), gradients(1))
+    assert not torch.equal(gradients(1), gradients(2))
+
+
+def test_flat_weights_are_the_networks(make_kiln):
+    kiln = make_kiln()
+    name = kiln.flat.names[-1]
+    kiln.flat.split(kiln.flat.weights.data)[name].fill_(7.0)
+    assert (dict(kiln.network.named_parameters())[name] == 7).all()
+    named = {name: part.clone() for name, part in kiln.flat.split(kiln.flat.weights.data).items()}
+    assert torch.equal(kiln.flat.join(named), kiln.flat.weights.data)
+    assert kiln.flat.count == sum(part.numel() for part in named.values())

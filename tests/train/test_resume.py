@@ -1,0 +1,159 @@
+import json
+import os
+import signal
+
+import pytest
+
+from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.console.errors import UserError
+from lorakiln.train.checkpoint import CheckpointFolder
+from lorakiln.train.signals import StopRequest
+from lorakiln.train.watch import Watch
+
+
+@pytest.fixture
+def settings(make_settings):
+    return make_settings(
+        checkpoint_every=4, save_every=3, adapter={"dropout": 0.1}, objective={"caption_dropout": 0.3},
+        validation={"every": 5, "fraction": 0.3, "draws": 2}, samples={"every": 5, "steps": 2},
+        tracker={"log_every": 5},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return tmp_path / "cache" / "checkpoints"
+
+
+def test_after_kill_the_run_is_the_uninterrupted_one(
+    train_child, train_micro, settings, read_files, checkpoints
+):
+    killed = train_child(settings, signal=signal.SIGKILL, at=11)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in sorted(checkpoints.glob("*/step-*"))] == [
+        "step-00000004.safetensors", "step-00000008.safetensors",
+    ]  # fmt: skip
+    rest = train_child(settings)
+    assert rest.returncode == 0, rest.stderr
+    assert "going on from the checkpoint after step 8" in rest.stderr
+    whole = train_micro(settings, "whole")
+    assert read_files(whole.parent / "out") == read_files(whole)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)]
+)
+def test_a_signal_saves_between_steps(
+    train_micro, settings, read_files, checkpoints, monkeypatch, capsys, number, status
+):
+    after_step = Watch.after_step
+
+    def signalled(watch, kiln):
+        if kiln.done == 7:
+            os.kill(os.getpid(), number)
+        after_step(watch, kiln)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
+        patch.setattr(Watch, "after_step", signalled)
+        train_micro(settings)
+    assert stopped.value.code == status
+    assert "stopped after step 7" in capsys.readouterr().err
+    assert next(checkpoints.glob("*/step-00000007.safetensors")).is_file()
+    assert signal.getsignal(number) == before
+    out = train_micro(settings)
+    assert "going on from the checkpoint after step 7" in capsys.readouterr().err
+    assert read_files(out) == read_files(train_micro(settings, "whole"))
+
+
+def test_a_stopped_process_ends_with_the_signals_status(train_child, settings):
+    stopped = train_child(settings, signal=signal.SIGTERM, at=7)
+    assert stopped.returncode == 143
+    assert "stopped after step 7; a checkpoint is saved" in stopped.stderr
+
+
+def test_the_second_interrupt_does_not_wait():
+    stop = StopRequest()
+    stop.install()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        stop.remove()
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    train_killed, train_micro, settings, read_files, checkpoints, capsys
+):
+    train_killed(settings, at=10)
+    newest = next(checkpoints.glob("*/step-00000008.safetensors"))
+    content = bytearray(newest.read_bytes())
+    content[-100] ^= 1
+    newest.write_bytes(content)
+    out = train_micro(settings)
+    told = capsys.readouterr().err
+    assert "step-00000008.safetensors: a damaged checkpoint; going back to the one before" in told
+    assert "going on from the checkpoint after step 4" in told
+    assert read_files(out) == read_files(train_micro(settings, "whole"))
+
+
+def test_a_truncated_checkpoint_too(train_killed, train_micro, settings, checkpoints, capsys):
+    train_killed(settings, at=10)
+    newest = next(checkpoints.glob("*/step-00000008.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train_micro(settings)
+    assert "going on from the checkpoint after step 4" in capsys.readouterr().err
+
+
+def test_other_settings_start_afresh_and_say_why(train_killed, train_micro, make_settings, capsys):
+    train_killed(make_settings(checkpoint_every=4), at=6)
+    out = train_micro(make_settings(checkpoint_every=4, optimizer={"lr": 2e-2}))
+    told = capsys.readouterr().err
+    assert "starting afresh" in told
+    assert "train.optimizer.lr: 0.01 -> 0.02" in told
+    assert "going on" not in told
+    assert (out / "metrics.csv").read_text().splitlines()[1].startswith("3,")
+
+
+def test_what_only_watches_goes_on(train_killed, train_micro, make_settings, capsys):
+    train_killed(make_settings(checkpoint_every=4), at=6)
+    train_micro(
+        make_settings(checkpoint_every=5, save_every=2, samples={"every": 7, "steps": 1}, micro_batch=2)
+    )
+    assert "going on from the checkpoint after step 4" in capsys.readouterr().err
+
+
+def test_a_constant_rate_goes_on_to_more_steps(train_killed, train_micro, make_settings, read_files):
+    short = make_settings(checkpoint_every=4)
+    train_killed(short, at=9)
+    longer = make_settings(steps=20, checkpoint_every=4)
+    assert read_files(train_micro(longer)) == read_files(train_micro(longer, "whole"))
+
+
+def test_a_checkpoint_by_the_clock(train_killed, make_settings, checkpoints):
+    settings = make_settings(checkpoint_minutes=1e-9)
+    train_killed(settings, at=5)
+    assert [path.name for path in sorted(checkpoints.glob("*/step-*"))] == [
+        "step-00000003.safetensors", "step-00000004.safetensors",
+    ]  # fmt: skip
+
+
+def test_a_checkpoint_holds_the_adapter_the_optimizer_and_the_rows(train_killed, settings, checkpoints):
+    train_killed(settings, at=10)
+    tensors, metadata = load_tensors(next(checkpoints.glob("*/step-00000008.safetensors")))
+    kinds = {name.split("/")[0] for name in tensors}
+    assert kinds == {"adapter", "exp_avg", "exp_avg_sq"}
+    records = json.loads(metadata["records"])
+    assert [row["step"] for row in records["metrics"]] == [5]
+    assert len(records["losses"]) == 3
+
+
+def test_one_run_is_trained_by_one_process(tmp_path):
+    first, second = CheckpointFolder(tmp_path / "a"), CheckpointFolder(tmp_path / "a")
+    first.open({})
+    with pytest.raises(UserError, match="another process"):
+        second.open({})
+    first.delete()
+    second.open({})

@@ -1,0 +1,190 @@
+import csv
+import json
+import re
+import shutil
+
+import pytest
+import torch
+
+from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.console.errors import UserError
+
+
+def rows_of(path):
+    with path.open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def adapter_of(out, step=12):
+    return load_tensors(out / "adapters" / f"step-{step:08d}.safetensors")[0]
+
+
+# The means of three steps each, on the micro model's random weights.
+GOLDEN = [1.09867954, 1.05687459, 1.03276654, 1.00148306]
+
+
+def test_golden_losses(train_micro, make_settings):
+    out = train_micro(make_settings())
+    rows = rows_of(out / "metrics.csv")
+    assert [row["step"] for row in rows] == [3, 6, 9, 12]
+    assert [row["loss"] for row in rows] == pytest.approx(GOLDEN, rel=1e-4)
+
+
+def test_the_folder_holds_what_later_stages_read(train_micro, make_settings, micro_family, tmp_path):
+    settings = make_settings(
+        save_every=5, validation={"every": 4, "fraction": 0.3, "draws": 4}, samples={"every": 6, "steps": 2}
+    )
+    out = train_micro(settings)
+    facts = json.loads((out / "facts.json").read_text())
+    assert [entry["step"] for entry in facts["adapters"]] == [5, 10, 12]
+    validation = {row["step"]: row["loss"] for row in rows_of(out / "validation.csv")}
+    assert sorted(validation) == [0, 4, 5, 8, 10, 12]
+    for entry in facts["adapters"]:
+        assert (out / entry["file"]).is_file()
+        assert entry["validation_loss"] == pytest.approx(validation[entry["step"]])
+    assert (facts["step"], facts["rank"], facts["alpha"], facts["trigger"]) == (12, 4, 4.0, "sks")
+    assert facts["base"] == micro_family.facts
+    assert set(facts["settings"]) == {"prepare", "caption", "encode", "model", "train"}
+    assert facts["settings"]["train"] == settings.model_dump(mode="json")
+    assert sorted(path.name for path in (out / "samples").iterdir()) == ["step-00000006", "step-00000012"]
+    assert len(list((out / "samples" / "step-00000012").iterdir())) == 4
+    assert json.loads((out / "tracker.json").read_text())["kind"] == "csv"
+    assert json.loads((out / "provenance.json").read_text())["steps_per_second"] > 0
+    # Once the run is in its place, its checkpoints go: `dvc repro -f` trains anew.
+    assert list((tmp_path / "cache" / "checkpoints").iterdir()) == []
+
+
+def test_equal_runs_write_equal_bytes(train_micro, make_settings, read_files):
+    settings = make_settings(
+        validation={"every": 6, "fraction": 0.3, "draws": 4}, samples={"every": 6, "steps": 2}
+    )
+    assert read_files(train_micro(settings, "one")) == read_files(train_micro(settings, "two"))
+
+
+def test_watching_changes_nothing(train_micro, make_settings):
+    # Validation is on in both, since it holds pictures out.
+    quiet = make_settings(validation={"every": 100, "fraction": 0.3, "draws": 2}, tracker={"log_every": 100})
+    loud = make_settings(
+        validation={"every": 1, "fraction": 0.3, "draws": 2}, tracker={"log_every": 1},
+        samples={"every": 4, "steps": 2},
+        save_every=1, checkpoint_every=2,
+    )  # fmt: skip
+    one, two = adapter_of(train_micro(quiet, "quiet")), adapter_of(train_micro(loud, "loud"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_micro_batches_train_the_same_adapter(train_micro, make_settings):
+    whole = adapter_of(train_micro(make_settings(), "whole"))
+    for micro in (1, 2):
+        parts = adapter_of(train_micro(make_settings(micro_batch=micro), f"micro{micro}"))
+        off = sum(((whole[name] - parts[name]) ** 2).sum() for name in whole).sqrt()
+        assert off < 1e-4 * sum((tensor**2).sum() for tensor in whole.values()).sqrt()
+
+
+def test_the_loss_falls(train_micro, make_settings):
+    settings = make_settings(
+        steps=60,
+        batch_size=8,
+        tracker={"log_every": 60},
+        validation={"every": 60, "fraction": 0.2, "draws": 16},
+    )
+    losses = [row["loss"] for row in rows_of(train_micro(settings) / "validation.csv")]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_rates_and_norms_are_recorded(train_micro, make_settings):
+    settings = make_settings(scheduler={"kind": "linear", "warmup_steps": 4}, tracker={"log_every": 1})
+    rows = rows_of(train_micro(settings) / "metrics.csv")
+    expected = [0, 0.25, 0.5, 0.75, *(1 - step / 8 for step in range(8))]
+    assert [row["lr"] for row in rows] == pytest.approx([1e-2 * value for value in expected])
+    assert all(row["grad_norm"] > 0 for row in rows)
+
+
+def test_the_plan_is_told_first(train_micro, make_settings, capsys):
+    train_micro(
+        make_settings(repeats=2, validation={"every": 12, "fraction": 0.3, "draws": 1}, micro_batch=2)
+    )
+    told = capsys.readouterr().out
+    assert "4 x 2 repeats, 2 held out" in told
+    assert re.search(r"batch +4 = 1 device x 2 micro-batches of 2", told)
+    assert re.search(r"steps +12 = 6 epochs of 2 steps; each picture is seen 12 times", told)
+
+
+def test_pictures_that_are_not_finite_stop_the_run(train_micro, make_settings, micro_encoded, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(micro_encoded, broken)
+    path = broken / "48x32.safetensors"
+    tensors, _ = load_tensors(path)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    tensors["latent_mean"][1, 0, 0, 0, 0] = float("nan")
+    save_tensors(path, tensors)
+    settings = make_settings(checkpoint_every=1, tracker={"log_every": 1})
+    with pytest.raises(UserError, match="not finite at step") as raised:
+        train_micro(settings, encoded=broken)
+    assert "bucket 48x32" in str(raised.value)
+    assert "the encoded 5.png is not finite" in str(raised.value)
+    step = int(re.search(r"at step (\d+)", str(raised.value)).group(1))
+    kept = sorted((tmp_path / "cache" / "checkpoints").glob("*/step-*.safetensors"))
+    if step > 1:
+        assert int(kept[-1].stem.removeprefix("step-")) == step - 1
+        assert all(tensor.isfinite().all() for tensor in load_tensors(kept[-1])[0].values())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rate_that_explodes_stops_at_the_next_reading(train_micro, make_settings, tmp_path):
+    settings = make_settings(
+        optimizer={"lr": 1.0}, max_grad_norm=None, steps=60, adapter={"alpha": 1e30}, checkpoint_every=2
+    )
+    with pytest.raises(UserError, match=r"lower train\.optimizer\.lr"):
+        train_micro(settings)
+    for path in (tmp_path / "cache" / "checkpoints").glob("*/step-*.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_tensors(path)[0].values())
+
+
+def test_another_base_is_refused(train_micro, make_settings, micro_encoded, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(micro_encoded, other)
+    index = json.loads((other / "index.json").read_text())
+    index["base"]["hash"] = "0" * 64
+    (other / "index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="run the stage `encode` again"):
+        train_micro(make_settings(), encoded=other)
+
+
+def test_no_encoded_folder(train_micro, make_settings, tmp_path):
+    with pytest.raises(UserError, match="run the stage `encode` first"):
+        train_micro(make_settings(), encoded=tmp_path / "nothing")
+
+
+def test_no_timestep_left(train_micro, make_settings):
+    with pytest.raises(UserError, match="no timestep is left"):
+        train_micro(make_settings(objective={"min_timestep": 500, "max_timestep": 500}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu(train_micro, make_settings):
+    with pytest.raises(UserError, match="train/trainer=cpu"):
+        train_micro(make_settings(trainer={"accelerator": "gpu"}))
+
+
+def test_going_on_from_a_file(train_micro, make_settings, micro_family):
+    first = train_micro(make_settings(), "first")
+    file = str(first / "adapters" / "step-00000012.safetensors")
+    frozen = make_settings(steps=1, optimizer={"lr": 1e-12, "weight_decay": 0}, adapter={"init_from": file})
+    before, after = adapter_of(first), adapter_of(train_micro(frozen, "second"), 1)
+    assert all(torch.allclose(before[name], after[name], atol=1e-9) for name in before)
+    with pytest.raises(UserError, match=r"set train\.adapter\.rank=4"):
+        train_micro(make_settings(adapter={"init_from": file, "rank": 8}))
+    with pytest.raises(UserError, match=r"train\.adapter\.targets"):
+        train_micro(make_settings(adapter={"init_from": file, "targets": ["to_q"]}))
+
+
+def test_targets_by_ending(train_micro, make_settings):
+    out = train_micro(make_settings(steps=1, adapter={"targets": ["attn2.to_k", "conv_in"]}))
+    targets = json.loads((out / "facts.json").read_text())["targets"]
+    assert "conv_in" in targets
+    assert len(targets) > 1
+    assert all(name == "conv_in" or name.endswith("attn2.to_k") for name in targets)
+    with pytest.raises(UserError, match="did you mean to_q"):
+        train_micro(make_settings(adapter={"targets": ["to_qq"]}))

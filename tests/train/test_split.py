@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from lorakiln.artefacts.hashing import hash_data
+from lorakiln.console.errors import UserError
+from lorakiln.schema.train import ValidationSettings
+from lorakiln.train.latents import Bucket
+from lorakiln.train.split import hold_out, wanted
+
+
+def buckets(*shas):
+    none = torch.zeros(0)
+    return [
+        Bucket(str(i), [{"sha256": sha} for sha in names], none, none, {}) for i, names in enumerate(shas)
+    ]
+
+
+def pictures(count, start=0):
+    return [hash_data(number) for number in range(start, start + count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "fraction", "expected"),
+    [(1, 0.1, 0), (4, 0.1, 0), (7, 0.05, 0), (8, 0.05, 1), (10, 0.1, 1), (24, 0.1, 2), (100, 0.1, 10), (100, 0, 0)],
+)  # fmt: skip
+def test_how_many_are_held_out(count, fraction, expected):
+    settings = ValidationSettings(fraction=fraction)
+    assert wanted(count, settings) == expected
+    split = hold_out(buckets(pictures(count)), settings, 0)
+    assert (split.held_out_count, split.trained_count) == (expected, count - expected)
+
+
+def test_without_validation_all_are_trained_on():
+    assert hold_out(buckets(pictures(20)), ValidationSettings(every=0), 0).trained == [list(range(20))]
+
+
+def test_each_picture_is_on_one_side_and_the_seed_decides_which():
+    shelf = buckets(pictures(30), pictures(20, 30))
+    splits = [hold_out(shelf, ValidationSettings(fraction=0.3), seed) for seed in (0, 0, 1)]
+    for split in splits:
+        for bucket, trained, held_out in zip(shelf, split.trained, split.held_out, strict=True):
+            assert sorted(trained + held_out) == list(range(len(bucket.rows)))
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_equal_pictures_are_on_one_side():
+    names = pictures(20)
+    shelf = buckets(names, names)
+    for seed in range(10):
+        split = hold_out(shelf, ValidationSettings(fraction=0.25), seed)
+        assert split.held_out[0] == split.held_out[1]
+        assert split.held_out_count == 10
+
+
+def test_one_more_picture_moves_at_most_one():
+    settings = ValidationSettings(fraction=0.1)
+    before = hold_out(buckets(pictures(40)), settings, 0).held_out[0]
+    after = hold_out(buckets(pictures(41)), settings, 0).held_out[0]
+    assert len(set(before) ^ set(after)) <= 2
+
+
+def test_one_is_left_to_train_on():
+    split = hold_out(buckets(pictures(2)), ValidationSettings(fraction=0.99), 0)
+    assert split.trained_count == 1
+
+
+def test_no_pictures():
+    with pytest.raises(UserError, match="no pictures"):
+        hold_out(buckets([]), ValidationSettings(), 0)

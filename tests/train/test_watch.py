@@ -1,0 +1,56 @@
+import pytest
+
+from lorakiln.train.fingerprint import changed
+from lorakiln.train.latents import Encoded
+from lorakiln.train.record import write_csv
+from lorakiln.train.samples import sample_prompts
+from lorakiln.train.watch import due_after
+
+
+@pytest.fixture
+def settings(make_settings):
+    return make_settings(
+        steps=20, save_every=6, checkpoint_every=4, validation={"every": 5}, samples={"every": 10},
+        tracker={"log_every": 3},
+    )  # fmt: skip
+
+
+def test_what_is_due_when(settings):
+    def when(name, last=20):
+        return [step for step in range(1, last + 1) if getattr(due_after(step, settings), name)]
+
+    assert when("row") == [3, 6, 9, 12, 15, 18, 20]
+    assert when("adapter") == [6, 12, 18, 20]
+    assert when("validation") == [5, 6, 10, 12, 15, 18, 20]
+    assert when("samples") == [10, 20]
+    assert when("checkpoint") == [4, 8, 12, 16]
+
+
+def test_what_is_never_due(make_settings):
+    settings = make_settings(steps=9, save_every=0)
+    assert not any(any(due_after(step, settings)[1:]) for step in range(1, 9))
+    last = due_after(9, settings)
+    assert last.adapter and last.row
+    assert not (last.samples or last.validation or last.checkpoint)
+
+
+def test_sample_prompts(micro_encoded, make_settings):
+    encoded = Encoded(micro_encoded)
+    own = make_settings(samples={"prompts": ["{trigger} on a hill", "a dog"]}).samples
+    assert sample_prompts(encoded, own, [[0], []]) == ["sks on a hill", "a dog"]
+    captions = sample_prompts(encoded, make_settings().samples, [[1, 2, 3], [0]])
+    # Equal captions are drawn once.
+    assert captions == ["sks", "sks, a blue cat", "sks, a green cat", "sks, a old cat"]
+    assert sample_prompts(encoded, make_settings().samples, [[0], [0]]) == ["sks", "sks, a red cat"]
+
+
+def test_differences_are_told_by_path():
+    before = {"a": {"b": 1, "c": [1]}, "gone": True}
+    now = {"a": {"b": 2, "c": [1]}, "new": None}
+    assert changed(before, now) == ["a.b: 1 -> 2", "gone: True -> absent", "new: absent -> None"]
+
+
+def test_rows_are_written_so_that_equal_numbers_are_equal_bytes(tmp_path):
+    rows = [{"step": 1, "loss": 0.1}, {"step": 2, "loss": 1.1754943508222875e-38}]
+    write_csv(tmp_path / "a.csv", ("step", "loss"), rows)
+    assert (tmp_path / "a.csv").read_bytes() == b"step,loss\n1,0.1\n2,1.17549435e-38\n"
