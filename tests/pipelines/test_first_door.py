@@ -87,7 +87,7 @@ def test_no_file_holds_a_path_of_this_machine(reproduced):
     ("file", "old", "new", "stages"),
     [
         ("conf/experiment/smoke.yaml", "# Seconds", "# Few seconds", ["compose"]),
-        ("conf/experiment/smoke.yaml", "steps: 2\n", "steps: 3\n", ["compose", *TRAIN_ON]),
+        ("conf/experiment/smoke.yaml", "every: 6, steps: 2", "every: 6, steps: 3", ["compose", *TRAIN_ON]),
         ("params.yaml", "overrides: []", 'overrides: ["evaluate.guidance=4.0"]', ["compose", "evaluate"]),
         ("params.yaml", '"evaluate.guidance=4.0"', '"evaluate.guidance=4.0", "export.license=mit"',
          ["compose", "export", "evaluate"]),
