@@ -43,10 +43,10 @@ class WandbTracker(Tracker):
             "kind": "wandb", "id": self._run.id, "project": settings.project, "entity": settings.entity,
             "url": None if offline else self._run.url, "folder": str(folder), "upload_images": settings.upload_images,
         }  # fmt: skip
-        if offline and self._run.settings.mode == "offline":
-            print(
-                f"W&B is offline; to upload later: wandb sync {self._run.settings.sync_dir}", file=sys.stderr
-            )
+        if job == "train" and self._run.settings.mode == "offline":
+            # Export and evaluate record into folders of their own, which the same command sends.
+            folders = Path(self._run.settings.sync_dir).parent / f"offline-run-*-{self._run.id}"
+            print(f"W&B is offline; to upload later: wandb sync {folders}", file=sys.stderr)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         if step is None:

@@ -85,9 +85,11 @@ class CheckpointFolder:
         """The checkpoints, oldest first."""
         return sorted(self.folder.glob("step-*.safetensors"))
 
-    def newest(self) -> State | None:
-        """The newest checkpoint that is whole; says so (on stderr) when a newer one is damaged."""
+    def newest(self, end: int) -> State | None:
+        """The newest whole checkpoint from before step `end`; says so (on stderr) when a newer one is damaged."""
         for path in reversed(self.files()):
+            if _step(path) >= end:
+                continue
             try:
                 return read(path)
             except UserError as error:
@@ -96,9 +98,9 @@ class CheckpointFolder:
         return None
 
     def forget_after(self, step: int) -> None:
-        """Remove from `work` what steps later than `step` left there (of an interrupted run)."""
-        for path in self.work.glob("*/step-*"):
-            if int(path.stem.removeprefix("step-")) > step:
+        """Remove what an interrupted run left of later steps: adapters, samples and checkpoints."""
+        for path in [*self.work.glob("*/step-*"), *self.files()]:
+            if _step(path) > step:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.work.mkdir(parents=True, exist_ok=True)
 
@@ -123,6 +125,10 @@ def read(path: Path) -> State:
     if metadata.get("sha256") != digest(tensors):
         raise UserError("a damaged checkpoint", where=path, fix="delete it")
     return State(int(metadata["step"]), tensors, json.loads(metadata["records"]))
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lorakiln.families.family import Family
+from lorakiln.lora_files.peft_form import lora_layers
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train import noise
 from lorakiln.train.flat import FlatWeights
@@ -41,10 +42,10 @@ class Kiln(pl.LightningModule):
     Args:
         family: with the network, its adapter in place, and no other parameter that requires a gradient.
         trained: for each bucket the rows to train on, as `schedule` counts them.
-        watch: told after every step; see `watch.Watch`.
 
     Attributes:
         first: the step with which this process began; set before training starts.
+        watch: told before the first and after every step; see `watch.Watch`.
     """
 
     def __init__(
@@ -66,6 +67,10 @@ class Kiln(pl.LightningModule):
         self.flat = FlatWeights((n, p) for n, p in family.network.named_parameters() if p.requires_grad)
         self.readings = Readings(self.flat.weights.device)
         self.optimizer = torch.optim.AdamW([self.flat.weights], fused=True, **_optimizer_arguments(settings))
+        if share.bf16:
+            # Autocast turns what a layer takes into bf16; peft would first make a float32 copy of it, for nothing.
+            for layer in lora_layers(family.network).values():
+                layer.cast_input_dtype_enabled = False
         self.first = 0
         self.watch = None
 

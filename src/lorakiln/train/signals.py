@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Remembers the first signal; the second of the same kind interrupts at once (KeyboardInterrupt).
+    """Remembers the first signal; the second of the same kind ends the process at once, with the same status.
 
     Made before Lightning puts its own handlers in place, since `remove` puts back those that were there.
 
@@ -38,6 +38,6 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal == number:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number)
         if not self.signal:
             self.signal = number

@@ -84,13 +84,16 @@ def _start_tracker(run: Run, folder: CheckpointFolder, project: Path) -> Tracker
 
 
 def _fit(trainer: pl.Trainer, run: Run, folder: CheckpointFolder, tracker: Tracker) -> Watch:
-    settings, sampler = run.settings, None
+    settings, sampler, state = run.settings, None, None
+    if run.leads and (state := folder.newest(settings.steps)):
+        print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)
     if run.leads and settings.samples.every:
         prompts = sample_prompts(run.encoded, settings.samples, run.split.trained)
         clip_skip = run.encoded.index["settings"]["encode"]["clip_skip"]
         sampler = Sampler(prompts, settings.samples, run.model, clip_skip)
-    with progress("training", settings.steps, "steps") if run.leads else nullcontext() as bar:
-        run.kiln.watch = watch = Watch(settings, run.split, folder, sampler, tracker, bar, run.leads)
+    left = settings.steps - (state.step if state else 0)
+    with progress("training", left, "steps") if run.leads else nullcontext() as bar:
+        run.kiln.watch = watch = Watch(settings, run.split, folder, sampler, tracker, bar, run.leads, state)
         try:
             trainer.fit(run.kiln)
         except BaseException:

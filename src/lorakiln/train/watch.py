@@ -12,7 +12,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker
-from lorakiln.train.checkpoint import CheckpointFolder
+from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.module import Kiln
 from lorakiln.train.record import Record
 from lorakiln.train.resume import capture, restore, spread
@@ -56,6 +56,10 @@ class Watch:
 
     Only the leader (rank 0) validates, draws, saves and logs; the others wait for it in the next step's all-reduce.
 
+    Args:
+        bar: the progress; used by the leader alone, as are the sampler and the tracker.
+        state: the leader's checkpoint to go on from.
+
     Attributes:
         record: the rows so far.
         busy: seconds spent here and not in training steps.
@@ -63,10 +67,10 @@ class Watch:
 
     def __init__(
         self, settings: TrainSettings, split: Split, checkpoints: CheckpointFolder, sampler: Sampler | None,
-        tracker: Tracker, bar: object, leader: bool,
+        tracker: Tracker, bar: object, leader: bool, state: State | None,
     ) -> None:  # fmt: skip
         self.settings, self.split, self.checkpoints, self.sampler = settings, split, checkpoints, sampler
-        self.tracker, self.bar, self.leader = tracker, bar, leader
+        self.tracker, self.bar, self.leader, self.state = tracker, bar, leader, state
         self.stop, self.record = StopRequest(), Record()
         self.busy, self._began, self._saved_at = 0.0, time.monotonic(), time.monotonic()
         self._row_at = (0, 0.0, self._began)
@@ -78,17 +82,16 @@ class Watch:
         return time.monotonic() - self._began - self.busy
 
     def begin(self, kiln: Kiln) -> None:
-        """Go on from the newest checkpoint, if there is one."""
+        """Go on from the checkpoint that this was given, or begin."""
         if kiln.share.world > 1:
             _silence_lightning(kiln)
             self._signals = dist.new_group(backend="gloo")
-        if self.leader and (state := self.checkpoints.newest()):
-            restore(kiln, self.record, state)
-            print(f"going on from the checkpoint after step {state.step}", file=sys.stderr)
+        if self.state:
+            restore(kiln, self.record, self.state)
+            self.state = None
         spread(kiln)
         if self.leader:
             self.checkpoints.forget_after(kiln.first)
-            self.bar.advance(kiln.first)
             if kiln.first == 0:
                 self._validate(kiln, 0)
         self._began = time.monotonic()
@@ -116,7 +119,7 @@ class Watch:
                 stopping = True
             if self.leader and bad is None:
                 self._work(kiln, step, due)
-                if due.checkpoint or timed or (stopping and step < self.settings.steps):
+                if (due.checkpoint or timed or stopping) and step < self.settings.steps:
                     self._save(kiln)
         if self.leader:
             self.bar.advance(1, self._note())
