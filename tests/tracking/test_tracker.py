@@ -1,3 +1,4 @@
+import glob
 import json
 import os
 
@@ -50,7 +51,7 @@ def test_without_a_key_it_is_offline_and_one_line_says_how_to_sync(offline, capf
     assert len(lines) == 1
     folder = lines[0].partition("wandb sync ")[2]
     assert folder.startswith(str(tmp_path / "wandb" / "offline-run-"))
-    assert os.path.isdir(folder)
+    assert glob.glob(folder)
     assert tracker.record["id"] in folder
     assert tracker.record["url"] is None
 
