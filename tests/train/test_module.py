@@ -137,6 +137,34 @@ def test_what_is_not_finite_changes_nothing_from_then_on(make_kiln):
     assert kiln.optimizer.state[kiln.flat.weights]["step"] == 2
 
 
+def test_checkpointed_activations_give_the_same_gradients(make_kiln):
+    plain, saving = make_kiln(), make_kiln()
+    saving.network.enable_gradient_checkpointing()
+    saving.network.train()
+    for kiln in (plain, saving):
+        one_step(kiln, 0)
+    assert torch.equal(plain.flat.gradients, saving.flat.gradients)
+    assert plain.flat.gradients.norm() > 0
+
+
+def test_in_bf16_the_adapter_stays_float32(make_kiln):
+    # As on a GPU; autocast does on the CPU what it does there.
+    exact, kiln = make_kiln(), make_kiln(share=Share(bf16=True))
+    kiln.family.dtype = torch.bfloat16
+    for name, parameter in kiln.network.named_parameters():
+        if "lora_" not in name:
+            parameter.data = parameter.data.bfloat16()
+    for step in range(2):
+        for one in (exact, kiln):
+            one_step(one, step)
+        assert kiln.flat.gradients[-1].item() == pytest.approx(exact.flat.gradients[-1].item(), rel=0.02)
+        off = (kiln.flat.gradients - exact.flat.gradients)[:-1].norm()
+        assert off < 0.1 * exact.flat.gradients[:-1].norm()
+        for one in (exact, kiln):
+            apply_update(one, step)
+    assert {p.dtype for name, p in kiln.network.named_parameters() if "lora_" in name} == {torch.float32}
+
+
 def test_dropout_is_decided_by_seed_and_step(make_kiln):
     def gradients(step):
         kiln = make_kiln(adapter={"dropout": 0.5})
