@@ -20,8 +20,8 @@ def test_one_run_makes_its_own_folder_and_the_dataset_once(project):
 
 def test_a_sweep_runs_every_combination_on_one_dataset_and_one_bad_job_does_not_sink_the_rest(project):
     output = project.run(
-        *TRAIN, "-m", "train.adapter.rank=2,-1,8", "hydra.sweep.dir=runs/smoke/sweep",
-        "hydra.sweep.subdir=${hydra:job.num}", status=1,
+        *TRAIN, "train.adapter.rank=2,-1,8", "hydra.sweep.dir=runs/smoke/sweep",
+        "hydra.sweep.subdir=${hydra:job.num}", "-m", status=1,
     )  # fmt: skip
     sweep = project.folder / "runs/smoke/sweep"
     ranks = [json.loads((sweep / name / "lora/facts.json").read_text())["rank"] for name in ("0", "2")]
