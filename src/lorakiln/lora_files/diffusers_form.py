@@ -5,6 +5,8 @@ in front of each name ("unet.r", "unet.lora_alpha", ...), as diffusers' `save_lo
 """
 
 import json
+import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.finite import check_finite, to_dtype
+from lorakiln.lora_files.finite import sound, to_dtype
 
 METADATA = "lora_adapter_metadata"
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
@@ -72,7 +74,7 @@ def load(path: Path) -> Adapter:
         UserError: it is no readable LoRA file in this form, or holds numbers that are not finite.
     """
     tensors, metadata = load_tensors(path)
-    config = json.loads(metadata.get(METADATA, "{}"))
+    config = _read_config(metadata, path)
     names = sorted(key.removesuffix(DOWN) for key in tensors if key.endswith(DOWN))
     expected = {name + end for name in names for end in (DOWN, UP)}
     if not names or expected != set(tensors):
@@ -81,12 +83,23 @@ def load(path: Path) -> Adapter:
     layers = {}
     for name in names:
         down, up = tensors[name + DOWN], tensors[name + UP]
-        check_finite(down, up, where=f"{path}: {name}")
-        layers[name] = Layer(down, up, _alpha(config, name, down.shape[0]))
+        layers[name] = sound(Layer(down, up, _alpha(config, name, down.shape[0])), f"{path}: {name}")
     return Adapter(layers, {key: value for key, value in metadata.items() if key not in (METADATA, "format")})
 
 
+def _read_config(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(metadata.get(METADATA, "{}"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"its {METADATA} is not JSON ({error})", where=path, fix="make the file again") from error
+    return config
+
+
 def _alpha(config: dict[str, Any], name: str, rank: int) -> float:
+    """The numerator over `rank`; names match patterns as in peft (peft.utils.other.get_pattern_key)."""
     part, _, module = name.partition(".")
-    pattern = config.get(f"{part}.alpha_pattern") or {}
-    return float(pattern.get(module, config.get(f"{part}.lora_alpha", rank)))
+    patterns = config.get(f"{part}.alpha_pattern") or {}
+    matching = (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module))
+    alpha = float(next(matching, config.get(f"{part}.lora_alpha", rank)))
+    # Rank-stabilised LoRA (arXiv 2312.03732) divides by the root of the rank.
+    return alpha * math.sqrt(rank) if config.get(f"{part}.use_rslora") else alpha

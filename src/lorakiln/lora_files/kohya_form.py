@@ -14,7 +14,7 @@ from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.finite import check_finite, to_dtype
+from lorakiln.lora_files.finite import sound, to_dtype
 
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 
@@ -40,7 +40,10 @@ def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, st
 
 
 def load(path: Path, family: Family) -> Adapter:
-    """Read a file; `family` must have been loaded with the parts that the file adapts.
+    """Read a file.
+
+    Args:
+        family: bare, loaded with the parts that the file adapts.
 
     Raises:
         UserError: it is no LoRA for this base model, or holds numbers that are not finite.
@@ -48,20 +51,19 @@ def load(path: Path, family: Family) -> Adapter:
     tensors, metadata = load_tensors(path)
     modules = _modules_by_name(family)
     layers: dict[str, Layer] = {}
-    unknown = []
-    for name in sorted({key.split(".")[0] for key in tensors}):
-        down, up = tensors.get(name + DOWN), tensors.get(name + UP)
-        if name not in modules or down is None or up is None:
-            unknown.append(name)
-            continue
-        check_finite(down, up, where=f"{path}: {name}")
-        alpha = tensors[name + ALPHA].item() if name + ALPHA in tensors else down.shape[0]
-        layers[modules[name]] = Layer(down, up, float(alpha))
+    unknown = set(tensors)
+    for name in sorted({key.split(".")[0] for key in tensors} & set(modules)):
+        down, up, alpha = (tensors.get(name + end) for end in (DOWN, UP, ALPHA))
+        if down is not None and up is not None:
+            value = float(alpha) if alpha is not None else float(down.shape[0])
+            layers[modules[name]] = sound(Layer(down, up, value), f"{path}: {name}")
+            unknown -= {name + DOWN, name + UP, name + ALPHA}
     if unknown or not layers:
+        some = ", ".join(sorted(unknown)[:3]) or "it is empty"
         raise UserError(
-            f"{len(unknown)} of its names are no modules of the base model: {', '.join(unknown[:3]) or 'it is empty'}",
+            f"{len(unknown)} of its {len(tensors)} tensors are no LoRA's on the base model: {some}",
             where=path,
-            fix="use the base model that the LoRA was trained on",
+            fix="use the base model that the LoRA was trained on; LoHa, LoKr and DoRA are other kinds of adapter",
         )
     return Adapter(layers, metadata)
 
