@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from datetime import timedelta
 
 import lightning.pytorch as pl
 import torch
@@ -11,6 +12,9 @@ from lightning.pytorch.strategies import DDPStrategy
 from lorakiln.console.errors import UserError
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.module import Share
+
+# How long the others wait while the first process validates and draws; torch's own limit is ten minutes on GPUs.
+PATIENCE = timedelta(hours=2)
 
 
 class SumGradients(DDPStrategy):
@@ -41,7 +45,7 @@ def make_trainer(settings: TrainSettings) -> pl.Trainer:
         accelerator=accelerator,
         devices=wanted.devices,
         num_nodes=wanted.num_nodes,
-        strategy=SumGradients() if world > 1 else "auto",
+        strategy=SumGradients(timeout=PATIENCE) if world > 1 else "auto",
         # The end is ours to say: a resumed run has fewer steps before it than the settings tell.
         max_steps=-1,
         max_epochs=-1,

@@ -13,6 +13,7 @@ from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker
 from lorakiln.train.checkpoint import CheckpointFolder, State
+from lorakiln.train.devices import PATIENCE
 from lorakiln.train.module import Kiln
 from lorakiln.train.record import Record
 from lorakiln.train.resume import capture, restore, spread
@@ -85,7 +86,7 @@ class Watch:
         """Go on from the checkpoint that this was given, or begin."""
         if kiln.share.world > 1:
             _silence_lightning(kiln)
-            self._signals = dist.new_group(backend="gloo")
+            self._signals = dist.new_group(backend="gloo", timeout=PATIENCE)
         if self.state:
             restore(kiln, self.record, self.state)
             self.state = None
