@@ -126,8 +126,6 @@ def test_what_is_no_sound_lora_of_this_model_is_refused(tmp_path, micro_family, 
 
 
 def test_half_of_a_layer_is_refused(tmp_path, micro_family, adapter):
-    path = altered(
-        tmp_path / "x.safetensors", micro_family, adapter, lambda t: t.pop(f"{MID}_proj_in.lora_up.weight")
-    )
+    path = altered(tmp_path / "x.safetensors", micro_family, adapter, lambda t: t.pop(f"{MID}_proj_in.lora_up.weight"))
     with pytest.raises(UserError, match="2 of its"):
         kohya_form.load(path, micro_family)

@@ -1,10 +1,12 @@
 """The model card: README.md as the Hugging Face Hub shows it."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
+from lorakiln.export.previews import Preview
 from lorakiln.schema.export import ExportSettings
 
 CARD = """\
@@ -29,7 +31,7 @@ from diffusers import StableDiffusionPipeline
 
 pipe = StableDiffusionPipeline.from_pretrained("{base}")
 pipe.load_lora_weights("diffusers")  # this folder's `diffusers`, or "{name}.safetensors"
-image = pipe("{prompt}").images[0]
+image = pipe({prompt}).images[0]
 ```
 
 ## Training
@@ -44,14 +46,14 @@ weight change is {difference:g}.
 
 
 def model_card(
-    facts: dict[str, Any], rows: Sequence[dict[str, Any]], previews: Sequence[str], settings: ExportSettings
+    facts: dict[str, Any], rows: Sequence[dict[str, Any]], previews: Sequence[Preview], settings: ExportSettings
 ) -> str:
     """The card's text: front matter for the Hub, then what a reader needs.
 
     Args:
         facts: the export's facts.json.
         rows: the captioned pictures; their captions appear unless `settings.private`.
-        previews: paths relative to the card.
+        previews: what was copied beside the card.
     """
     trigger = facts["trigger"]
     prompt = rows[0]["text"] if rows and not settings.private else trigger
@@ -61,16 +63,16 @@ def model_card(
         alpha=facts["alpha"],
         base=facts["base"]["path"],
         pictures=facts["dataset"]["pictures"],
-        gallery="".join(f"![a sample picture]({path})\n" for path in previews) + ("\n" if previews else ""),
+        gallery=_gallery(previews),
         trigger=f"`{trigger}`" if trigger else "None: the LoRA acts on every prompt.",
-        prompt=prompt.replace('"', "'"),
+        prompt=json.dumps(prompt, ensure_ascii=False),
         table="\n".join(f"| {key} | {value} |" for key, value in _table(facts, settings.private).items()),
         difference=facts["checked"]["largest_relative_difference"],
     )
-    return f"---\n{_front_matter(facts, prompt, previews, settings)}---\n\n{body}"
+    return f"---\n{_front_matter(facts, previews, settings)}---\n\n{body}"
 
 
-def _front_matter(facts: dict[str, Any], prompt: str, previews: Sequence[str], settings: ExportSettings) -> str:
+def _front_matter(facts: dict[str, Any], previews: Sequence[Preview], settings: ExportSettings) -> str:
     matter: dict[str, Any] = {
         "base_model": facts["base"]["path"],
         "library_name": "diffusers",
@@ -81,8 +83,15 @@ def _front_matter(facts: dict[str, Any], prompt: str, previews: Sequence[str], s
     if settings.license:
         matter["license"] = settings.license
     if previews:
-        matter["widget"] = [{"text": prompt, "output": {"url": path}} for path in previews]
+        matter["widget"] = [{"text": one.prompt, "output": {"url": one.path}} for one in previews]
     return yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
+
+
+def _gallery(previews: Sequence[Preview]) -> str:
+    if not previews:
+        return ""
+    pictures = " ".join(f"![sample {number}]({one.path})" for number, one in enumerate(previews, 1))
+    return f"{pictures}\n\nDrawn while training, at step {previews[0].step}.\n\n"
 
 
 def _table(facts: dict[str, Any], private: bool) -> dict[str, Any]:

@@ -1,23 +1,53 @@
-"""Pictures beside the LoRA: those that training drew last."""
+"""Pictures beside the LoRA: those that training drew with it."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 
-def copy_previews(run: Path, folder: Path, name: str, most: int) -> list[str]:
-    """Copy the last samples to `previews/`, and the first of them to `<name>.png`, where A1111 and ComfyUI look.
+
+@dataclass(frozen=True)
+class Preview:
+    """A picture beside the model card.
+
+    Attributes:
+        path: relative to the card.
+        prompt: what it was drawn from.
+        step: of training, at which it was drawn.
+    """
+
+    path: str
+    prompt: str
+    step: int
+
+
+def copy_previews(run: Path, folder: Path, name: str, step: int, most: int) -> list[Preview]:
+    """Copy the samples drawn at `step` to `previews/`, and the first to `<name>.png`, where A1111 and ComfyUI look.
+
+    If none were drawn at that step, the last ones before it are taken, or else the first after it: each tells its step.
 
     Returns:
-        the copies' paths, relative to `folder`; empty if training drew none or `most` is 0.
+        one for each copy; empty if training drew none or `most` is 0.
     """
-    steps = sorted((run / "samples").glob("step-*"))
-    pictures = sorted(steps[-1].glob("*.png"))[:most] if steps else []
-    copies = []
-    for picture in pictures:
+    drawn = {int(path.name.removeprefix("step-")): path for path in sorted((run / "samples").glob("step-*"))}
+    if not drawn or not most:
+        return []
+    nearest = max((one for one in drawn if one <= step), default=min(drawn))
+    previews = []
+    for picture in sorted(drawn[nearest].glob("*.png"))[:most]:
         target = folder / "previews" / picture.name
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(picture, target)
-        copies.append(target.relative_to(folder).as_posix())
-    if pictures:
-        shutil.copyfile(pictures[0], folder / f"{name}.png")
-    return copies
+        previews.append(Preview(target.relative_to(folder).as_posix(), _prompt(picture), nearest))
+    if previews:
+        shutil.copyfile(folder / previews[0].path, folder / f"{name}.png")
+    return previews
+
+
+def _prompt(picture: Path) -> str:
+    """The prompt in a picture's infotext: what stands before the negative prompt and the line of settings."""
+    with Image.open(picture) as image:
+        lines = image.info.get("parameters", "").split("\n")[:-1]
+    end = next((number for number, line in enumerate(lines) if line.startswith("Negative prompt: ")), len(lines))
+    return "\n".join(lines[:end])

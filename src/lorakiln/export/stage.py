@@ -1,5 +1,6 @@
 """From a run to LoRA files, a model card and previews."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import torch
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_text
+from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export.card import model_card
 from lorakiln.export.checking import compare
 from lorakiln.export.choice import choose
-from lorakiln.export.previews import copy_previews
+from lorakiln.export.previews import Preview, copy_previews
+from lorakiln.export.privacy import cleaned
 from lorakiln.families import load_family
 from lorakiln.families.family import Family
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
@@ -32,19 +35,22 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     (A1111's notes and preview), `previews/` and facts.json.
 
     Raises:
-        UserError: there is no such adapter, the base model is another one than it was trained on, or a written
-            file does not do what was trained.
+        UserError: there is no such adapter, the base model is another one than it was trained on, a weight is not
+            finite in the precision asked for, or a written file does not do what was trained.
     """
     facts = read_json(run / "facts.json")
     rows = read_jsonl(captioned / "metadata.jsonl")
-    family = load_family(model, ("network",))
+    # Only the names of its layers are needed: half the memory will do.
+    family = load_family(model, ("network",), dtype=torch.bfloat16)
     if family.facts["hash"] != facts["base"]["hash"]:
         raise UserError(
             f"the run was trained on {facts['base']['path']}, whose weights are not those of {model.path}",
             where=run / "facts.json",
             fix="train again, or set `model` to what the run was trained on",
         )
-    name = settings.name or facts["dataset"]["name"]
+    name = _name(settings, facts)
+    if settings.private:
+        facts = cleaned(facts, name)
     main, others = choose(facts["adapters"], settings.which)
     with replacing(out) as fresh:
         writer = Writer(run, fresh, family, facts, rows, settings)
@@ -52,33 +58,47 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         for other in others:
             worst = max(worst, writer.write_kohya(f"{name}-step{other['step']:08d}", other))
         worst = max(worst, writer.write_diffusers(main))
-        previews = [] if settings.private else copy_previews(run, fresh, name, settings.previews)
-        chosen = {
-            key: facts[key] for key in ("rank", "alpha", "targets", "base", "dataset", "trigger")
-        } | {
-            "name": name,
-            "file": f"{name}.safetensors",
-            "files": sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*.safetensors")),
-            "step": main["step"],
-            "validation_loss": main["validation_loss"],
-            "hash": hash_file(fresh / f"{name}.safetensors"),
-            "checked": {
-                "layers": len(writer.trained(main).layers), "largest_relative_difference": float(f"{worst:.3g}"),
-            },
-            "settings": {**facts["settings"], "export": settings.model_dump(mode="json")},
-        }  # fmt: skip
+        most = 0 if settings.private else settings.previews
+        previews = copy_previews(run, fresh, name, main["step"], most)
+        chosen = _facts(facts, name, main, settings, fresh, worst)
         write_json(fresh / "facts.json", chosen)
         write_json(fresh / f"{name}.json", _notes(chosen))
         write_text(fresh / "README.md", model_card(chosen, rows, previews, settings))
+    _track(run, out, chosen, previews)
     print(
         f"exported {out / name}.safetensors: step {main['step']}, {settings.precision}, read back and equal", flush=True
     )
 
 
-def _track(run: Path, out: Path, facts: dict[str, Any], previews: list[str]) -> None:
+def _name(settings: ExportSettings, facts: dict[str, Any]) -> str:
+    """The LoRA's name: the dataset's folder's if none is set, but that is nobody's business with `private`."""
+    name = settings.name or ("lora" if settings.private else facts["dataset"]["name"])
+    if name in ("facts", "diffusers", "previews", "README"):
+        raise UserError(f"{name!r} is the name of another file there", fix="set export.name to another name")
+    return name
+
+
+def _facts(
+    facts: dict[str, Any], name: str, main: dict[str, Any], settings: ExportSettings, folder: Path, worst: float
+) -> dict[str, Any]:
+    layers = len(load_tensors(folder / f"{name}.safetensors")[0]) // 3
+    kept = {key: facts[key] for key in ("rank", "alpha", "targets", "base", "dataset", "trigger")}
+    return kept | {
+        "name": name,
+        "file": f"{name}.safetensors",
+        "files": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")),
+        "step": main["step"],
+        "validation_loss": main["validation_loss"],
+        "hash": hash_file(folder / f"{name}.safetensors"),
+        "checked": {"layers": layers, "largest_relative_difference": float(f"{worst:.3g}")},
+        "settings": {**facts["settings"], "export": settings.model_dump(mode="json")},
+    }
+
+
+def _track(run: Path, out: Path, facts: dict[str, Any], previews: Sequence[Preview]) -> None:
     tracker = resume_tracker(run, "export")
     tracker.log({"export/step": facts["step"], "export/difference": facts["checked"]["largest_relative_difference"]})
-    tracker.images("export/previews", {Path(path).stem: out / path for path in previews})
+    tracker.images("export/previews", {f"{Path(one.path).stem} {one.prompt}": out / one.path for one in previews})
     tracker.finish()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lorakiln import __version__
 from lorakiln.artefacts.tensors import save_tensors
 
 ARCHITECTURES = {
@@ -29,7 +30,8 @@ def build(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str
 
     Args:
         facts: the run's facts.json.
-        rows: the captioned pictures' metadata.jsonl.
+        rows: the captioned pictures' metadata.jsonl. Folders, buckets and tags are counted over all of them;
+            ss_num_train_images leaves out those held out for validation.
         private: leave out folder names and captions.
     """
     settings, base = facts["settings"], facts["base"]
@@ -51,6 +53,7 @@ def build(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str
         "ss_min_bucket_reso": settings["prepare"]["bucket"]["min"],
         "ss_max_bucket_reso": settings["prepare"]["bucket"]["max"],
         "ss_bucket_no_upscale": settings["prepare"]["bucket"]["no_upscale"],
+        "lorakiln_version": __version__,
         "lorakiln_dataset_hash": facts["dataset"]["hash"],
         "lorakiln_base_hash": base["hash"],
         "lorakiln_step": facts["step"],
@@ -60,7 +63,9 @@ def build(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str
         folder = f"{settings['train']['repeats']}_{facts['dataset']['name']}"
         data["ss_dataset_dirs"] = {folder: {"n_repeats": settings["train"]["repeats"], "img_count": len(rows)}}
         data["ss_tag_frequency"] = {folder: _tags(rows)}
-        data["lorakiln_settings"] = settings
+        # Where a run was tracked did not make the LoRA, and names people.
+        train = {key: value for key, value in settings["train"].items() if key != "tracker"}
+        data["lorakiln_settings"] = {**settings, "train": train}
     return {key: _spell(value) for key, value in data.items()}
 
 
@@ -85,24 +90,28 @@ def with_hashes(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], scra
 
 def _training(facts: Mapping[str, Any]) -> dict[str, Any]:
     train = facts["settings"]["train"]
-    pictures = facts["dataset"]["pictures"] * train["repeats"]
+    held_out = facts["held_out"]
+    pictures = (facts["dataset"]["pictures"] - held_out) * train["repeats"]
     per_epoch = max(1, -(-pictures // train["batch_size"]))
+    share = train["batch_size"] // (train["trainer"]["devices"] * train["trainer"]["num_nodes"])
+    micro = train["micro_batch"] or share
     optimizer, objective = train["optimizer"], train["objective"]
     return {
         "ss_learning_rate": optimizer["lr"],
         "ss_unet_lr": optimizer["lr"],
         "ss_text_encoder_lr": None,
         "ss_num_train_images": pictures,
+        "ss_num_validation_images": held_out,
         "ss_num_reg_images": 0,
         "ss_num_batches_per_epoch": per_epoch,
         "ss_num_epochs": -(-facts["step"] // per_epoch),
         "ss_epoch": -(-facts["step"] // per_epoch),
         "ss_steps": facts["step"],
         "ss_max_train_steps": train["steps"],
-        "ss_batch_size_per_device": train["batch_size"] // train["trainer"]["devices"] // train["trainer"]["num_nodes"],
+        "ss_batch_size_per_device": micro,
         "ss_total_batch_size": train["batch_size"],
         "ss_gradient_checkpointing": train["trainer"]["gradient_checkpointing"],
-        "ss_gradient_accumulation_steps": 1,
+        "ss_gradient_accumulation_steps": share // micro,
         "ss_lr_scheduler": train["scheduler"]["kind"],
         "ss_lr_warmup_steps": train["scheduler"]["warmup_steps"],
         "ss_optimizer": "torch.optim.AdamW({})".format(
@@ -115,6 +124,7 @@ def _training(facts: Mapping[str, Any]) -> dict[str, Any]:
         "ss_noise_offset": objective["noise_offset"] or None,
         "ss_min_snr_gamma": objective["min_snr_gamma"],
         "ss_loss_type": {"mse": "l2", "huber": "huber"}[objective["kind"]],
+        "ss_huber_c": objective["huber_delta"] if objective["kind"] == "huber" else None,
         "ss_caption_dropout_rate": objective["caption_dropout"],
         "ss_prior_loss_weight": 1.0,
     }

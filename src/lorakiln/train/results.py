@@ -56,6 +56,7 @@ def run_facts(run: Run, work: Path, record: Record) -> dict[str, Any]:
         "base": run.family.facts,
         "dataset": run.encoded.index["dataset"],
         "trigger": run.encoded.trigger,
+        "held_out": run.split.held_out_count,
         "adapters": [
             {"step": step, "file": f"adapters/{name}", "validation_loss": record.validation_loss(step)}
             for name, step in steps.items()

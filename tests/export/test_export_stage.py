@@ -1,0 +1,210 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lorakiln.artefacts.hashing import hash_folder
+from lorakiln.artefacts.records import read_json, write_json
+from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.console.errors import UserError
+from lorakiln.export import export
+from lorakiln.export import stage as export_stage
+from lorakiln.lora_files import diffusers_form, kohya_form
+from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.schema.export import ExportSettings
+from tests.export.conftest import CAPTIONS, PROMPTS, trained
+
+
+@pytest.fixture
+def do(tmp_path, run, captioned, micro_model):
+    """Export with the given settings; the folder."""
+
+    def call(out="lora", **settings) -> Path:
+        export(run, captioned, tmp_path / out, ExportSettings(**settings), micro_model)
+        return tmp_path / out
+
+    return call
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_folder(do, micro_family):
+    out = do(name="cats")
+    assert files(out) == {
+        "cats.safetensors", "diffusers/pytorch_lora_weights.safetensors", "diffusers/adapter_config.json", "README.md",
+        "cats.json", "cats.png", "previews/00.png", "previews/01.png", "facts.json",
+    }  # fmt: skip
+    facts = read_json(out / "facts.json")
+    assert facts["hash"] == hashlib.sha256((out / "cats.safetensors").read_bytes()).hexdigest()
+    assert facts["files"] == ["cats.safetensors", "diffusers/pytorch_lora_weights.safetensors"]
+    assert facts["checked"]["layers"] == len(micro_family.target_modules("kohya"))
+    assert (facts["name"], facts["file"], facts["step"]) == ("cats", "cats.safetensors", 20)
+    assert set(facts["settings"]) == {"prepare", "caption", "encode", "model", "train", "export"}
+    assert {tensor.dtype for tensor in load_tensors(out / "cats.safetensors")[0].values()} == {torch.float16}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_both_files_hold_what_was_trained(do, micro_family, precision):
+    out = do(precision=precision)
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    expected = trained(micro_family, 20).layers
+    for found in (
+        kohya_form.load(out / "secret_folder.safetensors", micro_family).layers,
+        diffusers_form.load(out / "diffusers" / "pytorch_lora_weights.safetensors").layers,
+    ):
+        assert set(found) == set(expected)
+        for name, layer in expected.items():
+            assert torch.equal(found[name].down, layer.down.to(dtype))
+            assert torch.equal(found[name].up, layer.up.to(dtype))
+            assert found[name].alpha == 2.0
+    difference = read_json(out / "facts.json")["checked"]["largest_relative_difference"]
+    assert (difference == 0) if precision == "fp32" else (0 < difference < 0.02)
+
+
+def test_best_is_the_lowest_validation_loss_and_all_is_everything(do, micro_family):
+    best = do("best", which="best", precision="fp32")
+    assert read_json(best / "facts.json")["step"] == 15
+    (layer, *_) = kohya_form.load(best / "secret_folder.safetensors", micro_family).layers.items()
+    assert torch.equal(layer[1].down, trained(micro_family, 15).layers[layer[0]].down)
+    # None were drawn at step 15: those of step 10 are nearest before it.
+    assert "Drawn while training, at step 10." in (best / "README.md").read_text()
+    every = do("all", which="all")
+    names = ["secret_folder", "secret_folder-step00000010", "secret_folder-step00000015"]
+    assert sorted(path.stem for path in every.glob("*.safetensors")) == names
+    steps = [load_tensors(every / f"{name}.safetensors")[1]["ss_steps"] for name in names]
+    assert steps == ["20", "10", "15"]
+
+
+def test_best_without_a_validation_loss_is_refused(do, run, facts):
+    for entry in facts["adapters"]:
+        entry["validation_loss"] = None
+    write_json(run / "facts.json", facts)
+    with pytest.raises(UserError, match="no saved adapter has a validation loss"):
+        do(which="best")
+
+
+def test_equal_inputs_give_equal_bytes(do):
+    assert hash_folder(do("one", name="x", which="all")) == hash_folder(do("two", name="x", which="all"))
+
+
+def test_a_private_export_tells_nothing_of_folders_captions_and_pictures(do, run, facts):
+    facts["base"]["path"] = facts["settings"]["model"]["path"] = "/home/somebody/models/sd"
+    write_json(run / "facts.json", facts)
+    out = do(private=True)
+    assert not [name for name in files(out) if name.endswith(".png")]
+    assert read_json(out / "facts.json")["name"] == "lora"
+    secrets = ["secret_folder", "treasure", "blue cat", "green cat", "somebody", "quoted"]
+    for name in files(out):
+        content = (out / name).read_bytes()
+        assert not [word for word in secrets if word.encode() in content], name
+    public = b"".join((path.read_bytes()) for path in sorted(do("public").rglob("*")) if path.is_file())
+    assert [word for word in secrets if word.encode() not in public] == []
+
+
+def test_the_sidecar_is_what_a1111_reads(do):
+    notes = read_json(do(name="cats") / "cats.json")
+    assert (notes["sd version"], notes["activation text"], notes["preferred weight"]) == ("SD1", "sks", 1.0)
+    assert set(notes) == {"description", "sd version", "activation text", "preferred weight", "negative text", "notes"}
+
+
+def test_the_model_card(do, facts):
+    out = do(name="cats", license="mit", previews=1)
+    text = (out / "README.md").read_text()
+    _, front, body = text.split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "base_model": facts["base"]["path"],
+        "library_name": "diffusers",
+        "tags": ["text-to-image", "diffusers", "lora", "template:sd-lora"],
+        "instance_prompt": "sks",
+        "license": "mit",
+        "widget": [{"text": PROMPTS[0], "output": {"url": "previews/00.png"}}],
+    }
+    for part in (
+        "## Trigger words", "`sks`", "<lora:cats:1>", "load_lora_weights", "ComfyUI", facts["dataset"]["hash"][:16],
+        "| seed | 7 |", "| step | 20 of 20 |", "![sample 1](previews/00.png)", f'pipe("{CAPTIONS[0]}")',
+    ):  # fmt: skip
+        assert part in body, part
+    assert not list((out / "previews").glob("01.png"))
+
+
+def test_a_prompt_is_the_pictures_own_whatever_it_holds(do):
+    front = (do() / "README.md").read_text().split("---\n")[1]
+    assert [one["text"] for one in yaml.safe_load(front)["widget"]] == PROMPTS
+
+
+def test_diffusers_loads_the_folder(do, micro_model, micro_family):
+    from lorakiln.families import load_family
+    from lorakiln.lora_files import peft_form
+    from tests.lora_files.conftest import predict
+
+    family, other = load_family(micro_model), load_family(micro_model)
+    base = predict(family.network)
+    pipe = family.pipeline()
+    pipe.load_lora_weights(do(precision="fp32") / "diffusers")
+    peft_form.attach(other.network, trained(micro_family, 20))
+    torch.testing.assert_close(predict(pipe.unet), predict(other.network), rtol=0, atol=1e-6)
+    assert not torch.allclose(predict(pipe.unet), base, atol=1e-4)
+
+
+def test_another_base_model_is_refused(do, run, facts):
+    facts["base"]["hash"] = "0" * 64
+    write_json(run / "facts.json", facts)
+    with pytest.raises(UserError, match="whose weights are not those of"):
+        do()
+
+
+def replace_last(run, change):
+    path = run / "adapters" / "step-00000020.safetensors"
+    layers = dict(diffusers_form.load(path).layers)
+    name = sorted(layers)[0]
+    layers[name] = change(layers[name])
+    diffusers_form.save(Adapter(layers), path)
+    return name
+
+
+def test_what_half_precision_cannot_hold_is_refused_and_the_old_folder_stays(do, run):
+    before = hash_folder(do())
+    name = replace_last(run, lambda layer: Layer(layer.down * 1e7, layer.up, layer.alpha))
+    with pytest.raises(UserError, match="too large for torch.float16") as caught:
+        do()
+    assert name in str(caught.value)
+    assert hash_folder(do("lora2", precision="bf16")) != before
+    with pytest.raises(UserError):
+        do()
+    assert hash_folder(run.parent / "lora") == before
+
+
+def test_what_half_precision_rounds_away_is_refused_by_name(do, run):
+    name = replace_last(run, lambda layer: Layer(layer.down, layer.up * 1e-5, layer.alpha))
+    with pytest.raises(UserError, match="1 layers differ") as caught:
+        do()
+    assert name in str(caught.value)
+    do(precision="fp32")
+
+
+def test_a_file_that_is_read_back_otherwise_is_refused(do, monkeypatch):
+    def lossy(adapter, path, family, metadata, dtype):
+        name, layer = next(iter(adapter.layers.items()))
+        layers = {**adapter.layers, name: Layer(layer.down, layer.up, layer.alpha * 2)}
+        return save(Adapter(layers), path, family, metadata, dtype)
+
+    save = kohya_form.save
+    monkeypatch.setattr(export_stage.kohya_form, "save", lossy)
+    with pytest.raises(UserError, match=r"1 layers differ .* \(1.0e\+00\)"):
+        do(precision="fp32")
+
+
+def test_a_name_that_another_file_has_is_refused(do):
+    with pytest.raises(UserError, match="'facts' is the name of another file"):
+        do(name="facts")
+
+
+def test_the_metadata_are_those_of_the_run(do):
+    _, metadata = load_tensors(do() / "secret_folder.safetensors")
+    assert metadata["ss_output_name"] == "secret_folder"
+    assert json.loads(metadata["lorakiln_settings"])["train"]["seed"] == 7

@@ -1,0 +1,97 @@
+import hashlib
+import json
+import struct
+
+import pytest
+import torch
+
+from lorakiln import __version__
+from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.lora_files import kohya_metadata
+from tests.export.conftest import make_facts, make_rows
+
+
+@pytest.fixture
+def facts(micro_model, micro_family):
+    return make_facts(micro_model, micro_family)
+
+
+@pytest.fixture
+def metadata(facts):
+    return kohya_metadata.build(facts, make_rows(), "cats", private=False)
+
+
+def test_the_values_are_true_and_spelled_as_sd_scripts_does(metadata):
+    assert all(isinstance(value, str) for value in metadata.values())
+    expected = {
+        "ss_output_name": "cats", "ss_network_module": "networks.lora", "ss_network_dim": "4",
+        "ss_network_alpha": "2.0", "ss_network_args": "{}", "ss_network_dropout": "None", "ss_v2": "False",
+        "ss_base_model_version": "sd_v1", "ss_sd_model_name": "sd", "ss_clip_skip": "2", "ss_seed": "7",
+        "ss_learning_rate": "0.0001", "ss_unet_lr": "0.0001", "ss_text_encoder_lr": "None", "ss_steps": "20",
+        "ss_max_train_steps": "20", "ss_lr_scheduler": "cosine", "ss_lr_warmup_steps": "2",
+        "ss_min_snr_gamma": "5.0", "ss_noise_offset": "None", "ss_loss_type": "l2", "ss_huber_c": "None",
+        "ss_mixed_precision": "no", "ss_resolution": "(32, 32)", "ss_max_grad_norm": "1.0",
+        # Four pictures less one held out, three times each: 9 in batches of 4.
+        "ss_num_train_images": "9", "ss_num_validation_images": "1", "ss_num_batches_per_epoch": "3",
+        "ss_num_epochs": "7", "ss_total_batch_size": "4", "ss_batch_size_per_device": "2",
+        "ss_gradient_accumulation_steps": "2",
+        "ss_optimizer": "torch.optim.AdamW(betas=[0.9, 0.999],eps=1e-08,weight_decay=0.01)",
+    }  # fmt: skip
+    assert {key: metadata[key] for key in expected} == expected
+
+
+def test_datasets_are_told_as_a1111_reads_them(metadata):
+    assert json.loads(metadata["ss_dataset_dirs"]) == {"3_secret_folder": {"n_repeats": 3, "img_count": 4}}
+    tags = json.loads(metadata["ss_tag_frequency"])["3_secret_folder"]
+    assert tags == {"sks": 4, "a red cat": 2, "a blue cat": 1, "old": 1, "hidden treasure": 1}
+    buckets = json.loads(metadata["ss_bucket_info"])
+    assert buckets["buckets"] == {
+        "0": {"resolution": [32, 32], "count": 3}, "1": {"resolution": [48, 32], "count": 1},
+    }  # fmt: skip
+    # Square sources: one of four went into a bucket of 1.5.
+    assert buckets["mean_img_ar_error"] == 0.125
+
+
+def test_the_model_standard_and_our_own_keys(metadata, facts):
+    spec = {key.removeprefix("modelspec."): value for key, value in metadata.items() if key.startswith("modelspec.")}
+    assert spec == {
+        "sai_model_spec": "1.0.1", "architecture": "stable-diffusion-v1/lora", "implementation": "diffusers",
+        "title": "cats", "resolution": "32x32", "prediction_type": "epsilon", "encoder_layer": "2",
+        "trigger_phrase": "sks",
+    }  # fmt: skip
+    assert metadata["lorakiln_version"] == __version__
+    assert metadata["lorakiln_dataset_hash"] == facts["dataset"]["hash"]
+    assert metadata["lorakiln_base_hash"] == facts["base"]["hash"]
+    settings = json.loads(metadata["lorakiln_settings"])
+    assert settings["encode"] == facts["settings"]["encode"]
+    assert "tracker" not in settings["train"]
+
+
+def test_private_leaves_folders_captions_and_settings_out(metadata, facts):
+    private = kohya_metadata.build(facts, make_rows(), "cats", private=True)
+    assert set(metadata) - set(private) == {"ss_dataset_dirs", "ss_tag_frequency", "lorakiln_settings"}
+    assert not [key for key, value in private.items() if "secret_folder" in value or "treasure" in value]
+
+
+def test_hashes_are_those_of_the_files_bytes(tmp_path):
+    # More than 0x110000 bytes, so that the legacy hash has what it reads.
+    tensors = {"a.alpha": torch.tensor(1.0), "b.lora_down.weight": torch.arange(400_000, dtype=torch.float32)}
+    scratch = tmp_path / "scratch"
+    found = kohya_metadata.with_hashes({"ss_steps": "1", "modelspec.title": "x"}, tensors, scratch)
+    assert not scratch.exists()
+    save_tensors(tmp_path / "final.safetensors", tensors, found)
+    assert load_tensors(tmp_path / "final.safetensors")[1] == found
+    body = b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))
+    assert (tmp_path / "final.safetensors").read_bytes().endswith(body)
+    assert found["sshs_model_hash"] == hashlib.sha256(body).hexdigest()
+    assert found["modelspec.hash_sha256"] == "0x" + found["sshs_model_hash"]
+    # The file with the ss_* keys alone, put together by hand.
+    header = {
+        "__metadata__": {"ss_steps": "1"},
+        "a.alpha": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]},
+        "b.lora_down.weight": {"dtype": "F32", "shape": [400_000], "data_offsets": [4, 1_600_004]},
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    whole = struct.pack("<Q", len(text)) + text + body
+    assert found["sshs_legacy_hash"] == hashlib.sha256(whole[0x100000:0x110000]).hexdigest()[:8]
