@@ -109,6 +109,7 @@ def test_a_private_export_tells_nothing_of_folders_captions_and_pictures(do, run
 def test_the_sidecar_is_what_a1111_reads(do):
     notes = read_json(do(name="cats") / "cats.json")
     assert (notes["sd version"], notes["activation text"], notes["preferred weight"]) == ("SD1", "sks", 1.0)
+    assert notes["description"] == "LoRA of rank 4, trained on 3 pictures"
     assert set(notes) == {"description", "sd version", "activation text", "preferred weight", "negative text", "notes"}
 
 
@@ -125,7 +126,7 @@ def test_the_model_card(do, facts):
         "widget": [{"text": PROMPTS[0], "output": {"url": "previews/00.png"}}],
     }
     for part in (
-        "## Trigger words", "`sks`", "<lora:cats:1>", "load_lora_weights", "ComfyUI", facts["dataset"]["hash"][:16],
+        "trained on 3 pictures", "## Trigger words", "`sks`", "<lora:cats:1>", "load_lora_weights", "ComfyUI", facts["dataset"]["hash"][:16],
         "| seed | 7 |", "| step | 20 of 20 |", "![sample 1](previews/00.png)", f'pipe("{CAPTIONS[0]}")',
     ):  # fmt: skip
         assert part in body, part

@@ -62,7 +62,7 @@ def model_card(
         rank=facts["rank"],
         alpha=facts["alpha"],
         base=facts["base"]["path"],
-        pictures=facts["dataset"]["pictures"],
+        pictures=facts["dataset"]["pictures"] - facts["held_out"],
         gallery=_gallery(previews),
         trigger=f"`{trigger}`" if trigger else "None: the LoRA acts on every prompt.",
         prompt=json.dumps(prompt, ensure_ascii=False),

@@ -82,7 +82,7 @@ def _facts(
     facts: dict[str, Any], name: str, main: dict[str, Any], settings: ExportSettings, folder: Path, worst: float
 ) -> dict[str, Any]:
     layers = len(load_tensors(folder / f"{name}.safetensors")[0]) // 3
-    kept = {key: facts[key] for key in ("rank", "alpha", "targets", "base", "dataset", "trigger")}
+    kept = {key: facts[key] for key in ("rank", "alpha", "targets", "base", "dataset", "trigger", "held_out")}
     return kept | {
         "name": name,
         "file": f"{name}.safetensors",
@@ -143,8 +143,9 @@ class Writer:
 
 def _notes(facts: dict[str, Any]) -> dict[str, Any]:
     """A1111's sidecar: what its card of the LoRA shows and puts into the prompt."""
+    pictures = facts["dataset"]["pictures"] - facts["held_out"]
     return {
-        "description": f"LoRA of rank {facts['rank']}, trained on {facts['dataset']['pictures']} pictures",
+        "description": f"LoRA of rank {facts['rank']}, trained on {pictures} pictures",
         "sd version": SD_VERSIONS[facts["base"]["version"]],
         "activation text": facts["trigger"],
         "preferred weight": 1.0,

@@ -47,12 +47,7 @@ def build(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str
         "ss_network_dropout": settings["train"]["adapter"]["dropout"] or None,
         "ss_network_args": {},
         "ss_clip_skip": settings["encode"]["clip_skip"] + 1,
-        "ss_resolution": f"({settings['prepare']['resolution']}, {settings['prepare']['resolution']})",
-        "ss_bucket_info": _buckets(rows),
-        "ss_enable_bucket": settings["prepare"]["bucket"]["enable"],
-        "ss_min_bucket_reso": settings["prepare"]["bucket"]["min"],
-        "ss_max_bucket_reso": settings["prepare"]["bucket"]["max"],
-        "ss_bucket_no_upscale": settings["prepare"]["bucket"]["no_upscale"],
+        **_sizes(settings["prepare"], rows),
         "lorakiln_version": __version__,
         "lorakiln_dataset_hash": facts["dataset"]["hash"],
         "lorakiln_base_hash": base["hash"],
@@ -144,6 +139,18 @@ def _modelspec(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
     if facts["trigger"]:
         spec["modelspec.trigger_phrase"] = facts["trigger"]
     return spec
+
+
+def _sizes(prepare: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    side, bucket = prepare["resolution"], prepare["bucket"]
+    return {
+        "ss_resolution": f"({side}, {side})",
+        "ss_bucket_info": _buckets(rows),
+        "ss_enable_bucket": bucket["enable"],
+        "ss_min_bucket_reso": bucket["min"],
+        "ss_max_bucket_reso": bucket["max"],
+        "ss_bucket_no_upscale": bucket["no_upscale"],
+    }
 
 
 def _buckets(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
