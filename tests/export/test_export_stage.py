@@ -126,7 +126,8 @@ def test_the_model_card(do, facts):
         "widget": [{"text": PROMPTS[0], "output": {"url": "previews/00.png"}}],
     }
     for part in (
-        "trained on 3 pictures", "## Trigger words", "`sks`", "<lora:cats:1>", "load_lora_weights", "ComfyUI", facts["dataset"]["hash"][:16],
+        "trained on 3 pictures",
+        "## Trigger words", "`sks`", "<lora:cats:1>", "load_lora_weights", "ComfyUI", facts["dataset"]["hash"][:16],
         "| seed | 7 |", "| step | 20 of 20 |", "![sample 1](previews/00.png)", f'pipe("{CAPTIONS[0]}")',
     ):  # fmt: skip
         assert part in body, part
