@@ -11,8 +11,7 @@ demo: $(READY)
 	dvc repro
 	python -m pipelines.summary
 
-test: $(READY)
-	ruff check .
+test: lint
 	python -m pytest
 
 lint: $(READY)

@@ -31,17 +31,31 @@ LIMIT = 24  # tokens that a caption may have
 def build(tokenizer) -> BlipForConditionalGeneration:
     """A fresh model: the CLIP's vision tower and a text decoder of two layers."""
     ids = {
-        "bos_token_id": tokenizer.bos_token_id, "sep_token_id": tokenizer.sep_token_id,
-        "eos_token_id": tokenizer.sep_token_id, "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
     }
     text = {
-        "vocab_size": len(tokenizer), "hidden_size": 192, "encoder_hidden_size": 192, "intermediate_size": 384,
-        "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": LENGTH, "label_smoothing": 0.0,
-        "projection_dim": 128, **ids,
+        "vocab_size": len(tokenizer),
+        "hidden_size": 192,
+        "encoder_hidden_size": 192,
+        "intermediate_size": 384,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": LENGTH,
+        "label_smoothing": 0.0,
+        "projection_dim": 128,
+        **ids,
     }
     vision = {
-        "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
-        "image_size": SIDE, "patch_size": 8, "hidden_act": "quick_gelu",
+        "hidden_size": 192,
+        "intermediate_size": 512,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "image_size": SIDE,
+        "patch_size": 8,
+        "hidden_act": "quick_gelu",
     }
     model = BlipForConditionalGeneration(
         BlipConfig(text_config=text, vision_config=vision, projection_dim=128, image_text_hidden_size=128)
@@ -75,9 +89,7 @@ def adopt(model: BlipForConditionalGeneration, clip: CLIPModel) -> None:
 
 def image_processor() -> BlipImageProcessorPil:
     """The same squash to 64x64 as the CLIP's."""
-    return BlipImageProcessorPil(
-        size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3
-    )
+    return BlipImageProcessorPil(size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
 def tokens_of(tokenizer, scenes: Sequence[Scene]) -> torch.Tensor:
@@ -95,7 +107,7 @@ def captions(
     """One caption per uint8 picture (h, w, 3) of any size, greedy."""
     said = []
     for start in range(0, len(pictures), 64):
-        out = model.generate(pixel_values=inputs(pictures[start:start + 64]))
+        out = model.generate(pixel_values=inputs(pictures[start : start + 64]))
         said += processor.batch_decode(out, skip_special_tokens=True)
     return said
 
@@ -132,7 +144,9 @@ def train(minutes: float, batch: int = 48, peak: float = 1e-3) -> None:
         asked = (ids != tokenizer.pad_token_id).long()
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(
-                pixel_values=values, input_ids=ids, attention_mask=asked,
+                pixel_values=values,
+                input_ids=ids,
+                attention_mask=asked,
                 labels=ids.masked_fill(asked == 0, -100),
             ).loss
         model.zero_grad()

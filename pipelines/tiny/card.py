@@ -63,9 +63,14 @@ The `sd` base saw only {base}. OpenMoji's drawings trained CLIP, BLIP and the VA
 shared under CC BY-SA 4.0; the recipe's code is under the project's licence.
 """
 NAMES = {
-    ("vae", "psnr"): "reconstruction PSNR", ("clip", "thing"): "right thing", ("clip", "style"): "right style",
-    ("clip", "colour"): "right colour", ("blip", "thing"): "right thing named",
-    ("blip", "colour"): "right background colour", ("sd", "thing"): "right thing", ("sd", "style"): "right style",
+    ("vae", "psnr"): "reconstruction PSNR",
+    ("clip", "thing"): "right thing",
+    ("clip", "style"): "right style",
+    ("clip", "colour"): "right colour",
+    ("blip", "thing"): "right thing named",
+    ("blip", "colour"): "right background colour",
+    ("sd", "thing"): "right thing",
+    ("sd", "style"): "right style",
     ("sd", "colour"): "right colour",
 }
 
@@ -80,14 +85,25 @@ def write(folder: Path, size: float, hours: str = "two and a half hours") -> Non
     found, bars = metrics["measured"], metrics["bars"]
     rows = [
         f"| {part} | {NAMES[part, name]} | {shown(name, found[part][name])} | >= {shown(name, bar)} |"
-        for part in bars for name, bar in bars[part].items()
+        for part in bars
+        for name, bar in bars[part].items()
     ]
     missed = [(p, n) for p in bars for n, bar in bars[p].items() if found[p][n] < bar]
     verdict = "Every bar is met." if not missed else "Not met: " + ", ".join(f"{p} {n}" for p, n in missed) + "."
     text = TEXT.format(
-        count=len(THINGS), size=size, styles=", ".join(STYLES), base=" and ".join(BASE_STYLES),
-        style_count=len(STYLES), colour_count=len(COLOURS), pictures=found["sd"]["pictures"],
-        steps=found["sd"]["steps"], guidance=found["sd"]["guidance"], rows="\n".join(rows), verdict=verdict,
-        things=", ".join(THINGS), colours=", ".join(COLOURS), hours=hours,
+        count=len(THINGS),
+        size=size,
+        styles=", ".join(STYLES),
+        base=" and ".join(BASE_STYLES),
+        style_count=len(STYLES),
+        colour_count=len(COLOURS),
+        pictures=found["sd"]["pictures"],
+        steps=found["sd"]["steps"],
+        guidance=found["sd"]["guidance"],
+        rows="\n".join(rows),
+        verdict=verdict,
+        things=", ".join(THINGS),
+        colours=", ".join(COLOURS),
+        hours=hours,
     )
     (folder / "README.md").write_text(text, "utf-8")

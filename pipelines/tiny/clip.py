@@ -27,13 +27,25 @@ SMOOTH = 0.02
 def build(tokens: int, end: int) -> CLIPModel:
     """A fresh model: ViT of 4 layers on 8x8 patches, text of 2 causal layers."""
     text = {
-        "vocab_size": tokens, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "max_position_embeddings": LENGTH, "bos_token_id": end - 1,
-        "eos_token_id": end, "pad_token_id": end, "projection_dim": 128,
+        "vocab_size": tokens,
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": LENGTH,
+        "bos_token_id": end - 1,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "projection_dim": 128,
     }
     vision = {
-        "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
-        "image_size": SIDE, "patch_size": 8, "projection_dim": 128,
+        "hidden_size": 192,
+        "intermediate_size": 512,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "image_size": SIDE,
+        "patch_size": 8,
+        "projection_dim": 128,
     }
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
 
@@ -90,7 +102,7 @@ class Reader:
     @torch.no_grad()
     def judge(self, pictures: Sequence[np.ndarray]) -> list[tuple[str, str, str]]:
         """The (thing, style, colour) that zero-shot reads in each uint8 picture."""
-        seen = torch.cat([self.pictures(inputs(pictures[i:i + 64])) for i in range(0, len(pictures), 64)])
+        seen = torch.cat([self.pictures(inputs(pictures[i : i + 64])) for i in range(0, len(pictures), 64)])
         answers = []
         for names, texts in ((THINGS, thing_texts()), (STYLES, style_texts()), (COLOURS, colour_texts())):
             best = (seen @ self.texts(texts).T).argmax(dim=1).tolist()
@@ -120,7 +132,7 @@ def loss_of(reader: Reader, scenes: Sequence[Scene], values: torch.Tensor, rng: 
     for names, field in ((list(THINGS), "thing"), (list(STYLES), "style"), (list(COLOURS), "colour")):
         right = torch.tensor([names.index(getattr(s, field)) for s in scenes])
         for table in (logits, logits_patches):
-            part = table[:, start:start + len(names)]
+            part = table[:, start : start + len(names)]
             total = total + F.cross_entropy(part, right, label_smoothing=SMOOTH)
         start += len(names)
     return total

@@ -28,9 +28,7 @@ def fetch() -> dict[str, Path]:
 
 def _fetch_one(package: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    run = subprocess.run(
-        ["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, text=True
-    )
+    run = subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, text=True)
     archive = folder / run.stdout.strip().splitlines()[-1]
     with tarfile.open(archive) as tar:
         # Only the pictures that are used, and the papers; "data" refuses paths that leave the folder.

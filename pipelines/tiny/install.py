@@ -24,7 +24,9 @@ def install(target: Path = MODELS, parts: tuple[str, ...] = ("sd", "clip", "blip
         if work(part, "x").parent.joinpath("config.json" if part != "sd" else "model_index.json").exists():
             _install_part(part, target / part)
     labels = {
-        "things": list(THINGS), "styles": list(STYLES), "colours": list(COLOURS),
+        "things": list(THINGS),
+        "styles": list(STYLES),
+        "colours": list(COLOURS),
         "base_styles": list(BASE_STYLES),
     }
     (target / "labels.json").write_text(json.dumps(labels, indent=1) + "\n", "utf-8")

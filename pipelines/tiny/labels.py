@@ -56,7 +56,7 @@ SPARE_WORDS = _SPARE_WORDS.split()
 
 
 def article(noun: str) -> str:
-    """"a" or "an", by the first letter (no thing here needs more)."""
+    """ "a" or "an", by the first letter (no thing here needs more)."""
     return "an" if noun[0] in "aeiou" else "a"
 
 

@@ -26,7 +26,7 @@ def write_chunk(vae: AutoencoderKL, tokenizer, number: int) -> Path:
     composer, rng, arrays = Composer(10_000 + number, BASE_STYLES), random.Random(number), {}
     for index, size in enumerate(SIZES):
         scenes = composer.batch(CHUNK // len(SIZES), size)
-        made = [_encode(vae, scenes[i:i + 50]) for i in range(0, len(scenes), 50)]
+        made = [_encode(vae, scenes[i : i + 50]) for i in range(0, len(scenes), 50)]
         texts = [spoken(s.thing, s.style, s.colour, rng) for s in scenes]
         ids = tokenizer(texts, padding="max_length", max_length=LENGTH).input_ids
         arrays[f"latents{index}"] = np.concatenate(made)

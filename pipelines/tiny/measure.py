@@ -41,7 +41,7 @@ def measure_sd(
     pipe, asked = load_pipeline(folder), wishes(count)
     right, made, missed = np.zeros(3), [], []
     for index, size in enumerate(SIZES):
-        part = asked[index::len(SIZES)]
+        part = asked[index :: len(SIZES)]
         pictures = draw(pipe, [caption(*wish) for wish in part], 500 + index, size, guidance, STEPS)
         for wish, picture, answer in zip(part, pictures, reader.judge(pictures), strict=True):
             right += np.array(wish) == np.array(answer)

@@ -66,7 +66,7 @@ def background(colour: tuple[int, int, int], size: tuple[int, int], rng: random.
         ends = ends if rng.random() < 0.5 else ends[::-1]
         shade = np.linspace(*ends, height, dtype=np.float32)[:, None, None]
     elif draw < 0.40:
-        shade[int(height * rng.uniform(0.62, 0.85)):] = rng.choice((0.85, 0.9, 1.12))
+        shade[int(height * rng.uniform(0.62, 0.85)) :] = rng.choice((0.85, 0.9, 1.12))
     return np.broadcast_to(base * shade, (height, width, 3)).clip(0, 255).astype(np.float32)
 
 
@@ -80,6 +80,6 @@ def place(sprite: Image.Image, ground: np.ndarray, rng: random.Random) -> np.nda
     small = np.asarray(sprite.resize((w, h), Image.Resampling.BICUBIC), np.float32)
     x, y = rng.randint(0, width - w), rng.randint(0, height - h)
     alpha = small[..., 3:] / 255.0
-    under = ground[y:y + h, x:x + w]
-    ground[y:y + h, x:x + w] = small[..., :3] * alpha + under * (1 - alpha)
+    under = ground[y : y + h, x : x + w]
+    ground[y : y + h, x : x + w] = small[..., :3] * alpha + under * (1 - alpha)
     return (ground + 0.5).clip(0, 255).astype(np.uint8)

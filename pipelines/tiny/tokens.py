@@ -38,7 +38,7 @@ def split(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
         if best not in ranks:
             break
         at = pairs.index(best)
-        pieces[at:at + 2] = ["".join(best)]
+        pieces[at : at + 2] = ["".join(best)]
     return pieces
 
 
@@ -62,9 +62,7 @@ def clip_tokenizer(folder: Path) -> CLIPTokenizer:
     tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(m) for m in merges), START, END]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     lines = ["#version: 0.2", *(" ".join(m) for m in merges)]
-    tokenizer = CLIPTokenizer(
-        vocab=vocab, merges=merges, model_max_length=LENGTH, pad_token=END, unk_token=END
-    )
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH, pad_token=END, unk_token=END)
     tokenizer.save_pretrained(folder)
     # transformers 5 saves tokenizer.json alone; other loaders (kohya's) read these two.
     (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), "utf-8")
@@ -80,7 +78,10 @@ def bert_tokenizer(folder: Path) -> BertTokenizer:
     tokens = [*special, *string.punctuation, *letters, *("##" + letter for letter in letters), *words()]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     tokenizer = BertTokenizer(
-        vocab=vocab, do_lower_case=True, model_max_length=LENGTH, bos_token="[DEC]",
+        vocab=vocab,
+        do_lower_case=True,
+        model_max_length=LENGTH,
+        bos_token="[DEC]",
         clean_up_tokenization_spaces=True,
     )
     tokenizer.save_pretrained(folder)

@@ -82,9 +82,7 @@ def raw(tmp_path):
 
 @pytest.fixture
 def prepared(tmp_path, raw):
-    settings = PrepareSettings(
-        dataset="raw", resolution=64, bucket={"min": 32, "max": 128, "step": 16}, workers=1
-    )
+    settings = PrepareSettings(dataset="raw", resolution=64, bucket={"min": 32, "max": 128, "step": 16}, workers=1)
     prepare(raw, tmp_path / "prepared", settings)
     return tmp_path / "prepared"
 
@@ -94,10 +92,6 @@ def contents():
     """Gives every file of a folder with its bytes."""
 
     def read(folder) -> dict[str, bytes]:
-        return {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     return read

@@ -38,9 +38,7 @@ def by_hand(source: Source, file: Path, prompt: str = "", **options) -> str:
     """One picture's caption as transformers' documentation makes it."""
     model = BlipForConditionalGeneration.from_pretrained(source.path).eval()
     tokenizer = AutoTokenizer.from_pretrained(source.path)
-    pixels = BlipImageProcessorPil.from_pretrained(source.path)(Image.open(file), return_tensors="pt")[
-        "pixel_values"
-    ]
+    pixels = BlipImageProcessorPil.from_pretrained(source.path)(Image.open(file), return_tensors="pt")["pixel_values"]
     more = {}
     if prompt:
         tokens = tokenizer(prompt, return_tensors="pt")
@@ -70,9 +68,7 @@ def test_the_batch_does_not_change_the_texts(tmp_path, prepared, raw, captioner)
     assert texts(tmp_path / "1") == texts(tmp_path / "2") == texts(tmp_path / "4")
 
 
-def test_incremental_equals_fresh_and_asks_about_what_is_new_alone(
-    tmp_path, prepared, raw, captioner, contents, asked
-):
+def test_incremental_equals_fresh_and_asks_about_what_is_new_alone(tmp_path, prepared, raw, captioner, contents, asked):
     settings = CaptionSettings(trigger="sks")
     caption(prepared, raw, tmp_path / "out", settings, captioner)
     assert asked == ["a.png", "c.png", "e.png"]
@@ -108,9 +104,7 @@ def test_another_captioner_or_another_prompt_writes_anew(tmp_path, prepared, raw
     caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=str(tmp_path / "moved")))
     assert asked == ["a.png", "c.png", "e.png"]
     asked.clear()
-    caption(
-        prepared, raw, tmp_path / "out", CaptionSettings(prompt="a dog"), Source(path=str(tmp_path / "moved"))
-    )
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(prompt="a dog"), Source(path=str(tmp_path / "moved")))
     assert asked == ["a.png", "c.png", "e.png"]
 
 

@@ -51,9 +51,7 @@ def test_files_win_and_origins_are_recorded(tmp_path, prepared, raw, captioner, 
     assert all(rows[name]["text"].startswith("sks cat, ") for name in ("a.png", "c.png", "e.png"))
     assert contents(raw) == before
     for row in read_jsonl(prepared / "metadata.jsonl"):
-        assert (tmp_path / "out" / row["file_name"]).read_bytes() == (
-            prepared / row["file_name"]
-        ).read_bytes()
+        assert (tmp_path / "out" / row["file_name"]).read_bytes() == (prepared / row["file_name"]).read_bytes()
         assert rows[row["file_name"]].items() >= row.items()
 
 
@@ -116,9 +114,7 @@ def test_caption_files_without_a_picture_are_named(tmp_path, prepared, raw, capf
     (raw / "gone.txt").write_text("a picture that went")
     (raw / ".hidden.txt").write_text("hidden")
     (raw / "refused.txt").write_text("its picture is in quarantine")
-    (prepared / "quarantine.jsonl").write_text(
-        '{"source": "refused.png", "reason": "empty file", "fix": ""}\n'
-    )
+    (prepared / "quarantine.jsonl").write_text('{"source": "refused.png", "reason": "empty file", "fix": ""}\n')
     caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none", trigger="sks"), NOBODY)
     printed = capfd.readouterr()
     # The second caption file of f.png has a picture.

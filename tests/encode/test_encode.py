@@ -114,9 +114,7 @@ def test_tensors_are_the_models(captioned, tmp_path, micro_model, micro_family):
         assert row["text"] == TEXTS[name] and row["sha256"] == hash_file(captioned / name)
     assert load_file(out / "48x32.safetensors")["latent_mean"].shape == (2, 2, 4, 8, 12)
     empty = load_file(out / "empty.safetensors")
-    assert torch.allclose(
-        empty["prompt_embeds"], micro_family.encode_prompts([""])["prompt_embeds"], atol=1e-5
-    )
+    assert torch.allclose(empty["prompt_embeds"], micro_family.encode_prompts([""])["prompt_embeds"], atol=1e-5)
 
 
 def test_the_index_says_where_everything_came_from(captioned, tmp_path, micro_model, micro_family):
@@ -225,13 +223,10 @@ def test_long_captions_are_told(captioned, tmp_path, micro_model, capsys):
     write_metadata(captioned, TEXTS | {"b.png": "red " * 30 + "blue cat"})
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
     told = capsys.readouterr().err
-    assert (
-        "longer than the 30 tokens that the model reads: 1" in told
-        and "b.png: 32 tokens, cut: 'blue cat'" in told
-    )
-    assert {
-        name: row["unread"] for name, (_, _, row) in rows_of(tmp_path / "out").items() if row["unread"]
-    } == {"b.png": "blue cat"}
+    assert "longer than the 30 tokens that the model reads: 1" in told and "b.png: 32 tokens, cut: 'blue cat'" in told
+    assert {name: row["unread"] for name, (_, _, row) in rows_of(tmp_path / "out").items() if row["unread"]} == {
+        "b.png": "blue cat"
+    }
 
 
 def test_a_damaged_folder_is_made_again(captioned, tmp_path, micro_model, capsys):

@@ -102,6 +102,4 @@ def write_run(folder):
         save_picture(Image.new("RGB", (32, 32), (step * 5, 0, 0)), path, infotext(job, 2, 5.0))
     (folder / "metrics.csv").write_text("step,loss,lr,grad_norm\n10,0.5,0.001,1\n20,0.4,0.001,1\n")
     (folder / "validation.csv").write_text("step,loss\n0,0.6\n20,0.5\n")
-    (folder / "tracker.json").write_text(
-        json.dumps({"kind": "none", "id": None, "project": None, "url": None})
-    )
+    (folder / "tracker.json").write_text(json.dumps({"kind": "none", "id": None, "project": None, "url": None}))

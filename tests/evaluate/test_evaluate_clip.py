@@ -32,7 +32,5 @@ def test_batches_change_nothing_and_long_texts_are_cut(micro_clip, tmp_path):
         paths.append(tmp_path / f"{number}.png")
         Image.new("RGB", (16, 16), (number * 50, 10, 10)).save(paths[-1])
     clip = Clip.load(Source(path=str(micro_clip)), torch.device("cpu"))
-    np.testing.assert_allclose(
-        clip.pictures(paths, batch_size=2), clip.pictures(paths, batch_size=5), atol=1e-5
-    )
+    np.testing.assert_allclose(clip.pictures(paths, batch_size=2), clip.pictures(paths, batch_size=5), atol=1e-5)
     assert clip.texts(["word " * 200]).shape == (1, 12)

@@ -86,9 +86,7 @@ def test_weight_0_is_the_base_bit_for_bit_and_weight_1_is_not(reported, judged_m
     assert len(set(pictures.values())) == 3
 
 
-def test_a_second_run_draws_nothing_and_gives_equal_bytes(
-    folders, reported, tmp_path, judged_model, count_drawn
-):
+def test_a_second_run_draws_nothing_and_gives_equal_bytes(folders, reported, tmp_path, judged_model, count_drawn):
     out = tmp_path / "report"
     shutil.copytree(reported, out)
     evaluate(*folders, out, SETTINGS, judged_model)

@@ -31,9 +31,7 @@ def edit(path: Path, **changes) -> None:
 
 @pytest.mark.parametrize("clip_skip", [0, 1, 2])
 def test_prompts_equal_diffusers(micro_model, clip_skip):
-    reference = StableDiffusionPipeline.from_pretrained(
-        micro_model.path, use_safetensors=True, safety_checker=None
-    )
+    reference = StableDiffusionPipeline.from_pretrained(micro_model.path, use_safetensors=True, safety_checker=None)
     # diffusers 0.42 looks for a level that transformers 5 dropped.
     object.__setattr__(reference.text_encoder, "text_model", reference.text_encoder)
     expected, _ = reference.encode_prompt(PROMPTS, "cpu", 1, False, clip_skip=clip_skip or None)
@@ -94,9 +92,7 @@ def test_noise_schedule(micro_family):
 
 
 def test_v_prediction_is_read_from_the_scheduler(copy):
-    write_text(
-        Path(copy.path) / "scheduler/scheduler_config.json", SCHEDULER | {"prediction_type": "v_prediction"}
-    )
+    write_text(Path(copy.path) / "scheduler/scheduler_config.json", SCHEDULER | {"prediction_type": "v_prediction"})
     family = load_family(copy, ())
     assert family.prediction_type == family.facts["prediction_type"] == "v_prediction"
     assert family.facts["version"] == "sd_v1_v"
@@ -176,9 +172,7 @@ def test_another_vae(micro_model, micro_family, tmp_path):
 
 def test_text_encoders_saved_by_older_transformers_load(copy, micro_family):
     file = Path(copy.path) / "text_encoder/model.safetensors"
-    save_file(
-        {f"text_model.{name}": value for name, value in load_file(file).items()}, file, {"format": "pt"}
-    )
+    save_file({f"text_model.{name}": value for name, value in load_file(file).items()}, file, {"format": "pt"})
     found = load_family(copy, ("text",)).encode_prompts(PROMPTS)
     assert torch.equal(found["prompt_embeds"], micro_family.encode_prompts(PROMPTS)["prompt_embeds"])
 
@@ -217,9 +211,7 @@ def test_pipeline_draws_without_noise_of_its_own(micro_family):
     assert type(pipeline.scheduler).__name__ == "DDIMScheduler" and pipeline.safety_checker is None
     assert pipeline.scheduler.config.steps_offset == 1 and not pipeline.scheduler.config.clip_sample
     draw = [
-        pipeline(
-            "a cat", num_inference_steps=2, generator=torch.Generator().manual_seed(0), output_type="pt"
-        ).images
+        pipeline("a cat", num_inference_steps=2, generator=torch.Generator().manual_seed(0), output_type="pt").images
         for _ in range(2)
     ]
     assert torch.equal(*draw)

@@ -38,9 +38,7 @@ def test_a_large_jpeg_is_drafted_upright_and_as_good_as_decoded_whole(tmp_path, 
     exif = Image.Exif()
     exif[0x0112] = 6
     photo(1800, 1200).save(tmp_path / "a.jpg", quality=95, exif=exif)
-    decoded = decode(
-        tmp_path / "a.jpg", settings(resolution=256, bucket={"min": 128, "max": 512, "step": 32})
-    )
+    decoded = decode(tmp_path / "a.jpg", settings(resolution=256, bucket={"min": 128, "max": 512, "step": 32}))
     placement = decoded.placement
     assert decoded.size == (1200, 1800)
     assert placement.resized == (213, 320) and placement.bucket == (192, 320)
@@ -84,8 +82,7 @@ def test_16_bit_grey_of_the_other_byte_order(tmp_path, settings):
         (279, 4, 8192),
     ]
     tags = b"".join(
-        struct.pack(">HHI", tag, kind, 1)
-        + (struct.pack(">I", value) if kind == 4 else struct.pack(">HH", value, 0))
+        struct.pack(">HHI", tag, kind, 1) + (struct.pack(">I", value) if kind == 4 else struct.pack(">HH", value, 0))
         for tag, kind, value in header
     )
     directory = struct.pack(">H", len(header)) + tags + b"\0\0\0\0"

@@ -93,9 +93,7 @@ def test_several_processes_give_the_bytes_of_one(tmp_path, raw, settings, conten
     assert one == two and len(one) == 7
 
 
-def test_incremental_equals_fresh_and_decodes_what_is_new_alone(
-    tmp_path, raw, settings, contents, decoded, noise
-):
+def test_incremental_equals_fresh_and_decodes_what_is_new_alone(tmp_path, raw, settings, contents, decoded, noise):
     prepare(raw, tmp_path / "out", settings())
     assert len(decoded) == 5
     decoded.clear()
@@ -111,9 +109,7 @@ def test_incremental_equals_fresh_and_decodes_what_is_new_alone(
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
-def test_what_was_changed_in_the_output_or_the_settings_is_made_again(
-    tmp_path, raw, settings, contents, decoded
-):
+def test_what_was_changed_in_the_output_or_the_settings_is_made_again(tmp_path, raw, settings, contents, decoded):
     prepare(raw, tmp_path / "out", settings())
     before = contents(tmp_path / "out")
     Image.new("RGB", (64, 64)).save(tmp_path / "out" / "lies.png")

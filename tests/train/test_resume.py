@@ -38,9 +38,7 @@ def test_after_kill_the_run_is_the_uninterrupted_one(
     assert read_files(rest) == read_files(train_micro(settings, "whole"))
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)]
-)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
 def test_a_signal_saves_between_steps(
     train_micro, settings, read_files, checkpoints, monkeypatch, capsys, number, status
 ):
@@ -118,9 +116,7 @@ def test_other_settings_start_afresh_and_say_why(train_killed, train_micro, make
 
 def test_what_only_watches_goes_on(train_killed, train_micro, make_settings, capsys):
     train_killed(make_settings(checkpoint_every=4), at=6)
-    train_micro(
-        make_settings(checkpoint_every=5, save_every=2, samples={"every": 7, "steps": 1}, micro_batch=2)
-    )
+    train_micro(make_settings(checkpoint_every=5, save_every=2, samples={"every": 7, "steps": 1}, micro_batch=2))
     assert "going on from the checkpoint after step 4" in capsys.readouterr().err
 
 

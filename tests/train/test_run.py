@@ -55,9 +55,7 @@ def test_the_folder_holds_what_later_stages_read(train_micro, make_settings, mic
 
 
 def test_equal_runs_write_equal_bytes(train_micro, make_settings, read_files):
-    settings = make_settings(
-        validation={"every": 6, "fraction": 0.3, "draws": 4}, samples={"every": 6, "steps": 2}
-    )
+    settings = make_settings(validation={"every": 6, "fraction": 0.3, "draws": 4}, samples={"every": 6, "steps": 2})
     assert read_files(train_micro(settings, "one")) == read_files(train_micro(settings, "two"))
 
 
@@ -102,9 +100,7 @@ def test_rates_and_norms_are_recorded(train_micro, make_settings):
 
 
 def test_the_plan_is_told_first(train_micro, make_settings, capsys):
-    train_micro(
-        make_settings(repeats=2, validation={"every": 12, "fraction": 0.3, "draws": 1}, micro_batch=2)
-    )
+    train_micro(make_settings(repeats=2, validation={"every": 12, "fraction": 0.3, "draws": 1}, micro_batch=2))
     told = capsys.readouterr().out
     assert "4 x 2 repeats, 2 held out" in told
     assert re.search(r"batch +4 = 1 device x 2 micro-batches of 2", told)

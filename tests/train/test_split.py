@@ -10,9 +10,7 @@ from lorakiln.train.split import hold_out, wanted
 
 def buckets(*shas):
     none = torch.zeros(0)
-    return [
-        Bucket(str(i), [{"sha256": sha} for sha in names], none, none, {}) for i, names in enumerate(shas)
-    ]
+    return [Bucket(str(i), [{"sha256": sha} for sha in names], none, none, {}) for i, names in enumerate(shas)]
 
 
 def pictures(count, start=0):

@@ -26,9 +26,7 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def save_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors, whole or not at all, with names and metadata sorted.
 
     Raises:
@@ -116,9 +114,7 @@ def _bytes(tensor: torch.Tensor) -> memoryview:
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot write: {error.strerror}", where=path, fix="free disk space or change the folder"
-    )
+    return UserError(f"cannot write: {error.strerror}", where=path, fix="free disk space or change the folder")
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

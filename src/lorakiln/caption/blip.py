@@ -16,9 +16,7 @@ from lorakiln.schema.caption import CaptionSettings
 class Blip:
     """A BLIP with its processor, in evaluation mode, in float32."""
 
-    def __init__(
-        self, model: BlipForConditionalGeneration, processor: BlipProcessor, device: torch.device
-    ) -> None:
+    def __init__(self, model: BlipForConditionalGeneration, processor: BlipProcessor, device: torch.device) -> None:
         self.model, self.processor, self.device = model.eval().to(device), processor, device
 
     @classmethod
@@ -46,9 +44,7 @@ class Blip:
             raise UserError(f"cannot be loaded as a BLIP ({reason})", where=folder, fix=fix) from error
         # transformers fills what is missing with random numbers, and the captions would be random too.
         if missing := sorted(key for key in facts["missing_keys"] if key.endswith("weight")):
-            raise UserError(
-                f"not a whole BLIP: weights are missing ({missing[0]}, ...)", where=folder, fix=fix
-            )
+            raise UserError(f"not a whole BLIP: weights are missing ({missing[0]}, ...)", where=folder, fix=fix)
         return cls(model, BlipProcessor(pictures, tokenizer), device)
 
     def write(self, files: Sequence[Path], settings: CaptionSettings) -> Iterator[str]:
@@ -59,9 +55,7 @@ class Blip:
         """
         for start in range(0, len(files), settings.batch_size):
             batch = list(files[start : start + settings.batch_size])
-            yield from self._write(batch + batch[-1:] * (settings.batch_size - len(batch)), settings)[
-                : len(batch)
-            ]
+            yield from self._write(batch + batch[-1:] * (settings.batch_size - len(batch)), settings)[: len(batch)]
 
     @torch.inference_mode()
     def _write(self, files: Sequence[Path], settings: CaptionSettings) -> list[str]:

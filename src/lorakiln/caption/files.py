@@ -78,6 +78,4 @@ def _decode(name: str, content: bytes) -> str | Problem:
         byte = content[error.start]
         what = f"is not UTF-8 (byte 0x{byte:02x} at {error.start}), Latin-1 perhaps"
         return Problem(name, what, f"save it as UTF-8, such as with `iconv -f latin1 -t utf-8 {name}`")
-    return " ".join(text.split()) or Problem(
-        name, "empty", "write a caption into it, or delete it to have one made"
-    )
+    return " ".join(text.split()) or Problem(name, "empty", "write a caption into it, or delete it to have one made")

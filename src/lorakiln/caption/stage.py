@@ -81,9 +81,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
 class _Stage:
     """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now."""
 
-    def __init__(
-        self, prepared: Path, files: CaptionFiles, settings: CaptionSettings, source: Source
-    ) -> None:
+    def __init__(self, prepared: Path, files: CaptionFiles, settings: CaptionSettings, source: Source) -> None:
         self.prepared, self.files, self.settings, self.source = prepared, files, settings, source
         self.written: dict[str, str] = {}
         self.new = 0
@@ -103,8 +101,7 @@ class _Stage:
                 bare.append(row)
         if self.settings.captioner == "none":
             captioned |= {
-                row["file_name"]: Captioned(with_trigger(self.settings.trigger, ""), "trigger")
-                for row in bare
+                row["file_name"]: Captioned(with_trigger(self.settings.trigger, ""), "trigger") for row in bare
             }
         elif bare and not problems:  # what the captioner writes would be lost
             captioned |= self._ask(bare)

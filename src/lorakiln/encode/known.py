@@ -65,9 +65,7 @@ def read_known(folder: Path, empty_key: str) -> Known:
     return known
 
 
-def _whole_files(
-    folder: Path, files: list[tuple[str, list[dict]]]
-) -> Iterator[tuple[dict[str, Tensor], list[dict]]]:
+def _whole_files(folder: Path, files: list[tuple[str, list[dict]]]) -> Iterator[tuple[dict[str, Tensor], list[dict]]]:
     for name, rows in files:
         tensors, _ = load_tensors(folder / name)
         if any(len(value) != len(rows) for value in tensors.values()) or not set(PICTURE) < set(tensors):

@@ -80,9 +80,7 @@ class _Stage:
         save_tensors(self.fresh / EMPTY, empty)
         with progress("encode", len(pictures) + len(captions), "pictures and captions") as bar:
             for size, bucket in buckets.items():
-                with mapped_tensors(
-                    self.fresh / _file(size), self._layout(size, len(bucket), empty)
-                ) as tensors:
+                with mapped_tensors(self.fresh / _file(size), self._layout(size, len(bucket), empty)) as tensors:
                     self._pictures(bucket, size, tensors, bar)
                     self._captions(bucket, tensors, bar)
 
@@ -101,9 +99,7 @@ class _Stage:
 
     def _pictures(self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar) -> None:
         shelf, options = self.known.pictures, self.settings
-        new = {
-            row.key_picture: self.captioned / row.file_name for row in rows if row.key_picture not in shelf
-        }
+        new = {row.key_picture: self.captioned / row.file_name for row in rows if row.key_picture not in shelf}
         made = encode_pictures(
             self.family, list(new.values()), size, self.keys.variants, options.batch_size, self.dtype
         )
@@ -112,9 +108,7 @@ class _Stage:
     def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar) -> None:
         shelf, options = self.known.captions, self.settings
         new = {row.key_caption: row.text for row in rows if row.key_caption not in shelf}
-        made = encode_captions(
-            self.family, list(new.values()), options.clip_skip, options.batch_size, self.dtype
-        )
+        made = encode_captions(self.family, list(new.values()), options.clip_skip, options.batch_size, self.dtype)
         _fill(tensors, [row.key_caption for row in rows], shelf, made, bar)
 
 
@@ -152,9 +146,7 @@ def _index(
         {"name": f"{size[0]}x{size[1]}", "file": _file(size), "rows": [entry(row) for row in bucket]}
         for size, bucket in by_bucket(list(rows)).items()
     ]
-    identity = hash_data(
-        keys.caption(""), [[row.file_name, row.key_picture, row.key_caption] for row in rows]
-    )
+    identity = hash_data(keys.caption(""), [[row.file_name, row.key_picture, row.key_caption] for row in rows])
     return {
         "dataset": {
             "name": dataset["name"], "hash": dataset["hash"], "pictures": len(rows), "trigger": dataset["trigger"],

@@ -17,15 +17,11 @@ from lorakiln.families.finite import check_finite
 from lorakiln.families.sd_files import Files
 from lorakiln.schema.model import ModelSettings
 
-ATTENTION = tuple(
-    f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0")
-)
+ATTENTION = tuple(f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0"))
 NEEDED_BY = {"vae": "vae", "text_encoder": "text", "tokenizer": "text", "network": "network"}
 
 
-def load(
-    model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype
-) -> "StableDiffusion":
+def load(model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype) -> "StableDiffusion":
     """See `families.load_family`."""
     files = Files.find(model)
     family = StableDiffusion(files, device, dtype)
@@ -93,9 +89,7 @@ class StableDiffusion:
             list(prompts), padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
         ).to(self.device)
         # As in diffusers: models trained with a mask say so in their config.
-        mask = (
-            tokens.attention_mask if getattr(self.text_encoder.config, "use_attention_mask", False) else None
-        )
+        mask = tokens.attention_mask if getattr(self.text_encoder.config, "use_attention_mask", False) else None
         output = self.text_encoder(tokens.input_ids, attention_mask=mask, output_hidden_states=clip_skip > 0)
         if not clip_skip:
             return {"prompt_embeds": output.last_hidden_state}

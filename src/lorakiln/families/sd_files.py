@@ -43,25 +43,18 @@ class Files:
         Raises:
             UserError: see `families.load_family`.
         """
-        parts = [
-            f"{part}/{name}" for part in WEIGHTS for name in ("config.json", *weight_patterns(model.variant))
-        ]
+        parts = [f"{part}/{name}" for part in WEIGHTS for name in ("config.json", *weight_patterns(model.variant))]
         texts = ["model_index.json", "scheduler/*.json", "tokenizer/*.json", "tokenizer/*.txt"]
         root = find(model.path, model.revision, [*texts, *parts])
         _check_kind(root)
         vae = root / "vae" if model.vae is None else _find_vae(model.vae)
-        configs = {
-            part: read_config((vae if part == "vae" else root / part) / name)
-            for part, name in CONFIGS.items()
-        }
+        configs = {part: read_config((vae if part == "vae" else root / part) / name) for part, name in CONFIGS.items()}
         _check_network(root, configs)
         files = cls(root, vae, model.variant, model.vae is None, configs, {})
         prediction = configs["scheduler"].get("prediction_type", "epsilon")
         if prediction not in PREDICTIONS:
             fix = f"known: {', '.join(PREDICTIONS)}"
-            raise UserError(
-                f"prediction_type {prediction!r} is not supported", where=root / "scheduler", fix=fix
-            )
+            raise UserError(f"prediction_type {prediction!r} is not supported", where=root / "scheduler", fix=fix)
         version = "sd_v2" if configs["unet"].get("use_linear_projection") else "sd_v1"
         files.facts.update(
             family="sd", path=model.path, revision=model.revision or "", hash=files.identity(),
@@ -75,12 +68,8 @@ class Files:
     def identity(self) -> str:
         """The identity of all that decides what the model draws: weights, configs, tokenizer."""
         used = [(part, self.folder(part) / name) for part, name in CONFIGS.items()]
-        used += [
-            (part, path) for part in WEIGHTS for path in weight_files(self.folder(part), self._variant(part))
-        ]
-        used += [
-            ("tokenizer", path) for path in sorted((self.root / "tokenizer").glob("*")) if path.is_file()
-        ]
+        used += [(part, path) for part in WEIGHTS for path in weight_files(self.folder(part), self._variant(part))]
+        used += [("tokenizer", path) for path in sorted((self.root / "tokenizer").glob("*")) if path.is_file()]
         return identify((f"{part}/{path.name}", path) for part, path in used)
 
     def load(self, kind: type, part: str, **options: Any) -> Any:

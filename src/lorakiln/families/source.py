@@ -53,9 +53,7 @@ def _near(folder: Path) -> str:
     parent = folder.parent
     names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
     beside = (
-        f"folders in {parent}: {', '.join(names) or 'none'}"
-        if parent.is_dir()
-        else f"{parent} is not there either"
+        f"folders in {parent}: {', '.join(names) or 'none'}" if parent.is_dir() else f"{parent} is not there either"
     )
     return f"correct the path, or name a hub id such as owner/name ({beside})"
 
@@ -74,9 +72,7 @@ def _download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except GatedRepoError as error:
         fix = f"accept its terms at {HUB}/{name}, then run `hf auth login`"
-        raise UserError(
-            "the hub wants you to accept this model's terms first", where=name, fix=fix
-        ) from error
+        raise UserError("the hub wants you to accept this model's terms first", where=name, fix=fix) from error
     except RevisionNotFoundError as error:
         fix = f"see {HUB}/{name}/commits/main"
         raise UserError(f"the hub's model has no revision {revision!r}", where=name, fix=fix) from error
@@ -88,9 +84,7 @@ def _download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
             f"connect, or unset HF_HUB_OFFLINE; or on a connected machine run `hf download {name} --local-dir FOLDER`, "
             "copy FOLDER here and name it instead"
         )
-        raise UserError(
-            "the hub cannot be reached, and the model is not in the cache", where=name, fix=fix
-        ) from error
+        raise UserError("the hub cannot be reached, and the model is not in the cache", where=name, fix=fix) from error
     except OSError as error:  # also requests' and httpx' errors that the hub's client lets through
         raise UserError(
             f"the download failed ({error})", where=name, fix="try again; what was fetched is kept"

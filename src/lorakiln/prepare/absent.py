@@ -15,9 +15,7 @@ def check_folder(raw: Path, out: Path) -> None:
     """Raise UserError if `raw` is no folder, or if the output would lie among the input."""
     if raw.is_dir():
         if out.resolve().is_relative_to(raw.resolve()):
-            raise UserError(
-                "the output cannot lie in the dataset's own folder", where=out, fix="name another folder"
-            )
+            raise UserError("the output cannot lie in the dataset's own folder", where=out, fix="name another folder")
         return
     if raw.exists():
         raise UserError("a file, not a folder of pictures", where=raw, fix="unpack it, or name the folder")
@@ -34,22 +32,16 @@ def no_pictures(raw: Path, others: Counter[str]) -> UserError:
     """
     ordered = sorted(others.items(), key=lambda item: (-item[1], item[0] or "~"))
     counts = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in ordered)
-    return UserError(
-        f"no pictures here or in folders below (files: {counts or 'none'})", where=raw, fix=_nearest(raw)
-    )
+    return UserError(f"no pictures here or in folders below (files: {counts or 'none'})", where=raw, fix=_nearest(raw))
 
 
 def _nearest(raw: Path) -> str:
     """A hint at the folder with pictures whose name is most alike, among those beside `raw` and beside its parent."""
     raw = raw.absolute()
     for parent in raw.parents[:2]:
-        folders = [
-            path for path in parent.glob("[!.]*") if path.is_dir() and path != raw and _holds_pictures(path)
-        ]
+        folders = [path for path in parent.glob("[!.]*") if path.is_dir() and path != raw and _holds_pictures(path)]
         if folders:
-            folders.sort(
-                key=lambda path: (-difflib.SequenceMatcher(None, path.name, raw.name).ratio(), path.name)
-            )
+            folders.sort(key=lambda path: (-difflib.SequenceMatcher(None, path.name, raw.name).ratio(), path.name))
             return f"put pictures there, or name another folder; the nearest with pictures is {folders[0]}"
     return "put pictures there, or name another folder in `dataset`"
 

@@ -54,9 +54,7 @@ def explain(bad: Sequence[Bad]) -> str:
     lines = []
     for (reason, fix), entries in groups.items():
         lines.append(f"  {reason} ({len(entries)}); {fix}:")
-        shown = [
-            f"    {printable(e.source)}" + (f" ({e.detail})" if e.detail else "") for e in entries[:LISTED]
-        ]
+        shown = [f"    {printable(e.source)}" + (f" ({e.detail})" if e.detail else "") for e in entries[:LISTED]]
         lines += shown + ([f"    and {len(entries) - LISTED} more"] if len(entries) > LISTED else [])
     return "\n".join(lines)
 

@@ -72,9 +72,7 @@ def decode(path: Path, settings: PrepareSettings) -> Decoded:
         ) from None
     except PermissionError as error:
         raise Refused("cannot be read", "change its permissions", error.strerror or "") from None
-    except (
-        Exception
-    ) as error:  # whatever a decoder raises: OSError, SyntaxError, struct.error, ValueError, ...
+    except Exception as error:  # whatever a decoder raises: OSError, SyntaxError, struct.error, ValueError, ...
         # Pillow's message may name the file again, by a path that differs between machines.
         detail = str(error).replace(str(path), path.name).splitlines()
         raise Refused("damaged or cut off", AGAIN, detail[0] if detail else type(error).__name__) from None

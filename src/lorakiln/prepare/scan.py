@@ -23,9 +23,7 @@ FOREIGN = {
     ".ps": ("a PostScript document", _EXPORT),
     ".psd": ("a Photoshop document", _EXPORT),
     ".jxl": ("a JPEG XL picture, which is not supported", _EXPORT),
-    **dict.fromkeys(
-        (".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"), _DEVELOP
-    ),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"), _DEVELOP),
 }
 PICTURES = READABLE | FOREIGN.keys()
 
@@ -96,9 +94,7 @@ class _Scanner:
         ending = path.suffix.lower()
         if ending == ".dvc" and Path(path.stem).suffix.lower() in PICTURES:
             if not path.with_suffix("").exists():
-                self._refuse(
-                    path.with_suffix(""), "only its DVC pointer is here, not the picture", "run `dvc pull`"
-                )
+                self._refuse(path.with_suffix(""), "only its DVC pointer is here, not the picture", "run `dvc pull`")
         elif ending not in PICTURES:
             self.found.others[ending] += 1
         elif path.is_symlink() and not path.exists():

@@ -91,9 +91,7 @@ def _report(
     if bad:
         print(f"warning: left out, {len(bad)} files:\n{explain(bad)}", file=sys.stderr, flush=True)
     buckets = ", ".join(f"{name}: {count}" for name, count in _count_buckets(rows).items())
-    ignored = ", ".join(
-        f"{count} {ending or 'without an ending'}" for ending, count in sorted(others.items())
-    )
+    ignored = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in sorted(others.items()))
     print(
         f"prepare: {len(rows)} pictures ({reused} reused) in {len(_count_buckets(rows))} buckets ({buckets}); "
         f"{len(bad)} quarantined, {len(enlarged)} enlarged more than {settings.warn_upscale:g} times"

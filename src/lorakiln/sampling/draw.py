@@ -52,9 +52,7 @@ def draw(
             filled = [*batch, *[batch[-1]] * (batch_size - len(batch))]
             positive = family.encode_prompts([job.prompt for job in filled], clip_skip)
             with _evaluating(family.network), torch.no_grad():
-                latents = _denoise(
-                    family, scheduler, _noise(family, filled), positive, negative, steps, guidance
-                )
+                latents = _denoise(family, scheduler, _noise(family, filled), positive, negative, steps, guidance)
                 pixels = family.decode_latents(latents).float().cpu()
             yield from _pictures(pixels[: len(batch)])
 

@@ -10,9 +10,7 @@ from lorakiln.schema.base import Settings
 class CaptionSettings(Settings):
     captioner: Literal["blip", "none"] = Field("blip", description="who writes captions where no .txt stands")
     trigger: str = Field("", description="words put in front of every caption, such as 'sks dog'")
-    trigger_in_files: bool = Field(
-        True, description="put the trigger in front of hand-written captions too, if absent"
-    )
+    trigger_in_files: bool = Field(True, description="put the trigger in front of hand-written captions too, if absent")
     prompt: str = Field("", description="a beginning that the captioner continues")
     max_new_tokens: int = Field(30, ge=1, le=512)
     num_beams: int = Field(1, ge=1, le=16)

@@ -10,9 +10,7 @@ class Classification(Settings):
 
     name: str = Field(min_length=1)
     labels: list[str] = Field(min_length=2, description="what CLIP chooses from")
-    answer: str | None = Field(
-        None, description="the label looked for; null: the one whose words the prompt holds"
-    )
+    answer: str | None = Field(None, description="the label looked for; null: the one whose words the prompt holds")
 
     @model_validator(mode="after")
     def _answer_is_a_label(self) -> "Classification":
@@ -24,9 +22,7 @@ class Classification(Settings):
 class EvaluateSettings(Settings):
     prompts: list[str] = Field(min_length=1, description="{trigger} stands for the trigger words")
     negative_prompt: str = ""
-    seeds: list[int] = Field(
-        min_length=1, description="each prompt is drawn with each seed, the same at every weight"
-    )
+    seeds: list[int] = Field(min_length=1, description="each prompt is drawn with each seed, the same at every weight")
     weights: list[float] = Field(min_length=1, description="LoRA weights at which all prompts are drawn")
     between: list[float] = Field([], description="more weights, for the grid alone")
     grid_prompts: int = Field(4, ge=1, description="how many of the prompts the grids show")
@@ -42,7 +38,5 @@ class EvaluateSettings(Settings):
     @model_validator(mode="after")
     def _has_a_base(self) -> "EvaluateSettings":
         if 0.0 not in self.weights:
-            raise ValueError(
-                "weights must hold 0, the base model: without it there is nothing to compare with"
-            )
+            raise ValueError("weights must hold 0, the base model: without it there is nothing to compare with")
         return self

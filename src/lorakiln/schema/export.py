@@ -8,12 +8,8 @@ from lorakiln.schema.base import Settings
 
 
 class ExportSettings(Settings):
-    name: str | None = Field(
-        None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name"
-    )
-    which: Literal["last", "best", "all"] = Field(
-        "last", description="best: lowest validation loss among the saved"
-    )
+    name: str | None = Field(None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name")
+    which: Literal["last", "best", "all"] = Field("last", description="best: lowest validation loss among the saved")
     precision: Literal["fp32", "fp16", "bf16"] = "fp16"
     private: bool = Field(False, description="leave out folder names, captions and pictures")
     license: str | None = None

@@ -19,9 +19,7 @@ class ModelSettings(Settings):
     path: str = Field(min_length=1, description="a hub id or a local folder in diffusers' layout")
     revision: str | None = None
     variant: str | None = Field(None, description="the hub's file variant, such as fp16")
-    vae: str | None = Field(
-        None, description="another VAE: a hub id or a local folder; null: the model's own"
-    )
+    vae: str | None = Field(None, description="another VAE: a hub id or a local folder; null: the model's own")
     resolution: int = Field(gt=0, description="the side of the square it was trained on, pixels")
     bucket_min: int = Field(gt=0, description="shortest side of a bucket, pixels")
     bucket_max: int = Field(gt=0, description="longest side of a bucket, pixels")

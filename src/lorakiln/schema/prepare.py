@@ -14,9 +14,7 @@ class BucketSettings(Settings):
     min: int = Field(gt=0, description="shortest side of a bucket, pixels")
     max: int = Field(gt=0, description="longest side of a bucket, pixels")
     step: int = Field(gt=0, description="sides are multiples of this, pixels")
-    no_upscale: bool = Field(
-        False, description="never enlarge; a small picture gets a bucket of its own size"
-    )
+    no_upscale: bool = Field(False, description="never enlarge; a small picture gets a bucket of its own size")
 
 
 class PrepareSettings(Settings):
@@ -29,9 +27,7 @@ class PrepareSettings(Settings):
     min_side: int = Field(8, gt=0, description="pictures with a shorter side are refused, pixels")
     max_pixels: int = Field(100_000_000, gt=0, description="larger pictures are refused, pixels")
     max_aspect: float = Field(6.0, ge=1, description="longer pictures are refused, long side / short side")
-    warn_upscale: float = Field(
-        2.0, ge=1, description="warn about pictures enlarged by more than this factor"
-    )
+    warn_upscale: float = Field(2.0, ge=1, description="warn about pictures enlarged by more than this factor")
     follow_symlinks: bool = Field(False, description="accept links that lead out of the dataset's folder")
     workers: int | None = Field(None, ge=1, description="processes; null: one per core")
 

@@ -21,14 +21,10 @@ class AdapterSettings(Settings):
 
 class ObjectiveSettings(Settings):
     kind: Literal["mse", "huber"] = Field("mse", description="the loss between prediction and target")
-    min_snr_gamma: float | None = Field(
-        None, gt=0, description="Min-SNR weighting, arXiv 2303.09556; 5 is usual"
-    )
+    min_snr_gamma: float | None = Field(None, gt=0, description="Min-SNR weighting, arXiv 2303.09556; 5 is usual")
     noise_offset: float = Field(0.0, ge=0, le=1)
     huber_delta: float = Field(0.1, gt=0)
-    caption_dropout: float = Field(
-        0.0, ge=0, le=1, description="how often a caption is replaced by the empty one"
-    )
+    caption_dropout: float = Field(0.0, ge=0, le=1, description="how often a caption is replaced by the empty one")
     min_timestep: int = Field(0, ge=0)
     max_timestep: int | None = Field(None, ge=1, description="exclusive; null: the model's last")
 
@@ -52,12 +48,8 @@ class TrainerSettings(Settings):
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int = Field(1, ge=1)
     num_nodes: int = Field(1, ge=1)
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="of the frozen base; the adapter is always fp32"
-    )
-    threads: int | None = Field(
-        None, ge=1, description="CPU threads of each process; null: torch's own choice"
-    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the frozen base; the adapter is always fp32")
+    threads: int | None = Field(None, ge=1, description="CPU threads of each process; null: torch's own choice")
     gradient_checkpointing: bool = False
 
 
@@ -65,9 +57,7 @@ class ValidationSettings(Settings):
     """Loss on held-out pictures with fixed noise and timesteps."""
 
     every: int = Field(100, ge=0, description="steps; 0: never")
-    fraction: float = Field(
-        0.1, ge=0, lt=1, description="of the pictures, rounded; at least one of 8 or more"
-    )
+    fraction: float = Field(0.1, ge=0, lt=1, description="of the pictures, rounded; at least one of 8 or more")
     draws: int = Field(16, ge=1, description="(noise, timestep) pairs per held-out picture")
 
 
@@ -85,19 +75,13 @@ class TrainSettings(Settings):
     seed: int = Field(0, ge=0, lt=2**32)
     steps: int = Field(ge=1, description="optimizer steps")
     batch_size: int = Field(ge=1, description="pictures per optimizer step, over all devices together")
-    micro_batch: int | None = Field(
-        None, ge=1, description="pictures a device takes at once; null: all its share"
-    )
+    micro_batch: int | None = Field(None, ge=1, description="pictures a device takes at once; null: all its share")
     repeats: int = Field(1, ge=1, description="how often a picture counts in an epoch")
     max_grad_norm: float | None = Field(1.0, gt=0)
     deterministic: bool = False
     save_every: int = Field(0, ge=0, description="steps between saved adapters; 0: the last alone")
-    checkpoint_every: int = Field(
-        100, ge=0, description="steps between resumable checkpoints; 0: only when stopped"
-    )
-    checkpoint_minutes: float = Field(
-        10.0, ge=0, description="and at least this often, minutes; 0: never by time"
-    )
+    checkpoint_every: int = Field(100, ge=0, description="steps between resumable checkpoints; 0: only when stopped")
+    checkpoint_minutes: float = Field(10.0, ge=0, description="and at least this often, minutes; 0: never by time")
     adapter: AdapterSettings
     objective: ObjectiveSettings
     optimizer: OptimizerSettings
@@ -115,15 +99,12 @@ class TrainSettings(Settings):
             below, above = self.batch_size // unit * unit, (self.batch_size // unit + 1) * unit
             near = f"{below} or {above}" if below else str(above)
             raise ValueError(
-                f"batch_size {self.batch_size} must be a multiple of devices x micro_batch = {unit}; "
-                f"nearest: {near}"
+                f"batch_size {self.batch_size} must be a multiple of devices x micro_batch = {unit}; nearest: {near}"
             )
         return self
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> "TrainSettings":
         if self.scheduler.warmup_steps > self.steps:
-            raise ValueError(
-                f"scheduler.warmup_steps {self.scheduler.warmup_steps} is more than steps {self.steps}"
-            )
+            raise ValueError(f"scheduler.warmup_steps {self.scheduler.warmup_steps} is more than steps {self.steps}")
         return self

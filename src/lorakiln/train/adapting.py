@@ -47,9 +47,7 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     """
     peft_form.wrap(family.network, names, settings.rank, settings.alpha, settings.dropout, seed)
     if settings.init_from:
-        peft_form.write(
-            family.network, _fitting(read_adapter(Path(settings.init_from), family), settings, names)
-        )
+        peft_form.write(family.network, _fitting(read_adapter(Path(settings.init_from), family), settings, names))
 
 
 def read_adapter(path: Path, family: Family) -> Adapter:
@@ -62,9 +60,7 @@ def read_adapter(path: Path, family: Family) -> Adapter:
         with safetensors.safe_open(path, framework="pt") as file:
             kohya = any(name.startswith("lora_") for name in file.keys())  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"not a readable safetensors file ({error})", where=path, fix="check the path"
-        ) from error
+        raise UserError(f"not a readable safetensors file ({error})", where=path, fix="check the path") from error
     return kohya_form.load(path, family) if kohya else diffusers_form.load(path)
 
 
@@ -93,8 +89,6 @@ def _fitting(adapter: Adapter, settings: AdapterSettings, names: list[str]) -> A
 
 
 def _suggestion(ending: str, names: list[str]) -> str:
-    endings = sorted(
-        {".".join(name.split(".")[-2:]) for name in names} | {name.split(".")[-1] for name in names}
-    )
+    endings = sorted({".".join(name.split(".")[-2:]) for name in names} | {name.split(".")[-1] for name in names})
     near = difflib.get_close_matches(ending, endings, n=3)
     return f"did you mean {' or '.join(near)}?" if near else f"endings here: {', '.join(endings[:12])}, ..."

@@ -49,9 +49,7 @@ class Run:
         return {**self.encoded.index["settings"], "train": self.settings.model_dump(mode="json")}
 
 
-def assemble(
-    folder: Path, settings: TrainSettings, model: ModelSettings, share: Share, device: torch.device
-) -> Run:
+def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share: Share, device: torch.device) -> Run:
     """Load everything and put the adapter on.
 
     Raises:

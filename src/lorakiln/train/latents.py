@@ -63,9 +63,7 @@ class Encoded:
         """
         if device.type != "cuda":
             return self
-        size = sum(
-            tensor.nbytes for b in self.buckets for tensor in (b.mean, b.std, *b.conditioning.values())
-        )
+        size = sum(tensor.nbytes for b in self.buckets for tensor in (b.mean, b.std, *b.conditioning.values()))
         if size < torch.cuda.mem_get_info(device)[0] // 4:
             self.buckets = [
                 Bucket(b.name, b.rows, b.mean.to(device), b.std.to(device), _moved(b.conditioning, device))

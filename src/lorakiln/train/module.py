@@ -61,9 +61,7 @@ class Kiln(pl.LightningModule):
         self.network = family.network
         self.family, self.encoded, self.settings, self.share = family, encoded, settings, share
         self.trained = [torch.tensor(rows, dtype=torch.int64) for rows in trained]
-        self.schedule = Schedule(
-            [len(rows) for rows in trained], settings.batch_size, encoded.variants, settings.seed
-        )
+        self.schedule = Schedule([len(rows) for rows in trained], settings.batch_size, encoded.variants, settings.seed)
         self.flat = FlatWeights((n, p) for n, p in family.network.named_parameters() if p.requires_grad)
         self.readings = Readings(self.flat.weights.device)
         self.optimizer = torch.optim.AdamW([self.flat.weights], fused=True, **_optimizer_arguments(settings))

@@ -8,11 +8,7 @@ def plan(run: Run) -> str:
     encoded, split, settings = run.encoded, run.split, run.settings
     pictures, batch = split.trained_count, settings.batch_size
     epoch = pictures * settings.repeats / batch
-    sizes = [
-        f"{bucket.name}: {len(rows)}"
-        for bucket, rows in zip(encoded.buckets, split.trained, strict=True)
-        if rows
-    ]
+    sizes = [f"{bucket.name}: {len(rows)}" for bucket, rows in zip(encoded.buckets, split.trained, strict=True) if rows]
     world = settings.trainer.devices * settings.trainer.num_nodes
     share = batch // world
     micro = settings.micro_batch or share

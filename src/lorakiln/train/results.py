@@ -83,9 +83,7 @@ def provenance(run: Run, began: datetime, watch: Watch) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         "devices": settings.trainer.devices * settings.trainer.num_nodes,
         "threads": torch.get_num_threads(),
         "precision": "bf16" if run.share.bf16 else "fp32",

@@ -16,9 +16,7 @@ def capture(kiln: Kiln, record: Record) -> State:
     moments = kiln.optimizer.state[kiln.flat.weights]
     flats = {"adapter": kiln.flat.weights.data, **{name: moments[name] for name in MOMENTS}}
     tensors = {
-        f"{kind}/{name}": tensor
-        for kind, flat in flats.items()
-        for name, tensor in kiln.flat.split(flat).items()
+        f"{kind}/{name}": tensor for kind, flat in flats.items() for name, tensor in kiln.flat.split(flat).items()
     }
     records = {
         "metrics": record.metrics, "validation": record.validation,

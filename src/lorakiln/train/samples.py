@@ -32,9 +32,7 @@ class Sampler:
     The seeds' own generators make the noise, so drawing changes nothing about the training that goes on after it.
     """
 
-    def __init__(
-        self, prompts: Sequence[str], settings: SampleSettings, model: ModelSettings, clip_skip: int
-    ) -> None:
+    def __init__(self, prompts: Sequence[str], settings: SampleSettings, model: ModelSettings, clip_skip: int) -> None:
         side = model.resolution
         self.jobs = [Job(prompt, settings.seed + i, side, side) for i, prompt in enumerate(prompts)]
         self.settings, self.model, self.clip_skip = settings, model, clip_skip
@@ -48,9 +46,7 @@ class Sampler:
         steps, guidance = self.settings.steps, self.settings.guidance
         batch = min(8, len(self.jobs))
         with kiln.autocast():
-            pictures = list(
-                draw(kiln.family, self.jobs, steps, guidance, batch_size=batch, clip_skip=self.clip_skip)
-            )
+            pictures = list(draw(kiln.family, self.jobs, steps, guidance, batch_size=batch, clip_skip=self.clip_skip))
         files = {}
         for number, (job, picture) in enumerate(zip(self.jobs, pictures, strict=True)):
             path = folder / f"{number:02d}.png"

@@ -87,9 +87,7 @@ class Schedule:
     def _variants_of(self, bucket: int, epochs: np.ndarray, pictures: np.ndarray) -> np.ndarray:
         if self.variants == 1:
             return np.zeros_like(pictures)
-        first = np.random.default_rng([self.seed, _VARIANTS, bucket]).integers(
-            self.variants, size=self.sizes[bucket]
-        )
+        first = np.random.default_rng([self.seed, _VARIANTS, bucket]).integers(self.variants, size=self.sizes[bucket])
         return (first[pictures] + epochs) % self.variants
 
 

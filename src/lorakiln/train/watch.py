@@ -185,9 +185,7 @@ class Watch:
         kept = self.checkpoints.files() if self.leader else []
         after = f"; the last good checkpoint, {kept[-1]}, is kept" if kept else ""
         if broken:
-            fix = (
-                f"the encoded {', '.join(broken)} is not finite: look at the picture, then run `encode` again"
-            )
+            fix = f"the encoded {', '.join(broken)} is not finite: look at the picture, then run `encode` again"
         else:
             fix = "lower train.optimizer.lr, set train.max_grad_norm, or train with train.trainer.precision=fp32"
         return UserError(
