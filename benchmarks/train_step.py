@@ -115,9 +115,8 @@ def main() -> None:
     for name, median in medians.items():
         low, high = min(times[name]), max(times[name])
         print(f"{name:6} {median:7.1f} ms a step ({low:.1f} to {high:.1f}), {1000 / median:.1f} steps/s")
-    print(
-        f"usual / ours: {medians['usual'] / medians['ours']:.2f}  (batch {config.train.batch_size}, {wanted.threads} threads)"
-    )
+    ratio = medians["usual"] / medians["ours"]
+    print(f"usual / ours: {ratio:.2f}  (batch {config.train.batch_size}, {wanted.threads} threads)")
 
 
 if __name__ == "__main__":
