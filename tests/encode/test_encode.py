@@ -186,7 +186,7 @@ def test_settings_remake_what_they_change(captioned, tmp_path, micro_model, call
 
 
 def test_another_base_remakes_everything(captioned, tmp_path, micro_model, calls):
-    from conftest import write_micro_model
+    from tests.conftest import write_micro_model
 
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
     first = contents(tmp_path / "out")

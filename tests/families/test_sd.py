@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SCHEDULER, write_micro_model, write_text
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.sd import attention_modules, kohya_modules
+from tests.conftest import SCHEDULER, write_micro_model, write_text
 
 PROMPTS = ["a red cat", "blue", ""]
 
