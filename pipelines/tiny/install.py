@@ -57,8 +57,17 @@ def _install_part(part: str, target: Path) -> None:
         kind.from_pretrained(source, dtype=torch.float16).save_pretrained(fresh)
     for weights in fresh.rglob("*.safetensors"):
         _settle(weights)
+    for config in fresh.rglob("*.json"):
+        _forget_origin(config)
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
+
+
+def _forget_origin(config: Path) -> None:
+    """Leave out where the parts were loaded from: a path of the machine that made them."""
+    content = json.loads(config.read_text("utf-8"))
+    if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
 def _settle(weights: Path) -> None:
