@@ -146,7 +146,7 @@ def train(minutes: float, batch: int = 32, peak: float = 1e-3) -> None:
     step, spent = load_state(state, model=pair, optimizer=optimizer, average=average)
     clock, rng, losses = Clock(minutes, spent), random.Random(step + 7919 * rank), []
     torch.manual_seed(step + 3 + 7919 * rank)
-    shelf, empty, alphas = Shelf(), empty_ids(tokenizer), scheduler().alphas_cumprod
+    shelf, empty, alphas = Shelf(tokenizer), empty_ids(tokenizer), scheduler().alphas_cumprod
     while (progress := agreed(clock.progress)) < 1:
         optimizer.set_rate(rate(progress, step, peak, warmup=200))
         latents, ids = shelf.batch(batch, rng)

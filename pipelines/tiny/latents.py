@@ -15,6 +15,7 @@ from pipelines.tiny.paths import work
 from pipelines.tiny.scenes import SIZES, Composer
 from pipelines.tiny.tokens import LENGTH, clip_tokenizer
 from pipelines.tiny.training import pixels
+from pipelines.tiny.wording import Rewording
 
 CHUNK = 3000  # scenes in a file, a third of each size
 
@@ -55,9 +56,10 @@ def write(chunks: int, first: int = 0) -> None:
 
 
 class Shelf:
-    """All latents in memory; picks batches of one size."""
+    """All latents in memory; picks batches of one size, some of their captions said in other words."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokenizer) -> None:
+        self.rewording = Rewording(tokenizer)
         self.latents: list[list[np.ndarray]] = [[] for _ in SIZES]
         self.ids: list[list[np.ndarray]] = [[] for _ in SIZES]
         self.read: set[str] = set()
@@ -79,7 +81,7 @@ class Shelf:
         index = rng.randrange(len(SIZES))
         picks = [(rng.randrange(len(self.read)), rng.randrange(CHUNK // len(SIZES))) for _ in range(count)]
         latents = np.stack([self.latents[index][chunk][row] for chunk, row in picks])
-        ids = np.stack([self.ids[index][chunk][row] for chunk, row in picks])
+        ids = np.stack([self.rewording(self.ids[index][chunk][row], rng) for chunk, row in picks])
         return torch.from_numpy(latents).float(), torch.from_numpy(ids.astype(np.int64))
 
 
