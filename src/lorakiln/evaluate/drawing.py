@@ -14,7 +14,8 @@ from lorakiln.console.progress import progress
 from lorakiln.evaluate.plan import Shot
 from lorakiln.families import load_family
 from lorakiln.families.family import Family
-from lorakiln.lora_files import kohya_form, peft_form
+from lorakiln.lora_files import kohya_form
+from lorakiln.lora_files.merging import Merged
 from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
@@ -55,12 +56,12 @@ class Studio:
 
     def _draw(self, shots: Sequence[Shot]) -> Iterator[tuple[Shot, Image.Image]]:
         family = load_family(self.model, device=self.device, dtype=drawing_dtype(self.device))
-        put_on(family, self.lora)
+        merged = put_on(family, self.lora)
         remembering = Remembering(family)
         settings = self.settings
         with progress("drawing", len(shots)) as bar:
             for weight, group in groupby(sorted(shots, key=lambda s: s.weight), key=lambda s: s.weight):
-                peft_form.set_weight(family.network, weight)
+                merged.set_weight(weight)
                 some = list(group)
                 jobs = [self._job(shot) for shot in some]
                 images = draw(
@@ -100,8 +101,8 @@ class Remembering:
         return getattr(self._family, name)
 
 
-def put_on(family: Family, lora: Path) -> None:
-    """Put the LoRA of an exported file on the family's network.
+def put_on(family: Family, lora: Path) -> Merged:
+    """The family's network with the LoRA of an exported file, to be set to a weight.
 
     Raises:
         UserError: the file holds layers of other parts than the network.
@@ -112,7 +113,7 @@ def put_on(family: Family, lora: Path) -> None:
         raise UserError(
             f"it also holds layers of {', '.join(others)}", where=lora, fix="evaluate LoRAs of the UNet alone"
         )
-    peft_form.attach(family.network, adapter)
+    return Merged(family.network, adapter)
 
 
 def pictures_by_key(samples: Path) -> dict[str, Path]:
