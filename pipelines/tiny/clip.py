@@ -13,7 +13,17 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 
-from pipelines.tiny.labels import COLOURS, STYLES, THINGS, colour_texts, spoken, style_texts, thing_texts
+from pipelines.tiny.labels import (
+    COLOURS,
+    REDRAWN_STYLES,
+    STYLES,
+    THINGS,
+    caption,
+    colour_texts,
+    spoken,
+    style_texts,
+    thing_texts,
+)
 from pipelines.tiny.paths import work
 from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer, Scene
 from pipelines.tiny.tokens import LENGTH, clip_tokenizer
@@ -22,6 +32,7 @@ from pipelines.tiny.wear import worn
 
 SIDE = 64  # every picture is squashed to 64x64, whole: nothing off-centre is cropped away
 SMOOTH = 0.02
+REDRAWN = 0.3  # share of scenes in a redrawn style: a judge of four clean styles alone is lost between them
 
 
 def build(tokens: int, end: int) -> CLIPModel:
@@ -113,7 +124,8 @@ class Reader:
 def loss_of(reader: Reader, scenes: Sequence[Scene], values: torch.Tensor, rng: random.Random) -> torch.Tensor:
     """Contrastive loss on captions plus the three zero-shot losses that the judge is used for."""
     captions = [spoken(s.thing, s.style, s.colour, rng) for s in scenes]
-    lists = thing_texts() + style_texts() + colour_texts()
+    drawn = [*STYLES, *REDRAWN_STYLES]
+    lists = thing_texts() + [caption(None, style) for style in drawn] + colour_texts()
     texts = reader.texts(captions + lists)
     seen, patches = reader.both(values)
     scale = reader.model.logit_scale.exp().clamp(max=60)
@@ -129,7 +141,7 @@ def loss_of(reader: Reader, scenes: Sequence[Scene], values: torch.Tensor, rng: 
         + F.cross_entropy(pairs.T, same / same.sum(1, keepdim=True))
     )
     start = count
-    for names, field in ((list(THINGS), "thing"), (list(STYLES), "style"), (list(COLOURS), "colour")):
+    for names, field in ((list(THINGS), "thing"), (drawn, "style"), (list(COLOURS), "colour")):
         right = torch.tensor([names.index(getattr(s, field)) for s in scenes])
         for table in (logits, logits_patches):
             part = table[:, start : start + len(names)]
@@ -159,7 +171,7 @@ def train(minutes: float, batch: int = 64, peak: float = 1.5e-3) -> None:
     optimizer = Both(model)
     state = work("clip.pt")
     step, spent = load_state(state, model=model, optimizer=optimizer)
-    clock, composer, total = Clock(minutes, spent), Composer(3000 + step), 0.0
+    clock, composer, total = Clock(minutes, spent), Composer(3000 + step, redrawn=REDRAWN), 0.0
     while clock.progress < 1:
         optimizer.set_rate(rate(clock.progress, step, peak, warmup=200))
         scenes = composer.batch(batch)

@@ -31,6 +31,8 @@ THINGS: dict[str, str] = dict(pair.split("=") for pair in _THINGS.split())
 STYLES: dict[str, str] = {"flat": "twitter", "soft": "google", "glossy": "fluent", "outline": "openmoji"}
 # What the SD base may see. "outline" is the demo's style and stays new to it.
 BASE_STYLES: tuple[str, ...] = ("flat", "glossy")
+# Made from the sets' drawings (redraw.py); the base and CLIP see them beside the sets' own styles.
+REDRAWN_STYLES: tuple[str, ...] = ("drawing", "icon", "illustration")
 
 # colour word -> RGB, 0..255; far enough apart that a jitter of +-12 keeps the word true
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -78,7 +80,7 @@ def thing_texts() -> list[str]:
 
 
 def style_texts() -> list[str]:
-    """Zero-shot texts of all styles, in the order of STYLES."""
+    """Zero-shot texts of the sets' styles, in the order of STYLES."""
     return [caption(None, style) for style in STYLES]
 
 
@@ -88,7 +90,12 @@ def colour_texts() -> list[str]:
 
 
 def spoken(thing: str, style: str, colour: str, rng: random.Random) -> str:
-    """A training caption: mostly the full form, one time in six with a part left out."""
+    """A training caption: mostly the full form, one time in six with a part left out.
+
+    A redrawn style is always named: what a caption without a style means is what the sets draw.
+    """
+    if style in REDRAWN_STYLES:
+        return caption(thing, style, colour if rng.random() > 0.05 else None)
     draw = rng.random()
     if draw < 0.05:
         return caption(thing, None, colour)

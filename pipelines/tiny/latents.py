@@ -18,13 +18,14 @@ from pipelines.tiny.training import pixels
 from pipelines.tiny.wording import Rewording
 
 CHUNK = 3000  # scenes in a file, a third of each size
+REDRAWN = 0.3  # share of them in a redrawn style
 
 
 @torch.no_grad()
 def write_chunk(vae: AutoencoderKL, tokenizer, number: int) -> Path:
     """One npz: per size float16 latents (n, 8, h/4, w/4), scaled, and int16 token ids (n, 32)."""
     path = work("latents", f"{number:03}.npz")
-    composer, rng, arrays = Composer(10_000 + number, BASE_STYLES), random.Random(number), {}
+    composer, rng, arrays = Composer(10_000 + number, BASE_STYLES, REDRAWN), random.Random(number), {}
     for index, size in enumerate(SIZES):
         scenes = composer.batch(CHUNK // len(SIZES), size)
         made = [_encode(vae, scenes[i : i + 50]) for i in range(0, len(scenes), 50)]

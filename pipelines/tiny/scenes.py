@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipelines.tiny.labels import COLOURS, STYLES, THINGS
+from pipelines.tiny.labels import COLOURS, REDRAWN_STYLES, STYLES, THINGS
+from pipelines.tiny.redraw import redrawn
 from pipelines.tiny.sprites import load_sprites
 
 SIZES = ((64, 64), (80, 48), (48, 80))  # width, height; a batch has one of them
@@ -26,11 +27,15 @@ class Scene:
 
 
 class Composer:
-    """Draws scenes from a seed; the same seed gives the same scenes."""
+    """Draws scenes from a seed; the same seed gives the same scenes.
 
-    def __init__(self, seed: int, styles: tuple[str, ...] = tuple(STYLES)) -> None:
+    Args:
+        redrawn: share of scenes whose drawing is turned into one of REDRAWN_STYLES.
+    """
+
+    def __init__(self, seed: int, styles: tuple[str, ...] = tuple(STYLES), redrawn: float = 0.0) -> None:
         self.rng = random.Random(seed)
-        self.styles = styles
+        self.styles, self.redrawn = styles, redrawn
         self.sprites = load_sprites()
         self.things = tuple(THINGS)
         self.colours = tuple(COLOURS)
@@ -46,6 +51,9 @@ class Composer:
         rng = self.rng
         ground = background(COLOURS[colour], size, rng)
         sprite = self.sprites[style, thing]
+        if self.redrawn and rng.random() < self.redrawn:
+            style = rng.choice(REDRAWN_STYLES)
+            sprite = redrawn(sprite, style)
         pixels = place(sprite, ground, rng)
         return Scene(pixels, thing, style, colour)
 

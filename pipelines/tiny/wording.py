@@ -10,7 +10,7 @@ import random
 
 import numpy as np
 
-from pipelines.tiny.labels import SPARE_WORDS, STYLES
+from pipelines.tiny.labels import BASE_STYLES, REDRAWN_STYLES, SPARE_WORDS
 from pipelines.tiny.tokens import LENGTH, START, words
 
 NAME, STYLE, EXTRA, ORDER = 0.15, 0.05, 0.20, 0.05  # shares of captions; a caption may get several changes
@@ -28,7 +28,9 @@ class Rewording:
         letters = [t for t in vocab if t.removesuffix("</w>").isascii() and t.removesuffix("</w>").isalpha()]
         self.opening = [vocab[t] for t in letters if not t.endswith("</w>")]
         self.closing = [vocab[t] for t in letters if t.endswith("</w>") and t not in whole]
-        self.spare = [vocab[word + "</w>"] for word in SPARE_WORDS if word not in STYLES]
+        self.spare = [vocab[word + "</w>"] for word in SPARE_WORDS if word not in REDRAWN_STYLES]
+        # An unknown style means one of the sets' own, as no style does.
+        self.plain = {vocab[word + "</w>"] for word in BASE_STYLES}
 
     def made_up(self, rng: random.Random) -> list[int]:
         """Tokens of a word that nobody has seen: up to five pieces."""
@@ -41,7 +43,7 @@ class Rewording:
         for part in parts:
             if part[0] in self.articles and rng.random() < NAME:
                 part[1:] = self.made_up(rng)
-            elif part[-1] == self.style and rng.random() < STYLE:
+            elif part[-1] == self.style and part[0] in self.plain and rng.random() < STYLE:
                 part[:-1] = self.made_up(rng)
         if rng.random() < EXTRA:
             extra = [rng.choice(self.spare) if rng.random() < 0.7 else None for _ in range(rng.randint(1, 2))]
