@@ -9,13 +9,12 @@ import torch
 from PIL import Image
 
 from lorakiln.artefacts.records import read_jsonl
-from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.evaluate.plan import Shot
 from lorakiln.families import load_family
 from lorakiln.families.family import Family
-from lorakiln.lora_files import kohya_form
 from lorakiln.lora_files.merging import Merged
+from lorakiln.lora_files.reading import read_lora
 from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
@@ -61,7 +60,8 @@ class Studio:
         settings = self.settings
         with progress("drawing", len(shots)) as bar:
             for weight, group in groupby(sorted(shots, key=lambda s: s.weight), key=lambda s: s.weight):
-                merged.set_weight(weight)
+                merged.set_weights(weight)
+                remembering.forget()
                 some = list(group)
                 jobs = [self._job(shot) for shot in some]
                 images = draw(
@@ -90,6 +90,10 @@ class Remembering:
     def __init__(self, family: Family) -> None:
         self._family, self._known = family, {}
 
+    def forget(self) -> None:
+        """The text encoder has changed."""
+        self._known.clear()
+
     def encode_prompts(self, prompts: Sequence[str], clip_skip: int = 0) -> dict[str, torch.Tensor]:
         for prompt in prompts:
             if (prompt, clip_skip) not in self._known:
@@ -102,18 +106,12 @@ class Remembering:
 
 
 def put_on(family: Family, lora: Path) -> Merged:
-    """The family's network with the LoRA of an exported file, to be set to a weight.
+    """The family's networks with the LoRA of a file, to be set to a weight.
 
     Raises:
-        UserError: the file holds layers of other parts than the network.
+        UserError: it is no LoRA file, or one for another base model.
     """
-    adapter = kohya_form.load(lora, family)
-    others = sorted({name.split(".")[0] for name in adapter.layers} - {"unet"})
-    if others:
-        raise UserError(
-            f"it also holds layers of {', '.join(others)}", where=lora, fix="evaluate LoRAs of the UNet alone"
-        )
-    return Merged(family.network, adapter)
+    return Merged(family.adaptable(), read_lora(lora).adapter)
 
 
 def pictures_by_key(samples: Path) -> dict[str, Path]:

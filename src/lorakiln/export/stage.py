@@ -125,7 +125,7 @@ class Writer:
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
         facts = {**self.facts, "step": adapter["step"]}
         metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private)
-        tensors = kohya_form.tensors_of(trained, self.family, self.dtype, name)
+        tensors = kohya_form.tensors_of(trained, self.family.kohya_name, self.dtype, name)
         metadata = kohya_metadata.with_hashes(metadata, tensors, path.with_suffix(".scratch"))
         kohya_form.save(trained, path, self.family, metadata, self.dtype)
         return compare(trained, kohya_form.load(path, self.family), self.dtype, path.name)

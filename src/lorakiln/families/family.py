@@ -74,10 +74,14 @@ class Family(Protocol):
         ...
 
     def target_modules(self, preset: str) -> list[str]:
-        """The full names, sorted, of the network's modules that a preset ("attention", "kohya") adapts.
+        """The full names, sorted, of the network's modules that a preset ("attention", "kohya", "locon") adapts.
 
         To be asked before an adapter is put on: the adapter's own layers are modules too.
         """
+        ...
+
+    def adaptable(self) -> dict[str, nn.Module]:
+        """The loaded networks that a LoRA can be on, by their part's name in LoRA files: "unet", "text_encoder", ..."""
         ...
 
     def kohya_name(self, module: str) -> str:

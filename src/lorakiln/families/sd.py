@@ -7,13 +7,17 @@ from typing import Any
 import torch
 import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.family import Conditioning, Part
 from lorakiln.families.finite import check_finite
+from lorakiln.families.names import kohya_name
 from lorakiln.families.sd_files import Files
 from lorakiln.schema.model import ModelSettings
 
@@ -122,14 +126,12 @@ class StableDiffusion:
             )
         return PRESETS[preset](self.network)
 
+    def adaptable(self) -> dict[str, nn.Module]:
+        parts = {"unet": "network", "text_encoder": "text_encoder"}
+        return {part: self.__dict__[name] for part, name in parts.items() if name in self.__dict__}
+
     def kohya_name(self, module: str) -> str:
-        part, _, path = module.partition(".")
-        if part == "unet":
-            return "lora_unet_" + path.replace(".", "_")
-        if part == "text_encoder":
-            # transformers 5 dropped the level "text_model" from the modules; kohya's keys keep it.
-            return "lora_te_text_model_" + path.removeprefix("text_model.").replace(".", "_")
-        raise ValueError(f"no module of Stable Diffusion: {module}")
+        return kohya_name(module, sdxl=False)
 
     def pipeline(self) -> Any:
         with quiet():
@@ -188,4 +190,17 @@ def kohya_modules(network: nn.Module) -> list[str]:
     )
 
 
-PRESETS = {"attention": attention_modules, "kohya": kohya_modules}
+def locon_modules(network: nn.Module) -> list[str]:
+    """kohya's modules and, as with its conv_dim, all linear layers and convolutions of the residual blocks."""
+    blocks = (ResnetBlock2D, Downsample2D, Upsample2D)
+    residual = {
+        f"{outer}.{inner}"
+        for outer, block in network.named_modules()
+        if isinstance(block, blocks)
+        for inner, module in block.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+    return sorted({*kohya_modules(network), *residual})
+
+
+PRESETS = {"attention": attention_modules, "kohya": kohya_modules, "locon": locon_modules}

@@ -83,7 +83,7 @@ def load(path: Path) -> Adapter:
     layers = {}
     for name in names:
         down, up = tensors[name + DOWN], tensors[name + UP]
-        layers[name] = sound(Layer(down, up, _alpha(config, name, down.shape[0])), f"{path}: {name}")
+        layers[name] = sound(Layer(down, up, alpha_of(config, name, down.shape[0])), f"{path}: {name}")
     return Adapter(layers, {key: value for key, value in metadata.items() if key not in (METADATA, "format")})
 
 
@@ -95,8 +95,11 @@ def _read_config(metadata: dict[str, str], path: Path) -> dict[str, Any]:
     return config
 
 
-def _alpha(config: dict[str, Any], name: str, rank: int) -> float:
-    """The numerator over `rank`; names match patterns as in peft (peft.utils.other.get_pattern_key)."""
+def alpha_of(config: dict[str, Any], name: str, rank: int) -> float:
+    """A layer's alpha by peft's config, whose keys have the part in front; the update's scale is alpha over `rank`.
+
+    Names match patterns as in peft (peft.utils.other.get_pattern_key).
+    """
     part, _, module = name.partition(".")
     patterns = config.get(f"{part}.alpha_pattern") or {}
     matching = (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module))

@@ -4,7 +4,7 @@ A layer is "<name>.lora_down.weight", "<name>.lora_up.weight" and "<name>.alpha"
 <name> is the module's path with "_" for ".", after "lora_unet_" or "lora_te_". The family knows the names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -19,24 +19,30 @@ from lorakiln.lora_files.finite import sound, to_dtype
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 
 
-def tensors_of(adapter: Adapter, family: Family, dtype: torch.dtype, where: str = "") -> dict[str, Tensor]:
+def tensors_of(
+    adapter: Adapter, name_of: Callable[[str], str], dtype: torch.dtype | None, where: str = ""
+) -> dict[str, Tensor]:
     """The file's tensors.
+
+    Args:
+        name_of: kohya's name of a module, such as `Family.kohya_name`.
+        dtype: None: as they are.
 
     Raises:
         UserError: a weight is not finite in `dtype`.
     """
     tensors = {}
     for module, layer in adapter.layers.items():
-        name = family.kohya_name(module)
+        name = name_of(module)
         tensors[name + DOWN] = to_dtype(layer.down, dtype, f"{where}: {module}")
         tensors[name + UP] = to_dtype(layer.up, dtype, f"{where}: {module}")
-        tensors[name + ALPHA] = torch.tensor(layer.alpha, dtype=dtype)
+        tensors[name + ALPHA] = torch.tensor(layer.alpha, dtype=dtype or layer.down.dtype)
     return tensors
 
 
 def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, str], dtype: torch.dtype) -> None:
     """Write `adapter` with its true alphas; see `tensors_of` for what is raised."""
-    save_tensors(path, tensors_of(adapter, family, dtype, str(path)), metadata)
+    save_tensors(path, tensors_of(adapter, family.kohya_name, dtype, str(path)), metadata)
 
 
 def load(path: Path, family: Family) -> Adapter:

@@ -1,42 +1,68 @@
-"""A LoRA merged into a network's weights, as A1111 and ComfyUI apply it: drawing then costs what the base costs."""
+"""A LoRA merged into a model's weights, as A1111 and ComfyUI apply it: drawing then costs what the base costs."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
+from lorakiln.families.names import canonical
 from lorakiln.lora_files.adapter import Adapter, Layer
 
 
 class Merged:
-    """A bare network and an adapter: W + weight * delta W in the network's own tensors.
+    """Bare networks and adapters: W + the sum of weight * delta W in the networks' own tensors.
 
     The base's weights are kept on the CPU, so that every weight starts from the same bits and 0 is the base itself.
+
+    Args:
+        networks: by the part's name in the adapters' layers: "unet", "text_encoder", "text_encoder_2".
+
+    Raises:
+        UserError: a layer of an adapter has no module in its network, or another shape.
     """
 
-    def __init__(self, network: nn.Module, adapter: Adapter, part: str = "unet") -> None:
-        """
-        Raises:
-            UserError: a layer of the adapter has no module in the network, or another shape.
-        """
-        modules = dict(network.named_modules())
-        self._kept: list[tuple[Tensor, Tensor, Layer]] = []
-        for name, layer in sorted(adapter.layers.items()):
-            module = modules.get(name.removeprefix(f"{part}."))
-            weight = getattr(module, "weight", None)
-            if weight is None:
-                fix = "use the base model that the LoRA was trained on"
-                raise UserError(f"the LoRA adapts {name}, which the base model has not", fix=fix)
-            if weight.numel() != layer.up.shape[0] * layer.down[0].numel() or weight.shape[0] != layer.up.shape[0]:
-                fix = "use the base model that the LoRA was trained on"
-                raise UserError(f"{name}: the LoRA was trained on another shape than {tuple(weight.shape)}", fix=fix)
-            self._kept.append((weight, weight.detach().to("cpu", copy=True), layer))
+    def __init__(self, networks: Mapping[str, nn.Module], *adapters: Adapter) -> None:
+        found = {
+            canonical(f"{part}.{name}"): module
+            for part, network in networks.items()
+            for name, module in network.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv2d)
+        }
+        self._base: dict[str, tuple[Tensor, Tensor]] = {}
+        self._layers: list[dict[str, Layer]] = []
+        for adapter in adapters:
+            layers = {canonical(name): layer for name, layer in adapter.layers.items()}
+            for name, layer in sorted(layers.items()):
+                weight = _fitting(found.get(name), layer, name)
+                if name not in self._base:
+                    self._base[name] = weight, weight.detach().to("cpu", copy=True)
+            self._layers.append(layers)
 
     @torch.no_grad()
-    def set_weight(self, weight: float) -> None:
-        """Apply the LoRA at `weight`; 0 gives the base's weights bit for bit."""
-        for present, base, layer in self._kept:
-            if weight:
-                changed = base.float() + weight * layer.delta().cpu().reshape(base.shape)
-                present.copy_(changed.to(base.dtype))
-            else:
+    def set_weights(self, *weights: float) -> None:
+        """Apply the adapters, in their order, at `weights`; all 0 gives the base's weights bit for bit."""
+        for name, (present, base) in self._base.items():
+            parts = [
+                (weight, layers[name])
+                for weight, layers in zip(weights, self._layers, strict=True)
+                if weight and name in layers
+            ]
+            if not parts:
                 present.copy_(base)
+                continue
+            changed = base.float()
+            for weight, layer in parts:
+                changed = changed + weight * layer.delta().cpu().reshape(base.shape)
+            present.copy_(changed.to(base.dtype))
+
+
+def _fitting(module: nn.Module | None, layer: Layer, name: str) -> Tensor:
+    fix = "use the base model that the LoRA was trained on"
+    if module is None:
+        raise UserError(f"the LoRA adapts {name}, which the base model has not", fix=fix)
+    weight = module.weight
+    # A 1x1 convolution's factors may be stored as matrices.
+    if weight.shape[0] != layer.up.shape[0] or weight[0].numel() != layer.down[0].numel():
+        raise UserError(f"{name}: the LoRA was trained on another shape than {tuple(weight.shape)}", fix=fix)
+    return weight

@@ -14,7 +14,7 @@ class AdapterSettings(Settings):
     alpha: float = Field(gt=0, description="the update is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: str | list[str] = Field(
-        "attention", description="a preset (attention, kohya) or the endings of module names in the UNet"
+        "attention", description="a preset (attention, kohya, locon) or the endings of module names in the UNet"
     )
     init_from: str | None = Field(None, description="a LoRA file to go on from")
 

@@ -3,13 +3,13 @@
 import difflib
 from pathlib import Path
 
-import safetensors
 from torch import nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
-from lorakiln.lora_files import diffusers_form, kohya_form, peft_form
+from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.reading import read_lora
 from lorakiln.schema.train import AdapterSettings
 
 
@@ -47,21 +47,7 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     """
     peft_form.wrap(family.network, names, settings.rank, settings.alpha, settings.dropout, seed)
     if settings.init_from:
-        peft_form.write(family.network, _fitting(read_adapter(Path(settings.init_from), family), settings, names))
-
-
-def read_adapter(path: Path, family: Family) -> Adapter:
-    """A LoRA file in kohya's or in diffusers' names.
-
-    Raises:
-        UserError: it is not there or no LoRA file.
-    """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            kohya = any(name.startswith("lora_") for name in file.keys())  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"not a readable safetensors file ({error})", where=path, fix="check the path") from error
-    return kohya_form.load(path, family) if kohya else diffusers_form.load(path)
+        peft_form.write(family.network, _fitting(read_lora(Path(settings.init_from)).adapter, settings, names))
 
 
 def _fitting(adapter: Adapter, settings: AdapterSettings, names: list[str]) -> Adapter:

@@ -1,0 +1,5 @@
+"""`python -m lorakiln` is the `lorakiln` command."""
+
+from lorakiln.cli import entry
+
+entry()

@@ -1,0 +1,184 @@
+"""The `lorakiln` command: what one does with LoRA files once they are there."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorakiln.console.errors import UserError, exit_on_user_error
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Inspect, convert, resize, merge, extract and try LoRA files.",
+)  # fmt: skip
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="a LoRA file")]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="what to write")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace OUT if it is there")]
+Precision = Annotated[str | None, typer.Option(metavar="fp32|fp16|bf16", help="of the stored weights [as they are]")]
+FormOption = Annotated[str, typer.Option("--to", metavar="kohya|diffusers|peft", help="the form to write")]
+Rank = Annotated[int, typer.Option(min=1, help="keep at most so many directions a layer")]
+
+
+@app.command("inspect")
+def inspect_command(
+    file: File,
+    as_json: Annotated[bool, typer.Option("--json", help="everything, as JSON")] = False,
+    all_layers: Annotated[bool, typer.Option("--layers", help="one line for every layer")] = False,
+) -> None:
+    """Say what a LoRA file is: form, base model, ranks, alphas, norms, metadata, settings to go on training with."""
+    from lorakiln.tools.inspect import inspect
+    from lorakiln.tools.listing import listing
+
+    found = inspect(file)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else listing(found, all_layers))
+
+
+@app.command()
+def convert(
+    file: File, out: Out, to: FormOption = "kohya", precision: Precision = None, overwrite: Overwrite = False
+) -> None:
+    """Write a LoRA in another program's form; what every layer does stays the same."""
+    from lorakiln.lora_files.reading import read_lora
+    from lorakiln.lora_files.writing import write_lora
+
+    ready = _ready(out, to, precision, overwrite)
+    found = read_lora(file)
+    write_lora(found.adapter, out, *ready)
+    print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers")
+
+
+@app.command()
+def resize(
+    file: File, out: Out, rank: Rank,
+    sv_ratio: Annotated[float | None, typer.Option(help="keep singular values above the largest / this")] = None,
+    sv_fro: Annotated[float | None, typer.Option(help="keep this share of the Frobenius norm")] = None,
+    sv_cumulative: Annotated[float | None, typer.Option(help="keep this share of the singular values' sum")] = None,
+    to: FormOption = "kohya", precision: Precision = None, overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Cut a LoRA down to a lower rank, layer by layer, with the least loss (truncated SVD)."""
+    from lorakiln.lora_files.reading import read_lora
+    from lorakiln.lora_files.writing import write_lora
+    from lorakiln.tools.combine import resized
+
+    how = _cut(rank, sv_ratio=sv_ratio, sv_fro=sv_fro, sv_cumulative=sv_cumulative)
+    ready = _ready(out, to, precision, overwrite)
+    small, kept = resized(read_lora(file).adapter, how)
+    write_lora(small, out, *ready)
+    ranks = sorted(layer.rank for layer in small.layers.values())
+    print(
+        f"{file} -> {out}: ranks {ranks[0]} to {ranks[-1]}, "
+        f"{min(kept.values()):.1%} to {max(kept.values()):.1%} of a layer's norm kept"
+    )
+
+
+@app.command()
+def merge(
+    files: Annotated[list[str], typer.Argument(metavar="FILE[:WEIGHT]...", help="LoRA files; weight 1 if none")],
+    out: Annotated[Path, typer.Option(help="the LoRA, or with --into the model's folder, to write")],
+    into: Annotated[Path | None, typer.Option(help="a base model's folder: merge into a copy of it")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="cut the merged LoRA down [the ranks add up]")] = None,
+    to: FormOption = "kohya", precision: Precision = None, overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Make one LoRA of several, without loss, or merge them into a base model."""
+    from lorakiln.lora_files.reading import read_lora
+    from lorakiln.lora_files.writing import write_lora
+    from lorakiln.tools.bake import bake
+    from lorakiln.tools.combine import merged
+    from lorakiln.tools.lowrank import Cut
+
+    if into is not None:
+        _free(out, overwrite)
+    ready = None if into else _ready(out, to, precision, overwrite)
+    parts = [(read_lora(path).adapter, weight) for path, weight in map(_weighted, files)]
+    if ready is None:
+        print(f"{out}: {bake(into, parts, out)} weights of {into} changed")
+        return
+    result = merged(parts, Cut(rank) if rank else None)
+    write_lora(result, out, *ready)
+    print(f"{out}: {len(result.layers)} layers, rank up to {max(layer.rank for layer in result.layers.values())}")
+
+
+@app.command()
+def extract(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="the base model's folder, in diffusers' layout")],
+    tuned: Annotated[Path, typer.Argument(metavar="TUNED", help="the folder of a model trained from it")],
+    out: Out, rank: Rank,
+    least: Annotated[float, typer.Option(help="leave out layers whose weights differ by less")] = 1e-4,
+    to: FormOption = "kohya", precision: Precision = "fp16", overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Find the LoRA between a base model and one trained from it (truncated SVD of the difference)."""
+    from lorakiln.lora_files.writing import write_lora
+    from lorakiln.tools.combine import extracted
+    from lorakiln.tools.lowrank import Cut
+
+    ready = _ready(out, to, precision, overwrite)
+    result = extracted(base, tuned, Cut(rank), least)
+    write_lora(result, out, *ready)
+    print(f"{out}: {len(result.layers)} layers of rank up to {rank}")
+
+
+def _cut(rank: int, **methods: float | None):
+    from lorakiln.tools.lowrank import Cut
+
+    given = {name: value for name, value in methods.items() if value is not None}
+    if len(given) > 1:
+        options = " and ".join("--" + name.replace("_", "-") for name in given)
+        raise UserError(f"{options} exclude each other", fix="give one")
+    for name, value in given.items():
+        if (name == "sv_ratio" and value <= 1) or (name != "sv_ratio" and not 0 < value <= 1):
+            wanted = "above 1" if name == "sv_ratio" else "in (0, 1]"
+            raise UserError(f"{value:g} is not {wanted}", where=f"--{name.replace('_', '-')}")
+        return Cut(rank, name, value)
+    return Cut(rank)
+
+
+def _weighted(text: str) -> tuple[Path, float]:
+    """ "style.safetensors:0.8" -> the file and 0.8; without a weight, 1."""
+    path, _, weight = text.rpartition(":")
+    if not path or Path(text).exists():
+        return Path(text), 1.0
+    try:
+        return Path(path), float(weight)
+    except ValueError as error:
+        raise UserError(f"{weight!r} is no weight", where=text, fix="write FILE:0.8") from error
+
+
+def _ready(out: Path, form: str, precision: str | None, overwrite: bool):
+    """The form and dtype meant, once it is clear that `out` can be written."""
+    import torch
+
+    from lorakiln.lora_files.writing import FORMS, check_target
+
+    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    if form not in FORMS:
+        raise UserError(f"{form!r} is no form", where="--to", fix=f"known: {', '.join(FORMS)}")
+    if precision is not None and precision not in dtypes:
+        raise UserError(f"{precision!r} is no precision", where="--precision", fix=f"known: {', '.join(dtypes)}")
+    check_target(out, form)
+    _free(out, overwrite)
+    return form, dtypes.get(precision)
+
+
+def _free(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise UserError("is there already", where=out, fix="give --overwrite, or another name")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit status: 0, 1 for a mistake that is the user's to mend, 2 for wrong usage."""
+
+    def command() -> int:
+        try:
+            app(arguments, prog_name="lorakiln")
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else 0
+        return 0
+
+    return exit_on_user_error(command)
+
+
+def entry() -> None:
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""Any LoRA file: find out whose form it is in, and read it into an Adapter with canonical module names.
+
+Forms, by their keys:
+    kohya        lora_unet_<path>.lora_down.weight, .lora_up.weight, .alpha   (sd-scripts; LyCORIS' LoCon too)
+    diffusers    unet.<path>.lora_A.weight, .lora_B.weight   (or .lora.down.weight, .lora.up.weight)
+    diffusers-old  [unet.]<path>.processor.to_q_lora.down.weight, ..._lora.up.weight   (attention processors, 2023)
+    peft         base_model.model.<path>.lora_A.weight, with adapter_config.json beside it
+Recognised and refused by name: LoHa, LoKr, IA3, OFT, full differences, DoRA, cloneofsimo's numbered lists.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.console.errors import UserError
+from lorakiln.families.names import canonical, module_of
+from lorakiln.lora_files import diffusers_form
+from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.finite import sound
+
+# What a key's ending says that this program cannot turn into down and up.
+OTHERS = {
+    "hada_w1_a": "LoHa (LyCORIS)",
+    "lokr_w1": "LoKr (LyCORIS)",
+    "lokr_w1_a": "LoKr (LyCORIS)",
+    "on_input": "IA3 (LyCORIS)",
+    "oft_blocks": "OFT",
+    "oft_diag": "OFT",
+    "oft_R.weight": "OFT",
+    "diff": "full weight differences (LyCORIS)",
+    "lora_mid.weight": "a Tucker-decomposed LoCon (LyCORIS)",
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "lora_magnitude_vector.weight": "DoRA",
+    "emb_params": "a textual inversion, not a LoRA",
+}
+_DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_linear_layer.down.weight", ".lora_down.weight", ".down.weight")
+_UP = {
+    ".lora_A.weight": ".lora_B.weight",
+    ".lora.down.weight": ".lora.up.weight",
+    ".lora_linear_layer.down.weight": ".lora_linear_layer.up.weight",
+    ".lora_down.weight": ".lora_up.weight",
+    ".down.weight": ".up.weight",
+}
+_PROCESSOR = re.compile(r"(?:\.processor)?\.to_(q|k|v|out)_lora$")
+_PEFT = "base_model.model."
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """A LoRA file that was read: its form by name, and what it holds."""
+
+    form: str
+    adapter: Adapter
+
+
+def read_lora(path: Path) -> LoraFile:
+    """Read a LoRA file of any known form; a folder stands for the one weights file in it.
+
+    Raises:
+        UserError: it is missing, damaged, no LoRA, or of a kind that is no pair of down and up.
+    """
+    path = _file(path)
+    tensors, metadata = load_tensors(path)
+    form = recognise(tensors, path)
+    read = _kohya if form == "kohya" else _dotted
+    layers = {}
+    used: set[str] = set()
+    for module, keys, alpha in read(tensors, metadata, path):
+        down, up = (tensors[key] for key in keys[:2])
+        layers[module] = sound(Layer(down, up, float(down.shape[0] if alpha is None else alpha)), f"{path}: {module}")
+        used.update(keys)
+    if odd := sorted(set(tensors) - used):
+        raise UserError(
+            f"{len(odd)} of its {len(tensors)} tensors belong to no layer of a LoRA: {', '.join(odd[:3])}",
+            where=path,
+            fix="the file is damaged, or of a form that is not known: get it again from where it was made",
+        )
+    return LoraFile(form, Adapter(layers, metadata))
+
+
+def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """The form of a file by its keys.
+
+    Raises:
+        UserError: it is no LoRA, or another kind of adapter, which is named.
+    """
+    for key in tensors:
+        for ending, kind in OTHERS.items():
+            if key.endswith("." + ending) or key == ending:
+                fix = "use it in the program that made it; LoRA, LoCon and their diffusers and peft forms are read"
+                raise UserError(f"this is {kind}, which has no down and up matrices", where=path, fix=fix)
+    if any(re.fullmatch(r"(unet|text_encoder):\d+:(up|down)", key) for key in tensors):
+        fix = "it numbers its layers instead of naming them: convert it with the script of cloneofsimo/lora first"
+        raise UserError("this is a LoRA in cloneofsimo's form", where=path, fix=fix)
+    if any(key.startswith("lora_") for key in tensors):
+        return "kohya"
+    if any(key.startswith(_PEFT) for key in tensors):
+        return "peft"
+    if any("_lora.down" in key or "_lora.up" in key for key in tensors):
+        return "diffusers-old"
+    if any(key.endswith(_DOWN) for key in tensors):
+        return "diffusers"
+    some = ", ".join(sorted(tensors)[:3]) or "no tensors"
+    fix = "`lorakiln inspect` says what LoRA files hold; a base model is named in the config, model.path"
+    raise UserError(f"no LoRA file: it holds {some}", where=path, fix=fix)
+
+
+def _file(path: Path) -> Path:
+    if not path.is_dir():
+        if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
+            fix = "get the .safetensors version of it"
+            raise UserError("a pickle, which can run code when it is read", where=path, fix=fix)
+        return path
+    found = sorted(path.glob("*.safetensors"))
+    if len(found) != 1:
+        fix = "name the file itself"
+        raise UserError(f"the folder holds {len(found)} .safetensors files", where=path, fix=fix)
+    return found[0]
+
+
+def _kohya(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path):
+    """(module, its keys, alpha) of every layer."""
+    unknown = []
+    for name in sorted({key.split(".")[0] for key in tensors}):
+        down, up, alpha = f"{name}.lora_down.weight", f"{name}.lora_up.weight", f"{name}.alpha"
+        if down not in tensors or up not in tensors:
+            continue
+        module = module_of(name)
+        if module is None:
+            unknown.append(name)
+        elif alpha in tensors:
+            yield module, (down, up, alpha), _scalar(tensors[alpha], f"{path}: {name}")
+        else:
+            yield module, (down, up), None
+    if unknown:
+        fix = "Stable Diffusion 1.x, 2.x and SDXL are known"
+        raise UserError(f"{len(unknown)} layers of another model: {', '.join(unknown[:3])}", where=path, fix=fix)
+
+
+def _scalar(tensor: Tensor, where: str) -> float:
+    if tensor.numel() != 1:
+        raise UserError(f"its alpha has the shape {tuple(tensor.shape)}", where=where, fix="the file is damaged")
+    return float(tensor)
+
+
+def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path):
+    config = _config(metadata, path)
+    for key in sorted(tensors):
+        ending = next((end for end in _DOWN if key.endswith(end)), None)
+        if ending is None:
+            continue
+        name = key.removesuffix(ending)
+        up = name + _UP[ending]
+        if up not in tensors:
+            continue
+        module = _module(name)
+        keys = [key, up]
+        alpha = diffusers_form.alpha_of(config, module, tensors[key].shape[0])
+        if name + ".alpha" in tensors:
+            keys.append(name + ".alpha")
+            alpha = _scalar(tensors[name + ".alpha"], f"{path}: {name}")
+        yield module, keys, alpha
+
+
+def _module(name: str) -> str:
+    """The canonical module of a key in dots."""
+    name = _PROCESSOR.sub(lambda m: f".to_{m[1]}" + (".0" if m[1] == "out" else ""), name.removeprefix(_PEFT))
+    if name.split(".")[0] not in ("unet", "text_encoder", "text_encoder_2"):
+        part = "text_encoder" if "encoder.layers." in name else "unet"
+        name = f"{part}.{name}"
+    return canonical(name)
+
+
+def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """diffusers' lora_adapter_metadata, or the adapter_config.json beside the file with no part in front."""
+    beside = path.parent / "adapter_config.json"
+    text = metadata.get(diffusers_form.METADATA)
+    where: object = path
+    if text is None and beside.is_file():
+        text, where = beside.read_text("utf-8"), beside
+    if text is None:
+        return {}
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"its LoRA config is not JSON ({error})", where=where, fix="get the file again") from error
+    if not isinstance(config, dict):
+        raise UserError("its LoRA config is no JSON object", where=where, fix="get the file again")
+    if diffusers_form.METADATA in metadata:
+        return config
+    return {f"{part}.{key}": value for part in ("unet", "text_encoder") for key, value in config.items()}
+
+
+def base_version(adapter: Adapter) -> str:
+    """What it was trained on by the width of the texts that its cross-attention reads: sd_v1, sd_v2, sdxl or unknown.
+
+    "unknown": another width, or no cross-attention key or value among the layers.
+    """
+    widths = {768: "sd_v1", 1024: "sd_v2", 2048: "sdxl"}
+    if any(name.startswith("text_encoder_2.") for name in adapter.layers):
+        return "sdxl"
+    for name, layer in adapter.layers.items():
+        if name.startswith("unet.") and name.endswith(("attn2.to_k", "attn2.to_v")):
+            return widths.get(layer.down.shape[1], "unknown")
+    for name, layer in adapter.layers.items():
+        if name.endswith("self_attn.q_proj"):
+            return {768: "sd_v1", 1024: "sd_v2"}.get(layer.down.shape[1], "unknown")
+    return "unknown"
+
+
+def as_dtype(adapter: Adapter, dtype: torch.dtype) -> Adapter:
+    """All layers in `dtype`."""
+    layers = {name: Layer(one.down.to(dtype), one.up.to(dtype), one.alpha) for name, one in adapter.layers.items()}
+    return Adapter(layers, adapter.metadata)

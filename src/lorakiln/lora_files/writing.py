@@ -1,0 +1,75 @@
+"""Write an Adapter in any of the forms that other programs load, without the base model at hand."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.records import write_json
+from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.console.errors import UserError
+from lorakiln.families.names import kohya_name
+from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
+from lorakiln.lora_files.adapter import Adapter
+from lorakiln.lora_files.reading import base_version
+
+Form = Literal["kohya", "diffusers", "peft"]
+FORMS: tuple[Form, ...] = ("kohya", "diffusers", "peft")
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+
+
+def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | None = None) -> None:
+    """Write `adapter` with its own metadata; kohya's hashes are taken anew.
+
+    Args:
+        path: a file; for `peft` a folder, which gets adapter_model.safetensors and adapter_config.json.
+        dtype: of the stored weights; None: as they are.
+
+    Raises:
+        UserError: the name's ending is another format's, a weight is not finite in `dtype`, or the disk is full.
+    """
+    check_target(path, form)
+    if form == "kohya":
+        namer = partial(kohya_name, sdxl=base_version(adapter) == "sdxl")
+        tensors = kohya_form.tensors_of(adapter, namer, dtype, str(path))
+        metadata = kohya_metadata.with_hashes(_own(adapter.metadata), tensors, path.with_suffix(".scratch"))
+        save_tensors(path, tensors, metadata)
+    elif form == "diffusers":
+        diffusers_form.save(Adapter(adapter.layers, _own(adapter.metadata)), path, dtype)
+    else:
+        _write_peft(adapter, path, dtype)
+
+
+def check_target(path: Path, form: Form) -> None:
+    """Refuse a name that promises another format; raises UserError."""
+    ending = path.suffix.lower()
+    if ending in PICKLES:
+        fix = "name it .safetensors"
+        raise UserError(f"{ending} is a pickle, which can run code when it is read: none are written", fix=fix)
+    if form != "peft" and ending != ".safetensors":
+        raise UserError("the file's name must end in .safetensors", where=path, fix="name it so")
+
+
+def _own(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Without what was taken over another file's bytes."""
+    stale = ("sshs_", "modelspec.hash_sha256", "format")
+    return {key: value for key, value in metadata.items() if not key.startswith(stale)}
+
+
+def _write_peft(adapter: Adapter, folder: Path, dtype: torch.dtype | None) -> None:
+    parts = sorted({name.split(".")[0] for name in adapter.layers})
+    if len(parts) != 1:
+        fix = "convert to diffusers' form, which holds several"
+        raise UserError(f"a peft folder holds one network, this LoRA has {' and '.join(parts)}", fix=fix)
+    part = parts[0]
+    tensors = {}
+    for name, layer in adapter.layers.items():
+        stem = "base_model.model." + name.removeprefix(f"{part}.")
+        tensors[f"{stem}.lora_A.weight"] = diffusers_form.to_dtype(layer.down, dtype, name)
+        tensors[f"{stem}.lora_B.weight"] = diffusers_form.to_dtype(layer.up, dtype, name)
+    with replacing(folder) as fresh:
+        save_tensors(fresh / "adapter_model.safetensors", tensors, {"format": "pt"})
+        write_json(fresh / "adapter_config.json", diffusers_form.peft_config(adapter, part))

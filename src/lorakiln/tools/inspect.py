@@ -1,0 +1,98 @@
+"""What a LoRA file is: form, base model, ranks, alphas, norms, metadata, and the settings to go on with."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.reading import base_version, read_lora
+from lorakiln.tools.lowrank import singular
+
+MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sdxl": "sdxl"}
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """Everything that a file says, as plain data.
+
+    Raises:
+        UserError: it is missing, damaged or no LoRA.
+    """
+    found = read_lora(path)
+    adapter = found.adapter
+    layers = [_layer(name, layer) for name, layer in sorted(adapter.layers.items())]
+    base = adapter.metadata.get("ss_base_model_version") or base_version(adapter)
+    return {
+        "file": str(path),
+        "form": found.form,
+        "base": base,
+        "parts": dict(Counter(name.split(".")[0] for name in adapter.layers)),
+        "ranks": _counted(layer.rank for layer in adapter.layers.values()),
+        "alphas": _counted(layer.alpha for layer in adapter.layers.values()),
+        "dtype": _counted(str(layer.down.dtype).removeprefix("torch.") for layer in adapter.layers.values()),
+        "parameters": sum(layer.down.numel() + layer.up.numel() for layer in adapter.layers.values()),
+        "norm": sum(layer["norm"] ** 2 for layer in layers) ** 0.5,
+        "layers": layers,
+        "metadata": {key: _value(text) for key, text in sorted(adapter.metadata.items())},
+        "retrain": retrain(path, adapter),
+    }
+
+
+def _layer(name: str, layer: Layer) -> dict[str, Any]:
+    _, s, _ = singular(layer)
+    total = float(s.square().sum())
+    return {
+        "name": name,
+        "rank": layer.rank,
+        "alpha": layer.alpha,
+        "shape": [layer.up.shape[0], *layer.down.shape[1:]],
+        "norm": total**0.5,
+        # exp of the entropy of the energy's shares: how many of the rank's directions are in use
+        "effective_rank": _effective(s.square() / total) if total else 0.0,
+    }
+
+
+def _effective(shares) -> float:
+    shares = shares[shares > 0]
+    return float((-(shares * shares.log()).sum()).exp())
+
+
+def retrain(path: Path, adapter: Adapter) -> list[str]:
+    """The settings, as on the command line, with which training can go on from this file."""
+    rank = Counter(layer.rank for layer in adapter.layers.values()).most_common(1)[0][0]
+    alpha = Counter(layer.alpha for layer in adapter.layers.values()).most_common(1)[0][0]
+    names = [name for name in adapter.layers if name.startswith("unet.")]
+    wide = any(name.endswith(("proj_in", "ff.net.2")) for name in names)
+    convolutions = any(".resnets." in name for name in names)
+    targets = "locon" if convolutions else "kohya" if wide else "attention"
+    settings = [
+        f"train.adapter.init_from={path}",
+        f"train.adapter.rank={rank}",
+        f"train.adapter.alpha={alpha:g}",
+        f"train.adapter.targets={targets}",
+    ]
+    if model := MODELS.get(base_version(adapter)):
+        settings.insert(0, f"model={model}")
+    wanted = {"ss_unet_lr": "train.optimizer.lr", "ss_total_batch_size": "train.batch_size", "ss_seed": "train.seed"}
+    for key, setting in wanted.items():
+        value = adapter.metadata.get(key)
+        if value not in (None, "None", ""):
+            settings.append(f"{setting}={value}")
+    return settings
+
+
+def _counted(values) -> dict[str, int]:
+    counts = Counter(values)
+    return {
+        (f"{value:g}" if isinstance(value, float) else str(value)): count for value, count in sorted(counts.items())
+    }
+
+
+def _value(text: str) -> Any:
+    """Metadata is strings; what is JSON inside is shown as such."""
+    if text[:1] in "{[":
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text

@@ -1,0 +1,47 @@
+"""The text that `lorakiln inspect` prints."""
+
+from typing import Any
+
+SHOWN = 100  # characters of a metadata value
+
+
+def listing(found: dict[str, Any], layers: bool = False) -> str:
+    """Lines for people from what `inspect` found."""
+    lines = [
+        f"{found['file']}",
+        f"  form        {found['form']}",
+        f"  base        {found['base']}",
+        f"  layers      {sum(found['parts'].values())} ({_pairs(found['parts'])})",
+        f"  rank        {_pairs(found['ranks'])}",
+        f"  alpha       {_pairs(found['alphas'])}",
+        f"  dtype       {', '.join(found['dtype'])}; {found['parameters']:,} parameters",
+        f"  norm        {found['norm']:.4g} (Frobenius, of all weight changes together)",
+        "  strongest   " + "; ".join(_layer(one) for one in _strongest(found["layers"])),
+    ]
+    if layers:
+        lines.append("layers")
+        lines += [f"  {_layer(one)}, rank {one['rank']}, alpha {one['alpha']:g}" for one in found["layers"]]
+    if found["metadata"]:
+        lines.append("metadata")
+        lines += [f"  {key}: {_short(value)}" for key, value in found["metadata"].items()]
+    lines += ["to go on training from it", "  " + " \\\n      ".join(found["retrain"])]
+    return "\n".join(lines)
+
+
+def _pairs(counts: dict[str, int]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{key} x {count}" for key, count in counts.items())
+
+
+def _strongest(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(layers, key=lambda one: -one["norm"])[:3]
+
+
+def _layer(one: dict[str, Any]) -> str:
+    return f"{one['name']} norm {one['norm']:.3g} in {one['effective_rank']:.1f} directions"
+
+
+def _short(value: Any) -> str:
+    text = str(value).replace("\n", " ")
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

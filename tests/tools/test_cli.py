@@ -1,0 +1,116 @@
+"""The `lorakiln` command through its own door: what it writes, what it prints, how it ends."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lorakiln.cli import main
+from lorakiln.families import load_family
+from lorakiln.lora_files.adapter import Adapter
+from lorakiln.lora_files.reading import read_lora
+from lorakiln.lora_files.writing import write_lora
+from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter
+
+
+@pytest.fixture
+def file(tmp_path, micro_family):
+    path = tmp_path / "style.safetensors"
+    adapter = random_adapter(micro_family, RANKS, ALPHAS)
+    write_lora(Adapter(adapter.layers, {"ss_output_name": "style", "ss_unet_lr": "0.0001"}), path, "kohya")
+    return path
+
+
+def test_inspect_says_what_a_file_is(file, capsys):
+    assert main(["inspect", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    adapter = read_lora(file).adapter
+    assert found["form"] == "kohya"
+    assert set(found["ranks"]) == {"2", "3", "4"} and set(found["alphas"]) == {"1", "2", "3", "4"}
+    norms = {layer["name"]: layer["norm"] for layer in found["layers"]}
+    for name, layer in adapter.layers.items():
+        assert norms[name] == pytest.approx(layer.delta().norm().item(), rel=1e-4)
+    assert f"train.adapter.init_from={file}" in found["retrain"]
+    assert "train.adapter.targets=kohya" in found["retrain"] and "train.optimizer.lr=0.0001" in found["retrain"]
+    assert main(["inspect", str(file), "--layers"]) == 0
+    text = capsys.readouterr().out
+    assert "ss_output_name: style" in text and all(name in text for name in adapter.layers)
+
+
+def test_convert_keeps_what_every_layer_does(file, tmp_path, capsys):
+    out = tmp_path / "out.safetensors"
+    assert main(["convert", str(file), str(out), "--to", "diffusers", "--precision", "fp16"]) == 0
+    before, after = read_lora(file).adapter, read_lora(out)
+    assert after.form == "diffusers"
+    for name, layer in before.layers.items():
+        torch.testing.assert_close(after.adapter.layers[name].delta(), layer.delta(), rtol=5e-3, atol=5e-3)
+    # Nothing is overwritten unless it is asked for.
+    content = out.read_bytes()
+    assert main(["convert", str(file), str(out)]) == 1
+    assert "is there already" in capsys.readouterr().err and out.read_bytes() == content
+    assert main(["convert", str(file), str(out), "--overwrite"]) == 0
+    assert read_lora(out).form == "kohya"
+
+
+def test_a_merge_into_the_base_predicts_as_base_and_lora_do(file, tmp_path, micro_model):
+    family = load_family(micro_model)
+    expected, base = predict_merged(family, read_lora(file).adapter, 0.7), predict(family.network)
+    assert main(["merge", f"{file}:0.7", "--into", micro_model.path, "--out", str(tmp_path / "baked")]) == 0
+    baked = load_family(micro_model.model_copy(update={"path": str(tmp_path / "baked")}))
+    torch.testing.assert_close(predict(baked.network), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(expected, base, atol=1e-2)
+    # And the way back: the LoRA between the two, at the rank that it had.
+    out = tmp_path / "again.safetensors"
+    assert (
+        main(["extract", micro_model.path, str(tmp_path / "baked"), str(out), "--rank", "4", "--precision", "fp32"])
+        == 0
+    )
+    torch.testing.assert_close(predict_merged(family, read_lora(out).adapter), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_merged_loras_add_up_and_resize_cuts_them_down(file, tmp_path, micro_model):
+    family = load_family(micro_model)
+    both, small = tmp_path / "both.safetensors", tmp_path / "small.safetensors"
+    assert main(["merge", f"{file}:0.5", f"{file}:0.25", "--out", str(both)]) == 0
+    expected = predict_merged(family, read_lora(file).adapter, 0.75)
+    torch.testing.assert_close(predict_merged(family, read_lora(both).adapter), expected, rtol=1e-3, atol=1e-3)
+    assert main(["resize", str(both), str(small), "--rank", "4"]) == 0
+    # Twice the same directions: half the rank holds all of it.
+    torch.testing.assert_close(predict_merged(family, read_lora(small).adapter), expected, rtol=1e-3, atol=1e-3)
+    assert read_lora(small).adapter.metadata["ss_network_dim"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["inspect", "nothing.safetensors"], "no such file"),
+        (["convert", "FILE", "out.ckpt"], "pickle"),
+        (["convert", "FILE", "out.safetensors", "--to", "onnx"], "known: kohya, diffusers, peft"),
+        (["convert", "FILE", "out.safetensors", "--precision", "fp8"], "known: fp32, fp16, bf16"),
+        (["resize", "FILE", "o.safetensors", "--rank", "4", "--sv-fro", "2"], r"--sv-fro: 2 is not in \(0, 1\]"),
+        (["resize", "FILE", "o.safetensors", "--rank", "4", "--sv-fro", ".9", "--sv-ratio", "3"], "exclude each other"),
+        (["merge", "FILE:much", "--out", "o.safetensors"], "'much' is no weight"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_1(file, capsys, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert main([text.replace("FILE", str(file)) for text in arguments]) == 1
+    error = capsys.readouterr().err
+    assert re.search(said, error), error
+    assert error.startswith("error: ") and "Traceback" not in error
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_lora_of_another_base_is_not_merged(file, tmp_path, capsys):
+    assert main(["merge", str(file), "--into", "models/tiny/sd", "--out", str(tmp_path / "x")]) == 1
+    assert "use the base model that the LoRA was trained on" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_wrong_usage_is_status_2():
+    done = subprocess.run([sys.executable, "-m", "lorakiln", "resize"], check=False, capture_output=True, text=True)
+    assert done.returncode == 2 and "Missing argument" in done.stderr
