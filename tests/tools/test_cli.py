@@ -1,6 +1,7 @@
 """The `lorakiln` command through its own door: what it writes, what it prints, how it ends."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -112,5 +113,11 @@ def test_a_lora_of_another_base_is_not_merged(file, tmp_path, capsys):
 
 
 def test_wrong_usage_is_status_2():
-    done = subprocess.run([sys.executable, "-m", "lorakiln", "resize"], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lorakiln", "resize"],
+        env={**os.environ, "PYTHONPATH": "src"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2 and "Missing argument" in done.stderr

@@ -41,8 +41,9 @@ def save(adapter: Adapter, path: Path, dtype: torch.dtype | None = None) -> None
 
 def peft_config(adapter: Adapter, part: str) -> dict[str, Any]:
     """What peft's LoraConfig needs to know of one part's layers, ranks and alphas that differ as patterns."""
+    # Without "text_model.": peft compares endings, and transformers 5 has text encoders with and without that level.
     layers = {
-        name.removeprefix(f"{part}."): layer
+        name.removeprefix(f"{part}.").removeprefix("text_model."): layer
         for name, layer in sorted(adapter.layers.items())
         if name.startswith(f"{part}.")
     }
