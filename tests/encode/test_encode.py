@@ -39,6 +39,9 @@ def write_metadata(folder: Path, texts: dict[str, str]) -> None:
                 "width": width,
                 "height": height,
                 "sha256": hash_file(folder / name),
+                "source_width": 2 * width,
+                "source_height": 2 * height + 4,
+                "crop": [0, 2, width, 2 + height],
                 "text": text,
             }
         )

@@ -11,6 +11,7 @@ from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 
 PICTURE = ("latent_mean", "latent_std")
+PLACE = ("time_ids",)  # told of a picture beside its caption; computed, never reused
 EMPTY = "empty.safetensors"
 
 
@@ -38,7 +39,7 @@ class Known:
     """What need not be made."""
 
     pictures: Shelf = field(default_factory=lambda: Shelf(lambda name: name in PICTURE))
-    captions: Shelf = field(default_factory=lambda: Shelf(lambda name: name not in PICTURE))
+    captions: Shelf = field(default_factory=lambda: Shelf(lambda name: name not in PICTURE + PLACE))
 
 
 def read_known(folder: Path, empty_key: str) -> Known:

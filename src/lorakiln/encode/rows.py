@@ -8,6 +8,7 @@ from typing import Any
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.records import read_jsonl
 from lorakiln.console.errors import UserError
+from lorakiln.families.family import Place
 
 # Raised by one when this stage starts to make something else of the same input.
 VERSION = 1
@@ -20,6 +21,7 @@ class Row:
     Attributes:
         width, height: pixels.
         sha256: of the source picture's file.
+        place: see `families.family.Place`.
         key_picture, key_caption: equal keys, equal tensors.
     """
 
@@ -28,6 +30,7 @@ class Row:
     width: int
     height: int
     sha256: str
+    place: Place
     key_picture: str
     key_caption: str
 
@@ -70,12 +73,17 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
         rows.append(
             Row(
                 entry["file_name"], entry["text"], entry["width"], entry["height"], entry["sha256"],
-                keys.picture(file), keys.caption(entry["text"]),
+                _place(entry), keys.picture(file), keys.caption(entry["text"]),
             )
         )  # fmt: skip
     if not rows:
         raise UserError("no pictures here", where=captioned, fix=fix)
     return rows
+
+
+def _place(entry: Mapping[str, Any]) -> Place:
+    left, top = entry["crop"][:2]
+    return (entry["source_height"], entry["source_width"], top, left, entry["height"], entry["width"])
 
 
 def by_bucket(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:

@@ -46,9 +46,13 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         new = any(row.key_picture not in known.pictures for row in rows)
         family = load_family(model, ("vae", "text") if new else ("text",), device)
         unread = {row.file_name: family.unread(row.text) for row in rows}
+        told = {
+            row.file_name: {name: value.tolist() for name, value in family.place_conditioning(row.place).items()}
+            for row in rows
+        }
         _warn_unread(family, rows, unread)
         _Stage(captioned, fresh, settings, keys, family, known).run(by_bucket(rows))
-        index = _index(read_json(captioned / "dataset.json"), rows, unread, keys, facts)
+        index = _index(read_json(captioned / "dataset.json"), rows, unread, told, keys, facts)
         index["settings"] |= {
             "encode": settings.model_dump(mode="json"),
             "model": model.model_dump(mode="json"),
@@ -83,6 +87,7 @@ class _Stage:
                 with mapped_tensors(self.fresh / _file(size), self._layout(size, len(bucket), empty)) as tensors:
                     self._pictures(bucket, size, tensors, bar)
                     self._captions(bucket, tensors, bar)
+                    self._places(bucket, tensors)
 
     def _empty(self) -> dict[str, Tensor]:
         """The empty caption's conditioning, (1, ...)."""
@@ -95,7 +100,9 @@ class _Stage:
     def _layout(self, size: tuple[int, int], count: int, empty: Mapping[str, Tensor]) -> dict[str, Any]:
         latents = (count, len(self.keys.variants), *self.family.latent_shape(*size))
         conditioning = {name: (self.dtype, (count, *value.shape[1:])) for name, value in empty.items()}
-        return {"latent_mean": (self.dtype, latents), "latent_std": (self.dtype, latents)} | conditioning
+        place = self.family.place_conditioning((1, 1, 0, 0, 1, 1))
+        told = {name: (value.dtype, (count, *value.shape)) for name, value in place.items()}
+        return {"latent_mean": (self.dtype, latents), "latent_std": (self.dtype, latents)} | conditioning | told
 
     def _pictures(self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar) -> None:
         shelf, options = self.known.pictures, self.settings
@@ -110,6 +117,11 @@ class _Stage:
         new = {row.key_caption: row.text for row in rows if row.key_caption not in shelf}
         made = encode_captions(self.family, list(new.values()), options.clip_skip, options.batch_size, self.dtype)
         _fill(tensors, [row.key_caption for row in rows], shelf, made, bar)
+
+    def _places(self, rows: Sequence[Row], tensors: dict[str, Tensor]) -> None:
+        for number, row in enumerate(rows):
+            for name, value in self.family.place_conditioning(row.place).items():
+                tensors[name][number] = value
 
 
 def _fill(
@@ -135,6 +147,7 @@ def _index(
     dataset: Mapping[str, Any],
     rows: Sequence[Row],
     unread: Mapping[str, str],
+    told: Mapping[str, Mapping[str, list]],
     keys: Keys,
     facts: dict[str, str],
 ) -> dict[str, Any]:
@@ -146,7 +159,11 @@ def _index(
         {"name": f"{size[0]}x{size[1]}", "file": _file(size), "rows": [entry(row) for row in bucket]}
         for size, bucket in by_bucket(list(rows)).items()
     ]
-    identity = hash_data(keys.caption(""), [[row.file_name, row.key_picture, row.key_caption] for row in rows])
+    content = [
+        [row.file_name, row.key_picture, row.key_caption, *([told[row.file_name]] if told[row.file_name] else [])]
+        for row in rows
+    ]
+    identity = hash_data(keys.caption(""), content)
     return {
         "dataset": {
             "name": dataset["name"], "hash": dataset["hash"], "pictures": len(rows), "trigger": dataset["trigger"],

@@ -25,7 +25,7 @@ from lorakiln.schema.model import ModelSettings
 from lorakiln.tracking import resume_tracker
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-SD_VERSIONS = {"sd_v1": "SD1", "sd_v1_v": "SD1", "sd_v2": "SD2", "sd_v2_v": "SD2"}
+SD_VERSIONS = {"sd_v1": "SD1", "sd_v1_v": "SD1", "sd_v2": "SD2", "sd_v2_v": "SD2", "sdxl_base_v1-0": "SDXL"}
 
 
 def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, model: ModelSettings) -> None:

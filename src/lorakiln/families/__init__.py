@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lorakiln.schema.model import ModelSettings
 
 # A new family is one new file with a function `load`, and one line here. The modules are imported when asked for.
-FAMILIES = {"sd": "lorakiln.families.sd"}
+FAMILIES = {"sd": "lorakiln.families.sd", "sdxl": "lorakiln.families.sdxl"}
 
 
 def load_family(

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
 
 Part = Literal["vae", "text", "network"]
 Conditioning = Mapping[str, Tensor]
+# Where a picture was taken from its source: source height and width, crop's top and left, height and width; pixels,
+# the crop's as counted after the resize (SDXL's size and crop conditioning, arXiv 2307.01952, section 2.2).
+Place = tuple[int, int, int, int, int, int]
 
 
 class Family(Protocol):
@@ -58,6 +61,10 @@ class Family(Protocol):
         """The conditioning of `prompts`, each value with first dimension B; the first is "prompt_embeds" (B, L, D)."""
         ...
 
+    def place_conditioning(self, place: Place) -> dict[str, Tensor]:
+        """What the network is told about a picture beside its caption, without the batch's dimension; may be empty."""
+        ...
+
     def count_tokens(self, prompt: str) -> int:
         """How many tokens `prompt` has, the begin and end tokens not counted; at most `max_tokens` are read."""
         ...
@@ -90,6 +97,10 @@ class Family(Protocol):
 
     def pipeline(self) -> DiffusionPipeline:
         """A text-to-image pipeline over the loaded parts (all of them needed), with a deterministic sampler (DDIM)."""
+        ...
+
+    def sampler(self) -> SchedulerMixin:
+        """That sampler alone, for the model's own noise schedule."""
         ...
 
 

@@ -1,6 +1,6 @@
 """Stable Diffusion 1.x and 2.x: AutoencoderKL, CLIPTextModel, UNet2DConditionModel."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,33 +15,50 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.family import Conditioning, Part
+from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.finite import check_finite
+from lorakiln.families.layouts import SD
 from lorakiln.families.names import kohya_name
 from lorakiln.families.sd_files import Files
 from lorakiln.schema.model import ModelSettings
 
 ATTENTION = tuple(f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0"))
-NEEDED_BY = {"vae": "vae", "text_encoder": "text", "tokenizer": "text", "network": "network"}
+NEEDED_BY = {
+    "vae": "vae", "text_encoder": "text", "tokenizer": "text", "text_encoder_2": "text", "tokenizer_2": "text",
+    "network": "network",
+}  # fmt: skip
 
 
 def load(model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype) -> "StableDiffusion":
     """See `families.load_family`."""
-    files = Files.find(model)
-    family = StableDiffusion(files, device, dtype)
+    files = Files.find(model, SD)
+    return put_parts(StableDiffusion(files, device, dtype), files, parts, {"text_encoder": CLIPTextModel})
+
+
+def put_parts(
+    family: "StableDiffusion", files: Files, parts: Collection[Part], encoders: Mapping[str, type]
+) -> "StableDiffusion":
+    """Load what is asked for into `family`: frozen, on its device, checked for numbers that are not finite.
+
+    Args:
+        encoders: the text encoders' classes by folder; a tokenizer's folder is named after its encoder's.
+    """
+    folders = {}
     if "vae" in parts:
-        family.vae = files.load(AutoencoderKL, "vae", torch_dtype=dtype)
+        folders["vae"] = files.load(AutoencoderKL, "vae", torch_dtype=family.vae_dtype)
     if "text" in parts:
-        with quiet():
-            family.text_encoder = files.load(CLIPTextModel, "text_encoder", dtype=dtype)
-        family.tokenizer = files.load(CLIPTokenizer, "tokenizer")
+        for folder, kind in encoders.items():
+            with quiet():
+                folders[folder] = files.load(kind, folder, dtype=family.dtype)
+            name = folder.replace("text_encoder", "tokenizer")
+            setattr(family, name, files.load(CLIPTokenizer, name))
     if "network" in parts:
-        family.network = files.load(UNet2DConditionModel, "unet", torch_dtype=dtype)
-    for part, folder in (("vae", "vae"), ("text_encoder", "text_encoder"), ("network", "unet")):
-        module = family.__dict__.get(part)
-        if module is not None:
-            check_finite(module, files.folder(folder))
-            module.to(device).eval().requires_grad_(False)
+        folders["unet"] = files.load(UNet2DConditionModel, "unet", torch_dtype=family.dtype)
+    for folder, module in folders.items():
+        check_finite(module, files.folder(folder))
+        setattr(
+            family, "network" if folder == "unet" else folder, module.to(family.device).eval().requires_grad_(False)
+        )
     return family
 
 
@@ -56,6 +73,9 @@ class StableDiffusion:
         self.prediction_type = files.facts["prediction_type"]
         self.scheduler_config = files.configs["scheduler"]
         self._vae_config, self._text_config = files.configs["vae"], files.configs["text_encoder"]
+        # SDXL's VAE overflows in half precision, and its config says so.
+        upcast = dtype == torch.float16 and self._vae_config.get("force_upcast")
+        self.vae_dtype = torch.float32 if upcast else dtype
         # DDPM reads what concerns the noise schedule of any scheduler's config, zero terminal SNR included.
         noise = {key: value for key, value in self.scheduler_config.items() if key in DDPMScheduler().config}
         self.alphas_cumprod: Tensor = DDPMScheduler.from_config(noise).alphas_cumprod.float().to(device)
@@ -67,17 +87,17 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode_pictures(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = self.vae.encode(pixels.to(self.device, self.dtype)).latent_dist
+        posterior = self.vae.encode(pixels.to(self.device, self.vae_dtype)).latent_dist
         scale, shift = self._latent_scale()
         return (posterior.mean - shift) * scale, posterior.std * scale
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         scale, shift = self._latent_scale()
-        return self.vae.decode(latents.to(self.device, self.dtype) / scale + shift, return_dict=False)[0]
+        return self.vae.decode(latents.to(self.device, self.vae_dtype) / scale + shift, return_dict=False)[0]
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        factor = 2 ** (len(self._vae_config["block_out_channels"]) - 1)
+        factor = self._factor
         if width % factor or height % factor:
             fix = f"this model's pictures have sides that are multiples of {factor} pixels"
             raise UserError(f"{width}x{height} cannot be drawn", fix=fix)
@@ -100,6 +120,9 @@ class StableDiffusion:
         # The last layer norm follows whatever layer is taken: the network was trained on normalised embeddings.
         encoder = getattr(self.text_encoder, "text_model", self.text_encoder)
         return {"prompt_embeds": encoder.final_layer_norm(output.hidden_states[-(clip_skip + 1)])}
+
+    def place_conditioning(self, place: Place) -> dict[str, Tensor]:
+        return {}
 
     def count_tokens(self, prompt: str) -> int:
         return len(self._tokens(prompt))
@@ -127,7 +150,7 @@ class StableDiffusion:
         return PRESETS[preset](self.network)
 
     def adaptable(self) -> dict[str, nn.Module]:
-        parts = {"unet": "network", "text_encoder": "text_encoder"}
+        parts = {"unet": "network", "text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2"}
         return {part: self.__dict__[name] for part, name in parts.items() if name in self.__dict__}
 
     def kohya_name(self, module: str) -> str:
@@ -139,12 +162,14 @@ class StableDiffusion:
 
         pipeline = StableDiffusionPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
-            # Latents are not bounded by 1, as DDIM's default supposes.
-            scheduler=DDIMScheduler.from_config(self.scheduler_config, clip_sample=False),
-            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+            scheduler=self.sampler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )  # fmt: skip
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+    def sampler(self) -> DDIMScheduler:
+        """The deterministic sampler; latents are not bounded by 1, as DDIM's default supposes."""
+        return DDIMScheduler.from_config(self.scheduler_config, clip_sample=False)
 
     def _latent_scale(self) -> tuple[float, float]:
         config = self.vae.config
@@ -152,6 +177,11 @@ class StableDiffusion:
 
     def _tokens(self, prompt: str) -> list[int]:
         return self.tokenizer(prompt, truncation=False, add_special_tokens=False, verbose=False).input_ids
+
+    @property
+    def _factor(self) -> int:
+        """Pixels along a latent cell's side."""
+        return 2 ** (len(self._vae_config["block_out_channels"]) - 1)
 
     @property
     def _length(self) -> int:

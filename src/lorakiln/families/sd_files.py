@@ -1,4 +1,4 @@
-"""The files of a Stable Diffusion: which there are, what they say the model is, and loading them."""
+"""The files of a Stable Diffusion of any kind: which there are, what they say the model is, and loading them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,11 @@ from typing import Any
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.identity import identify
+from lorakiln.families.layouts import Layout
+from lorakiln.families.recognise import check_kind, check_network, version_of
 from lorakiln.families.source import find, read_config, weight_files, weight_patterns
 from lorakiln.schema.model import ModelSettings
 
-CONFIGS = {
-    "scheduler": "scheduler_config.json", "vae": "config.json", "text_encoder": "config.json", "unet": "config.json",
-}  # fmt: skip
-WEIGHTS = ("vae", "text_encoder", "unet")
 PREDICTIONS = ("epsilon", "v_prediction")
 
 
@@ -25,10 +23,11 @@ class Files:
         root: the model's local folder.
         vae: the folder of the VAE's own files.
         variant: of the model's weight files; another VAE has none.
-        configs: by folder name: scheduler, vae, text_encoder, unet.
-        facts: see `Family.facts`; and "version", kohya's name of the base: sd_v1, sd_v2 or sd_v2_v.
+        configs: by folder name: scheduler, vae, text_encoder, unet, ...
+        facts: see `Family.facts`; "version" is kohya's name of the base: sd_v1, sd_v2, sd_v2_v or sdxl_base_v1-0.
     """
 
+    layout: Layout
     root: Path
     vae: Path
     variant: str | None
@@ -37,28 +36,29 @@ class Files:
     facts: dict[str, str]
 
     @classmethod
-    def find(cls, model: ModelSettings) -> "Files":
-        """Find or download the model of the settings, check that it is a Stable Diffusion 1.x or 2.x.
+    def find(cls, model: ModelSettings, layout: Layout) -> "Files":
+        """Find or download the model of the settings, check that it is of the layout's family.
 
         Raises:
             UserError: see `families.load_family`.
         """
-        parts = [f"{part}/{name}" for part in WEIGHTS for name in ("config.json", *weight_patterns(model.variant))]
-        texts = ["model_index.json", "scheduler/*.json", "tokenizer/*.json", "tokenizer/*.txt"]
-        root = find(model.path, model.revision, [*texts, *parts])
-        _check_kind(root)
+        names = ("config.json", *weight_patterns(model.variant))
+        parts = [f"{part}/{name}" for part in layout.weights for name in names]
+        texts = [f"{folder}/*.{ending}" for folder in layout.tokenizers for ending in ("json", "txt")]
+        root = find(model.path, model.revision, ["model_index.json", "scheduler/*.json", *texts, *parts])
+        check_kind(root, layout)
         vae = root / "vae" if model.vae is None else _find_vae(model.vae)
-        configs = {part: read_config((vae if part == "vae" else root / part) / name) for part, name in CONFIGS.items()}
-        _check_network(root, configs)
-        files = cls(root, vae, model.variant, model.vae is None, configs, {})
+        folders = {part: vae if part == "vae" else root / part for part in layout.configs}
+        configs = {part: read_config(folders[part] / name) for part, name in layout.configs.items()}
+        check_network(root, configs, layout)
+        files = cls(layout, root, vae, model.variant, model.vae is None, configs, {})
         prediction = configs["scheduler"].get("prediction_type", "epsilon")
         if prediction not in PREDICTIONS:
             fix = f"known: {', '.join(PREDICTIONS)}"
             raise UserError(f"prediction_type {prediction!r} is not supported", where=root / "scheduler", fix=fix)
-        version = "sd_v2" if configs["unet"].get("use_linear_projection") else "sd_v1"
         files.facts.update(
-            family="sd", path=model.path, revision=model.revision or "", hash=files.identity(),
-            prediction_type=prediction, version=version + ("_v" if prediction == "v_prediction" else ""),
+            family=layout.family, path=model.path, revision=model.revision or "", hash=files.identity(),
+            prediction_type=prediction, version=version_of(configs["unet"], prediction),
         )  # fmt: skip
         return files
 
@@ -67,9 +67,13 @@ class Files:
 
     def identity(self) -> str:
         """The identity of all that decides what the model draws: weights, configs, tokenizer."""
-        used = [(part, self.folder(part) / name) for part, name in CONFIGS.items()]
-        used += [(part, path) for part in WEIGHTS for path in weight_files(self.folder(part), self._variant(part))]
-        used += [("tokenizer", path) for path in sorted((self.root / "tokenizer").glob("*")) if path.is_file()]
+        layout = self.layout
+        used = [(part, self.folder(part) / name) for part, name in layout.configs.items()]
+        used += [
+            (part, path) for part in layout.weights for path in weight_files(self.folder(part), self._variant(part))
+        ]
+        for folder in layout.tokenizers:
+            used += [(folder, path) for path in sorted((self.root / folder).glob("*")) if path.is_file()]
         return identify((f"{part}/{path.name}", path) for part, path in used)
 
     def load(self, kind: type, part: str, **options: Any) -> Any:
@@ -78,7 +82,7 @@ class Files:
         Raises:
             UserError: the files are missing, damaged, or of another shape than their config says.
         """
-        if part in WEIGHTS:
+        if part in self.layout.weights:
             options |= {"use_safetensors": True, "variant": self._variant(part)}
         folder = self.folder(part)
         try:
@@ -95,32 +99,3 @@ def _find_vae(path: str) -> Path:
     names = ("config.json", "diffusion_pytorch_model.safetensors")
     root = find(path, None, [*names, *(f"vae/{name}" for name in names)])
     return root if (root / "config.json").exists() else root / "vae"
-
-
-def _check_kind(root: Path) -> None:
-    """Refuse what is no UNet model at all (SD3, Flux, ...) by what the folder says it is."""
-    index = read_config(root / "model_index.json") if (root / "model_index.json").exists() else {}
-    kind = index.get("_class_name", "a model without a UNet")
-    if not (root / "unet").is_dir() or (root / "text_encoder_2").is_dir():
-        fix = "name a Stable Diffusion 1.x or 2.x, or set model.family to what this is"
-        raise UserError(f"this is {kind}, but model.family says sd", where=root, fix=fix)
-
-
-def _check_network(root: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse UNets that take something else than latents and text (inpainting, depth, image variations, SDXL)."""
-    unet, latent = configs["unet"], configs["vae"].get("latent_channels", 4)
-    channels = unet.get("in_channels", 4)
-    problem = ""
-    if unet.get("addition_embed_type"):
-        problem = f"its UNet also wants {unet['addition_embed_type']} embeddings, as SDXL's does"
-    elif channels != latent:
-        known = {9: "an inpainting model", 5: "a depth model", 7: "an upscaler", 8: "an instruction model"}
-        kind = known.get(channels, "another kind of model") if latent == 4 else "another kind of model"
-        problem = f"its UNet takes {channels} channels where the VAE makes {latent}: {kind}"
-    elif unet.get("cross_attention_dim") != configs["text_encoder"].get("hidden_size"):
-        problem = (
-            f"its UNet reads texts of width {unet.get('cross_attention_dim')}, "
-            f"its text encoder writes width {configs['text_encoder'].get('hidden_size')}"
-        )
-    if problem:
-        raise UserError(problem, where=root / "unet", fix="name a text-to-image Stable Diffusion 1.x or 2.x")

@@ -22,7 +22,9 @@ ARCHITECTURES = {
     "sd_v1_v": "stable-diffusion-v1",
     "sd_v2": "stable-diffusion-v2-512",
     "sd_v2_v": "stable-diffusion-v2-768-v",
+    "sdxl_base_v1-0": "stable-diffusion-xl-v1-base",
 }
+IMPLEMENTATIONS = {"sdxl_base_v1-0": "https://github.com/Stability-AI/generative-models"}
 
 
 def build(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str, private: bool) -> dict[str, str]:
@@ -130,7 +132,7 @@ def _modelspec(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
     spec = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{ARCHITECTURES[base['version']]}/lora",
-        "modelspec.implementation": "diffusers",
+        "modelspec.implementation": IMPLEMENTATIONS.get(base["version"], "diffusers"),
         "modelspec.title": name,
         "modelspec.resolution": f"{side}x{side}",
         "modelspec.prediction_type": {"epsilon": "epsilon", "v_prediction": "v"}[base["prediction_type"]],

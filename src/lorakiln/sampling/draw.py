@@ -43,7 +43,7 @@ def draw(
     Raises:
         UserError: the model cannot draw a size, or drew something that is not finite.
     """
-    scheduler = family.pipeline().scheduler
+    scheduler = family.sampler()
     negative = family.encode_prompts([negative_prompt], clip_skip) if guidance > 1 else None
     for _, group in itertools.groupby(jobs, key=lambda job: (job.width, job.height)):
         alike = list(group)

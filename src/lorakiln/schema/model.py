@@ -15,7 +15,7 @@ class Source(Settings):
 
 
 class ModelSettings(Settings):
-    family: Literal["sd"] = Field(description="the architecture: sd is Stable Diffusion 1.x and 2.x")
+    family: Literal["sd", "sdxl"] = Field(description="the architecture: sd is Stable Diffusion 1.x and 2.x")
     path: str = Field(min_length=1, description="a hub id or a local folder in diffusers' layout")
     revision: str | None = None
     variant: str | None = Field(None, description="the hub's file variant, such as fp16")

@@ -1,0 +1,86 @@
+"""Stable Diffusion XL: two text encoders, a pooled text, and the picture's size and crop (arXiv 2307.01952)."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from lorakiln.console.errors import UserError
+from lorakiln.families.family import Conditioning, Part, Place
+from lorakiln.families.layouts import SDXL
+from lorakiln.families.names import kohya_name
+from lorakiln.families.sd import StableDiffusion, put_parts, quiet
+from lorakiln.families.sd_files import Files
+from lorakiln.schema.model import ModelSettings
+
+ENCODERS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
+
+
+def load(
+    model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype
+) -> "StableDiffusionXL":
+    """See `families.load_family`."""
+    files = Files.find(model, SDXL)
+    return put_parts(StableDiffusionXL(files, device, dtype), files, parts, ENCODERS)
+
+
+class StableDiffusionXL(StableDiffusion):
+    """One loaded SDXL base model; see `families.family.Family` for what its methods promise."""
+
+    name = "sdxl"
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str], clip_skip: int = 0) -> dict[str, Tensor]:
+        """prompt_embeds (B, L, D1 + D2): both encoders' last layer but one (with clip_skip one before it, ...), without
+        a last norm; pooled_embeds (B, P): the second encoder's projected end-of-text state."""
+        states = []
+        for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
+            layers = encoder.config.num_hidden_layers
+            if clip_skip + 1 >= layers:
+                fix = f"set encode.clip_skip below {layers - 1}"
+                raise UserError(f"clip_skip {clip_skip}: a text encoder has only {layers} layers", fix=fix)
+            tokens = tokenizer(
+                list(prompts), padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
+            ).to(self.device)
+            output = encoder(tokens.input_ids, output_hidden_states=True)
+            states.append(output.hidden_states[-(clip_skip + 2)])
+        return {"prompt_embeds": torch.cat(states, dim=-1), "pooled_embeds": output.text_embeds}
+
+    def place_conditioning(self, place: Place) -> dict[str, Tensor]:
+        """time_ids (6,): source height and width, crop's top and left, height and width, in pixels."""
+        return {"time_ids": torch.tensor(place, dtype=torch.float32)}
+
+    def predict(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """Without time_ids the pictures count as whole ones of their own size."""
+        latents, timesteps = noisy_latents.to(self.device, self.dtype), timesteps.to(self.device)
+        time_ids = conditioning.get("time_ids")
+        if time_ids is None:
+            height, width = (edge * self._factor for edge in latents.shape[-2:])
+            time_ids = torch.tensor([[height, width, 0, 0, height, width]]).expand(len(latents), -1)
+        added = {
+            "text_embeds": conditioning["pooled_embeds"].to(self.device, self.dtype),
+            # Sizes go beyond what half precision counts exactly.
+            "time_ids": time_ids.to(self.device, torch.float32),
+        }
+        predicted = self.network(
+            latents, timesteps, conditioning["prompt_embeds"].to(self.device, self.dtype),
+            added_cond_kwargs=added, return_dict=False,
+        )[0]  # fmt: skip
+        return predicted.to(noisy_latents.dtype)
+
+    def kohya_name(self, module: str) -> str:
+        return kohya_name(module, sdxl=True)
+
+    def pipeline(self) -> Any:
+        with quiet():
+            from diffusers import StableDiffusionXLPipeline
+
+        pipeline = StableDiffusionXLPipeline(
+            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
+            text_encoder_2=self.text_encoder_2, tokenizer_2=self.tokenizer_2, scheduler=self.sampler(),
+            add_watermarker=False, force_zeros_for_empty_prompt=False,
+        )  # fmt: skip
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
