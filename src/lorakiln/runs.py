@@ -18,6 +18,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.encode import encode
 from lorakiln.evaluate import evaluate
 from lorakiln.export import export
+from lorakiln.families import load_family
 from lorakiln.prepare import prepare
 from lorakiln.schema.whole import Config
 from lorakiln.train import train
@@ -66,10 +67,10 @@ def dataset(config: Config) -> Path:
 
 
 def fingerprint(config: Config, raw: Path) -> str:
-    """What the data stages read, as 16 hex digits: the pictures' bytes and the settings of those stages."""
+    """What the data stages read, as 16 hex digits: pictures, base model and settings."""
     spaces = (config.prepare, config.caption, config.encode, config.model)
     settings = [space.model_dump(mode="json") for space in spaces]
-    return hash_data(DATA_VERSION, hash_folder(raw), settings)[:16]
+    return hash_data(DATA_VERSION, hash_folder(raw), load_family(config.model, ()).facts["hash"], settings)[:16]
 
 
 def is_leader() -> bool:

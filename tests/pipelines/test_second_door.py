@@ -1,6 +1,7 @@
 """`python -m train`, once and as a sweep."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -18,16 +19,27 @@ def test_one_run_makes_its_own_folder_and_the_dataset_once(project):
     assert (dataset / "encoded/index.json").is_file()
 
 
-def test_a_sweep_runs_every_combination_on_one_dataset_and_one_bad_job_does_not_sink_the_rest(project):
-    output = project.run(
-        *TRAIN, "train.adapter.rank=2,-1,8", "hydra.sweep.dir=runs/smoke/sweep",
-        "hydra.sweep.subdir=${hydra:job.num}", "-m", status=1,
-    )  # fmt: skip
+def test_a_sweep_runs_every_combination_sums_it_up_and_goes_on_where_it_was(project):
     sweep = project.folder / "runs/smoke/sweep"
-    ranks = [json.loads((sweep / name / "lora/facts.json").read_text())["rank"] for name in ("0", "2")]
-    assert ranks == [2, 8]
-    assert "train.adapter.rank" in output
+    command = (*TRAIN, "train.adapter.rank=2,-1,8", "train/scheduler=constant", "-m")
+    output = project.run(*command, status=1)
+    ranks = {json.loads(path.read_text())["rank"] for path in sweep.glob("*/lora/facts.json")}
+    assert ranks == {2, 8}
+    assert "1 of 3 jobs failed" in output and "Traceback" not in output
     assert len(list((project.folder / "cache/datasets").iterdir())) == 1
+    rows = json.loads((sweep / "sweep.json").read_text())
+    assert len(rows["jobs"]) == 2 and "train.adapter.rank" in rows["failed"][0]["reason"]
+    assert sum(row["best"] for row in rows["jobs"]) == 1
+    for name in ("sweep.csv", "sweep.html", "front.png", "comparison.png"):
+        assert (sweep / name).stat().st_size > 100, name
+    # The same again: the two are skipped; the third is told apart by its settings and fails as before.
+    assert project.run(*command, status=1).count("finished before") >= 2
+    # The best settings are an experiment that composes.
+    shutil.copy(sweep / "best.yaml", project.folder / "conf/experiment/best.yaml")
+    shown = project.run(sys.executable, "-m", "train", "+experiment=best", "--cfg", "job", "--package", "train.adapter")
+    (project.folder / "conf/experiment/best.yaml").unlink()
+    best = next(row for row in rows["jobs"] if row["best"])
+    assert f"rank: {best['job'].split('rank=')[1].split()[0]}" in shown
 
 
 def test_a_wrong_setting_ends_with_status_1_and_no_traceback(project):

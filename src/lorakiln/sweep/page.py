@@ -1,0 +1,30 @@
+"""The sweep on one self-contained page."""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+_FIXED = {"job", "folder", "status", "seconds", "likeness", "obedience", "on_front", "best", "link"}
+
+
+def page(rows: Sequence[dict[str, Any]], failures: Sequence[dict[str, str]], root: Path) -> str:
+    """The HTML, its pictures inside; each job links to its own report."""
+    linked = [{**row, "link": _link(Path(row["folder"]), root)} for row in rows]
+    names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in _FIXED]
+    files = (("Likeness against obedience", "front.png"), ("The same prompts from every job", "comparison.png"))
+    pictures = [(title, _inline(root / name)) for title, name in files if (root / name).exists()]
+    environment = Environment(loader=PackageLoader("lorakiln.sweep"), autoescape=True, undefined=StrictUndefined)
+    template = environment.get_template("sweep.html")
+    return template.render(rows=linked, failures=failures, root=root, names=names, pictures=pictures)
+
+
+def _link(folder: Path, root: Path) -> str:
+    report = folder / "report" / "report.html"
+    return report.relative_to(root).as_posix() if report.is_relative_to(root) else report.as_posix()
+
+
+def _inline(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -1,0 +1,163 @@
+"""What a sweep's jobs found: a table, the front, the best settings as an experiment, a grid and a page."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+
+from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_text
+from lorakiln.sweep.front import best_of, pareto_front
+from lorakiln.sweep.jobs import Outcome
+
+# The two that pull against each other: how alike the pictures are to the training pictures, how well they obey.
+LIKENESS, OBEDIENCE = "image_similarity", "clip_score"
+GRID_PROMPTS = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished job's numbers, at the LoRA's full weight, by the metric's name."""
+
+    outcome: Outcome
+    values: dict[str, float]
+    base: dict[str, float]
+
+    @property
+    def point(self) -> tuple[float, float]:
+        return self.values[LIKENESS], self.values[OBEDIENCE]
+
+
+def sum_up(outcomes: Sequence[Outcome], root: Path) -> dict[Path, tuple[float, float] | None]:
+    """Write sweep.csv, sweep.json, best.yaml, front.png, comparison.png and sweep.html into `root`; print the table.
+
+    Returns:
+        (likeness, obedience) by job folder; None for jobs that failed.
+    """
+    results = [Result(one, *_numbers(one.job.folder)) for one in outcomes if one.status != "failed"]
+    failed = [one for one in outcomes if one.status == "failed"]
+    values: dict[Path, tuple[float, float] | None] = {one.job.folder: None for one in outcomes}
+    root.mkdir(parents=True, exist_ok=True)
+    if results:
+        values |= {result.outcome.job.folder: result.point for result in results}
+        _write(results, failed, root)
+    if failed:
+        print(f"\n{len(failed)} of {len(outcomes)} jobs failed:")
+        print("\n".join(f"  {one.job.title}: {one.reason}" for one in failed))
+        print("the same command again runs them, and skips what is finished", flush=True)
+    return values
+
+
+def _write(results: Sequence[Result], failed: Sequence[Outcome], root: Path) -> None:
+    from lorakiln.sweep.page import page
+    from lorakiln.sweep.plots import plot_front
+
+    points = [result.point for result in results]
+    front, best = set(pareto_front(points)), best_of(points)
+    rows = [_row(result, i in front, i == best) for i, result in enumerate(results)]
+    write_text(root / "sweep.csv", _csv(rows))
+    failures = [{"title": one.job.title, "folder": str(one.job.folder), "reason": one.reason} for one in failed]
+    write_json(root / "sweep.json", {"jobs": rows, "failed": failures})
+    write_text(root / "best.yaml", best_experiment(results[best], root))
+    plot_front(results, sorted(front), best, root / "front.png")
+    _comparison(results, root)
+    write_text(root / "sweep.html", page(rows, failures, root))
+    print("\n" + _table(rows))
+    print(f"\nbest: {results[best].outcome.job.title}  (on the front, best mean rank in likeness and obedience)")
+    print(f"  as an experiment: cp {root / 'best.yaml'} conf/experiment/NAME.yaml, then +experiment=NAME")
+    print(f"page: {root / 'sweep.html'}", flush=True)
+
+
+def _numbers(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """The means of metrics.json at the largest weight and at 0."""
+    metrics = read_json(folder / "report" / "metrics.json")
+    full, base = {}, {}
+    for name, by_weight in metrics.items():
+        weights = sorted(key for key in by_weight if key.startswith("w")) if isinstance(by_weight, dict) else []
+        if weights and "mean" in by_weight[weights[-1]]:
+            full[name] = by_weight[weights[-1]]["mean"]
+            base[name] = by_weight[weights[0]]["mean"]
+    return full, base
+
+
+def _row(result: Result, on_front: bool, best: bool) -> dict[str, Any]:
+    job = result.outcome.job
+    return {
+        "job": job.title,
+        "folder": str(job.folder),
+        "status": result.outcome.status,
+        "seconds": round(result.outcome.seconds, 1),
+        "likeness": result.values[LIKENESS],
+        "obedience": result.values[OBEDIENCE],
+        "on_front": on_front,
+        "best": best,
+        **{name: value for name, value in result.values.items() if name not in (LIKENESS, OBEDIENCE)},
+    }
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """For the terminal: a star for what is on the front, two for the best."""
+    width = max(len("job"), *(len(row["job"]) for row in rows))
+    lines = [f"{'job':<{width}}  likeness  obedience  front"]
+    for row in sorted(rows, key=lambda row: -row["likeness"]):
+        mark = "**" if row["best"] else "*" if row["on_front"] else ""
+        lines.append(f"{row['job']:<{width}}  {row['likeness']:8.3f}  {row['obedience']:9.2f}  {mark}")
+    return "\n".join(lines)
+
+
+def best_experiment(result: Result, root: Path) -> str:
+    """An experiment file that repeats a job: every setting, so that later changes of the defaults change nothing."""
+    job = result.outcome.job
+    settings = {name: space for name, space in job.settings.items() if name != "paths"}
+    header = [
+        "# @package _global_",
+        f"# The best of {root}: {' '.join(job.overrides)}",
+        f"# likeness {result.point[0]:.3f}, obedience {result.point[1]:.2f}. Copied to conf/experiment/NAME.yaml:",
+        "#   python -m train +experiment=NAME",
+    ]
+    return "\n".join(header) + "\n" + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _comparison(results: Sequence[Result], root: Path) -> None:
+    """One row a prompt, one column a job, all from the first seed at full weight; the base in front."""
+    from lorakiln.evaluate.grids import Grid, save_grid
+
+    tables = [_samples(result.outcome.job.folder) for result in results]
+    weight = max(key[2] for key in tables[0])
+    seed = min(key[1] for key in tables[0])
+    prompts = [key[0] for key in tables[0] if key[1] == seed and key[2] == weight]
+    shared = [prompt for prompt in prompts if all((prompt, seed, weight) in table for table in tables)][:GRID_PROMPTS]
+    if not shared:
+        return
+
+    def cell(table: dict, prompt: str, at: float) -> SimpleNamespace | None:
+        path = table.get((prompt, seed, at))
+        return path and SimpleNamespace(file_name=path)
+
+    cells = [[cell(tables[0], prompt, 0.0), *(cell(table, prompt, weight) for table in tables)] for prompt in shared]
+    columns = ["base", *(result.outcome.job.title for result in results)]
+    grid = Grid("comparison", f"The sweep's LoRAs, seed {seed}", shared, columns, cells)
+    save_grid(grid, Path(), root / "comparison.png")
+
+
+def _samples(folder: Path) -> dict[tuple[str, int, float], Path]:
+    """(prompt, seed, weight) -> picture, of the report's samples with the trigger words."""
+    samples = folder / "report" / "samples"
+    return {
+        (row["prompt"], row["seed"], row["weight"]): samples / row["file_name"]
+        for row in read_jsonl(samples / "metadata.jsonl")
+        if row.get("with_trigger", True)
+    }
