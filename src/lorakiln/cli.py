@@ -120,6 +120,83 @@ def extract(
     print(f"{out}: {len(result.layers)} layers of rank up to {rank}")
 
 
+@app.command()
+def generate(
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="(words:1.3) weighs words, as in A1111")],
+    out: Annotated[Path, typer.Option(help="a folder for the pictures")],
+    model: Annotated[str, typer.Option(help="of conf/model, or a .yaml file")] = "tiny",
+    base: Annotated[str | None, typer.Option(help="another base model: a folder or a hub id")] = None,
+    lora: Annotated[list[str] | None, typer.Option(metavar="FILE[:WEIGHT]", help="may be given several times")] = None,
+    seeds: Annotated[str, typer.Option(help="one picture of each prompt for each")] = "0",
+    steps: Annotated[int, typer.Option(min=1)] = 20,
+    guidance: Annotated[float, typer.Option(min=0)] = 5.0,
+    negative: Annotated[str, typer.Option(help="what the pictures should not show")] = "",
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="pixels [the model's own]")] = None,
+    image: Annotated[Path | None, typer.Option(help="begin with this picture: image to image")] = None,
+    strength: Annotated[float, typer.Option(help="how much of it is drawn anew, in (0, 1]")] = 0.6,
+    rows: Annotated[str | None, typer.Option(metavar="AXIS=A,B", help="a grid's rows, such as seed=0,1")] = None,
+    columns: Annotated[str | None, typer.Option(metavar="AXIS=A,B", help="and columns, such as weight=0,0.5,1")] = None,
+    overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Draw pictures with a base model and LoRAs, singly or as a grid over two of: prompt, seed, weight, steps,
+    guidance, lora, strength."""
+    from lorakiln.tools.generate import Wish, model_settings, on_axis, save_sheet, save_wishes
+
+    _free(out, overwrite)
+    wish = Wish(
+        prompts[0], _seed(seeds.split(",")[0]), steps=steps, guidance=guidance, negative=negative, image=image,
+        strength=strength, loras=tuple(map(_weighted, lora or [])), size=_sides(size),
+    )  # fmt: skip
+    down, across = _axes(rows, columns, prompts, seeds.split(","))
+    wishes = [on_axis(on_axis(wish, down[0], r), across[0], c) for r in down[1] for c in across[1]]
+    files = save_wishes(wishes, model_settings(model, base), out)
+    if len(files) > 1:
+        labels = [
+            [value if axis == "prompt" else f"{axis} {value}" for value in values] for axis, values in (down, across)
+        ]
+        save_sheet(files, *labels, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")
+    print(f"{out}: {len(files)} pictures{' and grid.png' if len(files) > 1 else ''}")
+
+
+def _axes(
+    rows: str | None, columns: str | None, prompts: list[str], seeds: list[str]
+) -> tuple[tuple[str, list[str]], tuple[str, list[str]]]:
+    """What goes down and what goes across; prompts and seeds where nothing is said."""
+    down, across = (None if text is None else _axis(text) for text in (rows, columns))
+    taken = {axis[0] for axis in (down, across) if axis}
+    spare = [axis for axis in (("prompt", prompts), ("seed", seeds)) if axis[0] not in taken]
+    down = down or spare.pop(0)
+    across = across or spare.pop(-1)
+    if lost := [f"--{name}s" if name == "seed" else "PROMPT" for name, values in spare if len(values) > 1]:
+        fix = "give one, or make it an axis, such as --rows seed=0,1"
+        raise UserError("several are given, but rows and columns are other things", where=lost[0], fix=fix)
+    if down[0] == across[0]:
+        raise UserError(f"rows and columns are both {down[0]}", where="--columns", fix="take two different axes")
+    return down, across
+
+
+def _seed(text: str) -> int:
+    if not text.strip().isdigit():
+        raise UserError(f"{text!r} is no seed", where="--seeds", fix="write 0,1,2")
+    return int(text)
+
+
+def _axis(text: str) -> tuple[str, list[str]]:
+    name, equals, listed = text.partition("=")
+    if not equals or not listed:
+        raise UserError(f"{text!r} is no axis", fix="write it like weight=0,0.5,1")
+    return name, listed.split("|" if name == "prompt" else ",")
+
+
+def _sides(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise UserError(f"{text!r} is no size", where="--size", fix="write it like 768x512")
+    return int(width), int(height)
+
+
 def _cut(rank: int, **methods: float | None):
     from lorakiln.tools.lowrank import Cut
 

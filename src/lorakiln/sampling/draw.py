@@ -25,7 +25,7 @@ class Job:
 
 def draw(
     family: Family, jobs: Sequence[Job], steps: int, guidance: float, negative_prompt: str = "",
-    batch_size: int = 8, clip_skip: int = 0,
+    batch_size: int = 8, clip_skip: int = 0, start: Tensor | None = None, strength: float = 1.0,
 ) -> Iterator[Image.Image]:  # fmt: skip
     """Draw `jobs` in their order, RGB.
 
@@ -39,6 +39,9 @@ def draw(
         guidance: eps = eps_empty + guidance (eps_prompt - eps_empty), arXiv 2207.12598; 1 or less: eps_prompt.
         negative_prompt: stands in the place of the empty prompt.
         clip_skip: as the adapter was trained with.
+        start: latents (1, C, h, w) of a picture of the jobs' size to begin with, image to image.
+        strength: how much of the way is drawn anew, in (0, 1]; 1 begins with noise alone. int(steps * strength) of
+            the steps are taken, as in diffusers.
 
     Raises:
         UserError: the model cannot draw a size, or drew something that is not finite.
@@ -47,12 +50,13 @@ def draw(
     negative = family.encode_prompts([negative_prompt], clip_skip) if guidance > 1 else None
     for _, group in itertools.groupby(jobs, key=lambda job: (job.width, job.height)):
         alike = list(group)
-        for start in range(0, len(alike), batch_size):
-            batch = alike[start : start + batch_size]
+        for at in range(0, len(alike), batch_size):
+            batch = alike[at : at + batch_size]
             filled = [*batch, *[batch[-1]] * (batch_size - len(batch))]
             positive = family.encode_prompts([job.prompt for job in filled], clip_skip)
             with _evaluating(family.network), torch.no_grad():
-                latents = _denoise(family, scheduler, _noise(family, filled), positive, negative, steps, guidance)
+                noise = _noise(family, filled)
+                latents = _denoise(family, scheduler, noise, positive, negative, steps, guidance, start, strength)
                 pixels = family.decode_latents(latents).float().cpu()
             yield from _pictures(pixels[: len(batch)])
 
@@ -65,15 +69,21 @@ def _noise(family: Family, jobs: Sequence[Job]) -> Tensor:
 
 def _denoise(
     family: Family, scheduler, x_t: Tensor, positive: Conditioning, negative: Conditioning | None,
-    steps: int, guidance: float,
+    steps: int, guidance: float, start: Tensor | None = None, strength: float = 1.0,
 ) -> Tensor:  # fmt: skip
-    """DDIM (arXiv 2010.02502) with eta = 0 from the noise x_T, (B, C, h, w), to x_0."""
+    """DDIM (arXiv 2010.02502) with eta = 0 from the noise x_T, (B, C, h, w), or from noisy `start`, to x_0."""
     scheduler.set_timesteps(steps)
-    x_t, conditioning = x_t * scheduler.init_noise_sigma, positive
+    timesteps = scheduler.timesteps
+    if start is not None:
+        timesteps = timesteps[steps - max(1, int(steps * strength)) :]
+        x_t = scheduler.add_noise(start.to(x_t).expand_as(x_t), x_t, timesteps[:1])
+    else:
+        x_t = x_t * scheduler.init_noise_sigma
+    conditioning = positive
     if negative is not None:
         shared = {name: value.expand_as(positive[name]) for name, value in negative.items()}
         conditioning = {name: torch.cat([shared[name], value]) for name, value in positive.items()}
-    for t in scheduler.timesteps:
+    for t in timesteps:
         x = scheduler.scale_model_input(x_t, t)
         if negative is None:
             eps = family.predict(x, t.expand(len(x)), conditioning)

@@ -1,0 +1,161 @@
+"""Draw pictures with a base model and LoRAs: prompts, seeds, and grids over any two things."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image, ImageOps
+
+from lorakiln.console.errors import UserError
+from lorakiln.console.progress import progress
+from lorakiln.families import load_family
+from lorakiln.families.family import Family, default_device
+from lorakiln.lora_files.merging import Merged
+from lorakiln.lora_files.reading import read_lora
+from lorakiln.sampling import Job, draw, infotext, save_picture
+from lorakiln.sampling.weighting import Weighting
+from lorakiln.schema.model import ModelSettings
+
+AXES = {"prompt": str, "seed": int, "weight": float, "steps": int, "guidance": float, "lora": str, "strength": float}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One picture.
+
+    Attributes:
+        loras: files by weight; `weight` multiplies them all.
+        image: to begin with, image to image; `strength` is how much is drawn anew.
+    """
+
+    prompt: str
+    seed: int = 0
+    steps: int = 20
+    guidance: float = 5.0
+    weight: float = 1.0
+    loras: tuple[tuple[Path, float], ...] = ()
+    negative: str = ""
+    size: tuple[int, int] | None = None
+    image: Path | None = None
+    strength: float = 0.6
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def model_settings(name: str, path: str | None) -> ModelSettings:
+    """`conf/model/<name>.yaml`, or the file that `name` is; `path` in the place of its base model.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    file = Path(name) if name.endswith(".yaml") else Path("conf") / "model" / f"{name}.yaml"
+    if not file.is_file():
+        known = (
+            ", ".join(sorted(one.stem for one in Path("conf/model").glob("*.yaml"))) or "none: run it in the project"
+        )
+        raise UserError("no such model", where=file, fix=f"known: {known}; a base model's folder is given with --base")
+    settings = yaml.safe_load(file.read_text("utf-8"))
+    if path:
+        settings |= {"path": path, "revision": None, "variant": None}
+    return ModelSettings(**settings)
+
+
+def on_axis(wish: Wish, name: str, text: str) -> Wish:
+    """`wish` with one thing changed, as a grid's axis does.
+
+    Raises:
+        UserError: no such axis, or no such value.
+    """
+    if name not in AXES:
+        raise UserError(f"{name!r} is no axis", fix=f"known: {', '.join(AXES)}")
+    try:
+        value = AXES[name](text)
+    except ValueError as error:
+        raise UserError(f"{text!r} is no {name}", fix=f"write {name}=1,2,3") from error
+    labels = {**wish.labels, name: text}
+    if name == "lora":
+        return replace(wish, loras=((Path(value), 1.0),), labels=labels)
+    return replace(wish, **{name: value}, labels=labels)
+
+
+def draw_wishes(
+    wishes: Sequence[Wish], model: ModelSettings, batch_size: int = 4
+) -> Iterator[tuple[int, Image.Image, str]]:
+    """(index, picture, infotext) of every wish, those with the same LoRAs and settings together.
+
+    Raises:
+        UserError: a file is not usable, or the model cannot draw the size.
+    """
+    device = default_device()
+    family = load_family(model, device=device, dtype=torch.float16 if device.type == "cuda" else torch.float32)
+    files = list(dict.fromkeys(path for wish in wishes for path, _ in wish.loras))
+    merged = Merged(family.adaptable(), *(read_lora(path).adapter for path in files))
+    groups: dict[tuple, list[int]] = {}
+    for index, wish in enumerate(wishes):
+        common = (wish.weight, wish.loras, wish.steps, wish.guidance, wish.negative, wish.image, wish.strength)
+        groups.setdefault(common, []).append(index)
+    with progress("drawing", len(wishes)) as bar:
+        for members in groups.values():
+            first = wishes[members[0]]
+            weights = dict(first.loras)
+            merged.set_weights(*(first.weight * weights.get(path, 0.0) for path in files))
+            start, size = _start(family, first, model)
+            jobs = [Job(wishes[i].prompt, wishes[i].seed, *(size or _size(wishes[i], model))) for i in members]
+            pictures = draw(
+                Weighting(family), jobs, first.steps, first.guidance, first.negative, min(batch_size, len(jobs)),
+                start=start, strength=first.strength,
+            )  # fmt: skip
+            named = {path.stem: first.weight * weight for path, weight in first.loras}
+            for index, job, picture in zip(members, jobs, pictures, strict=True):
+                text = infotext(job, first.steps, first.guidance, first.negative, Path(model.path).name, named)
+                yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
+                bar.advance()
+
+
+def _size(wish: Wish, model: ModelSettings) -> tuple[int, int]:
+    return wish.size or (model.resolution, model.resolution)
+
+
+def _start(family: Family, wish: Wish, model: ModelSettings) -> tuple[torch.Tensor | None, tuple[int, int] | None]:
+    """The latents to begin with, and their size in pixels."""
+    if wish.image is None:
+        return None, None
+    if not 0 < wish.strength <= 1:
+        raise UserError(f"{wish.strength:g} is not in (0, 1]", where="--strength")
+    try:
+        with Image.open(wish.image) as file:
+            picture = ImageOps.exif_transpose(file).convert("RGB")
+    except OSError as error:
+        raise UserError(
+            f"not a readable picture ({error})", where=wish.image, fix="name a PNG, JPEG or WebP"
+        ) from error
+    if wish.size:
+        size = wish.size
+    else:
+        scale = model.resolution / min(picture.size)
+        step = model.bucket_step
+        size = tuple(max(step, round(edge * scale / step) * step) for edge in picture.size)
+    shades = np.asarray(ImageOps.fit(picture, size, Image.Resampling.LANCZOS), np.float32)
+    pixels = torch.from_numpy(shades / 127.5 - 1).permute(2, 0, 1)[None]
+    return family.encode_pictures(pixels)[0], size
+
+
+def save_wishes(wishes: Sequence[Wish], model: ModelSettings, out: Path) -> list[Path]:
+    """Write 0000.png, 0001.png, ... into `out` as they are drawn."""
+    files = [out / f"{index:04}.png" for index in range(len(wishes))]
+    for index, picture, text in draw_wishes(wishes, model):
+        save_picture(picture, files[index], text)
+    return files
+
+
+def save_sheet(files: Sequence[Path], rows: Sequence[str], columns: Sequence[str], title: str, path: Path) -> None:
+    """One labelled grid of the pictures, row by row."""
+    from lorakiln.evaluate.grids import Grid, save_grid
+
+    cells = [
+        [SimpleNamespace(file_name=files[r * len(columns) + c]) for c in range(len(columns))] for r in range(len(rows))
+    ]
+    save_grid(Grid("grid", title, list(rows), list(columns), cells), Path(), path)

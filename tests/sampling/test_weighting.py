@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from lorakiln.console.errors import UserError
+from lorakiln.sampling.weighting import Weighting, parse
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a cat", [("a cat", 1.0)]),
+        ("", []),
+        ("a (red:1.5) cat", [("a ", 1.0), ("red", 1.5), (" cat", 1.0)]),
+        ("(red)", [("red", 1.1)]),
+        ("((red))", [("red", 1.1 * 1.1)]),
+        ("[red]", [("red", 1 / 1.1)]),
+        ("(a (red:2) cat:0.5)", [("a ", 0.5), ("red", 1.0), (" cat", 0.5)]),
+        (r"a \(red\) cat", [("a (red) cat", 1.0)]),
+        ("a (red", [("a ", 1.0), ("red", 1.1)]),
+        ("red) cat]", [("red) cat]", 1.0)]),
+        ("time: 10:30", [("time: 10:30", 1.0)]),
+        ("(red:-0.5)", [("red", -0.5)]),
+    ],
+)
+def test_brackets(prompt, expected):
+    found = parse(prompt)
+    assert [text for text, _ in found] == [text for text, _ in expected]
+    assert [weight for _, weight in found] == pytest.approx([weight for _, weight in expected])
+
+
+def test_a_weight_that_is_no_number_is_refused():
+    with pytest.raises(UserError, match="is no weight"):
+        parse("(red:1.2.3)")
+
+
+def test_only_the_weighted_words_tokens_change(micro_family):
+    both = micro_family.encode_prompts(["red cat", "red cat"])["prompt_embeds"]
+    assert torch.equal(Weighting(micro_family).encode_prompts(["red cat", "red cat"])["prompt_embeds"], both)
+    found = Weighting(micro_family).encode_prompts(["(red:2) cat", "red cat"])["prompt_embeds"]
+    assert torch.equal(found[1], both[1])
+    # The micro tokenizer has "red" and "cat" as one token each, behind the begin token.
+    empty = micro_family.encode_prompts([""])["prompt_embeds"][0]
+    expected = both[0].clone()
+    expected[1] = empty[1] + 2 * (expected[1] - empty[1])
+    torch.testing.assert_close(found[0], expected)
+    assert not torch.equal(found[0][1], both[0][1])
