@@ -24,7 +24,7 @@ BARS = {
     "blip": {"thing": 0.85, "colour": 0.95},
     "sd": {"thing": 0.70, "style": 0.90, "colour": 0.90},
 }
-GUIDANCE, STEPS = 4.0, 20
+GUIDANCE, STEPS = 3.0, 20
 
 
 def wishes(count: int, seed: int = 77) -> list[tuple[str, str, str]]:
