@@ -25,10 +25,10 @@ def _vae():
 def worn(pictures: Sequence[np.ndarray], rng: random.Random) -> list[np.ndarray]:
     """A copy of uint8 pictures of one size: about half as they are, the rest worn in one way or several."""
     out = [_worn_one(p, rng) for p in pictures]
-    # The sampler's own softness: latents with a little noise, decoded. About a seventh of the batch, all together.
-    chosen = [i for i in range(len(out)) if rng.random() < 0.15]
+    # The sampler's own softness: latents with a little noise, decoded. About a third of the batch, all together.
+    chosen = [i for i in range(len(out)) if rng.random() < 0.3]
     if chosen and _vae() is not None:
-        for i, picture in zip(chosen, _round_trip([out[i] for i in chosen], rng.uniform(0, 0.35)), strict=True):
+        for i, picture in zip(chosen, _round_trip([out[i] for i in chosen], rng.uniform(0, 0.7)), strict=True):
             out[i] = picture
     return out
 
