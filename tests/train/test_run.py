@@ -50,7 +50,14 @@ def test_the_folder_holds_what_later_stages_read(train_micro, make_settings, mic
     assert len(list((out / "samples" / "step-00000012").iterdir())) == 4
     assert json.loads((out / "tracker.json").read_text())["kind"] == "csv"
     assert json.loads((out / "provenance.json").read_text())["steps_per_second"] > 0
-    # Once the run is in its place, its checkpoints go: `dvc repro -f` trains anew.
+    # Once the run is in its place, nothing is left for `dvc repro -f`, which trains anew; the last state is for longer
+    # runs alone.
+    (left,) = (tmp_path / "cache" / "checkpoints").iterdir()
+    assert [path.name for path in left.glob("step-*")] == ["step-00000012.safetensors"]
+
+
+def test_where_the_rate_depends_on_the_steps_no_checkpoint_is_kept(train_micro, make_settings, tmp_path):
+    train_micro(make_settings(scheduler={"kind": "cosine"}, checkpoint_every=4))
     assert list((tmp_path / "cache" / "checkpoints").iterdir()) == []
 
 

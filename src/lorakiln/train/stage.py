@@ -19,6 +19,7 @@ from lorakiln.train.assembly import Run, assemble
 from lorakiln.train.checkpoint import CheckpointFolder
 from lorakiln.train.devices import make_trainer, share_of
 from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
+from lorakiln.train.lr import depends_on_total
 from lorakiln.train.plan import plan
 from lorakiln.train.results import provenance, run_facts, write_run
 from lorakiln.train.samples import Sampler, sample_prompts
@@ -31,7 +32,8 @@ def train(encoded: Path, out: Path, settings: TrainSettings, model: ModelSetting
     Args:
         encoded: what `encode` wrote.
         out: the run's folder; replaced whole when training is finished.
-        checkpoints: absolute; this run's are in a folder named by its fingerprint, deleted at the end.
+        checkpoints: absolute; this run's are in a folder named by its fingerprint. At the end it is deleted, but for
+            the last state under a constant learning rate, from which a longer run goes on.
 
     Raises:
         UserError: the inputs do not fit each other, the devices are not there, a loss was not finite.
@@ -51,12 +53,15 @@ def train(encoded: Path, out: Path, settings: TrainSettings, model: ModelSetting
         watch = _fit(trainer, run, folder, tracker)
         if not run.leads:
             return
-        if watch.stop.signal and run.kiln.done < settings.steps:
+        if watch.stopped:
             _say_stopped(run)
             raise SystemExit(128 + watch.stop.signal)
         facts, where = run_facts(run, folder.work, watch.record), provenance(run, began, watch)
         write_run(out, folder.work, watch.record, facts, tracker.record, where)
-        folder.delete()
+        if depends_on_total(settings.scheduler):
+            folder.delete()
+        else:
+            folder.finish(settings.steps)
         print(f"trained {settings.steps} steps: {out}", flush=True)
     finally:
         tracker.finish()
