@@ -145,6 +145,19 @@ def test_a_rate_that_explodes_stops_at_the_next_reading(train_micro, make_settin
         assert all(tensor.isfinite().all() for tensor in load_tensors(path)[0].values())
 
 
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_says_what_to_set(train_micro, make_settings, monkeypatch, error):
+    def full(*arguments):
+        raise error
+
+    monkeypatch.setattr("lorakiln.train.module.Kiln.loss", full)
+    with pytest.raises(UserError, match="cpu is out of memory, with 4 pictures at once, of 48x32 pixels") as raised:
+        train_micro(make_settings())
+    assert "train.micro_batch=2, or train.trainer.gradient_checkpointing=true" in raised.value.fix
+
+
 def test_another_base_is_refused(train_micro, make_settings, micro_encoded, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(micro_encoded, other)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.disk import telling_disk_trouble
+
 
 def write_json(path: Path, data: Any) -> None:
     """Write `data` as indented JSON with sorted keys, whole or not at all."""
@@ -27,8 +29,17 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name, then rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write UTF-8 text under a temporary name, then rename it into place.
+
+    Raises:
+        UserError: the disk is full or not writable; the old file, if any, is intact.
+    """
     aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    with telling_disk_trouble(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_text(text, encoding="utf-8")
+            os.replace(aside, path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise

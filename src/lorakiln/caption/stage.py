@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl
 from lorakiln.caption.captioner import Captioner, read_written
@@ -58,6 +59,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     rows, facts = _read(prepared, raw)
     follow = facts["settings"]["prepare"]["follow_symlinks"]
     stage = _Stage(prepared, CaptionFiles(raw, settings.extensions, follow), settings, captioner)
+    check_space(out, _total_size(prepared, rows), "the captioned pictures")
     with replacing(out) as fresh:
         stage.written = read_written(out)
         captioned = stage.run(rows)
@@ -143,20 +145,23 @@ def _read(prepared: Path, raw: Path) -> tuple[list[Row], dict[str, Any]]:
     return read_jsonl(prepared / "metadata.jsonl"), read_json(prepared / "dataset.json")
 
 
+def _total_size(prepared: Path, rows: Sequence[Row]) -> int:
+    """Bytes of all pictures."""
+    files = [prepared / row["file_name"] for row in rows]
+    if missing := [file for file in files if not file.is_file()]:
+        raise UserError(
+            "this picture of metadata.jsonl is missing" + (f" ({len(missing)} are)" if len(missing) > 1 else ""),
+            where=missing[0],
+            fix="run `dvc repro -f prepare`",
+        )
+    return sum(file.stat().st_size for file in files)
+
+
 def _copy(prepared: Path, fresh: Path, rows: Sequence[Row]) -> None:
     for row in rows:
         target = fresh / row["file_name"]
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(prepared / row["file_name"], target)
-        except FileNotFoundError as error:
-            fix = "run `dvc repro -f prepare`"
-            raise UserError(
-                "this picture of metadata.jsonl is missing", where=prepared / row["file_name"], fix=fix
-            ) from error
-        except OSError as error:
-            fix = "free disk space or change the folder"
-            raise UserError(f"cannot write: {error.strerror or error}", where=target, fix=fix) from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(prepared / row["file_name"], target)
 
 
 def _refusal(raw: Path, problems: Sequence[Problem]) -> UserError:

@@ -1,6 +1,5 @@
 """The stage `train`: encoded pictures in, a run's folder with adapters, metrics and samples out."""
 
-import signal
 import sys
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -8,8 +7,9 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
+from lorakiln.artefacts.disk import check_space, telling_disk_trouble
+from lorakiln.artefacts.folders import claimed
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.progress import progress
 from lorakiln.schema.model import ModelSettings
@@ -17,12 +17,14 @@ from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker, start_tracker
 from lorakiln.train.assembly import Run, assemble
 from lorakiln.train.checkpoint import CheckpointFolder
-from lorakiln.train.devices import make_trainer, share_of
+from lorakiln.train.devices import Launcher, make_trainer, share_of
 from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
 from lorakiln.train.lr import depends_on_total
 from lorakiln.train.plan import plan
 from lorakiln.train.results import provenance, run_facts, write_run
 from lorakiln.train.samples import Sampler, sample_prompts
+from lorakiln.train.space import checkpoint_bytes, run_bytes
+from lorakiln.train.trouble import explained
 from lorakiln.train.watch import Watch
 
 
@@ -45,10 +47,16 @@ def train(encoded: Path, out: Path, settings: TrainSettings, model: ModelSetting
         torch.set_num_threads(settings.trainer.threads)
     trainer = make_trainer(settings)
     run = assemble(encoded, settings, model, share_of(trainer, settings), trainer.strategy.root_device)
-    folder, tracker = _open_checkpoints(run, checkpoints), Tracker()
+    with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
+        _train(run, trainer, out, checkpoints, began)
+
+
+def _train(run: Run, trainer: pl.Trainer, out: Path, checkpoints: Path, began: datetime) -> None:
+    settings, folder, tracker = run.settings, _open_checkpoints(run, checkpoints), Tracker()
     try:
         if run.leads:
             print(plan(run), flush=True)
+            _check_space(run, out, checkpoints)
             tracker = _start_tracker(run, folder, checkpoints.parent.parent)
         watch = _fit(trainer, run, folder, tracker)
         if not run.leads:
@@ -80,6 +88,16 @@ def _open_checkpoints(run: Run, root: Path) -> CheckpointFolder:
     return folder
 
 
+def _check_space(run: Run, out: Path, checkpoints: Path) -> None:
+    made = run_bytes(run, len(_prompts(run)))
+    check_space(checkpoints, made + checkpoint_bytes(run), "checkpoints, adapters and samples")
+    check_space(out, made, "adapters and samples")
+
+
+def _prompts(run: Run) -> list[str]:
+    return sample_prompts(run.encoded, run.settings.samples, run.split.trained)
+
+
 def _start_tracker(run: Run, folder: CheckpointFolder, project: Path) -> Tracker:
     # An interrupted run goes on in the same record. The client's files stand beside the cache, in the main
     # checkout, where those of `dvc exp run --temp` outlive the copy that it works in.
@@ -93,19 +111,23 @@ def _fit(trainer: pl.Trainer, run: Run, folder: CheckpointFolder, tracker: Track
     if run.leads and (state := folder.newest(settings.steps)):
         print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)
     if run.leads and settings.samples.every:
-        prompts = sample_prompts(run.encoded, settings.samples, run.split.trained)
         clip_skip = run.encoded.index["settings"]["encode"]["clip_skip"]
-        sampler = Sampler(prompts, settings.samples, run.model, clip_skip)
+        sampler = Sampler(_prompts(run), settings.samples, run.model, clip_skip)
     left = settings.steps - (state.step if state else 0)
     with progress("training", left, "steps") if run.leads else nullcontext() as bar:
         run.kiln.watch = watch = Watch(settings, run.split, folder, sampler, tracker, bar, run.leads, state)
+        launcher = trainer.strategy.launcher
         try:
             trainer.fit(run.kiln)
-        except BaseException:
+        except BaseException as error:
+            started = launcher.procs if isinstance(launcher, Launcher) else []
+            told = explained(error, run, started) if isinstance(error, Exception) else error
             # The processes that Lightning started would wait for this one in the next all-reduce.
-            if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
-                trainer.strategy.launcher.kill(signal.SIGKILL)
-            raise
+            for process in started:
+                process.kill()
+            if told is error:
+                raise
+            raise told from error
         finally:
             watch.stop.remove()
     return watch
