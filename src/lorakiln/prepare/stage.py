@@ -10,9 +10,10 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import write_json, write_jsonl
+from lorakiln.console.names import printable
 from lorakiln.console.progress import progress
 from lorakiln.prepare.absent import check_folder, no_pictures
-from lorakiln.prepare.bad import LISTED, Bad, explain, printable, refusal, write_quarantine
+from lorakiln.prepare.bad import LISTED, Bad, explain, refusal, write_quarantine
 from lorakiln.prepare.picture import Preparer, Row, read_known
 from lorakiln.prepare.pool import count_workers, in_order
 from lorakiln.prepare.scan import scan
