@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-DOORS = ["train", "pipelines.prepare", "pipelines.caption", "pipelines.train"]
+DOORS = ["train", "pipelines.prepare", "pipelines.caption", "pipelines.encode", "pipelines.train"]
 
 
 def main() -> None:

@@ -7,6 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.console.errors import UserError
+
+
+class Damaged(UserError, ValueError):
+    """A file that one of our stages wrote, and that is not as it wrote it."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        super().__init__(f"damaged ({error})", where=path, fix="make it again: run its stage with `dvc repro -f`")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -15,7 +23,16 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a file holds.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        Damaged: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Damaged(path, error) from error
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -24,8 +41,12 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]
+    """The objects of a file, one a line; raises as `read_json`."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines if line.strip()]
+    except ValueError as error:
+        raise Damaged(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
