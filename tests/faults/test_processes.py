@@ -87,19 +87,23 @@ sys.exit(exit_on_user_error(work))
 
 
 @pytest.mark.slow
-def test_a_stage_ends_when_dvc_does(tmp_path):
+def test_a_stage_ends_when_dvc_does_and_not_when_its_terminal_does(tmp_path):
     (tmp_path / "stage.py").write_text(ORPHAN)
     command = f"PYTHONPATH={ROOT / 'src'} {sys.executable} stage.py"
     (tmp_path / "dvc.yaml").write_text(f"stages:\n  long:\n    cmd: {command}\n")
     environment = {**ENVIRONMENT, "DVC_NO_ANALYTICS": "1"}
     run = [sys.executable, "-m", "dvc"]
     subprocess.run([*run, "init", "-q", "--no-scm"], cwd=tmp_path, env=environment, check=True)
-    dvc = subprocess.Popen([*run, "repro", "-q"], cwd=tmp_path, env=environment)
+    terminal = subprocess.Popen(["sh", "-c", f"{sys.executable} -m dvc repro -q; true"], cwd=tmp_path, env=environment)
     wait_until((tmp_path / "begun").exists, 60, lambda: "dvc did not run the stage")
     stage = int((tmp_path / "begun").read_text())
+    (dvc,) = children_of(terminal.pid)
     time.sleep(1)  # it has begun to look
-    dvc.send_signal(signal.SIGTERM)
-    dvc.wait()
+    terminal.kill()
+    terminal.wait()
+    time.sleep(3)
+    assert is_running(stage)
+    os.kill(dvc, signal.SIGTERM)
     wait_until(lambda: not is_running(stage), 20, lambda: "the stage is still there")
 
 

@@ -105,6 +105,16 @@ def test_a_truncated_checkpoint_too(train_killed, train_micro, settings, checkpo
     assert "going on from the checkpoint after step 4" in capsys.readouterr().err
 
 
+def test_a_checkpoint_whose_rows_were_changed_too(train_killed, train_micro, settings, checkpoints, capsys):
+    train_killed(settings, at=10)
+    newest = next(checkpoints.glob("*/step-00000008.safetensors"))
+    content = newest.read_bytes()
+    assert b'\\"done\\": [' in content
+    newest.write_bytes(content.replace(b'\\"done\\": [', b'\\"dome\\": ['))
+    train_micro(settings)
+    assert "a damaged checkpoint; going back to the one before" in capsys.readouterr().err
+
+
 def test_other_settings_start_afresh_and_say_why(train_killed, train_micro, make_settings, capsys):
     train_killed(make_settings(checkpoint_every=4), at=6)
     out = train_micro(make_settings(checkpoint_every=4, optimizer={"lr": 2e-2}))

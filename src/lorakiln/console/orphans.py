@@ -8,15 +8,17 @@ import time
 from pathlib import Path
 
 INTERVAL = 1.0  # seconds between looks
+SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 
 
 def end_with_dvc() -> None:
     """If `dvc` runs this process, have it end as by SIGTERM when `dvc` ends: killed alone, it leaves its stage behind.
 
-    A shell may stand between the two, so parent and grandparent are both watched.
+    A shell may stand between the two; where it does not, the parent is `dvc`, whose own parent may well end first
+    (`nohup dvc repro &` in a terminal that is closed).
     """
     if os.environ.get("DVC_STAGE"):
-        end_with_parents(2)
+        end_with_parents(2 if _name_of(os.getppid()) in SHELLS else 1)
 
 
 def end_with_parents(generations: int, patience: float | None = None) -> None:
@@ -46,6 +48,13 @@ def _follow(before: list[int], patience: float | None) -> None:
     if patience is not None:
         time.sleep(patience)
         os._exit(128 + signal.SIGTERM)
+
+
+def _name_of(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _parent_of(process: int) -> int:

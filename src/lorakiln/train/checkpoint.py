@@ -75,11 +75,8 @@ class CheckpointFolder:
             UserError: the disk is full; the older checkpoints are intact.
         """
         path = self.folder / f"step-{state.step:08d}.safetensors"
-        metadata = {
-            "step": str(state.step),
-            "records": json.dumps(state.records, sort_keys=True),
-            "sha256": digest(state.tensors),
-        }
+        metadata = {"step": str(state.step), "records": json.dumps(state.records, sort_keys=True)}
+        metadata["sha256"] = digest(state.tensors, metadata)
         save_tensors(path, state.tensors, metadata)
         for old in self.files()[:-KEPT]:
             old.unlink()
@@ -144,7 +141,7 @@ def read(path: Path) -> State:
         UserError: it is damaged.
     """
     tensors, metadata = load_tensors(path)
-    if metadata.get("sha256") != digest(tensors):
+    if metadata.pop("sha256", None) != digest(tensors, metadata):
         raise UserError("a damaged checkpoint", where=path, fix="delete it")
     return State(int(metadata["step"]), tensors, json.loads(metadata["records"]))
 
@@ -153,9 +150,9 @@ def _step(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
-def digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over the tensors' names and bytes, in the names' order."""
-    total = hashlib.sha256()
+def digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 over the metadata and the tensors' names and bytes, in the names' order."""
+    total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         total.update(name.encode())
         total.update(tensors[name].detach().cpu().contiguous().numpy().data)

@@ -16,7 +16,7 @@ from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker, start_tracker
 from lorakiln.train.assembly import Run, assemble
-from lorakiln.train.checkpoint import CheckpointFolder
+from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import Launcher, make_trainer, share_of
 from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
 from lorakiln.train.lr import depends_on_total
@@ -52,13 +52,14 @@ def train(encoded: Path, out: Path, settings: TrainSettings, model: ModelSetting
 
 
 def _train(run: Run, trainer: pl.Trainer, out: Path, checkpoints: Path, began: datetime) -> None:
-    settings, folder, tracker = run.settings, _open_checkpoints(run, checkpoints), Tracker()
+    settings, folder, tracker, state = run.settings, _open_checkpoints(run, checkpoints), Tracker(), None
     try:
         if run.leads:
             print(plan(run), flush=True)
             _check_space(run, out, checkpoints)
-            tracker = _start_tracker(run, folder, checkpoints.parent.parent)
-        watch = _fit(trainer, run, folder, tracker)
+            state = folder.newest(settings.steps)
+            tracker = _start_tracker(run, folder, checkpoints.parent.parent, state)
+        watch = _fit(trainer, run, folder, tracker, state)
         if not run.leads:
             return
         if watch.stopped:
@@ -98,17 +99,19 @@ def _prompts(run: Run) -> list[str]:
     return sample_prompts(run.encoded, run.settings.samples, run.split.trained)
 
 
-def _start_tracker(run: Run, folder: CheckpointFolder, project: Path) -> Tracker:
+def _start_tracker(run: Run, folder: CheckpointFolder, project: Path, state: State | None) -> Tracker:
     # An interrupted run goes on in the same record. The client's files stand beside the cache, in the main
     # checkout, where those of `dvc exp run --temp` outlive the copy that it works in.
     path = folder.folder / "tracker.json"
-    known = read_json(path) if path.exists() else None
+    known = read_json(path) if state and path.exists() else None
     return start_tracker(run.settings.tracker, run.lineage, project, known, "train")
 
 
-def _fit(trainer: pl.Trainer, run: Run, folder: CheckpointFolder, tracker: Tracker) -> Watch:
-    settings, sampler, state = run.settings, None, None
-    if run.leads and (state := folder.newest(settings.steps)):
+def _fit(
+    trainer: pl.Trainer, run: Run, folder: CheckpointFolder, tracker: Tracker, state: State | None
+) -> Watch:  # fmt: skip
+    settings, sampler = run.settings, None
+    if state:
         print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)
     if run.leads and settings.samples.every:
         clip_skip = run.encoded.index["settings"]["encode"]["clip_skip"]
