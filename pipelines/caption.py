@@ -15,7 +15,9 @@ def main() -> None:
     settings = resolved.check(CaptionSettings, "caption")
     captioner = resolved.check(Source, "model.captioner")
     prepared = resolved["prepared"]
-    raw = resolved["raw"] / read_json(prepared / "dataset.json")["name"]
+    facts = prepared / "dataset.json"
+    # Where it is missing, the stage says so.
+    raw = resolved["raw"] / (read_json(facts)["name"] if facts.is_file() else "")
     caption(prepared, raw, resolved["captioned"], settings, captioner)
 
 

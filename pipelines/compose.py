@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lorakiln.artefacts.records import write_text
 from lorakiln.console.errors import UserError, exit_on_user_error
+from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole import check_whole
 from pipelines.resolved import RESOLVED
 
@@ -22,10 +23,13 @@ def overrides_from(params: dict[str, Any]) -> list[str]:
     """params.yaml as a Hydra command line; later overrides win, so the user's come last."""
     if unknown := sorted(set(params) - {"experiment", "dataset", "overrides"}):
         raise UserError(f"unknown keys {unknown}", where=PARAMS, fix="keep experiment, dataset and overrides alone")
+    given = params.get("overrides") or []
+    if not isinstance(given, list) or not all(isinstance(line, str) for line in given):
+        raise UserError("`overrides` is no list of texts", where=PARAMS, fix='write it as ["train.optimizer.lr=1e-4"]')
     overrides = [f"+experiment={params['experiment']}"] if params.get("experiment") else []
     if params.get("dataset"):
         overrides.append(f"prepare.dataset={params['dataset']}")
-    return [*overrides, *(params.get("overrides") or [])]
+    return [*overrides, *given]
 
 
 def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str, Any]:
@@ -44,7 +48,7 @@ def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str,
 
 
 def main() -> None:
-    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    params = read_yaml(PARAMS)
     config = compose_config(overrides_from(params))
     checked = check_whole(config)
     if checked.prepare.dataset != params.get("dataset"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_folder
 from lorakiln.artefacts.records import write_text
 from lorakiln.caption import caption
@@ -81,7 +82,9 @@ def is_leader() -> bool:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Jobs of a sweep that want the same dataset wait for the one that makes it; the kernel frees a dead one's lock."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    with telling_disk_trouble(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

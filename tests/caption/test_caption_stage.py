@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.artefacts.records import read_json, read_jsonl, write_jsonl
 from lorakiln.caption import caption
 from lorakiln.caption.trigger import holds, with_trigger
 from lorakiln.console.errors import UserError
@@ -96,7 +96,8 @@ def test_one_list_of_all_bad_caption_files(tmp_path, prepared, raw, captioner, c
         caption(prepared, raw, tmp_path / "out", CaptionSettings(trigger="sks"), captioner)
     message = str(caught.value)
     for words in (
-        "is not UTF-8 (byte 0xe9 at 5), Latin-1 perhaps (1); save it as UTF-8", "`iconv -f latin1 -t utf-8 a.txt`",
+        "is not UTF-8, Latin-1 perhaps (1); save it as UTF-8", "    a.txt (byte 0xe9 at 5)",
+        "`iconv -f latin1 -t utf-8 a.txt`",
         "is UTF-16 (1)", "holds NUL bytes", "empty (1); write a caption into it", "a link that leads out",
         "no regular file", "    deep/d.txt",
     ):  # fmt: skip
@@ -108,6 +109,36 @@ def test_a_file_too_long_to_be_a_caption(tmp_path, prepared, raw):
     (raw / "a.txt").write_text("word " * 30_000)
     with pytest.raises(UserError, match="longer than 100,000 bytes"):
         caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none", trigger="sks"), NOBODY)
+
+
+def test_a_hundred_bad_captions_make_one_list_and_a_file_with_all(tmp_path, prepared, raw):
+    rows = [{"file_name": f"{n}.png", "source": f"{n}.png"} for n in range(100)]
+    for row in rows:
+        (prepared / row["file_name"]).write_bytes(b"")
+        (raw / row["file_name"]).with_suffix(".txt").write_bytes(b"\xe9" if int(row["source"][:-4]) % 2 else b"")
+    write_jsonl(prepared / "metadata.jsonl", rows)
+    with pytest.raises(UserError, match="100 captions are missing or cannot be used") as caught:
+        caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none"), NOBODY)
+    message = str(caught.value)
+    assert "empty (50)" in message and "is not UTF-8, Latin-1 perhaps (50)" in message
+    assert message.count("and 30 more") == 2 and len(message.splitlines()) < 50
+    assert len(read_jsonl(tmp_path / "out.problems.jsonl")) == 100
+    assert "the full list is in" in message
+
+
+def test_odd_names_are_shown_so_that_they_do_no_harm(tmp_path, prepared, raw):
+    rows = [{"file_name": "a.png", "source": "it's \x1b[31m\n.png"}]
+    write_jsonl(prepared / "metadata.jsonl", rows)
+    (raw / "it's \x1b[31m\n.txt").write_bytes(b"\xe9")
+    with pytest.raises(UserError, match="is not UTF-8") as caught:
+        caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none"), NOBODY)
+    assert "\x1b" not in str(caught.value).splitlines()[2]
+
+
+def test_texts_without_the_trigger_are_counted(tmp_path, prepared, raw, capfd):
+    settings = CaptionSettings(captioner="none", trigger="sks", trigger_in_files=False)
+    caption(prepared, raw, tmp_path / "out", settings, NOBODY)
+    assert "warning: 2 of 6 texts are without the trigger words 'sks': b.png, f.png" in capfd.readouterr().err
 
 
 def test_caption_files_without_a_picture_are_named(tmp_path, prepared, raw, capfd):

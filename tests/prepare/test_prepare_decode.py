@@ -262,3 +262,31 @@ def test_pillow_s_own_limit_of_pixels_is_left_as_it_was(tmp_path, settings, nois
     with pytest.raises(Refused):
         decode(tmp_path / "a.png", settings(max_pixels=10))
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_progressive_jpeg_is_its_baseline_twin(tmp_path, settings, photo):
+    picture = photo(64, 64)
+    picture.save(tmp_path / "baseline.jpg", quality=90)
+    picture.save(tmp_path / "progressive.jpg", quality=90, progressive=True)
+    one, two = (decode(tmp_path / f"{name}.jpg", settings()).image for name in ("baseline", "progressive"))
+    assert np.array_equal(np.asarray(one), np.asarray(two))
+
+
+def test_an_arithmetic_coded_jpeg_is_read_or_refused_by_name(tmp_path, settings, photo):
+    """Made of a baseline one: SOF0 becomes SOF9 and the Huffman tables go (ITU T.81, table B.1), so the pixels are no
+    picture's; but any bytes are some arithmetic code."""
+    photo(64, 64).save(tmp_path / "a.jpg", optimize=True)
+    content = (tmp_path / "a.jpg").read_bytes()
+    kept, at = content[:2], 2
+    while content[at + 1] != 0xDA:
+        length = int.from_bytes(content[at + 2 : at + 4], "big") + 2
+        segment = content[at : at + length]
+        if segment[1] == 0xC0:
+            segment = b"\xff\xc9" + segment[2:]
+        kept += b"" if segment[1] == 0xC4 else segment
+        at += length
+    (tmp_path / "a.jpg").write_bytes(kept + content[at:])
+    try:
+        assert decode(tmp_path / "a.jpg", settings()).size == (64, 64)
+    except Refused as refused:  # by a Pillow whose libjpeg was built without it
+        assert "arithmetic" in refused.detail

@@ -70,7 +70,7 @@ def train_micro(tmp_path, micro_model, micro_encoded):
 def train_child(tmp_path, micro_model, micro_encoded):
     """Train in a process of its own, which signals itself after a step if asked to."""
 
-    def run(settings, name="out", signal=0, at=0, encoded=micro_encoded):
+    def run(settings, name="out", signal=0, at=0, encoded=micro_encoded, launcher=()):
         order = tmp_path / f"{name}.order.json"
         task = {
             "encoded": str(encoded), "out": str(tmp_path / name),
@@ -85,7 +85,7 @@ def train_child(tmp_path, micro_model, micro_encoded):
         }
         child = Path(__file__).with_name("child.py")
         return subprocess.run(
-            [sys.executable, str(child), str(order)], env=environment, capture_output=True, text=True,
+            [sys.executable, *launcher, str(child), str(order)], env=environment, capture_output=True, text=True,
             timeout=240, check=False,
         )  # fmt: skip
 

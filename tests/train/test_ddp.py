@@ -44,3 +44,19 @@ def test_two_processes_stop_together_and_one_goes_on(train_child, train_micro, s
     rest = train_micro(settings(1))
     assert "going on from the checkpoint after step 7" in capsys.readouterr().err
     assert off(train_micro(settings(1), "one"), rest) < 1e-4
+
+
+def test_one_stops_and_two_go_on(train_killed, train_child, train_micro, settings, tmp_path):
+    train_killed(settings(1), at=12)
+    ended = train_child(settings(2), "out")
+    assert ended.returncode == 0, ended.stderr
+    assert "going on from the checkpoint after step 8" in ended.stderr
+    assert "the run began with devices 1, now 2" in ended.stderr
+    assert off(train_micro(settings(1), "one"), tmp_path / "out") < 1e-4
+
+
+def test_torchrun_starts_the_processes(train_child, train_micro, settings, tmp_path):
+    ended = train_child(settings(2), "two", launcher=("-m", "torch.distributed.run", "--nproc-per-node", "2"))
+    assert ended.returncode == 0, ended.stderr
+    assert off(train_micro(settings(1), "one"), tmp_path / "two") < 1e-4
+    assert ended.stdout.count("training plan") == 1

@@ -7,6 +7,7 @@ import pytest
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.train.checkpoint import CheckpointFolder
+from lorakiln.train.module import Kiln
 from lorakiln.train.signals import StopRequest
 from lorakiln.train.watch import Watch
 
@@ -104,6 +105,16 @@ def test_a_truncated_checkpoint_too(train_killed, train_micro, settings, checkpo
     assert "going on from the checkpoint after step 4" in capsys.readouterr().err
 
 
+def test_a_checkpoint_whose_rows_were_changed_too(train_killed, train_micro, settings, checkpoints, capsys):
+    train_killed(settings, at=10)
+    newest = next(checkpoints.glob("*/step-00000008.safetensors"))
+    content = newest.read_bytes()
+    assert b'\\"done\\": [' in content
+    newest.write_bytes(content.replace(b'\\"done\\": [', b'\\"dome\\": ['))
+    train_micro(settings)
+    assert "a damaged checkpoint; going back to the one before" in capsys.readouterr().err
+
+
 def test_other_settings_start_afresh_and_say_why(train_killed, train_micro, make_settings, capsys):
     train_killed(make_settings(checkpoint_every=4), at=6)
     out = train_micro(make_settings(checkpoint_every=4, optimizer={"lr": 2e-2}))
@@ -127,12 +138,68 @@ def test_a_constant_rate_goes_on_to_more_steps(train_killed, train_micro, make_s
     assert read_files(train_micro(longer)) == read_files(train_micro(longer, "whole"))
 
 
+def test_a_finished_run_goes_on_to_more_steps(train_micro, settings, read_files, capsys):
+    # Everything is on, at steps that the end of the short run disturbs: its last row, adapter and samples go.
+    train_micro(settings, "short")
+    capsys.readouterr()
+    longer = settings.model_copy(update={"steps": 22})
+    out = train_micro(longer)
+    assert "going on from the checkpoint after step 12" in capsys.readouterr().err
+    assert read_files(out) == read_files(train_micro(longer, "whole"))
+    # The same run once more trains.
+    assert "going on" not in capsys.readouterr().err
+
+
+def test_a_run_killed_after_its_last_step_only_does_what_is_left(
+    train_micro, settings, read_files, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        patch.setattr("lorakiln.train.stage.write_run", failing("power cut"))
+        train_micro(settings)
+    monkeypatch.setattr(Kiln, "training_step", failing("trained again"))
+    out = train_micro(settings)
+    monkeypatch.undo()
+    assert "going on from the checkpoint after step 12" in capsys.readouterr().err
+    assert read_files(out) == read_files(train_micro(settings, "whole"))
+
+
+def failing(message):
+    def fail(*arguments):
+        raise RuntimeError(message)
+
+    return fail
+
+
+def test_no_picture_is_drawn_between_a_signal_and_the_end(train_micro, settings, read_files, monkeypatch, capsys):
+    def signalled(watch, kiln):
+        if kiln.done == 10:  # validation and samples are due
+            os.kill(os.getpid(), signal.SIGTERM)
+            patch.setattr(Watch, "_draw", failing("drawn"))
+        after_step(watch, kiln)
+
+    after_step = Watch.after_step
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Watch, "after_step", signalled)
+        train_micro(settings)
+    assert read_files(train_micro(settings)) == read_files(train_micro(settings, "whole"))
+
+
+def test_other_circumstances_are_told(train_killed, train_micro, make_settings, capsys):
+    train_killed(make_settings(checkpoint_every=4), at=6)
+    train_micro(make_settings(checkpoint_every=4))
+    assert "warning" not in capsys.readouterr().err
+    train_killed(make_settings(steps=13, checkpoint_every=4, seed=4), at=6)
+    train_micro(make_settings(steps=13, checkpoint_every=4, seed=4, micro_batch=2, deterministic=True))
+    told = capsys.readouterr().err
+    assert "warning: the run began with deterministic False, now True; micro_batch 4, now 2: it goes on" in told
+
+
 @pytest.mark.parametrize("steps", [6, 8])
 def test_fewer_steps_than_were_done(train_killed, train_micro, make_settings, read_files, steps, capsys):
     train_killed(make_settings(checkpoint_every=4, save_every=2), at=11)
     fewer = make_settings(steps=steps, checkpoint_every=4, save_every=2)
     out = train_micro(fewer)
-    assert "going on from the checkpoint after step 4" in capsys.readouterr().err
+    assert f"going on from the checkpoint after step {steps // 4 * 4}" in capsys.readouterr().err
     assert read_files(out) == read_files(train_micro(fewer, "whole"))
 
 

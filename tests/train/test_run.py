@@ -50,7 +50,14 @@ def test_the_folder_holds_what_later_stages_read(train_micro, make_settings, mic
     assert len(list((out / "samples" / "step-00000012").iterdir())) == 4
     assert json.loads((out / "tracker.json").read_text())["kind"] == "csv"
     assert json.loads((out / "provenance.json").read_text())["steps_per_second"] > 0
-    # Once the run is in its place, its checkpoints go: `dvc repro -f` trains anew.
+    # Once the run is in its place, nothing is left for `dvc repro -f`, which trains anew; the last state is for longer
+    # runs alone.
+    (left,) = (tmp_path / "cache" / "checkpoints").iterdir()
+    assert [path.name for path in left.glob("step-*")] == ["step-00000012.safetensors"]
+
+
+def test_where_the_rate_depends_on_the_steps_no_checkpoint_is_kept(train_micro, make_settings, tmp_path):
+    train_micro(make_settings(scheduler={"kind": "cosine"}, checkpoint_every=4))
     assert list((tmp_path / "cache" / "checkpoints").iterdir()) == []
 
 
@@ -136,6 +143,19 @@ def test_a_rate_that_explodes_stops_at_the_next_reading(train_micro, make_settin
         train_micro(settings)
     for path in (tmp_path / "cache" / "checkpoints").glob("*/step-*.safetensors"):
         assert all(tensor.isfinite().all() for tensor in load_tensors(path)[0].values())
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_says_what_to_set(train_micro, make_settings, monkeypatch, error):
+    def full(*arguments):
+        raise error
+
+    monkeypatch.setattr("lorakiln.train.module.Kiln.loss", full)
+    with pytest.raises(UserError, match="cpu is out of memory, with 4 pictures at once, of 48x32 pixels") as raised:
+        train_micro(make_settings())
+    assert "train.micro_batch=2, or train.trainer.gradient_checkpointing=true" in raised.value.fix
 
 
 def test_another_base_is_refused(train_micro, make_settings, micro_encoded, tmp_path):

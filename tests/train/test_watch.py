@@ -1,10 +1,10 @@
 import pytest
 
+from lorakiln.train.due import due_after
 from lorakiln.train.fingerprint import changed
 from lorakiln.train.latents import Encoded
 from lorakiln.train.record import write_csv
 from lorakiln.train.samples import sample_prompts
-from lorakiln.train.watch import due_after
 
 
 @pytest.fixture

@@ -1,36 +1,74 @@
-"""Output folders are whole: the old one or the new one, never half of either."""
+"""Output folders are whole: the old one or the new one, never half of either, at any moment."""
 
+import ctypes
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.console.errors import UserError
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+_claimed: set[Path] = set()
+
 
 @contextmanager
 def replacing(out: Path) -> Iterator[Path]:
     """Yield an empty folder beside `out`; put it in the place of `out` when the block ends without an error.
 
-    A kill inside the block leaves `out` as it was. A kill between the two renames leaves the new folder under
-    its temporary name and the old one beside it; `recover` (called first) then finishes the swap.
+    A kill inside the block leaves `out` as it was. The two folders change places in one step where the file system
+    can; elsewhere a kill between the two renames leaves both beside `out`, and `recover` (called first) finishes.
+
+    Raises:
+        UserError: another process is writing there, or the disk is full or not writable; `out` is as it was.
     """
-    recover(out)
-    fresh, old = _beside(out, "new"), _beside(out, "old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-    except BaseException:
+    with claimed(out), telling_disk_trouble(out):
+        recover(out)
+        fresh, old = _beside(out, "new"), _beside(out, "old")
         shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    # The mark says that the new folder is complete: without it a leftover is thrown away, not put in place.
-    complete = _beside(out, "complete")
-    complete.touch()
-    if out.exists():
-        os.replace(out, old)
-    os.replace(fresh, out)
-    complete.unlink()
-    shutil.rmtree(old, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        try:
+            yield fresh
+            if out.exists() and _exchange(fresh, out):
+                shutil.rmtree(fresh, ignore_errors=True)
+                return
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        # The mark says that the new folder is complete: without it a leftover is thrown away, not put in place.
+        complete = _beside(out, "complete")
+        complete.touch()
+        if out.exists():
+            os.replace(out, old)
+        os.replace(fresh, out)
+        complete.unlink()
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Nobody else writes beside `out` meanwhile: the lock is on its parent folder, and a dead process's is freed.
+
+    Raises:
+        UserError: another process has the folder.
+    """
+    parent = out.absolute().parent
+    if parent in _claimed:
+        yield
+        return
+    with telling_disk_trouble(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(parent, os.O_RDONLY)
+    try:
+        _lock(handle, parent)
+        _claimed.add(parent)
+        yield
+    finally:
+        _claimed.discard(parent)
+        os.close(handle)
 
 
 def recover(out: Path) -> None:
@@ -46,6 +84,25 @@ def recover(out: Path) -> None:
         os.replace(old, out)
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError("another process is writing here", where=folder, fix="wait for it, or stop it") from error
+    except OSError:
+        # Some network file systems have no locks on folders; then the user's care is all there is.
+        return
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    return rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
 
 
 def _beside(out: Path, role: str) -> Path:

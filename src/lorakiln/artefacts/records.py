@@ -6,6 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.console.errors import UserError
+
+
+class Damaged(UserError, ValueError):
+    """A file that one of our stages wrote, and that is not as it wrote it."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        super().__init__(f"damaged ({error})", where=path, fix="make it again: run its stage with `dvc repro -f`")
+
 
 def write_json(path: Path, data: Any) -> None:
     """Write `data` as indented JSON with sorted keys, whole or not at all."""
@@ -13,7 +23,16 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a file holds.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        Damaged: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Damaged(path, error) from error
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -22,13 +41,26 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]
+    """The objects of a file, one a line; raises as `read_json`."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines if line.strip()]
+    except ValueError as error:
+        raise Damaged(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name, then rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write UTF-8 text under a temporary name, then rename it into place.
+
+    Raises:
+        UserError: the disk is full or not writable; the old file, if any, is intact.
+    """
     aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    with telling_disk_trouble(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_text(text, encoding="utf-8")
+            os.replace(aside, path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise

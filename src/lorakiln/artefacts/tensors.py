@@ -17,6 +17,7 @@ import numpy as np
 import safetensors
 import torch
 
+from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.console.errors import UserError
 
 _DTYPES = {
@@ -35,9 +36,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     """
     ordered = sorted(tensors)
     text, _ = _header({name: (tensors[name].dtype, tensors[name].shape) for name in ordered}, metadata or {})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    try:
+    with telling_disk_trouble(path), _aside(path) as aside:
         with aside.open("wb") as file:
             file.write(text)
             for name in ordered:
@@ -45,9 +44,6 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
 
 
 @contextmanager
@@ -62,17 +58,12 @@ def mapped_tensors(
         UserError: as `save_tensors`; the space is reserved first, since a full disk under a mapping kills the process.
     """
     text, offsets = _header(layout, {})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    try:
-        try:
-            with aside.open("wb") as file:
-                file.write(text)
-                file.flush()
-                if offsets["end"]:
-                    os.posix_fallocate(file.fileno(), len(text), offsets["end"])
-        except OSError as error:
-            raise _unwritable(path, error) from error
+    with telling_disk_trouble(path), _aside(path) as aside:
+        with aside.open("wb") as file:
+            file.write(text)
+            file.flush()
+            if offsets["end"]:
+                os.posix_fallocate(file.fileno(), len(text), offsets["end"])
         whole = np.memmap(aside, np.uint8, "r+")
         tensors = {}
         for name, (dtype, shape) in layout.items():
@@ -82,6 +73,15 @@ def mapped_tensors(
         yield tensors
         whole.flush()
         os.replace(aside, path)
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """The name under which a file is written before it is whole; nothing is left there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    try:
+        yield aside
     finally:
         aside.unlink(missing_ok=True)
 
@@ -111,10 +111,6 @@ def _header(
 def _bytes(tensor: torch.Tensor) -> memoryview:
     # By way of uint8, since numpy has no bfloat16.
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write: {error.strerror}", where=path, fix="free disk space or change the folder")
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -38,7 +38,7 @@ class Blip:
             )
             # The class is named: without torchvision the automatic one falls back with a warning.
             pictures = BlipImageProcessorPil.from_pretrained(folder, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # transformers and safetensors raise whatever they like here
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"cannot be loaded as a BLIP ({reason})", where=folder, fix=fix) from error

@@ -1,6 +1,7 @@
 """Caption files that lie beside the raw pictures."""
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,11 +12,18 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class Problem:
-    """A picture without a usable caption; `file` is the file at fault, below the dataset's folder."""
+    """A picture without a usable caption.
+
+    Attributes:
+        file: the one at fault, below the dataset's folder.
+        what: what is wrong, the same words for all files of its kind.
+        detail: what is particular to this one.
+    """
 
     file: str
     what: str
     fix: str
+    detail: str = ""
 
 
 class CaptionFiles:
@@ -76,6 +84,7 @@ def _decode(name: str, content: bytes) -> str | Problem:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         byte = content[error.start]
-        what = f"is not UTF-8 (byte 0x{byte:02x} at {error.start}), Latin-1 perhaps"
-        return Problem(name, what, f"save it as UTF-8, such as with `iconv -f latin1 -t utf-8 {name}`")
+        command = f"iconv -f latin1 -t utf-8 {shlex.quote(name)}"
+        detail = f"byte 0x{byte:02x} at {error.start}"
+        return Problem(name, "is not UTF-8, Latin-1 perhaps", f"save it as UTF-8, such as with `{command}`", detail)
     return " ".join(text.split()) or Problem(name, "empty", "write a caption into it, or delete it to have one made")

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl
 from lorakiln.caption.captioner import Captioner, read_written
 from lorakiln.caption.files import CaptionFiles, Problem
-from lorakiln.caption.trigger import with_trigger
+from lorakiln.caption.problems import LISTED, refusal
+from lorakiln.caption.trigger import holds, with_trigger
 from lorakiln.console.errors import UserError
+from lorakiln.console.names import printable
 from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.model import Source
 
 Row = dict[str, Any]
-LISTED = 20  # in messages
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,12 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     rows, facts = _read(prepared, raw)
     follow = facts["settings"]["prepare"]["follow_symlinks"]
     stage = _Stage(prepared, CaptionFiles(raw, settings.extensions, follow), settings, captioner)
+    check_space(out, _total_size(prepared, rows), "the captioned pictures")
+    # It goes beside `out`: nothing is left inside after an error.
+    full_list = out.with_name(f"{out.name}.problems.jsonl")
     with replacing(out) as fresh:
         stage.written = read_written(out)
-        captioned = stage.run(rows)
+        captioned = stage.run(rows, full_list)
         _copy(prepared, fresh, rows)
         write_jsonl(fresh / "metadata.jsonl", (row | captioned[row["file_name"]].columns() for row in rows))
         facts |= {
@@ -70,6 +75,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
         }
         write_json(fresh / "dataset.json", facts)
     _warn_lonely(stage.files, prepared, rows)
+    _warn_without_trigger(facts["trigger"], captioned)
     counts = Counter(entry.source for entry in captioned.values())
     print(
         f"caption: {len(rows)} pictures: {counts['file']} texts from files, {counts['blip']} by the captioner "
@@ -86,8 +92,12 @@ class _Stage:
         self.written: dict[str, str] = {}
         self.new = 0
 
-    def run(self, rows: Sequence[Row]) -> dict[str, Captioned]:
-        """Texts by the pictures' file_name."""
+    def run(self, rows: Sequence[Row], full_list: Path) -> dict[str, Captioned]:
+        """Texts by the pictures' file_name.
+
+        Args:
+            full_list: where a list of problems goes that is too long for a message.
+        """
         captioned, problems, bare = {}, [], []
         for row in rows:
             file = self.files.beside(row["source"])
@@ -107,7 +117,8 @@ class _Stage:
             captioned |= self._ask(bare)
         problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row["file_name"]))]
         if problems:
-            raise _refusal(self.files.raw, problems)
+            raise refusal(self.files.raw, problems, full_list)
+        full_list.unlink(missing_ok=True)
         return captioned
 
     def _ask(self, rows: Sequence[Row]) -> dict[str, Captioned]:
@@ -143,34 +154,23 @@ def _read(prepared: Path, raw: Path) -> tuple[list[Row], dict[str, Any]]:
     return read_jsonl(prepared / "metadata.jsonl"), read_json(prepared / "dataset.json")
 
 
+def _total_size(prepared: Path, rows: Sequence[Row]) -> int:
+    """Bytes of all pictures."""
+    files = [prepared / row["file_name"] for row in rows]
+    if missing := [file for file in files if not file.is_file()]:
+        raise UserError(
+            "this picture of metadata.jsonl is missing" + (f" ({len(missing)} are)" if len(missing) > 1 else ""),
+            where=missing[0],
+            fix="run `dvc repro -f prepare`",
+        )
+    return sum(file.stat().st_size for file in files)
+
+
 def _copy(prepared: Path, fresh: Path, rows: Sequence[Row]) -> None:
     for row in rows:
         target = fresh / row["file_name"]
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(prepared / row["file_name"], target)
-        except FileNotFoundError as error:
-            fix = "run `dvc repro -f prepare`"
-            raise UserError(
-                "this picture of metadata.jsonl is missing", where=prepared / row["file_name"], fix=fix
-            ) from error
-        except OSError as error:
-            fix = "free disk space or change the folder"
-            raise UserError(f"cannot write: {error.strerror or error}", where=target, fix=fix) from error
-
-
-def _refusal(raw: Path, problems: Sequence[Problem]) -> UserError:
-    """One error about all, grouped by what is wrong; at most LISTED of each are named."""
-    groups: dict[str, list[Problem]] = {}
-    for problem in problems:
-        groups.setdefault(problem.what, []).append(problem)
-    lines = []
-    for what, group in groups.items():
-        lines.append(f"  {what} ({len(group)}); {group[0].fix}:")
-        lines += [f"    {problem.file}" for problem in group[:LISTED]]
-        lines += [f"    and {len(group) - LISTED} more"] if len(group) > LISTED else []
-    count = f"{len(problems)} caption{'s are' if len(problems) > 1 else ' is'} missing or cannot be used"
-    return UserError(f"{count}:\n" + "\n".join(lines), where=raw, fix="mend these files and run again")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(prepared / row["file_name"], target)
 
 
 def _warn_lonely(files: CaptionFiles, prepared: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -182,6 +182,18 @@ def _warn_lonely(files: CaptionFiles, prepared: Path, rows: Sequence[Mapping[str
         more = [f"  and {len(lonely) - LISTED} more"] if len(lonely) > LISTED else []
         lines = [
             f"warning: caption files without a picture ({len(lonely)}):",
-            *(f"  {name}" for name in lonely[:LISTED]),
+            *(f"  {printable(name)}" for name in lonely[:LISTED]),
         ]
         print("\n".join(lines + more), file=sys.stderr, flush=True)
+
+
+def _warn_without_trigger(trigger: str, captioned: Mapping[str, Captioned]) -> None:
+    """Say which texts lack the trigger words, as hand-written ones may with `trigger_in_files: false`."""
+    names = [name for name, entry in captioned.items() if trigger and not holds(entry.text, trigger)]
+    if names:
+        shown = ", ".join(printable(name) for name in names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+        print(
+            f"warning: {len(names)} of {len(captioned)} texts are without the trigger words {trigger!r}: {shown}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable, Sequence
 
+from lorakiln.console.orphans import end_with_dvc
+
 
 class UserError(Exception):
     """Something that the user can mend.
@@ -36,8 +38,9 @@ class ConfigError(UserError):
 def exit_on_user_error(command: Callable[[], int | None]) -> int:
     """Run `command`; print a UserError to stderr and return 1, or return the command's own status (None: 0).
 
-    An interrupt (Ctrl-C) returns 130, as shells do.
+    An interrupt (Ctrl-C) returns 130, as shells do. If `dvc` runs the command and ends, the command ends too.
     """
+    end_with_dvc()
     try:
         return command() or 0
     except UserError as error:

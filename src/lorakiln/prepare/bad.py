@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lorakiln.artefacts.records import write_jsonl
 from lorakiln.console.errors import UserError
+from lorakiln.console.names import printable
 
 LISTED = 20  # of one reason, in messages
 
@@ -73,8 +74,3 @@ def refusal(raw: Path, bad: Sequence[Bad], usable: int, full_list: Path) -> User
         fix += f"; the full list is in {full_list}"
     count = f"{len(bad)} file{'s' if len(bad) > 1 else ''} of {len(bad) + usable} cannot be used"
     return UserError(f"{count}:\n{explain(bad)}", where=raw, fix=fix)
-
-
-def printable(name: str) -> str:
-    """The name as it is, or escaped if it could garble a terminal."""
-    return name if all(c.isprintable() or ord(c) > 127 for c in name) else repr(name)

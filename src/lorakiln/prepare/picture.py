@@ -1,8 +1,7 @@
 """One source file to one finished PNG and its row of metadata.jsonl."""
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,9 +10,9 @@ import PIL
 from PIL import Image
 from PIL.Image import Resampling
 
+from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.records import read_jsonl
-from lorakiln.console.errors import UserError
 from lorakiln.prepare.bad import Bad, Refused
 from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
@@ -81,7 +80,7 @@ class Preparer:
         # Its own hash: somebody may have painted in the old output.
         if row is None or not old.is_file() or hash_file(old) != row["png_sha256"]:
             return False
-        with _telling(target):
+        with telling_disk_trouble(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(old, target)
         return True
@@ -125,7 +124,7 @@ def save(image: Image.Image, target: Path) -> None:
         UserError: the disk is full or not writable.
     """
     image.info = {}  # Pillow would write the source's colour profile
-    with _telling(target):
+    with telling_disk_trouble(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         image.save(target, "PNG", compress_level=COMPRESS_LEVEL)
 
@@ -139,13 +138,3 @@ def read_known(folder: Path) -> dict[str, Row]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"prepare: {folder} is damaged and made again ({error})", flush=True)
         return {}
-
-
-@contextmanager
-def _telling(target: Path) -> Iterator[None]:
-    """Turn a failure to write into a UserError: it is the disk's fault, not the picture's."""
-    try:
-        yield
-    except OSError as error:
-        fix = "free disk space or change the folder"
-        raise UserError(f"cannot write: {error.strerror or error}", where=target, fix=fix) from error

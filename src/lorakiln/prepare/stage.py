@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import write_json, write_jsonl
+from lorakiln.console.names import printable
 from lorakiln.console.progress import progress
 from lorakiln.prepare.absent import check_folder, no_pictures
-from lorakiln.prepare.bad import LISTED, Bad, explain, printable, refusal, write_quarantine
+from lorakiln.prepare.bad import LISTED, Bad, explain, refusal, write_quarantine
 from lorakiln.prepare.picture import Preparer, Row, read_known
 from lorakiln.prepare.pool import count_workers, in_order
 from lorakiln.prepare.scan import scan
 from lorakiln.schema.prepare import PrepareSettings
 
+# Bytes that a pixel of a drawing or a photograph takes at least in a PNG, about: a disk with less cannot do.
+PNG_BYTES = 0.5
 # Settings that decide what becomes of the pixels.
 GEOMETRY = {"resolution", "bucket", "background"}
 
@@ -35,6 +39,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     found = scan(raw, settings.follow_symlinks)
     if not found.pictures and not found.bad:
         raise no_pictures(raw, found.others)
+    check_space(out, int(len(found.pictures) * settings.resolution**2 * PNG_BYTES), "the prepared pictures")
     with replacing(out) as fresh:
         known = read_known(out)
         preparer = Preparer(raw, fresh, out, settings, known)

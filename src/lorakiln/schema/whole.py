@@ -9,6 +9,7 @@ from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.schema.secrets import check_no_secrets
 from lorakiln.schema.train import TrainSettings
 
 
@@ -39,5 +40,6 @@ class Config(Settings):
 
 
 def check_whole(data: dict[str, Any]) -> Config:
-    """Validate a composed config; see `base.check` for what is raised."""
+    """Validate a composed config; see `base.check` and `secrets.check_no_secrets` for what is raised."""
+    check_no_secrets(data)
     return check(Config, data)

@@ -1,8 +1,11 @@
 """Resumable checkpoints in a folder of their own, named by the run's fingerprint.
 
 A folder holds what the run is (identity.json), the last two checkpoints, and `work`: the adapters and samples made
-so far. A checkpoint stands for everything up to its step, so whatever `work` holds of later steps is thrown away
-on resuming.
+so far. A checkpoint stands for everything up to its step and names what `work` held of it, so whatever else is there
+is thrown away on resuming.
+
+The state after the last step is kept once the run is in its place (and `finished` says so) where a longer run begins as
+this one did; the same run, started again, does not use it and trains.
 """
 
 import fcntl
@@ -21,6 +24,7 @@ from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 
 KEPT = 2
+FINISHED = "finished"
 
 
 @dataclass
@@ -30,7 +34,7 @@ class State:
     Attributes:
         step: optimizer steps done.
         tensors: "adapter/<name>", "exp_avg/<name>", "exp_avg_sq/<name>": float32.
-        records: JSON-able; the rows of the metrics so far.
+        records: JSON-able; the rows of the metrics so far, what was made of them, where.
     """
 
     step: int
@@ -42,7 +46,7 @@ class CheckpointFolder:
     """The checkpoints of one run, held by one process at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.work = folder, folder / "work"
+        self.folder, self.work, self._finished = folder, folder / "work", folder / FINISHED
         self._lock = None
 
     def open(self, identity: dict[str, Any]) -> None:
@@ -71,11 +75,8 @@ class CheckpointFolder:
             UserError: the disk is full; the older checkpoints are intact.
         """
         path = self.folder / f"step-{state.step:08d}.safetensors"
-        metadata = {
-            "step": str(state.step),
-            "records": json.dumps(state.records, sort_keys=True),
-            "sha256": digest(state.tensors),
-        }
+        metadata = {"step": str(state.step), "records": json.dumps(state.records, sort_keys=True)}
+        metadata["sha256"] = digest(state.tensors, metadata)
         save_tensors(path, state.tensors, metadata)
         for old in self.files()[:-KEPT]:
             old.unlink()
@@ -86,9 +87,12 @@ class CheckpointFolder:
         return sorted(self.folder.glob("step-*.safetensors"))
 
     def newest(self, end: int) -> State | None:
-        """The newest whole checkpoint from before step `end`; says so (on stderr) when a newer one is damaged."""
+        """The newest whole checkpoint of a run of `end` steps; says so (on stderr) when a newer one is damaged.
+
+        A finished run's last is for longer runs alone.
+        """
         for path in reversed(self.files()):
-            if _step(path) >= end:
+            if _step(path) > end or (_step(path) == end and self._finished.exists()):
                 continue
             try:
                 return read(path)
@@ -97,12 +101,27 @@ class CheckpointFolder:
                 path.unlink()
         return None
 
-    def forget_after(self, step: int) -> None:
-        """Remove what an interrupted run left of later steps: adapters, samples and checkpoints."""
-        for path in [*self.work.glob("*/step-*"), *self.files()]:
-            if _step(path) > step:
+    def made(self) -> list[str]:
+        """The adapters and samples so far, as paths below `work`."""
+        return sorted(path.relative_to(self.work).as_posix() for path in self.work.glob("*/step-*"))
+
+    def forget_after(self, step: int, made: list[str]) -> None:
+        """Remove what is left of later steps: all adapters and samples but `made`, and checkpoints after `step`."""
+        for path in self.work.glob("*/step-*"):
+            if path.relative_to(self.work).as_posix() not in made:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in self.files():
+            if _step(path) > step:
+                path.unlink()
+        self._finished.unlink(missing_ok=True)
         self.work.mkdir(parents=True, exist_ok=True)
+
+    def finish(self, step: int) -> None:
+        """The run is in its place: keep the state after its last step, for a longer run to go on from."""
+        self._finished.touch()
+        for path in self.files():
+            if _step(path) != step:
+                path.unlink()
 
     def delete(self) -> None:
         """The run is finished and in its place: nothing here is needed any more."""
@@ -122,7 +141,7 @@ def read(path: Path) -> State:
         UserError: it is damaged.
     """
     tensors, metadata = load_tensors(path)
-    if metadata.get("sha256") != digest(tensors):
+    if metadata.pop("sha256", None) != digest(tensors, metadata):
         raise UserError("a damaged checkpoint", where=path, fix="delete it")
     return State(int(metadata["step"]), tensors, json.loads(metadata["records"]))
 
@@ -131,9 +150,9 @@ def _step(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
-def digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over the tensors' names and bytes, in the names' order."""
-    total = hashlib.sha256()
+def digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 over the metadata and the tensors' names and bytes, in the names' order."""
+    total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         total.update(name.encode())
         total.update(tensors[name].detach().cpu().contiguous().numpy().data)

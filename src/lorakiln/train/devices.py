@@ -1,20 +1,30 @@
 """Which devices train, and how several of them stay together."""
 
 import logging
+import os
+import signal
 import sys
+import threading
+import time
 import warnings
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from lorakiln.console.errors import UserError
+from lorakiln.console.orphans import end_with_parents
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.module import Share
+from lorakiln.train.trouble import lost_process
 
 # How long the others wait while the first process validates and draws; torch's own limit is ten minutes on GPUs.
 PATIENCE = timedelta(hours=2)
+GRACE = 20.0  # seconds that a process has to end by itself when another has ended
 
 
 class SumGradients(DDPStrategy):
@@ -26,6 +36,35 @@ class SumGradients(DDPStrategy):
 
     def configure_ddp(self) -> None:
         """Nothing: the module stays as it is."""
+
+    def _configure_launcher(self) -> None:
+        self._launcher = Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
+
+
+class Launcher(_SubprocessScriptLauncher):
+    """Lightning's, which kills this process without a word when one that it started has ended; ours says why."""
+
+    def launch(self, function: Callable, *arguments: Any, trainer: pl.Trainer | None = None, **named: Any) -> Any:
+        """Start the other processes, unless torchrun or SLURM has, and call `function` here."""
+        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not self.cluster_environment.creates_processes_externally:
+            if self.cluster_environment.local_rank():
+                end_with_parents(1, GRACE)
+            else:
+                self._call_children_scripts()
+                threading.Thread(target=self._watch, name="watches-processes", daemon=True).start()
+        return function(*arguments, **named)
+
+    def _watch(self) -> None:
+        while not any(process.poll() for process in self.procs):
+            if all(process.poll() == 0 for process in self.procs):
+                return
+            time.sleep(1)
+        # Usually this process is told by its broken connection, and ends by itself; but not while it draws or waits.
+        time.sleep(GRACE)
+        print(f"error: {lost_process(self.procs)}", file=sys.stderr, flush=True)
+        self.kill(signal.SIGKILL)
+        os._exit(1)
 
 
 def make_trainer(settings: TrainSettings) -> pl.Trainer:

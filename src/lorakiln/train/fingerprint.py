@@ -11,10 +11,11 @@ from typing import Any
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.records import read_json
 from lorakiln.train.assembly import Run
+from lorakiln.train.checkpoint import FINISHED
 from lorakiln.train.lr import depends_on_total
 
-# Raised by one when training starts to make something else from the same settings.
-VERSION = 1
+# Raised by one when training makes something else from the same settings, or a checkpoint holds something else.
+VERSION = 2
 
 
 def identity(run: Run) -> dict[str, Any]:
@@ -63,7 +64,8 @@ def explain_fresh_start(root: Path, mine: Path, now: dict[str, Any]) -> list[str
     dated = sorted((path.stat().st_mtime, path) for path in others if path.exists())
     for _, path in reversed(dated):
         before = read_json(path)
-        if before.get("data") == now["data"] and any(path.parent.glob("step-*.safetensors")):
+        interrupted = any(path.parent.glob("step-*.safetensors")) and not (path.parent / FINISHED).exists()
+        if before.get("data") == now["data"] and interrupted:
             return changed(before, now)
     return []
 

@@ -9,12 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
 from lorakiln.tracking.tracker import RECORD
 from lorakiln.train.assembly import Run
+from lorakiln.train.circumstances import circumstances
 from lorakiln.train.record import METRICS, VALIDATION, Record, write_csv
 from lorakiln.train.watch import Watch
 
@@ -69,9 +68,9 @@ def provenance(run: Run, began: datetime, watch: Watch) -> dict[str, Any]:
     """Where, when and how fast: what may differ between equal runs. The speed is that of the training steps, without
     validation, samples and saving.
     """
-    settings, device, steps = run.settings, run.device, run.kiln.global_step
+    settings, steps = run.settings, run.kiln.global_step
     ended = datetime.now(UTC)
-    speed = steps / watch.training_seconds
+    speed = steps / max(watch.training_seconds, 1e-9)
     return {
         "began": began.isoformat(timespec="seconds"),
         "ended": ended.isoformat(timespec="seconds"),
@@ -83,9 +82,7 @@ def provenance(run: Run, began: datetime, watch: Watch) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-        "devices": settings.trainer.devices * settings.trainer.num_nodes,
-        "threads": torch.get_num_threads(),
+        **circumstances(run.kiln),
         "precision": "bf16" if run.share.bf16 else "fp32",
         "command": sys.argv,
         "git": _git_state(),

@@ -1,18 +1,25 @@
 """Between the live training and its checkpoints."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 
 from lorakiln.console.errors import UserError
 from lorakiln.train.checkpoint import State
+from lorakiln.train.circumstances import circumstances, warn_of_difference
 from lorakiln.train.module import Kiln
 from lorakiln.train.record import Record
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def capture(kiln: Kiln, record: Record) -> State:
-    """Everything that the steps to come depend on. At least one step has been done, and its readings read."""
+def capture(kiln: Kiln, record: Record, **more: Any) -> State:
+    """Everything that the steps to come depend on. At least one step has been done, and its readings read.
+
+    Args:
+        more: what else the checkpoint is to remember, JSON-able.
+    """
     moments = kiln.optimizer.state[kiln.flat.weights]
     flats = {"adapter": kiln.flat.weights.data, **{name: moments[name] for name in MOMENTS}}
     tensors = {
@@ -21,6 +28,7 @@ def capture(kiln: Kiln, record: Record) -> State:
     records = {
         "metrics": record.metrics, "validation": record.validation,
         "losses": kiln.readings.losses, "norms": kiln.readings.norms,
+        "circumstances": circumstances(kiln), **more,
     }  # fmt: skip
     return State(kiln.done, tensors, records)
 
@@ -45,6 +53,7 @@ def restore(kiln: Kiln, record: Record, state: State) -> None:
         }
     except (KeyError, RuntimeError) as error:
         raise UserError(f"the checkpoint does not fit the adapter ({error})", fix="delete it") from error
+    warn_of_difference(state.records["circumstances"], circumstances(kiln))
     kiln.first = state.step
     kiln.flat.weights.data.copy_(flats["adapter"])
     _set_moments(kiln, flats["exp_avg"], flats["exp_avg_sq"])

@@ -1,6 +1,5 @@
 """The stage `train`: encoded pictures in, a run's folder with adapters, metrics and samples out."""
 
-import signal
 import sys
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -8,20 +7,24 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
+from lorakiln.artefacts.disk import check_space, telling_disk_trouble
+from lorakiln.artefacts.folders import claimed
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.progress import progress
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker, start_tracker
 from lorakiln.train.assembly import Run, assemble
-from lorakiln.train.checkpoint import CheckpointFolder
-from lorakiln.train.devices import make_trainer, share_of
+from lorakiln.train.checkpoint import CheckpointFolder, State
+from lorakiln.train.devices import Launcher, make_trainer, share_of
 from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
+from lorakiln.train.lr import depends_on_total
 from lorakiln.train.plan import plan
 from lorakiln.train.results import provenance, run_facts, write_run
 from lorakiln.train.samples import Sampler, sample_prompts
+from lorakiln.train.space import checkpoint_bytes, run_bytes
+from lorakiln.train.trouble import explained
 from lorakiln.train.watch import Watch
 
 
@@ -31,7 +34,8 @@ def train(encoded: Path, out: Path, settings: TrainSettings, model: ModelSetting
     Args:
         encoded: what `encode` wrote.
         out: the run's folder; replaced whole when training is finished.
-        checkpoints: absolute; this run's are in a folder named by its fingerprint, deleted at the end.
+        checkpoints: absolute; this run's are in a folder named by its fingerprint. At the end it is deleted, but for
+            the last state under a constant learning rate, from which a longer run goes on.
 
     Raises:
         UserError: the inputs do not fit each other, the devices are not there, a loss was not finite.
@@ -43,20 +47,30 @@ def train(encoded: Path, out: Path, settings: TrainSettings, model: ModelSetting
         torch.set_num_threads(settings.trainer.threads)
     trainer = make_trainer(settings)
     run = assemble(encoded, settings, model, share_of(trainer, settings), trainer.strategy.root_device)
-    folder, tracker = _open_checkpoints(run, checkpoints), Tracker()
+    with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
+        _train(run, trainer, out, checkpoints, began)
+
+
+def _train(run: Run, trainer: pl.Trainer, out: Path, checkpoints: Path, began: datetime) -> None:
+    settings, folder, tracker, state = run.settings, _open_checkpoints(run, checkpoints), Tracker(), None
     try:
         if run.leads:
             print(plan(run), flush=True)
-            tracker = _start_tracker(run, folder, checkpoints.parent.parent)
-        watch = _fit(trainer, run, folder, tracker)
+            _check_space(run, out, checkpoints)
+            state = folder.newest(settings.steps)
+            tracker = _start_tracker(run, folder, checkpoints.parent.parent, state)
+        watch = _fit(trainer, run, folder, tracker, state)
         if not run.leads:
             return
-        if watch.stop.signal and run.kiln.done < settings.steps:
+        if watch.stopped:
             _say_stopped(run)
             raise SystemExit(128 + watch.stop.signal)
         facts, where = run_facts(run, folder.work, watch.record), provenance(run, began, watch)
         write_run(out, folder.work, watch.record, facts, tracker.record, where)
-        folder.delete()
+        if depends_on_total(settings.scheduler):
+            folder.delete()
+        else:
+            folder.finish(settings.steps)
         print(f"trained {settings.steps} steps: {out}", flush=True)
     finally:
         tracker.finish()
@@ -75,32 +89,48 @@ def _open_checkpoints(run: Run, root: Path) -> CheckpointFolder:
     return folder
 
 
-def _start_tracker(run: Run, folder: CheckpointFolder, project: Path) -> Tracker:
+def _check_space(run: Run, out: Path, checkpoints: Path) -> None:
+    made = run_bytes(run, len(_prompts(run)))
+    check_space(checkpoints, made + checkpoint_bytes(run), "checkpoints, adapters and samples")
+    check_space(out, made, "adapters and samples")
+
+
+def _prompts(run: Run) -> list[str]:
+    return sample_prompts(run.encoded, run.settings.samples, run.split.trained)
+
+
+def _start_tracker(run: Run, folder: CheckpointFolder, project: Path, state: State | None) -> Tracker:
     # An interrupted run goes on in the same record. The client's files stand beside the cache, in the main
     # checkout, where those of `dvc exp run --temp` outlive the copy that it works in.
     path = folder.folder / "tracker.json"
-    known = read_json(path) if path.exists() else None
+    known = read_json(path) if state and path.exists() else None
     return start_tracker(run.settings.tracker, run.lineage, project, known, "train")
 
 
-def _fit(trainer: pl.Trainer, run: Run, folder: CheckpointFolder, tracker: Tracker) -> Watch:
-    settings, sampler, state = run.settings, None, None
-    if run.leads and (state := folder.newest(settings.steps)):
+def _fit(
+    trainer: pl.Trainer, run: Run, folder: CheckpointFolder, tracker: Tracker, state: State | None
+) -> Watch:  # fmt: skip
+    settings, sampler = run.settings, None
+    if state:
         print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)
     if run.leads and settings.samples.every:
-        prompts = sample_prompts(run.encoded, settings.samples, run.split.trained)
         clip_skip = run.encoded.index["settings"]["encode"]["clip_skip"]
-        sampler = Sampler(prompts, settings.samples, run.model, clip_skip)
+        sampler = Sampler(_prompts(run), settings.samples, run.model, clip_skip)
     left = settings.steps - (state.step if state else 0)
     with progress("training", left, "steps") if run.leads else nullcontext() as bar:
         run.kiln.watch = watch = Watch(settings, run.split, folder, sampler, tracker, bar, run.leads, state)
+        launcher = trainer.strategy.launcher
         try:
             trainer.fit(run.kiln)
-        except BaseException:
+        except BaseException as error:
+            started = launcher.procs if isinstance(launcher, Launcher) else []
+            told = explained(error, run, started) if isinstance(error, Exception) else error
             # The processes that Lightning started would wait for this one in the next all-reduce.
-            if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
-                trainer.strategy.launcher.kill(signal.SIGKILL)
-            raise
+            for process in started:
+                process.kill()
+            if told is error:
+                raise
+            raise told from error
         finally:
             watch.stop.remove()
     return watch

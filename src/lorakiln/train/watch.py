@@ -2,7 +2,6 @@
 
 import sys
 import time
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -14,42 +13,15 @@ from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker
 from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import PATIENCE
+from lorakiln.train.due import Due, due_after
 from lorakiln.train.module import Kiln
+from lorakiln.train.not_finite import not_finite
 from lorakiln.train.record import Record
 from lorakiln.train.resume import capture, restore, spread
 from lorakiln.train.samples import Sampler
 from lorakiln.train.signals import StopRequest
 from lorakiln.train.split import Split
 from lorakiln.train.validation import validation_loss
-
-
-class Due(NamedTuple):
-    """What is to be done after a step."""
-
-    row: bool
-    validation: bool
-    adapter: bool
-    samples: bool
-    checkpoint: bool
-
-
-def due_after(step: int, settings: TrainSettings) -> Due:
-    """What is due after `step` steps; after the last, everything but a checkpoint."""
-    last = step == settings.steps
-
-    def every(interval: int) -> bool:
-        return bool(interval) and step % interval == 0
-
-    adapter = last or every(settings.save_every)
-    watched = settings.validation.every
-    return Due(
-        row=last or every(settings.tracker.log_every),
-        # A saved adapter without a validation loss could not be compared with the others.
-        validation=bool(watched) and (adapter or every(watched)),
-        adapter=adapter,
-        samples=bool(settings.samples.every) and (last or every(settings.samples.every)),
-        checkpoint=every(settings.checkpoint_every) and not last,
-    )
 
 
 class Watch:
@@ -64,6 +36,7 @@ class Watch:
     Attributes:
         record: the rows so far.
         busy: seconds spent here and not in training steps.
+        stopped: a signal came, and something is left to do for the process that goes on.
     """
 
     def __init__(
@@ -75,7 +48,7 @@ class Watch:
         self.stop, self.record = StopRequest(), Record()
         self.busy, self._began, self._saved_at = 0.0, time.monotonic(), time.monotonic()
         self._row_at = (0, 0.0, self._began)
-        self._signals = None
+        self._signals, self.stopped = None, False
 
     @property
     def training_seconds(self) -> float:
@@ -84,20 +57,27 @@ class Watch:
 
     def begin(self, kiln: Kiln) -> None:
         """Go on from the checkpoint that this was given, or begin."""
+        self.stop.install()
         if kiln.share.world > 1:
             _silence_lightning(kiln)
             self._signals = dist.new_group(backend="gloo", timeout=PATIENCE)
         if self.state:
             restore(kiln, self.record, self.state)
-            self.state = None
         spread(kiln)
         if self.leader:
-            self.checkpoints.forget_after(kiln.first)
-            if kiln.first == 0:
-                self._validate(kiln, 0)
+            self._begin_work(kiln)
         self._began = time.monotonic()
         self._row_at = (kiln.first, 0.0, self._began)
         kiln.trainer.should_stop = kiln.first >= self.settings.steps
+
+    def _begin_work(self, kiln: Kiln) -> None:
+        records = self.state.records if self.state else {"made": [], "done": []}
+        self.state = None
+        self.checkpoints.forget_after(kiln.first, records["made"])
+        if kiln.first == 0:
+            self._validate(kiln, 0)
+        else:
+            self._work(kiln, kiln.first, due_after(kiln.first, self.settings).without(records["done"]))
 
     def after_step(self, kiln: Kiln) -> None:
         """Do what is due.
@@ -116,20 +96,35 @@ class Watch:
                 # All processes know it at the same step. The others end quietly: Lightning kills the leader, in the
                 # middle of its last words, when one of them ends with an error.
                 if self.leader:
-                    raise self._not_finite(kiln, bad)
+                    raise not_finite(kiln, bad, self.checkpoints)
                 stopping = True
             if self.leader and bad is None:
-                self._work(kiln, step, due)
-                if (due.checkpoint or timed or stopping) and step < self.settings.steps:
-                    self._save(kiln)
+                self._work_and_save(kiln, step, due, stopping, timed)
         if self.leader:
             self.bar.advance(1, self._note())
         if stopping or step >= self.settings.steps:
             kiln.trainer.should_stop = True
         self.busy += time.monotonic() - began
 
+    def _work_and_save(self, kiln: Kiln, step: int, due: Due, stopping: bool, timed: bool) -> None:
+        if step < self.settings.steps and not stopping:
+            self._work(kiln, step, due)
+            if due.checkpoint or timed:
+                self._save(kiln, due)
+            return
+        # Who asks for an end gets it before pictures are drawn: they are drawn when the run goes on. After the last
+        # step, what a longer run would do here as well comes before the checkpoint, the rest after it.
+        first = due_after(step, self.settings, last=False)
+        if stopping:
+            first = first.without(["validation", "samples"])
+        self._work(kiln, step, first)
+        self._save(kiln, first)
+        self.stopped = stopping
+        if not stopping:
+            self._work(kiln, step, due.without(first.names))
+
     def _work(self, kiln: Kiln, step: int, due: Due) -> None:
-        if due.row:
+        if due.row and kiln.readings.losses:
             self._row(kiln, step)
         if due.validation:
             self._validate(kiln, step)
@@ -163,8 +158,8 @@ class Watch:
             # A picture that cannot be drawn is no reason to lose the training.
             print(f"warning: no samples at step {step}: {error}", file=sys.stderr)
 
-    def _save(self, kiln: Kiln) -> None:
-        self.checkpoints.save(capture(kiln, self.record))
+    def _save(self, kiln: Kiln, done: Due) -> None:
+        self.checkpoints.save(capture(kiln, self.record, made=self.checkpoints.made(), done=done.names))
         write_json(self.checkpoints.folder / "tracker.json", self.tracker.record)
         self._saved_at = time.monotonic()
 
@@ -178,21 +173,6 @@ class Watch:
 
     def _note(self) -> str:
         return f"loss {self.record.metrics[-1]['loss']:.4f}" if self.record.metrics else ""
-
-    def _not_finite(self, kiln: Kiln, step: int) -> UserError:
-        bucket, files = kiln.batch_files(step)
-        broken = kiln.broken_files(step)
-        kept = self.checkpoints.files() if self.leader else []
-        after = f"; the last good checkpoint, {kept[-1]}, is kept" if kept else ""
-        if broken:
-            fix = f"the encoded {', '.join(broken)} is not finite: look at the picture, then run `encode` again"
-        else:
-            fix = "lower train.optimizer.lr, set train.max_grad_norm, or train with train.trainer.precision=fp32"
-        return UserError(
-            f"the loss or a gradient was not finite at step {step + 1}, bucket {bucket}, pictures "
-            f"{', '.join(dict.fromkeys(files))}; nothing was changed from that step on{after}",
-            fix=fix,
-        )
 
 
 def _silence_lightning(kiln: Kiln) -> None:

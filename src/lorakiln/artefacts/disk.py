@@ -1,0 +1,59 @@
+"""The disk: full, read-only, over quota, or too small for what is to come."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lorakiln.console.errors import UserError
+
+# errno -> what to do about it. Others are no fault of the disk's, and are let through.
+REMEDIES = {
+    errno.ENOSPC: "free disk space, or write elsewhere",
+    errno.EDQUOT: "free space of your quota, or write elsewhere",
+    errno.EFBIG: "raise the limit on the size of files (`ulimit -f`), or write elsewhere",
+    errno.EROFS: "make the disk writable, or write elsewhere",
+    errno.EACCES: "change the folder's permissions, or write elsewhere",
+    errno.EPERM: "change the folder's permissions, or write elsewhere",
+    errno.EIO: "the disk may be failing: look at the system's log",
+    errno.ENAMETOOLONG: "shorten the name",
+}
+UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+@contextmanager
+def telling_disk_trouble(where: Path) -> Iterator[None]:
+    """Turn an OSError that is the disk's fault into a UserError about its file, or about `where` if it names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        raise UserError(
+            f"cannot write: {error.strerror}", where=error.filename or where, fix=REMEDIES[error.errno]
+        ) from error
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raise UserError if `needed` bytes are more than the disk that holds `folder` (or is to hold it) has left.
+
+    Args:
+        what: for which the space is needed.
+    """
+    present = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(present).free
+    if needed > free:
+        raise UserError(
+            f"{what} need{'' if what.endswith('s') else 's'} about {size(needed)}, the disk has {size(free)} left",
+            where=folder,
+            fix=REMEDIES[errno.ENOSPC],
+        )
+
+
+def size(count: int) -> str:
+    """Bytes in a unit that suits: "1.5 GiB"."""
+    for unit, name in UNITS:
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"

@@ -1,0 +1,65 @@
+"""Work that nobody waits for any more ends: a killed `dvc repro` leaves no training behind."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+INTERVAL = 1.0  # seconds between looks
+SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
+
+
+def end_with_dvc() -> None:
+    """If `dvc` runs this process, have it end as by SIGTERM when `dvc` ends: killed alone, it leaves its stage behind.
+
+    A shell may stand between the two; where it does not, the parent is `dvc`, whose own parent may well end first
+    (`nohup dvc repro &` in a terminal that is closed).
+    """
+    if os.environ.get("DVC_STAGE"):
+        end_with_parents(2 if _name_of(os.getppid()) in SHELLS else 1)
+
+
+def end_with_parents(generations: int, patience: float | None = None) -> None:
+    """Have this process end as by SIGTERM when an ancestor ends.
+
+    Args:
+        generations: how many ancestors; 1 is the parent alone.
+        patience: seconds after which it ends in any case; None: it may take its time.
+    """
+    before = ancestors(generations)
+    threading.Thread(target=_follow, args=(before, patience), name="follows-parents", daemon=True).start()
+
+
+def ancestors(generations: int) -> list[int]:
+    """Process numbers of the parent, its parent, ...; as many as the system tells."""
+    found = [os.getppid()]
+    while len(found) < generations and (parent := _parent_of(found[-1])):
+        found.append(parent)
+    return found
+
+
+def _follow(before: list[int], patience: float | None) -> None:
+    while ancestors(len(before)) == before:
+        time.sleep(INTERVAL)
+    print("the process that started this one has ended: it ends too", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    if patience is not None:
+        time.sleep(patience)
+        os._exit(128 + signal.SIGTERM)
+
+
+def _name_of(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _parent_of(process: int) -> int:
+    try:
+        # The name, in brackets, may hold spaces; after it come the state and the parent.
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):  # ended, or no Linux
+        return 0

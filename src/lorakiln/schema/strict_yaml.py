@@ -1,0 +1,52 @@
+"""YAML that people write by hand: plain data, every key once, no aliases, not large."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lorakiln.console.errors import UserError
+
+LARGEST = 1_000_000  # bytes
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what PyYAML lets pass: of a key given twice the first would be lost, and aliases of aliases explode."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not read", problem_mark=self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is there twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a file holds.
+
+    Raises:
+        UserError: it is missing, too large, no UTF-8, no YAML of this kind, or no mapping.
+    """
+    try:
+        content = path.read_bytes()
+        if len(content) > LARGEST:
+            raise UserError(f"{len(content):,} bytes are no settings", where=path, fix="restore the file")
+        data = yaml.load(content.decode("utf-8-sig"), _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=path, fix="restore the file") from error
+    except UnicodeDecodeError as error:
+        raise UserError("is not UTF-8", where=path, fix="save it as UTF-8") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date, for one
+        raise UserError(f"not readable as YAML: {' '.join(str(error).split())}", where=path, fix="mend it") from error
+    if not isinstance(data, dict):
+        raise UserError("not a list of settings with names", where=path, fix="write `name: value` lines")
+    return data

@@ -1,0 +1,21 @@
+"""The error about a loss or a gradient that is NaN or infinite."""
+
+from lorakiln.console.errors import UserError
+from lorakiln.train.checkpoint import CheckpointFolder
+from lorakiln.train.module import Kiln
+
+
+def not_finite(kiln: Kiln, step: int, checkpoints: CheckpointFolder) -> UserError:
+    """It names the step (from 0), the bucket, the pictures of the batch, and the checkpoint from before it."""
+    bucket, files = kiln.batch_files(step)
+    broken, kept = kiln.broken_files(step), checkpoints.files()
+    after = f"; the last good checkpoint, {kept[-1]}, is kept" if kept else ""
+    if broken:
+        fix = f"the encoded {', '.join(broken)} is not finite: look at the picture, then run `encode` again"
+    else:
+        fix = "lower train.optimizer.lr, set train.max_grad_norm, or train with train.trainer.precision=fp32"
+    return UserError(
+        f"the loss or a gradient was not finite at step {step + 1}, bucket {bucket}, pictures "
+        f"{', '.join(dict.fromkeys(files))}; nothing was changed from that step on{after}",
+        fix=fix,
+    )

@@ -1,0 +1,26 @@
+"""How much disk a run takes."""
+
+from lorakiln.train.assembly import Run
+from lorakiln.train.checkpoint import KEPT
+from lorakiln.train.due import due_after
+from lorakiln.train.resume import MOMENTS
+
+WEIGHT = 4  # bytes, float32
+PIXEL = 3  # bytes, before a PNG makes them fewer
+
+
+def run_bytes(run: Run, prompts: int) -> int:
+    """Adapters and samples of the whole run, in bytes, about.
+
+    Args:
+        prompts: pictures of one round of samples.
+    """
+    settings = run.settings
+    due = [due_after(step, settings) for step in range(1, settings.steps + 1)]
+    adapters, rounds = sum(entry.adapter for entry in due), sum(entry.samples for entry in due)
+    return adapters * run.kiln.flat.count * WEIGHT + rounds * prompts * run.model.resolution**2 * PIXEL
+
+
+def checkpoint_bytes(run: Run) -> int:
+    """The checkpoints that are there at once, the one being written included."""
+    return (KEPT + 1) * (1 + len(MOMENTS)) * run.kiln.flat.count * WEIGHT

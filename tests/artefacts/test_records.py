@@ -1,0 +1,21 @@
+"""JSON that was damaged."""
+
+import pytest
+
+from lorakiln.artefacts.records import Damaged, read_json, read_jsonl
+from lorakiln.console.errors import UserError
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b""])
+def test_damaged_json_is_told_by_its_name(tmp_path, content):
+    path = tmp_path / "facts.json"
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match="facts.json: damaged") as caught:
+        read_json(path)
+    assert isinstance(caught.value, UserError) and caught.value.fix
+
+
+def test_damaged_lines(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n\n{"a":')
+    with pytest.raises(Damaged, match="rows.jsonl"):
+        read_jsonl(tmp_path / "rows.jsonl")

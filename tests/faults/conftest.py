@@ -1,0 +1,118 @@
+"""Programs that are killed from outside, at a place that the test chooses."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60  # seconds until a paused place must be reached
+
+
+class Job:
+    """A running program."""
+
+    def __init__(self, server: subprocess.Popen, signals: Path, log: Path) -> None:
+        self.server, self.signals, self.log = server, signals, log
+        self.process = int(server.stdout.readline())
+        self.pidfd = os.pidfd_open(self.process)
+
+    def kill(self) -> None:
+        """Kill the program, if it has not ended."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def kill_when_paused(self, number: int) -> tuple[int, str]:
+        """Send a signal when the program has paused, and let it go; its status and what it printed."""
+        end = time.monotonic() + PATIENCE
+        while not (self.signals / "paused").exists():
+            assert time.monotonic() < end and Path(f"/proc/{self.process}").exists(), self.log.read_text()
+            time.sleep(0.002)
+        os.kill(self.process, number)
+        (self.signals / "go").touch()
+        return self.wait()
+
+    def wait(self) -> tuple[int, str]:
+        """Exit status (minus the signal's number if one killed it) and what it printed."""
+        status = int(self.server.stdout.readline())
+        os.close(self.pidfd)
+        return status, self.log.read_text()
+
+
+class Programs:
+    """Starts them."""
+
+    def __init__(self, server: subprocess.Popen, folder: Path) -> None:
+        self.server, self.folder, self.count = server, folder, 0
+
+    def start(
+        self, module: str, folder: Path, arguments: tuple[str, ...] = (), pause: str = "", count: int = 1,
+        skip: tuple[str, ...] = (),
+    ) -> Job:  # fmt: skip
+        """Run `python -m module arguments` in `folder`; see server.py."""
+        self.count += 1
+        signals = self.folder / str(self.count)
+        signals.mkdir()
+        (signals / "log").touch()
+        order = {
+            "module": module, "folder": str(folder), "arguments": list(arguments), "pause": pause, "count": count,
+            "signals": str(signals), "skip": list(skip), "log": str(signals / "log"),
+        }  # fmt: skip
+        self.server.stdin.write(json.dumps(order) + "\n")
+        self.server.stdin.flush()
+        return Job(self.server, signals, signals / "log")
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1",
+        "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "",
+    }  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("server.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, env=environment,
+    ) as server:  # fmt: skip
+        assert server.stdout.readline() == "ready\n"
+        yield Programs(server, tmp_path_factory.mktemp("jobs"))
+        server.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """data/raw with one dataset, `raw`, of six pictures of 32x32 with captions."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "raw").mkdir()
+    for seed in range(6):
+        shades = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(shades).save(folder / "raw" / f"{seed}.png")
+        (folder / "raw" / f"{seed}.txt").write_text(f"a {('red', 'blue')[seed % 2]} cat")
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path, pictures, micro_model):
+    """Makes a folder as a stage of `dvc repro` finds it, with outputs/resolved.yaml."""
+
+    def make(name: str = "checkout", **spaces) -> Path:
+        folder = tmp_path / name
+        paths = {key: f"outputs/{key}" for key in ("prepared", "captioned", "encoded", "run", "lora", "report")}
+        config = {
+            "paths": {**paths, "raw": str(pictures), "cache": "cache"},
+            "model": micro_model.model_dump(mode="json"),
+            **spaces,
+        }
+        (folder / "outputs").mkdir(parents=True)
+        (folder / "outputs" / "resolved.yaml").write_text(yaml.safe_dump(config))
+        return folder
+
+    return make

@@ -1,0 +1,178 @@
+"""Training that is killed from outside at every place of a short run ends with the bytes of one that never was."""
+
+import signal
+
+import pytest
+
+KILN, WATCH = "lorakiln.train.module:Kiln", "lorakiln.train.watch"
+# Micro-batches of 2 of a global batch of 4: ten in five steps. Before the n-th of which call it is killed.
+MICRO_BATCHES = [(f"{KILN}.loss", count) for count in range(1, 11)]
+OTHERS = [
+    (f"{KILN}._update", 3),  # with gradients, before the weights change
+    (f"{WATCH}:validation_loss", 2),
+    ("lorakiln.train.samples:save_picture", 2),  # half of the samples are there
+    ("lorakiln.artefacts.tensors:os.replace", 2),  # a checkpoint is written, and has no name yet
+    ("lorakiln.train.results:write_csv", 1),  # after the last step, the run's folder half made
+    ("lorakiln.artefacts.folders:shutil.rmtree", 4),
+]
+STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138}
+
+
+@pytest.fixture(scope="module")
+def micro_settings():
+    from lorakiln.schema.train import TrainSettings
+
+    return TrainSettings(
+        seed=3, steps=5, batch_size=4, micro_batch=2, checkpoint_every=2, checkpoint_minutes=0, save_every=2,
+        adapter={"rank": 4, "alpha": 4.0, "dropout": 0.1}, objective={"caption_dropout": 0.3}, optimizer={"lr": 1e-2},
+        scheduler={"kind": "constant"}, trainer={"accelerator": "cpu", "threads": 1},
+        tracker={"kind": "csv", "log_every": 2}, validation={"every": 2, "fraction": 0.3, "draws": 2},
+        samples={"every": 3, "steps": 2, "prompts": ["a red cat", "a blue cat"]},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def stage(checkout, programs, micro_encoded, micro_settings):
+    """A checkout of the first door whose stage `train` is next."""
+
+    def make(name="checkout"):
+        folder = checkout(name, train=micro_settings.model_dump(mode="json"))
+        (folder / "outputs" / "encoded").symlink_to(micro_encoded)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, micro_encoded, micro_model, micro_settings):
+    """What a run that nothing interrupts writes."""
+    from lorakiln.train import train
+
+    folder = tmp_path_factory.mktemp("whole")
+    train(micro_encoded, folder / "run", micro_settings, micro_model, folder / "cache" / "checkpoints")
+    return files_of(folder / "run")
+
+
+def files_of(folder):
+    """Every file of a run's folder but those that may differ between equal runs."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("provenance.json", "tracker.json")
+    }
+
+
+@pytest.mark.parametrize(("place", "count"), MICRO_BATCHES + OTHERS)
+def test_kill_9(programs, stage, whole_run, place, count):
+    folder = stage()
+    status, printed = programs.start("pipelines.train", folder, pause=place, count=count).kill_when_paused(
+        signal.SIGKILL
+    )
+    assert status == -signal.SIGKILL, printed
+    status, printed = programs.start("pipelines.train", folder).wait()
+    assert status == 0, printed
+    if place.endswith(".loss") and count > 4:  # two steps are done, and saved
+        assert f"going on from the checkpoint after step {(count - 1) // 4 * 2}" in printed
+    assert files_of(folder / "outputs" / "run") == whole_run
+
+
+@pytest.mark.parametrize(
+    ("place", "count", "number"),
+    [(*place, signal.SIGTERM) for place in MICRO_BATCHES[1::2] + OTHERS[:4]]
+    + [(*MICRO_BATCHES[4], signal.SIGINT), (*MICRO_BATCHES[4], signal.SIGUSR1)],
+)
+def test_a_polite_signal(programs, stage, whole_run, place, count, number):
+    folder = stage()
+    job = programs.start("pipelines.train", folder, pause=place, count=count)
+    status, printed = job.kill_when_paused(number)
+    assert status == STATUS[number], printed
+    assert "a checkpoint is saved" in printed and "Traceback" not in printed
+    if place.endswith(".loss"):  # within one step
+        assert f"stopped after step {(count + 1) // 2};" in printed
+    status, printed = programs.start("pipelines.train", folder).wait()
+    assert status == 0 and "going on from the checkpoint after step" in printed, printed
+    assert files_of(folder / "outputs" / "run") == whole_run
+
+
+def test_killed_twice_in_one_epoch(programs, stage, whole_run):
+    folder = stage()
+    programs.start("pipelines.train", folder, pause=f"{KILN}.loss", count=6).kill_when_paused(signal.SIGTERM)
+    programs.start("pipelines.train", folder, pause=f"{KILN}.loss", count=2).kill_when_paused(signal.SIGKILL)
+    status, printed = programs.start("pipelines.train", folder).wait()
+    assert status == 0 and "going on from the checkpoint after step 3" in printed
+    assert files_of(folder / "outputs" / "run") == whole_run
+
+
+@pytest.fixture(scope="module")
+def command(pictures, micro_model, micro_settings):
+    """The second door's command line for the micro model and the six pictures."""
+    given = micro_settings.model_dump(mode="json")
+    plain = ("seed", "steps", "batch_size", "micro_batch", "checkpoint_every", "save_every")
+    changed = {
+        **{name: given[name] for name in plain},
+        "validation.every": 2, "validation.fraction": 0.3, "validation.draws": 2, "samples.every": 3,
+        "samples.steps": 2, "adapter.rank": 4, "adapter.dropout": 0.1, "optimizer.lr": 1e-2, "trainer.threads": 1,
+    }  # fmt: skip
+    model = {
+        "path": micro_model.path, "resolution": 32, "bucket_min": 16, "bucket_max": 64, "bucket_step": 16,
+    }  # fmt: skip
+    return (
+        *(f"train.{name}={value}" for name, value in changed.items()),
+        *(f"model.{name}={value}" for name, value in model.items()),
+        f"paths.raw={pictures}", "prepare.dataset=raw", "caption=none", "caption.trigger=sks", "train/tracker=csv",
+        "hydra.run.dir=run",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def second_door(programs, command, tmp_path_factory):
+    """Runs the second door until the LoRA is exported (the report comes after it); the dataset is made once."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def start(folder, **pause):
+        folder.mkdir(exist_ok=True)
+        return programs.start(
+            "train", folder, (*command, f"paths.cache={cache}"), skip=("lorakiln.runs:evaluate",), **pause
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def whole_lora(second_door, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole_lora")
+    status, printed = second_door(folder).wait()
+    assert status == 0, printed
+    return (folder / "run" / "lora" / "raw.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("count", [2, 5, 8, 9])
+def test_the_second_door(second_door, whole_lora, tmp_path, count, number):
+    folder = tmp_path / "project"
+    status, printed = second_door(folder, pause=f"{KILN}.loss", count=count).kill_when_paused(number)
+    assert status == STATUS.get(number, -number), printed
+    status, printed = second_door(folder).wait()
+    assert status == 0, printed
+    assert ("going on from the checkpoint" in printed) == (number == signal.SIGTERM or count > 4)
+    assert (folder / "run" / "lora" / "raw.safetensors").read_bytes() == whole_lora
+
+
+def test_a_second_process_on_the_same_run_is_refused(programs, stage, whole_run):
+    import os
+    import subprocess
+    import sys
+
+    folder = stage()
+    job = programs.start("pipelines.train", folder, pause=f"{KILN}.loss", count=3)
+    while not (job.signals / "paused").exists():
+        pass
+    second = subprocess.run(
+        [sys.executable, "-m", "pipelines.train"], cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert second.returncode == 1 and "Traceback" not in second.stderr
+    assert "another process is" in second.stderr
+    (job.signals / "go").touch()
+    assert job.wait()[0] == 0
+    assert files_of(folder / "outputs" / "run") == whole_run
