@@ -23,7 +23,9 @@ demonstrations and tests: it knows {count} things and nothing else.
 All weights are fp16 safetensors; the folder holds {size:.1f} MB.
 
 Captions look like "a cat, flat style, blue background". Parts may be left out. CLIP and BLIP know the styles
-{styles}; the `sd` base has seen only {base}, so that a LoRA has something to learn.
+{styles}; the `sd` base has seen only {base}, so that a LoRA has something to learn. The base and CLIP
+have also seen drawings of those sets turned into pencil drawings ("drawing style"), stickers ("icon style") and
+tinted contours ("illustration style"), and the base captions with made-up words, so that it reads the rest of them.
 
 ## Measured
 
@@ -79,7 +81,7 @@ def shown(name: str, value: float) -> str:
     return f"{value:.1f} dB" if name == "psnr" else f"{100 * value:.1f}%"
 
 
-def write(folder: Path, size: float, hours: str = "two and a half hours") -> None:
+def write(folder: Path, size: float, hours: str = "four hours") -> None:
     """Fill the card from metrics.json in the same folder."""
     metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
     found, bars = metrics["measured"], metrics["bars"]
