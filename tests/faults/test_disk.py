@@ -1,5 +1,6 @@
 """Full, read-only and too small disks: a clear error, nothing old destroyed, no half file under a final name."""
 
+import contextlib
 import os
 import resource
 import shutil
@@ -17,14 +18,18 @@ from lorakiln.console.errors import UserError
 from lorakiln.train.checkpoint import CheckpointFolder, State
 
 
-@pytest.fixture
-def files_up_to():
-    """Limits the size of files, in bytes, as a quota does."""
+@contextlib.contextmanager
+def files_up_to(size):
+    """Limits the size of files, in bytes, as a quota does; no longer than needed, as pytest writes one itself if its
+    output goes there."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.fixture
@@ -41,15 +46,14 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_file_that_cannot_grow_leaves_the_old_one(tmp_path, files_up_to):
+def test_a_file_that_cannot_grow_leaves_the_old_one(tmp_path):
     old, new = {"a": torch.zeros(4)}, {"a": torch.ones(100_000)}
     save_tensors(tmp_path / "tensors", old)
     write_text(tmp_path / "text", "old")
-    files_up_to(4096)
-    with pytest.raises(UserError, match="cannot write: File too large") as caught:
+    with files_up_to(4096), pytest.raises(UserError, match="cannot write: File too large") as caught:
         save_tensors(tmp_path / "tensors", new)
     assert "ulimit -f" in caught.value.fix
-    with pytest.raises(UserError, match="cannot write: File too large"):
+    with files_up_to(4096), pytest.raises(UserError, match="cannot write: File too large"):
         write_text(tmp_path / "text", "new" * 10_000)
     assert torch.equal(load_tensors(tmp_path / "tensors")[0]["a"], old["a"])
     assert (tmp_path / "text").read_text() == "old"
