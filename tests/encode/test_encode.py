@@ -15,6 +15,7 @@ from lorakiln.artefacts.records import read_json, write_json, write_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.encode import encode
 from lorakiln.families import load_family
+from lorakiln.families.reading import PLAIN
 from lorakiln.families.sd import StableDiffusion
 from lorakiln.schema.encode import EncodeSettings
 
@@ -72,9 +73,9 @@ def calls(monkeypatch):
         asked["pictures"] += list({row.numpy().tobytes() for row in pixels})
         return pictures(self, pixels)
 
-    def counted_prompts(self, texts, clip_skip=0):
+    def counted_prompts(self, texts, reading=PLAIN):
         asked["texts"] += list(dict.fromkeys(texts))
-        return prompts(self, texts, clip_skip)
+        return prompts(self, texts, reading)
 
     monkeypatch.setattr(StableDiffusion, "encode_pictures", counted_pictures)
     monkeypatch.setattr(StableDiffusion, "encode_prompts", counted_prompts)
@@ -168,6 +169,7 @@ def test_taking_pictures_out_encodes_nothing(captioned, tmp_path, micro_model, c
 
 CHANGES = {
     "flip": ({"flip": False}, True, False), "clip_skip": ({"clip_skip": 1}, False, True),
+    "max_tokens": ({"max_tokens": 150}, False, True),
     "dtype": ({"dtype": "float16"}, True, True), "batch_size": ({"batch_size": 3}, True, True),
 }  # fmt: skip
 
@@ -226,7 +228,7 @@ def test_long_captions_are_told(captioned, tmp_path, micro_model, capsys):
     write_metadata(captioned, TEXTS | {"b.png": "red " * 30 + "blue cat"})
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
     told = capsys.readouterr().err
-    assert "longer than the 30 tokens that the model reads: 1" in told and "b.png: 32 tokens, cut: 'blue cat'" in told
+    assert "longer than the 30 tokens that are read: 1" in told and "b.png: 32 tokens, cut: 'blue cat'" in told
     assert {name: row["unread"] for name, (_, _, row) in rows_of(tmp_path / "out").items() if row["unread"]} == {
         "b.png": "blue cat"
     }

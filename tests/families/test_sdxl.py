@@ -6,6 +6,7 @@ from diffusers import StableDiffusionXLPipeline
 
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
+from lorakiln.families.reading import Reading
 from lorakiln.lora_files import kohya_form, peft_form
 from lorakiln.sampling import Job, draw
 from lorakiln.schema.model import ModelSettings
@@ -42,7 +43,7 @@ def test_prompts_equal_diffusers(family, reference, clip_skip):
     expected, _, pooled, _ = reference.encode_prompt(
         PROMPTS, device="cpu", do_classifier_free_guidance=False, clip_skip=clip_skip or None
     )
-    found = family.encode_prompts(PROMPTS, clip_skip)
+    found = family.encode_prompts(PROMPTS, Reading(clip_skip))
     assert list(found) == ["prompt_embeds", "pooled_embeds"]
     assert torch.equal(found["prompt_embeds"], expected)
     assert torch.equal(found["pooled_embeds"], pooled)

@@ -7,6 +7,7 @@ import torch
 
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
+from lorakiln.families.reading import Reading
 from lorakiln.sampling import Job, draw
 
 JOBS = [Job(prompt, seed, 32, 32) for prompt, seed in (("a red cat", 1), ("blue", 2), ("a red cat", 3))]
@@ -35,7 +36,7 @@ def test_prompt_seed_guidance_and_negative_prompt_matter(micro_family):
     others = [
         arrays(micro_family, [Job("blue", 1, 32, 32)]), arrays(micro_family, [Job("a red cat", 2, 32, 32)]),
         arrays(micro_family, JOBS[:1], guidance=2.0), arrays(micro_family, JOBS[:1], negative_prompt="blue"),
-        arrays(micro_family, JOBS[:1], clip_skip=1),
+        arrays(micro_family, JOBS[:1], reading=Reading(clip_skip=1)),
     ]  # fmt: skip
     assert all(not np.array_equal(first, other[0]) for other in others)
 

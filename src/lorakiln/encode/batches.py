@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
+from lorakiln.families.reading import Reading
 
 # How a variant is made of the pixels, (B, 3, H, W).
 VARIANTS = {"plain": lambda pixels: pixels, "flip": lambda pixels: pixels.flip(-1)}
@@ -42,11 +43,11 @@ def encode_pictures(
 
 
 def encode_captions(
-    family: Family, texts: Sequence[str], clip_skip: int, batch_size: int, dtype: torch.dtype
+    family: Family, texts: Sequence[str], reading: Reading, batch_size: int, dtype: torch.dtype
 ) -> Iterator[dict[str, Tensor]]:
     """The conditioning of every text in turn, without the batch's dimension."""
     for batch in _filled(texts, batch_size):
-        conditioning = family.encode_prompts(batch, clip_skip)
+        conditioning = family.encode_prompts(batch, reading)
         count = min(batch_size, len(texts))
         for i in range(count):
             yield {name: value[i].to("cpu", dtype) for name, value in conditioning.items()}

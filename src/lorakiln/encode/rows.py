@@ -9,6 +9,7 @@ from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.records import read_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.families.family import Place
+from lorakiln.families.reading import Reading
 
 # Raised by one when this stage starts to make something else of the same input.
 VERSION = 1
@@ -46,13 +47,13 @@ class Keys:
 
     common: Mapping[str, Any]
     variants: tuple[str, ...]
-    clip_skip: int
+    reading: Reading
 
     def picture(self, file: Path) -> str:
         return hash_data("picture", VERSION, self.common, self.variants, hash_file(file))
 
     def caption(self, text: str) -> str:
-        return hash_data("caption", VERSION, self.common, self.clip_skip, text)
+        return hash_data("caption", VERSION, self.common, vars(self.reading), text)
 
 
 def read_rows(captioned: Path, keys: Keys) -> list[Row]:

@@ -18,6 +18,7 @@ from lorakiln.encode.known import EMPTY, Known, Shelf, read_known
 from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device
+from lorakiln.families.reading import Reading
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -39,18 +40,19 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     common = {
         "base": facts["hash"], "dtype": settings.dtype, "device": device.type, "batch_size": settings.batch_size,
     }  # fmt: skip
-    keys = Keys(common, ("plain", "flip") if settings.flip else ("plain",), settings.clip_skip)
+    reading = Reading.of(settings.model_dump())
+    keys = Keys(common, ("plain", "flip") if settings.flip else ("plain",), reading)
     rows = read_rows(captioned, keys)
     with replacing(out) as fresh:
         known = read_known(out, keys.caption(""))
         new = any(row.key_picture not in known.pictures for row in rows)
         family = load_family(model, ("vae", "text") if new else ("text",), device)
-        unread = {row.file_name: family.unread(row.text) for row in rows}
+        unread = {row.file_name: family.unread(row.text, reading.chunks) for row in rows}
         told = {
             row.file_name: {name: value.tolist() for name, value in family.place_conditioning(row.place).items()}
             for row in rows
         }
-        _warn_unread(family, rows, unread)
+        _warn_unread(family, rows, unread, reading.chunks * family.max_tokens)
         _Stage(captioned, fresh, settings, keys, family, known).run(by_bucket(rows))
         index = _index(read_json(captioned / "dataset.json"), rows, unread, told, keys, facts)
         index["settings"] |= {
@@ -93,7 +95,7 @@ class _Stage:
         """The empty caption's conditioning, (1, ...)."""
         key, options = self.keys.caption(""), self.settings
         if key not in self.known.captions:
-            made = next(encode_captions(self.family, [""], options.clip_skip, options.batch_size, self.dtype))
+            made = next(encode_captions(self.family, [""], self.keys.reading, options.batch_size, self.dtype))
             self.known.captions.put(key, {name: value[None] for name, value in made.items()}, 0)
         return {name: value[None] for name, value in self.known.captions[key].items()}
 
@@ -115,7 +117,7 @@ class _Stage:
     def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar) -> None:
         shelf, options = self.known.captions, self.settings
         new = {row.key_caption: row.text for row in rows if row.key_caption not in shelf}
-        made = encode_captions(self.family, list(new.values()), options.clip_skip, options.batch_size, self.dtype)
+        made = encode_captions(self.family, list(new.values()), self.keys.reading, options.batch_size, self.dtype)
         _fill(tensors, [row.key_caption for row in rows], shelf, made, bar)
 
     def _places(self, rows: Sequence[Row], tensors: dict[str, Tensor]) -> None:
@@ -173,7 +175,7 @@ def _index(
     }  # fmt: skip
 
 
-def _warn_unread(family: Family, rows: Sequence[Row], unread: Mapping[str, str]) -> None:
+def _warn_unread(family: Family, rows: Sequence[Row], unread: Mapping[str, str], most: int) -> None:
     """Say which captions are longer than what the model reads, and what of them is lost."""
     long = [row for row in rows if unread[row.file_name]]
     if not long:
@@ -184,5 +186,5 @@ def _warn_unread(family: Family, rows: Sequence[Row], unread: Mapping[str, str])
     ]
     if len(long) > LISTED:
         lines.append(f"  and {len(long) - LISTED} more: see `unread` in index.json")
-    title = f"warning: captions longer than the {family.max_tokens} tokens that the model reads: {len(long)}"
+    title = f"warning: captions longer than the {most} tokens that are read: {len(long)} (see encode.max_tokens)"
     print("\n".join([title, *lines]), file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from lorakiln.console.progress import progress
 from lorakiln.evaluate.plan import Shot
 from lorakiln.families import load_family
 from lorakiln.families.family import Family
+from lorakiln.families.reading import PLAIN, Reading
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.sampling import Job, draw, infotext, save_picture
@@ -29,10 +30,10 @@ class Studio:
         settings: EvaluateSettings,
         model: ModelSettings,
         device: torch.device,
-        clip_skip: int,
+        reading: Reading,
     ) -> None:
         self.lora, self.settings, self.model = lora, settings, model
-        self.device, self.clip_skip = device, clip_skip
+        self.device, self.reading = device, reading
 
     def fill(self, shots: Sequence[Shot], folder: Path, old: Path) -> int:
         """Write every shot's file below `folder`; return how many pictures were drawn.
@@ -66,7 +67,7 @@ class Studio:
                 jobs = [self._job(shot) for shot in some]
                 images = draw(
                     remembering, jobs, settings.steps, settings.guidance, settings.negative_prompt,
-                    settings.batch_size, self.clip_skip,
+                    settings.batch_size, self.reading,
                 )  # fmt: skip
                 for shot, image in zip(some, images, strict=True):
                     yield shot, image
@@ -76,7 +77,7 @@ class Studio:
         settings = self.settings
         text = infotext(
             self._job(shot), settings.steps, settings.guidance, settings.negative_prompt, Path(self.model.path).name,
-            {self.lora.stem: shot.weight} if shot.weight else None, self.clip_skip,
+            {self.lora.stem: shot.weight} if shot.weight else None, self.reading.clip_skip,
         )  # fmt: skip
         save_picture(image, folder / shot.file_name, text)
 
@@ -94,11 +95,11 @@ class Remembering:
         """The text encoder has changed."""
         self._known.clear()
 
-    def encode_prompts(self, prompts: Sequence[str], clip_skip: int = 0) -> dict[str, torch.Tensor]:
+    def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, torch.Tensor]:
         for prompt in prompts:
-            if (prompt, clip_skip) not in self._known:
-                self._known[prompt, clip_skip] = self._family.encode_prompts([prompt], clip_skip)
-        found = [self._known[prompt, clip_skip] for prompt in prompts]
+            if (prompt, reading) not in self._known:
+                self._known[prompt, reading] = self._family.encode_prompts([prompt], reading)
+        found = [self._known[prompt, reading] for prompt in prompts]
         return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 
     def __getattr__(self, name: str) -> Any:

@@ -21,6 +21,7 @@ from lorakiln.evaluate.summary import summary_text
 from lorakiln.evaluate.tracking import track
 from lorakiln.families import load_family
 from lorakiln.families.family import default_device
+from lorakiln.families.reading import Reading
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -48,13 +49,13 @@ def evaluate(
         )
     facts = read_json(lora / "facts.json")
     device = default_device(settings.device)
-    clip_skip = facts["settings"].get("encode", {}).get("clip_skip", 0)
-    plan = _plan(facts, settings, model, device, clip_skip)
+    reading = Reading.of(facts["settings"].get("encode", {}))
+    plan = _plan(facts, settings, model, device, reading)
     # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once.
     clip = Clip.load(model.clip, device)
     with replacing(out) as fresh:
         samples = fresh / "samples"
-        studio = Studio(lora / facts["file"], settings, model, device, clip_skip)
+        studio = Studio(lora / facts["file"], settings, model, device, reading)
         drawn = studio.fill(plan.shots, samples, out / "samples")
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         scored = _judge(clip, plan, samples, captioned, settings)
@@ -73,7 +74,9 @@ def evaluate(
     print(f"{summary}report: {out / 'report.html'}", flush=True)
 
 
-def _plan(facts: dict, settings: EvaluateSettings, model: ModelSettings, device: torch.device, clip_skip: int) -> Plan:
+def _plan(
+    facts: dict, settings: EvaluateSettings, model: ModelSettings, device: torch.device, reading: Reading
+) -> Plan:  # fmt: skip
     base = load_family(model, parts=()).facts
     if base["hash"] != facts["base"]["hash"]:
         raise UserError(
@@ -82,7 +85,7 @@ def _plan(facts: dict, settings: EvaluateSettings, model: ModelSettings, device:
         )  # fmt: skip
     size = settings.width or model.resolution, settings.height or model.resolution
     # Another device or precision draws other bits.
-    drawn_by = f"{base['hash']} {device.type} {drawing_dtype(device)} clip_skip={clip_skip}"
+    drawn_by = f"{base['hash']} {device.type} {drawing_dtype(device)} {reading}"
     return make_plan(settings, facts["trigger"] or "", size, drawn_by, facts["hash"])
 
 

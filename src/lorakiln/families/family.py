@@ -8,6 +8,7 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
+from lorakiln.families.reading import PLAIN, Reading
 
 Part = Literal["vae", "text", "network"]
 Conditioning = Mapping[str, Tensor]
@@ -57,7 +58,7 @@ class Family(Protocol):
         """(C, h, w) of a picture's latents; UserError if the model cannot draw pictures of this size, in pixels."""
         ...
 
-    def encode_prompts(self, prompts: Sequence[str], clip_skip: int = 0) -> dict[str, Tensor]:
+    def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, Tensor]:
         """The conditioning of `prompts`, each value with first dimension B; the first is "prompt_embeds" (B, L, D)."""
         ...
 
@@ -66,11 +67,11 @@ class Family(Protocol):
         ...
 
     def count_tokens(self, prompt: str) -> int:
-        """How many tokens `prompt` has, the begin and end tokens not counted; at most `max_tokens` are read."""
+        """How many tokens `prompt` has, the begin and end tokens not counted; a chunk holds `max_tokens`."""
         ...
 
-    def unread(self, prompt: str) -> str:
-        """What of `prompt` lies beyond `max_tokens` and is cut off; empty if nothing is."""
+    def unread(self, prompt: str, chunks: int = 1) -> str:
+        """What of `prompt` lies beyond that many chunks and is cut off; empty if nothing is."""
         ...
 
     @property

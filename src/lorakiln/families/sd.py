@@ -19,6 +19,7 @@ from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.finite import check_finite
 from lorakiln.families.layouts import SD
 from lorakiln.families.names import kohya_name
+from lorakiln.families.reading import PLAIN, Reading, chunked, joined, tokens_of
 from lorakiln.families.sd_files import Files
 from lorakiln.schema.model import ModelSettings
 
@@ -104,31 +105,34 @@ class StableDiffusion:
         return self._vae_config.get("latent_channels", 4), height // factor, width // factor
 
     @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str], clip_skip: int = 0) -> dict[str, Tensor]:
+    def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, Tensor]:
+        clip_skip = reading.clip_skip
         layers = self.text_encoder.config.num_hidden_layers
         if clip_skip >= layers:
             fix = f"set encode.clip_skip below {layers}"
             raise UserError(f"clip_skip {clip_skip}: the text encoder has only {layers} layers", fix=fix)
-        tokens = self.tokenizer(
-            list(prompts), padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
-        ).to(self.device)
+        ids, mask = chunked(self.tokenizer, prompts, self._length, reading.chunks)
         # As in diffusers: models trained with a mask say so in their config.
-        mask = tokens.attention_mask if getattr(self.text_encoder.config, "use_attention_mask", False) else None
-        output = self.text_encoder(tokens.input_ids, attention_mask=mask, output_hidden_states=clip_skip > 0)
-        if not clip_skip:
-            return {"prompt_embeds": output.last_hidden_state}
-        # The last layer norm follows whatever layer is taken: the network was trained on normalised embeddings.
-        encoder = getattr(self.text_encoder, "text_model", self.text_encoder)
-        return {"prompt_embeds": encoder.final_layer_norm(output.hidden_states[-(clip_skip + 1)])}
+        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
+        output = self.text_encoder(
+            ids.flatten(0, 1).to(self.device), attention_mask=mask.flatten(0, 1).to(self.device) if masked else None,
+            output_hidden_states=clip_skip > 0,
+        )  # fmt: skip
+        states = output.last_hidden_state
+        if clip_skip:
+            # The last layer norm follows whatever layer is taken: the network was trained on normalised embeddings.
+            encoder = getattr(self.text_encoder, "text_model", self.text_encoder)
+            states = encoder.final_layer_norm(output.hidden_states[-(clip_skip + 1)])
+        return {"prompt_embeds": joined(states.unflatten(0, ids.shape[:2]), ids, self.tokenizer)}
 
     def place_conditioning(self, place: Place) -> dict[str, Tensor]:
         return {}
 
     def count_tokens(self, prompt: str) -> int:
-        return len(self._tokens(prompt))
+        return len(tokens_of(self.tokenizer, prompt))
 
-    def unread(self, prompt: str) -> str:
-        return self.tokenizer.decode(self._tokens(prompt)[self.max_tokens :]).strip()
+    def unread(self, prompt: str, chunks: int = 1) -> str:
+        return self.tokenizer.decode(tokens_of(self.tokenizer, prompt)[chunks * self.max_tokens :]).strip()
 
     @property
     def max_tokens(self) -> int:
@@ -174,9 +178,6 @@ class StableDiffusion:
     def _latent_scale(self) -> tuple[float, float]:
         config = self.vae.config
         return config.scaling_factor, config.shift_factor or 0.0
-
-    def _tokens(self, prompt: str) -> list[int]:
-        return self.tokenizer(prompt, truncation=False, add_special_tokens=False, verbose=False).input_ids
 
     @property
     def _factor(self) -> int:

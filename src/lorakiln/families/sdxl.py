@@ -11,6 +11,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.layouts import SDXL
 from lorakiln.families.names import kohya_name
+from lorakiln.families.reading import PLAIN, Reading, chunked, joined
 from lorakiln.families.sd import StableDiffusion, put_parts, quiet
 from lorakiln.families.sd_files import Files
 from lorakiln.schema.model import ModelSettings
@@ -32,21 +33,21 @@ class StableDiffusionXL(StableDiffusion):
     name = "sdxl"
 
     @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str], clip_skip: int = 0) -> dict[str, Tensor]:
+    def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, Tensor]:
         """prompt_embeds (B, L, D1 + D2): both encoders' last layer but one (with clip_skip one before it, ...), without
-        a last norm; pooled_embeds (B, P): the second encoder's projected end-of-text state."""
-        states = []
+        a last norm; pooled_embeds (B, P): the second encoder's projected end-of-text state, of the first chunk."""
+        states, clip_skip = [], reading.clip_skip
         for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
             layers = encoder.config.num_hidden_layers
             if clip_skip + 1 >= layers:
                 fix = f"set encode.clip_skip below {layers - 1}"
                 raise UserError(f"clip_skip {clip_skip}: a text encoder has only {layers} layers", fix=fix)
-            tokens = tokenizer(
-                list(prompts), padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
-            ).to(self.device)
-            output = encoder(tokens.input_ids, output_hidden_states=True)
-            states.append(output.hidden_states[-(clip_skip + 2)])
-        return {"prompt_embeds": torch.cat(states, dim=-1), "pooled_embeds": output.text_embeds}
+            ids, _ = chunked(tokenizer, prompts, self._length, reading.chunks)
+            output = encoder(ids.flatten(0, 1).to(self.device), output_hidden_states=True)
+            state = output.hidden_states[-(clip_skip + 2)].unflatten(0, ids.shape[:2])
+            states.append(joined(state, ids, tokenizer))
+        pooled = output.text_embeds.unflatten(0, ids.shape[:2])[:, 0]
+        return {"prompt_embeds": torch.cat(states, dim=-1), "pooled_embeds": pooled}
 
     def place_conditioning(self, place: Place) -> dict[str, Tensor]:
         """time_ids (6,): source height and width, crop's top and left, height and width, in pixels."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lorakiln import __version__
 from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.families.reading import CHUNK
 
 ARCHITECTURES = {
     "sd_v1": "stable-diffusion-v1",
@@ -49,6 +50,7 @@ def build(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str
         "ss_network_dropout": settings["train"]["adapter"]["dropout"] or None,
         "ss_network_args": {},
         "ss_clip_skip": settings["encode"]["clip_skip"] + 1,
+        "ss_max_token_length": tokens if (tokens := settings["encode"].get("max_tokens", CHUNK)) > CHUNK else None,
         **_sizes(settings["prepare"], rows),
         "lorakiln_version": __version__,
         "lorakiln_dataset_hash": facts["dataset"]["hash"],

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.family import Conditioning, Family
+from lorakiln.families.reading import PLAIN, Reading
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Job:
 
 def draw(
     family: Family, jobs: Sequence[Job], steps: int, guidance: float, negative_prompt: str = "",
-    batch_size: int = 8, clip_skip: int = 0, start: Tensor | None = None, strength: float = 1.0,
+    batch_size: int = 8, reading: Reading = PLAIN, start: Tensor | None = None, strength: float = 1.0,
 ) -> Iterator[Image.Image]:  # fmt: skip
     """Draw `jobs` in their order, RGB.
 
@@ -38,7 +39,7 @@ def draw(
         family: with all its parts.
         guidance: eps = eps_empty + guidance (eps_prompt - eps_empty), arXiv 2207.12598; 1 or less: eps_prompt.
         negative_prompt: stands in the place of the empty prompt.
-        clip_skip: as the adapter was trained with.
+        reading: of the prompts, as the adapter was trained with.
         start: latents (1, C, h, w) of a picture of the jobs' size to begin with, image to image.
         strength: how much of the way is drawn anew, in (0, 1]; 1 begins with noise alone. int(steps * strength) of
             the steps are taken, as in diffusers.
@@ -47,13 +48,13 @@ def draw(
         UserError: the model cannot draw a size, or drew something that is not finite.
     """
     scheduler = family.sampler()
-    negative = family.encode_prompts([negative_prompt], clip_skip) if guidance > 1 else None
+    negative = family.encode_prompts([negative_prompt], reading) if guidance > 1 else None
     for _, group in itertools.groupby(jobs, key=lambda job: (job.width, job.height)):
         alike = list(group)
         for at in range(0, len(alike), batch_size):
             batch = alike[at : at + batch_size]
             filled = [*batch, *[batch[-1]] * (batch_size - len(batch))]
-            positive = family.encode_prompts([job.prompt for job in filled], clip_skip)
+            positive = family.encode_prompts([job.prompt for job in filled], reading)
             with _evaluating(family.network), torch.no_grad():
                 noise = _noise(family, filled)
                 latents = _denoise(family, scheduler, noise, positive, negative, steps, guidance, start, strength)

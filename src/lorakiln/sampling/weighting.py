@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
+from lorakiln.families.reading import PLAIN, Reading
 
 STEP = 1.1
 _PIECE = re.compile(r"\\[()\[\]\\]|\(|\[|:\s*([+-]?[.\d]+)\s*\)|\)|\]|[^\\()\[\]:]+|:|\\")
@@ -76,15 +77,15 @@ class Weighting:
     def __init__(self, family: Family) -> None:
         self._family = family
 
-    def encode_prompts(self, prompts: Sequence[str], clip_skip: int = 0) -> dict[str, Tensor]:
+    def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, Tensor]:
         parsed = [parse(prompt) for prompt in prompts]
-        told = self._family.encode_prompts(["".join(text for text, _ in one) for one in parsed], clip_skip)
+        told = self._family.encode_prompts(["".join(text for text, _ in one) for one in parsed], reading)
         name = next(iter(told))
         embeds = told[name]
         weights = torch.stack([self._weights(one, embeds.shape[1]) for one in parsed]).to(embeds)[..., None]
         if bool((weights == 1).all()):
             return told
-        empty = self._family.encode_prompts([""], clip_skip)[name]
+        empty = self._family.encode_prompts([""], reading)[name]
         return {**told, name: torch.where(weights == 1, embeds, empty + weights * (embeds - empty))}
 
     def _weights(self, fragments: Sequence[tuple[str, float]], length: int) -> Tensor:

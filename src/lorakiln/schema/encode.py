@@ -10,6 +10,9 @@ from lorakiln.schema.base import Settings
 class EncodeSettings(Settings):
     flip: bool = Field(False, description="also encode every picture mirrored left to right")
     clip_skip: int = Field(0, ge=0, le=11, description="how many of the text encoder's last layers to skip")
+    max_tokens: Literal[75, 150, 225] = Field(
+        75, description="of a prompt that are read, in chunks of 75; what is longer is cut off, and said"
+    )
     batch_size: int = Field(8, ge=1)
     dtype: Literal["float32", "float16"] = Field("float32", description="of the stored tensors")
     device: Literal["auto", "cpu", "cuda"] = "auto"

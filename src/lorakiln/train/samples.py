@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lorakiln.families.reading import Reading
 from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import SampleSettings
@@ -32,10 +33,12 @@ class Sampler:
     The seeds' own generators make the noise, so drawing changes nothing about the training that goes on after it.
     """
 
-    def __init__(self, prompts: Sequence[str], settings: SampleSettings, model: ModelSettings, clip_skip: int) -> None:
+    def __init__(
+        self, prompts: Sequence[str], settings: SampleSettings, model: ModelSettings, reading: Reading
+    ) -> None:  # fmt: skip
         side = model.resolution
         self.jobs = [Job(prompt, settings.seed + i, side, side) for i, prompt in enumerate(prompts)]
-        self.settings, self.model, self.clip_skip = settings, model, clip_skip
+        self.settings, self.model, self.reading = settings, model, reading
 
     def draw(self, kiln: Kiln, folder: Path) -> dict[str, Path]:
         """Write 00.png, 01.png, ... with A1111's infotext into `folder`; caption -> file.
@@ -46,11 +49,11 @@ class Sampler:
         steps, guidance = self.settings.steps, self.settings.guidance
         batch = min(8, len(self.jobs))
         with kiln.autocast():
-            pictures = list(draw(kiln.family, self.jobs, steps, guidance, batch_size=batch, clip_skip=self.clip_skip))
+            pictures = list(draw(kiln.family, self.jobs, steps, guidance, batch_size=batch, reading=self.reading))
         files = {}
         for number, (job, picture) in enumerate(zip(self.jobs, pictures, strict=True)):
             path = folder / f"{number:02d}.png"
-            text = infotext(job, steps, guidance, model=Path(self.model.path).name, clip_skip=self.clip_skip)
+            text = infotext(job, steps, guidance, model=Path(self.model.path).name, clip_skip=self.reading.clip_skip)
             save_picture(picture, path, text)
             files[f"{number:02d} {job.prompt}"] = path
         return files

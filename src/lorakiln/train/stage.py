@@ -12,6 +12,7 @@ from lorakiln.artefacts.disk import check_space, telling_disk_trouble
 from lorakiln.artefacts.folders import claimed
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.progress import progress
+from lorakiln.families.reading import Reading
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker, start_tracker
@@ -114,8 +115,8 @@ def _fit(
     if state:
         print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)
     if run.leads and settings.samples.every:
-        clip_skip = run.encoded.index["settings"]["encode"]["clip_skip"]
-        sampler = Sampler(_prompts(run), settings.samples, run.model, clip_skip)
+        reading = Reading.of(run.encoded.index["settings"]["encode"])
+        sampler = Sampler(_prompts(run), settings.samples, run.model, reading)
     left = settings.steps - (state.step if state else 0)
     with progress("training", left, "steps") if run.leads else nullcontext() as bar:
         run.kiln.watch = watch = Watch(settings, run.split, folder, sampler, tracker, bar, run.leads, state)
