@@ -27,9 +27,9 @@ A LoRA of rank {rank} (alpha {alpha:g}) for `{base}`, trained on {pictures} pict
 **diffusers:**
 
 ```python
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 
-pipe = StableDiffusionPipeline.from_pretrained("{base}")
+pipe = DiffusionPipeline.from_pretrained("{base}")
 pipe.load_lora_weights("diffusers")  # this folder's `diffusers`, or "{name}.safetensors"
 image = pipe({prompt}).images[0]
 ```
@@ -40,8 +40,8 @@ image = pipe({prompt}).images[0]
 |---|---|
 {table}
 
-Every layer of the files was read back and compared with what was trained: the largest relative difference of a
-weight change is {difference:g}.
+Every layer of the files was read back as {clients} find it, and compared with what was trained: the largest relative
+difference of a weight change is {difference:g}.
 """
 
 
@@ -67,6 +67,7 @@ def model_card(
         trigger=f"`{trigger}`" if trigger else "None: the LoRA acts on every prompt.",
         prompt=json.dumps(prompt, ensure_ascii=False),
         table="\n".join(f"| {key} | {value} |" for key, value in _table(facts, settings.private).items()),
+        clients=", ".join(facts["checked"]["clients"]),
         difference=facts["checked"]["largest_relative_difference"],
     )
     return f"---\n{_front_matter(facts, previews, settings)}---\n\n{body}"

@@ -60,13 +60,16 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         worst = max(worst, writer.write_diffusers(main))
         most = 0 if settings.private else settings.previews
         previews = copy_previews(run, fresh, name, main["step"], most)
-        chosen = _facts(facts, name, main, settings, fresh, worst)
+        checked = {"clients": [*writer.clients, "diffusers"], "largest_relative_difference": float(f"{worst:.3g}")}
+        chosen = _facts(facts, name, main, settings, fresh, checked)
         write_json(fresh / "facts.json", chosen)
         write_json(fresh / f"{name}.json", _notes(chosen))
         write_text(fresh / "README.md", model_card(chosen, rows, previews, settings))
     _track(run, out, chosen, previews)
     print(
-        f"exported {out / name}.safetensors: step {main['step']}, {settings.precision}, read back and equal", flush=True
+        f"exported {out / name}.safetensors: step {main['step']}, {settings.precision}, "
+        f"read back as {', '.join(checked['clients'])} do, and equal",
+        flush=True,
     )
 
 
@@ -79,7 +82,7 @@ def _name(settings: ExportSettings, facts: dict[str, Any]) -> str:
 
 
 def _facts(
-    facts: dict[str, Any], name: str, main: dict[str, Any], settings: ExportSettings, folder: Path, worst: float
+    facts: dict[str, Any], name: str, main: dict[str, Any], settings: ExportSettings, folder: Path, checked: dict
 ) -> dict[str, Any]:
     layers = len(load_tensors(folder / f"{name}.safetensors")[0]) // 3
     kept = {key: facts[key] for key in ("rank", "alpha", "targets", "base", "dataset", "trigger", "held_out")}
@@ -90,7 +93,7 @@ def _facts(
         "step": main["step"],
         "validation_loss": main["validation_loss"],
         "hash": hash_file(folder / f"{name}.safetensors"),
-        "checked": {"layers": layers, "largest_relative_difference": float(f"{worst:.3g}")},
+        "checked": {"layers": layers, **checked},
         "settings": {**facts["settings"], "export": settings.model_dump(mode="json")},
     }
 
@@ -116,6 +119,7 @@ class Writer:
     ) -> None:
         self.run, self.folder, self.family, self.facts, self.rows = run, folder, family, facts, rows
         self.settings, self.dtype = settings, DTYPES[settings.precision]
+        self.clients = list(family.client_keys())
 
     def trained(self, adapter: dict[str, Any]) -> Adapter:
         return diffusers_form.load(self.run / adapter["file"])
@@ -128,7 +132,10 @@ class Writer:
         tensors = kohya_form.tensors_of(trained, self.family.kohya_name, self.dtype, name)
         metadata = kohya_metadata.with_hashes(metadata, tensors, path.with_suffix(".scratch"))
         kohya_form.save(trained, path, self.family, metadata, self.dtype)
-        return compare(trained, kohya_form.load(path, self.family), self.dtype, path.name)
+        return max(
+            compare(trained, kohya_form.load(path, self.family, client), self.dtype, f"{path.name}, read by {client}")
+            for client in self.clients
+        )
 
     def write_diffusers(self, adapter: dict[str, Any]) -> float:
         """Write the folder that diffusers and peft load."""

@@ -96,6 +96,10 @@ class Family(Protocol):
         """kohya's name for an adapted module: "unet.<path>" or "text_encoder.<path>" -> "lora_unet_...", ..."""
         ...
 
+    def client_keys(self) -> dict[str, dict[str, str]]:
+        """For each client (kohya, A1111, ComfyUI) the layer that it finds under a LoRA file's key, of loaded parts."""
+        ...
+
     def pipeline(self) -> DiffusionPipeline:
         """A text-to-image pipeline over the loaded parts (all of them needed), with a deterministic sampler (DDIM)."""
         ...

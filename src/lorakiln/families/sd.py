@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lorakiln.console.errors import UserError
+from lorakiln.families.clients import client_keys
 from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.finite import check_finite
 from lorakiln.families.layouts import SD
@@ -159,6 +160,10 @@ class StableDiffusion:
 
     def kohya_name(self, module: str) -> str:
         return kohya_name(module, sdxl=False)
+
+    def client_keys(self) -> dict[str, dict[str, str]]:
+        parts = self.adaptable()
+        return client_keys(parts.pop("unet"), parts, sdxl=self.name == "sdxl")
 
     def pipeline(self) -> Any:
         with quiet():

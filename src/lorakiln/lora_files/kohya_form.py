@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
@@ -45,17 +45,18 @@ def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, st
     save_tensors(path, tensors_of(adapter, family.kohya_name, dtype, str(path)), metadata)
 
 
-def load(path: Path, family: Family) -> Adapter:
-    """Read a file.
+def load(path: Path, family: Family, client: str = "kohya") -> Adapter:
+    """Read a file with the keys that a client knows for the layers of a base model.
 
     Args:
         family: bare, loaded with the parts that the file adapts.
+        client: one of `family.client_keys()`.
 
     Raises:
         UserError: it is no LoRA for this base model, or holds numbers that are not finite.
     """
     tensors, metadata = load_tensors(path)
-    modules = _modules_by_name(family)
+    modules = family.client_keys()[client]
     layers: dict[str, Layer] = {}
     unknown = set(tensors)
     for name in sorted({key.split(".")[0] for key in tensors} & set(modules)):
@@ -72,16 +73,3 @@ def load(path: Path, family: Family) -> Adapter:
             fix="use the base model that the LoRA was trained on; LoHa, LoKr and DoRA are other kinds of adapter",
         )
     return Adapter(layers, metadata)
-
-
-def _modules_by_name(family: Family) -> dict[str, str]:
-    """kohya's name -> module, for every layer of the loaded parts that a LoRA can be on."""
-    found = {}
-    for part, attribute in (("unet", "network"), ("text_encoder", "text_encoder")):
-        module = getattr(family, attribute, None)
-        if module is None:
-            continue
-        for name, inner in module.named_modules():
-            if isinstance(inner, nn.Linear | nn.Conv2d):
-                found[family.kohya_name(f"{part}.{name}")] = f"{part}.{name}"
-    return found
