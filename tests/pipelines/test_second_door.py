@@ -10,23 +10,29 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TRAIN = (sys.executable, "-m", "train", "+experiment=smoke")
 
 
+def datasets(project):
+    return set((project.folder / "cache/datasets").glob("*"))
+
+
 def test_one_run_makes_its_own_folder_and_the_dataset_once(project):
+    before = datasets(project)
     output = project.run(*TRAIN, "hydra.run.dir=runs/smoke/one")
     folder = project.folder / "runs/smoke/one"
     assert (folder / "lora/demo_style.safetensors").is_file() and (folder / "report/report.html").is_file()
     assert "reusing" not in output
-    (dataset,) = (project.folder / "cache/datasets").iterdir()
+    (dataset,) = datasets(project) - before
     assert (dataset / "encoded/index.json").is_file()
 
 
 def test_a_sweep_runs_every_combination_sums_it_up_and_goes_on_where_it_was(project):
     sweep = project.folder / "runs/smoke/sweep"
     command = (*TRAIN, "train.adapter.rank=2,-1,8", "train/scheduler=constant", "-m")
+    before = datasets(project)
     output = project.run(*command, status=1)
     ranks = {json.loads(path.read_text())["rank"] for path in sweep.glob("*/lora/facts.json")}
     assert ranks == {2, 8}
     assert "1 of 3 jobs failed" in output and "Traceback" not in output
-    assert len(list((project.folder / "cache/datasets").iterdir())) == 1
+    assert before and datasets(project) == before  # that of the test before
     rows = json.loads((sweep / "sweep.json").read_text())
     assert len(rows["jobs"]) == 2 and "train.adapter.rank" in rows["failed"][0]["reason"]
     assert sum(row["best"] for row in rows["jobs"]) == 1
