@@ -74,6 +74,21 @@ def resize(
     )
 
 
+@app.command("push")
+def push_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="what export wrote, such as outputs/lora")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="on the Hugging Face Hub; made if absent")],
+    public: Annotated[bool, typer.Option("--public", help="a new repository is seen by everyone")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be sent")] = False,
+) -> None:
+    """Send an exported LoRA with its model card and previews to the Hugging Face Hub."""
+    from lorakiln.export.hub import plan_upload, push
+
+    upload = plan_upload(folder, repository, public)
+    print(upload)
+    print("nothing was sent (--dry-run)" if dry_run else f"sent: {push(upload)}")
+
+
 @app.command()
 def merge(
     files: Annotated[list[str], typer.Argument(metavar="FILE[:WEIGHT]...", help="LoRA files; weight 1 if none")],

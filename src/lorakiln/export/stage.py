@@ -14,6 +14,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.export.card import model_card
 from lorakiln.export.checking import compare
 from lorakiln.export.choice import choose
+from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import cleaned
 from lorakiln.families import load_family
@@ -66,6 +67,9 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         write_json(fresh / f"{name}.json", _notes(chosen))
         write_text(fresh / "README.md", model_card(chosen, rows, previews, settings))
     _track(run, out, chosen, previews)
+    if settings.push_to_hub:
+        upload = plan_upload(out, settings.push_to_hub)
+        print(f"{upload}\nsent: {push(upload)}", flush=True)
     print(
         f"exported {out / name}.safetensors: step {main['step']}, {settings.precision}, "
         f"read back as {', '.join(checked['clients'])} do, and equal",

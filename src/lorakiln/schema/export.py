@@ -12,5 +12,8 @@ class ExportSettings(Settings):
     which: Literal["last", "best", "all"] = Field("last", description="best: lowest validation loss among the saved")
     precision: Literal["fp32", "fp16", "bf16"] = "fp16"
     private: bool = Field(False, description="leave out folder names, captions and pictures")
+    push_to_hub: str | None = Field(
+        None, pattern=r"^[\w.-]+/[\w.-]+$", description="a repository of the Hugging Face Hub to send it to, private"
+    )
     license: str | None = None
     previews: int = Field(4, ge=0, le=16, description="sample pictures in the model card")
