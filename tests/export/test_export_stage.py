@@ -92,6 +92,17 @@ def test_equal_inputs_give_equal_bytes(do):
     assert hash_folder(do("one", name="x", which="all")) == hash_folder(do("two", name="x", which="all"))
 
 
+def test_times_are_told_only_when_asked_for(do, run):
+    write_json(run / "provenance.json", {"began": "2026-01-02T03:04:05+00:00", "ended": "2026-01-02T03:05:05+00:00"})
+    keys = ("ss_training_started_at", "ss_training_finished_at", "modelspec.date")
+    plain, told = (
+        load_tensors(do(name, name="x", timestamps=name == "told") / "x.safetensors") for name in ("a", "told")
+    )
+    assert not set(keys) & set(plain[1])
+    assert [told[1][key] for key in keys] == ["1767323045.0", "1767323105.0", "2026-01-02T03:05:05+00:00"]
+    assert all(torch.equal(told[0][key], value) for key, value in plain[0].items())
+
+
 def test_a_private_export_tells_nothing_of_folders_captions_and_pictures(do, run, facts):
     facts["base"]["path"] = facts["settings"]["model"]["path"] = "/home/somebody/models/sd"
     write_json(run / "facts.json", facts)

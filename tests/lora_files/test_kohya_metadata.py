@@ -40,6 +40,18 @@ def test_the_values_are_true_and_spelled_as_sd_scripts_does(metadata):
     assert {key: metadata[key] for key in expected} == expected
 
 
+def test_a_range_of_timesteps_is_told(facts):
+    assert "modelspec.timestep_range" not in kohya_metadata.build(facts, make_rows(), "x", private=False)
+    facts["settings"]["train"]["objective"]["max_timestep"] = 700
+    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["modelspec.timestep_range"] == "0,700"
+
+
+def test_more_than_75_tokens_are_told(facts, metadata):
+    assert metadata["ss_max_token_length"] == "None"
+    facts["settings"]["encode"]["max_tokens"] = 225
+    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["ss_max_token_length"] == "225"
+
+
 def test_datasets_are_told_as_a1111_reads_them(metadata):
     assert json.loads(metadata["ss_dataset_dirs"]) == {"3_secret_folder": {"n_repeats": 3, "img_count": 4}}
     tags = json.loads(metadata["ss_tag_frequency"])["3_secret_folder"]

@@ -1,6 +1,7 @@
 """From a run to LoRA files, a model card and previews."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ class Writer:
         """Write `<name>.safetensors`; return the largest relative difference of a layer."""
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
         facts = {**self.facts, "step": adapter["step"]}
-        metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private)
+        metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times())
         tensors = kohya_form.tensors_of(trained, self.family.kohya_name, self.dtype, name)
         metadata = kohya_metadata.with_hashes(metadata, tensors, path.with_suffix(".scratch"))
         kohya_form.save(trained, path, self.family, metadata, self.dtype)
@@ -140,6 +141,13 @@ class Writer:
             compare(trained, kohya_form.load(path, self.family, client), self.dtype, f"{path.name}, read by {client}")
             for client in self.clients
         )
+
+    def times(self) -> tuple[datetime, datetime] | None:
+        """When the training began and ended, if that is to be told."""
+        if not self.settings.timestamps:
+            return None
+        told = read_json(self.run / "provenance.json")
+        return datetime.fromisoformat(told["began"]), datetime.fromisoformat(told["ended"])
 
     def write_diffusers(self, adapter: dict[str, Any]) -> float:
         """Write the folder that diffusers and peft load."""

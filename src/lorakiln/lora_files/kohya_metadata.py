@@ -1,14 +1,15 @@
 """The metadata of a kohya LoRA file: what sd-scripts writes and A1111 shows, with true values.
 
 Keys and spellings are those of sd-scripts' train_network.py (ss_*), of the Stability AI model metadata standard
-1.0.1 (modelspec.*) and of sd-scripts' hashes (sshs_*). Every value is a string. Nothing here holds a time or a host,
-so that equal runs give equal files; those are in the run's provenance.json.
+1.0.1 (modelspec.*) and of sd-scripts' hashes (sshs_*). Every value is a string. Nothing here holds a host, nor a time
+unless asked for, so that equal runs give equal files; those are in the run's provenance.json.
 """
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ ARCHITECTURES = {
 IMPLEMENTATIONS = {"sdxl_base_v1-0": "https://github.com/Stability-AI/generative-models"}
 
 
-def build(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str, private: bool) -> dict[str, str]:
+def build(
+    facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str, private: bool,
+    times: tuple[datetime, datetime] | None = None,
+) -> dict[str, str]:  # fmt: skip
     """The ss_*, modelspec.* and lorakiln_* keys; the hashes come with `with_hashes`.
 
     Args:
@@ -36,6 +40,7 @@ def build(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str
         rows: the captioned pictures' metadata.jsonl. Folders, buckets and tags are counted over all of them;
             ss_num_train_images leaves out those held out for validation.
         private: leave out folder names and captions.
+        times: when the training began and ended, to be told.
     """
     settings, base = facts["settings"], facts["base"]
     data: dict[str, Any] = {
@@ -65,6 +70,10 @@ def build(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str
         # Where a run was tracked did not make the LoRA, and names people.
         train = {key: value for key, value in settings["train"].items() if key != "tracker"}
         data["lorakiln_settings"] = {**settings, "train": train}
+    if times:
+        began, ended = times
+        data["ss_training_started_at"], data["ss_training_finished_at"] = began.timestamp(), ended.timestamp()
+        data["modelspec.date"] = ended.isoformat(timespec="seconds")
     return {key: _spell(value) for key, value in data.items()}
 
 
@@ -140,6 +149,9 @@ def _modelspec(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
         "modelspec.prediction_type": {"epsilon": "epsilon", "v_prediction": "v"}[base["prediction_type"]],
         "modelspec.encoder_layer": facts["settings"]["encode"]["clip_skip"] + 1,
     }
+    objective = facts["settings"]["train"]["objective"]
+    if objective["max_timestep"] is not None:
+        spec["modelspec.timestep_range"] = f"{objective['min_timestep']},{objective['max_timestep']}"
     if facts["trigger"]:
         spec["modelspec.trigger_phrase"] = facts["trigger"]
     return spec

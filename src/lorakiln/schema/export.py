@@ -15,5 +15,6 @@ class ExportSettings(Settings):
     push_to_hub: str | None = Field(
         None, pattern=r"^[\w.-]+/[\w.-]+$", description="a repository of the Hugging Face Hub to send it to, private"
     )
+    timestamps: bool = Field(False, description="put when it was trained into the file, whose bytes then never repeat")
     license: str | None = None
     previews: int = Field(4, ge=0, le=16, description="sample pictures in the model card")
