@@ -165,6 +165,7 @@ def write_micro_encoded(folder: Path, model, family) -> None:
                     "file_name": f"{number}.png",
                     "text": text,
                     "sha256": key,
+                    "twin": key,
                     "key_picture": key,
                     "key_caption": key,
                     "unread": "",

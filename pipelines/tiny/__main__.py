@@ -12,7 +12,8 @@ from pipelines.tiny import card, demo_sets, install, latents, measure, sprites
 from pipelines.tiny.paths import MODELS, WORK, work
 
 # Minutes on two CPU cores, for each training; fewer give a worse model, and the bars say so.
-MINUTES = {"vae": 16, "clip": 52, "blip": 10, "sd": 134}
+# `judge` is clip's training gone on with, once there is a base whose pictures it is to read.
+MINUTES = {"vae": 16, "clip": 52, "blip": 10, "sd": 134, "judge": 25}
 CHUNKS = 26
 
 
@@ -28,6 +29,12 @@ def trained(part: str, scale: float) -> None:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         command += ["-m", "pipelines.tiny.diffusion", "--minutes", str(minutes)]
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    elif part == "judge":
+        parts = [[sys.executable, "-m", "pipelines.tiny.haze", "--parts", "2", "--part", str(i)] for i in range(2)]
+        makers = [subprocess.Popen(one, env={**os.environ, "OMP_NUM_THREADS": "1"}) for one in parts]
+        if any(maker.wait() for maker in makers):
+            sys.exit("haze: see above")
+        clip.train(minutes + MINUTES["clip"] * scale)
     else:
         {"vae": vae, "clip": clip, "blip": blip}[part].train(minutes)
     done.touch()
@@ -56,6 +63,7 @@ def stages(scale: float) -> dict[str, Callable[[], object]]:
         "blip": lambda: trained("blip", scale),
         "latents": lambda: latents.write(CHUNKS),
         "sd": lambda: trained("sd", scale),
+        "judge": lambda: trained("judge", scale),
         "demo-sets": demo_sets.make,
         "install": measured_and_installed,
     }

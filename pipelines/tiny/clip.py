@@ -25,6 +25,7 @@ from pipelines.tiny.labels import (
     thing_texts,
 )
 from pipelines.tiny.paths import work
+from pipelines.tiny.pool import Pool
 from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer, Scene
 from pipelines.tiny.tokens import LENGTH, clip_tokenizer
 from pipelines.tiny.training import Both, Clock, load_state, rate, save_state
@@ -34,6 +35,7 @@ SIDE = 64  # every picture is squashed to 64x64, whole: nothing off-centre is cr
 SMOOTH = 0.02
 # Twice as often what is hardest to read once it is worn: thin lines.
 STUDIED = (*STYLES, "outline")
+HAZED = 0.4  # share of pictures drawn over by the base, once there is one: see haze.py
 REDRAWN = 0.3  # share of scenes in a redrawn style: a judge of four clean styles alone is lost between them
 
 
@@ -173,11 +175,14 @@ def train(minutes: float, batch: int = 64, peak: float = 1.5e-3) -> None:
     optimizer = Both(model)
     state = work("clip.pt")
     step, spent = load_state(state, model=model, optimizer=optimizer)
+    pool = Pool()
     clock, composer, total = Clock(minutes, spent), Composer(3000 + step, STUDIED, REDRAWN), 0.0
     while clock.progress < 1:
         optimizer.set_rate(rate(clock.progress, step, peak, warmup=200))
-        scenes = composer.batch(batch)
-        values = inputs(worn([s.pixels for s in scenes], composer.rng))
+        hazed = pool.draw(round(HAZED * batch), composer.rng)
+        scenes = composer.batch(batch - len(hazed))
+        values = inputs(worn([s.pixels for s in scenes], composer.rng) + [s.pixels for s in hazed])
+        scenes += hazed
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(reader, scenes, values, composer.rng)
         model.zero_grad()

@@ -234,6 +234,16 @@ def test_long_captions_are_told(captioned, tmp_path, micro_model, capsys):
     }
 
 
+def test_trigger_words_in_pieces_are_told(captioned, tmp_path, micro_model, capsys):
+    facts = read_json(captioned / "dataset.json")
+    write_json(captioned / "dataset.json", facts | {"trigger": "red qzx"})
+    encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+    assert "3 pieces or more: qzx = q + z + x (a shorter word" in capsys.readouterr().err
+    write_json(captioned / "dataset.json", facts | {"trigger": "red cat"})
+    encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+    assert "pieces" not in capsys.readouterr().err
+
+
 def test_a_damaged_folder_is_made_again(captioned, tmp_path, micro_model, capsys):
     out = tmp_path / "out"
     encode(captioned, out, SETTINGS, micro_model)

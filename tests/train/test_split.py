@@ -50,6 +50,16 @@ def test_equal_pictures_are_on_one_side():
         assert split.held_out_count == 10
 
 
+def test_pictures_that_look_the_same_are_on_one_side():
+    names = pictures(20)
+    none = torch.zeros(0)
+    # Each second looks like the one before it.
+    rows = [{"sha256": name, "twin": names[number - number % 2]} for number, name in enumerate(names)]
+    for seed in range(10):
+        held_out = hold_out([Bucket("0", rows, none, none, {})], ValidationSettings(fraction=0.25), seed).held_out[0]
+        assert len(held_out) == 4 and {number ^ 1 for number in held_out} == set(held_out)
+
+
 def test_one_more_picture_moves_at_most_one():
     settings = ValidationSettings(fraction=0.1)
     before = hold_out(buckets(pictures(40)), settings, 0).held_out[0]

@@ -22,6 +22,7 @@ class Row:
     Attributes:
         width, height: pixels.
         sha256: of the source picture's file.
+        twin: the sha256 of the first picture that looks like it; its own if there is none.
         place: see `families.family.Place`.
         key_picture, key_caption: equal keys, equal tensors.
     """
@@ -31,6 +32,7 @@ class Row:
     width: int
     height: int
     sha256: str
+    twin: str
     place: Place
     key_picture: str
     key_caption: str
@@ -74,6 +76,7 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
         rows.append(
             Row(
                 entry["file_name"], entry["text"], entry["width"], entry["height"], entry["sha256"],
+                entry.get("twin", entry["sha256"]),
                 _place(entry), keys.picture(file), keys.caption(entry["text"]),
             )
         )  # fmt: skip

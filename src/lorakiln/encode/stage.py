@@ -22,6 +22,7 @@ from lorakiln.families.reading import Reading
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 
+PIECES = 3  # of a trigger word, worth a warning
 LISTED = 20  # of the captions that are too long
 
 
@@ -52,6 +53,7 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
             row.file_name: {name: value.tolist() for name, value in family.place_conditioning(row.place).items()}
             for row in rows
         }
+        _warn_split(family, read_json(captioned / "dataset.json")["trigger"])
         _warn_unread(family, rows, unread, reading.chunks * family.max_tokens)
         _Stage(captioned, fresh, settings, keys, family, known).run(by_bucket(rows))
         index = _index(read_json(captioned / "dataset.json"), rows, unread, told, keys, facts)
@@ -154,7 +156,7 @@ def _index(
     facts: dict[str, str],
 ) -> dict[str, Any]:
     def entry(row: Row) -> dict[str, str]:
-        names = ("file_name", "text", "sha256", "key_picture", "key_caption")
+        names = ("file_name", "text", "sha256", "twin", "key_picture", "key_caption")
         return {name: getattr(row, name) for name in names} | {"unread": unread[row.file_name]}
 
     buckets = [
@@ -173,6 +175,19 @@ def _index(
         "base": facts, "variants": list(keys.variants), "buckets": buckets, "empty": keys.caption(""),
         "hash": identity, "settings": dict(dataset["settings"]),
     }  # fmt: skip
+
+
+def _warn_split(family: Family, trigger: str) -> None:
+    """Say which trigger words the model knows only in pieces: such a word brings along what its pieces mean."""
+    told = [(word, family.pieces(word)) for word in trigger.split()]
+    broken = [f"{word} = {' + '.join(pieces)}" for word, pieces in told if len(pieces) >= PIECES]
+    if broken:
+        print(
+            f"warning: trigger words that the model reads in {PIECES} pieces or more: {'; '.join(broken)} "
+            "(a shorter word is learned faster)",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _warn_unread(family: Family, rows: Sequence[Row], unread: Mapping[str, str], most: int) -> None:

@@ -70,6 +70,10 @@ class Family(Protocol):
         """How many tokens `prompt` has, the begin and end tokens not counted; a chunk holds `max_tokens`."""
         ...
 
+    def pieces(self, prompt: str) -> list[str]:
+        """The tokens of `prompt` as text."""
+        ...
+
     def unread(self, prompt: str, chunks: int = 1) -> str:
         """What of `prompt` lies beyond that many chunks and is cut off; empty if nothing is."""
         ...

@@ -132,6 +132,9 @@ class StableDiffusion:
     def count_tokens(self, prompt: str) -> int:
         return len(tokens_of(self.tokenizer, prompt))
 
+    def pieces(self, prompt: str) -> list[str]:
+        return [self.tokenizer.decode([token]).strip() for token in tokens_of(self.tokenizer, prompt)]
+
     def unread(self, prompt: str, chunks: int = 1) -> str:
         return self.tokenizer.decode(tokens_of(self.tokenizer, prompt)[chunks * self.max_tokens :]).strip()
 

@@ -16,12 +16,13 @@ from lorakiln.artefacts.records import read_jsonl
 from lorakiln.prepare.bad import Bad, Refused
 from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
+from lorakiln.prepare.look import look_of
 from lorakiln.schema.prepare import PrepareSettings
 
 Row = dict[str, Any]
 
 # Raised by one when this stage starts to make something else of the same file.
-VERSION = 1
+VERSION = 2
 # Settings that neither the finished picture nor its row depends on.
 ELSEWHERE = {"dataset", "on_bad", "follow_symlinks", "workers"}
 # Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
@@ -65,13 +66,15 @@ class Preparer:
             if self._reuse(key, target):
                 return {**self.known[key], "file_name": name, "source": source}
             decoded = decode(path, self.settings)
-            save(finish(decoded.image, decoded.placement), target)
+            picture = finish(decoded.image, decoded.placement)
+            save(picture, target)
         except Refused as refused:
             return refused.of(source)
         return self._row(decoded, source, name) | {
             "sha256": sha256,
             "key": key,
             "png_sha256": hash_file(target),
+            "look": look_of(picture),
         }
 
     def _reuse(self, key: str, target: Path) -> bool:

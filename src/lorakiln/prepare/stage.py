@@ -14,6 +14,7 @@ from lorakiln.console.names import printable
 from lorakiln.console.progress import progress
 from lorakiln.prepare.absent import check_folder, no_pictures
 from lorakiln.prepare.bad import LISTED, Bad, explain, refusal, write_quarantine
+from lorakiln.prepare.look import alike
 from lorakiln.prepare.picture import Preparer, Row, read_known
 from lorakiln.prepare.pool import count_workers, in_order
 from lorakiln.prepare.scan import scan
@@ -54,6 +55,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         if bad and (settings.on_bad == "error" or not rows):
             raise refusal(raw, bad, len(rows), full_list)
         full_list.unlink(missing_ok=True)
+        rows = _with_twins(rows)
         write_jsonl(fresh / "metadata.jsonl", rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
         write_json(fresh / "dataset.json", _facts(rows, bad, settings))
@@ -93,6 +95,7 @@ def _report(
         [f"{row['file_name']} ({row['scale']:.1f} times)" for row in enlarged],
     )
     _warn("files with the same content count more than once", _duplicates(rows))
+    _warn("pictures that look the same weigh as much as there are of them", _lookalikes(rows))
     if bad:
         print(f"warning: left out, {len(bad)} files:\n{explain(bad)}", file=sys.stderr, flush=True)
     buckets = ", ".join(f"{name}: {count}" for name, count in _count_buckets(rows).items())
@@ -110,6 +113,23 @@ def _duplicates(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         groups.setdefault(row["sha256"], []).append(row["source"])
     return [" = ".join(map(printable, names)) for names in groups.values() if len(names) > 1]
+
+
+def _with_twins(rows: Sequence[Row]) -> list[Row]:
+    """Each with `twin`, the sha256 of the first (by name) of those that look like it: its own, for most."""
+    twins = [row["sha256"] for row in rows]
+    for group in alike(rows):
+        for number in group:
+            twins[number] = rows[group[0]]["sha256"]
+    return [row | {"twin": twin} for row, twin in zip(rows, twins, strict=True)]
+
+
+def _lookalikes(rows: Sequence[Row]) -> list[str]:
+    """Groups whose files differ; equal files are told apart from them."""
+    groups: dict[str, dict[str, str]] = {}
+    for row in rows:
+        groups.setdefault(row["twin"], {}).setdefault(row["sha256"], row["source"])
+    return [" ~ ".join(map(printable, names.values())) for names in groups.values() if len(names) > 1]
 
 
 def _warn(title: str, lines: Sequence[str]) -> None:

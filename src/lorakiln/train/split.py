@@ -1,6 +1,7 @@
 """Which pictures are held out for validation, and which are trained on."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
@@ -25,24 +26,28 @@ class Split:
 
 
 def hold_out(buckets: list[Bucket], settings: ValidationSettings, seed: int) -> Split:
-    """Hold out the pictures whose hash(seed, sha256) is smallest.
+    """Hold out the pictures whose hash(seed, twin) is smallest.
 
-    So adding a picture changes the side of few others, and equal pictures (equal sha256) are on one side. The
-    number wanted is fraction x pictures, rounded, and at least one of 8 or more; twins may make it smaller. Without
-    validation (`every: 0`) all pictures are trained on.
+    So adding a picture changes the side of few others, and pictures that look the same (equal `twin`) are on one side,
+    else validation would measure what was learned by heart. The number wanted is fraction x pictures, rounded, and at
+    least one of 8 or more; twins may make it smaller. Without validation (`every: 0`) all pictures are trained on.
 
     Raises:
         UserError: there is no picture at all.
     """
-    digests = sorted({row["sha256"] for bucket in buckets for row in bucket.rows})
+    digests = sorted({_twin(row) for bucket in buckets for row in bucket.rows})
     if not digests:
         raise UserError("there are no pictures to train on", fix="add pictures to the dataset's folder")
     chosen = _chosen(buckets, digests, settings, seed)
     trained, held_out = (
-        [[i for i, row in enumerate(b.rows) if (row["sha256"] in chosen) == side] for b in buckets]
+        [[i for i, row in enumerate(b.rows) if (_twin(row) in chosen) == side] for b in buckets]
         for side in (False, True)
     )
     return Split(trained, held_out)
+
+
+def _twin(row: dict[str, Any]) -> str:
+    return row.get("twin", row["sha256"])
 
 
 def wanted(pictures: int, settings: ValidationSettings) -> int:
@@ -56,7 +61,7 @@ def _chosen(buckets: list[Bucket], digests: list[str], settings: ValidationSetti
     copies = dict.fromkeys(digests, 0)
     for bucket in buckets:
         for row in bucket.rows:
-            copies[row["sha256"]] += 1
+            copies[_twin(row)] += 1
     left = wanted(sum(copies.values()), settings)
     chosen: set[str] = set()
     for digest in sorted(digests, key=lambda digest: hash_data(seed, digest)):

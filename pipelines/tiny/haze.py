@@ -1,0 +1,80 @@
+"""Haze: scenes drawn over by the tiny base itself, so that the judge knows its hand: soft, saturated, a bit wrong."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+from pipelines.tiny.clip import STUDIED, squashed
+from pipelines.tiny.diffusion import load_pipeline
+from pipelines.tiny.labels import caption
+from pipelines.tiny.paths import work
+from pipelines.tiny.scenes import Composer, Scene
+
+LOW, HIGH = 60, 320  # timesteps of 1000 from which a picture is drawn anew; from later ones its style is lost
+POOL = 16_000
+BATCH = 64
+
+
+def write(part: int = 0, parts: int = 1) -> None:
+    """Make the pool, or one of `parts` equal ones of it."""
+    rng, composer = random.Random(part), Composer(5000 + part, STUDIED)
+    torch.manual_seed(part)
+    pipe = load_pipeline(work("sd"))
+    pictures, labels = [], []
+    while len(pictures) < POOL // parts:
+        scenes = composer.batch(BATCH)
+        pictures += [squashed(picture) for picture in hazed(pipe, scenes, rng)]
+        labels += [(s.thing, s.style, s.colour) for s in scenes]
+        if len(pictures) % (16 * BATCH) == 0:
+            print(f"haze {len(pictures)} of {POOL // parts}", flush=True)
+    work("haze").mkdir(exist_ok=True)
+    np.savez(work("haze") / f"{part}.npz", pictures=np.stack(pictures), labels=np.array(labels))
+
+
+@torch.no_grad()
+def hazed(pipe: StableDiffusionPipeline, scenes: Sequence[Scene], rng: random.Random) -> list[np.ndarray]:
+    """uint8 pictures (h, w, 3) of scenes of one size, each batch noised to one timestep and drawn from there.
+
+    The captions name thing, style and background; of a style that the base does not know, the line comes through.
+    """
+    start, steps, guidance = rng.randint(LOW, HIGH), rng.randint(1, 4), rng.choice((1.0, 1.0, 1.0, 3.0))
+    with torch.autocast("cpu", torch.bfloat16):
+        values = torch.from_numpy(np.stack([s.pixels for s in scenes])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = pipe.vae.encode(values).latent_dist.mode() * pipe.vae.config.scaling_factor
+        prompts = [caption(s.thing, s.style, s.colour) for s in scenes]
+        told, empty = pipe.encode_prompt(prompts, "cpu", 1, guidance > 1)
+        x = _drawn(pipe, x.float(), told, empty, start, steps, guidance)
+        back = pipe.vae.decode(x / pipe.vae.config.scaling_factor).sample.float()
+    return list(((back.clamp(-1, 1) + 1) * 127.5).byte().permute(0, 2, 3, 1).numpy())
+
+
+def _drawn(pipe, x, told, empty, start: int, steps: int, guidance: float) -> torch.Tensor:
+    """x_0 of latents noised to timestep `start`, in DDIM steps evenly spaced."""
+    alphas = DDIMScheduler.from_config(pipe.scheduler.config).alphas_cumprod
+    times = np.linspace(start, 0, steps + 1).round().astype(int)
+    kept = alphas[times[0]]
+    x = kept.sqrt() * x + (1 - kept).sqrt() * torch.randn_like(x)
+    for now, then in zip(times[:-1], times[1:], strict=True):
+        t = torch.full((len(x),), int(now))
+        noise = pipe.unet(x, t, told).sample.float()
+        if guidance > 1:
+            plain = pipe.unet(x, t, empty).sample.float()
+            noise = plain + guidance * (noise - plain)
+        clean = (x - (1 - alphas[now]).sqrt() * noise) / alphas[now].sqrt()
+        if then == 0:
+            return clean
+        x = alphas[then].sqrt() * clean + (1 - alphas[then]).sqrt() * noise
+    return clean
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", type=int, default=0)
+    parser.add_argument("--parts", type=int, default=1)
+    write(**vars(parser.parse_args()))
