@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-DOORS = ["train", "pipelines.prepare", "pipelines.caption", "pipelines.encode", "pipelines.train"]
+DOORS = ["train", "pipelines.prepare", "pipelines.caption", "pipelines.encode", "pipelines.train",
+         "pipelines.export", "pipelines.evaluate"]  # fmt: skip
 
 
 def main() -> None:

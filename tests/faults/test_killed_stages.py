@@ -5,7 +5,11 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
+
+from lorakiln.schema.model import Source
+from tests.faults.conftest import ROOT
 
 SETTINGS = {
     "prepare": {
@@ -13,14 +17,25 @@ SETTINGS = {
     },
     "caption": {"captioner": "none", "trigger": "sks"},
     "encode": {"flip": True, "batch_size": 4, "device": "cpu"},
+    "train": {
+        "steps": 2, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0}, "objective": {}, "optimizer": {"lr": 1e-3},
+        "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "none"},
+        "validation": {"every": 0}, "samples": {"every": 0}, "save_every": 1, "checkpoint_every": 1,
+    },
+    "export": {},
+    "evaluate": {
+        "prompts": ["{trigger}, a cat"], "seeds": [0, 1], "weights": [0.0, 1.0], "between": [], "steps": 2,
+        "width": 64, "height": 64, "device": "cpu",
+    },
 }  # fmt: skip
 COUNT = 12
 
 
 @pytest.fixture
-def stages(checkout, tmp_path):
-    """A checkout whose data/raw/mine may be changed, with an old output of both stages."""
-    folder = checkout(**SETTINGS)
+def stages(checkout, micro_model):
+    """A checkout whose data/raw/mine may be changed, ready for all stages."""
+    model = micro_model.model_copy(update={"clip": Source(path=str(ROOT / "models" / "tiny" / "clip"))})
+    folder = checkout(**SETTINGS, model=model.model_dump(mode="json"))
     raw = folder / "raw"
     text = (folder / "outputs" / "resolved.yaml").read_text()
     lines = [f"  raw: {raw}" if line.startswith("  raw:") else line for line in text.splitlines()]
@@ -42,19 +57,41 @@ def contents(folder):
     }  # fmt: skip
 
 
-STAGES = {"prepare": "prepared", "caption": "captioned", "encode": "encoded"}
+STAGES = {
+    "prepare": "prepared", "caption": "captioned", "encode": "encoded", "train": "run", "export": "lora",
+    "evaluate": "report",
+}  # fmt: skip
+# What makes the new output of a stage differ from the old one; the first three see other pictures.
+CHANGES = {"export": ("precision", "fp32"), "evaluate": ("steps", 3)}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["prepare", "caption", "encode"])
 def test_old_or_new_and_whole(programs, stages, stage):
-    out = stages / "outputs" / STAGES[stage]
     until = list(STAGES)[: list(STAGES).index(stage) + 1]
     run_all(programs, stages, until)
-    old = contents(out)
+    old = contents(stages / "outputs" / STAGES[stage])
     paint(stages / "raw" / "mine", 1)
     run_all(programs, stages, until[:-1])
+    killed_at_random(programs, stages, stage, old)
+
+
+@pytest.mark.parametrize("stage", CHANGES)
+def test_what_comes_after_training_too(programs, stages, stage):
+    run_all(programs, stages, list(STAGES)[: list(STAGES).index(stage) + 1])
+    old = contents(stages / "outputs" / STAGES[stage])
+    resolved = stages / "outputs" / "resolved.yaml"
+    config = yaml.safe_load(resolved.read_text())
+    name, value = CHANGES[stage]
+    config[stage][name] = value
+    resolved.write_text(yaml.safe_dump(config))
+    killed_at_random(programs, stages, stage, old)
+
+
+def killed_at_random(programs, stages, stage, old):
+    """Run the stage and kill it, eight times; each leaves `old` or what a run left alone leaves."""
+    out = stages / "outputs" / STAGES[stage]
     began = time.monotonic()
-    run_all(programs, stages, until[-1:])
+    run_all(programs, stages, [stage])
     duration = time.monotonic() - began
     new = contents(out)
     assert old != new
@@ -69,7 +106,7 @@ def test_old_or_new_and_whole(programs, stages, stage):
         found = contents(out)
         assert found in (old, new)
         seen.add(found == new)
-        run_all(programs, stages, until[-1:])
+        run_all(programs, stages, [stage])
         assert contents(out) == new
         assert not list((stages / "outputs").glob(".*"))
     # Else the moments would show nothing.
