@@ -5,7 +5,7 @@ import torch
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files import diffusers_form, peft_form
+from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter
 
@@ -24,7 +24,7 @@ def test_keys_shapes_and_the_config_that_diffusers_reads(tmp_path, adapter):
 
 
 @pytest.mark.parametrize(("ranks", "alphas"), [((4,), (2.0,)), (RANKS, ALPHAS)])
-def test_diffusers_predicts_with_the_file_what_peft_does_with_the_adapter(tmp_path, family, ranks, alphas):
+def test_diffusers_predicts_with_the_file_the_adapter_does(tmp_path, family, ranks, alphas):
     adapter = random_adapter(family, ranks, alphas)
     expected = predict_merged(family, adapter)
     base = predict(family.network)
@@ -32,9 +32,6 @@ def test_diffusers_predicts_with_the_file_what_peft_does_with_the_adapter(tmp_pa
     pipe = family.pipeline()
     pipe.load_lora_weights(tmp_path, weight_name=NAME)
     by_diffusers = predict(pipe.unet)
-    pipe.unload_lora_weights()
-    peft_form.attach(family.network, adapter)
-    torch.testing.assert_close(by_diffusers, predict(family.network), rtol=0, atol=1e-6)
     torch.testing.assert_close(by_diffusers, expected, rtol=1e-4, atol=1e-4)
     # As it would be with alpha = rank, were alpha lost.
     assert not torch.allclose(by_diffusers, base, atol=1e-2)

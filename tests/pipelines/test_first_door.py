@@ -44,7 +44,8 @@ def test_the_exported_lora_changes_diffusers_prediction_as_the_trained_adapter_d
     from diffusers import StableDiffusionPipeline
 
     from lorakiln.families import load_family
-    from lorakiln.lora_files import diffusers_form, peft_form
+    from lorakiln.lora_files import diffusers_form
+    from lorakiln.lora_files.merging import Merged
     from lorakiln.schema.model import ModelSettings, Source
 
     base = reproduced.folder / "models/tiny"
@@ -60,7 +61,7 @@ def test_the_exported_lora_changes_diffusers_prediction_as_the_trained_adapter_d
     with torch.no_grad():
         before = family.predict(latents, steps, prompt)
         (adapter,) = (reproduced.folder / "outputs/run/adapters").glob("*00006.safetensors")
-        peft_form.attach(family.network, diffusers_form.load(adapter))
+        Merged(family.adaptable(), diffusers_form.load(adapter)).set_weights(1.0)
         trained = family.predict(latents, steps, prompt)
         lora = reproduced.folder / "outputs/lora"
         for folder, name in (

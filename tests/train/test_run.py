@@ -202,5 +202,10 @@ def test_targets_by_ending(train_micro, make_settings):
     assert "conv_in" in targets
     assert len(targets) > 1
     assert all(name == "conv_in" or name.endswith("attn2.to_k") for name in targets)
+    out = train_micro(make_settings(steps=1, adapter={"targets": ["up_blocks.*.attn2.to_k"]}))
+    fewer = json.loads((out / "facts.json").read_text())["targets"]
+    assert fewer == [name for name in targets if name.startswith("up_blocks.")] != []
+    with pytest.raises(UserError, match="name matches 'side_blocks"):
+        train_micro(make_settings(adapter={"targets": ["side_blocks.*"]}))
     with pytest.raises(UserError, match="did you mean to_q"):
         train_micro(make_settings(adapter={"targets": ["to_qq"]}))

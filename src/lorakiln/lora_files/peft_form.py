@@ -94,26 +94,3 @@ def write(network: nn.Module, adapter: Adapter, part: str = "unet") -> None:
             up.copy_(given[name].up)
         layer.lora_alpha[NAME] = given[name].alpha
         layer.set_scale(NAME, 1.0)
-
-
-def attach(network: nn.Module, adapter: Adapter, part: str = "unet") -> None:
-    """Put `adapter` on a bare network for inference, whatever ranks its layers have."""
-    groups: dict[int, list[str]] = {}
-    for name, layer in adapter.layers.items():
-        groups.setdefault(layer.rank, []).append(name.removeprefix(f"{part}."))
-    most = max(groups, key=lambda rank: len(groups[rank]))
-    modules = [name for names in groups.values() for name in names]
-    pattern = {name: rank for rank, names in groups.items() if rank != most for name in names}
-    config = LoraConfig(r=most, lora_alpha=most, target_modules=modules, rank_pattern=pattern)
-    with torch.random.fork_rng(devices=[]):
-        inject_adapter_in_model(config, network, adapter_name=NAME)
-    write(network, adapter, part)
-    network.eval()
-
-
-def set_weight(network: nn.Module, weight: float) -> None:
-    """Scale the LoRA at inference; 0 switches it off, which is the base model bit for bit."""
-    for layer in lora_layers(network).values():
-        layer.enable_adapters(weight != 0)
-        if weight:
-            layer.set_scale(NAME, weight)

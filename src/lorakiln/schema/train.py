@@ -14,7 +14,8 @@ class AdapterSettings(Settings):
     alpha: float = Field(gt=0, description="the update is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: str | list[str] = Field(
-        "attention", description="a preset (attention, kohya, locon) or the endings of module names in the UNet"
+        "attention",
+        description="a preset (attention, kohya, locon), or endings of the UNet's module names, or patterns with *",
     )
     init_from: str | None = Field(None, description="a LoRA file to go on from")
 

@@ -1,6 +1,7 @@
 """Putting the adapter that the settings describe on a network."""
 
 import difflib
+import fnmatch
 from pathlib import Path
 
 from torch import nn
@@ -14,9 +15,10 @@ from lorakiln.schema.train import AdapterSettings
 
 
 def target_names(family: Family, targets: str | list[str]) -> list[str]:
-    """Full names, sorted, of the modules that a preset or a list of endings means.
+    """Full names, sorted, of the modules that a preset or a list of endings and patterns means.
 
-    An ending matches whole parts of a name: "to_q" means every "...to_q", "attn2.to_q" those of cross-attention.
+    An ending matches whole parts of a name: "to_q" means every "...to_q", "attn2.to_q" those of cross-attention. A
+    pattern holds "*" and matches whole names: "up_blocks.*.to_q".
 
     Raises:
         UserError: an unknown preset, or an ending that no linear layer or convolution has.
@@ -26,10 +28,13 @@ def target_names(family: Family, targets: str | list[str]) -> list[str]:
     able = [name for name, m in family.network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     chosen: set[str] = set()
     for ending in targets:
-        found = [name for name in able if name == ending or name.endswith("." + ending)]
+        if "*" in ending:
+            found = fnmatch.filter(able, ending)
+        else:
+            found = [name for name in able if name == ending or name.endswith("." + ending)]
         if not found:
             raise UserError(
-                f"no linear layer or convolution's name ends in {ending!r}",
+                f"no linear layer or convolution's name {'matches' if '*' in ending else 'ends in'} {ending!r}",
                 where="train.adapter.targets",
                 fix=_suggestion(ending, able),
             )
