@@ -149,22 +149,35 @@ def generate(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="pixels [the model's own]")] = None,
     image: Annotated[Path | None, typer.Option(help="begin with this picture: image to image")] = None,
     strength: Annotated[float, typer.Option(help="how much of it is drawn anew, in (0, 1]")] = 0.6,
+    describe: Annotated[bool, typer.Option(help="PROMPT goes before what the captioner says of --image")] = False,
+    clip_skip: Annotated[int, typer.Option(min=0, help="as the LoRA was trained with")] = 0,
+    max_tokens: Annotated[int, typer.Option(metavar="75|150|225", help="of a prompt that are read")] = 75,
     rows: Annotated[str | None, typer.Option(metavar="AXIS=A,B", help="a grid's rows, such as seed=0,1")] = None,
     columns: Annotated[str | None, typer.Option(metavar="AXIS=A,B", help="and columns, such as weight=0,0.5,1")] = None,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Draw pictures with a base model and LoRAs, singly or as a grid over two of: prompt, seed, weight, steps,
     guidance, lora, strength."""
-    from lorakiln.tools.generate import Wish, model_settings, on_axis, save_sheet, save_wishes
+    from lorakiln.families.reading import CHUNK, Reading
+    from lorakiln.tools.generate import Wish, described, model_settings, on_axis, save_sheet, save_wishes
 
     _free(out, overwrite)
+    if max_tokens not in (CHUNK, 2 * CHUNK, 3 * CHUNK):
+        raise UserError(f"{max_tokens} is not 75, 150 or 225", where="--max-tokens")
+    settings = model_settings(model, base)
+    if describe:
+        if image is None:
+            raise UserError("there is no picture to describe", where="--describe", fix="name one with --image")
+        prompts = [described(image, prompt, settings) for prompt in prompts]
+        print(f"prompt: {'; '.join(prompts)}", flush=True)
     wish = Wish(
         prompts[0], _seed(seeds.split(",")[0]), steps=steps, guidance=guidance, negative=negative, image=image,
         strength=strength, loras=tuple(map(_weighted, lora or [])), size=_sides(size),
+        reading=Reading(clip_skip, max_tokens // CHUNK),
     )  # fmt: skip
     down, across = _axes(rows, columns, prompts, seeds.split(","))
     wishes = [on_axis(on_axis(wish, down[0], r), across[0], c) for r in down[1] for c in across[1]]
-    files = save_wishes(wishes, model_settings(model, base), out)
+    files = save_wishes(wishes, settings, out)
     if len(files) > 1:
         labels = [
             [value if axis == "prompt" else f"{axis} {value}" for value in values] for axis, values in (down, across)

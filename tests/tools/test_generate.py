@@ -1,5 +1,7 @@
 """`lorakiln generate` on the micro model: what it draws is what the pipeline draws, grids, image to image, mistakes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from lorakiln.families import load_family
 from lorakiln.lora_files.writing import write_lora
 from lorakiln.sampling import Job, draw
 from tests.lora_files.conftest import random_adapter
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -124,3 +128,30 @@ def test_mistakes(model, tmp_path, capsys, arguments, said):
     error = capsys.readouterr().err
     assert code == 1 and said in error and "Traceback" not in error
     assert not list(tmp_path.glob("out/*.png"))
+
+
+def test_the_captioner_describes_what_is_drawn_anew(lora, tmp_path, capsys):
+    Image.fromarray(np.full((64, 64, 3), (40, 90, 210), np.uint8)).save(tmp_path / "in.png")
+    arguments = ("--lora", lora, "--image", tmp_path / "in.png", "--describe")
+    model = yaml.safe_load((ROOT / "conf/model/tiny.yaml").read_text())
+    for part in ("captioner", "clip"):
+        model[part]["path"] = str(ROOT / model[part]["path"])
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(model | {"path": str(ROOT / model["path"])}))
+    assert main(["generate", "clay style", "--model", str(file), *map(str, arguments[2:]), "--steps", "2",
+                 "--out", str(tmp_path / "out")]) == 0  # fmt: skip
+    (prompt,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("prompt: ")]
+    assert prompt.startswith("prompt: clay style, ") and "blue background" in prompt
+    text = Image.open(tmp_path / "out/0000.png").info["parameters"]
+    assert text.startswith(prompt.removeprefix("prompt: "))
+    assert main(["generate", "x", "--model", str(file), "--describe", "--out", str(tmp_path / "no")]) == 1
+    assert "name one with --image" in capsys.readouterr().err
+
+
+def test_long_prompts_are_read_in_chunks(model, tmp_path):
+    long = "red " * 30 + "blue cat"
+    for tokens in (75, 150):
+        assert run(long, "--model", model, "--max-tokens", tokens, "--out", tmp_path / str(tokens)) == 0
+    assert run("red " * 30, "--model", model, "--out", tmp_path / "short") == 0
+    short, one, two = (pixels(tmp_path / name / "0000.png") for name in ("short", "75", "150"))
+    assert (short == one).all() and (one != two).any()

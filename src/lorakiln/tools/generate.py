@@ -10,14 +10,18 @@ import torch
 import yaml
 from PIL import Image, ImageOps
 
+from lorakiln.caption.captioner import Captioner
+from lorakiln.caption.trigger import with_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device
+from lorakiln.families.reading import PLAIN, Reading
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.sampling.weighting import Weighting
+from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.model import ModelSettings
 
 AXES = {"prompt": str, "seed": int, "weight": float, "steps": int, "guidance": float, "lora": str, "strength": float}
@@ -42,6 +46,7 @@ class Wish:
     size: tuple[int, int] | None = None
     image: Path | None = None
     strength: float = 0.6
+    reading: Reading = PLAIN
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -61,6 +66,18 @@ def model_settings(name: str, path: str | None) -> ModelSettings:
     if path:
         settings |= {"path": path, "revision": None, "variant": None}
     return ModelSettings(**settings)
+
+
+def described(picture: Path, trigger: str, model: ModelSettings) -> str:
+    """What the model's captioner says of a picture, with the trigger words in front.
+
+    Raises:
+        UserError: there is no such picture, or no captioner.
+    """
+    if not picture.is_file():
+        raise UserError("no such picture", where=picture)
+    captioner = Captioner(model.captioner, CaptionSettings())
+    return with_trigger(trigger, captioner.write({"it": picture})["it"])
 
 
 def on_axis(wish: Wish, name: str, text: str) -> Wish:
@@ -96,6 +113,7 @@ def draw_wishes(
     groups: dict[tuple, list[int]] = {}
     for index, wish in enumerate(wishes):
         common = (wish.weight, wish.loras, wish.steps, wish.guidance, wish.negative, wish.image, wish.strength)
+        common += (wish.reading,)
         groups.setdefault(common, []).append(index)
     with progress("drawing", len(wishes)) as bar:
         for members in groups.values():
@@ -106,11 +124,14 @@ def draw_wishes(
             jobs = [Job(wishes[i].prompt, wishes[i].seed, *(size or _size(wishes[i], model))) for i in members]
             pictures = draw(
                 Weighting(family), jobs, first.steps, first.guidance, first.negative, min(batch_size, len(jobs)),
-                start=start, strength=first.strength,
+                reading=first.reading, start=start, strength=first.strength,
             )  # fmt: skip
             named = {path.stem: first.weight * weight for path, weight in first.loras}
             for index, job, picture in zip(members, jobs, pictures, strict=True):
-                text = infotext(job, first.steps, first.guidance, first.negative, Path(model.path).name, named)
+                text = infotext(
+                    job, first.steps, first.guidance, first.negative, Path(model.path).name, named,
+                    first.reading.clip_skip,
+                )  # fmt: skip
                 yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
                 bar.advance()
 
