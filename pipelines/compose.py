@@ -50,6 +50,8 @@ def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str,
 def main() -> None:
     params = read_yaml(PARAMS)
     config = compose_config(overrides_from(params))
+    # What the tracker shows together.
+    config["train"]["tracker"]["group"] = config["train"]["tracker"].get("group") or params.get("experiment")
     checked = check_whole(config)
     if checked.prepare.dataset != params.get("dataset"):
         # dvc.yaml can only depend on data/raw/${dataset} as params.yaml names it.

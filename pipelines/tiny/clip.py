@@ -36,6 +36,7 @@ SMOOTH = 0.02
 # Twice as often what is hardest to read once it is worn: thin lines.
 STUDIED = (*STYLES, "outline")
 HAZED = 0.4  # share of pictures drawn over by the base, once there is one: see haze.py
+OUTLINED = 0.25  # share of scenes of other sets with black contours drawn in: outlines by another hand
 REDRAWN = 0.3  # share of scenes in a redrawn style: a judge of four clean styles alone is lost between them
 
 
@@ -176,7 +177,7 @@ def train(minutes: float, batch: int = 64, peak: float = 1.5e-3) -> None:
     state = work("clip.pt")
     step, spent = load_state(state, model=model, optimizer=optimizer)
     pool = Pool()
-    clock, composer, total = Clock(minutes, spent), Composer(3000 + step, STUDIED, REDRAWN), 0.0
+    clock, composer, total = Clock(minutes, spent), Composer(3000 + step, STUDIED, REDRAWN, OUTLINED), 0.0
     while clock.progress < 1:
         optimizer.set_rate(rate(clock.progress, step, peak, warmup=200))
         hazed = pool.draw(round(HAZED * batch), composer.rng)

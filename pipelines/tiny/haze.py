@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from pipelines.tiny.clip import STUDIED, squashed
+from pipelines.tiny.clip import OUTLINED, STUDIED, squashed
 from pipelines.tiny.diffusion import load_pipeline
 from pipelines.tiny.labels import caption
 from pipelines.tiny.paths import work
@@ -23,7 +23,7 @@ BATCH = 64
 
 def write(part: int = 0, parts: int = 1) -> None:
     """Make the pool, or one of `parts` equal ones of it."""
-    rng, composer = random.Random(part), Composer(5000 + part, STUDIED)
+    rng, composer = random.Random(part), Composer(5000 + part, STUDIED, outlined=OUTLINED)
     torch.manual_seed(part)
     pipe = load_pipeline(work("sd"))
     pictures, labels = [], []

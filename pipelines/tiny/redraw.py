@@ -9,14 +9,19 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter
 
-MARGIN = 4  # pixels around the sprite, for what a contour adds outside
+MARGIN = 4  # pixels around the sprite
 
 
 def redrawn(sprite: Image.Image, style: str) -> Image.Image:
     """An RGBA sprite (about 64 pixels) in one of REDRAWN's styles."""
+    return REDRAWN[style](padded(sprite))
+
+
+def padded(sprite: Image.Image) -> Image.Image:
+    """With room around it for what a contour adds outside."""
     wide = Image.new("RGBA", (sprite.width + 2 * MARGIN, sprite.height + 2 * MARGIN))
     wide.paste(sprite, (MARGIN, MARGIN))
-    return REDRAWN[style](wide)
+    return wide
 
 
 def pencil(sprite: Image.Image) -> Image.Image:
@@ -43,6 +48,16 @@ def tinted(sprite: Image.Image) -> Image.Image:
     soft = np.stack([_blurred(colour[..., i] * alpha) for i in range(3)], axis=2)
     shade = soft / np.maximum(_blurred(alpha * 255)[..., None] / 255, 1e-3)
     return _inked(colour, alpha, _lines(sprite, 3), shade * 0.45)
+
+
+def outlined(sprite: Image.Image) -> Image.Image:
+    """Black contours round plain colours: another hand's drawing in OpenMoji's style, for the judge's eyes alone.
+
+    Each set draws a thing in one way. A judge that knows outlines from one set takes its drawings for the things.
+    """
+    colour, alpha = _parts(sprite.filter(ImageFilter.MedianFilter(5)))
+    alpha = np.minimum(alpha, _parts(sprite)[1])
+    return _inked(colour, alpha, _lines(sprite, 3), np.full(3, 15.0))
 
 
 REDRAWN = {"drawing": pencil, "icon": sticker, "illustration": tinted}

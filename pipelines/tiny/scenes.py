@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from pipelines.tiny.labels import COLOURS, REDRAWN_STYLES, STYLES, THINGS
-from pipelines.tiny.redraw import redrawn
+from pipelines.tiny.redraw import outlined, padded, redrawn
 from pipelines.tiny.sprites import load_sprites
 
 SIZES = ((64, 64), (80, 48), (48, 80))  # width, height; a batch has one of them
+OTHERS = tuple(style for style in STYLES if style != "outline")
 HELD_OUT = 900_001  # seeds from here on are never trained on
 
 
@@ -31,11 +32,14 @@ class Composer:
 
     Args:
         redrawn: share of scenes whose drawing is turned into one of REDRAWN_STYLES.
+        outlined: share of scenes whose drawing is turned into the outline style.
     """
 
-    def __init__(self, seed: int, styles: tuple[str, ...] = tuple(STYLES), redrawn: float = 0.0) -> None:
+    def __init__(
+        self, seed: int, styles: tuple[str, ...] = tuple(STYLES), redrawn: float = 0.0, outlined: float = 0.0
+    ) -> None:
         self.rng = random.Random(seed)
-        self.styles, self.redrawn = styles, redrawn
+        self.styles, self.redrawn, self.outlined = styles, redrawn, outlined
         self.sprites = load_sprites()
         self.things = tuple(THINGS)
         self.colours = tuple(COLOURS)
@@ -54,6 +58,8 @@ class Composer:
         if self.redrawn and rng.random() < self.redrawn:
             style = rng.choice(REDRAWN_STYLES)
             sprite = redrawn(sprite, style)
+        if style in OTHERS and self.outlined and rng.random() < self.outlined:
+            sprite, style = outlined(padded(sprite)), "outline"
         pixels = place(sprite, ground, rng)
         return Scene(pixels, thing, style, colour)
 

@@ -43,11 +43,19 @@ def run(config: Config, folder: Path) -> None:
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_text(folder / "resolved.yaml", text)
     checkpoints = Path(config.paths.cache).resolve() / "checkpoints"
-    train(data / "encoded", folder / "run", config.train, config.model, checkpoints)
+    tracker = config.train.tracker.model_copy(update={"group": config.train.tracker.group or _group(folder)})
+    settings = config.train.model_copy(update={"tracker": tracker})
+    train(data / "encoded", folder / "run", settings, config.model, checkpoints)
     if not leader:
         return
     export(folder / "run", data / "captioned", folder / "lora", config.export, config.model)
     evaluate(folder / "lora", data / "captioned", folder / "run", folder / "report", config.evaluate, config.model)
+
+
+def _group(folder: Path) -> str:
+    """runs/<experiment>/<time> and runs/<experiment>/sweep/<job>: what the tracker shows together."""
+    parent = folder.resolve().parent
+    return f"{parent.parent.name} sweep" if parent.name == "sweep" else parent.name
 
 
 def dataset(config: Config) -> Path:

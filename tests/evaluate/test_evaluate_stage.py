@@ -175,9 +175,14 @@ def test_a_broken_tracker_does_not_stop_the_report(folders, reported, tmp_path, 
 def test_scores_reach_the_tracker(folders, reported, tmp_path, judged_model, monkeypatch):
     from lorakiln.evaluate import tracking
 
-    logged, shown = {}, {}
+    logged, shown, kept = {}, {}, {}
 
     class Spy:
+        record = {"upload_images": True}
+
+        def artifact(self, kind, name, files, facts, aliases=()):
+            kept[kind, name] = {inside for inside, path in files.items() if path.is_file()}
+
         def log(self, values, step=None):
             logged.update(values)
 
@@ -194,6 +199,7 @@ def test_scores_reach_the_tracker(folders, reported, tmp_path, judged_model, mon
     numbers = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert logged["evaluate/clip_score/w1.00/mean"] == numbers["clip_score"]["w1.00"]["mean"]
     assert logged["finished"] and len(shown) == 3 and all(shown.values())
+    assert [kind for kind, _ in kept] == ["report"] and list(kept.values())[0] == {"metrics.json", "report.html"}
 
 
 def test_a_clip_that_is_not_there_is_told(folders, tmp_path, judged_model):

@@ -46,7 +46,11 @@ def test_the_folder_holds_what_later_stages_read(train_micro, make_settings, mic
     assert facts["base"] == micro_family.facts
     assert set(facts["settings"]) == {"prepare", "caption", "encode", "model", "train"}
     assert facts["settings"]["train"] == settings.model_dump(mode="json")
-    assert sorted(path.name for path in (out / "samples").iterdir()) == ["step-00000006", "step-00000012"]
+    assert sorted(path.name for path in (out / "samples").iterdir()) == [
+        "step-00000000",
+        "step-00000006",
+        "step-00000012",
+    ]
     assert len(list((out / "samples" / "step-00000012").iterdir())) == 4
     assert json.loads((out / "tracker.json").read_text())["kind"] == "csv"
     assert json.loads((out / "provenance.json").read_text())["steps_per_second"] > 0

@@ -70,7 +70,7 @@ def evaluate(
         write_report(findings, captioned, run, samples, fresh / "report.html")
         summary = summary_text(results.metrics, results.overall, plan.main)
         write_text(fresh / "summary.txt", summary)
-    track(run, results.numbers, {grid.title: out / "grids" / f"{grid.name}.png" for grid in grids})
+    track(run, out, facts["name"], results.numbers, {grid.title: out / "grids" / f"{grid.name}.png" for grid in grids})
     print(f"{summary}report: {out / 'report.html'}", flush=True)
 
 

@@ -67,7 +67,7 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         write_json(fresh / "facts.json", chosen)
         write_json(fresh / f"{name}.json", _notes(chosen))
         write_text(fresh / "README.md", model_card(chosen, rows, previews, settings))
-    _track(run, out, chosen, previews)
+    _track(run, captioned, out, chosen, previews, settings)
     if settings.push_to_hub:
         upload = plan_upload(out, settings.push_to_hub)
         print(f"{upload}\nsent: {push(upload)}", flush=True)
@@ -103,10 +103,18 @@ def _facts(
     }
 
 
-def _track(run: Path, out: Path, facts: dict[str, Any], previews: Sequence[Preview]) -> None:
+def _track(
+    run: Path, captioned: Path, out: Path, facts: dict[str, Any], previews: Sequence[Preview], settings: ExportSettings
+) -> None:  # fmt: skip
     tracker = resume_tracker(run, "export")
     tracker.log({"export/step": facts["step"], "export/difference": facts["checked"]["largest_relative_difference"]})
     tracker.images("export/previews", {f"{Path(one.path).stem} {one.prompt}": out / one.path for one in previews})
+    told = {key: facts[key] for key in ("rank", "alpha", "step", "trigger", "hash", "validation_loss")}
+    told |= {"base": facts["base"]["hash"], "dataset": facts["dataset"]["hash"]}
+    aliases = [settings.which] if settings.which == "best" else []
+    if not settings.private:
+        tracker.dataset(facts["dataset"], captioned, read_jsonl(captioned / "metadata.jsonl"))
+    tracker.artifact("lora", facts["name"], {facts["file"]: out / facts["file"]}, told, aliases)
     tracker.finish()
 
 

@@ -8,10 +8,10 @@ from lorakiln.schema.base import Settings
 
 
 class TrackerSettings(Settings):
-    kind: Literal["wandb", "csv", "none"]
+    kind: Literal["wandb", "tensorboard", "csv", "none"]
     project: str = "lorakiln"
     entity: str | None = None
-    group: str | None = None
-    tags: list[str] = Field(default_factory=list)
+    group: str | None = Field(None, description="of runs; null: the experiment, or its sweep")
+    tags: list[str] = Field(default_factory=list, description="more than base model, adapter, rank and dataset")
     upload_images: bool = Field(True, description="false: pictures and captions stay at home")
     log_every: int = Field(10, ge=1, description="optimizer steps between readings of the loss")

@@ -1,7 +1,8 @@
 """Where the numbers and pictures of a run also go. Training never depends on it: what fails is told once."""
 
+import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ class Tracker:
 
     Attributes:
         record: what tracker.json holds, from which `resume_tracker` finds the run again.
+        keeps: whether it is worth the while to compute something for it alone.
     """
+
+    keeps = False
 
     def __init__(self, kind: str = "none") -> None:
         self.record: dict[str, Any] = {"kind": kind, "id": None, "project": None, "url": None}
@@ -27,12 +31,33 @@ class Tracker:
     def images(self, name: str, pictures: Mapping[str, Path], step: int | None = None) -> None:
         """Picture files by caption. Stays at home with `upload_images: false`."""
 
+    def table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int | None = None
+    ) -> None:
+        """A table; paths in its cells are pictures. Stays at home with `upload_images: false`."""
+
+    def artifact(
+        self, kind: str, name: str, files: Mapping[str, Path], facts: Mapping[str, Any], aliases: Sequence[str] = ()
+    ) -> None:
+        """Files by their names inside, kept as a version of `name`; `facts` go along."""
+
+    def dataset(self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        """What the run was trained on, recorded once for each version.
+
+        Args:
+            facts: name, hash, number of pictures.
+            pictures: the folder that the rows' `file_name`s are in; referred to, not copied.
+            rows: metadata.jsonl; captions and pictures stay at home with `upload_images: false`.
+        """
+
     def finish(self) -> None:
         """Send what is left and close."""
 
 
 class Guarded(Tracker):
     """Hands everything on to another tracker until that fails; then says so once and goes on without it."""
+
+    keeps = True
 
     def __init__(self, inner: Tracker) -> None:
         self.record = inner.record
@@ -44,6 +69,19 @@ class Guarded(Tracker):
     def images(self, name: str, pictures: Mapping[str, Path], step: int | None = None) -> None:
         self._try(lambda inner: inner.images(name, pictures, step))
 
+    def table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int | None = None
+    ) -> None:
+        self._try(lambda inner: inner.table(name, columns, rows, step))
+
+    def artifact(
+        self, kind: str, name: str, files: Mapping[str, Path], facts: Mapping[str, Any], aliases: Sequence[str] = ()
+    ) -> None:
+        self._try(lambda inner: inner.artifact(kind, name, files, facts, aliases))
+
+    def dataset(self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._try(lambda inner: inner.dataset(facts, pictures, rows))
+
     def finish(self) -> None:
         self._try(lambda inner: inner.finish())
 
@@ -53,8 +91,11 @@ class Guarded(Tracker):
         try:
             call(self._inner)
         except Exception as error:  # noqa: BLE001 - whatever a tracker's client raises, training goes on
-            self._inner = None
+            broken, self._inner = self._inner, None
             _warn(error)
+            # What was sent before is closed if it can be: the client may allow one open run alone.
+            with contextlib.suppress(Exception):
+                broken.finish()
 
 
 def start_tracker(
@@ -72,12 +113,14 @@ def start_tracker(
         known: the `record` of the run to go on with; None begins a new one.
         job: what is running: "train", "export", "evaluate".
     """
-    if settings.kind != "wandb":
+    if settings.kind not in ("wandb", "tensorboard"):
         return Tracker(settings.kind)
     try:
-        from lorakiln.tracking.wandb_tracker import WandbTracker
-
-        return Guarded(WandbTracker(settings, config, folder, known, job))
+        if settings.kind == "tensorboard":
+            from lorakiln.tracking.tensorboard_tracker import TensorboardTracker as Chosen
+        else:
+            from lorakiln.tracking.wandb_tracker import WandbTracker as Chosen
+        return Guarded(Chosen(settings, config, folder, known, job))
     except Exception as error:  # noqa: BLE001
         _warn(error)
         return Tracker("none")
@@ -87,10 +130,10 @@ def resume_tracker(run_folder: Path, job: str = "evaluate") -> Tracker:
     """The tracker that a finished run's folder names, to log into the same run; nothing is kept if there is none."""
     path = run_folder / RECORD
     record = read_json(path) if path.is_file() else {"kind": "none"}
-    if record["kind"] != "wandb":
+    if record["kind"] not in ("wandb", "tensorboard"):
         return Tracker(record["kind"])
     settings = TrackerSettings(
-        kind="wandb",
+        kind=record["kind"],
         project=record["project"],
         entity=record["entity"],
         upload_images=record["upload_images"],

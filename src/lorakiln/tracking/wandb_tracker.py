@@ -1,8 +1,9 @@
 """Weights & Biases: the only module that imports wandb. It never asks for an account."""
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from wandb.errors import CommError, UsageError
 from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.tracking.tracker import Tracker
 
+MOST_ROWS = 200  # of a dataset, shown in its table
 PATIENCE = 30  # seconds that an online start may take before the run goes offline
 
 
@@ -60,8 +62,58 @@ class WandbTracker(Tracker):
         shown = [wandb.Image(str(path), caption=caption) for caption, path in pictures.items()]
         self._run.log({name: shown} if step is None else {"step": step, name: shown})
 
+    def table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int | None = None
+    ) -> None:
+        if self.upload_images:
+            value = {name: _table(columns, rows)}
+            self._run.log(value if step is None else {"step": step, **value})
+
+    def artifact(
+        self, kind: str, name: str, files: Mapping[str, Path], facts: Mapping[str, Any], aliases: Sequence[str] = ()
+    ) -> None:
+        made = _artifact(kind, name, facts)
+        for inside, path in files.items():
+            # Our outputs are replaced whole, never changed: no copy is needed.
+            made.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
+        self._run.log_artifact(made, aliases=["latest", *aliases])
+
+    def dataset(self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        name, version = artifact_name(facts["name"]), facts["hash"][:16]
+        made = _artifact("dataset", name, facts)
+        made.add_reference(pictures.resolve().as_uri(), checksum=False)
+        run = start(
+            {
+                "project": self.record["project"], "entity": self.record["entity"], "group": "datasets",
+                "job_type": "dataset", "id": f"dataset-{version}", "name": f"{name} {version[:8]}", "resume": "allow",
+                "config": dict(facts), "dir": os.environ.get("WANDB_DIR") or self.record["folder"],
+                "reinit": "create_new",
+            }
+        )  # fmt: skip
+        if self.upload_images:
+            cells = [[row["file_name"], pictures / row["file_name"], row["text"]] for row in rows[:MOST_ROWS]]
+            run.log({"pictures": _table(["file", "picture", "caption"], cells)})
+        run.log_artifact(made, aliases=["latest", version])
+        run.finish()
+        if self._run.settings.mode == "online":
+            self._run.use_artifact(f"{name}:{version}")
+
     def finish(self) -> None:
         self._run.finish()
+
+
+def artifact_name(text: str) -> str:
+    """`text` in the letters that W&B's artifacts may have."""
+    return re.sub(r"[^\w.-]", "_", text) or "_"
+
+
+def _artifact(kind: str, name: str, facts: Mapping[str, Any]) -> wandb.Artifact:
+    return wandb.Artifact(artifact_name(name), type=kind, metadata=dict(facts))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> wandb.Table:
+    cells = [[wandb.Image(str(cell)) if isinstance(cell, Path) else cell for cell in row] for row in rows]
+    return wandb.Table(columns=list(columns), data=cells)
 
 
 def start(arguments: dict[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from lorakiln.train import noise
 from lorakiln.train.flat import FlatWeights
 from lorakiln.train.latents import Encoded
 from lorakiln.train.lr import factor
-from lorakiln.train.readings import Readings
+from lorakiln.train.readings import Quarters, Readings
 from lorakiln.train.schedule import Samples, Schedule
 
 
@@ -64,6 +64,7 @@ class Kiln(pl.LightningModule):
         self.schedule = Schedule([len(rows) for rows in trained], settings.batch_size, encoded.variants, settings.seed)
         self.flat = FlatWeights((n, p) for n, p in family.network.named_parameters() if p.requires_grad)
         self.readings = Readings(self.flat.weights.device)
+        self.quarters = Quarters(self.flat.weights.device, len(family.alphas_cumprod))
         self.optimizer = torch.optim.AdamW([self.flat.weights], fused=True, **_optimizer_arguments(settings))
         if share.bf16:
             # Autocast turns what a layer takes into bf16; peft would first make a float32 copy of it, for nothing.
@@ -116,6 +117,7 @@ class Kiln(pl.LightningModule):
         wanted = noise.target(x_0, epsilon, alpha_bar, prediction_type)
         error = noise.error(prediction.float(), wanted, objective)
         weight = noise.weight(alpha_bar, prediction_type, objective.min_snr_gamma)
+        self.quarters.push(timesteps, weight * error)
         return (weight * error).sum() / self.settings.batch_size
 
     def autocast(self) -> contextlib.AbstractContextManager:

@@ -1,6 +1,7 @@
 """Losses stay on the device until somebody reads them; what is not finite is caught there, without a wait."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -48,3 +49,33 @@ class Readings:
         loss, norm = math.fsum(self.losses) / count, math.fsum(self.norms) / count
         self.losses, self.norms = [], []
         return loss, norm
+
+
+class Quarters:
+    """The mean loss in each quarter of the timesteps: where it falls, and where it does not."""
+
+    def __init__(self, device: torch.device, timesteps: int) -> None:
+        self._timesteps = timesteps
+        self._edges = torch.arange(4, device=device)
+        self._sums = torch.zeros(2, 4, device=device)
+
+    def push(self, timesteps: Tensor, losses: Tensor) -> None:
+        """Note losses, (B,), at timesteps, (B,); the host does not wait."""
+        chosen = (timesteps * 4 // self._timesteps)[:, None] == self._edges
+        pair = torch.stack([losses.detach().float(), torch.ones_like(losses, dtype=torch.float32)])
+        # A product, since adding at indices is not deterministic on every device.
+        self._sums += pair @ chosen.float()
+
+    def read(self) -> dict[str, float]:
+        """Means by name since the last call, of those quarters that had a loss; 1 is the least noisy one."""
+        sums, counts = self._sums.tolist()
+        self._sums.zero_()
+        return {f"loss_quarter/{i + 1}": sums[i] / counts[i] for i in range(4) if counts[i]}
+
+
+def smoothed(losses: Sequence[float], keep: float = 0.9) -> float:
+    """The last value of the exponential moving average, without the pull of its beginning."""
+    value = weight = 0.0
+    for loss in losses:
+        value, weight = keep * value + (1 - keep) * loss, keep * weight + (1 - keep)
+    return value / weight

@@ -57,3 +57,11 @@ class Sampler:
             save_picture(picture, path, text)
             files[f"{number:02d} {job.prompt}"] = path
         return files
+
+    def table(self, folder: Path) -> tuple[list[str], list[list[object]]]:
+        """Columns and rows of what was drawn so far, below the run's samples: a row a step, a column a prompt."""
+        rows = [
+            [int(step.name.rpartition("-")[2]), *sorted(step.glob("*.png"))] for step in sorted(folder.glob("step-*"))
+        ]
+        columns = ["step", *(f"{number:02d} {job.prompt}" for number, job in enumerate(self.jobs))]
+        return columns, [row for row in rows if len(row) == len(columns)]

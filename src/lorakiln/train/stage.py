@@ -105,7 +105,17 @@ def _start_tracker(run: Run, folder: CheckpointFolder, project: Path, state: Sta
     # checkout, where those of `dvc exp run --temp` outlive the copy that it works in.
     path = folder.folder / "tracker.json"
     known = read_json(path) if state and path.exists() else None
-    return start_tracker(run.settings.tracker, run.lineage, project, known, "train")
+    settings = run.settings.tracker
+    tags = list(dict.fromkeys([*settings.tags, *_tags(run)]))
+    config = {**run.lineage, "dataset": run.encoded.index["dataset"], "base": run.encoded.index["base"]}
+    return start_tracker(settings.model_copy(update={"tags": tags}), config, project, known, "train")
+
+
+def _tags(run: Run) -> list[str]:
+    """What runs are sorted by; W&B takes no more than 64 letters."""
+    adapter, base = run.settings.adapter, Path(run.encoded.index["base"]["path"]).name
+    tags = [base, adapter.kind, f"rank {adapter.rank}", run.encoded.index["dataset"]["name"]]
+    return [tag[:64] for tag in tags]
 
 
 def _fit(

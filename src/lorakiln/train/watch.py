@@ -1,5 +1,6 @@
 """What happens between two steps: rows, validation, adapters, samples, checkpoints, and the end."""
 
+import resource
 import sys
 import time
 
@@ -15,13 +16,17 @@ from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import PATIENCE
 from lorakiln.train.due import Due, due_after
 from lorakiln.train.module import Kiln
+from lorakiln.train.norms import lora_norms
 from lorakiln.train.not_finite import not_finite
+from lorakiln.train.readings import smoothed
 from lorakiln.train.record import Record
 from lorakiln.train.resume import capture, restore, spread
 from lorakiln.train.samples import Sampler
 from lorakiln.train.signals import StopRequest
 from lorakiln.train.split import Split
 from lorakiln.train.validation import validation_loss
+
+SMOOTHED = 100  # rows that the smoothed loss looks back on
 
 
 class Watch:
@@ -76,6 +81,8 @@ class Watch:
         self.checkpoints.forget_after(kiln.first, records["made"])
         if kiln.first == 0:
             self._validate(kiln, 0)
+            if self.sampler:  # what the base draws
+                self._draw(kiln, 0)
         else:
             self._work(kiln, kiln.first, due_after(kiln.first, self.settings).without(records["done"]))
 
@@ -142,7 +149,13 @@ class Watch:
         self._row_at = (step, self.busy, time.monotonic())
         seconds = max(self._row_at[2] - at - (self.busy - busy), 1e-9)
         speed = (step - done) * self.settings.batch_size / seconds
-        self.tracker.log({**row, "pictures_per_second": speed}, step)
+        if self.tracker.keeps:
+            more = {
+                "loss_smoothed": smoothed([one["loss"] for one in self.record.metrics[-SMOOTHED:]]),
+                "pictures_per_second": speed, "step_seconds": seconds / max(step - done, 1), "memory_gib": memory_gib(),
+            }  # fmt: skip
+            # The quarters are those of this process's share of the batches.
+            self.tracker.log({**row, **more, **kiln.quarters.read(), **lora_norms(kiln.network)}, step)
 
     def _validate(self, kiln: Kiln, step: int) -> None:
         if self.split.held_out_count:
@@ -154,6 +167,7 @@ class Watch:
         folder = self.checkpoints.work / "samples" / f"step-{step:08d}"
         try:
             self.tracker.images("samples", self.sampler.draw(kiln, folder), step)
+            self.tracker.table("samples_by_step", *self.sampler.table(folder.parent), step)
         except UserError as error:
             # A picture that cannot be drawn is no reason to lose the training.
             print(f"warning: no samples at step {step}: {error}", file=sys.stderr)
@@ -173,6 +187,13 @@ class Watch:
 
     def _note(self) -> str:
         return f"loss {self.record.metrics[-1]['loss']:.4f}" if self.record.metrics else ""
+
+
+def memory_gib() -> float:
+    """The most that this process has held so far, in GiB: of the GPU's memory if it uses one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _silence_lightning(kiln: Kiln) -> None:

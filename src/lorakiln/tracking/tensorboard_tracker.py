@@ -1,0 +1,51 @@
+"""TensorBoard: event files under tensorboard/, for `tensorboard --logdir tensorboard`."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lorakiln.console.errors import UserError
+from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.tracking.tracker import Tracker
+
+
+class TensorboardTracker(Tracker):
+    """One folder of event files a run; export and evaluate add to it."""
+
+    def __init__(
+        self, settings: TrackerSettings, config: Mapping[str, Any], folder: Path,
+        known: Mapping[str, Any] | None, job: str,
+    ) -> None:  # fmt: skip
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UserError("tensorboard is not installed", fix='pip install "lorakiln[tensorboard]"') from error
+        self.upload_images = settings.upload_images
+        name = known["id"] if known else f"{settings.group or settings.project}-{uuid.uuid4().hex[:8]}"
+        self._writer = SummaryWriter(folder / "tensorboard" / name)
+        if config:
+            self._writer.add_text("settings", f"```json\n{json.dumps(config, indent=1, default=str)}\n```")
+        self.record = {
+            "kind": "tensorboard", "id": name, "project": settings.project, "entity": None, "url": None,
+            "folder": str(folder), "upload_images": settings.upload_images,
+        }  # fmt: skip
+
+    def log(self, values: Mapping[str, float], step: int | None = None) -> None:
+        for name, value in values.items():
+            if isinstance(value, int | float) and name != "step":
+                self._writer.add_scalar(name, value, step)
+
+    def images(self, name: str, pictures: Mapping[str, Path], step: int | None = None) -> None:
+        if self.upload_images:
+            for caption, path in pictures.items():
+                with Image.open(path) as image:
+                    shades = np.asarray(image.convert("RGB"))
+                self._writer.add_image(f"{name}/{caption}", shades, step, dataformats="HWC")
+
+    def finish(self) -> None:
+        self._writer.close()

@@ -1,0 +1,84 @@
+"""What W&B has recorded offline, read back from its .wandb file.
+
+The file is a log in LevelDB's format (https://github.com/google/leveldb/blob/main/doc/log_format.md) after a header of
+seven bytes; each record is a protobuf message of the client's own.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from wandb.proto import wandb_internal_pb2
+
+BLOCK, HEADER = 32768, 7
+FULL, FIRST, LAST = 1, 2, 4
+
+
+def records(path: Path) -> Iterator:
+    """The messages of a .wandb file, in order."""
+    data = path.read_bytes()
+    assert data[:4] == b":W&B"
+    at, parts = HEADER, []
+    while at + HEADER <= len(data):
+        left = BLOCK - at % BLOCK
+        if left < HEADER:
+            at += left
+            continue
+        length, kind = struct.unpack_from("<HB", data, at + 4)
+        if not kind:
+            at += left
+            continue
+        parts.append(data[at + HEADER : at + HEADER + length])
+        at += HEADER + length
+        if kind in (FULL, LAST):
+            message = wandb_internal_pb2.Record()
+            message.ParseFromString(b"".join(parts))
+            parts = []
+            yield message
+
+
+class Recorded:
+    """The runs below a folder, put together.
+
+    Attributes:
+        runs: by id: group, job type, tags, config.
+        history: rows logged, by run.
+        summary: by run.
+        artifacts: (run, type, name, aliases, metadata, names of the files inside).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.runs, self.history, self.summary, self.artifacts = {}, {}, {}, []
+        for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+            run = path.stem.removeprefix("run-")
+            for message in records(path):
+                self._take(run, message)
+
+    def _take(self, run: str, message) -> None:
+        kind = message.WhichOneof("record_type")
+        if kind == "run":
+            found = message.run
+            config = {item.key: json.loads(item.value_json) for item in found.config.update}
+            known = self.runs.setdefault(run, {"group": "", "job_type": "", "tags": [], "config": {}})
+            known["group"] = found.run_group or known["group"]
+            known["job_type"] = known["job_type"] or found.job_type
+            known["tags"] = list(found.tags) or known["tags"]
+            known["config"] |= config
+        elif kind == "history":
+            row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in message.history.item}
+            self.history.setdefault(run, []).append(row)
+        elif kind == "summary":
+            found = {
+                item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in message.summary.update
+            }
+            self.summary.setdefault(run, {}).update(found)
+        elif kind == "artifact":
+            self._artifact(run, message.artifact)
+        elif kind == "request" and message.request.HasField("log_artifact"):
+            self._artifact(run, message.request.log_artifact.artifact)
+
+    def _artifact(self, run: str, found) -> None:
+        names = {entry.path for entry in found.manifest.contents}
+        metadata = json.loads(found.metadata or "{}")
+        self.artifacts.append((run, found.type, found.name, list(found.aliases), metadata, names))

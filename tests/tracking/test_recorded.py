@@ -1,0 +1,167 @@
+"""What the record of a whole run holds, read back from the files that `wandb sync` sends."""
+
+import json
+
+import pytest
+
+from lorakiln.artefacts.records import read_json
+from lorakiln.export import export
+from lorakiln.schema.export import ExportSettings
+from lorakiln.tracking import resume_tracker
+from tests.tracking.recorded import Recorded
+from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
+
+SETTINGS = {
+    "steps": 4, "batch_size": 2, "samples": {"every": 2, "prompts": ["a secret cat", "{trigger}"], "steps": 2},
+    "validation": {"every": 2}, "save_every": 4,
+}  # fmt: skip
+
+
+@pytest.fixture
+def trained(offline, tmp_path, train_recorded):  # noqa: F811
+    def make(upload_images=True):
+        tracker = {"kind": "wandb", "group": "an experiment", "tags": ["mine"], "log_every": 2}
+        return train_recorded(tracker={**tracker, "upload_images": upload_images}, **SETTINGS)
+
+    return make
+
+
+@pytest.fixture
+def train_recorded(tmp_path, micro_model, micro_encoded):
+    from lorakiln.schema.train import TrainSettings
+    from lorakiln.train import train
+
+    def make(**settings):
+        whole = {
+            "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"lr": 1e-2},
+            "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu"}, "checkpoint_every": 0, **settings,
+        }  # fmt: skip
+        train(micro_encoded, tmp_path / "run", TrainSettings(**whole), micro_model, tmp_path / "cache" / "checkpoints")
+        return tmp_path / "run"
+
+    return make
+
+
+@pytest.fixture
+def captioned(tmp_path, micro_encoded):
+    """Pictures for what was encoded."""
+    from PIL import Image
+
+    from lorakiln.artefacts.records import write_jsonl
+
+    rows = [row for bucket in read_json(micro_encoded / "index.json")["buckets"] for row in bucket["rows"]]
+    for row in rows:
+        (tmp_path / "captioned").mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), "red").save(tmp_path / "captioned" / row["file_name"])
+    extra = {"width": 32, "height": 32, "source_width": 32, "source_height": 32, "caption_source": "file"}
+    write_jsonl(tmp_path / "captioned" / "metadata.jsonl", [{**row, **extra} for row in rows])
+    return tmp_path / "captioned"
+
+
+def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captioned, tmp_path, micro_model):
+    run = trained()
+    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat"), micro_model)
+    tracker = resume_tracker(run)
+    tracker.log({"evaluate/clip_score/w1.00/mean": 0.5})
+    tracker.finish()
+    found, record = Recorded(tmp_path), read_json(run / "tracker.json")
+    assert set(found.runs) == {record["id"], *(name for name in found.runs if name.startswith("dataset-"))}
+    told = found.runs[record["id"]]
+    assert told["group"] == "an experiment" and told["job_type"] == "train"
+    assert set(told["tags"]) == {"mine", "sd", "lora", "rank 4", "micro"}
+    facts = read_json(run / "facts.json")
+    assert told["config"]["train"]["adapter"]["rank"] == 4
+    assert told["config"]["dataset"]["hash"] == facts["dataset"]["hash"]
+    assert told["config"]["base"]["hash"] == facts["base"]["hash"]
+    rows = found.history[record["id"]]
+    keys = {key for row in rows for key in row}
+    assert {
+        "step", "loss", "loss_smoothed", "lr", "grad_norm", "pictures_per_second", "step_seconds", "memory_gib",
+        "validation_loss", "samples/count", "samples_by_step/nrows", "lora_norm/mid_block", "lora_norm/up_blocks.1",
+    } <= keys  # fmt: skip
+    assert any(key.startswith("loss_quarter/") for key in keys)
+    assert [row["step"] for row in rows if "loss" in row] == [2, 4]
+    # The table grows, and begins with what the base draws.
+    name = "samples_by_step"
+    tables = [(row[f"{name}/nrows"], row[f"{name}/ncols"]) for row in rows if f"{name}/nrows" in row]
+    assert tables == [(1, 3), (2, 3), (3, 3)]
+    assert found.summary[record["id"]]["evaluate/clip_score/w1.00/mean"] == 0.5
+    kinds = {(kind, name): (aliases, metadata, names) for _, kind, name, aliases, metadata, names in found.artifacts}
+    aliases, metadata, names = kinds["lora", "cat"]
+    assert aliases == ["latest"] and names == {"cat.safetensors"}
+    assert metadata["hash"] == read_json(tmp_path / "lora" / "facts.json")["hash"]
+    _, metadata, names = kinds["dataset", "micro"]
+    assert metadata["hash"] == facts["dataset"]["hash"]
+
+
+def test_at_home_means_no_picture_and_no_caption(trained, captioned, tmp_path, micro_model):
+    run = trained(upload_images=False)
+    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", private=True), micro_model)
+    files = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file()]
+    assert files and not [path for path in files if path.suffix in (".png", ".jpg")]
+    captions = [json.loads(line)["text"] for line in (captioned / "metadata.jsonl").read_text().splitlines()]
+    for path in files:
+        content = path.read_bytes()
+        assert not [text for text in captions if text.encode() in content], path
+
+
+def test_tensorboard_keeps_numbers_and_pictures(tmp_path, train_recorded, offline):  # noqa: F811
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = train_recorded(tracker={"kind": "tensorboard", "group": "g", "log_every": 2}, **SETTINGS)
+    tracker = resume_tracker(run)
+    tracker.log({"evaluate/clip_score/w1.00/mean": 0.5})
+    tracker.finish()
+    (folder,) = (tmp_path / "tensorboard").iterdir()
+    assert folder.name == read_json(run / "tracker.json")["id"] and folder.name.startswith("g-")
+    events = accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    tags = events.Tags()
+    assert {"loss", "lr", "validation_loss", "evaluate/clip_score/w1.00/mean"} <= set(tags["scalars"])
+    assert [event.step for event in events.Scalars("loss")] == [2, 4]
+    assert any(tag.startswith("samples/00 a secret cat") for tag in tags["images"])
+
+
+def test_a_tracker_that_raises_stops_nothing(trained, monkeypatch, capsys):
+    from lorakiln.tracking import wandb_tracker
+
+    def broken(*arguments, **named):
+        raise RuntimeError("no more space in the cloud")
+
+    monkeypatch.setattr(wandb_tracker.WandbTracker, "table", broken)
+    run = trained()
+    assert (run / "facts.json").is_file()
+    assert capsys.readouterr().err.count("tracking stopped (no more space in the cloud)") == 1
+
+
+def test_norms_are_those_of_the_weight_changes(micro_model):
+    import torch
+
+    from lorakiln.families import load_family
+    from lorakiln.lora_files import peft_form
+    from lorakiln.train.norms import lora_norms
+
+    network = load_family(micro_model, ("network",)).network
+    names = [name for name, _ in network.named_modules() if name.endswith(("to_q", "conv1"))]
+    peft_form.wrap(network, names, 4, 2.0, 0.0, seed=0)
+    for number, layer in enumerate(peft_form.lora_layers(network).values()):
+        torch.nn.init.normal_(layer.lora_B["default"].weight, generator=torch.Generator().manual_seed(number))
+    squares = {}
+    for name, layer in peft_form.read(network).layers.items():
+        parts = name.removeprefix("unet.").split(".")
+        block = parts[0] if parts[0] == "mid_block" else ".".join(parts[:2])
+        squares[block] = squares.get(block, 0.0) + layer.delta().norm().item() ** 2
+    assert lora_norms(network) == pytest.approx({f"lora_norm/{k}": v**0.5 for k, v in squares.items()}, rel=1e-4)
+
+
+def test_quarters_of_the_timesteps():
+    import torch
+
+    from lorakiln.train.readings import Quarters, smoothed
+
+    quarters = Quarters(torch.device("cpu"), 1000)
+    quarters.push(torch.tensor([0, 249, 250, 999]), torch.tensor([1.0, 3.0, 5.0, 7.0]))
+    quarters.push(torch.tensor([750]), torch.tensor([9.0]))
+    assert quarters.read() == {"loss_quarter/1": 2.0, "loss_quarter/2": 5.0, "loss_quarter/4": 8.0}
+    assert quarters.read() == {}
+    assert smoothed([2.0]) == pytest.approx(2.0) and smoothed([1.0] * 50) == pytest.approx(1.0)
+    assert smoothed([0.0, 1.0]) == pytest.approx(0.1 / 0.19)
