@@ -1,0 +1,154 @@
+"""The team's W&B workspace, and a report that compares LoRAs, as code.
+
+    python -m pipelines.dashboard --dry-run                 # print both as JSON: no account, no network
+    python -m pipelines.dashboard --entity team --project lorakiln [--compare RUN RUN]
+
+Needs the extra `dashboards` (wandb-workspaces) and, without --dry-run, a key for W&B.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from lorakiln.console.errors import UserError, exit_on_user_error
+
+# What a sweep varies most, and what it is judged by.
+SWEPT = {
+    "rank": "train.adapter.rank", "alpha": "train.adapter.alpha", "learning rate": "train.optimizer.lr",
+    "scheduler": "train.scheduler.kind", "batch": "train.batch_size", "steps": "train.steps",
+}  # fmt: skip
+LIKENESS = "evaluate/image_similarity/w1.00/mean"
+OBEDIENCE = "evaluate/clip_score/w1.00/mean"
+COLOURS = ("#d1495b", "#edae49", "#00798c")  # from low to high
+
+
+def workspace(entity: str, project: str) -> Any:
+    """Sections for training, quality, samples, sweep, data and system."""
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+    def over_steps(title: str, *names: str, **more: Any) -> wr.LinePlot:
+        return wr.LinePlot(title=title, x="step", y=list(names), **more)
+
+    sections = {
+        "Training": [
+            over_steps("loss", "loss_smoothed", "loss"),
+            over_steps("loss by timestep quarter, 1 the least noisy", *(f"loss_quarter/{i}" for i in range(1, 5))),
+            over_steps("validation loss (fixed noise)", "validation_loss"),
+            over_steps("learning rate", "lr"),
+            over_steps("gradient norm", "grad_norm", log_y=True),
+            wr.LinePlot(title="norm of the weight change by block", x="step", metric_regex="lora_norm/.*"),
+        ],
+        "Quality": [
+            _scatter(wr, "likeness against obedience"),
+            wr.BarPlot(title="likeness to the subject", metrics=[wr.SummaryMetric(LIKENESS)]),
+            wr.BarPlot(title="obedience to the prompt", metrics=[wr.SummaryMetric(OBEDIENCE)]),
+            wr.MediaBrowser(title="grids", media_keys=["evaluate/grids"]),
+        ],
+        "Samples": [
+            wr.MediaBrowser(title="samples", media_keys=["samples"], mode="gallery", gallery_axis="step"),
+            wr.WeavePanelSummaryTable(table_name="samples_by_step"),
+            wr.MediaBrowser(title="previews", media_keys=["export/previews"]),
+        ],
+        "Sweep": [
+            _coordinates(wr),
+            wr.ParameterImportancePlot(with_respect_to=LIKENESS),
+            wr.ParameterImportancePlot(with_respect_to=OBEDIENCE),
+            _scatter(wr, "Pareto front", running_ymax=True),
+        ],
+        "Data": [wr.WeavePanelSummaryTable(table_name="pictures")],
+        "System": [
+            over_steps("pictures a second", "pictures_per_second"),
+            over_steps("seconds a step", "step_seconds"),
+            over_steps("memory, GiB", "memory_gib"),
+        ],
+    }  # fmt: skip
+    return ws.Workspace(
+        entity=entity, project=project, name="LoRAKiln",
+        sections=[ws.Section(name=name, panels=panels, is_open=name != "System") for name, panels in sections.items()],
+        runset_settings=ws.RunsetSettings(groupby=[ws.Metric("Group")]),
+    )  # fmt: skip
+
+
+def comparison(entity: str, project: str, runs: list[str], offline: bool) -> Any:
+    """A report that sets LoRAs side by side.
+
+    Args:
+        runs: names of the runs; all of the project's, if there are none.
+        offline: leave out the entity of the set of runs, for which the client asks the service.
+    """
+    import wandb_workspaces.reports.v2 as wr
+
+    query = f"^({'|'.join(runs)})$" if runs else ""
+    chosen = wr.Runset(entity="" if offline else entity, project=project, name="LoRAs", query=query)
+    panels = [
+        wr.RunComparer(diff_only=True),
+        wr.LinePlot(title="validation loss (fixed noise)", x="step", y=["validation_loss"]),
+        _scatter(wr, "Pareto front", running_ymax=True),
+        wr.MediaBrowser(title="samples", media_keys=["samples"]),
+        wr.MediaBrowser(title="grids", media_keys=["evaluate/grids"]),
+    ]
+    return wr.Report(
+        entity=entity, project=project, title="Two LoRAs compared",
+        description="What differs in the settings, how they trained, and what they draw.",
+        blocks=[
+            wr.H1("Two LoRAs compared"),
+            wr.P("Likeness is CLIP's similarity to the training pictures; obedience its score of picture and prompt. "
+                 "The same prompts and seeds were drawn with both; see each run's report artifact for the intervals."),
+            wr.PanelGrid(runsets=[chosen], panels=panels),
+        ],
+    )  # fmt: skip
+
+
+def _coordinates(wr: Any) -> Any:
+    columns = [
+        wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key), display_name=name) for name, key in SWEPT.items()
+    ]
+    ends = [
+        wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(name), display_name=title)
+        for name, title in ((OBEDIENCE, "obedience"), (LIKENESS, "likeness"))
+    ]
+    points = [wr.GradientPoint(color=colour, offset=50.0 * number) for number, colour in enumerate(COLOURS)]
+    return wr.ParallelCoordinatesPlot(title="settings and scores", columns=[*columns, *ends], gradient=points)
+
+
+def _scatter(wr: Any, title: str, **more: Any) -> Any:
+    return wr.ScatterPlot(title=title, x=wr.SummaryMetric(OBEDIENCE), y=wr.SummaryMetric(LIKENESS), **more)
+
+
+def _check_account(entity: str) -> None:
+    import wandb
+
+    if not wandb.login(prompt=False, verify=False) or not entity:
+        raise UserError("W&B knows nobody here", fix="wandb login, and give --entity; or --dry-run")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--entity", default="")
+    parser.add_argument("--project", default="lorakiln")
+    parser.add_argument("--compare", nargs="*", default=[], metavar="RUN", help="runs that the report is about")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be made")
+    given = parser.parse_args()
+    if not given.dry_run:
+        _check_account(given.entity)
+    try:
+        where = given.entity, given.project
+        made = workspace(*where), comparison(*where, given.compare, given.dry_run)
+    except ImportError as error:
+        raise UserError("wandb-workspaces is not installed", fix='pip install "lorakiln[dashboards]"') from error
+    if given.dry_run:
+        specs = (made[0]._to_model(), made[1]._to_model())
+        told = [json.loads(spec.model_dump_json(by_alias=True, exclude_none=True)) for spec in specs]
+        print(json.dumps(dict(zip(("workspace", "report"), told, strict=True)), indent=1))
+        return 0
+    for one in made:
+        print(one.save().url)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
