@@ -14,6 +14,7 @@ from lorakiln.tracking.tracker import Tracker
 from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import PATIENCE
 from lorakiln.train.due import Due, due_after
+from lorakiln.train.live import note_live
 from lorakiln.train.module import Kiln
 from lorakiln.train.not_finite import not_finite
 from lorakiln.train.record import Record
@@ -148,6 +149,7 @@ class Watch:
         if self.split.held_out_count:
             loss = validation_loss(kiln, self.split.held_out)
             self.record.validation.append({"step": step, "loss": loss})
+            note_live(step, loss)
             self.tracker.log({"validation_loss": loss}, step)
 
     def _draw(self, kiln: Kiln, step: int) -> None:

@@ -1,0 +1,62 @@
+"""A job that somebody else's machinery starts: submitit on a node of a cluster, Ray in one of its workers."""
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from lorakiln.sweep.devices import Claims
+from lorakiln.sweep.jobs import Job, Outcome
+from lorakiln.sweep.process import run_job
+from lorakiln.sweep.stopping import Stop
+
+# Lightning takes a process below SLURM for one of its ranks; under this name for a shell in which ranks are started.
+NOT_A_RANK = {"SLURM_JOB_NAME": "bash"}
+POLL = 0.2  # seconds
+
+
+class RemoteJob:
+    """Callable without arguments; picklable. SIGTERM, SIGINT and SIGUSR1 ask the job to save and stop.
+
+    Args:
+        gpus: of this machine, to be shared with its other jobs; empty where somebody else hands them out.
+    """
+
+    def __init__(self, job: Job, gpus: Sequence[str] = ()) -> None:
+        self.job, self.gpus = job, tuple(gpus)
+        self._stop: Stop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __call__(self) -> Outcome:
+        # Paths in the settings are relative to the project.
+        os.chdir(self.job.project)
+        # In a thread, so that `checkpoint`, which interrupts this one, can wait for the job's end.
+        outcomes: list[Outcome] = []
+        self._stop = Stop()
+        self._thread = threading.Thread(target=self._run, args=(self._stop, outcomes))
+        with self._stop.listening():
+            self._thread.start()
+            while self._thread.is_alive():
+                try:
+                    self._thread.join(POLL)
+                except KeyboardInterrupt:
+                    # How Ray asks a worker to stop.
+                    self._stop.ask(signal.SIGINT)
+        return outcomes[0] if outcomes else Outcome(self.job, "failed", reason="it ended without a word")
+
+    def checkpoint(self) -> Any:
+        """What submitit calls before SLURM's time is over: let the job save, and queue it again."""
+        import submitit
+
+        if self._stop and self._thread:
+            self._stop.ask()
+            self._thread.join()
+        return submitit.helpers.DelayedSubmission(RemoteJob(self.job, self.gpus))
+
+    def _run(self, stop: Stop, outcomes: list[Outcome]) -> None:
+        # SLURM sends submitit's signal to every process of a job, and training would die of it. A process that this
+        # thread starts inherits the mask; this process's main thread gets the signal.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        environment = NOT_A_RANK if "SLURM_JOB_ID" in os.environ else {}
+        outcomes.append(run_job(self.job, stop, Claims(self.gpus), environment=environment))
