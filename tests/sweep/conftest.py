@@ -16,6 +16,12 @@ if action == "die": os.kill(os.getpid(), 9)
 if action == "wait":
     signal.signal(signal.SIGTERM, lambda *_: (print("saved", flush=True), sys.exit(143)))
     print("ready", flush=True); time.sleep(60)
+if action == "twice" and len(open(folder / "calls").readlines()) == 1:
+    signal.signal(signal.SIGTERM, lambda *_: (print("saved", flush=True), sys.exit(143)))
+    # SLURM sends its warning to every process of a job.
+    os.kill(os.getpid(), signal.SIGUSR2); os.kill(os.getppid(), signal.SIGUSR2)
+    time.sleep(60); sys.exit(7)
+if action == "name": print(os.environ["SLURM_JOB_NAME"])
 if action == "sleep": time.sleep(1)
 if action == "worse":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -72,7 +78,14 @@ def write_report():
             (folder / name).mkdir(parents=True)
         metrics = {"image_similarity": scores(likeness), "clip_score": scores(obedience)}
         (folder / "report/metrics.json").write_text(json.dumps(metrics))
-        row = {"prompt": "a cat", "seed": 0, "weight": 1.0, "with_trigger": True, "file_name": "absent.png"}
+        # A prompt that no other run has: nothing is compared in pictures.
+        row = {
+            "prompt": f"a cat, {folder.name}",
+            "seed": 0,
+            "weight": 1.0,
+            "with_trigger": True,
+            "file_name": "absent.png",
+        }
         (folder / "report/samples/metadata.jsonl").write_text(json.dumps(row) + "\n")
         facts = {"adapters": [{"step": 5, "file": "a", "validation_loss": validation_loss}]}
         (folder / "run/facts.json").write_text(json.dumps(facts))

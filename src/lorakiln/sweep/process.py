@@ -13,7 +13,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import Claims
 from lorakiln.sweep.jobs import LOG, Job, Outcome
 from lorakiln.sweep.stopping import Stop
-from lorakiln.train.live import LIVE, read_live
+from lorakiln.tracking.live import LIVE, read_live
 
 POLL = 0.2  # seconds
 NOT_STARTED = "not started: the sweep was interrupted"

@@ -1,6 +1,9 @@
 """Jobs through submitit: SLURM jobs, or processes of this machine that are started as SLURM would start them."""
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,16 +56,25 @@ class SubmititJobs:
             return Outcome(job, "stopped", reason=NOT_STARTED)
         if job.settings.get("train", {}).get("trainer", {}).get("num_nodes", 1) > 1:
             return Outcome(job, "failed", reason="a job of several nodes is started by srun: docs/scaling.md")
+        job.folder.mkdir(parents=True, exist_ok=True)
+        job.record("queued")
         with self._lock:
             handle = self._executor(job.devices).submit(RemoteJob(job, self._gpus))
         print(f"sweep: submitted {handle.job_id}: {job.title}", flush=True)
         asked = 0
         while not handle.done():
             if self.stop.count > asked:
+                self._cancel(job, handle, gently=asked == 0)
                 asked = self.stop.count
-                handle.cancel()
-            self.stop.wait(POLL) if not asked else threading.Event().wait(POLL)
+            time.sleep(POLL)
         return self._outcome(job, handle)
+
+    def _cancel(self, job: Job, handle: Any, gently: bool) -> None:
+        if gently and self.cluster == "local" and job.recorded().get("status") == "running":
+            # Submitit would interrupt it and kill it after a second.
+            os.kill(int(handle.job_id), signal.SIGTERM)
+        else:
+            handle.cancel()
 
     def _executor(self, devices: int) -> Any:
         try:
@@ -76,7 +88,7 @@ class SubmititJobs:
             executor = submitit.AutoExecutor(folder=self.folder / "%j", cluster=self.cluster, **limit)
             # One task on one node: a job starts its other processes itself.
             executor.update_parameters(**{"nodes": 1, "tasks_per_node": 1, **self._asked(devices), **self.parameters})
-        except (RuntimeError, NameError, TypeError, ValueError) as error:
+        except (RuntimeError, NameError, TypeError, ValueError, AssertionError) as error:
             raise UserError(
                 " ".join(str(error).split()), where=f"hydra/launcher=submitit_{self.cluster}",
                 fix="mend hydra.launcher.parameters, or run this on a SLURM login node",

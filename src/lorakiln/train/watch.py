@@ -10,11 +10,11 @@ from lorakiln.artefacts.records import write_json
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.schema.train import TrainSettings
+from lorakiln.tracking.live import note_live
 from lorakiln.tracking.tracker import Tracker
 from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import PATIENCE
 from lorakiln.train.due import Due, due_after
-from lorakiln.train.live import note_live
 from lorakiln.train.module import Kiln
 from lorakiln.train.not_finite import not_finite
 from lorakiln.train.record import Record
