@@ -48,12 +48,11 @@ def test_two_processes_search_one_study_for_two_objectives_and_the_same_command_
 def test_a_job_on_two_devices_through_submitit(project):
     output = project.run(
         *TRAIN, "hydra/launcher=submitit_local", "train/trainer=ddp", "train.trainer.accelerator=cpu",
-        "train.trainer.devices=2,3", "hydra.sweep.dir=runs/smoke/submitit", "-m", status=1,
+        "train.trainer.devices=2", "hydra.sweep.dir=runs/smoke/submitit", "-m"
     )  # fmt: skip
-    assert output.count("sweep: submitted") == 2 and "Traceback" not in output
+    assert "sweep: submitted" in output
     sweep = project.folder / "runs/smoke/submitit"
-    assert statuses(sweep) == ["failed", "finished"]
-    assert "batch_size 4 must be a multiple of devices" in output
+    assert statuses(sweep) == ["finished"]
     (run,) = (path.parent.parent for path in sweep.glob("*/run/provenance.json"))
     assert json.loads((run / "run/provenance.json").read_text())["devices"] == 2
 
