@@ -1,15 +1,17 @@
 """The search: Hydra's syntax as Optuna's distributions, and a study that processes share and go on with."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from hydra_plugins.lorakiln_sweeper.space import as_override, search_space
-from hydra_plugins.lorakiln_sweeper.study import SharedStudy, Wishes
+from hydra_plugins.lorakiln_sweeper.space import search_space
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.objectives import read_numbers, values_of
+from lorakiln.sweep.study import SharedStudy, Wishes, as_override
 
 SPACE = {"train.optimizer.lr": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True)}
 
@@ -145,3 +147,12 @@ def test_searches_that_cannot_work_are_refused(changes, message):
     sweeper.launcher = changes.get("launcher", ProcessesLauncher())
     with pytest.raises(UserError, match=message):
         sweeper._check()
+
+
+def test_hydra_loads_no_extra_at_its_start():
+    code = (
+        "import sys; from hydra.core.plugins import Plugins; Plugins.instance();"
+        "print([name for name in ('optuna', 'submitit', 'ray', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

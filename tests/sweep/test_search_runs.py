@@ -10,12 +10,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hydra_plugins.lorakiln_sweeper.search import Search
-from hydra_plugins.lorakiln_sweeper.study import SharedStudy, Wishes
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import Claims
 from lorakiln.sweep.jobs import Job
 from lorakiln.sweep.local import LocalProcesses
+from lorakiln.sweep.search import Search
+from lorakiln.sweep.study import SharedStudy, Wishes
 
 # Its settings are rank and lr; likeness is the rank, the validation loss the lr at every one of many steps.
 SCRIPT = """
@@ -25,16 +25,19 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 open(folder / "calls", "a").write("called\\n")
 if rank == 13: sys.exit(1)
 if rank == 60 and len(open(folder / "calls").readlines()) == 1: time.sleep(60)
-for step in range(5):
+for step in range(8):
     if path := os.environ.get("LORAKILN_LIVE_VALIDATION"):
         with open(path, "a") as file: file.write(f"{step} {lr}\\n")
-        time.sleep(0.15)
+        time.sleep(0.2)
 for name in ("report", "run"): (folder / name).mkdir(exist_ok=True)
 scores = {"w0.00": {"mean": 0.0}, "w1.00": {"mean": float(rank)}}
 metrics = {"image_similarity": scores, "clip_score": scores}
 (folder / "run" / "facts.json").write_text(json.dumps({"adapters": [{"validation_loss": lr}]}))
 (folder / "report" / "metrics.json").write_text(json.dumps(metrics))
 """
+
+
+ONE_LOSS = optuna.distributions.CategoricalDistribution(["0.1"])
 
 
 class Trial(Job):
@@ -59,17 +62,9 @@ class Launcher:
 
 @pytest.fixture
 def make_search(tmp_path):
-    def make(
-        ranks,
-        losses=optuna.distributions.CategoricalDistribution(["0.1"]),
-        objectives=("likeness",),
-        trials=6,
-        prune=False,
-        at_once=1,
-        seed=0,
-    ):
+    def make(ranks, losses=ONE_LOSS, objectives=("likeness",), trials=6, prune=False, at_once=1):
         space = {"rank": optuna.distributions.CategoricalDistribution(ranks), "lr": losses}
-        wishes = Wishes(list(objectives), trials, seed, 100, 1, 0)
+        wishes = Wishes(list(objectives), trials, 0, 100, 1, 0)
         study = SharedStudy(tmp_path, "test", f"sqlite:///{tmp_path}/s.db", space, wishes)
         return Search(study, Launcher(tmp_path, at_once), ["+experiment=x"], prune)
 

@@ -16,7 +16,7 @@ from hydra_plugins.lorakiln_sweeper.space import search_space
 from lorakiln.console.errors import UserError
 
 if TYPE_CHECKING:
-    from hydra_plugins.lorakiln_sweeper.search import Search
+    from lorakiln.sweep.search import Search
 
 
 class OptunaSweeper(Sweeper):
@@ -84,8 +84,8 @@ class OptunaSweeper(Sweeper):
             raise UserError(
                 "Optuna is not installed", where="hydra/sweeper=optuna", fix="pip install 'lorakiln[sweeps]'"
             ) from error
-        from hydra_plugins.lorakiln_sweeper.search import Search
-        from hydra_plugins.lorakiln_sweeper.study import SharedStudy, Wishes
+        from lorakiln.sweep.search import Search
+        from lorakiln.sweep.study import SharedStudy, Wishes
 
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         own = [f"{key}={value}" for key, value in self.params.items()]

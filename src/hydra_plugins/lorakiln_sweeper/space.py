@@ -64,8 +64,3 @@ def distribution(override: Override) -> "BaseDistribution":
     except (ValueError, IndexError) as error:
         raise UserError(str(error), where=override.input_line, fix="mend its ends") from error
     raise UserError("this sweep cannot be searched", where=override.input_line, fix="use choice, range or interval")
-
-
-def as_override(key: str, value: str | int | float) -> str:
-    """ "train.optimizer.lr=0.000123457": real numbers with six digits, which name folders too."""
-    return f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}"

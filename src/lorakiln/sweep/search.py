@@ -3,15 +3,31 @@
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
 
-from hydra_plugins.lorakiln_launcher.launcher import JobLauncher
-from hydra_plugins.lorakiln_sweeper.study import SharedStudy
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.executor import Executor
 from lorakiln.sweep.jobs import Job, Outcome, recorded_outcome
 from lorakiln.sweep.objectives import read_numbers, values_of
 from lorakiln.sweep.plan import plan
 from lorakiln.sweep.running import Teller
+from lorakiln.sweep.study import SharedStudy
+
+
+class Launcher(Protocol):
+    """Makes jobs of overrides, and knows who runs them.
+
+    Attributes:
+        root: the sweep's folder.
+    """
+
+    root: Path
+
+    def job(self, number: int, overrides: Sequence[str], own: Sequence[str]) -> Job:
+        """Compose a job; `own` are those of the overrides that set it apart from the others."""
+
+    def executor(self) -> Executor: ...
 
 
 class Search:
@@ -22,7 +38,7 @@ class Search:
         prune: end runs that the study holds for hopeless.
     """
 
-    def __init__(self, study: SharedStudy, launcher: JobLauncher, fixed: Sequence[str], prune: bool) -> None:
+    def __init__(self, study: SharedStudy, launcher: Launcher, fixed: Sequence[str], prune: bool) -> None:
         self.study, self.launcher, self.fixed, self.prune = study, launcher, list(fixed), prune
         self.objectives = study.wishes.objectives
 

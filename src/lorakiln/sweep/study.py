@@ -16,7 +16,6 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hydra_plugins.lorakiln_sweeper.space import as_override
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.objectives import is_less_better
 
@@ -164,3 +163,8 @@ class SharedStudy:
         with self._thread_lock, (self.folder / "search.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def as_override(key: str, value: str | int | float) -> str:
+    """ "train.optimizer.lr=0.000123457": real numbers with six digits, which name folders too."""
+    return f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}"
