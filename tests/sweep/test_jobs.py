@@ -40,7 +40,7 @@ def test_a_failing_job_does_not_sink_the_rest_and_says_why(tmp_path, make_jobs, 
     assert outcomes[2].reason == "status -9: it printed nothing"
     assert read_json(tmp_path / "1" / "job.json")["status"] == "failed"
     output = capsys.readouterr().out
-    assert "4: 4 to run; 1 at a time" in output and "40 in all" in output and "sweep 4/4" in output
+    assert "4: 4 to run; at most 1 at a time" in output and "40 in all" in output and "sweep 4/4" in output
 
 
 def test_the_same_command_again_skips_what_is_finished_and_runs_what_is_not(tmp_path, make_jobs, calls):

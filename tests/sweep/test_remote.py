@@ -1,6 +1,7 @@
 """Jobs that others start: real local submitit, and what a sweep asks of it and of Ray."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -68,6 +69,30 @@ def test_a_stop_cancels_the_job_which_saves(executor, remote_jobs, calls):
         assert submitit.run(job).status == "stopped"
         assert "saved" in (job.folder / "job.log").read_text()
         assert submitit.run(job).reason.startswith("not started")
+
+
+@pytest.mark.ray
+def test_jobs_through_ray_and_a_signal_upon_which_they_save(make_jobs, tmp_path):
+    ray_cloudpickle = pytest.importorskip("ray.cloudpickle")
+    made = make_jobs("fail", "wait", "ok")
+    ray_cloudpickle.register_pickle_by_value(sys.modules[type(made[0]).__module__])
+    log = made[1].folder / "job.log"
+
+    def stop():
+        while not log.exists() or "ready" not in log.read_text():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with RayJobs(None, 1, 1, 3) as jobs:
+        (outcome,) = run_jobs(made[:1], tmp_path, jobs)
+        assert outcome.reason == "status 1: error: the rank is wrong fix: another rank"
+        threading.Thread(target=stop).start()
+        with pytest.raises(SystemExit) as caught:
+            run_jobs(made[1:], tmp_path, jobs)
+    assert caught.value.code == 143
+    assert "saved" in log.read_text() and recorded_outcome(made[1]).status == "stopped"
+    # The other one waited for the CPU.
+    assert not (made[2].folder / "calls").exists()
 
 
 def test_local_jobs_of_submitit_share_this_machines_gpus(monkeypatch, executor, remote_jobs, tmp_path, calls):

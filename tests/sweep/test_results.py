@@ -76,7 +76,7 @@ def test_the_plan_judges_time_and_disk_by_finished_runs_with_the_same_model(tmp_
     write_run(tmp_path / "another", model="large", pictures_per_second=0.001)
     # 10 jobs of 240 pictures at 20 pictures/s, with 10 - 20/5 = 6 seconds beside the steps, two at a time.
     text = plan(jobs(root, 10), root, 2)
-    assert "10: 10 to run; 2 at a time" in text and "600 in all, 2,400 pictures" in text
+    assert "10: 10 to run; at most 2 at a time" in text and "600 in all, 2,400 pictures" in text
     assert "about 90 s and 10.0 MiB" in text and "judging by 2 finished runs" in text
     assert "seed=9" in text and "seed=9" not in plan(jobs(root, 10), root, 2, titles=False)
     assert pace(tmp_path, "none") is None

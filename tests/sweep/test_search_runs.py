@@ -84,7 +84,7 @@ def test_results_and_failures_are_told_and_equal_settings_run_once(make_search, 
     assert (tmp_path / "rank=4,lr=0.1" / "calls").read_text() == "called\n"
     assert {outcome.status for outcome in search.outcomes()} == {"finished", "failed"}
     output = capsys.readouterr().out
-    assert "6: 6 to run; 2 at a time" in output and ", likeness 4" in output
+    assert "6: 6 to run; at most 2 at a time" in output and ", likeness 4" in output
     make_search(["4", "13"]).run()
     assert "6 trials, 6 ended before" in capsys.readouterr().out
 

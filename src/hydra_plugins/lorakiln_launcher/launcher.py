@@ -75,6 +75,7 @@ class JobLauncher(Launcher):
         values = sum_up(outcomes, self.root)
         grid = self.config.hydra.sweeper._target_.endswith("BasicSweeper")
         if grid and not all(outcome.has_result for outcome in outcomes):
+            print("the same command again runs them, and skips what is finished", flush=True)
             # What failed and why has been printed; Hydra would add a traceback of its own.
             sys.exit(1)
         return [_returned(outcome, values[outcome.job.folder]) for outcome in outcomes]

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,9 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.lorakiln_launcher.launcher import JobLauncher
 from hydra_plugins.lorakiln_sweeper.space import search_space
+from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
     from lorakiln.sweep.search import Search
 
 
@@ -97,8 +99,23 @@ class OptunaSweeper(Sweeper):
             self.objectives, self.trials, self.seed, self.startup_trials, self.prune_startup_trials,
             self.prune_warmup_steps,
         )  # fmt: skip
-        # Trials of other settings or other objectives cannot be compared: they are another study.
-        identity = repr((sorted(fixed), sorted((key, repr(value)) for key, value in space.items()), self.objectives))
-        name = self.study or f"search-{sha256(identity.encode()).hexdigest()[:8]}"
-        study = SharedStudy(root, name, self.storage or f"sqlite:///{root / 'search.db'}", space, wishes)
+        study = SharedStudy(
+            root,
+            self.study or self._name(fixed, space),
+            self.storage or f"sqlite:///{root / 'search.db'}",
+            space,
+            wishes,
+        )
         return Search(study, self.launcher, fixed, self.prune)
+
+    def _name(self, fixed: Sequence[str], space: Mapping[str, "BaseDistribution"]) -> str:
+        """The study's: trials of other settings or for other objectives cannot be compared, and are another study.
+
+        The settings are those of a job that takes the first value of everything.
+        """
+        from lorakiln.sweep.study import as_override
+
+        own = [as_override(key, values.choices[0] if hasattr(values, "choices") else values.low)
+               for key, values in space.items()]  # fmt: skip
+        searched = sorted((key, repr(values)) for key, values in space.items())
+        return f"search-{hash_data(self.launcher.job(0, [*fixed, *own], own).key, searched, self.objectives)[:8]}"

@@ -51,7 +51,7 @@ def plan(jobs: Sequence[Job], root: Path, at_once: int, titles: bool = True) -> 
     parts = f"{len(todo)} to run{f', {before} finished before' if before else ''}"
     steps, pictures = sum(job.steps for job in todo), sum(map(_pictures, todo))
     lines = [
-        f"jobs        {len(jobs)}: {parts}; {min(at_once, max(1, len(todo)))} at a time",
+        f"jobs        {len(jobs)}: {parts}; at most {min(at_once, max(1, len(todo)))} at a time",
         f"steps       {steps:,} in all, {pictures:,} pictures",
         f"time, disk  {_estimate(todo, root, at_once)}",
     ]

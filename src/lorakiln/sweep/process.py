@@ -47,7 +47,12 @@ def run_job(
             variables, locks = claimed
             return _run(job, {**(environment or {}), **variables}, [lock, *locks], stop, judge)
     except (OSError, UserError) as error:
-        return Outcome(job, "failed", reason=f"it could not be started: {' '.join(str(error).split())}")
+        return could_not_start(job, error)
+
+
+def could_not_start(job: Job, error: Exception) -> Outcome:
+    """The outcome of a job whose folder cannot be written, or that asks for what is not there."""
+    return Outcome(job, "failed", reason=f"it could not be started: {' '.join(str(error).split())}")
 
 
 @contextmanager

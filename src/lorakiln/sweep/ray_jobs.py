@@ -9,7 +9,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import visible_gpus
 from lorakiln.sweep.jobs import Job, Outcome
 from lorakiln.sweep.process import NOT_STARTED, Judge
-from lorakiln.sweep.remote import RemoteJob
+from lorakiln.sweep.remote import RemoteJob, prepare, request_stop
 from lorakiln.sweep.stopping import Stop
 
 POLL = 0.5  # seconds
@@ -69,12 +69,12 @@ class RayJobs:
             return Outcome(job, "skipped")
         if self.stop.asked:
             return Outcome(job, "stopped", reason=NOT_STARTED)
+        if trouble := prepare(job):
+            return trouble
         wants = {"num_cpus": self.cpus_per_job, "num_gpus": job.devices if self._gpus else 0, "max_retries": 0}
         task = self._ray.remote(**wants)(_call).remote(RemoteJob(job))
-        asked = 0
         while not self._ray.wait([task], timeout=POLL)[0]:
-            if self.stop.count > asked:
-                asked = self.stop.count
+            if self.stop.asked and not request_stop(job):
                 self._ray.cancel(task)
         try:
             return self._ray.get(task)

@@ -6,18 +6,45 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import Claims
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import run_job
+from lorakiln.sweep.process import could_not_start, run_job
 from lorakiln.sweep.stopping import Stop
 
 # Lightning takes a process below SLURM for one of its ranks; under this name for a shell in which ranks are started.
 NOT_A_RANK = {"SLURM_JOB_NAME": "bash"}
+STOP = "job.stop"
 POLL = 0.2  # seconds
 
 
+def prepare(job: Job) -> Outcome | None:
+    """Before a job is handed over: note that it waits, and forget an earlier request to stop.
+
+    Returns:
+        None, or how it has failed already: its folder cannot be written.
+    """
+    try:
+        job.record("queued")
+        (job.folder / STOP).unlink(missing_ok=True)
+    except (OSError, UserError) as error:
+        return could_not_start(job, error)
+    return None
+
+
+def request_stop(job: Job) -> bool:
+    """Ask a running job to save and stop, by a file in its folder, which whoever runs it sees; False if it waits still.
+
+    A file, since Ray's own way interrupts no task that waits for a process, and submitit's kills it after a second.
+    """
+    running = job.recorded().get("status") == "running"
+    if running:
+        (job.folder / STOP).touch()
+    return running
+
+
 class RemoteJob:
-    """Callable without arguments; picklable. SIGTERM, SIGINT and SIGUSR1 ask the job to save and stop.
+    """Callable without arguments; picklable. SIGTERM, SIGINT, SIGUSR1 and `request_stop` ask the job to save and stop.
 
     Args:
         gpus: of this machine, to be shared with its other jobs; empty where somebody else hands them out.
@@ -38,11 +65,9 @@ class RemoteJob:
         with self._stop.listening():
             self._thread.start()
             while self._thread.is_alive():
-                try:
-                    self._thread.join(POLL)
-                except KeyboardInterrupt:
-                    # How Ray asks a worker to stop.
-                    self._stop.ask(signal.SIGINT)
+                self._thread.join(POLL)
+                if not self._stop.asked and (self.job.folder / STOP).exists():
+                    self._stop.ask()
         return outcomes[0] if outcomes else Outcome(self.job, "failed", reason="it ended without a word")
 
     def checkpoint(self) -> Any:

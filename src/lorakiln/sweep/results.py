@@ -62,7 +62,6 @@ def sum_up(
     if failed:
         print(f"\n{len(failed)} of {len(outcomes)} jobs failed:")
         print("\n".join(f"  {one.job.title}: {one.reason}" for one in failed))
-        print("the same command again runs them, and skips what is finished", flush=True)
     return values
 
 

@@ -1,14 +1,16 @@
 """Run a sweep's jobs with an executor: the plan first, then a line for each end."""
 
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from lorakiln.artefacts.disk import size
 from lorakiln.sweep.executor import Executor
 from lorakiln.sweep.jobs import LOG, Job, Outcome
 from lorakiln.sweep.plan import folder_bytes, in_time, plan
+
+POLL = 0.2  # seconds
 
 
 def run_jobs(jobs: Sequence[Job], root: Path, executor: Executor) -> list[Outcome]:
@@ -27,11 +29,23 @@ def run_jobs(jobs: Sequence[Job], root: Path, executor: Executor) -> list[Outcom
     teller, outcomes = Teller(len(jobs)), {}
     with executor.stop.listening(), ThreadPoolExecutor(max(1, min(width, len(jobs)))) as pool:
         numbers = {pool.submit(executor.run, job): place for place, job in enumerate(jobs)}
-        for future in as_completed(numbers):
+        for future in as_they_end(numbers):
             outcomes[numbers[future]] = future.result()
             teller.tell(future.result())
     executor.stop.exit_if_asked()
     return [outcomes[place] for place in range(len(jobs))]
+
+
+def as_they_end(futures: Iterable[Future]) -> Iterator[Future]:
+    """The futures in the order of their ends.
+
+    Python runs signal handlers in the main thread, and a signal that another thread has received (Ray's take them) does
+    not wake it: so it wakes up by itself.
+    """
+    left = set(futures)
+    while left:
+        done, left = wait(left, timeout=POLL, return_when=FIRST_COMPLETED)
+        yield from done
 
 
 class Teller:

@@ -11,7 +11,7 @@ from lorakiln.sweep.executor import Executor
 from lorakiln.sweep.jobs import Job, Outcome, recorded_outcome
 from lorakiln.sweep.objectives import read_numbers, values_of
 from lorakiln.sweep.plan import plan
-from lorakiln.sweep.running import Teller
+from lorakiln.sweep.running import Teller, as_they_end
 from lorakiln.sweep.study import SharedStudy
 
 
@@ -73,8 +73,8 @@ class Search:
             claimed, teller = deque([first]), Teller(len(foreseen))
             with executor.stop.listening(), ThreadPoolExecutor(width) as pool:
                 workers = [pool.submit(self._work, executor, claimed, teller) for _ in range(width)]
-            for worker in workers:
-                worker.result()
+                for worker in as_they_end(workers):
+                    worker.result()
             executor.stop.exit_if_asked()
 
     def outcomes(self) -> list[Outcome]:

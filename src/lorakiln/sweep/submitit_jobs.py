@@ -1,7 +1,5 @@
 """Jobs through submitit: SLURM jobs, or processes of this machine that are started as SLURM would start them."""
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +10,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import visible_gpus
 from lorakiln.sweep.jobs import Job, Outcome
 from lorakiln.sweep.process import NOT_STARTED, Judge
-from lorakiln.sweep.remote import RemoteJob
+from lorakiln.sweep.remote import RemoteJob, prepare, request_stop
 from lorakiln.sweep.stopping import Stop
 
 POLL = 0.5  # seconds
@@ -56,25 +54,19 @@ class SubmititJobs:
             return Outcome(job, "stopped", reason=NOT_STARTED)
         if job.settings.get("train", {}).get("trainer", {}).get("num_nodes", 1) > 1:
             return Outcome(job, "failed", reason="a job of several nodes is started by srun: docs/scaling.md")
-        job.folder.mkdir(parents=True, exist_ok=True)
-        job.record("queued")
+        if trouble := prepare(job):
+            return trouble
         with self._lock:
             handle = self._executor(job.devices).submit(RemoteJob(job, self._gpus))
         print(f"sweep: submitted {handle.job_id}: {job.title}", flush=True)
         asked = 0
         while not handle.done():
-            if self.stop.count > asked:
-                self._cancel(job, handle, gently=asked == 0)
-                asked = self.stop.count
+            gently = self.stop.asked and request_stop(job) and not asked
+            if self.stop.count > asked and not gently:
+                handle.cancel()
+            asked = self.stop.count
             time.sleep(POLL)
         return self._outcome(job, handle)
-
-    def _cancel(self, job: Job, handle: Any, gently: bool) -> None:
-        if gently and self.cluster == "local" and job.recorded().get("status") == "running":
-            # Submitit would interrupt it and kill it after a second.
-            os.kill(int(handle.job_id), signal.SIGTERM)
-        else:
-            handle.cancel()
 
     def _executor(self, devices: int) -> Any:
         try:
