@@ -1,6 +1,8 @@
 """Who gets which GPU, on a machine that has none."""
 
+import os
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -99,3 +101,21 @@ def test_a_claim_is_waited_for_and_given_back(tmp_path):
 def test_what_the_environment_names_is_visible(monkeypatch, named, gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert visible_gpus() == gpus
+
+
+def test_without_a_choice_all_of_the_drivers_gpus_are_visible_and_have_one_lock_by_whatever_name(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '0, GPU-aa'\necho '1, GPU-bb'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == ["GPU-aa", "GPU-bb"]
+    by_number, by_uuid = Claims(["1"], tmp_path / "gpus"), Claims(["GPU-bb"], tmp_path / "gpus")
+    with by_number.claim(1, Stop()) as held:
+        assert held[0] == {"CUDA_VISIBLE_DEVICES": "1"}
+        assert by_uuid._free(1, ExitStack()) == {}
+    with by_uuid.claim(1, Stop()) as held:
+        assert held[0] == {"CUDA_VISIBLE_DEVICES": "GPU-bb"}
+    # A driver that fails shows none.
+    tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed, sorry'\nexit 9\n")
+    assert visible_gpus() == []

@@ -71,15 +71,18 @@ def test_a_stop_cancels_the_job_which_saves(executor, remote_jobs, calls):
         assert submitit.run(job).reason.startswith("not started")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_jobs_through_ray_and_a_signal_upon_which_they_save(make_jobs, tmp_path):
     ray_cloudpickle = pytest.importorskip("ray.cloudpickle")
-    made = make_jobs("fail", "wait", "ok")
+    made = make_jobs("fail", "wait", "wait")
     ray_cloudpickle.register_pickle_by_value(sys.modules[type(made[0]).__module__])
-    log = made[1].folder / "job.log"
+
+    def logs():
+        return [path.read_text() for path in tmp_path.glob("[12]/job.log")]
 
     def stop():
-        while not log.exists() or "ready" not in log.read_text():
+        while "ready\n" not in logs():
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -90,9 +93,8 @@ def test_jobs_through_ray_and_a_signal_upon_which_they_save(make_jobs, tmp_path)
         with pytest.raises(SystemExit) as caught:
             run_jobs(made[1:], tmp_path, jobs)
     assert caught.value.code == 143
-    assert "saved" in log.read_text() and recorded_outcome(made[1]).status == "stopped"
-    # The other one waited for the CPU.
-    assert not (made[2].folder / "calls").exists()
+    # There is one CPU: the other job was still waiting.
+    assert logs() == ["ready\nsaved\n"]
 
 
 def test_local_jobs_of_submitit_share_this_machines_gpus(monkeypatch, executor, remote_jobs, tmp_path, calls):
@@ -115,11 +117,23 @@ def slurm_parameters():
     return yaml.safe_load(Path("conf/hydra/launcher/submitit_slurm.yaml").read_text())["parameters"]
 
 
-def test_slurm_is_asked_for_what_a_job_takes(tmp_path, monkeypatch, slurm_parameters):
-    # Submitit takes a machine with srun for one of a cluster's.
-    (tmp_path / "srun").write_text("#!/bin/sh\n")
-    (tmp_path / "srun").chmod(0o755)
+@pytest.fixture
+def slurm_tools(tmp_path, monkeypatch):
+    """Submitit takes a machine with srun for one of a cluster's; this sbatch refuses everything."""
+    for name, script in (("srun", ""), ("sbatch", "echo 'sbatch: error: invalid partition' >&2; exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_what_sbatch_refuses_is_that_jobs_trouble(tmp_path, make_jobs, slurm_tools):
+    (job,) = make_jobs("ok")
+    with SubmititJobs("slurm", tmp_path / "submitit", 4, {}) as slurm:
+        outcome = slurm.run(job)
+    assert outcome.status == "failed" and "invalid partition" in outcome.reason
+
+
+def test_slurm_is_asked_for_what_a_job_takes(tmp_path, slurm_tools, slurm_parameters):
     with SubmititJobs("slurm", tmp_path, 4, {**slurm_parameters, "slurm_partition": "gpu"}) as slurm:
         text = slurm._executor(2)._executor._make_submission_file_text("train", "0")
     for line in ("gpus-per-node=2", "signal=USR2@300", "time=240", "partition=gpu", "nodes=1", "mem=32GB"):

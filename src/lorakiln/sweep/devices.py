@@ -16,18 +16,24 @@ WAIT = 0.5  # seconds between two looks for a free GPU
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them; none on a CPU machine.
-
-    Asked of the driver's own tool, so that the process that only starts jobs holds no GPU memory.
-    """
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; none on a CPU machine."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+    return list(gpus_by_index().values())
+
+
+def gpus_by_index() -> dict[str, str]:
+    """The driver's GPUs, their UUIDs by number; empty without a driver.
+
+    Asked of the driver's own tool, so that the process that only starts jobs holds no GPU memory.
+    """
     if not shutil.which("nvidia-smi"):
-        return []
-    asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        return {}
+    asked = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
     told = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
-    return [line.strip() for line in told.stdout.splitlines() if line.strip()] if told.returncode == 0 else []
+    rows = [line.split(",") for line in told.stdout.splitlines() if line.count(",") == 1]
+    return {index.strip(): uuid.strip() for index, uuid in rows} if told.returncode == 0 else {}
 
 
 class Claims:
@@ -40,6 +46,8 @@ class Claims:
 
     def __init__(self, gpus: Sequence[str], folder: Path | None = None) -> None:
         self.gpus = list(gpus)
+        # One sweep may name a GPU by its number, another by its UUID.
+        self._uuids = gpus_by_index() if self.gpus else {}
         self.folder = folder or Path(tempfile.gettempdir()) / "lorakiln-gpus"
 
     @contextmanager
@@ -87,7 +95,7 @@ class Claims:
 
     def _open(self, gpu: str) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / gpu.replace("/", "_")
+        path = self.folder / self._uuids.get(gpu, gpu).replace("/", "_")
         if not path.exists():
             path.touch()
             # Another user's sweep holds the same lock, for which reading is enough.

@@ -9,7 +9,7 @@ from typing import Any
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import visible_gpus
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import NOT_STARTED, Judge
+from lorakiln.sweep.process import NOT_STARTED, Judge, could_not_start
 from lorakiln.sweep.remote import RemoteJob, prepare, request_stop
 from lorakiln.sweep.stopping import Stop
 
@@ -56,8 +56,12 @@ class SubmititJobs:
             return Outcome(job, "failed", reason="a job of several nodes is started by srun: docs/scaling.md")
         if trouble := prepare(job):
             return trouble
-        with self._lock:
-            handle = self._executor(job.devices).submit(RemoteJob(job, self._gpus))
+        try:
+            with self._lock:
+                handle = self._executor(job.devices).submit(RemoteJob(job, self._gpus))
+        except (RuntimeError, OSError) as error:
+            # What sbatch refuses.
+            return could_not_start(job, error)
         print(f"sweep: submitted {handle.job_id}: {job.title}", flush=True)
         asked = 0
         while not handle.done():
