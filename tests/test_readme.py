@@ -35,7 +35,8 @@ def trainings():
         for line in path.read_text().splitlines()
         if "python -m train" in line and "or  " not in line
     ]
-    return sorted({command.strip() for command in shown if not re.search(r"NAME|<|\.\.\.", command)})
+    # A command may go on in the next line.
+    return sorted({command.rstrip("\\ ").strip() for command in shown if not re.search(r"NAME|<|\.\.\.", command)})
 
 
 @pytest.mark.parametrize("command", trainings())

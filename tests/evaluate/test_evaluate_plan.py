@@ -49,6 +49,16 @@ def test_equal_pictures_have_equal_keys():
     assert len(plan.shots) == 2 * len({shot.key for shot in plan.shots})
 
 
+def test_a_quick_evaluation_draws_a_part_of_the_full_ones_pictures():
+    many = {"prompts": [f"{{trigger}}, {number}" for number in range(20)], "seeds": [3, 3, 5, 7]}
+    full, quick = plan_of(**many), plan_of(**many, quick=True)
+    assert {shot.key for shot in quick.shots} < {shot.key for shot in full.shots}
+    # Every third prompt, two seeds, at 0 and 1.
+    assert [prompt.text for prompt in quick.prompts] == [f"sks, {number}" for number in range(0, 20, 3)]
+    assert len(quick.shots) == 7 * 2 * 2 and quick.seeds == [3, 5]
+    assert plan_of(**many, quick=False).shots == full.shots
+
+
 def test_no_pictures_without_trigger_where_there_is_none():
     plan = plan_of(prompts=["a cat"])
     assert not plan.has_trigger and all(shot.with_trigger for shot in plan.shots)

@@ -1,4 +1,4 @@
-"""Jobs as processes, with small commands in the place of training."""
+"""Jobs as processes of this machine, with small commands in the place of training."""
 
 import os
 import signal
@@ -10,111 +10,130 @@ import time
 import pytest
 
 from lorakiln.artefacts.records import read_json, write_json
-from lorakiln.sweep.jobs import Job, plan, run_jobs
-
-SCRIPT = """
-import json, os, pathlib, sys
-folder, action = pathlib.Path(sys.argv[1]), sys.argv[2]
-with open(folder / "calls", "a") as calls: calls.write(os.environ.get("CUDA_VISIBLE_DEVICES", "-") + "\\n")
-if action == "fail": print("error: the rank is wrong\\n  fix: another rank"); sys.exit(1)
-if action == "die": os.kill(os.getpid(), 9)
-if action == "wait": import time; time.sleep(60)
-(folder / "report").mkdir(exist_ok=True); (folder / "report" / "metrics.json").write_text("{}")
-"""
+from lorakiln.sweep.devices import Claims
+from lorakiln.sweep.jobs import Job, recorded_outcome
+from lorakiln.sweep.local import LocalProcesses
+from lorakiln.sweep.process import run_job
+from lorakiln.sweep.running import run_jobs
+from lorakiln.sweep.stopping import Stop
 
 
-class Scripted(Job):
-    @property
-    def command(self):
-        return [sys.executable, "-c", SCRIPT, str(self.folder), self.title]
+def run(jobs, root, at_once=None, gpus=()):
+    return run_jobs(jobs, root, LocalProcesses(at_once, Claims(gpus, root / "gpus")))
 
 
-def jobs(root, *actions):
-    settings = [{"train": {"steps": 10, "rank": number}} for number in range(len(actions))]
-    return [
-        Scripted(number, (f"rank={number}",), root / str(number), action, settings[number])
-        for number, action in enumerate(actions)
-    ]
+def statuses(outcomes):
+    return [one.status for one in outcomes]
 
 
-def calls(job):
-    return len((job.folder / "calls").read_text().splitlines())
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
-def test_a_failing_job_does_not_sink_the_rest_and_says_why(tmp_path, capsys):
-    made = jobs(tmp_path, "ok", "fail", "die", "ok")
-    outcomes = run_jobs(made, tmp_path)
-    assert [one.status for one in outcomes] == ["finished", "failed", "failed", "finished"]
+def test_a_failing_job_does_not_sink_the_rest_and_says_why(tmp_path, make_jobs, capsys):
+    outcomes = run(make_jobs("ok", "fail", "die", "ok"), tmp_path)
+    assert statuses(outcomes) == ["finished", "failed", "failed", "finished"]
     assert outcomes[1].reason == "status 1: error: the rank is wrong fix: another rank"
     assert outcomes[2].reason == "status -9: it printed nothing"
     assert read_json(tmp_path / "1" / "job.json")["status"] == "failed"
     output = capsys.readouterr().out
-    assert "4 jobs, 0 of them finished before; 40 training steps" in output and "sweep 4/4" in output
+    assert "4: 4 to run; at most 1 at a time" in output and "40 in all" in output and "sweep 4/4" in output
 
 
-def test_the_same_command_again_skips_what_is_finished_and_runs_what_is_not(tmp_path):
-    made = jobs(tmp_path, "ok", "fail")
-    run_jobs(made, tmp_path)
-    assert [one.status for one in run_jobs(made, tmp_path)] == ["skipped", "failed"]
-    assert (calls(made[0]), calls(made[1])) == (1, 2)
-    assert [one.status for one in run_jobs(made, tmp_path, again=True)] == ["finished", "failed"]
-    assert calls(made[0]) == 2
+def test_the_same_command_again_skips_what_is_finished_and_runs_what_is_not(tmp_path, make_jobs, calls):
+    made = make_jobs("ok", "fail")
+    run(made, tmp_path)
+    assert statuses(run(made, tmp_path)) == ["skipped", "failed"]
+    assert (len(calls(made[0])), len(calls(made[1]))) == (1, 2)
+    assert statuses(run(make_jobs("ok", "fail", again=True), tmp_path)) == ["finished", "failed"]
+    assert len(calls(made[0])) == 2
 
 
-def test_other_settings_in_the_same_folder_are_another_job(tmp_path):
-    (job,) = jobs(tmp_path, "ok")
-    run_jobs([job], tmp_path)
-    changed = Scripted(0, job.overrides, job.folder, job.title, {"train": {"steps": 11}})
+def test_other_settings_in_the_same_folder_are_another_job(tmp_path, make_jobs):
+    (job,) = make_jobs("ok")
+    run([job], tmp_path)
+    changed = Job(0, job.overrides, job.folder, job.title, {"train": {"steps": 11}})
     assert job.finished() and not changed.finished()
+    assert recorded_outcome(job).status == "finished" and recorded_outcome(changed).status == "stopped"
 
 
-def test_a_job_that_was_killed_with_the_sweep_runs_again(tmp_path):
-    (job,) = jobs(tmp_path, "ok")
+def test_a_job_that_was_killed_with_the_sweep_runs_again(tmp_path, make_jobs):
+    (job,) = make_jobs("ok")
     job.folder.mkdir()
     write_json(job.folder / "job.json", {"status": "running", "settings": job.key})
     assert not job.finished()
-    assert [one.status for one in run_jobs([job], tmp_path)] == ["finished"]
+    assert statuses(run([job], tmp_path)) == ["finished"]
 
 
-def test_jobs_at_once_run_at_once(tmp_path):
-    made = jobs(tmp_path, *["ok"] * 4)
-    assert all(one.status == "finished" for one in run_jobs(made, tmp_path, at_once=4))
-
-
-def test_no_two_jobs_share_a_gpu(tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    made = jobs(tmp_path, *["ok"] * 4)
-    run_jobs(made, tmp_path)
-    seen = [(job.folder / "calls").read_text().strip() for job in made]
-    assert set(seen) <= {"3", "5"}
-    run_jobs(made, tmp_path, at_once=1, again=True)
-    assert [(job.folder / "calls").read_text().split()[-1] for job in made] == ["3,5"] * 4
+def test_jobs_at_once_run_at_once(tmp_path, make_jobs):
+    outcomes, began = run(make_jobs(*["sleep"] * 4), tmp_path, at_once=4), time.monotonic()
+    assert statuses(outcomes) == ["finished"] * 4
+    assert time.monotonic() - began < sum(one.seconds for one in outcomes)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_reaches_the_running_job_and_no_other_starts(tmp_path, number, capsys):
-    made = jobs(tmp_path, "wait", "ok")
+def test_a_signal_reaches_the_running_job_and_no_other_starts(tmp_path, make_jobs, calls, number, capsys):
+    made = make_jobs("wait", "ok")
 
     def stop():
-        while not (made[0].folder / "calls").exists():
-            time.sleep(0.05)
+        wait_for(lambda: "ready" in (made[0].folder / "job.log").read_text() if calls(made[0]) else False)
         os.kill(os.getpid(), number)
 
     threading.Thread(target=stop).start()
     with pytest.raises(SystemExit) as caught:
-        run_jobs(made, tmp_path)
+        run(made, tmp_path)
     assert caught.value.code == 128 + number
-    assert not (made[1].folder / "calls").exists()
+    assert not calls(made[1])
+    assert recorded_outcome(made[0]).status == "stopped"
     assert "goes on where it was" in capsys.readouterr().err
 
 
-def test_the_plan_takes_its_speed_from_runs_beside_it(tmp_path):
-    run = tmp_path / "one" / "run"
-    run.mkdir(parents=True)
-    (run / "provenance.json").write_text('{\n "steps_per_second": 5.0\n}')
-    text = plan(jobs(tmp_path / "sweep", *["ok"] * 60), tmp_path / "sweep", 1, False)
-    assert "about 2 min at 5.0 steps/s" in text
+def test_a_second_process_waits_for_the_first_and_finds_the_job_done(make_jobs, calls):
+    (job,) = make_jobs("sleep")
+    first = threading.Thread(target=run_job, args=(job, Stop()))
+    first.start()
+    wait_for(lambda: calls(job))
+    assert run_job(job, Stop()).status == "skipped"
+    first.join()
+    assert len(calls(job)) == 1
+
+
+def test_a_job_keeps_its_lock_when_the_sweep_is_killed(tmp_path, make_jobs):
+    (job,) = make_jobs("ok")
+    job.folder.mkdir()
+    # As a process that a killed sweep has started: it has inherited the lock.
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2);"
+         "print(1, flush=True); time.sleep(1)", str(job.folder / "job.lock")], stdout=subprocess.PIPE,
+    )  # fmt: skip
+    holder.stdout.readline()
+    began = time.monotonic()
+    assert run_job(job, Stop()).status == "finished"
+    assert time.monotonic() - began > 0.8 and holder.wait() == 0
+
+
+def test_a_judge_ends_a_hopeless_job(make_jobs):
+    (job,) = make_jobs("worse")
+    seen = []
+
+    def judge(step, loss):
+        seen.append((step, loss))
+        return loss > 3
+
+    assert run_job(job, Stop(), judge=judge).status == "pruned"
+    assert seen == [(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0)]
+    assert recorded_outcome(job).status == "pruned"
+
+
+def test_a_folder_that_cannot_be_made_is_that_jobs_trouble(tmp_path, make_jobs):
+    made = make_jobs("ok", "ok")
+    made[0].folder.write_text("in the way")
+    outcomes = run(made, tmp_path)
+    assert statuses(outcomes) == ["failed", "finished"]
+    assert "it could not be started" in outcomes[0].reason
 
 
 def test_the_command_is_one_that_hydra_reads(tmp_path):

@@ -1,1 +1,1 @@
-"""Hydra finds its launchers here: one for sweeps in which every job is a process of its own."""
+"""Hydra finds its launchers here: for sweeps in which every job is a process of its own."""

@@ -84,6 +84,7 @@ def make_plan(settings: EvaluateSettings, trigger: str, size: tuple[int, int], b
         base: all that the base's pictures depend on beside the settings: the model's hash, the device, ...
         lora: the adapter's content hash.
     """
+    settings = settings.reduced()
     prompts = [
         Prompt(index, with_trigger(text, trigger), without_trigger(text, trigger))
         for index, text in enumerate(settings.prompts)

@@ -4,6 +4,9 @@ from pydantic import Field, model_validator
 
 from lorakiln.schema.base import Settings
 
+# What `quick` leaves: enough to tell the jobs of a sweep apart, since all draw the same pictures.
+QUICK_PROMPTS, QUICK_SEEDS = 8, 2
+
 
 class Classification(Settings):
     """A zero-shot question to CLIP: which of `labels` is this picture?"""
@@ -28,6 +31,9 @@ class EvaluateSettings(Settings):
     grid_prompts: int = Field(4, ge=1, description="how many of the prompts the grids show")
     without_trigger: bool = Field(True, description="also draw the grid's prompts without the trigger words")
     classify: list[Classification] = []
+    quick: bool | None = Field(
+        None, description="8 of the prompts, 2 of the seeds, `weights` alone; null: so in the jobs of a sweep, else not"
+    )
     steps: int = Field(20, ge=1, description="of denoising")
     guidance: float = Field(5.0, ge=0)
     width: int | None = Field(None, gt=0, description="pixels; null: the model's resolution")
@@ -40,3 +46,11 @@ class EvaluateSettings(Settings):
         if 0.0 not in self.weights:
             raise ValueError("weights must hold 0, the base model: without it there is nothing to compare with")
         return self
+
+    def reduced(self) -> "EvaluateSettings":
+        """What is drawn: with `quick` a part of it, the same for equal settings. The prompts are evenly spaced."""
+        if not self.quick:
+            return self
+        prompts = self.prompts[:: -(-len(self.prompts) // QUICK_PROMPTS)]
+        few = {"prompts": prompts, "seeds": list(dict.fromkeys(self.seeds))[:QUICK_SEEDS]}
+        return self.model_copy(update={**few, "between": [], "without_trigger": False})

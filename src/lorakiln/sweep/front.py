@@ -1,25 +1,31 @@
-"""Which jobs are worth keeping when two things are wanted at once."""
+"""Which jobs are worth keeping when several things are wanted at once."""
 
 from collections.abc import Sequence
 
+Point = tuple[float, ...]
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices, in order, of the points that no other beats in both coordinates (both: more is better).
+
+def pareto_front(points: Sequence[Point]) -> list[int]:
+    """Indices, in order, of the points that no other beats: none is as good in all coordinates and better in one.
+
+    Args:
+        points: all of one length; more is better in every coordinate.
 
     Equal points stand together on the front.
     """
 
-    def beaten(one: tuple[float, float], other: tuple[float, float]) -> bool:
-        return other[0] >= one[0] and other[1] >= one[1] and other != one
+    def beaten(one: Point, other: Point) -> bool:
+        return other != one and all(theirs >= mine for mine, theirs in zip(one, other, strict=True))
 
     return [i for i, one in enumerate(points) if not any(beaten(one, other) for other in points)]
 
 
-def best_of(points: Sequence[tuple[float, float]]) -> int:
-    """The index of the point on the front with the best mean rank in both coordinates; of equals, the first coordinate
+def best_of(points: Sequence[Point]) -> int:
+    """The index of the point on the front with the best mean rank in all coordinates; of equals, the first coordinate
     decides, then the order.
 
-    Ranks and not values, because the two have different scales, and nobody can say what one is worth in the other.
+    Ranks and not values, because the coordinates have different scales, and nobody can say what one is worth in
+    another.
 
     Raises:
         ValueError: there are no points.
@@ -30,4 +36,7 @@ def best_of(points: Sequence[tuple[float, float]]) -> int:
     def rank(axis: int, value: float) -> int:
         return sum(point[axis] > value for point in points)
 
-    return min(pareto_front(points), key=lambda i: (rank(0, points[i][0]) + rank(1, points[i][1]), -points[i][0], i))
+    def ranks(i: int) -> int:
+        return sum(rank(axis, value) for axis, value in enumerate(points[i]))
+
+    return min(pareto_front(points), key=lambda i: (ranks(i), -points[i][0], i))

@@ -10,7 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 _FIXED = {"job", "folder", "status", "seconds", "likeness", "obedience", "on_front", "best", "link"}
 
 
-def page(rows: Sequence[dict[str, Any]], failures: Sequence[dict[str, str]], root: Path) -> str:
+def page(
+    rows: Sequence[dict[str, Any]], failures: Sequence[dict[str, str]], root: Path, objectives: Sequence[str]
+) -> str:
     """The HTML, its pictures inside; each job links to its own report."""
     linked = [{**row, "link": _link(Path(row["folder"]), root)} for row in rows]
     names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in _FIXED]
@@ -18,7 +20,9 @@ def page(rows: Sequence[dict[str, Any]], failures: Sequence[dict[str, str]], roo
     pictures = [(title, _inline(root / name)) for title, name in files if (root / name).exists()]
     environment = Environment(loader=PackageLoader("lorakiln.sweep"), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("sweep.html")
-    return template.render(rows=linked, failures=failures, root=root, names=names, pictures=pictures)
+    return template.render(
+        rows=linked, failures=failures, root=root, names=names, pictures=pictures, objectives=objectives
+    )
 
 
 def _link(folder: Path, root: Path) -> str:

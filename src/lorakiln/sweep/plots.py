@@ -9,20 +9,24 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
+from lorakiln.sweep.front import pareto_front
+
 
 def plot_front(results: Sequence, front: Sequence[int], best: int, path: Path) -> None:
     """Write a PNG.
 
     Args:
         results: `results.Result`s, in the sweep's order.
-        front: which of them are on the Pareto front.
+        front: which of them are on the Pareto front, of likeness and obedience or of what the sweep looks for.
     """
     figure, axes = pyplot.subplots(figsize=(8, 5), dpi=110)
     points = [result.point for result in results]
     base = results[0].base
+    colours = ["#d97706" if i in front else "#57534e" for i in range(len(points))]
     line = sorted(points[i] for i in front)
-    axes.plot(*zip(*line, strict=True), color="#d97706", linewidth=1, zorder=1, label="front")
-    axes.scatter(*zip(*points, strict=True), color="#57534e", zorder=2, label="jobs")
+    if sorted(front) == pareto_front(points):
+        axes.plot(*zip(*line, strict=True), color="#d97706", linewidth=1, zorder=1, label="front")
+    axes.scatter(*zip(*points, strict=True), color=colours, zorder=2, label="jobs")
     axes.scatter(*points[best], color="#d97706", s=90, zorder=3, label="best")
     axes.scatter(base["image_similarity"], base["clip_score"], marker="x", color="#1c1917", label="base model")
     for result, point in zip(results, points, strict=True):

@@ -11,6 +11,7 @@ from lorakiln.artefacts.records import write_json
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.schema.train import TrainSettings
+from lorakiln.tracking.live import note_live
 from lorakiln.tracking.tracker import Tracker
 from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import PATIENCE
@@ -161,6 +162,7 @@ class Watch:
         if self.split.held_out_count:
             loss = validation_loss(kiln, self.split.held_out)
             self.record.validation.append({"step": step, "loss": loss})
+            note_live(step, loss)
             self.tracker.log({"validation_loss": loss}, step)
 
     def _draw(self, kiln: Kiln, step: int) -> None:

@@ -1,0 +1,1 @@
+"""Hydra finds the sweeper here that searches instead of trying every combination."""

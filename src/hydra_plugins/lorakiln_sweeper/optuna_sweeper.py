@@ -1,0 +1,121 @@
+"""`hydra/sweeper=optuna`: a search over the settings that the command line gives as intervals, ranges and choices."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from hydra_plugins.lorakiln_launcher.launcher import JobLauncher
+from hydra_plugins.lorakiln_sweeper.space import search_space
+from lorakiln.artefacts.hashing import hash_data
+from lorakiln.console.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    from lorakiln.sweep.search import Search
+
+
+class OptunaSweeper(Sweeper):
+    """TPE in a study that lives in the sweep's folder: the same command goes on, from several terminals at once too.
+
+    The arguments: see conf/hydra/sweeper/optuna.yaml.
+    """
+
+    def __init__(
+        self, objectives: Sequence[str], trials: int, seed: int, startup_trials: int, prune: bool,
+        prune_startup_trials: int, prune_warmup_steps: int, storage: str | None, study: str | None,
+        params: Mapping[str, str] | None,
+    ) -> None:  # fmt: skip
+        self.objectives, self.trials, self.seed, self.startup_trials = list(objectives), trials, seed, startup_trials
+        self.prune, self.prune_startup_trials, self.prune_warmup_steps = prune, prune_startup_trials, prune_warmup_steps
+        self.storage, self.study, self.params = storage, study, dict(params or {})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.context = config, hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run trials until there are as many as wanted, then sum all up.
+
+        Raises:
+            SystemExit: 1 if a trial failed or something was wrong, 128 + the signal if one stopped the search.
+        """
+        try:
+            failed = self._sweep(arguments)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            sys.exit(1)
+        if failed:
+            sys.exit(1)
+
+    def _sweep(self, arguments: list[str]) -> bool:
+        from lorakiln.sweep import sum_up
+
+        self._check()
+        search = self._search(arguments)
+        search.run()
+        # Equal settings are one job.
+        outcomes = list({outcome.job.folder: outcome for outcome in search.outcomes()}.values())
+        sum_up(outcomes, self.launcher.root, self.objectives)
+        return any(outcome.status == "failed" for outcome in outcomes)
+
+    def _check(self) -> None:
+        if not isinstance(self.launcher, JobLauncher):
+            raise UserError(
+                f"{type(self.launcher).__name__} keeps no record of its jobs", where="hydra/launcher",
+                fix="use processes, submitit_local, submitit_slurm or ray",
+            )  # fmt: skip
+        if self.prune and len(self.objectives) > 1:
+            raise UserError(
+                f"runs cannot be pruned for several objectives ({', '.join(self.objectives)})",
+                where="hydra.sweeper.prune", fix="set one: hydra.sweeper.objectives=[likeness]",
+            )  # fmt: skip
+
+    def _search(self, arguments: list[str]) -> "Search":
+        try:
+            import optuna  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                "Optuna is not installed", where="hydra/sweeper=optuna", fix="pip install 'lorakiln[sweeps]'"
+            ) from error
+        from lorakiln.sweep.search import Search
+        from lorakiln.sweep.study import SharedStudy, Wishes
+
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        own = [f"{key}={value}" for key, value in self.params.items()]
+        fixed, space = search_space(parser.parse_overrides([*own, *arguments]))
+        root = self.launcher.root.absolute()
+        root.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, root / "multirun.yaml")
+        wishes = Wishes(
+            self.objectives, self.trials, self.seed, self.startup_trials, self.prune_startup_trials,
+            self.prune_warmup_steps,
+        )  # fmt: skip
+        study = SharedStudy(
+            root,
+            self.study or self._name(fixed, space),
+            self.storage or f"sqlite:///{root / 'search.db'}",
+            space,
+            wishes,
+        )
+        return Search(study, self.launcher, fixed, self.prune)
+
+    def _name(self, fixed: Sequence[str], space: Mapping[str, "BaseDistribution"]) -> str:
+        """The study's: trials of other settings or for other objectives cannot be compared, and are another study.
+
+        The settings are those of a job that takes the first value of everything.
+        """
+        from lorakiln.sweep.study import as_override
+
+        own = [as_override(key, values.choices[0] if hasattr(values, "choices") else values.low)
+               for key, values in space.items()]  # fmt: skip
+        searched = sorted((key, repr(values)) for key, values in space.items())
+        return f"search-{hash_data(self.launcher.job(0, [*fixed, *own], own).key, searched, self.objectives)[:8]}"

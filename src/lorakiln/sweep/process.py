@@ -1,0 +1,131 @@
+"""Run one job as a process of its own, with its own log, and say how it ended."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lorakiln.console.errors import UserError
+from lorakiln.sweep.devices import Claims
+from lorakiln.sweep.jobs import LOG, Job, Outcome
+from lorakiln.sweep.stopping import Stop
+from lorakiln.tracking.live import LIVE, read_live
+
+POLL = 0.2  # seconds
+NOT_STARTED = "not started: the sweep was interrupted"
+# 128 + the signal: what `train` ends with after it has saved a checkpoint.
+SAVED = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+# Given every new (step, validation loss) of the job; True ends it.
+Judge = Callable[[int, float], bool]
+
+
+def run_job(
+    job: Job, stop: Stop, claims: Claims | None = None, judge: Judge | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Outcome:  # fmt: skip
+    """Run a job that is not done yet. Waits while another process runs it, and then finds it done.
+
+    Args:
+        claims: hands out this machine's GPUs; None where somebody else has done so (SLURM, Ray).
+        environment: more variables for the job.
+
+    Returns:
+        Never raises for what the job or the disk does.
+    """
+    try:
+        if job.done():
+            return Outcome(job, "skipped")
+        with _held(job, stop) as lock, (claims or Claims([])).claim(job.devices, stop) as claimed:
+            if lock is None or claimed is None:
+                return Outcome(job, "stopped", reason=NOT_STARTED)
+            if job.done():
+                return Outcome(job, "skipped")
+            variables, locks = claimed
+            return _run(job, {**(environment or {}), **variables}, [lock, *locks], stop, judge)
+    except (OSError, UserError) as error:
+        return could_not_start(job, error)
+
+
+def could_not_start(job: Job, error: Exception) -> Outcome:
+    """The outcome of a job whose folder cannot be written, or that asks for what is not there."""
+    return Outcome(job, "failed", reason=f"it could not be started: {' '.join(str(error).split())}")
+
+
+@contextmanager
+def _held(job: Job, stop: Stop) -> Iterator[int | None]:
+    """Hold the job's lock, which its process inherits: it is held for as long as that lives, whatever becomes of us."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with (job.folder / "job.lock").open("w") as file:
+        while not stop.asked:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stop.wait(POLL)
+                continue
+            yield file.fileno()
+            return
+        yield None
+
+
+def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: Stop, judge: Judge | None) -> Outcome:
+    job.record("running")
+    live = job.folder / "validation.live"
+    live.unlink(missing_ok=True)
+    watched = {LIVE: str(live.absolute())} if judge else {}
+    start = time.monotonic()
+    with (job.folder / LOG).open("w") as log:
+        process = subprocess.Popen(
+            job.command, cwd=job.project, env={**os.environ, **environment, **watched},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=locks,
+            # A Ctrl-C at the terminal goes to the sweep alone, which passes it on once.
+            start_new_session=True,
+        )  # fmt: skip
+        hopeless = _wait(process, stop, judge, live)
+    outcome = _outcome(job, process.returncode, hopeless, stop, time.monotonic() - start)
+    more = {"reason": outcome.reason} if outcome.reason else {}
+    job.record(outcome.status, seconds=round(outcome.seconds, 1), **more)
+    return outcome
+
+
+def _wait(process: subprocess.Popen, stop: Stop, judge: Judge | None, live: Path) -> bool:
+    """Wait for the end; True if the judge asked for it."""
+    told, seen, hopeless = 0, 0, False
+    while process.poll() is None:
+        try:
+            if stop.count > told:
+                told = stop.count
+                process.send_signal(stop.signal)
+            if judge and not hopeless:
+                rows = read_live(live)
+                hopeless = any(judge(step, loss) for step, loss in rows[seen:])
+                seen = len(rows)
+                if hopeless:
+                    process.terminate()
+            time.sleep(POLL)
+        except KeyboardInterrupt:
+            # How Ray asks a worker to stop.
+            stop.ask(signal.SIGINT)
+    return hopeless
+
+
+def _outcome(job: Job, status: int, hopeless: bool, stop: Stop, seconds: float) -> Outcome:
+    if status == 0:
+        return Outcome(job, "finished", seconds)
+    if hopeless:
+        return Outcome(job, "pruned", seconds, "its validation loss was worse than most at the same step")
+    if stop.asked and (status in SAVED or -status in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)):
+        return Outcome(job, "stopped", seconds, "interrupted")
+    return Outcome(job, "failed", seconds, f"status {status}: {_last_words(job.folder / LOG)}")
+
+
+def _last_words(log: Path) -> str:
+    """The job's own error message, or the last line it printed."""
+    lines = [line.rstrip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    if errors:
+        return " ".join(line.strip() for line in lines[errors[-1] : errors[-1] + 4])
+    return lines[-1] if lines else "it printed nothing"
