@@ -34,7 +34,8 @@ tiny: $(READY)
 lock:
 	rm -rf cache/lock && $(PYTHON) -m venv cache/lock
 	cache/lock/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 -e ".[dev]"
-	cache/lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	grep '^#' requirements.lock > cache/lock/head
+	cache/lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' | cat cache/lock/head - > requirements.lock
 	rm -rf cache/lock
 
 clean:
