@@ -38,12 +38,34 @@ def inspect_command(
 
 @app.command()
 def convert(
-    file: File, out: Out, to: FormOption = "kohya", precision: Precision = None, overwrite: Overwrite = False
-) -> None:
-    """Write a LoRA in another program's form; what every layer does stays the same."""
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a LoRA, or a base model's file or folder")],
+    out: Out,
+    to: Annotated[str | None, typer.Option(metavar="kohya|diffusers|peft", help="a LoRA's form [kohya]")] = None,
+    precision: Precision = None,
+    config: Annotated[str | None, typer.Option(help="base: a folder or hub id for configs and tokenizers")] = None,
+    prediction: Annotated[str | None, typer.Option(metavar="epsilon|v_prediction", help="base: SD 2.x's")] = None,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="base: read a .ckpt, tensors alone")] = False,
+    overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Write a LoRA in another program's form, what every layer does stays the same; or a base model as a single file
+    (OUT ends in .safetensors) or as a folder in diffusers' layout."""
+    from lorakiln.tools.convert_base import convert_base, is_base
+
+    if is_base(file):
+        if to is not None:
+            fix = "leave it out: OUT is a .safetensors or a folder"
+            raise UserError("is for LoRA files, and this is a base model", where="--to", fix=fix)
+        # As for peft's form, OUT may be a file or a folder.
+        dtype = _ready(out, "peft", precision, overwrite)[1]
+        made = convert_base(
+            file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle
+        )  # fmt: skip
+        print(f"{file} -> {out}: {made}")
+        return
     from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
 
+    to = to or "kohya"
     ready = _ready(out, to, precision, overwrite)
     found = read_lora(file)
     write_lora(found.adapter, out, *ready)

@@ -27,8 +27,8 @@ def test_the_folders_beside_a_missing_one_are_told(tmp_path):
         find(str(tmp_path / "wrong"), None, [])
 
 
-def test_single_files_are_refused(tmp_path):
-    with pytest.raises(UserError, match="from_single_file"):
+def test_single_files_are_refused_where_a_folder_is_wanted(tmp_path):
+    with pytest.raises(UserError, match="a folder is wanted.*\n.*model.path"):
         find(str(tmp_path / "model.safetensors"), None, [])
 
 

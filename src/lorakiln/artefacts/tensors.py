@@ -23,24 +23,34 @@ from lorakiln.console.errors import UserError
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
-    torch.bool: "BOOL",
+    torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
 }  # fmt: skip
 
 
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:  # fmt: skip
     """Write named tensors, whole or not at all, with names and metadata sorted.
+
+    Args:
+        dtype: of the written floats, cast one tensor at a time; None: as they are.
 
     Raises:
         ValueError: a metadata value is no string, or a dtype has no name in the format.
         UserError: the disk is full or not writable (the old file, if any, is intact).
     """
     ordered = sorted(tensors)
-    text, _ = _header({name: (tensors[name].dtype, tensors[name].shape) for name in ordered}, metadata or {})
+
+    def written(value: torch.Tensor) -> torch.dtype:
+        return dtype if dtype and value.is_floating_point() else value.dtype
+
+    text, _ = _header({name: (written(tensors[name]), tensors[name].shape) for name in ordered}, metadata or {})
     with telling_disk_trouble(path), _aside(path) as aside:
         with aside.open("wb") as file:
             file.write(text)
             for name in ordered:
-                file.write(_bytes(tensors[name]))
+                file.write(_bytes(tensors[name].to(written(tensors[name]))))
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

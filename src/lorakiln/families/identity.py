@@ -2,10 +2,14 @@
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Gigabytes of weights are not read at every stage. A file beyond WHOLE bytes is known by its size, its header (names,
 # shapes and types of all tensors) and three slices: the first, the middle and the last megabyte. Training changes
@@ -13,6 +17,7 @@ from lorakiln.artefacts.hashing import hash_data, hash_file
 # of a large file would pass unseen, and is not worth minutes at every start.
 WHOLE = 200_000_000
 SLICE = 1_000_000
+START = 1_000  # bytes of a tensor
 
 
 def identify(files: Iterable[tuple[str, Path]]) -> str:
@@ -34,4 +39,21 @@ def fingerprint(path: Path, whole: int = WHOLE) -> str:
         for start in (8 + header, (size - SLICE) // 2, size - SLICE):
             file.seek(min(start, size))
             digest.update(file.read(SLICE))
+    return digest.hexdigest()
+
+
+def identify_tensors(tensors: "Mapping[str, Tensor]") -> str:
+    """The identity of mapped tensors, 64 hex digits, in whatever file they are.
+
+    Names, shapes, types and bytes: all of them up to `WHOLE` bytes in all, the first `START` of every tensor beyond.
+    A whole model's file needs more than three slices: files differ in their VAE alone.
+    """
+    import torch
+
+    whole = sum(value.nbytes for value in tensors.values()) <= WHOLE
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        count = value.numel() if whole else min(value.numel(), START // value.itemsize)
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
+        digest.update(value.reshape(-1)[:count].view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -21,6 +21,7 @@ class Layout:
 
     @property
     def weights(self) -> tuple[str, ...]:
+        """The folders that hold weights, the VAE's first."""
         return ("vae", *self.texts, "unet")
 
     @property

@@ -7,6 +7,8 @@ dots can be put back. Source: sd-scripts networks/lora.py and its convert_diffus
 
 import re
 
+from lorakiln.families.original_names import RESNET, UNET_ENDS, unet_module
+
 PREFIXES = {
     "lora_unet_": "unet",
     "lora_te1_": "text_encoder",
@@ -23,22 +25,11 @@ _WORDS = (
 )
 _ELEMENT = re.compile("(" + "|".join(sorted(_WORDS.split(), key=len, reverse=True)) + r"|\d+)(?:_|$)")
 
-# SGM's residual blocks, diffusers' name -> theirs.
-_RESNET = {
-    "conv1": "in_layers_2",
-    "time_emb_proj": "emb_layers_1",
-    "conv2": "out_layers_3",
-    "conv_shortcut": "skip_connection",
-}
-_OUTSIDE = {
-    "conv_in": "input_blocks_0_0",
-    "conv_out": "out_2",
-    "time_embedding.linear_1": "time_embed_0",
-    "time_embedding.linear_2": "time_embed_2",
-    "add_embedding.linear_1": "label_emb_0_0",
-    "add_embedding.linear_2": "label_emb_0_2",
-}
-_LAYERS = 2  # residual blocks a level, in every UNet that SGM names are used for
+# As kohya writes them; the original's norms take no LoRA.
+_RESNET = {ours: theirs.replace(".", "_") for ours, theirs in RESNET.items() if not ours.startswith("norm")}
+_OUTSIDE = {ours: theirs.replace(".", "_") for ours, theirs in UNET_ENDS.items() if ours != "conv_norm_out"}
+# Of SDXL's UNet, the only one that SGM names are used for: residual blocks a level, up-blocks that have attention.
+_LAYERS, _ATTENTION = 2, (0, 1)
 
 
 def kohya_name(module: str, sdxl: bool) -> str:
@@ -89,28 +80,7 @@ def dotted(name: str) -> str | None:
 
 def sgm_path(path: str) -> str:
     """SDXL's UNet path in SGM's spelling, with underscores; ValueError if there is none."""
-    if path in _OUTSIDE:
-        return _OUTSIDE[path]
-    kind, *rest = path.split(".")
-    if kind == "mid_block":
-        return "middle_block_" + _inside(rest[0], {"resnets": 2 * int(rest[1]), "attentions": 1}, rest[2:], path)
-    level, inner, number, *tail = rest
-    if kind not in ("down_blocks", "up_blocks"):
-        raise ValueError(f"SGM has no name for {path}")
-    if inner == "downsamplers":
-        return f"input_blocks_{(_LAYERS + 1) * (int(level) + 1)}_0_op"
-    if inner == "upsamplers":
-        return f"output_blocks_{(_LAYERS + 1) * int(level) + _LAYERS}_2_conv"
-    block = (_LAYERS + 1) * int(level) + int(number) + (kind == "down_blocks")
-    side = "input" if kind == "down_blocks" else "output"
-    return f"{side}_blocks_{block}_" + _inside(inner, {"resnets": 0, "attentions": 1}, tail, path)
-
-
-def _inside(inner: str, numbers: dict[str, int], tail: list[str], path: str) -> str:
-    if inner not in numbers or (inner == "resnets" and tail[0] not in _RESNET):
-        raise ValueError(f"SGM has no name for {path}")
-    rest = _RESNET[tail[0]] if inner == "resnets" else "_".join(tail)
-    return f"{numbers[inner]}_{rest}"
+    return unet_module(path, _LAYERS, _ATTENTION).replace(".", "_")
 
 
 def diffusers_path(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What a model in diffusers' layout is, by what it says of itself; and why it is not what the settings expect."""
+"""What a model in diffusers' layout is, by what it says of itself; and why a model is not what the settings expect."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +10,9 @@ from lorakiln.families.source import read_config
 
 Configs = Mapping[str, Mapping[str, Any]]
 
-# What a UNet with these input channels is, where the VAE makes 4.
-KINDS = {9: "an inpainting model", 5: "a depth model", 7: "an upscaler", 8: "an instruction model"}
+KINDS = {9: "an inpainting model", 5: "a depth model", 7: "an upscaler", 8: "an instruction model (InstructPix2Pix)"}
 MODELS = {"sd": "model=sd15, model=sd21 or model=sd21_v", "sdxl": "model=sdxl"}
+REFINER = "SDXL's refiner"
 
 
 def check_kind(root: Path, layout: Layout) -> None:
@@ -20,15 +20,25 @@ def check_kind(root: Path, layout: Layout) -> None:
     found = kind_of(root)
     if found == layout.family:
         return
-    names = {"sd": "a Stable Diffusion 1.x or 2.x", "sdxl": "a Stable Diffusion XL", "refiner": "SDXL's refiner"}
-    if found == "refiner":
+    names = {"sd": "a Stable Diffusion 1.x or 2.x", "sdxl": "a Stable Diffusion XL", "refiner": REFINER}
+    raise other_family(names.get(found, found), MODELS.get(found), root, layout)
+
+
+def other_family(found: str, models: str | None, where: Path, layout: Layout) -> UserError:
+    """The error for a model that is not of the settings' family.
+
+    Args:
+        found: what it is, for people.
+        models: the settings that suit it, if any do.
+    """
+    if found == REFINER:
         fix = "train on the base model, model=sdxl; the refiner takes no LoRA of it"
-    elif found in MODELS:
-        fix = f"use {MODELS[found]} with model.path={root}"
+    elif models:
+        fix = f"use {models} with model.path={where}"
     else:
         fix = f"name a {layout.title}, or set model.family to what this is"
-    what = f"this is {names.get(found, found)}, but model.family says {layout.family} ({layout.title})"
-    raise UserError(what, where=root, fix=fix)
+    what = f"this is {found}, but model.family says {layout.family} ({layout.title})"
+    return UserError(what, where=where, fix=fix)
 
 
 def kind_of(root: Path) -> str:
@@ -41,13 +51,18 @@ def kind_of(root: Path) -> str:
     return "sd"
 
 
+def kind_by_channels(channels: int) -> str:
+    """What a UNet with so many input channels is, where the VAE makes 4."""
+    return KINDS.get(channels, "another kind of model")
+
+
 def check_network(root: Path, configs: Configs, layout: Layout) -> None:
     """Refuse UNets that take something else than the family's do (inpainting, depth, ...); raises UserError."""
     unet, latent = configs["unet"], configs["vae"].get("latent_channels", 4)
     channels, problem = unet.get("in_channels", 4), _texts_problem(configs, layout)
     added = unet.get("addition_embed_type")
     if channels != latent:
-        kind = KINDS.get(channels, "another kind of model") if latent == 4 else "another kind of model"
+        kind = kind_by_channels(channels) if latent == 4 else "another kind of model"
         problem = f"its UNet takes {channels} channels where the VAE makes {latent}: {kind}"
     elif added != ("text_time" if layout.family == "sdxl" else None):
         wanted = f"wants {added} embeddings beside the text" if added else "wants nothing beside the text"

@@ -12,7 +12,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.clients import client_keys
@@ -47,17 +47,17 @@ def put_parts(
     """
     folders = {}
     if "vae" in parts:
-        folders["vae"] = files.load(AutoencoderKL, "vae", torch_dtype=family.vae_dtype)
+        folders["vae"] = files.load(AutoencoderKL, "vae", family.vae_dtype)
     if "text" in parts:
         for folder, kind in encoders.items():
             with quiet():
-                folders[folder] = files.load(kind, folder, dtype=family.dtype)
+                folders[folder] = files.load(kind, folder, family.dtype)
             name = folder.replace("text_encoder", "tokenizer")
-            setattr(family, name, files.load(CLIPTokenizer, name))
+            setattr(family, name, files.load_tokenizer(name))
     if "network" in parts:
-        folders["unet"] = files.load(UNet2DConditionModel, "unet", torch_dtype=family.dtype)
+        folders["unet"] = files.load(UNet2DConditionModel, "unet", family.dtype)
     for folder, module in folders.items():
-        check_finite(module, files.folder(folder))
+        check_finite(module, files.parts[folder].where)
         setattr(
             family, "network" if folder == "unet" else folder, module.to(family.device).eval().requires_grad_(False)
         )

@@ -1,15 +1,26 @@
-"""The files of a Stable Diffusion of any kind: which there are, what they say the model is, and loading them."""
+"""The files of a Stable Diffusion (1.x, 2.x, XL), a folder in diffusers' layout or a single file, and loading them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+from transformers import CLIPTokenizer
+
+from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
+from lorakiln.families.architectures import VAE, Config, of_family
+from lorakiln.families.checkpoint import is_single_file, read_checkpoint
+from lorakiln.families.contents import check_file, has, prediction_of, zero_snr
 from lorakiln.families.identity import identify
 from lorakiln.families.layouts import Layout
+from lorakiln.families.lending import Tokenizer, lend, lend_config, tokenizer_fix
+from lorakiln.families.part_files import FolderPart, PartFiles, SinglePart, from_folder
 from lorakiln.families.recognise import check_kind, check_network, version_of
-from lorakiln.families.source import find, read_config, weight_files, weight_patterns
+from lorakiln.families.source import find, read_config, weight_patterns
 from lorakiln.schema.model import ModelSettings
 
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -20,20 +31,21 @@ class Files:
     """A found model.
 
     Attributes:
-        root: the model's local folder.
-        vae: the folder of the VAE's own files.
-        variant: of the model's weight files; another VAE has none.
-        configs: by folder name: scheduler, vae, text_encoder, unet, ...
+        root: the model's folder or file.
+        parts: by folder name: vae, text_encoder, unet, ...
+        scheduler: scheduler_config.json.
+        scheduler_file: where it was read, None for the family's own.
         facts: see `Family.facts`; "version" is kohya's name of the base: sd_v1, sd_v2, sd_v2_v or sdxl_base_v1-0.
     """
 
+    model: ModelSettings
     layout: Layout
     root: Path
-    vae: Path
-    variant: str | None
-    own_vae: bool
-    configs: Mapping[str, Mapping[str, Any]]
-    facts: dict[str, str]
+    parts: Mapping[str, PartFiles]
+    tokenizers: Mapping[str, Tokenizer]
+    scheduler: Mapping[str, Any]
+    scheduler_file: Path | None
+    facts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def find(cls, model: ModelSettings, layout: Layout) -> "Files":
@@ -42,60 +54,102 @@ class Files:
         Raises:
             UserError: see `families.load_family`.
         """
-        names = ("config.json", *weight_patterns(model.variant))
-        parts = [f"{part}/{name}" for part in layout.weights for name in names]
-        texts = [f"{folder}/*.{ending}" for folder in layout.tokenizers for ending in ("json", "txt")]
-        root = find(model.path, model.revision, ["model_index.json", "scheduler/*.json", *texts, *parts])
-        check_kind(root, layout)
-        vae = root / "vae" if model.vae is None else _find_vae(model.vae)
-        folders = {part: vae if part == "vae" else root / part for part in layout.configs}
-        configs = {part: read_config(folders[part] / name) for part, name in layout.configs.items()}
-        check_network(root, configs, layout)
-        files = cls(layout, root, vae, model.variant, model.vae is None, configs, {})
-        prediction = configs["scheduler"].get("prediction_type", "epsilon")
+        files = _in_file(model, layout) if is_single_file(model.path) else _in_folder(model, layout)
+        check_network(files.root, files.configs, layout)
+        prediction = files.scheduler.get("prediction_type", "epsilon")
+        where = files.scheduler_file or files.root
         if prediction not in PREDICTIONS:
             fix = f"known: {', '.join(PREDICTIONS)}"
-            raise UserError(f"prediction_type {prediction!r} is not supported", where=root / "scheduler", fix=fix)
+            raise UserError(f"prediction_type {prediction!r} is not supported", where=where, fix=fix)
+        if model.prediction_type not in (None, prediction):
+            what = f"its scheduler says {prediction}, but model.prediction_type says {model.prediction_type}"
+            fix = "use what suits it (model=sd21: epsilon, model=sd21_v: v_prediction), or model.prediction_type=null"
+            raise UserError(what, where=where, fix=fix)
         files.facts.update(
             family=layout.family, path=model.path, revision=model.revision or "", hash=files.identity(),
-            prediction_type=prediction, version=version_of(configs["unet"], prediction),
+            prediction_type=prediction, version=version_of(files.configs["unet"], prediction),
         )  # fmt: skip
         return files
 
-    def folder(self, part: str) -> Path:
-        return self.vae if part == "vae" else self.root / part
+    @cached_property
+    def configs(self) -> dict[str, Config]:
+        return {"scheduler": self.scheduler, **{part: files.config for part, files in self.parts.items()}}
 
     def identity(self) -> str:
         """The identity of all that decides what the model draws: weights, configs, tokenizer."""
-        layout = self.layout
-        used = [(part, self.folder(part) / name) for part, name in layout.configs.items()]
-        used += [
-            (part, path) for part in layout.weights for path in weight_files(self.folder(part), self._variant(part))
-        ]
-        for folder in layout.tokenizers:
-            used += [(folder, path) for path in sorted((self.root / folder).glob("*")) if path.is_file()]
-        return identify((f"{part}/{path.name}", path) for part, path in used)
+        used = [] if self.scheduler_file is None else [("scheduler", self.scheduler_file)]
+        used += [(part, path) for part, files in self.parts.items() for path in files.files()]
+        used += [(name, path) for name, tokenizer in self.tokenizers.items() for path in tokenizer.files]
+        identity = identify((f"{part}/{path.name}", path) for part, path in used)
+        said = {part: files.facts() for part, files in self.parts.items() if files.facts() is not None}
+        said |= {name: tokenizer.options for name, tokenizer in self.tokenizers.items() if tokenizer.options}
+        return hash_data(identity, said, dict(self.scheduler)) if said else identity
 
-    def load(self, kind: type, part: str, **options: Any) -> Any:
-        """An instance of `kind` from the part's folder.
+    def load(self, kind: type, part: str, dtype: torch.dtype) -> nn.Module:
+        """See `part_files.PartFiles.load`."""
+        return self.parts[part].load(kind, dtype)
+
+    def load_tokenizer(self, name: str) -> CLIPTokenizer:
+        """A tokenizer by its folder's name.
 
         Raises:
-            UserError: the files are missing, damaged, or of another shape than their config says.
+            UserError: its files are missing or damaged, or it is another than the text encoder's.
         """
-        if part in self.layout.weights:
-            options |= {"use_safetensors": True, "variant": self._variant(part)}
-        folder = self.folder(part)
-        try:
-            return kind.from_pretrained(folder, local_files_only=True, **options)
-        except Exception as error:  # safetensors, transformers and diffusers raise whatever they like here
-            fix = "the model's files are incomplete or damaged: download it again"
-            raise UserError(f"cannot be loaded ({error})", where=folder, fix=fix) from error
-
-    def _variant(self, part: str) -> str | None:
-        return self.variant if part != "vae" or self.own_vae else None
+        source = self.tokenizers[name]
+        tokenizer = from_folder(CLIPTokenizer, source.folder, **source.options)
+        known = self.parts[name.replace("tokenizer", "text_encoder")].config["vocab_size"]
+        # Another model's, lent, gives wrong numbers without a word; a model's own may leave some of them unused.
+        if len(tokenizer) > known or (source.options and len(tokenizer) != known):
+            what = f"this tokenizer has {len(tokenizer)} tokens, the model's text encoder {known}"
+            raise UserError(what, where=source.folder, fix=tokenizer_fix(self.model))
+        return tokenizer
 
 
-def _find_vae(path: str) -> Path:
+def _in_folder(model: ModelSettings, layout: Layout) -> Files:
+    names = ("config.json", *weight_patterns(model.variant))
+    wanted = [f"{part}/{name}" for part in layout.weights for name in names]
+    texts = [f"{folder}/*.{ending}" for folder in layout.tokenizers for ending in ("json", "txt")]
+    root = find(model.path, model.revision, ["model_index.json", "scheduler/*.json", *texts, *wanted])
+    check_kind(root, layout)
+    scheduler = root / "scheduler" / "scheduler_config.json"
+    noise = read_config(scheduler)
+    own = layout.weights if model.vae is None else layout.weights[1:]
+    parts: dict[str, PartFiles] = {part: FolderPart(root / part, model.variant) for part in own}
+    if model.vae is not None:
+        parts["vae"] = _vae(model, layout, root / "vae" / "config.json")
+    tokenizers = {folder: Tokenizer.own(root / folder) for folder in layout.tokenizers}
+    return Files(model, layout, root, parts, tokenizers, noise, scheduler)
+
+
+def _in_file(model: ModelSettings, layout: Layout) -> Files:
+    path = Path(model.path).expanduser()
+    if model.revision is not None:
+        raise UserError("a local file has no revisions", where=path, fix="set model.revision to null")
+    checkpoint = read_checkpoint(path, model.allow_pickle)
+    architecture = check_file(checkpoint, layout, own_vae=model.vae is None)
+    lent = lend(model, architecture)
+    prediction = prediction_of(checkpoint, architecture, model.prediction_type, lent.scheduler.get("prediction_type"))
+    parts: dict[str, PartFiles] = {
+        part: SinglePart(checkpoint, prefix, lent.configs[part]) for part, prefix in architecture.prefixes.items()
+    }
+    if model.vae is not None:
+        parts["vae"] = _vae(model, layout, None)
+    noise = {**lent.scheduler, "prediction_type": prediction, **zero_snr(checkpoint)}
+    return Files(model, layout, path, parts, lent.tokenizers, noise, None)
+
+
+def _vae(model: ModelSettings, layout: Layout, replaced: Path | None) -> PartFiles:
+    """Another VAE: a folder, a file that holds one alone (in LDM's names or diffusers'), or a whole model's file.
+
+    Args:
+        replaced: config.json of the VAE in whose place it comes; a VAE's file has none.
+    """
+    assert model.vae is not None
+    if is_single_file(model.vae):
+        checkpoint = read_checkpoint(Path(model.vae).expanduser(), model.allow_pickle)
+        known = replaced is not None and replaced.exists() and model.config is None
+        config = read_config(replaced) if known and replaced else lend_config(model, of_family(layout.family), "vae")
+        return SinglePart(checkpoint, VAE if has(checkpoint.tensors, VAE) else "", config)
     names = ("config.json", "diffusion_pytorch_model.safetensors")
-    root = find(path, None, [*names, *(f"vae/{name}" for name in names)])
-    return root if (root / "config.json").exists() else root / "vae"
+    root = find(model.vae, None, [*names, *(f"vae/{name}" for name in names)])
+    return FolderPart(root if (root / "config.json").exists() else root / "vae", None)

@@ -7,7 +7,8 @@ from typing import Any
 
 from lorakiln.console.errors import UserError
 
-SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+SINGLE_FILES = (".safetensors", *PICKLES)
 HUB = "https://huggingface.co"
 
 
@@ -29,10 +30,9 @@ def find(path: str, revision: str | None, patterns: Sequence[str]) -> Path:
         return local
     if local.suffix.lower() in SINGLE_FILES:
         raise UserError(
-            "this is a single file, not a folder in diffusers' layout",
+            "this is a single file, but here a folder is wanted",
             where=path,
-            fix="convert it once with diffusers, StableDiffusionPipeline.from_single_file(FILE)"
-            ".save_pretrained(FOLDER), and name FOLDER",
+            fix="name a folder or a hub id; single files may be base models (model.path) and VAEs (model.vae)",
         )
     if _looks_local(path):
         raise UserError("no such folder", where=path, fix=_near(local))
@@ -137,6 +137,6 @@ def weight_files(folder: Path, variant: str | None) -> list[Path]:
     if any(name.endswith(".safetensors") for name in others):
         fix += "; set model.variant, such as fp16"
     elif others:
-        fix += "; only safetensors are read, for pickles can run code: load it in diffusers and save_pretrained it"
+        fix += "; only safetensors are read, for pickles can run code: take the model's safetensors"
     named = f" of the variant {variant!r}" if variant else ""
     raise UserError(f"no safetensors weights{named}", where=folder, fix=fix)

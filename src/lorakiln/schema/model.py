@@ -16,10 +16,17 @@ class Source(Settings):
 
 class ModelSettings(Settings):
     family: Literal["sd", "sdxl"] = Field(description="the architecture: sd is Stable Diffusion 1.x and 2.x")
-    path: str = Field(min_length=1, description="a hub id or a local folder in diffusers' layout")
+    path: str = Field(min_length=1, description="a hub id, a local folder in diffusers' layout, or a single file")
     revision: str | None = None
     variant: str | None = Field(None, description="the hub's file variant, such as fp16")
-    vae: str | None = Field(None, description="another VAE: a hub id or a local folder; null: the model's own")
+    vae: str | None = Field(None, description="another VAE: a hub id, a folder or a file; null: the model's own")
+    config: str | None = Field(
+        None, description="for single files: a folder or hub id whose configs and tokenizers hold; null: the family's"
+    )
+    prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
+        None, description="what the network predicts, checked against what the model says; null: as the model says"
+    )
+    allow_pickle: bool = Field(False, description="read single files that are pickles (.ckpt, .pt); tensors alone")
     resolution: int = Field(gt=0, description="the side of the square it was trained on, pixels")
     bucket_min: int = Field(gt=0, description="shortest side of a bucket, pixels")
     bucket_max: int = Field(gt=0, description="longest side of a bucket, pixels")

@@ -1,0 +1,132 @@
+"""What a file of weights is, by its tensors' names and shapes and by what it says of itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lorakiln.console.errors import UserError
+from lorakiln.families.architectures import ARCHITECTURES, UNET, VAE, Architecture
+from lorakiln.families.checkpoint import Checkpoint
+from lorakiln.families.layouts import Layout
+from lorakiln.families.recognise import REFINER, kind_by_channels, other_family
+
+V = "v_prediction"
+# A name, or the beginning of one, that only such files have; asked in this order.
+SIGNS = {
+    "a LoRA, no base model": ("lora_", "unet.", "text_encoder.", "base_model.model."),
+    "a ControlNet": ("control_model.", "controlnet_"),
+    "a Flux model": ("double_blocks.", "model.diffusion_model.double_blocks."),
+    "a Stable Diffusion 3 model": ("joint_blocks.", "model.diffusion_model.joint_blocks."),
+    "a UNet alone, in diffusers' names": ("down_blocks.0.", "mid_block."),
+    "a UNet alone, without the model's name before its tensors": ("input_blocks.",),
+    "a VAE alone": ("first_stage_model.", "encoder.down.", "encoder.down_blocks."),
+    "a text encoder alone": ("text_model.", "cond_stage_model.", "conditioner.embedders."),
+    "a textual inversion": ("emb_params", "string_to_param", "clip_l", "clip_g"),
+}
+
+
+def recognise(checkpoint: Checkpoint) -> str:
+    """sd1, sd2 or sdxl; or, in words, what else the file is: "an inpainting model", "a LoRA, no base model", ..."""
+    names = checkpoint.tensors
+    first = names.get(f"{UNET}input_blocks.0.0.weight")
+    if first is None:
+        found = (what for what, signs in SIGNS.items() if any(name.startswith(signs) for name in names))
+        return next(found, "no model that is known here")
+    if first.dim() == 4 and first.shape[1] != 4:
+        return kind_by_channels(first.shape[1])
+    for kind in ("sdxl", "sd1", "sd2"):
+        if all(has(names, prefix) for part, prefix in ARCHITECTURES[kind].prefixes.items() if part != "vae"):
+            return kind
+    # The refiner has OpenCLIP's encoder alone.
+    return REFINER if has(names, "conditioner.embedders.0.model.") else "a UNet without its text encoder"
+
+
+def check_file(checkpoint: Checkpoint, layout: Layout, own_vae: bool) -> Architecture:
+    """The architecture of a whole base model of the family that the settings expect.
+
+    Args:
+        own_vae: whether the file's VAE is wanted.
+
+    Raises:
+        UserError: it is something else; with what it is, and what to set.
+    """
+    kind = recognise(checkpoint)
+    if kind == REFINER:
+        raise other_family(kind, None, checkpoint.path, layout)
+    if kind not in ARCHITECTURES:
+        fix = f"name a whole text-to-image {layout.title}"
+        if kind == "a VAE alone":
+            fix += "; another VAE for it goes into model.vae"
+        raise UserError(f"this is {kind}", where=checkpoint.path, fix=fix)
+    architecture = ARCHITECTURES[kind]
+    if architecture.layout != layout:
+        raise other_family(f"a {architecture.title} checkpoint", architecture.models, checkpoint.path, layout)
+    if own_vae and not has(checkpoint.tensors, VAE):
+        raise UserError("there is no VAE in it", where=checkpoint.path, fix="name one in model.vae")
+    return architecture
+
+
+def prediction_of(checkpoint: Checkpoint, architecture: Architecture, set_to: str | None, lent: str | None) -> str:
+    """ "epsilon" or "v_prediction": as the settings, the file, the .yaml beside it, the lender or the family say.
+
+    Files say it by modelspec.prediction_type or modelspec.architecture (Stability's ModelSpec), or by a tensor called
+    v_pred; A1111 and ComfyUI read the same.
+
+    Args:
+        set_to: `model.prediction_type`.
+        lent: what the scheduler of the folder in `model.config` says.
+
+    Raises:
+        UserError: the file says another thing than the settings; a Stable Diffusion 2.x that says nothing: both kinds
+            exist, and their tensors look alike.
+    """
+    said = _said(checkpoint)
+    if set_to and said and set_to != said:
+        raise UserError(
+            f"this file predicts {said}, the settings say {set_to}", where=checkpoint.path,
+            fix=f"set model.prediction_type={said} (model=sd21 is epsilon, model=sd21_v is v_prediction), or null",
+        )  # fmt: skip
+    found = set_to or said or lent
+    if found:
+        return found
+    if architecture is ARCHITECTURES["sd2"]:
+        fix = "use model=sd21 (512 pixels, epsilon) or model=sd21_v (768 pixels, v), or set model.prediction_type"
+        raise UserError("a Stable Diffusion 2.x that does not say what it predicts", where=checkpoint.path, fix=fix)
+    return "epsilon"
+
+
+def _said(checkpoint: Checkpoint) -> str | None:
+    said = checkpoint.metadata.get("modelspec.prediction_type", "").lower()
+    if said:
+        return V if said.startswith("v") else "epsilon"
+    if "v_pred" in checkpoint.tensors or checkpoint.metadata.get("modelspec.architecture", "").endswith("768-v"):
+        return V
+    beside = _parameterization(checkpoint.path.with_suffix(".yaml"))
+    return (V if beside == "v" else "epsilon") if beside else None
+
+
+def zero_snr(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a file that calls itself trained to zero terminal SNR (a tensor "ztsnr") wants of the noise schedule."""
+    if "ztsnr" not in checkpoint.tensors:
+        return {}
+    return {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
+
+def _parameterization(file: Path) -> str:
+    """What LDM's config beside a checkpoint says: "v", "eps"; empty if there is none that can be read."""
+    if not file.is_file() or file.stat().st_size > 100_000:
+        return ""
+    try:
+        node: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"not a readable config ({error})", where=file, fix="mend it or move it away") from error
+    for key in ("model", "params"):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return str(node.get("parameterization", "eps")) if isinstance(node, Mapping) else ""
+
+
+def has(names: Mapping[str, object], prefix: str) -> bool:
+    """Whether any name begins so."""
+    return any(name.startswith(prefix) for name in names)

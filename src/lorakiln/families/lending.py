@@ -1,0 +1,127 @@
+"""What a single file lacks and a folder has: the parts' configs, the tokenizers, the noise schedule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lorakiln.console.errors import UserError
+from lorakiln.families.architectures import END, Architecture, Config
+from lorakiln.families.source import find, read_config
+from lorakiln.schema.model import ModelSettings
+
+# Of all families here (their models' scheduler_config.json).
+NOISE = {
+    "_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000, "set_alpha_to_one": False, "clip_sample": False, "steps_offset": 1,
+    "timestep_spacing": "leading",
+}  # fmt: skip
+START = "<|startoftext|>"
+CLIPS = ("vocab.json", "merges.txt")
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Where a tokenizer is read from.
+
+    Attributes:
+        names: of its files in `folder`.
+        options: what those leave open, as CLIPTokenizer takes it; empty for a model's own folder.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def own(cls, folder: Path) -> "Tokenizer":
+        """All files of a model's own folder."""
+        return cls(folder, tuple(sorted(path.name for path in folder.glob("*") if path.is_file())))
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder / name for name in self.names]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """tokenizer_config.json for one that has options."""
+        special = {"bos_token": START, "eos_token": END, "unk_token": END}
+        return {"tokenizer_class": "CLIPTokenizer", "do_lower_case": True, **special, **self.options}
+
+
+@dataclass(frozen=True)
+class Lent:
+    """What goes beside the weights.
+
+    Attributes:
+        configs: by folder: unet, vae, text_encoder, ...
+        tokenizers: by folder.
+        scheduler: scheduler_config.json, prediction_type left out unless the lender says it.
+    """
+
+    configs: dict[str, Config]
+    tokenizers: dict[str, Tokenizer]
+    scheduler: dict[str, Any]
+
+
+def lend(model: ModelSettings, architecture: Architecture) -> Lent:
+    """From `model.config`, a folder or hub id in diffusers' layout, what it has; the rest is the family's own.
+
+    Raises:
+        UserError: the folder or the tokenizer is not there.
+    """
+    lender = _lender(model, architecture)
+    configs = _configs(lender, architecture)
+    scheduler = lender / "scheduler" / "scheduler_config.json" if lender else None
+    noise = read_config(scheduler) if scheduler and scheduler.exists() else dict(NOISE)
+    return Lent(configs, {name: _tokenizer(model, lender, name, architecture) for name in architecture.pads}, noise)
+
+
+def lend_config(model: ModelSettings, architecture: Architecture, part: str) -> Config:
+    """One part's config; see `lend`."""
+    return _configs(_lender(model, architecture), architecture)[part]
+
+
+def _configs(lender: Path | None, architecture: Architecture) -> dict[str, Config]:
+    theirs = {part: lender / part / "config.json" for part in architecture.parts} if lender else {}
+    return {
+        part: read_config(theirs[part]) if part in theirs and theirs[part].exists() else config
+        for part, config in architecture.parts.items()
+    }
+
+
+def _lender(model: ModelSettings, architecture: Architecture) -> Path | None:
+    if model.config is None:
+        return None
+    patterns = ["scheduler/*.json", *(f"{part}/config.json" for part in architecture.parts)]
+    patterns += [f"{folder}/*.{ending}" for folder in architecture.pads for ending in ("json", "txt")]
+    return find(model.config, None, patterns)
+
+
+def _tokenizer(model: ModelSettings, lender: Path | None, name: str, architecture: Architecture) -> Tokenizer:
+    if lender and (lender / name).is_dir():
+        own = Tokenizer.own(lender / name)
+        if not {"vocab.json", "tokenizer.json"} & set(own.names):
+            raise UserError("no tokenizer in it", where=own.folder, fix=tokenizer_fix(model))
+        return own
+    # OpenAI's CLIP has the tokenizer of all these models, and `model.clip` is needed for the report anyway. Two files
+    # of it alone: what else its folder holds depends on who fetched it.
+    try:
+        folder = find(model.clip.path, model.clip.revision, CLIPS)
+    except UserError as error:
+        what = f"a single file has no tokenizer, and CLIP's is not to be had: {error.what}"
+        raise UserError(what, where=error.where, fix=tokenizer_fix(model)) from error
+    if absent := [one for one in CLIPS if not (folder / one).is_file()]:
+        raise UserError(f"a single file has no tokenizer, nor has this: no {absent[0]}", where=folder,
+                        fix=tokenizer_fix(model))  # fmt: skip
+    length = architecture.parts[name.replace("tokenizer", "text_encoder")]["max_position_embeddings"]
+    return Tokenizer(folder, CLIPS, {"model_max_length": length, "pad_token": architecture.pads[name]})
+
+
+def tokenizer_fix(model: ModelSettings) -> str:
+    """What to do about a tokenizer that is missing or another one's."""
+    return (
+        f"connect once, so that {model.clip.path} is in the hub's cache; or put CLIP's vocab.json and merges.txt (any "
+        "Stable Diffusion of the family in diffusers' layout has them) into FOLDER/tokenizer, for SDXL also into "
+        "FOLDER/tokenizer_2, and set model.config=FOLDER"
+    )

@@ -1,0 +1,156 @@
+"""Base models between single files and folders in diffusers' layout; old pickles become safetensors."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import __version__ as diffusers_version
+from torch import Tensor
+
+from lorakiln.artefacts.disk import check_space
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.records import write_json
+from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.console.errors import UserError
+from lorakiln.families.architectures import ARCHITECTURES, UNET, VAE, Architecture
+from lorakiln.families.checkpoint import Checkpoint, is_single_file, read_checkpoint
+from lorakiln.families.contents import has, recognise
+from lorakiln.families.layouts import SD, SDXL
+from lorakiln.families.lending import Tokenizer
+from lorakiln.families.parts import class_of, original_tensors
+from lorakiln.families.recognise import kind_of
+from lorakiln.families.sd_files import PREDICTIONS, Files
+from lorakiln.families.source import PICKLES
+from lorakiln.lora_files.kohya_metadata import ARCHITECTURES as SPECS
+from lorakiln.schema.model import ModelSettings
+
+CLIP = "openai/clip-vit-large-patch14"  # whose tokenizer these models have
+
+
+def is_base(source: Path) -> bool:
+    """Whether `source` is a base model's folder or file, or a pickle, which no LoRA here is."""
+    if source.is_dir():
+        return (source / "model_index.json").exists()
+    if source.suffix.lower() in PICKLES:
+        return True
+    if source.suffix.lower() != ".safetensors" or not source.is_file():
+        return False
+    names = read_checkpoint(source, allow_pickle=False).tensors
+    return has(names, UNET) or has(names, VAE)
+
+
+def convert_base(
+    source: Path, out: Path, dtype: torch.dtype | None = None, *, config: str | None = None,
+    prediction_type: str | None = None, allow_pickle: bool = False,
+) -> str:  # fmt: skip
+    """Write a base model in the form that `out` has: a single file (.safetensors) or a folder in diffusers' layout.
+
+    A file becomes a file under the same names, whatever it holds; all else must be a Stable Diffusion 1.x, 2.x or XL.
+
+    Args:
+        dtype: of the stored weights; None: as they are.
+        config: see `schema.model.ModelSettings.config`; a single file has no tokenizer.
+        prediction_type: for Stable Diffusion 2.x files that do not say it.
+        allow_pickle: whether a .ckpt may be read.
+
+    Returns:
+        what was made, in words.
+
+    Raises:
+        UserError: the source is something else, incomplete or damaged; the disk is full. Nothing is left then.
+    """
+    if prediction_type not in (None, *PREDICTIONS):
+        raise UserError(f"{prediction_type!r} is no prediction", fix=f"known: {', '.join(PREDICTIONS)}")
+    to_file = out.suffix.lower() == ".safetensors"
+    if to_file and is_single_file(str(source)):
+        return _refile(read_checkpoint(source.expanduser(), allow_pickle), out, dtype)
+    files = _files(source, config, prediction_type, allow_pickle)
+    if to_file:
+        _write_file(files, out, dtype)
+    else:
+        _write_folder(files, out, dtype)
+    return f"{_architecture(files).title}, {files.facts['prediction_type']}"
+
+
+def _files(source: Path, config: str | None, prediction: str | None, allow_pickle: bool) -> Files:
+    if is_single_file(str(source)):
+        kind = recognise(read_checkpoint(source.expanduser(), allow_pickle))
+        layout = ARCHITECTURES[kind].layout if kind in ARCHITECTURES else SD
+    elif source.is_dir():
+        layout = SDXL if kind_of(source) == "sdxl" else SD
+    else:
+        raise UserError("no such file or folder", where=source, fix="correct the path")
+    settings = ModelSettings(
+        family=layout.family, path=str(source), config=config, prediction_type=prediction, allow_pickle=allow_pickle,
+        resolution=512, bucket_min=256, bucket_max=1024, bucket_step=64, captioner={"path": CLIP}, clip={"path": CLIP},
+    )  # fmt: skip
+    return Files.find(settings, layout)
+
+
+def _architecture(files: Files) -> Architecture:
+    version = files.facts["version"]
+    return ARCHITECTURES["sdxl" if version.startswith("sdxl") else "sd2" if version.startswith("sd_v2") else "sd1"]
+
+
+def _refile(checkpoint: Checkpoint, out: Path, dtype: torch.dtype | None) -> str:
+    """The same tensors under the same names; what else a pickle holds (optimizer, counters) stays behind."""
+    if not checkpoint.tensors:
+        raise UserError("there are no tensors in it", where=checkpoint.path, fix="name a file of weights")
+    kind = recognise(checkpoint)
+    _save(out, checkpoint.tensors, dtype, checkpoint.metadata)
+    title = ARCHITECTURES[kind].title if kind in ARCHITECTURES else kind
+    return f"{title}, {len(checkpoint.tensors)} tensors"
+
+
+def _write_file(files: Files, out: Path, dtype: torch.dtype | None) -> None:
+    architecture, tensors = _architecture(files), {}
+    for part, found in files.parts.items():
+        try:
+            tensors |= original_tensors(found.tensors(), found.config, architecture.prefixes[part])
+        except (KeyError, ValueError) as error:
+            what = f"its {part} has not the tensors that its config says: {error}"
+            raise UserError(what, where=found.where, fix="download it again") from error
+    v = files.facts["prediction_type"] == "v_prediction"
+    # A1111 and ComfyUI know an SDXL of another kind by these.
+    marks = {"v_pred": v and architecture.layout is SDXL, "ztsnr": files.scheduler.get("rescale_betas_zero_snr")}
+    tensors |= {name: torch.zeros(1) for name, there in marks.items() if there}
+    metadata = {
+        "modelspec.sai_model_spec": "1.0.0", "modelspec.architecture": SPECS[files.facts["version"]],
+        "modelspec.prediction_type": "v" if v else "epsilon", "format": "pt",
+    }  # fmt: skip
+    _save(out, tensors, dtype, metadata)
+
+
+def _write_folder(files: Files, out: Path, dtype: torch.dtype | None) -> None:
+    index: dict[str, Any] = {"_class_name": _architecture(files).pipeline, "_diffusers_version": diffusers_version}
+    with replacing(out) as fresh:
+        for part, found in files.parts.items():
+            text = "architectures" in found.config
+            name = "model" if text else "diffusion_pytorch_model"
+            _save(fresh / part / f"{name}.safetensors", found.tensors(), dtype, {"format": "pt"})
+            write_json(fresh / part / "config.json", dict(found.config))
+            index[part] = ["transformers" if text else "diffusers", class_of(found.config)]
+        for name, tokenizer in files.tokenizers.items():
+            _copy_tokenizer(tokenizer, fresh / name)
+            index[name] = ["transformers", "CLIPTokenizer"]
+        write_json(fresh / "scheduler" / "scheduler_config.json", dict(files.scheduler))
+        index["scheduler"] = ["diffusers", files.scheduler.get("_class_name", "DDIMScheduler")]
+        write_json(fresh / "model_index.json", index)
+
+
+def _copy_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for path in tokenizer.files:
+        shutil.copyfile(path, folder / path.name)
+    if tokenizer.options:
+        write_json(folder / "tokenizer_config.json", tokenizer.config)
+
+
+def _save(out: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None, metadata: Mapping[str, str]) -> None:
+    def size(value: Tensor) -> int:
+        return value.numel() * (dtype if dtype and value.is_floating_point() else value.dtype).itemsize
+
+    check_space(out.parent, sum(map(size, tensors.values())), "the weights")
+    save_tensors(out, tensors, metadata, dtype)

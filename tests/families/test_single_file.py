@@ -1,0 +1,308 @@
+"""Base models in single files: the same model as their folder, without network, and plain words where they are not."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.console.errors import UserError
+from lorakiln.families import load_family
+from lorakiln.families.architectures import SD1
+from lorakiln.families.lending import lend
+from lorakiln.families.parts import original_tensors
+from lorakiln.families.reading import Reading
+from lorakiln.tools.convert_base import convert_base
+from tests.conftest import write_text
+from tests.families.single_files import KINDS, equal, single_of, weights_of, write_pair
+
+TEXTS = ["a red cat", ""]
+
+
+@pytest.fixture(scope="session")
+def tensors(micro_model, tmp_path_factory):
+    """The micro model under the names of Stable Diffusion 1.x' single files."""
+    file = tmp_path_factory.mktemp("single") / "micro.safetensors"
+    convert_base(Path(micro_model.path), file)
+    return load_tensors(file)[0]
+
+
+@pytest.fixture
+def single(micro_model, tensors, tmp_path):
+    """Settings that name the micro model's single file."""
+    save_file(tensors, tmp_path / "my model.safetensors")
+    return single_of(micro_model, tmp_path / "my model.safetensors")
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def pair(request, tmp_path_factory):
+    """Settings of a folder and of its single file."""
+    return write_pair(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="session")
+def sdxl(tmp_path_factory):
+    return write_pair(tmp_path_factory.mktemp("sdxl alone"), "sdxl")
+
+
+def assert_same(found, expected):
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    steps = torch.tensor([3, 900])
+    told, wanted = (family.encode_prompts(TEXTS, Reading(clip_skip=1)) for family in (found, expected))
+    assert equal(told, wanted)
+    assert torch.equal(found.predict(latents, steps, told), expected.predict(latents, steps, wanted))
+    assert torch.equal(found.decode_latents(latents), expected.decode_latents(latents))
+    assert torch.equal(found.alphas_cumprod, expected.alphas_cumprod)
+    assert found.facts["version"] == expected.facts["version"]
+    for name in ("vae", "network", "text_encoder", "text_encoder_2"):
+        if name in vars(expected):
+            assert equal(getattr(found, name).state_dict(), getattr(expected, name).state_dict()), name
+
+
+def test_a_single_file_is_its_folder(single, micro_family):
+    found = load_family(single)
+    assert_same(found, micro_family)
+    assert found.facts["path"] == single.path and found.facts["version"] == "sd_v1"
+
+
+def test_every_familys_single_file_is_its_folder(pair):
+    folder, single = pair
+    assert_same(load_family(single), load_family(folder))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_other_precisions_are_those_of_the_folder(pair, dtype):
+    found, expected = (load_family(one, dtype=dtype) for one in pair)
+    assert found.vae.dtype == expected.vae.dtype
+    assert equal(found.network.state_dict(), expected.network.state_dict())
+    assert equal(found.text_encoder.state_dict(), expected.text_encoder.state_dict())
+
+
+def test_only_what_is_asked_for_is_loaded_and_it_is_the_file_itself(single, tensors):
+    family = load_family(single, ("network",))
+    assert "vae" not in vars(family) and "text_encoder" not in vars(family)
+    mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if "my model.safetensors" in line]
+    spans = [tuple(int(end, 16) for end in line.split()[0].split("-")) for line in mapped]
+    for name, value in family.network.state_dict().items():
+        assert any(start <= value.data_ptr() < end for start, end in spans), name
+
+
+def test_the_name_of_a_file_is_no_part_of_its_identity(single, tmp_path):
+    hashes = {load_family(single, parts).facts["hash"] for parts in ((), ("text",))}
+    moved = Path(single.path).with_name("other.safetensors")
+    shutil.move(single.path, moved)
+    facts = load_family(single.model_copy(update={"path": str(moved)}), ()).facts
+    assert {facts["hash"]} == hashes and facts["path"] == str(moved)
+
+
+@pytest.mark.parametrize("name", ["model.diffusion_model.out.2.bias", "first_stage_model.decoder.conv_out.weight"])
+@pytest.mark.parametrize("whole", [200_000_000, 0])
+def test_another_content_is_another_model(single, tensors, monkeypatch, name, whole):
+    monkeypatch.setattr("lorakiln.families.identity.WHOLE", whole)
+    before = load_family(single, ()).facts["hash"]
+    save_file({**tensors, name: tensors[name] + 1}, single.path)
+    assert load_family(single, ()).facts["hash"] != before
+    save_file({**tensors, "model_ema.decay": torch.ones(1)}, single.path)  # what no part reads
+    assert load_family(single, ()).facts["hash"] == before
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_old_checkpoint_is_read_when_asked_for(single, micro_model, tensors, tmp_path, zipped):
+    file = tmp_path / "old.ckpt"
+    torch.save({"state_dict": tensors, "global_step": 7}, file, _use_new_zipfile_serialization=zipped)
+    model = single_of(micro_model, file)
+    with pytest.raises(UserError, match="pickle.*\n.*model.allow_pickle=true"):
+        load_family(model)
+    model = model.model_copy(update={"allow_pickle": True})
+    assert load_family(model, ()).facts["hash"] == load_family(single, ()).facts["hash"]
+    assert_same(load_family(model), load_family(single))
+
+
+class Evil:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_hostile_checkpoint_runs_nothing(micro_model, tmp_path):
+    mark = tmp_path / "ran"
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "more": Evil(mark)}, tmp_path / "evil.ckpt")
+    (tmp_path / "raw.ckpt").write_bytes(pickle.dumps(Evil(mark)))
+    for name in ("evil.ckpt", "raw.ckpt"):
+        with pytest.raises(UserError, match="more than tensors"):
+            load_family(single_of(micro_model, tmp_path / name, allow_pickle=True))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("form", ["LDM, prefixed", "LDM", "diffusers", "a whole model"])
+@pytest.mark.parametrize("base", ["folder", "file"])
+def test_a_vae_in_a_file(micro_model, micro_family, single, tensors, tmp_path, form, base):
+    weights = {name: value + 1 for name, value in weights_of(Path(micro_model.path) / "vae").items()}
+    prefixed = original_tensors(weights, read_json(Path(micro_model.path) / "vae/config.json"), "first_stage_model.")
+    alone = {name.removeprefix("first_stage_model."): value for name, value in prefixed.items()}
+    forms = {"LDM, prefixed": prefixed, "LDM": alone, "diffusers": weights, "a whole model": {**tensors, **prefixed}}
+    save_file(forms[form], tmp_path / "vae.safetensors")
+    model = micro_model if base == "folder" else single
+    family = load_family(model.model_copy(update={"vae": str(tmp_path / "vae.safetensors")}), ("vae",))
+    assert equal(family.vae.state_dict(), weights)
+    assert family.vae.config.scaling_factor == 0.5
+    assert family.facts["hash"] != load_family(model, ()).facts["hash"]
+
+
+def test_a_model_without_its_vae_takes_another(single, tensors, micro_model):
+    save_file({name: value for name, value in tensors.items() if "first_stage" not in name}, single.path)
+    with pytest.raises(UserError, match="no VAE in it.*\n.*model.vae"):
+        load_family(single)
+    vae = str(Path(micro_model.path) / "vae")
+    assert load_family(single.model_copy(update={"vae": vae})).latent_shape(32, 32) == (4, 8, 8)
+
+
+def test_what_it_predicts(single, tensors):
+    def prediction(metadata=None, more=None, **changes) -> str:
+        save_file({**tensors, **(more or {})}, single.path, metadata)
+        return load_family(single.model_copy(update={"config": lender, **changes}), ()).facts["prediction_type"]
+
+    # A lender's scheduler would say it too.
+    lender = str(Path(single.path).with_name("lender"))
+    shutil.copytree(single.config, lender, ignore=shutil.ignore_patterns("scheduler"))
+    assert prediction() == "epsilon"
+    assert prediction({"modelspec.prediction_type": "v"}) == "v_prediction"
+    with pytest.raises(UserError, match=r"predicts v_prediction, the settings say epsilon.*\n.*prediction_type=v_pred"):
+        prediction({"modelspec.prediction_type": "v"}, prediction_type="epsilon")
+    assert prediction(prediction_type="v_prediction") == "v_prediction"  # the file says nothing
+    assert prediction(more={"v_pred": torch.zeros(1)}) == "v_prediction"
+    Path(single.path).with_suffix(".yaml").write_text("model: {params: {parameterization: v}}")
+    assert prediction() == "v_prediction"
+
+
+def test_zero_terminal_snr(single, tensors):
+    marks = {"v_pred": torch.zeros(1), "ztsnr": torch.zeros(1)}
+    save_file({**tensors, **marks}, single.path)
+    lender = Path(single.path).with_name("lender")
+    shutil.copytree(single.config, lender, ignore=shutil.ignore_patterns("scheduler"))
+    family = load_family(single.model_copy(update={"config": str(lender)}), ())
+    assert family.alphas_cumprod[-1] < 1e-6 and family.prediction_type == "v_prediction"
+
+
+def test_stable_diffusion_2_must_say_what_it_predicts(tmp_path):
+    folder, single = write_pair(tmp_path, "sd21_v")
+    shutil.rmtree(Path(folder.path) / "scheduler")
+    file = Path(single.path)
+    said, metadata = load_tensors(file)
+    assert metadata["modelspec.architecture"] == "stable-diffusion-v2-768-v"
+    assert load_family(single, ()).facts["version"] == "sd_v2_v"
+    save_file({name: value.clone() for name, value in said.items()}, file)
+    with pytest.raises(UserError, match="does not say what it predicts.*\n.*model=sd21_v"):
+        load_family(single, ())
+    assert load_family(single.model_copy(update={"prediction_type": "epsilon"}), ()).facts["version"] == "sd_v2"
+
+
+def test_a_folder_that_predicts_something_else_is_told(micro_model):
+    with pytest.raises(UserError, match="its scheduler says epsilon, but"):
+        load_family(micro_model.model_copy(update={"prediction_type": "v_prediction"}), ())
+
+
+def test_another_family_is_told(sdxl, single):
+    with pytest.raises(UserError, match=r"(?s)this is a Stable Diffusion XL checkpoint, but .* says sd .*model=sdxl"):
+        load_family(sdxl[1].model_copy(update={"family": "sd"}), ())
+    with pytest.raises(UserError, match=r"(?s)this is a Stable Diffusion 1.x checkpoint, but .* sdxl .*model=sd15"):
+        load_family(single.model_copy(update={"family": "sdxl"}), ())
+
+
+ZERO = torch.zeros(1)
+OTHERS = {
+    "SDXL's refiner.*\n.*no LoRA of it": {
+        "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 4, 3, 3),
+        "conditioner.embedders.0.model.positional_embedding": ZERO,
+    },
+    "an inpainting model": {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 9, 3, 3)},
+    "a UNet without its text": {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 4, 3, 3)},
+    "a LoRA": {"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": ZERO},
+    "a Flux model": {"model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale": ZERO},
+    "a Stable Diffusion 3": {"model.diffusion_model.joint_blocks.0.x_block.mlp.fc1.weight": ZERO},
+    "a VAE alone.*\n.*model.vae": {"first_stage_model.encoder.conv_in.weight": ZERO},
+    "a ControlNet": {"control_model.time_embed.0.weight": ZERO},
+    "no model that is known": {"emb": ZERO},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", OTHERS)
+def test_other_files_are_called_what_they_are(single, message):
+    save_file(OTHERS[message], single.path)
+    with pytest.raises(UserError, match=f"this is {message}"):
+        load_family(single)
+
+
+def without(tensors, name):
+    return {key: value for key, value in tensors.items() if key != name}
+
+
+CONV, KEY = "model.diffusion_model.out.2.weight", "model.diffusion_model.input_blocks.1.0.in_layers.2.weight"
+DAMAGE = {
+    "missing": (lambda t: without(t, KEY), f"lacks 1 tensors of its UNet2DConditionModel: {KEY}"),
+    "shape": (lambda t: {**t, CONV: torch.zeros(4, 4, 3, 3)}, r"has the shape \(4, 4, 3, 3\).*\n.*model.config"),
+    "more": (lambda t: {**t, "model.diffusion_model.x.1": ZERO}, "1 tensors more than its family's"),
+    "float8": (lambda t: {**t, CONV: t[CONV].to(torch.float8_e4m3fn)}, "float8_e4m3fn"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_what_is_not_whole_is_refused(single, tensors, name):
+    spoil, message = DAMAGE[name]
+    save_file(spoil(tensors), single.path)
+    with pytest.raises(UserError, match=message):
+        load_family(single)
+
+
+def test_files_that_cannot_be_read(single, tmp_path):
+    Path(single.path).write_bytes(Path(single.path).read_bytes()[:5000])
+    with pytest.raises(UserError, match="not a readable safetensors"):
+        load_family(single)
+    (tmp_path / "half.ckpt").write_bytes(b"PK\3\4" + bytes(100))
+    with pytest.raises(UserError, match="not (a )?read"):
+        load_family(single.model_copy(update={"path": str(tmp_path / "half.ckpt"), "allow_pickle": True}))
+    with pytest.raises(UserError, match=r"(?s)no such file.*my model.safetensors"):
+        load_family(single.model_copy(update={"path": str(tmp_path / "mine.safetensors")}))
+    with pytest.raises(UserError, match="no revisions"):
+        load_family(single.model_copy(update={"revision": "main"}))
+
+
+def test_the_tokenizer_is_clips_or_is_asked_for(single, tmp_path):
+    model = single.model_copy(update={"config": None})
+    with pytest.raises(UserError, match=r"(?s)nor has this: no vocab.json.*FOLDER/tokenizer.*model.config=FOLDER"):
+        lend(model.model_copy(update={"clip": model.clip.model_copy(update={"path": str(tmp_path)})}), SD1)
+    far = model.model_copy(update={"clip": model.clip.model_copy(update={"path": "owner/clip"})})
+    with pytest.raises(UserError, match=r"(?s)owner/clip: a single file has no tokenizer.*model.config=FOLDER"):
+        lend(far, SD1)
+
+
+def test_clips_own_tokenizer_serves(single, micro_model, micro_family, tmp_path):
+    """A folder that lends all but the tokenizer: that is taken from `model.clip`."""
+    lender, clip = tmp_path / "lender", tmp_path / "clip"
+    shutil.copytree(micro_model.path, lender, ignore=shutil.ignore_patterns("tokenizer"))
+    clip.mkdir()
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(Path(micro_model.path) / "tokenizer" / name, clip)
+    changes = {"config": str(lender), "clip": single.clip.model_copy(update={"path": str(clip)})}
+    found = load_family(single.model_copy(update=changes))
+    assert found.tokenizer.pad_token == "<|endoftext|>" and found.max_tokens == micro_family.max_tokens
+    assert_same(found, micro_family)
+    changes["clip"] = single.clip
+    with pytest.raises(UserError, match=r"(?s)this tokenizer has 1166 tokens, the model's text encoder .*FOLDER"):
+        load_family(single.model_copy(update=changes), ("text",))
+
+
+def test_a_tokenizer_of_more_tokens_than_the_text_encoder_is_refused(single, micro_model, tmp_path):
+    lender = tmp_path / "lender"
+    shutil.copytree(micro_model.path, lender)
+    file = lender / "tokenizer/vocab.json"
+    write_text(file, read_json(file) | {"one more</w>": 526, "and more</w>": 527})
+    with pytest.raises(UserError, match=r"(?s)this tokenizer has .* tokens, the model's text encoder .*FOLDER"):
+        load_family(single.model_copy(update={"config": str(lender)}), ("text",))
