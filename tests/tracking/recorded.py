@@ -6,13 +6,15 @@ seven bytes; each record is a protobuf message of the client's own.
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from wandb.proto import wandb_internal_pb2
 
 BLOCK, HEADER = 32768, 7
-FULL, FIRST, LAST = 1, 2, 4
+FULL, LAST = 1, 4
+PATIENCE = 20  # seconds
 
 
 def records(path: Path) -> Iterator:
@@ -52,8 +54,19 @@ class Recorded:
         self.runs, self.history, self.summary, self.artifacts = {}, {}, {}, []
         for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
             run = path.stem.removeprefix("run-")
-            for message in records(path):
+            for message in self._ended(path):
                 self._take(run, message)
+
+    @staticmethod
+    def _ended(path: Path) -> list:
+        """The client's service writes the last of them a moment after the run has finished."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            found = list(records(path))
+            if any(message.WhichOneof("record_type") == "exit" for message in found):
+                return found
+            assert time.monotonic() < end, f"{path} has no end"
+            time.sleep(0.05)
 
     def _take(self, run: str, message) -> None:
         kind = message.WhichOneof("record_type")

@@ -98,6 +98,8 @@ def test_at_home_means_no_picture_and_no_caption(trained, captioned, tmp_path, m
     run = trained(upload_images=False)
     export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", private=True), micro_model)
     files = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file()]
+    # The command line would be in it.
+    assert not [path for path in files if path.name == "wandb-metadata.json"]
     assert files and not [path for path in files if path.suffix in (".png", ".jpg")]
     captions = [json.loads(line)["text"] for line in (captioned / "metadata.jsonl").read_text().splitlines()]
     for path in files:

@@ -36,7 +36,7 @@ class WandbTracker(Tracker):
             "config": dict(config), "dir": os.environ.get("WANDB_DIR") or str(folder), "job_type": job,
             "id": known_id, "resume": "allow" if known_id else None,
         }  # fmt: skip
-        self._run = start(arguments)
+        self._run = start(arguments, at_home=not settings.upload_images)
         # Everything is drawn over the optimizer's steps, whatever order a resumed run sends them in.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
@@ -116,9 +116,15 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> wandb.Ta
     return wandb.Table(columns=list(columns), data=cells)
 
 
-def start(arguments: dict[str, Any]) -> Any:
-    """wandb.init, online if there is a key and the server answers, else offline."""
-    quiet = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE)
+def start(arguments: dict[str, Any], at_home: bool = False) -> Any:
+    """wandb.init, online if there is a key and the server answers, else offline.
+
+    Args:
+        at_home: leave out what W&B finds out by itself, for the command line may hold prompts.
+    """
+    quiet = wandb.Settings(
+        silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE, x_disable_meta=at_home
+    )  # fmt: skip
     mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     try:
         return wandb.init(**arguments, mode=mode, settings=quiet)
