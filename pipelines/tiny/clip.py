@@ -128,9 +128,7 @@ class Reader:
 
 def loss_of(reader: Reader, scenes: Sequence[Scene], values: torch.Tensor, rng: random.Random) -> torch.Tensor:
     """Contrastive loss on captions plus the three zero-shot losses that the judge is used for."""
-    captions = [
-        spoken(s.thing, s.style, s.colour, rng) if s.style else caption(s.thing, None, s.colour) for s in scenes
-    ]
+    captions = [spoken(s.thing, s.style, s.colour, rng) for s in scenes]
     drawn = [*STYLES, *REDRAWN_STYLES]
     lists = thing_texts() + [caption(None, style) for style in drawn] + colour_texts()
     texts = reader.texts(captions + lists)
@@ -149,10 +147,9 @@ def loss_of(reader: Reader, scenes: Sequence[Scene], values: torch.Tensor, rng: 
     )
     start = count
     for names, field in ((list(THINGS), "thing"), (drawn, "style"), (list(COLOURS), "colour")):
-        told = [i for i, s in enumerate(scenes) if getattr(s, field)]  # a hazed picture's style may be lost
-        right = torch.tensor([names.index(getattr(scenes[i], field)) for i in told])
+        right = torch.tensor([names.index(getattr(s, field)) for s in scenes])
         for table in (logits, logits_patches):
-            part = table[told, start : start + len(names)]
+            part = table[:, start : start + len(names)]
             total = total + F.cross_entropy(part, right, label_smoothing=SMOOTH)
         start += len(names)
     return total

@@ -16,9 +16,7 @@ from pipelines.tiny.labels import caption
 from pipelines.tiny.paths import work
 from pipelines.tiny.scenes import Composer, Scene
 
-# Timesteps of 1000 from which a picture is drawn anew. Beyond HIGH its style is lost, but not yet what it shows: a
-# fifth of the pool goes there, without a style.
-LOW, HIGH, DEEP = 60, 320, 480
+LOW, HIGH = 60, 320  # timesteps of 1000 from which a picture is drawn anew; from later ones its style is lost
 POOL = 16_000
 BATCH = 64
 
@@ -31,10 +29,8 @@ def write(part: int = 0, parts: int = 1) -> None:
     pictures, labels = [], []
     while len(pictures) < POOL // parts:
         scenes = composer.batch(BATCH)
-        deep = rng.random() < 0.2
-        start = rng.randint(HIGH, DEEP) if deep else rng.randint(LOW, HIGH)
-        pictures += [squashed(picture) for picture in hazed(pipe, scenes, start, rng)]
-        labels += [(s.thing, "" if deep else s.style, s.colour) for s in scenes]
+        pictures += [squashed(picture) for picture in hazed(pipe, scenes, rng)]
+        labels += [(s.thing, s.style, s.colour) for s in scenes]
         if len(pictures) % (16 * BATCH) == 0:
             print(f"haze {len(pictures)} of {POOL // parts}", flush=True)
     work("haze").mkdir(exist_ok=True)
@@ -42,12 +38,12 @@ def write(part: int = 0, parts: int = 1) -> None:
 
 
 @torch.no_grad()
-def hazed(pipe: StableDiffusionPipeline, scenes: Sequence[Scene], start: int, rng: random.Random) -> list[np.ndarray]:
-    """uint8 pictures (h, w, 3) of scenes of one size, noised to timestep `start` and drawn from there.
+def hazed(pipe: StableDiffusionPipeline, scenes: Sequence[Scene], rng: random.Random) -> list[np.ndarray]:
+    """uint8 pictures (h, w, 3) of scenes of one size, each batch noised to one timestep and drawn from there.
 
     The captions name thing, style and background; of a style that the base does not know, the line comes through.
     """
-    steps, guidance = rng.randint(1, 4), rng.choice((1.0, 1.0, 1.0, 3.0))
+    start, steps, guidance = rng.randint(LOW, HIGH), rng.randint(1, 4), rng.choice((1.0, 1.0, 1.0, 3.0))
     with torch.autocast("cpu", torch.bfloat16):
         values = torch.from_numpy(np.stack([s.pixels for s in scenes])).permute(0, 3, 1, 2).float() / 127.5 - 1
         x = pipe.vae.encode(values).latent_dist.mode() * pipe.vae.config.scaling_factor

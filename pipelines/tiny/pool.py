@@ -21,4 +21,4 @@ class Pool:
     def draw(self, count: int, rng: random.Random) -> list[Scene]:
         """`count` of them, or none if the pool is empty."""
         chosen = rng.choices(range(len(self.labels)), k=count) if self.labels else []
-        return [Scene(self.pictures[i], *self.labels[i]) for i in chosen]  # "" where the style is lost
+        return [Scene(self.pictures[i], *self.labels[i]) for i in chosen]
