@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from lorakiln.sweep.front import pareto_front
+from lorakiln.sweep.titles import short_titles
 
 
 def plot_front(results: Sequence, front: Sequence[int], best: int, path: Path) -> None:
@@ -29,11 +30,12 @@ def plot_front(results: Sequence, front: Sequence[int], best: int, path: Path) -
     axes.scatter(*zip(*points, strict=True), color=colours, zorder=2, label="jobs")
     axes.scatter(*points[best], color="#d97706", s=90, zorder=3, label="best")
     axes.scatter(base["image_similarity"], base["clip_score"], marker="x", color="#1c1917", label="base model")
-    for result, point in zip(results, points, strict=True):
-        axes.annotate(result.outcome.job.title, point, textcoords="offset points", xytext=(6, 5), fontsize=7)
+    titles = short_titles([result.outcome.job.title for result in results])
+    for title, point in zip(titles, points, strict=True):
+        axes.annotate(title, point, textcoords="offset points", xytext=(6, 5), fontsize=7)
     axes.set_xlabel("likeness: CLIP similarity to the training pictures")
     axes.set_ylabel("obedience: CLIP score of prompt and picture")
-    axes.margins(0.15)
+    axes.margins(0.3, 0.15)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     figure.tight_layout()

@@ -16,6 +16,7 @@ from lorakiln.sweep import objectives as wanted
 from lorakiln.sweep.front import best_of, pareto_front
 from lorakiln.sweep.jobs import Outcome
 from lorakiln.sweep.objectives import DEFAULT, METRICS, read_numbers, values_of
+from lorakiln.sweep.titles import short_titles
 
 GRID_PROMPTS, GRID_JOBS = 4, 24
 
@@ -162,7 +163,7 @@ def _comparison(results: Sequence[Result], best: int, root: Path) -> None:
         return path and SimpleNamespace(file_name=path)
 
     cells = [[cell(tables[0], prompt, 0.0), *(cell(table, prompt, weight) for table in tables)] for prompt in shared]
-    columns = ["base", *(result.outcome.job.title for result in results)]
+    columns = ["base", *short_titles([result.outcome.job.title for result in results])]
     grid = Grid("comparison", f"The sweep's LoRAs, seed {seed}", shared, columns, cells)
     save_grid(grid, Path(), root / "comparison.png")
 
