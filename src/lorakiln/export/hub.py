@@ -55,7 +55,7 @@ def push(upload: Upload) -> str:
         UserError: no token, no right to write, or no connection.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
     if not get_token():
         raise UserError(
@@ -71,7 +71,7 @@ def push(upload: Upload) -> str:
     except HfHubHTTPError as error:
         fix = "see that the name is right and that your token may write there"
         raise UserError(f"the hub refused: {str(error).splitlines()[0]}", where=name, fix=fix) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPError) as error:
         fix = "the folder is whole; try again with `lorakiln push`"
         raise UserError(f"the hub was not reached: {error}", where=name, fix=fix) from error
     return f"{api.endpoint}/{name}"

@@ -63,6 +63,7 @@ def _download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
+        HTTPError,  # of whichever HTTP library the hub's client is built on
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -85,7 +86,7 @@ def _download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
             "copy FOLDER here and name it instead"
         )
         raise UserError("the hub cannot be reached, and the model is not in the cache", where=name, fix=fix) from error
-    except OSError as error:  # also requests' and httpx' errors that the hub's client lets through
+    except (OSError, HTTPError) as error:
         raise UserError(
             f"the download failed ({error})", where=name, fix="try again; what was fetched is kept"
         ) from error
