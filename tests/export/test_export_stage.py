@@ -105,6 +105,8 @@ def test_times_are_told_only_when_asked_for(do, run):
 
 def test_a_private_export_tells_nothing_of_folders_captions_and_pictures(do, run, facts):
     facts["base"]["path"] = facts["settings"]["model"]["path"] = "/home/somebody/models/sd"
+    facts["settings"]["model"] |= {"vae": "~/somebody/x.safetensors", "config": "../somebody/sd"}
+    facts["settings"]["model"]["captioner"] = {"path": "C:\\somebody\\blip", "revision": None}
     write_json(run / "facts.json", facts)
     out = do(private=True)
     assert not [name for name in files(out) if name.endswith(".png")]
