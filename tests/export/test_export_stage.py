@@ -223,3 +223,10 @@ def test_the_metadata_are_those_of_the_run(do):
     _, metadata = load_tensors(do() / "secret_folder.safetensors")
     assert metadata["ss_output_name"] == "secret_folder"
     assert json.loads(metadata["lorakiln_settings"])["train"]["seed"] == 7
+
+
+def test_too_little_space_is_told_before_anything_is_written(do, disk_of, tmp_path):
+    disk_of(500)
+    with pytest.raises(UserError, match="the exported adapters need about .*, the disk has 500 bytes left"):
+        do()
+    assert not (tmp_path / "lora").exists()
