@@ -8,7 +8,8 @@ import torch
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.reading import base_version, read_lora
+from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
 
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"

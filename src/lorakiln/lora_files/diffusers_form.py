@@ -20,6 +20,12 @@ from lorakiln.lora_files.finite import sound, to_dtype
 
 METADATA = "lora_adapter_metadata"
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+# peft's `auto_mapping`: the class of the network that an adapter folder is for. Nothing else in it tells the part.
+PEFT_CLASSES = {
+    "unet": {"parent_library": "diffusers", "base_model_class": "UNet2DConditionModel"},
+    "text_encoder": {"parent_library": "transformers", "base_model_class": "CLIPTextModel"},
+    "text_encoder_2": {"parent_library": "transformers", "base_model_class": "CLIPTextModelWithProjection"},
+}
 
 
 def save(adapter: Adapter, path: Path, dtype: torch.dtype | None = None) -> None:

@@ -11,7 +11,7 @@ Recognised and refused by name: LoHa, LoKr, IA3, OFT, full differences, DoRA, cl
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.names import canonical, module_of
 from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.base import base_of_names
+from lorakiln.lora_files.diffusers_form import PEFT_CLASSES
 from lorakiln.lora_files.finite import sound
 
 # What a key's ending says that this program cannot turn into down and up.
@@ -51,6 +53,7 @@ _UP = {
 }
 _PROCESSOR = re.compile(r"(?:\.processor)?\.to_(q|k|v|out)_lora$")
 _PEFT = "base_model.model."
+PART = "part"  # of a config read from a peft folder: the one part that it is for
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def read_lora(path: Path) -> LoraFile:
             where=path,
             fix="the file is damaged, or of a form that is not known: get it again from where it was made",
         )
-    return LoraFile(form, Adapter(layers, metadata))
+    adapter = Adapter(layers, metadata)
+    return LoraFile(form, replace(adapter, base=base_of_names(tensors, adapter)))
 
 
 def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
@@ -161,7 +165,7 @@ def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pa
         up = name + _UP[ending]
         if up not in tensors:
             continue
-        module = _module(name)
+        module = _module(name, config.get(PART))
         keys = [key, up]
         alpha = diffusers_form.alpha_of(config, module, tensors[key].shape[0])
         if name + ".alpha" in tensors:
@@ -170,11 +174,11 @@ def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pa
         yield module, keys, alpha
 
 
-def _module(name: str) -> str:
-    """The canonical module of a key in dots."""
+def _module(name: str, part: str | None = None) -> str:
+    """The canonical module of a key in dots; `part`: where it stands if the key does not say."""
     name = _PROCESSOR.sub(lambda m: f".to_{m[1]}" + (".0" if m[1] == "out" else ""), name.removeprefix(_PEFT))
     if name.split(".")[0] not in ("unet", "text_encoder", "text_encoder_2"):
-        part = "text_encoder" if "encoder.layers." in name else "unet"
+        part = part or ("text_encoder" if "encoder.layers." in name else "unet")
         name = f"{part}.{name}"
     return canonical(name)
 
@@ -196,27 +200,19 @@ def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
         raise UserError("its LoRA config is no JSON object", where=where, fix="get the file again")
     if diffusers_form.METADATA in metadata:
         return config
-    return {f"{part}.{key}": value for part in ("unet", "text_encoder") for key, value in config.items()}
+    part = _peft_part(config)
+    given = {f"{one}.{key}": value for one in ([part] if part else PEFT_CLASSES) for key, value in config.items()}
+    return given | {PART: part}
 
 
-def base_version(adapter: Adapter) -> str:
-    """What it was trained on by the width of the texts that its cross-attention reads: sd_v1, sd_v2, sdxl or unknown.
-
-    "unknown": another width, or no cross-attention key or value among the layers.
-    """
-    widths = {768: "sd_v1", 1024: "sd_v2", 2048: "sdxl"}
-    if any(name.startswith("text_encoder_2.") for name in adapter.layers):
-        return "sdxl"
-    for name, layer in adapter.layers.items():
-        if name.startswith("unet.") and name.endswith(("attn2.to_k", "attn2.to_v")):
-            return widths.get(layer.down.shape[1], "unknown")
-    for name, layer in adapter.layers.items():
-        if name.endswith("self_attn.q_proj"):
-            return {768: "sd_v1", 1024: "sd_v2"}.get(layer.down.shape[1], "unknown")
-    return "unknown"
+def _peft_part(config: Mapping[str, Any]) -> str | None:
+    """The part that a peft folder is for, by the class of its network."""
+    mapping = config.get("auto_mapping")
+    name = mapping.get("base_model_class") if isinstance(mapping, dict) else None
+    return next((part for part, known in PEFT_CLASSES.items() if known["base_model_class"] == name), None)
 
 
 def as_dtype(adapter: Adapter, dtype: torch.dtype) -> Adapter:
     """All layers in `dtype`."""
     layers = {name: Layer(one.down.to(dtype), one.up.to(dtype), one.alpha) for name, one in adapter.layers.items()}
-    return Adapter(layers, adapter.metadata)
+    return replace(adapter, layers=layers)

@@ -13,6 +13,9 @@ from lorakiln.families.source import weight_files
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.tools.lowrank import Cut, approximated, cut, stacked
 
+# Metadata of the first of several LoRAs that is true of what they make together.
+KEPT = ("ss_base_model_version", "ss_v2", "modelspec.architecture")
+
 
 def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
     """Every layer cut down, and the share of its norm that each kept, by layer."""
@@ -21,7 +24,7 @@ def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
         layers[name], kept[name] = cut(layer, how)
     ranks = {layer.rank for layer in layers.values()}
     dims = {"ss_network_dim": str(max(ranks)), "ss_network_alpha": str(float(max(ranks)))}
-    return Adapter(layers, _known(adapter.metadata) | dims), kept
+    return Adapter(layers, _known(adapter.metadata) | dims, adapter.base), kept
 
 
 def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None) -> Adapter:
@@ -44,11 +47,12 @@ def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None) -> Ad
             raise UserError(f"{name} has another shape in another of the files", fix=fix) from error
         layers[name] = cut(layer, how)[0] if how else layer
     rank = max(layer.rank for layer in layers.values())
-    metadata = {k: v for k, v in parts[0][0].metadata.items() if k in ("ss_base_model_version", "ss_v2")}
+    metadata = {k: v for k, v in parts[0][0].metadata.items() if k in KEPT}
     return Adapter(
         layers,
         metadata
         | {"ss_network_module": "networks.lora", "ss_network_dim": str(rank), "ss_network_alpha": str(float(rank))},
+        next((adapter.base for adapter, _ in parts if adapter.base), None),
     )
 
 

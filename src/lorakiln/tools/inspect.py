@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.reading import base_version, read_lora
+from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.reading import read_lora
 from lorakiln.tools.lowrank import singular
 
-MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sdxl": "sdxl"}
+MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sd_v2_v": "sd21_v", "sdxl": "sdxl"}
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -71,7 +72,8 @@ def retrain(path: Path, adapter: Adapter) -> list[str]:
         f"train.adapter.alpha={alpha:g}",
         f"train.adapter.targets={targets}",
     ]
-    if model := MODELS.get(base_version(adapter)):
+    said = adapter.metadata.get("ss_base_model_version")
+    if model := MODELS.get(said) or MODELS.get(base_version(adapter)):
         settings.insert(0, f"model={model}")
     wanted = {"ss_unet_lr": "train.optimizer.lr", "ss_total_batch_size": "train.batch_size", "ss_seed": "train.seed"}
     for key, setting in wanted.items():
