@@ -160,6 +160,50 @@ def test_other_kinds_are_refused_by_name(tmp_path, key, said):
         read_lora(tmp_path / "x.safetensors")
 
 
+FLUX = "transformer.single_transformer_blocks.0.attn.to_q"
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (FLUX, "for Flux"),
+        (FLUX.removeprefix("transformer."), "for Flux"),
+        ("lora_unet_double_blocks_0_img_attn_qkv", "for Flux"),
+        ("transformer.transformer_blocks.0.attn.add_q_proj", "for Stable Diffusion 3"),
+        ("transformer.transformer_blocks.0.attn.to_q", "for a diffusion transformer"),
+        ("diffusion_model.blocks.0.self_attn.q", "for a diffusion transformer .Wan"),
+        ("lora_te3_encoder_block_0_layer_0_SelfAttention_q", "for Stable Diffusion 3"),
+        ("unet.down_blocks.0.motion_modules.0.temporal_transformer.proj_in", "for a network that draws videos"),
+        ("base_model.model.model.layers.0.self_attn.q_proj", "for a language model"),
+        ("unet.foo.bar.attn2.to_k", "for another architecture"),
+        ("lora_unet_foo_bar", "for another architecture"),
+        ("lora_unet_to_q", "for another architecture"),
+    ],
+)
+def test_loras_of_other_architectures_are_refused_by_name(tmp_path, layer, said):
+    ends = ("lora_down", "lora_up") if layer.startswith("lora_") else ("lora_A", "lora_B")
+    # A layer that fits is no excuse for those that do not.
+    fits = f"lora_unet_{ATTENTION.replace('.', '_')}_to_q" if layer.startswith("lora_") else f"unet.{ATTENTION}.to_q"
+    tensors = {}
+    for name in (layer, fits):
+        tensors |= {f"{name}.{ends[0]}.weight": torch.ones(2, 8), f"{name}.{ends[1]}.weight": torch.ones(8, 2)}
+    save_tensors(tmp_path / "x.safetensors", tensors)
+    with pytest.raises(UserError, match=f"this is a LoRA {said}.*: 1 of its layers") as caught:
+        read_lora(tmp_path / "x.safetensors")
+    assert layer in str(caught.value)
+
+
+def test_one_layer_under_two_names_is_refused_with_both(tmp_path):
+    one = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+    two = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {}
+    for rank, name in ((4, one), (2, two)):
+        tensors |= {f"{name}.lora_down.weight": torch.ones(rank, 2048), f"{name}.lora_up.weight": torch.ones(8, rank)}
+    save_tensors(tmp_path / "x.safetensors", tensors)
+    with pytest.raises(UserError, match=f"under two names, {two}.*and {one}"):
+        read_lora(tmp_path / "x.safetensors")
+
+
 def test_pickles_and_what_is_not_there_are_refused(tmp_path):
     (tmp_path / "a.pt").write_bytes(b"\x80\x04")
     with pytest.raises(UserError, match="pickle"):

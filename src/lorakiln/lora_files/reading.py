@@ -20,12 +20,13 @@ from torch import Tensor
 
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.names import canonical, module_of
+from lorakiln.families.names import canonical, known, module_of
 from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.base import base_of_names
 from lorakiln.lora_files.diffusers_form import PEFT_CLASSES
 from lorakiln.lora_files.finite import sound
+from lorakiln.lora_files.strangers import check_familiar
 
 # What a key's ending says that this program cannot turn into down and up.
 OTHERS = {
@@ -74,12 +75,21 @@ def read_lora(path: Path) -> LoraFile:
     tensors, metadata = load_tensors(path)
     form = recognise(tensors, path)
     read = _kohya if form == "kohya" else _dotted
-    layers = {}
-    used: set[str] = set()
-    for module, keys, alpha in read(tensors, metadata, path):
+    layers: dict[str, Layer] = {}
+    first: dict[str, str] = {}  # the key under which a module was found
+    strange, used = [], set()
+    for name, module, keys, alpha in read(tensors, metadata, path):
+        used.update(keys)
+        if module is None or not known(module):
+            strange.append(name)
+            continue
+        if module in layers:
+            fix = "leave out one of the two; what they do together `lorakiln merge` can make of two files"
+            raise UserError(f"one layer stands under two names, {first[module]} and {keys[0]}", where=path, fix=fix)
         down, up = (tensors[key] for key in keys[:2])
         layers[module] = sound(Layer(down, up, float(down.shape[0] if alpha is None else alpha)), f"{path}: {module}")
-        used.update(keys)
+        first[module] = keys[0]
+    check_familiar(strange, path)
     if odd := sorted(set(tensors) - used):
         raise UserError(
             f"{len(odd)} of its {len(tensors)} tensors belong to no layer of a LoRA: {', '.join(odd[:3])}",
@@ -131,22 +141,16 @@ def _file(path: Path) -> Path:
 
 
 def _kohya(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path):
-    """(module, its keys, alpha) of every layer."""
-    unknown = []
+    """(its name, module or None, its keys, alpha) of every layer."""
     for name in sorted({key.split(".")[0] for key in tensors}):
         down, up, alpha = f"{name}.lora_down.weight", f"{name}.lora_up.weight", f"{name}.alpha"
         if down not in tensors or up not in tensors:
             continue
         module = module_of(name)
-        if module is None:
-            unknown.append(name)
-        elif alpha in tensors:
-            yield module, (down, up, alpha), _scalar(tensors[alpha], f"{path}: {name}")
+        if alpha in tensors:
+            yield name, module, (down, up, alpha), _scalar(tensors[alpha], f"{path}: {name}")
         else:
-            yield module, (down, up), None
-    if unknown:
-        fix = "Stable Diffusion 1.x, 2.x and SDXL are known"
-        raise UserError(f"{len(unknown)} layers of another model: {', '.join(unknown[:3])}", where=path, fix=fix)
+            yield name, module, (down, up), None
 
 
 def _scalar(tensor: Tensor, where: str) -> float:
@@ -171,7 +175,7 @@ def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pa
         if name + ".alpha" in tensors:
             keys.append(name + ".alpha")
             alpha = _scalar(tensors[name + ".alpha"], f"{path}: {name}")
-        yield module, keys, alpha
+        yield name, module, keys, alpha
 
 
 def _module(name: str, part: str | None = None) -> str:
