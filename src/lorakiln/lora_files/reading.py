@@ -8,7 +8,6 @@ Forms, by their keys:
 Recognised and refused by name: LoHa, LoKr, IA3, OFT, full differences, DoRA, cloneofsimo's numbered lists.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.names import canonical, known, module_of
 from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.alphas import alpha_of, read_config
 from lorakiln.lora_files.base import base_of_names
 from lorakiln.lora_files.diffusers_form import PEFT_CLASSES
 from lorakiln.lora_files.finite import sound
@@ -171,7 +171,7 @@ def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pa
             continue
         module = _module(name, config.get(PART))
         keys = [key, up]
-        alpha = diffusers_form.alpha_of(config, module, tensors[key].shape[0])
+        alpha = alpha_of(config, module, tensors[key].shape[0], path)
         if name + ".alpha" in tensors:
             keys.append(name + ".alpha")
             alpha = _scalar(tensors[name + ".alpha"], f"{path}: {name}")
@@ -193,15 +193,10 @@ def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     text = metadata.get(diffusers_form.METADATA)
     where: object = path
     if text is None and beside.is_file():
-        text, where = beside.read_text("utf-8"), beside
+        text, where = beside.read_text("utf-8", errors="replace"), beside
     if text is None:
         return {}
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"its LoRA config is not JSON ({error})", where=where, fix="get the file again") from error
-    if not isinstance(config, dict):
-        raise UserError("its LoRA config is no JSON object", where=where, fix="get the file again")
+    config = read_config(text, where)
     if diffusers_form.METADATA in metadata:
         return config
     part = _peft_part(config)
