@@ -13,9 +13,10 @@ import torch
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.adapter import Adapter
 from lorakiln.lora_files.alphas import alpha_of, read_config
-from lorakiln.lora_files.finite import sound, to_dtype
+from lorakiln.lora_files.checks import layer_of
+from lorakiln.lora_files.finite import to_dtype
 
 METADATA = "lora_adapter_metadata"
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
@@ -89,5 +90,6 @@ def load(path: Path) -> Adapter:
     layers = {}
     for name in names:
         down, up = tensors[name + DOWN], tensors[name + UP]
-        layers[name] = sound(Layer(down, up, alpha_of(config, name, down.shape[0], path)), f"{path}: {name}")
+        rank = down.shape[0] if down.ndim else 1
+        layers[name] = layer_of(down, up, alpha_of(config, name, rank, path), f"{path}: {name}")
     return Adapter(layers, {key: value for key, value in metadata.items() if key not in (METADATA, "format")})

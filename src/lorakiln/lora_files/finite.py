@@ -1,31 +1,15 @@
 """Numbers that are not finite never go into a LoRA file, nor come out of one unseen."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.adapter import Layer
 
 
 def check_finite(*tensors: Tensor, where: str) -> None:
     """Raise UserError, naming `where`, if any number is NaN or infinite."""
     if not all(torch.isfinite(tensor).all() for tensor in tensors):
         raise UserError("it holds numbers that are not finite", where=where, fix="use the adapter saved before it")
-
-
-def sound(layer: Layer, where: str) -> Layer:
-    """`layer` itself.
-
-    Raises:
-        UserError: a number of it is not finite, or its two factors are not of one rank.
-    """
-    check_finite(layer.down, layer.up, where=where)
-    if not layer.rank or layer.up.ndim < 2 or layer.up.shape[1] != layer.rank or not math.isfinite(layer.alpha):
-        shapes = f"{tuple(layer.down.shape)}, {tuple(layer.up.shape)}, alpha {layer.alpha}"
-        raise UserError(f"no low-rank update: {shapes}", where=where, fix="the file is damaged: get it again")
-    return layer
 
 
 def to_dtype(tensor: Tensor, dtype: torch.dtype | None, where: str) -> Tensor:

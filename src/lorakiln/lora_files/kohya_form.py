@@ -14,7 +14,8 @@ from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.finite import sound, to_dtype
+from lorakiln.lora_files.checks import layer_of
+from lorakiln.lora_files.finite import to_dtype
 
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 
@@ -62,8 +63,7 @@ def load(path: Path, family: Family, client: str = "kohya") -> Adapter:
     for name in sorted({key.split(".")[0] for key in tensors} & set(modules)):
         down, up, alpha = (tensors.get(name + end) for end in (DOWN, UP, ALPHA))
         if down is not None and up is not None:
-            value = float(alpha) if alpha is not None else float(down.shape[0])
-            layers[modules[name]] = sound(Layer(down, up, value), f"{path}: {name}")
+            layers[modules[name]] = layer_of(down, up, alpha, f"{path}: {name}")
             unknown -= {name + DOWN, name + UP, name + ALPHA}
     if unknown or not layers:
         some = ", ".join(sorted(unknown)[:3]) or "it is empty"

@@ -24,8 +24,8 @@ from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.alphas import alpha_of, read_config
 from lorakiln.lora_files.base import base_of_names
+from lorakiln.lora_files.checks import layer_of
 from lorakiln.lora_files.diffusers_form import PEFT_CLASSES
-from lorakiln.lora_files.finite import sound
 from lorakiln.lora_files.strangers import check_familiar
 
 # What a key's ending says that this program cannot turn into down and up.
@@ -87,7 +87,7 @@ def read_lora(path: Path) -> LoraFile:
             fix = "leave out one of the two; what they do together `lorakiln merge` can make of two files"
             raise UserError(f"one layer stands under two names, {first[module]} and {keys[0]}", where=path, fix=fix)
         down, up = (tensors[key] for key in keys[:2])
-        layers[module] = sound(Layer(down, up, float(down.shape[0] if alpha is None else alpha)), f"{path}: {module}")
+        layers[module] = layer_of(down, up, alpha, f"{path}: {name}")
         first[module] = keys[0]
     check_familiar(strange, path)
     if odd := sorted(set(tensors) - used):
@@ -148,15 +148,9 @@ def _kohya(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pat
             continue
         module = module_of(name)
         if alpha in tensors:
-            yield name, module, (down, up, alpha), _scalar(tensors[alpha], f"{path}: {name}")
+            yield name, module, (down, up, alpha), tensors[alpha]
         else:
             yield name, module, (down, up), None
-
-
-def _scalar(tensor: Tensor, where: str) -> float:
-    if tensor.numel() != 1:
-        raise UserError(f"its alpha has the shape {tuple(tensor.shape)}", where=where, fix="the file is damaged")
-    return float(tensor)
 
 
 def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path):
@@ -171,10 +165,10 @@ def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pa
             continue
         module = _module(name, config.get(PART))
         keys = [key, up]
-        alpha = alpha_of(config, module, tensors[key].shape[0], path)
+        alpha: Tensor | float = alpha_of(config, module, len(tensors[key]) if tensors[key].ndim else 1, path)
         if name + ".alpha" in tensors:
             keys.append(name + ".alpha")
-            alpha = _scalar(tensors[name + ".alpha"], f"{path}: {name}")
+            alpha = tensors[name + ".alpha"]
         yield name, module, keys, alpha
 
 
