@@ -55,8 +55,8 @@ def convert(
         if to is not None:
             fix = "leave it out: OUT is a .safetensors or a folder"
             raise UserError("is for LoRA files, and this is a base model", where="--to", fix=fix)
-        # As for peft's form, OUT may be a file or a folder.
-        dtype = _ready(out, "peft", precision, overwrite)[1]
+        to_file = out.suffix.lower() == ".safetensors"
+        dtype = _ready(out, "kohya" if to_file else "peft", precision, overwrite)[1]
         made = convert_base(
             file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle
         )  # fmt: skip
@@ -127,7 +127,7 @@ def merge(
     from lorakiln.tools.lowrank import Cut
 
     if into is not None:
-        _free(out, overwrite)
+        _free(out, overwrite, folder=True)
     ready = None if into else _ready(out, to, precision, overwrite)
     parts = [(read_lora(path).adapter, weight) for path, weight in map(_weighted, files)]
     if ready is None:
@@ -183,7 +183,7 @@ def generate(
     from lorakiln.families.reading import CHUNK, Reading
     from lorakiln.tools.generate import Wish, described, model_settings, on_axis, save_sheet, save_wishes
 
-    _free(out, overwrite)
+    _free(out, overwrite, folder=True)
     if max_tokens not in (CHUNK, 2 * CHUNK, 3 * CHUNK):
         raise UserError(f"{max_tokens} is not 75, 150 or 225", where="--max-tokens")
     settings = model_settings(model, base)
@@ -285,13 +285,20 @@ def _ready(out: Path, form: str, precision: str | None, overwrite: bool):
     if precision is not None and precision not in dtypes:
         raise UserError(f"{precision!r} is no precision", where="--precision", fix=f"known: {', '.join(dtypes)}")
     check_target(out, form)
-    _free(out, overwrite)
+    _free(out, overwrite, form == "peft")
     return form, dtypes.get(precision)
 
 
-def _free(out: Path, overwrite: bool) -> None:
+def _free(out: Path, overwrite: bool, folder: bool) -> None:
+    """Refuse a name where something is or cannot be; `folder`: a folder is to be written there, not a file."""
+    above = next(path for path in out.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise UserError(f"cannot be written: {above} is a file", where=out, fix="name another folder")
     if out.exists() and not overwrite:
         raise UserError("is there already", where=out, fix="give --overwrite, or another name")
+    if out.exists() and out.is_dir() != folder:
+        what = "a folder, and a file is to be written" if out.is_dir() else "a file, and a folder is to be written"
+        raise UserError(f"is {what}", where=out, fix="give another name")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -37,7 +37,7 @@ def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | No
     if form == "kohya":
         namer = partial(kohya_name, sdxl=base_version(adapter) == "sdxl")
         tensors = kohya_form.tensors_of(adapter, namer, dtype, str(path))
-        metadata = kohya_metadata.with_hashes(adapter.metadata, tensors, path.with_suffix(".scratch"))
+        metadata = kohya_metadata.with_hashes(adapter.metadata, tensors)
         save_tensors(path, tensors, metadata)
     elif form == "diffusers":
         diffusers_form.save(adapter, path, dtype)
