@@ -37,8 +37,15 @@ def tensors_of(
         name = name_of(module)
         tensors[name + DOWN] = to_dtype(layer.down, dtype, f"{where}: {module}")
         tensors[name + UP] = to_dtype(layer.up, dtype, f"{where}: {module}")
-        tensors[name + ALPHA] = torch.tensor(layer.alpha, dtype=dtype or layer.down.dtype)
+        tensors[name + ALPHA] = _alpha(layer.alpha, dtype or layer.down.dtype)
     return tensors
+
+
+def _alpha(alpha: float, dtype: torch.dtype) -> Tensor:
+    """In the weights' dtype, or in float32 where that has not this number: 257 is 256 in bfloat16."""
+    rounded = torch.tensor(alpha, dtype=dtype)
+    single = torch.tensor(alpha, dtype=torch.float32)
+    return rounded if rounded.double() == single.double() else single
 
 
 def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, str], dtype: torch.dtype) -> None:
