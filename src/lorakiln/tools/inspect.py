@@ -1,6 +1,7 @@
 """What a LoRA file is: form, base model, ranks, alphas, norms, metadata, and the settings to go on with."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lorakiln.lora_files.reading import read_lora
 from lorakiln.tools.lowrank import singular
 
 MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sd_v2_v": "sd21_v", "sdxl": "sdxl"}
+NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.ASCII)
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -78,7 +80,8 @@ def retrain(path: Path, adapter: Adapter) -> list[str]:
     wanted = {"ss_unet_lr": "train.optimizer.lr", "ss_total_batch_size": "train.batch_size", "ss_seed": "train.seed"}
     for key, setting in wanted.items():
         value = adapter.metadata.get(key)
-        if value not in (None, "None", ""):
+        # What stands there is run by whoever copies the command: numbers alone.
+        if value and NUMBER.fullmatch(value):
             settings.append(f"{setting}={value}")
     return settings
 

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from lorakiln.console.visible import visible
+
 SHOWN = 100  # characters of a metadata value
 
 
 def listing(found: dict[str, Any], layers: bool = False) -> str:
-    """Lines for people from what `inspect` found."""
+    """Lines for people from what `inspect` found; control characters in them are shown, not sent to the terminal."""
     lines = [
         f"{found['file']}",
         f"  form        {found['form']}",
@@ -23,9 +25,9 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
         lines += [f"  {_layer(one)}, rank {one['rank']}, alpha {one['alpha']:g}" for one in found["layers"]]
     if found["metadata"]:
         lines.append("metadata")
-        lines += [f"  {key}: {_short(value)}" for key, value in found["metadata"].items()]
+        lines += [f"  {_short(key)}: {_short(value)}" for key, value in found["metadata"].items()]
     lines += ["to go on training from it", "  " + " \\\n      ".join(found["retrain"])]
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def _pairs(counts: dict[str, int]) -> str:
