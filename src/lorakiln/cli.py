@@ -42,6 +42,7 @@ def convert(
     out: Out,
     to: Annotated[str | None, typer.Option(metavar="kohya|diffusers|peft", help="a LoRA's form [kohya]")] = None,
     precision: Precision = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="a LoRA's layers are cut to this, and the loss told")] = None,
     config: Annotated[str | None, typer.Option(help="base: a folder or hub id for configs and tokenizers")] = None,
     prediction: Annotated[str | None, typer.Option(metavar="epsilon|v_prediction", help="base: SD 2.x's")] = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="base: read a .ckpt, tensors alone")] = False,
@@ -55,6 +56,8 @@ def convert(
         if to is not None:
             fix = "leave it out: OUT is a .safetensors or a folder"
             raise UserError("is for LoRA files, and this is a base model", where="--to", fix=fix)
+        if rank is not None:
+            raise UserError("is for LoRA files, and this is a base model", where="--rank", fix="leave it out")
         to_file = out.suffix.lower() == ".safetensors"
         dtype = _ready(out, "kohya" if to_file else "peft", precision, overwrite)[1]
         made = convert_base(
@@ -62,14 +65,18 @@ def convert(
         )  # fmt: skip
         print(f"{file} -> {out}: {made}")
         return
-    from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
+    from lorakiln.tools.combine import as_loras
+    from lorakiln.tools.listing import losses, made_of
+    from lorakiln.tools.lowrank import Cut
 
     to = to or "kohya"
     ready = _ready(out, to, precision, overwrite)
-    found = read_lora(file)
+    found, lost = as_loras(file, Cut(rank) if rank else None)
     write_lora(found.adapter, out, *ready)
-    print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers")
+    print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers{made_of(found.kinds)}")
+    if found.kinds or lost:
+        print(losses(lost, max(layer.rank for layer in found.adapter.layers.values())))
 
 
 @app.command()

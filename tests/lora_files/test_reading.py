@@ -140,14 +140,14 @@ def test_diffusers_itself_reads_the_text_encoders_layers(tmp_path, family):
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("lora_unet_x.hada_w1_a", "LoHa"),
-        ("lora_unet_x.lokr_w1", "LoKr"),
         ("lora_unet_x.on_input", "IA3"),
         ("lora_unet_x.oft_blocks", "OFT"),
         ("lora_unet_x.dora_scale", "DoRA"),
         ("unet.x.lora_magnitude_vector", "DoRA"),
-        ("lora_unet_x.diff", "full weight differences"),
-        ("lora_unet_x.lora_mid.weight", "Tucker"),
+        ("base_model.model.x.hada_w1_a", "LoHa in peft's form"),
+        ("base_model.model.x.lokr_w2", "LoKr in peft's form"),
+        ("unet.x.diff", "full weight differences in another form"),
+        ("lora_unet_x.w_norm", "a change of norm layers"),
         ("unet:0:up", "cloneofsimo"),
         ("emb_params", "textual inversion"),
         ("model.diffusion_model.input_blocks.0.0.weight", "no LoRA file"),

@@ -1,16 +1,17 @@
 """Any LoRA file: find out whose form it is in, and read it into an Adapter with canonical module names.
 
 Forms, by their keys:
-    kohya        lora_unet_<path>.lora_down.weight, .lora_up.weight, .alpha   (sd-scripts; LyCORIS' LoCon too)
+    kohya        lora_unet_<path>.lora_down.weight, .lora_up.weight, .alpha   (sd-scripts; LyCORIS, see lycoris.py)
     diffusers    unet.<path>.lora_A.weight, .lora_B.weight   (or .lora.down.weight, .lora.up.weight)
     diffusers-old  [unet.]<path>.processor.to_q_lora.down.weight, ..._lora.up.weight   (attention processors, 2023)
     peft         base_model.model.<path>.lora_A.weight, with adapter_config.json beside it
-Recognised and refused by name: LoHa, LoKr, IA3, OFT, full differences, DoRA, cloneofsimo's numbered lists.
+Recognised and refused by name: what is in others.py, and what belongs to other architectures (strangers.py).
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +21,17 @@ from torch import Tensor
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.names import canonical, known, module_of
-from lorakiln.lora_files import diffusers_form
+from lorakiln.lora_files import diffusers_form, lycoris
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.alphas import alpha_of, read_config
-from lorakiln.lora_files.base import base_of_names
+from lorakiln.lora_files.base import base_of_names, base_version
 from lorakiln.lora_files.checks import layer_of
 from lorakiln.lora_files.diffusers_form import PEFT_CLASSES
+from lorakiln.lora_files.others import check_kinds
 from lorakiln.lora_files.strangers import check_familiar
 
-# What a key's ending says that this program cannot turn into down and up.
-OTHERS = {
-    "hada_w1_a": "LoHa (LyCORIS)",
-    "lokr_w1": "LoKr (LyCORIS)",
-    "lokr_w1_a": "LoKr (LyCORIS)",
-    "on_input": "IA3 (LyCORIS)",
-    "oft_blocks": "OFT",
-    "oft_diag": "OFT",
-    "oft_R.weight": "OFT",
-    "diff": "full weight differences (LyCORIS)",
-    "lora_mid.weight": "a Tucker-decomposed LoCon (LyCORIS)",
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    "lora_magnitude_vector.weight": "DoRA",
-    "emb_params": "a textual inversion, not a LoRA",
-}
+# Weight changes of full rank as LoRAs may be far larger than the file: beyond so many bytes, only cut down.
+LARGEST = 4 * 2**30
 _DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_linear_layer.down.weight", ".lora_down.weight", ".down.weight")
 _UP = {
     ".lora_A.weight": ".lora_B.weight",
@@ -59,36 +47,65 @@ PART = "part"  # of a config read from a peft folder: the one part that it is fo
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA file that was read: its form by name, and what it holds."""
+    """A LoRA file that was read.
+
+    Attributes:
+        form: its form by name.
+        adapter: what it holds, all of it as LoRAs.
+        kinds: the kind of each layer that was another one in the file, by its module; see `lycoris.py`.
+    """
 
     form: str
     adapter: Adapter
+    kinds: dict[str, str] = field(default_factory=dict)
 
 
-def read_lora(path: Path) -> LoraFile:
+@dataclass(frozen=True)
+class _Found:
+    """A layer in a file: its name there, its module (None: unknown), its tensors' keys, its kind, how to make it."""
+
+    name: str
+    module: str | None
+    keys: Sequence[str]
+    make: Callable[[], Layer]
+    kind: str = "LoRA"
+
+
+def read_lora(path: Path, shrink: Callable[[str, Layer], Layer] | None = None) -> LoraFile:
     """Read a LoRA file of any known form; a folder stands for the one weights file in it.
 
+    Args:
+        shrink: applied, with the module, to every layer as soon as it is read: a change of full rank need never be
+            in memory with the others.
+
     Raises:
-        UserError: it is missing, damaged, no LoRA, or of a kind that is no pair of down and up.
+        UserError: it is missing, damaged, no LoRA, or of a kind that no LoRA can stand for; or other kinds' layers
+            are too large without `shrink`.
     """
     path = _file(path)
     tensors, metadata = load_tensors(path)
     form = recognise(tensors, path)
-    read = _kohya if form == "kohya" else _dotted
     layers: dict[str, Layer] = {}
+    kinds: dict[str, str] = {}
     first: dict[str, str] = {}  # the key under which a module was found
-    strange, used = [], set()
-    for name, module, keys, alpha in read(tensors, metadata, path):
-        used.update(keys)
+    strange, used, size = [], set(), 0
+    for found in (_kohya if form == "kohya" else _dotted)(tensors, metadata, path):
+        used.update(found.keys)
+        module = found.module
         if module is None or not known(module):
-            strange.append(name)
+            strange.append(found.name)
             continue
         if module in layers:
+            names = f"{first[module]} and {found.keys[0]}"
             fix = "leave out one of the two; what they do together `lorakiln merge` can make of two files"
-            raise UserError(f"one layer stands under two names, {first[module]} and {keys[0]}", where=path, fix=fix)
-        down, up = (tensors[key] for key in keys[:2])
-        layers[module] = layer_of(down, up, alpha, f"{path}: {name}")
-        first[module] = keys[0]
+            raise UserError(f"one layer stands under two names, {names}", where=path, fix=fix)
+        layer = found.make()
+        layers[module] = shrink(module, layer) if shrink else layer
+        first[module] = found.keys[0]
+        if found.kind != "LoRA":
+            kinds[module] = found.kind
+            size += sum(factor.nbytes for factor in (layers[module].down, layers[module].up))
+            _check_size(size, found.kind, path)
     check_familiar(strange, path)
     if odd := sorted(set(tensors) - used):
         raise UserError(
@@ -97,7 +114,23 @@ def read_lora(path: Path) -> LoraFile:
             fix="the file is damaged, or of a form that is not known: get it again from where it was made",
         )
     adapter = Adapter(layers, metadata)
-    return LoraFile(form, replace(adapter, base=base_of_names(tensors, adapter)))
+    adapter = replace(adapter, base=base_of_names(tensors, adapter))
+    if base_version(adapter) == "sd_v1":
+        adapter = replace(adapter, layers=layers | {name: _pointwise(name, layers[name]) for name in kinds})
+    return LoraFile(form, adapter, kinds)
+
+
+def _pointwise(module: str, layer: Layer) -> Layer:
+    """Stable Diffusion 1's projections around a transformer are 1x1 convolutions; LyCORIS stores factors flat."""
+    if not module.endswith((".proj_in", ".proj_out")) or layer.down.ndim == 4:
+        return layer
+    return replace(layer, down=layer.down[..., None, None], up=layer.up[..., None, None])
+
+
+def _check_size(size: int, kind: str, path: Path) -> None:
+    if size > LARGEST:
+        what = f"its {kind} layers are of so high a rank that as LoRAs they take more than {LARGEST / 2**30:g} GiB"
+        raise UserError(what, where=path, fix=f"cut them down: lorakiln convert {path} lora.safetensors --rank 32")
 
 
 def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
@@ -106,14 +139,7 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
     Raises:
         UserError: it is no LoRA, or another kind of adapter, which is named.
     """
-    for key in tensors:
-        for ending, kind in OTHERS.items():
-            if key.endswith("." + ending) or key == ending:
-                fix = "use it in the program that made it; LoRA, LoCon and their diffusers and peft forms are read"
-                raise UserError(f"this is {kind}, which has no down and up matrices", where=path, fix=fix)
-    if any(re.fullmatch(r"(unet|text_encoder):\d+:(up|down)", key) for key in tensors):
-        fix = "it numbers its layers instead of naming them: convert it with the script of cloneofsimo/lora first"
-        raise UserError("this is a LoRA in cloneofsimo's form", where=path, fix=fix)
+    check_kinds(tensors, path)
     if any(key.startswith("lora_") for key in tensors):
         return "kohya"
     if any(key.startswith(_PEFT) for key in tensors):
@@ -140,20 +166,27 @@ def _file(path: Path) -> Path:
     return found[0]
 
 
-def _kohya(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path):
-    """(its name, module or None, its keys, alpha) of every layer."""
-    for name in sorted({key.split(".")[0] for key in tensors}):
-        down, up, alpha = f"{name}.lora_down.weight", f"{name}.lora_up.weight", f"{name}.alpha"
-        if down not in tensors or up not in tensors:
-            continue
-        module = module_of(name)
-        if alpha in tensors:
-            yield name, module, (down, up, alpha), tensors[alpha]
-        else:
-            yield name, module, (down, up), None
+def _kohya(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Iterator[_Found]:
+    endings: dict[str, set[str]] = {}
+    for key in tensors:
+        name, _, ending = key.partition(".")
+        endings.setdefault(name, set()).add(ending)
+    for name, present in sorted(endings.items()):
+        module, where = module_of(name), f"{path}: {name}"
+        present -= {"diff_b"}  # of zeros, if it is there: others were refused
+        if kind := lycoris.kind_of(present):
+            needed, more = lycoris.ENDINGS[kind]
+            given = {ending: tensors[f"{name}.{ending}"] for ending in present & (needed | more)}
+            make = partial(lycoris.layer_of_kind, kind, given, module or "", where)
+            keys = [f"{name}.{ending}" for ending in sorted(given)]
+            yield _Found(name, module, [*keys, f"{name}.diff_b"], make, kind)
+        elif {"lora_down.weight", "lora_up.weight"} <= present:
+            keys = [f"{name}.{ending}" for ending in ("lora_down.weight", "lora_up.weight", "alpha")]
+            make = partial(layer_of, tensors[keys[0]], tensors[keys[1]], tensors.get(keys[2]), where)
+            yield _Found(name, module, [*keys, f"{name}.diff_b"], make)
 
 
-def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path):
+def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Iterator[_Found]:
     config = _config(metadata, path)
     for key in sorted(tensors):
         ending = next((end for end in _DOWN if key.endswith(end)), None)
@@ -169,7 +202,7 @@ def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pa
         if name + ".alpha" in tensors:
             keys.append(name + ".alpha")
             alpha = tensors[name + ".alpha"]
-        yield name, module, keys, alpha
+        yield _Found(name, module, keys, partial(layer_of, tensors[key], tensors[up], alpha, f"{path}: {name}"))
 
 
 def _module(name: str, part: str | None = None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.lycoris import FULL_RANK
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.tools.lowrank import singular
 
@@ -28,6 +29,7 @@ def inspect(path: Path) -> dict[str, Any]:
     return {
         "file": str(path),
         "form": found.form,
+        "kinds": found.kinds,
         "base": base,
         "parts": dict(Counter(name.split(".")[0] for name in adapter.layers)),
         "ranks": _counted(layer.rank for layer in adapter.layers.values()),
@@ -37,7 +39,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "norm": sum(layer["norm"] ** 2 for layer in layers) ** 0.5,
         "layers": layers,
         "metadata": {key: _value(text) for key, text in sorted(adapter.metadata.items())},
-        "retrain": retrain(path, adapter),
+        "retrain": retrain(path, adapter, full=any(kind in FULL_RANK for kind in found.kinds.values())),
     }
 
 
@@ -60,8 +62,14 @@ def _effective(shares) -> float:
     return float((-(shares * shares.log()).sum()).exp())
 
 
-def retrain(path: Path, adapter: Adapter) -> list[str]:
-    """The settings, as on the command line, with which training can go on from this file."""
+def retrain(path: Path, adapter: Adapter, full: bool = False) -> list[str]:
+    """The settings, as on the command line, with which training can go on from this file.
+
+    Args:
+        full: its changes are of full rank: the command is told that makes a LoRA to go on from.
+    """
+    if full:
+        return [f"lorakiln convert {path} lora.safetensors --rank 32"]
     rank = Counter(layer.rank for layer in adapter.layers.values()).most_common(1)[0][0]
     alpha = Counter(layer.alpha for layer in adapter.layers.values()).most_common(1)[0][0]
     names = [name for name in adapter.layers if name.startswith("unet.")]

@@ -1,5 +1,7 @@
 """The text that `lorakiln inspect` prints."""
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from lorakiln.console.visible import visible
@@ -11,7 +13,7 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
     """Lines for people from what `inspect` found; control characters in them are shown, not sent to the terminal."""
     lines = [
         f"{found['file']}",
-        f"  form        {found['form']}",
+        f"  form        {found['form']}{made_of(found['kinds'])}",
         f"  base        {found['base']}",
         f"  layers      {sum(found['parts'].values())} ({_pairs(found['parts'])})",
         f"  rank        {_pairs(found['ranks'])}",
@@ -28,6 +30,24 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
         lines += [f"  {_short(key)}: {_short(value)}" for key, value in found["metadata"].items()]
     lines += ["to go on training from it", "  " + " \\\n      ".join(found["retrain"])]
     return visible("\n".join(lines))
+
+
+def made_of(kinds: Mapping[str, str]) -> str:
+    """ ", of them as LoRAs 3 LoKr, 2 LoHa": how many layers were of another kind, by their modules' kinds."""
+    counts = Counter(kinds.values())
+    return ", of them as LoRAs " + ", ".join(f"{count} {kind}" for kind, count in counts.items()) if counts else ""
+
+
+def losses(lost: Mapping[str, float], rank: int) -> str:
+    """What cutting layers down has cost, by ||dW_cut - dW|| / ||dW|| of each that was cut."""
+    if not lost:
+        return f"  ranks up to {rank}, nothing is lost; --rank N makes it smaller"
+    name, worst = max(lost.items(), key=lambda one: one[1])
+    mean = sum(lost.values()) / len(lost)
+    return (
+        f"  {len(lost)} layers were cut to rank {rank}: the relative error is {mean:.2%} on average, "
+        f"at most {worst:.2%} ({name})"
+    )
 
 
 def _pairs(counts: dict[str, int]) -> str:

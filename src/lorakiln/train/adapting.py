@@ -10,7 +10,8 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
 from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.reading import read_lora
+from lorakiln.lora_files.lycoris import FULL_RANK
+from lorakiln.lora_files.reading import LoraFile, read_lora
 from lorakiln.schema.train import AdapterSettings
 
 
@@ -52,10 +53,18 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     """
     peft_form.wrap(family.network, names, settings.rank, settings.alpha, settings.dropout, seed)
     if settings.init_from:
-        peft_form.write(family.network, _fitting(read_lora(Path(settings.init_from)).adapter, settings, names))
+        peft_form.write(family.network, _fitting(read_lora(Path(settings.init_from)), settings, names))
 
 
-def _fitting(adapter: Adapter, settings: AdapterSettings, names: list[str]) -> Adapter:
+def _fitting(found: LoraFile, settings: AdapterSettings, names: list[str]) -> Adapter:
+    adapter = found.adapter
+    if full := sorted(kind for kind in set(found.kinds.values()) if kind in FULL_RANK):
+        raise UserError(
+            f"its layers are {' and '.join(full)}, whose changes of the weights are of no low rank",
+            where=settings.init_from,
+            fix=f"lorakiln convert {settings.init_from} lora.safetensors --rank {settings.rank} says what is lost; "
+            "go on from that",
+        )
     expected = {f"unet.{name}" for name in names}
     if expected != set(adapter.layers):
         raise UserError(
@@ -68,7 +77,9 @@ def _fitting(adapter: Adapter, settings: AdapterSettings, names: list[str]) -> A
         raise UserError(
             f"its rank is {', '.join(map(str, sorted(ranks)))}, the settings' {settings.rank}",
             where=settings.init_from,
-            fix=f"set train.adapter.rank={max(ranks)}",
+            fix=f"set train.adapter.rank={max(ranks)}"
+            if len(ranks) == 1
+            else f"make them one: lorakiln convert {settings.init_from} lora.safetensors --rank {min(ranks)}",
         )
     # What the file does is kept where its alpha differs: the ratio of the scales goes into `up`.
     scale = settings.alpha / settings.rank
