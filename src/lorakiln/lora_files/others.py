@@ -1,12 +1,12 @@
 """Kinds of adapters that are no LoRA and cannot be written as one: recognised, and refused with the reason."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
+from lorakiln.lora_files.numbered import is_numbered
 
 _RESCALED = "it rescales the sum of base and change by the base's own norms, so that no LoRA does the same"
 _ROTATED = "it multiplies the base's weights instead of adding to them"
@@ -31,6 +31,9 @@ _FIX = "use it in the program that made it; docs/lora_files.md lists what is rea
 def check_kinds(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raise UserError, which names the kind and says why, if any of a file's tensors belongs to such an adapter."""
     for key in tensors:
+        if key.startswith("<") and key.endswith(">") and is_numbered(tensors):
+            why = f"a word's embedding ({key})"
+            raise UserError(f"it holds a textual inversion beside the LoRA: {why}", where=path, fix=_FIX)
         kohya = key.startswith("lora_")
         for endings, kind, why in _ENDINGS if kohya else _ENDINGS + _DOTTED:
             if any(key == ending or key.endswith("." + ending) for ending in endings):
@@ -40,6 +43,3 @@ def check_kinds(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise UserError(f"it changes biases too: {why}", where=path, fix=_FIX)
         if key.endswith(".diff") and tensors[key].ndim == 1:
             raise UserError(f"it changes norm layers too: {_NORMS} ({key})", where=path, fix=_FIX)
-    if any(re.fullmatch(r"(unet|text_encoder):\d+:(up|down)", key) for key in tensors):
-        fix = "it numbers its layers instead of naming them: convert it with the script of cloneofsimo/lora first"
-        raise UserError("this is a LoRA in cloneofsimo's form", where=path, fix=fix)

@@ -5,6 +5,7 @@ Forms, by their keys:
     diffusers    unet.<path>.lora_A.weight, .lora_B.weight   (or .lora.down.weight, .lora.up.weight)
     diffusers-old  [unet.]<path>.processor.to_q_lora.down.weight, ..._lora.up.weight   (attention processors, 2023)
     peft         base_model.model.<path>.lora_A.weight, with adapter_config.json beside it
+    cloneofsimo  unet:0:up, unet:0:down, text_encoder:0:up, ...; see numbered.py
 Recognised and refused by name: what is in others.py, and what belongs to other architectures (strangers.py).
 """
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.names import canonical, known, module_of
-from lorakiln.lora_files import diffusers_form, lycoris
+from lorakiln.lora_files import diffusers_form, lycoris, numbered
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.alphas import alpha_of, read_config
 from lorakiln.lora_files.base import base_of_names, base_version
@@ -89,7 +90,8 @@ def read_lora(path: Path, shrink: Callable[[str, Layer], Layer] | None = None) -
     kinds: dict[str, str] = {}
     first: dict[str, str] = {}  # the key under which a module was found
     strange, used, size = [], set(), 0
-    for found in (_kohya if form == "kohya" else _dotted)(tensors, metadata, path):
+    read = {"kohya": _kohya, "cloneofsimo": _numbered}.get(form, _dotted)
+    for found in read(tensors, metadata, path):
         used.update(found.keys)
         module = found.module
         if module is None or not known(module):
@@ -140,6 +142,8 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
         UserError: it is no LoRA, or another kind of adapter, which is named.
     """
     check_kinds(tensors, path)
+    if numbered.is_numbered(tensors):
+        return "cloneofsimo"
     if any(key.startswith("lora_") for key in tensors):
         return "kohya"
     if any(key.startswith(_PEFT) for key in tensors):
@@ -184,6 +188,14 @@ def _kohya(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pat
             keys = [f"{name}.{ending}" for ending in ("lora_down.weight", "lora_up.weight", "alpha")]
             make = partial(layer_of, tensors[keys[0]], tensors[keys[1]], tensors.get(keys[2]), where)
             yield _Found(name, module, [*keys, f"{name}.diff_b"], make)
+
+
+def _numbered(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Iterator[_Found]:
+    for name, module in numbered.modules(tensors, metadata, path).items():
+        down, up = f"{name}:down", f"{name}:up"
+        yield _Found(
+            name, module, (down, up), partial(layer_of, tensors[down], tensors[up], None, f"{path}: {name}")
+        )  # fmt: skip
 
 
 def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Iterator[_Found]:
