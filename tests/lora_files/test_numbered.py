@@ -56,7 +56,7 @@ def check(path, networks):
 
 
 def earlier(layers):
-    """The order of diffusers before 0.12: the feed-forward layer before the cross-attention."""
+    """The order of the first diffusers: the feed-forward layer before the cross-attention."""
     blocks = [layers[at : at + 9] for at in range(0, len(layers), 9)]
     assert all(block[8][0].endswith("ff.net.0.proj") for block in blocks)
     return [layer for block in blocks for layer in (*block[:4], block[8], *block[4:8])]

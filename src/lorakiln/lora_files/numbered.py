@@ -4,8 +4,8 @@ Its metadata has, for each network, the JSON list of the classes whose linear la
 the order of `named_modules`, which is that in which the networks' code makes them. That order is known:
 
     UNet (CrossAttention or Attention, GEGLU): the down blocks, then the up blocks and the middle one in either order;
-        in a transformer block attn1, attn2 and the feed-forward's GEGLU, or the GEGLU between the two, as diffusers
-        before 0.12 has it; in an attention to_q, to_k, to_v, to_out
+        in a transformer block attn1, attn2 and the feed-forward's GEGLU, or the GEGLU between the two, as the first
+        diffusers has it; in an attention to_q, to_k, to_v, to_out
     text encoder (CLIPAttention): layer by layer k_proj, v_proj, q_proj, out_proj
 
 The two orders that have changed tell themselves by the widths of the layers: a file is read if its shapes fit exactly
