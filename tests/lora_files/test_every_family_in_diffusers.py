@@ -23,7 +23,7 @@ def model(request, tmp_path_factory):
 
 
 def random_adapter(family, mixed: bool) -> Adapter:
-    """On all that `locon` names and on the text encoders; alphas are not the rank, and differ like the ranks if mixed."""
+    """On all that `locon` names and on the text encoders; no alpha is the rank; if mixed, they differ."""
     generator, layers = torch.Generator().manual_seed(1), {}
 
     def layer(weight, number):
@@ -55,7 +55,7 @@ def outputs(family):
 @pytest.mark.parametrize("form", ["diffusers", "kohya"])
 def test_diffusers_does_what_ours_does(model, tmp_path, form):
     family, theirs = load_family(model), load_family(model)
-    # Alphas that differ get lost where diffusers reads kohya's names, see docs/lora_files.md; in its own form they hold.
+    # diffusers loses alphas that differ where it reads kohya's names: docs/lora_files.md. In its own form they hold.
     adapter = random_adapter(family, mixed=form == "diffusers")
     if form == "kohya":
         kohya_form.save(adapter, tmp_path / "x.safetensors", family, {}, torch.float32)

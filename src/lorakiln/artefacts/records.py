@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.aside import aside
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.console.errors import UserError
 
@@ -83,12 +84,6 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: the disk is full or not writable; the old file, if any, is intact.
     """
-    aside = path.with_name(path.name + ".part")
-    with telling_disk_trouble(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            aside.write_text(text, encoding="utf-8")
-            os.replace(aside, path)
-        except OSError:
-            aside.unlink(missing_ok=True)
-            raise
+    with telling_disk_trouble(path), aside(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)

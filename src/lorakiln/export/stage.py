@@ -147,7 +147,7 @@ class Writer:
         facts = {**self.facts, "step": adapter["step"]}
         metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times())
         tensors = kohya_form.tensors_of(trained, self.family.kohya_name, self.dtype, name)
-        metadata = kohya_metadata.with_hashes(metadata, tensors, path.with_suffix(".scratch"))
+        metadata = kohya_metadata.with_hashes(metadata, tensors)
         kohya_form.save(trained, path, self.family, metadata, self.dtype)
         return max(
             compare(trained, kohya_form.load(path, self.family, client), self.dtype, f"{path.name}, read by {client}")

@@ -10,7 +10,8 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
 from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.reading import read_lora
+from lorakiln.lora_files.lycoris import FULL_RANK
+from lorakiln.lora_files.reading import LoraFile, read_lora
 from lorakiln.schema.train import AdapterSettings
 
 
@@ -52,8 +53,19 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     """
     peft_form.wrap(family.network, names, settings.rank, settings.alpha, settings.dropout, seed)
     if settings.init_from:
-        given, fresh = read_lora(Path(settings.init_from)).adapter, peft_form.read(family.network)
-        peft_form.write(family.network, _continued(given, fresh, settings))
+        found, fresh = read_lora(Path(settings.init_from)), peft_form.read(family.network)
+        _check_kinds(found, settings)
+        peft_form.write(family.network, _continued(found.adapter, fresh, settings))
+
+
+def _check_kinds(found: LoraFile, settings: AdapterSettings) -> None:
+    if full := sorted(kind for kind in set(found.kinds.values()) if kind in FULL_RANK):
+        raise UserError(
+            f"its layers are {' and '.join(full)}, whose changes of the weights are of no low rank",
+            where=settings.init_from,
+            fix=f"lorakiln convert {settings.init_from} lora.safetensors --rank {settings.rank} says what is lost; "
+            "go on from that",
+        )
 
 
 def _continued(given: Adapter, fresh: Adapter, settings: AdapterSettings) -> Adapter:

@@ -70,6 +70,9 @@ class CheckpointFolder:
                 where=self.folder,
                 fix="wait for it, or stop it and start again: this run then goes on from its checkpoint",
             ) from error
+        # What a killed process was writing: each has a name of its own, so that nothing else removes it.
+        for left in self.folder.rglob("*.part"):
+            left.unlink()
         write_json(self.folder / "identity.json", {**identity, "dataset": dataset})
 
     def save(self, state: State) -> Path:
