@@ -19,6 +19,8 @@ Out = Annotated[Path, typer.Argument(metavar="OUT", help="what to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace OUT if it is there")]
 Precision = Annotated[str | None, typer.Option(metavar="fp32|fp16|bf16", help="of the stored weights [as they are]")]
 FormOption = Annotated[str, typer.Option("--to", metavar="kohya|diffusers|peft", help="the form to write")]
+BaseConfig = Annotated[str | None, typer.Option("--config", help="base: a folder or hub id for configs and tokenizers")]
+AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="base: read a .ckpt, tensors alone")]
 Rank = Annotated[int, typer.Option(min=1, help="keep at most so many directions a layer")]
 
 
@@ -42,21 +44,21 @@ def convert(
     out: Out,
     to: Annotated[str | None, typer.Option(metavar="kohya|diffusers|peft", help="a LoRA's form [kohya]")] = None,
     precision: Precision = None,
-    config: Annotated[str | None, typer.Option(help="base: a folder or hub id for configs and tokenizers")] = None,
+    config: BaseConfig = None,
     prediction: Annotated[str | None, typer.Option(metavar="epsilon|v_prediction", help="base: SD 2.x's")] = None,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="base: read a .ckpt, tensors alone")] = False,
+    allow_pickle: AllowPickle = False,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Write a LoRA in another program's form, what every layer does stays the same; or a base model as a single file
     (OUT ends in .safetensors) or as a folder in diffusers' layout."""
     from lorakiln.tools.convert_base import convert_base, is_base
+    from lorakiln.tools.targets import base_target, lora_target
 
     if is_base(file):
         if to is not None:
             fix = "leave it out: OUT is a .safetensors or a folder"
             raise UserError("is for LoRA files, and this is a base model", where="--to", fix=fix)
-        # As for peft's form, OUT may be a file or a folder.
-        dtype = _ready(out, "peft", precision, overwrite)[1]
+        dtype = base_target(out, precision, overwrite)
         made = convert_base(
             file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle
         )  # fmt: skip
@@ -66,7 +68,7 @@ def convert(
     from lorakiln.lora_files.writing import write_lora
 
     to = to or "kohya"
-    ready = _ready(out, to, precision, overwrite)
+    ready = lora_target(out, to, precision, overwrite)
     found = read_lora(file)
     write_lora(found.adapter, out, *ready)
     print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers")
@@ -84,9 +86,10 @@ def resize(
     from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.combine import resized
+    from lorakiln.tools.targets import lora_target
 
     how = _cut(rank, sv_ratio=sv_ratio, sv_fro=sv_fro, sv_cumulative=sv_cumulative)
-    ready = _ready(out, to, precision, overwrite)
+    ready = lora_target(out, to, precision, overwrite)
     small, kept = resized(read_lora(file).adapter, how)
     write_lora(small, out, *ready)
     ranks = sorted(layer.rank for layer in small.layers.values())
@@ -115,9 +118,11 @@ def push_command(
 def merge(
     files: Annotated[list[str], typer.Argument(metavar="FILE[:WEIGHT]...", help="LoRA files; weight 1 if none")],
     out: Annotated[Path, typer.Option(help="the LoRA, or with --into the model's folder, to write")],
-    into: Annotated[Path | None, typer.Option(help="a base model's folder: merge into a copy of it")] = None,
+    into: Annotated[Path | None, typer.Option(help="a base model's folder or file: merge into a copy of it")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="cut the merged LoRA down [the ranks add up]")] = None,
-    to: FormOption = "kohya", precision: Precision = None, overwrite: Overwrite = False,
+    to: Annotated[str | None, typer.Option(metavar="kohya|diffusers|peft", help="the LoRA's form [kohya]")] = None,
+    precision: Precision = None, config: BaseConfig = None, allow_pickle: AllowPickle = False,
+    overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Make one LoRA of several, without loss, or merge them into a base model."""
     from lorakiln.lora_files.reading import read_lora
@@ -125,14 +130,23 @@ def merge(
     from lorakiln.tools.bake import bake
     from lorakiln.tools.combine import merged
     from lorakiln.tools.lowrank import Cut
+    from lorakiln.tools.targets import baked_target, lora_target
+    from lorakiln.tools.weighted import weighted
 
+    chosen = [weighted(text) for text in files]
     if into is not None:
-        _free(out, overwrite)
-    ready = None if into else _ready(out, to, precision, overwrite)
-    parts = [(read_lora(path).adapter, weight) for path, weight in map(_weighted, files)]
-    if ready is None:
-        print(f"{out}: {bake(into, parts, out)} weights of {into} changed")
+        for name, value in (("--to", to), ("--rank", rank)):
+            if value is not None:
+                raise UserError(
+                    "says how to write a LoRA, and --into writes a base model", where=name, fix="leave it out"
+                )
+        dtype = baked_target(out, into, precision, overwrite)
+        parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
+        count = bake(into, parts, out, dtype, config=config, allow_pickle=allow_pickle)
+        print(f"{out}: {count} weights of {into} changed")
         return
+    ready = lora_target(out, to or "kohya", precision, overwrite)
+    parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
     result = merged(parts, Cut(rank) if rank else None)
     write_lora(result, out, *ready)
     print(f"{out}: {len(result.layers)} layers, rank up to {max(layer.rank for layer in result.layers.values())}")
@@ -140,19 +154,23 @@ def merge(
 
 @app.command()
 def extract(
-    base: Annotated[Path, typer.Argument(metavar="BASE", help="the base model's folder, in diffusers' layout")],
-    tuned: Annotated[Path, typer.Argument(metavar="TUNED", help="the folder of a model trained from it")],
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="the base model, folder or file")],
+    tuned: Annotated[Path, typer.Argument(metavar="TUNED", help="a model trained from it, folder or file")],
     out: Out, rank: Rank,
     least: Annotated[float, typer.Option(help="leave out layers whose weights differ by less")] = 1e-4,
-    to: FormOption = "kohya", precision: Precision = "fp16", overwrite: Overwrite = False,
+    to: FormOption = "kohya", precision: Precision = "fp16", config: BaseConfig = None,
+    allow_pickle: AllowPickle = False, overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Find the LoRA between a base model and one trained from it (truncated SVD of the difference)."""
     from lorakiln.lora_files.writing import write_lora
+    from lorakiln.tools.base import open_base
     from lorakiln.tools.combine import extracted
     from lorakiln.tools.lowrank import Cut
+    from lorakiln.tools.targets import lora_target
 
-    ready = _ready(out, to, precision, overwrite)
-    result = extracted(base, tuned, Cut(rank), least)
+    ready = lora_target(out, to, precision, overwrite)
+    before, after = (open_base(source, config, allow_pickle) for source in (base, tuned))
+    result = extracted(before, after, Cut(rank), least)
     write_lora(result, out, *ready)
     print(f"{out}: {len(result.layers)} layers of rank up to {rank}")
 
@@ -182,8 +200,10 @@ def generate(
     guidance, lora, strength."""
     from lorakiln.families.reading import CHUNK, Reading
     from lorakiln.tools.generate import Wish, described, model_settings, on_axis, save_sheet, save_wishes
+    from lorakiln.tools.targets import check_free
+    from lorakiln.tools.weighted import weighted
 
-    _free(out, overwrite)
+    check_free(out, overwrite, folder=True)
     if max_tokens not in (CHUNK, 2 * CHUNK, 3 * CHUNK):
         raise UserError(f"{max_tokens} is not 75, 150 or 225", where="--max-tokens")
     settings = model_settings(model, base)
@@ -194,7 +214,7 @@ def generate(
         print(f"prompt: {'; '.join(prompts)}", flush=True)
     wish = Wish(
         prompts[0], _seed(seeds.split(",")[0]), steps=steps, guidance=guidance, negative=negative, image=image,
-        strength=strength, loras=tuple(map(_weighted, lora or [])), size=_sides(size),
+        strength=strength, loras=tuple(map(weighted, lora or [])), size=_sides(size),
         reading=Reading(clip_skip, max_tokens // CHUNK),
     )  # fmt: skip
     down, across = _axes(rows, columns, prompts, seeds.split(","))
@@ -260,38 +280,6 @@ def _cut(rank: int, **methods: float | None):
             raise UserError(f"{value:g} is not {wanted}", where=f"--{name.replace('_', '-')}")
         return Cut(rank, name, value)
     return Cut(rank)
-
-
-def _weighted(text: str) -> tuple[Path, float]:
-    """ "style.safetensors:0.8" -> the file and 0.8; without a weight, 1."""
-    path, _, weight = text.rpartition(":")
-    if not path or Path(text).exists():
-        return Path(text), 1.0
-    try:
-        return Path(path), float(weight)
-    except ValueError as error:
-        raise UserError(f"{weight!r} is no weight", where=text, fix="write FILE:0.8") from error
-
-
-def _ready(out: Path, form: str, precision: str | None, overwrite: bool):
-    """The form and dtype meant, once it is clear that `out` can be written."""
-    import torch
-
-    from lorakiln.lora_files.writing import FORMS, check_target
-
-    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    if form not in FORMS:
-        raise UserError(f"{form!r} is no form", where="--to", fix=f"known: {', '.join(FORMS)}")
-    if precision is not None and precision not in dtypes:
-        raise UserError(f"{precision!r} is no precision", where="--precision", fix=f"known: {', '.join(dtypes)}")
-    check_target(out, form)
-    _free(out, overwrite)
-    return form, dtypes.get(precision)
-
-
-def _free(out: Path, overwrite: bool) -> None:
-    if out.exists() and not overwrite:
-        raise UserError("is there already", where=out, fix="give --overwrite, or another name")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -82,6 +82,14 @@ def test_nothing_is_overwritten_unasked(tmp_path, micro_model, capsys):
     assert "model.diffusion_model.out.2.bias" in load_file(file)
 
 
+def test_a_mistyped_ending_makes_no_folder(tmp_path, micro_model, capsys):
+    assert main(["convert", micro_model.path, str(tmp_path / "out.safetensor")]) == 1
+    assert ".safetensor is no ending that is known" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert main(["convert", micro_model.path, str(tmp_path / "v1.5")]) == 0
+    assert (tmp_path / "v1.5/model_index.json").exists()
+
+
 def test_what_cannot_be_done_is_told_and_leaves_nothing(tmp_path, micro_model, capsys):
     file, out = tmp_path / "single.safetensors", tmp_path / "folder"
     assert main(["convert", micro_model.path, str(file), "--to", "kohya"]) == 1

@@ -1,17 +1,17 @@
 """New LoRAs from old ones: resized, merged, or extracted from two checkpoints."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from torch import Tensor
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
-from lorakiln.families.names import canonical
-from lorakiln.families.source import weight_files
 from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.tools.base import Base
 from lorakiln.tools.lowrank import Cut, approximated, cut, stacked
+
+NO_LORA = ("norm", "embedding.", "embeddings.", "time_embedding", "add_embedding")  # in modules' names
 
 
 def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
@@ -52,67 +52,61 @@ def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None) -> Ad
     )
 
 
-def extracted(base: Path, tuned: Path, how: Cut, least: float = 1e-4) -> Adapter:
+def extracted(base: Base, tuned: Base, how: Cut, least: float = 1e-4) -> Adapter:
     """The LoRA that brings a base model as near as its rank allows to one that was trained from it.
 
-    Both are folders in diffusers' layout; layer by layer, so that no model is ever in memory.
+    Layer by layer, so that no model is ever in memory.
 
     Args:
         least: layers whose weights differ by less everywhere are left out.
 
     Raises:
-        UserError: the folders hold different models, or equal ones.
+        UserError: they are different models, or equal ones, or hold numbers that are not finite.
     """
+    parts = base.parts & tuned.parts
     layers: dict[str, Layer] = {}
-    for part in ("unet", "text_encoder", "text_encoder_2"):
-        if (base / part).is_dir() and (tuned / part).is_dir():
-            layers |= _differences(base / part, tuned / part, part, how, least)
+    for part in sorted(parts):
+        layers |= _differences(base, tuned, part, how, least)
     if not layers:
         fix = "name the base model and the model that was trained from it"
-        raise UserError(f"no layer differs by more than {least}", where=tuned, fix=fix)
+        raise UserError(f"no layer differs by more than {least}", where=tuned.source, fix=fix)
     rank = max(layer.rank for layer in layers.values())
     return Adapter(layers, {"ss_network_dim": str(rank), "ss_network_alpha": str(float(rank))})
 
 
-def _differences(base: Path, tuned: Path, part: str, how: Cut, least: float) -> dict[str, Layer]:
-    before, after = _Weights(base), _Weights(tuned)
-    names = sorted(before.names)
-    if set(after.names) != set(names):
-        raise UserError(f"its {part} has other layers than that of {base.parent}", where=tuned.parent)
-    names = [name for name in names if name.endswith(".weight") and _adaptable(name)]
+def _differences(base: Base, tuned: Base, part: str, how: Cut, least: float) -> dict[str, Layer]:
+    before, after = (
+        {name: place for name, place in one.places.items() if name.split(".")[0] == part} for one in (base, tuned)
+    )
+    fix = "name the base model and the model that was trained from it"
+    if odd := sorted(set(before) ^ set(after)):
+        raise UserError(
+            f"its {part} has other layers than that of {base.source}: {odd[0]}", where=tuned.source, fix=fix
+        )
+    names = [name for name in sorted(before) if _adaptable(name)]
     layers = {}
     with progress(f"extract {part}", len(names), "weights") as bar:
         for name in names:
-            old, new = before[name], after[name]
-            if old.shape != new.shape:
-                raise UserError(f"{name} has another shape than in {base.parent}", where=tuned.parent)
-            delta = new.float() - old.float()
-            if old.ndim in (2, 4) and float(delta.abs().max()) > least:
-                layers[canonical(f"{part}.{name.removesuffix('.weight')}")] = approximated(delta, how)
+            old, new = before[name].read(), after[name].read()
+            if _sides(old) != _sides(new):
+                raise UserError(f"{name} has another shape than in {base.source}", where=tuned.source, fix=fix)
+            delta = new.float() - old.float().reshape(new.shape)
+            if not torch.isfinite(delta).all():
+                what = f"{name} holds numbers that are not finite, here or in {base.source}"
+                raise UserError(what, where=tuned.source, fix="the file is damaged: get it again")
+            if delta.ndim in (2, 4) and float(delta.abs().max()) > least:
+                layers[name] = approximated(delta, how)
             bar.advance()
     return layers
 
 
+def _sides(tensor: Tensor) -> list[int]:
+    """A linear layer and a 1x1 convolution hold the same numbers."""
+    return [side for side in tensor.shape if side != 1]
+
+
 def _adaptable(name: str) -> bool:
-    return not any(word in name for word in ("norm", "embedding.", "embeddings.", "time_embedding", "add_embedding"))
-
-
-class _Weights:
-    """The tensors of a part's safetensors files, by name, read one at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        self._where = {}
-        for path in weight_files(folder, None):
-            with safe_open(path, framework="pt") as file:
-                self._where |= dict.fromkeys(file.keys(), path)
-
-    @property
-    def names(self) -> list[str]:
-        return list(self._where)
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        with safe_open(self._where[name], framework="pt") as file:
-            return file.get_tensor(name)
+    return not any(word in name for word in NO_LORA)
 
 
 def _known(metadata: dict[str, str]) -> dict[str, str]:
