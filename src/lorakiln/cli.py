@@ -197,11 +197,12 @@ def generate(
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Draw pictures with a base model and LoRAs, singly or as a grid over two of: prompt, seed, weight, steps,
-    guidance, lora, strength."""
+    guidance, strength, lora or checkpoint (FILE[:WEIGHT], in the place of --lora)."""
     from lorakiln.families.reading import CHUNK, Reading
-    from lorakiln.tools.generate import Wish, described, model_settings, on_axis, save_sheet, save_wishes
+    from lorakiln.tools.generate import described, model_settings, save_sheet, save_wishes
     from lorakiln.tools.targets import check_free
     from lorakiln.tools.weighted import weighted
+    from lorakiln.tools.wish import Wish, label_of, on_axis, seed_of, size_of
 
     check_free(out, overwrite, folder=True)
     if max_tokens not in (CHUNK, 2 * CHUNK, 3 * CHUNK):
@@ -213,17 +214,15 @@ def generate(
         prompts = [described(image, prompt, settings) for prompt in prompts]
         print(f"prompt: {'; '.join(prompts)}", flush=True)
     wish = Wish(
-        prompts[0], _seed(seeds.split(",")[0]), steps=steps, guidance=guidance, negative=negative, image=image,
-        strength=strength, loras=tuple(map(weighted, lora or [])), size=_sides(size),
+        prompts[0], seed_of(seeds.split(",")[0]), steps=steps, guidance=guidance, negative=negative, image=image,
+        strength=strength, loras=tuple(map(weighted, lora or [])), size=size_of(size),
         reading=Reading(clip_skip, max_tokens // CHUNK),
     )  # fmt: skip
     down, across = _axes(rows, columns, prompts, seeds.split(","))
     wishes = [on_axis(on_axis(wish, down[0], r), across[0], c) for r in down[1] for c in across[1]]
     files = save_wishes(wishes, settings, out)
     if len(files) > 1:
-        labels = [
-            [value if axis == "prompt" else f"{axis} {value}" for value in values] for axis, values in (down, across)
-        ]
+        labels = [[label_of(axis, value) for value in values] for axis, values in (down, across)]
         save_sheet(files, *labels, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")
     print(f"{out}: {len(files)} pictures{' and grid.png' if len(files) > 1 else ''}")
 
@@ -245,26 +244,11 @@ def _axes(
     return down, across
 
 
-def _seed(text: str) -> int:
-    if not text.strip().isdigit():
-        raise UserError(f"{text!r} is no seed", where="--seeds", fix="write 0,1,2")
-    return int(text)
-
-
 def _axis(text: str) -> tuple[str, list[str]]:
     name, equals, listed = text.partition("=")
     if not equals or not listed:
         raise UserError(f"{text!r} is no axis", fix="write it like weight=0,0.5,1")
     return name, listed.split("|" if name == "prompt" else ",")
-
-
-def _sides(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise UserError(f"{text!r} is no size", where="--size", fix="write it like 768x512")
-    return int(width), int(height)
 
 
 def _cut(rank: int, **methods: float | None):
