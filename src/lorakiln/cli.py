@@ -1,6 +1,7 @@
 """The `lorakiln` command: what one does with LoRA files once they are there."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -259,7 +260,7 @@ def _cut(rank: int, **methods: float | None):
         options = " and ".join("--" + name.replace("_", "-") for name in given)
         raise UserError(f"{options} exclude each other", fix="give one")
     for name, value in given.items():
-        if (name == "sv_ratio" and value <= 1) or (name != "sv_ratio" and not 0 < value <= 1):
+        if (name == "sv_ratio" and not 1 < value < math.inf) or (name != "sv_ratio" and not 0 < value <= 1):
             wanted = "above 1" if name == "sv_ratio" else "in (0, 1]"
             raise UserError(f"{value:g} is not {wanted}", where=f"--{name.replace('_', '-')}")
         return Cut(rank, name, value)

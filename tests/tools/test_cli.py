@@ -93,6 +93,9 @@ def test_merged_loras_add_up_and_resize_cuts_them_down(file, tmp_path, micro_mod
         (["convert", "FILE", "out.safetensors", "--precision", "fp8"], "known: fp32, fp16, bf16"),
         (["resize", "FILE", "o.safetensors", "--rank", "4", "--sv-fro", "2"], r"--sv-fro: 2 is not in \(0, 1\]"),
         (["resize", "FILE", "o.safetensors", "--rank", "4", "--sv-fro", ".9", "--sv-ratio", "3"], "exclude each other"),
+        (["resize", "FILE", "o.safetensors", "--rank", "4", "--sv-ratio", "nan"], "--sv-ratio: nan is not above 1"),
+        (["convert", "FILE", "FILE/o.safetensors"], "is a file, so that nothing can be in it"),
+        (["inspect", "/dev/null"], "not a readable safetensors file"),
         (["merge", "FILE:much", "--out", "o.safetensors"], "'much' is no weight"),
     ],
 )

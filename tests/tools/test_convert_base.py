@@ -90,6 +90,15 @@ def test_a_mistyped_ending_makes_no_folder(tmp_path, micro_model, capsys):
     assert (tmp_path / "v1.5/model_index.json").exists()
 
 
+def test_a_model_with_more_latent_channels_is_read_as_it_was_written(tmp_path):
+    """The tiny model's VAE makes 8 channels, as many as InstructPix2Pix' UNet takes where the VAE makes 4."""
+    file, back = tmp_path / "tiny.safetensors", tmp_path / "back"
+    assert main(["convert", "models/tiny/sd", str(file)]) == 0
+    assert main(["convert", str(file), str(back), "--config", "models/tiny/sd"]) == 0
+    for part in PARTS["sd15"]:
+        assert equal(weights_of(back / part), weights_of(Path("models/tiny/sd") / part)), part
+
+
 def test_what_cannot_be_done_is_told_and_leaves_nothing(tmp_path, micro_model, capsys):
     file, out = tmp_path / "single.safetensors", tmp_path / "folder"
     assert main(["convert", micro_model.path, str(file), "--to", "kohya"]) == 1

@@ -195,7 +195,7 @@ def telling_damage(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError("no such file", where=path, fix="check the path") from error
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OSError) as error:
         raise UserError(
             f"not a readable safetensors file ({error})", where=path, fix="download or make it again"
         ) from error

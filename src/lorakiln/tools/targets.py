@@ -56,6 +56,9 @@ def check_free(out: Path, overwrite: bool, folder: bool) -> None:
     """Refuse what is there already; with --overwrite a folder takes a folder's place and a file a file's."""
     if out.exists() and not overwrite:
         raise UserError("is there already", where=out, fix="give --overwrite, or another name")
+    above = next(path for path in out.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise UserError("is a file, so that nothing can be in it", where=above, fix="give another name")
     if out.exists() and out.is_dir() != folder:
         is_there, written = ("folder", "file") if out.is_dir() else ("file", "folder")
         raise UserError(f"is a {is_there}, and a {written} is written", where=out, fix="give another name")
