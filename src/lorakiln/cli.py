@@ -148,7 +148,7 @@ def merge(
         return
     ready = lora_target(out, to or "kohya", precision, overwrite)
     parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
-    result = merged(parts, Cut(rank) if rank else None)
+    result = merged(parts, Cut(rank) if rank else None, out.stem)
     write_lora(result, out, *ready)
     print(f"{out}: {len(result.layers)} layers, rank up to {max(layer.rank for layer in result.layers.values())}")
 
@@ -171,7 +171,7 @@ def extract(
 
     ready = lora_target(out, to, precision, overwrite)
     before, after = (open_base(source, config, allow_pickle) for source in (base, tuned))
-    result = extracted(before, after, Cut(rank), least)
+    result = extracted(before, after, Cut(rank), least, out.stem)
     write_lora(result, out, *ready)
     print(f"{out}: {len(result.layers)} layers of rank up to {rank}")
 

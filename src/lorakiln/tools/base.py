@@ -90,12 +90,14 @@ class Base:
         stores: by part's folder; a single file's only one is under "".
         places: by a module's canonical name, "unet.<path>", "text_encoder.text_model.<path>", ...
         version: kohya's name of the kind: sd_v1, sd_v2, sd_v2_v or sdxl_base_v1-0; empty if it does not say.
+        prediction: "epsilon" or "v_prediction", or empty.
     """
 
     source: Path
     stores: dict[str, list[Store]]
     places: dict[str, Place]
     version: str
+    prediction: str
 
     @property
     def parts(self) -> set[str]:
@@ -136,15 +138,17 @@ def _in_folder(source: Path) -> Base:
             for name in store.layout:
                 if name.endswith(".weight"):
                     places[canonical(f"{part}.{name.removesuffix('.weight')}")] = Place(store, name)
-    return Base(source, stores, places, _folder_version(source))
+    return Base(source, stores, places, *_folder_kind(source))
 
 
-def _folder_version(source: Path) -> str:
+def _folder_kind(source: Path) -> tuple[str, str]:
+    """Version and prediction."""
     files = (source / "unet" / "config.json", source / "scheduler" / "scheduler_config.json")
     if not all(file.exists() for file in files):
-        return ""
+        return "", ""
     unet, scheduler = map(read_config, files)
-    return version_of(unet, scheduler.get("prediction_type", "epsilon"))
+    prediction = scheduler.get("prediction_type", "epsilon")
+    return version_of(unet, prediction), prediction
 
 
 def _in_file(source: Path, config: str | None, allow_pickle: bool) -> Base:
@@ -165,15 +169,15 @@ def _in_file(source: Path, config: str | None, allow_pickle: bool) -> Base:
             if key.endswith(".weight"):
                 module = canonical(f"{part}.{key.removesuffix('.weight')}")
                 places[module] = Place(store, name, origin.third, origin.transposed)
-    return Base(source, {"": [store]}, places, _file_version(checkpoint, kind, architecture))
+    return Base(source, {"": [store]}, places, *_file_kind(checkpoint, kind, architecture))
 
 
-def _file_version(checkpoint: Checkpoint, kind: str, architecture: Architecture) -> str:
+def _file_kind(checkpoint: Checkpoint, kind: str, architecture: Architecture) -> tuple[str, str]:
     try:
         prediction = prediction_of(checkpoint, architecture, None, None)
     except UserError:  # a 2.x that does not say; what it predicts changes no weight's place
-        return ""
-    return VERSIONS[kind] + ("_v" if prediction == V and kind != "sdxl" else "")
+        return "", ""
+    return VERSIONS[kind] + ("_v" if prediction == V and kind != "sdxl" else ""), prediction
 
 
 def settings_for(source: Path, family: str, **more: Any) -> ModelSettings:

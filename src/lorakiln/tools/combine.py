@@ -10,6 +10,7 @@ from lorakiln.console.progress import progress
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.tools.base import Base
 from lorakiln.tools.lowrank import Cut, approximated, cut, stacked
+from lorakiln.tools.metadata import inherited, sizes, told
 
 NO_LORA = ("norm", "embedding.", "embeddings.", "time_embedding", "add_embedding")  # in modules' names
 
@@ -19,16 +20,16 @@ def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
     layers, kept = {}, {}
     for name, layer in adapter.layers.items():
         layers[name], kept[name] = cut(layer, how)
-    ranks = {layer.rank for layer in layers.values()}
-    dims = {"ss_network_dim": str(max(ranks)), "ss_network_alpha": str(float(max(ranks)))}
-    return Adapter(layers, _known(adapter.metadata) | dims), kept
+    metadata = _known(adapter.metadata)
+    return Adapter(layers, metadata | sizes(layers, metadata.get("ss_network_args", "{}"))), kept
 
 
-def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None) -> Adapter:
+def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None, title: str = "merged") -> Adapter:
     """One LoRA that does what all do together, each at its weight.
 
     Args:
         how: cut the result down; null: the ranks add up and nothing is lost.
+        title: the new LoRA's name, for its metadata.
 
     Raises:
         UserError: a module has another shape in another file: they are for different base models.
@@ -43,22 +44,19 @@ def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None) -> Ad
             fix = "merge LoRAs of one base model"
             raise UserError(f"{name} has another shape in another of the files", fix=fix) from error
         layers[name] = cut(layer, how)[0] if how else layer
-    rank = max(layer.rank for layer in layers.values())
-    metadata = {k: v for k, v in parts[0][0].metadata.items() if k in ("ss_base_model_version", "ss_v2")}
-    return Adapter(
-        layers,
-        metadata
-        | {"ss_network_module": "networks.lora", "ss_network_dim": str(rank), "ss_network_alpha": str(float(rank))},
-    )
+    said = [inherited(adapter.metadata) for adapter, _ in parts]
+    version, prediction = (next((one for one in ones if one), "") for ones in zip(*said, strict=True))
+    return Adapter(layers, told(Adapter(layers), title, version, prediction))
 
 
-def extracted(base: Base, tuned: Base, how: Cut, least: float = 1e-4) -> Adapter:
+def extracted(base: Base, tuned: Base, how: Cut, least: float = 1e-4, title: str = "extracted") -> Adapter:
     """The LoRA that brings a base model as near as its rank allows to one that was trained from it.
 
     Layer by layer, so that no model is ever in memory.
 
     Args:
         least: layers whose weights differ by less everywhere are left out.
+        title: the new LoRA's name, for its metadata.
 
     Raises:
         UserError: they are different models, or equal ones, or hold numbers that are not finite.
@@ -70,8 +68,8 @@ def extracted(base: Base, tuned: Base, how: Cut, least: float = 1e-4) -> Adapter
     if not layers:
         fix = "name the base model and the model that was trained from it"
         raise UserError(f"no layer differs by more than {least}", where=tuned.source, fix=fix)
-    rank = max(layer.rank for layer in layers.values())
-    return Adapter(layers, {"ss_network_dim": str(rank), "ss_network_alpha": str(float(rank))})
+    version, prediction = tuned.version or base.version, tuned.prediction or base.prediction
+    return Adapter(layers, told(Adapter(layers), title, version, prediction))
 
 
 def _differences(base: Base, tuned: Base, part: str, how: Cut, least: float) -> dict[str, Layer]:

@@ -22,7 +22,7 @@ from lorakiln.families.lending import Tokenizer
 from lorakiln.families.parts import class_of, original_tensors
 from lorakiln.families.recognise import kind_of
 from lorakiln.families.sd_files import PREDICTIONS, Files
-from lorakiln.families.source import PICKLES
+from lorakiln.families.source import PICKLES, variant_in
 from lorakiln.lora_files.kohya_metadata import ARCHITECTURES as SPECS
 from lorakiln.tools.base import settings_for
 
@@ -81,6 +81,8 @@ def _files(source: Path, config: str | None, prediction: str | None, allow_pickl
     else:
         raise UserError("no such file or folder", where=source, fix="correct the path")
     more = {"config": config, "prediction_type": prediction, "allow_pickle": allow_pickle}
+    if source.is_dir():
+        more["variant"] = variant_in(source / "unet")
     settings = settings_for(source, layout.family, **more)
     return Files.find(settings, layout)
 
