@@ -86,13 +86,14 @@ def resize(
     """Cut a LoRA down to a lower rank, layer by layer, with the least loss (truncated SVD)."""
     from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.combine import resized
+    from lorakiln.tools.combine import resized, stored_dtype
     from lorakiln.tools.targets import lora_target
 
     how = _cut(rank, sv_ratio=sv_ratio, sv_fro=sv_fro, sv_cumulative=sv_cumulative)
-    ready = lora_target(out, to, precision, overwrite)
-    small, kept = resized(read_lora(file).adapter, how)
-    write_lora(small, out, *ready)
+    form, dtype = lora_target(out, to, precision, overwrite)
+    adapter = read_lora(file).adapter
+    small, kept = resized(adapter, how)
+    write_lora(small, out, form, dtype or stored_dtype(adapter))
     ranks = sorted(layer.rank for layer in small.layers.values())
     print(
         f"{file} -> {out}: ranks {ranks[0]} to {ranks[-1]}, "
@@ -129,7 +130,7 @@ def merge(
     from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.bake import bake
-    from lorakiln.tools.combine import merged
+    from lorakiln.tools.combine import merged, stored_dtype
     from lorakiln.tools.lowrank import Cut
     from lorakiln.tools.targets import baked_target, lora_target
     from lorakiln.tools.weighted import weighted
@@ -146,10 +147,10 @@ def merge(
         count = bake(into, parts, out, dtype, config=config, allow_pickle=allow_pickle)
         print(f"{out}: {count} weights of {into} changed")
         return
-    ready = lora_target(out, to or "kohya", precision, overwrite)
+    form, dtype = lora_target(out, to or "kohya", precision, overwrite)
     parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
     result = merged(parts, Cut(rank) if rank else None, out.stem)
-    write_lora(result, out, *ready)
+    write_lora(result, out, form, dtype or stored_dtype(*(adapter for adapter, _ in parts)))
     print(f"{out}: {len(result.layers)} layers, rank up to {max(layer.rank for layer in result.layers.values())}")
 
 

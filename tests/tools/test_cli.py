@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lorakiln.cli import main
 from lorakiln.families import load_family
@@ -82,6 +83,25 @@ def test_merged_loras_add_up_and_resize_cuts_them_down(file, tmp_path, micro_mod
     # Twice the same directions: half the rank holds all of it.
     torch.testing.assert_close(predict_merged(family, read_lora(small).adapter), expected, rtol=1e-3, atol=1e-3)
     assert read_lora(small).adapter.metadata["ss_network_dim"] == "4"
+
+
+@pytest.mark.parametrize(("kinds", "expected"), [
+    (("fp16",), torch.float16), (("bf16",), torch.bfloat16), (("fp16", "fp16"), torch.float16),
+    (("fp16", "bf16"), torch.float32), (("fp16", "fp32"), torch.float32),
+])  # fmt: skip
+def test_resize_and_merge_keep_the_precision(file, tmp_path, kinds, expected):
+    files = []
+    for number, kind in enumerate(kinds):
+        files.append(str(tmp_path / f"{number}.safetensors"))
+        assert main(["convert", str(file), files[-1], "--precision", kind]) == 0
+    out = tmp_path / "out.safetensors"
+    assert main(["merge", *files, "--out", str(out)]) == 0
+    assert {value.dtype for value in load_file(out).values()} == {expected}
+    assert main(["merge", *files, "--out", str(out), "--precision", "fp32", "--overwrite"]) == 0
+    assert {value.dtype for value in load_file(out).values()} == {torch.float32}
+    if len(kinds) == 1:
+        assert main(["resize", *files, str(out), "--rank", "2", "--overwrite"]) == 0
+        assert {value.dtype for value in load_file(out).values()} == {expected}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """New LoRAs from old ones: resized, merged, or extracted from two checkpoints."""
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -47,6 +48,13 @@ def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None, title
     said = [inherited(adapter.metadata) for adapter, _ in parts]
     version, prediction = (next((one for one in ones if one), "") for ones in zip(*said, strict=True))
     return Adapter(layers, told(Adapter(layers), title, version, prediction))
+
+
+def stored_dtype(*adapters: Adapter) -> torch.dtype:
+    """The type that holds all of these LoRAs' numbers as they are stored: what is made of them is written in it."""
+    kinds = {tensor.dtype for one in adapters for layer in one.layers.values() for tensor in (layer.down, layer.up)}
+    common = functools.reduce(torch.promote_types, kinds)
+    return common if common in (torch.float16, torch.bfloat16) else torch.float32
 
 
 def extracted(base: Base, tuned: Base, how: Cut, least: float = 1e-4, title: str = "extracted") -> Adapter:

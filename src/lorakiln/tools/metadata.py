@@ -1,4 +1,4 @@
-"""What a LoRA that was made of others, or of two checkpoints, says of itself: export's keys, as far as they are known."""
+"""What a LoRA that was made of others, or of two checkpoints, says of itself: in export's keys where known."""
 
 import json
 from collections.abc import Mapping
