@@ -26,6 +26,8 @@ from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.tools.wish import Wish
 
+CHUNKS = 3  # at most, of a prompt
+
 
 def model_settings(name: str, path: str | None) -> ModelSettings:
     """`conf/model/<name>.yaml`, or the file that `name` is; `path` in the place of its base model.
@@ -114,11 +116,10 @@ def _warn_unread(family: Weighting, wishes: Sequence[Wish]) -> None:
     texts = {(text, wish.reading.chunks) for wish in wishes for text in (wish.prompt, wish.negative)}
     for text, chunks in sorted(texts):
         if cut := family.unread(text, chunks):
-            print(
-                f"warning: {text[:40]!r}... is longer than the {chunks * family.max_tokens} tokens that are read; cut "
-                f"off: {cut!r}\n  fix: shorten it, or raise --max-tokens (75, 150 or 225)",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+            most = chunks * family.max_tokens
+            fix = "shorten it" + (", or raise --max-tokens (75, 150 or 225)" if chunks < CHUNKS else "")
+            told = f"{text[:40]!r}... is longer than the {most} tokens that are read; cut off: {cut!r}"
+            print(f"warning: {told}\n  fix: {fix}", file=sys.stderr, flush=True)
 
 
 def _size(wish: Wish, model: ModelSettings) -> tuple[int, int]:
