@@ -105,6 +105,8 @@ def test_times_are_told_only_when_asked_for(do, run):
 
 def test_a_private_export_tells_nothing_of_folders_captions_and_pictures(do, run, facts):
     facts["base"]["path"] = facts["settings"]["model"]["path"] = "/home/somebody/models/sd"
+    facts["settings"]["model"] |= {"vae": "~/somebody/x.safetensors", "config": "../somebody/sd"}
+    facts["settings"]["model"]["captioner"] = {"path": "C:\\somebody\\blip", "revision": None}
     write_json(run / "facts.json", facts)
     out = do(private=True)
     assert not [name for name in files(out) if name.endswith(".png")]
@@ -221,3 +223,10 @@ def test_the_metadata_are_those_of_the_run(do):
     _, metadata = load_tensors(do() / "secret_folder.safetensors")
     assert metadata["ss_output_name"] == "secret_folder"
     assert json.loads(metadata["lorakiln_settings"])["train"]["seed"] == 7
+
+
+def test_too_little_space_is_told_before_anything_is_written(do, disk_of, tmp_path):
+    disk_of(500)
+    with pytest.raises(UserError, match="the exported adapters need about .*, the disk has 500 bytes left"):
+        do()
+    assert not (tmp_path / "lora").exists()

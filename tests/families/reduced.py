@@ -9,17 +9,20 @@ INDEX = {
     "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }  # fmt: skip
-INDEXES = {
-    "sd21_v": {"_class_name": "StableDiffusionPipeline", **INDEX},
-    "sdxl": {
-        "_class_name": "StableDiffusionXLPipeline", **INDEX, "tokenizer_2": ["transformers", "CLIPTokenizer"],
-        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-    },
+SD_INDEX = {"_class_name": "StableDiffusionPipeline", **INDEX}
+SDXL_INDEX = {
+    "_class_name": "StableDiffusionXLPipeline", **INDEX, "tokenizer_2": ["transformers", "CLIPTokenizer"],
+    "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
 }  # fmt: skip
+KINDS = ("sd15", "sd21", "sd21_v", "sdxl")
 
 
 def write_reduced(folder: Path, kind: str, seed: int = 0) -> Path:
-    """Write a reduced `sd21_v` (linear projections, v-prediction) or `sdxl` (0, 1 and 2 transformer layers a level)."""
+    """Write a reduced model of one of KINDS.
+
+    sd15 and sd21 have four levels, attention on three of them, the projections convolutions or linear; sdxl has three
+    with 0, 2 and 10 transformer layers, and two text encoders. Their pictures' sides are multiples of 32 and 16 pixels.
+    """
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -42,22 +45,24 @@ def write_reduced(folder: Path, kind: str, seed: int = 0) -> Path:
                 sample_size=8, block_out_channels=(8, 16, 24), layers_per_block=2, norm_num_groups=4,
                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
                 up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-                transformer_layers_per_block=[1, 1, 2], attention_head_dim=[1, 2, 3], cross_attention_dim=64,
+                transformer_layers_per_block=[1, 2, 10], attention_head_dim=[1, 2, 3], cross_attention_dim=64,
                 use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=8,
                 projection_class_embeddings_input_dim=6 * 8 + 20,
             )  # fmt: skip
         else:
             parts["unet"] = UNet2DConditionModel(
-                sample_size=8, block_out_channels=(8, 16), layers_per_block=2, norm_num_groups=4,
-                down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=24,
-                attention_head_dim=[1, 2], use_linear_projection=True,
+                sample_size=16, block_out_channels=(8, 16, 16, 16), layers_per_block=2, norm_num_groups=4,
+                down_block_types=(*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"),
+                up_block_types=("UpBlock2D", *["CrossAttnUpBlock2D"] * 3), cross_attention_dim=24,
+                attention_head_dim=2 if kind == "sd15" else [1, 2, 2, 2], use_linear_projection=kind != "sd15",
             )  # fmt: skip
     for name, part in parts.items():
         part.save_pretrained(folder / name)
-    prediction = "epsilon" if kind == "sdxl" else "v_prediction"
+    prediction = "v_prediction" if kind == "sd21_v" else "epsilon"
     write_text(folder / "scheduler" / "scheduler_config.json", {**SCHEDULER, "prediction_type": prediction})
-    write_text(folder / "model_index.json", {"_diffusers_version": "0.42.1", **INDEXES[kind]})
+    write_text(
+        folder / "model_index.json", {"_diffusers_version": "0.42.1", **(SDXL_INDEX if kind == "sdxl" else SD_INDEX)}
+    )
     return folder
 
 

@@ -12,7 +12,7 @@ from lorakiln.schema.model import ModelSettings
 from lorakiln.tools.convert_base import convert_base
 from tests.families.reduced import write_reduced
 
-KINDS = ("sd21_v", "sdxl")
+KINDS = ("sd15", "sd21_v", "sdxl")
 
 
 def write_pair(folder: Path, kind: str) -> tuple[ModelSettings, ModelSettings]:

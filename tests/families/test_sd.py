@@ -260,3 +260,21 @@ def test_broken_models_are_refused(copy, name):
     spoil(Path(copy.path))
     with pytest.raises(UserError, match=message):
         load_family(copy)
+
+
+def test_another_generation_of_the_family_is_refused_with_its_settings(copy):
+    assert load_family(copy.model_copy(update={"architecture": "sd1"}), ()).facts["version"] == "sd_v1"
+    expected = r"this is a Stable Diffusion 1.x model, but model.architecture says Stable Diffusion 2.x"
+    with pytest.raises(UserError, match=rf"{expected}.*\n.*use model=sd15 with model.path="):
+        load_family(copy.model_copy(update={"architecture": "sd2"}), ())
+    edit(Path(copy.path) / "unet/config.json", use_linear_projection=True)
+    with pytest.raises(UserError, match=r"this is a Stable Diffusion 2.x model.*\n.*use model=sd21 or model=sd21_v"):
+        load_family(copy.model_copy(update={"architecture": "sd1"}), ())
+
+
+def test_a_folder_without_the_variant_gives_what_it_has(copy):
+    """People's own copies have one set of weights; the settings of a family name the hub's."""
+    kept = load_family(copy, ("network",))
+    asked = load_family(copy.model_copy(update={"variant": "fp16"}), ("network",))
+    assert asked.facts["hash"] == kept.facts["hash"]
+    assert torch.equal(asked.network.conv_in.weight, kept.network.conv_in.weight)

@@ -58,9 +58,11 @@ def test_weight_files_by_variant(tmp_path):
         ("fp16", names[1]),
         ("non_ema", names[2]),
         ("bf16", names[3]),
+        ("fp8", names[0]),  # where the folder has no such variant, what it has
     ):
         assert [path.name for path in weight_files(tmp_path, variant)] == [expected]
-    with pytest.raises(UserError, match="'fp8'"):
+    (tmp_path / names[0]).unlink()
+    with pytest.raises(UserError, match="'fp8'.*\n.*there are: .*fp16"):
         weight_files(tmp_path, "fp8")
 
 

@@ -13,13 +13,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize(
     ("kind", "version", "first"),
-    [("sd21_v", "sd_v2_v", "lora_unet_down_blocks_0"), ("sdxl", "sdxl_base_v1-0", "lora_unet_input_blocks_4")],
+    [
+        ("sd15", "sd_v1", "lora_unet_down_blocks_0"),
+        ("sd21", "sd_v2", "lora_unet_down_blocks_0"),
+        ("sd21_v", "sd_v2_v", "lora_unet_down_blocks_0"),
+        ("sdxl", "sdxl_base_v1-0", "lora_unet_input_blocks_4"),
+    ],
 )
 def test_from_pictures_to_a_report(project, tmp_path, kind, version, first):
     model = write_reduced(tmp_path / kind, kind)
     overrides = [
-        f"model={kind}", f"model.path={model}", "model.variant=null", "model.resolution=32", "model.bucket_min=16",
-        "model.bucket_max=64", "model.bucket_step=16", "model.captioner.path=models/tiny/blip",
+        f"model={kind}", f"model.path={model}", "model.resolution=64", "model.bucket_min=32",
+        "model.bucket_max=128", "model.bucket_step=32", "model.captioner.path=models/tiny/blip",
         "model.clip.path=models/tiny/clip", "train.steps=3", "train.save_every=0", "train.validation.every=3",
         "train.samples.every=3", f"hydra.run.dir=runs/{kind}",
     ]  # fmt: skip

@@ -82,14 +82,19 @@ def prediction_of(checkpoint: Checkpoint, architecture: Architecture, set_to: st
         lent: what the scheduler of the folder in `model.config` says.
 
     Raises:
-        UserError: the file says another thing than the settings; a Stable Diffusion 2.x that says nothing: both kinds
-            exist, and their tensors look alike.
+        UserError: the file or the lender says another thing than the settings; a Stable Diffusion 2.x that says
+            nothing: both kinds exist, and their tensors look alike.
     """
     said = _said(checkpoint)
     if set_to and said and set_to != said:
         raise UserError(
             f"this file predicts {said}, the settings say {set_to}", where=checkpoint.path,
             fix=f"set model.prediction_type={said} (model=sd21 is epsilon, model=sd21_v is v_prediction), or null",
+        )  # fmt: skip
+    if set_to and not said and lent and set_to != lent:
+        raise UserError(
+            f"the scheduler in model.config predicts {lent}, the settings say {set_to}", where=checkpoint.path,
+            fix=f"set model.prediction_type={lent}, or name a folder in model.config that suits this file",
         )  # fmt: skip
     found = set_to or said or lent
     if found:

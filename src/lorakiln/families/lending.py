@@ -73,7 +73,9 @@ def lend(model: ModelSettings, architecture: Architecture) -> Lent:
     lender = _lender(model, architecture)
     configs = _configs(lender, architecture)
     scheduler = lender / "scheduler" / "scheduler_config.json" if lender else None
-    noise = read_config(scheduler) if scheduler and scheduler.exists() else dict(NOISE)
+    # A scheduler's config that does not say what is predicted means the noise, as in diffusers.
+    found = read_config(scheduler) if scheduler and scheduler.exists() else None
+    noise = dict(NOISE) if found is None else {"prediction_type": "epsilon", **found}
     return Lent(configs, {name: _tokenizer(model, lender, name, architecture) for name in architecture.pads}, noise)
 
 

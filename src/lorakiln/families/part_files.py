@@ -13,7 +13,7 @@ from lorakiln.families.architectures import Config
 from lorakiln.families.checkpoint import Checkpoint
 from lorakiln.families.identity import identify_tensors
 from lorakiln.families.parts import empty, file_name, part_tensors
-from lorakiln.families.source import read_config, weight_files
+from lorakiln.families.source import kept_variant, read_config, weight_files
 
 
 class PartFiles(Protocol):
@@ -62,7 +62,7 @@ class FolderPart:
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         # transformers' and diffusers' names for the same thing.
         precision = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
-        options = {precision: dtype, "use_safetensors": True, "variant": self.variant}
+        options = {precision: dtype, "use_safetensors": True, "variant": kept_variant(self.where, self.variant)}
         return from_folder(kind, self.where, **options)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.console.errors import UserError
+from lorakiln.families.architectures import ARCHITECTURES
 from lorakiln.families.layouts import Layout
 from lorakiln.families.source import read_config
 
@@ -13,6 +14,7 @@ Configs = Mapping[str, Mapping[str, Any]]
 KINDS = {9: "an inpainting model", 5: "a depth model", 7: "an upscaler", 8: "an instruction model (InstructPix2Pix)"}
 MODELS = {"sd": "model=sd15, model=sd21 or model=sd21_v", "sdxl": "model=sdxl"}
 REFINER = "SDXL's refiner"
+VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base"}  # kohya's names begin so
 
 
 def check_kind(root: Path, layout: Layout) -> None:
@@ -87,3 +89,19 @@ def version_of(unet: Mapping[str, Any], prediction: str) -> str:
         return "sdxl_base_v1-0"
     version = "sd_v2" if unet.get("use_linear_projection") else "sd_v1"
     return version + ("_v" if prediction == "v_prediction" else "")
+
+
+def check_version(version: str, expected: str | None, where: Path) -> None:
+    """Refuse a model of the family that is not the one that the settings expect.
+
+    Args:
+        version: as `version_of` has it.
+        expected: `model.architecture`: sd1, sd2, sdxl, or None for any.
+
+    Raises:
+        UserError: it is another; with what suits it.
+    """
+    found = ARCHITECTURES[next(kind for kind, name in VERSIONS.items() if version.startswith(name))]
+    if expected and found is not ARCHITECTURES[expected]:
+        what = f"this is a {found.title} model, but model.architecture says {ARCHITECTURES[expected].title}"
+        raise UserError(what, where=where, fix=f"use {found.models} with model.path={where}")

@@ -19,7 +19,7 @@ from lorakiln.families.identity import identify
 from lorakiln.families.layouts import Layout
 from lorakiln.families.lending import Tokenizer, lend, lend_config, tokenizer_fix
 from lorakiln.families.part_files import FolderPart, PartFiles, SinglePart, from_folder
-from lorakiln.families.recognise import check_kind, check_network, version_of
+from lorakiln.families.recognise import check_kind, check_network, check_version, version_of
 from lorakiln.families.source import find, read_config, weight_patterns
 from lorakiln.schema.model import ModelSettings
 
@@ -65,9 +65,11 @@ class Files:
             what = f"its scheduler says {prediction}, but model.prediction_type says {model.prediction_type}"
             fix = "use what suits it (model=sd21: epsilon, model=sd21_v: v_prediction), or model.prediction_type=null"
             raise UserError(what, where=where, fix=fix)
+        version = version_of(files.configs["unet"], prediction)
+        check_version(version, model.architecture, files.root)
         files.facts.update(
             family=layout.family, path=model.path, revision=model.revision or "", hash=files.identity(),
-            prediction_type=prediction, version=version_of(files.configs["unet"], prediction),
+            prediction_type=prediction, version=version,
         )  # fmt: skip
         return files
 

@@ -40,6 +40,11 @@ def find(path: str, revision: str | None, patterns: Sequence[str]) -> Path:
     return _download(path, revision, patterns)
 
 
+def is_hub_id(path: str) -> bool:
+    """Whether a path of the settings means a model on the hub: "owner/name" where there is no such folder or file."""
+    return not (Path(path).expanduser().exists() or _looks_local(path)) and Path(path).suffix not in SINGLE_FILES
+
+
 def _looks_local(path: str) -> bool:
     # Hub ids are "name" or "owner/name". "models/mine", where a folder models/ stands here, is a mistyped folder.
     return (
@@ -127,26 +132,38 @@ def weight_patterns(variant: str | None) -> list[str]:
 def variant_in(folder: Path) -> str | None:
     """The variant of a part's weights to take where nobody has said which: none if there are plain ones, else fp16,
     else the first."""
-    if any(path for pattern in weight_patterns(None)[:2] for path in folder.glob(pattern)):
+    if _weights(folder, None):
         return None
     names = (re.search(r"model\.([^.-]+)(-\d+-of-\d+)?\.safetensors$", path.name) for path in folder.glob("*"))
     found = {name[1] for name in names if name}
     return "fp16" if "fp16" in found else min(found, default=None)
 
 
+def kept_variant(folder: Path, variant: str | None) -> str | None:
+    """The variant if the part has it; else None, whose files bear no variant's name.
+
+    People who keep a model in a folder have one set of weights, whatever the hub calls them.
+    """
+    return variant if variant is None or _weights(folder, variant) else None
+
+
+def _weights(folder: Path, variant: str | None) -> list[Path]:
+    return sorted(path for pattern in weight_patterns(variant)[:2] for path in folder.glob(pattern))
+
+
 def weight_files(folder: Path, variant: str | None) -> list[Path]:
-    """The safetensors files of one part, sorted.
+    """The safetensors files of one part, sorted: those of `kept_variant`.
 
     Raises:
         UserError: there are none.
     """
-    patterns = weight_patterns(variant)[:2]
-    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    if files:
+    if files := _weights(folder, kept_variant(folder, variant)):
         return files
     others = sorted(path.name for path in folder.glob("*") if path.suffix in SINGLE_FILES)
     fix = f"there are: {', '.join(others)}" if others else "download the model again"
-    if any(name.endswith(".safetensors") for name in others):
+    if variant and not others:
+        fix = "the model may have no such variant: set model.variant=null"
+    elif any(name.endswith(".safetensors") for name in others):
         fix += "; set model.variant, such as fp16"
     elif others:
         fix += "; only safetensors are read, for pickles can run code: take the model's safetensors"

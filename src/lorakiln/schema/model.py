@@ -16,6 +16,9 @@ class Source(Settings):
 
 class ModelSettings(Settings):
     family: Literal["sd", "sdxl"] = Field(description="the architecture: sd is Stable Diffusion 1.x and 2.x")
+    architecture: Literal["sd1", "sd2", "sdxl"] | None = Field(
+        None, description="which of the family's models is expected: sd1, sd2 or sdxl; null: any"
+    )
     path: str = Field(min_length=1, description="a hub id, a local folder in diffusers' layout, or a single file")
     revision: str | None = None
     variant: str | None = Field(None, description="the hub's file variant, such as fp16")
