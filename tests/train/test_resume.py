@@ -39,6 +39,17 @@ def test_after_kill_the_run_is_the_uninterrupted_one(
     assert read_files(rest) == read_files(train_micro(settings, "whole"))
 
 
+def test_parts_with_learning_rates_resume_too(train_killed, train_micro, make_settings, read_files, capsys):
+    settings = make_settings(
+        checkpoint_every=4, optimizer={"part_lrs": {"up_blocks": 2e-2, "down_blocks": 0.0}},
+        scheduler={"kind": "cosine", "warmup_steps": 2},
+    )  # fmt: skip
+    train_killed(settings, at=6)
+    out = train_micro(settings)
+    assert "going on from the checkpoint after step 4" in capsys.readouterr().err
+    assert read_files(out) == read_files(train_micro(settings, "whole"))
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
 def test_a_signal_saves_between_steps(
     train_micro, settings, read_files, checkpoints, monkeypatch, capsys, number, status
