@@ -1,7 +1,9 @@
 """The `lorakiln` command: what one does with LoRA files once they are there."""
 
 import json
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,8 @@ Out = Annotated[Path, typer.Argument(metavar="OUT", help="what to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace OUT if it is there")]
 Precision = Annotated[str | None, typer.Option(metavar="fp32|fp16|bf16", help="of the stored weights [as they are]")]
 FormOption = Annotated[str, typer.Option("--to", metavar="kohya|diffusers|peft", help="the form to write")]
+BaseConfig = Annotated[str | None, typer.Option("--config", help="base: a folder or hub id for configs and tokenizers")]
+AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="base: read a .ckpt, tensors alone")]
 Rank = Annotated[int, typer.Option(min=1, help="keep at most so many directions a layer")]
 
 
@@ -43,36 +47,38 @@ def convert(
     to: Annotated[str | None, typer.Option(metavar="kohya|diffusers|peft", help="a LoRA's form [kohya]")] = None,
     precision: Precision = None,
     rank: Annotated[int | None, typer.Option(min=1, help="a LoRA's layers are cut to this, and the loss told")] = None,
-    config: Annotated[str | None, typer.Option(help="base: a folder or hub id for configs and tokenizers")] = None,
+    only: Annotated[str | None, typer.Option(metavar="PART", help="a LoRA's: unet, text_encoder, ...")] = None,
+    config: BaseConfig = None,
     prediction: Annotated[str | None, typer.Option(metavar="epsilon|v_prediction", help="base: SD 2.x's")] = None,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="base: read a .ckpt, tensors alone")] = False,
+    allow_pickle: AllowPickle = False,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Write a LoRA in another program's form, what every layer does stays the same; or a base model as a single file
     (OUT ends in .safetensors) or as a folder in diffusers' layout."""
     from lorakiln.tools.convert_base import convert_base, is_base
+    from lorakiln.tools.targets import base_target, lora_target
 
     if is_base(file):
-        if to is not None:
-            fix = "leave it out: OUT is a .safetensors or a folder"
-            raise UserError("is for LoRA files, and this is a base model", where="--to", fix=fix)
-        if rank is not None:
-            raise UserError("is for LoRA files, and this is a base model", where="--rank", fix="leave it out")
-        to_file = out.suffix.lower() == ".safetensors"
-        dtype = _ready(out, "kohya" if to_file else "peft", precision, overwrite)[1]
+        for name, given in (("--to", to), ("--rank", rank), ("--only", only)):
+            if given is not None:
+                fix = "leave it out: OUT is a .safetensors or a folder"
+                raise UserError("is for LoRA files, and this is a base model", where=name, fix=fix)
+        dtype = base_target(out, precision, overwrite)
         made = convert_base(
             file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle
         )  # fmt: skip
         print(f"{file} -> {out}: {made}")
         return
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.combine import as_loras
+    from lorakiln.tools.combine import as_loras, part_of
     from lorakiln.tools.listing import losses, made_of
     from lorakiln.tools.lowrank import Cut
 
     to = to or "kohya"
-    ready = _ready(out, to, precision, overwrite)
+    ready = lora_target(out, to, precision, overwrite)
     found, lost = as_loras(file, Cut(rank) if rank else None)
+    if only:
+        found = replace(found, adapter=part_of(found.adapter, only))
     write_lora(found.adapter, out, *ready)
     print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers{made_of(found.kinds)}")
     if found.kinds or lost:
@@ -90,12 +96,14 @@ def resize(
     """Cut a LoRA down to a lower rank, layer by layer, with the least loss (truncated SVD)."""
     from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.combine import resized
+    from lorakiln.tools.combine import resized, stored_dtype
+    from lorakiln.tools.targets import lora_target
 
     how = _cut(rank, sv_ratio=sv_ratio, sv_fro=sv_fro, sv_cumulative=sv_cumulative)
-    ready = _ready(out, to, precision, overwrite)
-    small, kept = resized(read_lora(file).adapter, how)
-    write_lora(small, out, *ready)
+    form, dtype = lora_target(out, to, precision, overwrite)
+    adapter = read_lora(file).adapter
+    small, kept = resized(adapter, how)
+    write_lora(small, out, form, dtype or stored_dtype(adapter))
     ranks = sorted(layer.rank for layer in small.layers.values())
     print(
         f"{file} -> {out}: ranks {ranks[0]} to {ranks[-1]}, "
@@ -122,44 +130,59 @@ def push_command(
 def merge(
     files: Annotated[list[str], typer.Argument(metavar="FILE[:WEIGHT]...", help="LoRA files; weight 1 if none")],
     out: Annotated[Path, typer.Option(help="the LoRA, or with --into the model's folder, to write")],
-    into: Annotated[Path | None, typer.Option(help="a base model's folder: merge into a copy of it")] = None,
+    into: Annotated[Path | None, typer.Option(help="a base model's folder or file: merge into a copy of it")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="cut the merged LoRA down [the ranks add up]")] = None,
-    to: FormOption = "kohya", precision: Precision = None, overwrite: Overwrite = False,
+    to: Annotated[str | None, typer.Option(metavar="kohya|diffusers|peft", help="the LoRA's form [kohya]")] = None,
+    precision: Precision = None, config: BaseConfig = None, allow_pickle: AllowPickle = False,
+    overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Make one LoRA of several, without loss, or merge them into a base model."""
     from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.bake import bake
-    from lorakiln.tools.combine import merged
+    from lorakiln.tools.combine import merged, stored_dtype
     from lorakiln.tools.lowrank import Cut
+    from lorakiln.tools.targets import baked_target, lora_target
+    from lorakiln.tools.weighted import weighted
 
+    chosen = [weighted(text) for text in files]
     if into is not None:
-        _free(out, overwrite, folder=True)
-    ready = None if into else _ready(out, to, precision, overwrite)
-    parts = [(read_lora(path).adapter, weight) for path, weight in map(_weighted, files)]
-    if ready is None:
-        print(f"{out}: {bake(into, parts, out)} weights of {into} changed")
+        for name, value in (("--to", to), ("--rank", rank)):
+            if value is not None:
+                raise UserError(
+                    "says how to write a LoRA, and --into writes a base model", where=name, fix="leave it out"
+                )
+        dtype = baked_target(out, into, precision, overwrite)
+        parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
+        count = bake(into, parts, out, dtype, config=config, allow_pickle=allow_pickle)
+        print(f"{out}: {count} weights of {into} changed")
         return
-    result = merged(parts, Cut(rank) if rank else None)
-    write_lora(result, out, *ready)
+    form, dtype = lora_target(out, to or "kohya", precision, overwrite)
+    parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
+    result = merged(parts, Cut(rank) if rank else None, out.stem)
+    write_lora(result, out, form, dtype or stored_dtype(*(adapter for adapter, _ in parts)))
     print(f"{out}: {len(result.layers)} layers, rank up to {max(layer.rank for layer in result.layers.values())}")
 
 
 @app.command()
 def extract(
-    base: Annotated[Path, typer.Argument(metavar="BASE", help="the base model's folder, in diffusers' layout")],
-    tuned: Annotated[Path, typer.Argument(metavar="TUNED", help="the folder of a model trained from it")],
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="the base model, folder or file")],
+    tuned: Annotated[Path, typer.Argument(metavar="TUNED", help="a model trained from it, folder or file")],
     out: Out, rank: Rank,
     least: Annotated[float, typer.Option(help="leave out layers whose weights differ by less")] = 1e-4,
-    to: FormOption = "kohya", precision: Precision = "fp16", overwrite: Overwrite = False,
+    to: FormOption = "kohya", precision: Precision = "fp16", config: BaseConfig = None,
+    allow_pickle: AllowPickle = False, overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Find the LoRA between a base model and one trained from it (truncated SVD of the difference)."""
     from lorakiln.lora_files.writing import write_lora
+    from lorakiln.tools.base import open_base
     from lorakiln.tools.combine import extracted
     from lorakiln.tools.lowrank import Cut
+    from lorakiln.tools.targets import lora_target
 
-    ready = _ready(out, to, precision, overwrite)
-    result = extracted(base, tuned, Cut(rank), least)
+    ready = lora_target(out, to, precision, overwrite)
+    before, after = (open_base(source, config, allow_pickle) for source in (base, tuned))
+    result = extracted(before, after, Cut(rank), least, out.stem)
     write_lora(result, out, *ready)
     print(f"{out}: {len(result.layers)} layers of rank up to {rank}")
 
@@ -186,11 +209,14 @@ def generate(
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Draw pictures with a base model and LoRAs, singly or as a grid over two of: prompt, seed, weight, steps,
-    guidance, lora, strength."""
+    guidance, strength, lora or checkpoint (FILE[:WEIGHT], in the place of --lora)."""
     from lorakiln.families.reading import CHUNK, Reading
-    from lorakiln.tools.generate import Wish, described, model_settings, on_axis, save_sheet, save_wishes
+    from lorakiln.tools.generate import described, model_settings, save_sheet, save_wishes
+    from lorakiln.tools.targets import check_free
+    from lorakiln.tools.weighted import weighted
+    from lorakiln.tools.wish import Wish, label_of, on_axis, seed_of, size_of
 
-    _free(out, overwrite, folder=True)
+    check_free(out, overwrite, folder=True)
     if max_tokens not in (CHUNK, 2 * CHUNK, 3 * CHUNK):
         raise UserError(f"{max_tokens} is not 75, 150 or 225", where="--max-tokens")
     settings = model_settings(model, base)
@@ -200,17 +226,15 @@ def generate(
         prompts = [described(image, prompt, settings) for prompt in prompts]
         print(f"prompt: {'; '.join(prompts)}", flush=True)
     wish = Wish(
-        prompts[0], _seed(seeds.split(",")[0]), steps=steps, guidance=guidance, negative=negative, image=image,
-        strength=strength, loras=tuple(map(_weighted, lora or [])), size=_sides(size),
+        prompts[0], seed_of(seeds.split(",")[0]), steps=steps, guidance=guidance, negative=negative, image=image,
+        strength=strength, loras=tuple(map(weighted, lora or [])), size=size_of(size),
         reading=Reading(clip_skip, max_tokens // CHUNK),
     )  # fmt: skip
     down, across = _axes(rows, columns, prompts, seeds.split(","))
     wishes = [on_axis(on_axis(wish, down[0], r), across[0], c) for r in down[1] for c in across[1]]
     files = save_wishes(wishes, settings, out)
     if len(files) > 1:
-        labels = [
-            [value if axis == "prompt" else f"{axis} {value}" for value in values] for axis, values in (down, across)
-        ]
+        labels = [[label_of(axis, value) for value in values] for axis, values in (down, across)]
         save_sheet(files, *labels, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")
     print(f"{out}: {len(files)} pictures{' and grid.png' if len(files) > 1 else ''}")
 
@@ -232,26 +256,11 @@ def _axes(
     return down, across
 
 
-def _seed(text: str) -> int:
-    if not text.strip().isdigit():
-        raise UserError(f"{text!r} is no seed", where="--seeds", fix="write 0,1,2")
-    return int(text)
-
-
 def _axis(text: str) -> tuple[str, list[str]]:
     name, equals, listed = text.partition("=")
     if not equals or not listed:
         raise UserError(f"{text!r} is no axis", fix="write it like weight=0,0.5,1")
     return name, listed.split("|" if name == "prompt" else ",")
-
-
-def _sides(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise UserError(f"{text!r} is no size", where="--size", fix="write it like 768x512")
-    return int(width), int(height)
 
 
 def _cut(rank: int, **methods: float | None):
@@ -262,50 +271,11 @@ def _cut(rank: int, **methods: float | None):
         options = " and ".join("--" + name.replace("_", "-") for name in given)
         raise UserError(f"{options} exclude each other", fix="give one")
     for name, value in given.items():
-        if (name == "sv_ratio" and value <= 1) or (name != "sv_ratio" and not 0 < value <= 1):
+        if (name == "sv_ratio" and not 1 < value < math.inf) or (name != "sv_ratio" and not 0 < value <= 1):
             wanted = "above 1" if name == "sv_ratio" else "in (0, 1]"
             raise UserError(f"{value:g} is not {wanted}", where=f"--{name.replace('_', '-')}")
         return Cut(rank, name, value)
     return Cut(rank)
-
-
-def _weighted(text: str) -> tuple[Path, float]:
-    """ "style.safetensors:0.8" -> the file and 0.8; without a weight, 1."""
-    path, _, weight = text.rpartition(":")
-    if not path or Path(text).exists():
-        return Path(text), 1.0
-    try:
-        return Path(path), float(weight)
-    except ValueError as error:
-        raise UserError(f"{weight!r} is no weight", where=text, fix="write FILE:0.8") from error
-
-
-def _ready(out: Path, form: str, precision: str | None, overwrite: bool):
-    """The form and dtype meant, once it is clear that `out` can be written."""
-    import torch
-
-    from lorakiln.lora_files.writing import FORMS, check_target
-
-    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    if form not in FORMS:
-        raise UserError(f"{form!r} is no form", where="--to", fix=f"known: {', '.join(FORMS)}")
-    if precision is not None and precision not in dtypes:
-        raise UserError(f"{precision!r} is no precision", where="--precision", fix=f"known: {', '.join(dtypes)}")
-    check_target(out, form)
-    _free(out, overwrite, form == "peft")
-    return form, dtypes.get(precision)
-
-
-def _free(out: Path, overwrite: bool, folder: bool) -> None:
-    """Refuse a name where something is or cannot be; `folder`: a folder is to be written there, not a file."""
-    above = next(path for path in out.absolute().parents if path.exists())
-    if not above.is_dir():
-        raise UserError(f"cannot be written: {above} is a file", where=out, fix="name another folder")
-    if out.exists() and not overwrite:
-        raise UserError("is there already", where=out, fix="give --overwrite, or another name")
-    if out.exists() and out.is_dir() != folder:
-        what = "a folder, and a file is to be written" if out.is_dir() else "a file, and a folder is to be written"
-        raise UserError(f"is {what}", where=out, fix="give another name")
 
 
 def main(arguments: list[str] | None = None) -> int:

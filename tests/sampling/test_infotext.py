@@ -10,7 +10,7 @@ JOB = Job("a red cat", 1, 64, 48)
 
 
 def test_the_whole_text():
-    found = infotext(JOB, 20, 5.0, "ugly", "tiny", {"demo": 0.75})
+    found = infotext(JOB, 20, 5.0, "ugly", "tiny", [("demo", 0.75)])
     assert found == (
         "a red cat <lora:demo:0.75>\nNegative prompt: ugly\n"
         "Steps: 20, Sampler: DDIM, CFG scale: 5.0, Seed: 1, Size: 64x48, Model: tiny"
@@ -19,6 +19,12 @@ def test_the_whole_text():
 
 def test_what_is_absent_is_left_out():
     assert infotext(JOB, 20, 5) == "a red cat\nSteps: 20, Sampler: DDIM, CFG scale: 5.0, Seed: 1, Size: 64x48"
+
+
+def test_a_model_is_named_without_its_files_ending():
+    for name in ("dream.safetensors", "dream.ckpt", "dream"):
+        assert infotext(JOB, 1, 1, model=name).endswith(", Model: dream")
+    assert infotext(JOB, 1, 1, model="v1.5").endswith(", Model: v1.5")
 
 
 def test_clip_skip_counts_from_one():

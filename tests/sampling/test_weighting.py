@@ -44,3 +44,26 @@ def test_only_the_weighted_words_tokens_change(micro_family):
     expected[1] = empty[1] + 2 * (expected[1] - empty[1])
     torch.testing.assert_close(found[0], expected)
     assert not torch.equal(found[0][1], both[0][1])
+
+
+@pytest.mark.parametrize(
+    "touching", ["(ca:2)t red", "r(ed:2)", "(red:2)(cat:3) red", "(a:2)(re:3)d", "(red:2), cat", ""]
+)
+def test_a_bracket_that_touches_a_word_cuts_it(micro_family, touching):
+    """Each fragment keeps the tokens that it has alone, and its weight lands on these."""
+    fragments = parse(touching)
+    apart = " ".join(text for text, _ in fragments)
+    counts = [micro_family.count_tokens(text) for text, _ in fragments]
+    assert micro_family.count_tokens(apart) == sum(counts)
+    weights = [weight for (_, weight), count in zip(fragments, counts, strict=True) for _ in range(count)]
+    expected = micro_family.encode_prompts([apart])["prompt_embeds"][0].clone()
+    empty = micro_family.encode_prompts([""])["prompt_embeds"][0]
+    for at, weight in enumerate(weights, 1):
+        expected[at] = empty[at] + weight * (expected[at] - empty[at])
+    found = Weighting(micro_family).encode_prompts([touching])["prompt_embeds"][0]
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_is_cut_off_is_told_without_brackets(micro_family):
+    assert Weighting(micro_family).unread("(red:2) " * 30 + "(blue:1.5) cat") == "blue cat"
+    assert Weighting(micro_family).unread("(red:2) " * 30) == ""

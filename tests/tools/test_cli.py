@@ -8,10 +8,11 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lorakiln.cli import main
 from lorakiln.families import load_family
-from lorakiln.lora_files.adapter import Adapter
+from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
 from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter
@@ -56,6 +57,17 @@ def test_convert_keeps_what_every_layer_does(file, tmp_path, capsys):
     assert read_lora(out).form == "kohya"
 
 
+def test_one_part_of_a_lora(tmp_path, capsys):
+    layer = Layer(torch.ones(1, 4), torch.ones(4, 1), 1.0)
+    names = ["unet.mid_block.attentions.0.proj_in", "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"]
+    write_lora(Adapter(dict.fromkeys(names, layer)), tmp_path / "both.safetensors", "kohya")
+    convert = ["convert", str(tmp_path / "both.safetensors"), str(tmp_path / "out.safetensors")]
+    assert main([*convert, "--only", "unet"]) == 0
+    assert list(read_lora(tmp_path / "out.safetensors").adapter.layers) == names[:1]
+    assert main([*convert, "--only", "network", "--overwrite"]) == 1
+    assert "--only: it has no layer of 'network'\n  fix: its parts: text_encoder, unet" in capsys.readouterr().err
+
+
 def test_a_merge_into_the_base_predicts_as_base_and_lora_do(file, tmp_path, micro_model):
     family = load_family(micro_model)
     expected, base = predict_merged(family, read_lora(file).adapter, 0.7), predict(family.network)
@@ -84,6 +96,25 @@ def test_merged_loras_add_up_and_resize_cuts_them_down(file, tmp_path, micro_mod
     assert read_lora(small).adapter.metadata["ss_network_dim"] == "4"
 
 
+@pytest.mark.parametrize(("kinds", "expected"), [
+    (("fp16",), torch.float16), (("bf16",), torch.bfloat16), (("fp16", "fp16"), torch.float16),
+    (("fp16", "bf16"), torch.float32), (("fp16", "fp32"), torch.float32),
+])  # fmt: skip
+def test_resize_and_merge_keep_the_precision(file, tmp_path, kinds, expected):
+    files = []
+    for number, kind in enumerate(kinds):
+        files.append(str(tmp_path / f"{number}.safetensors"))
+        assert main(["convert", str(file), files[-1], "--precision", kind]) == 0
+    out = tmp_path / "out.safetensors"
+    assert main(["merge", *files, "--out", str(out)]) == 0
+    assert {value.dtype for value in load_file(out).values()} == {expected}
+    assert main(["merge", *files, "--out", str(out), "--precision", "fp32", "--overwrite"]) == 0
+    assert {value.dtype for value in load_file(out).values()} == {torch.float32}
+    if len(kinds) == 1:
+        assert main(["resize", *files, str(out), "--rank", "2", "--overwrite"]) == 0
+        assert {value.dtype for value in load_file(out).values()} == {expected}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -93,6 +124,9 @@ def test_merged_loras_add_up_and_resize_cuts_them_down(file, tmp_path, micro_mod
         (["convert", "FILE", "out.safetensors", "--precision", "fp8"], "known: fp32, fp16, bf16"),
         (["resize", "FILE", "o.safetensors", "--rank", "4", "--sv-fro", "2"], r"--sv-fro: 2 is not in \(0, 1\]"),
         (["resize", "FILE", "o.safetensors", "--rank", "4", "--sv-fro", ".9", "--sv-ratio", "3"], "exclude each other"),
+        (["resize", "FILE", "o.safetensors", "--rank", "4", "--sv-ratio", "nan"], "--sv-ratio: nan is not above 1"),
+        (["convert", "FILE", "FILE/o.safetensors"], "is a file, so that nothing can be in it"),
+        (["inspect", "/dev/null"], "cannot be read"),
         (["merge", "FILE:much", "--out", "o.safetensors"], "'much' is no weight"),
     ],
 )
@@ -112,13 +146,13 @@ def test_files_and_folders_do_not_take_each_others_place(file, tmp_path, capsys,
     plain.write_text("x")
     before = sorted(tmp_path.iterdir())
     for arguments, said in (
-        (["convert", str(file), str(folder), "--overwrite"], "is a folder, and a file is to be written"),
-        (["convert", micro_model.path, str(folder), "--overwrite"], "is a folder, and a file is to be written"),
-        (["convert", str(file), str(plain), "--to", "peft", "--overwrite"], "is a file, and a folder is to be written"),
+        (["convert", str(file), str(folder), "--overwrite"], "is a folder, and a file is written"),
+        (["convert", micro_model.path, str(folder), "--overwrite"], "is a folder, and a file is written"),
+        (["convert", str(file), str(plain), "--to", "peft", "--overwrite"], "is a file, and a folder is written"),
         (["merge", str(file), "--into", micro_model.path, "--out", str(plain), "--overwrite"], "is a file, and a"),
-        (["generate", "x", "--out", str(plain), "--overwrite"], "is a file, and a folder is to be written"),
-        (["convert", str(file), str(file / "x.safetensors")], "style.safetensors is a file"),
-        (["convert", str(file), str(file / "far/x.safetensors")], "style.safetensors is a file"),
+        (["generate", "x", "--out", str(plain), "--overwrite"], "is a file, and a folder is written"),
+        (["convert", str(file), str(file / "x.safetensors")], "style.safetensors: is a file, so that"),
+        (["convert", str(file), str(file / "far/x.safetensors")], "style.safetensors: is a file, so that"),
         (["inspect", "/dev/null"], "cannot be read"),
     ):
         assert main(arguments) == 1

@@ -81,7 +81,7 @@ def test_the_loss_that_is_told_is_the_loss(tmp_path, deltas, full, capsys):
     # What the file says of itself is true of the LoRA that it now is.
     metadata = found.adapter.metadata
     assert metadata["ss_network_module"] == "networks.lora" and metadata["ss_network_dim"] == "4"
-    assert metadata["ss_network_args"] == "{}" and found.kinds == {}
+    assert json.loads(metadata["ss_network_args"]) == {"conv_dim": "4", "conv_alpha": "4.0"} and found.kinds == {}
 
 
 def test_plain_layers_of_a_mixed_file_stay_as_they_are(tmp_path, capsys):

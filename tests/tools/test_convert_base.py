@@ -1,5 +1,6 @@
 """`lorakiln convert` for base models: there and back gives the same weights, and nothing of the user's is lost."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,33 @@ def test_nothing_is_overwritten_unasked(tmp_path, micro_model, capsys):
     assert file.read_text() == "mine" and (folder / "mine.txt").read_text() == "mine"
     assert main(["convert", micro_model.path, str(file), "--overwrite"]) == 0
     assert "model.diffusion_model.out.2.bias" in load_file(file)
+
+
+def test_a_folder_with_a_variant_alone_is_converted(tmp_path, micro_model):
+    variant = tmp_path / "variant"
+    shutil.copytree(micro_model.path, variant)
+    for path in variant.glob("*/*model.safetensors"):
+        path.rename(path.with_name(path.name.replace("model.", "model.fp16.")))
+    for source, out in ((variant, "a.safetensors"), (Path(micro_model.path), "b.safetensors")):
+        assert main(["convert", str(source), str(tmp_path / out)]) == 0
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_a_mistyped_ending_makes_no_folder(tmp_path, micro_model, capsys):
+    assert main(["convert", micro_model.path, str(tmp_path / "out.safetensor")]) == 1
+    assert ".safetensor is no ending that is known" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert main(["convert", micro_model.path, str(tmp_path / "v1.5")]) == 0
+    assert (tmp_path / "v1.5/model_index.json").exists()
+
+
+def test_a_model_with_more_latent_channels_is_read_as_it_was_written(tmp_path):
+    """The tiny model's VAE makes 8 channels, as many as InstructPix2Pix' UNet takes where the VAE makes 4."""
+    file, back = tmp_path / "tiny.safetensors", tmp_path / "back"
+    assert main(["convert", "models/tiny/sd", str(file)]) == 0
+    assert main(["convert", str(file), str(back), "--config", "models/tiny/sd"]) == 0
+    for part in PARTS["sd15"]:
+        assert equal(weights_of(back / part), weights_of(Path("models/tiny/sd") / part)), part
 
 
 def test_what_cannot_be_done_is_told_and_leaves_nothing(tmp_path, micro_model, capsys):

@@ -121,6 +121,22 @@ def test_image_to_image_equals_diffusers(micro_model):
         (["--model", "MODEL", "--size", "30x32"], "cannot be drawn"),
         (["--model", "MODEL", "--image", "nothing.png"], "not a readable picture"),
         (["--model", "MODEL", "--lora", "nothing.safetensors"], "no such file"),
+        (["--model", "MODEL", "--lora", "nothing.safetensors:inf"], "'inf' is no finite weight"),
+        (["--model", "MODEL", "--seeds", "²"], "'²' is no seed"),
+        (["--model", "MODEL", "--seeds", "4294967296"], "4294967295 is the largest"),
+        (["--model", "MODEL", "--seeds", "9" * 5000], "is no seed"),
+        (["--model", "MODEL", "--columns", "seed=-1"], "'-1' is no seed"),
+        (["--model", "MODEL", "--columns", "steps=2000"], "2000 steps are more"),
+        (["--model", "MODEL", "--columns", "steps=1000"], "1000 steps are more"),
+        (["--model", "MODEL", "--columns", "steps=0,2"], "0 is not at least 1"),
+        (["--model", "MODEL", "--columns", "steps=2,-1"], "-1 is not at least 1"),
+        (["--model", "MODEL", "--columns", "guidance=nan"], "nan is not a finite number"),
+        (["--model", "MODEL", "--columns", "weight=inf"], "inf is not a finite number"),
+        (["--model", "MODEL", "--columns", "strength=0.5,1"], "there is no picture to draw anew"),
+        (["--model", "MODEL", "--size", "0x0"], "is no size of a picture"),
+        (["--model", "MODEL", "--size", "99999x32"], "sides are 1 to 8192 pixels long"),
+        (["--model", "MODEL", "--size", "²x32"], "is no size"),
+        (["--model", "MODEL", "--columns", "checkpoint=a,nothing.safetensors:0.5"], "no such file"),
     ],
 )
 def test_mistakes(model, tmp_path, capsys, arguments, said):
@@ -128,6 +144,87 @@ def test_mistakes(model, tmp_path, capsys, arguments, said):
     error = capsys.readouterr().err
     assert code == 1 and said in error and "Traceback" not in error
     assert not list(tmp_path.glob("out/*.png"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a: [", "not readable as YAML"),
+        ("- a", "not a list of settings with names"),
+        ("family: sd", "path: field required"),
+        ("family: sd\npath: x\nresolutoin: 4", "did you mean resolution?"),
+    ],
+)
+def test_a_model_file_that_is_none(tmp_path, capsys, content, said):
+    (tmp_path / "m.yaml").write_text(content)
+    assert run("red", "--model", tmp_path / "m.yaml", "--out", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert said in error and "m.yaml" in error and "Traceback" not in error
+
+
+def test_pictures_that_are_none(model, tmp_path, capsys, monkeypatch):
+    file = tmp_path / "in.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    tiny = yaml.safe_load((ROOT / "conf/model/tiny.yaml").read_text())
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    for arguments in (["--model", model], ["--model", tmp_path / "tiny.yaml", "--describe"]):
+        assert run("red", *arguments, "--image", file, "--out", tmp_path / "out") == 1
+        assert f"{file}: not a readable picture" in capsys.readouterr().err
+    file.write_bytes(whole)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # 64 x 64 is more than twice that
+    assert run("red", "--model", model, "--image", file, "--out", tmp_path / "out") == 1
+    assert "decompression bomb" in capsys.readouterr().err
+
+
+def test_a_file_is_no_folder_for_pictures(model, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert run("red", "--model", model, "--out", tmp_path / "out", "--overwrite") == 1
+    assert "is a file, and a folder is written" in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_checkpoints_are_an_axis_each_with_its_weight(model, lora, tmp_path):
+    columns = f"checkpoint={lora}:0.5,{lora}"
+    assert run("red", "--model", model, "--columns", columns, "--out", tmp_path / "a") == 0
+    assert run("red", "--model", model, "--lora", lora, "--columns", "weight=0.5,1", "--out", tmp_path / "b") == 0
+    for name, weight in (("0000.png", "0.5"), ("0001.png", "1")):
+        assert (pixels(tmp_path / "a" / name) == pixels(tmp_path / "b" / name)).all()
+        text = Image.open(tmp_path / "a" / name).info["parameters"]
+        assert text.startswith(f"red <lora:style:{weight}>\n")
+    assert (pixels(tmp_path / "a/0000.png") != pixels(tmp_path / "a/0001.png")).any()
+    assert run("red", "--model", model, "--columns", f"lora={lora}:0.5", "--out", tmp_path / "c") == 0
+    assert (pixels(tmp_path / "c/0000.png") == pixels(tmp_path / "a/0000.png")).all()
+
+
+def test_a_lora_given_twice_acts_twice_and_one_name_is_told_twice(model, lora, tmp_path):
+    other = tmp_path / "other" / "style.safetensors"
+    other.parent.mkdir()
+    other.write_bytes(Path(lora).read_bytes())
+    ways = {
+        "whole": ["--lora", lora], "twice": ["--lora", f"{lora}:0.5", "--lora", f"{lora}:0.5"],
+        "namesakes": ["--lora", f"{lora}:0.25", "--lora", f"{other}:0.75"],
+    }  # fmt: skip
+    for name, arguments in ways.items():
+        assert run("red", "--model", model, *arguments, "--out", tmp_path / name) == 0
+    found = {name: pixels(tmp_path / name / "0000.png") for name in ways}
+    assert np.abs(found["twice"] - found["whole"]).max() <= 1
+    assert np.abs(found["namesakes"] - found["whole"]).max() <= 1
+    texts = {name: Image.open(tmp_path / name / "0000.png").info["parameters"].splitlines()[0] for name in ways}
+    assert texts["twice"] == texts["whole"] == "red <lora:style:1>"
+    assert texts["namesakes"] == "red <lora:style:0.25> <lora:style:0.75>"
+
+
+def test_what_of_a_prompt_is_not_read_is_told(model, tmp_path, capsys):
+    # The micro model reads 30 tokens at once.
+    assert run("(red:1.2) " * 30 + "blue cat", "--model", model, "--out", tmp_path / "a") == 0
+    error = capsys.readouterr().err
+    assert "warning" in error and "cut off: 'blue cat'" in error and "--max-tokens" in error
+    assert run("red " * 30, "--model", model, "--negative", "blue " * 31, "--out", tmp_path / "b") == 0
+    assert "cut off: 'blue'" in capsys.readouterr().err
+    assert run("red " * 30, "--model", model, "--out", tmp_path / "c") == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_the_captioner_describes_what_is_drawn_anew(lora, tmp_path, capsys):

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from lorakiln.artefacts.aside import aside
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.console.errors import UserError
 
+Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
@@ -41,9 +42,24 @@ def save_tensors(
         ValueError: a metadata value is no string, or a dtype has no name in the format.
         UserError: the disk is full or not writable (the old file, if any, is intact).
     """
+    stream_tensors(path, _layout(tensors, dtype), tensors.__getitem__, metadata)
+
+
+def stream_tensors(
+    path: Path, layout: Layout, read: Callable[[str], torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """As `save_tensors`, but each tensor is asked for when it is its turn and dropped when it is written.
+
+    Args:
+        layout: (dtype, shape) by name; what is read is cast to it.
+        read: the tensor of a name; they are asked for in the order of their names.
+
+    Raises:
+        ValueError: also if a tensor has another shape than the layout says.
+    """
     with telling_disk_trouble(path), aside(path) as beside:
         with beside.open("wb") as file:
-            for chunk in chunks(tensors, metadata, dtype):
+            for chunk in _chunks(layout, read, metadata or {}):
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
@@ -54,20 +70,34 @@ def chunks(
     tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None, dtype: torch.dtype | None = None
 ) -> Iterator[bytes | memoryview]:
     """The bytes that `save_tensors` writes: the header, then one tensor after the other; raises its ValueErrors."""
+    return _chunks(_layout(tensors, dtype), tensors.__getitem__, metadata or {})
+
+
+def _chunks(
+    layout: Layout, read: Callable[[str], torch.Tensor], metadata: Mapping[str, str]
+) -> Iterator[bytes | memoryview]:
+    yield _header(layout, metadata)[0]
+    for name in sorted(layout):
+        dtype, shape = layout[name]
+        value = read(name)
+        if tuple(value.shape) != tuple(shape):
+            raise ValueError(f"{name} has the shape {tuple(value.shape)}, {tuple(shape)} was announced")
+        yield _bytes(value.to(dtype))
+        del value  # or it would be in memory beside the next one
+
+
+def _layout(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> Layout:
+    def written(value: torch.Tensor) -> torch.dtype:
+        return dtype if dtype and value.is_floating_point() else value.dtype
+
+    return {name: (written(value), value.shape) for name, value in tensors.items()}
 
     def written(value: torch.Tensor) -> torch.dtype:
         return dtype if dtype and value.is_floating_point() else value.dtype
 
-    ordered = sorted(tensors)
-    yield _header({name: (written(tensors[name]), tensors[name].shape) for name in ordered}, metadata or {})[0]
-    for name in ordered:
-        yield _bytes(tensors[name].to(written(tensors[name])))
-
 
 @contextmanager
-def mapped_tensors(
-    path: Path, layout: Mapping[str, tuple[torch.dtype, Sequence[int]]]
-) -> Iterator[dict[str, torch.Tensor]]:
+def mapped_tensors(path: Path, layout: Layout) -> Iterator[dict[str, torch.Tensor]]:
     """Yield tensors of zeros to be filled in place, which are the file itself: more than memory holds can be written.
 
     The bytes are those that `save_tensors` writes; the file takes its name when the block ends without an error.
@@ -93,9 +123,7 @@ def mapped_tensors(
         os.replace(beside, path)
 
 
-def _header(
-    layout: Mapping[str, tuple[torch.dtype, Sequence[int]]], metadata: Mapping[str, str]
-) -> tuple[bytes, dict[str, int]]:
+def _header(layout: Layout, metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
     """The bytes before the tensors, and where each tensor begins behind them; "end" is where the last one ends."""
     header: dict[str, object] = {}
     if metadata:
@@ -126,9 +154,53 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     Raises:
         UserError: the file is missing or cannot be read, or its header is damaged.
     """
+    with telling_damage(path), safetensors.safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+class TensorFile:
+    """A safetensors file whose tensors are read one at a time: none stays in memory, nor mapped into it.
+
+    Attributes:
+        layout: (dtype, shape) by name.
+
+    Raises:
+        UserError: the file is missing, its header is damaged, or it holds a kind of number that torch has not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with telling_damage(path):
+            # The library checks the whole header, and that the file is as long as it says.
+            with safetensors.safe_open(path, framework="pt") as file:
+                self.metadata: dict[str, str] = dict(file.metadata() or {})
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(size))
+        header.pop("__metadata__", None)
+        dtypes = {name: dtype for dtype, name in _DTYPES.items()}
+        if unknown := sorted({one["dtype"] for one in header.values()} - set(dtypes)):
+            fix = "get it in fp16, bf16 or fp32"
+            raise UserError(f"it holds numbers of the kind {unknown[0]}, which is not known here", where=path, fix=fix)
+        self.layout = {name: (dtypes[one["dtype"]], tuple(one["shape"])) for name, one in header.items()}
+        self._begins = {name: 8 + size + one["data_offsets"][0] for name, one in header.items()}
+
+    def read(self, name: str) -> torch.Tensor:
+        """One tensor, the caller's own."""
+        dtype, shape = self.layout[name]
+        if not math.prod(shape):
+            return torch.empty(shape, dtype=dtype)
+        with self.path.open("rb") as file:
+            file.seek(self._begins[name])
+            flat = np.fromfile(file, np.uint8, math.prod(shape) * dtype.itemsize)
+        return torch.from_numpy(flat).view(dtype).view(shape)
+
+
+@contextmanager
+def telling_damage(path: Path) -> Iterator[None]:
+    """Turn what goes wrong when a safetensors file is opened into a UserError about `path`."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        yield
     except FileNotFoundError as error:
         raise UserError("no such file", where=path, fix="check the path") from error
     except safetensors.SafetensorError as error:

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from transformers import AutoTokenizer, BlipForConditionalGeneration, BlipProcessor
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
+from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.schema.caption import CaptionSettings
 
@@ -59,7 +59,7 @@ class Blip:
 
     @torch.inference_mode()
     def _write(self, files: Sequence[Path], settings: CaptionSettings) -> list[str]:
-        pictures = [_read(file) for file in files]
+        pictures = [read_picture(file) for file in files]
         prompt = {}
         if settings.prompt:
             # BLIP's generate replaces the first token by [DEC] and drops the last, [SEP].
@@ -84,8 +84,3 @@ class Blip:
                 fix="shorten it",
             )
         return min(settings.max_new_tokens, room)
-
-
-def _read(file: Path) -> Image.Image:
-    with Image.open(file) as image:
-        return image.convert("RGB")

@@ -77,7 +77,7 @@ class Studio:
         settings = self.settings
         text = infotext(
             self._job(shot), settings.steps, settings.guidance, settings.negative_prompt, Path(self.model.path).name,
-            {self.lora.stem: shot.weight} if shot.weight else None, self.reading.clip_skip,
+            [(self.lora.stem, shot.weight)] if shot.weight else [], self.reading.clip_skip,
         )  # fmt: skip
         save_picture(image, folder / shot.file_name, text)
 

@@ -34,8 +34,11 @@ def recognise(checkpoint: Checkpoint) -> str:
     if first is None:
         found = (what for what, signs in SIGNS.items() if any(name.startswith(signs) for name in names))
         return next(found, "no model that is known here")
-    if first.dim() == 4 and first.shape[1] != 4:
-        return kind_by_channels(first.shape[1])
+    # What the file's own VAE makes; without one, what the families' do.
+    vae = names.get(f"{VAE}decoder.conv_in.weight")
+    latent = vae.shape[1] if vae is not None and vae.dim() == 4 else 4
+    if first.dim() == 4 and first.shape[1] != latent:
+        return kind_by_channels(first.shape[1]) if latent == 4 else "another kind of model"
     for kind in ("sdxl", "sd1", "sd2"):
         if all(has(names, prefix) for part, prefix in ARCHITECTURES[kind].prefixes.items() if part != "vae"):
             return kind

@@ -29,19 +29,25 @@ def part_tensors(checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str)
         UserError: tensors are missing, too many, of another shape than the config says, or no plain numbers.
     """
     shapes = part_shapes(config)
+    places = part_places(checkpoint, config, prefix)
+    return {key: _fitted(checkpoint, *places[key], shape) for key, shape in shapes.items()}
+
+
+def part_places(checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str) -> dict[str, tuple[str, Origin]]:
+    """Where each of the part's tensors is, by its name in folders: its name in the file, and which piece of it.
+
+    Raises:
+        UserError: tensors are missing or too many.
+    """
+    shapes = part_shapes(config)
     # A VAE that is alone in its file may have diffusers' names.
     ours = any(name.startswith(f"{prefix}encoder.down_blocks.") for name in checkpoint.tensors)
     origin = Origin if ours else origin_of(config, shapes, prefix)
-    found, missing, used = {}, [], set()
-    for key, shape in shapes.items():
-        source = origin(key)
-        name = _name(checkpoint, prefix, source.name)
-        if name is None:
-            missing.append(prefix + source.name)
-            continue
-        used.add(name)
-        found[key] = _fitted(checkpoint, name, source, shape)
-    _check_whole(checkpoint, config, prefix, missing, used)
+    sources = {key: origin(key) for key in shapes}
+    names = {key: _name(checkpoint, prefix, source.name) for key, source in sources.items()}
+    missing = [prefix + sources[key].name for key, name in names.items() if name is None]
+    found = {key: (name, sources[key]) for key, name in names.items() if name is not None}
+    _check_whole(checkpoint, config, prefix, missing, {name for name, _ in found.values()})
     return found
 
 

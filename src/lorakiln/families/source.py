@@ -1,6 +1,7 @@
 """Where a model's files are: a local folder in diffusers' layout, or the same from the Hugging Face hub."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,16 @@ def weight_patterns(variant: str | None) -> list[str]:
         f"{stem}-[0-9]*.safetensors",
         f"*model.safetensors.index*{variant or ''}.json",
     ]
+
+
+def variant_in(folder: Path) -> str | None:
+    """The variant of a part's weights to take where nobody has said which: none if there are plain ones, else fp16,
+    else the first."""
+    if _weights(folder, None):
+        return None
+    names = (re.search(r"model\.([^.-]+)(-\d+-of-\d+)?\.safetensors$", path.name) for path in folder.glob("*"))
+    found = {name[1] for name in names if name}
+    return "fp16" if "fp16" in found else min(found, default=None)
 
 
 def kept_variant(folder: Path, variant: str | None) -> str | None:

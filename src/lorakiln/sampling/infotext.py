@@ -1,12 +1,13 @@
 """How a picture was drawn, in the text that A1111 writes and many programs read ("PNG Info")."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from lorakiln.families.source import SINGLE_FILES
 from lorakiln.sampling.draw import Job
 
 
@@ -16,20 +17,22 @@ def infotext(
     guidance: float,
     negative_prompt: str = "",
     model: str = "",
-    loras: Mapping[str, float] | None = None,
+    loras: Sequence[tuple[str, float]] = (),
     clip_skip: int = 0,
 ) -> str:
     """The parameters of one picture in A1111's form (modules/infotext_utils.py there).
 
     Args:
-        model: the base model's name, as a user would choose it.
-        loras: weights by file name without its suffix; they are written as A1111 takes them, in the prompt.
+        model: the base model's name, as a user would choose it; a file's ending is left out, as A1111 does.
+        loras: file names without suffix, each with its weight; two files may have one name. They are written as A1111
+            takes them, in the prompt.
         clip_skip: as in `encode.clip_skip`, 0 for none; A1111 counts from 1.
     """
-    prompt = " ".join([job.prompt, *(f"<lora:{name}:{weight:g}>" for name, weight in (loras or {}).items())])
+    prompt = " ".join([job.prompt, *(f"<lora:{name}:{weight:g}>" for name, weight in loras)])
+    named = next((model.removesuffix(one) for one in SINGLE_FILES if model.endswith(one)), model)
     fields = {
         "Steps": steps, "Sampler": "DDIM", "CFG scale": float(guidance), "Seed": job.seed,
-        "Size": f"{job.width}x{job.height}", "Model": model or None, "Clip skip": clip_skip + 1 if clip_skip else None,
+        "Size": f"{job.width}x{job.height}", "Model": named or None, "Clip skip": clip_skip + 1 if clip_skip else None,
     }  # fmt: skip
     last = ", ".join(f"{name}: {_quote(value)}" for name, value in fields.items() if value is not None)
     negative = [f"Negative prompt: {negative_prompt}"] if negative_prompt else []

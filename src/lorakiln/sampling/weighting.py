@@ -67,6 +67,12 @@ def _joined(fragments: Sequence[Sequence]) -> list[tuple[str, float]]:
     return result
 
 
+def _spaced(fragments: Sequence[tuple[str, float]]) -> str:
+    """One text of all fragments, each of which keeps the tokens that it has alone, as in A1111: "(cat:1.3)s" is "cat"
+    and "s". CLIP's tokens never reach across a space, and a space is none of them."""
+    return " ".join(text for text, _ in fragments)
+
+
 class Weighting:
     """A family whose prompts may be weighted: e = e_empty + weight (e_prompt - e_empty), token by token.
 
@@ -79,7 +85,7 @@ class Weighting:
 
     def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, Tensor]:
         parsed = [parse(prompt) for prompt in prompts]
-        told = self._family.encode_prompts(["".join(text for text, _ in one) for one in parsed], reading)
+        told = self._family.encode_prompts([_spaced(one) for one in parsed], reading)
         name = next(iter(told))
         embeds = told[name]
         weights = torch.stack([self._weights(one, embeds.shape[1]) for one in parsed]).to(embeds)[..., None]
@@ -88,8 +94,11 @@ class Weighting:
         empty = self._family.encode_prompts([""], reading)[name]
         return {**told, name: torch.where(weights == 1, embeds, empty + weights * (embeds - empty))}
 
+    def unread(self, prompt: str, chunks: int = 1) -> str:
+        return self._family.unread(_spaced(parse(prompt)), chunks)
+
     def _weights(self, fragments: Sequence[tuple[str, float]], length: int) -> Tensor:
-        """(length,): 1 for the begin token and behind the prompt's end."""
+        """(length,), of the tokens of `_spaced`: 1 for the begin token and behind the prompt's end."""
         weights = torch.ones(length)
         at = 1
         for text, weight in fragments:

@@ -1,69 +1,152 @@
-"""Merge LoRAs into a base model's folder: a new folder in diffusers' layout."""
+"""Merge LoRAs into a base model: a new folder or single file, in the layout that the base has."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from torch import Tensor
 
+from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.records import write_json
+from lorakiln.artefacts.tensors import stream_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.console.progress import progress
 from lorakiln.families.names import canonical
-from lorakiln.families.source import weight_files
-from lorakiln.lora_files.adapter import Adapter
+from lorakiln.families.source import read_config
+from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.tools.base import Base, Place, Store, open_base
 
-PARTS = ("unet", "text_encoder", "text_encoder_2")
+FIX = "use the base model that the LoRA was trained on"
+# Of a folder's, beside its weights: what pipelines read. Pickles and other variants would be the base's, unmerged.
+BESIDE = (
+    "LICENSE*", "scheduler/*.json", "feature_extractor/*.json",
+    *(f"{folder}/*.{ending}" for folder in ("tokenizer", "tokenizer_2") for ending in ("json", "txt")),
+)  # fmt: skip
+Added = Sequence[tuple[Layer, float]]
 
 
-def bake(base: Path, parts: Sequence[tuple[Adapter, float]], out: Path) -> int:
+def bake(
+    base: Path, parts: Sequence[tuple[Adapter, float]], out: Path, dtype: torch.dtype | None = None, *,
+    config: str | None = None, allow_pickle: bool = False,
+) -> int:  # fmt: skip
     """Write `base` with the LoRAs in its weights to `out`; how many weights were changed.
 
-    A weight keeps its dtype; files that no LoRA touches are copied as they are.
+    A folder becomes a folder, each part's weights in one file without a variant's name; a single file becomes a
+    single file with the same names and metadata, but for hashes, which would be the base's. Tensors are read, changed
+    and written one by one: memory need hold a few of the largest.
+
+    Args:
+        dtype: of the written weights; None: as they are.
+        config, allow_pickle: see `base.open_base`.
 
     Raises:
-        UserError: a layer of a LoRA has no weight in the base, or another shape.
+        UserError: a layer of a LoRA has no weight in the base, or another shape; a weight becomes too large for its
+            type; the disk is full. `out` is as it was then.
     """
-    wanted = {canonical(name) for adapter, _ in parts for name in adapter.layers}
-    changed: set[str] = set()
-    with replacing(out) as fresh:
-        shutil.copytree(base, fresh, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.part"))
-        for part in PARTS:
-            if not (base / part).is_dir():
-                continue
-            for path in weight_files(base / part, None):
-                changed |= _bake_file(path, fresh / part / path.name, part, parts)
-        if missing := sorted(wanted - changed):
-            fix = "use the base model that the LoRA was trained on"
-            raise UserError(f"{len(missing)} of the LoRA's layers are not in it: {missing[0]}", where=base, fix=fix)
-    return len(changed)
+    found = open_base(base, config, allow_pickle)
+    layers = _layers(parts)
+    _check_fit(found, layers)
+    stored = [store for stores in found.stores.values() for store in stores]
+    size = sum(_size(shape, kind, dtype) for store in stored for kind, shape in store.layout.values())
+    check_space(out.absolute().parent, size, "the weights")
+    with progress("merge", sum(len(store.layout) for store in stored), "tensors") as bar:
+        writer = _Writer(found, layers, dtype, bar)
+        if base.is_file():
+            writer.write(found.stores[""], out, _lasting(stored[0].metadata))
+        else:
+            with replacing(out) as fresh:
+                _write_folder(base, fresh, found, writer)
+    return len(layers)
 
 
-def _bake_file(path: Path, target: Path, part: str, parts: Sequence[tuple[Adapter, float]]) -> set[str]:
-    tables = [({canonical(n): layer for n, layer in adapter.layers.items()}, weight) for adapter, weight in parts]
-    changed, tensors = set(), {}
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        for key in file.keys():  # noqa: SIM118
-            tensor = file.get_tensor(key)
-            name = canonical(f"{part}.{key.removesuffix('.weight')}")
-            if key.endswith(".weight") and any(name in table for table, _ in tables):
-                tensor = _added(tensor, [(t[name], w) for t, w in tables if name in t], f"{path}: {key}")
-                changed.add(name)
-            tensors[key] = tensor
-        if changed:
-            save_tensors(target, tensors, metadata)
-    return changed
+def _layers(parts: Sequence[tuple[Adapter, float]]) -> dict[str, list[tuple[Layer, float]]]:
+    layers: dict[str, list[tuple[Layer, float]]] = {}
+    for adapter, weight in parts:
+        for name, layer in adapter.layers.items():
+            layers.setdefault(canonical(name), []).append((layer, weight))
+    return layers
 
 
-def _added(tensor: torch.Tensor, layers: Sequence, where: str) -> torch.Tensor:
-    result = tensor.float()
-    for layer, weight in layers:
-        delta = layer.delta()
-        if delta.numel() != tensor.numel() or delta.shape[0] != tensor.shape[0]:
-            fix = "use the base model that the LoRA was trained on"
-            shapes = f"its shape is {tuple(tensor.shape)}, the LoRA's {tuple(delta.shape)}"
-            raise UserError(shapes, where=where, fix=fix)
-        result = result + weight * delta.reshape(tensor.shape)
-    return result.to(tensor.dtype)
+def _check_fit(base: Base, layers: Mapping[str, Added]) -> None:
+    if missing := sorted(set(layers) - set(base.places)):
+        raise UserError(f"{len(missing)} of the LoRA's layers are not in it: {missing[0]}", where=base.source, fix=FIX)
+    for name, added in layers.items():
+        place = base.places[name]
+        for layer, _ in added:
+            delta = (layer.up.shape[0], *layer.down.shape[1:])
+            # A linear layer and a 1x1 convolution hold the same numbers.
+            if [side for side in delta if side != 1] != [side for side in place.shape if side != 1]:
+                raise UserError(f"its shape is {place.shape}, the LoRA's {delta}", where=place, fix=FIX)
+
+
+class _Writer:
+    def __init__(self, base: Base, layers: Mapping[str, Added], dtype: torch.dtype | None, bar) -> None:
+        self.dtype, self.bar = dtype, bar
+        self._added: dict[tuple[Path, str], list[tuple[Place, Added]]] = {}
+        for module, added in layers.items():
+            place = base.places[module]
+            self._added.setdefault((place.store.path, place.name), []).append((place, added))
+
+    def write(self, stores: Sequence[Store], target: Path, metadata: Mapping[str, str]) -> None:
+        """All tensors of the stores, changed where a LoRA says so, as one file."""
+        where = {name: store for store in stores for name in store.layout}
+        layout = {name: (_written(store.layout[name][0], self.dtype), store.layout[name][1])
+                  for name, store in where.items()}  # fmt: skip
+        stream_tensors(target, layout, lambda name: self._tensor(where[name], name, layout[name][0]), metadata)
+
+    def _tensor(self, store: Store, name: str, dtype: torch.dtype) -> Tensor:
+        tensor = store.read(name)
+        added = self._added.get((store.path, name), [])
+        self.bar.advance()
+        if not added and tensor.dtype == dtype:
+            return tensor
+        whole = tensor.to(torch.float32, copy=True) if added else tensor
+        del tensor
+        for place, layers in added:
+            piece = place.within(whole)
+            for layer, weight in layers:
+                piece.add_(layer.delta().reshape(piece.shape), alpha=weight)
+        written = whole.to(dtype)
+        if not torch.isfinite(written.float()).all():
+            fix = "lower the LoRA's weight, or write more bits: --precision bf16 or fp32"
+            what = f"numbers that are too large for {str(dtype).removeprefix('torch.')}, or not finite"
+            raise UserError(what, where=f"{store.path}: {name}", fix=fix)
+        return written
+
+
+def _written(stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
+    return wanted if wanted and stored.is_floating_point else stored
+
+
+def _size(shape: Sequence[int], stored: torch.dtype, wanted: torch.dtype | None) -> int:
+    return torch.Size(shape).numel() * _written(stored, wanted).itemsize
+
+
+def _lasting(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Without what was taken over the base's bytes."""
+    return {k: v for k, v in metadata.items() if not k.startswith(("sshs_", "modelspec.hash_sha256"))}
+
+
+def _write_folder(base: Path, fresh: Path, found: Base, writer: _Writer) -> None:
+    for part, stores in found.stores.items():
+        stem = "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
+        writer.write(stores, fresh / part / f"{stem}.safetensors", {"format": "pt"})
+        _copy(base, fresh, [f"{part}/config.json"])
+    _copy(base, fresh, BESIDE)
+    index = base / "model_index.json"
+    if index.exists():
+        # What is left out (a safety checker) is null there, as diffusers writes it.
+        listed = {
+            name: [None, None] if isinstance(value, list) and not (fresh / name).is_dir() else value
+            for name, value in read_config(index).items()
+        }
+        write_json(fresh / index.name, listed)
+
+
+def _copy(base: Path, fresh: Path, patterns: Sequence[str]) -> None:
+    for path in sorted({path for pattern in patterns for path in base.glob(pattern) if path.is_file()}):
+        target = fresh / path.relative_to(base)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)

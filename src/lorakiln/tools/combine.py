@@ -1,22 +1,23 @@
 """New LoRAs from old ones: resized, merged, or extracted from two checkpoints."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from torch import Tensor
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
-from lorakiln.families.names import canonical
-from lorakiln.families.source import weight_files
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.reading import LoraFile, read_lora
+from lorakiln.tools.base import Base
 from lorakiln.tools.lowrank import Cut, approximated, cut, stacked
+from lorakiln.tools.metadata import inherited, sizes, told
 
-# Metadata of the first of several LoRAs that is true of what they make together.
-KEPT = ("ss_base_model_version", "ss_v2", "modelspec.architecture")
+NO_LORA = ("norm", "embedding.", "embeddings.", "time_embedding", "add_embedding")  # in modules' names
+LORA = "networks.lora"
 
 
 def as_loras(path: Path, how: Cut | None = None) -> tuple[LoraFile, dict[str, float]]:
@@ -40,9 +41,20 @@ def as_loras(path: Path, how: Cut | None = None) -> tuple[LoraFile, dict[str, fl
     found = read_lora(path, shrink if how else None)
     if not (found.kinds or lost):
         return found, lost
-    rank = max(layer.rank for layer in found.adapter.layers.values())
-    metadata = _known(found.adapter.metadata) | _plain(rank)
-    return replace(found, adapter=replace(found.adapter, metadata=metadata)), lost
+    return replace(found, adapter=replace(found.adapter, metadata=_resized(found.adapter))), lost
+
+
+def part_of(adapter: Adapter, part: str) -> Adapter:
+    """The layers of one part alone.
+
+    Raises:
+        UserError: it has none of that part.
+    """
+    layers = {name: layer for name, layer in adapter.layers.items() if name.split(".")[0] == part}
+    if not layers:
+        known = ", ".join(sorted({name.split(".")[0] for name in adapter.layers}))
+        raise UserError(f"it has no layer of {part!r}", where="--only", fix=f"its parts: {known}")
+    return replace(adapter, layers=layers, metadata=_known(adapter.metadata))
 
 
 def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
@@ -50,15 +62,15 @@ def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
     layers, kept = {}, {}
     for name, layer in adapter.layers.items():
         layers[name], kept[name] = cut(layer, how)
-    ranks = {layer.rank for layer in layers.values()}
-    return Adapter(layers, _known(adapter.metadata) | _plain(max(ranks)), adapter.base), kept
+    return Adapter(layers, _resized(replace(adapter, layers=layers)), adapter.base), kept
 
 
-def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None) -> Adapter:
+def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None, title: str = "merged") -> Adapter:
     """One LoRA that does what all do together, each at its weight.
 
     Args:
         how: cut the result down; null: the ranks add up and nothing is lost.
+        title: the new LoRA's name, for its metadata.
 
     Raises:
         UserError: a module has another shape in another file: they are for different base models.
@@ -73,84 +85,82 @@ def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None) -> Ad
             fix = "merge LoRAs of one base model"
             raise UserError(f"{name} has another shape in another of the files", fix=fix) from error
         layers[name] = cut(layer, how)[0] if how else layer
-    rank = max(layer.rank for layer in layers.values())
-    metadata = {k: v for k, v in parts[0][0].metadata.items() if k in KEPT}
-    return Adapter(
-        layers,
-        metadata | _plain(rank),
-        next((adapter.base for adapter, _ in parts if adapter.base), None),
-    )
+    said = [inherited(adapter.metadata) for adapter, _ in parts]
+    version, prediction = (next((one for one in ones if one), "") for ones in zip(*said, strict=True))
+    base = next((adapter.base for adapter, _ in parts if adapter.base), None)
+    return Adapter(layers, told(Adapter(layers, {}, base), title, version, prediction), base)
 
 
-def extracted(base: Path, tuned: Path, how: Cut, least: float = 1e-4) -> Adapter:
+def stored_dtype(*adapters: Adapter) -> torch.dtype:
+    """The type that holds all of these LoRAs' numbers as they are stored: what is made of them is written in it."""
+    kinds = {tensor.dtype for one in adapters for layer in one.layers.values() for tensor in (layer.down, layer.up)}
+    common = functools.reduce(torch.promote_types, kinds)
+    return common if common in (torch.float16, torch.bfloat16) else torch.float32
+
+
+def extracted(base: Base, tuned: Base, how: Cut, least: float = 1e-4, title: str = "extracted") -> Adapter:
     """The LoRA that brings a base model as near as its rank allows to one that was trained from it.
 
-    Both are folders in diffusers' layout; layer by layer, so that no model is ever in memory.
+    Layer by layer, so that no model is ever in memory.
 
     Args:
         least: layers whose weights differ by less everywhere are left out.
+        title: the new LoRA's name, for its metadata.
 
     Raises:
-        UserError: the folders hold different models, or equal ones.
+        UserError: they are different models, or equal ones, or hold numbers that are not finite.
     """
+    parts = base.parts & tuned.parts
     layers: dict[str, Layer] = {}
-    for part in ("unet", "text_encoder", "text_encoder_2"):
-        if (base / part).is_dir() and (tuned / part).is_dir():
-            layers |= _differences(base / part, tuned / part, part, how, least)
+    for part in sorted(parts):
+        layers |= _differences(base, tuned, part, how, least)
     if not layers:
         fix = "name the base model and the model that was trained from it"
-        raise UserError(f"no layer differs by more than {least}", where=tuned, fix=fix)
-    rank = max(layer.rank for layer in layers.values())
-    return Adapter(layers, {"ss_network_dim": str(rank), "ss_network_alpha": str(float(rank))})
+        raise UserError(f"no layer differs by more than {least}", where=tuned.source, fix=fix)
+    version, prediction = tuned.version or base.version, tuned.prediction or base.prediction
+    return Adapter(layers, told(Adapter(layers), title, version, prediction))
 
 
-def _differences(base: Path, tuned: Path, part: str, how: Cut, least: float) -> dict[str, Layer]:
-    before, after = _Weights(base), _Weights(tuned)
-    names = sorted(before.names)
-    if set(after.names) != set(names):
-        raise UserError(f"its {part} has other layers than that of {base.parent}", where=tuned.parent)
-    names = [name for name in names if name.endswith(".weight") and _adaptable(name)]
+def _differences(base: Base, tuned: Base, part: str, how: Cut, least: float) -> dict[str, Layer]:
+    before, after = (
+        {name: place for name, place in one.places.items() if name.split(".")[0] == part} for one in (base, tuned)
+    )
+    fix = "name the base model and the model that was trained from it"
+    if odd := sorted(set(before) ^ set(after)):
+        raise UserError(
+            f"its {part} has other layers than that of {base.source}: {odd[0]}", where=tuned.source, fix=fix
+        )
+    names = [name for name in sorted(before) if _adaptable(name)]
     layers = {}
     with progress(f"extract {part}", len(names), "weights") as bar:
         for name in names:
-            old, new = before[name], after[name]
-            if old.shape != new.shape:
-                raise UserError(f"{name} has another shape than in {base.parent}", where=tuned.parent)
-            delta = new.float() - old.float()
-            if old.ndim in (2, 4) and float(delta.abs().max()) > least:
-                layers[canonical(f"{part}.{name.removesuffix('.weight')}")] = approximated(delta, how)
+            old, new = before[name].read(), after[name].read()
+            if _sides(old) != _sides(new):
+                raise UserError(f"{name} has another shape than in {base.source}", where=tuned.source, fix=fix)
+            delta = new.float() - old.float().reshape(new.shape)
+            if not torch.isfinite(delta).all():
+                what = f"{name} holds numbers that are not finite, here or in {base.source}"
+                raise UserError(what, where=tuned.source, fix="the file is damaged: get it again")
+            if delta.ndim in (2, 4) and float(delta.abs().max()) > least:
+                layers[name] = approximated(delta, how)
             bar.advance()
     return layers
 
 
+def _sides(tensor: Tensor) -> list[int]:
+    """A linear layer and a 1x1 convolution hold the same numbers."""
+    return [side for side in tensor.shape if side != 1]
+
+
 def _adaptable(name: str) -> bool:
-    return not any(word in name for word in ("norm", "embedding.", "embeddings.", "time_embedding", "add_embedding"))
+    return not any(word in name for word in NO_LORA)
 
 
-class _Weights:
-    """The tensors of a part's safetensors files, by name, read one at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        self._where = {}
-        for path in weight_files(folder, None):
-            with safe_open(path, framework="pt") as file:
-                self._where |= dict.fromkeys(file.keys(), path)
-
-    @property
-    def names(self) -> list[str]:
-        return list(self._where)
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        with safe_open(self._where[name], framework="pt") as file:
-            return file.get_tensor(name)
-
-
-def _plain(rank: int) -> dict[str, str]:
-    """Metadata that is true of LoRAs whatever they were made from."""
-    return {
-        "ss_network_module": "networks.lora", "ss_network_args": "{}", "ss_network_dim": str(rank),
-        "ss_network_alpha": str(float(rank)),
-    }  # fmt: skip
+def _resized(adapter: Adapter) -> dict[str, str]:
+    """The metadata of what is now a LoRA of other ranks: what it says of another kind of layer goes."""
+    known = _known(adapter.metadata)
+    args = known.get("ss_network_args", "{}") if known.get("ss_network_module", LORA) == LORA else "{}"
+    return known | {"ss_network_module": LORA, "ss_network_args": args} | sizes(adapter.layers, args)
 
 
 def _known(metadata: dict[str, str]) -> dict[str, str]:

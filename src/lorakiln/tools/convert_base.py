@@ -22,11 +22,9 @@ from lorakiln.families.lending import Tokenizer
 from lorakiln.families.parts import class_of, original_tensors
 from lorakiln.families.recognise import kind_of
 from lorakiln.families.sd_files import PREDICTIONS, Files
-from lorakiln.families.source import PICKLES
+from lorakiln.families.source import PICKLES, variant_in
 from lorakiln.lora_files.kohya_metadata import ARCHITECTURES as SPECS
-from lorakiln.schema.model import ModelSettings
-
-CLIP = "openai/clip-vit-large-patch14"  # whose tokenizer these models have
+from lorakiln.tools.base import settings_for
 
 
 def is_base(source: Path) -> bool:
@@ -82,10 +80,10 @@ def _files(source: Path, config: str | None, prediction: str | None, allow_pickl
         layout = SDXL if kind_of(source) == "sdxl" else SD
     else:
         raise UserError("no such file or folder", where=source, fix="correct the path")
-    settings = ModelSettings(
-        family=layout.family, path=str(source), config=config, prediction_type=prediction, allow_pickle=allow_pickle,
-        resolution=512, bucket_min=256, bucket_max=1024, bucket_step=64, captioner={"path": CLIP}, clip={"path": CLIP},
-    )  # fmt: skip
+    more = {"config": config, "prediction_type": prediction, "allow_pickle": allow_pickle}
+    if source.is_dir():
+        more["variant"] = variant_in(source / "unet")
+    settings = settings_for(source, layout.family, **more)
     return Files.find(settings, layout)
 
 

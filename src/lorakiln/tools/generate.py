@@ -1,60 +1,39 @@
 """Draw pictures with a base model and LoRAs: prompts, seeds, and grids over any two things."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image, ImageOps
 
+from lorakiln.artefacts.pictures import read_picture
 from lorakiln.caption.captioner import Captioner
 from lorakiln.caption.trigger import with_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device
-from lorakiln.families.reading import PLAIN, Reading
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.sampling.weighting import Weighting
+from lorakiln.schema.base import check
 from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.strict_yaml import read_yaml
+from lorakiln.tools.wish import Wish
 
-AXES = {"prompt": str, "seed": int, "weight": float, "steps": int, "guidance": float, "lora": str, "strength": float}
-
-
-@dataclass(frozen=True)
-class Wish:
-    """One picture.
-
-    Attributes:
-        loras: files by weight; `weight` multiplies them all.
-        image: to begin with, image to image; `strength` is how much is drawn anew.
-    """
-
-    prompt: str
-    seed: int = 0
-    steps: int = 20
-    guidance: float = 5.0
-    weight: float = 1.0
-    loras: tuple[tuple[Path, float], ...] = ()
-    negative: str = ""
-    size: tuple[int, int] | None = None
-    image: Path | None = None
-    strength: float = 0.6
-    reading: Reading = PLAIN
-    labels: Mapping[str, str] = field(default_factory=dict)
+CHUNKS = 3  # at most, of a prompt
 
 
 def model_settings(name: str, path: str | None) -> ModelSettings:
     """`conf/model/<name>.yaml`, or the file that `name` is; `path` in the place of its base model.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or it holds no settings of a model.
     """
     file = Path(name) if name.endswith(".yaml") else Path("conf") / "model" / f"{name}.yaml"
     if not file.is_file():
@@ -62,10 +41,10 @@ def model_settings(name: str, path: str | None) -> ModelSettings:
             ", ".join(sorted(one.stem for one in Path("conf/model").glob("*.yaml"))) or "none: run it in the project"
         )
         raise UserError("no such model", where=file, fix=f"known: {known}; a base model's folder is given with --base")
-    settings = yaml.safe_load(file.read_text("utf-8"))
+    settings = read_yaml(file)
     if path:
         settings |= {"path": path, "revision": None, "variant": None}
-    return ModelSettings(**settings)
+    return check(ModelSettings, settings, str(file))
 
 
 def described(picture: Path, trigger: str, model: ModelSettings) -> str:
@@ -80,24 +59,6 @@ def described(picture: Path, trigger: str, model: ModelSettings) -> str:
     return with_trigger(trigger, captioner.write({"it": picture})["it"])
 
 
-def on_axis(wish: Wish, name: str, text: str) -> Wish:
-    """`wish` with one thing changed, as a grid's axis does.
-
-    Raises:
-        UserError: no such axis, or no such value.
-    """
-    if name not in AXES:
-        raise UserError(f"{name!r} is no axis", fix=f"known: {', '.join(AXES)}")
-    try:
-        value = AXES[name](text)
-    except ValueError as error:
-        raise UserError(f"{text!r} is no {name}", fix=f"write {name}=1,2,3") from error
-    labels = {**wish.labels, name: text}
-    if name == "lora":
-        return replace(wish, loras=((Path(value), 1.0),), labels=labels)
-    return replace(wish, **{name: value}, labels=labels)
-
-
 def draw_wishes(
     wishes: Sequence[Wish], model: ModelSettings, batch_size: int = 4
 ) -> Iterator[tuple[int, Image.Image, str]]:
@@ -108,6 +69,8 @@ def draw_wishes(
     """
     device = default_device()
     family = load_family(model, device=device, dtype=torch.float16 if device.type == "cuda" else torch.float32)
+    _check_steps(family, wishes)
+    _warn_unread(Weighting(family), wishes)
     files = list(dict.fromkeys(path for wish in wishes for path, _ in wish.loras))
     merged = Merged(family.adaptable(), *(read_lora(path).adapter for path in files))
     groups: dict[tuple, list[int]] = {}
@@ -118,15 +81,14 @@ def draw_wishes(
     with progress("drawing", len(wishes)) as bar:
         for members in groups.values():
             first = wishes[members[0]]
-            weights = dict(first.loras)
-            merged.set_weights(*(first.weight * weights.get(path, 0.0) for path in files))
+            merged.set_weights(*(first.weights.get(path, 0.0) for path in files))
             start, size = _start(family, first, model)
             jobs = [Job(wishes[i].prompt, wishes[i].seed, *(size or _size(wishes[i], model))) for i in members]
             pictures = draw(
                 Weighting(family), jobs, first.steps, first.guidance, first.negative, min(batch_size, len(jobs)),
                 reading=first.reading, start=start, strength=first.strength,
             )  # fmt: skip
-            named = {path.stem: first.weight * weight for path, weight in first.loras}
+            named = [(path.stem, weight) for path, weight in first.weights.items()]
             for index, job, picture in zip(members, jobs, pictures, strict=True):
                 text = infotext(
                     job, first.steps, first.guidance, first.negative, Path(model.path).name, named,
@@ -134,6 +96,30 @@ def draw_wishes(
                 )  # fmt: skip
                 yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
                 bar.advance()
+
+
+def _check_steps(family: Family, wishes: Sequence[Wish]) -> None:
+    """Refuse more steps than the noise schedule has, before anything is drawn."""
+    for steps in sorted({wish.steps for wish in wishes}):
+        most = len(family.alphas_cumprod)
+        sampler = family.sampler()
+        # Schedules that begin at a later step have no room for as many as there are.
+        if steps <= most:
+            sampler.set_timesteps(steps)
+        if steps > most or int(sampler.timesteps.max()) >= most:
+            raise UserError(
+                f"{steps} steps are more than the model's noise schedule has", where="steps", fix="20 to 50 do"
+            )
+
+
+def _warn_unread(family: Weighting, wishes: Sequence[Wish]) -> None:
+    texts = {(text, wish.reading.chunks) for wish in wishes for text in (wish.prompt, wish.negative)}
+    for text, chunks in sorted(texts):
+        if cut := family.unread(text, chunks):
+            most = chunks * family.max_tokens
+            fix = "shorten it" + (", or raise --max-tokens (75, 150 or 225)" if chunks < CHUNKS else "")
+            told = f"{text[:40]!r}... is longer than the {most} tokens that are read; cut off: {cut!r}"
+            print(f"warning: {told}\n  fix: {fix}", file=sys.stderr, flush=True)
 
 
 def _size(wish: Wish, model: ModelSettings) -> tuple[int, int]:
@@ -144,15 +130,7 @@ def _start(family: Family, wish: Wish, model: ModelSettings) -> tuple[torch.Tens
     """The latents to begin with, and their size in pixels."""
     if wish.image is None:
         return None, None
-    if not 0 < wish.strength <= 1:
-        raise UserError(f"{wish.strength:g} is not in (0, 1]", where="--strength")
-    try:
-        with Image.open(wish.image) as file:
-            picture = ImageOps.exif_transpose(file).convert("RGB")
-    except OSError as error:
-        raise UserError(
-            f"not a readable picture ({error})", where=wish.image, fix="name a PNG, JPEG or WebP"
-        ) from error
+    picture = read_picture(wish.image)
     if wish.size:
         size = wish.size
     else:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lorakiln.tools.lowrank import singular
 
 MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sd_v2_v": "sd21_v", "sdxl": "sdxl"}
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.ASCII)
+PLAIN = re.compile(r"[\w./:@%+~-]+", re.ASCII)  # values that Hydra's grammar takes without quotes
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -63,13 +65,13 @@ def _effective(shares) -> float:
 
 
 def retrain(path: Path, adapter: Adapter, full: bool = False) -> list[str]:
-    """The settings, as on the command line, with which training can go on from this file.
+    """The settings with which training can go on from this file, each as one writes it in a shell.
 
     Args:
         full: its changes are of full rank: the command is told that makes a LoRA to go on from.
     """
     if full:
-        return [f"lorakiln convert {path} lora.safetensors --rank 32"]
+        return [f"lorakiln convert {shlex.quote(str(path))} lora.safetensors --rank 32"]
     rank = Counter(layer.rank for layer in adapter.layers.values()).most_common(1)[0][0]
     alpha = Counter(layer.alpha for layer in adapter.layers.values()).most_common(1)[0][0]
     names = [name for name in adapter.layers if name.startswith("unet.")]
@@ -77,21 +79,42 @@ def retrain(path: Path, adapter: Adapter, full: bool = False) -> list[str]:
     convolutions = any(".resnets." in name for name in names)
     targets = "locon" if convolutions else "kohya" if wide else "attention"
     settings = [
-        f"train.adapter.init_from={path}",
+        _override("train.adapter.init_from", str(path)),
         f"train.adapter.rank={rank}",
         f"train.adapter.alpha={alpha:g}",
         f"train.adapter.targets={targets}",
     ]
-    said = adapter.metadata.get("ss_base_model_version")
-    if model := MODELS.get(said) or MODELS.get(base_version(adapter)):
+    if model := MODELS.get(_version(adapter)):
         settings.insert(0, f"model={model}")
     wanted = {"ss_unet_lr": "train.optimizer.lr", "ss_total_batch_size": "train.batch_size", "ss_seed": "train.seed"}
     for key, setting in wanted.items():
         value = adapter.metadata.get(key)
         # What stands there is run by whoever copies the command: numbers alone.
         if value and NUMBER.fullmatch(value):
-            settings.append(f"{setting}={value}")
+            settings.append(_override(setting, value))
     return settings
+
+
+def _version(adapter: Adapter) -> str:
+    """A key of MODELS, or another word: what the layers' shapes say, and the metadata where these say nothing."""
+    said = adapter.metadata.get("ss_base_model_version", "")
+    said = "sdxl" if said.startswith("sdxl") else said
+    shaped = base_version(Adapter(adapter.layers, {}, adapter.base))
+    told = any(name.endswith(("attn2.to_k", "attn2.to_v", "self_attn.q_proj")) for name in adapter.layers)
+    kind = shaped if told or shaped != "unknown" else said
+    if kind not in ("sd_v2", "sd_v2_v"):
+        return kind
+    v = said == "sd_v2_v" or adapter.metadata.get("modelspec.prediction_type", "").lower().startswith("v")
+    return "sd_v2_v" if v else "sd_v2"
+
+
+def _override(setting: str, value: str) -> str:
+    """`setting=value`, quoted for Hydra where its grammar needs it, and then for the shell."""
+    if not PLAIN.fullmatch(value):
+        # Backslashes are doubled only where they would escape the quote behind them.
+        escaped = re.sub(r"(\\*)(\"|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), value)
+        value = f'"{escaped}"'
+    return shlex.quote(f"{setting}={value}")
 
 
 def _counted(values) -> dict[str, int]:

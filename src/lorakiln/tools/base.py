@@ -1,0 +1,188 @@
+"""A base model's weights, in a folder or a single file, one at a time by the names that LoRAs have for them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lorakiln.artefacts.tensors import TensorFile
+from lorakiln.console.errors import UserError
+from lorakiln.families.architectures import ARCHITECTURES, Architecture
+from lorakiln.families.checkpoint import Checkpoint, is_single_file, read_checkpoint
+from lorakiln.families.contents import V, prediction_of, recognise
+from lorakiln.families.lending import lend_config
+from lorakiln.families.names import canonical
+from lorakiln.families.parts import part_places
+from lorakiln.families.recognise import version_of
+from lorakiln.families.source import PICKLES, read_config, variant_in, weight_files
+from lorakiln.schema.model import ModelSettings
+
+ADAPTED = ("unet", "text_encoder", "text_encoder_2")
+CLIP = "openai/clip-vit-large-patch14"  # whose tokenizer these models have
+VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
+
+
+class Store(Protocol):
+    """A file of tensors.
+
+    Attributes:
+        layout: (dtype, shape) by name.
+    """
+
+    path: Path
+    metadata: Mapping[str, str]
+    layout: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+
+    def read(self, name: str) -> Tensor: ...
+
+
+class Pickled:
+    """A pickle's tensors, which torch has mapped, as a `Store`."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.path, self.metadata, self._tensors = checkpoint.path, checkpoint.metadata, checkpoint.tensors
+        self.layout = {name: (value.dtype, tuple(value.shape)) for name, value in checkpoint.tensors.items()}
+
+    def read(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the weight of one module is.
+
+    Attributes:
+        name: of the tensor in the store.
+        third: which third of the tensor's rows, where three matrices stand in one; None for all.
+        transposed: whether rows and columns are swapped.
+    """
+
+    store: Store
+    name: str
+    third: int | None = None
+    transposed: bool = False
+
+    def within(self, tensor: Tensor) -> Tensor:
+        """The module's weight, (out, in) or (out, in, k, k): a view of the store's tensor."""
+        piece = tensor if self.third is None else tensor.chunk(3)[self.third]
+        return piece.T if self.transposed else piece
+
+    def read(self) -> Tensor:
+        return self.within(self.store.read(self.name))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.within(torch.empty(self.store.layout[self.name][1], device="meta")).shape)
+
+    def __str__(self) -> str:
+        return f"{self.store.path}: {self.name}"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model whose files are found and whose weights have not been read.
+
+    Attributes:
+        source: its folder or file.
+        stores: by part's folder; a single file's only one is under "".
+        places: by a module's canonical name, "unet.<path>", "text_encoder.text_model.<path>", ...
+        version: kohya's name of the kind: sd_v1, sd_v2, sd_v2_v or sdxl_base_v1-0; empty if it does not say.
+        prediction: "epsilon" or "v_prediction", or empty.
+    """
+
+    source: Path
+    stores: dict[str, list[Store]]
+    places: dict[str, Place]
+    version: str
+    prediction: str
+
+    @property
+    def parts(self) -> set[str]:
+        return {name.split(".")[0] for name in self.places}
+
+
+def open_base(source: Path, config: str | None = None, allow_pickle: bool = False) -> Base:
+    """Find the weights of a folder in diffusers' layout, or of a single file in the original layout.
+
+    Args:
+        config: see `schema.model.ModelSettings.config`, for single files of other sizes than the family's.
+        allow_pickle: whether a .ckpt may be read.
+
+    Raises:
+        UserError: it is not there, incomplete, damaged or no base model.
+    """
+    if source.is_dir():
+        return _in_folder(source)
+    if not is_single_file(str(source)):
+        fix = "name a folder in diffusers' layout or a .safetensors; a hub's model is fetched with `hf download`"
+        what = "neither a folder nor a file of weights" if source.exists() else "no such file or folder"
+        raise UserError(what, where=source, fix=fix)
+    return _in_file(source, config, allow_pickle)
+
+
+def _in_folder(source: Path) -> Base:
+    if not (source / "unet").is_dir():
+        fix = "name the folder with model_index.json in it, or a single .safetensors"
+        raise UserError("no base model in diffusers' layout: there is no folder unet in it", where=source, fix=fix)
+    stores: dict[str, list[Store]] = {}
+    places = {}
+    for part in ("vae", *ADAPTED):
+        folder = source / part
+        if folder.is_dir():
+            stores[part] = [TensorFile(path) for path in weight_files(folder, variant_in(folder))]
+    for part in ADAPTED:
+        for store in stores.get(part, []):
+            for name in store.layout:
+                if name.endswith(".weight"):
+                    places[canonical(f"{part}.{name.removesuffix('.weight')}")] = Place(store, name)
+    return Base(source, stores, places, *_folder_kind(source))
+
+
+def _folder_kind(source: Path) -> tuple[str, str]:
+    """Version and prediction."""
+    files = (source / "unet" / "config.json", source / "scheduler" / "scheduler_config.json")
+    if not all(file.exists() for file in files):
+        return "", ""
+    unet, scheduler = map(read_config, files)
+    prediction = scheduler.get("prediction_type", "epsilon")
+    return version_of(unet, prediction), prediction
+
+
+def _in_file(source: Path, config: str | None, allow_pickle: bool) -> Base:
+    checkpoint = read_checkpoint(source, allow_pickle)
+    kind = recognise(checkpoint)
+    if kind not in ARCHITECTURES:
+        fix = "name a whole Stable Diffusion 1.x, 2.x or XL"
+        raise UserError(f"this is {kind}", where=source, fix=fix)
+    architecture = ARCHITECTURES[kind]
+    store: Store = Pickled(checkpoint) if source.suffix.lower() in PICKLES else TensorFile(source)
+    settings = settings_for(source, architecture.layout.family, config=config)
+    places = {}
+    for part in ADAPTED:
+        if part not in architecture.prefixes:
+            continue
+        found = part_places(checkpoint, lend_config(settings, architecture, part), architecture.prefixes[part])
+        for key, (name, origin) in found.items():
+            if key.endswith(".weight"):
+                module = canonical(f"{part}.{key.removesuffix('.weight')}")
+                places[module] = Place(store, name, origin.third, origin.transposed)
+    return Base(source, {"": [store]}, places, *_file_kind(checkpoint, kind, architecture))
+
+
+def _file_kind(checkpoint: Checkpoint, kind: str, architecture: Architecture) -> tuple[str, str]:
+    try:
+        prediction = prediction_of(checkpoint, architecture, None, None)
+    except UserError:  # a 2.x that does not say; what it predicts changes no weight's place
+        return "", ""
+    return VERSIONS[kind] + ("_v" if prediction == V and kind != "sdxl" else ""), prediction
+
+
+def settings_for(source: Path, family: str, **more: Any) -> ModelSettings:
+    """Settings of a model that is only read, never drawn with."""
+    return ModelSettings(
+        family=family, path=str(source), resolution=512, bucket_min=256, bucket_max=1024, bucket_step=64,
+        captioner={"path": CLIP}, clip={"path": CLIP}, **more,
+    )  # fmt: skip

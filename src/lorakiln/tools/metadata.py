@@ -1,0 +1,69 @@
+"""What a LoRA that was made of others, or of two checkpoints, says of itself: in export's keys where known."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lorakiln.families.contents import V
+from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.kohya_metadata import ARCHITECTURES, IMPLEMENTATIONS
+
+SDXL = "sdxl_base_v1-0"
+
+
+def sizes(layers: Mapping[str, Layer], args: str = "{}") -> dict[str, str]:
+    """kohya's keys for ranks: of linear layers and 1x1 convolutions, and in ss_network_args of larger convolutions.
+
+    Every alpha here is its layer's rank. Ranks that differ are told by the largest.
+
+    Args:
+        args: the ss_network_args so far, JSON.
+    """
+    wide = [layer.rank for layer in layers.values() if layer.down[0].numel() > layer.down.shape[1]]
+    small = [layer.rank for layer in layers.values() if layer.down[0].numel() == layer.down.shape[1]] or wide
+    found = {"ss_network_dim": str(max(small)), "ss_network_alpha": str(float(max(small)))}
+    if wide:
+        conv = {"conv_dim": str(max(wide)), "conv_alpha": str(float(max(wide)))}
+        found["ss_network_args"] = json.dumps({**_object(args), **conv}, sort_keys=True)
+    return found
+
+
+def told(adapter: Adapter, title: str, version: str = "", prediction: str = "") -> dict[str, str]:
+    """The ss_* and modelspec.* keys of a new LoRA, hashes left out.
+
+    Args:
+        title: its name.
+        version: ss_base_model_version, if it is known from elsewhere; else the layers may say it.
+        prediction: "epsilon" or "v_prediction", likewise.
+    """
+    by_layers = base_version(adapter)
+    version = version or {"unknown": "", "sdxl": SDXL}.get(by_layers, by_layers)
+    data: dict[str, Any] = {
+        "ss_network_module": "networks.lora", "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.title": title, **sizes(adapter.layers),
+    }  # fmt: skip
+    if version:
+        data |= {"ss_base_model_version": version, "ss_v2": str(version.startswith("sd_v2"))}
+        v = version.endswith("_v") or prediction == V
+        data["modelspec.prediction_type"] = "v" if v else "epsilon"
+    # Other editions of SDXL have names of their own.
+    kind = SDXL if version.startswith("sdxl") else version
+    if kind in ARCHITECTURES:
+        data["modelspec.architecture"] = f"{ARCHITECTURES[kind]}/lora"
+        data["modelspec.implementation"] = IMPLEMENTATIONS.get(kind, "diffusers")
+    return data
+
+
+def inherited(metadata: Mapping[str, str]) -> tuple[str, str]:
+    """Version and prediction as a LoRA file's metadata says them; empty where it does not."""
+    said = metadata.get("modelspec.prediction_type", "").lower()
+    return metadata.get("ss_base_model_version", ""), V if said.startswith("v") else said and "epsilon"
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
