@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.lasting import settle_file, settle_names
 from lorakiln.console.errors import UserError
 
 
@@ -50,7 +51,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name, then rename it into place.
+    """Write UTF-8 text under a temporary name, then rename it into place; then it outlasts a power cut.
 
     Raises:
         UserError: the disk is full or not writable; the old file, if any, is intact.
@@ -60,7 +61,9 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             aside.write_text(text, encoding="utf-8")
+            settle_file(aside)
             os.replace(aside, path)
+            settle_names(path.parent)
         except OSError:
             aside.unlink(missing_ok=True)
             raise

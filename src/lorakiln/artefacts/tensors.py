@@ -18,6 +18,7 @@ import safetensors
 import torch
 
 from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.lasting import settle_names
 from lorakiln.console.errors import UserError
 
 _DTYPES = {
@@ -54,6 +55,7 @@ def save_tensors(
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+        settle_names(path.parent)
 
 
 @contextmanager
@@ -83,6 +85,7 @@ def mapped_tensors(
         yield tensors
         whole.flush()
         os.replace(aside, path)
+        settle_names(path.parent)
 
 
 @contextmanager
