@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,15 @@ class Job:
 
     def kill_when_paused(self, number: int) -> tuple[int, str]:
         """Send a signal when the program has paused, and let it go; its status and what it printed."""
+        return self.go_on_when_paused(lambda process: os.kill(process, number))
+
+    def go_on_when_paused(self, meddle: Callable[[int], object]) -> tuple[int, str]:
+        """Do something to the program when it has paused, and let it go; its status and what it printed."""
         end = time.monotonic() + PATIENCE
         while not (self.signals / "paused").exists():
             assert time.monotonic() < end and Path(f"/proc/{self.process}").exists(), self.log.read_text()
             time.sleep(0.002)
-        os.kill(self.process, number)
+        meddle(self.process)
         (self.signals / "go").touch()
         return self.wait()
 
