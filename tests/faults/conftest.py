@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,19 +77,26 @@ class Programs:
         return Job(self.server, signals, signals / "log")
 
 
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory):
+@contextlib.contextmanager
+def serving(folder: Path, **variables: str) -> Iterator[Programs]:
+    """A server of its own, with these environment variables."""
     environment = {
         **os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1",
-        "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "",
+        "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", **variables,
     }  # fmt: skip
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("server.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         text=True, env=environment,
     ) as server:  # fmt: skip
         assert server.stdout.readline() == "ready\n"
-        yield Programs(server, tmp_path_factory.mktemp("jobs"))
+        yield Programs(server, folder)
         server.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("jobs")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
