@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,15 @@ class Job:
 
     def kill_when_paused(self, number: int) -> tuple[int, str]:
         """Send a signal when the program has paused, and let it go; its status and what it printed."""
+        return self.go_on_when_paused(lambda process: os.kill(process, number))
+
+    def go_on_when_paused(self, meddle: Callable[[int], object]) -> tuple[int, str]:
+        """Do something to the program when it has paused, and let it go; its status and what it printed."""
         end = time.monotonic() + PATIENCE
         while not (self.signals / "paused").exists():
             assert time.monotonic() < end and Path(f"/proc/{self.process}").exists(), self.log.read_text()
             time.sleep(0.002)
-        os.kill(self.process, number)
+        meddle(self.process)
         (self.signals / "go").touch()
         return self.wait()
 
@@ -72,19 +77,26 @@ class Programs:
         return Job(self.server, signals, signals / "log")
 
 
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory):
+@contextlib.contextmanager
+def serving(folder: Path, **variables: str) -> Iterator[Programs]:
+    """A server of its own, with these environment variables."""
     environment = {
         **os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1",
-        "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "",
+        "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", **variables,
     }  # fmt: skip
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("server.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         text=True, env=environment,
     ) as server:  # fmt: skip
         assert server.stdout.readline() == "ready\n"
-        yield Programs(server, tmp_path_factory.mktemp("jobs"))
+        yield Programs(server, folder)
         server.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("jobs")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A stage killed at any moment leaves its old output or its new one, whole, and a second run finishes the job."""
 
 import shutil
+import signal
 import time
 
 import numpy as np
@@ -111,6 +112,24 @@ def killed_at_random(programs, stages, stage, old):
         assert not list((stages / "outputs").glob(".*"))
     # Else the moments would show nothing.
     assert False in seen
+
+
+def test_compose_leaves_its_old_output_or_its_new_one(programs, tmp_path):
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    params, out = {"experiment": "smoke", "dataset": "demo_style"}, tmp_path / "outputs" / "resolved.yaml"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    run_all(programs, tmp_path, ["compose"])
+    old = out.read_text()
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({**params, "overrides": ["train.steps=7"]}))
+    # Written aside, and not yet on the disk; on the disk, without its name; in its place.
+    places = [("settle_file", False), ("os.replace", False), ("settle_names", True)]
+    for place, replaced in places:
+        out.write_text(old)
+        job = programs.start("pipelines.compose", tmp_path, pause=f"lorakiln.artefacts.records:{place}")
+        assert job.kill_when_paused(signal.SIGKILL)[0] == -signal.SIGKILL
+        assert (out.read_text() == old) != replaced
+        run_all(programs, tmp_path, ["compose"])
+        assert yaml.safe_load(out.read_text())["train"]["steps"] == 7 and [*out.parent.iterdir()] == [out]
 
 
 def run_all(programs, folder, names):

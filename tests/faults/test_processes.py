@@ -1,6 +1,7 @@
 """Processes that end without their others: all end soon, and say why."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lorakiln.console.orphans import ancestors
 
@@ -73,38 +75,50 @@ def test_when_one_of_two_dies_both_end_within_a_minute(two_ranks, killed):
         assert "process 1 was killed by SIGKILL" in told and leader.returncode == 1
 
 
-ORPHAN = """
-import os, pathlib, sys, time
-from lorakiln.console.errors import exit_on_user_error
+def descendants_of(process: int) -> list[int]:
+    children = children_of(process)
+    return [*children, *(one for child in children for one in descendants_of(child))]
 
-def work():
-    pathlib.Path("writing").write_text(str(os.getpid()))
-    os.rename("writing", "begun")
-    time.sleep(60)
 
-sys.exit(exit_on_user_error(work))
-"""
+@pytest.fixture
+def under_dvc(checkout, micro_encoded):
+    """An endless training by `dvc repro`, started by a shell; the shell, dvc, all below it, and the checkout."""
+    trainer = {**ENDLESS["trainer"], "devices": 1}
+    folder = checkout(train={**ENDLESS, "trainer": trainer})
+    (folder / "outputs" / "encoded").symlink_to(micro_encoded)
+    stage = {"cmd": f"{sys.executable} -m pipelines.train", "outs": [{"outputs/run": {"persist": True}}]}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": stage}}))
+    environment = {**ENVIRONMENT, "DVC_NO_ANALYTICS": "1"}
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=folder, env=environment, check=True)
+    log = folder / "log"
+    with log.open("w") as file:
+        shell = subprocess.Popen(
+            ["sh", "-c", f"{sys.executable} -m dvc repro; true"], cwd=folder, env=environment, stdout=file, stderr=file
+        )
+    wait_until(lambda: list(folder.glob("cache/checkpoints/*/step-*")), 150, log.read_text)
+    (dvc,) = children_of(shell.pid)
+    below = descendants_of(dvc)
+    yield shell, dvc, below, folder
+    for process in (shell.pid, dvc, *below):
+        if is_running(process):
+            os.kill(process, signal.SIGKILL)
+    shell.wait()
 
 
 @pytest.mark.slow
-def test_a_stage_ends_when_dvc_does_and_not_when_its_terminal_does(tmp_path):
-    (tmp_path / "stage.py").write_text(ORPHAN)
-    command = f"PYTHONPATH={ROOT / 'src'} {sys.executable} stage.py"
-    (tmp_path / "dvc.yaml").write_text(f"stages:\n  long:\n    cmd: {command}\n")
-    environment = {**ENVIRONMENT, "DVC_NO_ANALYTICS": "1"}
-    run = [sys.executable, "-m", "dvc"]
-    subprocess.run([*run, "init", "-q", "--no-scm"], cwd=tmp_path, env=environment, check=True)
-    terminal = subprocess.Popen(["sh", "-c", f"{sys.executable} -m dvc repro -q; true"], cwd=tmp_path, env=environment)
-    wait_until((tmp_path / "begun").exists, 60, lambda: "dvc did not run the stage")
-    stage = int((tmp_path / "begun").read_text())
-    (dvc,) = children_of(terminal.pid)
-    time.sleep(1)  # it has begun to look
-    terminal.kill()
-    terminal.wait()
-    time.sleep(3)
-    assert is_running(stage)
+def test_a_training_ends_when_dvc_does_and_not_when_its_terminal_does(under_dvc):
+    shell, dvc, below, folder = under_dvc
+    log = folder / "log"
+    shell.kill()
+    shell.wait()
+    time.sleep(3)  # it looks once a second
+    assert is_running(dvc) and all(is_running(process) for process in below)
     os.kill(dvc, signal.SIGTERM)
-    wait_until(lambda: not is_running(stage), 20, lambda: "the stage is still there")
+    wait_until(lambda: not any(is_running(process) for process in (dvc, *below)), 30, log.read_text)
+    told = log.read_text()
+    stopped = int(re.search(r"stopped after step (\d+); a checkpoint is saved", told).group(1))
+    assert list(folder.glob(f"cache/checkpoints/*/step-{stopped:08d}.safetensors"))
+    assert not (folder / "outputs" / "run").exists()
 
 
 def test_ancestors():

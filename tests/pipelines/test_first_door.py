@@ -1,7 +1,13 @@
 """`dvc repro`, from pictures to the report, and what reruns after an edit."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import time
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -94,13 +100,63 @@ def test_no_file_holds_a_path_of_this_machine(reproduced):
          ["compose", "export", "evaluate"]),
         ("params.yaml", '"export.license=mit"', '"export.license=mit", "train.optimizer.lr=5e-4"',
          ["compose", *TRAIN_ON]),
-        ("data/raw/demo_style/rocket.txt", "rocket", "red rocket", DATA_ON),
     ],
-    ids=["comment", "samples", "evaluate", "export", "learning rate", "caption"],
+    ids=["comment", "samples", "evaluate", "export", "learning rate"],
 )  # fmt: skip
 def test_what_reruns(reproduced, file, old, new, stages):
     reproduced.edit(file, old, new)
     assert reproduced.repro() == stages
+
+
+def test_dvc_killed_again_and_again_leaves_whole_folders_and_goes_on(reproduced):
+    # A caption changes everything but compose; a comment, compose.
+    reproduced.edit("data/raw/demo_style/rocket.txt", "rocket", "red rocket")
+    reproduced.edit("conf/experiment/smoke.yaml", "from end to end", "from pictures to report")
+    old, between, ran, random = made(reproduced), [], set(), np.random.default_rng(0)
+    for stage, longest in (("compose", 3), ("encode", 6), ("train", 9), ("evaluate", 9)):
+        ran.update(killed(reproduced, stage, random.uniform(0, longest)))
+        between.append(made(reproduced))
+    ran.update(reproduced.repro())
+    assert ran == {"compose", *DATA_ON}
+    assert reproduced.repro() == []
+    new = made(reproduced)
+    assert old.keys() == new.keys() and sum(old[name] != new[name] for name in new) > 3
+    for found in between:
+        for name in new:
+            assert found[name] in (old[name], new[name]), name
+    assert not list((reproduced.folder / "outputs").glob(".*.*"))
+
+
+def killed(project, stage, seconds):
+    """Kill `dvc repro` and all below it so long after a stage began; the stages that ran."""
+    log = project.folder / "killed.log"
+    with log.open("w") as file:
+        dvc = subprocess.Popen(
+            ["dvc", "repro"], cwd=project.folder, env={**project.environment, "PYTHONUNBUFFERED": "1"}, stdout=file,
+            stderr=file, start_new_session=True,
+        )  # fmt: skip
+        end = time.monotonic() + 250
+        while f"Running stage '{stage}'" not in log.read_text():
+            assert dvc.poll() is None and time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        time.sleep(seconds)
+        os.killpg(dvc.pid, signal.SIGKILL)
+        dvc.wait()
+    return re.findall(r"Running stage '(\w+)'", log.read_text())
+
+
+def made(project):
+    """What each stage made: every file but those that may differ between equal runs."""
+    folders = ("prepared", "captioned", "encoded", "run", "lora", "report")
+    found = {"resolved.yaml": (project.folder / "outputs" / "resolved.yaml").read_bytes()}
+    for name in folders:
+        folder = project.folder / "outputs" / name
+        found[name] = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name not in ("provenance.json", "tracker.json")
+        }
+    return found
 
 
 def test_one_more_picture_is_prepared_captioned_and_encoded_alone(reproduced):
@@ -136,8 +192,6 @@ def test_a_wrong_setting_is_told_without_a_traceback(reproduced):
 
 
 def test_the_wandb_run_is_one_for_train_and_evaluate(reproduced):
-    import re
-
     tracker = json.loads((reproduced.folder / "outputs/run/tracker.json").read_text())
     folders = [path.name for path in (reproduced.folder / "wandb").glob("offline-run-*")]
     assert tracker["kind"] == "wandb"

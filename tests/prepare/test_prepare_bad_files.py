@@ -30,12 +30,19 @@ def flipped_byte(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def text_bomb(count: int, size: int) -> bytes:
+    """A good PNG with texts that are small in the file and large in memory."""
+    good = noise_bytes("png")
+    texts = b"".join(chunk(b"zTXt", b"%d\0\0" % number + zlib.compress(bytes(size), 9)) for number in range(count))
+    return good[:33] + texts + good[33:]
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that says it is huge and holds next to nothing."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
 
@@ -80,6 +87,8 @@ CONTENTS: dict[str, tuple[bytes, str, str]] = {
     "camera.nef": (b"II*\0" + bytes(100), "a camera's raw file", "develop it"),
     "bomb.png": (png_header(60000, 60000), "too many pixels", "prepare.max_pixels"),
     "large.png": (png_header(11000, 10000), "110,000,000 pixels, the limit is 100,000,000", "prepare.max_pixels"),
+    "text_bomb.png": (text_bomb(1, 10**8), "more text in it than a picture needs", "save it again without metadata"),
+    "text_bombs.png": (text_bomb(80, 10**6), "more text in it than a picture needs", "save it again without metadata"),
     "panorama.png": (noise_bytes("png", (650, 100)), "6.5 to 1, the limit is 6 to 1", "prepare.max_aspect"),
     "speck.png": (noise_bytes("png", (1, 1)), "1x1, the limit is 8 pixels", "prepare.min_side"),
     "thread.png": (noise_bytes("png", (65000, 10)), "6500.0 to 1, the limit is 6 to 1", "prepare.max_aspect"),

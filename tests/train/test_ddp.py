@@ -1,4 +1,5 @@
 import csv
+import json
 import signal
 
 import pytest
@@ -13,10 +14,12 @@ def losses_of(out):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def off(one, two):
-    a, b = (load_tensors(out / "adapters" / "step-00000020.safetensors")[0] for out in (one, two))
-    difference = sum(((a[name] - b[name]) ** 2).sum() for name in a).sqrt()
-    return (difference / sum((tensor**2).sum() for tensor in a.values()).sqrt()).item()
+def off(one, two, step=20, part=""):
+    """Norm of the difference over the norm, of all weights or of those with `part` in their name."""
+    a, b = (load_tensors(out / "adapters" / f"step-{step:08d}.safetensors")[0] for out in (one, two))
+    names = [name for name in a if part in name]
+    difference = sum(((a[name] - b[name]) ** 2).sum() for name in names).sqrt()
+    return (difference / sum((a[name] ** 2).sum() for name in names).sqrt()).item()
 
 
 @pytest.fixture
@@ -28,11 +31,19 @@ def settings(make_settings):
 
 
 def test_two_processes_train_what_one_trains(train_child, train_micro, settings, tmp_path):
-    one = train_micro(settings(1), "one")
-    ended = train_child(settings(2, micro_batch=1), "two")
+    def promised(devices, **changes):
+        made = settings(devices, optimizer={"lr": 1e-4}, **changes)
+        return made.model_copy(update={"steps": 50, "tracker": made.tracker.model_copy(update={"log_every": 1})})
+
+    one = train_micro(promised(1), "one")
+    ended = train_child(promised(2, micro_batch=1), "two")
     assert ended.returncode == 0, ended.stderr
+    assert json.loads((one / "provenance.json").read_text())["precision"] == "fp32"
+    assert len(losses_of(one)) == 50
     assert losses_of(tmp_path / "two") == pytest.approx(losses_of(one), rel=1e-5)
-    assert off(one, tmp_path / "two") < 1e-4
+    assert off(one, tmp_path / "two", step=50) < 1e-4
+    # The part that begins at zero: all that it holds was trained.
+    assert off(one, tmp_path / "two", step=50, part="lora_B") < 1e-4
     # Only one of them tells.
     assert ended.stdout.count("training plan") == 1
 

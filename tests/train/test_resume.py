@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.train.checkpoint import CheckpointFolder
+from lorakiln.train.checkpoint import CheckpointFolder, digest, read
 from lorakiln.train.module import Kiln
 from lorakiln.train.signals import StopRequest
 from lorakiln.train.watch import Watch
@@ -124,6 +124,39 @@ def test_a_checkpoint_whose_rows_were_changed_too(train_killed, train_micro, set
     newest.write_bytes(content.replace(b'\\"done\\": [', b'\\"dome\\": ['))
     train_micro(settings)
     assert "a damaged checkpoint; going back to the one before" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_not_finite_too(train_killed, train_micro, settings, read_files, checkpoints, capsys):
+    train_killed(settings, at=10)
+    newest = next(checkpoints.glob("*/step-00000008.safetensors"))
+    state = read(newest)
+    name = next(name for name in sorted(state.tensors) if name.startswith("adapter/"))
+    state.tensors[name] = state.tensors[name].clone()
+    state.tensors[name][0, 0] = float("nan")
+    metadata = {"step": "8", "records": json.dumps(state.records, sort_keys=True)}
+    save_tensors(newest, state.tensors, {**metadata, "sha256": digest(state.tensors, metadata)})
+    out = train_micro(settings)
+    told = capsys.readouterr().err
+    assert f"a checkpoint whose {name} is not finite; going back to the one before" in told
+    assert "going on from the checkpoint after step 4" in told
+    assert read_files(out) == read_files(train_micro(settings, "whole"))
+
+
+def test_weights_that_are_not_finite_are_not_saved(train_micro, make_settings, checkpoints, monkeypatch, tmp_path):
+    # The last step's losses and gradients were finite: only the weights tell.
+    def overflown(watch, kiln):
+        if kiln.done == 12:
+            kiln.flat.weights.data[5] = float("inf")
+        after_step(watch, kiln)
+
+    after_step = Watch.after_step
+    monkeypatch.setattr(Watch, "after_step", overflown)
+    with pytest.raises(UserError, match=r"is not finite after step 12; nothing was saved; the last good .*00000008"):
+        train_micro(make_settings(checkpoint_every=4))
+    assert [path.name for path in sorted(checkpoints.glob("*/step-*"))] == [
+        "step-00000004.safetensors", "step-00000008.safetensors",
+    ]  # fmt: skip
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_settings_start_afresh_and_say_why(train_killed, train_micro, make_settings, capsys):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.lasting import settle, settle_names
 from lorakiln.console.errors import UserError
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
@@ -21,6 +22,7 @@ def replacing(out: Path) -> Iterator[Path]:
 
     A kill inside the block leaves `out` as it was. The two folders change places in one step where the file system
     can; elsewhere a kill between the two renames leaves both beside `out`, and `recover` (called first) finishes.
+    When this returns, the new folder outlasts a power cut; the old one is removed no sooner.
 
     Raises:
         UserError: another process is writing there, or the disk is full or not writable; `out` is as it was.
@@ -32,7 +34,9 @@ def replacing(out: Path) -> Iterator[Path]:
         fresh.mkdir(parents=True)
         try:
             yield fresh
+            settle(fresh)
             if out.exists() and _exchange(fresh, out):
+                settle_names(out.parent)
                 shutil.rmtree(fresh, ignore_errors=True)
                 return
         except BaseException:
@@ -41,9 +45,11 @@ def replacing(out: Path) -> Iterator[Path]:
         # The mark says that the new folder is complete: without it a leftover is thrown away, not put in place.
         complete = _beside(out, "complete")
         complete.touch()
+        settle_names(out.parent)
         if out.exists():
             os.replace(out, old)
         os.replace(fresh, out)
+        settle_names(out.parent)
         complete.unlink()
         shutil.rmtree(old, ignore_errors=True)
 
@@ -79,9 +85,11 @@ def recover(out: Path) -> None:
             if out.exists():
                 os.replace(out, old)
             os.replace(fresh, out)
+            settle_names(out.parent)
         complete.unlink()
     elif old.exists() and not out.exists():
         os.replace(old, out)
+        settle_names(out.parent)
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
 

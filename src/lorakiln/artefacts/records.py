@@ -8,6 +8,7 @@ from typing import Any
 
 from lorakiln.artefacts.aside import aside
 from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.lasting import settle_file, settle_names
 from lorakiln.console.errors import UserError
 
 
@@ -79,11 +80,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name, then rename it into place.
+    """Write UTF-8 text under a temporary name, then rename it into place; then it outlasts a power cut.
 
     Raises:
         UserError: the disk is full or not writable; the old file, if any, is intact.
     """
     with telling_disk_trouble(path), aside(path) as beside:
         beside.write_text(text, encoding="utf-8")
+        settle_file(beside)
         os.replace(beside, path)
+        settle_names(path.parent)

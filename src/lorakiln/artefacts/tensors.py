@@ -19,6 +19,7 @@ import torch
 
 from lorakiln.artefacts.aside import aside
 from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.lasting import settle_names
 from lorakiln.console.errors import UserError
 
 Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
@@ -64,6 +65,7 @@ def stream_tensors(
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+        settle_names(path.parent)
 
 
 def chunks(
@@ -121,6 +123,7 @@ def mapped_tensors(path: Path, layout: Layout) -> Iterator[dict[str, torch.Tenso
         yield tensors
         whole.flush()
         os.replace(beside, path)
+        settle_names(path.parent)
 
 
 def _header(layout: Layout, metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:

@@ -26,6 +26,8 @@ LYING = (5, 6, 7, 8)  # orientations that swap width and height
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where what is left is still this much larger than needed: enough for
 # Lanczos to see no difference.
 DRAFT_MARGIN = 2
+# In Pillow's message about a PNG whose compressed texts go beyond its limits (1 MB for one, 64 MB for all).
+TOO_MUCH_TEXT = "MAX_TEXT_"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def decode(path: Path, settings: PrepareSettings) -> Decoded:
     except Exception as error:  # whatever a decoder raises: OSError, SyntaxError, struct.error, ValueError, ...
         # Pillow's message may name the file again, by a path that differs between machines.
         detail = str(error).replace(str(path), path.name).splitlines()
+        if TOO_MUCH_TEXT in str(error):
+            raise Refused("more text in it than a picture needs", "save it again without metadata", detail[0]) from None
         raise Refused("damaged or cut off", AGAIN, detail[0] if detail else type(error).__name__) from None
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lorakiln.artefacts.records import write_json
@@ -79,8 +80,15 @@ class CheckpointFolder:
         """Write a checkpoint, whole or not at all, and drop all but the last two.
 
         Raises:
-            UserError: the disk is full; the older checkpoints are intact.
+            UserError: the disk is full, or the weights are not finite; the older checkpoints are intact.
         """
+        if broken := not_finite_part(state.tensors):
+            kept = self.files()
+            raise UserError(
+                f"{broken} is not finite after step {state.step}; nothing was saved"
+                + (f"; the last good checkpoint, {kept[-1]}, is kept" if kept else ""),
+                fix="lower train.optimizer.lr, or set train.max_grad_norm",
+            )
         path = self.folder / f"step-{state.step:08d}.safetensors"
         metadata = {"step": str(state.step), "records": json.dumps(state.records, sort_keys=True)}
         metadata["sha256"] = digest(state.tensors, metadata)
@@ -94,7 +102,7 @@ class CheckpointFolder:
         return sorted(path for path in self.folder.glob("step-*.safetensors") if path.is_file() and _is_numbered(path))
 
     def newest(self, end: int) -> State | None:
-        """The newest whole checkpoint of a run of `end` steps; says so (on stderr) when a newer one is damaged.
+        """The newest good checkpoint of a run of `end` steps; says (on stderr) what is wrong with newer ones.
 
         A finished run's last is for longer runs alone.
         """
@@ -145,11 +153,13 @@ def read(path: Path) -> State:
     """One checkpoint.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or something in it is not finite.
     """
     tensors, metadata = load_tensors(path)
     if metadata.pop("sha256", None) != digest(tensors, metadata):
         raise UserError("a damaged checkpoint", where=path, fix="delete it")
+    if broken := not_finite_part(tensors):
+        raise UserError(f"a checkpoint whose {broken} is not finite", where=path, fix="delete it")
     return State(int(metadata["step"]), tensors, json.loads(metadata["records"]))
 
 
@@ -159,6 +169,11 @@ def _step(path: Path) -> int:
 
 def _is_numbered(path: Path) -> bool:
     return path.stem.removeprefix("step-").isdecimal()
+
+
+def not_finite_part(tensors: dict[str, Tensor]) -> str:
+    """The name of the first tensor, in the names' order, that holds NaN or infinity; "" if none does."""
+    return next((name for name in sorted(tensors) if not torch.isfinite(tensors[name]).all()), "")
 
 
 def digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:

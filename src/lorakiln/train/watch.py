@@ -7,6 +7,7 @@ import time
 import torch
 import torch.distributed as dist
 
+from lorakiln.artefacts.lasting import settle, settle_names
 from lorakiln.artefacts.records import write_json
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import diffusers_form, peft_form
@@ -170,7 +171,11 @@ class Watch:
     def _draw(self, kiln: Kiln, step: int) -> None:
         folder = self.checkpoints.work / "samples" / f"step-{step:08d}"
         try:
-            self.tracker.images("samples", self.sampler.draw(kiln, folder), step)
+            drawn = self.sampler.draw(kiln, folder)
+            # Before a checkpoint counts on them.
+            settle(folder)
+            settle_names(folder.parent)
+            self.tracker.images("samples", drawn, step)
             self.tracker.table("samples_by_step", *self.sampler.table(folder.parent), step)
         except UserError as error:
             # A picture that cannot be drawn is no reason to lose the training.
