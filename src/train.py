@@ -4,7 +4,9 @@ It composes conf/ with Hydra, as `dvc repro` does, and calls the same stage func
 """
 
 import logging
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,29 +23,38 @@ if TYPE_CHECKING:
 def main() -> None:
     import hydra
 
-    hydra.main(version_base="1.3", config_path="../conf", config_name="config")(run_composed)()
+    from hydra_plugins.lorakiln_conf.composing import read_strictly, telling_what_is_wrong
+
+    read_strictly()
+    # Otherwise Hydra prints a traceback of its own for whatever goes wrong while it composes or makes the run's folder.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with telling_what_is_wrong():
+        hydra.main(version_base="1.3", config_path="../conf", config_name="config")(run_composed)()
 
 
 def run_composed(composed: "DictConfig") -> None:
-    """What Hydra calls with the composed config."""
+    """What Hydra calls with the composed config, when hydra_plugins.lorakiln_conf.first has seen to it."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
 
+    from hydra_plugins.lorakiln_conf.composing import settings_of
     from lorakiln.schema.whole import check_whole
 
     hydra_config = HydraConfig.get()
     try:
-        config = check_whole(OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
+        config = check_whole(settings_of(composed))
         from lorakiln.runs import run
 
         run(config, Path(hydra_config.runtime.output_dir))
-    except UserError as error:
+    except Exception as error:
         if hydra_config.mode == RunMode.MULTIRUN:
             # The launcher keeps the error as this job's result; the sweep's other jobs go on.
             logging.getLogger(__name__).error("%s", error)
             raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        if isinstance(error, UserError):
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        else:  # ours to mend, and no fault of the settings', for which it would be taken from here on
+            traceback.print_exc()
         sys.exit(1)
 
 

@@ -18,6 +18,8 @@ REMEDIES = {
     errno.EPERM: "change the folder's permissions, or write elsewhere",
     errno.EIO: "the disk may be failing: look at the system's log",
     errno.ENAMETOOLONG: "shorten the name",
+    errno.ENOTDIR: "a file stands where a folder is to be: move it away, or write elsewhere",
+    errno.EEXIST: "a file stands where a folder is to be: move it away, or write elsewhere",
 }
 UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
