@@ -6,10 +6,8 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.lorakiln_conf.composing import read_strictly, settings_of, telling_what_is_wrong
 from lorakiln.artefacts.records import write_text
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.schema.strict_yaml import read_yaml
@@ -21,8 +19,11 @@ PARAMS = Path("params.yaml")
 
 def overrides_from(params: dict[str, Any]) -> list[str]:
     """params.yaml as a Hydra command line; later overrides win, so the user's come last."""
-    if unknown := sorted(set(params) - {"experiment", "dataset", "overrides"}):
+    if unknown := sorted(str(key) for key in set(params) - {"experiment", "dataset", "overrides"}):
         raise UserError(f"unknown keys {unknown}", where=PARAMS, fix="keep experiment, dataset and overrides alone")
+    for key in ("experiment", "dataset"):
+        if not isinstance(params.get(key), str | None):
+            raise UserError(f"`{key}` is no name", where=PARAMS, fix="write a name; in quotes, if it is a number")
     given = params.get("overrides") or []
     if not isinstance(given, list) or not all(isinstance(line, str) for line in given):
         raise UserError("`overrides` is no list of texts", where=PARAMS, fix='write it as ["train.optimizer.lr=1e-4"]')
@@ -36,23 +37,23 @@ def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str,
     """Compose and resolve; the hydra node is left out.
 
     Raises:
-        UserError: Hydra or OmegaConf cannot compose it (an unknown group or key, a wrong override).
+        UserError: it cannot be composed (an unknown group or key, a wrong override, a file that is no YAML).
     """
-    try:
-        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-            return OmegaConf.to_container(compose("config", overrides), resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(
-            f"cannot compose: {error}", where=f"{conf} with {overrides}", fix="mend the override"
-        ) from error
+    read_strictly()
+    with (
+        telling_what_is_wrong(f"{conf} with {overrides}"),
+        initialize_config_dir(str(conf.resolve()), version_base="1.3"),
+    ):
+        return settings_of(compose("config", overrides))
 
 
 def main() -> None:
     params = read_yaml(PARAMS)
     config = compose_config(overrides_from(params))
-    # What the tracker shows together.
-    config["train"]["tracker"]["group"] = config["train"]["tracker"].get("group") or params.get("experiment")
     checked = check_whole(config)
+    if not checked.train.tracker.group:
+        # What the tracker shows together.
+        config["train"]["tracker"]["group"] = params.get("experiment")
     if checked.prepare.dataset != params.get("dataset"):
         # dvc.yaml can only depend on data/raw/${dataset} as params.yaml names it.
         raise UserError(

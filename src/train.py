@@ -4,34 +4,60 @@ It composes conf/ with Hydra, as `dvc repro` does, and calls the same stage func
 """
 
 import logging
+import os
 import sys
+import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from lorakiln.console.ending import end_by_signals
+from lorakiln.console.errors import UserError, exit_on_user_error
 
-from lorakiln.console.errors import UserError
-from lorakiln.schema.whole import check_whole
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Everything large is imported late: a signal that comes meanwhile, and a wrong setting, are to be told in one line, and
+# the latter in a second.
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def main(composed: DictConfig) -> None:
+def main() -> None:
+    import hydra
+
+    from hydra_plugins.lorakiln_conf.composing import read_strictly, telling_what_is_wrong
+
+    read_strictly()
+    # Otherwise Hydra prints a traceback of its own for whatever goes wrong while it composes or makes the run's folder.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with telling_what_is_wrong():
+        hydra.main(version_base="1.3", config_path="../conf", config_name="config")(run_composed)()
+
+
+def run_composed(composed: "DictConfig") -> None:
+    """What Hydra calls with the composed config, when hydra_plugins.lorakiln_conf.first has seen to it."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from hydra_plugins.lorakiln_conf.composing import settings_of
+    from lorakiln.schema.whole import check_whole
+
     hydra_config = HydraConfig.get()
     try:
-        config = check_whole(OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
-        # Imported late: a wrong setting is told in a second, not after torch and diffusers have loaded.
+        config = check_whole(settings_of(composed))
         from lorakiln.runs import run
 
         run(config, Path(hydra_config.runtime.output_dir))
-    except UserError as error:
-        if hydra_config.mode == hydra.types.RunMode.MULTIRUN:
+    except Exception as error:
+        if hydra_config.mode == RunMode.MULTIRUN:
             # The launcher keeps the error as this job's result; the sweep's other jobs go on.
             logging.getLogger(__name__).error("%s", error)
             raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        if isinstance(error, UserError):
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        else:  # ours to mend, and no fault of the settings', for which it would be taken from here on
+            traceback.print_exc()
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    end_by_signals()
+    sys.exit(exit_on_user_error(main))

@@ -21,7 +21,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    importlib.import_module("lorakiln.runs")
+    for name in ("hydra", "lorakiln.runs"):
+        importlib.import_module(name)
     for name in DOORS:
         importlib.import_module(name)
         del sys.modules[name]  # `runpy` warns of what it finds imported already

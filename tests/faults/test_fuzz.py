@@ -2,12 +2,14 @@
 
 import copy
 import resource
+import shutil
 import struct
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -162,6 +164,80 @@ def test_damaged_configs():
             assert str(error)
 
     check()
+
+
+@pytest.mark.slow
+def test_damaged_experiments(tmp_path):
+    """The files that people write, through composing and checking, as both doors do it."""
+    good = Path("conf/experiment/smoke.yaml").read_bytes()
+    conf = shutil.copytree("conf", tmp_path / "conf")
+    outcomes = set()
+
+    @settings(max_examples=80, **QUIET)
+    @given(damages())
+    def check(changes):
+        (conf / "experiment/mine.yaml").write_bytes(damaged(good, changes))
+        outcomes.add(outcome_of(["+experiment=mine"], conf))
+
+    check()
+    assert outcomes == {Config, UserError}
+
+
+@pytest.mark.slow
+def test_experiments_that_say_anything(tmp_path):
+    """Whole files of any structure, with Hydra's own words and interpolations among it."""
+    conf = shutil.copytree("conf", tmp_path / "conf")
+    words = st.sampled_from([
+        "defaults", "hydra", "train", "/train", "override /model", "_self_", "${train.seed}", "${hydra:run.dir}", "${",
+        "${oc.env:NOT_THERE}", "${oc.create:${train}}", "???", "optional x", "/experiment/mine", "tiny", "a@b.c",
+        "~train", "run", "dir", "seed", "callbacks", "searchpath", "_target_", "mode", "${now:%Y}", "${paths}", "",
+    ])  # fmt: skip
+    keys = words | st.text(max_size=5)
+    inner = st.recursive(
+        SCALARS | words, lambda more: st.lists(more, max_size=3) | st.dictionaries(keys, more, max_size=3), max_leaves=8
+    )
+    defaults = st.lists(words | st.dictionaries(words, SCALARS | words, max_size=2), max_size=3) | inner
+    files = st.fixed_dictionaries({}, optional={"defaults": defaults, "hydra": inner, "train": inner, "paths": inner})
+
+    @settings(max_examples=80, **QUIET)
+    @given(files, st.booleans())
+    def check(content, whole):
+        header = "# @package _global_\n" if whole else ""
+        text = header + yaml.safe_dump(content, allow_unicode=True)
+        (conf / "experiment/mine.yaml").write_bytes(text.encode("utf-8", "replace"))
+        outcome_of(["+experiment=smoke", "+experiment@_global_=mine"], conf)
+        outcome_of(["+experiment=mine"], conf)
+
+    check()
+
+
+@pytest.mark.slow
+def test_overrides_that_say_anything():
+    keys = [".".join(path) for path in paths_of(compose_config(["+experiment=smoke"]))]
+    odd = st.sampled_from(["${nope}", "${train.seed}", "{a: [1", "'", "[1,2]", "1,2", "null"])
+    one = st.builds(
+        "".join,
+        st.tuples(
+            st.sampled_from(["", "+", "~", "++"]), st.sampled_from([*keys, "a", "model", "train/tracker", "hydra", ""]),
+            st.sampled_from(["=", "", "@a="]), SCALARS.map(str) | odd,
+        ),
+    )  # fmt: skip
+
+    @settings(max_examples=80, **QUIET)
+    @given(st.lists(one | st.text(max_size=20), min_size=1, max_size=2))
+    def check(overrides):
+        outcome_of(["+experiment=smoke", *overrides], Path("conf"))
+
+    check()
+
+
+def outcome_of(overrides, conf):
+    """Config or UserError; fails with any other error."""
+    try:
+        return type(check_whole(compose_config(overrides, conf)))
+    except UserError as error:
+        assert str(error)
+        return UserError
 
 
 def paths_of(tree, path=()):

@@ -9,6 +9,7 @@ import yaml
 
 STAGES = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
 SRC = Path("src")
+OWN = ("lorakiln", "pipelines", "hydra_plugins")
 # What nearly every module uses and what cannot change a stage's output without a change elsewhere.
 EVERYWHERE = ("src/lorakiln/__init__.py", "src/lorakiln/console", "src/lorakiln/artefacts")
 SHARED = (
@@ -38,7 +39,7 @@ def file_of(module: str) -> Path | None:
     base = Path(*module.split("."))
     for root in (Path(), SRC):
         for candidate in (root / base.with_suffix(".py"), root / base / "__init__.py"):
-            if module.split(".")[0] in ("lorakiln", "pipelines") and candidate.is_file():
+            if module.split(".")[0] in OWN and candidate.is_file():
                 return candidate
     return None
 

@@ -18,7 +18,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.lorakiln_conf.composing import settings_of, telling_what_is_wrong
 from lorakiln.console.errors import UserError
+from lorakiln.schema.secrets import check_no_secrets
 
 if TYPE_CHECKING:
     from lorakiln.sweep import Job, Outcome
@@ -96,7 +98,10 @@ class JobLauncher(Launcher):
             HydraConfig.instance().set_config(config)
             folder = self.root / _folder_name(str(config.hydra.sweep.subdir) or str(number))
             task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            settings = OmegaConf.to_container(task, resolve=True)
+            with telling_what_is_wrong(where=" ".join(own)):
+                settings = settings_of(task)
+            # An interpolation may have fetched one; the job's folder and job.json would hold it.
+            check_no_secrets(settings)
         given = tuple(filter_overrides(overrides))
         if settings["evaluate"].get("quick") is None:
             settings["evaluate"]["quick"], given = True, (*given, QUICK)

@@ -19,8 +19,8 @@ REMEDIES = {
     errno.EIO: "the disk may be failing: look at the system's log",
     errno.ENAMETOOLONG: "shorten the name",
     errno.EISDIR: "a folder has that name: give another one",
-    errno.EEXIST: "what should be a folder on the way there is a file: write elsewhere",
-    errno.ENOTDIR: "what should be a folder on the way there is a file: write elsewhere",
+    errno.ENOTDIR: "a file stands where a folder is to be: move it away, or write elsewhere",
+    errno.EEXIST: "a file stands where a folder is to be: move it away, or write elsewhere",
 }
 UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 

@@ -94,9 +94,6 @@ def _layout(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> L
 
     return {name: (written(value), value.shape) for name, value in tensors.items()}
 
-    def written(value: torch.Tensor) -> torch.dtype:
-        return dtype if dtype and value.is_floating_point() else value.dtype
-
 
 @contextmanager
 def mapped_tensors(path: Path, layout: Layout) -> Iterator[dict[str, torch.Tensor]]:

@@ -23,8 +23,7 @@ KINDS = {
 
 def check_no_secrets(config: Mapping[str, Any]) -> None:
     """Raise ConfigError that names the settings, and never their values, which look like or are known secrets."""
-    known = {name: value for name, value in os.environ.items() if NAMES.search(name) and len(value) >= SHORTEST}
-    problems = []
+    known, problems = _known(), []
     for path, text in _texts(config):
         kinds = [kind for kind, pattern in KINDS.items() if pattern.search(text)]
         kinds += [f"the value of the environment's {name}" for name, value in known.items() if value in text]
@@ -33,6 +32,19 @@ def check_no_secrets(config: Mapping[str, Any]) -> None:
     if problems:
         fix = "take it out, and give it in the environment or by the tool's own login; renew it if it was committed"
         raise ConfigError(problems, fix=fix)
+
+
+def masked(text: str) -> str:
+    """The text with *** for what looks like or is known to be secret: for messages that repeat what was given."""
+    for value in _known().values():
+        text = text.replace(value, "***")
+    for pattern in KINDS.values():
+        text = pattern.sub("***", text)
+    return text
+
+
+def _known() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if NAMES.search(name) and len(value) >= SHORTEST}
 
 
 def _texts(data: Any, path: str = "") -> Iterator[tuple[str, str]]:

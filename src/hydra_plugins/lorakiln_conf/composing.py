@@ -1,0 +1,84 @@
+"""Composing as both doors do it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import yaml
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hydra_plugins.lorakiln_conf._files import FileConfigSource
+from lorakiln.artefacts.disk import REMEDIES
+from lorakiln.console.errors import UserError
+from lorakiln.schema.secrets import masked
+
+# What Hydra and OmegaConf say of settings and files; a config that is missing is an OSError too.
+SAID = (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeError)
+# An error that is raised in one of these, of whatever type, is about the settings it was given.
+READERS = ("hydra", "omegaconf", "antlr4")
+GIVEN = "conf and the command line"
+
+
+def read_strictly() -> None:
+    """From now on every config file that Hydra reads, wherever it lies, passes `read_yaml` first."""
+    Plugins.instance()  # it registers Hydra's own sources when it is made
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+
+
+def settings_of(composed: DictConfig) -> dict[str, Any]:
+    """The composed config as plain data, interpolations resolved; to be called while `telling_what_is_wrong`."""
+    return OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+
+
+@contextmanager
+def telling_what_is_wrong(where: object = GIVEN) -> Iterator[None]:
+    """Turn what keeps Hydra from composing, or from making a run's folder, into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if told := not_composed(error, where) or not_written(error):
+            raise told from error
+        raise
+
+
+def not_composed(error: Exception, where: object = GIVEN) -> UserError | None:
+    """The UserError that tells of settings that do not compose; None if this is another error.
+
+    What looks like a key is masked: it may stand in an override, which Hydra repeats.
+    """
+    if isinstance(error, RecursionError):
+        said = ["settings lead to themselves, or are too deep"]
+    elif isinstance(error, SAID) or _is_raised_by_readers(error):
+        said = [str(error)]
+        if isinstance(error.__cause__, OmegaConfBaseException) and str(error.__cause__) not in said[0]:
+            said.append(str(error.__cause__))
+    else:
+        return None
+    text = "\n".join(line for part in said for line in part.splitlines() if line.strip()) or type(error).__name__
+    return UserError(masked(f"cannot compose: {text}"), where=masked(str(where)), fix="mend the override or the file")
+
+
+def not_written(error: Exception) -> UserError | None:
+    """The UserError that tells why the run's folder cannot be made; None if this is another error."""
+    # Hydra's logging hides the disk's error behind one of its own.
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if not isinstance(cause, OSError):
+        return None
+    fix = REMEDIES.get(cause.errno, "write elsewhere: hydra.run.dir=<folder>")
+    return UserError(f"cannot write: {cause.strerror}", where=cause.filename or "the run's folder", fix=fix)
+
+
+def _is_raised_by_readers(error: Exception) -> bool:
+    place: TracebackType | None = error.__traceback__
+    while place and place.tb_next:
+        place = place.tb_next
+    if place is None or isinstance(error, OSError) or isinstance(error.__cause__, OSError):
+        return False
+    return str(place.tb_frame.f_globals.get("__name__")).partition(".")[0] in READERS

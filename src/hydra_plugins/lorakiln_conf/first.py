@@ -1,0 +1,70 @@
+"""The config is checked before Hydra writes its own copy of it into the run's folder."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from hydra_plugins.lorakiln_conf.composing import settings_of, telling_what_is_wrong
+from lorakiln.console.errors import UserError
+from lorakiln.schema.secrets import check_no_secrets, masked
+from lorakiln.schema.whole import check_whole
+
+
+class CheckFirst(Callback):
+    """What Hydra calls when it has composed and nothing is written yet.
+
+    `.hydra` and a sweep's multirun.yaml hold the command line: a key that somebody gives there must not get so far.
+    """
+
+    def on_run_start(self, config: DictConfig, **more: Any) -> None:
+        _end_if_wrong(lambda: _check_run(config))
+
+    def on_multirun_start(self, config: DictConfig, **more: Any) -> None:
+        _end_if_wrong(lambda: _check_sweep(config))
+
+
+def _end_if_wrong(check: Callable[[], None]) -> None:
+    try:
+        with telling_what_is_wrong():
+            check()
+    except UserError as error:
+        # Hydra makes a warning of any exception, and goes on.
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def _check_run(config: DictConfig) -> None:
+    _check_command_line(config)
+    folder = str(config.hydra.run.dir)
+    check_no_secrets({"hydra.run.dir": folder})
+    # As Hydra itself does next: a setting may stand for one of Hydra's, the folder among them.
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = os.path.abspath(folder)
+    HydraConfig.instance().set_config(config)
+    check_whole(settings_of(_own(config)))
+
+
+def _check_sweep(config: DictConfig) -> None:
+    """The jobs' settings are checked job by job; one that is wrong does not sink the others."""
+    _check_command_line(config)
+    check_no_secrets(OmegaConf.to_container(_own(config), resolve=False))
+    check_no_secrets(OmegaConf.to_container(config.hydra.sweeper, resolve=False))
+
+
+def _own(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def _check_command_line(config: DictConfig) -> None:
+    # Not resolved: what they refer to is right beside the setting that they set, and not here.
+    given = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    texts: dict[str, list[str]] = {}
+    for override in [*given["hydra"], *given["task"]]:
+        key = override.partition("=")[0].lstrip("+~")
+        texts.setdefault(masked(key), []).append(override)
+    check_no_secrets({key: "\n".join(overrides) for key, overrides in texts.items()})
