@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import wandb
 from wandb.errors import CommError, UsageError
 
 from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.tracking.silence import LASTS, Silence
 from lorakiln.tracking.tracker import Tracker
 
 MOST_ROWS = 200  # of a dataset, shown in its table
@@ -22,7 +24,8 @@ PATIENCE = 30  # seconds that an online start may take before the run goes offli
 class WandbTracker(Tracker):
     """One W&B run. Without a key or without the network it records offline, and says how to sync later.
 
-    WANDB_MODE, WANDB_DIR, WANDB_API_KEY and WANDB_BASE_URL are obeyed as everywhere.
+    WANDB_MODE, WANDB_DIR, WANDB_API_KEY and WANDB_BASE_URL are obeyed as everywhere, but that a run which began offline
+    goes on so.
     """
 
     def __init__(
@@ -36,7 +39,8 @@ class WandbTracker(Tracker):
             "config": dict(config), "dir": os.environ.get("WANDB_DIR") or str(folder), "job_type": job,
             "id": known_id, "resume": "allow" if known_id else None,
         }  # fmt: skip
-        self._run = start(arguments, at_home=not settings.upload_images)
+        # What began offline goes on so: the whole run is uploaded by one command, and no later stage waits again.
+        self._run = start(arguments, at_home=not settings.upload_images, offline=bool(known and not known.get("url")))
         # Everything is drawn over the optimizer's steps, whatever order a resumed run sends them in.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
@@ -116,22 +120,40 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> wandb.Ta
     return wandb.Table(columns=list(columns), data=cells)
 
 
-def start(arguments: dict[str, Any], at_home: bool = False) -> Any:
+def start(arguments: dict[str, Any], at_home: bool = False, offline: bool = False) -> Any:
     """wandb.init, online if there is a key and the server answers, else offline.
 
     Args:
         at_home: leave out what W&B finds out by itself, for the command line may hold prompts.
+        offline: do not ask the server, whatever key there is.
+
+    Raises:
+        CommError, UsageError: it cannot be recorded here, or not while another run is open.
     """
     quiet = wandb.Settings(
         silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE, x_disable_meta=at_home
     )  # fmt: skip
     mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+    silence = Silence(Path(arguments["dir"]), str(wandb.setup().settings.base_url))
+    if mode == "online" and (offline or silence.lasts()):
+        mode = "offline"
+    began = time.monotonic()
     try:
-        return wandb.init(**arguments, mode=mode, settings=quiet)
+        run = wandb.init(**arguments, mode=mode, settings=quiet)
     except (CommError, UsageError):
-        if mode == "offline":
+        if mode == "offline" or wandb.run is not None:
             raise
+        # A key that is refused is told at once, and a new one should be tried at once.
+        if time.monotonic() - began >= PATIENCE / 2:
+            silence.begin()
+            told = f"W&B's server did not answer; no run asks it again for {LASTS // 60} minutes"
+            print(f"warning: {told} (or delete {silence.path})", file=sys.stderr, flush=True)
+        # The client's service holds on to the id that it failed with.
+        wandb.teardown()
         return wandb.init(**arguments, mode="offline", settings=quiet)
+    if mode == "online":
+        silence.end()
+    return run
 
 
 def has_key() -> bool:
