@@ -1,13 +1,17 @@
 """What the record of a whole run holds, read back from the files that `wandb sync` sends."""
 
 import json
+import shutil
 
 import pytest
+from PIL import Image
 
-from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.records import read_json, read_jsonl
 from lorakiln.export import export
 from lorakiln.schema.export import ExportSettings
-from lorakiln.tracking import resume_tracker
+from lorakiln.schema.train import TrackerSettings
+from lorakiln.tracking import resume_tracker, start_tracker
+from lorakiln.tracking.contact_sheet import CELL, GAP, contact_sheet
 from tests.tracking.recorded import Recorded
 from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
 
@@ -61,7 +65,7 @@ def captioned(tmp_path, micro_encoded):
 def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captioned, tmp_path, micro_model):
     run = trained()
     export(run, captioned, tmp_path / "lora", ExportSettings(name="cat"), micro_model)
-    tracker = resume_tracker(run)
+    tracker = resume_tracker(run, "evaluate")
     tracker.log({"evaluate/clip_score/w1.00/mean": 0.5})
     tracker.finish()
     found, record = Recorded(tmp_path), read_json(run / "tracker.json")
@@ -73,6 +77,8 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
     assert told["config"]["train"]["adapter"]["rank"] == 4
     assert told["config"]["dataset"]["hash"] == facts["dataset"]["hash"]
     assert told["config"]["base"]["hash"] == facts["base"]["hash"]
+    assert told["config"]["git"] == read_json(run / "provenance.json")["git"]
+    assert told["config"]["export"]["name"] == "cat"
     rows = found.history[record["id"]]
     keys = {key for row in rows for key in row}
     assert {
@@ -87,30 +93,78 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
     assert tables == [(1, 3), (2, 3), (3, 3)]
     assert found.summary[record["id"]]["evaluate/clip_score/w1.00/mean"] == 0.5
     kinds = {(kind, name): (aliases, metadata, names) for _, kind, name, aliases, metadata, names in found.artifacts}
-    aliases, metadata, names = kinds["lora", "cat"]
+    aliases, metadata, names = kinds["lora", "cat-lora"]
     assert aliases == ["latest"] and names == {"cat.safetensors"}
     assert metadata["hash"] == read_json(tmp_path / "lora" / "facts.json")["hash"]
-    _, metadata, names = kinds["dataset", "micro"]
+    _, metadata, names = kinds["dataset", "micro-dataset"]
     assert metadata["hash"] == facts["dataset"]["hash"]
+    # Referred to, not copied.
+    files = {path.resolve().as_uri() for path in captioned.iterdir()}
+    assert set(found.references["micro-dataset"]) == files and not list((tmp_path / "wandb").rglob("0.png"))
+    assert told["config"]["dataset_version"] == f"micro-dataset:{metadata['version']}"
+    (shown,) = found.history[f"dataset-{metadata['version']}"]
+    assert shown["contact_sheet/_type"] == "image-file" and shown["pictures/nrows"] == 6
 
 
-def test_at_home_means_no_picture_and_no_caption(trained, captioned, tmp_path, micro_model):
+@pytest.mark.parametrize("private", [True, False])
+def test_at_home_means_no_picture_no_caption_and_no_prompt(
+    trained, captioned, tmp_path, micro_model, private, monkeypatch
+):
+    monkeypatch.setattr("sys.argv", ["train", "caption.trigger=SECRETWORD"])
     run = trained(upload_images=False)
-    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", private=True), micro_model)
+    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", private=private), micro_model)
+    found = Recorded(tmp_path)
+    assert any(name.startswith("dataset-") for name in found.runs) != private
+    assert "sks" not in str([found.runs, found.artifacts, found.summary])
+    assert found.runs[read_json(run / "tracker.json")["id"]]["config"]["git"]
     files = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file()]
     # The command line would be in it.
     assert not [path for path in files if path.name == "wandb-metadata.json"]
     assert files and not [path for path in files if path.suffix in (".png", ".jpg")]
     captions = [json.loads(line)["text"] for line in (captioned / "metadata.jsonl").read_text().splitlines()]
+    captions += ["a secret cat", "SECRETWORD"]
     for path in files:
         content = path.read_bytes()
         assert not [text for text in captions if text.encode() in content], path
 
 
+def test_a_dataset_is_recorded_once_and_anew_with_other_captions(offline, tmp_path, captioned):  # noqa: F811
+    facts = {"name": "micro", "hash": "h" * 16, "pictures": 6}
+
+    def record(rows):
+        tracker = start_tracker(TrackerSettings(kind="wandb", project="tests"), {}, tmp_path, None, "export")
+        tracker.dataset(facts, captioned, rows)
+        tracker.finish()
+        return Recorded(tmp_path).runs[tracker.record["id"]]["config"]["dataset_version"]
+
+    rows = read_jsonl(captioned / "metadata.jsonl")
+    first, again = record(rows), record(rows)
+    assert first == again and len(list((tmp_path / "wandb").glob("offline-run-*-dataset-*"))) == 1
+    other = record([{**rows[0], "text": "something else"}, *rows[1:]])
+    (folder,) = (tmp_path / "wandb").glob(f"offline-run-*-dataset-{other.partition(':')[2]}")
+    assert other != first
+    # A record that was deleted is made again.
+    shutil.rmtree(folder)
+    record([{**rows[0], "text": "something else"}, *rows[1:]])
+    assert list((tmp_path / "wandb").glob(f"offline-run-*-dataset-{other.partition(':')[2]}"))
+
+
+def test_the_contact_sheet_shows_every_picture(tmp_path):
+    paths = []
+    for number in range(5):
+        paths.append(tmp_path / f"{number}.png")
+        Image.new("RGB", (200, 100), (50 * number, 0, 100)).save(paths[-1])
+    sheet = contact_sheet(paths)
+    assert sheet.size == (3 * (CELL + GAP) + GAP, 2 * (CELL + GAP) + GAP)
+    middles = [(GAP + CELL // 2 + number % 3 * (CELL + GAP), GAP + CELL // 2 + number // 3 * (CELL + GAP))
+               for number in range(5)]  # fmt: skip
+    assert [sheet.getpixel(middle) for middle in middles] == [(50 * number, 0, 100) for number in range(5)]
+
+
 def test_tensorboard_keeps_numbers_and_pictures(tmp_path, train_recorded, offline):  # noqa: F811
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = train_recorded(tracker={"kind": "tensorboard", "group": "g", "log_every": 2}, **SETTINGS)
-    tracker = resume_tracker(run)
+    tracker = resume_tracker(run, "evaluate")
     tracker.log({"evaluate/clip_score/w1.00/mean": 0.5})
     tracker.finish()
     (folder,) = (tmp_path / "tensorboard").iterdir()

@@ -63,7 +63,7 @@ def test_later_stages_log_into_the_same_run(offline, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "tracker.json").write_text(json.dumps(first.record))
-    second = resume_tracker(run)
+    second = resume_tracker(run, "evaluate")
     second.log({"score": 0.5})
     second.finish()
     assert second.record["id"] == first.record["id"]
@@ -87,7 +87,7 @@ def test_pictures_stay_at_home_if_wished(offline, tmp_path):
 
 
 def test_a_run_without_a_tracker(tmp_path):
-    assert resume_tracker(tmp_path).record["kind"] == "none"
+    assert resume_tracker(tmp_path, "evaluate").record["kind"] == "none"
 
 
 def test_a_client_that_cannot_start_is_no_reason_to_stop(offline, tmp_path, monkeypatch, capsys):

@@ -106,15 +106,17 @@ def _facts(
 def _track(
     run: Path, captioned: Path, out: Path, facts: dict[str, Any], previews: Sequence[Preview], settings: ExportSettings
 ) -> None:  # fmt: skip
-    tracker = resume_tracker(run, "export")
+    tracker = resume_tracker(run, "export", {"export": settings.model_dump(mode="json")})
     tracker.log({"export/step": facts["step"], "export/difference": facts["checked"]["largest_relative_difference"]})
-    tracker.images("export/previews", {f"{Path(one.path).stem} {one.prompt}": out / one.path for one in previews})
+    drawn = {f"{Path(one.path).stem} {one.prompt}": out / one.path for one in previews}
+    if drawn:
+        tracker.images("export/previews", drawn, previews[0].step)
     told = {key: facts[key] for key in ("rank", "alpha", "step", "trigger", "hash", "validation_loss")}
     told |= {"base": facts["base"]["hash"], "dataset": facts["dataset"]["hash"]}
     aliases = [settings.which] if settings.which == "best" else []
     if not settings.private:
         tracker.dataset(facts["dataset"], captioned, read_jsonl(captioned / "metadata.jsonl"))
-    tracker.artifact("lora", facts["name"], {facts["file"]: out / facts["file"]}, told, aliases)
+    tracker.artifact("lora", f"{facts['name']}-lora", {facts["file"]: out / facts["file"]}, told, aliases)
     tracker.finish()
 
 

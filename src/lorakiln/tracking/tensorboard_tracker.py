@@ -40,7 +40,7 @@ class TensorboardTracker(Tracker):
             if isinstance(value, int | float) and name != "step":
                 self._writer.add_scalar(name, value, step)
 
-    def images(self, name: str, pictures: Mapping[str, Path], step: int | None = None) -> None:
+    def images(self, name: str, pictures: Mapping[str, Path], step: int) -> None:
         if self.upload_images:
             for caption, path in pictures.items():
                 with Image.open(path) as image:

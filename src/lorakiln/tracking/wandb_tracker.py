@@ -14,6 +14,9 @@ import wandb
 from wandb.errors import CommError, UsageError
 
 from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.tracking.at_home import without_words
+from lorakiln.tracking.contact_sheet import contact_sheet
+from lorakiln.tracking.dataset_marks import DatasetMark, version_of
 from lorakiln.tracking.silence import LASTS, Silence
 from lorakiln.tracking.tracker import Tracker
 
@@ -33,10 +36,11 @@ class WandbTracker(Tracker):
         known: Mapping[str, Any] | None, job: str,
     ) -> None:  # fmt: skip
         self.upload_images = settings.upload_images
+        self._home = Path(os.environ.get("WANDB_DIR") or folder)
         known_id = known.get("id") if known else None
         arguments = {
             "project": settings.project, "entity": settings.entity, "group": settings.group, "tags": settings.tags,
-            "config": dict(config), "dir": os.environ.get("WANDB_DIR") or str(folder), "job_type": job,
+            "config": self._shared(config), "dir": str(self._home), "job_type": job,
             "id": known_id, "resume": "allow" if known_id else None,
         }  # fmt: skip
         # What began offline goes on so: the whole run is uploaded by one command, and no later stage waits again.
@@ -60,47 +64,76 @@ class WandbTracker(Tracker):
         else:
             self._run.log({"step": step, **values})
 
-    def images(self, name: str, pictures: Mapping[str, Path], step: int | None = None) -> None:
-        if not self.upload_images:
-            return
-        shown = [wandb.Image(str(path), caption=caption) for caption, path in pictures.items()]
-        self._run.log({name: shown} if step is None else {"step": step, name: shown})
+    def images(self, name: str, pictures: Mapping[str, Path], step: int) -> None:
+        if self.upload_images and pictures:
+            shown = [wandb.Image(str(path), caption=caption) for caption, path in pictures.items()]
+            self._run.log({"step": step, name: shown})
 
-    def table(
-        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int | None = None
-    ) -> None:
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int) -> None:
         if self.upload_images:
-            value = {name: _table(columns, rows)}
-            self._run.log(value if step is None else {"step": step, **value})
+            self._run.log({"step": step, name: _table(columns, rows)})
 
     def artifact(
         self, kind: str, name: str, files: Mapping[str, Path], facts: Mapping[str, Any], aliases: Sequence[str] = ()
     ) -> None:
-        made = _artifact(kind, name, facts)
+        made = _artifact(kind, name, self._shared(facts))
         for inside, path in files.items():
             # Our outputs are replaced whole, never changed: no copy is needed.
             made.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
         self._run.log_artifact(made, aliases=["latest", *aliases])
 
     def dataset(self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        name, version = artifact_name(facts["name"]), facts["hash"][:16]
-        made = _artifact("dataset", name, facts)
+        mode, name = self._run.settings.mode, artifact_name(f"{facts['name']}-dataset")
+        if mode == "disabled":
+            return
+        version = version_of(facts["hash"], [(row["file_name"], row["text"]) for row in rows])
+        # The lineage, for those who read the record offline.
+        self._run.config.update({"dataset_version": f"{name}:{version}"}, allow_val_change=True)
+        mark = DatasetMark(self._home, self.record["entity"], self.record["project"], version, self.upload_images)
+        with mark.held():
+            if not mark.recorded(mode == "online"):
+                try:
+                    mark.set(*self._record_dataset(facts, pictures, rows, name, version))
+                except (CommError, UsageError) as error:
+                    # The LoRA's own record goes on without it.
+                    print(f"warning: the dataset was not recorded ({error})", file=sys.stderr, flush=True)
+                    return
+        if mode == "online":
+            try:
+                self._run.use_artifact(f"{name}:{version}")
+            except (CommError, UsageError, ValueError) as error:
+                print(f"warning: the dataset's version is not linked ({error})", file=sys.stderr, flush=True)
+
+    def _record_dataset(
+        self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]], name: str, version: str
+    ) -> tuple[bool, str]:
+        """Whether it went to the server, and the folder of its record."""
+        told = {**self._shared(facts), "version": version}
+        made = _artifact("dataset", name, told)
         made.add_reference(pictures.resolve().as_uri(), checksum=False)
         run = start(
             {
                 "project": self.record["project"], "entity": self.record["entity"], "group": "datasets",
-                "job_type": "dataset", "id": f"dataset-{version}", "name": f"{name} {version[:8]}", "resume": "allow",
-                "config": dict(facts), "dir": os.environ.get("WANDB_DIR") or self.record["folder"],
+                "job_type": "dataset", "id": f"dataset-{version}", "name": f"{facts['name']} {version[:8]}",
+                "resume": "allow", "config": told, "dir": str(self._home),
                 "reinit": "create_new",
-            }
+            },
+            at_home=not self.upload_images, offline=self._run.settings.mode != "online",
         )  # fmt: skip
         if self.upload_images:
             cells = [[row["file_name"], pictures / row["file_name"], row["text"]] for row in rows[:MOST_ROWS]]
-            run.log({"pictures": _table(["file", "picture", "caption"], cells)})
+            sheet = contact_sheet([pictures / row["file_name"] for row in rows])
+            run.log({"pictures": _table(["file", "picture", "caption"], cells), "contact_sheet": wandb.Image(sheet)})
         run.log_artifact(made, aliases=["latest", version])
         run.finish()
-        if self._run.settings.mode == "online":
-            self._run.use_artifact(f"{name}:{version}")
+        folder = run.settings.sync_dir
+        if run.settings.mode == "offline":
+            print(f"W&B is offline; to upload the dataset's record later: wandb sync {folder}", file=sys.stderr)
+        return run.settings.mode == "online", folder
+
+    def _shared(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What of `facts` may leave the house."""
+        return dict(facts) if self.upload_images else without_words(dict(facts))
 
     def finish(self) -> None:
         self._run.finish()

@@ -22,7 +22,7 @@ from lorakiln.train.devices import Launcher, make_trainer, share_of
 from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
 from lorakiln.train.lr import depends_on_total
 from lorakiln.train.plan import plan
-from lorakiln.train.results import provenance, run_facts, write_run
+from lorakiln.train.results import git_state, provenance, run_facts, write_run
 from lorakiln.train.samples import Sampler, sample_prompts
 from lorakiln.train.space import checkpoint_bytes, run_bytes
 from lorakiln.train.trouble import explained
@@ -107,7 +107,9 @@ def _start_tracker(run: Run, folder: CheckpointFolder, project: Path, state: Sta
     known = read_json(path) if state and path.exists() else None
     settings = run.settings.tracker
     tags = list(dict.fromkeys([*settings.tags, *_tags(run)]))
-    config = {**run.lineage, "dataset": run.encoded.index["dataset"], "base": run.encoded.index["base"]}
+    index = run.encoded.index
+    # W&B finds the commit by itself, but not where it may not look (`upload_images: false`).
+    config = {**run.lineage, "dataset": index["dataset"], "base": index["base"], "git": git_state()}
     return start_tracker(settings.model_copy(update={"tags": tags}), config, project, known, "train")
 
 
