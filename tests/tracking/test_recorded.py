@@ -6,7 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.artefacts.records import read_json, read_jsonl, write_json
 from lorakiln.export import export
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.train import TrackerSettings
@@ -94,7 +94,8 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
     assert found.summary[record["id"]]["evaluate/clip_score/w1.00/mean"] == 0.5
     kinds = {(kind, name): (aliases, metadata, names) for _, kind, name, aliases, metadata, names in found.artifacts}
     aliases, metadata, names = kinds["lora", "cat-lora"]
-    assert aliases == ["latest"] and names == {"cat.safetensors"}
+    # The only one that was saved is the best as well.
+    assert set(aliases) == {"best", "latest"} and names == {"cat.safetensors"}
     assert metadata["hash"] == read_json(tmp_path / "lora" / "facts.json")["hash"]
     _, metadata, names = kinds["dataset", "micro-dataset"]
     assert metadata["hash"] == facts["dataset"]["hash"]
@@ -104,6 +105,22 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
     assert told["config"]["dataset_version"] == f"micro-dataset:{metadata['version']}"
     (shown,) = found.history[f"dataset-{metadata['version']}"]
     assert shown["contact_sheet/_type"] == "image-file" and shown["pictures/nrows"] == 6
+
+
+def test_of_all_exported_the_one_of_the_lowest_validation_loss_is_the_best(
+    trained, captioned, tmp_path, micro_model
+):  # fmt: skip
+    run = trained()
+    facts = read_json(run / "facts.json")
+    shutil.copyfile(run / facts["adapters"][0]["file"], run / "adapters" / "step-00000002.safetensors")
+    earlier = {"step": 2, "file": "adapters/step-00000002.safetensors", "validation_loss": 0.001}
+    write_json(run / "facts.json", {**facts, "adapters": [earlier, *facts["adapters"]]})
+    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", which="all"), micro_model)
+    found = [one for one in Recorded(tmp_path).artifacts if one[1] == "lora"]
+    assert [(names, "best" in aliases, metadata["step"]) for _, _, _, aliases, metadata, names in found] == [
+        ({"cat-step00000002.safetensors"}, True, 2), ({"cat.safetensors"}, False, 4),
+    ]  # fmt: skip
+    assert found[0][2] == found[1][2] == "cat-lora"
 
 
 @pytest.mark.parametrize("private", [True, False])
