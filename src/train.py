@@ -23,7 +23,7 @@ def main(composed: DictConfig) -> None:
         # Imported late: a wrong setting is told in a second, not after torch and diffusers have loaded.
         from lorakiln.runs import run
 
-        run(config, Path(hydra_config.runtime.output_dir))
+        run(config, Path(hydra_config.runtime.output_dir), hydra_config.runtime.choices.get("experiment"))
     except UserError as error:
         if hydra_config.mode == hydra.types.RunMode.MULTIRUN:
             # The launcher keeps the error as this job's result; the sweep's other jobs go on.

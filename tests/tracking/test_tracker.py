@@ -1,6 +1,7 @@
 import glob
 import json
 import os
+import shutil
 
 import pytest
 
@@ -58,7 +59,8 @@ def test_without_a_key_it_is_offline_and_one_line_says_how_to_sync(offline, capf
 
 
 def test_later_stages_log_into_the_same_run(offline, tmp_path):
-    first = start_tracker(TrackerSettings(kind="wandb", project="tests"), {}, tmp_path, None, "train")
+    settings = TrackerSettings(kind="wandb", project="tests", group="g", name="n", tags=["t"])
+    first = start_tracker(settings, {}, tmp_path, None, "train")
     first.finish()
     run = tmp_path / "run"
     run.mkdir()
@@ -69,6 +71,10 @@ def test_later_stages_log_into_the_same_run(offline, tmp_path):
     assert second.record["id"] == first.record["id"]
     folders = list((tmp_path / "wandb").glob(f"offline-run-*{first.record['id']}*"))
     assert len(folders) == 2
+    # What is told with the last of them is told with all.
+    shutil.rmtree(min(folders))
+    (told,) = Recorded(tmp_path).runs.values()
+    assert (told["group"], told["name"], told["tags"]) == ("g", "n", ["t"])
 
 
 def test_pictures_stay_at_home_if_wished(offline, tmp_path):

@@ -137,6 +137,10 @@ def resume_tracker(run_folder: Path, job: str, config: Mapping[str, Any] | None 
         project=record["project"],
         entity=record["entity"],
         upload_images=record["upload_images"],
+        # Each stage says them again: none can take back what another has said.
+        group=record.get("group"),
+        name=record.get("name"),
+        tags=record.get("tags") or [],
     )
     folder = Path(record["folder"])
     # The run may have come from another machine.

@@ -20,6 +20,7 @@ from lorakiln.tracking.dataset_marks import DatasetMark, version_of
 from lorakiln.tracking.silence import LASTS, Silence
 from lorakiln.tracking.tracker import Tracker
 
+MOST_LETTERS = 128  # that W&B takes for a name
 MOST_ROWS = 200  # of a dataset, shown in its table
 PATIENCE = 30  # seconds that an online start may take before the run goes offline
 
@@ -40,7 +41,8 @@ class WandbTracker(Tracker):
         known_id = known.get("id") if known else None
         arguments = {
             "project": settings.project, "entity": settings.entity, "group": settings.group, "tags": settings.tags,
-            "config": self._shared(config), "dir": str(self._home), "job_type": job,
+            "name": settings.name and settings.name[:MOST_LETTERS], "config": self._shared(config),
+            "dir": str(self._home), "job_type": job,
             "id": known_id, "resume": "allow" if known_id else None,
         }  # fmt: skip
         # What began offline goes on so: the whole run is uploaded by one command, and no later stage waits again.
@@ -52,6 +54,7 @@ class WandbTracker(Tracker):
         self.record = {
             "kind": "wandb", "id": self._run.id, "project": settings.project, "entity": settings.entity,
             "url": None if offline else self._run.url, "folder": str(folder), "upload_images": settings.upload_images,
+            "group": settings.group, "name": settings.name, "tags": settings.tags,
         }  # fmt: skip
         if job == "train" and self._run.settings.mode == "offline":
             # Export and evaluate record into folders of their own, which the same command sends.

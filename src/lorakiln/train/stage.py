@@ -110,7 +110,8 @@ def _start_tracker(run: Run, folder: CheckpointFolder, project: Path, state: Sta
     index = run.encoded.index
     # W&B finds the commit by itself, but not where it may not look (`upload_images: false`).
     config = {**run.lineage, "dataset": index["dataset"], "base": index["base"], "git": git_state()}
-    return start_tracker(settings.model_copy(update={"tags": tags}), config, project, known, "train")
+    shown = settings.model_copy(update={"tags": tags, "name": settings.name or settings.group})
+    return start_tracker(shown, config, project, known, "train")
 
 
 def _tags(run: Run) -> list[str]:
