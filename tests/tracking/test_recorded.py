@@ -16,7 +16,7 @@ from tests.tracking.recorded import Recorded
 from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
 
 SETTINGS = {
-    "steps": 4, "batch_size": 2, "samples": {"every": 2, "prompts": ["a secret cat", "{trigger}"], "steps": 2},
+    "steps": 4, "batch_size": 2, "samples": {"every": 2, "prompts": ["a secret cat", "{trigger}"], "seeds": [5, 9], "steps": 2},
     "validation": {"every": 2}, "save_every": 4,
 }  # fmt: skip
 
@@ -90,7 +90,15 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
     # The table grows, and begins with what the base draws.
     name = "samples_by_step"
     tables = [(row[f"{name}/nrows"], row[f"{name}/ncols"]) for row in rows if f"{name}/nrows" in row]
-    assert tables == [(1, 3), (2, 3), (3, 3)]
+    assert tables == [(1, 5), (2, 5), (3, 5)]
+    # Prompts x seeds, each a column.
+    table = json.loads(
+        max((tmp_path / "wandb").rglob("samples_by_step*.json"), key=lambda path: path.stat().st_size).read_text()
+    )
+    assert table["columns"] == [
+        "step", "00 a secret cat, seed 5", "01 sks, seed 5", "02 a secret cat, seed 9", "03 sks, seed 9"
+    ]  # fmt: skip
+    assert [row[0] for row in table["data"]] == [0, 2, 4]
     assert found.summary[record["id"]]["evaluate/clip_score/w1.00/mean"] == 0.5
     kinds = {(kind, name): (aliases, metadata, names) for _, kind, name, aliases, metadata, names in found.artifacts}
     aliases, metadata, names = kinds["lora", "cat-lora"]

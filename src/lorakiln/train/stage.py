@@ -91,7 +91,7 @@ def _open_checkpoints(run: Run, root: Path) -> CheckpointFolder:
 
 
 def _check_space(run: Run, out: Path, checkpoints: Path) -> None:
-    made = run_bytes(run, len(_prompts(run)))
+    made = run_bytes(run, len(_prompts(run)) * len(run.settings.samples.seeds))
     check_space(checkpoints, made + checkpoint_bytes(run), "checkpoints, adapters and samples")
     check_space(out, made, "adapters and samples")
 
