@@ -16,8 +16,8 @@ from tests.tracking.recorded import Recorded
 from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
 
 SETTINGS = {
-    "steps": 4, "batch_size": 2, "samples": {"every": 2, "prompts": ["a secret cat", "{trigger}"], "seeds": [5, 9], "steps": 2},
-    "validation": {"every": 2}, "save_every": 4,
+    "steps": 4, "batch_size": 2, "validation": {"every": 2}, "save_every": 4,
+    "samples": {"every": 2, "prompts": ["a secret cat", "{trigger}"], "seeds": [5, 9], "steps": 2},
 }  # fmt: skip
 
 
