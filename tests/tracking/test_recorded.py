@@ -189,7 +189,7 @@ def test_the_contact_sheet_shows_every_picture(tmp_path):
 def test_tensorboard_keeps_numbers_and_pictures(tmp_path, train_recorded, offline):  # noqa: F811
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = train_recorded(tracker={"kind": "tensorboard", "group": "g", "log_every": 2}, **SETTINGS)
-    tracker = resume_tracker(run, "evaluate")
+    tracker = resume_tracker(run, "evaluate", {"evaluate": {"steps": 2}})
     tracker.log({"evaluate/clip_score/w1.00/mean": 0.5})
     tracker.finish()
     (folder,) = (tmp_path / "tensorboard").iterdir()
@@ -200,6 +200,7 @@ def test_tensorboard_keeps_numbers_and_pictures(tmp_path, train_recorded, offlin
     assert {"loss", "lr", "validation_loss", "evaluate/clip_score/w1.00/mean"} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("loss")] == [2, 4]
     assert any(tag.startswith("samples/00 a secret cat") for tag in tags["images"])
+    assert {"settings/train/text_summary", "settings/evaluate/text_summary"} <= set(tags["tensors"])
 
 
 def test_a_tracker_that_raises_stops_nothing(trained, monkeypatch, capsys):

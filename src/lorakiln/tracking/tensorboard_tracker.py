@@ -29,7 +29,7 @@ class TensorboardTracker(Tracker):
         name = known["id"] if known else f"{settings.group or settings.project}-{uuid.uuid4().hex[:8]}"
         self._writer = SummaryWriter(folder / "tensorboard" / name)
         if config:
-            self._writer.add_text("settings", f"```json\n{json.dumps(config, indent=1, default=str)}\n```")
+            self._writer.add_text(f"settings/{job}", f"```json\n{json.dumps(config, indent=1, default=str)}\n```")
         self.record = {
             "kind": "tensorboard", "id": name, "project": settings.project, "entity": None, "url": None,
             "folder": str(folder), "upload_images": settings.upload_images,
