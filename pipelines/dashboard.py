@@ -18,8 +18,9 @@ SWEPT = {
     "rank": "train.adapter.rank", "alpha": "train.adapter.alpha", "learning rate": "train.optimizer.lr",
     "scheduler": "train.scheduler.kind", "batch": "train.batch_size", "steps": "train.steps",
 }  # fmt: skip
-LIKENESS = "evaluate/image_similarity/w1.00/mean"
-OBEDIENCE = "evaluate/clip_score/w1.00/mean"
+LIKENESS = "evaluate/likeness"
+OBEDIENCE = "evaluate/obedience"
+GRIDS = [f"evaluate/grids/{name}" for name in ("weights", "seeds", "trigger")]
 COLOURS = ("#d1495b", "#edae49", "#00798c")  # from low to high
 
 
@@ -44,7 +45,7 @@ def workspace(entity: str, project: str) -> Any:
             _scatter(wr, "likeness against obedience"),
             wr.BarPlot(title="likeness to the subject", metrics=[wr.SummaryMetric(LIKENESS)]),
             wr.BarPlot(title="obedience to the prompt", metrics=[wr.SummaryMetric(OBEDIENCE)]),
-            wr.MediaBrowser(title="grids", media_keys=["evaluate/grids"]),
+            wr.MediaBrowser(title="grids", media_keys=GRIDS),
         ],
         "Samples": [
             wr.MediaBrowser(title="samples", media_keys=["samples"], mode="gallery", gallery_axis="step"),
@@ -55,19 +56,25 @@ def workspace(entity: str, project: str) -> Any:
             _coordinates(wr),
             wr.ParameterImportancePlot(with_respect_to=LIKENESS),
             wr.ParameterImportancePlot(with_respect_to=OBEDIENCE),
-            _scatter(wr, "Pareto front", running_ymax=True),
+            # Both axes the more the better: the front is the edge on the upper right. W&B's line of the highest point
+            # so far, from left to right, would be another one.
+            _scatter(wr, "likeness against obedience: the front is the upper right edge"),
         ],
-        "Data": [wr.WeavePanelSummaryTable(table_name="pictures")],
+        "Data": [
+            wr.MediaBrowser(title="contact sheet", media_keys=["contact_sheet"]),
+            wr.WeavePanelSummaryTable(table_name="pictures"),
+        ],
         "System": [
             over_steps("pictures a second", "pictures_per_second"),
             over_steps("seconds a step", "step_seconds"),
             over_steps("memory, GiB", "memory_gib"),
         ],
     }  # fmt: skip
+    # Not grouped: W&B's panels would draw a sweep as one point and one line. Its group stands in each run's row.
     return ws.Workspace(
         entity=entity, project=project, name="LoRAKiln",
         sections=[ws.Section(name=name, panels=panels, is_open=name != "System") for name, panels in sections.items()],
-        runset_settings=ws.RunsetSettings(groupby=[ws.Metric("Group")]),
+        runset_settings=ws.RunsetSettings(pinned_columns=["run:displayName", "run:group", "run:tags"]),
     )  # fmt: skip
 
 
@@ -75,19 +82,21 @@ def comparison(entity: str, project: str, runs: list[str], offline: bool) -> Any
     """A report that sets LoRAs side by side.
 
     Args:
-        runs: names of the runs; all of the project's, if there are none.
+        runs: names or ids of the runs; all of the project's, if there are none.
         offline: leave out the entity of the set of runs, for which the client asks the service.
     """
     import wandb_workspaces.reports.v2 as wr
+    from wandb_workspaces import expr
 
-    query = f"^({'|'.join(runs)})$" if runs else ""
-    chosen = wr.Runset(entity="" if offline else entity, project=project, name="LoRAs", query=query)
+    # What is typed into W&B's search, a Runset's `query`, finds any name that holds it.
+    wanted = expr.Or(expr.Metric("Name").isin(runs), expr.Metric("ID").isin(runs)) if runs else ""
+    chosen = wr.Runset(entity="" if offline else entity, project=project, name="LoRAs", filters=wanted)
     panels = [
         wr.RunComparer(diff_only=True),
         wr.LinePlot(title="validation loss (fixed noise)", x="step", y=["validation_loss"]),
-        _scatter(wr, "Pareto front", running_ymax=True),
+        _scatter(wr, "likeness against obedience"),
         wr.MediaBrowser(title="samples", media_keys=["samples"]),
-        wr.MediaBrowser(title="grids", media_keys=["evaluate/grids"]),
+        wr.MediaBrowser(title="grids", media_keys=GRIDS),
     ]
     return wr.Report(
         entity=entity, project=project, title="Two LoRAs compared",
@@ -113,8 +122,8 @@ def _coordinates(wr: Any) -> Any:
     return wr.ParallelCoordinatesPlot(title="settings and scores", columns=[*columns, *ends], gradient=points)
 
 
-def _scatter(wr: Any, title: str, **more: Any) -> Any:
-    return wr.ScatterPlot(title=title, x=wr.SummaryMetric(OBEDIENCE), y=wr.SummaryMetric(LIKENESS), **more)
+def _scatter(wr: Any, title: str) -> Any:
+    return wr.ScatterPlot(title=title, x=wr.SummaryMetric(OBEDIENCE), y=wr.SummaryMetric(LIKENESS))
 
 
 def _check_account(entity: str) -> None:

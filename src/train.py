@@ -45,7 +45,7 @@ def run_composed(composed: "DictConfig") -> None:
         config = check_whole(settings_of(composed))
         from lorakiln.runs import run
 
-        run(config, Path(hydra_config.runtime.output_dir))
+        run(config, Path(hydra_config.runtime.output_dir), hydra_config.runtime.choices.get("experiment"))
     except Exception as error:
         if hydra_config.mode == RunMode.MULTIRUN:
             # The launcher keeps the error as this job's result; the sweep's other jobs go on.

@@ -5,6 +5,7 @@ The dataset comes from cache/datasets/<fingerprint>, so that runs whose data sta
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,17 +23,20 @@ from lorakiln.evaluate import evaluate
 from lorakiln.export import export
 from lorakiln.families import load_family
 from lorakiln.prepare import prepare
+from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.schema.whole import Config
+from lorakiln.sweep.jobs import STATE
 from lorakiln.train import train
 
 # Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
 DATA_VERSION = 1
 
 
-def run(config: Config, folder: Path) -> None:
+def run(config: Config, folder: Path, experiment: str | None = None) -> None:
     """Make the dataset if it is not there, train, export and evaluate.
 
     Args:
+        experiment: its name, for the tracker; None: what the folder it lies in is called.
         folder: where `run`, `lora` and `report` are written, as `dvc repro` writes them below outputs/.
 
     Raises:
@@ -44,8 +48,7 @@ def run(config: Config, folder: Path) -> None:
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_text(folder / "resolved.yaml", text)
     checkpoints = Path(config.paths.cache).resolve() / "checkpoints"
-    tracker = config.train.tracker.model_copy(update={"group": config.train.tracker.group or _group(folder)})
-    settings = config.train.model_copy(update={"tracker": tracker})
+    settings = config.train.model_copy(update={"tracker": _shown(config.train.tracker, folder, experiment)})
     train(data / "encoded", folder / "run", settings, config.model, checkpoints)
     if not leader:
         return
@@ -53,10 +56,23 @@ def run(config: Config, folder: Path) -> None:
     evaluate(folder / "lora", data / "captioned", folder / "run", folder / "report", config.evaluate, config.model)
 
 
-def _group(folder: Path) -> str:
-    """runs/<experiment>/<time> and runs/<experiment>/sweep/<job>: what the tracker shows together."""
-    parent = folder.resolve().parent
-    return f"{parent.parent.name} sweep" if parent.name == "sweep" else parent.name
+def _shown(tracker: TrackerSettings, folder: Path, experiment: str | None) -> TrackerSettings:
+    """With the group and the name that the settings leave open.
+
+    runs/<experiment>/<time> is "<experiment> <time>" in the group "<experiment>". A job of a sweep, in
+    runs/<experiment>/<sweep>/<job>, is called by what sets it apart, in the group "<experiment> <sweep>".
+    """
+    folder = folder.resolve()
+    if (folder / STATE).exists():
+        group = f"{experiment or folder.parent.parent.name} {folder.parent.name}"
+        # The last word of each key: "train.adapter.rank=4,train/scheduler=cosine" -> "rank=4,scheduler=cosine".
+        name = re.sub(r"(?:^|(?<=,))[^,=]*[./@](?=\w+=)", "", folder.name)
+    else:
+        group = experiment or folder.parent.name
+        name = f"{group} {folder.name}"
+    if not tracker.upload_images:
+        name = group  # a job may be called by the trigger or the prompt that it tries
+    return tracker.model_copy(update={"group": tracker.group or group, "name": tracker.name or name})
 
 
 def dataset(config: Config) -> Path:

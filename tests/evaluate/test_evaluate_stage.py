@@ -175,7 +175,7 @@ def test_a_broken_tracker_does_not_stop_the_report(folders, reported, tmp_path, 
 def test_scores_reach_the_tracker(folders, reported, tmp_path, judged_model, monkeypatch):
     from lorakiln.evaluate import tracking
 
-    logged, shown, kept = {}, {}, {}
+    logged, shown, kept, told = {}, {}, {}, {}
 
     class Spy:
         record = {"upload_images": True}
@@ -184,22 +184,40 @@ def test_scores_reach_the_tracker(folders, reported, tmp_path, judged_model, mon
             kept[kind, name] = {inside for inside, path in files.items() if path.is_file()}
 
         def log(self, values, step=None):
+            assert step == 20  # the adapter's
             logged.update(values)
 
-        def images(self, name, pictures, step=None):
-            shown.update({caption: path.is_file() for caption, path in pictures.items()})
+        def images(self, name, pictures, step):
+            assert step == 20
+            shown[name] = all(path.is_file() for path in pictures.values())
 
         def finish(self):
             logged["finished"] = 1.0
 
-    monkeypatch.setattr(tracking, "resume_tracker", lambda run: Spy())
+    monkeypatch.setattr(tracking, "resume_tracker", lambda run, job, config: told.update(config) or Spy())
     shutil.copytree(reported, tmp_path / "report")
     lora, captioned, run = folders
     evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
     numbers = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert logged["evaluate/clip_score/w1.00/mean"] == numbers["clip_score"]["w1.00"]["mean"]
-    assert logged["finished"] and len(shown) == 3 and all(shown.values())
+    assert logged["evaluate/likeness"] == numbers["image_similarity"]["w1.00"]["mean"]
+    assert logged["evaluate/obedience"] == numbers["clip_score"]["w1.00"]["mean"]
+    assert all(value is not None for value in logged.values())
+    assert logged["finished"] and shown == {f"evaluate/grids/{name}": True for name in ("weights", "seeds", "trigger")}
+    assert EvaluateSettings(**told["evaluate"]) == SETTINGS
     assert [kind for kind, _ in kept] == ["report"] and list(kept.values())[0] == {"metrics.json", "report.html"}
+
+
+def test_what_boards_show_has_one_name_at_any_weight():
+    from lorakiln.evaluate.tracking import Judged, scores
+
+    numbers = {
+        "image_similarity": {"w0.00": {"mean": 0.1}, "w0.80": {"mean": 0.4, "low": None}},
+        "clip_score": {"w0.80": {"mean": 30.0}},
+    }
+    logged = scores(Judged("a", 20, {}, numbers, "w0.80", {}))
+    assert logged["evaluate/likeness"] == 0.4 and logged["evaluate/obedience"] == 30.0
+    assert "evaluate/image_similarity/w0.80/low" not in logged
 
 
 def test_a_clip_that_is_not_there_is_told(folders, tmp_path, judged_model):

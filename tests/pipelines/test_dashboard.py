@@ -36,10 +36,19 @@ def test_a_dry_run_prints_sections_and_the_metrics_that_are_logged(tmp_path):
     # Each is logged under this name: see tests/tracking/test_recorded.py and tests/evaluate/test_evaluate_stage.py.
     for name in (
         "loss_smoothed", "loss_quarter/4", "validation_loss", "grad_norm", "pictures_per_second", "memory_gib",
-        "samples_by_step", "evaluate/clip_score/w1.00/mean", "evaluate/image_similarity/w1.00/mean",
+        "samples_by_step", "evaluate/obedience", "evaluate/likeness", "evaluate/grids/trigger", "contact_sheet",
     ):  # fmt: skip
         assert name in text, name
-    assert "one-1|two-2" in json.dumps(made["report"])
+    # A front that falls from left to right cannot be drawn by the highest point so far.
+    assert "w1.00" not in text and "Pareto" not in text
+    (runs,) = made["workspace"]["spec"]["section"]["runSets"]
+    assert runs["grouping"] == []  # else panels draw one point a sweep
+    (chosen,) = [block["metadata"]["runSets"] for block in made["report"]["spec"]["blocks"] if "metadata" in block]
+    filters = chosen[0]["filters"]["filters"]
+    assert [(one["key"]["name"], one["op"], one["value"]) for one in filters] == [
+        (name, "IN", ["one-1", "two-2"]) for name in ("displayName", "name")
+    ]
+    assert chosen[0]["search"]["query"] == ""
 
 
 @pytest.mark.slow

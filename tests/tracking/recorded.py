@@ -44,14 +44,16 @@ class Recorded:
     """The runs below a folder, put together.
 
     Attributes:
-        runs: by id: group, job type, tags, config.
+        runs: by id: name, group, job type, tags, config.
         history: rows logged, by run.
         summary: by run.
         artifacts: (run, type, name, aliases, metadata, names of the files inside).
+        references: by an artifact's name, what it refers to instead of holding a copy.
     """
 
     def __init__(self, folder: Path) -> None:
         self.runs, self.history, self.summary, self.artifacts = {}, {}, {}, []
+        self.references = {}
         for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
             run = path.stem.removeprefix("run-")
             for message in self._ended(path):
@@ -73,11 +75,15 @@ class Recorded:
         if kind == "run":
             found = message.run
             config = {item.key: json.loads(item.value_json) for item in found.config.update}
-            known = self.runs.setdefault(run, {"group": "", "job_type": "", "tags": [], "config": {}})
+            known = self.runs.setdefault(run, {"name": "", "group": "", "job_type": "", "tags": [], "config": {}})
+            known["name"] = known["name"] or found.display_name
             known["group"] = found.run_group or known["group"]
             known["job_type"] = known["job_type"] or found.job_type
             known["tags"] = list(found.tags) or known["tags"]
             known["config"] |= config
+        elif kind == "config":
+            config = {item.key: json.loads(item.value_json) for item in message.config.update if item.key}
+            self.runs[run]["config"] |= config
         elif kind == "history":
             row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in message.history.item}
             self.history.setdefault(run, []).append(row)
@@ -93,5 +99,6 @@ class Recorded:
 
     def _artifact(self, run: str, found) -> None:
         names = {entry.path for entry in found.manifest.contents}
+        self.references[found.name] = [entry.ref for entry in found.manifest.contents if entry.ref]
         metadata = json.loads(found.metadata or "{}")
         self.artifacts.append((run, found.type, found.name, list(found.aliases), metadata, names))

@@ -1,19 +1,23 @@
 """What the record of a whole run holds, read back from the files that `wandb sync` sends."""
 
 import json
+import shutil
 
 import pytest
+from PIL import Image
 
-from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.records import read_json, read_jsonl, write_json
 from lorakiln.export import export
 from lorakiln.schema.export import ExportSettings
-from lorakiln.tracking import resume_tracker
+from lorakiln.schema.train import TrackerSettings
+from lorakiln.tracking import resume_tracker, start_tracker
+from lorakiln.tracking.contact_sheet import CELL, GAP, contact_sheet
 from tests.tracking.recorded import Recorded
 from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
 
 SETTINGS = {
-    "steps": 4, "batch_size": 2, "samples": {"every": 2, "prompts": ["a secret cat", "{trigger}"], "steps": 2},
-    "validation": {"every": 2}, "save_every": 4,
+    "steps": 4, "batch_size": 2, "validation": {"every": 2}, "save_every": 4,
+    "samples": {"every": 2, "prompts": ["a secret cat", "{trigger}"], "seeds": [5, 9], "steps": 2},
 }  # fmt: skip
 
 
@@ -61,7 +65,7 @@ def captioned(tmp_path, micro_encoded):
 def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captioned, tmp_path, micro_model):
     run = trained()
     export(run, captioned, tmp_path / "lora", ExportSettings(name="cat"), micro_model)
-    tracker = resume_tracker(run)
+    tracker = resume_tracker(run, "evaluate")
     tracker.log({"evaluate/clip_score/w1.00/mean": 0.5})
     tracker.finish()
     found, record = Recorded(tmp_path), read_json(run / "tracker.json")
@@ -73,6 +77,8 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
     assert told["config"]["train"]["adapter"]["rank"] == 4
     assert told["config"]["dataset"]["hash"] == facts["dataset"]["hash"]
     assert told["config"]["base"]["hash"] == facts["base"]["hash"]
+    assert told["config"]["git"] == read_json(run / "provenance.json")["git"]
+    assert told["config"]["export"]["name"] == "cat"
     rows = found.history[record["id"]]
     keys = {key for row in rows for key in row}
     assert {
@@ -84,33 +90,106 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
     # The table grows, and begins with what the base draws.
     name = "samples_by_step"
     tables = [(row[f"{name}/nrows"], row[f"{name}/ncols"]) for row in rows if f"{name}/nrows" in row]
-    assert tables == [(1, 3), (2, 3), (3, 3)]
+    assert tables == [(1, 5), (2, 5), (3, 5)]
+    # Prompts x seeds, each a column.
+    table = json.loads(
+        max((tmp_path / "wandb").rglob("samples_by_step*.json"), key=lambda path: path.stat().st_size).read_text()
+    )
+    assert table["columns"] == [
+        "step", "00 a secret cat, seed 5", "01 sks, seed 5", "02 a secret cat, seed 9", "03 sks, seed 9"
+    ]  # fmt: skip
+    assert [row[0] for row in table["data"]] == [0, 2, 4]
     assert found.summary[record["id"]]["evaluate/clip_score/w1.00/mean"] == 0.5
     kinds = {(kind, name): (aliases, metadata, names) for _, kind, name, aliases, metadata, names in found.artifacts}
-    aliases, metadata, names = kinds["lora", "cat"]
-    assert aliases == ["latest"] and names == {"cat.safetensors"}
+    aliases, metadata, names = kinds["lora", "cat-lora"]
+    # The only one that was saved is the best as well.
+    assert set(aliases) == {"best", "latest"} and names == {"cat.safetensors"}
     assert metadata["hash"] == read_json(tmp_path / "lora" / "facts.json")["hash"]
-    _, metadata, names = kinds["dataset", "micro"]
+    _, metadata, names = kinds["dataset", "micro-dataset"]
     assert metadata["hash"] == facts["dataset"]["hash"]
+    # Referred to, not copied.
+    files = {path.resolve().as_uri() for path in captioned.iterdir()}
+    assert set(found.references["micro-dataset"]) == files and not list((tmp_path / "wandb").rglob("0.png"))
+    assert told["config"]["dataset_version"] == f"micro-dataset:{metadata['version']}"
+    (shown,) = found.history[f"dataset-{metadata['version']}"]
+    assert shown["contact_sheet/_type"] == "image-file" and shown["pictures/nrows"] == 6
 
 
-def test_at_home_means_no_picture_and_no_caption(trained, captioned, tmp_path, micro_model):
+def test_of_all_exported_the_one_of_the_lowest_validation_loss_is_the_best(
+    trained, captioned, tmp_path, micro_model
+):  # fmt: skip
+    run = trained()
+    facts = read_json(run / "facts.json")
+    shutil.copyfile(run / facts["adapters"][0]["file"], run / "adapters" / "step-00000002.safetensors")
+    earlier = {"step": 2, "file": "adapters/step-00000002.safetensors", "validation_loss": 0.001}
+    write_json(run / "facts.json", {**facts, "adapters": [earlier, *facts["adapters"]]})
+    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", which="all"), micro_model)
+    found = [one for one in Recorded(tmp_path).artifacts if one[1] == "lora"]
+    assert [(names, "best" in aliases, metadata["step"]) for _, _, _, aliases, metadata, names in found] == [
+        ({"cat-step00000002.safetensors"}, True, 2), ({"cat.safetensors"}, False, 4),
+    ]  # fmt: skip
+    assert found[0][2] == found[1][2] == "cat-lora"
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_at_home_means_no_picture_no_caption_and_no_prompt(
+    trained, captioned, tmp_path, micro_model, private, monkeypatch
+):
+    monkeypatch.setattr("sys.argv", ["train", "caption.trigger=SECRETWORD"])
     run = trained(upload_images=False)
-    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", private=True), micro_model)
+    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", private=private), micro_model)
+    found = Recorded(tmp_path)
+    assert any(name.startswith("dataset-") for name in found.runs) != private
+    assert "sks" not in str([found.runs, found.artifacts, found.summary])
+    assert found.runs[read_json(run / "tracker.json")["id"]]["config"]["git"]
     files = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file()]
     # The command line would be in it.
     assert not [path for path in files if path.name == "wandb-metadata.json"]
     assert files and not [path for path in files if path.suffix in (".png", ".jpg")]
     captions = [json.loads(line)["text"] for line in (captioned / "metadata.jsonl").read_text().splitlines()]
+    captions += ["a secret cat", "SECRETWORD"]
     for path in files:
         content = path.read_bytes()
         assert not [text for text in captions if text.encode() in content], path
 
 
+def test_a_dataset_is_recorded_once_and_anew_with_other_captions(offline, tmp_path, captioned):  # noqa: F811
+    facts = {"name": "micro", "hash": "h" * 16, "pictures": 6}
+
+    def record(rows):
+        tracker = start_tracker(TrackerSettings(kind="wandb", project="tests"), {}, tmp_path, None, "export")
+        tracker.dataset(facts, captioned, rows)
+        tracker.finish()
+        return Recorded(tmp_path).runs[tracker.record["id"]]["config"]["dataset_version"]
+
+    rows = read_jsonl(captioned / "metadata.jsonl")
+    first, again = record(rows), record(rows)
+    assert first == again and len(list((tmp_path / "wandb").glob("offline-run-*-dataset-*"))) == 1
+    other = record([{**rows[0], "text": "something else"}, *rows[1:]])
+    (folder,) = (tmp_path / "wandb").glob(f"offline-run-*-dataset-{other.partition(':')[2]}")
+    assert other != first
+    # A record that was deleted is made again.
+    shutil.rmtree(folder)
+    record([{**rows[0], "text": "something else"}, *rows[1:]])
+    assert list((tmp_path / "wandb").glob(f"offline-run-*-dataset-{other.partition(':')[2]}"))
+
+
+def test_the_contact_sheet_shows_every_picture(tmp_path):
+    paths = []
+    for number in range(5):
+        paths.append(tmp_path / f"{number}.png")
+        Image.new("RGB", (200, 100), (50 * number, 0, 100)).save(paths[-1])
+    sheet = contact_sheet(paths)
+    assert sheet.size == (3 * (CELL + GAP) + GAP, 2 * (CELL + GAP) + GAP)
+    middles = [(GAP + CELL // 2 + number % 3 * (CELL + GAP), GAP + CELL // 2 + number // 3 * (CELL + GAP))
+               for number in range(5)]  # fmt: skip
+    assert [sheet.getpixel(middle) for middle in middles] == [(50 * number, 0, 100) for number in range(5)]
+
+
 def test_tensorboard_keeps_numbers_and_pictures(tmp_path, train_recorded, offline):  # noqa: F811
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = train_recorded(tracker={"kind": "tensorboard", "group": "g", "log_every": 2}, **SETTINGS)
-    tracker = resume_tracker(run)
+    tracker = resume_tracker(run, "evaluate", {"evaluate": {"steps": 2}})
     tracker.log({"evaluate/clip_score/w1.00/mean": 0.5})
     tracker.finish()
     (folder,) = (tmp_path / "tensorboard").iterdir()
@@ -121,6 +200,7 @@ def test_tensorboard_keeps_numbers_and_pictures(tmp_path, train_recorded, offlin
     assert {"loss", "lr", "validation_loss", "evaluate/clip_score/w1.00/mean"} <= set(tags["scalars"])
     assert [event.step for event in events.Scalars("loss")] == [2, 4]
     assert any(tag.startswith("samples/00 a secret cat") for tag in tags["images"])
+    assert {"settings/train/text_summary", "settings/evaluate/text_summary"} <= set(tags["tensors"])
 
 
 def test_a_tracker_that_raises_stops_nothing(trained, monkeypatch, capsys):

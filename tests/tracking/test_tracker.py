@@ -1,12 +1,14 @@
 import glob
 import json
 import os
+import shutil
 
 import pytest
 
 from lorakiln.schema.train import TrackerSettings
 from lorakiln.tracking import resume_tracker
 from lorakiln.tracking.tracker import Guarded, Tracker, start_tracker
+from tests.tracking.recorded import Recorded
 
 
 class Failing(Tracker):
@@ -57,17 +59,22 @@ def test_without_a_key_it_is_offline_and_one_line_says_how_to_sync(offline, capf
 
 
 def test_later_stages_log_into_the_same_run(offline, tmp_path):
-    first = start_tracker(TrackerSettings(kind="wandb", project="tests"), {}, tmp_path, None, "train")
+    settings = TrackerSettings(kind="wandb", project="tests", group="g", name="n", tags=["t"])
+    first = start_tracker(settings, {}, tmp_path, None, "train")
     first.finish()
     run = tmp_path / "run"
     run.mkdir()
     (run / "tracker.json").write_text(json.dumps(first.record))
-    second = resume_tracker(run)
+    second = resume_tracker(run, "evaluate")
     second.log({"score": 0.5})
     second.finish()
     assert second.record["id"] == first.record["id"]
     folders = list((tmp_path / "wandb").glob(f"offline-run-*{first.record['id']}*"))
     assert len(folders) == 2
+    # What is told with the last of them is told with all.
+    shutil.rmtree(min(folders))
+    (told,) = Recorded(tmp_path).runs.values()
+    assert (told["group"], told["name"], told["tags"]) == ("g", "n", ["t"])
 
 
 def test_pictures_stay_at_home_if_wished(offline, tmp_path):
@@ -86,7 +93,7 @@ def test_pictures_stay_at_home_if_wished(offline, tmp_path):
 
 
 def test_a_run_without_a_tracker(tmp_path):
-    assert resume_tracker(tmp_path).record["kind"] == "none"
+    assert resume_tracker(tmp_path, "evaluate").record["kind"] == "none"
 
 
 def test_a_client_that_cannot_start_is_no_reason_to_stop(offline, tmp_path, monkeypatch, capsys):
@@ -95,3 +102,67 @@ def test_a_client_that_cannot_start_is_no_reason_to_stop(offline, tmp_path, monk
     tracker.log({"loss": 1.0}, 1)
     assert tracker.record["kind"] == "none"
     assert "tracking stopped" in capsys.readouterr().err
+
+
+@pytest.fixture
+def unreachable(offline, monkeypatch):
+    """A key, and a server at which nobody listens."""
+    from lorakiln.tracking import wandb_tracker
+
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(wandb_tracker, "PATIENCE", 2)
+    wandb_tracker.wandb.teardown()
+    yield offline
+    wandb_tracker.wandb.teardown()
+
+
+def tried_online(folder):
+    """wandb makes such a folder for what is to go to the server."""
+    return list((folder / "wandb").glob("run-*"))
+
+
+def test_a_server_that_does_not_answer_loses_nothing_and_is_asked_once(unreachable, capfd):
+    settings, folder = TrackerSettings(kind="wandb", project="tests"), unreachable
+    first = start_tracker(settings, {}, folder, None, "train")
+    first.log({"loss": 0.5}, 1)
+    first.finish()
+    run = folder / "run"
+    run.mkdir()
+    (run / "tracker.json").write_text(json.dumps(first.record))
+    for job in ("export", "evaluate"):
+        later = resume_tracker(run, job)
+        later.log({f"{job}/done": 1.0})
+        later.finish()
+    another = start_tracker(settings, {}, folder, None, "train")  # the sweep's next job
+    another.finish()
+    assert len(tried_online(folder)) == 1
+    found = Recorded(folder)
+    assert {"export/done", "evaluate/done"} <= set(found.summary[first.record["id"]])
+    assert another.record["id"] in found.runs
+    told = capfd.readouterr().err
+    assert "tracking stopped" not in told and told.count("did not answer") == 1 and told.count("wandb sync") == 2
+
+
+def test_a_run_that_was_online_goes_on_offline_when_the_server_is_gone(unreachable, capfd):
+    known = {"id": "abcd1234", "url": "https://example.org/runs/abcd1234"}
+    tracker = start_tracker(TrackerSettings(kind="wandb", project="tests"), {}, unreachable, known, "train")
+    tracker.log({"loss": 0.5}, 7)
+    tracker.finish()
+    assert tracker.record["id"] == "abcd1234" and tracker.record["url"] is None
+    assert [row["step"] for row in Recorded(unreachable).history["abcd1234"]] == [7]
+    assert "tracking stopped" not in capfd.readouterr().err
+
+
+def test_silence_ends_with_time_an_answer_or_another_server(tmp_path, monkeypatch):
+    from lorakiln.tracking import silence
+
+    one = silence.Silence(tmp_path, "http://one")
+    assert not one.lasts()
+    one.begin()
+    assert one.lasts() and not silence.Silence(tmp_path, "http://two").lasts()
+    monkeypatch.setattr(silence, "LASTS", 0)
+    assert not one.lasts()
+    monkeypatch.undo()
+    one.end()
+    assert not one.lasts()

@@ -15,11 +15,11 @@ from lorakiln.evaluate.comparison import compare
 from lorakiln.evaluate.drawing import Studio, drawing_dtype
 from lorakiln.evaluate.grids import grids_of, save_grid
 from lorakiln.evaluate.metrics import write_plots
-from lorakiln.evaluate.plan import Plan, make_plan
+from lorakiln.evaluate.plan import Plan, make_plan, weight_name
 from lorakiln.evaluate.report import Findings, write_report
 from lorakiln.evaluate.scores import Scored, score_pictures
 from lorakiln.evaluate.summary import summary_text
-from lorakiln.evaluate.tracking import track
+from lorakiln.evaluate.tracking import Judged, track
 from lorakiln.families import load_family
 from lorakiln.families.family import default_device
 from lorakiln.families.reading import Reading
@@ -75,7 +75,10 @@ def evaluate(
         write_report(findings, captioned, run, samples, fresh / "report.html")
         summary = summary_text(results.metrics, results.overall, plan.main)
         write_text(fresh / "summary.txt", summary)
-    track(run, out, facts["name"], results.numbers, {grid.title: out / "grids" / f"{grid.name}.png" for grid in grids})
+    told = settings.model_dump(mode="json")
+    titles = {grid.name: grid.title for grid in grids}
+    main = f"w{weight_name(plan.main)}"
+    track(run, out, Judged(facts["name"], facts["step"], told, results.numbers, main, titles))
     print(f"{summary}report: {out / 'report.html'}", flush=True)
 
 

@@ -2,27 +2,61 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lorakiln.tracking import resume_tracker
 
+# What boards and tables show, whatever weight the settings ask for: by name, the metric behind it.
+SHOWN = {"likeness": "image_similarity", "obedience": "clip_score"}
 
-def track(run: Path, out: Path, name: str, metrics: Mapping[str, Any], grids: Mapping[str, Path]) -> None:
-    """Log `metrics`, the grids (file by caption) and the report to the run that trained the LoRA; say so if that fails.
+
+@dataclass(frozen=True)
+class Judged:
+    """A LoRA and what was found out about it.
+
+    Attributes:
+        step: of training, at which it was saved.
+        settings: of the stage, JSON-able.
+        metrics: what metrics.json holds.
+        main: the weight that the report compares with the base, as it is called in `metrics`.
+        grids: the grids' titles by their files' names without the ending.
+    """
+
+    name: str
+    step: int
+    settings: dict[str, Any]
+    metrics: Mapping[str, Any]
+    main: str
+    grids: Mapping[str, str]
+
+
+def track(run: Path, out: Path, judged: Judged) -> None:
+    """Log scores, grids and the report to the run that trained the LoRA; say so if that fails.
 
     Args:
         out: the report's folder.
-        name: of the LoRA.
     """
     try:
-        tracker = resume_tracker(run)
-        tracker.log({f"evaluate/{name}": value for name, value in flat(metrics).items()})
-        tracker.images("evaluate/grids", grids)
-        tracker.artifact("report", f"{name}-report", _files(out, tracker.record.get("upload_images", False)), {})
+        tracker = resume_tracker(run, "evaluate", {"evaluate": judged.settings})
+        tracker.log(scores(judged), judged.step)
+        for name, title in judged.grids.items():
+            # Each under a name of its own: they differ in size, and W&B wants the pictures of one name alike.
+            tracker.images(f"evaluate/grids/{name}", {title: out / "grids" / f"{name}.png"}, judged.step)
+        files = _files(out, tracker.record.get("upload_images", False))
+        tracker.artifact("report", f"{judged.name}-report", files, {"step": judged.step})
         tracker.finish()
     except Exception as error:  # noqa: BLE001 - any tracker, any network, any record
         print(f"tracker: the scores were not logged ({error})", file=sys.stderr, flush=True)
+
+
+def scores(judged: Judged) -> dict[str, float]:
+    """What is logged: every number there is, and once more those of SHOWN, under names that no weight changes."""
+    numbers = {name: value for name, value in flat(judged.metrics).items() if value is not None}
+    shown = {name: numbers.get(f"{metric}/{judged.main}/mean") for name, metric in SHOWN.items()}
+    every = numbers | {name: value for name, value in shown.items() if value is not None}
+    return {f"evaluate/{name}": value for name, value in every.items()}
 
 
 def _files(out: Path, pictures: bool) -> dict[str, Path]:

@@ -20,11 +20,17 @@ def choose(adapters: list[dict[str, Any]], which: str) -> tuple[dict[str, Any], 
         return last, []
     if which == "all":
         return last, [one for one in adapters if one is not last]
-    judged = [one for one in adapters if one["validation_loss"] is not None]
-    if not judged:
+    best = best_step(adapters)
+    if best is None:
         raise UserError(
             "no saved adapter has a validation loss",
             where="export.which=best",
             fix="set train.save_every to a multiple of train.validation.every, or export the last",
         )
-    return min(judged, key=lambda one: (one["validation_loss"], one["step"])), []
+    return next(one for one in adapters if one["step"] == best), []
+
+
+def best_step(adapters: list[dict[str, Any]]) -> int | None:
+    """The step of the lowest validation loss, the earlier of equals; None if no saved adapter has one."""
+    judged = [(one["validation_loss"], one["step"]) for one in adapters if one["validation_loss"] is not None]
+    return min(judged)[1] if judged else None

@@ -1,6 +1,7 @@
 """From a run to LoRA files, a model card and previews."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export.card import model_card
 from lorakiln.export.checking import compare
-from lorakiln.export.choice import choose
+from lorakiln.export.choice import best_step, choose
 from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import cleaned
@@ -62,7 +63,7 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         writer = Writer(run, fresh, family, facts, rows, settings)
         worst = writer.write_kohya(name, main)
         for other in others:
-            worst = max(worst, writer.write_kohya(f"{name}-step{other['step']:08d}", other))
+            worst = max(worst, writer.write_kohya(_beside(name, other), other))
         worst = max(worst, writer.write_diffusers(main))
         most = 0 if settings.private else settings.previews
         previews = copy_previews(run, fresh, name, main["step"], most)
@@ -71,7 +72,8 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         write_json(fresh / "facts.json", chosen)
         write_json(fresh / f"{name}.json", _notes(chosen))
         write_text(fresh / "README.md", model_card(chosen, rows, previews, settings))
-    _track(run, captioned, out, chosen, previews, settings)
+    versions = _versions(name, main, others, best_step(facts["adapters"]))
+    _track(run, captioned, out, chosen, previews, settings, versions)
     if settings.push_to_hub:
         upload = plan_upload(out, settings.push_to_hub)
         print(f"{upload}\nsent: {push(upload)}", flush=True)
@@ -88,6 +90,32 @@ def _name(settings: ExportSettings, facts: dict[str, Any]) -> str:
     if name in ("facts", "diffusers", "previews", "README"):
         raise UserError(f"{name!r} is the name of another file there", fix="set export.name to another name")
     return name
+
+
+def _beside(name: str, adapter: dict[str, Any]) -> str:
+    """What a file of another step is called."""
+    return f"{name}-step{adapter['step']:08d}"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One of the written files as the tracker keeps it."""
+
+    file: str
+    step: int
+    validation_loss: float | None
+    aliases: list[str]
+
+
+def _versions(
+    name: str, main: dict[str, Any], others: Sequence[dict[str, Any]], best: int | None
+) -> list[Version]:  # fmt: skip
+    """All that were written, the main one last: the tracker's newest is its `latest`."""
+    files = [(_beside(name, one), one) for one in others] + [(name, main)]
+    return [
+        Version(f"{file}.safetensors", one["step"], one["validation_loss"], ["best"] if one["step"] == best else [])
+        for file, one in files
+    ]
 
 
 def _facts(
@@ -108,17 +136,21 @@ def _facts(
 
 
 def _track(
-    run: Path, captioned: Path, out: Path, facts: dict[str, Any], previews: Sequence[Preview], settings: ExportSettings
+    run: Path, captioned: Path, out: Path, facts: dict[str, Any], previews: Sequence[Preview],
+    settings: ExportSettings, versions: Sequence[Version],
 ) -> None:  # fmt: skip
-    tracker = resume_tracker(run, "export")
+    tracker = resume_tracker(run, "export", {"export": settings.model_dump(mode="json")})
     tracker.log({"export/step": facts["step"], "export/difference": facts["checked"]["largest_relative_difference"]})
-    tracker.images("export/previews", {f"{Path(one.path).stem} {one.prompt}": out / one.path for one in previews})
-    told = {key: facts[key] for key in ("rank", "alpha", "step", "trigger", "hash", "validation_loss")}
+    drawn = {f"{Path(one.path).stem} {one.prompt}": out / one.path for one in previews}
+    if drawn:
+        tracker.images("export/previews", drawn, previews[0].step)
+    told = {key: facts[key] for key in ("rank", "alpha", "trigger")}
     told |= {"base": facts["base"]["hash"], "dataset": facts["dataset"]["hash"]}
-    aliases = [settings.which] if settings.which == "best" else []
     if not settings.private:
         tracker.dataset(facts["dataset"], captioned, read_jsonl(captioned / "metadata.jsonl"))
-    tracker.artifact("lora", facts["name"], {facts["file"]: out / facts["file"]}, told, aliases)
+    for one in versions:
+        of_file = {"step": one.step, "validation_loss": one.validation_loss, "hash": hash_file(out / one.file)}
+        tracker.artifact("lora", f"{facts['name']}-lora", {one.file: out / one.file}, told | of_file, one.aliases)
     tracker.finish()
 
 

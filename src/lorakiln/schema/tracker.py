@@ -12,6 +12,7 @@ class TrackerSettings(Settings):
     project: str = "lorakiln"
     entity: str | None = None
     group: str | None = Field(None, description="of runs; null: the experiment, or its sweep")
+    name: str | None = Field(None, description="of the run, as it is shown; null: its time, or its job in the sweep")
     tags: list[str] = Field(default_factory=list, description="more than base model, adapter, rank and dataset")
     upload_images: bool = Field(True, description="false: pictures and captions stay at home")
     log_every: int = Field(10, ge=1, description="optimizer steps between readings of the loss")

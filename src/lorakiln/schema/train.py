@@ -72,7 +72,7 @@ class SampleSettings(Settings):
 
     every: int = Field(100, ge=0, description="steps; 0: never")
     prompts: list[str] = Field(default_factory=list)
-    seed: int = Field(0, ge=0)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="each prompt is drawn from each")
     steps: int = Field(20, ge=1, description="of denoising")
     guidance: float = Field(5.0, ge=0)
 

@@ -29,7 +29,7 @@ class TensorboardTracker(Tracker):
         name = known["id"] if known else f"{settings.group or settings.project}-{uuid.uuid4().hex[:8]}"
         self._writer = SummaryWriter(folder / "tensorboard" / name)
         if config:
-            self._writer.add_text("settings", f"```json\n{json.dumps(config, indent=1, default=str)}\n```")
+            self._writer.add_text(f"settings/{job}", f"```json\n{json.dumps(config, indent=1, default=str)}\n```")
         self.record = {
             "kind": "tensorboard", "id": name, "project": settings.project, "entity": None, "url": None,
             "folder": str(folder), "upload_images": settings.upload_images,
@@ -40,7 +40,7 @@ class TensorboardTracker(Tracker):
             if isinstance(value, int | float) and name != "step":
                 self._writer.add_scalar(name, value, step)
 
-    def images(self, name: str, pictures: Mapping[str, Path], step: int | None = None) -> None:
+    def images(self, name: str, pictures: Mapping[str, Path], step: int) -> None:
         if self.upload_images:
             for caption, path in pictures.items():
                 with Image.open(path) as image:

@@ -28,12 +28,10 @@ class Tracker:
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Numbers by name; `step` counts optimizer steps, None for what belongs to the run as a whole."""
 
-    def images(self, name: str, pictures: Mapping[str, Path], step: int | None = None) -> None:
-        """Picture files by caption. Stays at home with `upload_images: false`."""
+    def images(self, name: str, pictures: Mapping[str, Path], step: int) -> None:
+        """Picture files by caption, of the adapter after `step`. Stays at home with `upload_images: false`."""
 
-    def table(
-        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int | None = None
-    ) -> None:
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int) -> None:
         """A table; paths in its cells are pictures. Stays at home with `upload_images: false`."""
 
     def artifact(
@@ -66,12 +64,10 @@ class Guarded(Tracker):
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         self._try(lambda inner: inner.log(values, step))
 
-    def images(self, name: str, pictures: Mapping[str, Path], step: int | None = None) -> None:
+    def images(self, name: str, pictures: Mapping[str, Path], step: int) -> None:
         self._try(lambda inner: inner.images(name, pictures, step))
 
-    def table(
-        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int | None = None
-    ) -> None:
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int) -> None:
         self._try(lambda inner: inner.table(name, columns, rows, step))
 
     def artifact(
@@ -108,7 +104,7 @@ def start_tracker(
     """The tracker that the settings ask for, started; one that keeps nothing if it cannot start.
 
     Args:
-        config: JSON-able settings, recorded with the run.
+        config: JSON-able settings, recorded with the run beside those that it has.
         folder: where a client that keeps files may put them.
         known: the `record` of the run to go on with; None begins a new one.
         job: what is running: "train", "export", "evaluate".
@@ -126,8 +122,12 @@ def start_tracker(
         return Tracker("none")
 
 
-def resume_tracker(run_folder: Path, job: str = "evaluate") -> Tracker:
-    """The tracker that a finished run's folder names, to log into the same run; nothing is kept if there is none."""
+def resume_tracker(run_folder: Path, job: str, config: Mapping[str, Any] | None = None) -> Tracker:
+    """The tracker that a finished run's folder names, to log into the same run; nothing is kept if there is none.
+
+    Args:
+        job, config: see `start_tracker`; the config is that of the stage which goes on.
+    """
     path = run_folder / RECORD
     record = read_json(path) if path.is_file() else {"kind": "none"}
     if record["kind"] not in ("wandb", "tensorboard"):
@@ -137,10 +137,14 @@ def resume_tracker(run_folder: Path, job: str = "evaluate") -> Tracker:
         project=record["project"],
         entity=record["entity"],
         upload_images=record["upload_images"],
+        # Each stage says them again: none can take back what another has said.
+        group=record.get("group"),
+        name=record.get("name"),
+        tags=record.get("tags") or [],
     )
     folder = Path(record["folder"])
     # The run may have come from another machine.
-    return start_tracker(settings, {}, folder if folder.is_dir() else Path.cwd(), record, job)
+    return start_tracker(settings, config or {}, folder if folder.is_dir() else Path.cwd(), record, job)
 
 
 def _warn(error: Exception) -> None:

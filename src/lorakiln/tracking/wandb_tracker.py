@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,13 @@ import wandb
 from wandb.errors import CommError, UsageError
 
 from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.tracking.at_home import without_words
+from lorakiln.tracking.contact_sheet import contact_sheet
+from lorakiln.tracking.dataset_marks import DatasetMark, version_of
+from lorakiln.tracking.silence import LASTS, Silence
 from lorakiln.tracking.tracker import Tracker
 
+MOST_LETTERS = 128  # that W&B takes for a name
 MOST_ROWS = 200  # of a dataset, shown in its table
 PATIENCE = 30  # seconds that an online start may take before the run goes offline
 
@@ -22,7 +28,8 @@ PATIENCE = 30  # seconds that an online start may take before the run goes offli
 class WandbTracker(Tracker):
     """One W&B run. Without a key or without the network it records offline, and says how to sync later.
 
-    WANDB_MODE, WANDB_DIR, WANDB_API_KEY and WANDB_BASE_URL are obeyed as everywhere.
+    WANDB_MODE, WANDB_DIR, WANDB_API_KEY and WANDB_BASE_URL are obeyed as everywhere, but that a run which began offline
+    goes on so.
     """
 
     def __init__(
@@ -30,13 +37,16 @@ class WandbTracker(Tracker):
         known: Mapping[str, Any] | None, job: str,
     ) -> None:  # fmt: skip
         self.upload_images = settings.upload_images
+        self._home = Path(os.environ.get("WANDB_DIR") or folder)
         known_id = known.get("id") if known else None
         arguments = {
             "project": settings.project, "entity": settings.entity, "group": settings.group, "tags": settings.tags,
-            "config": dict(config), "dir": os.environ.get("WANDB_DIR") or str(folder), "job_type": job,
+            "name": settings.name and settings.name[:MOST_LETTERS], "config": self._shared(config),
+            "dir": str(self._home), "job_type": job,
             "id": known_id, "resume": "allow" if known_id else None,
         }  # fmt: skip
-        self._run = start(arguments, at_home=not settings.upload_images)
+        # What began offline goes on so: the whole run is uploaded by one command, and no later stage waits again.
+        self._run = start(arguments, at_home=not settings.upload_images, offline=bool(known and not known.get("url")))
         # Everything is drawn over the optimizer's steps, whatever order a resumed run sends them in.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
@@ -44,6 +54,7 @@ class WandbTracker(Tracker):
         self.record = {
             "kind": "wandb", "id": self._run.id, "project": settings.project, "entity": settings.entity,
             "url": None if offline else self._run.url, "folder": str(folder), "upload_images": settings.upload_images,
+            "group": settings.group, "name": settings.name, "tags": settings.tags,
         }  # fmt: skip
         if job == "train" and self._run.settings.mode == "offline":
             # Export and evaluate record into folders of their own, which the same command sends.
@@ -56,47 +67,76 @@ class WandbTracker(Tracker):
         else:
             self._run.log({"step": step, **values})
 
-    def images(self, name: str, pictures: Mapping[str, Path], step: int | None = None) -> None:
-        if not self.upload_images:
-            return
-        shown = [wandb.Image(str(path), caption=caption) for caption, path in pictures.items()]
-        self._run.log({name: shown} if step is None else {"step": step, name: shown})
+    def images(self, name: str, pictures: Mapping[str, Path], step: int) -> None:
+        if self.upload_images and pictures:
+            shown = [wandb.Image(str(path), caption=caption) for caption, path in pictures.items()]
+            self._run.log({"step": step, name: shown})
 
-    def table(
-        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int | None = None
-    ) -> None:
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int) -> None:
         if self.upload_images:
-            value = {name: _table(columns, rows)}
-            self._run.log(value if step is None else {"step": step, **value})
+            self._run.log({"step": step, name: _table(columns, rows)})
 
     def artifact(
         self, kind: str, name: str, files: Mapping[str, Path], facts: Mapping[str, Any], aliases: Sequence[str] = ()
     ) -> None:
-        made = _artifact(kind, name, facts)
+        made = _artifact(kind, name, self._shared(facts))
         for inside, path in files.items():
             # Our outputs are replaced whole, never changed: no copy is needed.
             made.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
         self._run.log_artifact(made, aliases=["latest", *aliases])
 
     def dataset(self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        name, version = artifact_name(facts["name"]), facts["hash"][:16]
-        made = _artifact("dataset", name, facts)
+        mode, name = self._run.settings.mode, artifact_name(f"{facts['name']}-dataset")
+        if mode == "disabled":
+            return
+        version = version_of(facts["hash"], [(row["file_name"], row["text"]) for row in rows])
+        # The lineage, for those who read the record offline.
+        self._run.config.update({"dataset_version": f"{name}:{version}"}, allow_val_change=True)
+        mark = DatasetMark(self._home, self.record["entity"], self.record["project"], version, self.upload_images)
+        with mark.held():
+            if not mark.recorded(mode == "online"):
+                try:
+                    mark.set(*self._record_dataset(facts, pictures, rows, name, version))
+                except (CommError, UsageError) as error:
+                    # The LoRA's own record goes on without it.
+                    print(f"warning: the dataset was not recorded ({error})", file=sys.stderr, flush=True)
+                    return
+        if mode == "online":
+            try:
+                self._run.use_artifact(f"{name}:{version}")
+            except (CommError, UsageError, ValueError) as error:
+                print(f"warning: the dataset's version is not linked ({error})", file=sys.stderr, flush=True)
+
+    def _record_dataset(
+        self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]], name: str, version: str
+    ) -> tuple[bool, str]:
+        """Whether it went to the server, and the folder of its record."""
+        told = {**self._shared(facts), "version": version}
+        made = _artifact("dataset", name, told)
         made.add_reference(pictures.resolve().as_uri(), checksum=False)
         run = start(
             {
                 "project": self.record["project"], "entity": self.record["entity"], "group": "datasets",
-                "job_type": "dataset", "id": f"dataset-{version}", "name": f"{name} {version[:8]}", "resume": "allow",
-                "config": dict(facts), "dir": os.environ.get("WANDB_DIR") or self.record["folder"],
+                "job_type": "dataset", "id": f"dataset-{version}", "name": f"{facts['name']} {version[:8]}",
+                "resume": "allow", "config": told, "dir": str(self._home),
                 "reinit": "create_new",
-            }
+            },
+            at_home=not self.upload_images, offline=self._run.settings.mode != "online",
         )  # fmt: skip
         if self.upload_images:
             cells = [[row["file_name"], pictures / row["file_name"], row["text"]] for row in rows[:MOST_ROWS]]
-            run.log({"pictures": _table(["file", "picture", "caption"], cells)})
+            sheet = contact_sheet([pictures / row["file_name"] for row in rows])
+            run.log({"pictures": _table(["file", "picture", "caption"], cells), "contact_sheet": wandb.Image(sheet)})
         run.log_artifact(made, aliases=["latest", version])
         run.finish()
-        if self._run.settings.mode == "online":
-            self._run.use_artifact(f"{name}:{version}")
+        folder = run.settings.sync_dir
+        if run.settings.mode == "offline":
+            print(f"W&B is offline; to upload the dataset's record later: wandb sync {folder}", file=sys.stderr)
+        return run.settings.mode == "online", folder
+
+    def _shared(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What of `facts` may leave the house."""
+        return dict(facts) if self.upload_images else without_words(dict(facts))
 
     def finish(self) -> None:
         self._run.finish()
@@ -116,22 +156,40 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> wandb.Ta
     return wandb.Table(columns=list(columns), data=cells)
 
 
-def start(arguments: dict[str, Any], at_home: bool = False) -> Any:
+def start(arguments: dict[str, Any], at_home: bool = False, offline: bool = False) -> Any:
     """wandb.init, online if there is a key and the server answers, else offline.
 
     Args:
         at_home: leave out what W&B finds out by itself, for the command line may hold prompts.
+        offline: do not ask the server, whatever key there is.
+
+    Raises:
+        CommError, UsageError: it cannot be recorded here, or not while another run is open.
     """
     quiet = wandb.Settings(
         silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE, x_disable_meta=at_home
     )  # fmt: skip
     mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+    silence = Silence(Path(arguments["dir"]), str(wandb.setup().settings.base_url))
+    if mode == "online" and (offline or silence.lasts()):
+        mode = "offline"
+    began = time.monotonic()
     try:
-        return wandb.init(**arguments, mode=mode, settings=quiet)
+        run = wandb.init(**arguments, mode=mode, settings=quiet)
     except (CommError, UsageError):
-        if mode == "offline":
+        if mode == "offline" or wandb.run is not None:
             raise
+        # A key that is refused is told at once, and a new one should be tried at once.
+        if time.monotonic() - began >= PATIENCE / 2:
+            silence.begin()
+            told = f"W&B's server did not answer; no run asks it again for {LASTS // 60} minutes"
+            print(f"warning: {told} (or delete {silence.path})", file=sys.stderr, flush=True)
+        # The client's service holds on to the id that it failed with.
+        wandb.teardown()
         return wandb.init(**arguments, mode="offline", settings=quiet)
+    if mode == "online":
+        silence.end()
+    return run
 
 
 def has_key() -> bool:

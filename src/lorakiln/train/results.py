@@ -85,11 +85,12 @@ def provenance(run: Run, began: datetime, watch: Watch) -> dict[str, Any]:
         **circumstances(run.kiln),
         "precision": "bf16" if run.share.bf16 else "fp32",
         "command": sys.argv,
-        "git": _git_state(),
+        "git": git_state(),
     }
 
 
-def _git_state() -> dict[str, Any] | None:
+def git_state() -> dict[str, Any] | None:
+    """The commit that is checked out, and whether tracked files differ from it; None where there is no git."""
     try:
         commit = _git("rev-parse", "HEAD").strip()
         return {

@@ -28,7 +28,7 @@ def sample_prompts(encoded: Encoded, settings: SampleSettings, trained: list[lis
 
 
 class Sampler:
-    """Draws the same prompts with the same seeds each time: picture i from seed + i.
+    """Draws the same prompts from the same seeds each time: all prompts from the first seed, then from the next.
 
     The seeds' own generators make the noise, so drawing changes nothing about the training that goes on after it.
     """
@@ -37,7 +37,9 @@ class Sampler:
         self, prompts: Sequence[str], settings: SampleSettings, model: ModelSettings, reading: Reading
     ) -> None:  # fmt: skip
         side = model.resolution
-        self.jobs = [Job(prompt, settings.seed + i, side, side) for i, prompt in enumerate(prompts)]
+        # The first few pictures, which a model card shows, are of different prompts.
+        seeds = dict.fromkeys(settings.seeds)
+        self.jobs = [Job(prompt, seed, side, side) for seed in seeds for prompt in prompts]
         self.settings, self.model, self.reading = settings, model, reading
 
     def draw(self, kiln: Kiln, folder: Path) -> dict[str, Path]:
@@ -55,13 +57,19 @@ class Sampler:
             path = folder / f"{number:02d}.png"
             text = infotext(job, steps, guidance, model=Path(self.model.path).name, clip_skip=self.reading.clip_skip)
             save_picture(picture, path, text)
-            files[f"{number:02d} {job.prompt}"] = path
+            files[_title(number, job)] = path
         return files
 
     def table(self, folder: Path) -> tuple[list[str], list[list[object]]]:
-        """Columns and rows of what was drawn so far, below the run's samples: a row a step, a column a prompt."""
+        """Columns and rows of what was drawn so far, below the run's samples: a row a step, a column a
+        prompt and seed.
+        """
         rows = [
             [int(step.name.rpartition("-")[2]), *sorted(step.glob("*.png"))] for step in sorted(folder.glob("step-*"))
         ]
-        columns = ["step", *(f"{number:02d} {job.prompt}" for number, job in enumerate(self.jobs))]
+        columns = ["step", *(_title(number, job) for number, job in enumerate(self.jobs))]
         return columns, [row for row in rows if len(row) == len(columns)]
+
+
+def _title(number: int, job: Job) -> str:
+    return f"{number:02d} {job.prompt}, seed {job.seed}"

@@ -9,16 +9,16 @@ WEIGHT = 4  # bytes, float32
 PIXEL = 3  # bytes, before a PNG makes them fewer
 
 
-def run_bytes(run: Run, prompts: int) -> int:
+def run_bytes(run: Run, pictures: int) -> int:
     """Adapters and samples of the whole run, in bytes, about.
 
     Args:
-        prompts: pictures of one round of samples.
+        pictures: of one round of samples.
     """
     settings = run.settings
     due = [due_after(step, settings) for step in range(1, settings.steps + 1)]
     adapters, rounds = sum(entry.adapter for entry in due), sum(entry.samples for entry in due)
-    return adapters * run.kiln.flat.count * WEIGHT + rounds * prompts * run.model.resolution**2 * PIXEL
+    return adapters * run.kiln.flat.count * WEIGHT + rounds * pictures * run.model.resolution**2 * PIXEL
 
 
 def checkpoint_bytes(run: Run) -> int:

@@ -24,7 +24,7 @@ from lorakiln.train.devices import Launcher, make_trainer, share_of
 from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
 from lorakiln.train.lr import depends_on_total
 from lorakiln.train.plan import plan
-from lorakiln.train.results import provenance, run_facts, write_run
+from lorakiln.train.results import git_state, provenance, run_facts, write_run
 from lorakiln.train.samples import Sampler, sample_prompts
 from lorakiln.train.space import checkpoint_bytes, run_bytes
 from lorakiln.train.trouble import explained
@@ -94,7 +94,7 @@ def _open_checkpoints(run: Run, root: Path) -> CheckpointFolder:
 
 
 def _check_space(run: Run, out: Path, checkpoints: Path) -> None:
-    made = run_bytes(run, len(_prompts(run)))
+    made = run_bytes(run, len(_prompts(run)) * len(run.settings.samples.seeds))
     check_space(checkpoints, made + checkpoint_bytes(run), "checkpoints, adapters and samples")
     check_space(out, made, "adapters and samples")
 
@@ -110,8 +110,11 @@ def _start_tracker(run: Run, folder: CheckpointFolder, project: Path, state: Sta
     known = _known_record(path) if state else None
     settings = run.settings.tracker
     tags = list(dict.fromkeys([*settings.tags, *_tags(run)]))
-    config = {**run.lineage, "dataset": run.encoded.index["dataset"], "base": run.encoded.index["base"]}
-    return start_tracker(settings.model_copy(update={"tags": tags}), config, project, known, "train")
+    index = run.encoded.index
+    # W&B finds the commit by itself, but not where it may not look (`upload_images: false`).
+    config = {**run.lineage, "dataset": index["dataset"], "base": index["base"], "git": git_state()}
+    shown = settings.model_copy(update={"tags": tags, "name": settings.name or settings.group})
+    return start_tracker(shown, config, project, known, "train")
 
 
 def _known_record(path: Path) -> dict[str, Any] | None:

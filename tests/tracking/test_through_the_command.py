@@ -1,0 +1,65 @@
+"""`python -m train` with no account: what the whole run's record holds, from the group to the report."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lorakiln.artefacts.records import read_json
+from tests.tracking.recorded import Recorded
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ROOT = Path(__file__).parents[2]
+
+
+def train(folder, name, *overrides):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= {
+        "HOME": str(folder), "NETRC": str(folder / "netrc"), "WANDB_DIR": str(folder), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "train", "+experiment=smoke", f"paths.cache={folder}/cache",
+            "evaluate.weights=[0,0.8]", *overrides, f"hydra.run.dir={folder}/{name}",
+        ],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stderr
+
+
+def test_one_record_from_the_group_to_the_report(tmp_path):
+    told = train(tmp_path, "today", "export.which=best")
+    assert "Images sizes do not match" not in told and told.count("wandb sync") == 2
+    found, record = Recorded(tmp_path), read_json(tmp_path / "today/run/tracker.json")
+    run, step = record["id"], read_json(tmp_path / "today/lora/facts.json")["step"]
+    assert (found.runs[run]["group"], found.runs[run]["name"]) == ("smoke", "smoke today")
+    config = found.runs[run]["config"]
+    stages = {"prepare", "caption", "encode", "model", "train", "export", "evaluate"}
+    assert stages | {"git", "dataset", "dataset_version", "base"} <= set(config)
+    assert config["evaluate"]["weights"] == [0, 0.8]
+    rows = [row for row in found.history[run] if any(key.startswith(("evaluate/", "export/")) for key in row)]
+    shown = {key.partition("/_type")[0] for row in rows for key in row if key.endswith("/_type")}
+    assert {"evaluate/grids/weights", "evaluate/grids/seeds", "evaluate/grids/trigger", "export/previews"} == shown
+    # Previews are those drawn nearest to the adapter's step, which may be others.
+    assert {row["step"] for row in rows if any(key.startswith("evaluate/") for key in row)} == {step}
+    assert all(row["step"] > 0 for row in rows)
+    metrics = read_json(tmp_path / "today/report/metrics.json")
+    (scores,) = [row for row in rows if "evaluate/likeness" in row]
+    assert scores["evaluate/likeness"] == metrics["image_similarity"]["w0.80"]["mean"]
+    assert scores["evaluate/clip_score/w0.80/mean"] == scores["evaluate/obedience"]
+    kinds = {(kind, name): (set(aliases), names) for _, kind, name, aliases, _, names in found.artifacts}
+    assert kinds["report", "demo_style-report"] == ({"latest"}, {"metrics.json", "report.html"})
+    assert kinds["lora", "demo_style-lora"] == ({"latest", "best"}, {"demo_style.safetensors"})
+    assert ("dataset", "demo_style-dataset") in kinds
+
+
+def test_what_stays_at_home_is_in_no_record(tmp_path):
+    words = ("caption.trigger=SECRETWORD", "train.samples.prompts=[SECRETPROMPT]", "evaluate.prompts=[SECRETTEST]")
+    train(tmp_path, "today", "train.tracker.upload_images=false", *words)
+    files = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" and "dataset-" in path.name for path in files)
+    assert not [path for path in files if b"SECRET" in path.read_bytes()]
