@@ -109,7 +109,8 @@ class OptunaSweeper(Sweeper):
         return Search(study, self.launcher, fixed, self.prune)
 
     def _name(self, fixed: Sequence[str], space: Mapping[str, "BaseDistribution"]) -> str:
-        """The study's: trials of other settings or for other objectives cannot be compared, and are another study.
+        """The study's: trials of other settings or pictures, or for other objectives, cannot be compared, and are
+        another study.
 
         The settings are those of a job that takes the first value of everything.
         """
@@ -118,4 +119,7 @@ class OptunaSweeper(Sweeper):
         own = [as_override(key, values.choices[0] if hasattr(values, "choices") else values.low)
                for key, values in space.items()]  # fmt: skip
         searched = sorted((key, repr(values)) for key, values in space.items())
-        return f"search-{hash_data(self.launcher.job(0, [*fixed, *own], own).key, searched, self.objectives)[:8]}"
+        job = self.launcher.job(0, [*fixed, *own], own)
+        # Not what cannot be told yet: the same study goes on when the first job has fetched its model.
+        pictures = job.sources().get("pictures or captions")
+        return f"search-{hash_data(job.key, pictures, searched, self.objectives)[:8]}"

@@ -56,8 +56,15 @@ def plan(jobs: Sequence[Job], root: Path, at_once: int, titles: bool = True) -> 
         f"time, disk  {_estimate(todo, root, at_once)}",
     ]
     if titles:
-        lines += [f"{job.number:<11} {job.title}{'' if job in todo else '  (finished)'}" for job in jobs]
+        lines += [f"{job.number:<11} {job.title}{_note(job)}" for job in jobs]
     return f"sweep plan, in {root}\n" + "\n".join("  " + line for line in lines)
+
+
+def _note(job: Job) -> str:
+    if job.done():
+        return "  (finished)"
+    changes = [] if job.again else job.changes()
+    return f"  (finished, but again: other {', '.join(changes)})" if changes else ""
 
 
 def _estimate(todo: Sequence[Job], root: Path, at_once: int) -> str:

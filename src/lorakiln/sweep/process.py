@@ -72,6 +72,8 @@ def _held(job: Job, stop: Stop) -> Iterator[int | None]:
 
 
 def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: Stop, judge: Judge | None) -> Outcome:
+    # Read before the job reads them: what changes meanwhile is seen the next time.
+    made_of = job.sources()
     job.record("running")
     live = job.folder / "validation.live"
     live.unlink(missing_ok=True)
@@ -87,7 +89,9 @@ def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: S
         hopeless = _wait(process, stop, judge, live)
     outcome = _outcome(job, process.returncode, hopeless, stop, time.monotonic() - start)
     more = {"reason": outcome.reason} if outcome.reason else {}
-    job.record(outcome.status, seconds=round(outcome.seconds, 1), **more)
+    # A model may have been fetched by the job itself.
+    known = {name: one or job.sources()[name] for name, one in made_of.items()}
+    job.record(outcome.status, seconds=round(outcome.seconds, 1), sources=known, **more)
     return outcome
 
 
