@@ -64,12 +64,14 @@ class JobLauncher(Launcher):
 
     def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         from lorakiln.sweep import run_jobs, sum_up
+        from lorakiln.sweep.checking import check_jobs
 
         common = set.intersection(*(set(overrides) for overrides in job_overrides))
         jobs = []
         for number, overrides in enumerate(job_overrides, first):
             own = [one for one in overrides if one not in common or len(job_overrides) == 1]
             jobs.append(self.job(number, overrides, own))
+        check_jobs(jobs)
         with self.executor() as executor:
             outcomes = run_jobs(jobs, self.root, executor)
         values = sum_up(outcomes, self.root)

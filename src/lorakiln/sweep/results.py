@@ -15,7 +15,7 @@ from lorakiln.artefacts.records import read_jsonl, write_json, write_text
 from lorakiln.sweep import objectives as wanted
 from lorakiln.sweep.front import best_of, pareto_front
 from lorakiln.sweep.jobs import Outcome
-from lorakiln.sweep.objectives import DEFAULT, METRICS, read_numbers, values_of
+from lorakiln.sweep.objectives import DEFAULT, METRICS, full_weight, read_numbers, values_of
 from lorakiln.sweep.titles import short_titles
 
 GRID_PROMPTS, GRID_JOBS = 4, 24
@@ -151,7 +151,7 @@ def _comparison(results: Sequence[Result], best: int, root: Path) -> None:
     if len(results) > GRID_JOBS:
         results = [results[best], *(one for one in results if one is not results[best])][:GRID_JOBS]
     tables = [_samples(result.outcome.job.folder) for result in results]
-    weight = max(key[2] for key in tables[0])
+    weight = full_weight(key[2] for key in tables[0])
     seed = min(key[1] for key in tables[0])
     prompts = [key[0] for key in tables[0] if key[1] == seed and key[2] == weight]
     shared = [prompt for prompt in prompts if all((prompt, seed, weight) in table for table in tables)][:GRID_PROMPTS]

@@ -1,5 +1,4 @@
-"""What a job is made of beside its settings: pictures, captions and models, which may change between two runs of the same
-command."""
+"""What a job is made of beside its settings: pictures, captions and models, which may change from run to run."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
