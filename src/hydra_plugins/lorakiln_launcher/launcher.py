@@ -54,6 +54,11 @@ class JobLauncher(Launcher):
         """The sweep's folder."""
         return Path(str(self.config.hydra.sweep.dir))
 
+    @property
+    def _name(self) -> str:
+        """Of a job that has no other beside it: the experiment's."""
+        return str(OmegaConf.select(self.config, "hydra.runtime.choices.experiment") or "custom")
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one batch of a grid to its end, and sum it up."""
         try:
@@ -69,7 +74,7 @@ class JobLauncher(Launcher):
         common = set.intersection(*(set(overrides) for overrides in job_overrides))
         jobs = []
         for number, overrides in enumerate(job_overrides, first):
-            own = [one for one in overrides if one not in common or len(job_overrides) == 1]
+            own = [one for one in overrides if one not in common] or [self._name]
             jobs.append(self.job(number, overrides, own))
         check_jobs(jobs)
         with self.executor() as executor:
@@ -102,7 +107,8 @@ class JobLauncher(Launcher):
         given = tuple(filter_overrides(overrides))
         if settings["evaluate"].get("quick") is None:
             settings["evaluate"]["quick"], given = True, (*given, QUICK)
-        return Job(number, given, folder, " ".join(filter_overrides(own)), settings, self.again)
+        titled = tuple(filter_overrides(own))
+        return Job(number, given, folder, " ".join(titled), settings, self.again, own=titled)
 
 
 def _folder_name(name: str) -> str:

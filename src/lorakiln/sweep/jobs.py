@@ -26,6 +26,7 @@ class Job:
         settings: the whole composed config.
         again: run it even if it is finished.
         project: the folder in which its command runs.
+        own: the overrides of the title.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Job:
     settings: dict[str, Any]
     again: bool = False
     project: Path = field(default_factory=Path.cwd)
+    own: tuple[str, ...] = ()
 
     @property
     def command(self) -> list[str]:

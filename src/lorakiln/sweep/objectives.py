@@ -35,16 +35,27 @@ def read_numbers(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     """A finished job's numbers by name: at the LoRA's full weight, and at 0, the base model. The first hold the last
     validation loss, where there is one.
     """
-    full, base = {}, {}
-    for name, by_weight in read_json(folder / "report" / "metrics.json").items():
-        weights = _weights(by_weight)
-        if weights and 0.0 in weights:
-            full[name] = weights[full_weight(weights)]["mean"]
-            base[name] = weights[0.0]["mean"]
+    entries = read_entries(folder)
+    full = {name: ends[0]["mean"] for name, ends in entries.items()}
     adapters = read_json(folder / "run" / "facts.json")["adapters"]
     if adapters and adapters[-1]["validation_loss"] is not None:
         full[VALIDATION_LOSS] = adapters[-1]["validation_loss"]
-    return full, base
+    return full, {name: ends[1]["mean"] for name, ends in entries.items()}
+
+
+def read_entries(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """What a report says of each metric at full weight and at 0: mean, low, high and, at full weight, difference."""
+    found = {}
+    for name, by_weight in read_json(folder / "report" / "metrics.json").items():
+        weights = _weights(by_weight)
+        if weights and 0.0 in weights:
+            found[name] = (weights[full_weight(weights)], weights[0.0])
+    return found
+
+
+def read_prompts(folder: Path) -> int:
+    """How many prompts a report is of; 0 if it does not say."""
+    return int(read_json(folder / "report" / "metrics.json").get("drawn", {}).get("prompts", 0))
 
 
 def full_weight(weights: Iterable[float]) -> float:
