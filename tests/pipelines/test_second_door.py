@@ -71,7 +71,7 @@ def killed_after_the_first_job(project, command, sweep):
 def test_a_sweep_with_a_wrong_setting_starts_nothing(project):
     swept = ("train.adapter.rank=abc,4", "train.optimizer.lr=1e-3,5", "hydra.sweep.dir=runs/smoke/wrong", "-m")
     output = project.run(*TRAIN, *swept, status=1)
-    assert "train.adapter.rank: Input should be a valid integer" in output and "2 of 4 jobs are wrong" in output
+    assert "train.adapter.rank: Input should be a valid integer" in output and "3 of 4 jobs are wrong" in output
     assert "sweep plan" not in output and "Traceback" not in output
     assert not (project.folder / "runs/smoke/wrong").exists() or not list(
         (project.folder / "runs/smoke/wrong").glob("*/")

@@ -1,7 +1,6 @@
-"""What is written and told of a sweep's jobs, from reports without pictures; and the plan before it."""
+"""What is written and told of a sweep's jobs, from reports without pictures."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,7 +10,6 @@ from lorakiln.sweep.comparison import save_comparison
 from lorakiln.sweep.doubt import doubts
 from lorakiln.sweep.jobs import Job, Outcome
 from lorakiln.sweep.objectives import more_is_better, values_of
-from lorakiln.sweep.plan import pace, plan
 from lorakiln.sweep.plots import legend_lines, plot_front, pyplot
 from lorakiln.sweep.results import Result, sum_up
 from lorakiln.sweep.table import decimals, table
@@ -173,39 +171,3 @@ def test_points_bear_numbers_and_long_settings_are_listed_below(tmp_path, write_
         box = text.get_window_extent()
         assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
     assert all(text.get_window_extent().y1 < frame.y0 for text in seen[0].texts)
-
-
-def write_run(folder, model="m", pictures_per_second=10.0, whole=None):
-    (folder / "run").mkdir(parents=True)
-    where = {"steps_here": 20, "steps_per_second": 5.0, "pictures_per_second": pictures_per_second, "seconds": 6.0}
-    (folder / "run/provenance.json").write_text(json.dumps(where))
-    (folder / "run/weights").write_bytes(bytes(2**20))
-    (folder / "resolved.yaml").write_text(yaml.safe_dump({"model": {"path": model}}))
-    if whole:
-        (folder / "job.json").write_text(json.dumps({"seconds": whole}))
-
-
-def jobs(root, count, model="m", steps=60):
-    settings = {"model": {"path": model}, "train": {"steps": steps, "batch_size": 4}}
-    return [Job(number, (), root / str(number), f"seed={number}", settings) for number in range(count)]
-
-
-def test_the_plan_judges_time_and_disk_by_finished_runs_with_the_same_model(tmp_path):
-    root = tmp_path / "sweep"
-    write_run(tmp_path / "20260101", pictures_per_second=20.0, whole=10.0)
-    write_run(root / "a", pictures_per_second=20.0, whole=10.0)
-    write_run(tmp_path / "another", model="large", pictures_per_second=0.001)
-    # 10 jobs of 240 pictures at 20 pictures/s, with 10 - 20/5 = 6 seconds beside the steps, two at a time.
-    text = plan(jobs(root, 10), root, 2)
-    assert "10: 10 to run; at most 2 at a time" in text and "600 in all, 2,400 pictures" in text
-    assert "about 90 s and 10.0 MiB" in text and "judging by 2 finished runs" in text
-    assert "seed=9" in text and "seed=9" not in plan(jobs(root, 10), root, 2, titles=False)
-    assert pace(tmp_path, "none") is None
-
-
-def test_a_plan_without_a_run_to_judge_by_and_one_too_large_for_the_disk(tmp_path, monkeypatch):
-    root = tmp_path / "sweep"
-    assert "told after the first job" in plan(jobs(root, 2), root, 1)
-    write_run(tmp_path / "run1")
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**20))
-    assert "2.0 MiB; WARNING: only 1.0 MiB are free" in plan(jobs(root, 2), root, 1)
