@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from lorakiln.console.errors import UserError
 from lorakiln.schema.whole import check_whole
 
+_failed: list[int] = []  # numbers of a basic sweep's jobs
+
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(composed: DictConfig) -> None:
@@ -25,13 +27,29 @@ def main(composed: DictConfig) -> None:
 
         run(config, Path(hydra_config.runtime.output_dir))
     except UserError as error:
-        if hydra_config.mode == hydra.types.RunMode.MULTIRUN:
-            # The launcher keeps the error as this job's result; the sweep's other jobs go on.
+        if hydra_config.mode == hydra.types.RunMode.MULTIRUN and not _in_this_process(hydra_config):
+            # Another launcher keeps the error as this job's result; the sweep's other jobs go on.
             logging.getLogger(__name__).error("%s", error)
             raise
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        if hydra_config.mode != hydra.types.RunMode.MULTIRUN:
+            sys.exit(1)
+        # Raised here, Hydra would show it with a traceback when the last job has ended.
+        _failed.append(hydra_config.job.num)
+
+
+def _in_this_process(hydra_config: DictConfig) -> bool:
+    """Whether the sweep's jobs run in the process that ends with the exit status: `hydra/launcher=basic`."""
+    return hydra_config.launcher._target_.endswith("BasicLauncher")
+
+
+def entry() -> int:
+    """The exit status: 1 if a job of `hydra/launcher=basic` failed; other failures end the process by themselves."""
+    main()
+    if _failed:
+        print(f"failed: job{'s' * (len(_failed) > 1)} {', '.join(map(str, _failed))}", file=sys.stderr, flush=True)
+    return 1 if _failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(entry())

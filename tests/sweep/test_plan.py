@@ -89,7 +89,8 @@ def test_the_evaluation_and_the_weights_are_reckoned_with_for_each_job(tmp_path)
     assert (run.speed, run.evaluation, run.rest, run.weights, run.report) == (20.0, 10.0, 16.0, 4000, 500)
     small, large = job_of(tmp_path, 0, SMALL), job_of(tmp_path, 1, LARGE)
     assert estimate([small], tmp_path).seconds == pytest.approx(80 / 20 + 16 + 10)
-    assert estimate([large], tmp_path).seconds == pytest.approx(800 / 20 + 16 + 10 * 10)
+    # 288 steps of denoising more, each as long as two thirds of a picture of training.
+    assert estimate([large], tmp_path).seconds == pytest.approx(800 / 20 + 16 + 10 + 288 * 2 / 3 / 20)
     assert estimate([large], tmp_path).disk == pytest.approx(4000 * 4 + 500 * 10 + run.others)
     # A run with the same evaluation counts before one that has to be reckoned up.
     write_whole_run(tmp_path / "another", LARGE)
@@ -102,8 +103,8 @@ def test_what_is_left_is_told_for_the_jobs_that_are_left(tmp_path, capsys):
     teller = Teller([small, large, other], tmp_path / "sweep", 1)
     write_whole_run(small.folder, SMALL)
     teller.tell(Outcome(small, "finished", 30.0))
-    # 800 pictures at 20/s, 16 s, ten times the evaluation's 10 s; not the small job's 30 s.
-    assert "; about 3 min and " in (said := capsys.readouterr().out) and "left, and 1 job on another base" in said
+    # 800 pictures at 20/s, 16 s, and 19.6 s of evaluation; not the small job's 30 s.
+    assert "; about 76 s and " in (said := capsys.readouterr().out) and "left, and 1 job on another base" in said
     teller.tell(Outcome(large, "finished", 156.0))
     assert "left" not in capsys.readouterr().out
 

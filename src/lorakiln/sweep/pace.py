@@ -18,6 +18,9 @@ from lorakiln.sweep.jobs import STATE, Job
 MOST = 40  # of the newest runs, from which is judged
 # A checkpoint holds the weights and AdamW's two moments; the last one of a run is kept.
 CHECKPOINT = 3
+# A step of denoising runs the network forwards twice (with and without the prompt); a picture of training costs about
+# three times as much as once forwards.
+STEP = 2 / 3
 WANDB = Path("wandb")
 
 
@@ -46,7 +49,14 @@ class Run:
 
     def seconds(self, settings: dict[str, Any]) -> float:
         """What a job may take from end to end."""
-        return pictures(settings) / self.speed + self.rest + self.evaluation * drawn(settings) / self.drawn
+        return pictures(settings) / self.speed + self.rest + self._evaluation(drawn(settings))
+
+    def _evaluation(self, steps: int) -> float:
+        """Seconds: those of this run, and those that the further steps of denoising take. Not all of its time went with
+        their number, since models were loaded too.
+        """
+        ends = sorted((self.evaluation, self.evaluation * steps / self.drawn))
+        return min(max(self.evaluation + (steps - self.drawn) * STEP / self.speed, ends[0]), ends[1])
 
     def disk(self, settings: dict[str, Any]) -> float:
         """Bytes that a job may write."""
