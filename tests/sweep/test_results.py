@@ -75,15 +75,21 @@ def test_jobs_on_several_base_models_each_have_their_own(tmp_path, write_report,
     results = results_of(tmp_path, write_report, reports, ["sd15", "sdxl"] * 2)
     found = bases_of(results)
     assert [(base.title, base.places) for base in found] == [
-        ("base model of 0, 2", [0, 2]), ("base model of 1, 3", [1, 3])
+        ("base model sd15", [0, 2]), ("base model sdxl", [1, 3])
     ]  # fmt: skip
     assert [base.values["image_similarity"] for base in found] == pytest.approx([0.4, 0.8])
     assert [base.title for base in bases_of(results[::2])] == ["base model"]
+    # Other pictures or prompts: the same model with other numbers.
+    for result in results:
+        result.outcome.job.settings["model"]["path"] = "a/sd15"
+    assert [base.title for base in bases_of(results)] == ["base model of 0, 2", "base model of 1, 3"]
+    for number, result in enumerate(results):
+        result.outcome.job.settings["model"]["path"] = ["a/sd15", "b/sdxl"][number % 2]
     sum_up([result.outcome for result in results], tmp_path)
     told = json.loads((tmp_path / "sweep.json").read_text())
-    assert [base["job"] for base in told["bases"]] == ["base model of 0, 2", "base model of 1, 3"]
-    assert "base model of 1, 3" in (tmp_path / "sweep.html").read_text()
-    assert "base model of 0, 2,,,,0.4,19.9" in (tmp_path / "sweep.csv").read_text().replace('"', "")
+    assert [base["job"] for base in told["bases"]] == ["base model sd15", "base model sdxl"]
+    assert "base model sdxl" in (tmp_path / "sweep.html").read_text()
+    assert "base model sd15,,,,0.4,19.9" in (tmp_path / "sweep.csv").read_text().replace('"', "")
 
 
 def test_each_base_stands_in_front_of_its_jobs_in_the_comparison(tmp_path, write_report, monkeypatch):
@@ -96,7 +102,7 @@ def test_each_base_stands_in_front_of_its_jobs_in_the_comparison(tmp_path, write
     drawn = []
     monkeypatch.setattr("lorakiln.evaluate.grids.save_grid", lambda grid, *_: drawn.append(grid))
     save_comparison(results, 0, tmp_path / "comparison.png")
-    assert drawn[0].columns == ["base model of 0, 2", "0: seed=0", "2: seed=2", "base model of 1", "1: seed=1"]
+    assert drawn[0].columns == ["base model sd15", "0: seed=0", "2: seed=2", "base model sdxl", "1: seed=1"]
     files = [cell.file_name.relative_to(tmp_path).as_posix() for cell in drawn[0].cells[0]]
     named = [file.replace("report/samples/", "") for file in files]
     assert named == ["0/w0.png", "0/w1.png", "2/w1.png", "1/w0.png", "1/w1.png"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakiln.sweep.titles import spans
@@ -15,7 +16,7 @@ class Base:
     """What a base model has without a LoRA.
 
     Attributes:
-        title: "base model", and of which jobs where there are several.
+        title: "base model"; where there are several, with its name, or, of models of one name, its jobs' numbers.
         values: by the metric's name.
         places: of its jobs among the results.
     """
@@ -31,14 +32,11 @@ def bases_of(results: Sequence["Result"]) -> list[Base]:
     for place, result in enumerate(results):
         model = result.outcome.job.settings.get("model", {}).get("path")
         groups.setdefault((model, *sorted(result.base.items())), []).append(place)
-    several = len(groups) > 1
-    return [
-        Base(
-            f"base model of {spans([results[place].outcome.job.number for place in places])}"
-            if several
-            else "base model",
-            results[places[0]].base,
-            places,
-        )
-        for places in groups.values()
-    ]
+    names = [Path(str(model)).name for model, *_ in groups]
+    titles = [
+        "base model" if len(groups) == 1
+        else f"base model {name}" if names.count(name) == 1
+        else f"base model of {spans([results[place].outcome.job.number for place in places])}"
+        for name, places in zip(names, groups.values(), strict=True)
+    ]  # fmt: skip
+    return [Base(title, results[places[0]].base, places) for title, places in zip(titles, groups.values(), strict=True)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -70,8 +71,7 @@ def legend_lines(results: Sequence["Result"], front: Sequence[int]) -> list[str]
     lines = []
     for i in listed:
         text = f"{results[i].outcome.job.number}  {titles[i]}"
-        lines.append(text[:LETTERS])
-        lines += ["      " + text[at : at + LETTERS - 6] for at in range(LETTERS, len(text), LETTERS - 6)]
+        lines += wrap(text, LETTERS, subsequent_indent="      ", break_on_hyphens=False)
     return lines + (["the others: see the table"] if len(listed) < len(results) else [])
 
 
