@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Everything large is imported late: a signal that comes meanwhile, and a wrong setting, are to be told in one line, and
 # the latter in a second.
 
+_failed: list[int] = []  # numbers of a basic sweep's jobs
+
 
 def main() -> None:
     import hydra
@@ -47,17 +49,34 @@ def run_composed(composed: "DictConfig") -> None:
 
         run(config, Path(hydra_config.runtime.output_dir), hydra_config.runtime.choices.get("experiment"))
     except Exception as error:
-        if hydra_config.mode == RunMode.MULTIRUN:
-            # The launcher keeps the error as this job's result; the sweep's other jobs go on.
+        sweep, mistake = hydra_config.mode == RunMode.MULTIRUN, isinstance(error, UserError)
+        if sweep and not (mistake and _in_this_process(hydra_config)):
+            # Another launcher keeps the error as this job's result; the sweep's other jobs go on.
             logging.getLogger(__name__).error("%s", error)
             raise
-        if isinstance(error, UserError):
+        if mistake:
             print(f"error: {error}", file=sys.stderr, flush=True)
         else:  # ours to mend, and no fault of the settings', for which it would be taken from here on
             traceback.print_exc()
-        sys.exit(1)
+        if not sweep:
+            sys.exit(1)
+        # Raised here, Hydra would show it with a traceback when the last job has ended.
+        _failed.append(hydra_config.job.num)
+
+
+def _in_this_process(hydra_config: "DictConfig") -> bool:
+    """Whether the sweep's jobs run in the process that ends with the exit status: `hydra/launcher=basic`."""
+    return hydra_config.launcher._target_.endswith("BasicLauncher")
+
+
+def entry() -> int:
+    """The exit status: 1 if a job of `hydra/launcher=basic` failed; other failures end the process by themselves."""
+    main()
+    if _failed:
+        print(f"failed: job{'s' * (len(_failed) > 1)} {', '.join(map(str, _failed))}", file=sys.stderr, flush=True)
+    return 1 if _failed else 0
 
 
 if __name__ == "__main__":
     end_by_signals()
-    sys.exit(exit_on_user_error(main))
+    sys.exit(exit_on_user_error(entry))

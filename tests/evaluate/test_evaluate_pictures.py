@@ -1,6 +1,7 @@
 """Grids and charts: what stands where."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from PIL import Image, ImageFont
@@ -51,6 +52,22 @@ def test_a_grid_png_shows_every_picture_enlarged_by_a_whole_factor(plan, samples
     for shot in (shot for row in grid.cells for shot in row):
         with Image.open(samples / shot.file_name) as picture:
             assert counts[picture.getpixel((0, 0))] == 192 * 192
+
+
+def test_long_headings_are_wrapped_above_their_own_column(plan, samples, tmp_path):
+    grid = grids_of(plan)[0]
+    save_grid(grid, samples, tmp_path / "short.png")
+    long = ["targets=kohya prompts=a cat in a long sentence rank=16 scheduler=cosine"] * len(grid.columns)
+    save_grid(replace(grid, columns=long), samples, tmp_path / "long.png")
+    save_grid(replace(grid, columns=["word " * 200] * len(long)), samples, tmp_path / "longer.png")
+    sheets = [Image.open(tmp_path / f"{name}.png").convert("L") for name in ("short", "long", "longer")]
+    heights = [sheet.height for sheet in sheets]
+    assert (heights[1] - heights[0]) % 19 == 0 and heights[1] > heights[0]
+    assert heights[2] - heights[0] == 7 * 19  # eight lines
+    for sheet, more in zip(sheets, (0, heights[1] - heights[0], 7 * 19), strict=True):
+        # Margin 24, row labels 210, then columns of 192 with gaps of 10; the title stands above y = 64.
+        for left in (24 + 210 + 192 + 1, 24 + 210 + 2 * 192 + 10 + 1):
+            assert sheet.crop((left, 50, left + 8, 86 + more)).getextrema() == (255, 255)
 
 
 def test_long_labels_are_wrapped_and_nothing_is_lost():

@@ -29,18 +29,18 @@ def test_one_run_makes_its_own_folder_and_the_dataset_once(project):
 
 def test_a_sweep_runs_every_combination_sums_it_up_and_goes_on_where_it_was(project):
     sweep = project.folder / "runs/smoke/sweep"
-    command = (*TRAIN, "train.adapter.rank=2,-1", "train/scheduler=constant,linear", "-m")
+    command = (*TRAIN, "train.adapter.targets=attention,[nothing]", "train/scheduler=constant,linear", "-m")
     before = datasets(project)
     assert killed_after_the_first_job(project, command, sweep) != 0
     output = project.run(*command, status=1)
     assert "3 to run, 1 finished before" in output
     facts = [json.loads(path.read_text()) for path in sweep.glob("*/lora/facts.json")]
     made = sorted((one["rank"], one["settings"]["train"]["scheduler"]["kind"]) for one in facts)
-    assert made == [(2, "constant"), (2, "linear")]
+    assert made == [(4, "constant"), (4, "linear")]
     assert "2 of 4 jobs failed" in output and "Traceback" not in output
     assert before and datasets(project) == before  # that of the test before
     rows = json.loads((sweep / "sweep.json").read_text())
-    assert len(rows["jobs"]) == 2 and "train.adapter.rank" in rows["failed"][0]["reason"]
+    assert len(rows["jobs"]) == 2 and "train.adapter.targets" in rows["failed"][0]["reason"]
     assert sum(row["best"] for row in rows["jobs"]) == 1
     for name in ("sweep.csv", "sweep.html", "front.png", "comparison.png"):
         assert (sweep / name).stat().st_size > 100, name
@@ -51,7 +51,7 @@ def test_a_sweep_runs_every_combination_sums_it_up_and_goes_on_where_it_was(proj
     shown = project.run(sys.executable, "-m", "train", "+experiment=best", "--cfg", "job", "--package", "train.adapter")
     (project.folder / "conf/experiment/best.yaml").unlink()
     best = next(row for row in rows["jobs"] if row["best"])
-    assert "rank: 2" in shown and best["job"].startswith("train.adapter.rank=2")
+    assert "targets: attention" in shown and best["job"].startswith("train.adapter.targets=attention")
 
 
 def killed_after_the_first_job(project, command, sweep):
@@ -66,6 +66,16 @@ def killed_after_the_first_job(project, command, sweep):
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         return process.wait(60)
+
+
+def test_a_sweep_with_a_wrong_setting_starts_nothing(project):
+    swept = ("train.adapter.rank=abc,4", "train.optimizer.lr=1e-3,5", "hydra.sweep.dir=runs/smoke/wrong", "-m")
+    output = project.run(*TRAIN, *swept, status=1)
+    assert "train.adapter.rank: Input should be a valid integer" in output and "3 of 4 jobs are wrong" in output
+    assert "sweep plan" not in output and "Traceback" not in output
+    assert not (project.folder / "runs/smoke/wrong").exists() or not list(
+        (project.folder / "runs/smoke/wrong").glob("*/")
+    )
 
 
 def test_a_wrong_setting_ends_with_status_1_and_no_traceback(project):

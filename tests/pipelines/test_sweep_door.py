@@ -1,6 +1,7 @@
 """`python -m train ... -m`: searches and other launchers through the real command."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ TRAIN = (
     sys.executable, "-m", "train", "+experiment=smoke", "train/tracker=none", "train.samples.every=0",
     "evaluate.prompts=['a cat, {trigger}, blue background']",
 )  # fmt: skip
+
+LEARNS_FIRST = 2  # a seed with which the search draws the first of two values, then the second
 
 
 def statuses(sweep):
@@ -45,12 +48,32 @@ def test_two_processes_search_one_study_for_two_objectives_and_the_same_command_
     assert (sweep / "sweep.html").is_file() and (sweep / "best.yaml").is_file()
 
 
+def test_a_hopeless_run_is_pruned_by_its_validation_loss(project):
+    """The first trial learns, the second, with next to no learning rate, does not get better than the base model."""
+    output = project.run(
+        *TRAIN, "hydra/sweeper=optuna", "hydra.sweeper.objectives=[likeness]", "hydra.sweeper.prune=true",
+        "hydra.sweeper.prune_startup_trials=1", "hydra.sweeper.trials=2", f"hydra.sweeper.seed={LEARNS_FIRST}",
+        "train.optimizer.lr=1e-3,1e-9", "train.steps=60", "hydra.sweep.dir=runs/smoke/pruned", "-m",
+    )  # fmt: skip
+    sweep = project.folder / "runs/smoke/pruned"
+    assert re.findall(r"^sweep (\d/2) .*: (finished|pruned)", output, re.MULTILINE) == [
+        ("1/2", "finished"),
+        ("2/2", "pruned"),
+    ]
+    assert statuses(sweep) == ["finished", "pruned"]
+    told = json.loads((sweep / "sweep.json").read_text())
+    assert [row["job"] for row in told["jobs"]] == ["train.optimizer.lr=1e-3"]
+    assert [row["status"] for row in told["failed"]] == ["pruned"]
+    assert "jobs failed" not in output
+
+
 def test_a_job_on_two_devices_through_submitit(project):
     output = project.run(
         *TRAIN, "hydra/launcher=submitit_local", "train/trainer=ddp", "train.trainer.accelerator=cpu",
         "train.trainer.devices=2", "hydra.sweep.dir=runs/smoke/submitit", "-m"
     )  # fmt: skip
-    assert "sweep: submitted" in output
+    # One job is called by its experiment, not by all that was set.
+    assert re.search(r"sweep: submitted \S+: smoke$", output, re.MULTILINE)
     sweep = project.folder / "runs/smoke/submitit"
     assert statuses(sweep) == ["finished"]
     (run,) = (path.parent.parent for path in sweep.glob("*/run/provenance.json"))
@@ -71,3 +94,11 @@ def test_what_cannot_be_searched_or_launched_is_told_without_a_traceback(project
     assert "nothing to search" in optuna and "Traceback" not in optuna
     slurm = project.run(*TRAIN, "hydra/launcher=submitit_slurm", "train.seed=1,2", "-m", status=1)
     assert "hydra/launcher=submitit_slurm" in slurm and "Traceback" not in slurm
+    basic = ("hydra/launcher=basic", "train.adapter.rank=abc,def", "hydra.sweep.dir=runs/smoke/basic", "-m")
+    output = project.run(*TRAIN, *basic, status=1)
+    assert "got 'abc'" in output and "got 'def'" in output and "failed: jobs 0, 1" in output
+    assert "Traceback" not in output and "Error executing job" not in output
+    likness = project.run(
+        *TRAIN, "hydra/sweeper=optuna", "hydra.sweeper.objectives=[likness]", "train.seed=1,2", "-m", status=1
+    )
+    assert "did you mean likeness?" in likness and "sweep plan" not in likness

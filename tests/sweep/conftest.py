@@ -70,13 +70,19 @@ def calls():
 def write_report():
     """A finished run's numbers, without its pictures."""
 
-    def write(folder, likeness, obedience, validation_loss=0.5):
+    def write(folder, likeness, obedience, validation_loss=0.5, step=0.1, spread=None):
+        """`step` is how far the base is below the LoRA; `spread` the half of the intervals, none without it."""
+
+        def around(value):
+            ends = {} if spread is None else {"low": value - spread, "high": value + spread}
+            return {"mean": value, **ends}
+
         def scores(value):
-            return {"w0.00": {"mean": value - 0.1}, "w1.00": {"mean": value}}
+            return {"w0.00": around(value - step), "w1.00": {**around(value), "difference": around(step)}}
 
         for name in ("report/samples", "run"):
             (folder / name).mkdir(parents=True)
-        metrics = {"image_similarity": scores(likeness), "clip_score": scores(obedience)}
+        metrics = {"image_similarity": scores(likeness), "clip_score": scores(obedience), "drawn": {"prompts": 8}}
         (folder / "report/metrics.json").write_text(json.dumps(metrics))
         # A prompt that no other run has: nothing is compared in pictures.
         row = {

@@ -52,6 +52,18 @@ def test_the_same_command_again_skips_what_is_finished_and_runs_what_is_not(tmp_
     assert len(calls(made[0])) == 2
 
 
+def test_a_retry_keeps_the_log_of_the_first_try_and_tells_its_own_reason(make_jobs):
+    (job,) = make_jobs("fail")
+    job.folder.mkdir()
+    (job.folder / "job.log").write_text("error: the memory was not enough\n")
+    assert run_job(job, Stop()).reason == "status 1: error: the rank is wrong fix: another rank"
+    lines = (job.folder / "job.log").read_text().splitlines()
+    assert lines[0] == "error: the memory was not enough" and lines[2].startswith("==== again, 20")
+    assert lines[3:] == ["error: the rank is wrong", "  fix: another rank"]
+    (silent,) = make_jobs("die")
+    assert run_job(silent, Stop()).reason == run_job(silent, Stop()).reason == "status -9: it printed nothing"
+
+
 def test_other_settings_in_the_same_folder_are_another_job(tmp_path, make_jobs):
     (job,) = make_jobs("ok")
     run([job], tmp_path)

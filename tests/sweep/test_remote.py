@@ -169,3 +169,21 @@ def test_below_slurm_a_job_is_no_rank(make_jobs, monkeypatch):
     assert RemoteJob(job)().status == "finished"
     assert (job.folder / "job.log").read_text() == "bash\n"
     assert recorded_outcome(job).status == "finished"
+
+
+class Ray:
+    """Ray's answers, without Ray."""
+
+    def __init__(self, **resources):
+        self.cluster_resources = lambda: resources
+
+
+@pytest.mark.parametrize(
+    ("address", "per_job", "resources", "width"),
+    [(None, 1, {"CPU": 1.0}, 1), (None, 2, {"CPU": 9.0}, 4), (None, 1, {"CPU": 16.0, "GPU": 2.0}, 2),
+     (None, 0, {"CPU": 1.0}, 64), ("auto", 1, {"CPU": 1.0}, 64)],
+)  # fmt: skip
+def test_no_more_jobs_run_on_ray_than_it_has_cpus_and_gpus_for(make_jobs, address, per_job, resources, width):
+    ray = RayJobs(address, per_job, None, 64)
+    ray._ray, ray._gpus = Ray(**resources), "GPU" in resources
+    assert ray.width(make_jobs("ok", "ok")) == width

@@ -1,14 +1,18 @@
-"""What is written and told of a sweep's jobs, from reports without pictures; and the plan before it."""
+"""What is written and told of a sweep's jobs, from reports without pictures."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from lorakiln.sweep.bases import bases_of
+from lorakiln.sweep.comparison import save_comparison
+from lorakiln.sweep.doubt import doubts
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.plan import pace, plan
-from lorakiln.sweep.results import sum_up
+from lorakiln.sweep.objectives import more_is_better, values_of
+from lorakiln.sweep.plots import legend_lines, plot_front, pyplot
+from lorakiln.sweep.results import Result, sum_up
+from lorakiln.sweep.table import decimals, table
 
 
 @pytest.fixture
@@ -54,37 +58,122 @@ def test_the_best_settings_are_evaluated_in_full(outcomes, tmp_path):
     assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {"evaluate": {"quick": None}, "train": {"seed": 1}}
 
 
-def write_run(folder, model="m", pictures_per_second=10.0, whole=None):
-    (folder / "run").mkdir(parents=True)
-    where = {"steps_here": 20, "steps_per_second": 5.0, "pictures_per_second": pictures_per_second, "seconds": 6.0}
-    (folder / "run/provenance.json").write_text(json.dumps(where))
-    (folder / "run/weights").write_bytes(bytes(2**20))
-    (folder / "resolved.yaml").write_text(yaml.safe_dump({"model": {"path": model}}))
-    if whole:
-        (folder / "job.json").write_text(json.dumps({"seconds": whole}))
+def results_of(tmp_path, write_report, reports, models=None):
+    """Results with the given likeness, obedience and more, on the given base models."""
+    found = []
+    for number, report in enumerate(reports):
+        folder = tmp_path / str(number)
+        write_report(folder, **report)
+        settings = {"evaluate": {}, "model": {"path": models[number] if models else "m"}}
+        job = Job(number, (), folder, f"train.seed={number}", settings, own=(f"train.seed={number}",))
+        found.append(Result.read(Outcome(job, "finished", 1.0)))
+    return found
 
 
-def jobs(root, count, model="m", steps=60):
-    settings = {"model": {"path": model}, "train": {"steps": steps, "batch_size": 4}}
-    return [Job(number, (), root / str(number), f"seed={number}", settings) for number in range(count)]
+def test_jobs_on_several_base_models_each_have_their_own(tmp_path, write_report, capsys):
+    reports = [{"likeness": 0.5, "obedience": 20.0}, {"likeness": 0.9, "obedience": 30.0}] * 2
+    results = results_of(tmp_path, write_report, reports, ["sd15", "sdxl"] * 2)
+    found = bases_of(results)
+    assert [(base.title, base.places) for base in found] == [
+        ("base model sd15", [0, 2]), ("base model sdxl", [1, 3])
+    ]  # fmt: skip
+    assert [base.values["image_similarity"] for base in found] == pytest.approx([0.4, 0.8])
+    assert [base.title for base in bases_of(results[::2])] == ["base model"]
+    # Other pictures or prompts: the same model with other numbers.
+    for result in results:
+        result.outcome.job.settings["model"]["path"] = "a/sd15"
+    assert [base.title for base in bases_of(results)] == ["base model of 0, 2", "base model of 1, 3"]
+    for number, result in enumerate(results):
+        result.outcome.job.settings["model"]["path"] = ["a/sd15", "b/sdxl"][number % 2]
+    sum_up([result.outcome for result in results], tmp_path)
+    told = json.loads((tmp_path / "sweep.json").read_text())
+    assert [base["job"] for base in told["bases"]] == ["base model sd15", "base model sdxl"]
+    assert "base model sdxl" in (tmp_path / "sweep.html").read_text()
+    assert "base model sd15,,,,0.4,19.9" in (tmp_path / "sweep.csv").read_text().replace('"', "")
 
 
-def test_the_plan_judges_time_and_disk_by_finished_runs_with_the_same_model(tmp_path):
-    root = tmp_path / "sweep"
-    write_run(tmp_path / "20260101", pictures_per_second=20.0, whole=10.0)
-    write_run(root / "a", pictures_per_second=20.0, whole=10.0)
-    write_run(tmp_path / "another", model="large", pictures_per_second=0.001)
-    # 10 jobs of 240 pictures at 20 pictures/s, with 10 - 20/5 = 6 seconds beside the steps, two at a time.
-    text = plan(jobs(root, 10), root, 2)
-    assert "10: 10 to run; at most 2 at a time" in text and "600 in all, 2,400 pictures" in text
-    assert "about 90 s and 10.0 MiB" in text and "judging by 2 finished runs" in text
-    assert "seed=9" in text and "seed=9" not in plan(jobs(root, 10), root, 2, titles=False)
-    assert pace(tmp_path, "none") is None
+def test_each_base_stands_in_front_of_its_jobs_in_the_comparison(tmp_path, write_report, monkeypatch):
+    reports = [{"likeness": value, "obedience": 20.0} for value in (0.5, 0.9, 0.5)]
+    results = results_of(tmp_path, write_report, reports, ["sd15", "sdxl", "sd15"])
+    rows = [{"prompt": "a cat", "seed": 0, "weight": at, "file_name": f"w{at:.0f}.png"} for at in (-2.0, 0.0, 1.0, 2.0)]
+    for result in results:
+        path = result.outcome.job.folder / "report/samples/metadata.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    drawn = []
+    monkeypatch.setattr("lorakiln.evaluate.grids.save_grid", lambda grid, *_: drawn.append(grid))
+    save_comparison(results, 0, tmp_path / "comparison.png")
+    assert drawn[0].columns == ["base model sd15", "0: seed=0", "2: seed=2", "base model sdxl", "1: seed=1"]
+    files = [cell.file_name.relative_to(tmp_path).as_posix() for cell in drawn[0].cells[0]]
+    named = [file.replace("report/samples/", "") for file in files]
+    assert named == ["0/w0.png", "0/w1.png", "2/w1.png", "1/w0.png", "1/w1.png"]
 
 
-def test_a_plan_without_a_run_to_judge_by_and_one_too_large_for_the_disk(tmp_path, monkeypatch):
-    root = tmp_path / "sweep"
-    assert "told after the first job" in plan(jobs(root, 2), root, 1)
-    write_run(tmp_path / "run1")
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**20))
-    assert "2.0 MiB; WARNING: only 1.0 MiB are free" in plan(jobs(root, 2), root, 1)
+def test_a_comparison_of_other_jobs_is_not_left_behind(outcomes, tmp_path):
+    (tmp_path / "comparison.png").write_text("old")
+    sum_up(outcomes, tmp_path)
+    assert not (tmp_path / "comparison.png").exists()
+
+
+def test_numbers_have_the_digits_that_tell_them_apart():
+    assert decimals("likeness", [0.9, 0.8]) == 3 and decimals("obedience", [20.0, 20.0]) == 2
+    assert decimals("likeness", [0.04146, 0.04149]) == 5
+    assert decimals("other", [0.1, 0.1 + 1e-9]) == 4
+
+
+def test_the_base_is_a_row_and_the_stars_are_explained():
+    rows = [
+        {"number": 0, "job": "rank=4", "likeness": 0.0411, "obedience": 20.0, "on_front": True, "best": True},
+        {"number": 1, "job": "rank=8", "likeness": 0.0409, "obedience": 20.0, "on_front": False, "best": False},
+    ]
+    text = table(rows, [{"job": "base model", "likeness": 0.041, "obedience": 19.0}], ["likeness"])
+    assert text.splitlines() == [
+        "#  job         likeness  obedience  front",
+        "0  rank=4        0.0411      20.00  **",
+        "   base model    0.0410      19.00",
+        "1  rank=8        0.0409      20.00",
+        "",
+        "**  the best",
+    ]
+    rows[0]["validation_loss"], rows[1]["validation_loss"] = 0.2, 0.1
+    by_loss = table(rows, [{"job": "base model", "likeness": 0.041, "obedience": 19.0}], ["validation_loss"])
+    assert [line.split()[1] for line in by_loss.splitlines()[1:4]] == ["rank=8", "rank=4", "model"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "objectives", "said"),
+    [
+        ({"step": 0.1, "spread": 0.01}, {"likeness": 0.4}, ["likeness"], []),
+        ({"step": 0.1, "spread": 0.2}, {"likeness": 0.2}, ["likeness"], ["in likeness the best job cannot be told"]),
+        ({"step": -0.1, "spread": 0.01}, {"likeness": 0.4}, ["likeness"], ["the base model has more likeness"]),
+        ({"step": 0.1, "spread": 0.05}, {"likeness": 0.46}, ["likeness"], ["the second best, job 1, lies within"]),
+        ({"step": 0.1, "spread": 0.01}, {"likeness": 0.495}, ["likeness", "obedience"], []),
+        ({"step": 0.1}, {"likeness": 0.5}, ["likeness"], []),
+        ({"step": -9.0, "spread": 0.01}, {"likeness": 0.4}, ["validation_loss"], []),
+    ],
+)
+def test_a_best_that_may_be_chance_is_told(tmp_path, write_report, first, second, objectives, said):
+    reports = [{"likeness": 0.5, "obedience": 20.0, "validation_loss": 0.1, **first}, {"obedience": 10.0, **second}]
+    results = results_of(tmp_path, write_report, reports)
+    points = [more_is_better(values_of(one.values, objectives), objectives) for one in results]
+    found = doubts(results, points, 0, objectives)
+    assert len(found) == len(said) and all(text.startswith(start) for text, start in zip(found, said, strict=True))
+
+
+def test_points_bear_numbers_and_long_settings_are_listed_below(tmp_path, write_report, monkeypatch):
+    reports = [{"likeness": 0.5, "obedience": 20.0}] * 2 + [{"likeness": 0.9, "obedience": 10.0}]
+    results = results_of(tmp_path, write_report, reports)
+    long = tuple(f"train.key{n}=" + "x" * 60 for n in range(4))
+    object.__setattr__(results[2].outcome.job, "own", long)
+    lines = legend_lines(results, [0])
+    assert lines[0] == "0  seed=0" and len(lines) == 4 and max(map(len, lines)) <= 118
+    seen = []
+    monkeypatch.setattr(pyplot, "close", seen.append)
+    plot_front(results, [0, 1, 2], 0, tmp_path / "front.png")
+    axes = seen[0].axes[0]
+    # Equal points share a label.
+    assert [text.get_text() for text in axes.texts] == ["0-1", "2"]
+    frame, whole = axes.get_tightbbox(), seen[0].bbox
+    for text in (*axes.texts, *seen[0].texts):
+        box = text.get_window_extent()
+        assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
+    assert all(text.get_window_extent().y1 < frame.y0 for text in seen[0].texts)

@@ -1,5 +1,6 @@
 """The search: Hydra's syntax as Optuna's distributions, and a study that processes share and go on with."""
 
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from hydra_plugins.lorakiln_sweeper.space import search_space
 from lorakiln.console.errors import UserError
-from lorakiln.sweep.objectives import read_numbers, values_of
+from lorakiln.sweep.objectives import full_weight, read_numbers, values_of
 from lorakiln.sweep.study import SharedStudy, Wishes, as_override
 
 SPACE = {"train.optimizer.lr": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True)}
@@ -130,6 +131,18 @@ def test_objectives_are_numbers_of_the_report(tmp_path, write_report):
     assert base == pytest.approx({"image_similarity": 0.6, "clip_score": 29.9})
     with pytest.raises(UserError, match="have no sharpness\n.*likeness, obedience, validation_loss"):
         values_of(numbers, ["likeness", "sharpness"])
+
+
+def test_the_base_is_at_weight_0_and_the_lora_at_the_weight_nearest_to_1(tmp_path, write_report):
+    write_report(tmp_path, likeness=0.7, obedience=30.0)
+    path = tmp_path / "report/metrics.json"
+    # As text, "w-1.00" is the first and "w2.00" the last.
+    by_weight = {"w-1.00": -1.0, "w0.00": 0.0, "w0.50": 0.5, "w1.00": 1.0, "w1.50": 1.5, "w10.00": 10.0, "w2.00": 2.0}
+    scores = {name: {"mean": mean} for name, mean in by_weight.items()}
+    path.write_text(json.dumps({"image_similarity": scores, "drawn": {"without": 3, "pictures": 8}}))
+    full, base = read_numbers(tmp_path)
+    assert (full["image_similarity"], base["image_similarity"], set(base)) == (1.0, 0.0, {"image_similarity"})
+    assert full_weight([0.0, 0.8, 1.2]) == 0.8 and full_weight([-1.0, 0.0]) == -1.0
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,11 @@ class JobLauncher(Launcher):
         """The sweep's folder."""
         return Path(str(self.config.hydra.sweep.dir))
 
+    @property
+    def _name(self) -> str:
+        """Of a job that has no other beside it: the experiment's."""
+        return str(OmegaConf.select(self.config, "hydra.runtime.choices.experiment") or "custom")
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one batch of a grid to its end, and sum it up."""
         try:
@@ -66,12 +71,14 @@ class JobLauncher(Launcher):
 
     def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         from lorakiln.sweep import run_jobs, sum_up
+        from lorakiln.sweep.checking import check_jobs
 
         common = set.intersection(*(set(overrides) for overrides in job_overrides))
         jobs = []
         for number, overrides in enumerate(job_overrides, first):
-            own = [one for one in overrides if one not in common or len(job_overrides) == 1]
+            own = [one for one in overrides if one not in common] or [self._name]
             jobs.append(self.job(number, overrides, own))
+        check_jobs(jobs)
         with self.executor() as executor:
             outcomes = run_jobs(jobs, self.root, executor)
         values = sum_up(outcomes, self.root)
@@ -105,7 +112,8 @@ class JobLauncher(Launcher):
         given = tuple(filter_overrides(overrides))
         if settings["evaluate"].get("quick") is None:
             settings["evaluate"]["quick"], given = True, (*given, QUICK)
-        return Job(number, given, folder, " ".join(filter_overrides(own)), settings, self.again)
+        titled = tuple(filter_overrides(own))
+        return Job(number, given, folder, " ".join(titled), settings, self.again, own=titled)
 
 
 def _folder_name(name: str) -> str:

@@ -11,13 +11,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.lorakiln_launcher.launcher import JobLauncher
-from hydra_plugins.lorakiln_sweeper.space import search_space
+from hydra_plugins.lorakiln_sweeper.space import samples_of, search_space
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+    from lorakiln.sweep.jobs import Job
     from lorakiln.sweep.search import Search
 
 
@@ -86,12 +87,16 @@ class OptunaSweeper(Sweeper):
             raise UserError(
                 "Optuna is not installed", where="hydra/sweeper=optuna", fix="pip install 'lorakiln[sweeps]'"
             ) from error
+        from lorakiln.sweep.checking import check_jobs, check_objectives
         from lorakiln.sweep.search import Search
         from lorakiln.sweep.study import SharedStudy, Wishes
 
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         own = [f"{key}={value}" for key, value in self.params.items()]
         fixed, space = search_space(parser.parse_overrides([*own, *arguments]))
+        samples = [self.launcher.job(0, [*fixed, *own], own) for own in samples_of(space)]
+        check_jobs(samples)
+        check_objectives(samples, self.objectives, self.prune)
         root = self.launcher.root.absolute()
         root.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, root / "multirun.yaml")
@@ -101,21 +106,21 @@ class OptunaSweeper(Sweeper):
         )  # fmt: skip
         study = SharedStudy(
             root,
-            self.study or self._name(fixed, space),
+            self.study or self._name(samples[0], space),
             self.storage or f"sqlite:///{root / 'search.db'}",
             space,
             wishes,
         )
         return Search(study, self.launcher, fixed, self.prune)
 
-    def _name(self, fixed: Sequence[str], space: Mapping[str, "BaseDistribution"]) -> str:
-        """The study's: trials of other settings or for other objectives cannot be compared, and are another study.
+    def _name(self, job: "Job", space: Mapping[str, "BaseDistribution"]) -> str:
+        """The study's: trials of other settings or pictures, or for other objectives, cannot be compared, and are
+        another study.
 
-        The settings are those of a job that takes the first value of everything.
+        Args:
+            job: which takes the first value of everything.
         """
-        from lorakiln.sweep.study import as_override
-
-        own = [as_override(key, values.choices[0] if hasattr(values, "choices") else values.low)
-               for key, values in space.items()]  # fmt: skip
         searched = sorted((key, repr(values)) for key, values in space.items())
-        return f"search-{hash_data(self.launcher.job(0, [*fixed, *own], own).key, searched, self.objectives)[:8]}"
+        # Of models nothing: the first job may have to fetch its own before they can be told.
+        pictures = job.sources().get("pictures or captions")
+        return f"search-{hash_data(job.key, pictures, searched, self.objectives)[:8]}"

@@ -1,6 +1,6 @@
 """From Hydra's sweep syntax to Optuna's distributions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
@@ -64,3 +64,18 @@ def distribution(override: Override) -> "BaseDistribution":
     except (ValueError, IndexError) as error:
         raise UserError(str(error), where=override.input_line, fix="mend its ends") from error
     raise UserError("this sweep cannot be searched", where=override.input_line, fix="use choice, range or interval")
+
+
+def samples_of(space: Mapping[str, "BaseDistribution"]) -> list[list[str]]:
+    """Overrides of jobs that show whether a space's values are right: the first value of everything, then each other
+    value, or the other end, of one setting at a time.
+    """
+    from lorakiln.sweep.study import as_override
+
+    ends = {
+        key: list(values.choices) if hasattr(values, "choices") else [values.low, values.high]
+        for key, values in space.items()
+    }
+    first = {key: values[0] for key, values in ends.items()}
+    others = [{**first, key: value} for key, values in ends.items() for value in values[1:]]
+    return [[as_override(key, value) for key, value in sample.items()] for sample in (first, *others)]

@@ -11,6 +11,7 @@ _PAPER, _INK, _SOFT, _EDGE = "#ffffff", "#1c1917", "#78716c", "#e7e5e4"
 _CELL = 192  # small pictures are enlarged towards this side, large ones shown at most at twice it
 _GAP, _MARGIN, _LABEL = 10, 24, 210
 _TITLE, _TEXT = 22, 15
+_LINES = 8  # of a column's heading
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def save_grid(grid: Grid, samples: Path, path: Path) -> None:
     """Draw one grid; `samples` is the folder that the shots' files stand in."""
     pictures = [[shot and _enlarged(samples / shot.file_name) for shot in row] for row in grid.cells]
     width, height = next(p.size for row in pictures for p in row if p)
-    top = _MARGIN + _TITLE + 18 + (26 if grid.groups else 0) + 24
+    headings = [_cut(wrapped(text, width - 4, _font(_TEXT))) for text in grid.columns]
+    deep = max(len(lines) for lines in headings)
+    top = _MARGIN + _TITLE + 18 + (26 if grid.groups else 0) + 24 + (deep - 1) * (_TEXT + 4)
     left = _MARGIN + _LABEL
     columns = len(grid.columns)
     extra = _GAP * 2 * max(0, len(grid.groups) - 1)
@@ -76,7 +79,7 @@ def save_grid(grid: Grid, samples: Path, path: Path) -> None:
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN, _MARGIN - 6), grid.title, fill=_INK, font=_font(_TITLE))
     xs = _column_places(grid, left, width)
-    _draw_headings(draw, grid, xs, width, top)
+    _draw_headings(draw, grid, headings, xs, width, top)
     for row, (label, cells) in enumerate(zip(grid.rows, pictures, strict=True)):
         y = top + row * (height + _GAP)
         _draw_label(draw, label, _MARGIN, y, height)
@@ -103,15 +106,26 @@ def _column_places(grid: Grid, left: int, width: int) -> list[int]:
     return places
 
 
-def _draw_headings(draw: ImageDraw.ImageDraw, grid: Grid, xs: list[int], width: int, top: int) -> None:
-    for x, text in zip(xs, grid.columns, strict=True):
-        draw.text((x + width // 2, top - 14), text, fill=_SOFT, font=_font(_TEXT), anchor="mm")
+def _draw_headings(
+    draw: ImageDraw.ImageDraw, grid: Grid, headings: list[list[str]], xs: list[int], width: int, top: int
+) -> None:
+    """The columns' headings stand on the pictures, the groups' above the highest of them."""
+    for x, lines in zip(xs, headings, strict=True):
+        for above, text in enumerate(reversed(lines)):
+            y = top - 14 - above * (_TEXT + 4)
+            draw.text((x + width // 2, y), text, fill=_SOFT, font=_font(_TEXT), anchor="mm")
+    top -= (max(len(lines) for lines in headings) - 1) * (_TEXT + 4)
     column = 0
     for text, count in grid.groups:
         first, last = xs[column], xs[column + count - 1] + width
         draw.text(((first + last) // 2, top - 42), text, fill=_INK, font=_font(_TEXT + 2), anchor="mm")
         draw.line((first, top - 28, last, top - 28), fill=_EDGE, width=2)
         column += count
+
+
+def _cut(lines: list[str]) -> list[str]:
+    """At least one line, and at most `_LINES`."""
+    return [*lines[: _LINES - 1], "…"] if len(lines) > _LINES else lines or [""]
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, height: int) -> None:

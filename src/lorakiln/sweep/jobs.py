@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import read_json, write_json
+from lorakiln.sweep.sources import differences, sources
 
 STATE = "job.json"
 LOG = "job.log"
@@ -25,6 +26,7 @@ class Job:
         settings: the whole composed config.
         again: run it even if it is finished.
         project: the folder in which its command runs.
+        own: the overrides of the title.
     """
 
     number: int
@@ -34,6 +36,7 @@ class Job:
     settings: dict[str, Any]
     again: bool = False
     project: Path = field(default_factory=Path.cwd)
+    own: tuple[str, ...] = ()
 
     @property
     def command(self) -> list[str]:
@@ -57,7 +60,18 @@ class Job:
 
     def done(self) -> bool:
         """Whether there is nothing left to run."""
-        return not self.again and self.finished()
+        return not self.again and self.finished() and not self.changes()
+
+    def changes(self) -> list[str]:
+        """What a finished run here was made of that is another now, such as "base model"; empty if nothing is."""
+        if not self.finished():
+            return []
+        before = self.recorded().get("sources")
+        return differences(before, self.sources()) if before is not None else ["something that was not recorded"]
+
+    def sources(self) -> dict[str, str | None]:
+        """See `sources.sources`."""
+        return sources(self.settings)
 
     def finished(self) -> bool:
         """Whether a run of exactly these settings has ended well here."""

@@ -1,7 +1,9 @@
 """What the jobs of a sweep are compared by: numbers of their reports, by name, and which way is better."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.errors import UserError
@@ -11,6 +13,18 @@ LIKENESS, OBEDIENCE = "likeness", "obedience"
 DEFAULT = (LIKENESS, OBEDIENCE)
 METRICS = {LIKENESS: "image_similarity", OBEDIENCE: "clip_score"}
 VALIDATION_LOSS = "validation_loss"
+# "w0.50", as metrics.json has it.
+_WEIGHT = re.compile(r"w(-?[0-9.]+(?:e[+-]?[0-9]+)?)")
+
+
+def possible_names(evaluate: dict[str, Any]) -> list[str]:
+    """What a job with these settings of `evaluate` may be compared by. What the metrics need is known there; here it is
+    said once more, since a wrong name is to be told before torch is loaded.
+    """
+    several = len(set(evaluate["seeds"])) > 1
+    questions = [f"right_{question['name']}" for question in evaluate.get("classify", [])]
+    return [*DEFAULT, VALIDATION_LOSS, "nearest_similarity", *["seed_similarity"] * several, *questions,
+            *METRICS.values()]  # fmt: skip
 
 
 def is_less_better(name: str) -> bool:
@@ -18,20 +32,43 @@ def is_less_better(name: str) -> bool:
 
 
 def read_numbers(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """A finished job's numbers by name: at the largest weight, and at 0. The first hold the last validation loss, where
-    there is one.
+    """A finished job's numbers by name: at the LoRA's full weight, and at 0, the base model. The first hold the last
+    validation loss, where there is one.
     """
-    metrics = read_json(folder / "report" / "metrics.json")
-    full, base = {}, {}
-    for name, by_weight in metrics.items():
-        weights = sorted(key for key in by_weight if key.startswith("w")) if isinstance(by_weight, dict) else []
-        if weights and "mean" in by_weight[weights[-1]]:
-            full[name] = by_weight[weights[-1]]["mean"]
-            base[name] = by_weight[weights[0]]["mean"]
+    entries = read_entries(folder)
+    full = {name: ends[0]["mean"] for name, ends in entries.items()}
     adapters = read_json(folder / "run" / "facts.json")["adapters"]
     if adapters and adapters[-1]["validation_loss"] is not None:
         full[VALIDATION_LOSS] = adapters[-1]["validation_loss"]
-    return full, base
+    return full, {name: ends[1]["mean"] for name, ends in entries.items()}
+
+
+def read_entries(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """What a report says of each metric at full weight and at 0: mean, low, high and, at full weight, difference."""
+    found = {}
+    for name, by_weight in read_json(folder / "report" / "metrics.json").items():
+        weights = _weights(by_weight)
+        if weights and 0.0 in weights:
+            found[name] = (weights[full_weight(weights)], weights[0.0])
+    return found
+
+
+def read_prompts(folder: Path) -> int:
+    """How many prompts a report is of; 0 if it does not say."""
+    return int(read_json(folder / "report" / "metrics.json").get("drawn", {}).get("prompts", 0))
+
+
+def full_weight(weights: Iterable[float]) -> float:
+    """The weight that a report compares with the base: the nearest to 1; of two as near, the smaller."""
+    return min((weight for weight in weights if weight), key=lambda weight: (abs(weight - 1), weight))
+
+
+def _weights(by_weight: Any) -> dict[float, dict[str, Any]]:
+    """A metric's entries by weight ("w0.50" -> 0.5); empty for what is no metric."""
+    if not isinstance(by_weight, dict):
+        return {}
+    found = {_WEIGHT.fullmatch(key): entry for key, entry in by_weight.items()}
+    return {float(match[1]): entry for match, entry in found.items() if match}
 
 
 def values_of(numbers: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:

@@ -7,22 +7,30 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-_FIXED = {"job", "folder", "status", "seconds", "likeness", "obedience", "on_front", "best", "link"}
+from lorakiln.sweep.objectives import DEFAULT
+from lorakiln.sweep.table import decimals
+
+_FIXED = {"number", "job", "folder", "status", "seconds", "likeness", "obedience", "on_front", "best", "link"}
 
 
 def page(
-    rows: Sequence[dict[str, Any]], failures: Sequence[dict[str, str]], root: Path, objectives: Sequence[str]
-) -> str:
-    """The HTML, its pictures inside; each job links to its own report."""
+    rows: Sequence[dict[str, Any]], bases: Sequence[dict[str, Any]], warnings: Sequence[str],
+    failures: Sequence[dict[str, str]], root: Path, objectives: Sequence[str],
+) -> str:  # fmt: skip
+    """The HTML, its pictures inside; each job links to its own report, the base models stand among the jobs."""
     linked = [{**row, "link": _link(Path(row["folder"]), root)} for row in rows]
     names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in _FIXED]
     files = (("Likeness against obedience", "front.png"), ("The same prompts from every job", "comparison.png"))
     pictures = [(title, _inline(root / name)) for title, name in files if (root / name).exists()]
+    places = {
+        name: decimals(name, [row[name] for row in (*rows, *bases) if name in row]) for name in (*DEFAULT, *names)
+    }
     environment = Environment(loader=PackageLoader("lorakiln.sweep"), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("sweep.html")
     return template.render(
-        rows=linked, failures=failures, root=root, names=names, pictures=pictures, objectives=objectives
-    )
+        rows=[*linked, *bases], count=len(rows), places=places, warnings=warnings, failures=failures, root=root,
+        names=names, pictures=pictures, objectives=objectives,
+    )  # fmt: skip
 
 
 def _link(folder: Path, root: Path) -> str:

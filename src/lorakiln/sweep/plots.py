@@ -1,44 +1,93 @@
-"""The sweep's scatter plot: likeness against obedience, the front and the best marked."""
+"""The sweep's scatter plot: likeness against obedience, the front, the best and the base models marked."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 
+from lorakiln.sweep.bases import bases_of
 from lorakiln.sweep.front import pareto_front
-from lorakiln.sweep.titles import short_titles
+from lorakiln.sweep.titles import short_titles, spans
+
+if TYPE_CHECKING:
+    from lorakiln.sweep.results import Result
+
+LISTED = 30  # jobs that are named below the plot: of more, those on the front
+LETTERS = 118  # of a line there
+NEAR = 14  # pixels: points closer than this share a label
+WIDTH, HEIGHT, LINE = 8.0, 5.0, 0.17  # inches
+FRONT, JOB, INK = "#d97706", "#57534e", "#1c1917"
 
 
-def plot_front(results: Sequence, front: Sequence[int], best: int, path: Path) -> None:
-    """Write a PNG.
+def plot_front(results: Sequence["Result"], front: Sequence[int], best: int, path: Path) -> None:
+    """Write a PNG. The points bear the jobs' numbers, whose settings are listed below.
 
     Args:
-        results: `results.Result`s, in the sweep's order.
+        results: in the sweep's order.
         front: which of them are on the Pareto front, of likeness and obedience or of what the sweep looks for.
     """
-    figure, axes = pyplot.subplots(figsize=(8, 5), dpi=110)
+    lines = legend_lines(results, front)
+    height = HEIGHT + LINE * (len(lines) + 1)
+    figure = pyplot.figure(figsize=(WIDTH, height), dpi=110)
+    top = 1 - 0.15 / height
+    axes = figure.add_axes((0.1, (height - HEIGHT + 0.6) / height, 0.87, top - (height - HEIGHT + 0.6) / height))
     points = [result.point for result in results]
-    base = results[0].base
-    colours = ["#d97706" if i in front else "#57534e" for i in range(len(points))]
     line = sorted(points[i] for i in front)
     if sorted(front) == pareto_front(points):
-        axes.plot(*zip(*line, strict=True), color="#d97706", linewidth=1, zorder=1, label="front")
+        axes.plot(*zip(*line, strict=True), color=FRONT, linewidth=1, zorder=1, label="front")
+    colours = [FRONT if i in front else JOB for i in range(len(points))]
     axes.scatter(*zip(*points, strict=True), color=colours, zorder=2, label="jobs")
-    axes.scatter(*points[best], color="#d97706", s=90, zorder=3, label="best")
-    axes.scatter(base["image_similarity"], base["clip_score"], marker="x", color="#1c1917", label="base model")
-    titles = short_titles([result.outcome.job.title for result in results])
-    for title, point in zip(titles, points, strict=True):
-        axes.annotate(title, point, textcoords="offset points", xytext=(6, 5), fontsize=7)
+    axes.scatter(*points[best], color=FRONT, s=90, zorder=3, label="best")
+    bases = bases_of(results)
+    for base, marker in zip(bases, "xX+P1234" * len(bases), strict=False):
+        place = (base.values["image_similarity"], base.values["clip_score"])
+        axes.scatter(*place, marker=marker, color=INK, label=base.title)
     axes.set_xlabel("likeness: CLIP similarity to the training pictures")
     axes.set_ylabel("obedience: CLIP score of prompt and picture")
-    axes.margins(0.3, 0.15)
+    axes.margins(0.15)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    figure.tight_layout()
+    _label(axes, results, front)
+    for number, text in enumerate(lines):
+        y = (height - HEIGHT - LINE * (number + 1)) / height
+        # Values may hold what matplotlib would take for formulas.
+        figure.text(0.03, y, text, fontsize=7.5, color=INK, parse_math=False)
     # No software version in the file: equal sweeps, equal bytes.
     figure.savefig(path, metadata={"Software": None})
     pyplot.close(figure)
+
+
+def legend_lines(results: Sequence["Result"], front: Sequence[int]) -> list[str]:
+    """ "3  rank=4 scheduler=cosine", a line each or more where it is long; of many jobs those on the front."""
+    titles = short_titles([result.outcome.job.own for result in results])
+    listed = range(len(results)) if len(results) <= LISTED else sorted(front)[:LISTED]
+    lines = []
+    for i in listed:
+        text = f"{results[i].outcome.job.number}  {titles[i]}"
+        lines += wrap(text, LETTERS, subsequent_indent="      ", break_on_hyphens=False)
+    return lines + (["the others: see the table"] if len(listed) < len(results) else [])
+
+
+def _label(axes: Axes, results: Sequence["Result"], front: Sequence[int]) -> None:
+    """Write the numbers beside their points; those that lie close together share a label."""
+    labelled = range(len(results)) if len(results) <= LISTED else front
+    groups: list[tuple[tuple[float, float], list[int]]] = []
+    for i in labelled:
+        x, y = axes.transData.transform(results[i].point)
+        for (other_x, other_y), members in groups:
+            if abs(x - other_x) < NEAR and abs(y - other_y) < NEAR:
+                members.append(i)
+                break
+        else:
+            groups.append(((x, y), [i]))
+    for _, members in groups:
+        numbers = spans([results[i].outcome.job.number for i in members])
+        point = results[members[0]].point
+        axes.annotate(numbers, point, textcoords="offset points", xytext=(6, 5), fontsize=8)

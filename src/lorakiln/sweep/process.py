@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from lorakiln.console.errors import UserError
@@ -72,12 +73,18 @@ def _held(job: Job, stop: Stop) -> Iterator[int | None]:
 
 
 def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: Stop, judge: Judge | None) -> Outcome:
+    # Read before the job reads them: what changes meanwhile is seen the next time.
+    made_of = job.sources()
     job.record("running")
     live = job.folder / "validation.live"
     live.unlink(missing_ok=True)
     watched = {LIVE: str(live.absolute())} if judge else {}
     start = time.monotonic()
-    with (job.folder / LOG).open("w") as log:
+    with (job.folder / LOG).open("a") as log:
+        # What an earlier try printed may say why there is another.
+        log.write(_heading(log.tell()))
+        log.flush()
+        begin = log.tell()
         process = subprocess.Popen(
             job.command, cwd=job.project, env={**os.environ, **environment, **watched},
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=locks,
@@ -85,9 +92,11 @@ def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: S
             start_new_session=True,
         )  # fmt: skip
         hopeless = _wait(process, stop, judge, live)
-    outcome = _outcome(job, process.returncode, hopeless, stop, time.monotonic() - start)
+    outcome = _outcome(job, process.returncode, hopeless, stop, time.monotonic() - start, begin)
     more = {"reason": outcome.reason} if outcome.reason else {}
-    job.record(outcome.status, seconds=round(outcome.seconds, 1), **more)
+    # A model may have been fetched by the job itself.
+    known = {name: one or job.sources()[name] for name, one in made_of.items()}
+    job.record(outcome.status, seconds=round(outcome.seconds, 1), sources=known, **more)
     return outcome
 
 
@@ -112,19 +121,25 @@ def _wait(process: subprocess.Popen, stop: Stop, judge: Judge | None, live: Path
     return hopeless
 
 
-def _outcome(job: Job, status: int, hopeless: bool, stop: Stop, seconds: float) -> Outcome:
+def _heading(written: int) -> str:
+    """The line before another try's output in the same log."""
+    return f"\n==== again, {datetime.now().astimezone().isoformat(' ', 'seconds')} ====\n" if written else ""
+
+
+def _outcome(job: Job, status: int, hopeless: bool, stop: Stop, seconds: float, begin: int) -> Outcome:
     if status == 0:
         return Outcome(job, "finished", seconds)
     if hopeless:
         return Outcome(job, "pruned", seconds, "its validation loss was worse than most at the same step")
     if stop.asked and (status in SAVED or -status in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)):
         return Outcome(job, "stopped", seconds, "interrupted")
-    return Outcome(job, "failed", seconds, f"status {status}: {_last_words(job.folder / LOG)}")
+    return Outcome(job, "failed", seconds, f"status {status}: {_last_words(job.folder / LOG, begin)}")
 
 
-def _last_words(log: Path) -> str:
-    """The job's own error message, or the last line it printed."""
-    lines = [line.rstrip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+def _last_words(log: Path, begin: int) -> str:
+    """The job's own error message, or the last line it printed, after so many bytes of its log."""
+    text = log.read_bytes()[begin:].decode("utf-8", "replace")
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if errors:
         return " ".join(line.strip() for line in lines[errors[-1] : errors[-1] + 4])

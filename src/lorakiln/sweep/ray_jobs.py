@@ -54,14 +54,28 @@ class RayJobs:
             raise UserError(
                 " ".join(str(error).split()), where="hydra.launcher.address", fix="start the cluster, or leave it null"
             ) from error
-        self._ray, self._gpus = ray, bool(ray.cluster_resources().get("GPU"))
+        has = ray.cluster_resources()
+        self._ray, self._gpus = ray, bool(has.get("GPU"))
+        if not self.address and self.cpus_per_job > has.get("CPU", 0):
+            ray.shutdown()
+            raise UserError(
+                f"a job takes {self.cpus_per_job:g} CPUs, and Ray has {has.get('CPU', 0):g}: it would wait for ever",
+                where="hydra.launcher.cpus_per_job", fix="ask for fewer, or raise hydra.launcher.cpus",
+            )  # fmt: skip
         return self
 
     def __exit__(self, *error: object) -> None:
         self._ray.shutdown()
 
     def width(self, jobs: Sequence[Job]) -> int:
-        return self.at_once
+        """As many as this machine's CPUs and GPUs are enough for; of a running cluster as many as may wait."""
+        if self.address:
+            # One that grows by what waits must be shown that something waits.
+            return self.at_once
+        has = self._ray.cluster_resources()
+        by_cpus = int(has.get("CPU", 0) / self.cpus_per_job) if self.cpus_per_job else self.at_once
+        by_gpus = int(has["GPU"] / min((job.devices for job in jobs), default=1)) if self._gpus else by_cpus
+        return max(1, min(self.at_once, by_cpus, by_gpus))
 
     def run(self, job: Job, judge: Judge | None = None) -> Outcome:
         """Give a job to Ray and wait for its end; called from several threads. There is no pruning."""

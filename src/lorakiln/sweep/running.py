@@ -1,6 +1,5 @@
 """Run a sweep's jobs with an executor: the plan first, then a line for each end."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 from lorakiln.artefacts.disk import size
 from lorakiln.sweep.executor import Executor
 from lorakiln.sweep.jobs import LOG, Job, Outcome
-from lorakiln.sweep.plan import folder_bytes, in_time, plan
+from lorakiln.sweep.pace import estimate
+from lorakiln.sweep.plan import in_time, plan
 
 POLL = 0.2  # seconds
 
@@ -26,7 +26,7 @@ def run_jobs(jobs: Sequence[Job], root: Path, executor: Executor) -> list[Outcom
     """
     width = executor.width(jobs)
     print(plan(jobs, root, width), flush=True)
-    teller, outcomes = Teller(len(jobs)), {}
+    teller, outcomes = Teller(jobs, root, width), {}
     with executor.stop.listening(), ThreadPoolExecutor(max(1, min(width, len(jobs)))) as pool:
         numbers = {pool.submit(executor.run, job): place for place, job in enumerate(jobs)}
         for future in as_they_end(numbers):
@@ -49,32 +49,41 @@ def as_they_end(futures: Iterable[Future]) -> Iterator[Future]:
 
 
 class Teller:
-    """Says how each job ended, and how long the rest may take.
+    """Says how each job ended, and how long the rest may take, by the runs that have finished until then.
 
     Args:
-        total: jobs in all.
+        jobs: all of them; a search names the same one for each that it does not know yet.
+        root: the sweep's folder.
+        at_once: jobs at a time.
     """
 
-    def __init__(self, total: int) -> None:
-        self.total, self._ended, self._run, self._began = total, 0, 0, time.monotonic()
-        self._disk = 0
+    def __init__(self, jobs: Sequence[Job], root: Path, at_once: int) -> None:
+        self.total, self.root, self.at_once, self._ended = len(jobs), root, at_once, 0
+        self._left = [job for job in jobs if not job.done()]
 
     def tell(self, outcome: Outcome, more: str = "") -> None:
         """Print a line; `more` stands at its end."""
         self._ended += 1
-        self._run += outcome.status != "skipped"
         said = {
             "finished": f"finished in {in_time(outcome.seconds)}", "skipped": "finished before", "failed": "FAILED",
             "pruned": "pruned", "stopped": "stopped",
         }[outcome.status]  # fmt: skip
         text = f"sweep {self._ended}/{self.total}  {outcome.job.title}: {said}{more}"
-        left = self.total - self._ended
-        if self._run and left > 0:
-            self._disk = max(self._disk, folder_bytes(outcome.job.folder))
-            seconds = (time.monotonic() - self._began) / self._run * left
-            text += f"; about {in_time(seconds)} and {size(self._disk * left)} left"
+        text += self._rest(outcome)
         if outcome.reason:
             text += f"\n  {outcome.reason}"
         if outcome.status == "failed":
             text += f"\n  log: {outcome.job.folder / LOG}"
         print(text, flush=True)
+
+    def _rest(self, outcome: Outcome) -> str:
+        own = [place for place, job in enumerate(self._left) if job.folder == outcome.job.folder]
+        del self._left[slice(own[0], own[0] + 1) if own else slice(0)]
+        # A search's job is mostly none of those that were foreseen.
+        del self._left[max(0, self.total - self._ended) :]
+        found = estimate(self._left, self.root.parent)
+        if outcome.status == "skipped" or found.unknown == len(self._left):
+            return ""
+        seconds = found.seconds / min(self.at_once, len(self._left))
+        others = f", and {found.unknown} job{'s' * (found.unknown > 1)} on another base model" if found.unknown else ""
+        return f"; about {in_time(seconds)} and {size(int(found.disk))} left{others}"

@@ -70,7 +70,7 @@ class Search:
             foreseen = [self._job(first)] * max(1, left)
             width = min(executor.width(foreseen), len(foreseen))
             print(plan(foreseen, self.launcher.root, width, titles=False), flush=True)
-            claimed, teller = deque([first]), Teller(len(foreseen))
+            claimed, teller = deque([first]), Teller(foreseen, self.launcher.root, width)
             with executor.stop.listening(), ThreadPoolExecutor(width) as pool:
                 workers = [pool.submit(self._work, executor, claimed, teller) for _ in range(width)]
                 for worker in as_they_end(workers):

@@ -1,0 +1,42 @@
+"""The base models of a sweep: jobs on another base, or with other pictures or prompts, have another to beat."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorakiln.sweep.titles import spans
+
+if TYPE_CHECKING:
+    from lorakiln.sweep.results import Result
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a base model has without a LoRA.
+
+    Attributes:
+        title: "base model"; where there are several, with its name, or, of models of one name, its jobs' numbers.
+        values: by the metric's name.
+        places: of its jobs among the results.
+    """
+
+    title: str
+    values: dict[str, float]
+    places: list[int]
+
+
+def bases_of(results: Sequence["Result"]) -> list[Base]:
+    """The bases in the order of their first jobs. Those of one model are one if all their numbers are the same."""
+    groups: dict[tuple, list[int]] = {}
+    for place, result in enumerate(results):
+        model = result.outcome.job.settings.get("model", {}).get("path")
+        groups.setdefault((model, *sorted(result.base.items())), []).append(place)
+    names = [Path(str(model)).name for model, *_ in groups]
+    titles = [
+        "base model" if len(groups) == 1
+        else f"base model {name}" if names.count(name) == 1
+        else f"base model of {spans([results[place].outcome.job.number for place in places])}"
+        for name, places in zip(names, groups.values(), strict=True)
+    ]  # fmt: skip
+    return [Base(title, results[places[0]].base, places) for title, places in zip(titles, groups.values(), strict=True)]

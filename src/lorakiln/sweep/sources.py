@@ -1,0 +1,90 @@
+"""What a job is made of beside its settings: pictures, captions and models, which may change from run to run."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lorakiln.artefacts.hashing import hash_file, hash_folder
+from lorakiln.families.identity import fingerprint, identify
+from lorakiln.families.source import is_hub_id
+
+Stamp = tuple[tuple[str, int, int], ...]
+MODEL_FILES = (".safetensors", ".json", ".txt")
+DIGITS = 16
+# What has been read once in this process, with the sizes and times of its files: a sweep asks for every job.
+_known: dict[Path, tuple[Stamp, str]] = {}
+
+
+def sources(settings: dict[str, Any]) -> dict[str, str | None]:
+    """The identity of each by what people call it, 16 hex digits; None where that cannot be told now: a folder that is
+    not there (the job says so itself), a model that was not fetched yet.
+
+    Args:
+        settings: a job's whole config; parts that it does not have are left out.
+    """
+    found: dict[str, str | None] = {}
+    raw, dataset = settings.get("paths", {}).get("raw"), settings.get("prepare", {}).get("dataset")
+    if raw and dataset:
+        found["pictures or captions"] = _once(Path(raw) / dataset, hash_folder)
+    for name, path, revision in _models(settings):
+        found[name] = _hub_commit(path, revision) if is_hub_id(path) else _once(Path(path).expanduser(), _model)
+    return found
+
+
+def differences(before: dict[str, str | None], now: dict[str, str | None]) -> list[str]:
+    """The names of what is another now. What was or is unknown is held for the same."""
+    return [name for name, one in now.items() if before.get(name) and one and before[name] != one]
+
+
+def _models(settings: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    """Name, path and revision of every model that the settings name."""
+    model = settings.get("model", {})
+    paths = (
+        ("base model", model.get("path"), model.get("revision")),
+        ("VAE", model.get("vae"), None),
+        ("model config", model.get("config"), None),
+        ("captioner", *_place(model.get("captioner"))),
+        ("CLIP", *_place(model.get("clip"))),
+        ("LoRA to begin with", settings.get("train", {}).get("adapter", {}).get("init_from"), None),
+    )
+    yield from ((name, path, revision) for name, path, revision in paths if path)
+
+
+def _place(source: dict[str, Any] | None) -> tuple[str | None, str | None]:
+    return (source.get("path"), source.get("revision")) if source else (None, None)
+
+
+def _model(path: Path) -> str:
+    """A model's folder or file by its content, as cheaply as the stages do it: large files are not read whole."""
+    if path.is_file():
+        return fingerprint(path) if path.suffix == ".safetensors" else hash_file(path)
+    files = [file for file in path.rglob("*") if file.suffix in MODEL_FILES and file.is_file()]
+    return identify((file.relative_to(path).as_posix(), file) for file in files)
+
+
+def _once(path: Path, read: Callable[[Path], str]) -> str | None:
+    """What `read` says of a folder or file, read again only if sizes or times have changed."""
+    try:
+        stamp = _stamp(path)
+        known = _known.get(path.absolute())
+        if known is None or known[0] != stamp:
+            known = (stamp, read(path)[:DIGITS])
+            _known[path.absolute()] = known
+    except OSError:
+        # Not there, not readable, or changed at this moment: the job itself says so.
+        return None
+    return known[1]
+
+
+def _stamp(path: Path) -> Stamp:
+    files = [path] if not path.is_dir() else sorted(file for file in path.rglob("*") if file.is_file())
+    return tuple((str(file), state.st_size, state.st_mtime_ns) for file in files for state in [file.stat()])
+
+
+def _hub_commit(name: str, revision: str | None) -> str | None:
+    """The commit that the hub's cache on this machine holds: nothing is asked of the network."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    reference = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs" / (revision or "main")
+    return reference.read_text("utf-8").strip()[:DIGITS] if reference.is_file() else None

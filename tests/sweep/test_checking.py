@@ -1,0 +1,80 @@
+"""What is refused before anything starts."""
+
+import pytest
+import yaml
+
+from hydra_plugins.lorakiln_sweeper.space import samples_of
+from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.evaluate.metrics import metrics_of
+from lorakiln.schema.evaluate import Classification
+from lorakiln.sweep.checking import check_jobs, check_objectives
+from lorakiln.sweep.jobs import Job
+from lorakiln.sweep.objectives import METRICS, possible_names
+from pipelines.compose import compose_config
+
+optuna = pytest.importorskip("optuna")
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    return yaml.safe_dump(compose_config(["+experiment=smoke"]))
+
+
+@pytest.fixture
+def jobs(smoke, tmp_path):
+    """Two jobs, each as the smoke experiment, to be changed."""
+    return [Job(n, (), tmp_path / str(n), f"seed={n}", yaml.safe_load(smoke)) for n in range(2)]
+
+
+def test_right_jobs_are_let_through(jobs):
+    check_jobs(jobs)
+    check_objectives(jobs, ["likeness", "obedience", "validation_loss", "nearest_similarity"], prune=False)
+
+
+def test_every_problem_is_told_once_with_its_first_job(jobs):
+    for job in jobs:
+        job.settings["train"]["optimizer"]["lr"] = 5
+    jobs[1].settings["train"]["adapter"]["rank"] = "abc"
+    jobs[1].settings["prepare"]["dataset"] = "nowhere"
+    with pytest.raises(ConfigError) as caught:
+        check_jobs(jobs)
+    text = str(caught.value)
+    assert "train.adapter.rank: Input should be a valid integer" in text and "'abc'" in text
+    assert "[seed=1]" in text and "none was started" in text
+    # A dataset is looked for where the settings are right.
+    jobs[1].settings["train"]["adapter"]["rank"] = 4
+    jobs[1].settings["train"]["optimizer"]["lr"] = 1e-3
+    with pytest.raises(ConfigError, match=r"there is no folder data/raw/nowhere  \[seed=1\]"):
+        check_jobs(jobs)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "prune", "every", "message"),
+    [
+        (["likness"], False, 3, "no report has 'likness'\n  fix: did you mean likeness?"),
+        ([], False, 3, "holds nothing"),
+        (["likeness", "likeness"], False, 3, "holds a name twice"),
+        (["likeness"], True, 0, r"hydra.sweeper.prune: .* never measured \(seed=0\)"),
+        (["validation_loss"], False, 0, r"hydra.sweeper.objectives: .* never measured"),
+    ],
+)
+def test_objectives_that_no_report_will_have_are_refused(jobs, objectives, prune, every, message):
+    jobs[0].settings["train"]["validation"]["every"] = every
+    with pytest.raises(UserError, match=message):
+        check_objectives(jobs, objectives, prune)
+
+
+def test_the_names_are_those_of_the_evaluation():
+    question = Classification(name="style", labels=["a", "b"])
+    known = set(possible_names({"seeds": [0, 1], "classify": [question.model_dump()]}))
+    assert known - {"likeness", "obedience", "validation_loss"} == {metric.name for metric in metrics_of([question])}
+    assert set(METRICS.values()) <= known
+    assert "seed_similarity" not in possible_names({"seeds": [3], "classify": []})
+
+
+def test_a_space_is_checked_by_each_value_and_each_end():
+    space = {
+        "a": optuna.distributions.CategoricalDistribution(["4", "abc"]),
+        "b": optuna.distributions.FloatDistribution(0.1, 5.0),
+    }
+    assert samples_of(space) == [["a=4", "b=0.1"], ["a=abc", "b=0.1"], ["a=4", "b=5"]]
