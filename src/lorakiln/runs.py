@@ -5,7 +5,6 @@ The dataset comes from cache/datasets/<fingerprint>, so that runs whose data sta
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_folder
-from lorakiln.artefacts.records import write_text
+from lorakiln.artefacts.records import read_json, write_text
 from lorakiln.caption import caption
 from lorakiln.console.errors import UserError
 from lorakiln.encode import encode
@@ -26,6 +25,7 @@ from lorakiln.prepare import prepare
 from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.schema.whole import Config
 from lorakiln.sweep.jobs import STATE
+from lorakiln.sweep.titles import short_titles
 from lorakiln.train import train
 
 # Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
@@ -63,10 +63,10 @@ def _shown(tracker: TrackerSettings, folder: Path, experiment: str | None) -> Tr
     runs/<experiment>/<sweep>/<job>, is called by what sets it apart, in the group "<experiment> <sweep>".
     """
     folder = folder.resolve()
-    if (folder / STATE).exists():
+    state = folder / STATE
+    if state.exists():
         group = f"{experiment or folder.parent.parent.name} {folder.parent.name}"
-        # The last word of each key: "train.adapter.rank=4,train/scheduler=cosine" -> "rank=4,scheduler=cosine".
-        name = re.sub(r"(?:^|(?<=,))[^,=]*[./@](?=\w+=)", "", folder.name)
+        (name,) = short_titles([read_json(state).get("title") or folder.name])
     else:
         group = experiment or folder.parent.name
         name = f"{group} {folder.name}"

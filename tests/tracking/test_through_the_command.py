@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 
 
-def train(folder, name, *overrides):
+def train(folder, *overrides):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment |= {
         "HOME": str(folder), "NETRC": str(folder / "netrc"), "WANDB_DIR": str(folder), "OMP_NUM_THREADS": "1",
@@ -23,7 +23,7 @@ def train(folder, name, *overrides):
     done = subprocess.run(
         [
             sys.executable, "-m", "train", "+experiment=smoke", f"paths.cache={folder}/cache",
-            "evaluate.weights=[0,0.8]", *overrides, f"hydra.run.dir={folder}/{name}",
+            "evaluate.weights=[0,0.8]", *overrides,
         ],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
@@ -32,7 +32,7 @@ def train(folder, name, *overrides):
 
 
 def test_one_record_from_the_group_to_the_report(tmp_path):
-    told = train(tmp_path, "today", "export.which=best")
+    told = train(tmp_path, "export.which=best", f"hydra.run.dir={tmp_path}/today")
     assert "Images sizes do not match" not in told and told.count("wandb sync") == 2
     found, record = Recorded(tmp_path), read_json(tmp_path / "today/run/tracker.json")
     run, step = record["id"], read_json(tmp_path / "today/lora/facts.json")["step"]
@@ -59,7 +59,19 @@ def test_one_record_from_the_group_to_the_report(tmp_path):
 
 def test_what_stays_at_home_is_in_no_record(tmp_path):
     words = ("caption.trigger=SECRETWORD", "train.samples.prompts=[SECRETPROMPT]", "evaluate.prompts=[SECRETTEST]")
-    train(tmp_path, "today", "train.tracker.upload_images=false", *words)
+    train(tmp_path, "train.tracker.upload_images=false", *words, f"hydra.run.dir={tmp_path}/today")
     files = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" and "dataset-" in path.name for path in files)
     assert not [path for path in files if b"SECRET" in path.read_bytes()]
+
+
+def test_a_sweep_is_one_group_of_named_runs_with_one_dataset(tmp_path):
+    train(
+        tmp_path, "train.adapter.rank=2,4", "train.samples.every=0", "evaluate.prompts=['a cat, {trigger}']",
+        f"hydra.sweep.dir={tmp_path}/f1", "-m",
+    )  # fmt: skip
+    runs = Recorded(tmp_path).runs
+    jobs = {name: told for name, told in runs.items() if not name.startswith("dataset-")}
+    assert {told["group"] for told in jobs.values()} == {"smoke f1"}
+    assert {told["name"] for told in jobs.values()} == {"rank=2", "rank=4"}
+    assert len(runs) == 3 and len(list((tmp_path / "wandb").glob("offline-run-*-dataset-*"))) == 1

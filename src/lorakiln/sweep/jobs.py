@@ -90,7 +90,8 @@ class Job:
         Raises:
             UserError: the disk is full or not writable.
         """
-        write_json(self.folder / STATE, {"status": status, "settings": self.key, "command": self.command, **more})
+        told = {"status": status, "title": self.title, "settings": self.key, "command": self.command}
+        write_json(self.folder / STATE, {**told, **more})
 
 
 @dataclass(frozen=True)
