@@ -109,16 +109,23 @@ def _wait(process: subprocess.Popen, stop: Stop, judge: Judge | None, live: Path
                 told = stop.count
                 process.send_signal(stop.signal)
             if judge and not hopeless:
-                rows = read_live(live)
-                hopeless = any(judge(step, loss) for step, loss in rows[seen:])
-                seen = len(rows)
+                seen, hopeless = _judged(judge, live, seen)
                 if hopeless:
                     process.terminate()
             time.sleep(POLL)
         except KeyboardInterrupt:
             # How Ray asks a worker to stop.
             stop.ask(signal.SIGINT)
+    if judge and not hopeless:
+        # What came after the last look: a run that has ended is what the next ones are compared with, at every step.
+        _judged(judge, live, seen)
     return hopeless
+
+
+def _judged(judge: Judge, live: Path, seen: int) -> tuple[int, bool]:
+    """Tell the judge the losses after the first `seen`; how many there are now, and whether the run is hopeless."""
+    rows = read_live(live)
+    return len(rows), any(judge(step, loss) for step, loss in rows[seen:])
 
 
 def _heading(written: int) -> str:

@@ -17,6 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lorakiln.console.errors import UserError
+from lorakiln.schema.secrets import masked
 from lorakiln.sweep.objectives import is_less_better
 
 OWNER = "owner"
@@ -72,12 +73,11 @@ class SharedStudy:
                 pruner=optuna.pruners.MedianPruner(self.wishes.prune_startup_trials, self.wishes.prune_warmup_steps),
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - SQLAlchemy's own and those of whichever database it is
-            raise UserError(
-                " ".join(str(error).split())[:300], where=self.storage, fix="mend hydra.sweeper.storage"
-            ) from error
+            what = masked(" ".join(str(error).split())[:300])
+            raise UserError(what, where=masked(self.storage), fix="mend hydra.sweeper.storage") from error
         if study.metric_names not in (None, names):
             raise UserError(
-                f"the study {self.name} looks for {', '.join(study.metric_names)}", where=self.storage,
+                f"the study {self.name} looks for {', '.join(study.metric_names)}", where=masked(self.storage),
                 fix="set hydra.sweeper.study to a new name",
             )  # fmt: skip
         study.set_metric_names(names)
