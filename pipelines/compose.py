@@ -54,12 +54,12 @@ def main() -> None:
     if not checked.train.tracker.group:
         # What the tracker shows together.
         config["train"]["tracker"]["group"] = params.get("experiment")
-    if checked.prepare.dataset != params.get("dataset"):
-        # dvc.yaml can only depend on data/raw/${dataset} as params.yaml names it.
+    if params.get("dataset") and checked.prepare.dataset != params["dataset"]:
+        # dvc.yaml depends on data/raw/${dataset} as params.yaml names it; without a name on all of data/raw.
         raise UserError(
             f"it says dataset: {params.get('dataset')}, but the config's prepare.dataset is {checked.prepare.dataset}",
             where=PARAMS,
-            fix="name the dataset in params.yaml's `dataset` alone",
+            fix="name the dataset in params.yaml's `dataset` alone, or leave that empty",
         )
     write_text(RESOLVED, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 

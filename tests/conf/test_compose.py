@@ -101,6 +101,9 @@ def test_a_setting_without_a_value_is_named():
 def test_params_are_hydras_command_line():
     params = {"experiment": "smoke", "dataset": "mine", "overrides": ["train.seed=7"]}
     assert overrides_from(params) == ["+experiment=smoke", "prepare.dataset=mine", "train.seed=7"]
+    # Without a name the experiment's own dataset is taken.
+    own = overrides_from({"experiment": "character_r16", "dataset": "", "overrides": []})
+    assert own == ["+experiment=character_r16"] and compose(*own).prepare.dataset == "demo_character"
     with pytest.raises(UserError, match="unknown keys"):
         overrides_from({"experiments": "smoke"})
 

@@ -49,7 +49,16 @@ class Project:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("project")
+    return copied(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture
+def own_project(tmp_path):
+    """A checkout of the test's own, for what leaves traces in git."""
+    return copied(tmp_path)
+
+
+def copied(folder):
     names = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\0")

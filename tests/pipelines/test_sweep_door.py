@@ -53,7 +53,7 @@ def test_a_hopeless_run_is_pruned_by_its_validation_loss(project):
     output = project.run(
         *TRAIN, "hydra/sweeper=optuna", "hydra.sweeper.objectives=[likeness]", "hydra.sweeper.prune=true",
         "hydra.sweeper.prune_startup_trials=1", "hydra.sweeper.trials=2", f"hydra.sweeper.seed={LEARNS_FIRST}",
-        "train.optimizer.lr=1e-3,1e-9", "train.steps=60", "hydra.sweep.dir=runs/smoke/pruned", "-m",
+        "train.optimizer.lr=1e-3,1e-9", "train.steps=30", "hydra.sweep.dir=runs/smoke/pruned", "-m",
     )  # fmt: skip
     sweep = project.folder / "runs/smoke/pruned"
     assert re.findall(r"^sweep (\d/2) .*: (finished|pruned)", output, re.MULTILINE) == [
@@ -62,7 +62,7 @@ def test_a_hopeless_run_is_pruned_by_its_validation_loss(project):
     ]
     assert statuses(sweep) == ["finished", "pruned"]
     told = json.loads((sweep / "sweep.json").read_text())
-    assert [row["job"] for row in told["jobs"]] == ["train.optimizer.lr=1e-3"]
+    assert [row["job"] for row in told["jobs"]] == ["train.optimizer.lr=0.001"]
     assert [row["status"] for row in told["failed"]] == ["pruned"]
     assert "jobs failed" not in output
 
