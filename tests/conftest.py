@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import json
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,14 @@ def write_micro_encoded(folder: Path, model, family) -> None:
 def write_text(path: Path, data) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+@pytest.fixture
+def disk_of(monkeypatch):
+    """Let every disk have so many bytes left."""
+
+    def call(free: int) -> None:
+        usage = namedtuple("usage", "total used free")
+        monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2**40, 2**40 - free, free))
+
+    return call

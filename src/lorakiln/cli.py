@@ -42,6 +42,7 @@ def convert(
     out: Out,
     to: Annotated[str | None, typer.Option(metavar="kohya|diffusers|peft", help="a LoRA's form [kohya]")] = None,
     precision: Precision = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="a LoRA's layers are cut to this, and the loss told")] = None,
     config: Annotated[str | None, typer.Option(help="base: a folder or hub id for configs and tokenizers")] = None,
     prediction: Annotated[str | None, typer.Option(metavar="epsilon|v_prediction", help="base: SD 2.x's")] = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="base: read a .ckpt, tensors alone")] = False,
@@ -55,21 +56,27 @@ def convert(
         if to is not None:
             fix = "leave it out: OUT is a .safetensors or a folder"
             raise UserError("is for LoRA files, and this is a base model", where="--to", fix=fix)
-        # As for peft's form, OUT may be a file or a folder.
-        dtype = _ready(out, "peft", precision, overwrite)[1]
+        if rank is not None:
+            raise UserError("is for LoRA files, and this is a base model", where="--rank", fix="leave it out")
+        to_file = out.suffix.lower() == ".safetensors"
+        dtype = _ready(out, "kohya" if to_file else "peft", precision, overwrite)[1]
         made = convert_base(
             file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle
         )  # fmt: skip
         print(f"{file} -> {out}: {made}")
         return
-    from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
+    from lorakiln.tools.combine import as_loras
+    from lorakiln.tools.listing import losses, made_of
+    from lorakiln.tools.lowrank import Cut
 
     to = to or "kohya"
     ready = _ready(out, to, precision, overwrite)
-    found = read_lora(file)
+    found, lost = as_loras(file, Cut(rank) if rank else None)
     write_lora(found.adapter, out, *ready)
-    print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers")
+    print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers{made_of(found.kinds)}")
+    if found.kinds or lost:
+        print(losses(lost, max(layer.rank for layer in found.adapter.layers.values())))
 
 
 @app.command()
@@ -127,7 +134,7 @@ def merge(
     from lorakiln.tools.lowrank import Cut
 
     if into is not None:
-        _free(out, overwrite)
+        _free(out, overwrite, folder=True)
     ready = None if into else _ready(out, to, precision, overwrite)
     parts = [(read_lora(path).adapter, weight) for path, weight in map(_weighted, files)]
     if ready is None:
@@ -183,7 +190,7 @@ def generate(
     from lorakiln.families.reading import CHUNK, Reading
     from lorakiln.tools.generate import Wish, described, model_settings, on_axis, save_sheet, save_wishes
 
-    _free(out, overwrite)
+    _free(out, overwrite, folder=True)
     if max_tokens not in (CHUNK, 2 * CHUNK, 3 * CHUNK):
         raise UserError(f"{max_tokens} is not 75, 150 or 225", where="--max-tokens")
     settings = model_settings(model, base)
@@ -285,13 +292,20 @@ def _ready(out: Path, form: str, precision: str | None, overwrite: bool):
     if precision is not None and precision not in dtypes:
         raise UserError(f"{precision!r} is no precision", where="--precision", fix=f"known: {', '.join(dtypes)}")
     check_target(out, form)
-    _free(out, overwrite)
+    _free(out, overwrite, form == "peft")
     return form, dtypes.get(precision)
 
 
-def _free(out: Path, overwrite: bool) -> None:
+def _free(out: Path, overwrite: bool, folder: bool) -> None:
+    """Refuse a name where something is or cannot be; `folder`: a folder is to be written there, not a file."""
+    above = next(path for path in out.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise UserError(f"cannot be written: {above} is a file", where=out, fix="name another folder")
     if out.exists() and not overwrite:
         raise UserError("is there already", where=out, fix="give --overwrite, or another name")
+    if out.exists() and out.is_dir() != folder:
+        what = "a folder, and a file is to be written" if out.is_dir() else "a file, and a folder is to be written"
+        raise UserError(f"is {what}", where=out, fix="give another name")
 
 
 def main(arguments: list[str] | None = None) -> int:

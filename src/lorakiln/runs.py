@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_folder
@@ -79,11 +80,14 @@ def fingerprint(config: Config, raw: Path) -> str:
     """What the data stages read, as 16 hex digits: pictures, base model and settings."""
     spaces = (config.prepare, config.caption, config.encode, config.model)
     settings = [space.model_dump(mode="json") for space in spaces]
-    return hash_data(DATA_VERSION, hash_folder(raw), load_family(config.model, ()).facts["hash"], settings)[:16]
+    pictures = hash_folder(raw, config.prepare.follow_symlinks)
+    return hash_data(DATA_VERSION, pictures, load_family(config.model, ()).facts["hash"], settings)[:16]
 
 
 def is_leader() -> bool:
     """True in the one process that writes what comes after training (Lightning, torchrun and SLURM set these)."""
+    if SLURMEnvironment.detect():
+        return SLURMEnvironment().global_rank() == 0
     return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 

@@ -77,6 +77,7 @@ def test_all_wrong_settings_are_told_at_once_with_their_paths():
         (["prepare.resolution=16"], "bucket.min"),
         (["evaluate.weights=[1.0]"], "weights must hold 0"),
         (["prepare.dataset=../secrets"], "prepare.dataset"),
+        (["prepare.dataset=.."], "prepare.dataset"),
     ],
 )
 def test_what_excludes_what(overrides, message):

@@ -334,3 +334,10 @@ def test_vae_weights_that_overflow_are_caught_before(captioned, tmp_path, micro_
         load_family(broken, ("vae",))
     with pytest.raises(UserError, match="weights are NaN"):
         encode(captioned, tmp_path / "out", SETTINGS, broken)
+
+
+def test_too_little_space_is_told_before_anything_is_written(captioned, micro_model, disk_of, tmp_path):
+    disk_of(500)
+    with pytest.raises(UserError, match="the encoded pictures and captions need about .*, the disk has 500 bytes left"):
+        encode(captioned, tmp_path / "encoded", SETTINGS, micro_model)
+    assert not (tmp_path / "encoded").exists()

@@ -225,3 +225,10 @@ def test_a_lora_of_another_base_is_refused(folders, tmp_path, judged_model):
     (lora / "facts.json").write_text(json.dumps(facts))
     with pytest.raises(UserError, match="some/other"):
         evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+
+
+def test_too_little_space_is_told_before_anything_is_written(folders, judged_model, disk_of, tmp_path):
+    disk_of(500)
+    with pytest.raises(UserError, match="the report and its samples need about 120.0 KiB, the disk has 500 bytes left"):
+        evaluate(*folders, tmp_path / "report", SETTINGS, judged_model)
+    assert not (tmp_path / "report").exists()

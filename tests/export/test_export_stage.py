@@ -196,7 +196,7 @@ def test_what_half_precision_cannot_hold_is_refused_and_the_old_folder_stays(do,
 
 def test_what_half_precision_rounds_away_is_refused_by_name(do, run):
     name = replace_last(run, lambda layer: Layer(layer.down, layer.up * 1e-5, layer.alpha))
-    with pytest.raises(UserError, match="1 layers differ") as caught:
+    with pytest.raises(UserError, match="weights are too small for torch.float16") as caught:
         do()
     assert name in str(caught.value)
     do(precision="fp32")
@@ -223,3 +223,10 @@ def test_the_metadata_are_those_of_the_run(do):
     _, metadata = load_tensors(do() / "secret_folder.safetensors")
     assert metadata["ss_output_name"] == "secret_folder"
     assert json.loads(metadata["lorakiln_settings"])["train"]["seed"] == 7
+
+
+def test_too_little_space_is_told_before_anything_is_written(do, disk_of, tmp_path):
+    disk_of(500)
+    with pytest.raises(UserError, match="the exported adapters need about .*, the disk has 500 bytes left"):
+        do()
+    assert not (tmp_path / "lora").exists()

@@ -30,7 +30,7 @@ def layers(model):
     network, encoders, _ = model
     for part, module in (("unet", network), *encoders.items()):
         for name, inner in module.named_modules():
-            if isinstance(inner, nn.Linear | nn.Conv2d):
+            if isinstance(inner, nn.Linear | nn.Conv2d) and name != "text_projection":
                 level = "text_model." if part != "unet" and not name.startswith("text_model.") else ""
                 yield f"{part}.{level}{name}"
 
@@ -45,9 +45,21 @@ def test_every_layer_is_found_under_the_key_that_is_written(model, client):
     assert strange == []
 
 
+def test_the_projection_is_comfyuis_alone(model):
+    found = client_keys(model[0], model[1], model[2])
+    # comfy/lora.py, model_lora_keys_clip: without the level "text_model", which every other layer has.
+    key, module = "lora_te2_text_projection", "text_encoder_2.text_projection"
+    assert {client: keys.get(key) for client, keys in found.items()} == {
+        "kohya": None, "A1111": None, "ComfyUI": module if model[2] else None,
+    }  # fmt: skip
+    if model[2]:
+        assert kohya_name(module, sdxl=True) == key
+        assert module.partition(".")[2] in dict(model[1]["text_encoder_2"].named_modules())
+
+
 def test_only_sdxl_knows_two_encoders(model):
     found = client_keys(model[0], model[1], model[2])
-    prefixes = {key.split("_text_model_")[0] for key in found["ComfyUI"] if "_te" in key[:9]}
+    prefixes = {key.split("_text_")[0] for key in found["ComfyUI"] if "_te" in key[:9]}
     assert prefixes == ({"lora_te1", "lora_te2"} if model[2] else {"lora_te"})
     count = 12 * 6 + 32 * 6 if model[2] else 12 * 6
     in_layers = [key for key in found["kohya"] if "_text_model_encoder_" in key]

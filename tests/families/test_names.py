@@ -102,6 +102,40 @@ def test_sd_text_encoders_are_lora_te_with_and_without_transformers_outer_level(
         assert names.canonical(module) == names.module_of(name)
 
 
+@pytest.mark.parametrize("name", ["lora_te2_text_projection", "lora_te2_text_model_text_projection"])
+def test_the_projection_has_one_name_however_it_is_spelled(name):
+    module = "text_encoder_2.text_projection"
+    assert names.module_of(name) == names.canonical(module) == module
+    assert names.canonical("text_encoder_2.text_model.text_projection") == module
+    assert names.kohya_name(module, sdxl=True) == "lora_te2_text_projection"
+
+
+@pytest.mark.parametrize("which", ["sd15", "sdxl"])
+def test_every_module_of_the_networks_is_known(which, request):
+    network = request.getfixturevalue(which)
+    modules = [n for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert len(modules) > 250
+    assert [name for name in modules if not names.known(f"unet.{name}")] == []
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "unet.foo.bar.attn2.to_k",
+        "unet.transformer.single_transformer_blocks.0.attn.to_q",
+        "unet.transformer_blocks.0.attn1.to_q",
+        "unet.down_blocks.0.motion.0.x",
+        "unet.down_blocks.0.resnets.0.to_q",
+        "unet.to_q",
+        "text_encoder_2.text_model.encoder.block.0.layer.0",
+        "text_encoder_3.text_projection",
+        "transformer.to_q",
+    ],
+)
+def test_modules_of_other_networks_are_not(module):
+    assert not names.known(module)
+
+
 @pytest.mark.parametrize("name", ["lora_unet_single_blocks_0_linear1", "lora_transformer_x", "something", "lora_unet_"])
 def test_what_is_no_unets_name_is_none(name):
     assert names.module_of(name) is None

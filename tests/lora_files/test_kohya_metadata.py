@@ -88,9 +88,8 @@ def test_private_leaves_folders_captions_and_settings_out(metadata, facts):
 def test_hashes_are_those_of_the_files_bytes(tmp_path):
     # More than 0x110000 bytes, so that the legacy hash has what it reads.
     tensors = {"a.alpha": torch.tensor(1.0), "b.lora_down.weight": torch.arange(400_000, dtype=torch.float32)}
-    scratch = tmp_path / "scratch"
-    found = kohya_metadata.with_hashes({"ss_steps": "1", "modelspec.title": "x"}, tensors, scratch)
-    assert not scratch.exists()
+    found = kohya_metadata.with_hashes({"ss_steps": "1", "modelspec.title": "x"}, tensors)
+    assert not list(tmp_path.iterdir())
     save_tensors(tmp_path / "final.safetensors", tensors, found)
     assert load_tensors(tmp_path / "final.safetensors")[1] == found
     body = b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))

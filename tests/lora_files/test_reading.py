@@ -8,7 +8,8 @@ import torch
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.reading import base_version, read_lora
+from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
 
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
@@ -139,15 +140,14 @@ def test_diffusers_itself_reads_the_text_encoders_layers(tmp_path, family):
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("lora_unet_x.hada_w1_a", "LoHa"),
-        ("lora_unet_x.lokr_w1", "LoKr"),
         ("lora_unet_x.on_input", "IA3"),
         ("lora_unet_x.oft_blocks", "OFT"),
         ("lora_unet_x.dora_scale", "DoRA"),
         ("unet.x.lora_magnitude_vector", "DoRA"),
-        ("lora_unet_x.diff", "full weight differences"),
-        ("lora_unet_x.lora_mid.weight", "Tucker"),
-        ("unet:0:up", "cloneofsimo"),
+        ("base_model.model.x.hada_w1_a", "LoHa in peft's form"),
+        ("base_model.model.x.lokr_w2", "LoKr in peft's form"),
+        ("unet.x.diff", "full weight differences in another form"),
+        ("lora_unet_x.w_norm", "a change of norm layers"),
         ("emb_params", "textual inversion"),
         ("model.diffusion_model.input_blocks.0.0.weight", "no LoRA file"),
         ("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", "layers of another model|belong to no layer"),
@@ -156,6 +156,50 @@ def test_diffusers_itself_reads_the_text_encoders_layers(tmp_path, family):
 def test_other_kinds_are_refused_by_name(tmp_path, key, said):
     save_tensors(tmp_path / "x.safetensors", {key: torch.ones(2, 2)})
     with pytest.raises(UserError, match=said):
+        read_lora(tmp_path / "x.safetensors")
+
+
+FLUX = "transformer.single_transformer_blocks.0.attn.to_q"
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (FLUX, "for Flux"),
+        (FLUX.removeprefix("transformer."), "for Flux"),
+        ("lora_unet_double_blocks_0_img_attn_qkv", "for Flux"),
+        ("transformer.transformer_blocks.0.attn.add_q_proj", "for Stable Diffusion 3"),
+        ("transformer.transformer_blocks.0.attn.to_q", "for a diffusion transformer"),
+        ("diffusion_model.blocks.0.self_attn.q", "for a diffusion transformer .Wan"),
+        ("lora_te3_encoder_block_0_layer_0_SelfAttention_q", "for Stable Diffusion 3"),
+        ("unet.down_blocks.0.motion_modules.0.temporal_transformer.proj_in", "for a network that draws videos"),
+        ("base_model.model.model.layers.0.self_attn.q_proj", "for a language model"),
+        ("unet.foo.bar.attn2.to_k", "for another architecture"),
+        ("lora_unet_foo_bar", "for another architecture"),
+        ("lora_unet_to_q", "for another architecture"),
+    ],
+)
+def test_loras_of_other_architectures_are_refused_by_name(tmp_path, layer, said):
+    ends = ("lora_down", "lora_up") if layer.startswith("lora_") else ("lora_A", "lora_B")
+    # A layer that fits is no excuse for those that do not.
+    fits = f"lora_unet_{ATTENTION.replace('.', '_')}_to_q" if layer.startswith("lora_") else f"unet.{ATTENTION}.to_q"
+    tensors = {}
+    for name in (layer, fits):
+        tensors |= {f"{name}.{ends[0]}.weight": torch.ones(2, 8), f"{name}.{ends[1]}.weight": torch.ones(8, 2)}
+    save_tensors(tmp_path / "x.safetensors", tensors)
+    with pytest.raises(UserError, match=f"this is a LoRA {said}.*: 1 of its layers") as caught:
+        read_lora(tmp_path / "x.safetensors")
+    assert layer in str(caught.value)
+
+
+def test_one_layer_under_two_names_is_refused_with_both(tmp_path):
+    one = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+    two = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {}
+    for rank, name in ((4, one), (2, two)):
+        tensors |= {f"{name}.lora_down.weight": torch.ones(rank, 2048), f"{name}.lora_up.weight": torch.ones(8, rank)}
+    save_tensors(tmp_path / "x.safetensors", tensors)
+    with pytest.raises(UserError, match=f"under two names, {two}.*and {one}"):
         read_lora(tmp_path / "x.safetensors")
 
 
@@ -176,7 +220,7 @@ def test_pickles_and_what_is_not_there_are_refused(tmp_path):
 def test_a_config_that_is_no_json_is_said_so(tmp_path):
     write_lora(mixed(), tmp_path / "x.safetensors", "diffusers")
     tensors, metadata = load_tensors(tmp_path / "x.safetensors")
-    for text in ("{", json.dumps([1])):
+    for text in ("{", json.dumps([1]), "[" * 100_000):
         save_tensors(tmp_path / "y.safetensors", tensors, {**metadata, "lora_adapter_metadata": text})
         with pytest.raises(UserError, match="JSON"):
             read_lora(tmp_path / "y.safetensors")

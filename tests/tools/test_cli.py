@@ -106,6 +106,26 @@ def test_mistakes_get_one_line_and_status_1(file, capsys, tmp_path, monkeypatch,
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_files_and_folders_do_not_take_each_others_place(file, tmp_path, capsys, micro_model):
+    folder, plain = tmp_path / "folder.safetensors", tmp_path / "plain"
+    folder.mkdir()
+    plain.write_text("x")
+    before = sorted(tmp_path.iterdir())
+    for arguments, said in (
+        (["convert", str(file), str(folder), "--overwrite"], "is a folder, and a file is to be written"),
+        (["convert", micro_model.path, str(folder), "--overwrite"], "is a folder, and a file is to be written"),
+        (["convert", str(file), str(plain), "--to", "peft", "--overwrite"], "is a file, and a folder is to be written"),
+        (["merge", str(file), "--into", micro_model.path, "--out", str(plain), "--overwrite"], "is a file, and a"),
+        (["generate", "x", "--out", str(plain), "--overwrite"], "is a file, and a folder is to be written"),
+        (["convert", str(file), str(file / "x.safetensors")], "style.safetensors is a file"),
+        (["convert", str(file), str(file / "far/x.safetensors")], "style.safetensors is a file"),
+        (["inspect", "/dev/null"], "cannot be read"),
+    ):
+        assert main(arguments) == 1
+        assert said in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before and plain.read_text() == "x" and not list(folder.iterdir())
+
+
 def test_a_lora_of_another_base_is_not_merged(file, tmp_path, capsys):
     assert main(["merge", str(file), "--into", "models/tiny/sd", "--out", str(tmp_path / "x")]) == 1
     assert "use the base model that the LoRA was trained on" in capsys.readouterr().err

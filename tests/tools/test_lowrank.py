@@ -22,6 +22,26 @@ def test_the_singular_values_are_those_of_the_weight_change(into):
     torch.testing.assert_close((u * s) @ v, one.delta().double().flatten(1), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("out", "into"), [(260, (300,)), (300, (260,)), (270, (40, 3, 3))])
+def test_large_changes_of_full_rank_have_the_same_singular_values(out, into):
+    rank = min(out, math.prod(into))
+    one = layer(rank=rank, out=out, into=into)
+    delta = one.delta().double().flatten(1)
+    u, s, v = singular(one)
+    torch.testing.assert_close(s, torch.linalg.svdvals(delta), rtol=1e-4, atol=1e-4 * float(s[0]))
+    assert ((u * s) @ v - delta).norm() / delta.norm() < 1e-6
+    small, kept = cut(one, Cut(8))
+    lost = float((small.delta().double().flatten(1) - delta).norm() / delta.norm())
+    assert lost == pytest.approx((1 - kept**2) ** 0.5, rel=1e-4)
+    values = torch.linalg.svdvals(delta)
+    assert lost == pytest.approx(float(values[8:].norm() / values.norm()), rel=1e-4)
+
+
+def test_a_large_change_of_nothing_has_no_directions():
+    _, s, v = singular(Layer(torch.zeros(260, 260), torch.eye(260), 260.0))
+    assert float(s.max()) == 0.0 and bool(torch.isfinite(v).all())
+
+
 @pytest.mark.parametrize("into", [(16,), (5, 3, 3)])
 def test_at_full_rank_a_cut_changes_nothing(into):
     one = layer(into=into)

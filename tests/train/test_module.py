@@ -2,6 +2,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.train import noise
 from lorakiln.train.module import Share
@@ -97,6 +98,34 @@ def test_updates_are_those_of_adamw_and_clip_grad_norm(make_kiln):
         assert kiln.readings.norms[-1] == pytest.approx(norm.item(), rel=1e-5)
     for name, weights in kiln.flat.split(kiln.flat.weights.data).items():
         torch.testing.assert_close(weights, plain[name].data, rtol=1e-5, atol=1e-7)
+
+
+def test_parts_with_a_learning_rate_of_their_own(make_kiln):
+    rates = {"up_blocks": 3e-2, "down_blocks": 0.0, "down_blocks.0.attentions.0.transformer_blocks.0.attn2": 1e-3}
+    kiln = make_kiln(optimizer={"part_lrs": rates, "weight_decay": 0.1}, scheduler={"warmup_steps": 3})
+    before = {name: p.clone() for name, p in kiln.flat.split(kiln.flat.weights.data).items()}
+    plain = {name: p.clone().requires_grad_() for name, p in before.items()}
+    own = {name: next((part for part in sorted(rates, reverse=True) if name.startswith(part)), "") for name in plain}
+    assert set(own.values()) == {"", *rates} - ({""} if not any(n.startswith("mid_block") for n in own) else set())
+    optimizer = torch.optim.AdamW([{"params": [p], "part": own[n]} for n, p in plain.items()], weight_decay=0.1)
+    for step in range(5):
+        one_step(kiln, step)
+        for name, gradient in kiln.flat.split(kiln.flat.gradients).items():
+            plain[name].grad = gradient.clone()
+        torch.nn.utils.clip_grad_norm_(plain.values(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = rates.get(group["part"], 1e-2) * min(step / 3, 1)
+        optimizer.step()
+        apply_update(kiln, step)
+    for name, weights in kiln.flat.split(kiln.flat.weights.data).items():
+        torch.testing.assert_close(weights, plain[name].data, rtol=1e-5, atol=1e-7)
+        assert torch.equal(weights, before[name]) == (own[name] == "down_blocks"), name
+    assert kiln.part_rates(1) == {f"lr/{part}": pytest.approx(rate / 3) for part, rate in rates.items()}
+
+
+def test_a_part_that_nothing_trained_belongs_to(make_kiln):
+    with pytest.raises(UserError, match=r"part_lrs: no trained module's name begins with 'up_block',.*\n.*up_blocks.1"):
+        make_kiln(optimizer={"part_lrs": {"up_block": 1e-3}})
 
 
 @pytest.mark.parametrize("micro", [1, 2])

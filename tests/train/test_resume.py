@@ -39,6 +39,17 @@ def test_after_kill_the_run_is_the_uninterrupted_one(
     assert read_files(rest) == read_files(train_micro(settings, "whole"))
 
 
+def test_parts_with_learning_rates_resume_too(train_killed, train_micro, make_settings, read_files, capsys):
+    settings = make_settings(
+        checkpoint_every=4, optimizer={"part_lrs": {"up_blocks": 2e-2, "down_blocks": 0.0}},
+        scheduler={"kind": "cosine", "warmup_steps": 2},
+    )  # fmt: skip
+    train_killed(settings, at=6)
+    out = train_micro(settings)
+    assert "going on from the checkpoint after step 4" in capsys.readouterr().err
+    assert read_files(out) == read_files(train_micro(settings, "whole"))
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
 def test_a_signal_saves_between_steps(
     train_micro, settings, read_files, checkpoints, monkeypatch, capsys, number, status
@@ -156,6 +167,40 @@ def test_other_settings_start_afresh_and_say_why(train_killed, train_micro, make
     assert "train.optimizer.lr: 0.01 -> 0.02" in told
     assert "going on" not in told
     assert (out / "metrics.csv").read_text().splitlines()[1].startswith("3,")
+
+
+def test_other_data_start_afresh_and_say_so(train_killed, train_micro, make_settings, checkpoints, capsys):
+    train_killed(make_settings(checkpoint_every=4), at=6)
+    (told_by,) = checkpoints.glob("*/identity.json")
+    before = json.loads(told_by.read_text())
+    told_by.write_text(json.dumps({**before, "data": "of other pictures"}))
+    told_by.parent.rename(checkpoints / "another")
+    train_micro(make_settings(checkpoint_every=4, max_grad_norm=2.0))
+    told = capsys.readouterr().err
+    assert f"since the interrupted run on {before['dataset']}, this changed:\n  the data: pictures, captions" in told
+    assert "train.max_grad_norm: 1.0 -> 2.0" in told
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 100_000])
+def test_what_is_damaged_of_other_runs_is_left_alone(train_micro, make_settings, checkpoints, content):
+    other = checkpoints / "other"
+    other.mkdir(parents=True)
+    (other / "identity.json").write_text(content)
+    (other / "step-00000004.safetensors").touch()
+    train_micro(make_settings(steps=2))
+    assert (other / "identity.json").read_text() == content
+
+
+def test_what_is_no_checkpoint_is_left_alone(train_killed, train_micro, settings, checkpoints, capsys):
+    train_killed(settings, at=10)
+    (folder,) = checkpoints.glob("*")
+    (folder / "step-00000009.safetensors").mkdir()
+    (folder / "step-mine.safetensors").touch()
+    (folder / "tracker.json").write_text("")
+    train_micro(settings)
+    told = capsys.readouterr().err
+    assert "going on from the checkpoint after step 8" in told
+    assert "tracker.json: damaged" in told and "starts a record of its own" in told
 
 
 def test_what_only_watches_goes_on(train_killed, train_micro, make_settings, capsys):

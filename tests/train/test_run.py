@@ -8,6 +8,9 @@ import torch
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.lora_files import diffusers_form, peft_form
+from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.writing import write_lora
 
 
 def rows_of(path):
@@ -194,10 +197,36 @@ def test_going_on_from_a_file(train_micro, make_settings, micro_family):
     frozen = make_settings(steps=1, optimizer={"lr": 1e-12, "weight_decay": 0}, adapter={"init_from": file})
     before, after = adapter_of(first), adapter_of(train_micro(frozen, "second"), 1)
     assert all(torch.allclose(before[name], after[name], atol=1e-9) for name in before)
-    with pytest.raises(UserError, match=r"set train\.adapter\.rank=4"):
-        train_micro(make_settings(adapter={"init_from": file, "rank": 8}))
+    with pytest.raises(UserError, match=r"its rank is 4, the settings' 2\n.*set train\.adapter\.rank=4.* --rank 2"):
+        train_micro(make_settings(adapter={"init_from": file, "rank": 2}))
     with pytest.raises(UserError, match=r"train\.adapter\.targets"):
         train_micro(make_settings(adapter={"init_from": file, "targets": ["to_q"]}))
+
+
+def test_going_on_with_more_than_the_file_has(train_micro, make_settings, make_kiln, tmp_path):
+    """Ranks and alphas that differ from layer to layer, and modules that it leaves alone."""
+    generator = torch.Generator().manual_seed(0)
+    modules = {name: layer for name, layer in peft_form.read(make_kiln().network).layers.items() if "to_q" in name}
+    layers = {}
+    for number, (name, layer) in enumerate(modules.items()):
+        rank, sizes = 1 + number % 3, (layer.down.shape[1], layer.up.shape[0])
+        down = torch.randn(rank, sizes[0], generator=generator)
+        layers[name] = Layer(down, torch.randn(sizes[1], rank, generator=generator), 0.5 + number)
+    write_lora(Adapter(layers), tmp_path / "given.safetensors", "diffusers")
+    settings = make_settings(
+        steps=1, optimizer={"lr": 1e-12, "weight_decay": 0}, adapter={
+            "init_from": str(tmp_path / "given.safetensors"), "rank": 5, "alpha": 2.0, "targets": ["to_q", "to_k"],
+        },
+    )  # fmt: skip
+    kept = diffusers_form.load(train_micro(settings) / "adapters" / "step-00000001.safetensors").layers
+    assert set(layers) < set(kept) and {layer.rank for layer in kept.values()} == {5}
+    for name, layer in kept.items():
+        expected = layers[name].delta() if name in layers else torch.zeros_like(layer.delta())
+        torch.testing.assert_close(layer.delta(), expected, rtol=1e-4, atol=1e-6)
+    texts = {"text_encoder.text_model.encoder.layers.0.self_attn.q_proj": next(iter(layers.values()))}
+    write_lora(Adapter(layers | texts), tmp_path / "both.safetensors", "diffusers")
+    with pytest.raises(UserError, match=r"1 layers of text encoders too.*\n.*lorakiln convert FILE OUT --only unet"):
+        train_micro(make_settings(adapter={"init_from": str(tmp_path / "both.safetensors")}))
 
 
 def test_targets_by_ending(train_micro, make_settings):

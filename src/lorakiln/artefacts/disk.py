@@ -18,6 +18,9 @@ REMEDIES = {
     errno.EPERM: "change the folder's permissions, or write elsewhere",
     errno.EIO: "the disk may be failing: look at the system's log",
     errno.ENAMETOOLONG: "shorten the name",
+    errno.EISDIR: "a folder has that name: give another one",
+    errno.EEXIST: "what should be a folder on the way there is a file: write elsewhere",
+    errno.ENOTDIR: "what should be a folder on the way there is a file: write elsewhere",
 }
 UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -31,7 +34,9 @@ def telling_disk_trouble(where: Path) -> Iterator[None]:
         if error.errno not in REMEDIES:
             raise
         raise UserError(
-            f"cannot write: {error.strerror}", where=error.filename or where, fix=REMEDIES[error.errno]
+            f"cannot write: {error.strerror}",
+            where=error.filename2 or error.filename or where,
+            fix=REMEDIES[error.errno],
         ) from error
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,28 @@ def hash_data(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hash_folder(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files below `folder` (hidden files left out), 64 hex digits."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return hash_data([[path.relative_to(folder).as_posix(), hash_file(path)] for path in files])
+def hash_folder(folder: Path, follow_links: bool = False) -> str:
+    """SHA-256 over the names and contents of all files below `folder` (hidden files left out), 64 hex digits.
+
+    Args:
+        follow_links: enter folders that links lead to, each once.
+    """
+    files = sorted(path for path in _files(folder, follow_links) if not path.name.startswith("."))
+    return hash_data([[_spelled(path.relative_to(folder)), hash_file(path)] for path in files])
+
+
+def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
+    entered = {folder.resolve()}  # links may lead in a circle
+    for parent, folders, names in os.walk(folder, followlinks=follow_links):
+        linked = [name for name in folders if Path(parent, name).is_symlink()]
+        for name in linked:
+            target = Path(parent, name).resolve()
+            if target in entered:
+                folders.remove(name)
+            entered.add(target)
+        yield from (path for name in names if (path := Path(parent, name)).is_file())
+
+
+def _spelled(path: Path) -> str:
+    # A name that is not UTF-8 has its bytes escaped: `prepare` is to refuse it, not this.
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")

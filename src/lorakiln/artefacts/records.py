@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.aside import aside
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.lasting import settle_file, settle_names
 from lorakiln.console.errors import UserError
@@ -14,8 +15,26 @@ from lorakiln.console.errors import UserError
 class Damaged(UserError, ValueError):
     """A file that one of our stages wrote, and that is not as it wrote it."""
 
-    def __init__(self, path: Path, error: Exception) -> None:
+    def __init__(self, path: Path, error: object) -> None:
         super().__init__(f"damaged ({error})", where=path, fix="make it again: run its stage with `dvc repro -f`")
+
+
+class Missing(UserError, FileNotFoundError):
+    """A file that one of our stages writes, and that is not there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("no such file", where=path, fix="run the stage that makes it: `dvc repro`")
+
+
+class Told(dict[str, Any]):
+    """What a stage's file says; what it does not say is damage, told with the file's name."""
+
+    def __init__(self, data: dict[str, Any], path: Path) -> None:
+        super().__init__(data)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise Damaged(self._path, f"nothing about {key!r} in it")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -23,17 +42,25 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """What a file holds.
+def read_json(path: Path) -> Told:
+    """The object that a file holds.
 
     Raises:
-        FileNotFoundError: it is not there.
-        Damaged: it is no JSON.
+        Missing: it is not there (also a FileNotFoundError).
+        Damaged: it is no JSON object; later: a key that is asked for is not in it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return _told(json.loads(path.read_text(encoding="utf-8")), path)
+    except FileNotFoundError as error:
+        raise Missing(path) from error
+    except (ValueError, RecursionError) as error:
         raise Damaged(path, error) from error
+
+
+def _told(data: Any, path: Path) -> Told:
+    if not isinstance(data, dict):
+        raise ValueError("no object of named values")
+    return Told(data, path)
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -45,8 +72,10 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The objects of a file, one a line; raises as `read_json`."""
     try:
         with path.open(encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines if line.strip()]
-    except ValueError as error:
+            return [_told(json.loads(line), path) for line in lines if line.strip()]
+    except FileNotFoundError as error:
+        raise Missing(path) from error
+    except (ValueError, RecursionError) as error:
         raise Damaged(path, error) from error
 
 
@@ -56,14 +85,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: the disk is full or not writable; the old file, if any, is intact.
     """
-    aside = path.with_name(path.name + ".part")
-    with telling_disk_trouble(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            aside.write_text(text, encoding="utf-8")
-            settle_file(aside)
-            os.replace(aside, path)
-            settle_names(path.parent)
-        except OSError:
-            aside.unlink(missing_ok=True)
-            raise
+    with telling_disk_trouble(path), aside(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+        settle_file(beside)
+        os.replace(beside, path)
+        settle_names(path.parent)

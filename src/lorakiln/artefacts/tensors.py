@@ -17,6 +17,7 @@ import numpy as np
 import safetensors
 import torch
 
+from lorakiln.artefacts.aside import aside
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.lasting import settle_names
 from lorakiln.console.errors import UserError
@@ -41,21 +42,28 @@ def save_tensors(
         ValueError: a metadata value is no string, or a dtype has no name in the format.
         UserError: the disk is full or not writable (the old file, if any, is intact).
     """
-    ordered = sorted(tensors)
+    with telling_disk_trouble(path), aside(path) as beside:
+        with beside.open("wb") as file:
+            for chunk in chunks(tensors, metadata, dtype):
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        settle_names(path.parent)
+
+
+def chunks(
+    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None, dtype: torch.dtype | None = None
+) -> Iterator[bytes | memoryview]:
+    """The bytes that `save_tensors` writes: the header, then one tensor after the other; raises its ValueErrors."""
 
     def written(value: torch.Tensor) -> torch.dtype:
         return dtype if dtype and value.is_floating_point() else value.dtype
 
-    text, _ = _header({name: (written(tensors[name]), tensors[name].shape) for name in ordered}, metadata or {})
-    with telling_disk_trouble(path), _aside(path) as aside:
-        with aside.open("wb") as file:
-            file.write(text)
-            for name in ordered:
-                file.write(_bytes(tensors[name].to(written(tensors[name]))))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        settle_names(path.parent)
+    ordered = sorted(tensors)
+    yield _header({name: (written(tensors[name]), tensors[name].shape) for name in ordered}, metadata or {})[0]
+    for name in ordered:
+        yield _bytes(tensors[name].to(written(tensors[name])))
 
 
 @contextmanager
@@ -70,13 +78,13 @@ def mapped_tensors(
         UserError: as `save_tensors`; the space is reserved first, since a full disk under a mapping kills the process.
     """
     text, offsets = _header(layout, {})
-    with telling_disk_trouble(path), _aside(path) as aside:
-        with aside.open("wb") as file:
+    with telling_disk_trouble(path), aside(path) as beside:
+        with beside.open("wb") as file:
             file.write(text)
             file.flush()
             if offsets["end"]:
                 os.posix_fallocate(file.fileno(), len(text), offsets["end"])
-        whole = np.memmap(aside, np.uint8, "r+")
+        whole = np.memmap(beside, np.uint8, "r+")
         tensors = {}
         for name, (dtype, shape) in layout.items():
             start = len(text) + offsets[name]
@@ -84,19 +92,8 @@ def mapped_tensors(
             tensors[name] = flat.view(dtype).view(tuple(shape))
         yield tensors
         whole.flush()
-        os.replace(aside, path)
+        os.replace(beside, path)
         settle_names(path.parent)
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """The name under which a file is written before it is whole; nothing is left there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    try:
-        yield aside
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _header(
@@ -130,7 +127,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read all tensors (memory-mapped, on the CPU) and the metadata of a safetensors file.
 
     Raises:
-        UserError: the file is missing, or its header is damaged.
+        UserError: the file is missing or cannot be read, or its header is damaged.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -141,3 +138,5 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise UserError(
             f"not a readable safetensors file ({error})", where=path, fix="download or make it again"
         ) from error
+    except OSError as error:
+        raise UserError(f"cannot be read ({error})", where=path, fix="name a .safetensors file") from error

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from lorakiln.console.orphans import end_with_dvc
+from lorakiln.console.visible import visible
 
 
 class UserError(Exception):
@@ -44,7 +45,7 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {visible(str(error))}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)

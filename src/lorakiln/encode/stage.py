@@ -1,5 +1,6 @@
 """The stage: from a captioned folder to one memory-mapped file of tensors per bucket."""
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import read_json, write_json
@@ -85,10 +87,13 @@ class _Stage:
             flush=True,
         )
         empty = self._empty()
+        layouts = {size: self._layout(size, len(bucket), empty) for size, bucket in buckets.items()}
+        needed = sum(_bytes(layout) for layout in layouts.values())
+        check_space(self.fresh, needed, "the encoded pictures and captions")
         save_tensors(self.fresh / EMPTY, empty)
         with progress("encode", len(pictures) + len(captions), "pictures and captions") as bar:
             for size, bucket in buckets.items():
-                with mapped_tensors(self.fresh / _file(size), self._layout(size, len(bucket), empty)) as tensors:
+                with mapped_tensors(self.fresh / _file(size), layouts[size]) as tensors:
                     self._pictures(bucket, size, tensors, bar)
                     self._captions(bucket, tensors, bar)
                     self._places(bucket, tensors)
@@ -145,6 +150,10 @@ def _fill(
 
 def _file(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}.safetensors"
+
+
+def _bytes(layout: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> int:
+    return sum(math.prod(shape) * dtype.itemsize for dtype, shape in layout.values())
 
 
 def _index(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl, write_text
 from lorakiln.console.errors import UserError
@@ -27,6 +28,8 @@ from lorakiln.schema.model import ModelSettings
 
 # A large dataset is judged by so many of its pictures, evenly spaced by name.
 MOST_REFERENCES = 1000
+
+PIXEL = 3  # bytes, before a PNG makes them fewer
 
 
 def evaluate(
@@ -53,6 +56,8 @@ def evaluate(
     plan = _plan(facts, settings, model, device, reading)
     # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once.
     clip = Clip.load(model.clip, device)
+    # As much again for the grids and the report, which show them.
+    check_space(out, 2 * sum(shot.width * shot.height for shot in plan.shots) * PIXEL, "the report and its samples")
     with replacing(out) as fresh:
         samples = fresh / "samples"
         studio = Studio(lora / facts["file"], settings, model, device, reading)

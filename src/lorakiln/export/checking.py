@@ -4,10 +4,7 @@ import torch
 
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.adapter import Adapter
-
-# Half a unit in the last place of each factor of up @ down, with room for their product and for the alpha, which is
-# rounded too. Half precision loses more where weights are below its smallest normal number, 6e-5: that is refused.
-TOLERANCE = {torch.float32: 1e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+from lorakiln.lora_files.finite import TOLERANCE
 
 
 def compare(trained: Adapter, written: Adapter, dtype: torch.dtype, where: object) -> float:

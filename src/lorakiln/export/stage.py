@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_text
@@ -54,6 +55,9 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     if settings.private:
         facts = cleaned(facts, name)
     main, others = choose(facts["adapters"], settings.which)
+    # Two files of the main one, and what is written stands beside what it replaces until the end.
+    needed = sum((run / one["file"]).stat().st_size for one in (main, main, *others))
+    check_space(out, needed, "the exported adapters")
     with replacing(out) as fresh:
         writer = Writer(run, fresh, family, facts, rows, settings)
         worst = writer.write_kohya(name, main)
@@ -143,7 +147,7 @@ class Writer:
         facts = {**self.facts, "step": adapter["step"]}
         metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times())
         tensors = kohya_form.tensors_of(trained, self.family.kohya_name, self.dtype, name)
-        metadata = kohya_metadata.with_hashes(metadata, tensors, path.with_suffix(".scratch"))
+        metadata = kohya_metadata.with_hashes(metadata, tensors)
         kohya_form.save(trained, path, self.family, metadata, self.dtype)
         return max(
             compare(trained, kohya_form.load(path, self.family, client), self.dtype, f"{path.name}, read by {client}")

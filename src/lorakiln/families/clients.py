@@ -12,6 +12,7 @@ from torch import nn
 
 Keys = dict[str, str]  # "lora_unet_..." -> "unet.<diffusers' path>"
 
+PROJECTION = "text_projection"
 RESNET = {
     "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
@@ -40,10 +41,11 @@ def client_keys(network: nn.Module, encoders: Mapping[str, nn.Module], sdxl: boo
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     sgm = dict(_sgm(network.config, layers))
     text = _text_keys(encoders, sdxl)
+    projection = {f"lora_te2_{PROJECTION}": f"text_encoder_2.{PROJECTION}"} if "text_encoder_2" in encoders else {}
     ours = {f"lora_unet_{_flat(name)}": f"unet.{name}" for name in layers}
     theirs = {f"lora_unet_{_flat(path)}": f"unet.{name}" for name, path in sgm.items()}
     known = {f"diffusion_model_{_flat(path)}": f"unet.{name}" for name, path in sgm.items()}
-    found = {"kohya": (theirs if sdxl else ours) | text, "ComfyUI": theirs | ours | text}
+    found = {"kohya": (theirs if sdxl else ours) | text, "ComfyUI": theirs | ours | text | projection}
     if network.config.layers_per_block == 2:  # A1111's patterns suppose so, as all of Stability's models do
         keys = [*theirs, *ours]
         found["A1111"] = {key: known[name] for key in keys if (name := _a1111_name(key)) in known} | text
@@ -120,12 +122,15 @@ def _suffix(rest: str, kind: str) -> str:
 
 
 def _text_keys(encoders: Mapping[str, nn.Module], sdxl: bool) -> Keys:
-    """All clients take CLIP's layers under transformers' names, after a prefix that tells the encoder."""
+    """All clients take CLIP's layers under transformers' names, after a prefix that tells the encoder.
+
+    The second encoder's projection is not among them: sd-scripts adapts attention and MLP alone, A1111's is no module.
+    """
     prefixes = {"text_encoder": "lora_te1_" if sdxl else "lora_te_", "text_encoder_2": "lora_te2_"}
     found = {}
     for part, encoder in encoders.items():
         for name, module in encoder.named_modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear) and name != PROJECTION:
                 path = f"text_model.{name.removeprefix('text_model.')}"
                 found[prefixes[part] + _flat(path)] = f"{part}.{path}"
     return found

@@ -25,6 +25,10 @@ _WORDS = (
 )
 _ELEMENT = re.compile("(" + "|".join(sorted(_WORDS.split(), key=len, reverse=True)) + r"|\d+)(?:_|$)")
 
+_TEXT = re.compile(
+    r"text_projection|text_model\.(encoder\.layers\.\d+\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])|embeddings\..+)"
+)
+
 # As kohya writes them; the original's norms take no LoRA.
 _RESNET = {ours: theirs.replace(".", "_") for ours, theirs in RESNET.items() if not ours.startswith("norm")}
 _OUTSIDE = {ours: theirs.replace(".", "_") for ours, theirs in UNET_ENDS.items() if ours != "conv_norm_out"}
@@ -45,7 +49,7 @@ def kohya_name(module: str, sdxl: bool) -> str:
     if prefix is None:
         raise ValueError(f"no module of Stable Diffusion: {module}")
     # transformers 5 dropped the level "text_model" from the modules; files keep it.
-    return prefix + "text_model_" + path.removeprefix("text_model.").replace(".", "_")
+    return prefix + canonical(module).partition(".")[2].replace(".", "_")
 
 
 def module_of(name: str) -> str | None:
@@ -54,16 +58,34 @@ def module_of(name: str) -> str | None:
         if name.startswith(prefix):
             rest = name.removeprefix(prefix)
             path = diffusers_path(rest) if part == "unet" and _is_sgm(rest) else dotted(rest)
-            return f"{part}.{path}" if path else None
+            return canonical(f"{part}.{path}") if path else None
     return None
 
 
 def canonical(module: str) -> str:
-    """`module` with the level "text_model" where a text encoder of transformers 5 has it not."""
+    """`module` with the level "text_model" where a text encoder of transformers 5 has it not.
+
+    The projection stands beside that level, also where a file says otherwise: ComfyUI's key for it
+    (comfy/lora.py) is lora_te2_text_projection.
+    """
     part, _, path = module.partition(".")
-    if part.startswith("text_encoder") and not path.startswith("text_model."):
-        return f"{part}.text_model.{path}"
-    return module
+    if not part.startswith("text_encoder"):
+        return module
+    path = path.removeprefix("text_model.")
+    return f"{part}.{path}" if path == "text_projection" else f"{part}.text_model.{path}"
+
+
+def known(module: str) -> bool:
+    """Whether a canonical name is one of Stable Diffusion's (1.x, 2.x, XL), of whatever size."""
+    part, _, path = module.partition(".")
+    if dotted(path.replace(".", "_")) != path:
+        return False
+    if part in ("text_encoder", "text_encoder_2"):
+        return _TEXT.fullmatch(path) is not None
+    try:
+        return part == "unet" and bool(sgm_path(path))
+    except ValueError:
+        return False
 
 
 def dotted(name: str) -> str | None:

@@ -39,7 +39,11 @@ class Adapter:
     """Layers by diffusers' module name with the model's part in front: "unet.down_blocks.0.attentions.0....to_q".
 
     Text encoders' layers begin with "text_encoder." (and "text_encoder_2.").
+
+    Attributes:
+        base: what the names in the file that it comes from say of the base model, "sdxl", or None; see `base.py`.
     """
 
     layers: dict[str, Layer]
     metadata: dict[str, str] = field(default_factory=dict)
+    base: str | None = None

@@ -5,8 +5,6 @@ in front of each name ("unet.r", "unet.lora_alpha", ...), as diffusers' `save_lo
 """
 
 import json
-import math
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,19 @@ import torch
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.finite import sound, to_dtype
+from lorakiln.lora_files.adapter import Adapter
+from lorakiln.lora_files.alphas import alpha_of, read_config
+from lorakiln.lora_files.checks import layer_of
+from lorakiln.lora_files.finite import to_dtype
 
 METADATA = "lora_adapter_metadata"
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+# peft's `auto_mapping`: the class of the network that an adapter folder is for. Nothing else in it tells the part.
+PEFT_CLASSES = {
+    "unet": {"parent_library": "diffusers", "base_model_class": "UNet2DConditionModel"},
+    "text_encoder": {"parent_library": "transformers", "base_model_class": "CLIPTextModel"},
+    "text_encoder_2": {"parent_library": "transformers", "base_model_class": "CLIPTextModelWithProjection"},
+}
 
 
 def save(adapter: Adapter, path: Path, dtype: torch.dtype | None = None) -> None:
@@ -75,7 +81,7 @@ def load(path: Path) -> Adapter:
         UserError: it is no readable LoRA file in this form, or holds numbers that are not finite.
     """
     tensors, metadata = load_tensors(path)
-    config = _read_config(metadata, path)
+    config = read_config(metadata.get(METADATA, "{}"), path)
     names = sorted(key.removesuffix(DOWN) for key in tensors if key.endswith(DOWN))
     expected = {name + end for name in names for end in (DOWN, UP)}
     if not names or expected != set(tensors):
@@ -84,26 +90,6 @@ def load(path: Path) -> Adapter:
     layers = {}
     for name in names:
         down, up = tensors[name + DOWN], tensors[name + UP]
-        layers[name] = sound(Layer(down, up, alpha_of(config, name, down.shape[0])), f"{path}: {name}")
+        rank = down.shape[0] if down.ndim else 1
+        layers[name] = layer_of(down, up, alpha_of(config, name, rank, path), f"{path}: {name}")
     return Adapter(layers, {key: value for key, value in metadata.items() if key not in (METADATA, "format")})
-
-
-def _read_config(metadata: dict[str, str], path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(metadata.get(METADATA, "{}"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"its {METADATA} is not JSON ({error})", where=path, fix="make the file again") from error
-    return config
-
-
-def alpha_of(config: dict[str, Any], name: str, rank: int) -> float:
-    """A layer's alpha by peft's config, whose keys have the part in front; the update's scale is alpha over `rank`.
-
-    Names match patterns as in peft (peft.utils.other.get_pattern_key).
-    """
-    part, _, module = name.partition(".")
-    patterns = config.get(f"{part}.alpha_pattern") or {}
-    matching = (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module))
-    alpha = float(next(matching, config.get(f"{part}.lora_alpha", rank)))
-    # Rank-stabilised LoRA (arXiv 2312.03732) divides by the root of the rank.
-    return alpha * math.sqrt(rank) if config.get(f"{part}.use_rslora") else alpha

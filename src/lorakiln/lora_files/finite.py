@@ -1,12 +1,14 @@
 """Numbers that are not finite never go into a LoRA file, nor come out of one unseen."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.adapter import Layer
+
+# How far a layer's weight change may be from the original one, relative, in a precision. Half a unit in the last place
+# of each factor of up @ down, with room for their product. Half precision loses more where weights are below its
+# smallest normal number, 6e-5: that is refused.
+TOLERANCE = {torch.float32: 1e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
 def check_finite(*tensors: Tensor, where: str) -> None:
@@ -15,29 +17,25 @@ def check_finite(*tensors: Tensor, where: str) -> None:
         raise UserError("it holds numbers that are not finite", where=where, fix="use the adapter saved before it")
 
 
-def sound(layer: Layer, where: str) -> Layer:
-    """`layer` itself.
-
-    Raises:
-        UserError: a number of it is not finite, or its two factors are not of one rank.
-    """
-    check_finite(layer.down, layer.up, where=where)
-    if not layer.rank or layer.up.ndim < 2 or layer.up.shape[1] != layer.rank or not math.isfinite(layer.alpha):
-        shapes = f"{tuple(layer.down.shape)}, {tuple(layer.up.shape)}, alpha {layer.alpha}"
-        raise UserError(f"no low-rank update: {shapes}", where=where, fix="the file is damaged: get it again")
-    return layer
-
-
 def to_dtype(tensor: Tensor, dtype: torch.dtype | None, where: str) -> Tensor:
     """`tensor` in `dtype` (None: its own).
 
     Raises:
-        UserError: a number is not finite, or too large for `dtype`.
+        UserError: a number is not finite or too large for `dtype`, or so many are too small for it that the tensor
+            differs by more than `TOLERANCE`.
     """
     check_finite(tensor, where=where)
     if dtype is None:
         return tensor
     cast = tensor.to(dtype)
+    fix = "take bf16 or fp32 (--precision, export.precision)"
     if not torch.isfinite(cast).all():
-        raise UserError(f"a weight is too large for {dtype}", where=where, fix="set export.precision=bf16 or fp32")
+        raise UserError(f"a weight is too large for {dtype}", where=where, fix=fix)
+    if tensor.dtype != dtype:
+        whole = tensor.double()
+        # Scaled first, since the square of a small number may be none.
+        largest = whole.abs().max()
+        lost = float(((cast.double() - whole) / largest).norm() / (whole / largest).norm()) if largest else 0.0
+        if lost > TOLERANCE.get(dtype, 0.0):
+            raise UserError(f"weights are too small for {dtype}, {lost:.0%} would be lost", where=where, fix=fix)
     return cast

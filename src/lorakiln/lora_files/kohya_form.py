@@ -14,7 +14,8 @@ from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.finite import sound, to_dtype
+from lorakiln.lora_files.checks import layer_of
+from lorakiln.lora_files.finite import to_dtype
 
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 
@@ -36,8 +37,15 @@ def tensors_of(
         name = name_of(module)
         tensors[name + DOWN] = to_dtype(layer.down, dtype, f"{where}: {module}")
         tensors[name + UP] = to_dtype(layer.up, dtype, f"{where}: {module}")
-        tensors[name + ALPHA] = torch.tensor(layer.alpha, dtype=dtype or layer.down.dtype)
+        tensors[name + ALPHA] = _alpha(layer.alpha, dtype or layer.down.dtype)
     return tensors
+
+
+def _alpha(alpha: float, dtype: torch.dtype) -> Tensor:
+    """In the weights' dtype, or in float32 where that has not this number: 257 is 256 in bfloat16."""
+    rounded = torch.tensor(alpha, dtype=dtype)
+    single = torch.tensor(alpha, dtype=torch.float32)
+    return rounded if rounded.double() == single.double() else single
 
 
 def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, str], dtype: torch.dtype) -> None:
@@ -62,8 +70,7 @@ def load(path: Path, family: Family, client: str = "kohya") -> Adapter:
     for name in sorted({key.split(".")[0] for key in tensors} & set(modules)):
         down, up, alpha = (tensors.get(name + end) for end in (DOWN, UP, ALPHA))
         if down is not None and up is not None:
-            value = float(alpha) if alpha is not None else float(down.shape[0])
-            layers[modules[name]] = sound(Layer(down, up, value), f"{path}: {name}")
+            layers[modules[name]] = layer_of(down, up, alpha, f"{path}: {name}")
             unknown -= {name + DOWN, name + UP, name + ALPHA}
     if unknown or not layers:
         some = ", ".join(sorted(unknown)[:3]) or "it is empty"

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from lorakiln import __version__
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensors import chunks
 from lorakiln.families.reading import CHUNK
 
 ARCHITECTURES = {
@@ -77,22 +77,22 @@ def build(
     return {key: _spell(value) for key, value in data.items()}
 
 
-def with_hashes(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], scratch: Path) -> dict[str, str]:
+def with_hashes(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Add sshs_model_hash, sshs_legacy_hash and modelspec.hash_sha256, which are taken over the file's bytes.
 
     sd-scripts hashes the file as it would be with the ss_* keys alone: sshs_model_hash is the SHA-256 of what follows
     the header, sshs_legacy_hash the first 8 hex digits of that of bytes 0x100000 to 0x110000 of the whole file.
-
-    Args:
-        scratch: a file that may be written and is deleted.
     """
-    save_tensors(scratch, tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
-    content = scratch.read_bytes()
-    scratch.unlink()
-    body = content[8 + int.from_bytes(content[:8], "little") :]
-    digest = hashlib.sha256(body).hexdigest()
-    legacy = hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8]
-    hashes = {"sshs_model_hash": digest, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{digest}"}
+    body, legacy, at = hashlib.sha256(), hashlib.sha256(), 0
+    for chunk in chunks(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")}):
+        if at:
+            body.update(chunk)
+        legacy.update(chunk[max(0, 0x100000 - at) : max(0, 0x110000 - at)])
+        at += len(chunk)
+    digest = body.hexdigest()
+    hashes = {
+        "sshs_model_hash": digest, "sshs_legacy_hash": legacy.hexdigest()[:8], "modelspec.hash_sha256": f"0x{digest}",
+    }  # fmt: skip
     return {**metadata, **hashes}
 
 

@@ -86,11 +86,17 @@ def write(network: nn.Module, adapter: Adapter, part: str = "unet") -> None:
         raise UserError(f"the LoRA's modules differ from the network's: {', '.join(wrong[:3])}, ...")
     for name, layer in layers.items():
         down, up = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
-        if given[name].down.shape != down.shape or given[name].up.shape != up.shape:
+        if _bare(given[name].down) != _bare(down) or _bare(given[name].up) != _bare(up):
             shapes = f"{tuple(given[name].down.shape)} is not {tuple(down.shape)}"
             raise UserError(f"{name}: {shapes}", fix="use the base model that the LoRA was trained on, and its rank")
         with torch.no_grad():
-            down.copy_(given[name].down)
-            up.copy_(given[name].up)
+            down.copy_(given[name].down.reshape(down.shape))
+            up.copy_(given[name].up.reshape(up.shape))
         layer.lora_alpha[NAME] = given[name].alpha
         layer.set_scale(NAME, 1.0)
+
+
+def _bare(factor: torch.Tensor) -> tuple[int, ...]:
+    """Its shape; a 1x1 convolution's may be stored as a matrix."""
+    shape = tuple(factor.shape)
+    return shape[:2] if shape[2:] == (1, 1) else shape

@@ -1,17 +1,18 @@
 """Any LoRA file: find out whose form it is in, and read it into an Adapter with canonical module names.
 
 Forms, by their keys:
-    kohya        lora_unet_<path>.lora_down.weight, .lora_up.weight, .alpha   (sd-scripts; LyCORIS' LoCon too)
+    kohya        lora_unet_<path>.lora_down.weight, .lora_up.weight, .alpha   (sd-scripts; LyCORIS, see lycoris.py)
     diffusers    unet.<path>.lora_A.weight, .lora_B.weight   (or .lora.down.weight, .lora.up.weight)
     diffusers-old  [unet.]<path>.processor.to_q_lora.down.weight, ..._lora.up.weight   (attention processors, 2023)
     peft         base_model.model.<path>.lora_A.weight, with adapter_config.json beside it
-Recognised and refused by name: LoHa, LoKr, IA3, OFT, full differences, DoRA, cloneofsimo's numbered lists.
+    cloneofsimo  unet:0:up, unet:0:down, text_encoder:0:up, ...; see numbered.py
+Recognised and refused by name: what is in others.py, and what belongs to other architectures (strangers.py).
 """
 
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,18 @@ from torch import Tensor
 
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.names import canonical, module_of
-from lorakiln.lora_files import diffusers_form
+from lorakiln.families.names import canonical, known, module_of
+from lorakiln.lora_files import diffusers_form, lycoris, numbered
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.finite import sound
+from lorakiln.lora_files.alphas import alpha_of, read_config
+from lorakiln.lora_files.base import base_of_names, base_version
+from lorakiln.lora_files.checks import layer_of
+from lorakiln.lora_files.diffusers_form import PEFT_CLASSES
+from lorakiln.lora_files.others import check_kinds
+from lorakiln.lora_files.strangers import check_familiar
 
-# What a key's ending says that this program cannot turn into down and up.
-OTHERS = {
-    "hada_w1_a": "LoHa (LyCORIS)",
-    "lokr_w1": "LoKr (LyCORIS)",
-    "lokr_w1_a": "LoKr (LyCORIS)",
-    "on_input": "IA3 (LyCORIS)",
-    "oft_blocks": "OFT",
-    "oft_diag": "OFT",
-    "oft_R.weight": "OFT",
-    "diff": "full weight differences (LyCORIS)",
-    "lora_mid.weight": "a Tucker-decomposed LoCon (LyCORIS)",
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    "lora_magnitude_vector.weight": "DoRA",
-    "emb_params": "a textual inversion, not a LoRA",
-}
+# Weight changes of full rank as LoRAs may be far larger than the file: beyond so many bytes, only cut down.
+LARGEST = 4 * 2**30
 _DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_linear_layer.down.weight", ".lora_down.weight", ".down.weight")
 _UP = {
     ".lora_A.weight": ".lora_B.weight",
@@ -51,39 +43,96 @@ _UP = {
 }
 _PROCESSOR = re.compile(r"(?:\.processor)?\.to_(q|k|v|out)_lora$")
 _PEFT = "base_model.model."
+PART = "part"  # of a config read from a peft folder: the one part that it is for
 
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA file that was read: its form by name, and what it holds."""
+    """A LoRA file that was read.
+
+    Attributes:
+        form: its form by name.
+        adapter: what it holds, all of it as LoRAs.
+        kinds: the kind of each layer that was another one in the file, by its module; see `lycoris.py`.
+    """
 
     form: str
     adapter: Adapter
+    kinds: dict[str, str] = field(default_factory=dict)
 
 
-def read_lora(path: Path) -> LoraFile:
+@dataclass(frozen=True)
+class _Found:
+    """A layer in a file: its name there, its module (None: unknown), its tensors' keys, its kind, how to make it."""
+
+    name: str
+    module: str | None
+    keys: Sequence[str]
+    make: Callable[[], Layer]
+    kind: str = "LoRA"
+
+
+def read_lora(path: Path, shrink: Callable[[str, Layer], Layer] | None = None) -> LoraFile:
     """Read a LoRA file of any known form; a folder stands for the one weights file in it.
 
+    Args:
+        shrink: applied, with the module, to every layer as soon as it is read: a change of full rank need never be
+            in memory with the others.
+
     Raises:
-        UserError: it is missing, damaged, no LoRA, or of a kind that is no pair of down and up.
+        UserError: it is missing, damaged, no LoRA, or of a kind that no LoRA can stand for; or other kinds' layers
+            are too large without `shrink`.
     """
     path = _file(path)
     tensors, metadata = load_tensors(path)
     form = recognise(tensors, path)
-    read = _kohya if form == "kohya" else _dotted
-    layers = {}
-    used: set[str] = set()
-    for module, keys, alpha in read(tensors, metadata, path):
-        down, up = (tensors[key] for key in keys[:2])
-        layers[module] = sound(Layer(down, up, float(down.shape[0] if alpha is None else alpha)), f"{path}: {module}")
-        used.update(keys)
+    layers: dict[str, Layer] = {}
+    kinds: dict[str, str] = {}
+    first: dict[str, str] = {}  # the key under which a module was found
+    strange, used, size = [], set(), 0
+    read = {"kohya": _kohya, "cloneofsimo": _numbered}.get(form, _dotted)
+    for found in read(tensors, metadata, path):
+        used.update(found.keys)
+        module = found.module
+        if module is None or not known(module):
+            strange.append(found.name)
+            continue
+        if module in layers:
+            names = f"{first[module]} and {found.keys[0]}"
+            fix = "leave out one of the two; what they do together `lorakiln merge` can make of two files"
+            raise UserError(f"one layer stands under two names, {names}", where=path, fix=fix)
+        layer = found.make()
+        layers[module] = shrink(module, layer) if shrink else layer
+        first[module] = found.keys[0]
+        if found.kind != "LoRA":
+            kinds[module] = found.kind
+            size += sum(factor.nbytes for factor in (layers[module].down, layers[module].up))
+            _check_size(size, found.kind, path)
+    check_familiar(strange, path)
     if odd := sorted(set(tensors) - used):
         raise UserError(
             f"{len(odd)} of its {len(tensors)} tensors belong to no layer of a LoRA: {', '.join(odd[:3])}",
             where=path,
             fix="the file is damaged, or of a form that is not known: get it again from where it was made",
         )
-    return LoraFile(form, Adapter(layers, metadata))
+    adapter = Adapter(layers, metadata)
+    adapter = replace(adapter, base=base_of_names(tensors, adapter))
+    if base_version(adapter) == "sd_v1":
+        adapter = replace(adapter, layers=layers | {name: _pointwise(name, layers[name]) for name in kinds})
+    return LoraFile(form, adapter, kinds)
+
+
+def _pointwise(module: str, layer: Layer) -> Layer:
+    """Stable Diffusion 1's projections around a transformer are 1x1 convolutions; LyCORIS stores factors flat."""
+    if not module.endswith((".proj_in", ".proj_out")) or layer.down.ndim == 4:
+        return layer
+    return replace(layer, down=layer.down[..., None, None], up=layer.up[..., None, None])
+
+
+def _check_size(size: int, kind: str, path: Path) -> None:
+    if size > LARGEST:
+        what = f"its {kind} layers are of so high a rank that as LoRAs they take more than {LARGEST / 2**30:g} GiB"
+        raise UserError(what, where=path, fix=f"cut them down: lorakiln convert {path} lora.safetensors --rank 32")
 
 
 def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
@@ -92,14 +141,9 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
     Raises:
         UserError: it is no LoRA, or another kind of adapter, which is named.
     """
-    for key in tensors:
-        for ending, kind in OTHERS.items():
-            if key.endswith("." + ending) or key == ending:
-                fix = "use it in the program that made it; LoRA, LoCon and their diffusers and peft forms are read"
-                raise UserError(f"this is {kind}, which has no down and up matrices", where=path, fix=fix)
-    if any(re.fullmatch(r"(unet|text_encoder):\d+:(up|down)", key) for key in tensors):
-        fix = "it numbers its layers instead of naming them: convert it with the script of cloneofsimo/lora first"
-        raise UserError("this is a LoRA in cloneofsimo's form", where=path, fix=fix)
+    check_kinds(tensors, path)
+    if numbered.is_numbered(tensors):
+        return "cloneofsimo"
     if any(key.startswith("lora_") for key in tensors):
         return "kohya"
     if any(key.startswith(_PEFT) for key in tensors):
@@ -126,32 +170,35 @@ def _file(path: Path) -> Path:
     return found[0]
 
 
-def _kohya(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path):
-    """(module, its keys, alpha) of every layer."""
-    unknown = []
-    for name in sorted({key.split(".")[0] for key in tensors}):
-        down, up, alpha = f"{name}.lora_down.weight", f"{name}.lora_up.weight", f"{name}.alpha"
-        if down not in tensors or up not in tensors:
-            continue
-        module = module_of(name)
-        if module is None:
-            unknown.append(name)
-        elif alpha in tensors:
-            yield module, (down, up, alpha), _scalar(tensors[alpha], f"{path}: {name}")
-        else:
-            yield module, (down, up), None
-    if unknown:
-        fix = "Stable Diffusion 1.x, 2.x and SDXL are known"
-        raise UserError(f"{len(unknown)} layers of another model: {', '.join(unknown[:3])}", where=path, fix=fix)
+def _kohya(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Iterator[_Found]:
+    endings: dict[str, set[str]] = {}
+    for key in tensors:
+        name, _, ending = key.partition(".")
+        endings.setdefault(name, set()).add(ending)
+    for name, present in sorted(endings.items()):
+        module, where = module_of(name), f"{path}: {name}"
+        present -= {"diff_b"}  # of zeros, if it is there: others were refused
+        if kind := lycoris.kind_of(present):
+            needed, more = lycoris.ENDINGS[kind]
+            given = {ending: tensors[f"{name}.{ending}"] for ending in present & (needed | more)}
+            make = partial(lycoris.layer_of_kind, kind, given, module or "", where)
+            keys = [f"{name}.{ending}" for ending in sorted(given)]
+            yield _Found(name, module, [*keys, f"{name}.diff_b"], make, kind)
+        elif {"lora_down.weight", "lora_up.weight"} <= present:
+            keys = [f"{name}.{ending}" for ending in ("lora_down.weight", "lora_up.weight", "alpha")]
+            make = partial(layer_of, tensors[keys[0]], tensors[keys[1]], tensors.get(keys[2]), where)
+            yield _Found(name, module, [*keys, f"{name}.diff_b"], make)
 
 
-def _scalar(tensor: Tensor, where: str) -> float:
-    if tensor.numel() != 1:
-        raise UserError(f"its alpha has the shape {tuple(tensor.shape)}", where=where, fix="the file is damaged")
-    return float(tensor)
+def _numbered(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Iterator[_Found]:
+    for name, module in numbered.modules(tensors, metadata, path).items():
+        down, up = f"{name}:down", f"{name}:up"
+        yield _Found(
+            name, module, (down, up), partial(layer_of, tensors[down], tensors[up], None, f"{path}: {name}")
+        )  # fmt: skip
 
 
-def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path):
+def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Iterator[_Found]:
     config = _config(metadata, path)
     for key in sorted(tensors):
         ending = next((end for end in _DOWN if key.endswith(end)), None)
@@ -161,20 +208,20 @@ def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pa
         up = name + _UP[ending]
         if up not in tensors:
             continue
-        module = _module(name)
+        module = _module(name, config.get(PART))
         keys = [key, up]
-        alpha = diffusers_form.alpha_of(config, module, tensors[key].shape[0])
+        alpha: Tensor | float = alpha_of(config, module, len(tensors[key]) if tensors[key].ndim else 1, path)
         if name + ".alpha" in tensors:
             keys.append(name + ".alpha")
-            alpha = _scalar(tensors[name + ".alpha"], f"{path}: {name}")
-        yield module, keys, alpha
+            alpha = tensors[name + ".alpha"]
+        yield _Found(name, module, keys, partial(layer_of, tensors[key], tensors[up], alpha, f"{path}: {name}"))
 
 
-def _module(name: str) -> str:
-    """The canonical module of a key in dots."""
+def _module(name: str, part: str | None = None) -> str:
+    """The canonical module of a key in dots; `part`: where it stands if the key does not say."""
     name = _PROCESSOR.sub(lambda m: f".to_{m[1]}" + (".0" if m[1] == "out" else ""), name.removeprefix(_PEFT))
     if name.split(".")[0] not in ("unet", "text_encoder", "text_encoder_2"):
-        part = "text_encoder" if "encoder.layers." in name else "unet"
+        part = part or ("text_encoder" if "encoder.layers." in name else "unet")
         name = f"{part}.{name}"
     return canonical(name)
 
@@ -185,38 +232,25 @@ def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     text = metadata.get(diffusers_form.METADATA)
     where: object = path
     if text is None and beside.is_file():
-        text, where = beside.read_text("utf-8"), beside
+        text, where = beside.read_text("utf-8", errors="replace"), beside
     if text is None:
         return {}
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"its LoRA config is not JSON ({error})", where=where, fix="get the file again") from error
-    if not isinstance(config, dict):
-        raise UserError("its LoRA config is no JSON object", where=where, fix="get the file again")
+    config = read_config(text, where)
     if diffusers_form.METADATA in metadata:
         return config
-    return {f"{part}.{key}": value for part in ("unet", "text_encoder") for key, value in config.items()}
+    part = _peft_part(config)
+    given = {f"{one}.{key}": value for one in ([part] if part else PEFT_CLASSES) for key, value in config.items()}
+    return given | {PART: part}
 
 
-def base_version(adapter: Adapter) -> str:
-    """What it was trained on by the width of the texts that its cross-attention reads: sd_v1, sd_v2, sdxl or unknown.
-
-    "unknown": another width, or no cross-attention key or value among the layers.
-    """
-    widths = {768: "sd_v1", 1024: "sd_v2", 2048: "sdxl"}
-    if any(name.startswith("text_encoder_2.") for name in adapter.layers):
-        return "sdxl"
-    for name, layer in adapter.layers.items():
-        if name.startswith("unet.") and name.endswith(("attn2.to_k", "attn2.to_v")):
-            return widths.get(layer.down.shape[1], "unknown")
-    for name, layer in adapter.layers.items():
-        if name.endswith("self_attn.q_proj"):
-            return {768: "sd_v1", 1024: "sd_v2"}.get(layer.down.shape[1], "unknown")
-    return "unknown"
+def _peft_part(config: Mapping[str, Any]) -> str | None:
+    """The part that a peft folder is for, by the class of its network."""
+    mapping = config.get("auto_mapping")
+    name = mapping.get("base_model_class") if isinstance(mapping, dict) else None
+    return next((part for part, known in PEFT_CLASSES.items() if known["base_model_class"] == name), None)
 
 
 def as_dtype(adapter: Adapter, dtype: torch.dtype) -> Adapter:
     """All layers in `dtype`."""
     layers = {name: Layer(one.down.to(dtype), one.up.to(dtype), one.alpha) for name, one in adapter.layers.items()}
-    return Adapter(layers, adapter.metadata)
+    return replace(adapter, layers=layers)

@@ -1,6 +1,7 @@
 """Write an Adapter in any of the forms that other programs load, without the base model at hand."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.names import kohya_name
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter
-from lorakiln.lora_files.reading import base_version
+from lorakiln.lora_files.base import base_version
 
 Form = Literal["kohya", "diffusers", "peft"]
 FORMS: tuple[Form, ...] = ("kohya", "diffusers", "peft")
@@ -32,13 +33,14 @@ def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | No
         UserError: the name's ending is another format's, a weight is not finite in `dtype`, or the disk is full.
     """
     check_target(path, form)
+    adapter = replace(adapter, metadata=_own(adapter.metadata) | _base(adapter))
     if form == "kohya":
         namer = partial(kohya_name, sdxl=base_version(adapter) == "sdxl")
         tensors = kohya_form.tensors_of(adapter, namer, dtype, str(path))
-        metadata = kohya_metadata.with_hashes(_own(adapter.metadata), tensors, path.with_suffix(".scratch"))
+        metadata = kohya_metadata.with_hashes(adapter.metadata, tensors)
         save_tensors(path, tensors, metadata)
     elif form == "diffusers":
-        diffusers_form.save(Adapter(adapter.layers, _own(adapter.metadata)), path, dtype)
+        diffusers_form.save(adapter, path, dtype)
     else:
         _write_peft(adapter, path, dtype)
 
@@ -54,9 +56,15 @@ def check_target(path: Path, form: Form) -> None:
 
 
 def _own(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Without what was taken over another file's bytes."""
-    stale = ("sshs_", "modelspec.hash_sha256", "format")
+    """Without what was taken over another file's bytes, or is written anew."""
+    stale = ("sshs_", "modelspec.hash_sha256", "format", diffusers_form.METADATA)
     return {key: value for key, value in metadata.items() if not key.startswith(stale)}
+
+
+def _base(adapter: Adapter) -> dict[str, str]:
+    """SDXL is written down where nothing does it: other forms have not the names by which kohya's shows it."""
+    told = "ss_base_model_version" in adapter.metadata or base_version(adapter) != "sdxl"
+    return {} if told else {"ss_base_model_version": "sdxl_base_v1-0"}
 
 
 def _write_peft(adapter: Adapter, folder: Path, dtype: torch.dtype | None) -> None:
@@ -71,5 +79,6 @@ def _write_peft(adapter: Adapter, folder: Path, dtype: torch.dtype | None) -> No
         tensors[f"{stem}.lora_A.weight"] = diffusers_form.to_dtype(layer.down, dtype, name)
         tensors[f"{stem}.lora_B.weight"] = diffusers_form.to_dtype(layer.up, dtype, name)
     with replacing(folder) as fresh:
-        save_tensors(fresh / "adapter_model.safetensors", tensors, {"format": "pt"})
-        write_json(fresh / "adapter_config.json", diffusers_form.peft_config(adapter, part))
+        save_tensors(fresh / "adapter_model.safetensors", tensors, {**adapter.metadata, "format": "pt"})
+        config = diffusers_form.peft_config(adapter, part) | {"auto_mapping": diffusers_form.PEFT_CLASSES[part]}
+        write_json(fresh / "adapter_config.json", config)

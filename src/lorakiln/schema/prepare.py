@@ -31,6 +31,13 @@ class PrepareSettings(Settings):
     follow_symlinks: bool = Field(False, description="accept links that lead out of the dataset's folder")
     workers: int | None = Field(None, ge=1, description="processes; null: one per core")
 
+    @field_validator("dataset")
+    @classmethod
+    def _is_below(cls, value: str) -> str:
+        if value in (".", ".."):
+            raise ValueError("not a folder below data/raw")
+        return value
+
     @field_validator("background")
     @classmethod
     def _is_colour(cls, value: str) -> str:

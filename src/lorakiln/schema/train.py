@@ -1,6 +1,6 @@
 """`train`: the adapter, the objective, and how it is optimised, watched and saved."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,11 @@ class ObjectiveSettings(Settings):
 class OptimizerSettings(Settings):
     kind: Literal["adamw"] = "adamw"
     lr: float = Field(gt=0, le=1)
+    part_lrs: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict,
+        description="other learning rates, by how the names of a part's modules begin: up_blocks, up_blocks.1; "
+        "the longest beginning counts",
+    )
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.01, ge=0)

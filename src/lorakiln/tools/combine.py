@@ -1,6 +1,7 @@
 """New LoRAs from old ones: resized, merged, or extracted from two checkpoints."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,37 @@ from lorakiln.console.progress import progress
 from lorakiln.families.names import canonical
 from lorakiln.families.source import weight_files
 from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.reading import LoraFile, read_lora
 from lorakiln.tools.lowrank import Cut, approximated, cut, stacked
+
+# Metadata of the first of several LoRAs that is true of what they make together.
+KEPT = ("ss_base_model_version", "ss_v2", "modelspec.architecture")
+
+
+def as_loras(path: Path, how: Cut | None = None) -> tuple[LoraFile, dict[str, float]]:
+    """A file whose layers are all LoRAs, and how far each that was cut down is from what it was, by its module.
+
+    Args:
+        how: cut down the layers of a higher rank than this; null: all are as they are, and other kinds' without loss.
+
+    Returns:
+        the file; and ||dW_cut - dW|| / ||dW||, Frobenius norms.
+    """
+    lost: dict[str, float] = {}
+
+    def shrink(module: str, layer: Layer) -> Layer:
+        if how is None or layer.rank <= how.rank:
+            return layer
+        small, kept = cut(layer, how)
+        lost[module] = max(0.0, 1.0 - kept**2) ** 0.5
+        return small
+
+    found = read_lora(path, shrink if how else None)
+    if not (found.kinds or lost):
+        return found, lost
+    rank = max(layer.rank for layer in found.adapter.layers.values())
+    metadata = _known(found.adapter.metadata) | _plain(rank)
+    return replace(found, adapter=replace(found.adapter, metadata=metadata)), lost
 
 
 def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
@@ -20,8 +51,7 @@ def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
     for name, layer in adapter.layers.items():
         layers[name], kept[name] = cut(layer, how)
     ranks = {layer.rank for layer in layers.values()}
-    dims = {"ss_network_dim": str(max(ranks)), "ss_network_alpha": str(float(max(ranks)))}
-    return Adapter(layers, _known(adapter.metadata) | dims), kept
+    return Adapter(layers, _known(adapter.metadata) | _plain(max(ranks)), adapter.base), kept
 
 
 def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None) -> Adapter:
@@ -44,11 +74,11 @@ def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None) -> Ad
             raise UserError(f"{name} has another shape in another of the files", fix=fix) from error
         layers[name] = cut(layer, how)[0] if how else layer
     rank = max(layer.rank for layer in layers.values())
-    metadata = {k: v for k, v in parts[0][0].metadata.items() if k in ("ss_base_model_version", "ss_v2")}
+    metadata = {k: v for k, v in parts[0][0].metadata.items() if k in KEPT}
     return Adapter(
         layers,
-        metadata
-        | {"ss_network_module": "networks.lora", "ss_network_dim": str(rank), "ss_network_alpha": str(float(rank))},
+        metadata | _plain(rank),
+        next((adapter.base for adapter, _ in parts if adapter.base), None),
     )
 
 
@@ -113,6 +143,14 @@ class _Weights:
     def __getitem__(self, name: str) -> torch.Tensor:
         with safe_open(self._where[name], framework="pt") as file:
             return file.get_tensor(name)
+
+
+def _plain(rank: int) -> dict[str, str]:
+    """Metadata that is true of LoRAs whatever they were made from."""
+    return {
+        "ss_network_module": "networks.lora", "ss_network_args": "{}", "ss_network_dim": str(rank),
+        "ss_network_alpha": str(float(rank)),
+    }  # fmt: skip
 
 
 def _known(metadata: dict[str, str]) -> dict[str, str]:

@@ -1,15 +1,19 @@
 """What a LoRA file is: form, base model, ranks, alphas, norms, metadata, and the settings to go on with."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.reading import base_version, read_lora
+from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.lycoris import FULL_RANK
+from lorakiln.lora_files.reading import read_lora
 from lorakiln.tools.lowrank import singular
 
-MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sdxl": "sdxl"}
+MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sd_v2_v": "sd21_v", "sdxl": "sdxl"}
+NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.ASCII)
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -25,6 +29,7 @@ def inspect(path: Path) -> dict[str, Any]:
     return {
         "file": str(path),
         "form": found.form,
+        "kinds": found.kinds,
         "base": base,
         "parts": dict(Counter(name.split(".")[0] for name in adapter.layers)),
         "ranks": _counted(layer.rank for layer in adapter.layers.values()),
@@ -34,7 +39,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "norm": sum(layer["norm"] ** 2 for layer in layers) ** 0.5,
         "layers": layers,
         "metadata": {key: _value(text) for key, text in sorted(adapter.metadata.items())},
-        "retrain": retrain(path, adapter),
+        "retrain": retrain(path, adapter, full=any(kind in FULL_RANK for kind in found.kinds.values())),
     }
 
 
@@ -57,8 +62,14 @@ def _effective(shares) -> float:
     return float((-(shares * shares.log()).sum()).exp())
 
 
-def retrain(path: Path, adapter: Adapter) -> list[str]:
-    """The settings, as on the command line, with which training can go on from this file."""
+def retrain(path: Path, adapter: Adapter, full: bool = False) -> list[str]:
+    """The settings, as on the command line, with which training can go on from this file.
+
+    Args:
+        full: its changes are of full rank: the command is told that makes a LoRA to go on from.
+    """
+    if full:
+        return [f"lorakiln convert {path} lora.safetensors --rank 32"]
     rank = Counter(layer.rank for layer in adapter.layers.values()).most_common(1)[0][0]
     alpha = Counter(layer.alpha for layer in adapter.layers.values()).most_common(1)[0][0]
     names = [name for name in adapter.layers if name.startswith("unet.")]
@@ -71,12 +82,14 @@ def retrain(path: Path, adapter: Adapter) -> list[str]:
         f"train.adapter.alpha={alpha:g}",
         f"train.adapter.targets={targets}",
     ]
-    if model := MODELS.get(base_version(adapter)):
+    said = adapter.metadata.get("ss_base_model_version")
+    if model := MODELS.get(said) or MODELS.get(base_version(adapter)):
         settings.insert(0, f"model={model}")
     wanted = {"ss_unet_lr": "train.optimizer.lr", "ss_total_batch_size": "train.batch_size", "ss_seed": "train.seed"}
     for key, setting in wanted.items():
         value = adapter.metadata.get(key)
-        if value not in (None, "None", ""):
+        # What stands there is run by whoever copies the command: numbers alone.
+        if value and NUMBER.fullmatch(value):
             settings.append(f"{setting}={value}")
     return settings
 
@@ -93,6 +106,6 @@ def _value(text: str) -> Any:
     if text[:1] in "{[":
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     return text

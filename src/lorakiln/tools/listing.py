@@ -1,15 +1,19 @@
 """The text that `lorakiln inspect` prints."""
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
+
+from lorakiln.console.visible import visible
 
 SHOWN = 100  # characters of a metadata value
 
 
 def listing(found: dict[str, Any], layers: bool = False) -> str:
-    """Lines for people from what `inspect` found."""
+    """Lines for people from what `inspect` found; control characters in them are shown, not sent to the terminal."""
     lines = [
         f"{found['file']}",
-        f"  form        {found['form']}",
+        f"  form        {found['form']}{made_of(found['kinds'])}",
         f"  base        {found['base']}",
         f"  layers      {sum(found['parts'].values())} ({_pairs(found['parts'])})",
         f"  rank        {_pairs(found['ranks'])}",
@@ -23,9 +27,27 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
         lines += [f"  {_layer(one)}, rank {one['rank']}, alpha {one['alpha']:g}" for one in found["layers"]]
     if found["metadata"]:
         lines.append("metadata")
-        lines += [f"  {key}: {_short(value)}" for key, value in found["metadata"].items()]
+        lines += [f"  {_short(key)}: {_short(value)}" for key, value in found["metadata"].items()]
     lines += ["to go on training from it", "  " + " \\\n      ".join(found["retrain"])]
-    return "\n".join(lines)
+    return visible("\n".join(lines))
+
+
+def made_of(kinds: Mapping[str, str]) -> str:
+    """ ", of them as LoRAs 3 LoKr, 2 LoHa": how many layers were of another kind, by their modules' kinds."""
+    counts = Counter(kinds.values())
+    return ", of them as LoRAs " + ", ".join(f"{count} {kind}" for kind, count in counts.items()) if counts else ""
+
+
+def losses(lost: Mapping[str, float], rank: int) -> str:
+    """What cutting layers down has cost, by ||dW_cut - dW|| / ||dW|| of each that was cut."""
+    if not lost:
+        return f"  ranks up to {rank}, nothing is lost; --rank N makes it smaller"
+    name, worst = max(lost.items(), key=lambda one: one[1])
+    mean = sum(lost.values()) / len(lost)
+    return (
+        f"  {len(lost)} layers were cut to rank {rank}: the relative error is {mean:.2%} on average, "
+        f"at most {worst:.2%} ({name})"
+    )
 
 
 def _pairs(counts: dict[str, int]) -> str:

@@ -10,7 +10,8 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
 from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.reading import read_lora
+from lorakiln.lora_files.lycoris import FULL_RANK
+from lorakiln.lora_files.reading import LoraFile, read_lora
 from lorakiln.schema.train import AdapterSettings
 
 
@@ -52,31 +53,62 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     """
     peft_form.wrap(family.network, names, settings.rank, settings.alpha, settings.dropout, seed)
     if settings.init_from:
-        peft_form.write(family.network, _fitting(read_lora(Path(settings.init_from)).adapter, settings, names))
+        found, fresh = read_lora(Path(settings.init_from)), peft_form.read(family.network)
+        _check_kinds(found, settings)
+        peft_form.write(family.network, _continued(found.adapter, fresh, settings))
 
 
-def _fitting(adapter: Adapter, settings: AdapterSettings, names: list[str]) -> Adapter:
-    expected = {f"unet.{name}" for name in names}
-    if expected != set(adapter.layers):
+def _check_kinds(found: LoraFile, settings: AdapterSettings) -> None:
+    if full := sorted(kind for kind in set(found.kinds.values()) if kind in FULL_RANK):
         raise UserError(
-            f"it adapts {len(adapter.layers)} modules, the settings {len(names)}, and not all are the same",
+            f"its layers are {' and '.join(full)}, whose changes of the weights are of no low rank",
             where=settings.init_from,
-            fix="set train.adapter.targets as it was when the file was trained",
+            fix=f"lorakiln convert {settings.init_from} lora.safetensors --rank {settings.rank} says what is lost; "
+            "go on from that",
         )
-    ranks = {layer.rank for layer in adapter.layers.values()}
-    if ranks != {settings.rank}:
+
+
+def _continued(given: Adapter, fresh: Adapter, settings: AdapterSettings) -> Adapter:
+    """An adapter of the settings' modules and rank that changes every weight as the given one does.
+
+    Modules that the given one leaves alone begin fresh, and so do the ranks that it lacks: their `up` is 0.
+    """
+    _check_modules(given, fresh, settings)
+    largest = max(layer.rank for layer in given.layers.values())
+    if largest > settings.rank:
+        smaller = f"`lorakiln resize FILE OUT --rank {settings.rank}`"
         raise UserError(
-            f"its rank is {', '.join(map(str, sorted(ranks)))}, the settings' {settings.rank}",
-            where=settings.init_from,
-            fix=f"set train.adapter.rank={max(ranks)}",
-        )
-    # What the file does is kept where its alpha differs: the ratio of the scales goes into `up`.
-    scale = settings.alpha / settings.rank
-    layers = {
-        name: Layer(layer.down.float(), layer.up.float() * (layer.scale / scale), settings.alpha)
-        for name, layer in adapter.layers.items()
-    }
-    return Adapter(layers)
+            f"its rank is {largest}, the settings' {settings.rank}", where=settings.init_from,
+            fix=f"set train.adapter.rank={largest}, or cut it down: {smaller}",
+        )  # fmt: skip
+    return Adapter({name: _widened(given.layers.get(name), layer) for name, layer in fresh.layers.items()})
+
+
+def _widened(given: Layer | None, fresh: Layer) -> Layer:
+    if given is None:
+        return fresh
+    down, up = fresh.down.clone(), fresh.up.clone()
+    if given.down.shape[1:] != down.shape[1:] or given.up.shape[0] != up.shape[0]:
+        return given  # another base model's; told by `peft_form.write`
+    # What the file does is kept where its scale differs: the ratio of the scales goes into `up`.
+    down[: given.rank] = given.down.float()
+    up[:, : given.rank] = given.up.float() * (given.scale / fresh.scale)
+    return Layer(down, up, fresh.alpha)
+
+
+def _check_modules(given: Adapter, fresh: Adapter, settings: AdapterSettings) -> None:
+    surplus = sorted(set(given.layers) - set(fresh.layers))
+    texts = [name for name in surplus if name.startswith("text_encoder")]
+    if texts:
+        raise UserError(
+            f"it adapts {len(texts)} layers of text encoders too, which stay as they are here",
+            where=settings.init_from, fix="take the UNet's part alone: `lorakiln convert FILE OUT --only unet`",
+        )  # fmt: skip
+    if surplus:
+        raise UserError(
+            f"of its {len(given.layers)} modules the settings leave out {len(surplus)}, such as {surplus[0]}",
+            where=settings.init_from, fix="set train.adapter.targets as `lorakiln inspect` says for this file",
+        )  # fmt: skip
 
 
 def _suggestion(ending: str, names: list[str]) -> str:

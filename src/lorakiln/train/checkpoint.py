@@ -50,8 +50,12 @@ class CheckpointFolder:
         self.folder, self.work, self._finished = folder, folder / "work", folder / FINISHED
         self._lock = None
 
-    def open(self, identity: dict[str, Any]) -> None:
+    def open(self, identity: dict[str, Any], dataset: str = "") -> None:
         """Make the folder and lock it (the kernel frees a dead process's lock).
+
+        Args:
+            identity: what the run is.
+            dataset: the data's name, for people.
 
         Raises:
             UserError: another process trains the same run.
@@ -67,7 +71,10 @@ class CheckpointFolder:
                 where=self.folder,
                 fix="wait for it, or stop it and start again: this run then goes on from its checkpoint",
             ) from error
-        write_json(self.folder / "identity.json", identity)
+        # What a killed process was writing: each has a name of its own, so that nothing else removes it.
+        for left in self.folder.rglob("*.part"):
+            left.unlink()
+        write_json(self.folder / "identity.json", {**identity, "dataset": dataset})
 
     def save(self, state: State) -> Path:
         """Write a checkpoint, whole or not at all, and drop all but the last two.
@@ -91,8 +98,8 @@ class CheckpointFolder:
         return path
 
     def files(self) -> list[Path]:
-        """The checkpoints, oldest first."""
-        return sorted(self.folder.glob("step-*.safetensors"))
+        """The checkpoints, oldest first; nothing else that happens to be named like one."""
+        return sorted(path for path in self.folder.glob("step-*.safetensors") if path.is_file() and _is_numbered(path))
 
     def newest(self, end: int) -> State | None:
         """The newest good checkpoint of a run of `end` steps; says (on stderr) what is wrong with newer ones.
@@ -158,6 +165,10 @@ def read(path: Path) -> State:
 
 def _step(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
+
+
+def _is_numbered(path: Path) -> bool:
+    return path.stem.removeprefix("step-").isdecimal()
 
 
 def not_finite_part(tensors: dict[str, Tensor]) -> str:

@@ -5,11 +5,13 @@ order of summation alone; the number of steps where the learning rate does not d
 go on longer.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.records import read_json
+from lorakiln.console.errors import UserError
 from lorakiln.train.assembly import Run
 from lorakiln.train.checkpoint import FINISHED
 from lorakiln.train.lr import depends_on_total
@@ -52,22 +54,40 @@ def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def explain_fresh_start(root: Path, mine: Path, now: dict[str, Any]) -> list[str]:
-    """What differs from the newest interrupted run on the same data, if there is one; else no line.
+def explain_fresh_start(root: Path, mine: Path, now: dict[str, Any], dataset: str) -> list[str]:
+    """What differs from the newest interrupted run on the same data, or on data of the same name; else no line.
 
     Args:
         root: the folder of all checkpoint folders.
         mine: this run's.
+        dataset: the data's name.
     """
     others = [path for path in root.glob("*/identity.json") if path.parent != mine]
     # A run that ended beside us may take its folder away while we look.
-    dated = sorted((path.stat().st_mtime, path) for path in others if path.exists())
-    for _, path in reversed(dated):
-        before = read_json(path)
-        interrupted = any(path.parent.glob("step-*.safetensors")) and not (path.parent / FINISHED).exists()
-        if before.get("data") == now["data"] and interrupted:
-            return changed(before, now)
+    dated = sorted(((path.stat().st_mtime, path) for path in others if path.exists()), reverse=True)
+    interrupted = [before for _, path in dated if _is_interrupted(path.parent) and (before := _read(path))]
+    same_data = [before for before in interrupted if before.get("data") == now["data"]]
+    same_name = [before for before in interrupted if before.get("dataset") == dataset]
+    for before in (same_data + same_name)[:1]:
+        rest = [key for key in now if key != "data"]
+        lines = changed({key: before.get(key) for key in rest}, {key: now[key] for key in rest})
+        if before.get("data") == now["data"]:
+            return lines
+        return ["the data: pictures, captions, or settings of prepare, caption, encode or the base model", *lines]
     return []
+
+
+def _is_interrupted(folder: Path) -> bool:
+    return any(folder.glob("step-*.safetensors")) and not (folder / FINISHED).exists()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # Another run's file: if it is damaged, that is no reason not to train this one.
+    try:
+        return read_json(path)
+    except UserError as error:
+        print(f"warning: {error.where}: {error.what}; left alone", file=sys.stderr)
+        return {}
 
 
 def _leaves(tree: Any, path: str = "") -> dict[str, Any]:

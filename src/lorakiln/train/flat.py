@@ -1,9 +1,11 @@
 """All adapter weights as one tensor: one optimizer call, one norm, one all-reduce a step.
 
+Parts with a learning rate of their own lie side by side in it.
+
 A LoRA has hundreds of small tensors; what is done to each of them separately costs more than the arithmetic.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -17,29 +19,47 @@ class FlatWeights:
     Args:
         parameters: (name, parameter) of all that is trained, on one device, float32. They stay what they were to
             everybody else; `parameter.grad` must not be set to None.
+        part_of: the part that a parameter's name belongs to.
 
     Attributes:
-        weights: (n,) the parameter that the optimizer gets; its gradient is the first n of `gradients`.
+        weights: (n,) all weights; its gradient is the first n of `gradients`.
+        parts: by part the parameters that the optimizer gets, views into `weights`, in order; if there is but one part,
+            `weights` itself.
         gradients: (n + 1,) the gradients, and in the last place the loss, so that one all-reduce sums both.
         names: in order.
     """
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
+    def __init__(
+        self, parameters: Iterable[tuple[str, nn.Parameter]], part_of: Callable[[str], str] = lambda name: ""
+    ) -> None:
         self._pieces: dict[str, tuple[int, torch.Size]] = {}
-        pairs, size = list(parameters), 0
+        pairs, size = sorted(parameters, key=lambda pair: part_of(pair[0])), 0
+        begins: dict[str, int] = {}
         for name, parameter in pairs:
+            begins.setdefault(part_of(name), size)
             self._pieces[name] = (size, parameter.shape)
             size += -(-parameter.numel() // _ALIGN) * _ALIGN
         device = pairs[0][1].device
         self.weights = nn.Parameter(torch.zeros(size, device=device))
         self.gradients = torch.zeros(size + 1, device=device)
         self.weights.grad = self.gradients[:-1]
+        self.parts = self._make_parts(begins)
         self._parameters = dict(pairs)
         for name, parameter in pairs:
             view = self._piece(self.weights.data, name)
             view.copy_(parameter.data)
             parameter.data = view
         self.gather_gradients()
+
+    def _make_parts(self, begins: dict[str, int]) -> dict[str, nn.Parameter]:
+        if len(begins) == 1:
+            return dict.fromkeys(begins, self.weights)
+        ends = [*list(begins.values())[1:], len(self.weights)]
+        parts = {}
+        for (part, begin), end in zip(begins.items(), ends, strict=True):
+            parts[part] = nn.Parameter(self.weights.data[begin:end])
+            parts[part].grad = self.gradients[begin:end]
+        return parts
 
     def gather_gradients(self) -> None:
         """Let every parameter's gradient be its part of `gradients` (again: `Module.zero_grad` cuts them loose)."""

@@ -15,6 +15,7 @@ from lorakiln.train import noise
 from lorakiln.train.flat import FlatWeights
 from lorakiln.train.latents import Encoded
 from lorakiln.train.lr import factor
+from lorakiln.train.network_parts import part_names
 from lorakiln.train.readings import Quarters, Readings
 from lorakiln.train.schedule import Samples, Schedule
 
@@ -62,10 +63,12 @@ class Kiln(pl.LightningModule):
         self.family, self.encoded, self.settings, self.share = family, encoded, settings, share
         self.trained = [torch.tensor(rows, dtype=torch.int64) for rows in trained]
         self.schedule = Schedule([len(rows) for rows in trained], settings.batch_size, encoded.variants, settings.seed)
-        self.flat = FlatWeights((n, p) for n, p in family.network.named_parameters() if p.requires_grad)
+        trainable = [(n, p) for n, p in family.network.named_parameters() if p.requires_grad]
+        self.flat = FlatWeights(trainable, part_names([name for name, _ in trainable], settings.optimizer))
         self.readings = Readings(self.flat.weights.device)
         self.quarters = Quarters(self.flat.weights.device, len(family.alphas_cumprod))
-        self.optimizer = torch.optim.AdamW([self.flat.weights], fused=True, **_optimizer_arguments(settings))
+        groups = [{"params": [weights], "name": part} for part, weights in self.flat.parts.items()]
+        self.optimizer = torch.optim.AdamW(groups, fused=True, **_optimizer_arguments(settings))
         if share.bf16:
             # Autocast turns what a layer takes into bf16; peft would first make a float32 copy of it, for nothing.
             for layer in lora_layers(family.network).values():
@@ -164,12 +167,18 @@ class Kiln(pl.LightningModule):
             # As torch.nn.utils.clip_grad_norm_ does it.
             gradients.mul_((self.settings.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         self.optimizer.found_inf = self.readings.push(step, loss, norm)
-        self.optimizer.param_groups[0]["lr"] = self.rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step, group["name"])
         self.optimizers(use_pl_optimizer=True).step()
 
-    def rate(self, step: int) -> float:
-        """The learning rate of the step with this index."""
-        return self.settings.optimizer.lr * factor(step, self.settings.steps, self.settings.scheduler)
+    def rate(self, step: int, part: str = "") -> float:
+        """The learning rate of the step with this index; of a part that has one of its own, if it is named."""
+        peak = self.settings.optimizer.part_lrs.get(part, self.settings.optimizer.lr)
+        return peak * factor(step, self.settings.steps, self.settings.scheduler)
+
+    def part_rates(self, step: int) -> dict[str, float]:
+        """The learning rates of parts that have their own: {"lr/up_blocks": 2e-4, ...}."""
+        return {f"lr/{part}": self.rate(step, part) for part in self.settings.optimizer.part_lrs}
 
     def _draws(self, step: int, samples: Samples) -> noise.Draws:
         shape = (self.settings.batch_size, *self.encoded.buckets[samples.bucket].mean.shape[2:])
@@ -212,4 +221,4 @@ class Endless:
 
 
 def _optimizer_arguments(settings: TrainSettings) -> dict[str, object]:
-    return settings.optimizer.model_dump(exclude={"kind"})
+    return settings.optimizer.model_dump(exclude={"kind", "part_lrs"})

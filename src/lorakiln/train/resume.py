@@ -20,8 +20,7 @@ def capture(kiln: Kiln, record: Record, **more: Any) -> State:
     Args:
         more: what else the checkpoint is to remember, JSON-able.
     """
-    moments = kiln.optimizer.state[kiln.flat.weights]
-    flats = {"adapter": kiln.flat.weights.data, **{name: moments[name] for name in MOMENTS}}
+    flats = {"adapter": kiln.flat.weights.data, **{name: _moment(kiln, name) for name in MOMENTS}}
     tensors = {
         f"{kind}/{name}": tensor for kind, flat in flats.items() for name, tensor in kiln.flat.split(flat).items()
     }
@@ -74,13 +73,23 @@ def spread(kiln: Kiln) -> None:
     dist.broadcast(weights, src=0)
     if not kiln.first:
         return
-    if not kiln.optimizer.state[kiln.flat.weights]:
+    if not kiln.optimizer.state:
         _set_moments(kiln, torch.zeros_like(weights), torch.zeros_like(weights))
-    for name in MOMENTS:
-        dist.broadcast(kiln.optimizer.state[kiln.flat.weights][name], src=0)
+    moments = [_moment(kiln, name) for name in MOMENTS]
+    for moment in moments:
+        dist.broadcast(moment, src=0)
+    _set_moments(kiln, *moments)
+
+
+def _moment(kiln: Kiln, name: str) -> torch.Tensor:
+    """Of all weights, laid out as they are."""
+    return torch.cat([kiln.optimizer.state[weights][name] for weights in kiln.flat.parts.values()])
 
 
 def _set_moments(kiln: Kiln, exp_avg: torch.Tensor, exp_avg_sq: torch.Tensor) -> None:
-    # Nothing is skipped before a checkpoint, so the optimizer has counted as many steps as we.
-    step = torch.tensor(float(kiln.first), device=kiln.flat.weights.device)
-    kiln.optimizer.state[kiln.flat.weights] = {"step": step, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+    sizes = [len(weights) for weights in kiln.flat.parts.values()]
+    pieces = zip(kiln.flat.parts.values(), exp_avg.split(sizes), exp_avg_sq.split(sizes), strict=True)
+    for weights, first, second in pieces:
+        # Nothing is skipped before a checkpoint, so the optimizer has counted as many steps as we.
+        step = torch.tensor(float(kiln.first), device=weights.device)
+        kiln.optimizer.state[weights] = {"step": step, "exp_avg": first.clone(), "exp_avg_sq": second.clone()}

@@ -4,6 +4,7 @@ import sys
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -11,6 +12,7 @@ import torch
 from lorakiln.artefacts.disk import check_space, telling_disk_trouble
 from lorakiln.artefacts.folders import claimed
 from lorakiln.artefacts.records import read_json
+from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.families.reading import Reading
 from lorakiln.schema.model import ModelSettings
@@ -82,10 +84,11 @@ def _open_checkpoints(run: Run, root: Path) -> CheckpointFolder:
     now = identity(run)
     folder = CheckpointFolder(root / fingerprint(now))
     if run.leads:
-        folder.open(now)
-        lines = [] if folder.files() else explain_fresh_start(root, folder.folder, now)
+        dataset = run.encoded.index["dataset"]["name"]
+        folder.open(now, dataset)
+        lines = [] if folder.files() else explain_fresh_start(root, folder.folder, now, dataset)
         if lines:
-            print("starting afresh: since the interrupted run on this data, this changed:", file=sys.stderr)
+            print(f"starting afresh: since the interrupted run on {dataset}, this changed:", file=sys.stderr)
             print("\n".join(f"  {line}" for line in lines), file=sys.stderr, flush=True)
     return folder
 
@@ -104,11 +107,21 @@ def _start_tracker(run: Run, folder: CheckpointFolder, project: Path, state: Sta
     # An interrupted run goes on in the same record. The client's files stand beside the cache, in the main
     # checkout, where those of `dvc exp run --temp` outlive the copy that it works in.
     path = folder.folder / "tracker.json"
-    known = read_json(path) if state and path.exists() else None
+    known = _known_record(path) if state else None
     settings = run.settings.tracker
     tags = list(dict.fromkeys([*settings.tags, *_tags(run)]))
     config = {**run.lineage, "dataset": run.encoded.index["dataset"], "base": run.encoded.index["base"]}
     return start_tracker(settings.model_copy(update={"tags": tags}), config, project, known, "train")
+
+
+def _known_record(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        return None
+    except UserError as error:
+        print(f"warning: {error.where}: {error.what}; tracking starts a record of its own", file=sys.stderr)
+        return None
 
 
 def _tags(run: Run) -> list[str]:

@@ -157,7 +157,9 @@ class Watch:
                 "pictures_per_second": speed, "step_seconds": seconds / max(step - done, 1), "memory_gib": memory_gib(),
             }  # fmt: skip
             # The quarters are those of this process's share of the batches.
-            self.tracker.log({**row, **more, **kiln.quarters.read(), **lora_norms(kiln.network)}, step)
+            self.tracker.log(
+                {**row, **more, **kiln.part_rates(step - 1), **kiln.quarters.read(), **lora_norms(kiln.network)}, step
+            )
 
     def _validate(self, kiln: Kiln, step: int) -> None:
         if self.split.held_out_count:

@@ -1,0 +1,38 @@
+"""Evaluate any LoRA file as the pipeline evaluates its own, with the pictures and prompts of an experiment:
+
+    python -m pipelines.judge style.safetensors +experiment=demo_style [OVERRIDE ...] [--out runs/judged/style]
+
+Writes OUT/report with report.html, grids and metrics.json.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lorakiln.console.errors import UserError, exit_on_user_error
+from lorakiln.schema.whole import check_whole
+from pipelines.compose import compose_config
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pipelines.judge", description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, metavar="FILE", help="a LoRA file in any form")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as `python -m train` takes them")
+    parser.add_argument("--out", type=Path, help="[runs/judged/<the file's name>]")
+    given = parser.parse_intermixed_args()
+    config = check_whole(compose_config(given.overrides))
+    if not given.file.is_file():
+        raise UserError("no such file", where=given.file, fix="name a LoRA file, such as outputs/lora/cat.safetensors")
+    # Imported late: a wrong setting is told before torch has loaded.
+    from lorakiln.evaluate import evaluate
+    from lorakiln.evaluate.given import take_in
+    from lorakiln.runs import dataset
+
+    out = given.out or Path("runs") / "judged" / given.file.stem
+    captioned = dataset(config) / "captioned"
+    take_in(given.file, captioned, out / "lora", config)
+    evaluate(out / "lora", captioned, out / "run", out / "report", config.evaluate, config.model)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

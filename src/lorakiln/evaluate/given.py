@@ -1,0 +1,37 @@
+"""Evaluating a LoRA file that was not trained here, as if `export` had written it."""
+
+import shutil
+from pathlib import Path
+
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.hashing import hash_file
+from lorakiln.artefacts.records import read_json, write_json
+from lorakiln.families import load_family
+from lorakiln.lora_files.reading import read_lora
+from lorakiln.schema.whole import Config
+
+
+def take_in(file: Path, captioned: Path, out: Path, config: Config) -> None:
+    """Write the folder that `evaluate` reads: a copy of the file, and facts.json with what is known of it.
+
+    Args:
+        file: a LoRA in any form that `read_lora` reads.
+        captioned: the pictures that its own are compared with.
+        out: replaced whole.
+        config: its base model, and the trigger words of `caption`.
+
+    Raises:
+        UserError: the file is no LoRA that is read here, or the base model is not there.
+    """
+    layers = read_lora(file).adapter.layers.values()
+    largest = max(layers, key=lambda layer: layer.rank)
+    spaces = ("model", "prepare", "caption", "encode")
+    with replacing(out) as fresh:
+        shutil.copyfile(file, fresh / file.name)
+        facts = {
+            "name": file.stem, "file": file.name, "files": [file.name], "hash": hash_file(file), "step": None,
+            "rank": largest.rank, "alpha": largest.alpha, "trigger": config.caption.trigger,
+            "base": load_family(config.model, ()).facts, "dataset": read_json(captioned / "dataset.json"),
+            "settings": {name: getattr(config, name).model_dump(mode="json") for name in spaces},
+        }  # fmt: skip
+        write_json(fresh / "facts.json", facts)

@@ -1,0 +1,92 @@
+"""Which base model a LoRA is for, and that no form loses it on the way."""
+
+import json
+
+import pytest
+import torch
+
+from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.reading import read_lora
+from lorakiln.lora_files.writing import write_lora
+from lorakiln.tools.combine import merged, resized
+from lorakiln.tools.lowrank import Cut
+
+SELF = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q"
+OURS = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+CROSS = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+TE, TE1, TE2 = (f"lora_te{number}_text_model_encoder_layers_0_self_attn_q_proj" for number in ("", 1, 2))
+XL = {"ss_base_model_version": "sdxl_base_v1-0"}
+
+
+def write(path, layers, metadata=None):
+    """A kohya file; `layers`: the width of what each one reads by its name."""
+    tensors = {}
+    for name, width in layers.items():
+        tensors[f"{name}.lora_down.weight"] = torch.ones(2, width)
+        tensors[f"{name}.lora_up.weight"] = torch.ones(8, 2)
+    save_tensors(path, tensors, metadata)
+    return path
+
+
+def names(path):
+    return {key.split(".")[0] for key in load_tensors(path)[0]}
+
+
+@pytest.mark.parametrize("form", ["kohya", "diffusers", "peft"])
+@pytest.mark.parametrize(
+    ("layers", "metadata"),
+    [
+        ({SELF: 640}, XL),
+        ({SELF: 640}, {}),
+        ({TE1: 768}, XL),
+        ({TE1: 768}, {"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"}),
+        ({TE1: 768}, {}),
+        ({SELF.replace("blocks_0_attn1", "blocks_1_attn1"): 640}, {}),
+        ({TE2: 1280}, {}),
+    ],
+)
+def test_sdxls_names_survive_the_way_through_every_form(tmp_path, layers, metadata, form):
+    path = write(tmp_path / "x.safetensors", layers, metadata)
+    there = tmp_path / ("there" if form == "peft" else "there.safetensors")
+    write_lora(read_lora(path).adapter, there, form)
+    write_lora(read_lora(there).adapter, tmp_path / "back.safetensors", "kohya")
+    assert names(tmp_path / "back.safetensors") == set(layers)
+
+
+@pytest.mark.parametrize(
+    ("layers", "metadata", "expected"),
+    [
+        ({OURS: 640}, {}, "unknown"),
+        ({OURS: 640}, XL, "sdxl"),
+        ({OURS: 640}, {"ss_base_model_version": "sd_v2_v"}, "sd_v2"),
+        ({OURS.replace("blocks_0_attn1", "blocks_1_attn1"): 640}, {}, "sdxl"),
+        ({CROSS: 2048}, {}, "sdxl"),
+        ({CROSS: 1024}, {}, "sd_v2"),
+        # diffusers' converter names Stable Diffusion 1.5's text encoder as SDXL's first.
+        ({CROSS: 768, TE1: 768}, {}, "sd_v1"),
+        ({TE: 1024}, {}, "sd_v2"),
+        ({TE: 768}, {}, "sd_v1"),
+    ],
+)
+def test_the_base_is_told_by_metadata_then_names_then_shapes(tmp_path, layers, metadata, expected):
+    found = read_lora(write(tmp_path / "x.safetensors", layers, metadata)).adapter
+    assert base_version(found) == expected
+
+
+def test_resized_and_merged_loras_are_for_the_same_base(tmp_path):
+    found = read_lora(write(tmp_path / "x.safetensors", {SELF: 640})).adapter
+    assert base_version(resized(found, Cut(1))[0]) == "sdxl"
+    other = Adapter({"unet.mid_block.attentions.0.proj_in": Layer(torch.ones(1, 8), torch.ones(8, 1), 1.0)})
+    assert base_version(merged([(other, 1.0), (found, 1.0)])) == "sdxl"
+
+
+def test_a_peft_folder_says_whose_layers_it_holds(tmp_path):
+    write_lora(read_lora(write(tmp_path / "x.safetensors", {TE2: 1280})).adapter, tmp_path / "peft", "peft")
+    config = json.loads((tmp_path / "peft/adapter_config.json").read_text("utf-8"))
+    assert config["auto_mapping"]["base_model_class"] == "CLIPTextModelWithProjection"
+    # Without it, as in folders that were written before, the layers can only be taken for the first encoder's.
+    del config["auto_mapping"]
+    (tmp_path / "peft/adapter_config.json").write_text(json.dumps(config), "utf-8")
+    assert {name.split(".")[0] for name in read_lora(tmp_path / "peft").adapter.layers} == {"text_encoder"}

@@ -1,0 +1,84 @@
+"""An adapter that training begins with, of whatever kind its file is."""
+
+import pytest
+import torch
+
+from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.cli import main
+from lorakiln.console.errors import UserError
+from lorakiln.families import load_family
+from lorakiln.lora_files import peft_form
+from lorakiln.schema.train import AdapterSettings
+from lorakiln.train.adapting import put_adapter
+
+TARGETS = ["proj_in", "to_q"]
+
+
+def write(path, family, tensors_of):
+    """A LyCORIS file on all of TARGETS; `tensors_of(out, in)`: one layer's."""
+    tensors = {}
+    for name, module in family.network.named_modules():
+        if name.endswith(tuple(TARGETS)):
+            out, into = module.weight.shape[:2]
+            layer = tensors_of(out, into)
+            tensors |= {f"lora_unet_{name.replace('.', '_')}.{ending}": one for ending, one in layer.items()}
+    save_tensors(path, tensors)
+    return path
+
+
+def loha(out, into):
+    return {
+        "hada_w1_a": torch.randn(out, 2), "hada_w1_b": torch.randn(2, into),
+        "hada_w2_a": torch.randn(out, 2), "hada_w2_b": torch.randn(2, into), "alpha": torch.tensor(1.0),
+    }  # fmt: skip
+
+
+def settings(path, rank):
+    return AdapterSettings(rank=rank, alpha=rank, targets=TARGETS, init_from=str(path))
+
+
+def test_training_goes_on_from_loha_exactly(tmp_path, micro_model):
+    family = load_family(micro_model, ("network",))
+    path = write(tmp_path / "x.safetensors", family, loha)
+    names = [name for name, _ in family.network.named_modules() if name.endswith(tuple(TARGETS))]
+    put_adapter(family, settings(path, 4), names, 0)
+    from safetensors.torch import load_file
+
+    given, found = load_file(path), peft_form.read(family.network)
+    assert len(found.layers) == len(names)
+    for name in names:
+        a, b, c, d = (
+            given[f"lora_unet_{name.replace('.', '_')}.hada_{end}"] for end in ("w1_a", "w1_b", "w2_a", "w2_b")
+        )
+        expected = 1 / 2 * (a @ b) * (c @ d)
+        layer = found.layers[f"unet.{name}"]
+        assert (layer.delta().flatten(1) - expected).norm() / expected.norm() < 1e-6
+
+
+def test_what_is_of_no_low_rank_is_converted_first_by_the_command_that_is_told(tmp_path, micro_model):
+    family = load_family(micro_model, ("network",))
+    path = write(tmp_path / "x.safetensors", family, lambda out, into: {"diff": torch.randn(out, into)})
+    names = [name for name, _ in family.network.named_modules() if name.endswith(tuple(TARGETS))]
+    with pytest.raises(UserError, match="full difference, whose changes of the weights are of no low rank") as caught:
+        put_adapter(load_family(micro_model, ("network",)), settings(path, 4), names, 0)
+    words = caught.value.fix.split()
+    assert words[:2] == ["lorakiln", "convert"]
+    out = tmp_path / "lora.safetensors"
+    assert main([str(out) if word == "lora.safetensors" else word for word in words[1:6]]) == 0
+    put_adapter(family, settings(out, 4), names, 0)
+    assert {layer.rank for layer in peft_form.read(family.network).layers.values()} == {4}
+
+
+def test_ranks_that_differ_are_told_with_the_way_out(tmp_path, micro_model):
+    family = load_family(micro_model, ("network",))
+    ranks = iter(range(2, 99))
+
+    def lora(out, into):
+        rank = min(next(ranks), 4)
+        return {"lora_down.weight": torch.randn(rank, into), "lora_up.weight": torch.randn(out, rank)}
+
+    path = write(tmp_path / "x.safetensors", family, lora)
+    names = [name for name, _ in family.network.named_modules() if name.endswith(tuple(TARGETS))]
+    with pytest.raises(UserError, match="its rank is 2, 3, 4, the settings' 4") as caught:
+        put_adapter(family, settings(path, 4), names, 0)
+    assert caught.value.fix.endswith("--rank 2")
