@@ -66,7 +66,7 @@ def _shown(tracker: TrackerSettings, folder: Path, experiment: str | None) -> Tr
     state = folder / STATE
     if state.exists():
         group = f"{experiment or folder.parent.parent.name} {folder.parent.name}"
-        (name,) = short_titles([read_json(state).get("title") or folder.name])
+        (name,) = short_titles([read_json(state).get("own") or [folder.name]])
     else:
         group = experiment or folder.parent.name
         name = f"{group} {folder.name}"

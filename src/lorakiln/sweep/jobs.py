@@ -90,7 +90,7 @@ class Job:
         Raises:
             UserError: the disk is full or not writable.
         """
-        told = {"status": status, "title": self.title, "settings": self.key, "command": self.command}
+        told = {"status": status, "own": list(self.own), "settings": self.key, "command": self.command}
         write_json(self.folder / STATE, {**told, **more})
 
 
