@@ -16,21 +16,21 @@ from lorakiln.schema.tracker import TrackerSettings
         ("runs/custom/today", None, None, "custom", "custom today"),
         (
             "runs/smoke/sweep/1",
-            "train.adapter.rank=4 train/scheduler=cosine",
+            ["train.adapter.rank=4", "train/scheduler=cosine"],
             "smoke",
             "smoke sweep",
             "rank=4 scheduler=cosine",
         ),
         # A sweep with a folder of its own belongs to its experiment still.
-        ("runs/smoke/f1/3", "", None, "smoke f1", "3"),
-        ("elsewhere/f1/1", "train.optimizer.lr=1e-4", "smoke", "smoke f1", "lr=1e-4"),
+        ("runs/smoke/f1/3", [], None, "smoke f1", "3"),
+        ("elsewhere/f1/1", ["train.optimizer.lr=1e-4"], "smoke", "smoke f1", "lr=1e-4"),
     ],
 )
 def test_group_and_name(tmp_path, folder, job, experiment, group, name):
     folder = tmp_path / folder
     folder.mkdir(parents=True)
     if job is not None:
-        (folder / "job.json").write_text(json.dumps({"title": job}))
+        (folder / "job.json").write_text(json.dumps({"own": job}))
     shown = _shown(TrackerSettings(kind="wandb"), folder, experiment)
     assert (shown.group, shown.name) == (group, name)
     chosen = _shown(TrackerSettings(kind="wandb", group="a", name="b"), folder, experiment)
@@ -40,6 +40,6 @@ def test_group_and_name(tmp_path, folder, job, experiment, group, name):
 def test_a_job_named_by_what_stays_at_home_is_not_shown_so(tmp_path):
     folder = tmp_path / "smoke" / "sweep" / "1"
     folder.mkdir(parents=True)
-    (folder / "job.json").write_text('{"title": "caption.trigger=SECRETWORD"}')
+    (folder / "job.json").write_text('{"own": ["caption.trigger=SECRETWORD"]}')
     shown = _shown(TrackerSettings(kind="wandb", upload_images=False), folder, None)
     assert (shown.group, shown.name) == ("smoke sweep", "smoke sweep")

@@ -36,7 +36,7 @@ def test_a_queued_experiment_takes_its_own_dataset_and_is_shown_in_few_columns(q
     assert (row["prepare.dataset"], row["train.steps"], row["drawn.pictures"]) == ("demo_character", "2", "2")
     for more, width in (("", 120), (r"train\.adapter\.rank|train\.optimizer\.lr", 165)):
         # What `make experiments` runs when its environment is there.
-        made = queue.run("make", "-n", "experiments", f"KEEP={more}")
+        made = queue.run("make", "--no-print-directory", "-n", "experiments", f"KEEP={more}")
         shown = queue.run("bash", "-c", made[made.index("COLUMNS=") :])
         for text in ("prepare.dataset", "demo_character", "image_similarity.w1.00.mean", "clip_score.w1.00.mean"):
             assert text in shown

@@ -88,11 +88,12 @@ def _widened(given: Layer | None, fresh: Layer) -> Layer:
     if given is None:
         return fresh
     down, up = fresh.down.clone(), fresh.up.clone()
-    if given.down.shape[1:] != down.shape[1:] or given.up.shape[0] != up.shape[0]:
+    if given.down[0].numel() != down[0].numel() or given.up.shape[0] != up.shape[0]:
         return given  # another base model's; told by `peft_form.write`
-    # What the file does is kept where its scale differs: the ratio of the scales goes into `up`.
-    down[: given.rank] = given.down.float()
-    up[:, : given.rank] = given.up.float() * (given.scale / fresh.scale)
+    # A 1x1 convolution may come as a linear layer. What the file does is kept where its scale differs: the ratio of
+    # the scales goes into `up`.
+    down[: given.rank] = given.down.float().view(given.rank, *down.shape[1:])
+    up[:, : given.rank] = given.up.float().view(-1, given.rank, *up.shape[2:]) * (given.scale / fresh.scale)
     return Layer(down, up, fresh.alpha)
 
 
