@@ -68,11 +68,9 @@ def stream_tensors(
         settle_names(path.parent)
 
 
-def chunks(
-    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None, dtype: torch.dtype | None = None
-) -> Iterator[bytes | memoryview]:
+def chunks(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
     """The bytes that `save_tensors` writes: the header, then one tensor after the other; raises its ValueErrors."""
-    return _chunks(_layout(tensors, dtype), tensors.__getitem__, metadata or {})
+    return _chunks(_layout(tensors, None), tensors.__getitem__, metadata)
 
 
 def _chunks(

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lorakiln.artefacts.tensors import load_tensors
@@ -248,9 +247,3 @@ def _peft_part(config: Mapping[str, Any]) -> str | None:
     mapping = config.get("auto_mapping")
     name = mapping.get("base_model_class") if isinstance(mapping, dict) else None
     return next((part for part, known in PEFT_CLASSES.items() if known["base_model_class"] == name), None)
-
-
-def as_dtype(adapter: Adapter, dtype: torch.dtype) -> Adapter:
-    """All layers in `dtype`."""
-    layers = {name: Layer(one.down.to(dtype), one.up.to(dtype), one.alpha) for name, one in adapter.layers.items()}
-    return replace(adapter, layers=layers)
