@@ -15,29 +15,39 @@ from pipelines.tiny.paths import MODELS, WORK, work
 # `judge` is clip's training gone on with, once there is a base whose pictures it is to read.
 MINUTES = {"vae": 16, "clip": 52, "blip": 10, "sd": 134, "judge": 48}
 CHUNKS = 26
+CORES = 2
 
 
 def trained(part: str, scale: float) -> None:
     """Train one part, unless its file says that it is done; a run that was stopped goes on where it was."""
-    from pipelines.tiny import blip, clip, vae
+    from pipelines.tiny import blip, vae
 
     done, minutes = work(f"{part}.done"), MINUTES[part] * scale
     if done.exists():
         return
-    if part == "sd":
-        # One thread each: two threads in one process gain little on networks as small as these.
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        command += ["-m", "pipelines.tiny.diffusion", "--minutes", str(minutes)]
-        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if part in ("vae", "blip"):
+        {"vae": vae, "blip": blip}[part].train(minutes)
     elif part == "judge":
-        parts = [[sys.executable, "-m", "pipelines.tiny.haze", "--parts", "2", "--part", str(i)] for i in range(2)]
-        makers = [subprocess.Popen(one, env={**os.environ, "OMP_NUM_THREADS": "1"}) for one in parts]
-        if any(maker.wait() for maker in makers):
+        parts = [["pipelines.tiny.haze", "--parts", str(CORES), "--part", str(i)] for i in range(CORES)]
+        makers = [subprocess.Popen([sys.executable, "-m", *one], env=single_threaded()) for one in parts]
+        ends = [maker.wait() for maker in makers]
+        if any(ends):
             sys.exit("haze: see above")
-        clip.train(minutes + MINUTES["clip"] * scale)
+        together("clip", minutes + MINUTES["clip"] * scale)
     else:
-        {"vae": vae, "clip": clip, "blip": blip}[part].train(minutes)
+        together({"sd": "diffusion"}.get(part, part), minutes)
     done.touch()
+
+
+def together(module: str, minutes: float) -> None:
+    """Train in two processes of one thread: two threads in one gain little on networks as small as these."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(CORES)]
+    command += ["-m", f"pipelines.tiny.{module}", "--minutes", str(minutes)]
+    subprocess.run(command, check=True, env=single_threaded())
+
+
+def single_threaded() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def measured_and_installed() -> None:

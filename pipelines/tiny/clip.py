@@ -13,6 +13,7 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 
+from pipelines.tiny import hands
 from pipelines.tiny.labels import (
     COLOURS,
     REDRAWN_STYLES,
@@ -26,17 +27,22 @@ from pipelines.tiny.labels import (
 )
 from pipelines.tiny.paths import work
 from pipelines.tiny.pool import Pool
-from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer, Scene
+from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer, Scene, background, place
+from pipelines.tiny.together import agreed, average_gradients, join_others
 from pipelines.tiny.tokens import LENGTH, clip_tokenizer
 from pipelines.tiny.training import Both, Clock, load_state, rate, save_state
+from pipelines.tiny.vary import bent
 from pipelines.tiny.wear import worn
 
 SIDE = 64  # every picture is squashed to 64x64, whole: nothing off-centre is cropped away
 SMOOTH = 0.02
+UNNAMED = -100
 # Twice as often what is hardest to read once it is worn: thin lines.
 STUDIED = (*STYLES, "outline")
 HAZED = 0.4  # share of pictures drawn over by the base, once there is one: see haze.py
 OUTLINED = 0.25  # share of scenes of other sets with black contours drawn in: outlines by another hand
+TRIPS = 0.1  # share of pictures drawn anew by the VAE, once there are hazed ones
+OTHERS = 0.4  # share of scenes by other hands: see hands.py
 REDRAWN = 0.3  # share of scenes in a redrawn style: a judge of four clean styles alone is lost between them
 
 
@@ -147,10 +153,11 @@ def loss_of(reader: Reader, scenes: Sequence[Scene], values: torch.Tensor, rng: 
     )
     start = count
     for names, field in ((list(THINGS), "thing"), (drawn, "style"), (list(COLOURS), "colour")):
-        right = torch.tensor([names.index(getattr(s, field)) for s in scenes])
+        # What has no name is no answer, and not counted.
+        right = torch.tensor([names.index(said) if (said := getattr(s, field)) else UNNAMED for s in scenes])
         for table in (logits, logits_patches):
             part = table[:, start : start + len(names)]
-            total = total + F.cross_entropy(part, right, label_smoothing=SMOOTH)
+            total = total + F.cross_entropy(part, right, label_smoothing=SMOOTH, ignore_index=UNNAMED)
         start += len(names)
     return total
 
@@ -167,8 +174,22 @@ def accuracy(reader: Reader, count: int = 600, wear: bool = False) -> dict[str, 
     return dict(zip(("thing", "style", "colour"), (right / (count // 3 * 3)).round(4).tolist(), strict=True))
 
 
+def unseen_hand(reader: Reader, count: int = 8) -> float:
+    """Share of things, drawn by a hand that nobody has learned from, that are read right; `count` scenes of each."""
+    rng, right = random.Random(HELD_OUT + 2), []
+    for thing, sprite in hands.unseen().items():
+        grounds = [background(rng.choice(list(COLOURS.values())), SIZES[0], rng) for _ in range(count)]
+        answers = reader.judge([place(sprite, ground, rng) for ground in grounds])
+        right += [answer[0] == thing for answer in answers]
+    return round(float(np.mean(right)), 4)
+
+
 def train(minutes: float, batch: int = 64, peak: float = 1.5e-3) -> None:
-    """Train for some minutes (time before a resume counts) and write the folder `clip`."""
+    """Train for some minutes (time before a resume counts) and write the folder `clip`.
+
+    Under torchrun every process takes a batch of its own and the gradients are averaged.
+    """
+    rank = join_others()
     torch.manual_seed(1)
     tokenizer = clip_tokenizer(work("clip"))
     model = build(len(tokenizer), tokenizer.eos_token_id)
@@ -176,27 +197,35 @@ def train(minutes: float, batch: int = 64, peak: float = 1.5e-3) -> None:
     optimizer = Both(model)
     state = work("clip.pt")
     step, spent = load_state(state, model=model, optimizer=optimizer)
-    pool = Pool()
-    clock, composer, total = Clock(minutes, spent), Composer(3000 + step, STUDIED, REDRAWN, OUTLINED), 0.0
-    while clock.progress < 1:
-        optimizer.set_rate(rate(clock.progress, step, peak, warmup=200))
+    pool, seed = Pool(), 3000 + step + 7919 * rank
+    torch.manual_seed(seed)
+    clock, composer, total = Clock(minutes, spent), Composer(seed, STUDIED, REDRAWN, OUTLINED, OTHERS), 0.0
+    while (progress := agreed(clock.progress)) < 1:
+        optimizer.set_rate(rate(progress, step, peak, warmup=200))
         hazed = pool.draw(round(HAZED * batch), composer.rng)
         scenes = composer.batch(batch - len(hazed))
-        values = inputs(worn([s.pixels for s in scenes], composer.rng) + [s.pixels for s in hazed])
+        pictures = worn([s.pixels for s in scenes], composer.rng, TRIPS if hazed else 0.3)
+        values = bent(inputs(pictures + [s.pixels for s in hazed]))
         scenes += hazed
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(reader, scenes, values, composer.rng)
         model.zero_grad()
         loss.backward()
+        average_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         step, total = step + 1, total + loss.item()
+        if rank:
+            continue
         if step % 100 == 0:
             print(f"clip step {step} {clock.spent:.0f}s loss {total / 100:.3f}", flush=True)
             total = 0.0
-        if step % 500 == 0 or clock.progress >= 1:
+        if step % 500 == 0:
             save_state(state, step, clock.spent, model=model, optimizer=optimizer)
             finish(reader)
+    if not rank:
+        save_state(state, step, clock.spent, model=model, optimizer=optimizer)
+        finish(reader)
 
 
 def finish(reader: Reader) -> None:
@@ -205,6 +234,7 @@ def finish(reader: Reader) -> None:
     reader.model.save_pretrained(work("clip"))
     CLIPProcessor(image_processor(), reader.tokenizer).save_pretrained(work("clip"))
     print(f"clip held-out {accuracy(reader)} worn {accuracy(reader, 300, wear=True)}", flush=True)
+    print(f"clip, a hand it has never seen: {unseen_hand(reader)}", flush=True)
     reader.model.train()
 
 

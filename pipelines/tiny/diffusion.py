@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import nn
 from torch.nn import functional as F
@@ -18,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from pipelines.tiny.latents import Shelf, empty_ids
 from pipelines.tiny.paths import work
+from pipelines.tiny.together import agreed, average_gradients, join_others
 from pipelines.tiny.tokens import LENGTH, clip_tokenizer
 from pipelines.tiny.training import Both, Clock, load_state, rate, save_state
 
@@ -174,35 +173,6 @@ def train(minutes: float, batch: int = 32, peak: float = 1e-3) -> None:
     if not rank:
         save_state(state, step, clock.spent, model=pair, optimizer=optimizer, average=average)
         finish(pair, average, tokenizer)
-
-
-def join_others() -> int:
-    """This process's rank; 0 when it is alone."""
-    if "WORLD_SIZE" not in os.environ:
-        return 0
-    dist.init_process_group("gloo")
-    return dist.get_rank()
-
-
-def agreed(progress: float) -> float:
-    """The first process's clock, so that all take the same learning rate and end together."""
-    if not dist.is_initialized():
-        return progress
-    shared = torch.tensor(progress, dtype=torch.float64)
-    dist.broadcast(shared, src=0)
-    return shared.item()
-
-
-def average_gradients(model: nn.Module) -> None:
-    """Put the mean over the processes into every gradient, in one message."""
-    if not dist.is_initialized():
-        return
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
 
 
 def finish(pair: Pair, average: Average, tokenizer) -> None:

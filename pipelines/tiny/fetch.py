@@ -17,16 +17,17 @@ PACKAGES = {
 
 def fetch() -> dict[str, Path]:
     """Folder of each npm set; what is there already is not fetched again."""
-    folders = {}
-    for name, package in PACKAGES.items():
-        folder = work("sets", name)
-        if not (folder / "package" / "package.json").exists():
-            _fetch_one(package, folder)
-        folders[name] = folder / "package"
-    return folders
+    return {name: fetch_one(package, work("sets", name)) for name, package in PACKAGES.items()}
 
 
-def _fetch_one(package: str, folder: Path) -> None:
+def fetch_one(package: str, folder: Path) -> Path:
+    """The folder of one npm package, fetched into `folder` if it is not there."""
+    if not (folder / "package" / "package.json").exists():
+        _unpack(package, folder)
+    return folder / "package"
+
+
+def _unpack(package: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     run = subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, text=True)
     archive = folder / run.stdout.strip().splitlines()[-1]

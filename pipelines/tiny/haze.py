@@ -10,27 +10,32 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from pipelines.tiny.clip import OUTLINED, STUDIED, squashed
+from pipelines.tiny.clip import OTHERS, OUTLINED, STUDIED, squashed
 from pipelines.tiny.diffusion import load_pipeline
 from pipelines.tiny.labels import caption
 from pipelines.tiny.paths import work
 from pipelines.tiny.scenes import Composer, Scene
 
-LOW, HIGH = 60, 320  # timesteps of 1000 from which a picture is drawn anew; from later ones its style is lost
-POOL = 16_000
+# Timesteps of 1000 from which a picture is drawn anew. From those after STYLED its style is lost: the shape is what
+# a LoRA gets wrong too, so that two batches in five are of that kind.
+LOW, STYLED, HIGH = 60, 320, 480
+DEEP = 0.4
+POOL = 32_000
 BATCH = 64
 
 
 def write(part: int = 0, parts: int = 1) -> None:
     """Make the pool, or one of `parts` equal ones of it."""
-    rng, composer = random.Random(part), Composer(5000 + part, STUDIED, outlined=OUTLINED)
+    rng, composer = random.Random(part), Composer(5000 + part, STUDIED, outlined=OUTLINED, others=OTHERS)
     torch.manual_seed(part)
     pipe = load_pipeline(work("sd"))
     pictures, labels = [], []
     while len(pictures) < POOL // parts:
         scenes = composer.batch(BATCH)
-        pictures += [squashed(picture) for picture in hazed(pipe, scenes, rng)]
-        labels += [(s.thing, s.style, s.colour) for s in scenes]
+        deep = rng.random() < DEEP
+        start = rng.randint(STYLED, HIGH) if deep else rng.randint(LOW, STYLED)
+        pictures += [squashed(picture) for picture in hazed(pipe, scenes, start, rng)]
+        labels += [(s.thing, "" if deep else s.style, s.colour) for s in scenes]
         if len(pictures) % (16 * BATCH) == 0:
             print(f"haze {len(pictures)} of {POOL // parts}", flush=True)
     work("haze").mkdir(exist_ok=True)
@@ -38,12 +43,12 @@ def write(part: int = 0, parts: int = 1) -> None:
 
 
 @torch.no_grad()
-def hazed(pipe: StableDiffusionPipeline, scenes: Sequence[Scene], rng: random.Random) -> list[np.ndarray]:
-    """uint8 pictures (h, w, 3) of scenes of one size, each batch noised to one timestep and drawn from there.
+def hazed(pipe: StableDiffusionPipeline, scenes: Sequence[Scene], start: int, rng: random.Random) -> list[np.ndarray]:
+    """uint8 pictures (h, w, 3) of scenes of one size, noised to the timestep `start` and drawn from there.
 
     The captions name thing, style and background; of a style that the base does not know, the line comes through.
     """
-    start, steps, guidance = rng.randint(LOW, HIGH), rng.randint(1, 4), rng.choice((1.0, 1.0, 1.0, 3.0))
+    steps, guidance = rng.randint(1, 4), rng.choice((1.0, 1.0, 1.0, 3.0))
     with torch.autocast("cpu", torch.bfloat16):
         values = torch.from_numpy(np.stack([s.pixels for s in scenes])).permute(0, 3, 1, 2).float() / 127.5 - 1
         x = pipe.vae.encode(values).latent_dist.mode() * pipe.vae.config.scaling_factor

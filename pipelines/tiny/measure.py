@@ -68,7 +68,7 @@ def measure(folder: Path, pictures: int = 384) -> dict:
     coder = AutoencoderKL.from_pretrained(folder / "sd" / "vae", torch_dtype=torch.float32).eval()
     return {
         "vae": {"psnr": round(vae.psnr(coder, 192), 2)},
-        "clip": clip.accuracy(reader, 1500),
+        "clip": clip.accuracy(reader, 1500) | {"unseen_hand": clip.unseen_hand(reader)},
         "blip": blip.accuracy(*blip.load(folder / "blip"), 1500),
         "sd": measure_sd(folder / "sd", reader, pictures, sheet=work("sheet.png")),
     }

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from pipelines.tiny.hands import load_hands
 from pipelines.tiny.labels import COLOURS, REDRAWN_STYLES, STYLES, THINGS
 from pipelines.tiny.redraw import outlined, padded, redrawn
 from pipelines.tiny.sprites import load_sprites
+from pipelines.tiny.vary import recoloured
 
 SIZES = ((64, 64), (80, 48), (48, 80))  # width, height; a batch has one of them
-OTHERS = tuple(style for style in STYLES if style != "outline")
+UNLINED = ("", *(style for style in STYLES if style != "outline"))
 HELD_OUT = 900_001  # seeds from here on are never trained on
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One composed picture: RGB uint8 (h, w, 3) and what is in it."""
+    """One composed picture: RGB uint8 (h, w, 3) and what is in it; style "" if it has no name."""
 
     pixels: np.ndarray
     thing: str
@@ -33,14 +35,22 @@ class Composer:
     Args:
         redrawn: share of scenes whose drawing is turned into one of REDRAWN_STYLES.
         outlined: share of scenes whose drawing is turned into the outline style.
+        others: share of scenes by other hands than the four sets', whose style has no name (""); with any of those,
+            half of all drawings are recoloured.
     """
 
     def __init__(
-        self, seed: int, styles: tuple[str, ...] = tuple(STYLES), redrawn: float = 0.0, outlined: float = 0.0
+        self,
+        seed: int,
+        styles: tuple[str, ...] = tuple(STYLES),
+        redrawn: float = 0.0,
+        outlined: float = 0.0,
+        others: float = 0.0,
     ) -> None:
         self.rng = random.Random(seed)
-        self.styles, self.redrawn, self.outlined = styles, redrawn, outlined
+        self.styles, self.redrawn, self.outlined, self.others = styles, redrawn, outlined, others
         self.sprites = load_sprites()
+        self.hands = load_hands() if others else {}
         self.things = tuple(THINGS)
         self.colours = tuple(COLOURS)
 
@@ -55,10 +65,14 @@ class Composer:
         rng = self.rng
         ground = background(COLOURS[colour], size, rng)
         sprite = self.sprites[style, thing]
+        if self.others and rng.random() < self.others:
+            sprite, style = rng.choice(self.hands[thing]), ""
+        if self.others and rng.random() < 0.5:
+            sprite = recoloured(sprite, rng)
         if self.redrawn and rng.random() < self.redrawn:
             style = rng.choice(REDRAWN_STYLES)
             sprite = redrawn(sprite, style)
-        if style in OTHERS and self.outlined and rng.random() < self.outlined:
+        if style in UNLINED and self.outlined and rng.random() < self.outlined:
             sprite, style = outlined(padded(sprite)), "outline"
         pixels = place(sprite, ground, rng)
         return Scene(pixels, thing, style, colour)

@@ -22,11 +22,14 @@ def _vae():
     return AutoencoderKL.from_pretrained(folder).eval() if done else None
 
 
-def worn(pictures: Sequence[np.ndarray], rng: random.Random) -> list[np.ndarray]:
-    """A copy of uint8 pictures of one size: about half as they are, the rest worn in one way or several."""
+def worn(pictures: Sequence[np.ndarray], rng: random.Random, trips: float = 0.3) -> list[np.ndarray]:
+    """A copy of uint8 pictures of one size: about half as they are, the rest worn in one way or several.
+
+    Args:
+        trips: share of them that the VAE draws anew: the sampler's own softness, latents with a little noise.
+    """
     out = [_worn_one(p, rng) for p in pictures]
-    # The sampler's own softness: latents with a little noise, decoded. About a third of the batch, all together.
-    chosen = [i for i in range(len(out)) if rng.random() < 0.3]
+    chosen = [i for i in range(len(out)) if rng.random() < trips]
     if chosen and _vae() is not None:
         for i, picture in zip(chosen, _round_trip([out[i] for i in chosen], rng.uniform(0, 0.7)), strict=True):
             out[i] = picture

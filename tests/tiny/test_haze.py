@@ -28,17 +28,15 @@ def scenes():
     ]
 
 
-def differences(pipe, scenes, monkeypatch, start):
-    monkeypatch.setattr(haze, "LOW", start)
-    monkeypatch.setattr(haze, "HIGH", start)
+def differences(pipe, scenes, start):
     torch.manual_seed(0)
-    drawn = haze.hazed(pipe, scenes, random.Random(0))
+    drawn = haze.hazed(pipe, scenes, start, random.Random(0))
     assert [picture.shape for picture in drawn] == [(64, 64, 3)] * 2 and drawn[0].dtype == np.uint8
     return [np.abs(p.astype(int) - s.pixels).mean() for p, s in zip(drawn, scenes, strict=True)]
 
 
-def test_the_later_it_begins_the_more_is_drawn_anew(pipe, scenes, monkeypatch):
-    little, much = (differences(pipe, scenes, monkeypatch, start) for start in (60, 700))
+def test_the_later_it_begins_the_more_is_drawn_anew(pipe, scenes):
+    little, much = (differences(pipe, scenes, start) for start in (60, 700))
     assert all(0 < one < 12 for one in little)
     assert all(one < other for one, other in zip(little, much, strict=True))
 
