@@ -48,6 +48,9 @@ def convert(
     precision: Precision = None,
     rank: Annotated[int | None, typer.Option(min=1, help="a LoRA's layers are cut to this, and the loss told")] = None,
     only: Annotated[str | None, typer.Option(metavar="PART", help="a LoRA's: unet, text_encoder, ...")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="a LoRA's base model, folder or file: DoRA, OFT, BOFT and IA3 need it")
+    ] = None,
     config: BaseConfig = None,
     prediction: Annotated[str | None, typer.Option(metavar="epsilon|v_prediction", help="base: SD 2.x's")] = None,
     allow_pickle: AllowPickle = False,
@@ -59,7 +62,7 @@ def convert(
     from lorakiln.tools.targets import base_target, lora_target
 
     if is_base(file):
-        for name, given in (("--to", to), ("--rank", rank), ("--only", only)):
+        for name, given in (("--to", to), ("--rank", rank), ("--only", only), ("--base", base)):
             if given is not None:
                 fix = "leave it out: OUT is a .safetensors or a folder"
                 raise UserError("is for LoRA files, and this is a base model", where=name, fix=fix)
@@ -70,13 +73,15 @@ def convert(
         print(f"{file} -> {out}: {made}")
         return
     from lorakiln.lora_files.writing import write_lora
+    from lorakiln.tools.base import open_base
     from lorakiln.tools.combine import as_loras, part_of
     from lorakiln.tools.listing import losses, made_of
     from lorakiln.tools.lowrank import Cut
 
     to = to or "kohya"
     ready = lora_target(out, to, precision, overwrite)
-    found, lost = as_loras(file, Cut(rank) if rank else None)
+    known = open_base(base, config, allow_pickle) if base else None
+    found, lost = as_loras(file, Cut(rank) if rank else None, known)
     if only:
         found = replace(found, adapter=part_of(found.adapter, only))
     write_lora(found.adapter, out, *ready)
@@ -137,7 +142,7 @@ def merge(
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Make one LoRA of several, without loss, or merge them into a base model."""
-    from lorakiln.lora_files.reading import read_lora
+    from lorakiln.lora_files.reading import read_any, read_lora
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.bake import bake
     from lorakiln.tools.combine import merged, stored_dtype
@@ -153,7 +158,7 @@ def merge(
                     "says how to write a LoRA, and --into writes a base model", where=name, fix="leave it out"
                 )
         dtype = baked_target(out, into, precision, overwrite)
-        parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
+        parts = [(read_any(path).adapter, weight) for path, weight in chosen]
         count = bake(into, parts, out, dtype, config=config, allow_pickle=allow_pickle)
         print(f"{out}: {count} weights of {into} changed")
         return

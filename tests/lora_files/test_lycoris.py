@@ -135,6 +135,18 @@ def test_full_differences(tmp_path, module, shape, rank):
     check(tmp_path / "x.safetensors", module, tensors, diff, "full difference", rank)
 
 
+def test_other_kinds_in_names_with_dots(tmp_path):
+    diff, one, two = randn(7, 5), randn(2, 3), randn(4, 2)
+    keys = {f"unet.{LINEAR}.diff": diff, f"unet.{LINEAR}.diff_b": torch.zeros(7)}
+    other = LINEAR.replace("to_q", "to_k")
+    save_tensors(tmp_path / "x.safetensors", keys | {f"unet.{other}.lokr_w1": one, f"unet.{other}.lokr_w2": two})
+    found = read_lora(tmp_path / "x.safetensors")
+    assert found.form == "diffusers"
+    assert found.kinds == {f"unet.{LINEAR}": "full difference", f"unet.{other}": "LoKr"}
+    torch.testing.assert_close(found.adapter.layers[f"unet.{LINEAR}"].delta(), diff)
+    torch.testing.assert_close(found.adapter.layers[f"unet.{other}"].delta(), torch.kron(one, two))
+
+
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
@@ -151,10 +163,6 @@ def test_full_differences(tmp_path, module, shape, rank):
         ({"diff": randn(4)}, "it changes norm layers too"),
         ({"diff": randn(4, 4), "diff_b": randn(4)}, "it changes biases too"),
         ({"lora_down.weight": randn(2, 4), "lora_up.weight": randn(4, 2), "diff_b": randn(4)}, "biases too"),
-        (
-            {"lora_down.weight": randn(2, 4), "lora_up.weight": randn(4, 2), "dora_scale": randn(4, 1)},
-            "base's own norms",
-        ),
         ({"diff": torch.ones(4, 4, dtype=torch.int32)}, "diff: it is of int32"),
     ],
 )

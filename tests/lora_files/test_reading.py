@@ -140,13 +140,8 @@ def test_diffusers_itself_reads_the_text_encoders_layers(tmp_path, family):
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("lora_unet_x.on_input", "IA3"),
-        ("lora_unet_x.oft_blocks", "OFT"),
-        ("lora_unet_x.dora_scale", "DoRA"),
-        ("unet.x.lora_magnitude_vector", "DoRA"),
-        ("base_model.model.x.hada_w1_a", "LoHa in peft's form"),
-        ("base_model.model.x.lokr_w2", "LoKr in peft's form"),
-        ("unet.x.diff", "full weight differences in another form"),
+        ("lora_unet_x.oft_diag", "OFT of an early LyCORIS or peft"),
+        ("base_model.model.x.oft_r", "OFT of an early LyCORIS or peft"),
         ("lora_unet_x.w_norm", "a change of norm layers"),
         ("emb_params", "textual inversion"),
         ("model.diffusion_model.input_blocks.0.0.weight", "no LoRA file"),
