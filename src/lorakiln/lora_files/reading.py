@@ -130,7 +130,8 @@ def read_any(path: Path, shrink: Shrink | None = None) -> LoraFile:
 
 def of_kinds(found: LoraFile) -> str:
     """Of what kinds the layers are that depend on the base, in words."""
-    return " and ".join(sorted({layer.kind for layer in found.adapter.relative.values()}))
+    *kinds, last = sorted({layer.kind for layer in found.adapter.relative.values()})
+    return f"{', '.join(kinds)} and {last}" if kinds else last
 
 
 def _pointwise(module: str, layer: Layer) -> Layer:
