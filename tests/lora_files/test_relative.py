@@ -1,6 +1,7 @@
 """DoRA, OFT, BOFT and IA3 in kohya's names against their closed forms, written out here number by number."""
 
 import math
+import random
 
 import pytest
 import torch
@@ -251,3 +252,48 @@ def test_the_base_is_told_by_names_and_by_the_shapes_that_are_known(tmp_path):
         found = read_any(write(tmp_path / "c.safetensors", sgm, blocks, prefix)).adapter
         assert base_version(found) == "sdxl"
         assert set(found.relative) == {"unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"}
+
+
+SOUND = {
+    "lora_unet_": [
+        {"oft_blocks": (2, 4, 4), "alpha": (), "rescale": (8, 1)},
+        {"oft_blocks": (2, 2, 4, 4), "alpha": ()},
+        {"weight": (8,), "on_input": ()},
+        {"lora_up.weight": (8, 2), "lora_down.weight": (2, 8), "alpha": (), "dora_scale": (8, 1)},
+        {"lokr_w1": (2, 2), "lokr_w2": (4, 4), "dora_scale": (1, 8)},
+    ],
+    "unet.": [
+        {"oft_R.weight": (2, 6)},
+        {"boft_R": (2, 2, 4, 4), "boft_s": (8, 1)},
+        {"ia3_l": (8, 1)},
+        {"lora_A.weight": (2, 8), "lora_B.weight": (8, 2), "lora_magnitude_vector": (8,)},
+    ],
+}
+
+
+@pytest.mark.parametrize("prefix", SOUND)
+def test_tensors_of_any_kind_change_the_weight_or_get_one_line(tmp_path, prefix):
+    choice, path, outcomes = random.Random(0).choice, tmp_path / "x.safetensors", set()
+    name = prefix + (LINEAR.replace(".", "_") if prefix == "lora_unet_" else LINEAR)
+    for _ in range(300):
+        shapes = dict(choice(SOUND[prefix]))
+        odd, how = choice(sorted(shapes)), choice(("nothing", "shape", "dtype", "size", "gone", "more"))
+        if how == "shape":
+            shapes[odd] = [choice((1, 2, 4, 6, 8)) for _ in range(choice((0, 1, 2, 3, 4)))]
+        if how == "more":
+            shapes |= choice(SOUND[prefix])
+        tensors = {f"{name}.{end}": torch.randn(shape, generator=GENERATOR) for end, shape in shapes.items()}
+        tensor = tensors.pop(f"{name}.{odd}")
+        if how != "gone":
+            tensor = tensor * choice((1e4, 1e30, math.nan, math.inf)) if how == "size" else tensor
+            dtypes = (torch.half, torch.bfloat16, torch.int64, torch.bool, torch.float8_e4m3fn)
+            tensors[f"{name}.{odd}"] = tensor.to(choice(dtypes)) if how == "dtype" else tensor
+        save_tensors(path, tensors)
+        try:
+            (layer,) = read_lora(path, weight=lambda module: torch.eye(8)).adapter.layers.values()
+            assert torch.isfinite(layer.delta()).all()
+            outcomes.add("read")
+        except UserError as error:
+            assert str(error).count("\n") <= 1
+            outcomes.add(how)
+    assert outcomes == {"read", "shape", "dtype", "size", "gone", "more"}

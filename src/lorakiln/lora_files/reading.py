@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.console.progress import progress
 from lorakiln.families.names import known
 from lorakiln.lora_files import numbered
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
@@ -71,11 +72,13 @@ def read_lora(path: Path, shrink: Shrink | None = None, weight: Callable[[str], 
         )
     layers = dict(found.adapter.layers)
     size = sum(_bytes(layers[module]) for module in found.kinds if module in layers)
-    for module, relative in found.adapter.relative.items():
-        layer = from_difference(relative.change_of(weight(module)))
-        layers[module] = shrink(module, layer) if shrink else layer
-        size += _bytes(layers[module])
-        _check_size(size, relative.kind, path, base=True)
+    with progress("layers on the base", len(found.adapter.relative), "layers") as bar:
+        for module, relative in found.adapter.relative.items():
+            layer = from_difference(relative.change_of(weight(module)))
+            layers[module] = shrink(module, layer) if shrink else layer
+            size += _bytes(layers[module])
+            _check_size(size, relative.kind, path, base=True)
+            bar.advance()
     return replace(found, adapter=replace(found.adapter, layers=layers, relative={}))
 
 
