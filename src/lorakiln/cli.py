@@ -51,6 +51,9 @@ def convert(
     base: Annotated[
         Path | None, typer.Option(help="a LoRA's base model, folder or file: DoRA, OFT, BOFT and IA3 need it")
     ] = None,
+    weights_only: Annotated[
+        bool, typer.Option("--weights-only", help="a LoRA's: leave out what it changes of biases and norms")
+    ] = False,
     config: BaseConfig = None,
     prediction: Annotated[str | None, typer.Option(metavar="epsilon|v_prediction", help="base: SD 2.x's")] = None,
     allow_pickle: AllowPickle = False,
@@ -62,7 +65,14 @@ def convert(
     from lorakiln.tools.targets import base_target, lora_target
 
     if is_base(file):
-        for name, given in (("--to", to), ("--rank", rank), ("--only", only), ("--base", base)):
+        alone = weights_only or None
+        for name, given in (
+            ("--to", to),
+            ("--rank", rank),
+            ("--only", only),
+            ("--base", base),
+            ("--weights-only", alone),
+        ):
             if given is not None:
                 fix = "leave it out: OUT is a .safetensors or a folder"
                 raise UserError("is for LoRA files, and this is a base model", where=name, fix=fix)
@@ -75,19 +85,21 @@ def convert(
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.base import open_base
     from lorakiln.tools.combine import as_loras, part_of
-    from lorakiln.tools.listing import losses, made_of
+    from lorakiln.tools.listing import left_out, losses, made_of
     from lorakiln.tools.lowrank import Cut
 
     to = to or "kohya"
     ready = lora_target(out, to, precision, overwrite)
     known = open_base(base, config, allow_pickle) if base else None
-    found, lost = as_loras(file, Cut(rank) if rank else None, known)
+    found, lost = as_loras(file, Cut(rank) if rank else None, known, weights_only)
     if only:
         found = replace(found, adapter=part_of(found.adapter, only))
     write_lora(found.adapter, out, *ready)
     print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers{made_of(found.kinds)}")
     if found.kinds or lost:
         print(losses(lost, max(layer.rank for layer in found.adapter.layers.values())))
+    if found.left_out:
+        print(f"  left out: {left_out(found.left_out)}")
 
 
 @app.command()

@@ -142,7 +142,7 @@ def test_diffusers_itself_reads_the_text_encoders_layers(tmp_path, family):
     [
         ("lora_unet_x.oft_diag", "OFT of an early LyCORIS or peft"),
         ("base_model.model.x.oft_r", "OFT of an early LyCORIS or peft"),
-        ("lora_unet_x.w_norm", "a change of norm layers"),
+        ("lora_unet_x.w_norm", "it changes biases or norms too"),
         ("emb_params", "textual inversion"),
         ("model.diffusion_model.input_blocks.0.0.weight", "no LoRA file"),
         ("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", "layers of another model|belong to no layer"),

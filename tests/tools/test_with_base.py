@@ -167,6 +167,24 @@ def test_without_a_base_it_is_asked_for(file, tmp_path, capsys):
         assert f"lorakiln convert {file} lora.safetensors --base BASE, --rank 32 to cut it down" in error
 
 
+def test_biases_and_norms_are_left_out_where_that_is_asked_for(file, tmp_path, micro_model, capsys):
+    bias = "lora_unet_down_blocks_0_resnets_0_conv1.diff_b"
+    save_tensors(tmp_path / "y.safetensors", load_file(file) | {bias: torch.ones(16)})
+    given, out = str(tmp_path / "y.safetensors"), str(tmp_path / "out.safetensors")
+    assert main(["convert", given, out, "--base", micro_model.path]) == 1
+    assert f"biases or norms too, in 1 tensors, and a LoRA weights alone ({bias})" in capsys.readouterr().err
+    assert main(["inspect", given]) == 0
+    told = capsys.readouterr().out
+    assert f"beside      changes of biases or norms, in 1 tensors, which no LoRA holds ({bias})" in told
+    assert f"convert {given} lora.safetensors --rank 32 --base BASE --weights-only" in told
+    assert main(["convert", given, out, "--base", micro_model.path, "--weights-only"]) == 0
+    assert (
+        f"left out: changes of biases or norms, in 1 tensors, which no LoRA holds ({bias})" in capsys.readouterr().out
+    )
+    assert main(["convert", str(file), str(tmp_path / "plain.safetensors"), "--base", micro_model.path]) == 0
+    assert (tmp_path / "plain.safetensors").read_bytes() == (tmp_path / "out.safetensors").read_bytes()
+
+
 def test_another_base_is_refused_and_nothing_is_left(file, tmp_path, capsys, micro_model):
     before = sorted(tmp_path.iterdir())
     for arguments in (

@@ -32,7 +32,7 @@ _MAGNITUDES = ("lora_magnitude_vector", "lora_magnitude_vector.weight")
 # Of the other kinds, in names with dots.
 KINDS = sorted(
     {end for ends in lycoris.ENDINGS.values() for group in ends for end in group}
-    .union(*(group for ends in peft_kinds.ENDINGS.values() for group in ends), {"diff_b"})
+    .union(*(group for ends in peft_kinds.ENDINGS.values() for group in ends))
     .difference({"alpha", "lora_up.weight", "lora_down.weight", "lora_mid.weight"})
 )  # fmt: skip
 _PROCESSOR = re.compile(r"(?:\.processor)?\.to_(q|k|v|out)_lora$")
@@ -76,8 +76,7 @@ def _kohya(tensors: Mapping[str, Tensor], path: Path) -> Iterator[Found]:
         module = module_of(name.replace(OFT_UNET, "lora_unet_", 1) if by_kohya else name)
         kind, make, used = _of_kohya(given, module or "", f"{path}: {name}", by_kohya)
         if make is not None:
-            # Of zeros, if there is a change of biases: others were refused.
-            yield Found(name, module, [f"{name}.{ending}" for ending in sorted(used | {"diff_b"})], make, kind)
+            yield Found(name, module, [f"{name}.{ending}" for ending in sorted(used)], make, kind)
 
 
 def _of_kohya(
@@ -145,8 +144,7 @@ def _dotted_kinds(tensors: Mapping[str, Tensor], config: Mapping[str, Any], path
     for name, given in sorted(layers.items()):
         if kind := peft_kinds.kind_of(set(given)):
             module = _module(name, config.get(_PART))
-            tensors_of_it = {ending: tensor for ending, tensor in given.items() if ending != "diff_b"}
-            make = partial(peft_kinds.of_kind, kind, tensors_of_it, module, config, f"{path}: {name}")
+            make = partial(peft_kinds.of_kind, kind, given, module, config, f"{path}: {name}")
             yield Found(name, module, [f"{name}.{ending}" for ending in given], make, kind)
 
 

@@ -9,11 +9,9 @@ from lorakiln.console.errors import UserError
 from lorakiln.lora_files.numbered import is_numbered
 
 _OLD = "several versions of the programs meant different things by this name"
-_NORMS = "a LoRA changes the weights of linear layers and convolutions, and nothing else"
 # (what a key ends in, what it is, why it is not read)
 _ENDINGS = (
     (("oft_diag", "oft_r", "oft_R", "oft_s"), "OFT of an early LyCORIS or peft", _OLD),
-    (("w_norm", "b_norm"), "a change of norm layers (LyCORIS)", _NORMS),
     (("emb_params",), "a textual inversion, not a LoRA", "it is a word's embedding"),
 )
 _FIX = "use it in the program that made it; docs/lora_files.md lists what is read"
@@ -28,8 +26,3 @@ def check_kinds(tensors: Mapping[str, Tensor], path: Path) -> None:
         for endings, kind, why in _ENDINGS:
             if any(key == ending or key.endswith("." + ending) for ending in endings):
                 raise UserError(f"this is {kind}: {why} ({key})", where=path, fix=_FIX)
-        if key.endswith(".diff_b") and bool(tensors[key].any()):
-            why = f"a LoRA changes weights alone ({key})"
-            raise UserError(f"it changes biases too: {why}", where=path, fix=_FIX)
-        if key.endswith(".diff") and tensors[key].ndim == 1:
-            raise UserError(f"it changes norm layers too: {_NORMS} ({key})", where=path, fix=_FIX)

@@ -24,6 +24,7 @@ from lorakiln.families.names import known
 from lorakiln.lora_files import numbered
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.lora_files.base import base_of_names, base_version
+from lorakiln.lora_files.beside import check_none, split
 from lorakiln.lora_files.found import DOWN, KINDS, LORA, OFT_UNET, PEFT, layers_in
 from lorakiln.lora_files.lycoris import from_difference
 from lorakiln.lora_files.others import check_kinds
@@ -42,26 +43,31 @@ class LoraFile:
         form: its form by name.
         adapter: what it holds.
         kinds: the kind of each layer that was another one than LoRA in the file, by its module.
+        left_out: the keys of what it changes beside weights, biases and norms, if it was read without.
     """
 
     form: str
     adapter: Adapter
     kinds: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
 
-def read_lora(path: Path, shrink: Shrink | None = None, weight: Callable[[str], Tensor] | None = None) -> LoraFile:
+def read_lora(
+    path: Path, shrink: Shrink | None = None, weight: Callable[[str], Tensor] | None = None, weights_only: bool = False
+) -> LoraFile:
     """Read a LoRA file of any known form, all of it as LoRAs; a folder stands for the one weights file in it.
 
     Args:
         shrink: applied, with the module, to every layer as soon as it is read: a change of full rank need never be
             in memory with the others.
         weight: the base model's weight of a module, for layers that depend on it; without it they are refused.
+        weights_only: leave out what it changes of biases and norms; else it is refused.
 
     Raises:
         UserError: it is missing, damaged, no LoRA, or of a kind that no LoRA can stand for; or other kinds' layers
             are too large without `shrink`; or layers depend on a base model that is not given, or is another one.
     """
-    found = read_any(path, shrink)
+    found = read_any(path, shrink, weights_only)
     if not found.adapter.relative:
         return found
     if weight is None:
@@ -82,7 +88,7 @@ def read_lora(path: Path, shrink: Shrink | None = None, weight: Callable[[str], 
     return replace(found, adapter=replace(found.adapter, layers=layers, relative={}))
 
 
-def read_any(path: Path, shrink: Shrink | None = None) -> LoraFile:
+def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = False) -> LoraFile:
     """Read a LoRA file, and leave the layers that depend on a base model as they are, in `Adapter.relative`.
 
     Raises:
@@ -91,6 +97,9 @@ def read_any(path: Path, shrink: Shrink | None = None) -> LoraFile:
     path = _file(path)
     tensors, metadata = load_tensors(path)
     form = recognise(tensors, path)
+    tensors, left_out = split(tensors)
+    if not weights_only:
+        check_none(left_out, _command(path), path)
     layers: dict[str, Layer] = {}
     relative: dict[str, Relative] = {}
     kinds: dict[str, str] = {}
@@ -123,12 +132,14 @@ def read_any(path: Path, shrink: Shrink | None = None) -> LoraFile:
             where=path,
             fix="the file is damaged, or of a form that is not known: get it again from where it was made",
         )
+    if not first:
+        raise UserError("it holds no layer of a LoRA", where=path, fix="use it in the program that made it")
     adapter = Adapter(layers, metadata, relative=relative)
     adapter = replace(adapter, base=base_of_names(tensors, adapter))
     if base_version(adapter) == "sd_v1":
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)
-    return LoraFile(form, adapter, kinds)
+    return LoraFile(form, adapter, kinds, left_out)
 
 
 def of_kinds(found: LoraFile) -> str:
@@ -154,7 +165,7 @@ def _check_size(size: int, kind: str, path: Path, base: bool = False) -> None:
         raise UserError(what, where=path, fix=f"cut them down: {_command(path, base)} --rank 32")
 
 
-def _command(path: Path, base: bool) -> str:
+def _command(path: Path, base: bool = False) -> str:
     return f"lorakiln convert {shlex.quote(str(path))} lora.safetensors{' --base BASE' if base else ''}"
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def inspect(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, damaged or no LoRA.
     """
-    found = read_any(path)
+    found = read_any(path, weights_only=True)
     adapter, changes = found.adapter, found.adapter.changes
     layers = [_layer(name, layer) for name, layer in sorted(changes.items())]
     base = adapter.metadata.get("ss_base_model_version") or base_version(adapter)
@@ -39,10 +40,11 @@ def inspect(path: Path) -> dict[str, Any]:
         "dtype": _counted(str(layer.dtype).removeprefix("torch.") for layer in changes.values()),
         "parameters": sum(layer.parameters for layer in changes.values()),
         "needs_base": len(adapter.relative),
+        "beside": found.left_out,
         "norm": sum(layer["norm"] ** 2 for layer in layers if layer["norm"] is not None) ** 0.5,
         "layers": layers,
         "metadata": {key: _value(text) for key, text in sorted(adapter.metadata.items())},
-        "retrain": retrain(path, adapter, full=any(kind in FULL_RANK for kind in found.kinds.values())),
+        "retrain": retrain(path, adapter, any(kind in FULL_RANK for kind in found.kinds.values()), found.left_out),
     }
 
 
@@ -61,16 +63,18 @@ def _effective(shares) -> float:
     return float((-(shares * shares.log()).sum()).exp())
 
 
-def retrain(path: Path, adapter: Adapter, full: bool = False) -> list[str]:
+def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[str] = ()) -> list[str]:
     """The settings with which training can go on from this file, each as one writes it in a shell.
 
     Args:
         full: its changes are of full rank: the command is told that makes a LoRA to go on from, as it is where
             layers depend on a base model.
+        beside: what it changes of biases and norms, likewise.
     """
-    if full or adapter.relative:
-        base = " --base BASE" if adapter.relative else ""
-        return [f"lorakiln convert {shlex.quote(str(path))} lora.safetensors --rank 32{base}"]
+    if full or adapter.relative or beside:
+        given = {" --rank 32": full or adapter.relative, " --base BASE": adapter.relative, " --weights-only": beside}
+        options = "".join(option for option, needed in given.items() if needed)
+        return [f"lorakiln convert {shlex.quote(str(path))} lora.safetensors{options}"]
     rank = Counter(layer.rank for layer in adapter.layers.values()).most_common(1)[0][0]
     alpha = Counter(layer.alpha for layer in adapter.layers.values()).most_common(1)[0][0]
     names = [name for name in adapter.layers if name.startswith("unet.")]

@@ -1,7 +1,7 @@
 """The text that `lorakiln inspect` prints."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorakiln.console.visible import visible
@@ -25,6 +25,8 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
             f"  norm        {found['norm']:.4g} (Frobenius, of all weight changes{_known(found)} together)",
             "  strongest   " + "; ".join(_layer(one) for one in strongest),
         ]
+    if found["beside"]:
+        lines.append(f"  beside      {left_out(found['beside'])}")
     if layers:
         lines.append("layers")
         lines += [f"  {_layer(one)}{_rank(one)}" for one in found["layers"]]
@@ -52,6 +54,11 @@ def made_of(kinds: Mapping[str, str]) -> str:
     """ ", of them as LoRAs 3 LoKr, 2 LoHa": how many layers were of another kind, by their modules' kinds."""
     counts = Counter(kinds.values())
     return ", of them as LoRAs " + ", ".join(f"{count} {kind}" for kind, count in counts.items()) if counts else ""
+
+
+def left_out(beside: Sequence[str]) -> str:
+    """What a LoRA cannot hold of a file, by the tensors' keys."""
+    return f"changes of biases or norms, in {len(beside)} tensors, which no LoRA holds ({beside[0]})"
 
 
 def losses(lost: Mapping[str, float], rank: int) -> str:
