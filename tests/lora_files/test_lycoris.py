@@ -135,6 +135,18 @@ def test_full_differences(tmp_path, module, shape, rank):
     check(tmp_path / "x.safetensors", module, tensors, diff, "full difference", rank)
 
 
+def test_a_unet_that_lycoris_wraps_by_itself(tmp_path):
+    one, two, name = randn(2, 3), randn(4, 2), "lycoris_" + LINEAR.replace(".", "_")
+    save_tensors(tmp_path / "x.safetensors", {f"{name}.lokr_w1": one, f"{name}.lokr_w2": two})
+    found = read_lora(tmp_path / "x.safetensors")
+    assert found.form == "kohya" and found.kinds == {f"unet.{LINEAR}": "LoKr"}
+    torch.testing.assert_close(found.adapter.layers[f"unet.{LINEAR}"].delta(), torch.kron(one, two))
+    flux = "lycoris_single_transformer_blocks_0_attn_to_q"
+    save_tensors(tmp_path / "y.safetensors", {f"{flux}.lokr_w1": one, f"{flux}.lokr_w2": two})
+    with pytest.raises(UserError, match="a LoRA for Flux"):
+        read_lora(tmp_path / "y.safetensors")
+
+
 def test_other_kinds_in_names_with_dots(tmp_path):
     diff, one, two = randn(7, 5), randn(2, 3), randn(4, 2)
     keys = {f"unet.{LINEAR}.diff": diff, f"unet.{LINEAR}.diff_b": torch.zeros(7)}

@@ -142,6 +142,8 @@ def test_diffusers_itself_reads_the_text_encoders_layers(tmp_path, family):
     [
         ("lora_unet_x.oft_diag", "OFT of an early LyCORIS or peft"),
         ("base_model.model.x.oft_r", "OFT of an early LyCORIS or peft"),
+        ("lora_unet_x.a1.weight", "GLoRA"),
+        ("lycoris_x.lambda_layer", "T-LoRA"),
         ("lora_unet_x.w_norm", "it changes biases or norms too"),
         ("emb_params", "textual inversion"),
         ("model.diffusion_model.input_blocks.0.0.weight", "no LoRA file"),

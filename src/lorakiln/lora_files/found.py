@@ -39,6 +39,8 @@ _PROCESSOR = re.compile(r"(?:\.processor)?\.to_(q|k|v|out)_lora$")
 PEFT = "base_model.model."
 PEFT_CONFIG = "adapter_config.json"  # beside a file of peft's
 OFT_UNET = "oft_unet_"  # sd-scripts' OFT
+# What kohya's names of layers begin with; LyCORIS writes the last where another trainer wraps a UNet in it.
+KOHYA = ("lora_", OFT_UNET, "lycoris_")
 _PART = "part"  # of a config read from a peft folder: the one part that it is for
 
 
@@ -72,9 +74,9 @@ def _kohya(tensors: Mapping[str, Tensor], path: Path) -> Iterator[Found]:
         endings.setdefault(name, set()).add(ending)
     for name, present in sorted(endings.items()):
         given = {ending: tensors[f"{name}.{ending}"] for ending in present}
-        by_kohya = name.startswith(OFT_UNET)
-        module = module_of(name.replace(OFT_UNET, "lora_unet_", 1) if by_kohya else name)
-        kind, make, used = _of_kohya(given, module or "", f"{path}: {name}", by_kohya)
+        prefix = next((one for one in KOHYA[1:] if name.startswith(one)), "")
+        module = module_of(f"lora_unet_{name.removeprefix(prefix)}" if prefix else name)
+        kind, make, used = _of_kohya(given, module or "", f"{path}: {name}", prefix == OFT_UNET)
         if make is not None:
             yield Found(name, module, [f"{name}.{ending}" for ending in sorted(used)], make, kind)
 

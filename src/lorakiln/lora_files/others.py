@@ -9,9 +9,12 @@ from lorakiln.console.errors import UserError
 from lorakiln.lora_files.numbered import is_numbered
 
 _OLD = "several versions of the programs meant different things by this name"
+_STEPS = "it changes the weights by another rank at every timestep"
 # (what a key ends in, what it is, why it is not read)
 _ENDINGS = (
     (("oft_diag", "oft_r", "oft_R", "oft_s"), "OFT of an early LyCORIS or peft", _OLD),
+    (("a1.weight", "a2.weight", "b1.weight", "b2.weight"), "GLoRA (LyCORIS)", _OLD),
+    (("lambda_layer",), "T-LoRA (LyCORIS)", _STEPS),
     (("emb_params",), "a textual inversion, not a LoRA", "it is a word's embedding"),
 )
 _FIX = "use it in the program that made it; docs/lora_files.md lists what is read"

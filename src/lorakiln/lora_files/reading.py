@@ -25,7 +25,7 @@ from lorakiln.lora_files import numbered
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.lora_files.base import base_of_names, base_version
 from lorakiln.lora_files.beside import check_none, split
-from lorakiln.lora_files.found import DOWN, KINDS, LORA, OFT_UNET, PEFT, layers_in
+from lorakiln.lora_files.found import DOWN, KINDS, KOHYA, LORA, PEFT, layers_in
 from lorakiln.lora_files.lycoris import from_difference
 from lorakiln.lora_files.others import check_kinds
 from lorakiln.lora_files.strangers import check_familiar
@@ -178,7 +178,7 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
     check_kinds(tensors, path)
     if numbered.is_numbered(tensors):
         return "cloneofsimo"
-    if any(key.startswith(("lora_", OFT_UNET)) for key in tensors):
+    if any(key.startswith(KOHYA) for key in tensors):
         return "kohya"
     if any(key.startswith(PEFT) for key in tensors):
         return "peft"
