@@ -62,31 +62,31 @@ def convert(
     """Write a LoRA in another program's form, what every layer does stays the same; or a base model as a single file
     (OUT ends in .safetensors) or as a folder in diffusers' layout."""
     from lorakiln.tools.convert_base import convert_base, is_base
-    from lorakiln.tools.targets import base_target, lora_target
+    from lorakiln.tools.targets import base_target
 
-    if is_base(file):
-        alone = weights_only or None
-        for name, given in (
-            ("--to", to),
-            ("--rank", rank),
-            ("--only", only),
-            ("--base", base),
-            ("--weights-only", alone),
-        ):
-            if given is not None:
-                fix = "leave it out: OUT is a .safetensors or a folder"
-                raise UserError("is for LoRA files, and this is a base model", where=name, fix=fix)
-        dtype = base_target(out, precision, overwrite)
-        made = convert_base(
-            file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle
-        )  # fmt: skip
-        print(f"{file} -> {out}: {made}")
+    if not is_base(file):
+        _convert_lora(file, out, to, precision, rank, only, base, weights_only, config, allow_pickle, overwrite)
         return
+    for_loras = {"--to": to, "--rank": rank, "--only": only, "--base": base, "--weights-only": weights_only or None}
+    for name, given in for_loras.items():
+        if given is not None:
+            fix = "leave it out: OUT is a .safetensors or a folder"
+            raise UserError("is for LoRA files, and this is a base model", where=name, fix=fix)
+    dtype = base_target(out, precision, overwrite)
+    made = convert_base(file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle)
+    print(f"{file} -> {out}: {made}")
+
+
+def _convert_lora(
+    file: Path, out: Path, to: str | None, precision: str | None, rank: int | None, only: str | None,
+    base: Path | None, weights_only: bool, config: str | None, allow_pickle: bool, overwrite: bool,
+) -> None:  # fmt: skip
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.base import open_base
     from lorakiln.tools.combine import as_loras, part_of
     from lorakiln.tools.listing import left_out, losses, made_of
     from lorakiln.tools.lowrank import Cut
+    from lorakiln.tools.targets import lora_target
 
     to = to or "kohya"
     ready = lora_target(out, to, precision, overwrite)

@@ -11,7 +11,7 @@ Recognised and refused by name: what is in others.py, and what belongs to other 
 """
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from lorakiln.lora_files import numbered
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.lora_files.base import base_of_names, base_version
 from lorakiln.lora_files.beside import check_none, split
-from lorakiln.lora_files.found import DOWN, KINDS, KOHYA, LORA, PEFT, layers_in
+from lorakiln.lora_files.found import DOWN, KINDS, KOHYA, LORA, PEFT, Found, layers_in
 from lorakiln.lora_files.lycoris import from_difference
 from lorakiln.lora_files.others import check_kinds
 from lorakiln.lora_files.strangers import check_familiar
@@ -72,7 +72,7 @@ def read_lora(
         return found
     if weight is None:
         raise UserError(
-            f"it takes the base model's weights to know what its {of_kinds(found)} layers make of them",
+            f"it takes the base model's weights to know what its {_of_kinds(found)} layers make of them",
             where=path,
             fix=f"make a LoRA of it: {_command(path, base=True)}, --rank 32 to cut it down",
         )
@@ -103,19 +103,8 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
     layers: dict[str, Layer] = {}
     relative: dict[str, Relative] = {}
     kinds: dict[str, str] = {}
-    first: dict[str, str] = {}  # the key under which a module was found
-    strange, used, size = [], set(), 0
-    for found in layers_in(form, tensors, metadata, path):
-        used.update(found.keys)
-        module = found.module
-        if module is None or not known(module):
-            strange.append(found.name)
-            continue
-        if module in first:
-            names = f"{first[module]} and {found.keys[0]}"
-            fix = "leave out one of the two; what they do together `lorakiln merge` can make of two files"
-            raise UserError(f"one layer stands under two names, {names}", where=path, fix=fix)
-        first[module] = found.keys[0]
+    size = 0
+    for module, found in _by_module(layers_in(form, tensors, metadata, path), tensors, path).items():
         layer = found.make()
         if isinstance(layer, Relative):
             relative[module], kinds[module] = layer, layer.kind
@@ -125,15 +114,6 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
             kinds[module] = found.kind
             size += _bytes(layers[module])
             _check_size(size, found.kind, path)
-    check_familiar(strange, path)
-    if odd := sorted(set(tensors) - used):
-        raise UserError(
-            f"{len(odd)} of its {len(tensors)} tensors belong to no layer of a LoRA: {', '.join(odd[:3])}",
-            where=path,
-            fix="the file is damaged, or of a form that is not known: get it again from where it was made",
-        )
-    if not first:
-        raise UserError("it holds no layer of a LoRA", where=path, fix="use it in the program that made it")
     adapter = Adapter(layers, metadata, relative=relative)
     adapter = replace(adapter, base=base_of_names(tensors, adapter))
     if base_version(adapter) == "sd_v1":
@@ -142,7 +122,34 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
     return LoraFile(form, adapter, kinds, left_out)
 
 
-def of_kinds(found: LoraFile) -> str:
+def _by_module(layers: Iterable[Found], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Found]:
+    """A file's layers, all of Stable Diffusion's and each under one name, to which all of its tensors belong."""
+    chosen: dict[str, Found] = {}
+    strange, used = [], set()
+    for found in layers:
+        used.update(found.keys)
+        module = found.module
+        if module is None or not known(module):
+            strange.append(found.name)
+            continue
+        if module in chosen:
+            names = f"{chosen[module].keys[0]} and {found.keys[0]}"
+            fix = "leave out one of the two; what they do together `lorakiln merge` can make of two files"
+            raise UserError(f"one layer stands under two names, {names}", where=path, fix=fix)
+        chosen[module] = found
+    check_familiar(strange, path)
+    if odd := sorted(set(tensors) - used):
+        raise UserError(
+            f"{len(odd)} of its {len(tensors)} tensors belong to no layer of a LoRA: {', '.join(odd[:3])}",
+            where=path,
+            fix="the file is damaged, or of a form that is not known: get it again from where it was made",
+        )
+    if not chosen:
+        raise UserError("it holds no layer of a LoRA", where=path, fix="use it in the program that made it")
+    return chosen
+
+
+def _of_kinds(found: LoraFile) -> str:
     """Of what kinds the layers are that depend on the base, in words."""
     *kinds, last = sorted({layer.kind for layer in found.adapter.relative.values()})
     return f"{', '.join(kinds)} and {last}" if kinds else last
