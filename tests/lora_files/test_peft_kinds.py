@@ -105,8 +105,9 @@ def test_ia3_of_inputs_and_of_outputs_without_a_bias(tmp_path, micro_family):
     # Of outputs that have a bias peft changes the bias too.
     config = IA3Config(target_modules=TARGETS, feedforward_modules=feedforward[:2])
     save(micro_family.network, config, tmp_path / "biased")
-    with pytest.raises(UserError, match="it multiplies the layer's bias too"):
-        read_any(tmp_path / "biased")
+    assert set(read_any(tmp_path / "biased").kinds.values()) == {"IA3"}
+    with pytest.raises(UserError, match="conv1: .*it multiplies the layer's bias too"):
+        read_lora(tmp_path / "biased", weight=weight_of(micro_family.network))
 
 
 @pytest.mark.parametrize("form", ["lora_magnitude_vector", "lora_magnitude_vector.weight", "dora_scale"])

@@ -7,6 +7,7 @@ Sources: arXiv 2205.05638; LyCORIS, modules/ia3.py; peft, tuners/ia3/layer.py.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -40,14 +41,19 @@ def peft_scaling(factors: Tensor, module: str, feedforward: bool, where: str) ->
         feedforward: whether the config lists the module as feed-forward, which of a convolution tells the axis.
 
     Raises:
-        UserError: they are no finite numbers, or change a bias.
+        UserError: they are no finite numbers. `Relative.change_of` raises it where the bias would change too.
     """
     factors = weights(factors, f"{where}, ia3_l")
     on_input = factors.shape[0] == 1 if factors.ndim == 2 else feedforward
-    if not on_input and not module.endswith(UNBIASED) and bool((factors != 1).any()):
-        what = "this is IA3 of a layer's outputs: it multiplies the layer's bias too, and a LoRA changes weights alone"
-        raise UserError(what, where=where, fix="use it in the program that made it")
-    return _scaling(factors.flatten().float() - 1, 1 if on_input else 0, where, factors.dtype)
+    more = factors.flatten().float() - 1
+    relative = _scaling(more, 1 if on_input else 0, where, factors.dtype)
+    biased = not on_input and not module.endswith(UNBIASED) and bool(more.any())
+    return replace(relative, change=partial(_refuse, where)) if biased else relative
+
+
+def _refuse(where: str, weight: Tensor) -> Tensor:
+    what = "this is IA3 of a layer's outputs: it multiplies the layer's bias too, and a LoRA changes weights alone"
+    raise UserError(what, where=where, fix="use it in the program that made it")
 
 
 def _scaling(more: Tensor, axis: int, where: str, dtype: torch.dtype) -> Relative:
