@@ -1,15 +1,27 @@
-"""Folders as peft writes them, of every kind that it has for these networks, against the weights that peft merges."""
+"""What peft and diffusers write, of every kind that they have for these networks, against what they merge."""
 
 import copy
 import json
 
 import pytest
 import torch
-from peft import BOFTConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, OFTConfig, get_peft_model
+from diffusers import StableDiffusionPipeline
+from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_kohya
+from peft import (
+    BOFTConfig,
+    IA3Config,
+    LoHaConfig,
+    LoKrConfig,
+    LoraConfig,
+    OFTConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+)
 from peft.tuners.boft import layer as boft
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.families import load_family
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any, read_lora
 
@@ -132,6 +144,36 @@ def test_dora_in_diffusers_names(tmp_path, micro_family, form):
         base = weight_of(micro_family.network)(name)
         got = found.adapter.layers[f"unet.{name}"].change_of(base)
         assert (got - (weight - base)).norm() < 1e-4 * (weight - base).norm()
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_files_as_diffusers_writes_them(tmp_path, micro_model, dora):
+    """Of a pipeline, of a network by itself, and by diffusers' converter to kohya's names."""
+    config = LoraConfig(r=3, lora_alpha=6, use_dora=dora, target_modules=TARGETS)
+    unet = load_family(micro_model, ("network",)).network
+    weight = {f"unet.{name}": unet.get_submodule(name).weight.detach().clone() for name in targets(unet)}
+    unet.add_adapter(config)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in unet.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    unet.save_lora_adapter(tmp_path / "network")
+    metadata = {"unet_lora_adapter_metadata": config.to_dict()}
+    state = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    StableDiffusionPipeline.save_lora_weights(tmp_path / "pipeline", state, **metadata)
+    # The converter writes alpha = rank, whatever it is.
+    given = {f"unet.{key}": value for key, value in get_peft_model_state_dict(unet).items()}
+    doubled = {key: value * 2 if "lora_B" in key else value for key, value in given.items()}
+    save_tensors(tmp_path / "kohya.safetensors", convert_state_dict_to_kohya(doubled))
+    unet.fuse_lora()
+    for path, form in (("network", "diffusers"), ("pipeline", "diffusers"), ("kohya.safetensors", "kohya")):
+        found = read_lora(tmp_path / path, weight=weight.get)
+        assert found.form == form and set(found.kinds.values()) == ({"DoRA"} if dora else set())
+        assert set(found.adapter.layers) == set(weight)
+        for name, base in weight.items():
+            change = unet.get_submodule(name.removeprefix("unet.")).base_layer.weight.detach() - base
+            assert (found.adapter.layers[name].change_of(base) - change).norm() < 1e-4 * change.norm(), (path, name)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,9 @@ _UP = {
 # Of DoRA: LyCORIS', whose shape tells its axis, and peft's.
 _SCALE = "dora_scale"
 _MAGNITUDES = ("lora_magnitude_vector", "lora_magnitude_vector.weight")
+_SCALES = (_SCALE, *_MAGNITUDES)
+# diffusers' converter to kohya's names leaves dots in those of peft's magnitudes: ..._attn1.to_q.lora_magnitude_vector
+_HALFWAY = re.compile(r"(.+)\.(lora_magnitude_vector(?:\.weight)?)")
 # Of the other kinds, in names with dots.
 KINDS = sorted(
     {end for ends in lycoris.ENDINGS.values() for group in ends for end in group}
@@ -68,17 +71,18 @@ def layers_in(form: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, s
 
 
 def _kohya(tensors: Mapping[str, Tensor], path: Path) -> Iterator[Found]:
-    endings: dict[str, set[str]] = {}
+    layers: dict[str, dict[str, str]] = {}
     for key in tensors:
-        name, _, ending = key.partition(".")
-        endings.setdefault(name, set()).add(ending)
-    for name, present in sorted(endings.items()):
-        given = {ending: tensors[f"{name}.{ending}"] for ending in present}
+        halfway = _HALFWAY.fullmatch(key)
+        name, ending = (halfway[1].replace(".", "_"), halfway[2]) if halfway else key.partition(".")[::2]
+        layers.setdefault(name, {})[ending] = key
+    for name, keys in sorted(layers.items()):
+        given = {ending: tensors[key] for ending, key in keys.items()}
         prefix = next((one for one in KOHYA[1:] if name.startswith(one)), "")
         module = module_of(f"lora_unet_{name.removeprefix(prefix)}" if prefix else name)
         kind, make, used = _of_kohya(given, module or "", f"{path}: {name}", prefix == OFT_UNET)
         if make is not None:
-            yield Found(name, module, [f"{name}.{ending}" for ending in sorted(used)], make, kind)
+            yield Found(name, module, [keys[ending] for ending in sorted(used)], make, kind)
 
 
 def _of_kohya(
@@ -97,10 +101,12 @@ def _of_kohya(
         kind, used = other, set(given) & (needed | more)
         make = partial(lycoris.layer_of_kind, kind, _only(given, used), module, where)
     elif {"lora_down.weight", "lora_up.weight"} <= set(given):
-        used = {"lora_down.weight", "lora_up.weight", "alpha"}
+        used = {"lora_down.weight", "lora_up.weight", "alpha"} & set(given)
         make = partial(layer_of, given["lora_down.weight"], given["lora_up.weight"], given.get("alpha"), where)
-    if make is not None and _SCALE in given:
-        return kind, partial(dora, make, kind, given[_SCALE], where), used | {_SCALE}
+    scale = next((ending for ending in _SCALES if ending in given), None)
+    if make is not None and scale is not None:
+        whole = partial(dora, make, kind, given[scale], where, by_output=scale != _SCALE)
+        return kind, whole, used | {scale}
     return kind, make, used
 
 
@@ -130,11 +136,10 @@ def _dotted(tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path
             keys.append(name + ".alpha")
             alpha = tensors[name + ".alpha"]
         make: Callable[[], Layer | Relative] = partial(layer_of, tensors[key], tensors[up], alpha, where)
-        magnitude = next((f"{name}.{end}" for end in (*_MAGNITUDES, _SCALE) if f"{name}.{end}" in tensors), None)
-        if magnitude is not None:
-            keys.append(magnitude)
-            by_output = not magnitude.endswith(_SCALE)
-            make = partial(dora, make, LORA, tensors[magnitude], where, by_output=by_output)
+        scale = next((ending for ending in _SCALES if f"{name}.{ending}" in tensors), None)
+        if scale is not None:
+            keys.append(f"{name}.{scale}")
+            make = partial(dora, make, LORA, tensors[keys[-1]], where, by_output=scale != _SCALE)
         yield Found(name, module, keys, make)
 
 
@@ -160,7 +165,10 @@ def _module(name: str, part: str | None = None) -> str:
 
 
 def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """diffusers' lora_adapter_metadata, or the adapter_config.json beside the file with no part in front."""
+    """diffusers' lora_adapter_metadata, or the adapter_config.json beside the file; with the part in front of each key.
+
+    A network that is saved by itself, diffusers' save_lora_adapter, has no part in front in either place.
+    """
     beside = path.parent / PEFT_CONFIG
     text = metadata.get(diffusers_form.METADATA)
     where: object = path
@@ -169,7 +177,7 @@ def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     if text is None:
         return {}
     config = read_config(text, where)
-    if diffusers_form.METADATA in metadata:
+    if any(key.startswith(tuple(f"{part}." for part in PEFT_CLASSES)) for key in config):
         return config
     part = _peft_part(config)
     given = {f"{one}.{key}": value for one in ([part] if part else PEFT_CLASSES) for key, value in config.items()}
