@@ -48,6 +48,12 @@ def convert(
     precision: Precision = None,
     rank: Annotated[int | None, typer.Option(min=1, help="a LoRA's layers are cut to this, and the loss told")] = None,
     only: Annotated[str | None, typer.Option(metavar="PART", help="a LoRA's: unet, text_encoder, ...")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="a LoRA's base model, folder or file: DoRA, OFT, BOFT and IA3 need it")
+    ] = None,
+    weights_only: Annotated[
+        bool, typer.Option("--weights-only", help="a LoRA's: leave out what it changes of biases and norms")
+    ] = False,
     config: BaseConfig = None,
     prediction: Annotated[str | None, typer.Option(metavar="epsilon|v_prediction", help="base: SD 2.x's")] = None,
     allow_pickle: AllowPickle = False,
@@ -56,33 +62,44 @@ def convert(
     """Write a LoRA in another program's form, what every layer does stays the same; or a base model as a single file
     (OUT ends in .safetensors) or as a folder in diffusers' layout."""
     from lorakiln.tools.convert_base import convert_base, is_base
-    from lorakiln.tools.targets import base_target, lora_target
+    from lorakiln.tools.targets import base_target
 
-    if is_base(file):
-        for name, given in (("--to", to), ("--rank", rank), ("--only", only)):
-            if given is not None:
-                fix = "leave it out: OUT is a .safetensors or a folder"
-                raise UserError("is for LoRA files, and this is a base model", where=name, fix=fix)
-        dtype = base_target(out, precision, overwrite)
-        made = convert_base(
-            file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle
-        )  # fmt: skip
-        print(f"{file} -> {out}: {made}")
+    if not is_base(file):
+        _convert_lora(file, out, to, precision, rank, only, base, weights_only, config, allow_pickle, overwrite)
         return
+    for_loras = {"--to": to, "--rank": rank, "--only": only, "--base": base, "--weights-only": weights_only or None}
+    for name, given in for_loras.items():
+        if given is not None:
+            fix = "leave it out: OUT is a .safetensors or a folder"
+            raise UserError("is for LoRA files, and this is a base model", where=name, fix=fix)
+    dtype = base_target(out, precision, overwrite)
+    made = convert_base(file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle)
+    print(f"{file} -> {out}: {made}")
+
+
+def _convert_lora(
+    file: Path, out: Path, to: str | None, precision: str | None, rank: int | None, only: str | None,
+    base: Path | None, weights_only: bool, config: str | None, allow_pickle: bool, overwrite: bool,
+) -> None:  # fmt: skip
     from lorakiln.lora_files.writing import write_lora
+    from lorakiln.tools.base import open_base
     from lorakiln.tools.combine import as_loras, part_of
-    from lorakiln.tools.listing import losses, made_of
+    from lorakiln.tools.listing import left_out, losses, made_of
     from lorakiln.tools.lowrank import Cut
+    from lorakiln.tools.targets import lora_target
 
     to = to or "kohya"
     ready = lora_target(out, to, precision, overwrite)
-    found, lost = as_loras(file, Cut(rank) if rank else None)
+    known = open_base(base, config, allow_pickle) if base else None
+    found, lost = as_loras(file, Cut(rank) if rank else None, known, weights_only)
     if only:
         found = replace(found, adapter=part_of(found.adapter, only))
     write_lora(found.adapter, out, *ready)
     print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers{made_of(found.kinds)}")
     if found.kinds or lost:
         print(losses(lost, max(layer.rank for layer in found.adapter.layers.values())))
+    if found.left_out:
+        print(f"  left out: {left_out(found.left_out)}")
 
 
 @app.command()
@@ -137,7 +154,7 @@ def merge(
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Make one LoRA of several, without loss, or merge them into a base model."""
-    from lorakiln.lora_files.reading import read_lora
+    from lorakiln.lora_files.reading import read_any, read_lora
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.bake import bake
     from lorakiln.tools.combine import merged, stored_dtype
@@ -153,7 +170,7 @@ def merge(
                     "says how to write a LoRA, and --into writes a base model", where=name, fix="leave it out"
                 )
         dtype = baked_target(out, into, precision, overwrite)
-        parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
+        parts = [(read_any(path).adapter, weight) for path, weight in chosen]
         count = bake(into, parts, out, dtype, config=config, allow_pickle=allow_pickle)
         print(f"{out}: {count} weights of {into} changed")
         return

@@ -135,6 +135,30 @@ def test_full_differences(tmp_path, module, shape, rank):
     check(tmp_path / "x.safetensors", module, tensors, diff, "full difference", rank)
 
 
+def test_a_unet_that_lycoris_wraps_by_itself(tmp_path):
+    one, two, name = randn(2, 3), randn(4, 2), "lycoris_" + LINEAR.replace(".", "_")
+    save_tensors(tmp_path / "x.safetensors", {f"{name}.lokr_w1": one, f"{name}.lokr_w2": two})
+    found = read_lora(tmp_path / "x.safetensors")
+    assert found.form == "kohya" and found.kinds == {f"unet.{LINEAR}": "LoKr"}
+    torch.testing.assert_close(found.adapter.layers[f"unet.{LINEAR}"].delta(), torch.kron(one, two))
+    flux = "lycoris_single_transformer_blocks_0_attn_to_q"
+    save_tensors(tmp_path / "y.safetensors", {f"{flux}.lokr_w1": one, f"{flux}.lokr_w2": two})
+    with pytest.raises(UserError, match="a LoRA for Flux"):
+        read_lora(tmp_path / "y.safetensors")
+
+
+def test_other_kinds_in_names_with_dots(tmp_path):
+    diff, one, two = randn(7, 5), randn(2, 3), randn(4, 2)
+    keys = {f"unet.{LINEAR}.diff": diff, f"unet.{LINEAR}.diff_b": torch.zeros(7)}
+    other = LINEAR.replace("to_q", "to_k")
+    save_tensors(tmp_path / "x.safetensors", keys | {f"unet.{other}.lokr_w1": one, f"unet.{other}.lokr_w2": two})
+    found = read_lora(tmp_path / "x.safetensors")
+    assert found.form == "diffusers"
+    assert found.kinds == {f"unet.{LINEAR}": "full difference", f"unet.{other}": "LoKr"}
+    torch.testing.assert_close(found.adapter.layers[f"unet.{LINEAR}"].delta(), diff)
+    torch.testing.assert_close(found.adapter.layers[f"unet.{other}"].delta(), torch.kron(one, two))
+
+
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
@@ -148,13 +172,9 @@ def test_full_differences(tmp_path, module, shape, rank):
         (dict.fromkeys(("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), randn(4, 2)), "no LoHa layer: its shapes"),
         ({"diff": randn(4, 4) * float("nan")}, "diff: it holds numbers that are not finite"),
         ({"diff": randn(4, 4, 3)}, "diff: its shape is 4x4x3"),
-        ({"diff": randn(4)}, "it changes norm layers too"),
-        ({"diff": randn(4, 4), "diff_b": randn(4)}, "it changes biases too"),
-        ({"lora_down.weight": randn(2, 4), "lora_up.weight": randn(4, 2), "diff_b": randn(4)}, "biases too"),
-        (
-            {"lora_down.weight": randn(2, 4), "lora_up.weight": randn(4, 2), "dora_scale": randn(4, 1)},
-            "base's own norms",
-        ),
+        ({"diff": randn(4)}, "it changes biases or norms too"),
+        ({"diff": randn(4, 4), "diff_b": randn(4)}, "it changes biases or norms too, in 1 tensors"),
+        ({"lora_down.weight": randn(2, 4), "lora_up.weight": randn(4, 2), "diff_b": randn(4)}, "diff_b"),
         ({"diff": torch.ones(4, 4, dtype=torch.int32)}, "diff: it is of int32"),
     ],
 )

@@ -8,6 +8,7 @@ import torch
 import yaml
 from PIL import Image
 
+from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.cli import main
 from lorakiln.families import load_family
 from lorakiln.lora_files.writing import write_lora
@@ -252,3 +253,21 @@ def test_long_prompts_are_read_in_chunks(model, tmp_path):
     assert run("red " * 30, "--model", model, "--out", tmp_path / "short") == 0
     short, one, two = (pixels(tmp_path / name / "0000.png") for name in ("short", "75", "150"))
     assert (short == one).all() and (one != two).any()
+
+
+def test_a_dora_is_drawn_with_as_the_lora_that_is_made_of_it(model, tmp_path, micro_model, micro_family):
+    tensors = {}
+    for name, module in micro_family.network.named_modules():
+        if name.endswith("attn1.to_q"):
+            out, into = module.weight.shape
+            layer = {"lora_up.weight": torch.randn(out, 2), "lora_down.weight": torch.randn(2, into)}
+            layer["dora_scale"] = torch.full((out, 1), 3.0)
+            tensors |= {f"lora_unet_{name.replace('.', '_')}.{ending}": one for ending, one in layer.items()}
+    dora, lora = tmp_path / "dora.safetensors", tmp_path / "lora.safetensors"
+    save_tensors(dora, tensors)
+    assert main(["convert", str(dora), str(lora), "--base", micro_model.path]) == 0
+    for name, files in (("a", [dora]), ("b", [lora]), ("c", [])):
+        chosen = [word for file in files for word in ("--lora", f"{file}:0.7")]
+        assert run("red", "--model", model, "--out", tmp_path / name, *chosen) == 0
+    drawn = [pixels(tmp_path / name / "0000.png") for name in "abc"]
+    assert np.abs(drawn[0] - drawn[1]).max() <= 1 and np.abs(drawn[0] - drawn[2]).max() > 2

@@ -1,5 +1,7 @@
 """An adapter that training begins with, of whatever kind its file is."""
 
+import shlex
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from lorakiln.cli import main
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.lora_files import peft_form
+from lorakiln.lora_files.reading import read_any
 from lorakiln.schema.train import AdapterSettings
 from lorakiln.train.adapting import put_adapter
 
@@ -67,6 +70,32 @@ def test_what_is_of_no_low_rank_is_converted_first_by_the_command_that_is_told(t
     assert main([str(out) if word == "lora.safetensors" else word for word in words[1:6]]) == 0
     put_adapter(family, settings(out, 4), names, 0)
     assert {layer.rank for layer in peft_form.read(family.network).layers.values()} == {4}
+
+
+def dora(out, into):
+    down, up = torch.randn(2, into), torch.randn(out, 2)
+    return {"lora_down.weight": down, "lora_up.weight": up, "dora_scale": torch.ones(out, 1)}
+
+
+def test_what_depends_on_the_base_is_converted_first_by_the_command_that_is_told(tmp_path, micro_model):
+    family = load_family(micro_model, ("network",))
+    path = write(tmp_path / "x.safetensors", family, dora)
+    names = [name for name, _ in family.network.named_modules() if name.endswith(tuple(TARGETS))]
+    with pytest.raises(UserError, match="its layers are DoRA, whose changes of the weights are of no low") as caught:
+        put_adapter(load_family(micro_model, ("network",)), settings(path, 4), names, 0)
+    words = shlex.split(caught.value.fix)
+    assert words[:2] == ["lorakiln", "convert"] and words[6:8] == ["--base", micro_model.path]
+    out = tmp_path / "lora.safetensors"
+    assert main([str(out) if word == "lora.safetensors" else word for word in words[1:8]]) == 0
+    put_adapter(family, settings(out, 4), names, 0)
+    found = peft_form.read(family.network)
+    assert {layer.rank for layer in found.layers.values()} == {4}
+    for name in names:
+        weight = load_family(micro_model, ("network",)).network.get_submodule(name).weight.detach()
+        whole = read_any(path).adapter.relative[f"unet.{name}"].change_of(weight)
+        u, s, v = torch.linalg.svd(whole.flatten(1))
+        best = u[:, :4] * s[:4] @ v[:4]
+        torch.testing.assert_close(found.layers[f"unet.{name}"].delta().flatten(1), best, rtol=1e-3, atol=1e-4)
 
 
 def test_ranks_that_differ_and_linear_layers_for_convolutions(tmp_path, micro_model):

@@ -15,7 +15,7 @@ from lorakiln.families import load_family
 from lorakiln.families.family import Family
 from lorakiln.families.reading import PLAIN, Reading
 from lorakiln.lora_files.merging import Merged
-from lorakiln.lora_files.reading import read_lora
+from lorakiln.lora_files.reading import read_any
 from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
@@ -112,7 +112,7 @@ def put_on(family: Family, lora: Path) -> Merged:
     Raises:
         UserError: it is no LoRA file, or one for another base model.
     """
-    return Merged(family.adaptable(), read_lora(lora).adapter)
+    return Merged(family.adaptable(), read_any(lora).adapter)
 
 
 def pictures_by_key(samples: Path) -> dict[str, Path]:

@@ -7,7 +7,8 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.families import load_family
-from lorakiln.lora_files.reading import read_lora
+from lorakiln.lora_files.found import PEFT_CONFIG
+from lorakiln.lora_files.reading import read_any
 from lorakiln.schema.whole import Config
 
 
@@ -15,7 +16,7 @@ def take_in(file: Path, captioned: Path, out: Path, config: Config) -> None:
     """Write the folder that `evaluate` reads: a copy of the file, and facts.json with what is known of it.
 
     Args:
-        file: a LoRA in any form that `read_lora` reads.
+        file: a LoRA in any form that `read_any` reads.
         captioned: the pictures that its own are compared with.
         out: replaced whole.
         config: its base model, and the trigger words of `caption`.
@@ -23,11 +24,15 @@ def take_in(file: Path, captioned: Path, out: Path, config: Config) -> None:
     Raises:
         UserError: the file is no LoRA that is read here, or the base model is not there.
     """
-    layers = read_lora(file).adapter.layers.values()
-    largest = max(layers, key=lambda layer: layer.rank)
+    layers = read_any(file).adapter.changes.values()
+    # Rotations and scales have no rank.
+    largest = max(layers, key=lambda layer: layer.rank or 0)
     spaces = ("model", "prepare", "caption", "encode")
     with replacing(out) as fresh:
         shutil.copyfile(file, fresh / file.name)
+        # A peft folder's alphas, and how its kind of adapter is meant.
+        if (beside := file.parent / PEFT_CONFIG).is_file():
+            shutil.copyfile(beside, fresh / PEFT_CONFIG)
         facts = {
             "name": file.stem, "file": file.name, "files": [file.name], "hash": hash_file(file), "step": None,
             "rank": largest.rank, "alpha": largest.alpha, "trigger": config.caption.trigger,

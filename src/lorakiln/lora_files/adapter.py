@@ -1,8 +1,12 @@
 """An adapter in memory, whatever file it came from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
+
+from lorakiln.console.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,71 @@ class Layer:
     def scale(self) -> float:
         return self.alpha / self.rank
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the module's weight: (out, in) or (out, in, kernel, kernel)."""
+        return (self.up.shape[0], *self.down.shape[1:])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.down.dtype
+
+    @property
+    def parameters(self) -> int:
+        return self.down.numel() + self.up.numel()
+
     def delta(self) -> Tensor:
         """The change of the module's weight, in the weight's shape, float32."""
         down, up = self.down.float(), self.up.float()
         flat = up.flatten(1) @ down.flatten(1)
-        return self.scale * flat.reshape(up.shape[0], *down.shape[1:])
+        return self.scale * flat.reshape(self.shape)
+
+    def change_of(self, weight: Tensor) -> Tensor:
+        """The change of `weight`, in its shape: a 1x1 convolution's factors may be stored as matrices."""
+        return self.delta().reshape(weight.shape)
+
+
+@dataclass(frozen=True)
+class Relative:
+    """A change of a module's weight that depends on that weight: it is known once a base model is at hand.
+
+    Attributes:
+        kind: "DoRA", "OFT", ...
+        change: the change of the base's weight, (out, in) or (out, in, kernel, kernel), float32; a ValueError or
+            RuntimeError where the two do not fit each other.
+        where: the file and the layer.
+        parameters: how many numbers the file holds of it.
+        dtype: of these.
+        rank: of its low-rank part, if it has one, and its alpha.
+        shape: of the module's weight, where the file tells it.
+    """
+
+    kind: str
+    change: Callable[[Tensor], Tensor]
+    where: str
+    parameters: int
+    dtype: torch.dtype
+    rank: int | None = None
+    alpha: float | None = None
+    shape: tuple[int, ...] | None = None
+
+    def change_of(self, weight: Tensor) -> Tensor:
+        """The change of `weight`, the base's own, in its shape, float32.
+
+        Raises:
+            UserError: it is for a weight of another shape, or the change is not finite.
+        """
+        fix = "use the base model that it was trained on"
+        try:
+            changed = self.change(weight.float())
+        except (ValueError, RuntimeError) as error:
+            shape = "x".join(map(str, weight.shape))
+            what = f"no {self.kind} layer of a weight of {shape} in the base model"
+            raise UserError(what, where=self.where, fix=fix) from error
+        if not torch.isfinite(changed).all():
+            what = f"with this base model's weight {self.kind} gives numbers that are not finite"
+            raise UserError(what, where=self.where, fix=fix)
+        return changed
 
 
 @dataclass(frozen=True)
@@ -42,8 +106,15 @@ class Adapter:
 
     Attributes:
         base: what the names in the file that it comes from say of the base model, "sdxl", or None; see `base.py`.
+        relative: layers that are no LoRAs until a base model is at hand; `resolving.py` makes LoRAs of them.
     """
 
     layers: dict[str, Layer]
     metadata: dict[str, str] = field(default_factory=dict)
     base: str | None = None
+    relative: dict[str, Relative] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> dict[str, Layer | Relative]:
+        """All of its layers."""
+        return {**self.layers, **self.relative}

@@ -1,4 +1,7 @@
-"""Which alpha a layer has, by the config of peft's (LoraConfig) that goes with a file in diffusers' or peft's form."""
+"""Which alpha a layer has, by the config of peft's (LoraConfig) that goes with a file in diffusers' or peft's form.
+
+The configs of peft's other kinds of adapters have their ranks and alphas in the same way, under names of their own.
+"""
 
 import json
 import math
@@ -30,30 +33,45 @@ def read_config(text: str, where: object) -> dict[str, Any]:
 
 
 def alpha_of(config: Mapping[str, Any], name: str, rank: int, where: object) -> float:
-    """A layer's alpha by a config whose keys have the part in front; the update's scale is alpha over `rank`.
+    """A LoRA layer's alpha by a config whose keys have the part in front; the update's scale is alpha over `rank`.
 
-    An entry of alpha_pattern is for all layers whose names end in it, as peft.utils.other.get_pattern_key has it, or
+    Raises:
+        UserError: the config holds something else than names and numbers.
+    """
+    alpha = entry_of(config, name, "lora_alpha", "alpha_pattern", rank, where)
+    # Rank-stabilised LoRA (arXiv 2312.03732) divides by the root of the rank.
+    return alpha * math.sqrt(rank) if setting_of(config, name, "use_rslora") else alpha
+
+
+def entry_of(
+    config: Mapping[str, Any], name: str, key: str, pattern: str | None, default: float, where: object
+) -> float:
+    """A layer's number by its entry in `pattern`, or by `key` for all layers of its part, or `default`.
+
+    An entry of a pattern is for all layers whose names end in it, as peft.utils.other.get_pattern_key has it, or
     with "^" for the one that it names in full.
 
     Raises:
         UserError: the config holds something else than names and numbers.
     """
-    part, _, module = name.partition(".")
-    patterns = config.get(f"{part}.alpha_pattern") or {}
+    module = name.partition(".")[2]
+    patterns = setting_of(config, name, pattern) or {} if pattern else {}
     if not isinstance(patterns, dict):
-        raise UserError(f"its alpha_pattern is {_short(patterns)}, no names with numbers", where=where, fix=FIX)
-    found = next((key for key in patterns if _matches(key, module, where)), None)
+        raise UserError(f"its {pattern} is {_short(patterns)}, no names with numbers", where=where, fix=FIX)
+    found = next((entry for entry in patterns if _matches(entry, module, pattern, where)), None)
     if found is not None:
-        alpha = _number(patterns[found], f"its alpha_pattern of {found!r}", where)
-    else:
-        alpha = _number(config.get(f"{part}.lora_alpha", rank), "its lora_alpha", where)
-    # Rank-stabilised LoRA (arXiv 2312.03732) divides by the root of the rank.
-    return alpha * math.sqrt(rank) if config.get(f"{part}.use_rslora") else alpha
+        return _number(patterns[found], f"its {pattern} of {found!r}", where)
+    return _number(setting_of(config, name, key, default), f"its {key}", where)
 
 
-def _matches(key: str, module: str, where: object) -> bool:
+def setting_of(config: Mapping[str, Any], name: str, key: str, default: Any = None) -> Any:
+    """What the config says of the part that a module is in."""
+    return config.get(f"{name.partition('.')[0]}.{key}", default)
+
+
+def _matches(key: str, module: str, pattern: str | None, where: object) -> bool:
     if not _NAME.fullmatch(key):
-        what = f"its alpha_pattern names layers by a regular expression, {_short(key)}, which is not followed"
+        what = f"its {pattern} names layers by a regular expression, {_short(key)}, which is not followed"
         raise UserError(what, where=where, fix="write the layers' names into it")
     plain = key.removeprefix("^").removesuffix("$").replace("\\", "")
     return module == plain or (not key.startswith("^") and module.endswith("." + plain))

@@ -17,7 +17,7 @@ _TEXTS = {768: "sd_v1", 1024: "sd_v2", 2048: "sdxl"}  # width of the texts that 
 _ENCODERS = {768: "sd_v1", 1024: "sd_v2"}  # width of the one text encoder
 # Only SDXL has several transformer blocks in a row, and only its UNet goes by Stability's names in LoRA files.
 _DEEP = re.compile(r"\.transformer_blocks\.[1-9]")
-_SGM = re.compile(r"lora_unet_(input_blocks|middle_block|output_blocks|out_2|time_embed_|label_emb)")
+_SGM = re.compile(r"(?:lora|oft)_unet_(input_blocks|middle_block|output_blocks|out_2|time_embed_|label_emb)")
 
 
 def base_version(adapter: Adapter) -> str:
@@ -53,16 +53,16 @@ def _by_metadata(adapter: Adapter) -> str | None:
 
 
 def _by_layers(adapter: Adapter) -> str | None:
-    if any(name.startswith("text_encoder_2.") or _DEEP.search(name) for name in adapter.layers):
+    if any(name.startswith("text_encoder_2.") or _DEEP.search(name) for name in adapter.changes):
         return "sdxl"
-    for name, layer in adapter.layers.items():
-        if name.startswith("unet.") and name.endswith(("attn2.to_k", "attn2.to_v")):
-            return _TEXTS.get(layer.down.shape[1])
+    for name, layer in adapter.changes.items():
+        if name.startswith("unet.") and name.endswith(("attn2.to_k", "attn2.to_v")) and layer.shape:
+            return _TEXTS.get(layer.shape[1])
     return None
 
 
 def _by_encoder(adapter: Adapter) -> str | None:
-    for name, layer in adapter.layers.items():
-        if name.endswith("self_attn.q_proj"):
-            return _ENCODERS.get(layer.down.shape[1])
+    for name, layer in adapter.changes.items():
+        if name.endswith("self_attn.q_proj") and layer.shape:
+            return _ENCODERS.get(layer.shape[1])
     return None

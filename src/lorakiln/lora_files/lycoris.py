@@ -65,8 +65,17 @@ def layer_of_kind(kind: str, tensors: Mapping[str, Tensor], module: str, where: 
     except (RuntimeError, ValueError) as error:
         shapes = ", ".join(f"{name} {'x'.join(map(str, one.shape))}" for name, one in sorted(sound.items()))
         raise UserError(f"no {kind} layer: its shapes do not fit ({shapes})", where=where, fix=FIX) from error
-    if down.ndim == 4:
-        up = up[..., None, None]
+    return _layer(up, down, scale)
+
+
+def from_difference(delta: Tensor) -> Layer:
+    """The LoRA that changes a weight by `delta`, (out, in) or (out, in, k, k), exactly."""
+    return _layer(*_shortest(delta), 1.0)
+
+
+def _layer(up: Tensor, down: Tensor, scale: float) -> Layer:
+    """Of (out, r) and (r, in) or (r, in, k, k)."""
+    up = up[..., None, None] if down.ndim == 4 else up
     return Layer(down.contiguous(), up.contiguous(), scale * down.shape[0])
 
 

@@ -1,5 +1,6 @@
 """A LoRA merged into a model's weights, as A1111 and ComfyUI apply it: drawing then costs what the base costs."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.names import canonical
-from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 
 
 class Merged:
@@ -30,9 +31,9 @@ class Merged:
             if isinstance(module, nn.Linear | nn.Conv2d)
         }
         self._base: dict[str, tuple[Tensor, Tensor]] = {}
-        self._layers: list[dict[str, Layer]] = []
+        self._layers: list[dict[str, Layer | Relative]] = []
         for adapter in adapters:
-            layers = {canonical(name): layer for name, layer in adapter.layers.items()}
+            layers = {canonical(name): layer for name, layer in adapter.changes.items()}
             for name, layer in sorted(layers.items()):
                 weight = _fitting(found.get(name), layer, name)
                 if name not in self._base:
@@ -51,18 +52,18 @@ class Merged:
             if not parts:
                 present.copy_(base)
                 continue
-            changed = base.float()
+            changed = whole = base.float()
             for weight, layer in parts:
-                changed = changed + weight * layer.delta().cpu().reshape(base.shape)
+                changed = changed + weight * layer.change_of(whole).cpu()
             present.copy_(changed.to(base.dtype))
 
 
-def _fitting(module: nn.Module | None, layer: Layer, name: str) -> Tensor:
+def _fitting(module: nn.Module | None, layer: Layer | Relative, name: str) -> Tensor:
     fix = "use the base model that the LoRA was trained on"
     if module is None:
         raise UserError(f"the LoRA adapts {name}, which the base model has not", fix=fix)
     weight = module.weight
-    # A 1x1 convolution's factors may be stored as matrices.
-    if weight.shape[0] != layer.up.shape[0] or weight[0].numel() != layer.down[0].numel():
+    # A 1x1 convolution's factors may be stored as matrices. Of some relative layers the shape shows in their change.
+    if layer.shape and (weight.shape[0] != layer.shape[0] or weight[0].numel() != math.prod(layer.shape[1:])):
         raise UserError(f"{name}: the LoRA was trained on another shape than {tuple(weight.shape)}", fix=fix)
     return weight

@@ -4,45 +4,35 @@ Forms, by their keys:
     kohya        lora_unet_<path>.lora_down.weight, .lora_up.weight, .alpha   (sd-scripts; LyCORIS, see lycoris.py)
     diffusers    unet.<path>.lora_A.weight, .lora_B.weight   (or .lora.down.weight, .lora.up.weight)
     diffusers-old  [unet.]<path>.processor.to_q_lora.down.weight, ..._lora.up.weight   (attention processors, 2023)
-    peft         base_model.model.<path>.lora_A.weight, with adapter_config.json beside it
+    peft         base_model.model.<path>.lora_A.weight, with adapter_config.json beside it; see peft_kinds.py
     cloneofsimo  unet:0:up, unet:0:down, text_encoder:0:up, ...; see numbered.py
+DoRA, OFT, BOFT and IA3 (dora.py, rotations.py, ia3.py) become LoRAs where the base's weights are given.
 Recognised and refused by name: what is in others.py, and what belongs to other architectures (strangers.py).
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.names import canonical, known, module_of
-from lorakiln.lora_files import diffusers_form, lycoris, numbered
-from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.alphas import alpha_of, read_config
+from lorakiln.console.progress import progress
+from lorakiln.families.names import known
+from lorakiln.lora_files import numbered
+from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.lora_files.base import base_of_names, base_version
-from lorakiln.lora_files.checks import layer_of
-from lorakiln.lora_files.diffusers_form import PEFT_CLASSES
+from lorakiln.lora_files.beside import check_none, split
+from lorakiln.lora_files.found import DOWN, KINDS, KOHYA, LORA, PEFT, Found, layers_in
+from lorakiln.lora_files.lycoris import from_difference
 from lorakiln.lora_files.others import check_kinds
 from lorakiln.lora_files.strangers import check_familiar
 
 # Weight changes of full rank as LoRAs may be far larger than the file: beyond so many bytes, only cut down.
 LARGEST = 4 * 2**30
-_DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_linear_layer.down.weight", ".lora_down.weight", ".down.weight")
-_UP = {
-    ".lora_A.weight": ".lora_B.weight",
-    ".lora.down.weight": ".lora.up.weight",
-    ".lora_linear_layer.down.weight": ".lora_linear_layer.up.weight",
-    ".lora_down.weight": ".lora_up.weight",
-    ".down.weight": ".up.weight",
-}
-_PROCESSOR = re.compile(r"(?:\.processor)?\.to_(q|k|v|out)_lora$")
-_PEFT = "base_model.model."
-PART = "part"  # of a config read from a peft folder: the one part that it is for
+Shrink = Callable[[str, Layer], Layer]
 
 
 @dataclass(frozen=True)
@@ -51,62 +41,102 @@ class LoraFile:
 
     Attributes:
         form: its form by name.
-        adapter: what it holds, all of it as LoRAs.
-        kinds: the kind of each layer that was another one in the file, by its module; see `lycoris.py`.
+        adapter: what it holds.
+        kinds: the kind of each layer that was another one than LoRA in the file, by its module.
+        left_out: the keys of what it changes beside weights, biases and norms, if it was read without.
     """
 
     form: str
     adapter: Adapter
     kinds: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A layer in a file: its name there, its module (None: unknown), its tensors' keys, its kind, how to make it."""
-
-    name: str
-    module: str | None
-    keys: Sequence[str]
-    make: Callable[[], Layer]
-    kind: str = "LoRA"
-
-
-def read_lora(path: Path, shrink: Callable[[str, Layer], Layer] | None = None) -> LoraFile:
-    """Read a LoRA file of any known form; a folder stands for the one weights file in it.
+def read_lora(
+    path: Path, shrink: Shrink | None = None, weight: Callable[[str], Tensor] | None = None, weights_only: bool = False
+) -> LoraFile:
+    """Read a LoRA file of any known form, all of it as LoRAs; a folder stands for the one weights file in it.
 
     Args:
         shrink: applied, with the module, to every layer as soon as it is read: a change of full rank need never be
             in memory with the others.
+        weight: the base model's weight of a module, for layers that depend on it; without it they are refused.
+        weights_only: leave out what it changes of biases and norms; else it is refused.
 
     Raises:
         UserError: it is missing, damaged, no LoRA, or of a kind that no LoRA can stand for; or other kinds' layers
-            are too large without `shrink`.
+            are too large without `shrink`; or layers depend on a base model that is not given, or is another one.
+    """
+    found = read_any(path, shrink, weights_only)
+    if not found.adapter.relative:
+        return found
+    if weight is None:
+        raise UserError(
+            f"it takes the base model's weights to know what its {_of_kinds(found)} layers make of them",
+            where=path,
+            fix=f"make a LoRA of it: {_command(path, base=True)}, --rank 32 to cut it down",
+        )
+    layers = dict(found.adapter.layers)
+    size = sum(_bytes(layers[module]) for module in found.kinds if module in layers)
+    with progress("layers on the base", len(found.adapter.relative), "layers") as bar:
+        for module, relative in found.adapter.relative.items():
+            layer = from_difference(relative.change_of(weight(module)))
+            layers[module] = shrink(module, layer) if shrink else layer
+            size += _bytes(layers[module])
+            _check_size(size, relative.kind, path, base=True)
+            bar.advance()
+    return replace(found, adapter=replace(found.adapter, layers=layers, relative={}))
+
+
+def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = False) -> LoraFile:
+    """Read a LoRA file, and leave the layers that depend on a base model as they are, in `Adapter.relative`.
+
+    Raises:
+        UserError: as `read_lora` does, but for what concerns the base.
     """
     path = _file(path)
     tensors, metadata = load_tensors(path)
     form = recognise(tensors, path)
+    tensors, left_out = split(tensors)
+    if not weights_only:
+        check_none(left_out, _command(path), path)
     layers: dict[str, Layer] = {}
+    relative: dict[str, Relative] = {}
     kinds: dict[str, str] = {}
-    first: dict[str, str] = {}  # the key under which a module was found
-    strange, used, size = [], set(), 0
-    read = {"kohya": _kohya, "cloneofsimo": _numbered}.get(form, _dotted)
-    for found in read(tensors, metadata, path):
+    size = 0
+    for module, found in _by_module(layers_in(form, tensors, metadata, path), tensors, path).items():
+        layer = found.make()
+        if isinstance(layer, Relative):
+            relative[module], kinds[module] = layer, layer.kind
+            continue
+        layers[module] = shrink(module, layer) if shrink else layer
+        if found.kind != LORA:
+            kinds[module] = found.kind
+            size += _bytes(layers[module])
+            _check_size(size, found.kind, path)
+    adapter = Adapter(layers, metadata, relative=relative)
+    adapter = replace(adapter, base=base_of_names(tensors, adapter))
+    if base_version(adapter) == "sd_v1":
+        pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
+        adapter = replace(adapter, layers=layers | pointwise)
+    return LoraFile(form, adapter, kinds, left_out)
+
+
+def _by_module(layers: Iterable[Found], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Found]:
+    """A file's layers, all of Stable Diffusion's and each under one name, to which all of its tensors belong."""
+    chosen: dict[str, Found] = {}
+    strange, used = [], set()
+    for found in layers:
         used.update(found.keys)
         module = found.module
         if module is None or not known(module):
             strange.append(found.name)
             continue
-        if module in layers:
-            names = f"{first[module]} and {found.keys[0]}"
+        if module in chosen:
+            names = f"{chosen[module].keys[0]} and {found.keys[0]}"
             fix = "leave out one of the two; what they do together `lorakiln merge` can make of two files"
             raise UserError(f"one layer stands under two names, {names}", where=path, fix=fix)
-        layer = found.make()
-        layers[module] = shrink(module, layer) if shrink else layer
-        first[module] = found.keys[0]
-        if found.kind != "LoRA":
-            kinds[module] = found.kind
-            size += sum(factor.nbytes for factor in (layers[module].down, layers[module].up))
-            _check_size(size, found.kind, path)
+        chosen[module] = found
     check_familiar(strange, path)
     if odd := sorted(set(tensors) - used):
         raise UserError(
@@ -114,11 +144,15 @@ def read_lora(path: Path, shrink: Callable[[str, Layer], Layer] | None = None) -
             where=path,
             fix="the file is damaged, or of a form that is not known: get it again from where it was made",
         )
-    adapter = Adapter(layers, metadata)
-    adapter = replace(adapter, base=base_of_names(tensors, adapter))
-    if base_version(adapter) == "sd_v1":
-        adapter = replace(adapter, layers=layers | {name: _pointwise(name, layers[name]) for name in kinds})
-    return LoraFile(form, adapter, kinds)
+    if not chosen:
+        raise UserError("it holds no layer of a LoRA", where=path, fix="use it in the program that made it")
+    return chosen
+
+
+def _of_kinds(found: LoraFile) -> str:
+    """Of what kinds the layers are that depend on the base, in words."""
+    *kinds, last = sorted({layer.kind for layer in found.adapter.relative.values()})
+    return f"{', '.join(kinds)} and {last}" if kinds else last
 
 
 def _pointwise(module: str, layer: Layer) -> Layer:
@@ -128,10 +162,18 @@ def _pointwise(module: str, layer: Layer) -> Layer:
     return replace(layer, down=layer.down[..., None, None], up=layer.up[..., None, None])
 
 
-def _check_size(size: int, kind: str, path: Path) -> None:
+def _bytes(layer: Layer) -> int:
+    return layer.down.nbytes + layer.up.nbytes
+
+
+def _check_size(size: int, kind: str, path: Path, base: bool = False) -> None:
     if size > LARGEST:
         what = f"its {kind} layers are of so high a rank that as LoRAs they take more than {LARGEST / 2**30:g} GiB"
-        raise UserError(what, where=path, fix=f"cut them down: lorakiln convert {path} lora.safetensors --rank 32")
+        raise UserError(what, where=path, fix=f"cut them down: {_command(path, base)} --rank 32")
+
+
+def _command(path: Path, base: bool = False) -> str:
+    return f"lorakiln convert {shlex.quote(str(path))} lora.safetensors{' --base BASE' if base else ''}"
 
 
 def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
@@ -143,13 +185,13 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
     check_kinds(tensors, path)
     if numbered.is_numbered(tensors):
         return "cloneofsimo"
-    if any(key.startswith("lora_") for key in tensors):
+    if any(key.startswith(KOHYA) for key in tensors):
         return "kohya"
-    if any(key.startswith(_PEFT) for key in tensors):
+    if any(key.startswith(PEFT) for key in tensors):
         return "peft"
     if any("_lora.down" in key or "_lora.up" in key for key in tensors):
         return "diffusers-old"
-    if any(key.endswith(_DOWN) for key in tensors):
+    if any(key.endswith((*DOWN, *(f".{end}" for end in KINDS))) for key in tensors):
         return "diffusers"
     some = ", ".join(sorted(tensors)[:3]) or "no tensors"
     fix = "`lorakiln inspect` says what LoRA files hold; a base model is named in the config, model.path"
@@ -167,83 +209,3 @@ def _file(path: Path) -> Path:
         fix = "name the file itself"
         raise UserError(f"the folder holds {len(found)} .safetensors files", where=path, fix=fix)
     return found[0]
-
-
-def _kohya(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Iterator[_Found]:
-    endings: dict[str, set[str]] = {}
-    for key in tensors:
-        name, _, ending = key.partition(".")
-        endings.setdefault(name, set()).add(ending)
-    for name, present in sorted(endings.items()):
-        module, where = module_of(name), f"{path}: {name}"
-        present -= {"diff_b"}  # of zeros, if it is there: others were refused
-        if kind := lycoris.kind_of(present):
-            needed, more = lycoris.ENDINGS[kind]
-            given = {ending: tensors[f"{name}.{ending}"] for ending in present & (needed | more)}
-            make = partial(lycoris.layer_of_kind, kind, given, module or "", where)
-            keys = [f"{name}.{ending}" for ending in sorted(given)]
-            yield _Found(name, module, [*keys, f"{name}.diff_b"], make, kind)
-        elif {"lora_down.weight", "lora_up.weight"} <= present:
-            keys = [f"{name}.{ending}" for ending in ("lora_down.weight", "lora_up.weight", "alpha")]
-            make = partial(layer_of, tensors[keys[0]], tensors[keys[1]], tensors.get(keys[2]), where)
-            yield _Found(name, module, [*keys, f"{name}.diff_b"], make)
-
-
-def _numbered(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Iterator[_Found]:
-    for name, module in numbered.modules(tensors, metadata, path).items():
-        down, up = f"{name}:down", f"{name}:up"
-        yield _Found(
-            name, module, (down, up), partial(layer_of, tensors[down], tensors[up], None, f"{path}: {name}")
-        )  # fmt: skip
-
-
-def _dotted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Iterator[_Found]:
-    config = _config(metadata, path)
-    for key in sorted(tensors):
-        ending = next((end for end in _DOWN if key.endswith(end)), None)
-        if ending is None:
-            continue
-        name = key.removesuffix(ending)
-        up = name + _UP[ending]
-        if up not in tensors:
-            continue
-        module = _module(name, config.get(PART))
-        keys = [key, up]
-        alpha: Tensor | float = alpha_of(config, module, len(tensors[key]) if tensors[key].ndim else 1, path)
-        if name + ".alpha" in tensors:
-            keys.append(name + ".alpha")
-            alpha = tensors[name + ".alpha"]
-        yield _Found(name, module, keys, partial(layer_of, tensors[key], tensors[up], alpha, f"{path}: {name}"))
-
-
-def _module(name: str, part: str | None = None) -> str:
-    """The canonical module of a key in dots; `part`: where it stands if the key does not say."""
-    name = _PROCESSOR.sub(lambda m: f".to_{m[1]}" + (".0" if m[1] == "out" else ""), name.removeprefix(_PEFT))
-    if name.split(".")[0] not in ("unet", "text_encoder", "text_encoder_2"):
-        part = part or ("text_encoder" if "encoder.layers." in name else "unet")
-        name = f"{part}.{name}"
-    return canonical(name)
-
-
-def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """diffusers' lora_adapter_metadata, or the adapter_config.json beside the file with no part in front."""
-    beside = path.parent / "adapter_config.json"
-    text = metadata.get(diffusers_form.METADATA)
-    where: object = path
-    if text is None and beside.is_file():
-        text, where = beside.read_text("utf-8", errors="replace"), beside
-    if text is None:
-        return {}
-    config = read_config(text, where)
-    if diffusers_form.METADATA in metadata:
-        return config
-    part = _peft_part(config)
-    given = {f"{one}.{key}": value for one in ([part] if part else PEFT_CLASSES) for key, value in config.items()}
-    return given | {PART: part}
-
-
-def _peft_part(config: Mapping[str, Any]) -> str | None:
-    """The part that a peft folder is for, by the class of its network."""
-    mapping = config.get("auto_mapping")
-    name = mapping.get("base_model_class") if isinstance(mapping, dict) else None
-    return next((part for part, known in PEFT_CLASSES.items() if known["base_model_class"] == name), None)

@@ -15,7 +15,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.families.names import canonical
 from lorakiln.families.source import read_config
-from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.tools.base import Base, Place, Store, open_base
 
 FIX = "use the base model that the LoRA was trained on"
@@ -24,7 +24,7 @@ BESIDE = (
     "LICENSE*", "scheduler/*.json", "feature_extractor/*.json",
     *(f"{folder}/*.{ending}" for folder in ("tokenizer", "tokenizer_2") for ending in ("json", "txt")),
 )  # fmt: skip
-Added = Sequence[tuple[Layer, float]]
+Added = Sequence[tuple[Layer | Relative, float]]
 
 
 def bake(
@@ -61,10 +61,10 @@ def bake(
     return len(layers)
 
 
-def _layers(parts: Sequence[tuple[Adapter, float]]) -> dict[str, list[tuple[Layer, float]]]:
-    layers: dict[str, list[tuple[Layer, float]]] = {}
+def _layers(parts: Sequence[tuple[Adapter, float]]) -> dict[str, list[tuple[Layer | Relative, float]]]:
+    layers: dict[str, list[tuple[Layer | Relative, float]]] = {}
     for adapter, weight in parts:
-        for name, layer in adapter.layers.items():
+        for name, layer in adapter.changes.items():
             layers.setdefault(canonical(name), []).append((layer, weight))
     return layers
 
@@ -75,10 +75,12 @@ def _check_fit(base: Base, layers: Mapping[str, Added]) -> None:
     for name, added in layers.items():
         place = base.places[name]
         for layer, _ in added:
-            delta = (layer.up.shape[0], *layer.down.shape[1:])
-            # A linear layer and a 1x1 convolution hold the same numbers.
-            if [side for side in delta if side != 1] != [side for side in place.shape if side != 1]:
-                raise UserError(f"its shape is {place.shape}, the LoRA's {delta}", where=place, fix=FIX)
+            # A linear layer and a 1x1 convolution hold the same numbers. Of some relative layers the shape shows
+            # when they change the weight.
+            if layer.shape and [side for side in layer.shape if side != 1] != [
+                side for side in place.shape if side != 1
+            ]:
+                raise UserError(f"its shape is {place.shape}, the LoRA's {layer.shape}", where=place, fix=FIX)
 
 
 class _Writer:
@@ -106,8 +108,10 @@ class _Writer:
         del tensor
         for place, layers in added:
             piece = place.within(whole)
-            for layer, weight in layers:
-                piece.add_(layer.delta().reshape(piece.shape), alpha=weight)
+            # All of the base's own weight: what one LoRA does depends on no other.
+            changes = [(layer.change_of(piece), weight) for layer, weight in layers]
+            for change, weight in changes:
+                piece.add_(change, alpha=weight)
         written = whole.to(dtype)
         if not torch.isfinite(written.float()).all():
             fix = "lower the LoRA's weight, or write more bits: --precision bf16 or fp32"

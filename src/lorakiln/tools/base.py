@@ -18,6 +18,7 @@ from lorakiln.families.names import canonical
 from lorakiln.families.parts import part_places
 from lorakiln.families.recognise import version_of
 from lorakiln.families.source import PICKLES, read_config, variant_in, weight_files
+from lorakiln.lora_files.finite import check_finite
 from lorakiln.schema.model import ModelSettings
 
 ADAPTED = ("unet", "text_encoder", "text_encoder_2")
@@ -102,6 +103,19 @@ class Base:
     @property
     def parts(self) -> set[str]:
         return {name.split(".")[0] for name in self.places}
+
+    def weight(self, module: str) -> Tensor:
+        """A module's weight, (out, in) or (out, in, k, k), as it is stored.
+
+        Raises:
+            UserError: there is no such module, or its weight holds numbers that are not finite.
+        """
+        if module not in self.places:
+            fix = "use the base model that the LoRA was trained on"
+            raise UserError(f"it has no {module}, which the LoRA adapts", where=self.source, fix=fix)
+        tensor = self.places[module].read()
+        check_finite(tensor, where=str(self.places[module]))
+        return tensor
 
 
 def open_base(source: Path, config: str | None = None, allow_pickle: bool = False) -> Base:

@@ -17,7 +17,7 @@ from lorakiln.console.progress import progress
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device
 from lorakiln.lora_files.merging import Merged
-from lorakiln.lora_files.reading import read_lora
+from lorakiln.lora_files.reading import read_any
 from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.sampling.weighting import Weighting
 from lorakiln.schema.base import check
@@ -72,7 +72,7 @@ def draw_wishes(
     _check_steps(family, wishes)
     _warn_unread(Weighting(family), wishes)
     files = list(dict.fromkeys(path for wish in wishes for path, _ in wish.loras))
-    merged = Merged(family.adaptable(), *(read_lora(path).adapter for path in files))
+    merged = Merged(family.adaptable(), *(read_any(path).adapter for path in files))
     groups: dict[tuple, list[int]] = {}
     for index, wish in enumerate(wishes):
         common = (wish.weight, wish.loras, wish.steps, wish.guidance, wish.negative, wish.image, wish.strength)

@@ -4,13 +4,14 @@ import json
 import re
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.lora_files.base import base_version
 from lorakiln.lora_files.lycoris import FULL_RANK
-from lorakiln.lora_files.reading import read_lora
+from lorakiln.lora_files.reading import read_any
 from lorakiln.tools.lowrank import singular
 
 MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sd_v2_v": "sd21_v", "sdxl": "sdxl"}
@@ -24,39 +25,37 @@ def inspect(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, damaged or no LoRA.
     """
-    found = read_lora(path)
-    adapter = found.adapter
-    layers = [_layer(name, layer) for name, layer in sorted(adapter.layers.items())]
+    found = read_any(path, weights_only=True)
+    adapter, changes = found.adapter, found.adapter.changes
+    layers = [_layer(name, layer) for name, layer in sorted(changes.items())]
     base = adapter.metadata.get("ss_base_model_version") or base_version(adapter)
     return {
         "file": str(path),
         "form": found.form,
         "kinds": found.kinds,
         "base": base,
-        "parts": dict(Counter(name.split(".")[0] for name in adapter.layers)),
-        "ranks": _counted(layer.rank for layer in adapter.layers.values()),
-        "alphas": _counted(layer.alpha for layer in adapter.layers.values()),
-        "dtype": _counted(str(layer.down.dtype).removeprefix("torch.") for layer in adapter.layers.values()),
-        "parameters": sum(layer.down.numel() + layer.up.numel() for layer in adapter.layers.values()),
-        "norm": sum(layer["norm"] ** 2 for layer in layers) ** 0.5,
+        "parts": dict(Counter(name.split(".")[0] for name in changes)),
+        "ranks": _counted(layer.rank for layer in changes.values() if layer.rank is not None),
+        "alphas": _counted(layer.alpha for layer in changes.values() if layer.alpha is not None),
+        "dtype": _counted(str(layer.dtype).removeprefix("torch.") for layer in changes.values()),
+        "parameters": sum(layer.parameters for layer in changes.values()),
+        "needs_base": len(adapter.relative),
+        "beside": found.left_out,
+        "norm": sum(layer["norm"] ** 2 for layer in layers if layer["norm"] is not None) ** 0.5,
         "layers": layers,
         "metadata": {key: _value(text) for key, text in sorted(adapter.metadata.items())},
-        "retrain": retrain(path, adapter, full=any(kind in FULL_RANK for kind in found.kinds.values())),
+        "retrain": retrain(path, adapter, any(kind in FULL_RANK for kind in found.kinds.values()), found.left_out),
     }
 
 
-def _layer(name: str, layer: Layer) -> dict[str, Any]:
+def _layer(name: str, layer: Layer | Relative) -> dict[str, Any]:
+    known = {"name": name, "rank": layer.rank, "alpha": layer.alpha, "shape": layer.shape and list(layer.shape)}
+    if isinstance(layer, Relative):
+        return known | {"kind": layer.kind, "norm": None, "effective_rank": None}
     _, s, _ = singular(layer)
     total = float(s.square().sum())
-    return {
-        "name": name,
-        "rank": layer.rank,
-        "alpha": layer.alpha,
-        "shape": [layer.up.shape[0], *layer.down.shape[1:]],
-        "norm": total**0.5,
-        # exp of the entropy of the energy's shares: how many of the rank's directions are in use
-        "effective_rank": _effective(s.square() / total) if total else 0.0,
-    }
+    # exp of the entropy of the energy's shares: how many of the rank's directions are in use
+    return known | {"norm": total**0.5, "effective_rank": _effective(s.square() / total) if total else 0.0}
 
 
 def _effective(shares) -> float:
@@ -64,14 +63,18 @@ def _effective(shares) -> float:
     return float((-(shares * shares.log()).sum()).exp())
 
 
-def retrain(path: Path, adapter: Adapter, full: bool = False) -> list[str]:
+def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[str] = ()) -> list[str]:
     """The settings with which training can go on from this file, each as one writes it in a shell.
 
     Args:
-        full: its changes are of full rank: the command is told that makes a LoRA to go on from.
+        full: its changes are of full rank: the command is told that makes a LoRA to go on from, as it is where
+            layers depend on a base model.
+        beside: what it changes of biases and norms, likewise.
     """
-    if full:
-        return [f"lorakiln convert {shlex.quote(str(path))} lora.safetensors --rank 32"]
+    if full or adapter.relative or beside:
+        given = {" --rank 32": full or adapter.relative, " --base BASE": adapter.relative, " --weights-only": beside}
+        options = "".join(option for option, needed in given.items() if needed)
+        return [f"lorakiln convert {shlex.quote(str(path))} lora.safetensors{options}"]
     rank = Counter(layer.rank for layer in adapter.layers.values()).most_common(1)[0][0]
     alpha = Counter(layer.alpha for layer in adapter.layers.values()).most_common(1)[0][0]
     names = [name for name in adapter.layers if name.startswith("unet.")]

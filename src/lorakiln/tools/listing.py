@@ -1,7 +1,7 @@
 """The text that `lorakiln inspect` prints."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorakiln.console.visible import visible
@@ -13,18 +13,23 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
     """Lines for people from what `inspect` found; control characters in them are shown, not sent to the terminal."""
     lines = [
         f"{found['file']}",
-        f"  form        {found['form']}{made_of(found['kinds'])}",
+        f"  form        {found['form']}{_kinds(found)}",
         f"  base        {found['base']}",
         f"  layers      {sum(found['parts'].values())} ({_pairs(found['parts'])})",
         f"  rank        {_pairs(found['ranks'])}",
         f"  alpha       {_pairs(found['alphas'])}",
         f"  dtype       {', '.join(found['dtype'])}; {found['parameters']:,} parameters",
-        f"  norm        {found['norm']:.4g} (Frobenius, of all weight changes together)",
-        "  strongest   " + "; ".join(_layer(one) for one in _strongest(found["layers"])),
     ]
+    if strongest := _strongest(found["layers"]):
+        lines += [
+            f"  norm        {found['norm']:.4g} (Frobenius, of all weight changes{_known(found)} together)",
+            "  strongest   " + "; ".join(_layer(one) for one in strongest),
+        ]
+    if found["beside"]:
+        lines.append(f"  beside      {left_out(found['beside'])}")
     if layers:
         lines.append("layers")
-        lines += [f"  {_layer(one)}, rank {one['rank']}, alpha {one['alpha']:g}" for one in found["layers"]]
+        lines += [f"  {_layer(one)}{_rank(one)}" for one in found["layers"]]
     if found["metadata"]:
         lines.append("metadata")
         lines += [f"  {_short(key)}: {_short(value)}" for key, value in found["metadata"].items()]
@@ -32,10 +37,28 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
     return visible("\n".join(lines))
 
 
+def _kinds(found: dict[str, Any]) -> str:
+    """made_of, where it is clear without a base model what the layers do."""
+    if not found["needs_base"]:
+        return made_of(found["kinds"])
+    counts = Counter(found["kinds"].values())
+    listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    return f", of them {listed}; what {found['needs_base']} of these do depends on the base model's weights"
+
+
+def _known(found: dict[str, Any]) -> str:
+    return " that are known" if found["needs_base"] else ""
+
+
 def made_of(kinds: Mapping[str, str]) -> str:
     """ ", of them as LoRAs 3 LoKr, 2 LoHa": how many layers were of another kind, by their modules' kinds."""
     counts = Counter(kinds.values())
     return ", of them as LoRAs " + ", ".join(f"{count} {kind}" for kind, count in counts.items()) if counts else ""
+
+
+def left_out(beside: Sequence[str]) -> str:
+    """What a LoRA cannot hold of a file, by the tensors' keys."""
+    return f"changes of biases or norms, in {len(beside)} tensors, which no LoRA holds ({beside[0]})"
 
 
 def losses(lost: Mapping[str, float], rank: int) -> str:
@@ -51,17 +74,23 @@ def losses(lost: Mapping[str, float], rank: int) -> str:
 
 
 def _pairs(counts: dict[str, int]) -> str:
-    if len(counts) == 1:
-        return next(iter(counts))
+    if len(counts) < 2:
+        return next(iter(counts), "none")
     return ", ".join(f"{key} x {count}" for key, count in counts.items())
 
 
 def _strongest(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(layers, key=lambda one: -one["norm"])[:3]
+    return sorted((one for one in layers if one["norm"] is not None), key=lambda one: -one["norm"])[:3]
 
 
 def _layer(one: dict[str, Any]) -> str:
+    if one["norm"] is None:
+        return f"{one['name']} {one['kind']}"
     return f"{one['name']} norm {one['norm']:.3g} in {one['effective_rank']:.1f} directions"
+
+
+def _rank(one: dict[str, Any]) -> str:
+    return "" if one["rank"] is None else f", rank {one['rank']}, alpha {one['alpha']:g}"
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import shlex
 from pathlib import Path
 
 from torch import nn
@@ -11,7 +12,7 @@ from lorakiln.families.family import Family
 from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.lycoris import FULL_RANK
-from lorakiln.lora_files.reading import LoraFile, read_lora
+from lorakiln.lora_files.reading import LoraFile, read_any
 from lorakiln.schema.train import AdapterSettings
 
 
@@ -53,18 +54,19 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     """
     peft_form.wrap(family.network, names, settings.rank, settings.alpha, settings.dropout, seed)
     if settings.init_from:
-        found, fresh = read_lora(Path(settings.init_from)), peft_form.read(family.network)
-        _check_kinds(found, settings)
+        found, fresh = read_any(Path(settings.init_from)), peft_form.read(family.network)
+        _check_kinds(found, settings, family.facts["path"])
         peft_form.write(family.network, _continued(found.adapter, fresh, settings))
 
 
-def _check_kinds(found: LoraFile, settings: AdapterSettings) -> None:
-    if full := sorted(kind for kind in set(found.kinds.values()) if kind in FULL_RANK):
+def _check_kinds(found: LoraFile, settings: AdapterSettings, base: str) -> None:
+    relative = {layer.kind for layer in found.adapter.relative.values()}
+    if full := sorted({kind for kind in found.kinds.values() if kind in FULL_RANK} | relative):
+        command = f"lorakiln convert {shlex.quote(str(settings.init_from))} lora.safetensors --rank {settings.rank}"
         raise UserError(
             f"its layers are {' and '.join(full)}, whose changes of the weights are of no low rank",
             where=settings.init_from,
-            fix=f"lorakiln convert {settings.init_from} lora.safetensors --rank {settings.rank} says what is lost; "
-            "go on from that",
+            fix=f"{command}{f' --base {shlex.quote(base)}' if relative else ''} says what is lost; go on from that",
         )
 
 
