@@ -1,6 +1,6 @@
 """Seconds and memory that loading a base model takes: ours and diffusers' from_pretrained, part by part.
 
-Models of full size with random weights in half precision are written to a temporary folder (SD 1.5 2.1 GB, SDXL
+Models of full size, one number in all places, in half precision are written to a temporary folder (SD 1.5 2.1 GB, SDXL
 7 GB) and read once, so that the files are in memory; then each load runs in a process of its own. Memory is the
 most that the process ever held beyond what it held after its imports; pages of a mapped file count when touched.
 
