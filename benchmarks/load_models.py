@@ -1,6 +1,6 @@
 """Seconds and memory that loading a base model takes: ours and diffusers' from_pretrained, part by part.
 
-Models of full size with random weights in half precision are written to a temporary folder (SD 1.5 2.1 GB, SDXL
+Models of full size, one number in all places, in half precision are written to a temporary folder (SD 1.5 2.1 GB, SDXL
 7 GB) and read once, so that the files are in memory; then each load runs in a process of its own. Memory is the
 most that the process ever held beyond what it held after its imports; pages of a mapped file count when touched.
 
@@ -19,12 +19,18 @@ from pathlib import Path
 from lorakiln.families.architectures import ARCHITECTURES
 
 KINDS = {"sd15": ("sd1", "sd"), "sdxl": ("sdxl", "sdxl")}
+ALL = ("vae", "text", "network")
+# float16 is what the files have; to bfloat16 every number is converted.
 WAYS = {
-    "ours, encode's parts (VAE and text)": ("ours", ("vae", "text")),
-    "ours, train's part (UNet)": ("ours", ("network",)),
-    "ours, all": ("ours", ("vae", "text", "network")),
-    "diffusers, UNet2DConditionModel": ("diffusers", ("network",)),
-    "diffusers, the whole pipeline": ("diffusers", ("vae", "text", "network")),
+    "ours, encode's parts (VAE and text)": ("ours", ("vae", "text"), "float16"),
+    "ours, train's part (UNet)": ("ours", ("network",), "float16"),
+    "ours, train's part, converted": ("ours", ("network",), "bfloat16"),
+    "ours, all": ("ours", ALL, "float16"),
+    "ours, all, converted": ("ours", ALL, "bfloat16"),
+    "diffusers, UNet": ("diffusers", ("network",), "float16"),
+    "diffusers, UNet, converted": ("diffusers", ("network",), "bfloat16"),
+    "diffusers, the whole pipeline": ("diffusers", ALL, "float16"),
+    "diffusers, the same, converted": ("diffusers", ALL, "bfloat16"),
 }
 
 
@@ -70,7 +76,8 @@ def load(kind: str, folder: Path, way: str) -> None:
     """In a process of its own: print seconds and the peak of memory in MiB."""
     import torch
 
-    tool, parts = WAYS[way]
+    tool, parts, precision = WAYS[way]
+    dtype = getattr(torch, precision)
     if tool == "ours":
         from lorakiln.families import load_family
         from lorakiln.schema.model import ModelSettings
@@ -80,11 +87,11 @@ def load(kind: str, folder: Path, way: str) -> None:
             captioner={"path": "x"}, clip={"path": "x"},
         )  # fmt: skip
         load_family(model, ())
-        action = lambda: load_family(model, parts, dtype=torch.float16)  # noqa: E731
+        action = lambda: load_family(model, parts, dtype=dtype)  # noqa: E731
     else:
         from diffusers import DiffusionPipeline, UNet2DConditionModel
 
-        given = {"torch_dtype": torch.float16, "use_safetensors": True}
+        given = {"torch_dtype": dtype, "use_safetensors": True}
         if parts == ("network",):
             action = lambda: UNet2DConditionModel.from_pretrained(folder / "unet", **given)  # noqa: E731
         else:

@@ -3,7 +3,7 @@
 import sys
 
 from lorakiln.artefacts.records import read_json
-from lorakiln.caption import caption
+from lorakiln.console.ending import end_by_signals
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.model import Source
@@ -11,6 +11,9 @@ from pipelines.resolved import Resolved
 
 
 def main() -> None:
+    # Imported late: a signal that comes meanwhile is told in one line.
+    from lorakiln.caption import caption
+
     resolved = Resolved()
     settings = resolved.check(CaptionSettings, "caption")
     captioner = resolved.check(Source, "model.captioner")
@@ -22,4 +25,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_by_signals()
     sys.exit(exit_on_user_error(main))

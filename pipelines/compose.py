@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
 
-from hydra_plugins.lorakiln_conf.composing import read_strictly, settings_of, telling_what_is_wrong
 from lorakiln.artefacts.records import write_text
+from lorakiln.console.ending import end_by_signals
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole import check_whole
@@ -39,6 +38,11 @@ def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str,
     Raises:
         UserError: it cannot be composed (an unknown group or key, a wrong override, a file that is no YAML).
     """
+    # Imported late: a signal that comes meanwhile is told in one line.
+    from hydra import compose, initialize_config_dir
+
+    from hydra_plugins.lorakiln_conf.composing import read_strictly, settings_of, telling_what_is_wrong
+
     read_strictly()
     with (
         telling_what_is_wrong(f"{conf} with {overrides}"),
@@ -65,4 +69,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_by_signals()
     sys.exit(exit_on_user_error(main))

@@ -2,14 +2,17 @@
 
 import sys
 
+from lorakiln.console.ending import end_by_signals
 from lorakiln.console.errors import exit_on_user_error
-from lorakiln.export import export
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from pipelines.resolved import Resolved
 
 
 def main() -> None:
+    # Imported late: a signal that comes meanwhile is told in one line.
+    from lorakiln.export import export
+
     resolved = Resolved()
     settings = resolved.check(ExportSettings, "export")
     model = resolved.check(ModelSettings, "model")
@@ -17,4 +20,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_by_signals()
     sys.exit(exit_on_user_error(main))

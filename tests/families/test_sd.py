@@ -243,7 +243,7 @@ def break_weight(root: Path) -> None:
 BROKEN = {
     "nan": (break_weight, "NaN or infinite: conv_in.weight"),
     "pickle": (make_pickle, "pickles"),
-    "truncated": (lambda r: (r / "text_encoder/model.safetensors").write_bytes(b"\0" * 9), "cannot be loaded"),
+    "truncated": (lambda r: (r / "text_encoder/model.safetensors").write_bytes(b"\0" * 9), "not a readable safet"),
     "no config": (lambda r: (r / "vae/config.json").unlink(), "no complete folder"),
     "bad config": (lambda r: (r / "vae/config.json").write_text("{"), "not a readable config"),
     "inpainting": (lambda r: edit(r / "unet/config.json", in_channels=9), "makes 4: an inpainting"),

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at the second door, outside of training: one line, and the status that docs/training.md tells."""
+"""Ctrl-C and SIGTERM outside of training: one line, and the status that docs/training.md tells."""
 
 import os
 import signal
@@ -32,10 +32,22 @@ def test_in_a_stage(programs, tmp_path, place, count, number):
     assert printed.splitlines()[-1].startswith(f"interrupted by {number.name}")
 
 
-@pytest.mark.parametrize(("module", "number"), [("omegaconf", signal.SIGINT), ("torch._C", signal.SIGTERM)])
-def test_while_libraries_are_imported(tmp_path, module, number):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-X", "importtime", "-m", "train", *ARGUMENTS]
+@pytest.mark.parametrize(
+    ("program", "module", "number"),
+    [
+        ("train", "omegaconf", signal.SIGINT),
+        ("train", "torch._C", signal.SIGTERM),
+        ("pipelines.compose", "omegaconf", signal.SIGINT),
+        ("pipelines.train", "torch._C", signal.SIGINT),
+        ("pipelines.encode", "torch._C", signal.SIGTERM),
+    ],
+)
+def test_while_libraries_are_imported(tmp_path, program, module, number):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-X", "importtime", "-m", program, *(ARGUMENTS if program == "train" else ())]
+    # Of compose: a config that can be read.
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    (tmp_path / "params.yaml").write_text("experiment: smoke\n")
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

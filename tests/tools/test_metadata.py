@@ -9,7 +9,7 @@ from safetensors import safe_open
 from lorakiln.cli import main
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.writing import write_lora
-from lorakiln.tools.metadata import sizes, told
+from lorakiln.tools.metadata import resolution_of, sizes, told
 from tests.families.reduced import write_reduced
 from tests.lora_files.conftest import random_adapter
 
@@ -30,24 +30,40 @@ RESNET = "unet.mid_block.resnets.0.conv1"
 
 
 @pytest.mark.parametrize(
-    ("width", "version", "v2", "architecture"),
+    ("width", "version", "v2", "architecture", "resolution"),
     [
-        (768, "sd_v1", "False", "stable-diffusion-v1/lora"),
-        (1024, "sd_v2", "True", "stable-diffusion-v2-512/lora"),
-        (2048, "sdxl_base_v1-0", "False", "stable-diffusion-xl-v1-base/lora"),
+        (768, "sd_v1", "False", "stable-diffusion-v1/lora", "512x512"),
+        (1024, "sd_v2", "True", "stable-diffusion-v2-512/lora", "512x512"),
+        (2048, "sdxl_base_v1-0", "False", "stable-diffusion-xl-v1-base/lora", "1024x1024"),
     ],
 )
-def test_the_layers_say_what_base_it_is_for(width, version, v2, architecture):
+def test_the_layers_say_what_base_it_is_for(width, version, v2, architecture, resolution):
     found = told(Adapter({CROSS: layer(width)}), "mine")
     assert found["ss_base_model_version"] == version and found["ss_v2"] == v2
     assert found["modelspec.architecture"] == architecture and found["modelspec.title"] == "mine"
     assert found["modelspec.prediction_type"] == "epsilon" and found["ss_network_module"] == "networks.lora"
-    assert "ss_network_args" not in found
+    assert "ss_network_args" not in found and found["modelspec.resolution"] == resolution
 
 
 def test_what_nobody_knows_is_not_claimed():
     found = told(Adapter({CROSS: layer(24)}), "mine")
-    assert not {"ss_base_model_version", "ss_v2", "modelspec.architecture"} & set(found)
+    assert not {"ss_base_model_version", "ss_v2", "modelspec.architecture", "modelspec.resolution"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, ""),
+        ({"ss_resolution": "None"}, ""),
+        ({"modelspec.resolution": "any"}, ""),
+        ({"ss_resolution": "(768, 512)"}, "768x512"),
+        ({"ss_resolution": "640,512", "modelspec.resolution": "1024X768"}, "1024x768"),
+    ],
+)
+def test_the_resolution_that_files_state(said, expected):
+    assert resolution_of({}, said, {"ss_resolution": "(9, 9)"} if expected else {}) == expected
+    if expected:
+        assert told(Adapter({CROSS: layer(768)}), "mine", resolution=expected)["modelspec.resolution"] == expected
 
 
 def test_convolutions_have_sizes_of_their_own():
@@ -62,7 +78,8 @@ def test_convolutions_have_sizes_of_their_own():
 
 
 def test_merging_keeps_what_the_files_say(tmp_path, micro_family):
-    said = {"ss_base_model_version": "sd_v2_v", "modelspec.prediction_type": "v", "ss_output_name": "a"}
+    said = {"ss_base_model_version": "sd_v2_v", "modelspec.prediction_type": "v", "ss_output_name": "a",
+            "ss_resolution": "(640, 512)"}  # fmt: skip
     adapter = random_adapter(micro_family)
     write_lora(adapter, tmp_path / "silent.safetensors", "kohya")
     write_lora(Adapter(adapter.layers, said), tmp_path / "telling.safetensors", "kohya")
@@ -74,7 +91,7 @@ def test_merging_keeps_what_the_files_say(tmp_path, micro_family):
         "ss_base_model_version": "sd_v2_v", "ss_v2": "True", "ss_network_module": "networks.lora",
         "ss_network_dim": "8", "ss_network_alpha": "8.0", "ss_output_name": "both", "modelspec.title": "both",
         "modelspec.architecture": "stable-diffusion-v2-768-v/lora", "modelspec.implementation": "diffusers",
-        "modelspec.prediction_type": "v", "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.prediction_type": "v", "modelspec.sai_model_spec": "1.0.1", "modelspec.resolution": "640x512",
     }  # fmt: skip
     hashes = {"sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256"}
     assert {key: value for key, value in found.items() if key not in hashes} == expected
@@ -93,6 +110,7 @@ def test_an_extracted_lora_knows_its_base(tmp_path, kind, version, prediction):
         assert main(["extract", str(source), str(tuned), str(out), "--rank", "2", "--config", str(base)]) == 0
         found = metadata_of(out)
         assert found["ss_base_model_version"] == version and found["modelspec.prediction_type"] == prediction
+        assert found["modelspec.resolution"] == ("768x768" if kind == "sd21_v" else "1024x1024")
         assert found["ss_v2"] == str(kind == "sd21_v") and found["ss_network_dim"] == "2"
         assert json.loads(found["ss_network_args"]) == {"conv_dim": "2", "conv_alpha": "2.0"}
         assert found["modelspec.architecture"].endswith("/lora") and found["modelspec.title"] == out.stem

@@ -1,30 +1,47 @@
-"""One file that holds a whole model: .safetensors, mapped, or an old .ckpt, read without running anything in it."""
+"""Files of weights: .safetensors, mapped, one or a folder's shards; old .ckpt, read without running what is in it."""
 
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.tensors import TensorFile, load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.source import PICKLES, SINGLE_FILES
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file's tensors by name, memory-mapped where the format allows it, and its metadata.
+    """Tensors by name, memory-mapped where the format allows it, and their file's metadata.
 
     Attributes:
-        metadata: of the safetensors header, such as "modelspec.prediction_type"; empty for a pickle.
+        path: the file, or the folder of shards.
+        metadata: of the safetensors header, such as "modelspec.prediction_type"; empty for a pickle and for shards.
+        files: the safetensors files that hold the tensors; empty for a pickle.
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
+    files: Sequence[Path] = ()
+
+    def read(self, name: str) -> Tensor:
+        """One of the tensors, for a caller who makes another of it and drops it.
+
+        Of a safetensors file it is read beside the mapping, whose pages, once touched, would count as this process's
+        for as long as any tensor of the file is there.
+        """
+        file = self._readers.get(name)
+        return self.tensors[name] if file is None else file.read(name)
+
+    @cached_property
+    def _readers(self) -> dict[str, TensorFile]:
+        return {name: file for file in map(TensorFile, self.files) for name in file.layout}
 
 
 def is_single_file(path: str) -> bool:
@@ -47,11 +64,19 @@ def read_checkpoint(path: Path, allow_pickle: bool) -> Checkpoint:
         fix = f"correct the path ({path.parent} holds: {', '.join(beside[:10]) or 'no files of weights'})"
         raise UserError("no such file", where=path, fix=fix)
     if path.suffix.lower() not in PICKLES:
-        return Checkpoint(path, *load_tensors(path))
+        return Checkpoint(path, *load_tensors(path), [path])
     if not allow_pickle:
         fix = "take the model's .safetensors, or set model.allow_pickle=true (tensors alone are read from it)"
         raise UserError("this is a pickle, a format that can run code when it is read", where=path, fix=fix)
     return _read_pickle(path)
+
+
+def read_shards(folder: Path, files: Sequence[Path]) -> Checkpoint:
+    """Open the safetensors files that together hold a part of a model; UserError if one is missing or damaged."""
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= load_tensors(file)[0]
+    return Checkpoint(folder, tensors, {}, files)
 
 
 def _read_pickle(path: Path) -> Checkpoint:

@@ -1,19 +1,21 @@
 """Where one part of a model (VAE, text encoder, UNet) is, and loading it: from its folder, or from a single file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
-from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.architectures import Config
-from lorakiln.families.checkpoint import Checkpoint
+from lorakiln.families.checkpoint import Checkpoint, read_shards
 from lorakiln.families.identity import identify_tensors
-from lorakiln.families.parts import empty, file_name, part_tensors
-from lorakiln.families.source import kept_variant, read_config, weight_files
+from lorakiln.families.parts import empty, part_tensors
+from lorakiln.families.source import read_config, weight_files, whole_set
 
 
 class PartFiles(Protocol):
@@ -60,22 +62,26 @@ class FolderPart:
         self.config = read_config(folder / "config.json")
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
-        # transformers' and diffusers' names for the same thing.
-        precision = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
-        options = {precision: dtype, "use_safetensors": True, "variant": kept_variant(self.where, self.variant)}
-        return from_folder(kind, self.where, **options)
+        # People's folders do not always name the class, or name one that has the same tensors and more.
+        text = issubclass(kind, PreTrainedModel)
+        named = {"architectures": [kind.__name__]} if text else {"_class_name": kind.__name__}
+        config = {**self.config, **named}
+        with telling_trouble(self.where):
+            return assembled(kind, config, part_tensors(self._weights, config, "", dtype), dtype)
 
     def tensors(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for path in weight_files(self.where, self.variant):
-            found |= {file_name(name, self.config): value for name, value in load_tensors(path)[0].items()}
-        return found
+        with telling_trouble(self.where):
+            return part_tensors(self._weights, self.config, "")
 
     def files(self) -> list[Path]:
         return [self.where / "config.json", *weight_files(self.where, self.variant)]
 
     def facts(self) -> Any:
         return None
+
+    @cached_property
+    def _weights(self) -> Checkpoint:
+        return read_shards(self.where, whole_set(self.where, self.variant))
 
 
 class SinglePart:
@@ -85,15 +91,8 @@ class SinglePart:
         self.where, self.checkpoint, self.prefix, self.config = checkpoint.path, checkpoint, prefix, config
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
-        tensors = self.tensors()
-        if issubclass(kind, PreTrainedModel):
-            config = CLIPTextConfig(**self.config)
-            return kind.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype)
-        with torch.device("meta"):
-            module = empty(self.config)
-        # Assigned, not copied: what has the dtype already is the file's own pages.
-        module.load_state_dict({name: value.to(dtype) for name, value in tensors.items()}, assign=True)
-        return module
+        tensors = part_tensors(self.checkpoint, self.config, self.prefix, dtype)
+        return assembled(kind, self.config, tensors, dtype)
 
     def tensors(self) -> dict[str, Tensor]:
         return part_tensors(self.checkpoint, self.config, self.prefix)
@@ -106,14 +105,43 @@ class SinglePart:
         return [identify_tensors(mine), dict(self.config)]
 
 
+def assembled(kind: type, config: Config, tensors: dict[str, Tensor], dtype: torch.dtype) -> nn.Module:
+    """The part's class with these very tensors as its weights: none is copied.
+
+    Mapped ones stay the file's own pages, which the process sees privately: what is written to them does not reach
+    the file.
+
+    Args:
+        kind: the class; transformers' makes its own buffers, which files lack.
+        tensors: all that the class has, of `dtype`.
+    """
+    if issubclass(kind, PreTrainedModel):
+        return kind.from_pretrained(
+            None, config=kind.config_class.from_dict(dict(config)), state_dict=tensors, dtype=dtype
+        )
+    with torch.device("meta"):
+        module = empty(config)
+    module.load_state_dict(tensors, assign=True)
+    return module
+
+
 def from_folder(kind: type, folder: Path, **options: Any) -> Any:
     """`kind.from_pretrained` of a local folder.
 
     Raises:
         UserError: it cannot be loaded, whatever the libraries say.
     """
-    try:
+    with telling_trouble(folder):
         return kind.from_pretrained(folder, local_files_only=True, **options)
+
+
+@contextmanager
+def telling_trouble(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong when a folder is loaded into a UserError about it."""
+    try:
+        yield
+    except UserError:
+        raise
     except Exception as error:  # safetensors, transformers and diffusers raise whatever they like here
         fix = "the model's files are incomplete or damaged: download it again"
         raise UserError(f"cannot be loaded ({error})", where=folder, fix=fix) from error

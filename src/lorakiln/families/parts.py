@@ -1,4 +1,4 @@
-"""One part of a single file (UNet, VAE, a text encoder) as the tensors that its class loads, and the other way."""
+"""One part of a model (UNet, VAE, a text encoder) as the tensors that its class loads, and as single files have it."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,29 +8,38 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import UNET
 from lorakiln.families.checkpoint import Checkpoint
 from lorakiln.families.original_names import Origin, open_clip_origin, unet_origin, vae_origin
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NAMED = 3  # tensors in a message
+APART = "its weights and its config.json do not belong together, or a file is missing: download it again"
 TEXT = "text_model."  # transformers 5 dropped this level from a class; files keep it
 
 
-def part_tensors(checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
-    """The part's tensors under the names that folders in diffusers' layout have; views of the file's, but for
-    OpenCLIP's projection.
+# What transformers' and diffusers' classes no longer call the VAE's attention; folders of Stable Diffusion 1.x do.
+OLD_VAE = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+
+
+def part_tensors(
+    checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str, dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """The part's tensors under the names that folders in diffusers' layout have.
+
+    What has the dtype already is a view of the file's mapped tensor, but for OpenCLIP's projection; what has not is
+    read and converted one by one, so that the two are never in memory together for more than a tensor.
 
     Args:
         config: the part's config.json.
-        prefix: what its tensors' names in the file begin with.
+        prefix: what its tensors' names begin with: nothing in folders.
+        dtype: of all tensors; None: as they are.
 
     Raises:
         UserError: tensors are missing, too many, of another shape than the config says, or no plain numbers.
     """
     shapes = part_shapes(config)
-    places = part_places(checkpoint, config, prefix)
-    return {key: _fitted(checkpoint, *places[key], shape) for key, shape in shapes.items()}
+    places = _places(checkpoint, config, prefix, shapes)
+    return {key: _fitted(checkpoint, *places[key], shape, dtype) for key, shape in shapes.items()}
 
 
 def part_places(checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str) -> dict[str, tuple[str, Origin]]:
@@ -39,9 +48,15 @@ def part_places(checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str) 
     Raises:
         UserError: tensors are missing or too many.
     """
-    shapes = part_shapes(config)
-    # A VAE that is alone in its file may have diffusers' names.
-    ours = any(name.startswith(f"{prefix}encoder.down_blocks.") for name in checkpoint.tensors)
+    return _places(checkpoint, config, prefix, part_shapes(config))
+
+
+def _places(
+    checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str, shapes: Mapping[str, torch.Size]
+) -> dict[str, tuple[str, Origin]]:
+    # Folders have diffusers' names, and a VAE that is alone in its file may have them.
+    own = (f"{prefix}down_blocks.", f"{prefix}encoder.down_blocks.")
+    ours = any(name.startswith(own) for name in checkpoint.tensors)
     origin = Origin if ours else origin_of(config, shapes, prefix)
     sources = {key: origin(key) for key in shapes}
     names = {key: _name(checkpoint, prefix, source.name) for key, source in sources.items()}
@@ -129,16 +144,18 @@ def origin_of(config: Mapping[str, Any], shapes: Mapping[str, torch.Size], prefi
 
 
 def _name(checkpoint: Checkpoint, prefix: str, name: str) -> str | None:
-    """Old files leave out the level "text_model"."""
-    names = (prefix + name, prefix + name.removeprefix(TEXT))
-    return next((one for one in names if one in checkpoint.tensors), None)
+    """Some files leave out the level "text_model", old ones have other names for the VAE's attention."""
+    names = [name, name.removeprefix(TEXT)]
+    names += [name.replace(new, old) for new, old in OLD_VAE.items() if f".attentions.0{new}" in name]
+    return next((prefix + one for one in names if prefix + one in checkpoint.tensors), None)
 
 
-def _fitted(checkpoint: Checkpoint, name: str, origin: Origin, shape: torch.Size) -> Tensor:
+def _fitted(checkpoint: Checkpoint, name: str, origin: Origin, shape: torch.Size, dtype: torch.dtype | None) -> Tensor:
     value = checkpoint.tensors[name]
     if value.dtype not in NUMBERS:
         what = f"{name} is stored as {str(value.dtype).removeprefix('torch.')}: a file made for drawing alone"
         raise UserError(what, where=checkpoint.path, fix="take the model in fp16, bf16 or fp32")
+    value = value if dtype in (None, value.dtype) else checkpoint.read(name).to(dtype)
     if origin.third is not None and value.shape[0] % 3 == 0:
         value = value.chunk(3)[origin.third]
     # In memory as the folder's, for the sums' order depends on that.
@@ -149,7 +166,7 @@ def _fitted(checkpoint: Checkpoint, name: str, origin: Origin, shape: torch.Size
     if value.shape != shape:
         what = f"{name} has the shape {tuple(value.shape)}, by the config it has {tuple(shape)}"
         fix = "this model has other sizes than its family's: name a folder with its configs in model.config"
-        raise UserError(what, where=checkpoint.path, fix=fix)
+        raise UserError(what, where=checkpoint.path, fix=APART if checkpoint.path.is_dir() else fix)
     return value
 
 
@@ -164,8 +181,12 @@ def _check_whole(
     if missing:
         what = f"it lacks {len(missing)} tensors of its {kind}: {', '.join(missing[:NAMED])}"
         fix = "download it again, or name a folder with its own configs in model.config"
-        raise UserError(what, where=checkpoint.path, fix=fix)
+        raise UserError(what, where=checkpoint.path, fix=APART if checkpoint.path.is_dir() else fix)
     more = [name for name in checkpoint.tensors if name.startswith(prefix) and name not in used]
-    if prefix == UNET and more:
-        what = f"its {kind} has {len(more)} tensors more than its family's: {', '.join(more[:NAMED])}"
-        raise UserError(what, where=checkpoint.path, fix="name a folder with its own configs in model.config")
+    # Other parts come with what is not used: numbers of positions, the picture's half of CLIP.
+    if kind == "UNet2DConditionModel" and more:
+        whose, fix = "its family's", "name a folder with its own configs in model.config"
+        if checkpoint.path.is_dir():
+            whose, fix = "its config says", APART
+        what = f"its {kind} has {len(more)} tensors more than {whose}: {', '.join(more[:NAMED])}"
+        raise UserError(what, where=checkpoint.path, fix=fix)

@@ -11,6 +11,8 @@ from lorakiln.console.errors import UserError
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 SINGLE_FILES = (".safetensors", *PICKLES)
 HUB = "https://huggingface.co"
+SHARD = re.compile(r"-\d+-of-\d+")
+INDEX = ".safetensors.index{}.json"
 
 
 def find(path: str, revision: str | None, patterns: Sequence[str]) -> Path:
@@ -169,3 +171,25 @@ def weight_files(folder: Path, variant: str | None) -> list[Path]:
         fix += "; only safetensors are read, for pickles can run code: take the model's safetensors"
     named = f" of the variant {variant!r}" if variant else ""
     raise UserError(f"no safetensors weights{named}", where=folder, fix=fix)
+
+
+def whole_set(folder: Path, variant: str | None) -> list[Path]:
+    """Those of `weight_files` that together are the part once: the one file, or the shards that the index lists.
+
+    Raises:
+        UserError: there are none, or a shard is missing.
+    """
+    files = weight_files(folder, variant)
+    # Beside the part's own there may be what another tool saved: "ema_model.safetensors".
+    named = [path for path in files if path.name.startswith(("model", "diffusion_pytorch_model"))] or files
+    if whole := [path for path in named if not SHARD.search(path.name)]:
+        return whole[:1]
+    kept = kept_variant(folder, variant)
+    index = folder / (SHARD.split(named[0].name)[0].removesuffix(f".{kept}") + INDEX.format(f".{kept}" if kept else ""))
+    if not index.exists():
+        return named
+    listed = {folder / Path(str(name)).name for name in dict(read_config(index).get("weight_map", {})).values()}
+    if missing := sorted(path.name for path in listed if not path.is_file()):
+        fix = "download the model again"
+        raise UserError(f"{index.name} lists files that are not there: {', '.join(missing)}", where=folder, fix=fix)
+    return sorted(listed)

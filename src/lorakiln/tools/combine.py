@@ -14,7 +14,7 @@ from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.reading import LoraFile, read_lora
 from lorakiln.tools.base import Base
 from lorakiln.tools.lowrank import Cut, approximated, cut, stacked
-from lorakiln.tools.metadata import inherited, sizes, told
+from lorakiln.tools.metadata import inherited, resolution_of, sizes, told
 
 NO_LORA = ("norm", "embedding.", "embeddings.", "time_embedding", "add_embedding")  # in modules' names
 LORA = "networks.lora"
@@ -92,7 +92,8 @@ def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None, title
     said = [inherited(adapter.metadata) for adapter, _ in parts]
     version, prediction = (next((one for one in ones if one), "") for ones in zip(*said, strict=True))
     base = next((adapter.base for adapter, _ in parts if adapter.base), None)
-    return Adapter(layers, told(Adapter(layers, {}, base), title, version, prediction), base)
+    resolution = resolution_of(*(adapter.metadata for adapter, _ in parts))
+    return Adapter(layers, told(Adapter(layers, {}, base), title, version, prediction, resolution), base)
 
 
 def stored_dtype(*adapters: Adapter) -> torch.dtype:
@@ -122,7 +123,8 @@ def extracted(base: Base, tuned: Base, how: Cut, least: float = 1e-4, title: str
         fix = "name the base model and the model that was trained from it"
         raise UserError(f"no layer differs by more than {least}", where=tuned.source, fix=fix)
     version, prediction = tuned.version or base.version, tuned.prediction or base.prediction
-    return Adapter(layers, told(Adapter(layers), title, version, prediction))
+    resolution = resolution_of(*(store.metadata for one in (tuned, base) for store in one.stores.get("", [])))
+    return Adapter(layers, told(Adapter(layers), title, version, prediction, resolution))
 
 
 def _differences(base: Base, tuned: Base, part: str, how: Cut, least: float) -> dict[str, Layer]:

@@ -1,6 +1,7 @@
 """What a LoRA that was made of others, or of two checkpoints, says of itself: in export's keys where known."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from lorakiln.lora_files.base import base_version
 from lorakiln.lora_files.kohya_metadata import ARCHITECTURES, IMPLEMENTATIONS
 
 SDXL = "sdxl_base_v1-0"
+# What sd-scripts writes where nothing else is said; the standard demands the key.
+RESOLUTIONS = {"sd_v1": "512x512", "sd_v2": "512x512", "sd_v2_v": "768x768", SDXL: "1024x1024"}
 
 
 def sizes(layers: Mapping[str, Layer], args: str = "{}") -> dict[str, str]:
@@ -29,13 +32,14 @@ def sizes(layers: Mapping[str, Layer], args: str = "{}") -> dict[str, str]:
     return found
 
 
-def told(adapter: Adapter, title: str, version: str = "", prediction: str = "") -> dict[str, str]:
+def told(adapter: Adapter, title: str, version: str = "", prediction: str = "", resolution: str = "") -> dict[str, str]:
     """The ss_* and modelspec.* keys of a new LoRA, hashes left out.
 
     Args:
         title: its name.
         version: ss_base_model_version, if it is known from elsewhere; else the layers may say it.
         prediction: "epsilon" or "v_prediction", likewise.
+        resolution: of the training pictures, "WxH"; else the base's own.
     """
     by_layers = base_version(adapter)
     version = version or {"unknown": "", "sdxl": SDXL}.get(by_layers, by_layers)
@@ -52,6 +56,8 @@ def told(adapter: Adapter, title: str, version: str = "", prediction: str = "") 
     if kind in ARCHITECTURES:
         data["modelspec.architecture"] = f"{ARCHITECTURES[kind]}/lora"
         data["modelspec.implementation"] = IMPLEMENTATIONS.get(kind, "diffusers")
+    if resolution := resolution or RESOLUTIONS.get(kind, ""):
+        data["modelspec.resolution"] = resolution
     return data
 
 
@@ -59,6 +65,15 @@ def inherited(metadata: Mapping[str, str]) -> tuple[str, str]:
     """Version and prediction as a LoRA file's metadata says them; empty where it does not."""
     said = metadata.get("modelspec.prediction_type", "").lower()
     return metadata.get("ss_base_model_version", ""), V if said.startswith("v") else said and "epsilon"
+
+
+def resolution_of(*said: Mapping[str, str]) -> str:
+    """The first of these files' metadata that says a resolution, as "WxH"; empty if none does."""
+    for metadata in said:
+        for key in ("modelspec.resolution", "ss_resolution"):  # "768x512", "(768, 512)"
+            if sides := re.fullmatch(r"\(?(\d+)\s*[x,]\s*(\d+)\)?", metadata.get(key, "").strip().lower()):
+                return f"{sides[1]}x{sides[2]}"
+    return ""
 
 
 def _object(text: str) -> dict[str, Any]:
