@@ -11,7 +11,7 @@ Recognised and refused by name: what is in others.py, and what belongs to other 
 """
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -104,7 +104,9 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
     relative: dict[str, Relative] = {}
     kinds: dict[str, str] = {}
     size = 0
-    for module, found in _by_module(layers_in(form, tensors, metadata, path), tensors, path).items():
+    chosen = _by_module(layers_in(form, tensors, metadata, path), tensors, path)
+    # Cutting down what has full rank takes seconds a layer.
+    for module, found in _counted(chosen) if shrink else chosen.items():
         layer = found.make()
         if isinstance(layer, Relative):
             relative[module], kinds[module] = layer, layer.kind
@@ -120,6 +122,14 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)
     return LoraFile(form, adapter, kinds, left_out)
+
+
+def _counted(chosen: Mapping[str, Found]) -> Iterator[tuple[str, Found]]:
+    """The layers, each counted on the screen when it is done."""
+    with progress("layers", len(chosen), "layers") as bar:
+        for item in chosen.items():
+            yield item
+            bar.advance()
 
 
 def _by_module(layers: Iterable[Found], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Found]:
