@@ -13,7 +13,7 @@ from pipelines.tiny.paths import MODELS, WORK, work
 
 # Minutes on two CPU cores, for each training; fewer give a worse model, and the bars say so.
 # `judge` is clip's training gone on with, once there is a base whose pictures it is to read.
-MINUTES = {"vae": 16, "clip": 52, "blip": 10, "sd": 134, "judge": 48}
+MINUTES = {"vae": 16, "clip": 52, "blip": 10, "sd": 134, "judge": 90}
 CHUNKS = 26
 CORES = 2
 

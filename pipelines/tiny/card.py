@@ -90,7 +90,7 @@ def shown(name: str, value: float) -> str:
     return f"{value:.1f} dB" if name == "psnr" else f"{100 * value:.1f}%"
 
 
-def write(folder: Path, size: float, hours: str = "four hours") -> None:
+def write(folder: Path, size: float, hours: str = "five hours") -> None:
     """Fill the card from metrics.json in the same folder."""
     metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
     found, bars = metrics["measured"], metrics["bars"]
