@@ -26,9 +26,10 @@ Captions look like "a cat, flat style, blue background". Parts may be left out. 
 {styles}; the `sd` base has seen only {base}, so that a LoRA has something to learn. The base and CLIP
 have also seen drawings of those sets turned into pencil drawings ("drawing style"), stickers ("icon style") and
 tinted contours ("illustration style"), and the base captions with made-up words, so that it reads the rest of them.
-CLIP was last shown pictures that the base had drawn over: soft and a bit wrong, as the base's own are, so that it judges
-what is drawn and not how cleanly. It alone also learned from five more sets, bent and recoloured, because four drawings of
-a hammer are no hammer: of the things that a further set draws, which nothing here has learned from, it reads {unseen} right.
+CLIP was last shown pictures that the base had drawn over: soft and a bit wrong, as the base's own are, so that it
+judges what is drawn and not how cleanly. It alone also learned from five more sets, bent and recoloured, because four
+drawings of a hammer are no hammer: of the things that a further set draws, which nothing here has learned from, it
+reads {unseen} right.
 
 ## Measured
 

@@ -66,6 +66,30 @@ def test_both_files_hold_what_was_trained(do, micro_family, precision):
     assert (difference == 0) if precision == "fp32" else (0 < difference < 0.02)
 
 
+def test_a_lower_strength_multiplies_every_change_and_is_told(do, micro_family):
+    out = do(precision="fp32", strength=0.75)
+    expected = trained(micro_family, 20).layers
+    for found in (
+        kohya_form.load(out / "secret_folder.safetensors", micro_family).layers,
+        diffusers_form.load(out / "diffusers" / "pytorch_lora_weights.safetensors").layers,
+    ):
+        for name, layer in expected.items():
+            assert torch.allclose(found[name].delta(), 0.75 * layer.delta(), rtol=1e-6)
+    facts = read_json(out / "facts.json")
+    assert (facts["strength"], facts["alpha"]) == (0.75, 1.5)
+    assert load_tensors(out / "secret_folder.safetensors")[1]["ss_network_alpha"] == "1.5"
+    assert read_json(out / "diffusers" / "adapter_config.json")["lora_alpha"] == 1.5
+    card = (out / "README.md").read_text()
+    assert "| strength | 0.75 of what was trained, at weight 1 |" in card and ", at full strength." in card
+    assert "strength" not in (do("full") / "README.md").read_text()
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, 2.5])
+def test_a_strength_that_makes_no_sense_is_refused(strength):
+    with pytest.raises(ValueError, match="strength"):
+        ExportSettings(strength=strength)
+
+
 def test_best_is_the_lowest_validation_loss_and_all_is_everything(do, micro_family):
     best = do("best", which="best", precision="fp32")
     assert read_json(best / "facts.json")["step"] == 15

@@ -63,7 +63,7 @@ def model_card(
         alpha=facts["alpha"],
         base=facts["base"]["path"],
         pictures=facts["dataset"]["pictures"] - facts["held_out"],
-        gallery=_gallery(previews),
+        gallery=_gallery(previews, facts["strength"]),
         trigger=f"`{trigger}`" if trigger else "None: the LoRA acts on every prompt.",
         prompt=json.dumps(prompt, ensure_ascii=False),
         table="\n".join(f"| {key} | {value} |" for key, value in _table(facts, settings.private).items()),
@@ -88,11 +88,12 @@ def _front_matter(facts: dict[str, Any], previews: Sequence[Preview], settings: 
     return yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
 
 
-def _gallery(previews: Sequence[Preview]) -> str:
+def _gallery(previews: Sequence[Preview], strength: float) -> str:
     if not previews:
         return ""
     pictures = " ".join(f"![sample {number}]({one.path})" for number, one in enumerate(previews, 1))
-    return f"{pictures}\n\nDrawn while training, at step {previews[0].step}.\n\n"
+    full = "" if strength == 1 else ", at full strength"
+    return f"{pictures}\n\nDrawn while training, at step {previews[0].step}{full}.\n\n"
 
 
 def _table(facts: dict[str, Any], private: bool) -> dict[str, Any]:
@@ -107,6 +108,8 @@ def _table(facts: dict[str, Any], private: bool) -> dict[str, Any]:
         "base model's identity": f"`{facts['base']['hash'][:16]}`",
         "dataset's identity": f"`{facts['dataset']['hash'][:16]}`",
     }
+    if facts["strength"] != 1:
+        table["strength"] = f"{facts['strength']:g} of what was trained, at weight 1"
     if not private:
         table["dataset"] = facts["dataset"]["name"]
     return table

@@ -55,6 +55,7 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     name = _name(settings, facts)
     if settings.private:
         facts = cleaned(facts, name)
+    facts = {**facts, "alpha": facts["alpha"] * settings.strength}
     main, others = choose(facts["adapters"], settings.which)
     # Two files of the main one, and what is written stands beside what it replaces until the end.
     needed = sum((run / one["file"]).stat().st_size for one in (main, main, *others))
@@ -125,6 +126,7 @@ def _facts(
     kept = {key: facts[key] for key in ("rank", "alpha", "targets", "base", "dataset", "trigger", "held_out")}
     return kept | {
         "name": name,
+        "strength": settings.strength,
         "file": f"{name}.safetensors",
         "files": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")),
         "step": main["step"],
@@ -171,7 +173,8 @@ class Writer:
         self.clients = list(family.client_keys())
 
     def trained(self, adapter: dict[str, Any]) -> Adapter:
-        return diffusers_form.load(self.run / adapter["file"])
+        """What was trained, at the strength that the files are to have."""
+        return diffusers_form.load(self.run / adapter["file"]).scaled(self.settings.strength)
 
     def write_kohya(self, name: str, adapter: dict[str, Any]) -> float:
         """Write `<name>.safetensors`; return the largest relative difference of a layer."""

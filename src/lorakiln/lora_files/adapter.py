@@ -1,7 +1,7 @@
 """An adapter in memory, whatever file it came from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -106,13 +106,18 @@ class Adapter:
 
     Attributes:
         base: what the names in the file that it comes from say of the base model, "sdxl", or None; see `base.py`.
-        relative: layers that are no LoRAs until a base model is at hand; `resolving.py` makes LoRAs of them.
+        relative: layers that are no LoRAs until a base model is at hand; `reading.py` makes LoRAs of them.
     """
 
     layers: dict[str, Layer]
     metadata: dict[str, str] = field(default_factory=dict)
     base: str | None = None
     relative: dict[str, Relative] = field(default_factory=dict)
+
+    def scaled(self, strength: float) -> "Adapter":
+        """The same with every layer's alpha, and so its change of the weight, multiplied."""
+        layers = {name: replace(layer, alpha=layer.alpha * strength) for name, layer in self.layers.items()}
+        return replace(self, layers=layers)
 
     @property
     def changes(self) -> dict[str, Layer | Relative]:

@@ -10,6 +10,9 @@ from lorakiln.schema.base import Settings
 class ExportSettings(Settings):
     name: str | None = Field(None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name")
     which: Literal["last", "best", "all"] = Field("last", description="best: lowest validation loss among the saved")
+    strength: float = Field(
+        1.0, gt=0, le=2, description="how much of what was trained the file does at weight 1: alpha is multiplied by it"
+    )
     precision: Literal["fp32", "fp16", "bf16"] = "fp16"
     private: bool = Field(False, description="leave out folder names, captions and pictures")
     push_to_hub: str | None = Field(
