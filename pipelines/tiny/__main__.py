@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from pipelines.tiny import card, demo_sets, install, latents, measure, sprites
+from pipelines.tiny import card, demo_sets, hands, install, latents, measure, sprites
 from pipelines.tiny.paths import MODELS, WORK, work
 
 # Minutes on two CPU cores, for each training; fewer give a worse model, and the bars say so.
@@ -68,6 +68,7 @@ def stages(scale: float) -> dict[str, Callable[[], object]]:
     """Name -> what to do, in order."""
     return {
         "sprites": sprites.make_sprites,
+        "hands": hands.make_hands,  # before the trainings that share them in two processes
         "vae": lambda: trained("vae", scale),
         "clip": lambda: trained("clip", scale),
         "blip": lambda: trained("blip", scale),

@@ -1,4 +1,4 @@
-"""Fetch the emoji sets: three npm packages, unpacked into the working folder; OpenMoji comes from PyPI."""
+"""Fetch the emoji sets: npm packages, unpacked into the working folder; OpenMoji comes from PyPI."""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ def make_hands() -> Path:
     path = work("hands.npz")
     if not path.exists():
         drawn = {f"{hand}/{thing}": s for hand in PACKAGES for thing, s in _drawings(hand, PACKAGES[hand]).items()}
-        np.savez(path, **{key: np.asarray(sprite) for key, sprite in drawn.items()})
+        part = path.with_suffix(".part.npz")  # a kill in the middle leaves no half file that looks done
+        np.savez(part, **{key: np.asarray(sprite) for key, sprite in drawn.items()})
+        part.replace(path)
     return path
 
 

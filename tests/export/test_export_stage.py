@@ -78,6 +78,7 @@ def test_a_lower_strength_multiplies_every_change_and_is_told(do, micro_family):
     facts = read_json(out / "facts.json")
     assert (facts["strength"], facts["alpha"]) == (0.75, 1.5)
     assert load_tensors(out / "secret_folder.safetensors")[1]["ss_network_alpha"] == "1.5"
+    assert load_tensors(out / "secret_folder.safetensors")[1]["lorakiln_strength"] == "0.75"
     assert read_json(out / "diffusers" / "adapter_config.json")["lora_alpha"] == 1.5
     card = (out / "README.md").read_text()
     assert "| strength | 0.75 of what was trained, at weight 1 |" in card and ", at full strength." in card

@@ -36,6 +36,14 @@ def test_what_is_left_out_is_listed_and_the_weights_change_as_they_did(tmp_path)
     assert torch.equal(layer.delta(), LAYER[f"{QUERY}.diff"])
 
 
+def test_the_way_round_a_missing_base_keeps_to_leaving_out(tmp_path):
+    dora = {"lora_up.weight": torch.rand(2, 1), "lora_down.weight": torch.rand(1, 2), "dora_scale": torch.ones(2, 1)}
+    save_tensors(tmp_path / "x.safetensors", {f"{QUERY}.{end}": one for end, one in dora.items()} | CHANGES)
+    with pytest.raises(UserError, match="it takes the base model's weights") as caught:
+        read_lora(tmp_path / "x.safetensors", weights_only=True)
+    assert "lora.safetensors --base BASE --weights-only" in caught.value.fix
+
+
 def test_zeros_are_no_change(tmp_path):
     save_tensors(tmp_path / "x.safetensors", {**LAYER, **{key: torch.zeros_like(one) for key, one in CHANGES.items()}})
     assert read_lora(tmp_path / "x.safetensors").left_out == []

@@ -19,9 +19,11 @@ from peft import (
 )
 from peft.tuners.boft import layer as boft
 
+from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
+from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any, read_lora
 
@@ -54,11 +56,11 @@ def save(network, config, folder):
                 parameter.add_(torch.randn_like(parameter) * (0.1 if any(one in name for one in near) else 0.4))
     model.save_pretrained(folder)
     merged = model.merge_and_unload().state_dict()
-    return {name: merged[f"{name}.weight"] for name in targets(network)}
+    return {name: merged[f"{name}.weight"] for name in targets(network, config.target_modules)}
 
 
-def targets(network):
-    return [name for name, _ in network.named_modules() if name.endswith(tuple(TARGETS))]
+def targets(network, ends):
+    return [name for name, _ in network.named_modules() if name.endswith(tuple(ends))]
 
 
 def weight_of(network):
@@ -100,8 +102,29 @@ def check(network, config, folder, kinds):
     ],
 )
 def test_a_layer_does_what_peft_merges(tmp_path, micro_family, config, kinds):
-    config.target_modules = TARGETS
+    # What peft's OFT does to a 3x3 convolution is no change of its weights.
+    config.target_modules = [name for name in TARGETS if name != "conv1" or kinds != {"OFT"}]
     check(micro_family.network, config, tmp_path / "peft", kinds)
+
+
+def test_pefts_oft_on_larger_convolutions_is_refused(tmp_path, micro_family):
+    config = OFTConfig(oft_block_size=8, use_cayley_neumann=False, target_modules=["conv1"])
+    save(micro_family.network, config, tmp_path / "peft")
+    with pytest.raises(UserError, match="convolutions larger than 1x1 as no change of their weights"):
+        read_lora(tmp_path / "peft", weight=weight_of(micro_family.network))
+
+
+def test_a_lora_is_its_weights_and_its_config(tmp_path, micro_family):
+    config = LoHaConfig(r=3, alpha=5, target_modules=TARGETS)
+    save(micro_family.network, config, tmp_path / "peft")
+    (file,) = (tmp_path / "peft").glob("*.safetensors")
+    before = hash_lora(file)
+    assert hash_lora(tmp_path / "peft") == before
+    beside = tmp_path / "peft" / "adapter_config.json"
+    beside.write_text(beside.read_text().replace('"alpha": 5', '"alpha": 6'))
+    assert hash_lora(file) != before
+    beside.unlink()
+    assert hash_lora(file) == hash_file(file)
 
 
 @pytest.mark.parametrize("factors", [2, 3])
@@ -151,7 +174,7 @@ def test_files_as_diffusers_writes_them(tmp_path, micro_model, dora):
     """Of a pipeline, of a network by itself, and by diffusers' converter to kohya's names."""
     config = LoraConfig(r=3, lora_alpha=6, use_dora=dora, target_modules=TARGETS)
     unet = load_family(micro_model, ("network",)).network
-    weight = {f"unet.{name}": unet.get_submodule(name).weight.detach().clone() for name in targets(unet)}
+    weight = {f"unet.{name}": unet.get_submodule(name).weight.detach().clone() for name in targets(unet, TARGETS)}
     unet.add_adapter(config)
     torch.manual_seed(0)
     with torch.no_grad():

@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.families import load_family
 from lorakiln.lora_files.found import PEFT_CONFIG
-from lorakiln.lora_files.reading import read_any
+from lorakiln.lora_files.identity import hash_lora
+from lorakiln.lora_files.reading import read_any, weights_file
 from lorakiln.schema.whole import Config
 
 
@@ -16,7 +16,7 @@ def take_in(file: Path, captioned: Path, out: Path, config: Config) -> None:
     """Write the folder that `evaluate` reads: a copy of the file, and facts.json with what is known of it.
 
     Args:
-        file: a LoRA in any form that `read_any` reads.
+        file: a LoRA in any form that `read_any` reads, or the folder that it is alone in.
         captioned: the pictures that its own are compared with.
         out: replaced whole.
         config: its base model, and the trigger words of `caption`.
@@ -24,6 +24,7 @@ def take_in(file: Path, captioned: Path, out: Path, config: Config) -> None:
     Raises:
         UserError: the file is no LoRA that is read here, or the base model is not there.
     """
+    file = weights_file(file)
     layers = read_any(file).adapter.changes.values()
     # Rotations and scales have no rank.
     largest = max(layers, key=lambda layer: layer.rank or 0)
@@ -34,7 +35,7 @@ def take_in(file: Path, captioned: Path, out: Path, config: Config) -> None:
         if (beside := file.parent / PEFT_CONFIG).is_file():
             shutil.copyfile(beside, fresh / PEFT_CONFIG)
         facts = {
-            "name": file.stem, "file": file.name, "files": [file.name], "hash": hash_file(file), "step": None,
+            "name": file.stem, "file": file.name, "files": [file.name], "hash": hash_lora(file), "step": None,
             "rank": largest.rank, "alpha": largest.alpha, "trigger": config.caption.trigger,
             "base": load_family(config.model, ()).facts, "dataset": read_json(captioned / "dataset.json"),
             "settings": {name: getattr(config, name).model_dump(mode="json") for name in spaces},

@@ -55,7 +55,7 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     name = _name(settings, facts)
     if settings.private:
         facts = cleaned(facts, name)
-    facts = {**facts, "alpha": facts["alpha"] * settings.strength}
+    facts = {**facts, "alpha": facts["alpha"] * settings.strength, "strength": settings.strength}
     main, others = choose(facts["adapters"], settings.which)
     # Two files of the main one, and what is written stands beside what it replaces until the end.
     needed = sum((run / one["file"]).stat().st_size for one in (main, main, *others))
@@ -123,10 +123,11 @@ def _facts(
     facts: dict[str, Any], name: str, main: dict[str, Any], settings: ExportSettings, folder: Path, checked: dict
 ) -> dict[str, Any]:
     layers = len(load_tensors(folder / f"{name}.safetensors")[0]) // 3
-    kept = {key: facts[key] for key in ("rank", "alpha", "targets", "base", "dataset", "trigger", "held_out")}
+    kept = {
+        key: facts[key] for key in ("rank", "alpha", "strength", "targets", "base", "dataset", "trigger", "held_out")
+    }
     return kept | {
         "name": name,
-        "strength": settings.strength,
         "file": f"{name}.safetensors",
         "files": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")),
         "step": main["step"],
@@ -146,7 +147,7 @@ def _track(
     drawn = {f"{Path(one.path).stem} {one.prompt}": out / one.path for one in previews}
     if drawn:
         tracker.images("export/previews", drawn, previews[0].step)
-    told = {key: facts[key] for key in ("rank", "alpha", "trigger")}
+    told = {key: facts[key] for key in ("rank", "alpha", "strength", "trigger")}
     told |= {"base": facts["base"]["hash"], "dataset": facts["dataset"]["hash"]}
     if not settings.private:
         tracker.dataset(facts["dataset"], captioned, read_jsonl(captioned / "metadata.jsonl"))

@@ -63,6 +63,9 @@ def build(
         "lorakiln_step": facts["step"],
         **_modelspec(facts, name),
     }
+    if facts.get("strength", 1) != 1:
+        # The network's alpha is that of the file: the trained one, in the settings, times this.
+        data["lorakiln_strength"] = facts["strength"]
     if not private:
         folder = f"{settings['train']['repeats']}_{facts['dataset']['name']}"
         data["ss_dataset_dirs"] = {folder: {"n_repeats": settings["train"]["repeats"], "img_count": len(rows)}}

@@ -84,13 +84,17 @@ def _oft(given: Tensor, module: str, config: Mapping[str, Any], where: str) -> R
     if setting_of(config, module, "coft"):
         bound = entry_of(config, module, "eps", None, 6e-5, where) / math.sqrt(len(triangles))
     shared = bool(setting_of(config, module, "block_share"))
-    change = partial(_oft_change, triangles, side, terms, bound, shared)
+    change = partial(_oft_change, triangles, side, terms, bound, shared, where)
     return Relative(OFT, change, where, triangles.numel(), triangles.dtype)
 
 
 def _oft_change(
-    triangles: Tensor, side: int, terms: int | None, bound: float | None, shared: bool, weight: Tensor
+    triangles: Tensor, side: int, terms: int | None, bound: float | None, shared: bool, where: str, weight: Tensor
 ) -> Tensor:
+    if weight[0, 0].numel() > 1:
+        # Its forward turns unfolded patches and adds up where they overlap; its merged weight does something else.
+        what = "peft trains OFT on convolutions larger than 1x1 as no change of their weights"
+        raise UserError(what, where=where, fix="use it in the program that made it")
     columns = weight.flatten(1)
     count = columns.shape[1] // side if shared else len(triangles)
     if count * side != columns.shape[1]:

@@ -74,7 +74,7 @@ def read_lora(
         raise UserError(
             f"it takes the base model's weights to know what its {_of_kinds(found)} layers make of them",
             where=path,
-            fix=f"make a LoRA of it: {_command(path, base=True)}, --rank 32 to cut it down",
+            fix=f"make a LoRA of it: {_command(path, True, bool(found.left_out))}, --rank 32 to cut it down",
         )
     layers = dict(found.adapter.layers)
     size = sum(_bytes(layers[module]) for module in found.kinds if module in layers)
@@ -94,7 +94,7 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
     Raises:
         UserError: as `read_lora` does, but for what concerns the base.
     """
-    path = _file(path)
+    path = weights_file(path)
     tensors, metadata = load_tensors(path)
     form = recognise(tensors, path)
     tensors, left_out = split(tensors)
@@ -182,8 +182,9 @@ def _check_size(size: int, kind: str, path: Path, base: bool = False) -> None:
         raise UserError(what, where=path, fix=f"cut them down: {_command(path, base)} --rank 32")
 
 
-def _command(path: Path, base: bool = False) -> str:
-    return f"lorakiln convert {shlex.quote(str(path))} lora.safetensors{' --base BASE' if base else ''}"
+def _command(path: Path, base: bool = False, weights_only: bool = False) -> str:
+    options = (" --base BASE" if base else "") + (" --weights-only" if weights_only else "")
+    return f"lorakiln convert {shlex.quote(str(path))} lora.safetensors{options}"
 
 
 def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
@@ -208,7 +209,12 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
     raise UserError(f"no LoRA file: it holds {some}", where=path, fix=fix)
 
 
-def _file(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
+    """The file itself, or the one weights file of a folder.
+
+    Raises:
+        UserError: it is a pickle, or the folder holds no weights file, or several.
+    """
     if not path.is_dir():
         if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
             fix = "get the .safetensors version of it"

@@ -39,13 +39,16 @@ def differences(before: dict[str, str | None], now: dict[str, str | None]) -> li
 def _models(settings: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
     """Name, path and revision of every model that the settings name."""
     model = settings.get("model", {})
+    first = settings.get("train", {}).get("adapter", {}).get("init_from")
+    beside = Path(first).expanduser().parent / "adapter_config.json" if first else None  # says how peft's are meant
     paths = (
         ("base model", model.get("path"), model.get("revision")),
         ("VAE", model.get("vae"), None),
         ("model config", model.get("config"), None),
         ("captioner", *_place(model.get("captioner"))),
         ("CLIP", *_place(model.get("clip"))),
-        ("LoRA to begin with", settings.get("train", {}).get("adapter", {}).get("init_from"), None),
+        ("LoRA to begin with", first, None),
+        ("config of the LoRA to begin with", str(beside) if beside and beside.is_file() else None, None),
     )
     yield from ((name, path, revision) for name, path, revision in paths if path)
 

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lorakiln.artefacts.hashing import hash_data, hash_file
+from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.errors import UserError
+from lorakiln.lora_files.identity import hash_lora
 from lorakiln.train.assembly import Run
 from lorakiln.train.checkpoint import FINISHED
 from lorakiln.train.lr import depends_on_total
@@ -28,8 +29,8 @@ def identity(run: Run) -> dict[str, Any]:
         include={"seed", "batch_size", "max_grad_norm", "adapter", "objective", "optimizer", "scheduler"},
     )
     if settings.adapter.init_from:
-        # Not the file's name: its content.
-        chosen["adapter"]["init_from"] = hash_file(Path(settings.adapter.init_from))
+        # Not the name: the content.
+        chosen["adapter"]["init_from"] = hash_lora(Path(settings.adapter.init_from))
     if depends_on_total(settings.scheduler):
         chosen["steps"] = settings.steps
     chosen["precision"] = "bf16" if run.share.bf16 else "fp32"
