@@ -91,7 +91,7 @@ def _convert_lora(
     to = to or "kohya"
     ready = lora_target(out, to, precision, overwrite)
     known = open_base(base, config, allow_pickle) if base else None
-    found, lost = as_loras(file, Cut(rank) if rank else None, known, weights_only)
+    found, lost = as_loras(file, Cut(rank) if rank else None, known, weights_only, only)
     if only:
         found = replace(found, adapter=part_of(found.adapter, only))
     write_lora(found.adapter, out, *ready)

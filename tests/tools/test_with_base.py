@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import pytest
 import torch
@@ -120,6 +121,18 @@ def test_a_cut_tells_what_is_lost(file, tmp_path, micro_model, capsys):
     assert f"the relative error is {mean:.2%} on average, at most {max(lost):.2%}" in told
     assert load_file(small).keys() == load_file(whole).keys()
     assert read_lora(small).adapter.metadata["ss_network_module"] == "networks.lora"
+
+
+def test_of_one_part_alone_the_base_needs_no_other(file, tmp_path, micro_model):
+    base, out = tmp_path / "base", tmp_path / "unet.safetensors"
+    shutil.copytree(micro_model.path, base, ignore=shutil.ignore_patterns("text_encoder"))
+    assert main(["convert", str(file), str(out), "--base", str(base), "--only", "unet"]) == 0
+    assert main(["convert", str(file), str(tmp_path / "all.safetensors"), "--base", micro_model.path]) == 0
+    everything = read_lora(tmp_path / "all.safetensors").adapter.layers
+    found = read_lora(out).adapter.layers
+    assert set(found) == {name for name in everything if name.startswith("unet.")} != set(everything)
+    for name, layer in found.items():
+        assert torch.equal(layer.delta(), everything[name].delta())
 
 
 def test_a_merge_takes_every_change_of_the_base_itself(tmp_path, micro_family, micro_model):

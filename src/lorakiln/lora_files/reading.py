@@ -53,7 +53,11 @@ class LoraFile:
 
 
 def read_lora(
-    path: Path, shrink: Shrink | None = None, weight: Callable[[str], Tensor] | None = None, weights_only: bool = False
+    path: Path,
+    shrink: Shrink | None = None,
+    weight: Callable[[str], Tensor] | None = None,
+    weights_only: bool = False,
+    part: str | None = None,
 ) -> LoraFile:
     """Read a LoRA file of any known form, all of it as LoRAs; a folder stands for the one weights file in it.
 
@@ -62,6 +66,7 @@ def read_lora(
             in memory with the others.
         weight: the base model's weight of a module, for layers that depend on it; without it they are refused.
         weights_only: leave out what it changes of biases and norms; else it is refused.
+        part: of the layers that depend on the base, only those of this part of the model are wanted.
 
     Raises:
         UserError: it is missing, damaged, no LoRA, or of a kind that no LoRA can stand for; or other kinds' layers
@@ -78,8 +83,9 @@ def read_lora(
         )
     layers = dict(found.adapter.layers)
     size = sum(_bytes(layers[module]) for module in found.kinds if module in layers)
-    with progress("layers on the base", len(found.adapter.relative), "layers") as bar:
-        for module, relative in found.adapter.relative.items():
+    wanted = {name: one for name, one in found.adapter.relative.items() if not part or name.startswith(f"{part}.")}
+    with progress("layers on the base", len(wanted), "layers") as bar:
+        for module, relative in wanted.items():
             layer = from_difference(relative.change_of(weight(module)))
             layers[module] = shrink(module, layer) if shrink else layer
             size += _bytes(layers[module])

@@ -21,7 +21,7 @@ LORA = "networks.lora"
 
 
 def as_loras(
-    path: Path, how: Cut | None = None, base: Base | None = None, weights_only: bool = False
+    path: Path, how: Cut | None = None, base: Base | None = None, weights_only: bool = False, part: str | None = None
 ) -> tuple[LoraFile, dict[str, float]]:
     """A file whose layers are all LoRAs, and how far each that was cut down is from what it was, by its module.
 
@@ -29,6 +29,7 @@ def as_loras(
         how: cut down the layers of a higher rank than this; null: all are as they are, and other kinds' without loss.
         base: what it was trained on; DoRA, OFT, BOFT and IA3 need it.
         weights_only: leave out what it changes of biases and norms; else it is refused.
+        part: as `read_lora` takes it.
 
     Returns:
         the file; and ||dW_cut - dW|| / ||dW||, Frobenius norms.
@@ -42,7 +43,7 @@ def as_loras(
         lost[module] = max(0.0, 1.0 - kept**2) ** 0.5
         return small
 
-    found = read_lora(path, shrink if how else None, base.weight if base else None, weights_only)
+    found = read_lora(path, shrink if how else None, base.weight if base else None, weights_only, part)
     if not (found.kinds or lost):
         return found, lost
     return replace(found, adapter=replace(found.adapter, metadata=_resized(found.adapter))), lost
