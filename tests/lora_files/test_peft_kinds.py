@@ -27,6 +27,7 @@ from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any, read_lora
 
+SERIES = {"use_cayley_neumann": True, "peft_version": "0.18.0"}
 TARGETS = ["to_q", "ff.net.2", "proj_in", "conv1"]  # linear layers, a 1x1 and a 3x3 convolution
 
 
@@ -112,6 +113,17 @@ def test_pefts_oft_on_larger_convolutions_is_refused(tmp_path, micro_family):
     save(micro_family.network, config, tmp_path / "peft")
     with pytest.raises(UserError, match="convolutions larger than 1x1 as no change of their weights"):
         read_lora(tmp_path / "peft", weight=weight_of(micro_family.network))
+
+
+def test_a_series_of_before_peft_0_18_is_refused(tmp_path, micro_family):
+    config = OFTConfig(oft_block_size=8, use_cayley_neumann=True, target_modules=["to_q"])
+    save(micro_family.network, config, tmp_path / "peft")
+    beside = tmp_path / "peft" / "adapter_config.json"
+    settings = json.loads(beside.read_text())
+    del settings["peft_version"]
+    beside.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="as peft before 0.18 took it"):
+        read_any(tmp_path / "peft")
 
 
 def test_a_lora_is_its_weights_and_its_config(tmp_path, micro_family):
@@ -203,7 +215,7 @@ def test_files_as_diffusers_writes_them(tmp_path, micro_model, dora):
     ("config", "tensors", "said"),
     [
         ({}, {"oft_R.weight": torch.randn(2, 5)}, "no triangle"),
-        ({"use_cayley_neumann": True, "num_cayley_neumann_terms": 10**9}, {"oft_R.weight": torch.randn(2, 6)}, "terms"),
+        ({**SERIES, "num_cayley_neumann_terms": 10**9}, {"oft_R.weight": torch.randn(2, 6)}, "terms"),
         ({"coft": True, "eps": "much"}, {"oft_R.weight": torch.randn(2, 6)}, 'eps is "much", no number'),
         ({}, {"oft_R.weight": torch.full((2, 6), float("nan"))}, "not finite"),
         ({}, {"boft_R": torch.randn(1, 2, 4, 3)}, "4x3"),

@@ -77,6 +77,10 @@ def _oft(given: Tensor, module: str, config: Mapping[str, Any], where: str) -> R
         raise UserError(f"{triangles.shape[1]} numbers are no triangle of a rotation's", where=where, fix=FIX)
     terms = None
     if setting_of(config, module, "use_cayley_neumann"):
+        # peft 0.18 changed the series, and was the first to write its version.
+        if not setting_of(config, module, "peft_version"):
+            what = "its rotations are a series as peft before 0.18 took it, which is no longer read"
+            raise UserError(what, where=where, fix="use it with the peft that made it")
         terms = setting_of(config, module, "num_cayley_neumann_terms", 5)
         if not isinstance(terms, int) or not 1 <= terms <= TERMS:
             raise UserError("its num_cayley_neumann_terms is no number of terms", where=where, fix=FIX)
