@@ -45,7 +45,7 @@ def make_hands() -> Path:
 
 @cache
 def load_hands() -> Mapping[str, list[Image.Image]]:
-    """thing -> its RGBA sprites by other hands; two to five of each."""
+    """thing -> its RGBA sprites by other hands; one to five of each."""
     found: dict[str, list[Image.Image]] = {thing: [] for thing in THINGS}
     with np.load(make_hands()) as stored:
         for key in stored.files:
