@@ -1,4 +1,8 @@
-"""The whole recipe, stage by stage: `python -m pipelines.tiny`. A stage whose result exists is skipped."""
+"""The whole recipe, stage by stage: `python -m pipelines.tiny`.
+
+A stage whose result exists is skipped; one that was stopped goes on from its last checkpoint, chunk or file, and makes
+what it would have made. The trainings are bounded by steps, so that a slow machine makes the same models as a fast one.
+"""
 
 from __future__ import annotations
 
@@ -8,41 +12,48 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from pipelines.tiny import card, demo_sets, hands, install, latents, measure, sprites
+from pipelines.tiny import blip, card, demo_sets, hands, install, latents, measure, provenance, sprites, vae
 from pipelines.tiny.paths import MODELS, WORK, work
 
-# Minutes on two CPU cores, for each training; fewer give a worse model, and the bars say so.
+# Optimizer steps of each training; fewer give a worse model, and the bars say so.
 # `judge` is clip's training gone on with, once there is a base whose pictures it is to read.
-MINUTES = {"vae": 16, "clip": 52, "blip": 10, "sd": 134, "judge": 90}
+STEPS = {"vae": 2_400, "clip": 4_000, "blip": 1_200, "sd": 8_000, "judge": 6_000}
 CHUNKS = 26
-CORES = 2
+PROCESSES = 2  # part of the recipe: a global batch is this many times what one process takes
 
 
-def trained(part: str, scale: float) -> None:
-    """Train one part, unless its file says that it is done; a run that was stopped goes on where it was."""
-    from pipelines.tiny import blip, vae
-
-    done, minutes = work(f"{part}.done"), MINUTES[part] * scale
-    if done.exists():
+def train_part(part: str, scale: float) -> None:
+    """Train one part, unless its record says that it is done."""
+    steps = {name: max(1, round(count * scale)) for name, count in STEPS.items()}
+    if provenance.is_done(part, steps[part]):
         return
-    if part in ("vae", "blip"):
-        {"vae": vae, "blip": blip}[part].train(minutes)
-    elif part == "judge":
-        parts = [["pipelines.tiny.haze", "--parts", str(CORES), "--part", str(i)] for i in range(CORES)]
-        makers = [subprocess.Popen([sys.executable, "-m", *one], env=single_threaded()) for one in parts]
-        ends = [maker.wait() for maker in makers]
-        if any(ends):
-            sys.exit("haze: see above")
-        together("clip", minutes + MINUTES["clip"] * scale)
+    if part == "vae":
+        vae.train(steps["vae"])
+    elif part == "blip":
+        blip.train(steps["blip"])
+    elif part == "sd":
+        train_together("diffusion", "--steps", str(steps["sd"]))
+    elif part == "clip":
+        train_together("clip", "--steps", str(steps["clip"]))
     else:
-        together({"sd": "diffusion"}.get(part, part), minutes)
-    done.touch()
+        draw_haze()
+        train_together("clip", "--steps", str(steps["clip"] + steps["judge"]))
+    provenance.write_done(part, steps[part], 1 if part in ("vae", "blip") else PROCESSES)
 
 
-def together(module: str, minutes: float) -> None:
+def draw_haze() -> None:
+    """Make the pool of pictures drawn over by the base, in two processes."""
+    parts = [["pipelines.tiny.haze", "--parts", str(PROCESSES), "--part", str(i)] for i in range(PROCESSES)]
+    makers = [subprocess.Popen([sys.executable, "-m", *one], env=single_threaded()) for one in parts]
+    ends = [maker.wait() for maker in makers]
+    if any(ends):
+        sys.exit("haze: see above")
+
+
+def train_together(module: str, *arguments: str) -> None:
     """Train in two processes of one thread: two threads in one gain little on networks as small as these."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(CORES)]
-    command += ["-m", f"pipelines.tiny.{module}", "--minutes", str(minutes)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
+    command += ["-m", f"pipelines.tiny.{module}", *arguments]
     subprocess.run(command, check=True, env=single_threaded())
 
 
@@ -57,6 +68,7 @@ def measured_and_installed() -> None:
     found = measure.measure(draft)
     measure.write(found, draft)
     card.write(draft, size)
+    provenance.write(draft)
     missed = measure.shortfalls(found)
     if missed:
         sys.exit("models/tiny is left as it was:\n  " + "\n  ".join(missed))
@@ -69,12 +81,12 @@ def stages(scale: float) -> dict[str, Callable[[], object]]:
     return {
         "sprites": sprites.make_sprites,
         "hands": hands.make_hands,  # before the trainings that share them in two processes
-        "vae": lambda: trained("vae", scale),
-        "clip": lambda: trained("clip", scale),
-        "blip": lambda: trained("blip", scale),
+        "vae": lambda: train_part("vae", scale),
+        "clip": lambda: train_part("clip", scale),
+        "blip": lambda: train_part("blip", scale),
         "latents": lambda: latents.write(CHUNKS),
-        "sd": lambda: trained("sd", scale),
-        "judge": lambda: trained("judge", scale),
+        "sd": lambda: train_part("sd", scale),
+        "judge": lambda: train_part("judge", scale),
         "demo-sets": demo_sets.make,
         "install": measured_and_installed,
     }
@@ -82,7 +94,7 @@ def stages(scale: float) -> dict[str, Callable[[], object]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="multiply every training's minutes")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply every training's steps")
     parser.add_argument("--only", choices=list(stages(1.0)), help="run one stage")
     arguments = parser.parse_args()
     print(f"working in {WORK}", flush=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from pipelines.tiny.labels import caption
 from pipelines.tiny.paths import work
 from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer, Scene
 from pipelines.tiny.tokens import LENGTH, bert_tokenizer
-from pipelines.tiny.training import Both, Clock, load_state, rate, save_state
+from pipelines.tiny.training import Both, load_state, rate, save_state, seed_step
 from pipelines.tiny.wear import worn
 
 LIMIT = 24  # tokens that a caption may have
@@ -125,21 +123,20 @@ def accuracy(model: BlipForConditionalGeneration, processor: BlipProcessor, coun
     return dict(zip(names, (right / (count // 3 * 3)).round(4).tolist(), strict=True))
 
 
-def train(minutes: float, batch: int = 48, peak: float = 1e-3) -> None:
-    """Train for some minutes (time before a resume counts) and write the folder `blip`."""
+def train(steps: int, batch: int = 48, peak: float = 1e-3) -> None:
+    """Train up to `steps` steps, from the last checkpoint if there is one; then write the folder `blip`."""
     torch.manual_seed(4)
     tokenizer = bert_tokenizer(work("blip"))
     model = build(tokenizer)
     adopt(model, CLIPModel.from_pretrained(work("clip"), dtype=torch.float32))
     optimizer = Both(model)
-    state = work("blip.pt")
-    step, spent = load_state(state, model=model, optimizer=optimizer)
-    clock, composer, total = Clock(minutes, spent), Composer(4000 + step), 0.0
+    state, composer, total = work("blip.pt"), Composer(4000), 0.0
     model.train()
-    while clock.progress < 1:
-        optimizer.set_rate(rate(clock.progress, step, peak, warmup=200))
+    for step in range(load_state(state, model=model, optimizer=optimizer), steps):
+        composer.rng = seed_step(4000, step)
+        optimizer.set_rate(rate(step, steps, peak, warmup=200))
         scenes = composer.batch(batch)
-        values = inputs(worn([s.pixels for s in scenes], random.Random(step)))
+        values = inputs(worn([s.pixels for s in scenes], composer.rng))
         ids = tokens_of(tokenizer, scenes)
         asked = (ids != tokenizer.pad_token_id).long()
         with torch.autocast("cpu", torch.bfloat16):
@@ -153,13 +150,13 @@ def train(minutes: float, batch: int = 48, peak: float = 1e-3) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        step, total = step + 1, total + loss.item()
-        if step % 100 == 0:
-            print(f"blip step {step} {clock.spent:.0f}s loss {total / 100:.4f}", flush=True)
+        total += loss.item()
+        if (step + 1) % 100 == 0:
+            print(f"blip step {step + 1} of {steps}, loss {total / 100:.4f}", flush=True)
             total = 0.0
-        if step % 500 == 0 or clock.progress >= 1:
-            save_state(state, step, clock.spent, model=model, optimizer=optimizer)
-            finish(model, tokenizer)
+        if (step + 1) % 500 == 0 or step + 1 == steps:
+            save_state(state, step + 1, model=model, optimizer=optimizer)
+    finish(model, tokenizer)
 
 
 def finish(model: BlipForConditionalGeneration, tokenizer) -> None:
@@ -176,9 +173,3 @@ def load(folder: Path) -> tuple[BlipForConditionalGeneration, BlipProcessor]:
     """Model in float32 and processor, as anyone would load them."""
     model = BlipForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     return model, BlipProcessor.from_pretrained(folder)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20)
-    train(parser.parse_args().minutes)

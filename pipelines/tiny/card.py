@@ -46,7 +46,9 @@ steps, guidance {guidance}), which this CLIP reads.
 ## Made again
 
 `make tiny` fetches the emoji sets, trains every part (about {hours} on two CPU cores), measures, and installs the
-result here only when every bar is met. The recipe is in `pipelines/tiny/`.
+result here only when every bar is met. Trainings are bounded by steps and go on where they were stopped;
+`provenance.json` records their steps, the libraries and the digests of what was fetched. The recipe is in
+`pipelines/tiny/`.
 
 ## What it knows
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional as F
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 
 from pipelines.tiny import hands
 from pipelines.tiny.labels import (
@@ -28,9 +28,9 @@ from pipelines.tiny.labels import (
 from pipelines.tiny.paths import work
 from pipelines.tiny.pool import Pool
 from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer, Scene, background, place
-from pipelines.tiny.together import agreed, average_gradients, join_others
+from pipelines.tiny.together import average_gradients, join_others, wait_for_first
 from pipelines.tiny.tokens import LENGTH, clip_tokenizer
-from pipelines.tiny.training import Both, Clock, load_state, rate, save_state
+from pipelines.tiny.training import Both, load_state, rate, save_state, seed_step
 from pipelines.tiny.vary import bent
 from pipelines.tiny.wear import worn
 
@@ -184,24 +184,23 @@ def unseen_hand(reader: Reader, count: int = 8) -> float:
     return round(float(np.mean(right)), 4)
 
 
-def train(minutes: float, batch: int = 64, peak: float = 1.5e-3) -> None:
-    """Train for some minutes (time before a resume counts) and write the folder `clip`.
+def train(steps: int, batch: int = 64, peak: float = 1.5e-3) -> None:
+    """Train up to `steps` steps, from the last checkpoint if there is one; then write the folder `clip`.
 
     Under torchrun every process takes a batch of its own and the gradients are averaged.
     """
     rank = join_others()
     torch.manual_seed(1)
-    tokenizer = clip_tokenizer(work("clip"))
+    tokenizer = clip_tokenizer(work("clip")) if rank == 0 else None
+    wait_for_first()
+    tokenizer = tokenizer or CLIPTokenizer.from_pretrained(work("clip"))
     model = build(len(tokenizer), tokenizer.eos_token_id)
     reader = Reader(model, tokenizer)
-    optimizer = Both(model)
-    state = work("clip.pt")
-    step, spent = load_state(state, model=model, optimizer=optimizer)
-    pool, seed = Pool(), 3000 + step + 7919 * rank
-    torch.manual_seed(seed)
-    clock, composer, total = Clock(minutes, spent), Composer(seed, STUDIED, REDRAWN, OUTLINED, OTHERS), 0.0
-    while (progress := agreed(clock.progress)) < 1:
-        optimizer.set_rate(rate(progress, step, peak, warmup=200))
+    optimizer, state = Both(model), work("clip.pt")
+    pool, composer, total = Pool(), Composer(3000, STUDIED, REDRAWN, OUTLINED, OTHERS), 0.0
+    for step in range(load_state(state, model=model, optimizer=optimizer), steps):
+        composer.rng = seed_step(3000, step, rank)
+        optimizer.set_rate(rate(step, steps, peak, warmup=200))
         hazed = pool.draw(round(HAZED * batch), composer.rng)
         scenes = composer.batch(batch - len(hazed))
         pictures = worn([s.pixels for s in scenes], composer.rng, TRIPS if hazed else 0.3)
@@ -214,17 +213,15 @@ def train(minutes: float, batch: int = 64, peak: float = 1.5e-3) -> None:
         average_gradients(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        step, total = step + 1, total + loss.item()
+        total += loss.item()
         if rank:
             continue
-        if step % 100 == 0:
-            print(f"clip step {step} {clock.spent:.0f}s loss {total / 100:.3f}", flush=True)
+        if (step + 1) % 100 == 0:
+            print(f"clip step {step + 1} of {steps}, loss {total / 100:.3f}", flush=True)
             total = 0.0
-        if step % 500 == 0:
-            save_state(state, step, clock.spent, model=model, optimizer=optimizer)
-            finish(reader)
+        if (step + 1) % 500 == 0 or step + 1 == steps:
+            save_state(state, step + 1, model=model, optimizer=optimizer)
     if not rank:
-        save_state(state, step, clock.spent, model=model, optimizer=optimizer)
         finish(reader)
 
 
@@ -240,5 +237,5 @@ def finish(reader: Reader) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30)
-    train(parser.parse_args().minutes)
+    parser.add_argument("--steps", type=int, required=True)
+    train(parser.parse_args().steps)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import nn
 from torch.nn import functional as F
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pipelines.tiny.latents import Shelf, empty_ids
 from pipelines.tiny.paths import work
-from pipelines.tiny.together import agreed, average_gradients, join_others
+from pipelines.tiny.together import average_gradients, join_others, wait_for_first
 from pipelines.tiny.tokens import LENGTH, clip_tokenizer
-from pipelines.tiny.training import Both, Clock, load_state, rate, save_state
+from pipelines.tiny.training import Both, load_state, rate, save_state, seed_step
 
 EMPTY = 0.1  # share of captions dropped, so that guidance has an unconditional prediction
 GAMMA = 5.0  # min-SNR's cap (Hang et al. 2023, eq. 7): weight min(snr, gamma) / snr on the noise error
@@ -129,25 +128,25 @@ def loss_of(pair: Pair, alphas: torch.Tensor, latents: torch.Tensor, ids: torch.
     return (weight(alphas[times]) * F.mse_loss(guess, noise, reduction="none").mean(dim=(1, 2, 3))).mean()
 
 
-def train(minutes: float, batch: int = 32, peak: float = 1e-3) -> None:
-    """Train for some minutes (time before a resume counts); the folder `sd` is written as it goes.
+def train(steps: int, batch: int = 32, peak: float = 1e-3) -> None:
+    """Train up to `steps` steps, from the last checkpoint if there is one; then write the folder `sd`.
 
     Under torchrun every process takes a batch of its own and the gradients are averaged: two processes of one
     thread draw 1.8 times as many pictures a second as one process of two threads.
     """
     rank = join_others()
     torch.manual_seed(2)
-    tokenizer = clip_tokenizer(work("sd", "tokenizer"))
+    tokenizer = clip_tokenizer(work("sd", "tokenizer")) if rank == 0 else None
+    wait_for_first()
+    tokenizer = tokenizer or CLIPTokenizer.from_pretrained(work("sd", "tokenizer"))
     pair = Pair(build_unet(), build_text(len(tokenizer), tokenizer.eos_token_id))
     pair.unet.to(memory_format=torch.channels_last)  # 15% faster on a CPU
-    optimizer = Both(pair)
-    average, state = Average(pair), work("sd.pt")
-    step, spent = load_state(state, model=pair, optimizer=optimizer, average=average)
-    clock, rng, losses = Clock(minutes, spent), random.Random(step + 7919 * rank), []
-    torch.manual_seed(step + 3 + 7919 * rank)
+    optimizer, average, state = Both(pair), Average(pair), work("sd.pt")
     shelf, empty, alphas = Shelf(tokenizer), empty_ids(tokenizer), scheduler().alphas_cumprod
-    while (progress := agreed(clock.progress)) < 1:
-        optimizer.set_rate(rate(progress, step, peak, warmup=200))
+    losses: list[float] = []
+    for step in range(load_state(state, model=pair, optimizer=optimizer, average=average), steps):
+        rng = seed_step(7919, step, rank)
+        optimizer.set_rate(rate(step, steps, peak, warmup=200))
         latents, ids = shelf.batch(batch, rng)
         latents = latents.contiguous(memory_format=torch.channels_last)
         ids[torch.rand(batch) < EMPTY] = empty
@@ -159,19 +158,14 @@ def train(minutes: float, batch: int = 32, peak: float = 1e-3) -> None:
         torch.nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
         optimizer.step()
         average.update(pair, step)
-        step += 1
         losses.append(loss.item())
         if rank:
-            if step % 250 == 0:
-                shelf.refresh()
             continue
-        if step % 50 == 0:
-            print(f"sd step {step} {clock.spent:.0f}s loss {np.mean(losses[-200:]):.4f}", flush=True)
-        if step % 250 == 0:
-            save_state(state, step, clock.spent, model=pair, optimizer=optimizer, average=average)
-            shelf.refresh()
+        if (step + 1) % 50 == 0:
+            print(f"sd step {step + 1} of {steps}, loss {np.mean(losses[-200:]):.4f}", flush=True)
+        if (step + 1) % 250 == 0 or step + 1 == steps:
+            save_state(state, step + 1, model=pair, optimizer=optimizer, average=average)
     if not rank:
-        save_state(state, step, clock.spent, model=pair, optimizer=optimizer, average=average)
         finish(pair, average, tokenizer)
 
 
@@ -230,5 +224,5 @@ def draw(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=75)
-    train(parser.parse_args().minutes)
+    parser.add_argument("--steps", type=int, required=True)
+    train(parser.parse_args().steps)

@@ -1,7 +1,10 @@
-"""Fetch the emoji sets: npm packages, unpacked into the working folder; OpenMoji comes from PyPI."""
+"""Fetch the emoji sets: npm packages, checked and unpacked into the working folder; OpenMoji comes from PyPI."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -13,6 +16,39 @@ PACKAGES = {
     "google": "emoji-datasource-google@16.0.0",
     "fluent": "@lobehub/fluent-emoji-3d@1.1.0",
 }
+# package -> SHA-512 of its archive, as npm writes it: other drawings would make other models.
+DIGESTS = {
+    "emoji-datasource-twitter@16.0.0": (
+        "7F+uCuHH+7Qnrc15P5tnbvKkg9E6tlzi4MnT2uW1RlN4pLYTza6cP/dstIfSDMtpjFLWuZewWg8jBbuL2eyELQ=="
+    ),
+    "emoji-datasource-google@16.0.0": (
+        "ZRexfzs7MVoLnmzZmNsO4TKhnAJp5D++Vm6PpUpH/jEQQlemp3l88CjZ+DoZ2faM9R4QxZkOPJCoT8DlPhfQ3A=="
+    ),
+    "@lobehub/fluent-emoji-3d@1.1.0": (
+        "Wlq2lVStTnr8BDpIJ0pEnTKO4LuDxxqTEhTvRtD1DLRF0me7ogeRQjKoehDHXuVJ2Qaecgl5wRBv60lUAG3h7g=="
+    ),
+    "@iconify-json/emojione@1.2.3": (
+        "T9+T3HIbJNLKKsmxYKlaYhvnHYkz/HNYTV7SHCXVZPfeUi4FqskY70YeN8yYAZT8cCv7w5vJxS4Q1m8zb9CMMg=="
+    ),
+    "@iconify-json/emojione-v1@1.2.3": (
+        "UjI2VQEXVtGlPBvQuxEizro7QCgBcJDOYwKUupquvvZ8UV4xOlvm45IU82JYWegiAWLerY79gFLMZ26U6Ms+ww=="
+    ),
+    "@iconify-json/fluent-emoji-flat@1.2.6": (
+        "RY47RgPb47fYUiyrA64sIOL0+UU02s29sXpNBbIQRBUlPlfNFTKUmZDERGuxDs/7yNGWqQYvuaSYM1M4fRXlUw=="
+    ),
+    "@iconify-json/noto-v1@1.2.5": (
+        "/DsVMius69Q0fRS53z7QK1TROSuar606jiIx+laXtdsYGMXpf6LtHBx6CGfoo3UHHb/XpBsw+1L1x3eyPqMuVA=="
+    ),
+    "@iconify-json/streamline-emojis@1.2.4": (
+        "iNr9T9XuZVTyQPJO8ZlLxBzPkpi7qMl+z1l0C31vpEMqhPMelth3n7CeWQYtixdetDPdI81yeG4ROqjWpYJE6A=="
+    ),
+    "@iconify-json/fxemoji@1.2.2": (
+        "UAasRaxzFUKfIGSmLwnoarsssA4LX0VLLuEmplIqM6ZNQqIQRtav8tZ4H1neTlBreXuMQyAifr5jP4kn78DpiQ=="
+    ),
+    "@iconify-json/noto@1.2.9": (
+        "DQiuXENbun41ch+XPSV55H9FaWKpHTyz46YIKtSaKYD4fIDDzL1tR6H4np/T38jfrTAeI3rcKF0mqHYeZVAuaw=="
+    ),
+}
 
 
 def fetch() -> dict[str, Path]:
@@ -21,20 +57,40 @@ def fetch() -> dict[str, Path]:
 
 
 def fetch_one(package: str, folder: Path) -> Path:
-    """The folder of one npm package, fetched into `folder` if it is not there."""
-    if not (folder / "package" / "package.json").exists():
-        _unpack(package, folder)
-    return folder / "package"
+    """The folder of one npm package, fetched into `folder` if it is not there.
+
+    Raises:
+        RuntimeError: the archive is not the one that the recipe was made with.
+    """
+    done = folder / "package"
+    if not done.exists():
+        aside = folder.with_name(folder.name + ".part")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        unpack(_packed(package, aside), DIGESTS[package])
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    return done
 
 
-def _unpack(package: str, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _packed(package: str, folder: Path) -> Path:
     run = subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, text=True)
-    archive = folder / run.stdout.strip().splitlines()[-1]
+    return folder / run.stdout.strip().splitlines()[-1]
+
+
+def unpack(archive: Path, digest: str) -> None:
+    """Unpack an npm archive beside itself and remove it, if its SHA-512 (base64) is `digest`.
+
+    Raises:
+        RuntimeError: it is another archive; nothing was unpacked.
+    """
+    found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    if found != digest:
+        raise RuntimeError(f"{archive.name}: its SHA-512 is {found}, the recipe was made with {digest}")
     with tarfile.open(archive) as tar:
         # Only the pictures that are used, and the papers; "data" refuses paths that leave the folder.
-        wanted = [m for m in tar.getmembers() if _wanted(m.name)]
-        tar.extractall(folder, members=wanted, filter="data")
+        wanted = [member for member in tar.getmembers() if _wanted(member.name)]
+        tar.extractall(archive.parent, members=wanted, filter="data")
     archive.unlink()
 
 

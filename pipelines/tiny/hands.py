@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipelines.tiny.fetch import fetch_one
 from pipelines.tiny.labels import THINGS
-from pipelines.tiny.paths import work
+from pipelines.tiny.paths import work, write_arrays
 from pipelines.tiny.sprites import SIDE, cropped, spellings
 
 # set -> npm package: one JSON of SVGs, by the emoji's names in Unicode's CLDR.
@@ -37,9 +37,7 @@ def make_hands() -> Path:
     path = work("hands.npz")
     if not path.exists():
         drawn = {f"{hand}/{thing}": s for hand in PACKAGES for thing, s in _drawings(hand, PACKAGES[hand]).items()}
-        part = path.with_suffix(".part.npz")  # a kill in the middle leaves no half file that looks done
-        np.savez(part, **{key: np.asarray(sprite) for key, sprite in drawn.items()})
-        part.replace(path)
+        write_arrays(path, **{key: np.asarray(sprite) for key, sprite in drawn.items()})
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,33 +14,38 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from pipelines.tiny.clip import OTHERS, OUTLINED, STUDIED, squashed
 from pipelines.tiny.diffusion import load_pipeline
 from pipelines.tiny.labels import caption
-from pipelines.tiny.paths import work
+from pipelines.tiny.paths import work, write_arrays
 from pipelines.tiny.scenes import Composer, Scene
+from pipelines.tiny.training import seed_step
 
 # Timesteps of 1000 from which a picture is drawn anew. From those after STYLED its style is lost: the shape is what
 # a LoRA gets wrong too, so that two batches in five are of that kind.
 LOW, STYLED, HIGH = 60, 320, 480
 DEEP = 0.4
-POOL = 32_000
 BATCH = 64
+CHUNK = 25 * BATCH  # pictures in a file
+POOL = 20 * CHUNK
 
 
 def write(part: int = 0, parts: int = 1) -> None:
-    """Make the pool, or one of `parts` equal ones of it."""
-    rng, composer = random.Random(part), Composer(5000 + part, STUDIED, outlined=OUTLINED, others=OTHERS)
-    torch.manual_seed(part)
-    pipe = load_pipeline(work("sd"))
-    pictures, labels = [], []
-    while len(pictures) < POOL // parts:
+    """Write the chunks of the pool that are not there yet, or every `parts`-th of them from the `part`-th on."""
+    composer, pipe = Composer(5000, STUDIED, outlined=OUTLINED, others=OTHERS), load_pipeline(work("sd"))
+    for number in range(part, POOL // CHUNK, parts):
+        path = work("haze", f"{number:03}.npz")
+        if not path.exists():
+            _write_chunk(path, composer, pipe, seed_step(5000, number))
+            print(f"haze chunk {number + 1} of {POOL // CHUNK}", flush=True)
+
+
+def _write_chunk(path: Path, composer: Composer, pipe: StableDiffusionPipeline, rng: random.Random) -> None:
+    composer.rng, pictures, labels = rng, [], []
+    while len(pictures) < CHUNK:
         scenes = composer.batch(BATCH)
         deep = rng.random() < DEEP
         start = rng.randint(STYLED, HIGH) if deep else rng.randint(LOW, STYLED)
         pictures += [squashed(picture) for picture in hazed(pipe, scenes, start, rng)]
         labels += [(s.thing, "" if deep else s.style, s.colour) for s in scenes]
-        if len(pictures) % (16 * BATCH) == 0:
-            print(f"haze {len(pictures)} of {POOL // parts}", flush=True)
-    work("haze").mkdir(exist_ok=True)
-    np.savez(work("haze") / f"{part}.npz", pictures=np.stack(pictures), labels=np.array(labels))
+    write_arrays(path, pictures=np.stack(pictures), labels=np.array(labels))
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipelines.tiny.fetch import fetch
 from pipelines.tiny.labels import STYLES, THINGS
-from pipelines.tiny.paths import work
+from pipelines.tiny.paths import work, write_arrays
 
 SIDE = 64  # longest side of a stored sprite, pixels
 
@@ -67,7 +67,7 @@ def make_sprites() -> Path:
             for style in STYLES
             for thing, code in THINGS.items()
         }
-        np.savez(path, **made)
+        write_arrays(path, **made)
     return path
 
 

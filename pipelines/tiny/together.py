@@ -17,13 +17,10 @@ def join_others() -> int:
     return dist.get_rank()
 
 
-def agreed(progress: float) -> float:
-    """The first process's clock, so that all take the same learning rate and end together."""
-    if not dist.is_initialized():
-        return progress
-    shared = torch.tensor(progress, dtype=torch.float64)
-    dist.broadcast(shared, src=0)
-    return shared.item()
+def wait_for_first() -> None:
+    """Let no process read what the first one is still writing."""
+    if dist.is_initialized():
+        dist.barrier()
 
 
 def average_gradients(model: nn.Module) -> None:

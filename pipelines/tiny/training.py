@@ -1,10 +1,10 @@
-"""What the four trainings share: a clock, a schedule, batches of scenes as tensors, resumable state."""
+"""What the four trainings share: draws by step, a rate, batches of scenes as tensors, resumable state."""
 
 from __future__ import annotations
 
 import math
+import random
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,24 +15,20 @@ from torch import nn
 from pipelines.tiny.scenes import Scene
 
 
-class Clock:
-    """Progress of a time-boxed run: 0 at the start, 1 when its minutes are spent (time before a resume counts)."""
+def seed_step(seed: int, step: int, rank: int = 0) -> random.Random:
+    """Seed torch and return a generator, both a function of (seed, step, rank) alone.
 
-    def __init__(self, minutes: float, spent: float = 0.0) -> None:
-        self.limit, self.before, self.start = minutes * 60, spent, time.monotonic()
-
-    @property
-    def spent(self) -> float:
-        return self.before + time.monotonic() - self.start
-
-    @property
-    def progress(self) -> float:
-        return min(1.0, self.spent / self.limit)
+    So there is no generator's state to save: a run that was stopped goes on with the draws it would have made.
+    """
+    drawn = random.Random(f"{seed} {step} {rank}")
+    torch.manual_seed(drawn.getrandbits(63))
+    return drawn
 
 
-def rate(progress: float, step: int, peak: float, warmup: int = 100) -> float:
-    """Linear warmup over `warmup` steps, then a cosine over the clock's progress down to 2% of the peak."""
-    return peak * min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+def rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
+    """Linear warmup over `warmup` steps, times a cosine over all `steps` down to 2% of the peak."""
+    fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+    return peak * min(1.0, (step + 1) / warmup) * fall
 
 
 def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
@@ -78,19 +74,18 @@ def pixels(scenes: Sequence[Scene]) -> torch.Tensor:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def save_state(path: Path, step: int, spent: float, **parts: object) -> None:
-    """Write a checkpoint so that a kill in the middle leaves the old one whole."""
-    state = {"step": step, "spent": spent}
-    state |= {k: v.state_dict() if hasattr(v, "state_dict") else v for k, v in parts.items()}
+def save_state(path: Path, step: int, **parts: object) -> None:
+    """Write a checkpoint after `step` steps so that a kill in the middle leaves the old one whole."""
+    state = {"step": step} | {name: part.state_dict() for name, part in parts.items()}
     torch.save(state, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
 
 
-def load_state(path: Path, **parts: nn.Module | torch.optim.Optimizer) -> tuple[int, float]:
-    """Restore what save_state wrote; (step, seconds spent), or zeros if there is nothing."""
+def load_state(path: Path, **parts: nn.Module | torch.optim.Optimizer) -> int:
+    """Restore what save_state wrote; the number of steps that are done, 0 if there is nothing."""
     if not path.exists():
-        return 0, 0.0
+        return 0
     state = torch.load(path, weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    return state["step"], state["spent"]
+    return state["step"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 
 import torch
@@ -11,8 +10,9 @@ from torch.nn import functional as F
 
 from pipelines.tiny.paths import work
 from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer
-from pipelines.tiny.training import Clock, load_state, pixels, rate, save_state, set_rate
+from pipelines.tiny.training import load_state, pixels, rate, save_state, seed_step, set_rate
 
+SAVE_EVERY = 300
 KL_WEIGHT = 2e-4  # keeps latents bounded and smooth without costing sharpness
 
 
@@ -45,16 +45,15 @@ def decibels(mse: float) -> float:
     return 10 * math.log10(4 / mse)
 
 
-def train(minutes: float, batch: int = 16, peak: float = 2e-3) -> None:
-    """Train for some minutes, then write the folder `vae` with its scaling factor."""
+def train(steps: int, batch: int = 16, peak: float = 2e-3) -> None:
+    """Train up to `steps` steps, from the last checkpoint if there is one; then write the folder `vae`."""
     torch.manual_seed(0)
     vae = build()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=1e-4)
-    state = work("vae.pt")
-    step, spent = load_state(state, model=vae, optimizer=optimizer)
-    clock, composer, losses = Clock(minutes, spent), Composer(1000 + step), []
-    while clock.progress < 1:
-        set_rate(optimizer, rate(clock.progress, step, peak))
+    state, composer, losses = work("vae.pt"), Composer(1000), []
+    for step in range(load_state(state, model=vae, optimizer=optimizer), steps):
+        composer.rng = seed_step(1000, step)
+        set_rate(optimizer, rate(step, steps, peak))
         images = pixels(composer.batch(batch))
         with torch.autocast("cpu", torch.bfloat16):
             loss, mse = loss_of(vae, images)
@@ -62,15 +61,12 @@ def train(minutes: float, batch: int = 16, peak: float = 2e-3) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
-        step += 1
         losses.append(mse.item())
-        if step % 50 == 0:
-            recent = decibels(sum(losses[-50:]) / 50)
-            print(f"vae step {step} {clock.spent:.0f}s train psnr {recent:.2f}", flush=True)
-        if step % 300 == 0:
-            save_state(state, step, clock.spent, model=vae, optimizer=optimizer)
-            finish(vae)
-    save_state(state, step, clock.spent, model=vae, optimizer=optimizer)
+        if (step + 1) % 50 == 0:
+            recent = decibels(sum(losses[-50:]) / len(losses[-50:]))
+            print(f"vae step {step + 1} of {steps}, train psnr {recent:.2f}", flush=True)
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+            save_state(state, step + 1, model=vae, optimizer=optimizer)
     finish(vae)
 
 
@@ -93,9 +89,3 @@ def psnr(vae: AutoencoderKL, count: int = 96) -> float:
         back = vae.decode(vae.encode(images).latent_dist.mode()).sample.clamp(-1, 1)
         each += ((back - images) ** 2).mean(dim=(1, 2, 3)).tolist()
     return sum(decibels(max(e, 1e-6)) for e in each) / len(each)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20)
-    train(parser.parse_args().minutes)

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from pipelines.tiny import labels, mascot, measure, scenes, tokens, vae
-from pipelines.tiny.training import Clock, rate
 
 
 def test_names_suit_captions():
@@ -63,13 +62,6 @@ def test_a_sprite_stays_inside_and_the_ground_keeps_its_colour(size):
 def test_psnr_in_closed_form():
     assert vae.decibels(4.0) == 0
     assert vae.decibels(0.04) == pytest.approx(20)
-
-
-def test_rate_warms_up_and_falls():
-    assert rate(0.0, 0, 1e-3, warmup=10) == pytest.approx(1e-4)
-    assert rate(0.0, 50, 1e-3, warmup=10) == pytest.approx(1e-3)
-    assert rate(1.0, 50, 1e-3, warmup=10) == pytest.approx(2e-5)
-    assert Clock(1.0, spent=120).progress == 1.0
 
 
 def test_the_kilnling_is_the_same_every_time():
