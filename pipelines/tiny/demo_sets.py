@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from pipelines.tiny.labels import COLOURS, THINGS, caption
@@ -26,7 +25,7 @@ TURNED, CUT_OUT, WEBP = "elephant", "key", "house"
 EDITED = ("donut", "elephant", "rocket")
 
 CHARACTER_COLOURS = ("blue", "green", "yellow", "pink", "gray", "purple")  # four colours stay new to it
-CHARACTER_SIZES = ((96, 96), (64, 64), (96, 160), (128, 128), (160, 96))
+CHARACTER_SIZES = ((96, 96), (64, 64), (96, 120), (128, 128), (120, 96))
 CHARACTER_COUNT = 20
 
 STYLE_CREDITS = """# Credits
@@ -81,7 +80,8 @@ def make_character(folder: Path) -> None:
         size = CHARACTER_SIZES[index % len(CHARACTER_SIZES)]
         tall = round(min(size) * 1.2)
         sprite = cropped(kilnling(pose, mood, tall, tilt=rng.uniform(-6, 6)), tall)
-        image = Image.fromarray(place(sprite, background(COLOURS[colour], size, rng), rng).astype(np.uint8))
+        # Large in its picture: a face that fills a few pixels is lost in the VAE.
+        image = Image.fromarray(place(sprite, background(COLOURS[colour], size, rng), rng, least=0.84, most=0.98))
         name = f"{index + 1:02}_{pose}"
         image.save(folder / f"{name}.png", optimize=True)
         (folder / f"{name}.txt").write_text(f"a {NAME}, {pose}, {colour} background\n", "utf-8")

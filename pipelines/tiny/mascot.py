@@ -9,21 +9,22 @@ from PIL import Image, ImageDraw
 
 NAME = "kilnling"
 POSES = ("standing", "waving", "jumping", "running", "sitting", "sleeping")
-MOODS = ("happy", "surprised", "angry", "winking", "sleepy")
+MOODS = ("happy", "surprised", "angry", "winking")
 FINE = 4  # drawn this many times larger, then scaled down: Pillow's own lines have no smooth edges
 
 CLAY, CLAY_DARK, LINE = (205, 102, 62), (170, 78, 46), (70, 34, 26)
 GLAZE, SOOT = (38, 148, 146), (62, 26, 24)
-FLAME, GLOW, WHITE = (255, 138, 30), (255, 222, 92), (255, 252, 244)
+FLAME, GLOW = (255, 138, 30), (255, 222, 92)
+WHITE, BLACK = (255, 252, 244), (24, 16, 18)
 
 # pose -> hands (x, y) left and right, feet (x, y) left and right, in body heights from the middle
 LIMBS: dict[str, tuple[tuple[float, float], ...]] = {
-    "standing": ((-0.50, 0.18), (0.50, 0.18), (-0.19, 0.47), (0.19, 0.47)),
-    "waving": ((-0.50, 0.20), (0.53, -0.28), (-0.19, 0.47), (0.19, 0.47)),
-    "jumping": ((-0.52, -0.28), (0.52, -0.28), (-0.28, 0.50), (0.28, 0.50)),
-    "running": ((-0.52, -0.02), (0.50, 0.24), (-0.34, 0.42), (0.27, 0.50)),
-    "sitting": ((-0.42, 0.34), (0.42, 0.34), (-0.36, 0.42), (0.36, 0.42)),
-    "sleeping": ((-0.36, 0.30), (0.36, 0.30), (-0.24, 0.45), (0.24, 0.45)),
+    "standing": ((-0.58, 0.22), (0.58, 0.22), (-0.20, 0.54), (0.20, 0.54)),
+    "waving": ((-0.58, 0.22), (0.64, -0.34), (-0.20, 0.54), (0.20, 0.54)),
+    "jumping": ((-0.62, -0.34), (0.62, -0.34), (-0.40, 0.52), (0.40, 0.52)),
+    "running": ((-0.64, 0.00), (0.60, 0.28), (-0.48, 0.48), (0.40, 0.56)),
+    "sitting": ((-0.48, 0.32), (0.48, 0.32), (-0.50, 0.44), (0.50, 0.44)),
+    "sleeping": ((-0.44, 0.26), (0.44, 0.26), (-0.26, 0.48), (0.26, 0.48)),
 }
 
 
@@ -60,9 +61,9 @@ class Pen:
 
 def kilnling(pose: str, mood: str, height: int, tilt: float = 0.0) -> Image.Image:
     """The mascot alone, RGBA on transparency, about `height` pixels tall; tilt in degrees."""
-    side = round(height * 1.5) * FINE
+    side = round(height * 1.8) * FINE
     image = Image.new("RGBA", (side, side), (0, 0, 0, 0))
-    pen = Pen(image, (side / 2, side / 2), height * FINE * 0.9)
+    pen = Pen(image, (side / 2, side / 2), height * FINE * 0.8)
     _limbs(pen, LIMBS[pose])
     _body(pen, awake=pose != "sleeping")
     _face(pen, "sleepy" if pose == "sleeping" else mood)
@@ -72,45 +73,42 @@ def kilnling(pose: str, mood: str, height: int, tilt: float = 0.0) -> Image.Imag
 
 
 def _limbs(pen: Pen, limbs: Sequence[tuple[float, float]]) -> None:
-    for (x, y), shoulder in zip(limbs[:2], ((-0.28, 0.04), (0.28, 0.04)), strict=True):
-        pen.stroke((shoulder, (x, y)), 0.15, LINE)
-        pen.stroke((shoulder, (x, y)), 0.09, CLAY_DARK)
-    for x, y in limbs[2:]:
-        pen.oval(x, y, 0.13, 0.075, CLAY_DARK, edge=0.03)
+    for (x, y), shoulder in zip(limbs[:2], ((-0.34, 0.06), (0.34, 0.06)), strict=True):
+        pen.stroke((shoulder, (x, y)), 0.18, LINE)
+        pen.stroke((shoulder, (x, y)), 0.12, CLAY_DARK)
+    for (x, y), hip in zip(limbs[2:], ((-0.20, 0.38), (0.20, 0.38)), strict=True):
+        pen.stroke((hip, (x, y)), 0.18, LINE)
+        pen.stroke((hip, (x, y)), 0.12, CLAY_DARK)
+        pen.oval(x, y, 0.14, 0.085, CLAY_DARK, edge=0.03)
 
 
 def _body(pen: Pen, awake: bool) -> None:
-    pen.block((0.08, -0.60, 0.22, -0.36), 0.03, CLAY_DARK, edge=0.03)
+    pen.block((0.10, -0.66, 0.26, -0.40), 0.03, CLAY_DARK, edge=0.035)
     if awake:
-        for x, y, r in ((0.19, -0.68, 0.06), (0.29, -0.73, 0.045)):
-            pen.oval(x, y, r, r, WHITE, edge=0.02)
-    pen.block((-0.34, -0.44, 0.34, 0.42), 0.26, CLAY, edge=0.035)
-    pen.block((-0.34, -0.44, 0.34, -0.18), 0.13, GLAZE)
-    pen.block((-0.34, -0.32, 0.34, -0.22), 0.03, GLAZE)
-    for x, drip in ((-0.26, 0.10), (-0.10, 0.04), (0.09, 0.09), (0.26, 0.05)):
-        pen.block((x - 0.07, -0.26, x + 0.07, -0.20 + drip), 0.06, GLAZE)
-    pen.block((-0.17, 0.14, 0.17, 0.39), 0.12, SOOT, edge=0.025)
-    pen.shape([(0.11 * math.sin(a), 0.29 - 0.10 * math.cos(a)) for a in _turn(24)], FLAME)
-    pen.shape(((-0.09, 0.25), (0.0, 0.13), (0.09, 0.25)), FLAME)
-    pen.oval(0, 0.31, 0.055, 0.06, GLOW)
+        pen.oval(0.20, -0.76, 0.075, 0.075, WHITE, edge=0.025)
+    pen.block((-0.40, -0.48, 0.40, 0.44), 0.26, CLAY, edge=0.04)
+    pen.block((-0.40, -0.48, 0.40, -0.26), 0.15, GLAZE)
+    pen.block((-0.40, -0.36, 0.40, -0.27), 0.03, GLAZE)
+    for x, drip in ((-0.31, 0.10), (-0.10, 0.02), (0.12, 0.05), (0.31, 0.09)):
+        pen.block((x - 0.09, -0.30, x + 0.09, -0.26 + drip), 0.07, GLAZE)
+    pen.block((-0.22, 0.17, 0.22, 0.42), 0.12, SOOT, edge=0.025)
+    pen.shape([(0.15 * math.sin(a), 0.32 - 0.09 * math.cos(a)) for a in _turn(24)], FLAME)
+    pen.shape(((-0.13, 0.29), (0.0, 0.15), (0.13, 0.29)), FLAME)
+    pen.oval(0, 0.345, 0.075, 0.055, GLOW)
 
 
+# At 64 pixels the eyes are what makes a face: large, white against the clay, with black pupils.
 def _face(pen: Pen, mood: str) -> None:
     for side in (-1, 1):
-        x = 0.14 * side
+        x, y = 0.185 * side, -0.05
         if mood == "sleepy" or (mood == "winking" and side == 1):
-            pen.stroke([(x + 0.075 * math.cos(a), -0.06 + 0.035 * math.sin(a)) for a in _turn(8, 0.5)], 0.03, LINE)
+            pen.stroke([(x + 0.12 * math.cos(a), y + 0.06 * math.sin(a)) for a in _turn(8, 0.5)], 0.055, LINE)
             continue
-        pen.oval(x, -0.07, 0.085, 0.095, WHITE, edge=0.025)
-        pen.oval(x + 0.015, -0.06, 0.042, 0.052, LINE)
+        pen.oval(x, y, 0.145, 0.16, WHITE, edge=0.025)
+        pupil = 0.055 if mood == "surprised" else 0.08
+        pen.oval(x, y + 0.02, pupil, pupil * 1.15, BLACK)
         if mood == "angry":
-            pen.stroke(((x - 0.09 * side, -0.13), (x + 0.09 * side, -0.20)), 0.045, LINE)
-    if mood == "surprised":
-        pen.oval(0, 0.075, 0.035, 0.04, LINE)
-    elif mood == "angry":
-        pen.stroke([(0.07 * math.cos(a), 0.10 - 0.035 * math.sin(a)) for a in _turn(8, 0.5)], 0.03, LINE)
-    else:
-        pen.stroke([(0.08 * math.cos(a), 0.045 + 0.045 * math.sin(a)) for a in _turn(8, 0.5)], 0.03, LINE)
+            pen.stroke(((x - 0.14 * side, y - 0.08), (x + 0.14 * side, y - 0.20)), 0.07, LINE)
 
 
 def _turn(count: int, share: float = 1.0) -> list[float]:

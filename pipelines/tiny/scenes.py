@@ -98,10 +98,12 @@ def background(colour: tuple[int, int, int], size: tuple[int, int], rng: random.
     return np.broadcast_to(base * shade, (height, width, 3)).clip(0, 255).astype(np.float32)
 
 
-def place(sprite: Image.Image, ground: np.ndarray, rng: random.Random) -> np.ndarray:
-    """Lay the sprite over the ground, its longest side 60 to 92% of the short side; uint8 (h, w, 3)."""
+def place(
+    sprite: Image.Image, ground: np.ndarray, rng: random.Random, least: float = 0.60, most: float = 0.92
+) -> np.ndarray:
+    """Lay the sprite over the ground, its longest side `least` to `most` of the short side; uint8 (h, w, 3)."""
     height, width = ground.shape[:2]
-    longest = min(width, height) * rng.uniform(0.60, 0.92)
+    longest = min(width, height) * rng.uniform(least, most)
     scale = longest / max(sprite.size)
     w, h = (max(1, round(edge * scale)) for edge in sprite.size)
     # Pillow premultiplies RGBA while it resizes, so no dark fringe comes in from transparent pixels.

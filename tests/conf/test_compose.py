@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 
 from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.schema.whole import Config, check_whole
@@ -15,7 +17,8 @@ EXPERIMENTS = sorted(
 GROUPS = sorted(
     f"{path.parent.relative_to(CONF).as_posix()}={path.stem}"
     for path in CONF.glob("**/*.yaml")
-    if path.parent not in (CONF, CONF / "experiment")
+    # What a subject is on one base is no group of its own: the subject takes it in by the model's name.
+    if path.parent not in (CONF, CONF / "experiment") and path.parent.parent != CONF / "subject"
 )
 SMOKE = "+experiment=smoke"
 
@@ -47,7 +50,37 @@ def test_the_header_of_an_experiment_is_the_command_that_runs_it(experiment):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_group_member_composes_with_every_other_default(group):
-    compose(SMOKE, group)
+    compose(SMOKE, group, "train.scheduler.warmup_steps=0")
+
+
+CHARACTER = "+experiment=character_r16"
+REAL = [model.split("=")[1] for model in GROUPS if model.startswith("model=") and model != "model=tiny"]
+
+
+def sweep_of(*overrides: str) -> dict[str, str]:
+    with initialize_config_dir(str(CONF.resolve()), version_base="1.3"):
+        whole = hydra_compose("config", list(overrides), return_hydra_config=True)
+    return dict(whole.hydra.sweeper.params)
+
+
+@pytest.mark.parametrize("model", REAL)
+def test_no_setting_of_the_mascot_reaches_a_real_base(model):
+    own = (CHARACTER, f"model={model}", "prepare.dataset=mine", "caption.trigger=sks")
+    config = compose(*own)
+    assert (config.train.optimizer.lr, config.train.adapter.targets) == (1e-4, "attention")
+    for word in ("kilnling", "demo_character", "red background"):
+        assert word not in config.model_dump_json()
+    assert sweep_of(*own)["train.optimizer.lr"] == "5e-5,1e-4"
+    assert compose(*own[:3]).caption.trigger == ""
+    with pytest.raises(UserError, match=r"prepare\.dataset"):
+        compose(*own[:2])
+
+
+def test_the_tiny_base_draws_the_mascot():
+    config = compose(CHARACTER)
+    assert (config.prepare.dataset, config.caption.trigger) == ("demo_character", "a kilnling")
+    assert (config.train.optimizer.lr, config.train.adapter.targets) == (1e-3, "locon")
+    assert sweep_of(CHARACTER)["train.optimizer.lr"] == "5e-4,1e-3"
 
 
 def test_a_sweep_over_rank_keeps_the_scale():
