@@ -98,7 +98,7 @@ INDEX = {
 }  # fmt: skip
 
 
-def write_micro_tokenizer(folder: Path) -> dict[str, int]:
+def write_micro_tokenizer(folder: Path, pad: str = END) -> dict[str, int]:
     """Write CLIP's byte-level BPE with a few merges: every text has tokens, most of them single letters."""
     merges = [
         ("r", "e"),
@@ -123,7 +123,7 @@ def write_micro_tokenizer(folder: Path) -> dict[str, int]:
     write_text(folder / "vocab.json", vocabulary)
     lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": pad}
     config = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": TOKENS,

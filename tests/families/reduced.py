@@ -27,7 +27,8 @@ def write_reduced(folder: Path, kind: str, seed: int = 0) -> Path:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    vocabulary = write_micro_tokenizer(folder / "tokenizer")
+    # As the real ones: Stable Diffusion 2.x and SDXL's second encoder pad with "!", the others with the end's token.
+    vocabulary = write_micro_tokenizer(folder / "tokenizer", "!" if kind.startswith("sd21") else END)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         parts = {
@@ -39,7 +40,7 @@ def write_reduced(folder: Path, kind: str, seed: int = 0) -> Path:
             "text_encoder": CLIPTextModel(_text(vocabulary, 24)),
         }  # fmt: skip
         if kind == "sdxl":
-            write_micro_tokenizer(folder / "tokenizer_2")
+            write_micro_tokenizer(folder / "tokenizer_2", "!")
             parts["text_encoder_2"] = CLIPTextModelWithProjection(_text(vocabulary, 40, projection=20))
             parts["unet"] = UNet2DConditionModel(
                 sample_size=8, block_out_channels=(8, 16, 24), layers_per_block=2, norm_num_groups=4,

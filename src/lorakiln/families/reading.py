@@ -59,7 +59,8 @@ def joined(states: Tensor, ids: Tensor, tokenizer: CLIPTokenizer) -> Tensor:
     """
     inner = states[:, :, 1:-1]
     if tokenizer.pad_token_id != tokenizer.eos_token_id:
-        empty = ids[:, :, 1] == tokenizer.eos_token_id
+        # The tokenizer's numbers are on the CPU, the states on the encoder's device.
+        empty = (ids[:, :, 1] == tokenizer.eos_token_id).to(states.device)
         empty[:, 0] = False
         first = torch.where(empty[..., None], inner[:, :, 1], inner[:, :, 0])
         inner = torch.cat([first[:, :, None], inner[:, :, 1:]], dim=2)
