@@ -156,3 +156,21 @@ def test_a_captioner_that_says_nothing(tmp_path, prepared, raw, captioner, monke
         caption(prepared, raw, tmp_path / "out", CaptionSettings(), captioner)
     caption(prepared, raw, tmp_path / "out", CaptionSettings(trigger="sks"), captioner)
     assert texts(tmp_path / "out")["a.png"] == "sks"
+
+
+def test_out_of_memory_halves_the_batch_and_captions_every_picture(
+    tmp_path, prepared, raw, captioner, monkeypatch, capsys
+):
+    caption(prepared, raw, tmp_path / "one", CaptionSettings(max_new_tokens=6, batch_size=1), captioner)
+    write = Blip._write
+
+    def small(self, files, settings):
+        if len(files) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return write(self, files, settings)
+
+    monkeypatch.setattr(Blip, "_write", small)
+    caption(prepared, raw, tmp_path / "out", CaptionSettings(max_new_tokens=6, batch_size=4), captioner)
+    assert texts(tmp_path / "out") == texts(tmp_path / "one")
+    told = capsys.readouterr().err
+    assert told.count("captioning: out of memory") == 1 and "caption.batch_size" in told

@@ -254,6 +254,29 @@ def test_a_damaged_folder_is_made_again(captioned, tmp_path, micro_model, capsys
         assert contents(out) == expected and "damaged and made again" in capsys.readouterr().out
 
 
+def test_out_of_memory_halves_the_batch_and_changes_no_tensor(captioned, tmp_path, micro_model, monkeypatch, capsys):
+    encode(captioned, tmp_path / "one", SETTINGS.model_copy(update={"batch_size": 1}), micro_model)
+    pictures, prompts = StableDiffusion.encode_pictures, StableDiffusion.encode_prompts
+
+    def small(method):
+        def limited(self, some, *more):
+            if len(some) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return method(self, some, *more)
+
+        return limited
+
+    monkeypatch.setattr(StableDiffusion, "encode_pictures", small(pictures))
+    monkeypatch.setattr(StableDiffusion, "encode_prompts", small(prompts))
+    encode(captioned, tmp_path / "out", SETTINGS.model_copy(update={"batch_size": 4}), micro_model)
+    one, out = contents(tmp_path / "one"), contents(tmp_path / "out")
+    assert {name: one[name] for name in one if name != "index.json"} == {
+        name: out[name] for name in out if name != "index.json"
+    }
+    told = capsys.readouterr().err
+    assert told.count("encoding: out of memory with 4 at once") == 1 and "encode.batch_size" in told
+
+
 def test_latents_that_are_not_finite_are_refused_by_name(captioned, tmp_path, micro_model, monkeypatch):
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
     before, encode_pictures = contents(tmp_path / "out"), StableDiffusion.encode_pictures

@@ -93,5 +93,28 @@ def test_pictures_that_are_not_finite_are_refused(micro_model):
         arrays(family, JOBS[:1])
 
 
+def test_out_of_memory_halves_the_batch_and_draws_every_picture(micro_family, monkeypatch, capsys):
+    expected, decode = arrays(micro_family, JOBS, batch_size=1), micro_family.decode_latents
+
+    def small(latents):
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(latents)
+
+    monkeypatch.setattr(micro_family, "decode_latents", small)
+    found = arrays(micro_family, JOBS, batch_size=4)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True)) and len(found) == len(JOBS)
+    assert capsys.readouterr().err.count("out of memory") == 1
+
+
+def test_no_memory_for_one_picture_is_a_users_error(micro_family, monkeypatch):
+    def none(latents):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(micro_family, "decode_latents", none)
+    with pytest.raises(UserError, match="drawing: out of memory with one picture at once"):
+        arrays(micro_family, JOBS, batch_size=4)
+
+
 def test_nothing_to_draw(micro_family):
     assert arrays(micro_family, []) == []

@@ -8,6 +8,7 @@ import torch
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.families.sd import StableDiffusion
 from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.writing import write_lora
@@ -31,6 +32,18 @@ def test_golden_losses(train_micro, make_settings):
     rows = rows_of(out / "metrics.csv")
     assert [row["step"] for row in rows] == [3, 6, 9, 12]
     assert [row["loss"] for row in rows] == pytest.approx(GOLDEN, rel=1e-4)
+
+
+def test_no_memory_for_samples_does_not_end_the_training(train_micro, make_settings, monkeypatch, capsys):
+    def none(self, latents):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(StableDiffusion, "decode_latents", none)
+    out = train_micro(make_settings(samples={"every": 6, "steps": 2}))
+    assert [row["loss"] for row in rows_of(out / "metrics.csv")] == pytest.approx(GOLDEN, rel=1e-4)
+    told = capsys.readouterr().err
+    assert "warning: no samples at step 6: drawing samples: out of memory with one picture at once" in told
+    assert "train.samples.every=0" in told
 
 
 def test_the_folder_holds_what_later_stages_read(train_micro, make_settings, micro_family, tmp_path):

@@ -1,6 +1,7 @@
 """BLIP, the captioner (arXiv 2201.12086), through transformers."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +11,10 @@ from transformers.utils import logging as transformers_logging
 
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import Batch
 from lorakiln.schema.caption import CaptionSettings
+
+HIDE_GPU = "end what else uses the GPU, or caption on the CPU: put CUDA_VISIBLE_DEVICES= before the command"
 
 
 class Blip:
@@ -53,9 +57,13 @@ class Blip:
         Every batch has the same shape, the last filled up by repeating: so a caption depends neither on how many
         pictures there are nor on a picture's place among them.
         """
-        for start in range(0, len(files), settings.batch_size):
-            batch = list(files[start : start + settings.batch_size])
-            yield from self._write(batch + batch[-1:] * (settings.batch_size - len(batch)), settings)[: len(batch)]
+        at_once = Batch(settings.batch_size, "captioning", "caption.batch_size", HIDE_GPU)
+        while files:
+            batch = list(files[: at_once.size])
+            filled = batch + batch[-1:] * (at_once.size - len(batch))
+            if written := at_once.attempt(partial(self._write, filled, settings)):
+                yield from written[: len(batch)]
+                files = files[len(batch) :]
 
     @torch.inference_mode()
     def _write(self, files: Sequence[Path], settings: CaptionSettings) -> list[str]:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import Batch
 from lorakiln.families.family import Family
 from lorakiln.families.reading import Reading
 
@@ -23,7 +24,7 @@ READERS = 4  # threads that decode a batch's pictures
 
 
 def encode_pictures(
-    family: Family, files: Sequence[Path], size: tuple[int, int], variants: Sequence[str], batch_size: int,
+    family: Family, files: Sequence[Path], size: tuple[int, int], variants: Sequence[str], at_once: Batch,
     dtype: torch.dtype,
 ) -> Iterator[dict[str, Tensor]]:  # fmt: skip
     """latent_mean and latent_std, each (V, C, h, w), of every file in turn.
@@ -32,26 +33,36 @@ def encode_pictures(
         UserError: a file is no picture of `size` (width, height), or its latents are not finite in `dtype`.
     """
     with ThreadPoolExecutor(READERS) as pool:
-        for batch in _filled(files, batch_size):
+        while files:
+            batch, count = _filled(files, at_once.size)
             pixels = torch.stack(list(pool.map(lambda file: read_pixels(file, size), batch)))
-            pairs = [family.encode_pictures(VARIANTS[name](pixels)) for name in variants]
-            mean, std = (torch.stack(tensors, dim=1).to("cpu", dtype) for tensors in zip(*pairs, strict=True))
-            check_latents(batch, mean, std)
-            count = min(batch_size, len(files))
-            yield from ({"latent_mean": mean[i], "latent_std": std[i]} for i in range(count))
-            files = files[count:]
+
+            def encode(pixels: Tensor = pixels) -> list[Tensor]:
+                pairs = [family.encode_pictures(VARIANTS[name](pixels)) for name in variants]
+                return [torch.stack(tensors, dim=1).to("cpu", dtype) for tensors in zip(*pairs, strict=True)]
+
+            if encoded := at_once.attempt(encode):
+                mean, std = encoded
+                check_latents(batch, mean, std)
+                yield from ({"latent_mean": mean[i], "latent_std": std[i]} for i in range(count))
+                files = files[count:]
 
 
 def encode_captions(
-    family: Family, texts: Sequence[str], reading: Reading, batch_size: int, dtype: torch.dtype
+    family: Family, texts: Sequence[str], reading: Reading, at_once: Batch, dtype: torch.dtype
 ) -> Iterator[dict[str, Tensor]]:
     """The conditioning of every text in turn, without the batch's dimension."""
-    for batch in _filled(texts, batch_size):
-        conditioning = family.encode_prompts(batch, reading)
-        count = min(batch_size, len(texts))
-        for i in range(count):
-            yield {name: value[i].to("cpu", dtype) for name, value in conditioning.items()}
-        texts = texts[count:]
+    while texts:
+        batch, count = _filled(texts, at_once.size)
+
+        def encode(batch: Sequence[str] = batch) -> dict[str, Tensor]:
+            conditioning = family.encode_prompts(batch, reading)
+            return {name: value.to("cpu", dtype) for name, value in conditioning.items()}
+
+        if conditioning := at_once.attempt(encode):
+            for i in range(count):
+                yield {name: value[i] for name, value in conditioning.items()}
+            texts = texts[count:]
 
 
 def read_pixels(file: Path, size: tuple[int, int]) -> Tensor:
@@ -80,7 +91,7 @@ def check_latents(files: Sequence[Path], mean: Tensor, std: Tensor) -> None:
         )
 
 
-def _filled(items: Sequence, size: int) -> Iterator[list]:
-    for start in range(0, len(items), size):
-        batch = list(items[start : start + size])
-        yield batch + batch[-1:] * (size - len(batch))
+def _filled(items: Sequence, size: int) -> tuple[list, int]:
+    """The next `size` items, filled up by repeating the last, and how many of them are items."""
+    batch = list(items[:size])
+    return batch + batch[-1:] * (size - len(batch)), len(batch)

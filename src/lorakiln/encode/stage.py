@@ -14,6 +14,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.artefacts.tensors import mapped_tensors, save_tensors
+from lorakiln.console.memory import Batch
 from lorakiln.console.progress import progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.known import EMPTY, Known, Shelf, read_known
@@ -75,6 +76,8 @@ class _Stage:
         self.captioned, self.fresh, self.settings = captioned, fresh, settings
         self.keys, self.family, self.known = keys, family, known
         self.dtype = getattr(torch, settings.dtype)
+        advice = "a lower prepare.resolution, or encode.device=cpu"
+        self.at_once = Batch(settings.batch_size, "encoding", "encode.batch_size", advice)
 
     def run(self, buckets: Mapping[tuple[int, int], Sequence[Row]]) -> None:
         """Write all tensors."""
@@ -100,9 +103,9 @@ class _Stage:
 
     def _empty(self) -> dict[str, Tensor]:
         """The empty caption's conditioning, (1, ...)."""
-        key, options = self.keys.caption(""), self.settings
+        key = self.keys.caption("")
         if key not in self.known.captions:
-            made = next(encode_captions(self.family, [""], self.keys.reading, options.batch_size, self.dtype))
+            made = next(encode_captions(self.family, [""], self.keys.reading, self.at_once, self.dtype))
             self.known.captions.put(key, {name: value[None] for name, value in made.items()}, 0)
         return {name: value[None] for name, value in self.known.captions[key].items()}
 
@@ -114,17 +117,15 @@ class _Stage:
         return {"latent_mean": (self.dtype, latents), "latent_std": (self.dtype, latents)} | conditioning | told
 
     def _pictures(self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar) -> None:
-        shelf, options = self.known.pictures, self.settings
+        shelf = self.known.pictures
         new = {row.key_picture: self.captioned / row.file_name for row in rows if row.key_picture not in shelf}
-        made = encode_pictures(
-            self.family, list(new.values()), size, self.keys.variants, options.batch_size, self.dtype
-        )
+        made = encode_pictures(self.family, list(new.values()), size, self.keys.variants, self.at_once, self.dtype)
         _fill(tensors, [row.key_picture for row in rows], shelf, made, bar)
 
     def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar) -> None:
-        shelf, options = self.known.captions, self.settings
+        shelf = self.known.captions
         new = {row.key_caption: row.text for row in rows if row.key_caption not in shelf}
-        made = encode_captions(self.family, list(new.values()), self.keys.reading, options.batch_size, self.dtype)
+        made = encode_captions(self.family, list(new.values()), self.keys.reading, self.at_once, self.dtype)
         _fill(tensors, [row.key_caption for row in rows], shelf, made, bar)
 
     def _places(self, rows: Sequence[Row], tensors: dict[str, Tensor]) -> None:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from lorakiln.artefacts.records import read_jsonl
+from lorakiln.console.memory import Batch
 from lorakiln.console.progress import progress
 from lorakiln.evaluate.plan import Shot
 from lorakiln.families import load_family
@@ -59,6 +60,8 @@ class Studio:
         merged = put_on(family, self.lora)
         remembering = Remembering(family)
         settings = self.settings
+        advice = "draw smaller pictures (evaluate.width, evaluate.height), or on the CPU (evaluate.device=cpu)"
+        batch = Batch(settings.batch_size, "drawing", "evaluate.batch_size", advice)
         with progress("drawing", len(shots)) as bar:
             for weight, group in groupby(sorted(shots, key=lambda s: s.weight), key=lambda s: s.weight):
                 merged.set_weights(weight)
@@ -67,7 +70,7 @@ class Studio:
                 jobs = [self._job(shot) for shot in some]
                 images = draw(
                     remembering, jobs, settings.steps, settings.guidance, settings.negative_prompt,
-                    settings.batch_size, self.reading,
+                    batch, self.reading,
                 )  # fmt: skip
                 for shot, image in zip(some, images, strict=True):
                     yield shot, image

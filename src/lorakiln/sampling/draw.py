@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import Batch
 from lorakiln.families.family import Conditioning, Family
 from lorakiln.families.reading import PLAIN, Reading
 
@@ -26,7 +27,7 @@ class Job:
 
 def draw(
     family: Family, jobs: Sequence[Job], steps: int, guidance: float, negative_prompt: str = "",
-    batch_size: int = 8, reading: Reading = PLAIN, start: Tensor | None = None, strength: float = 1.0,
+    batch_size: int | Batch = 8, reading: Reading = PLAIN, start: Tensor | None = None, strength: float = 1.0,
 ) -> Iterator[Image.Image]:  # fmt: skip
     """Draw `jobs` in their order, RGB.
 
@@ -39,27 +40,35 @@ def draw(
         family: with all its parts.
         guidance: eps = eps_empty + guidance (eps_prompt - eps_empty), arXiv 2207.12598; 1 or less: eps_prompt.
         negative_prompt: stands in the place of the empty prompt.
+        batch_size: a `Batch` is halved when the device is out of memory; a number is the size of one.
         reading: of the prompts, as the adapter was trained with.
         start: latents (1, C, h, w) of a picture of the jobs' size to begin with, image to image.
         strength: how much of the way is drawn anew, in (0, 1]; 1 begins with noise alone. int(steps * strength) of
             the steps are taken, as in diffusers.
 
     Raises:
-        UserError: the model cannot draw a size, or drew something that is not finite.
+        UserError: the model cannot draw a size, drew something that is not finite, or has no memory for one picture.
     """
     scheduler = family.sampler()
+    at_once = batch_size if isinstance(batch_size, Batch) else Batch(batch_size, "drawing")
     negative = family.encode_prompts([negative_prompt], reading) if guidance > 1 else None
     for _, group in itertools.groupby(jobs, key=lambda job: (job.width, job.height)):
         alike = list(group)
-        for at in range(0, len(alike), batch_size):
-            batch = alike[at : at + batch_size]
-            filled = [*batch, *[batch[-1]] * (batch_size - len(batch))]
-            positive = family.encode_prompts([job.prompt for job in filled], reading)
-            with _evaluating(family.network), torch.no_grad():
-                noise = _noise(family, filled)
-                latents = _denoise(family, scheduler, noise, positive, negative, steps, guidance, start, strength)
-                pixels = family.decode_latents(latents).float().cpu()
-            yield from _pictures(pixels[: len(batch)])
+        while alike:
+            batch = alike[: at_once.size]
+            filled = [*batch, *[batch[-1]] * (at_once.size - len(batch))]
+
+            def paint(filled: Sequence[Job] = filled) -> Tensor:
+                positive = family.encode_prompts([job.prompt for job in filled], reading)
+                with _evaluating(family.network), torch.no_grad():
+                    noise = _noise(family, filled)
+                    latents = _denoise(family, scheduler, noise, positive, negative, steps, guidance, start, strength)
+                    return family.decode_latents(latents).float().cpu()
+
+            pixels = at_once.attempt(paint)
+            if pixels is not None:
+                alike = alike[len(batch) :]
+                yield from _pictures(pixels[: len(batch)])
 
 
 def _noise(family: Family, jobs: Sequence[Job]) -> Tensor:

@@ -13,6 +13,7 @@ from lorakiln.artefacts.pictures import read_picture
 from lorakiln.caption.captioner import Captioner
 from lorakiln.caption.trigger import with_trigger
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import Batch
 from lorakiln.console.progress import progress
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device
@@ -84,8 +85,9 @@ def draw_wishes(
             merged.set_weights(*(first.weights.get(path, 0.0) for path in files))
             start, size = _start(family, first, model)
             jobs = [Job(wishes[i].prompt, wishes[i].seed, *(size or _size(wishes[i], model))) for i in members]
+            batch = Batch(min(batch_size, len(jobs)), "drawing", advice="draw smaller pictures (--size)")
             pictures = draw(
-                Weighting(family), jobs, first.steps, first.guidance, first.negative, min(batch_size, len(jobs)),
+                Weighting(family), jobs, first.steps, first.guidance, first.negative, batch,
                 reading=first.reading, start=start, strength=first.strength,
             )  # fmt: skip
             named = [(path.stem, weight) for path, weight in first.weights.items()]
@@ -96,6 +98,8 @@ def draw_wishes(
                 )  # fmt: skip
                 yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
                 bar.advance()
+            if batch.size < min(batch_size, len(jobs)):  # it was halved, so the next group begins there
+                batch_size = batch.size
 
 
 def _check_steps(family: Family, wishes: Sequence[Wish]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lorakiln.console.memory import Batch
 from lorakiln.families.reading import Reading
 from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.schema.model import ModelSettings
@@ -49,7 +50,8 @@ class Sampler:
             UserError: the model drew something that is not finite.
         """
         steps, guidance = self.settings.steps, self.settings.guidance
-        batch = min(8, len(self.jobs))
+        advice = "train.samples.every=0 draws none while training; the training itself goes on"
+        batch = Batch(min(8, len(self.jobs)), "drawing samples", advice=advice)
         with kiln.autocast():
             pictures = list(draw(kiln.family, self.jobs, steps, guidance, batch_size=batch, reading=self.reading))
         files = {}

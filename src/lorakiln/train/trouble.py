@@ -5,13 +5,12 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-import torch
 import torch.distributed as dist
 
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import is_out_of_memory
 from lorakiln.train.assembly import Run
 
-MEMORY = "can't allocate memory"  # of torch's allocator on the CPU
 NOTICE = 2.0  # seconds within which a process that ended is seen to have
 
 
@@ -21,7 +20,7 @@ def explained(error: Exception, run: Run, others: Sequence[subprocess.Popen]) ->
     Args:
         others: the processes that this one started.
     """
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or MEMORY in str(error):
+    if is_out_of_memory(error):
         return _out_of_memory(run)
     if run.share.world > 1 and _is_of_a_peer(error):
         return lost_process(others)

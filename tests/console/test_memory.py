@@ -1,0 +1,77 @@
+"""A device that is out of memory: fewer at once, told once, and an end that says what helps."""
+
+import weakref
+
+import pytest
+import torch
+
+from lorakiln.console.errors import UserError
+from lorakiln.console.memory import Batch, is_out_of_memory
+
+ADVICE = "draw smaller pictures"
+
+
+def hungry(most: int, batch: Batch):
+    """Work that has memory for `most` at once; returns how many it took."""
+
+    def work() -> int:
+        if batch.size > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 22.00 GiB")
+        return batch.size
+
+    return work
+
+
+def test_it_halves_until_it_fits_and_says_so_once(capsys):
+    batch, found = Batch(8, "drawing", "encode.batch_size", ADVICE), None
+    tries = 0
+    while found is None:
+        found, tries = batch.attempt(hungry(2, batch)), tries + 1
+    assert (found, batch.size, tries) == (2, 2, 3)
+    assert batch.attempt(hungry(2, batch)) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "drawing: out of memory with 8 at once, so fewer from here on (a smaller encode.batch_size spares the attempt)"
+    ]
+
+
+def test_one_too_many_ends_with_what_helps():
+    batch = Batch(1, "drawing", "evaluate.batch_size", ADVICE)
+    with pytest.raises(UserError, match=r"drawing: out of memory with one picture at once(.|\n)*draw smaller pictures"):
+        batch.attempt(hungry(0, batch))
+
+
+def test_another_error_goes_through():
+    def broken():
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        Batch(4, "drawing").attempt(broken)
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (torch.OutOfMemoryError("x"), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("shapes do not fit"), False),
+    ],
+)
+def test_what_counts_as_out_of_memory(error, found):
+    assert is_out_of_memory(error) is found
+
+
+def test_what_did_not_fit_is_let_go():
+    class Held:
+        pass
+
+    held = []
+
+    def work():
+        big = Held()
+        held.append(weakref.ref(big))
+        raise torch.OutOfMemoryError("x")
+
+    assert Batch(2, "drawing").attempt(work) is None
+    assert held[0]() is None
