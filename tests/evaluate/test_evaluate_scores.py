@@ -6,7 +6,7 @@ import pytest
 from lorakiln.evaluate.comparison import compare
 from lorakiln.evaluate.metrics import metrics_of
 from lorakiln.evaluate.plan import Prompt, make_plan
-from lorakiln.evaluate.scores import expected_label, score_pictures, seed_similarity
+from lorakiln.evaluate.scores import expected_label, likeness_among, score_pictures, seed_similarity
 from lorakiln.evaluate.verdict import judge
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
 
@@ -90,14 +90,14 @@ def test_seed_similarity_is_the_mean_over_pairs():
     assert seed_similarity(np.stack([a, b, c])) == pytest.approx(expected)
 
 
-def verdict_on(base, lora, prompts=8):
+def verdict_on(base, lora, prompts=8, ceiling=None):
     plan = plan_of(["red"] * prompts, seeds=(0,))
     rng = np.random.default_rng(0)
     rows = [np.abs(np.array(base) + 0.02 * rng.random(5)) for _ in range(prompts)]
     rows += [np.abs(np.array(lora) + 0.02 * rng.random(5)) for _ in range(prompts)]
     embeddings = np.stack([row / np.linalg.norm(row) for row in rows])
     scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), embed_texts, [])
-    results = compare(scored, plan, [])
+    results = compare(scored, plan, [], ceiling)
     return judge(metrics_of([]), results.overall, plan.main)
 
 
@@ -109,3 +109,43 @@ def test_verdicts_follow_the_rule():
     assert "No effect" in verdict_on([1, 0, 0.5, 0, 1], [1, 0, 0.5, 0, 1]).headline
     assert verdict_on([1, 0, 1, 0, 1], [1, 0, 0.2, 0, 1]).tone == "bad"
     assert "Too few" in verdict_on([1, 0, 0, 0, 1], [1, 0, 1, 0, 1], prompts=3).headline
+
+
+def likeness(cosine):
+    """A picture that is so like the training pictures, and as near to the prompt as any other."""
+    return [1, 0, cosine, 0, np.sqrt(max(0.0, 2 - cosine**2))]
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "lora", "ceiling", "tone", "said"),
+    [
+        # Cosines as measured on the tiny family, times the length of the vectors above.
+        ("ten steps at 1e-4", 0.148, 0.150, 0.64, "mixed", "slight: 0% of the way"),
+        ("random weights, noise left and right", 0.100, 0.102, 0.72, "mixed", "slight: 0% of the way"),
+        ("weight 0", 0.148, 0.148, 0.64, "unknown", "No effect"),
+        ("a character", 0.154, 0.566, 0.64, "good", "has learned what the training pictures show"),
+        ("a style, of many things", 0.20, 0.34, 0.50, "good", "has learned"),
+        ("another set's LoRA", 0.30, 0.20, 0.64, "bad", "leads away"),
+    ],
+)
+def test_planted_cases_get_the_sentence_they_deserve(name, base, lora, ceiling, tone, said):
+    length = np.sqrt(3.0)
+    found = exact_verdict(length * base, length * lora, ceiling)
+    assert (found.tone, said in found.headline) == (tone, True), (name, found)
+
+
+def exact_verdict(base, lora, ceiling, prompts=8):
+    """The verdict where each prompt's likeness differs by a thousandth from the next."""
+    plan = plan_of(["red"] * prompts, seeds=(0,))
+    rows = [likeness(value + 1e-4 * n) for value in (base, lora) for n in range(prompts)]
+    embeddings = np.stack([np.array(row) / np.linalg.norm(row) for row in rows])
+    scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), embed_texts, [])
+    results = compare(scored, plan, [], ceiling)
+    assert results.numbers["image_similarity"]["training_pictures"] == {"mean": ceiling}
+    return judge(metrics_of([]), results.overall, plan.main)
+
+
+def test_the_ceiling_is_the_mean_over_pairs_of_training_pictures():
+    a, b, c = unit(1), unit(0, 1), unit(1, 1)
+    assert likeness_among(np.stack([a, b, c])) == pytest.approx((a @ b + a @ c + b @ c) / 3)
+    assert likeness_among(np.stack([a])) is None

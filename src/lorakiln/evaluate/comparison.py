@@ -28,12 +28,20 @@ class Comparison:
     numbers: dict[str, Any]
 
 
-def compare(scored: Sequence[Scored], plan: Plan, classify: Sequence[Classification]) -> Comparison:
-    """Summarise the scored pictures of `plan`."""
+def compare(
+    scored: Sequence[Scored], plan: Plan, classify: Sequence[Classification], ceiling: float | None = None
+) -> Comparison:
+    """Summarise the scored pictures of `plan`.
+
+    Args:
+        ceiling: the likeness of the training pictures among themselves; None if there is only one.
+    """
     metrics = metrics_of(classify)
     overall = summarise(scored, metrics, plan.prompts, plan.weights)
     on_grid = summarise(scored, metrics, plan.grid_prompts, plan.grid_weights)
     bare = summarise(scored, metrics, plan.grid_prompts, plan.weights, with_trigger=False)
+    if ceiling is not None:
+        overall.ceilings["image_similarity"] = ceiling
     numbers: dict[str, Any] = as_metrics(overall)
     if bare.values:
         numbers["without_trigger"] = as_metrics(bare)

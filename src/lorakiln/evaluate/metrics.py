@@ -40,10 +40,25 @@ class Summary:
     Attributes:
         values: metric -> weight -> mean over prompts.
         differences: metric -> weight -> mean over prompts of (that weight minus weight 0), weight 0 left out.
+        ceilings: metric -> what the training pictures themselves have; absent where that is not known.
     """
 
     values: dict[str, dict[float, Estimate]] = field(default_factory=dict)
     differences: dict[str, dict[float, Estimate]] = field(default_factory=dict)
+    ceilings: dict[str, float] = field(default_factory=dict)
+
+    def share_of_the_way(self, metric: Metric, weight: float) -> float | None:
+        """How far the lower end of the difference goes from the base to what could be: 1 is all the way.
+
+        What could be is the training pictures' own value, or 100% of what is right or wrong; None if neither is
+        known, or the base is there already.
+        """
+        ceiling = 1.0 if metric.fraction else self.ceilings.get(metric.name)
+        base = self.values.get(metric.name, {}).get(0.0)
+        difference = self.differences.get(metric.name, {}).get(weight)
+        if ceiling is None or base is None or difference is None or difference.low is None or ceiling <= base.mean:
+            return None
+        return difference.low / (ceiling - base.mean)
 
 
 def metrics_of(classify: Sequence[Classification]) -> list[Metric]:
@@ -118,7 +133,8 @@ def _prompt_mean(metric: Metric, group: Sequence[Scored]) -> float | None:
 
 
 def as_metrics(summary: Summary) -> dict[str, dict]:
-    """For metrics.json: {"clip_score": {"w1.00": {"mean", "low", "high", "difference": {...}}}}."""
+    """For metrics.json: {"clip_score": {"w1.00": {"mean", "low", "high", "difference": {...}}}}; what the training
+    pictures have among themselves is {"training_pictures": {"mean"}}."""
     nested: dict[str, dict] = {}
     for name, by_weight in summary.values.items():
         for weight, estimate in by_weight.items():
@@ -126,6 +142,8 @@ def as_metrics(summary: Summary) -> dict[str, dict]:
             if difference := summary.differences.get(name, {}).get(weight):
                 entry["difference"] = difference.as_dict()
             nested.setdefault(name, {})[f"w{weight_name(weight)}"] = entry
+    for name, ceiling in summary.ceilings.items():
+        nested.setdefault(name, {})["training_pictures"] = {"mean": round(ceiling, 6)}
     return nested
 
 

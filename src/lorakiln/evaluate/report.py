@@ -13,6 +13,7 @@ from lorakiln.artefacts.records import write_text
 from lorakiln.evaluate.charts import score_charts, training_charts
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.grids import Grid
+from lorakiln.evaluate.metrics import Metric
 from lorakiln.evaluate.pictures import Picture, gallery_of, inline, training_pictures, training_samples
 from lorakiln.evaluate.plan import Plan, weight_name
 from lorakiln.evaluate.summary import shown, shown_difference, shown_interval
@@ -72,7 +73,7 @@ def number_rows(findings: Findings) -> list[dict[str, str]]:
         difference = findings.results.overall.differences.get(metric.name, {}).get(weight)
         rows.append(
             {
-                "title": metric.title, "meaning": metric.meaning,
+                "title": metric.title, "meaning": metric.meaning + _ceiling(findings, metric),
                 "base": shown(metric, values[0.0]), "base_interval": shown_interval(metric, values[0.0]),
                 "lora": shown(metric, values[weight]), "lora_interval": shown_interval(metric, values[weight]),
                 "difference": shown_difference(metric, difference) if difference else "",
@@ -80,6 +81,11 @@ def number_rows(findings: Findings) -> list[dict[str, str]]:
             }
         )  # fmt: skip
     return rows
+
+
+def _ceiling(findings: Findings, metric: Metric) -> str:
+    ceiling = findings.results.overall.ceilings.get(metric.name)
+    return "" if ceiling is None else f"; among the training pictures themselves {ceiling:.3f}"
 
 
 def trigger_rows(findings: Findings) -> list[dict[str, str]]:

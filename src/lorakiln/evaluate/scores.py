@@ -90,3 +90,12 @@ def seed_similarity(embeddings: np.ndarray) -> float:
     count = len(embeddings)
     total = float((embeddings @ embeddings.T).sum()) - float((embeddings**2).sum())
     return total / (count * (count - 1))
+
+
+def likeness_among(references: np.ndarray) -> float | None:
+    """Mean cosine between two different training pictures: the image_similarity that a perfect LoRA would have.
+
+    Args:
+        references: (M, D) unit embeddings; None is returned for fewer than two.
+    """
+    return seed_similarity(references) if len(references) > 1 else None

@@ -17,7 +17,7 @@ from lorakiln.evaluate.grids import grids_of, save_grid
 from lorakiln.evaluate.metrics import write_plots
 from lorakiln.evaluate.plan import Plan, make_plan, weight_name
 from lorakiln.evaluate.report import Findings, write_report
-from lorakiln.evaluate.scores import Scored, score_pictures
+from lorakiln.evaluate.scores import Scored, likeness_among, score_pictures
 from lorakiln.evaluate.summary import summary_text
 from lorakiln.evaluate.tracking import Judged, track
 from lorakiln.families import load_family
@@ -63,12 +63,12 @@ def evaluate(
         studio = Studio(lora / facts["file"], settings, model, device, reading)
         drawn = studio.fill(plan.shots, samples, out / "samples")
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
-        scored = _judge(clip, plan, samples, captioned, settings)
+        scored, ceiling = _judge(clip, plan, samples, captioned, settings)
         write_jsonl(samples / "metadata.jsonl", [_row(item) for item in scored])
         grids = grids_of(plan)
         for grid in grids:
             save_grid(grid, samples, fresh / "grids" / f"{grid.name}.png")
-        results = compare(scored, plan, settings.classify)
+        results = compare(scored, plan, settings.classify, ceiling)
         write_json(fresh / "metrics.json", results.numbers)
         write_plots(fresh / "plots", results.overall, results.on_grid, plan)
         findings = Findings(facts, settings, plan, grids, results)
@@ -97,14 +97,18 @@ def _plan(
     return make_plan(settings, facts["trigger"] or "", size, drawn_by, facts["hash"])
 
 
-def _judge(clip: Clip, plan: Plan, samples: Path, captioned: Path, settings: EvaluateSettings) -> list[Scored]:
+def _judge(
+    clip: Clip, plan: Plan, samples: Path, captioned: Path, settings: EvaluateSettings
+) -> tuple[list[Scored], float | None]:
+    """The scored pictures, and the likeness of the training pictures among themselves."""
     names = sorted(row["file_name"] for row in read_jsonl(captioned / "metadata.jsonl"))
     some = names[:: -(-len(names) // MOST_REFERENCES)]
     references = clip.pictures([captioned / name for name in some], title="training pictures")
     embeddings = clip.pictures([samples / shot.file_name for shot in plan.shots])
     if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
         raise UserError("CLIP gives numbers that are not finite", where="model.clip", fix="use another CLIP")
-    return score_pictures(plan.shots, embeddings, references, clip.texts, settings.classify)
+    scored = score_pictures(plan.shots, embeddings, references, clip.texts, settings.classify)
+    return scored, likeness_among(references)
 
 
 def _row(item: Scored) -> dict[str, Any]:

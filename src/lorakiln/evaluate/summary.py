@@ -28,6 +28,10 @@ def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float) -> 
     text = io.StringIO()
     console = Console(file=text, width=120, highlight=False)
     console.print(table)
+    for metric in metrics:
+        if metric.name in summary.ceilings:
+            ceiling = _number(metric, summary.ceilings[metric.name])
+            console.print(f"{metric.title}: {ceiling} among the training pictures themselves", markup=False)
     console.print(judge(metrics, summary, weight).headline, markup=False)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 

@@ -9,12 +9,18 @@ from lorakiln.evaluate.metrics import Metric, Summary
 
 Tone = Literal["good", "mixed", "bad", "unknown"]
 
+# An effect whose interval begins below this share of the way from the base to what could be is a slight one.
+MATERIAL = 0.15
+
 RULE = (
     "Base and LoRA draw the same prompts from the same seeds; a change counts as clear when the 95% interval of the "
     "difference, bootstrapped over prompts, lies wholly on one side of zero. The LoRA has learned the training "
-    "pictures if every measure of them clearly rises, partly if only some do; it pays a price if any measure of "
-    f"following the prompt clearly falls. Fewer than {FEWEST_PROMPTS} prompts give no verdict. Several numbers are "
-    "looked at, so one that is only just clear may still be chance."
+    "pictures if every measure of them clearly rises, partly if only some do; the effect is slight if no measure goes "
+    f"{MATERIAL:.0%} of the way, at the lower end of its interval, from the base to the training pictures among "
+    "themselves, or to 100% right. The LoRA pays a price if any measure of following the prompt clearly falls. Fewer "
+    f"than {FEWEST_PROMPTS} prompts give no verdict. Several numbers are looked at, so one that is only just clear may "
+    "still be chance. CLIP measures likeness, not drawing: look at the pictures for whether they show the thing at "
+    "all, and for what CLIP does not see, such as poses."
 )
 
 
@@ -39,6 +45,8 @@ def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict
     rising = sum(estimate.rises for estimate in learned)
     if any(estimate.falls for estimate in learned):
         return Verdict(f"The LoRA leads away from the training pictures{price}.", "bad")
+    if rising and not any(_is_material(metric, summary, weight) for metric in metrics if metric.role == "learned"):
+        return Verdict(f"The LoRA's effect is slight{_reached(metrics, summary, weight)}{price}.", "mixed")
     if rising == len(learned):
         no_price = ", and no measure of following the prompt clearly fell" if not lost else price
         return Verdict(f"The LoRA has learned what the training pictures show{no_price}.", "mixed" if lost else "good")
@@ -48,6 +56,23 @@ def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict
         f"No effect of the LoRA on likeness to the training pictures is shown{price}.",
         "bad" if lost else "unknown",
     )
+
+
+def _is_material(metric: Metric, summary: Summary, weight: float) -> bool:
+    share = summary.share_of_the_way(metric, weight)
+    difference = summary.differences.get(metric.name, {}).get(weight)
+    # With nothing to compare it with, a clear rise is all that can be asked for.
+    return difference is not None and difference.rises and (share is None or share >= MATERIAL)
+
+
+def _reached(metrics: Sequence[Metric], summary: Summary, weight: float) -> str:
+    """How far the mean goes, of the first measure that has a ceiling."""
+    for metric in metrics:
+        if metric.role == "learned" and summary.share_of_the_way(metric, weight) is not None:
+            ceiling = 1.0 if metric.fraction else summary.ceilings[metric.name]
+            base, gained = summary.values[metric.name][0.0].mean, summary.differences[metric.name][weight].mean
+            return f": {gained / (ceiling - base):.0%} of the way from the base to the training pictures"
+    return ""
 
 
 def change_in_words(metric: Metric, difference: Estimate | None) -> str:
