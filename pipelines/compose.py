@@ -10,7 +10,7 @@ from lorakiln.artefacts.records import write_text
 from lorakiln.console.ending import end_by_signals
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.schema.whole import check_whole
+from lorakiln.schema.whole import Config, check_whole
 from pipelines.resolved import RESOLVED
 
 PARAMS = Path("params.yaml")
@@ -65,7 +65,21 @@ def main() -> None:
             where=PARAMS,
             fix="name the dataset in params.yaml's `dataset` alone, or leave that empty",
         )
+    _warn_of_device(checked)
     write_text(RESOLVED, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def _warn_of_device(config: Config) -> None:
+    """Say before the data stages what training would say after them; another machine may train, so it is no error."""
+    if config.train.trainer.accelerator == "gpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            print(
+                "warning: no CUDA device is here: this machine's `train` will refuse train.trainer.accelerator=gpu; "
+                "train/trainer=cpu trains on the CPU",
+                file=sys.stderr,
+            )
 
 
 if __name__ == "__main__":

@@ -3,9 +3,13 @@
 import json
 
 import pytest
+import torch
 
-from lorakiln.runs import _shown
+from lorakiln.console.errors import UserError
+from lorakiln.runs import _shown, run
 from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.schema.whole import check_whole
+from pipelines.compose import _warn_of_device, compose_config
 
 
 @pytest.mark.parametrize(
@@ -43,3 +47,24 @@ def test_a_job_named_by_what_stays_at_home_is_not_shown_so(tmp_path):
     (folder / "job.json").write_text('{"own": ["caption.trigger=SECRETWORD"]}')
     shown = _shown(TrackerSettings(kind="wandb", upload_images=False), folder, None)
     assert (shown.group, shown.name) == ("smoke sweep", "smoke sweep")
+
+
+@pytest.fixture
+def without_gpu(monkeypatch, tmp_path):
+    """A config that asks for a GPU, on a machine that has none."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    cache = f"paths.cache={tmp_path / 'cache'}"
+    return check_whole(compose_config(["+experiment=smoke", "train/trainer=gpu", cache]))
+
+
+def test_a_gpu_that_is_not_there_is_told_before_the_pictures_are_prepared(without_gpu, tmp_path):
+    with pytest.raises(UserError, match="no CUDA device is there"):
+        run(without_gpu, tmp_path / "run")
+    assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()
+
+
+def test_compose_warns_of_it(without_gpu, capsys):
+    _warn_of_device(without_gpu)
+    assert "no CUDA device is here" in capsys.readouterr().err
+    _warn_of_device(check_whole(compose_config(["+experiment=smoke"])))
+    assert capsys.readouterr().err == ""

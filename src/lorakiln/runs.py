@@ -27,6 +27,7 @@ from lorakiln.schema.whole import Config
 from lorakiln.sweep.jobs import STATE
 from lorakiln.sweep.titles import short_titles
 from lorakiln.train import train
+from lorakiln.train.devices import find_accelerator
 
 # Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
 DATA_VERSION = 1
@@ -42,6 +43,8 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
     Raises:
         UserError: whatever a stage refuses.
     """
+    # Before the pictures, which take long: training would refuse it.
+    find_accelerator(config.train.trainer)
     data = dataset(config)
     leader = is_leader()
     if leader:

@@ -18,7 +18,7 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.orphans import end_with_parents
-from lorakiln.schema.train import TrainSettings
+from lorakiln.schema.train import TrainerSettings, TrainSettings
 from lorakiln.train.module import Share
 from lorakiln.train.trouble import lost_process
 
@@ -74,7 +74,7 @@ def make_trainer(settings: TrainSettings) -> pl.Trainer:
         UserError: the GPUs asked for are not there.
     """
     wanted = settings.trainer
-    accelerator = _accelerator(wanted.accelerator, wanted.devices)
+    accelerator = find_accelerator(wanted)
     world = wanted.devices * wanted.num_nodes
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -107,8 +107,14 @@ def share_of(trainer: pl.Trainer, settings: TrainSettings) -> Share:
     return Share(trainer.global_rank, trainer.world_size, bf16)
 
 
-def _accelerator(wanted: str, devices: int) -> str:
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+def find_accelerator(wanted: TrainerSettings) -> str:
+    """Lightning's name, "cpu" or "gpu", of what trains on this machine.
+
+    Raises:
+        UserError: the GPUs asked for are not there.
+    """
+    devices = wanted.devices
+    if wanted.accelerator == "cpu" or (wanted.accelerator == "auto" and not torch.cuda.is_available()):
         return "cpu"
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if there == 0:
