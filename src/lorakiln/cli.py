@@ -5,7 +5,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a LoRA file")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="what to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace OUT if it is there")]
+DrawingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 Precision = Annotated[str | None, typer.Option(metavar="fp32|fp16|bf16", help="of the stored weights [as they are]")]
 FormOption = Annotated[str, typer.Option("--to", metavar="kohya|diffusers|peft", help="the form to write")]
 BaseConfig = Annotated[str | None, typer.Option("--config", help="base: a folder or hub id for configs and tokenizers")]
@@ -221,6 +222,7 @@ def generate(
     describe: Annotated[bool, typer.Option(help="PROMPT goes before what the captioner says of --image")] = False,
     clip_skip: Annotated[int, typer.Option(min=0, help="as the LoRA was trained with")] = 0,
     max_tokens: Annotated[int, typer.Option(metavar="75|150|225", help="of a prompt that are read")] = 75,
+    precision: Annotated[DrawingPrecision, typer.Option(help="of the base [fp16 on a GPU, else fp32]")] = "auto",
     rows: Annotated[str | None, typer.Option(metavar="AXIS=A,B", help="a grid's rows, such as seed=0,1")] = None,
     columns: Annotated[str | None, typer.Option(metavar="AXIS=A,B", help="and columns, such as weight=0,0.5,1")] = None,
     overwrite: Overwrite = False,
@@ -249,7 +251,7 @@ def generate(
     )  # fmt: skip
     down, across = _axes(rows, columns, prompts, seeds.split(","))
     wishes = [on_axis(on_axis(wish, down[0], r), across[0], c) for r in down[1] for c in across[1]]
-    files = save_wishes(wishes, settings, out)
+    files = save_wishes(wishes, settings, out, precision)
     if len(files) > 1:
         labels = [[label_of(axis, value) for value in values] for axis, values in (down, across)]
         save_sheet(files, *labels, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")

@@ -76,6 +76,13 @@ def test_no_setting_of_the_mascot_reaches_a_real_base(model):
         compose(*own[:2])
 
 
+@pytest.mark.parametrize("experiment", ["demo_style", "smoke"])
+def test_the_demo_and_the_tests_stay_on_the_cpu(experiment):
+    assert compose(f"+experiment={experiment}").train.trainer.accelerator == "cpu"
+    assert compose(f"+experiment={experiment}", "train/trainer=gpu").train.trainer.accelerator == "gpu"
+    assert compose(CHARACTER).train.trainer.accelerator == "auto"
+
+
 def test_the_tiny_base_draws_the_mascot():
     config = compose(CHARACTER)
     assert (config.prepare.dataset, config.caption.trigger) == ("demo_character", "a kilnling")

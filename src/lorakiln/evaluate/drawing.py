@@ -13,7 +13,7 @@ from lorakiln.console.memory import Batch
 from lorakiln.console.progress import progress
 from lorakiln.evaluate.plan import Shot
 from lorakiln.families import load_family
-from lorakiln.families.family import Family
+from lorakiln.families.family import Family, drawing_dtype
 from lorakiln.families.reading import PLAIN, Reading
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
@@ -56,7 +56,7 @@ class Studio:
         return len(missing)
 
     def _draw(self, shots: Sequence[Shot]) -> Iterator[tuple[Shot, Image.Image]]:
-        family = load_family(self.model, device=self.device, dtype=drawing_dtype(self.device))
+        family = load_family(self.model, device=self.device, dtype=drawing_dtype(self.device, self.settings.precision))
         merged = put_on(family, self.lora)
         remembering = Remembering(family)
         settings = self.settings
@@ -124,8 +124,3 @@ def pictures_by_key(samples: Path) -> dict[str, Path]:
     if not rows.exists():
         return {}
     return {row["key"]: samples / row["file_name"] for row in read_jsonl(rows)}
-
-
-def drawing_dtype(device: torch.device) -> torch.dtype:
-    """Half precision on a GPU, where it is several times faster; processors gain nothing from it."""
-    return torch.float16 if device.type == "cuda" else torch.float32

@@ -12,7 +12,7 @@ from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_
 from lorakiln.console.errors import UserError
 from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.comparison import compare
-from lorakiln.evaluate.drawing import Studio, drawing_dtype
+from lorakiln.evaluate.drawing import Studio
 from lorakiln.evaluate.grids import grids_of, save_grid
 from lorakiln.evaluate.metrics import write_plots
 from lorakiln.evaluate.plan import Plan, make_plan, weight_name
@@ -21,7 +21,7 @@ from lorakiln.evaluate.scores import Scored, likeness_among, score_pictures
 from lorakiln.evaluate.summary import summary_text
 from lorakiln.evaluate.tracking import Judged, track
 from lorakiln.families import load_family
-from lorakiln.families.family import default_device
+from lorakiln.families.family import default_device, drawing_dtype
 from lorakiln.families.reading import Reading
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
@@ -93,7 +93,7 @@ def _plan(
         )  # fmt: skip
     size = settings.width or model.resolution, settings.height or model.resolution
     # Another device or precision draws other bits.
-    drawn_by = f"{base['hash']} {device.type} {drawing_dtype(device)} {reading}"
+    drawn_by = f"{base['hash']} {device.type} {drawing_dtype(device, settings.precision)} {reading}"
     return make_plan(settings, facts["trigger"] or "", size, drawn_by, facts["hash"])
 
 

@@ -113,6 +113,18 @@ class Family(Protocol):
         ...
 
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def drawing_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
+    """What a model draws in: "fp32", "bf16" or "fp16"; "auto" is fp16 on a GPU, where it is several times faster, and
+    fp32 on a processor, which gains nothing from less.
+    """
+    if wanted == "auto":
+        wanted = "fp16" if device.type == "cuda" else "fp32"
+    return DTYPES[wanted]
+
+
 def default_device(wanted: str = "auto") -> torch.device:
     """The device for `auto`, `cpu` or `cuda`; UserError if there is no such device."""
     if wanted == "cuda" and not torch.cuda.is_available():

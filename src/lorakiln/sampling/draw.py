@@ -108,7 +108,10 @@ def _denoise(
 def _pictures(pixels: Tensor) -> Iterator[Image.Image]:
     """RGB pictures of (B, 3, H, W) in [-1, 1]."""
     if not bool(torch.isfinite(pixels).all()):
-        fix = "lower the LoRA's weight, or load the model in fp32; if the base alone does this, it is damaged"
+        fix = (
+            "lower the LoRA's weight, or draw in fp32 (evaluate.precision=fp32; generate --precision fp32); if the "
+            "base alone does this even so, it is damaged"
+        )
         raise UserError("the model drew pixels that are NaN or infinite", fix=fix)
     shades = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     for picture in shades.permute(0, 2, 3, 1).numpy():

@@ -1,5 +1,7 @@
 """`evaluate`: what the LoRA does, in numbers and pictures."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from lorakiln.schema.base import Settings
@@ -39,6 +41,9 @@ class EvaluateSettings(Settings):
     width: int | None = Field(None, gt=0, description="pixels; null: the model's resolution")
     height: int | None = Field(None, gt=0)
     batch_size: int = Field(8, ge=1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="of the base while it draws; auto: fp16 on a GPU, fp32 on a CPU"
+    )
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
 
     @model_validator(mode="after")

@@ -54,7 +54,9 @@ class TrainerSettings(Settings):
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int = Field(1, ge=1)
     num_nodes: int = Field(1, ge=1)
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the frozen base; the adapter is always fp32")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of the frozen base, the adapter is always fp32; auto: bf16 on a GPU that has it, else fp32"
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads of each process; null: torch's own choice")
     gradient_checkpointing: bool = False
 

@@ -16,7 +16,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
 from lorakiln.console.progress import progress
 from lorakiln.families import load_family
-from lorakiln.families.family import Family, default_device
+from lorakiln.families.family import Family, default_device, drawing_dtype
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
 from lorakiln.sampling import Job, draw, infotext, save_picture
@@ -61,7 +61,7 @@ def described(picture: Path, trigger: str, model: ModelSettings) -> str:
 
 
 def draw_wishes(
-    wishes: Sequence[Wish], model: ModelSettings, batch_size: int = 4
+    wishes: Sequence[Wish], model: ModelSettings, batch_size: int = 4, precision: str = "auto"
 ) -> Iterator[tuple[int, Image.Image, str]]:
     """(index, picture, infotext) of every wish, those with the same LoRAs and settings together.
 
@@ -69,7 +69,7 @@ def draw_wishes(
         UserError: a file is not usable, or the model cannot draw the size.
     """
     device = default_device()
-    family = load_family(model, device=device, dtype=torch.float16 if device.type == "cuda" else torch.float32)
+    family = load_family(model, device=device, dtype=drawing_dtype(device, precision))
     _check_steps(family, wishes)
     _warn_unread(Weighting(family), wishes)
     files = list(dict.fromkeys(path for wish in wishes for path, _ in wish.loras))
@@ -146,10 +146,10 @@ def _start(family: Family, wish: Wish, model: ModelSettings) -> tuple[torch.Tens
     return family.encode_pictures(pixels)[0], size
 
 
-def save_wishes(wishes: Sequence[Wish], model: ModelSettings, out: Path) -> list[Path]:
+def save_wishes(wishes: Sequence[Wish], model: ModelSettings, out: Path, precision: str = "auto") -> list[Path]:
     """Write 0000.png, 0001.png, ... into `out` as they are drawn."""
     files = [out / f"{index:04}.png" for index in range(len(wishes))]
-    for index, picture, text in draw_wishes(wishes, model):
+    for index, picture, text in draw_wishes(wishes, model, precision=precision):
         save_picture(picture, files[index], text)
     return files
 

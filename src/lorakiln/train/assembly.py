@@ -39,6 +39,11 @@ class Run:
         return self.kiln.share
 
     @property
+    def precision(self) -> str:
+        """Of the frozen base, as it is on this process's device: "bf16" or "fp32"."""
+        return "bf16" if self.share.bf16 else "fp32"
+
+    @property
     def leads(self) -> bool:
         """Whether this process validates, draws, saves and logs."""
         return self.share.rank == 0

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,6 +25,8 @@ from lorakiln.train.trouble import lost_process
 
 # How long the others wait while the first process validates and draws; torch's own limit is ten minutes on GPUs.
 PATIENCE = timedelta(hours=2)
+NVIDIA = Path("/proc/driver/nvidia/version")  # the kernel's driver, whatever torch makes of it
+INSTALL = "pip install torch --index-url https://download.pytorch.org/whl/cu126 (or another: pytorch.org tells which)"
 GRACE = 20.0  # seconds that a process has to end by itself when another has ended
 
 
@@ -100,11 +103,36 @@ def make_trainer(settings: TrainSettings) -> pl.Trainer:
 def share_of(trainer: pl.Trainer, settings: TrainSettings) -> Share:
     """This process's part in the work."""
     device = trainer.strategy.root_device
-    wanted = settings.trainer.precision == "bf16"
-    bf16 = wanted and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if wanted and not bf16 and trainer.global_rank == 0:
-        print(f"bf16 is of no use on {device}: the base stays fp32", file=sys.stderr)
+    bf16 = takes_bf16(settings.trainer.precision, device)
+    if trainer.global_rank == 0:
+        if settings.trainer.accelerator == "auto" and device.type == "cpu" and (why := unusable_gpu()):
+            print(f"warning: training on the CPU: {why}", file=sys.stderr)
+        if settings.trainer.precision != "fp32" and device.type == "cuda" and not bf16:
+            print(f"{torch.cuda.get_device_name(device)} has no bf16: the base stays fp32", file=sys.stderr)
     return Share(trainer.global_rank, trainer.world_size, bf16)
+
+
+def takes_bf16(wanted: str, device: torch.device) -> bool:
+    """Whether the frozen base is bf16 on a device: one rule for one device and for several.
+
+    Args:
+        wanted: "auto" takes bf16 on a GPU that computes in it; "bf16" on a CPU too, where it halves the base's memory.
+    """
+    if device.type == "cuda":
+        return wanted != "fp32" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return wanted == "bf16"
+
+
+def unusable_gpu() -> str:
+    """Why torch sees no GPU though the machine has its driver, and what mends it; "" where there is nothing to say."""
+    if torch.cuda.is_available() or not NVIDIA.exists():
+        return ""
+    if not torch.version.cuda:
+        return f"a GPU is there, but torch {torch.__version__} is a build without CUDA; {INSTALL}"
+    return (
+        f"a GPU is there, but its driver does not run torch {torch.__version__}'s CUDA {torch.version.cuda}; update "
+        f"the driver, or install a torch for an older CUDA: {INSTALL}"
+    )
 
 
 def find_accelerator(wanted: TrainerSettings) -> str:
@@ -119,10 +147,11 @@ def find_accelerator(wanted: TrainerSettings) -> str:
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if there == 0:
         build = "" if torch.version.cuda else " (this torch is a build without CUDA)"
+        why = unusable_gpu()
         raise UserError(
-            f"no CUDA device is there{build}",
+            why.partition(";")[0] or f"no CUDA device is there{build}",
             where="train.trainer.accelerator",
-            fix="train on the CPU: train/trainer=cpu",
+            fix="train on the CPU: train/trainer=cpu" + (f"; or {INSTALL}" if why else ""),
         )
     if devices > there:
         fix = f"set train.trainer.devices to {there} or fewer"

@@ -33,7 +33,7 @@ def identity(run: Run) -> dict[str, Any]:
         chosen["adapter"]["init_from"] = hash_lora(Path(settings.adapter.init_from))
     if depends_on_total(settings.scheduler):
         chosen["steps"] = settings.steps
-    chosen["precision"] = "bf16" if run.share.bf16 else "fp32"
+    chosen["precision"] = run.precision
     chosen["held_out"] = run.split.held_out
     # A folder that was moved is the same base still.
     base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}

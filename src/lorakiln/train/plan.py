@@ -18,7 +18,7 @@ def plan(run: Run) -> str:
         f"buckets     {', '.join(sizes)}",
         f"variants    {', '.join(encoded.index['variants'])}",
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
-        f"{'es' * (share // micro > 1)} of {micro}, on {run.device}",
+        f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}",
         f"steps       {settings.steps} = {settings.steps / epoch:.4g} epochs of {epoch:.4g} steps; "
         f"each picture is seen {settings.steps * batch / pictures:.4g} times",
         f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules, "

@@ -52,6 +52,7 @@ def run_facts(run: Run, work: Path, record: Record) -> dict[str, Any]:
         "rank": settings.adapter.rank,
         "alpha": settings.adapter.alpha,
         "targets": run.targets,
+        "precision": run.precision,
         "base": run.family.facts,
         "dataset": run.encoded.index["dataset"],
         "trigger": run.encoded.trigger,
@@ -83,7 +84,7 @@ def provenance(run: Run, began: datetime, watch: Watch) -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
         **circumstances(run.kiln),
-        "precision": "bf16" if run.share.bf16 else "fp32",
+        "precision": run.precision,
         "command": sys.argv,
         "git": git_state(),
     }

@@ -57,7 +57,7 @@ def _out_of_memory(run: Run) -> UserError:
     micro = settings.micro_batch or share
     advice = [f"train.micro_batch={max(1, micro // 2)}"] if micro > 1 else []
     advice += [] if settings.trainer.gradient_checkpointing else ["train.trainer.gradient_checkpointing=true"]
-    advice += [] if run.share.bf16 or run.device.type != "cuda" else ["train.trainer.precision=bf16"]
+    advice += [] if run.share.bf16 else ["train.trainer.precision=bf16"]
     advice += ["a lower prepare.resolution"]
     largest = max(run.encoded.buckets, key=lambda bucket: bucket.mean[0, 0].numel()).name
     return UserError(

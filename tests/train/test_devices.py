@@ -1,0 +1,95 @@
+"""Which device trains, in which precision, and what is said where a GPU cannot be used."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from lorakiln.console.errors import UserError
+from lorakiln.schema.train import TrainerSettings
+from lorakiln.train import devices
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "has_bf16", "taken"),
+    [
+        ("auto", GPU, True, True), ("auto", GPU, False, False), ("auto", CPU, False, False),
+        ("bf16", GPU, True, True), ("bf16", GPU, False, False), ("bf16", CPU, False, True),
+        ("fp32", GPU, True, False), ("fp32", CPU, False, False),
+    ],
+)  # fmt: skip
+def test_one_rule_of_precision(monkeypatch, wanted, device, has_bf16, taken):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    assert devices.takes_bf16(wanted, device) is taken
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A machine with a driver or without, and what torch makes of it."""
+
+    def make(driver: bool, usable: int, build: str | None):
+        file = tmp_path / "version"
+        if driver:
+            file.touch()
+        monkeypatch.setattr(devices, "NVIDIA", file)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: usable > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: usable)
+        monkeypatch.setattr(torch.version, "cuda", build)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("driver", "usable", "build", "said"),
+    [
+        (False, 0, None, ""),
+        (True, 1, "13.0", ""),
+        (True, 0, None, "is a build without CUDA; pip install torch"),
+        (True, 0, "13.0", "its driver does not run torch .*CUDA 13.0; update the driver"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_told_with_the_remedy(machine, driver, usable, build, said):
+    machine(driver, usable, build)
+    found = devices.unusable_gpu()
+    assert re.search(said, found) if said else found == ""
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "wanted", "usable", "found"),
+    [("auto", 1, 0, "cpu"), ("auto", 1, 1, "gpu"), ("cpu", 1, 1, "cpu"), ("gpu", 2, 2, "gpu")],
+)
+def test_the_gpu_where_there_is_one(machine, accelerator, wanted, usable, found):
+    machine(usable > 0, usable, "13.0")
+    assert devices.find_accelerator(TrainerSettings(accelerator=accelerator, devices=wanted)) == found
+
+
+@pytest.mark.parametrize(
+    ("driver", "build", "said"),
+    [
+        (False, None, r"no CUDA device is there \(this torch is a build without CUDA\)(.|\n)*train/trainer=cpu"),
+        (True, None, r"a GPU is there, but torch .* is a build without CUDA(.|\n)*pip install torch"),
+    ],
+)
+def test_a_gpu_that_is_insisted_on_and_not_there_is_refused(machine, driver, build, said):
+    machine(driver, 0, build)
+    with pytest.raises(UserError, match=said):
+        devices.find_accelerator(TrainerSettings(accelerator="gpu"))
+
+
+def test_more_gpus_than_there_are_are_refused(machine):
+    machine(True, 1, "13.0")
+    with pytest.raises(UserError, match="2 devices wanted, 1 there"):
+        devices.find_accelerator(TrainerSettings(accelerator="auto", devices=2))
+
+
+def test_bf16_on_a_cpu_trains_and_is_recorded(train_micro, make_settings):
+    facts = {
+        wanted: json.loads(
+            (train_micro(make_settings(trainer={"precision": wanted}), wanted) / "facts.json").read_text()
+        )
+        for wanted in ("auto", "bf16")
+    }
+    assert {wanted: one["precision"] for wanted, one in facts.items()} == {"auto": "fp32", "bf16": "bf16"}
