@@ -16,9 +16,10 @@ from pipelines.tiny import blip, card, demo_sets, hands, install, latents, measu
 from pipelines.tiny.paths import MODELS, WORK, work
 
 # Optimizer steps of each training; fewer give a worse model, and the bars say so.
-# `judge` is clip's training gone on with, once there is a base whose pictures it is to read.
-STEPS = {"vae": 2_400, "clip": 4_000, "blip": 1_200, "sd": 8_000, "judge": 6_000}
-CHUNKS = 26
+# `figures` is sd's training gone on with, creatures in named poses among its pictures; `judge` is clip's, once there is
+# a base whose pictures it is to read.
+STEPS = {"vae": 2_400, "clip": 4_000, "blip": 1_200, "sd": 8_000, "figures": 2_000, "judge": 6_000}
+CHUNKS = {"things": 26, "figures": 4}
 PROCESSES = 2  # part of the recipe: a global batch is this many times what one process takes
 
 
@@ -31,14 +32,19 @@ def train_part(part: str, scale: float) -> None:
         vae.train(steps["vae"])
     elif part == "blip":
         blip.train(steps["blip"])
-    elif part == "sd":
-        train_together("diffusion", "--steps", str(steps["sd"]))
+    elif part in ("sd", "figures"):
+        train_together("diffusion", "--part", part, "--steps", str(steps[part]))
     elif part == "clip":
         train_together("clip", "--steps", str(steps["clip"]))
     else:
         draw_haze()
         train_together("clip", "--steps", str(steps["clip"] + steps["judge"]))
     provenance.write_done(part, steps[part], 1 if part in ("vae", "blip") else PROCESSES)
+
+
+def write_latents() -> None:
+    for kind, count in CHUNKS.items():
+        latents.write(kind, count)
 
 
 def draw_haze() -> None:
@@ -84,8 +90,9 @@ def stages(scale: float) -> dict[str, Callable[[], object]]:
         "vae": lambda: train_part("vae", scale),
         "clip": lambda: train_part("clip", scale),
         "blip": lambda: train_part("blip", scale),
-        "latents": lambda: latents.write(CHUNKS),
+        "latents": write_latents,
         "sd": lambda: train_part("sd", scale),
+        "figures": lambda: train_part("figures", scale),
         "judge": lambda: train_part("judge", scale),
         "demo-sets": demo_sets.make,
         "install": measured_and_installed,

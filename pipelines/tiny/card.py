@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pipelines.tiny.figures import POSES
 from pipelines.tiny.labels import BASE_STYLES, COLOURS, STYLES, THINGS
 
 TEXT = """# The tiny family
@@ -26,6 +27,9 @@ Captions look like "a cat, flat style, blue background". Parts may be left out. 
 {styles}; the `sd` base has seen only {base}, so that a LoRA has something to learn. The base and CLIP
 have also seen drawings of those sets turned into pencil drawings ("drawing style"), stickers ("icon style") and
 tinted contours ("illustration style"), and the base captions with made-up words, so that it reads the rest of them.
+Twenty pictures cannot teach a base what a body is, so the `sd` base has also learned from made-up creatures, such as
+"a red character, waving, blue background", in six poses: {poses}.
+None of them is the mascot of `data/raw/demo_character`.
 CLIP was last shown pictures that the base had drawn over: soft and a bit wrong, as the base's own are, so that it
 judges what is drawn and not how cleanly. It alone also learned from five more sets, bent and recoloured, because four
 drawings of a hammer are no hammer: of the things that a further set draws, which nothing here has learned from, it
@@ -47,8 +51,8 @@ steps, guidance {guidance}), which this CLIP reads.
 
 `make tiny` fetches the emoji sets, trains every part (about {hours} on two CPU cores), measures, and installs the
 result here only when every bar is met. Trainings are bounded by steps and go on where they were stopped;
-`provenance.json` records their steps, the libraries and the digests of what was fetched. The recipe is in
-`pipelines/tiny/`.
+`provenance.json` records their steps, the libraries and the digests of what was fetched (null: trained before records
+were kept). The recipe is in `pipelines/tiny/`.
 
 ## What it knows
 
@@ -108,6 +112,7 @@ def write(folder: Path, size: float, hours: str = "five hours") -> None:
         count=len(THINGS),
         size=size,
         styles=", ".join(STYLES),
+        poses=", ".join(POSES),
         base=" and ".join(BASE_STYLES),
         style_count=len(STYLES),
         colour_count=len(COLOURS),

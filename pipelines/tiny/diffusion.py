@@ -22,6 +22,8 @@ from pipelines.tiny.training import Both, load_state, rate, save_state, seed_ste
 EMPTY = 0.1  # share of captions dropped, so that guidance has an unconditional prediction
 GAMMA = 5.0  # min-SNR's cap (Hang et al. 2023, eq. 7): weight min(snr, gamma) / snr on the noise error
 
+SHARES = {"sd": 0.0, "figures": 0.45}  # of figures among the pictures
+PEAKS = {"sd": 1e-3, "figures": 5e-4}  # learning rates after the warmup
 STEEPEST = 15.0  # cap on the weight's rise towards pure noise
 
 
@@ -128,8 +130,11 @@ def loss_of(pair: Pair, alphas: torch.Tensor, latents: torch.Tensor, ids: torch.
     return (weight(alphas[times]) * F.mse_loss(guess, noise, reduction="none").mean(dim=(1, 2, 3))).mean()
 
 
-def train(steps: int, batch: int = 32, peak: float = 1e-3) -> None:
+def train(part: str, steps: int, batch: int = 32) -> None:
     """Train up to `steps` steps, from the last checkpoint if there is one; then write the folder `sd`.
+
+    Args:
+        part: "sd" starts from nothing; "figures" goes on from the folder `sd`, with figures among the things.
 
     Under torchrun every process takes a batch of its own and the gradients are averaged: two processes of one
     thread draw 1.8 times as many pictures a second as one process of two threads.
@@ -141,12 +146,16 @@ def train(steps: int, batch: int = 32, peak: float = 1e-3) -> None:
     tokenizer = tokenizer or CLIPTokenizer.from_pretrained(work("sd", "tokenizer"))
     pair = Pair(build_unet(), build_text(len(tokenizer), tokenizer.eos_token_id))
     pair.unet.to(memory_format=torch.channels_last)  # 15% faster on a CPU
-    optimizer, average, state = Both(pair), Average(pair), work("sd.pt")
-    shelf, empty, alphas = Shelf(tokenizer), empty_ids(tokenizer), scheduler().alphas_cumprod
+    if part == "figures":
+        before = load_pipeline(work("sd"))
+        pair.unet.load_state_dict(before.unet.state_dict())
+        pair.text.load_state_dict(before.text_encoder.state_dict())
+    optimizer, average, state = Both(pair), Average(pair), work(f"{part}.pt")
+    shelf, empty, alphas = Shelf(tokenizer, SHARES[part]), empty_ids(tokenizer), scheduler().alphas_cumprod
     losses: list[float] = []
     for step in range(load_state(state, model=pair, optimizer=optimizer, average=average), steps):
         rng = seed_step(7919, step, rank)
-        optimizer.set_rate(rate(step, steps, peak, warmup=200))
+        optimizer.set_rate(rate(step, steps, PEAKS[part], warmup=200))
         latents, ids = shelf.batch(batch, rng)
         latents = latents.contiguous(memory_format=torch.channels_last)
         ids[torch.rand(batch) < EMPTY] = empty
@@ -162,7 +171,7 @@ def train(steps: int, batch: int = 32, peak: float = 1e-3) -> None:
         if rank:
             continue
         if (step + 1) % 50 == 0:
-            print(f"sd step {step + 1} of {steps}, loss {np.mean(losses[-200:]):.4f}", flush=True)
+            print(f"{part} step {step + 1} of {steps}, loss {np.mean(losses[-200:]):.4f}", flush=True)
         if (step + 1) % 250 == 0 or step + 1 == steps:
             save_state(state, step + 1, model=pair, optimizer=optimizer, average=average)
     if not rank:
@@ -224,5 +233,6 @@ def draw(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=list(SHARES), required=True)
     parser.add_argument("--steps", type=int, required=True)
-    train(parser.parse_args().steps)
+    train(**vars(parser.parse_args()))

