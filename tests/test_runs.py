@@ -68,3 +68,17 @@ def test_compose_warns_of_it(without_gpu, capsys):
     assert "no CUDA device is here" in capsys.readouterr().err
     _warn_of_device(check_whole(compose_config(["+experiment=smoke"])))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("evaluate.steps=1001", r"evaluate\.steps: 1001 steps are more than the model's noise schedule has"),
+        ("evaluate.width=50", "50x64 cannot be drawn"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_before_anything_is_trained(tmp_path, override, said):
+    config = check_whole(compose_config(["+experiment=smoke", override, f"paths.cache={tmp_path / 'cache'}"]))
+    with pytest.raises(UserError, match=said):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()

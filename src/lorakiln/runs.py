@@ -18,7 +18,7 @@ from lorakiln.artefacts.records import read_json, write_text
 from lorakiln.caption import caption
 from lorakiln.console.errors import UserError
 from lorakiln.encode import encode
-from lorakiln.evaluate import evaluate
+from lorakiln.evaluate import check_drawing, evaluate
 from lorakiln.export import export
 from lorakiln.families import load_family
 from lorakiln.prepare import prepare
@@ -43,8 +43,9 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
     Raises:
         UserError: whatever a stage refuses.
     """
-    # Before the pictures, which take long: training would refuse it.
+    # Before the pictures and the training, which take long: the stages would refuse it after them.
     find_accelerator(config.train.trainer)
+    check_drawing(config.evaluate, config.model)
     data = dataset(config)
     leader = is_leader()
     if leader:

@@ -43,5 +43,7 @@ def test_a_missing_key_is_named():
 
 
 def test_text_that_is_a_number_and_not_a_number():
-    assert check(Outer, {"inner": {"learning_rate": "1e-4"}}).inner.learning_rate == 1e-4
+    (quoted,) = problems({"inner": {"learning_rate": "1e-4"}})
+    assert quoted == "train.inner.learning_rate: Input should be a valid number; a number has no quotes (got '1e-4')"
+    assert "train.count" in problems({"inner": {"learning_rate": 1}, "count": True})[0]
     assert "finite" in problems({"inner": {"learning_rate": float("nan")}})[0]

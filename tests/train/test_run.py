@@ -156,9 +156,9 @@ def test_pictures_that_are_not_finite_stop_the_run(train_micro, make_settings, m
 
 
 def test_a_rate_that_explodes_stops_at_the_next_reading(train_micro, make_settings, tmp_path):
-    settings = make_settings(
-        optimizer={"lr": 1.0}, max_grad_norm=None, steps=60, adapter={"alpha": 1e30}, checkpoint_every=2
-    )
+    settings = make_settings(optimizer={"lr": 1.0}, max_grad_norm=None, steps=60, checkpoint_every=2)
+    # Beyond what the schema takes: a scale that float32 cannot hold for long.
+    settings = settings.model_copy(update={"adapter": settings.adapter.model_copy(update={"alpha": 1e30})})
     with pytest.raises(UserError, match=r"lower train\.optimizer\.lr"):
         train_micro(settings)
     for path in (tmp_path / "cache" / "checkpoints").glob("*/step-*.safetensors"):
@@ -191,6 +191,11 @@ def test_another_base_is_refused(train_micro, make_settings, micro_encoded, tmp_
 def test_no_encoded_folder(train_micro, make_settings, tmp_path):
     with pytest.raises(UserError, match="run the stage `encode` first"):
         train_micro(make_settings(), encoded=tmp_path / "nothing")
+
+
+def test_more_steps_of_a_sample_than_the_model_has(train_micro, make_settings):
+    with pytest.raises(UserError, match=r"train\.samples\.steps: 1001 steps are more"):
+        train_micro(make_settings(samples={"every": 6, "steps": 1001}))
 
 
 def test_no_timestep_left(train_micro, make_settings):

@@ -21,8 +21,9 @@ from lorakiln.evaluate.scores import Scored, likeness_among, score_pictures
 from lorakiln.evaluate.summary import summary_text
 from lorakiln.evaluate.tracking import Judged, track
 from lorakiln.families import load_family
-from lorakiln.families.family import default_device, drawing_dtype
+from lorakiln.families.family import Family, default_device, drawing_dtype
 from lorakiln.families.reading import Reading
+from lorakiln.sampling import check_steps
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -82,10 +83,22 @@ def evaluate(
     print(f"{summary}report: {out / 'report.html'}", flush=True)
 
 
+def check_drawing(settings: EvaluateSettings, model: ModelSettings) -> Family:
+    """The model, without its parts, if it can draw what the settings ask for: known before anything is trained.
+
+    Raises:
+        UserError: more steps than its noise schedule has, or a size that it cannot draw.
+    """
+    family = load_family(model, parts=())
+    check_steps(family, settings.steps, "evaluate.steps")
+    family.latent_shape(settings.width or model.resolution, settings.height or model.resolution)
+    return family
+
+
 def _plan(
     facts: dict, settings: EvaluateSettings, model: ModelSettings, device: torch.device, reading: Reading
 ) -> Plan:  # fmt: skip
-    base = load_family(model, parts=()).facts
+    base = check_drawing(settings, model).facts
     if base["hash"] != facts["base"]["hash"]:
         raise UserError(
             f"the LoRA was trained on another base model, {facts['base']['path']}",

@@ -71,6 +71,22 @@ def draw(
                 yield from _pictures(pixels[: len(batch)])
 
 
+def check_steps(family: Family, steps: int, where: str) -> None:
+    """Refuse more steps than the noise schedule has, before anything is drawn.
+
+    Args:
+        family: may be without its parts.
+        where: the setting that says how many, for the message.
+    """
+    most = len(family.alphas_cumprod)
+    sampler = family.sampler()
+    # Schedules that begin at a later step have no room for as many as there are.
+    if steps <= most:
+        sampler.set_timesteps(steps)
+    if steps > most or int(sampler.timesteps.max()) >= most:
+        raise UserError(f"{steps} steps are more than the model's noise schedule has", where=where, fix="20 to 50 do")
+
+
 def _noise(family: Family, jobs: Sequence[Job]) -> Tensor:
     shape = family.latent_shape(jobs[0].width, jobs[0].height)
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(job.seed)) for job in jobs]

@@ -1,17 +1,23 @@
 """What all namespaces share: unknown keys are errors, values are frozen, all problems are told at once."""
 
 import difflib
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorakiln.console.errors import ConfigError
+
+MANY = 10**9  # steps, pictures or numbers at once: more is a slip of the pen
+LARGEST_SIDE = 16_384  # pixels
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch's generators take
+Name = Annotated[str, Field(max_length=200)]  # with an ending, still a file's name on every file system
 
 
 class Settings(BaseModel):
     """A namespace or a part of one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    # Strict: `lr: true` is no rate of 1, and "16" in quotes is no number.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, strict=True)
 
 
 Namespace = TypeVar("Namespace", bound=Settings)
@@ -44,6 +50,8 @@ def _explain(kind: type[Settings], problem: dict[str, Any], path: str) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{where}: {message.lower()}"
+    if problem["type"] in ("int_type", "float_type") and isinstance(problem["input"], str):
+        message += "; a number has no quotes"
     given = repr(problem["input"])
     # A whole section would drown the message.
     return f"{where}: {message}" + (f" (got {given})" if len(given) <= 60 else "")

@@ -1,10 +1,10 @@
 """`caption`: a text for every picture."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorakiln.schema.base import Settings
+from lorakiln.schema.base import MANY, Settings
 
 
 class CaptionSettings(Settings):
@@ -14,7 +14,7 @@ class CaptionSettings(Settings):
     prompt: str = Field("", description="a beginning that the captioner continues")
     max_new_tokens: int = Field(30, ge=1, le=512)
     num_beams: int = Field(1, ge=1, le=16)
-    batch_size: int = Field(8, ge=1)
-    extensions: list[str] = Field(
+    batch_size: int = Field(8, ge=1, le=MANY)
+    extensions: list[Annotated[str, Field(pattern=r"^\.[^/\\\s]+$", max_length=50)]] = Field(
         [".txt", ".caption"], description="caption files beside a picture, the first found wins"
     )

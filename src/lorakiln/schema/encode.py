@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lorakiln.schema.base import Settings
+from lorakiln.schema.base import MANY, Settings
 
 
 class EncodeSettings(Settings):
@@ -13,6 +13,6 @@ class EncodeSettings(Settings):
     max_tokens: Literal[75, 150, 225] = Field(
         75, description="of a prompt that are read, in chunks of 75; what is longer is cut off, and said"
     )
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(8, ge=1, le=MANY)
     dtype: Literal["float32", "float16"] = Field("float32", description="of the stored tensors")
     device: Literal["auto", "cpu", "cuda"] = "auto"

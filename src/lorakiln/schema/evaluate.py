@@ -1,13 +1,14 @@
 """`evaluate`: what the LoRA does, in numbers and pictures."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lorakiln.schema.base import Settings
+from lorakiln.schema.base import LARGEST_SIDE, MANY, Seed, Settings
 
 # What `quick` leaves: enough to tell the jobs of a sweep apart, since all draw the same pictures.
 QUICK_PROMPTS, QUICK_SEEDS = 8, 2
+Weight = Annotated[float, Field(ge=-100, le=100)]
 
 
 class Classification(Settings):
@@ -27,20 +28,20 @@ class Classification(Settings):
 class EvaluateSettings(Settings):
     prompts: list[str] = Field(min_length=1, description="{trigger} stands for the trigger words")
     negative_prompt: str = ""
-    seeds: list[int] = Field(min_length=1, description="each prompt is drawn with each seed, the same at every weight")
-    weights: list[float] = Field(min_length=1, description="LoRA weights at which all prompts are drawn")
-    between: list[float] = Field([], description="more weights, for the grid alone")
-    grid_prompts: int = Field(4, ge=1, description="how many of the prompts the grids show")
+    seeds: list[Seed] = Field(min_length=1, description="each prompt is drawn with each seed, the same at every weight")
+    weights: list[Weight] = Field(min_length=1, description="LoRA weights at which all prompts are drawn")
+    between: list[Weight] = Field([], description="more weights, for the grid alone")
+    grid_prompts: int = Field(4, ge=1, le=MANY, description="how many of the prompts the grids show")
     without_trigger: bool = Field(True, description="also draw the grid's prompts without the trigger words")
     classify: list[Classification] = []
     quick: bool | None = Field(
         None, description="8 of the prompts, 2 of the seeds, `weights` alone; null: so in the jobs of a sweep, else not"
     )
-    steps: int = Field(20, ge=1, description="of denoising")
-    guidance: float = Field(5.0, ge=0)
-    width: int | None = Field(None, gt=0, description="pixels; null: the model's resolution")
-    height: int | None = Field(None, gt=0)
-    batch_size: int = Field(8, ge=1)
+    steps: int = Field(20, ge=1, le=MANY, description="of denoising; at most the model's, 1000")
+    guidance: float = Field(5.0, ge=0, le=1000)
+    width: int | None = Field(None, gt=0, le=LARGEST_SIDE, description="pixels; null: the model's resolution")
+    height: int | None = Field(None, gt=0, le=LARGEST_SIDE)
+    batch_size: int = Field(8, ge=1, le=MANY)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="of the base while it draws; auto: fp16 on a GPU, fp32 on a CPU"
     )

@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from lorakiln.schema.base import Settings
+from lorakiln.schema.base import Name, Settings
 
 
 class ExportSettings(Settings):
-    name: str | None = Field(None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name")
+    name: Name | None = Field(None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name")
     which: Literal["last", "best", "all"] = Field("last", description="best: lowest validation loss among the saved")
     strength: float = Field(
         1.0, gt=0, le=2, description="how much of what was trained the file does at weight 1: alpha is multiplied by it"

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lorakiln.schema.base import Settings
+from lorakiln.schema.base import LARGEST_SIDE, Settings
 
 
 class Source(Settings):
@@ -30,9 +30,9 @@ class ModelSettings(Settings):
         None, description="what the network predicts, checked against what the model says; null: as the model says"
     )
     allow_pickle: bool = Field(False, description="read single files that are pickles (.ckpt, .pt); tensors alone")
-    resolution: int = Field(gt=0, description="the side of the square it was trained on, pixels")
-    bucket_min: int = Field(gt=0, description="shortest side of a bucket, pixels")
-    bucket_max: int = Field(gt=0, description="longest side of a bucket, pixels")
-    bucket_step: int = Field(gt=0, description="picture sides are multiples of this, pixels")
+    resolution: int = Field(gt=0, le=LARGEST_SIDE, description="the side of the square it was trained on, pixels")
+    bucket_min: int = Field(gt=0, le=LARGEST_SIDE, description="shortest side of a bucket, pixels")
+    bucket_max: int = Field(gt=0, le=LARGEST_SIDE, description="longest side of a bucket, pixels")
+    bucket_step: int = Field(gt=0, le=LARGEST_SIDE, description="picture sides are multiples of this, pixels")
     captioner: Source
     clip: Source

@@ -4,32 +4,32 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from lorakiln.schema.base import Settings
+from lorakiln.schema.base import LARGEST_SIDE, Name, Settings
 
 
 class BucketSettings(Settings):
     """Aspect-ratio buckets by kohya's rule (sd-scripts, BucketManager)."""
 
     enable: bool = Field(True, description="false: every picture is cropped to resolution x resolution")
-    min: int = Field(gt=0, description="shortest side of a bucket, pixels")
-    max: int = Field(gt=0, description="longest side of a bucket, pixels")
-    step: int = Field(gt=0, description="sides are multiples of this, pixels")
+    min: int = Field(gt=0, le=LARGEST_SIDE, description="shortest side of a bucket, pixels")
+    max: int = Field(gt=0, le=LARGEST_SIDE, description="longest side of a bucket, pixels")
+    step: int = Field(gt=0, le=LARGEST_SIDE, description="sides are multiples of this, pixels")
     no_upscale: bool = Field(False, description="never enlarge; a small picture gets a bucket of its own size")
 
 
 class PrepareSettings(Settings):
-    dataset: str = Field(pattern=r"^[^/\\\s][^/\\]*$", description="the folder below data/raw")
-    resolution: int = Field(gt=0, description="the side of the square whose area a bucket has, pixels")
+    dataset: Name = Field(pattern=r"^[^/\\\s][^/\\]*$", description="the folder below data/raw")
+    resolution: int = Field(gt=0, le=LARGEST_SIDE, description="the side of the square whose area a bucket has, pixels")
     bucket: BucketSettings
     background: str = Field("white", description="what shows through transparent pictures: a CSS colour")
     on_bad: Literal["error", "skip"] = Field("error", description="what to do when files are unusable")
     animated: Literal["error", "first_frame"] = "error"
-    min_side: int = Field(8, gt=0, description="pictures with a shorter side are refused, pixels")
-    max_pixels: int = Field(100_000_000, gt=0, description="larger pictures are refused, pixels")
-    max_aspect: float = Field(6.0, ge=1, description="longer pictures are refused, long side / short side")
-    warn_upscale: float = Field(2.0, ge=1, description="warn about pictures enlarged by more than this factor")
+    min_side: int = Field(8, gt=0, le=LARGEST_SIDE, description="pictures with a shorter side are refused, pixels")
+    max_pixels: int = Field(100_000_000, gt=0, le=10**10, description="larger pictures are refused, pixels")
+    max_aspect: float = Field(6.0, ge=1, le=10_000, description="longer pictures are refused, long side / short side")
+    warn_upscale: float = Field(2.0, ge=1, le=1e6, description="warn about pictures enlarged by more than this factor")
     follow_symlinks: bool = Field(False, description="accept links that lead out of the dataset's folder")
-    workers: int | None = Field(None, ge=1, description="processes; null: one per core")
+    workers: int | None = Field(None, ge=1, le=512, description="processes; null: one per core")
 
     @field_validator("dataset")
     @classmethod

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lorakiln.schema.base import Settings
+from lorakiln.schema.base import MANY, Settings
 
 
 class TrackerSettings(Settings):
@@ -15,4 +15,4 @@ class TrackerSettings(Settings):
     name: str | None = Field(None, description="of the run, as it is shown; null: its time, or its job in the sweep")
     tags: list[str] = Field(default_factory=list, description="more than base model, adapter, rank and dataset")
     upload_images: bool = Field(True, description="false: pictures and captions stay at home")
-    log_every: int = Field(10, ge=1, description="optimizer steps between readings of the loss")
+    log_every: int = Field(10, ge=1, le=MANY, description="optimizer steps between readings of the loss")

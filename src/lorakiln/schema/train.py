@@ -4,14 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lorakiln.schema.base import Settings
+from lorakiln.schema.base import MANY, Seed, Settings
 from lorakiln.schema.tracker import TrackerSettings
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdapterSettings(Settings):
     kind: Literal["lora"] = "lora"
     rank: int = Field(gt=0, le=1024)
-    alpha: float = Field(gt=0, description="the update is scaled by alpha / rank")
+    alpha: float = Field(gt=0, le=1e6, description="the update is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: str | list[str] = Field(
         "attention",
@@ -22,12 +24,14 @@ class AdapterSettings(Settings):
 
 class ObjectiveSettings(Settings):
     kind: Literal["mse", "huber"] = Field("mse", description="the loss between prediction and target")
-    min_snr_gamma: float | None = Field(None, gt=0, description="Min-SNR weighting, arXiv 2303.09556; 5 is usual")
+    min_snr_gamma: float | None = Field(
+        None, gt=0, le=1e6, description="Min-SNR weighting, arXiv 2303.09556; 5 is usual"
+    )
     noise_offset: float = Field(0.0, ge=0, le=1)
-    huber_delta: float = Field(0.1, gt=0)
+    huber_delta: float = Field(0.1, gt=0, le=1e6)
     caption_dropout: float = Field(0.0, ge=0, le=1, description="how often a caption is replaced by the empty one")
-    min_timestep: int = Field(0, ge=0)
-    max_timestep: int | None = Field(None, ge=1, description="exclusive; null: the model's last")
+    min_timestep: int = Field(0, ge=0, le=MANY)
+    max_timestep: int | None = Field(None, ge=1, le=MANY, description="exclusive; null: the model's last")
 
 
 class OptimizerSettings(Settings):
@@ -38,58 +42,64 @@ class OptimizerSettings(Settings):
         description="other learning rates, by how the names of a part's modules begin: up_blocks, up_blocks.1; "
         "the longest beginning counts",
     )
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = (0.9, 0.999)  # YAML has lists alone
+    eps: float = Field(1e-8, gt=0, le=1)
+    weight_decay: float = Field(0.01, ge=0, le=100)
 
 
 class SchedulerSettings(Settings):
     kind: Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"]
-    warmup_steps: int = Field(0, ge=0)
-    cycles: int = Field(1, ge=1, description="of cosine_with_restarts")
-    power: float = Field(1.0, gt=0, description="of polynomial")
+    warmup_steps: int = Field(0, ge=0, le=MANY)
+    cycles: int = Field(1, ge=1, le=MANY, description="of cosine_with_restarts")
+    power: float = Field(1.0, gt=0, le=100, description="of polynomial")
 
 
 class TrainerSettings(Settings):
     accelerator: Literal["cpu", "gpu", "auto"]
-    devices: int = Field(1, ge=1)
-    num_nodes: int = Field(1, ge=1)
+    devices: int = Field(1, ge=1, le=1024)
+    num_nodes: int = Field(1, ge=1, le=1024)
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="of the frozen base, the adapter is always fp32; auto: bf16 on a GPU that has it, else fp32"
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads of each process; null: torch's own choice")
+    threads: int | None = Field(None, ge=1, le=512, description="CPU threads of each process; null: torch's own choice")
     gradient_checkpointing: bool = False
 
 
 class ValidationSettings(Settings):
     """Loss on held-out pictures with fixed noise and timesteps."""
 
-    every: int = Field(100, ge=0, description="steps; 0: never")
+    every: int = Field(100, ge=0, le=MANY, description="steps; 0: never")
     fraction: float = Field(0.1, ge=0, lt=1, description="of the pictures, rounded; at least one of 8 or more")
-    draws: int = Field(16, ge=1, description="(noise, timestep) pairs per held-out picture")
+    draws: int = Field(16, ge=1, le=100_000, description="(noise, timestep) pairs per held-out picture")
 
 
 class SampleSettings(Settings):
     """Pictures made while training."""
 
-    every: int = Field(100, ge=0, description="steps; 0: never")
+    every: int = Field(100, ge=0, le=MANY, description="steps; 0: never")
     prompts: list[str] = Field(default_factory=list)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="each prompt is drawn from each")
-    steps: int = Field(20, ge=1, description="of denoising")
-    guidance: float = Field(5.0, ge=0)
+    seeds: list[Seed] = Field([0], min_length=1, description="each prompt is drawn from each")
+    steps: int = Field(20, ge=1, le=MANY, description="of denoising; at most the model's, 1000")
+    guidance: float = Field(5.0, ge=0, le=1000)
 
 
 class TrainSettings(Settings):
     seed: int = Field(0, ge=0, lt=2**32)
-    steps: int = Field(ge=1, description="optimizer steps")
-    batch_size: int = Field(ge=1, description="pictures per optimizer step, over all devices together")
-    micro_batch: int | None = Field(None, ge=1, description="pictures a device takes at once; null: all its share")
-    repeats: int = Field(1, ge=1, description="how often a picture counts in an epoch")
-    max_grad_norm: float | None = Field(1.0, gt=0)
+    steps: int = Field(ge=1, le=MANY, description="optimizer steps")
+    batch_size: int = Field(ge=1, le=MANY, description="pictures per optimizer step, over all devices together")
+    micro_batch: int | None = Field(
+        None, ge=1, le=MANY, description="pictures a device takes at once; null: all its share"
+    )
+    repeats: int = Field(1, ge=1, le=1_000_000, description="how often a picture counts in an epoch")
+    max_grad_norm: float | None = Field(1.0, gt=0, le=1e9)
     deterministic: bool = False
-    save_every: int = Field(0, ge=0, description="steps between saved adapters; 0: the last alone")
-    checkpoint_every: int = Field(100, ge=0, description="steps between resumable checkpoints; 0: only when stopped")
-    checkpoint_minutes: float = Field(10.0, ge=0, description="and at least this often, minutes; 0: never by time")
+    save_every: int = Field(0, ge=0, le=MANY, description="steps between saved adapters; 0: the last alone")
+    checkpoint_every: int = Field(
+        100, ge=0, le=MANY, description="steps between resumable checkpoints; 0: only when stopped"
+    )
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, le=1e6, description="and at least this often, minutes; 0: never by time"
+    )
     adapter: AdapterSettings
     objective: ObjectiveSettings
     optimizer: OptimizerSettings

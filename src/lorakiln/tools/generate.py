@@ -19,7 +19,7 @@ from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device, drawing_dtype
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
-from lorakiln.sampling import Job, draw, infotext, save_picture
+from lorakiln.sampling import Job, check_steps, draw, infotext, save_picture
 from lorakiln.sampling.weighting import Weighting
 from lorakiln.schema.base import check
 from lorakiln.schema.caption import CaptionSettings
@@ -70,7 +70,8 @@ def draw_wishes(
     """
     device = default_device()
     family = load_family(model, device=device, dtype=drawing_dtype(device, precision))
-    _check_steps(family, wishes)
+    for steps in sorted({wish.steps for wish in wishes}):
+        check_steps(family, steps, "steps")
     _warn_unread(Weighting(family), wishes)
     files = list(dict.fromkeys(path for wish in wishes for path, _ in wish.loras))
     merged = Merged(family.adaptable(), *(read_any(path).adapter for path in files))
@@ -100,20 +101,6 @@ def draw_wishes(
                 bar.advance()
             if batch.size < min(batch_size, len(jobs)):  # it was halved, so the next group begins there
                 batch_size = batch.size
-
-
-def _check_steps(family: Family, wishes: Sequence[Wish]) -> None:
-    """Refuse more steps than the noise schedule has, before anything is drawn."""
-    for steps in sorted({wish.steps for wish in wishes}):
-        most = len(family.alphas_cumprod)
-        sampler = family.sampler()
-        # Schedules that begin at a later step have no room for as many as there are.
-        if steps <= most:
-            sampler.set_timesteps(steps)
-        if steps > most or int(sampler.timesteps.max()) >= most:
-            raise UserError(
-                f"{steps} steps are more than the model's noise schedule has", where="steps", fix="20 to 50 do"
-            )
 
 
 def _warn_unread(family: Weighting, wishes: Sequence[Wish]) -> None:

@@ -8,6 +8,7 @@ import torch
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.family import Family
+from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter, target_names
@@ -67,6 +68,8 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
     family = load_family(model, parts, device, torch.bfloat16 if share.bf16 else torch.float32)
     _check_base(encoded, family, model)
     _check_timesteps(family, settings)
+    if draws:
+        check_steps(family, settings.samples.steps, "train.samples.steps")
     # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
     family.network.to(memory_format=torch.channels_last)
     if settings.trainer.gradient_checkpointing:
