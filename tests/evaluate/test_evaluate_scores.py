@@ -124,7 +124,12 @@ def likeness(cosine):
         ("random weights, noise left and right", 0.100, 0.102, 0.72, "mixed", "slight: 0% of the way"),
         ("weight 0", 0.148, 0.148, 0.64, "unknown", "No effect"),
         ("a character", 0.154, 0.566, 0.64, "good", "has learned what the training pictures show"),
-        ("a style, of many things", 0.20, 0.34, 0.50, "good", "has learned"),
+        # The four jobs of the character's old settings: debris in its colours, as the pictures show.
+        ("debris, rank 16 at 1e-3", 0.159, 0.442, 0.640, "mixed", "in part: 59% of the way"),
+        ("debris, rank 16 at 5e-4", 0.159, 0.377, 0.640, "mixed", "in part: 45% of the way"),
+        ("debris, rank 4 at 1e-3", 0.159, 0.364, 0.640, "mixed", "in part: 43% of the way"),
+        ("debris, rank 4 at 5e-4", 0.159, 0.272, 0.640, "mixed", "in part: 2"),
+        ("the character, with a better base", 0.231, 0.621, 0.654, "good", "has learned"),
         ("another set's LoRA", 0.30, 0.20, 0.64, "bad", "leads away"),
     ],
 )
@@ -132,6 +137,18 @@ def test_planted_cases_get_the_sentence_they_deserve(name, base, lora, ceiling, 
     length = np.sqrt(3.0)
     found = exact_verdict(length * base, length * lora, ceiling)
     assert (found.tone, said in found.headline) == (tone, True), (name, found)
+
+
+@pytest.mark.parametrize(("drawn", "said"), [(0.9, "has learned what"), (0.0, "slight")])
+def test_a_style_is_judged_by_its_question_too(drawn, said):
+    """It goes half of the way in likeness alone; CLIP sees the style in the LoRA's pictures, or sees it not."""
+    plan = plan_of(["red"] * 8, seeds=(0,))
+    base = [unit(1, 0, 0.2 + 1e-3 * n, 0.3) for n in range(8)]
+    lora = [unit(1, 0, 0.2 + drawn + 1e-3 * n, 0.3 if drawn else 0.5) for n in range(8)]
+    scored = score_pictures(plan.shots, np.stack(base + lora), np.stack([unit(0, 0, 1, 0.6)]), embed_texts, [STYLE])
+    results = compare(scored, plan, [STYLE], 0.9)
+    verdict = judge(metrics_of([STYLE]), results.overall, plan.main)
+    assert said in verdict.headline, verdict
 
 
 def exact_verdict(base, lora, ceiling, prompts=8):

@@ -47,8 +47,8 @@ class Summary:
     differences: dict[str, dict[float, Estimate]] = field(default_factory=dict)
     ceilings: dict[str, float] = field(default_factory=dict)
 
-    def share_of_the_way(self, metric: Metric, weight: float) -> float | None:
-        """How far the lower end of the difference goes from the base to what could be: 1 is all the way.
+    def share_of_the_way(self, metric: Metric, weight: float) -> tuple[float, float] | None:
+        """How far the difference goes from the base to what could be: its lower end and its mean; 1 is all the way.
 
         What could be is the training pictures' own value, or 100% of what is right or wrong; None if neither is
         known, or the base is there already.
@@ -58,7 +58,8 @@ class Summary:
         difference = self.differences.get(metric.name, {}).get(weight)
         if ceiling is None or base is None or difference is None or difference.low is None or ceiling <= base.mean:
             return None
-        return difference.low / (ceiling - base.mean)
+        room = ceiling - base.mean
+        return difference.low / room, difference.mean / room
 
 
 def metrics_of(classify: Sequence[Classification]) -> list[Metric]:
