@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from lorakiln import runs
 from lorakiln.console.errors import UserError
 from lorakiln.runs import _shown, run
 from lorakiln.schema.tracker import TrackerSettings
@@ -82,3 +83,75 @@ def test_what_cannot_be_drawn_is_told_before_anything_is_trained(tmp_path, overr
     with pytest.raises(UserError, match=said):
         run(config, tmp_path / "run")
     assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()
+
+
+class Stopped(Exception):
+    """Stands for Ctrl-C after the training."""
+
+
+@pytest.fixture
+def stages(monkeypatch, tmp_path):
+    """The stages of the second door, which only write down that they ran; the first evaluation is stopped."""
+    ran = []
+
+    def write(name):
+        def stage(*arguments):
+            ran.append(name)
+            if name == "train":
+                (arguments[1]).mkdir(parents=True, exist_ok=True)
+                (arguments[1] / "facts.json").write_text("{}")
+            if name == "evaluate" and ran.count("evaluate") == 1:
+                raise Stopped
+
+        return stage
+
+    for name in ("train", "export", "evaluate"):
+        monkeypatch.setattr(runs, name, write(name))
+    monkeypatch.setattr(runs, "dataset", lambda config: tmp_path / f"data-{config.prepare.resolution}")
+    return ran
+
+
+def test_what_was_trained_is_not_trained_again_after_a_stop(stages, tmp_path):
+    def go(*overrides):
+        run(check_whole(compose_config(["+experiment=smoke", *overrides])), tmp_path / "run")
+
+    with pytest.raises(Stopped):
+        go()
+    assert stages == ["train", "export", "evaluate"]
+    go()
+    assert stages[3:] == ["export", "evaluate"]
+    # Settings of what comes after leave it alone; its own, and other pictures, do not.
+    go("export.strength=0.5", "evaluate.guidance=2.0")
+    assert stages[5:] == ["export", "evaluate"]
+    go("train.optimizer.lr=1e-5")
+    go("train.optimizer.lr=1e-5", "prepare.resolution=48")
+    assert stages[7:] == ["train", "export", "evaluate"] * 2
+
+
+def test_a_run_in_another_folder_takes_over_what_a_stopped_one_has_trained(stages, tmp_path):
+    config = check_whole(compose_config(["+experiment=smoke"]))
+    with pytest.raises(Stopped):
+        run(config, tmp_path / "smoke" / "20260101-101010")
+    (tmp_path / "smoke" / "20260101-101010" / "run" / "tracker.json").write_text('{"id": "abc"}')
+    run(config, tmp_path / "smoke" / "20260101-111111")
+    assert stages == ["train", "export", "evaluate", "export", "evaluate"]
+    assert (tmp_path / "smoke" / "20260101-111111" / "run" / "tracker.json").read_text() == '{"id": "abc"}'
+    # One that has its report is a run of its own, and so is the job of a sweep.
+    for name in ("20260101-101010", "20260101-111111"):
+        (tmp_path / "smoke" / name / "report").mkdir()
+    run(config, tmp_path / "smoke" / "20260101-121212")
+    assert stages.count("train") == 2
+    job = tmp_path / "smoke" / "job"
+    job.mkdir()
+    (job / "job.json").write_text('{"own": []}')
+    run(config, job)
+    assert stages.count("train") == 3
+
+
+def test_a_training_that_was_stopped_goes_on(stages, tmp_path):
+    config = check_whole(compose_config(["+experiment=smoke"]))
+    with pytest.raises(Stopped):
+        run(config, tmp_path / "run")
+    (tmp_path / "run" / "run" / "facts.json").unlink()
+    run(config, tmp_path / "run")
+    assert stages.count("train") == 2

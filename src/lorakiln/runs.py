@@ -5,6 +5,7 @@ The dataset comes from cache/datasets/<fingerprint>, so that runs whose data sta
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +14,16 @@ import yaml
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_folder
-from lorakiln.artefacts.records import read_json, write_text
+from lorakiln.artefacts.records import read_json, write_json, write_text
 from lorakiln.caption import caption
 from lorakiln.console.errors import UserError
 from lorakiln.encode import encode
 from lorakiln.evaluate import check_drawing, evaluate
 from lorakiln.export import export
 from lorakiln.families import load_family
+from lorakiln.lora_files.identity import hash_lora
 from lorakiln.prepare import prepare
 from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.schema.whole import Config
@@ -28,9 +31,11 @@ from lorakiln.sweep.jobs import STATE
 from lorakiln.sweep.titles import short_titles
 from lorakiln.train import train
 from lorakiln.train.devices import find_accelerator
+from lorakiln.train.fingerprint import VERSION as FINGERPRINT_VERSION
 
 # Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
 DATA_VERSION = 1
+TRAINED = "trained.json"  # in a run's folder: which training its `run` is of
 
 
 def run(config: Config, folder: Path, experiment: str | None = None) -> None:
@@ -53,11 +58,63 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
         write_text(folder / "resolved.yaml", text)
     checkpoints = Path(config.paths.cache).resolve() / "checkpoints"
     settings = config.train.model_copy(update={"tracker": _shown(config.train.tracker, folder, experiment)})
-    train(data / "encoded", folder / "run", settings, config.model, checkpoints)
+    key = training_key(config, data)
+    if trained := find_trained(folder, key):
+        if leader:
+            print(f"training: reusing {trained / 'run'}, which these settings and pictures have made", flush=True)
+            take_over(trained, folder)
+    else:
+        train(data / "encoded", folder / "run", settings, config.model, checkpoints)
+        if leader:
+            write_json(folder / TRAINED, {"key": key})
     if not leader:
         return
     export(folder / "run", data / "captioned", folder / "lora", config.export, config.model)
     evaluate(folder / "lora", data / "captioned", folder / "run", folder / "report", config.evaluate, config.model)
+
+
+def training_key(config: Config, data: Path) -> str:
+    """What training reads: its settings and, by content, the dataset, the base model and the file to go on from."""
+    start = config.train.adapter.init_from
+    return hash_data(
+        FINGERPRINT_VERSION,
+        data.name,
+        load_family(config.model, ()).facts["hash"],
+        hash_lora(Path(start)) if start else None,
+        config.train.model_dump(mode="json"),
+    )
+
+
+def find_trained(folder: Path, key: str) -> Path | None:
+    """The run's folder if its training is done; else, for a run that begins anew in a folder of its own, the newest of
+    the same experiment that was stopped after just this training and before its report.
+
+    The jobs of a sweep have their own folders again when the same command is given.
+    """
+    if is_trained(folder, key):
+        return folder
+    if (folder / STATE).exists():
+        return None
+    stopped = [done.parent for done in folder.resolve().parent.glob(f"*/{TRAINED}")]
+    stopped = [one for one in sorted(stopped) if is_trained(one, key) and not (one / "report").exists()]
+    return next((one for one in reversed(stopped) if not (one / STATE).exists()), None)
+
+
+def take_over(trained: Path, folder: Path) -> None:
+    """Copy a training, with its tracker's record, so that what follows is logged into the same run."""
+    if trained.resolve() != folder.resolve():
+        with replacing(folder / "run") as fresh:
+            shutil.copytree(trained / "run", fresh, dirs_exist_ok=True)
+        shutil.copyfile(trained / TRAINED, folder / TRAINED)
+
+
+def is_trained(folder: Path, key: str) -> bool:
+    """Whether a run's folder holds the whole of the training that `key` stands for.
+
+    `run` is put in its place whole and the key is written after it, so that what was stopped in between trains again.
+    """
+    done = folder / TRAINED
+    return done.is_file() and (folder / "run" / "facts.json").is_file() and read_json(done).get("key") == key
 
 
 def _shown(tracker: TrackerSettings, folder: Path, experiment: str | None) -> TrackerSettings:
