@@ -103,7 +103,11 @@ def verdict_on(base, lora, prompts=8, ceiling=None):
 
 def test_verdicts_follow_the_rule():
     # Axis 0: what the prompt asks for; axis 2: the training pictures.
-    assert verdict_on([1, 0, 0, 0, 1], [1.6, 0, 1, 0, 1]).tone == "good"
+    assert verdict_on([1, 0, 0, 0, 1], [1.6, 0, 1, 0, 1], ceiling=0.6).tone == "good"
+    # With one training picture nobody knows how like is like enough.
+    alone = verdict_on([1, 0, 0, 0, 1], [1.6, 0, 1, 0, 1])
+    assert alone.tone == "mixed" and "how far cannot be told" in alone.headline
+    assert "slight: 0% of the way" in verdict_on([1, 0, 0.5, 0, 1], [1.6, 0, 1, 0, 1], ceiling=0.2).headline
     price = verdict_on([1, 0, 0, 0, 1], [0.2, 0, 1, 0, 1])
     assert price.tone == "mixed" and "CLIP score" in price.headline
     assert "No effect" in verdict_on([1, 0, 0.5, 0, 1], [1, 0, 0.5, 0, 1]).headline

@@ -51,13 +51,15 @@ class Summary:
         """How far the difference goes from the base to what could be: its lower end and its mean; 1 is all the way.
 
         What could be is the training pictures' own value, or 100% of what is right or wrong; None if neither is
-        known, or the base is there already.
+        known. A base that is there already has no way to go: (0, 0).
         """
         ceiling = 1.0 if metric.fraction else self.ceilings.get(metric.name)
         base = self.values.get(metric.name, {}).get(0.0)
         difference = self.differences.get(metric.name, {}).get(weight)
-        if ceiling is None or base is None or difference is None or difference.low is None or ceiling <= base.mean:
+        if ceiling is None or base is None or difference is None or difference.low is None:
             return None
+        if ceiling <= base.mean:
+            return 0.0, 0.0
         room = ceiling - base.mean
         return difference.low / room, difference.mean / room
 

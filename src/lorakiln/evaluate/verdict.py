@@ -75,18 +75,19 @@ def _is_material(metric: Metric, summary: Summary, weight: float) -> bool:
 
 
 def _is_like(metrics: Sequence[Metric], summary: Summary, weight: float) -> bool:
-    """Whether likeness goes far enough to stand alone; unknown where there is one training picture."""
+    """Whether likeness goes far enough to stand alone; not if how far cannot be told."""
     shares = [summary.share_of_the_way(metric, weight) for metric in metrics if metric.role == "learned"]
-    return all(share[1] >= LIKE for share in shares if share is not None)
+    return all(share is not None and share[1] >= LIKE for share in shares)
 
 
 def _reached(metrics: Sequence[Metric], summary: Summary, weight: float) -> str:
-    """How far the mean goes, of the first measure that has a ceiling."""
+    """How far the mean goes, of the first measure of which that can be told."""
     for metric in metrics:
         share = summary.share_of_the_way(metric, weight) if metric.role == "learned" else None
         if share is not None:
-            return f": {share[1]:.0%} of the way from the base to the training pictures"
-    return ""
+            goal = "100% right" if metric.fraction else "the training pictures"
+            return f": {share[1]:.0%} of the way from the base to {goal}"
+    return ": how far cannot be told, for one training picture has no other to be compared with"
 
 
 def change_in_words(metric: Metric, difference: Estimate | None) -> str:
