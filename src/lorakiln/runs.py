@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 import yaml
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
@@ -32,6 +33,7 @@ from lorakiln.sweep.titles import short_titles
 from lorakiln.train import train
 from lorakiln.train.devices import find_accelerator
 from lorakiln.train.fingerprint import VERSION as FINGERPRINT_VERSION
+from lorakiln.train.precision import takes_bf16
 
 # Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
 DATA_VERSION = 1
@@ -76,12 +78,14 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
 def training_key(config: Config, data: Path) -> str:
     """What training reads: its settings and, by content, the dataset, the base model and the file to go on from."""
     start = config.train.adapter.init_from
+    device = torch.device("cuda" if find_accelerator(config.train.trainer) == "gpu" else "cpu")
     return hash_data(
         FINGERPRINT_VERSION,
         data.name,
         load_family(config.model, ()).facts["hash"],
         hash_lora(Path(start)) if start else None,
         config.train.model_dump(mode="json"),
+        takes_bf16(config.train.trainer.precision, device),  # "auto" is another thing on another machine
     )
 
 

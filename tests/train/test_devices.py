@@ -9,6 +9,7 @@ import torch
 from lorakiln.console.errors import UserError
 from lorakiln.schema.train import TrainerSettings
 from lorakiln.train import devices
+from lorakiln.train.precision import takes_bf16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -23,7 +24,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 )  # fmt: skip
 def test_one_rule_of_precision(monkeypatch, wanted, device, has_bf16, taken):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
-    assert devices.takes_bf16(wanted, device) is taken
+    assert takes_bf16(wanted, device) is taken
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def machine(monkeypatch, tmp_path):
         if driver:
             file.touch()
         monkeypatch.setattr(devices, "NVIDIA", file)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: usable > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: usable)
         monkeypatch.setattr(torch.version, "cuda", build)
@@ -55,6 +57,13 @@ def test_a_gpu_that_torch_cannot_use_is_told_with_the_remedy(machine, driver, us
     machine(driver, usable, build)
     found = devices.unusable_gpu()
     assert re.search(said, found) if said else found == ""
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_gpu_that_is_hidden_on_purpose_is_not_told(machine, monkeypatch, hidden):
+    machine(True, 0, "13.0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert devices.unusable_gpu() == ""
 
 
 @pytest.mark.parametrize(

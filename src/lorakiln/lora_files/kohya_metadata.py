@@ -129,7 +129,7 @@ def _training(facts: Mapping[str, Any]) -> dict[str, Any]:
             ",".join(f"{key}={optimizer[key]}" for key in ("betas", "eps", "weight_decay"))
         ),
         "ss_max_grad_norm": train["max_grad_norm"] or 0.0,
-        "ss_mixed_precision": {"fp32": "no", "bf16": "bf16"}[facts["precision"]],
+        "ss_mixed_precision": {"fp32": "no", "bf16": "bf16"}[facts.get("precision", train["trainer"]["precision"])],
         "ss_seed": train["seed"],
         "ss_cache_latents": True,
         "ss_noise_offset": objective["noise_offset"] or None,

@@ -21,6 +21,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.orphans import end_with_parents
 from lorakiln.schema.train import TrainerSettings, TrainSettings
 from lorakiln.train.module import Share
+from lorakiln.train.precision import takes_bf16
 from lorakiln.train.trouble import lost_process
 
 # How long the others wait while the first process validates and draws; torch's own limit is ten minutes on GPUs.
@@ -112,20 +113,10 @@ def share_of(trainer: pl.Trainer, settings: TrainSettings) -> Share:
     return Share(trainer.global_rank, trainer.world_size, bf16)
 
 
-def takes_bf16(wanted: str, device: torch.device) -> bool:
-    """Whether the frozen base is bf16 on a device: one rule for one device and for several.
-
-    Args:
-        wanted: "auto" takes bf16 on a GPU that computes in it; "bf16" on a CPU too, where it halves the base's memory.
-    """
-    if device.type == "cuda":
-        return wanted != "fp32" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return wanted == "bf16"
-
-
 def unusable_gpu() -> str:
     """Why torch sees no GPU though the machine has its driver, and what mends it; "" where there is nothing to say."""
-    if torch.cuda.is_available() or not NVIDIA.exists():
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")  # on purpose
+    if torch.cuda.is_available() or hidden or not NVIDIA.exists():
         return ""
     if not torch.version.cuda:
         return f"a GPU is there, but torch {torch.__version__} is a build without CUDA; {INSTALL}"

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import is_out_of_memory
 from lorakiln.train.assembly import Run
+from lorakiln.train.precision import takes_bf16
 
 NOTICE = 2.0  # seconds within which a process that ended is seen to have
 
@@ -57,7 +58,8 @@ def _out_of_memory(run: Run) -> UserError:
     micro = settings.micro_batch or share
     advice = [f"train.micro_batch={max(1, micro // 2)}"] if micro > 1 else []
     advice += [] if settings.trainer.gradient_checkpointing else ["train.trainer.gradient_checkpointing=true"]
-    advice += [] if run.share.bf16 else ["train.trainer.precision=bf16"]
+    # On a GPU that has bf16, auto has taken it already.
+    advice += ["train.trainer.precision=bf16"] if not run.share.bf16 and takes_bf16("bf16", run.device) else []
     advice += ["a lower prepare.resolution"]
     largest = max(run.encoded.buckets, key=lambda bucket: bucket.mean[0, 0].numel()).name
     return UserError(
