@@ -20,6 +20,7 @@ from lorakiln.artefacts.hashing import hash_data, hash_folder
 from lorakiln.artefacts.records import read_json, write_json, write_text
 from lorakiln.caption import caption
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import free_memory
 from lorakiln.encode import encode
 from lorakiln.evaluate import check_drawing, evaluate
 from lorakiln.export import export
@@ -54,6 +55,7 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
     find_accelerator(config.train.trainer)
     check_drawing(config.evaluate, config.model)
     data = dataset(config)
+    free_memory()  # what one stage held on the device is nothing to the next
     leader = is_leader()
     if leader:
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -69,9 +71,11 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
         train(data / "encoded", folder / "run", settings, config.model, checkpoints)
         if leader:
             write_json(folder / TRAINED, {"key": key})
+    free_memory()
     if not leader:
         return
     export(folder / "run", data / "captioned", folder / "lora", config.export, config.model)
+    free_memory()
     evaluate(folder / "lora", data / "captioned", folder / "run", folder / "report", config.evaluate, config.model)
 
 

@@ -68,3 +68,31 @@ def test_noise_is_predicted_there(family):
     noisy = torch.zeros(2, *family.latent_shape(64, 64), device=META)
     predicted = family.predict(noisy, torch.tensor([3, 7]), conditioning(family, 2))
     assert predicted.device.type == "meta" and predicted.shape == noisy.shape
+
+
+class Part:
+    """Stands for a network that was loaded; remembers where it was sent."""
+
+    def __init__(self) -> None:
+        self.sent = []
+
+    def to(self, device):
+        self.sent.append(str(device))
+
+
+@pytest.mark.parametrize(("device", "sent"), [("cuda", ["cuda", "cpu"]), ("cpu", [])])
+def test_what_draws_is_on_the_device_only_while_it_draws(micro_model, device, sent):
+    loaded = load_family(micro_model)
+    loaded.device, loaded.vae, loaded.text_encoder = torch.device(device), Part(), Part()
+    with pytest.raises(RuntimeError, match="no memory"), loaded.drawing():
+        assert loaded.vae.sent == loaded.text_encoder.sent == sent[:1]
+        raise RuntimeError("no memory")
+    assert loaded.vae.sent == loaded.text_encoder.sent == sent
+    assert next(loaded.network.parameters()).device.type == "cpu"  # the network stays where it trains
+
+
+def test_what_is_not_loaded_does_not_move(micro_model):
+    loaded = load_family(micro_model, ("network",))
+    loaded.device = torch.device("cuda")
+    with loaded.drawing():
+        assert "vae" not in loaded.__dict__

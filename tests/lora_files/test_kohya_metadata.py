@@ -40,6 +40,14 @@ def test_the_values_are_true_and_spelled_as_sd_scripts_does(metadata):
     assert {key: metadata[key] for key in expected} == expected
 
 
+def test_the_precision_is_the_one_that_was_used(facts):
+    facts["precision"] = "bf16"
+    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["ss_mixed_precision"] == "bf16"
+    del facts["precision"]  # a run of before it was recorded: what was asked for
+    facts["settings"]["train"]["trainer"]["precision"] = "fp32"
+    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["ss_mixed_precision"] == "no"
+
+
 def test_a_range_of_timesteps_is_told(facts):
     assert "modelspec.timestep_range" not in kohya_metadata.build(facts, make_rows(), "x", private=False)
     facts["settings"]["train"]["objective"]["max_timestep"] = 700

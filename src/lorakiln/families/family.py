@@ -1,6 +1,7 @@
 """The protocol that every model family fulfils; nothing outside this folder asks which family it is."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 import torch
@@ -89,6 +90,12 @@ class Family(Protocol):
         """The full names, sorted, of the network's modules that a preset ("attention", "kohya", "locon") adapts.
 
         To be asked before an adapter is put on: the adapter's own layers are modules too.
+        """
+        ...
+
+    def drawing(self) -> AbstractContextManager[None]:
+        """What pictures are drawn within while the network trains: VAE and text encoders, which training does not need,
+        are on the device inside it and in the machine's memory outside; on a CPU nothing moves.
         """
         ...
 

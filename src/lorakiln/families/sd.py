@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import free_memory
 from lorakiln.families.clients import client_keys
 from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.finite import check_finite
@@ -29,6 +30,9 @@ NEEDED_BY = {
     "vae": "vae", "text_encoder": "text", "tokenizer": "text", "text_encoder_2": "text", "tokenizer_2": "text",
     "network": "network",
 }  # fmt: skip
+
+
+RESTING = ("vae", "text_encoder", "text_encoder_2")  # not needed by a training step
 
 
 def load(model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype) -> "StableDiffusion":
@@ -100,6 +104,21 @@ class StableDiffusion:
     def decode_latents(self, latents: Tensor) -> Tensor:
         scale, shift = self._latent_scale()
         return self.vae.decode(latents.to(self.device, self.vae_dtype) / scale + shift, return_dict=False)[0]
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        resting = [self.__dict__[name] for name in RESTING if name in self.__dict__]
+        if self.device.type == "cpu":
+            yield
+            return
+        try:
+            for module in resting:
+                module.to(self.device)
+            yield
+        finally:
+            for module in resting:
+                module.to("cpu")
+            free_memory()
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         factor = self._factor

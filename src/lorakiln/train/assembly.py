@@ -70,6 +70,8 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
     _check_timesteps(family, settings)
     if draws:
         check_steps(family, settings.samples.steps, "train.samples.steps")
+        with family.drawing():
+            pass  # what was loaded onto the device rests beside it from here on
     # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
     family.network.to(memory_format=torch.channels_last)
     if settings.trainer.gradient_checkpointing:
