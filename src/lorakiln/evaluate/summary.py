@@ -12,8 +12,8 @@ from lorakiln.evaluate.plan import weight_name
 from lorakiln.evaluate.verdict import change_in_words, judge
 
 
-def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float) -> str:
-    """Base, LoRA and difference with their 95% intervals, and the verdict, 120 columns wide."""
+def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float, remarks: Sequence[str] = ()) -> str:
+    """Base, LoRA and difference with their 95% intervals, the verdict and what is to be remarked, 120 columns wide."""
     table = Table(box=None, pad_edge=False)
     for name in ("", "base", f"LoRA at {weight_name(weight)}", "difference (95%)", ""):
         table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
@@ -32,7 +32,8 @@ def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float) -> 
         if metric.name in summary.ceilings:
             ceiling = _number(metric, summary.ceilings[metric.name])
             console.print(f"{metric.title}: {ceiling} among the training pictures themselves", markup=False)
-    console.print(judge(metrics, summary, weight).headline, markup=False)
+    for sentence in (judge(metrics, summary, weight).headline, *remarks):
+        console.print(sentence, markup=False)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
