@@ -24,6 +24,7 @@ from lorakiln.families import load_family
 from lorakiln.families.family import Family
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter
+from lorakiln.lora_files.fitting import Fitted, fitted
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.tracking import resume_tracker
@@ -172,6 +173,7 @@ class Writer:
         self.run, self.folder, self.family, self.facts, self.rows = run, folder, family, facts, rows
         self.settings, self.dtype = settings, DTYPES[settings.precision]
         self.clients = list(family.client_keys())
+        self.told: set[str] = set()
 
     def trained(self, adapter: dict[str, Any]) -> Adapter:
         """What was trained, at the strength that the files are to have."""
@@ -180,15 +182,27 @@ class Writer:
     def write_kohya(self, name: str, adapter: dict[str, Any]) -> float:
         """Write `<name>.safetensors`; return the largest relative difference of a layer."""
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
+        ready = self.fit(trained, name)
         facts = {**self.facts, "step": adapter["step"]}
         metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times())
-        tensors = kohya_form.tensors_of(trained, self.family.kohya_name, self.dtype, name)
+        tensors = kohya_form.tensors_of(ready.adapter, self.family.kohya_name)
         metadata = kohya_metadata.with_hashes(metadata, tensors)
-        kohya_form.save(trained, path, self.family, metadata, self.dtype)
+        kohya_form.save(ready.adapter, path, self.family, metadata)
         return max(
-            compare(trained, kohya_form.load(path, self.family, client), self.dtype, f"{path.name}, read by {client}")
+            compare(
+                trained, ready, kohya_form.load(path, self.family, client), self.dtype,
+                f"{path.name}, read by {client}",
+            )
             for client in self.clients
-        )
+        )  # fmt: skip
+
+    def fit(self, trained: Adapter, name: str, *, fold: bool = False) -> Fitted:
+        """What the file is to hold; layers that the precision loses a part of are told once."""
+        ready = fitted(trained, self.dtype, name, fold=fold)
+        if ready.lost and str(ready) not in self.told:
+            self.told.add(str(ready))
+            print(f"note: {ready}", flush=True)
+        return ready
 
     def times(self) -> tuple[datetime, datetime] | None:
         """When the training began and ended, if that is to be told."""
@@ -198,14 +212,15 @@ class Writer:
         return datetime.fromisoformat(told["began"]), datetime.fromisoformat(told["ended"])
 
     def write_diffusers(self, adapter: dict[str, Any]) -> float:
-        """Write the folder that diffusers and peft load."""
+        """Write the folder that diffusers loads: folded, since not every reader of it looks for alphas."""
         trained, folder = self.trained(adapter), self.folder / "diffusers"
         path = folder / "pytorch_lora_weights.safetensors"
-        diffusers_form.save(trained, path, self.dtype)
-        config = diffusers_form.peft_config(trained, "unet")
+        ready = self.fit(trained, path.name, fold=True)
+        diffusers_form.save(ready.adapter, path)
+        config = diffusers_form.peft_config(ready.adapter, "unet")
         base = self.facts["base"]
         write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": base["path"]})
-        return compare(trained, diffusers_form.load(path), self.dtype, path.name)
+        return compare(trained, ready, diffusers_form.load(path), self.dtype, path.name)
 
 
 def _notes(facts: dict[str, Any]) -> dict[str, Any]:
