@@ -122,8 +122,7 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
             kinds[module] = found.kind
             size += _bytes(layers[module])
             _check_size(size, found.kind, path)
-    adapter = Adapter(layers, metadata, relative=relative)
-    adapter = replace(adapter, base=base_of_names(tensors, adapter))
+    adapter = Adapter(layers, metadata, base_of_names(tensors), relative)
     if base_version(adapter) == "sd_v1":
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)

@@ -74,9 +74,16 @@ def _own(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _base(adapter: Adapter) -> dict[str, str]:
-    """SDXL is written down where nothing does it: other forms have not the names by which kohya's shows it."""
-    told = "ss_base_model_version" in adapter.metadata or base_version(adapter) != "sdxl"
-    return {} if told else {"ss_base_model_version": "sdxl_base_v1-0"}
+    """Which base it is for, where the metadata does not say it, or another than the layers' shapes.
+
+    SDXL alone is added: other forms have not the names by which kohya's shows it.
+    """
+    version, said = base_version(adapter), adapter.metadata.get("ss_base_model_version", "")
+    if version == "unknown" or said.startswith(version) or not (said or version == "sdxl"):
+        return {}
+    told = "sdxl_base_v1-0" if version == "sdxl" else version
+    architecture = {"modelspec.architecture": f"{kohya_metadata.ARCHITECTURES[told]}/lora"}
+    return {"ss_base_model_version": told} | (architecture if "modelspec.architecture" in adapter.metadata else {})
 
 
 def _write_peft(adapter: Adapter, folder: Path) -> None:

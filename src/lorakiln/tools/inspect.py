@@ -15,6 +15,8 @@ from lorakiln.lora_files.reading import read_any
 from lorakiln.tools.lowrank import singular
 
 MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sd_v2_v": "sd21_v", "sdxl": "sdxl"}
+# What the real bases' cross-attention and text encoders read.
+WIDTHS = {("attn2.to_k", "attn2.to_v"): (768, 1024, 2048), ("self_attn.q_proj",): (768, 1024, 1280)}
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.ASCII)
 PLAIN = re.compile(r"[\w./:@%+~-]+", re.ASCII)  # values that Hydra's grammar takes without quotes
 
@@ -28,7 +30,9 @@ def inspect(path: Path) -> dict[str, Any]:
     found = read_any(path, weights_only=True)
     adapter, changes = found.adapter, found.adapter.changes
     layers = [_layer(name, layer) for name, layer in sorted(changes.items())]
-    base = adapter.metadata.get("ss_base_model_version") or base_version(adapter)
+    base, said = base_version(adapter), adapter.metadata.get("ss_base_model_version", "")
+    # kohya's word says more where it says the same: sd_v2_v, sdxl_base_v1-0.
+    base = said if said and base in (said[: len(base)], "unknown") else base
     return {
         "file": str(path),
         "form": found.form,
@@ -99,16 +103,16 @@ def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[s
 
 
 def _version(adapter: Adapter) -> str:
-    """A key of MODELS, or another word: what the layers' shapes say, and the metadata where these say nothing."""
-    said = adapter.metadata.get("ss_base_model_version", "")
-    said = "sdxl" if said.startswith("sdxl") else said
-    shaped = base_version(Adapter(adapter.layers, {}, adapter.base))
-    told = any(name.endswith(("attn2.to_k", "attn2.to_v", "self_attn.q_proj")) for name in adapter.layers)
-    kind = shaped if told or shaped != "unknown" else said
-    if kind not in ("sd_v2", "sd_v2_v"):
+    """A key of MODELS, or another word: of a base whose widths none of them has, and where nothing tells it."""
+    for name, layer in adapter.layers.items():
+        known = next((widths for ends, widths in WIDTHS.items() if name.endswith(ends)), None)
+        if known and layer.shape[1] not in known:
+            return "unknown"
+    kind = base_version(adapter)
+    if kind != "sd_v2":
         return kind
-    v = said == "sd_v2_v" or adapter.metadata.get("modelspec.prediction_type", "").lower().startswith("v")
-    return "sd_v2_v" if v else "sd_v2"
+    said = (adapter.metadata.get(key, "") for key in ("ss_base_model_version", "modelspec.prediction_type"))
+    return "sd_v2_v" if any(one == "sd_v2_v" or one.lower().startswith("v") for one in said) else "sd_v2"
 
 
 def _override(setting: str, value: str) -> str:

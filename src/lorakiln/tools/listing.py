@@ -14,7 +14,7 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
     lines = [
         f"{found['file']}",
         f"  form        {found['form']}{_kinds(found)}",
-        f"  base        {found['base']}",
+        f"  base        {found['base']}{_said(found)}",
         f"  layers      {sum(found['parts'].values())} ({_pairs(found['parts'])})",
         f"  rank        {_pairs(found['ranks'])}",
         f"  alpha       {_pairs(found['alphas'])}",
@@ -35,6 +35,11 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
         lines += [f"  {_short(key)}: {_short(value)}" for key, value in found["metadata"].items()]
     lines += ["to go on training from it", "  " + " \\\n      ".join(found["retrain"])]
     return visible("\n".join(lines))
+
+
+def _said(found: dict[str, Any]) -> str:
+    said = found["metadata"].get("ss_base_model_version", found["base"])
+    return "" if said == found["base"] else f" (its metadata says {said})"
 
 
 def _kinds(found: dict[str, Any]) -> str:
