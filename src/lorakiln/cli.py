@@ -139,10 +139,11 @@ def push_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be sent")] = False,
 ) -> None:
     """Send an exported LoRA with its model card and previews to the Hugging Face Hub."""
-    from lorakiln.export.hub import plan_upload, push
+    from lorakiln.export.hub import check_card, plan_upload, push
 
     upload = plan_upload(folder, repository, public)
-    print(upload)
+    print(upload, flush=True)
+    check_card(folder)
     print("nothing was sent (--dry-run)" if dry_run else f"sent: {push(upload)}")
 
 

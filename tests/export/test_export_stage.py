@@ -12,9 +12,11 @@ from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export import export
 from lorakiln.export import stage as export_stage
+from lorakiln.families import load_family
 from lorakiln.lora_files import diffusers_form, kohya_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.schema.export import ExportSettings
+from lorakiln.tools.convert_base import convert_base
 from tests.export.conftest import CAPTIONS, PROMPTS, trained
 
 
@@ -168,11 +170,11 @@ def test_the_sidecar_is_what_a1111_reads(do):
 
 
 def test_the_model_card(do, facts):
-    out = do(name="cats", license="mit", previews=1)
+    out = do(name="cats", license="mit", previews=1, base_model="owner/model")
     text = (out / "README.md").read_text()
     _, front, body = text.split("---\n", 2)
     assert yaml.safe_load(front) == {
-        "base_model": facts["base"]["path"],
+        "base_model": "owner/model",
         "library_name": "diffusers",
         "tags": ["text-to-image", "diffusers", "lora", "template:sd-lora"],
         "instance_prompt": "sks",
@@ -180,12 +182,103 @@ def test_the_model_card(do, facts):
         "widget": [{"text": PROMPTS[0], "output": {"url": "previews/00.png"}}],
     }
     for part in (
-        "trained on 3 pictures",
-        "## Trigger words", "`sks`", "<lora:cats:1>", "load_lora_weights", "ComfyUI", facts["dataset"]["hash"][:16],
+        "# cats\n", "for `owner/model`, trained on 3 pictures", "`cats.safetensors`",
+        "## Trigger words", "`sks`", "`<lora:cats:1>`", "load_lora_weights", "ComfyUI", facts["dataset"]["hash"][:16],
         "| seed | 7 |", "| step | 20 of 20 |", "![sample 1](previews/00.png)", f'pipe("{CAPTIONS[0]}")',
+        'DiffusionPipeline.from_pretrained("owner/model")\n', "| dataset | secret_folder |",
     ):  # fmt: skip
         assert part in body, part
     assert not list((out / "previews").glob("01.png"))
+
+
+def test_a_base_of_this_machine_is_named_without_its_place(do, facts):
+    out = do(name="cats")
+    place = str(Path(facts["base"]["path"]).parent)
+    for name in ("README.md", "cats.json", "diffusers/adapter_config.json"):
+        assert place not in (out / name).read_text(), name
+    text = (out / "README.md").read_text()
+    assert "base_model" not in yaml.safe_load(text.split("---\n")[1])
+    assert "for `sd`, trained" in text and 'DiffusionPipeline.from_pretrained("sd")  # where you have it' in text
+    assert read_json(out / "diffusers/adapter_config.json")["base_model_name_or_path"] is None
+    assert read_json(out / "cats.json")["notes"] == "base model: sd; step 20"
+    named = do("named", name="cats", base_model="owner/model")
+    assert read_json(named / "diffusers/adapter_config.json")["base_model_name_or_path"] == "owner/model"
+    assert read_json(named / "cats.json")["notes"] == "base model: owner/model; step 20"
+
+
+@pytest.mark.parametrize(
+    ("given", "front"),
+    [
+        ("mit", {"license": "mit"}),
+        ("CreativeML-OpenRAIL-M", {"license": "creativeml-openrail-m"}),
+        ("ask me", {"license": "other", "license_name": "ask me"}),
+    ],
+)
+def test_a_license_is_named_as_the_hub_takes_it_and_stands_in_the_file(do, given, front):
+    out = do(name="cats", license=given)
+    matter = yaml.safe_load((out / "README.md").read_text().split("---\n")[1])
+    assert {key: value for key, value in matter.items() if key.startswith("license")} == front
+    assert load_tensors(out / "cats.safetensors")[1]["modelspec.license"] == given
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("sks", "`sks`"),
+        ("a`<img src=x>", "`` a`<img src=x> ``"),
+        ("``b\n\n# c", "``` ``b # c ```"),
+        ("`", "`` ` ``"),
+    ],
+)
+def test_what_is_chosen_freely_stays_inside_its_code_span(do, run, facts, text, span):
+    write_json(run / "facts.json", {**facts, "trigger": text})
+    assert f"## Trigger words\n\n{span}\n\n## Use" in (do(name="x") / "README.md").read_text()
+
+
+def test_names_are_text_in_the_card_whatever_they_hold(do, run, facts):
+    facts["dataset"]["name"] = "a|b<i>_c_d"
+    write_json(run / "facts.json", facts)
+    text = (do(name="x`<script>y") / "README.md").read_text()
+    assert "# x\\`\\<script\\>y\n" in text and "`` x`<script>y.safetensors ``" in text
+    assert "`` <lora:x`<script>y:1> ``" in text and r"| dataset | a\|b\<i\>\_c_d |" in text
+
+
+def test_the_file_names_the_bases_own_file_by_its_hashes(run, captioned, facts, micro_model, tmp_path):
+    convert_base(Path(micro_model.path), tmp_path / "dream.safetensors")
+    base = micro_model.model_copy(update={"path": str(tmp_path / "dream.safetensors"), "config": micro_model.path})
+    facts["base"] = dict(load_family(base, ()).facts)
+    write_json(run / "facts.json", facts)
+    export(run, captioned, tmp_path / "lora", ExportSettings(name="x"), base)
+    metadata = load_tensors(tmp_path / "lora/x.safetensors")[1]
+    content = (tmp_path / "dream.safetensors").read_bytes()
+    assert metadata["ss_new_sd_model_hash"] == hashlib.sha256(content).hexdigest()
+    assert metadata["ss_sd_model_hash"] == hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8]
+    assert metadata["ss_sd_model_name"] == "dream.safetensors" and "ss_vae_hash" not in metadata
+    card = (tmp_path / "lora/README.md").read_text()
+    assert 'pipe = StableDiffusionPipeline.from_single_file("dream.safetensors")' in card
+
+
+def test_a_folders_hashes_are_what_sd_scripts_writes_and_another_vae_is_told(do, micro_model):
+    metadata = load_tensors(do(name="x") / "x.safetensors")[1]
+    assert metadata["ss_sd_model_hash"] == metadata["ss_new_sd_model_hash"] == "IsADirectory"
+    other = micro_model.model_copy(update={"vae": f"{micro_model.path}/vae"})
+    told = export_stage.file_facts(other, ExportSettings())
+    assert (told["ss_vae_name"], told["ss_vae_hash"], told["ss_new_vae_hash"]) == ("vae", *["IsADirectory"] * 2)
+    hub = micro_model.model_copy(update={"path": "owner/model"})
+    assert export_stage.file_facts(hub, ExportSettings()) == {}
+
+
+def test_larger_convolutions_are_told_as_sd_scripts_arguments(do, run, micro_family):
+    def file():
+        return load_tensors(do(name="x") / "x.safetensors")[1]["ss_network_args"]
+
+    assert file() == "{}"
+    path = run / "adapters" / "step-00000020.safetensors"
+    name = next(one for one in micro_family.target_modules("locon") if one.endswith("conv1"))
+    weight = micro_family.network.get_submodule(name).weight
+    wide = Layer(torch.randn(4, *weight.shape[1:]) * 0.1, torch.randn(len(weight), 4, 1, 1) * 0.01, 2.0)
+    diffusers_form.save(Adapter({**diffusers_form.load(path).layers, f"unet.{name}": wide}), path)
+    assert json.loads(file()) == {"conv_dim": "4", "conv_alpha": "2.0"}
 
 
 def test_a_prompt_is_the_pictures_own_whatever_it_holds(do):
@@ -194,7 +287,6 @@ def test_a_prompt_is_the_pictures_own_whatever_it_holds(do):
 
 
 def test_diffusers_loads_the_folder(do, micro_model, micro_family):
-    from lorakiln.families import load_family
     from lorakiln.lora_files.merging import Merged
     from tests.lora_files.conftest import predict
 

@@ -156,6 +156,12 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; raises UserError as `load_tensors` does."""
+    with telling_damage(path), safetensors.safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
 class TensorFile:
     """A safetensors file whose tensors are read one at a time: none stays in memory, nor mapped into it.
 
