@@ -79,7 +79,7 @@ def read_lora(
         raise UserError(
             f"it takes the base model's weights to know what its {_of_kinds(found)} layers make of them",
             where=path,
-            fix=f"make a LoRA of it: {_command(path, True, bool(found.left_out))}, --rank 32 to cut it down",
+            fix=f"make a LoRA of it: `{_command(path, True, bool(found.left_out))}`, with --rank 32 to cut it down",
         )
     layers = dict(found.adapter.layers)
     size = sum(_bytes(layers[module]) for module in found.kinds if module in layers)
@@ -184,7 +184,7 @@ def _bytes(layer: Layer) -> int:
 def _check_size(size: int, kind: str, path: Path, base: bool = False) -> None:
     if size > LARGEST:
         what = f"its {kind} layers are of so high a rank that as LoRAs they take more than {LARGEST / 2**30:g} GiB"
-        raise UserError(what, where=path, fix=f"cut them down: {_command(path, base)} --rank 32")
+        raise UserError(what, where=path, fix=f"cut them down: `{_command(path, base)} --rank 32`")
 
 
 def _command(path: Path, base: bool = False, weights_only: bool = False) -> str:
