@@ -11,6 +11,7 @@ Recognised and refused by name: what is in others.py, and what belongs to other 
 """
 
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
+from lorakiln.console.visible import visible
 from lorakiln.families.names import known
 from lorakiln.lora_files import numbered
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
@@ -126,7 +128,19 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
     if base_version(adapter) == "sd_v1":
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)
+    _warn_of_alphas(adapter, path)
     return LoraFile(form, adapter, kinds, left_out)
+
+
+def _warn_of_alphas(adapter: Adapter, path: Path) -> None:
+    """Say what is legal, does what it says, and is hardly meant."""
+    for does, odd in (
+        ("have alpha 0 and change nothing", [layer for layer in adapter.layers.values() if layer.alpha == 0]),
+        ("have a negative alpha and act backwards", [layer for layer in adapter.layers.values() if layer.alpha < 0]),
+    ):
+        if odd:
+            count = f"{len(odd)} of its {len(adapter.layers)} layers"
+            print(f"warning: {visible(str(path))}: {count} {does}", file=sys.stderr, flush=True)
 
 
 def _counted(chosen: Mapping[str, Found]) -> Iterator[tuple[str, Found]]:

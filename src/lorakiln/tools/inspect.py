@@ -104,12 +104,13 @@ def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[s
     }  # fmt: skip
     if options := "".join(option for option, wanted in needed.items() if wanted):
         return [f"lorakiln convert {shlex.quote(str(path))} {CONVERTED}{options}"]
-    # Lower ranks are filled up, and each layer's change stays what it is: the scale is the one most layers have.
-    scale = Counter(layer.scale for layer in mine.values()).most_common(1)[0][0]
+    # Lower ranks are filled up, and each layer's change stays what it is: the scale is the one most layers have, of
+    # those with which one can train.
+    scale = Counter(layer.scale for layer in mine.values() if layer.alpha > 0).most_common(1)
     settings = [
         _override("train.adapter.init_from", str(path)),
         f"train.adapter.rank={rank}",
-        f"train.adapter.alpha={scale * rank:g}",
+        f"train.adapter.alpha={scale[0][0] * rank if scale else rank:g}",
         shlex.quote(f"train.adapter.targets={targets_of(name.removeprefix('unet.') for name in mine)}"),
     ]
     if model := MODELS.get(_version(adapter)):
