@@ -95,12 +95,13 @@ def _convert_lora(
     found, lost = as_loras(file, Cut(rank) if rank else None, known, weights_only, only)
     if only:
         found = replace(found, adapter=part_of(found.adapter, only))
-    write_lora(found.adapter, out, *ready)
+    told = write_lora(found.adapter, out, *ready)
     print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers{made_of(found.kinds)}")
     if found.kinds or lost:
         print(losses(lost, max(layer.rank for layer in found.adapter.layers.values())))
     if found.left_out:
         print(f"  left out: {left_out(found.left_out)}")
+    _tell(told)
 
 
 @app.command()
@@ -121,12 +122,13 @@ def resize(
     form, dtype = lora_target(out, to, precision, overwrite)
     adapter = read_lora(file).adapter
     small, kept = resized(adapter, how)
-    write_lora(small, out, form, dtype or stored_dtype(adapter))
+    told = write_lora(small, out, form, dtype or stored_dtype(adapter))
     ranks = sorted(layer.rank for layer in small.layers.values())
     print(
         f"{file} -> {out}: ranks {ranks[0]} to {ranks[-1]}, "
         f"{min(kept.values()):.1%} to {max(kept.values()):.1%} of a layer's norm kept"
     )
+    _tell(told)
 
 
 @app.command("push")
@@ -137,10 +139,11 @@ def push_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be sent")] = False,
 ) -> None:
     """Send an exported LoRA with its model card and previews to the Hugging Face Hub."""
-    from lorakiln.export.hub import plan_upload, push
+    from lorakiln.export.hub import check_card, plan_upload, push
 
     upload = plan_upload(folder, repository, public)
-    print(upload)
+    print(upload, flush=True)
+    check_card(folder)
     print("nothing was sent (--dry-run)" if dry_run else f"sent: {push(upload)}")
 
 
@@ -178,8 +181,9 @@ def merge(
     form, dtype = lora_target(out, to or "kohya", precision, overwrite)
     parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
     result = merged(parts, Cut(rank) if rank else None, out.stem)
-    write_lora(result, out, form, dtype or stored_dtype(*(adapter for adapter, _ in parts)))
+    told = write_lora(result, out, form, dtype or stored_dtype(*(adapter for adapter, _ in parts)))
     print(f"{out}: {len(result.layers)} layers, rank up to {max(layer.rank for layer in result.layers.values())}")
+    _tell(told)
 
 
 @app.command()
@@ -201,8 +205,9 @@ def extract(
     ready = lora_target(out, to, precision, overwrite)
     before, after = (open_base(source, config, allow_pickle) for source in (base, tuned))
     result = extracted(before, after, Cut(rank), least, out.stem)
-    write_lora(result, out, *ready)
+    told = write_lora(result, out, *ready)
     print(f"{out}: {len(result.layers)} layers of rank up to {rank}")
+    _tell(told)
 
 
 @app.command()
@@ -256,6 +261,11 @@ def generate(
         labels = [[label_of(axis, value) for value in values] for axis, values in (down, across)]
         save_sheet(files, *labels, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")
     print(f"{out}: {len(files)} pictures{' and grid.png' if len(files) > 1 else ''}")
+
+
+def _tell(lines: list[str]) -> None:
+    for line in lines:
+        print(f"  {line}")
 
 
 def _axes(

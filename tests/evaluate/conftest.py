@@ -72,7 +72,7 @@ def write_lora(folder, model, family, seed=0):
         down = torch.randn(2, module.in_features, generator=generator)
         layers[f"unet.{name}"] = Layer(down, torch.randn(module.out_features, 2, generator=generator), 1.0)
     folder.mkdir(exist_ok=True)
-    kohya_form.save(Adapter(layers), folder / "sks.safetensors", family, {}, torch.float32)
+    kohya_form.save(Adapter(layers), folder / "sks.safetensors", family, {})
     facts = {
         "name": "sks", "file": "sks.safetensors", "step": 20, "rank": 2, "alpha": 1.0, "base": family.facts,
         "dataset": {"name": "demo", "hash": "d" * 16, "pictures": 3}, "trigger": "sks", "hash": hash_data(seed),

@@ -97,6 +97,36 @@ def test_a_dry_run_sends_nothing(folder, hub, capsys):
     assert "repo" not in hub and not hub["files"]
 
 
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ("---\nbase_model: models/tiny/sd\n---\n", "its base_model is 'models/tiny/sd', no model of the hub"),
+        (
+            "---\nbase_model:\n- me/cat\n- /home/me/x.safetensors\n---\n",
+            "'/home/me/x.safetensors', no model of the hub",
+        ),
+        ("---\nbase_model: {a: b}\n---\n", "no model of the hub"),
+        ("---\nbase_model: [\n---\n", "its front matter is no YAML"),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_card_that_the_hub_refuses_is_told_before_anything_is_sent(folder, hub, capsys, card, said, options):
+    (folder / "README.md").write_text(card)
+    assert main(["push", str(folder), "me/cat", *options]) == 1
+    told = capsys.readouterr()
+    assert said in told.err and "README.md" in told.err and "fix: " in told.err
+    assert [line.split()[0] for line in told.out.splitlines()[1:]] == SENT
+    assert "repo" not in hub and not hub["files"]
+
+
+@pytest.mark.parametrize(
+    "card", ["---\nbase_model: me/cat\n---\n", "---\nbase_model:\n- me/cat\n---\n", "---\nx: 1\n---\n"]
+)
+def test_a_card_with_a_hubs_model_is_sent(folder, hub, card):
+    (folder / "README.md").write_text(card)
+    assert main(["push", str(folder), "me/cat"]) == 0 and hub["files"]["README.md"] == card
+
+
 def test_a_refusal_is_told(folder, hub, capsys):
     hub["status"] = 403
     assert main(["push", str(folder), "me/cat"]) == 1

@@ -83,7 +83,7 @@ def test_a_lora_goes_out_in_sgm_names_and_comes_back(family, tmp_path):
     names = family.target_modules("kohya")
     peft_form.wrap(family.network, names, 4, 2.0, 0.0, seed=0)
     adapter = peft_form.read(family.network)
-    kohya_form.save(adapter, tmp_path / "x.safetensors", family, {}, torch.float32)
+    kohya_form.save(adapter, tmp_path / "x.safetensors", family, {})
     found = kohya_form.load(tmp_path / "x.safetensors", load_family(family_settings(family), ("network",)))
     assert set(found.layers) == {f"unet.{name}" for name in names}
     for name, layer in adapter.layers.items():

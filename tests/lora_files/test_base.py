@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.cli import main
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.base import base_version
 from lorakiln.lora_files.reading import read_lora
@@ -16,6 +17,8 @@ from lorakiln.tools.lowrank import Cut
 SELF = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q"
 OURS = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
 CROSS = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+SGM_CROSS = SELF.replace("attn1_to_q", "attn2_to_k")
+SGM_HIGH = SELF.replace("input_blocks_4", "input_blocks_1")
 TE, TE1, TE2 = (f"lora_te{number}_text_model_encoder_layers_0_self_attn_q_proj" for number in ("", 1, 2))
 XL = {"ss_base_model_version": "sdxl_base_v1-0"}
 
@@ -68,11 +71,47 @@ def test_sdxls_names_survive_the_way_through_every_form(tmp_path, layers, metada
         ({CROSS: 768, TE1: 768}, {}, "sd_v1"),
         ({TE: 1024}, {}, "sd_v2"),
         ({TE: 768}, {}, "sd_v1"),
+        # Stability's names are those of all three.
+        ({SELF: 640}, {}, "sdxl"),
+        ({SGM_CROSS: 768}, {}, "sd_v1"),
+        ({SGM_CROSS: 1024, SELF: 640}, {}, "sd_v2"),
+        ({SGM_CROSS: 768}, XL, "sd_v1"),
+        ({SELF: 640}, {"ss_base_model_version": "sd_v1"}, "sd_v1"),
+        # SDXL has no attention at the highest resolution.
+        ({SGM_HIGH: 320}, {}, "unknown"),
+        ({SGM_HIGH: 320}, XL, "unknown"),
+        ({SGM_HIGH: 320, TE: 768}, {}, "sd_v1"),
     ],
 )
-def test_the_base_is_told_by_metadata_then_names_then_shapes(tmp_path, layers, metadata, expected):
+def test_the_base_is_told_by_shapes_then_metadata_then_names(tmp_path, layers, metadata, expected):
     found = read_lora(write(tmp_path / "x.safetensors", layers, metadata)).adapter
     assert base_version(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"), [({}, None), (XL, "sd_v1"), ({"ss_base_model_version": "sd_v1"}, "sd_v1")]
+)
+def test_stable_diffusion_1_in_stabilitys_names_stays_what_it_is(tmp_path, metadata, said):
+    architecture = {"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"} if metadata == XL else {}
+    path = write(tmp_path / "x.safetensors", {SGM_CROSS: 768, SELF: 640}, metadata | architecture)
+    out = tmp_path / "out.safetensors"
+    assert main(["convert", str(path), str(out)]) == 0
+    tensors, told = load_tensors(out)
+    assert {key.split(".")[0] for key in tensors} == {CROSS, OURS}
+    assert told.get("ss_base_model_version") == said
+    assert told.get("modelspec.architecture") == ("stable-diffusion-v1/lora" if architecture else None)
+    assert main(["merge", str(path), str(path), "--out", str(tmp_path / "two.safetensors")]) == 0
+    assert load_tensors(tmp_path / "two.safetensors")[1]["ss_base_model_version"] == "sd_v1"
+
+
+def test_inspect_says_what_the_shapes_say(tmp_path, capsys):
+    path = write(tmp_path / "x.safetensors", {SGM_CROSS: 768, SELF: 640}, XL)
+    assert main(["inspect", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "  base        sd_v1 (its metadata says sdxl_base_v1-0)" in said and "model=sd15" in said
+    path = write(tmp_path / "y.safetensors", {SELF: 640}, XL)
+    assert main(["inspect", str(path)]) == 0
+    assert "  base        sdxl_base_v1-0\n" in capsys.readouterr().out
 
 
 def test_resized_and_merged_loras_are_for_the_same_base(tmp_path):

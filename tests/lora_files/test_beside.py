@@ -25,7 +25,7 @@ def test_a_change_is_refused_by_its_name_and_with_the_way_round_it(tmp_path, key
     for read in (read_lora, read_any):
         with pytest.raises(UserError, match=f"it changes biases or norms too.*{key}") as caught:
             read(path)
-        assert f"lorakiln convert {path} lora.safetensors --weights-only leaves them out" in caught.value.fix
+        assert f"lorakiln convert {path} lora.safetensors --weights-only` leaves them out" in caught.value.fix
 
 
 def test_what_is_left_out_is_listed_and_the_weights_change_as_they_did(tmp_path):

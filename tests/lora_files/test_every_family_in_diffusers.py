@@ -58,7 +58,7 @@ def test_diffusers_does_what_ours_does(model, tmp_path, form):
     # diffusers loses alphas that differ where it reads kohya's names: docs/lora_files.md. In its own form they hold.
     adapter = random_adapter(family, mixed=form == "diffusers")
     if form == "kohya":
-        kohya_form.save(adapter, tmp_path / "x.safetensors", family, {}, torch.float32)
+        kohya_form.save(adapter, tmp_path / "x.safetensors", family, {})
     else:
         diffusers_form.save(adapter, tmp_path / "x.safetensors")
     theirs.pipeline().load_lora_weights(tmp_path, weight_name="x.safetensors")

@@ -8,13 +8,14 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.clients import client_keys
 from lorakiln.lora_files import kohya_form
 from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.fitting import fitted
 from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter
 
 MID = "lora_unet_mid_block_attentions_0"
 
 
 def save(adapter, path, family, dtype=torch.float32):
-    kohya_form.save(adapter, path, family, {"ss_output_name": "x"}, dtype)
+    kohya_form.save(fitted(adapter, dtype, path).adapter, path, family, {"ss_output_name": "x"})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -72,6 +72,25 @@ def test_datasets_are_told_as_a1111_reads_them(metadata):
     assert buckets["mean_img_ar_error"] == 0.125
 
 
+def test_the_dataset_is_told_as_sd_scripts_tells_one_of_a_dataset_config(metadata, facts):
+    (dataset,) = json.loads(metadata["ss_datasets"])
+    assert dataset["bucket_info"] == json.loads(metadata["ss_bucket_info"])
+    assert dataset["tag_frequency"] == json.loads(metadata["ss_tag_frequency"])
+    assert {key: dataset[key] for key in ("is_dreambooth", "batch_size_per_device", "num_train_images")} == {
+        "is_dreambooth": True, "batch_size_per_device": 2, "num_train_images": 9,
+    }  # fmt: skip
+    assert (dataset["resolution"], dataset["enable_bucket"]) == ([32, 32], True)
+    assert (dataset["min_bucket_reso"], dataset["max_bucket_reso"]) == (16, 64)
+    (subset,) = dataset["subsets"]
+    assert {key: value for key, value in subset.items() if value} == {
+        "img_count": 4, "num_repeats": 3, "image_dir": "secret_folder", "class_tokens": "sks",
+    }  # fmt: skip
+    facts["settings"]["encode"]["flip"] = True
+    told = kohya_metadata.build(facts, make_rows(), "x", private=True)["ss_datasets"]
+    assert json.loads(told)[0]["subsets"][0]["flip_aug"] is True
+    assert json.loads(told)[0]["subsets"][0]["image_dir"] is None and json.loads(told)[0]["tag_frequency"] == {}
+
+
 def test_the_model_standard_and_our_own_keys(metadata, facts):
     spec = {key.removeprefix("modelspec."): value for key, value in metadata.items() if key.startswith("modelspec.")}
     assert spec == {

@@ -44,19 +44,32 @@ def assert_equal(found, expected):
         assert found.layers[name].alpha == layer.alpha, name
 
 
-def test_kohya_to_diffusers_and_back_loses_nothing(tmp_path):
-    adapter = mixed()
+def test_kohya_to_peft_and_back_loses_nothing(tmp_path):
+    adapter = Adapter({name: layer for name, layer in mixed().layers.items() if name.startswith("unet.")})
     write_lora(adapter, tmp_path / "a.safetensors", "kohya")
     first = read_lora(tmp_path / "a.safetensors")
-    write_lora(first.adapter, tmp_path / "b.safetensors", "diffusers")
-    second = read_lora(tmp_path / "b.safetensors")
+    write_lora(first.adapter, tmp_path / "b", "peft")
+    second = read_lora(tmp_path / "b")
     write_lora(second.adapter, tmp_path / "c.safetensors", "kohya")
     third = read_lora(tmp_path / "c.safetensors")
-    assert (first.form, second.form, third.form) == ("kohya", "diffusers", "kohya")
+    assert (first.form, second.form, third.form) == ("kohya", "peft", "kohya")
     for found in (first, second, third):
         assert_equal(found.adapter, adapter)
     a, c = (load_tensors(tmp_path / name)[0] for name in ("a.safetensors", "c.safetensors"))
     assert set(a) == set(c) and all(torch.equal(a[key], c[key]) for key in a)
+
+
+def test_kohya_to_diffusers_and_back_changes_every_weight_by_the_same(tmp_path):
+    adapter = mixed()
+    write_lora(adapter, tmp_path / "b.safetensors", "diffusers")
+    second = read_lora(tmp_path / "b.safetensors")
+    write_lora(second.adapter, tmp_path / "c.safetensors", "kohya")
+    third = read_lora(tmp_path / "c.safetensors")
+    assert (second.form, third.form) == ("diffusers", "kohya")
+    assert_equal(third.adapter, second.adapter)
+    assert set(second.adapter.layers) == set(adapter.layers)
+    for name, layer in adapter.layers.items():
+        torch.testing.assert_close(third.adapter.layers[name].delta(), layer.delta())
 
 
 def test_sdxl_is_written_in_sgm_names_with_te1_and_te2(tmp_path):

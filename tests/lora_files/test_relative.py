@@ -235,7 +235,7 @@ def test_what_would_be_too_large_is_refused_or_cut_down_one_by_one(tmp_path, mon
     path = write(tmp_path / "x.safetensors", LINEAR, LORA | {"dora_scale": randn(6, 1)})
     with pytest.raises(UserError, match="DoRA layers are of so high a rank") as caught:
         read_lora(path, weight=lambda module: torch.ones(6, 5))
-    assert caught.value.fix.endswith("lora.safetensors --base BASE --rank 32")
+    assert caught.value.fix.endswith("lora.safetensors --base BASE --rank 32`")
     small = Layer(torch.ones(1, 5), torch.ones(6, 1), 1.0)
     found = read_lora(path, lambda module, layer: small, lambda module: torch.ones(6, 5))
     assert found.adapter.layers == {f"unet.{LINEAR}": small}

@@ -4,17 +4,24 @@ import re
 
 from PIL import Image
 
-from lorakiln.sampling import Job, infotext, save_picture
+from lorakiln.sampling import Applied, Job, infotext, save_picture
 
 JOB = Job("a red cat", 1, 64, 48)
 
 
 def test_the_whole_text():
-    found = infotext(JOB, 20, 5.0, "ugly", "tiny", [("demo", 0.75)])
+    demo = Applied("demo", 0.75, "0123456789ab")
+    found = infotext(JOB, 20, 5.0, "ugly", "tiny", [demo], model_hash="fedcba9876")
     assert found == (
         "a red cat <lora:demo:0.75>\nNegative prompt: ugly\n"
-        "Steps: 20, Sampler: DDIM, CFG scale: 5.0, Seed: 1, Size: 64x48, Model: tiny"
+        "Steps: 20, Sampler: DDIM, CFG scale: 5.0, Seed: 1, Size: 64x48, Model hash: fedcba9876, Model: tiny, "
+        'Lora hashes: "demo: 0123456789ab"'
     )
+
+
+def test_several_loras_are_listed_and_one_that_is_there_twice_once():
+    used = [Applied("a", 1, "1" * 12), Applied("b", 0.5, "2" * 12), Applied("a", 0.5, "1" * 12)]
+    assert infotext(JOB, 1, 1, loras=used).endswith(f'Lora hashes: "a: {"1" * 12}, b: {"2" * 12}"')
 
 
 def test_what_is_absent_is_left_out():

@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from lorakiln.cli import main
 from lorakiln.families import load_family
 from lorakiln.families.names import canonical
+from lorakiln.families.original_names import unet_module
+from lorakiln.lora_files import kohya_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
@@ -291,3 +293,24 @@ print(peak() - before)
     assert float(done.stdout) < 60  # MiB; the whole file is 160
     with safe_open(tmp_path / "out/unet/diffusion_pytorch_model.safetensors", "pt") as file:
         assert float(file.get_tensor("down_blocks.39.to_q.weight").min()) == 1
+
+
+def test_a_lora_in_stabilitys_names_is_merged_alike_for_every_family(pair, lora, tmp_path):
+    adapter = read_lora(lora).adapter
+    unet = Adapter({name: layer for name, layer in adapter.layers.items() if name.startswith("unet.")})
+    attention = (0, 1) if pair[0].family == "sdxl" else (1, 2, 3)
+
+    def name_of(module: str) -> str:
+        path = unet_module(module.removeprefix("unet."), 2, attention)
+        return "lora_unet_" + path.replace(".", "_")
+
+    save_file(kohya_form.tensors_of(unet, name_of), tmp_path / "sgm.safetensors")
+    write_lora(unet, tmp_path / "ours.safetensors", "diffusers")
+    for name in ("sgm", "ours"):
+        file, out = str(tmp_path / f"{name}.safetensors"), str(tmp_path / name)
+        assert main(["merge", file, "--into", pair[0].path, "--out", out]) == 0
+    merged, expected = (
+        load_file(tmp_path / name / "unet/diffusion_pytorch_model.safetensors") for name in ("sgm", "ours")
+    )
+    for key, value in expected.items():
+        torch.testing.assert_close(merged[key], value, msg=key)

@@ -1,5 +1,6 @@
 """`lorakiln generate` on the micro model: what it draws is what the pipeline draws, grids, image to image, mistakes."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import torch
 import yaml
 from PIL import Image
 
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.cli import main
 from lorakiln.families import load_family
+from lorakiln.lora_files.identity import short_hash
 from lorakiln.lora_files.writing import write_lora
 from lorakiln.sampling import Job, draw
 from tests.lora_files.conftest import random_adapter
@@ -49,6 +51,16 @@ def test_a_grid_over_weights_begins_with_the_base_itself(model, lora, tmp_path, 
     assert np.abs(pixels(out / "0001.png") - np.asarray(base)).max() > 2
     text = Image.open(out / "0001.png").info["parameters"]
     assert text.startswith("a red cat <lora:style:1>") and "Steps: 2" in text and "Seed: 0" in text
+    assert f", Model hash: {family.facts['hash'][:10]}, Model: sd," in text
+    # A1111's hash of a LoRA: of all behind the header, as sshs_model_hash is.
+    told = load_tensors(Path(lora))[1]["sshs_model_hash"]
+    assert f'Lora hashes: "style: {told[:12]}"' in text
+
+
+def test_a_lora_without_a_hash_in_it_gets_that_of_its_bytes(tmp_path):
+    save_tensors(tmp_path / "x.safetensors", {"a": torch.arange(5.0)})
+    expected = hashlib.sha256(torch.arange(5.0).numpy().tobytes()).hexdigest()[:12]
+    assert short_hash(tmp_path / "x.safetensors") == expected
 
 
 def test_prompts_and_seeds_make_a_grid_and_a_weight_halves_the_lora(model, lora, tmp_path):

@@ -1,14 +1,30 @@
 """The settings that `lorakiln inspect` gives to go on with, as Hydra and a shell read them."""
 
+import json
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.cli import main
+from lorakiln.console.errors import UserError
+from lorakiln.families import load_family
+from lorakiln.families.names import kohya_name
+from lorakiln.families.sd import ATTENTION as ATTENTION_KINDS
+from lorakiln.families.sd import PRESETS as FAMILY_PRESETS
+from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.tools.inspect import retrain
+from lorakiln.lora_files.writing import write_lora
+from lorakiln.schema.train import AdapterSettings
+from lorakiln.schema.whole import check_whole
+from lorakiln.tools.inspect import PRESETS, _kind, retrain
+from lorakiln.train.adapting import put_adapter, target_names
+from pipelines.compose import compose_config
 
 ATTENTION = "unet.mid_block.attentions.0.transformer_blocks.0"
 
@@ -53,3 +69,129 @@ def test_paths_survive_the_shell_and_hydra(path):
     assert len(words) == len(settings)
     found = {one.key_or_group: one.value() for one in OverridesParser.create().parse_overrides(words)}
     assert found["train.adapter.init_from"] == path and found["train.optimizer.lr"] == 0.0001
+
+
+TEXT = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+GEGLU = [*ATTENTION_KINDS, "ff.net.0.proj"]
+# name -> (endings of the UNet's modules that are adapted, what the printed targets are)
+KINDS = {
+    "attention": (ATTENTION_KINDS, "attention"),
+    "with_geglu": (GEGLU, f"[{','.join(sorted(GEGLU))}]"),
+    "kohya": (None, "kohya"),
+    "queries": (["attn1.to_q"], "[attn1.to_q]"),
+}
+
+
+def layers_on(family, endings, where=""):
+    names = family.target_modules("kohya") if endings is None else [
+        name for name, module in family.network.named_modules()
+        if name.endswith(tuple(endings)) and name.startswith(where) and hasattr(module, "weight")
+    ]  # fmt: skip
+    shapes = {name: family.network.get_submodule(name).weight.shape for name in names}
+    return {
+        f"unet.{name}": Layer(torch.randn(3, *shape[1:]), torch.randn(shape[0], 3, *(1,) * (len(shape) - 2)), 1.5)
+        for name, shape in shapes.items()
+    }
+
+
+def follow(file, capsys, tmp_path, base=None):
+    """Run what inspect prints until it prints settings; what they make of a fresh network, and the file used."""
+    for _ in range(2):
+        assert main(["inspect", str(file), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)["retrain"]
+        if not told[0].startswith("lorakiln "):
+            return told, file
+        words = [str(base) if word == "BASE" else word for word in shlex.split(told[0])]
+        file = tmp_path / "made" / "lora.safetensors"
+        assert main([str(file) if word == "lora.safetensors" else word for word in words[1:]]) == 0
+        capsys.readouterr()
+    raise AssertionError(f"inspect asks for a second file: {told}")
+
+
+def go_on(family, told):
+    """Training's own way from the printed settings to an adapter on the network."""
+    settings = check_whole(compose_config(["+experiment=smoke", *shlex.split(" ".join(told))])).train.adapter
+    put_adapter(family, settings, target_names(family, settings.targets), 0)
+    return peft_form.read(family.network).layers
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_takes_what_is_printed(tmp_path, capsys, micro_model, kind, text):
+    endings, targets = KINDS[kind]
+    family = load_family(micro_model, ("network",))
+    layers = layers_on(family, endings)
+    both = layers | ({TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)} if text else {})
+    write_lora(Adapter(both), tmp_path / "x.safetensors", "kohya")
+    told, used = follow(tmp_path / "x.safetensors", capsys, tmp_path)
+    assert (used.name == "lora.safetensors") == text
+    assert f"train.adapter.targets={targets}" in shlex.split(" ".join(told)) and "train.adapter.alpha=1.5" in told
+    found = go_on(family, told)
+    assert set(found) == set(layers)
+    for name, layer in layers.items():
+        torch.testing.assert_close(found[name].delta(), layer.delta(), rtol=1e-4, atol=1e-4)
+
+
+def test_layers_of_some_blocks_alone_and_of_many_ranks(tmp_path, capsys, micro_model):
+    family = load_family(micro_model, ("network",))
+    layers = layers_on(family, ["attn2.to_k", "conv1"], "up_blocks.1")
+    first = min(layers)
+    small = layers[first]
+    layers[first] = Layer(small.down[:2], small.up[:, :2], 1.0)
+    write_lora(Adapter(layers), tmp_path / "x.safetensors", "kohya")
+    told, _ = follow(tmp_path / "x.safetensors", capsys, tmp_path)
+    found = go_on(family, told)
+    assert set(found) == set(layers) and {layer.rank for layer in found.values()} == {3}
+    for name, layer in layers.items():
+        torch.testing.assert_close(found[name].delta(), layer.delta(), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_printed_for_layers_that_depend_on_the_base_is_taken(tmp_path, capsys, micro_model):
+    family = load_family(micro_model, ("network",))
+    layers = layers_on(family, ["attn1.to_q"])
+    tensors = {}
+    for name, layer in (layers | {TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)}).items():
+        key = kohya_name(name, sdxl=False)
+        tensors |= {f"{key}.lora_down.weight": layer.down, f"{key}.lora_up.weight": layer.up}
+        tensors[f"{key}.dora_scale"] = torch.ones(layer.shape[0], 1)
+    save_tensors(tmp_path / "x.safetensors", tensors)
+    told, _ = follow(tmp_path / "x.safetensors", capsys, tmp_path, micro_model.path)
+    assert set(go_on(family, told)) == set(layers)
+
+
+def test_a_text_encoders_layers_alone_are_nothing_to_go_on_from(tmp_path, capsys):
+    write_lora(Adapter({TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)}), tmp_path / "x.safetensors", "kohya")
+    assert main(["inspect", str(tmp_path / "x.safetensors")]) == 0
+    assert "no training can go on from it: it has no layer of a UNet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("preset", "known"), PRESETS.items())
+def test_the_presets_are_those_of_training(preset, known):
+    with torch.device("meta"):
+        network = UNet2DConditionModel(cross_attention_dim=768)
+    assert {_kind(name) for name in FAMILY_PRESETS[preset](network)} == known
+
+
+def test_refusals_print_commands_that_work(tmp_path, capsys, micro_model):
+    family = load_family(micro_model, ("network",))
+    layers = layers_on(family, ["attn1.to_q"])
+    text = {TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)}
+    for given, rank in ((layers | text, 3), (layers, 2)):
+        write_lora(Adapter(given), tmp_path / "my x.safetensors", "kohya")
+        settings = AdapterSettings(rank=rank, alpha=1.0, targets=["to_q"], init_from=str(tmp_path / "my x.safetensors"))
+        names = target_names(family, ["attn1.to_q"])
+        with pytest.raises(UserError) as caught:
+            put_adapter(load_family(micro_model, ("network",)), settings, names, 0)
+        (command,) = re.findall("`(lorakiln .*?)`", caught.value.fix)
+        out = tmp_path / f"{rank}.safetensors"
+        words = shlex.split(command)[1:]
+        assert main([str(out) if word == "lora.safetensors" else word for word in words]) == 0
+        put_adapter(
+            load_family(micro_model, ("network",)), settings.model_copy(update={"init_from": str(out)}), names, 0
+        )
+    settings = AdapterSettings(rank=3, alpha=1.0, targets=["to_k"], init_from=str(tmp_path / "my x.safetensors"))
+    with pytest.raises(UserError) as caught:
+        put_adapter(load_family(micro_model, ("network",)), settings, target_names(family, ["attn1.to_k"]), 0)
+    (command,) = re.findall("`(lorakiln .*?)`", caught.value.fix)
+    assert main(shlex.split(command)[1:]) == 0
+    assert "train.adapter.targets=[attn1.to_q]" in capsys.readouterr().out.replace("'", "")

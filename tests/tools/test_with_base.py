@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import shlex
 import shutil
 
 import pytest
@@ -160,14 +162,21 @@ def test_inspect_says_what_it_is_without_a_base(file, capsys):
         one.numel() for key, one in load_file(file).items() if not key.endswith(("alpha", "on_input"))
     )
     assert all(one["norm"] is None and one["kind"] in ("DoRA", "OFT", "IA3") for one in found["layers"])
-    assert found["retrain"] == [f"lorakiln convert {file} lora.safetensors --rank 32 --base BASE"]
+    assert found["retrain"] == [f"lorakiln convert {file} lora.safetensors --rank 32 --base BASE --only unet"]
     assert main(["inspect", str(file), "--layers"]) == 0
     told = capsys.readouterr().out
     assert "of these do depends on the base model's weights\n" in told and "norm" not in told
     assert all(one["name"] in told for one in found["layers"])
 
 
-def test_without_a_base_it_is_asked_for(file, tmp_path, capsys):
+def run_printed(error, out, base):
+    """The command that a refusal prints, as a user would complete it."""
+    (command,) = re.findall("`(lorakiln .*?)`", error)
+    words = [{"BASE": base, "lora.safetensors": str(out)}.get(word, word) for word in shlex.split(command)[1:]]
+    return main(words)
+
+
+def test_without_a_base_it_is_asked_for(file, tmp_path, capsys, micro_model):
     out = tmp_path / "out.safetensors"
     for arguments in (
         ["convert", str(file), str(out)],
@@ -177,7 +186,8 @@ def test_without_a_base_it_is_asked_for(file, tmp_path, capsys):
         assert main(arguments) == 1 and not out.exists()
         error = capsys.readouterr().err
         assert "what its DoRA, IA3 and OFT layers make of them" in error
-        assert f"lorakiln convert {file} lora.safetensors --base BASE, --rank 32 to cut it down" in error
+        assert f"`lorakiln convert {file} lora.safetensors --base BASE`, with --rank 32 to cut it down" in error
+    assert run_printed(error, out, micro_model.path) == 0 and read_lora(out).form == "kohya"
 
 
 def test_biases_and_norms_are_left_out_where_that_is_asked_for(file, tmp_path, micro_model, capsys):
@@ -185,7 +195,13 @@ def test_biases_and_norms_are_left_out_where_that_is_asked_for(file, tmp_path, m
     save_tensors(tmp_path / "y.safetensors", load_file(file) | {bias: torch.ones(16)})
     given, out = str(tmp_path / "y.safetensors"), str(tmp_path / "out.safetensors")
     assert main(["convert", given, out, "--base", micro_model.path]) == 1
-    assert f"biases or norms too, in 1 tensors, and a LoRA weights alone ({bias})" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"biases or norms too, in 1 tensors, and a LoRA weights alone ({bias})" in error
+    # The command that leaves them out comes to what asks for the base, as its own does.
+    assert run_printed(error, tmp_path / "first.safetensors", micro_model.path) == 1
+    error = capsys.readouterr().err
+    assert run_printed(error, tmp_path / "first.safetensors", micro_model.path) == 0
+    capsys.readouterr()
     assert main(["inspect", given]) == 0
     told = capsys.readouterr().out
     assert f"beside      changes of biases or norms, in 1 tensors, which no LoRA holds ({bias})" in told

@@ -8,7 +8,9 @@ header length, JSON header padded with spaces to a multiple of 8, then the tenso
 import json
 import math
 import os
+import stat
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.lasting import settle_names
 from lorakiln.console.errors import UserError
 
+LARGEST_HEADER = 100_000_000  # bytes, the library's own limit
+MOST_KEYS = 10_000  # of metadata: sd-scripts writes about a hundred
 Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -156,6 +160,12 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; raises UserError as `load_tensors` does."""
+    with telling_damage(path), safetensors.safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
 class TensorFile:
     """A safetensors file whose tensors are read one at a time: none stays in memory, nor mapped into it.
 
@@ -196,8 +206,15 @@ class TensorFile:
 
 @contextmanager
 def telling_damage(path: Path) -> Iterator[None]:
-    """Turn what goes wrong when a safetensors file is opened into a UserError about `path`."""
+    """Turn what goes wrong when a safetensors file is opened into a UserError about `path`.
+
+    What the library lets through is refused first: what is no file (a pipe would be waited for without end), two
+    tensors of one name, of which programs take one or the other, and metadata of a size that no program writes.
+    """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise IsADirectoryError("a folder" if path.is_dir() else "no file, but a pipe or a device")
+        _check_header(path)
         yield
     except FileNotFoundError as error:
         raise UserError("no such file", where=path, fix="check the path") from error
@@ -207,3 +224,34 @@ def telling_damage(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise UserError(f"cannot be read ({error})", where=path, fix="name a .safetensors file") from error
+
+
+def _check_header(path: Path) -> None:
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        text = file.read(min(size, LARGEST_HEADER))
+    try:
+        header = json.loads(text, object_pairs_hook=_single)
+    except (ValueError, RecursionError):
+        return  # the library says what is wrong with it
+    if isinstance(header, _Twice):
+        fix = "make the file again; programs would take one or the other"
+        raise UserError(f"two of its tensors are called {header.name}", where=path, fix=fix)
+    told = header.get("__metadata__") if isinstance(header, dict) else None
+    if isinstance(told, dict) and len(told) > MOST_KEYS:
+        what = f"its metadata has {len(told):,} keys, and {MOST_KEYS:,} are read at most"
+        raise UserError(what, where=path, fix="write it without them")
+
+
+class _Twice:
+    """In the place of an object in which two objects have one name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _single(pairs: list[tuple[str, object]]) -> object:
+    names = [name for name, value in pairs if isinstance(value, dict)]
+    if len(names) == len(set(names)):
+        return dict(pairs)
+    return _Twice(next(name for name, count in Counter(names).items() if count > 1))

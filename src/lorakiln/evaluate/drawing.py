@@ -1,6 +1,7 @@
 """Draw what the plan asks for, each different picture once, and never what the last report already holds."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from lorakiln.console.progress import progress
 from lorakiln.evaluate.plan import Shot
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, drawing_dtype
+from lorakiln.families.file_hashes import short_hash as base_hash
 from lorakiln.families.reading import PLAIN, Reading
+from lorakiln.lora_files.identity import short_hash as lora_hash
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
-from lorakiln.sampling import Job, draw, infotext, save_picture
+from lorakiln.sampling import Applied, Job, draw, infotext, save_picture
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -35,6 +38,14 @@ class Studio:
     ) -> None:
         self.lora, self.settings, self.model = lora, settings, model
         self.device, self.reading = device, reading
+
+    @cached_property
+    def lora_hash(self) -> str:
+        return lora_hash(self.lora)
+
+    @cached_property
+    def base_hash(self) -> str:
+        return base_hash(self.model.path, load_family(self.model, ()).facts["hash"])
 
     def fill(self, shots: Sequence[Shot], folder: Path, old: Path) -> int:
         """Write every shot's file below `folder`; return how many pictures were drawn.
@@ -80,7 +91,8 @@ class Studio:
         settings = self.settings
         text = infotext(
             self._job(shot), settings.steps, settings.guidance, settings.negative_prompt, Path(self.model.path).name,
-            [(self.lora.stem, shot.weight)] if shot.weight else [], self.reading.clip_skip,
+            [Applied(self.lora.stem, shot.weight, self.lora_hash)] if shot.weight else [], self.reading.clip_skip,
+            self.base_hash,
         )  # fmt: skip
         save_picture(image, folder / shot.file_name, text)
 

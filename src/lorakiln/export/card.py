@@ -1,18 +1,20 @@
 """The model card: README.md as the Hugging Face Hub shows it."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from lorakiln.export.previews import Preview
+from lorakiln.families.source import SINGLE_FILES
 from lorakiln.schema.export import ExportSettings
 
 CARD = """\
-# {name}
+# {title}
 
-A LoRA of rank {rank} (alpha {alpha:g}) for `{base}`, trained on {pictures} pictures with LoRAKiln.
+A LoRA of rank {rank} (alpha {alpha:g}) for {base}, trained on {pictures} pictures with LoRAKiln.
 
 {warning}{gallery}## Trigger words
 
@@ -20,17 +22,15 @@ A LoRA of rank {rank} (alpha {alpha:g}) for `{base}`, trained on {pictures} pict
 
 ## Use
 
-**A1111, Forge:** put `{name}.safetensors` into `models/Lora` and write `<lora:{name}:1>` in the prompt.
+**A1111, Forge:** put {file} into `models/Lora` and write {tag} in the prompt.
 
 **ComfyUI:** put it into `models/loras` and add a *Load LoRA* node.
 
 **diffusers:**
 
 ```python
-from diffusers import DiffusionPipeline
-
-pipe = DiffusionPipeline.from_pretrained("{base}")
-pipe.load_lora_weights("diffusers")  # this folder's `diffusers`, or "{name}.safetensors"
+{load}
+pipe.load_lora_weights("diffusers")  # this folder's `diffusers`, which is for diffusers alone
 image = pipe({prompt}).images[0]
 ```
 
@@ -43,12 +43,24 @@ image = pipe({prompt}).images[0]
 Every layer of the files was read back as {clients} find it, and compared with what was trained: the largest relative
 difference of a weight change is {difference:g}.
 """
+# What the hub knows; it refuses a card that names another, unless it is called "other".
+_LICENSES = """
+    afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
+    bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5
+    cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
+    cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0
+    cdla-permissive-2.0 cdla-sharing-1.0 creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0
+    eupl-1.1 eupl-1.2 gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lppl-1.3c mit mpl-2.0 ms-pl ncsa odbl odc-by
+    ofl-1.1 openrail openrail++ osl-3.0 other pddl postgresql unknown unlicense wtfpl zlib
+"""
+LICENSES = frozenset(_LICENSES.split())
 
 
 def model_card(
     facts: dict[str, Any], rows: Sequence[dict[str, Any]], previews: Sequence[Preview], settings: ExportSettings
 ) -> str:
-    """The card's text: front matter for the Hub, then what a reader needs.
+    """The card's text: front matter for the Hub, then what a reader needs. What others chose (names, trigger words)
+    stands in it as text, whatever it holds.
 
     Args:
         facts: the export's facts.json.
@@ -58,14 +70,17 @@ def model_card(
     trigger = facts["trigger"]
     prompt = rows[0]["text"] if rows and not settings.private else trigger
     body = CARD.format(
-        name=facts["name"],
+        title=plain(facts["name"]),
+        file=code(f"{facts['name']}.safetensors"),
+        tag=code(f"<lora:{facts['name']}:1>"),
         rank=facts["rank"],
         alpha=facts["alpha"],
-        base=facts["base"]["path"],
+        base=code(facts["base_model"] or facts["base"]["name"]),
+        load=_loading(facts),
         pictures=facts["dataset"]["pictures"] - facts["held_out"],
         warning=_warning(facts["dataset"].get("out_of_domain")),
         gallery=_gallery(previews, facts["strength"]),
-        trigger=f"`{trigger}`" if trigger else "None: the LoRA acts on every prompt.",
+        trigger=code(trigger) if trigger else "None: the LoRA acts on every prompt.",
         prompt=json.dumps(prompt, ensure_ascii=False),
         table="\n".join(f"| {key} | {value} |" for key, value in _table(facts, settings.private).items()),
         clients=", ".join(facts["checked"]["clients"]),
@@ -74,16 +89,44 @@ def model_card(
     return f"---\n{_front_matter(facts, previews, settings)}---\n\n{body}"
 
 
+def code(text: str) -> str:
+    """`text` as a code span of Markdown, which ends where it ends."""
+    line = " ".join(text.split())
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    space = " " if "`" in line else ""
+    return f"{fence}{space}{line}{space}{fence}"
+
+
+def plain(text: str) -> str:
+    """`text` as text of Markdown, in a table too: no markup, no HTML."""
+    # Between letters "_" marks nothing.
+    return re.sub(r"[\\`*\[\]<>|&~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
+
+
+def _loading(facts: dict[str, Any]) -> str:
+    """The lines that load the base model."""
+    name = json.dumps(facts["base_model"] or facts["base"]["name"], ensure_ascii=False)
+    if not facts["base_model"] and facts["base"]["name"].endswith(SINGLE_FILES):
+        kind = "StableDiffusionXLPipeline" if facts["base"]["family"] == "sdxl" else "StableDiffusionPipeline"
+        return f"from diffusers import {kind}\n\npipe = {kind}.from_single_file({name})  # where you have it"
+    where = "" if facts["base_model"] else "  # where you have it"
+    return f"from diffusers import DiffusionPipeline\n\npipe = DiffusionPipeline.from_pretrained({name}){where}"
+
+
 def _front_matter(facts: dict[str, Any], previews: Sequence[Preview], settings: ExportSettings) -> str:
-    matter: dict[str, Any] = {
-        "base_model": facts["base"]["path"],
+    # The hub refuses a card whose base model is none of its own.
+    matter: dict[str, Any] = {"base_model": facts["base_model"]} if facts["base_model"] else {}
+    matter |= {
         "library_name": "diffusers",
         "tags": ["text-to-image", "diffusers", "lora", "template:sd-lora"],
     }
     if facts["trigger"]:
         matter["instance_prompt"] = facts["trigger"]
     if settings.license:
-        matter["license"] = settings.license
+        known = settings.license.lower() in LICENSES
+        matter |= {"license": settings.license.lower()} if known else {
+            "license": "other", "license_name": settings.license,
+        }  # fmt: skip
     if previews:
         matter["widget"] = [{"text": one.prompt, "output": {"url": one.path}} for one in previews]
     return yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
@@ -116,5 +159,5 @@ def _table(facts: dict[str, Any], private: bool) -> dict[str, Any]:
     if facts["strength"] != 1:
         table["strength"] = f"{facts['strength']:g} of what was trained, at weight 1"
     if not private:
-        table["dataset"] = facts["dataset"]["name"]
+        table["dataset"] = plain(facts["dataset"]["name"])
     return table

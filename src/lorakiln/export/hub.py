@@ -1,12 +1,17 @@
 """An exported folder on the Hugging Face Hub, when asked."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from lorakiln.console.errors import UserError
+from lorakiln.families.source import is_hub_id
 
 # What a stranger can use; facts.json and provenance.json tell of the machine and stay at home.
 WANTED = ("README.md", "*.safetensors", "*.json", "*.png", "diffusers/*", "previews/*")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 AT_HOME = ("facts.json", "provenance.json")
 
 
@@ -46,17 +51,40 @@ def plan_upload(folder: Path, repository: str, public: bool = False) -> Upload:
     return Upload(folder, repository, public, tuple((name, (folder / name).stat().st_size) for name in kept))
 
 
+def check_card(folder: Path) -> None:
+    """Refuse a card that the hub would refuse, before anything is sent.
+
+    Raises:
+        UserError: its base_model is no model of the hub, or its front matter is no YAML.
+    """
+    card = folder / "README.md"
+    front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card.read_text("utf-8", errors="replace"), re.DOTALL)
+    try:
+        matter = yaml.safe_load(front[1]) if front else None
+    except yaml.YAMLError as error:
+        what = f"its front matter is no YAML ({str(error).splitlines()[0]})"
+        raise UserError(what, where=card, fix="mend it, or export again") from error
+    named = matter.get("base_model") if isinstance(matter, dict) else None
+    for name in named if isinstance(named, list) else [named]:
+        if name is not None and not (isinstance(name, str) and HUB_ID.fullmatch(name) and is_hub_id(name)):
+            raise UserError(
+                f"its base_model is {name!r}, no model of the hub, which refuses such a card", where=card,
+                fix="name one: export again with export.base_model=owner/name, or edit base_model there",
+            )  # fmt: skip
+
+
 def push(upload: Upload) -> str:
     """Send it in one commit, making the repository if it is not there; return its address.
 
     The token is the hub's own: `hf auth login`, or HF_TOKEN. HF_ENDPOINT names a mirror.
 
     Raises:
-        UserError: no token, no right to write, or no connection.
+        UserError: a card that the hub refuses, no token, no right to write, or no connection.
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
+    check_card(upload.folder)
     if not get_token():
         raise UserError(
             "the hub knows nobody here", fix="run `hf auth login`, or set HF_TOKEN to a token that may write"

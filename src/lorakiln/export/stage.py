@@ -1,6 +1,6 @@
 """From a run to LoRA files, a model card and previews."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,8 +22,11 @@ from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import cleaned
 from lorakiln.families import load_family
 from lorakiln.families.family import Family
+from lorakiln.families.file_hashes import kohya_hashes
+from lorakiln.families.source import is_hub_id
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter
+from lorakiln.lora_files.fitting import Fitted, fitted
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.tracking import resume_tracker
@@ -55,13 +58,17 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     name = _name(settings, facts)
     if settings.private:
         facts = cleaned(facts, name)
-    facts = {**facts, "alpha": facts["alpha"] * settings.strength, "strength": settings.strength}
+    facts = {
+        **facts, "alpha": facts["alpha"] * settings.strength, "strength": settings.strength,
+        "base": {**facts["base"], "name": Path(model.path).name},
+        "base_model": settings.base_model or (model.path if is_hub_id(model.path) else None),
+    }  # fmt: skip
     main, others = choose(facts["adapters"], settings.which)
     # Two files of the main one, and what is written stands beside what it replaces until the end.
     needed = sum((run / one["file"]).stat().st_size for one in (main, main, *others))
     check_space(out, needed, "the exported adapters")
     with replacing(out) as fresh:
-        writer = Writer(run, fresh, family, facts, rows, settings)
+        writer = Writer(run, fresh, family, facts, rows, settings, file_facts(model, settings))
         worst = writer.write_kohya(name, main)
         for other in others:
             worst = max(worst, writer.write_kohya(_beside(name, other), other))
@@ -83,6 +90,17 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         f"read back as {', '.join(checked['clients'])} do, and equal",
         flush=True,
     )
+
+
+def file_facts(model: ModelSettings, settings: ExportSettings) -> dict[str, str]:
+    """What of the file's metadata is read from the base model's own files, and from the settings of the export."""
+    told = {"modelspec.license": settings.license} if settings.license else {}
+    if model.vae is not None:
+        told["ss_vae_name"] = Path(model.vae).name
+    for path, kind in ((model.path, "sd_model"), (model.vae, "vae")):
+        if path is not None and (hashes := kohya_hashes(path)):
+            told[f"ss_{kind}_hash"], told[f"ss_new_{kind}_hash"] = hashes
+    return told
 
 
 def _name(settings: ExportSettings, facts: dict[str, Any]) -> str:
@@ -124,7 +142,8 @@ def _facts(
 ) -> dict[str, Any]:
     layers = len(load_tensors(folder / f"{name}.safetensors")[0]) // 3
     kept = {
-        key: facts[key] for key in ("rank", "alpha", "strength", "targets", "base", "dataset", "trigger", "held_out")
+        key: facts[key]
+        for key in ("rank", "alpha", "strength", "targets", "base", "base_model", "dataset", "trigger", "held_out")
     }
     return kept | {
         "name": name,
@@ -168,10 +187,12 @@ class Writer:
         facts: dict[str, Any],
         rows: list[dict[str, Any]],
         settings: ExportSettings,
+        told: Mapping[str, str],
     ) -> None:
         self.run, self.folder, self.family, self.facts, self.rows = run, folder, family, facts, rows
         self.settings, self.dtype = settings, DTYPES[settings.precision]
         self.clients = list(family.client_keys())
+        self.metadata, self.noted = told, set()
 
     def trained(self, adapter: dict[str, Any]) -> Adapter:
         """What was trained, at the strength that the files are to have."""
@@ -180,15 +201,28 @@ class Writer:
     def write_kohya(self, name: str, adapter: dict[str, Any]) -> float:
         """Write `<name>.safetensors`; return the largest relative difference of a layer."""
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
-        facts = {**self.facts, "step": adapter["step"]}
-        metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times())
-        tensors = kohya_form.tensors_of(trained, self.family.kohya_name, self.dtype, name)
+        ready = self.fit(trained, name)
+        wide = any(layer.down[0].numel() > layer.down.shape[1] for layer in trained.layers.values())
+        facts = {**self.facts, "step": adapter["step"], "convolutions": wide}
+        metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times()) | self.metadata
+        tensors = kohya_form.tensors_of(ready.adapter, self.family.kohya_name)
         metadata = kohya_metadata.with_hashes(metadata, tensors)
-        kohya_form.save(trained, path, self.family, metadata, self.dtype)
+        kohya_form.save(ready.adapter, path, self.family, metadata)
         return max(
-            compare(trained, kohya_form.load(path, self.family, client), self.dtype, f"{path.name}, read by {client}")
+            compare(
+                trained, ready, kohya_form.load(path, self.family, client), self.dtype,
+                f"{path.name}, read by {client}",
+            )
             for client in self.clients
-        )
+        )  # fmt: skip
+
+    def fit(self, trained: Adapter, name: str, *, fold: bool = False) -> Fitted:
+        """What the file is to hold; layers that the precision loses a part of are told once."""
+        ready = fitted(trained, self.dtype, name, fold=fold)
+        if ready.lost and str(ready) not in self.noted:
+            self.noted.add(str(ready))
+            print(f"note: {ready}", flush=True)
+        return ready
 
     def times(self) -> tuple[datetime, datetime] | None:
         """When the training began and ended, if that is to be told."""
@@ -198,14 +232,14 @@ class Writer:
         return datetime.fromisoformat(told["began"]), datetime.fromisoformat(told["ended"])
 
     def write_diffusers(self, adapter: dict[str, Any]) -> float:
-        """Write the folder that diffusers and peft load."""
+        """Write the folder that diffusers loads: folded, since not every reader of it looks for alphas."""
         trained, folder = self.trained(adapter), self.folder / "diffusers"
         path = folder / "pytorch_lora_weights.safetensors"
-        diffusers_form.save(trained, path, self.dtype)
-        config = diffusers_form.peft_config(trained, "unet")
-        base = self.facts["base"]
-        write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": base["path"]})
-        return compare(trained, diffusers_form.load(path), self.dtype, path.name)
+        ready = self.fit(trained, path.name, fold=True)
+        diffusers_form.save(ready.adapter, path)
+        config = diffusers_form.peft_config(ready.adapter, "unet")
+        write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": self.facts["base_model"]})
+        return compare(trained, ready, diffusers_form.load(path), self.dtype, path.name)
 
 
 def _notes(facts: dict[str, Any]) -> dict[str, Any]:
@@ -217,5 +251,5 @@ def _notes(facts: dict[str, Any]) -> dict[str, Any]:
         "activation text": facts["trigger"],
         "preferred weight": 1.0,
         "negative text": "",
-        "notes": f"base model: {facts['base']['path']}; step {facts['step']}",
+        "notes": f"base model: {facts['base_model'] or facts['base']['name']}; step {facts['step']}",
     }

@@ -105,7 +105,7 @@ class Adapter:
     Text encoders' layers begin with "text_encoder." (and "text_encoder_2.").
 
     Attributes:
-        base: what the names in the file that it comes from say of the base model, "sdxl", or None; see `base.py`.
+        base: what the names in the file that it comes from hint at, "sdxl", or None; see `base.py`.
         relative: layers that are no LoRAs until a base model is at hand; `reading.py` makes LoRAs of them.
     """
 

@@ -1,4 +1,4 @@
-"""Which base model a LoRA was trained on: by what its file says, how it names its layers, and their shapes."""
+"""Which base model a LoRA was trained on: by its layers' shapes, by what its file says, and how it names its layers."""
 
 import re
 from collections.abc import Iterable
@@ -15,33 +15,31 @@ _SAID = {
 }  # fmt: skip
 _TEXTS = {768: "sd_v1", 1024: "sd_v2", 2048: "sdxl"}  # width of the texts that the cross-attention reads
 _ENCODERS = {768: "sd_v1", 1024: "sd_v2"}  # width of the one text encoder
-# Only SDXL has several transformer blocks in a row, and only its UNet goes by Stability's names in LoRA files.
+# Only SDXL has several transformer blocks in a row; at the highest resolution it has none at all.
 _DEEP = re.compile(r"\.transformer_blocks\.[1-9]")
-_SGM = re.compile(r"(?:lora|oft)_unet_(input_blocks|middle_block|output_blocks|out_2|time_embed_|label_emb)")
+_HIGHEST = re.compile(r"unet\.(down_blocks\.0|up_blocks\.3)\.attentions\.")
+# sd-scripts names SDXL's UNet so, and other trainers those of Stable Diffusion 1.x and 2.x too. diffusers' converter
+# gives Stable Diffusion 1.5's text encoder SDXL's prefix.
+_XL_NAMES = re.compile(
+    r"(?:lora|oft)_unet_(input_blocks|middle_block|output_blocks|out_2|time_embed_|label_emb)|lora_te[12]_"
+)
 
 
 def base_version(adapter: Adapter) -> str:
     """sd_v1, sd_v2, sdxl or unknown.
 
-    What the metadata says counts first, then the names' prefixes in the file, then the shapes. "unknown": none of
-    them tells, as where only self-attention is adapted.
+    Shapes that only one of them has count first, then what the metadata says, then the names' style in the file, then
+    the text encoder's width. "unknown": none of them tells, as where only self-attention is adapted.
     """
-    return _by_metadata(adapter) or adapter.base or _by_layers(adapter) or _by_encoder(adapter) or "unknown"
+    told = (_by_metadata(adapter), adapter.base)
+    if any(_HIGHEST.match(name) for name in adapter.changes):
+        told = tuple(one for one in told if one != "sdxl")
+    return _by_layers(adapter) or next((one for one in told if one), None) or _by_encoder(adapter) or "unknown"
 
 
-def base_of_names(names: Iterable[str], adapter: Adapter) -> str | None:
-    """What the layers' names in a kohya file say: "sdxl", or None where they say nothing.
-
-    Args:
-        adapter: what was read from it. diffusers' converter gives Stable Diffusion 1.5 SDXL's prefix lora_te1_, so
-            that this prefix counts less than the UNet's shapes.
-    """
-    names = list(names)
-    if any(_SGM.match(name) or name.startswith("lora_te2_") for name in names):
-        return "sdxl"
-    if any(name.startswith("lora_te1_") for name in names) and _by_layers(adapter) in (None, "sdxl"):
-        return "sdxl"
-    return None
+def base_of_names(names: Iterable[str]) -> str | None:
+    """What the style of the names in a kohya file hints at: "sdxl", or None."""
+    return "sdxl" if any(_XL_NAMES.match(name) for name in names) else None
 
 
 def _by_metadata(adapter: Adapter) -> str | None:

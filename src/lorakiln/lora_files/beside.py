@@ -33,7 +33,7 @@ def check_none(changed: list[str], command: str, path: Path) -> None:
         raise UserError(
             f"it changes biases or norms too, in {len(changed)} tensors, and a LoRA weights alone ({changed[0]})",
             where=path,
-            fix=f"{command} --weights-only leaves them out; the whole takes the program that made it",
+            fix=f"`{command} --weights-only` leaves them out; the whole takes the program that made it",
         )
 
 

@@ -30,7 +30,11 @@ def layer_of(down: Tensor, up: Tensor, alpha: Tensor | float | None, where: str)
     if down.shape[0] != up.shape[1] or up[0, 0].numel() != 1:
         shapes = f"down is {_shape(down)}, up is {_shape(up)}"
         raise UserError(f"no low-rank update: {shapes}", where=where, fix=FIX)
-    return Layer(down, up, float(down.shape[0]) if alpha is None else number(alpha, f"{where}, alpha"))
+    layer = Layer(down, up, float(down.shape[0]) if alpha is None else number(alpha, f"{where}, alpha"))
+    largest = math.prod(float(factor.abs().max()) for factor in (down, up)) * abs(layer.scale) * layer.rank
+    if not largest < torch.finfo(torch.float32).max:
+        raise UserError(f"its change of the weight is too large for float32 ({largest:.1g})", where=where, fix=FIX)
+    return layer
 
 
 def weights(tensor: Tensor, where: str, dimensions: tuple[int, ...] = (2, 4)) -> Tensor:
@@ -45,6 +49,9 @@ def weights(tensor: Tensor, where: str, dimensions: tuple[int, ...] = (2, 4)) ->
         raise UserError(f"its shape is {_shape(tensor)}, no weight's", where=where, fix=FIX)
     tensor = tensor.half() if tensor.dtype in EIGHT_BITS else tensor
     check_finite(tensor, where=where)
+    # Whatever the file holds, a weight is computed in float32 in the end.
+    if tensor.dtype == torch.float64 and float(tensor.abs().max()) > torch.finfo(torch.float32).max:
+        raise UserError("it holds numbers that are too large for float32", where=where, fix=FIX)
     return tensor
 
 

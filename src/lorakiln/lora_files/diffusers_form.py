@@ -1,7 +1,9 @@
 """LoRA files as diffusers and peft write them: "unet.<module>.lora_A.weight", ".lora_B.weight".
 
 Ranks and alphas are in the metadata key `lora_adapter_metadata`, a JSON object of peft's LoraConfig with the part
-in front of each name ("unet.r", "unet.lora_alpha", ...), as diffusers' `save_lora_adapter` writes it.
+in front of each name ("unet.r", "unet.lora_alpha", ...), as diffusers' `save_lora_adapter` writes it. Other
+programs than a recent diffusers read none of that and take alpha for the rank, so that what is written for them is
+folded (`fitting.fitted`). A run keeps its own adapters as they were trained.
 """
 
 import json
@@ -9,14 +11,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.adapter import Adapter
 from lorakiln.lora_files.alphas import alpha_of, read_config
 from lorakiln.lora_files.checks import layer_of
-from lorakiln.lora_files.finite import to_dtype
+from lorakiln.lora_files.finite import check_finite
 
 METADATA = "lora_adapter_metadata"
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
@@ -28,19 +28,16 @@ PEFT_CLASSES = {
 }
 
 
-def save(adapter: Adapter, path: Path, dtype: torch.dtype | None = None) -> None:
-    """Write `adapter`; its own metadata strings go along.
-
-    Args:
-        dtype: of the stored weights; None: as they are.
+def save(adapter: Adapter, path: Path) -> None:
+    """Write `adapter` as it is; its own metadata strings go along.
 
     Raises:
-        UserError: a weight is not finite in `dtype`, or the disk is full.
+        UserError: a weight is not finite, or the disk is full.
     """
     tensors = {}
     for name, layer in adapter.layers.items():
-        tensors[name + DOWN] = to_dtype(layer.down, dtype, f"{path}: {name}")
-        tensors[name + UP] = to_dtype(layer.up, dtype, f"{path}: {name}")
+        check_finite(layer.down, layer.up, where=f"{path}: {name}")
+        tensors |= {name + DOWN: layer.down, name + UP: layer.up}
     config = json.dumps(_config(adapter), indent=2, sort_keys=True)
     save_tensors(path, tensors, {"format": "pt", **adapter.metadata, METADATA: config})
 

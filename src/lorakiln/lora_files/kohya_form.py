@@ -15,29 +15,21 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.checks import layer_of
-from lorakiln.lora_files.finite import to_dtype
 
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 
 
-def tensors_of(
-    adapter: Adapter, name_of: Callable[[str], str], dtype: torch.dtype | None, where: str = ""
-) -> dict[str, Tensor]:
+def tensors_of(adapter: Adapter, name_of: Callable[[str], str]) -> dict[str, Tensor]:
     """The file's tensors.
 
     Args:
+        adapter: in the precision that is to be written (`fitting.fitted`).
         name_of: kohya's name of a module, such as `Family.kohya_name`.
-        dtype: None: as they are.
-
-    Raises:
-        UserError: a weight is not finite in `dtype`.
     """
     tensors = {}
     for module, layer in adapter.layers.items():
         name = name_of(module)
-        tensors[name + DOWN] = to_dtype(layer.down, dtype, f"{where}: {module}")
-        tensors[name + UP] = to_dtype(layer.up, dtype, f"{where}: {module}")
-        tensors[name + ALPHA] = _alpha(layer.alpha, dtype or layer.down.dtype)
+        tensors |= {name + DOWN: layer.down, name + UP: layer.up, name + ALPHA: _alpha(layer.alpha, layer.dtype)}
     return tensors
 
 
@@ -48,9 +40,9 @@ def _alpha(alpha: float, dtype: torch.dtype) -> Tensor:
     return rounded if rounded.double() == single.double() else single
 
 
-def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, str], dtype: torch.dtype) -> None:
-    """Write `adapter` with its true alphas; see `tensors_of` for what is raised."""
-    save_tensors(path, tensors_of(adapter, family.kohya_name, dtype, str(path)), metadata)
+def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, str]) -> None:
+    """Write `adapter`, as `tensors_of` takes it, with its true alphas; raises UserError if the disk is full."""
+    save_tensors(path, tensors_of(adapter, family.kohya_name), metadata)
 
 
 def load(path: Path, family: Family, client: str = "kohya") -> Adapter:

@@ -36,7 +36,7 @@ def build(
     """The ss_*, modelspec.* and lorakiln_* keys; the hashes come with `with_hashes`.
 
     Args:
-        facts: the run's facts.json.
+        facts: the run's facts.json; "convolutions": whether any larger than 1x1 are adapted.
         rows: the captioned pictures' metadata.jsonl. Folders, buckets and tags are counted over all of them;
             ss_num_train_images leaves out those held out for validation.
         private: leave out folder names and captions.
@@ -53,7 +53,7 @@ def build(
         "ss_network_dim": facts["rank"],
         "ss_network_alpha": facts["alpha"],
         "ss_network_dropout": settings["train"]["adapter"]["dropout"] or None,
-        "ss_network_args": {},
+        "ss_network_args": _network_args(facts),
         "ss_clip_skip": settings["encode"]["clip_skip"] + 1,
         "ss_max_token_length": tokens if (tokens := settings["encode"].get("max_tokens", CHUNK)) > CHUNK else None,
         **_sizes(settings["prepare"], rows),
@@ -66,6 +66,7 @@ def build(
     if facts.get("strength", 1) != 1:
         # The network's alpha is that of the file: the trained one, in the settings, times this.
         data["lorakiln_strength"] = facts["strength"]
+    data["ss_datasets"] = [_dataset(facts, rows, data, private)]
     if not private:
         folder = f"{settings['train']['repeats']}_{facts['dataset']['name']}"
         data["ss_dataset_dirs"] = {folder: {"n_repeats": settings["train"]["repeats"], "img_count": len(rows)}}
@@ -139,6 +140,39 @@ def _training(facts: Mapping[str, Any]) -> dict[str, Any]:
         "ss_caption_dropout_rate": objective["caption_dropout"],
         "ss_prior_loss_weight": 1.0,
     }
+
+
+def _network_args(facts: Mapping[str, Any]) -> dict[str, str]:
+    """As one gives them to sd-scripts, strings: its network adapts larger convolutions (LoCon) where these are set."""
+    if not facts.get("convolutions"):
+        return {}
+    return {"conv_dim": str(facts["rank"]), "conv_alpha": str(facts["alpha"])}
+
+
+def _dataset(
+    facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], told: Mapping[str, Any], private: bool
+) -> dict[str, Any]:
+    """The dataset as sd-scripts tells one that a file describes (--dataset_config): one folder, one subset.
+
+    Args:
+        told: the keys that say the same of the whole training.
+    """
+    settings, repeats = facts["settings"], facts["settings"]["train"]["repeats"]
+    side, name = settings["prepare"]["resolution"], facts["dataset"]["name"]
+    subset = {
+        "img_count": len(rows), "num_repeats": repeats, "color_aug": False, "flip_aug": settings["encode"]["flip"],
+        "random_crop": False, "shuffle_caption": False, "keep_tokens": 0, "keep_tokens_separator": None,
+        "secondary_separator": None, "enable_wildcard": False, "caption_prefix": None, "caption_suffix": None,
+        "image_dir": None if private else name, "class_tokens": facts["trigger"] or None, "is_reg": False,
+    }  # fmt: skip
+    return {
+        "is_dreambooth": True, "batch_size_per_device": told["ss_batch_size_per_device"],
+        "num_train_images": told["ss_num_train_images"], "num_reg_images": 0, "resolution": [side, side],
+        "enable_bucket": told["ss_enable_bucket"], "min_bucket_reso": told["ss_min_bucket_reso"],
+        "max_bucket_reso": told["ss_max_bucket_reso"],
+        "tag_frequency": {} if private else {f"{repeats}_{name}": _tags(rows)},
+        "bucket_info": told["ss_bucket_info"], "subsets": [subset],
+    }  # fmt: skip
 
 
 def _modelspec(facts: Mapping[str, Any], name: str) -> dict[str, Any]:

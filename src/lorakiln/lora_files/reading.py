@@ -11,6 +11,7 @@ Recognised and refused by name: what is in others.py, and what belongs to other 
 """
 
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
+from lorakiln.console.visible import visible
 from lorakiln.families.names import known
 from lorakiln.lora_files import numbered
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
@@ -79,7 +81,7 @@ def read_lora(
         raise UserError(
             f"it takes the base model's weights to know what its {_of_kinds(found)} layers make of them",
             where=path,
-            fix=f"make a LoRA of it: {_command(path, True, bool(found.left_out))}, --rank 32 to cut it down",
+            fix=f"make a LoRA of it: `{_command(path, True, bool(found.left_out))}`, with --rank 32 to cut it down",
         )
     layers = dict(found.adapter.layers)
     size = sum(_bytes(layers[module]) for module in found.kinds if module in layers)
@@ -122,12 +124,23 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
             kinds[module] = found.kind
             size += _bytes(layers[module])
             _check_size(size, found.kind, path)
-    adapter = Adapter(layers, metadata, relative=relative)
-    adapter = replace(adapter, base=base_of_names(tensors, adapter))
+    adapter = Adapter(layers, metadata, base_of_names(tensors), relative)
     if base_version(adapter) == "sd_v1":
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)
+    _warn_of_alphas(adapter, path)
     return LoraFile(form, adapter, kinds, left_out)
+
+
+def _warn_of_alphas(adapter: Adapter, path: Path) -> None:
+    """Say what is legal, does what it says, and is hardly meant."""
+    for does, odd in (
+        ("have alpha 0 and change nothing", [layer for layer in adapter.layers.values() if layer.alpha == 0]),
+        ("have a negative alpha and act backwards", [layer for layer in adapter.layers.values() if layer.alpha < 0]),
+    ):
+        if odd:
+            count = f"{len(odd)} of its {len(adapter.layers)} layers"
+            print(f"warning: {visible(str(path))}: {count} {does}", file=sys.stderr, flush=True)
 
 
 def _counted(chosen: Mapping[str, Found]) -> Iterator[tuple[str, Found]]:
@@ -185,7 +198,7 @@ def _bytes(layer: Layer) -> int:
 def _check_size(size: int, kind: str, path: Path, base: bool = False) -> None:
     if size > LARGEST:
         what = f"its {kind} layers are of so high a rank that as LoRAs they take more than {LARGEST / 2**30:g} GiB"
-        raise UserError(what, where=path, fix=f"cut them down: {_command(path, base)} --rank 32")
+        raise UserError(what, where=path, fix=f"cut them down: `{_command(path, base)} --rank 32`")
 
 
 def _command(path: Path, base: bool = False, weights_only: bool = False) -> str:

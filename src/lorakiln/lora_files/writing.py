@@ -16,33 +16,45 @@ from lorakiln.families.names import kohya_name
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter
 from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.fitting import fitted, one_rank
 
 Form = Literal["kohya", "diffusers", "peft"]
 FORMS: tuple[Form, ...] = ("kohya", "diffusers", "peft")
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
 
-def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | None = None) -> None:
+def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | None = None) -> list[str]:
     """Write `adapter` with its own metadata; kohya's hashes are taken anew.
+
+    diffusers' form is folded, alpha = rank in every layer: programs that read it differ in where they look for alphas.
 
     Args:
         path: a file; for `peft` a folder, which gets adapter_model.safetensors and adapter_config.json.
         dtype: of the stored weights; None: as they are.
+
+    Returns:
+        what a user should know of it, in lines.
 
     Raises:
         UserError: the name's ending is another format's, a weight is not finite in `dtype`, or the disk is full.
     """
     check_target(path, form)
     adapter = replace(adapter, metadata=_own(adapter.metadata) | _base(adapter))
+    ready = fitted(adapter, dtype, path, fold=form == "diffusers")
     if form == "kohya":
         namer = partial(kohya_name, sdxl=base_version(adapter) == "sdxl")
-        tensors = kohya_form.tensors_of(adapter, namer, dtype, str(path))
+        tensors = kohya_form.tensors_of(ready.adapter, namer)
         metadata = kohya_metadata.with_hashes(adapter.metadata, tensors)
         save_tensors(path, tensors, metadata)
     elif form == "diffusers":
-        diffusers_form.save(adapter, path, dtype)
+        diffusers_form.save(ready.adapter, path)
     else:
-        _write_peft(adapter, path, dtype)
+        _write_peft(ready.adapter, path)
+    told = [str(ready)] if ready.lost else []
+    if form == "diffusers" and not one_rank(adapter):
+        rank = max(layer.rank for layer in ready.adapter.layers.values())
+        told.append(f"ranks differ, and are filled up with zeros (to {rank} at most), as some readers know one alone")
+    return told
 
 
 def check_target(path: Path, form: Form) -> None:
@@ -62,12 +74,19 @@ def _own(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _base(adapter: Adapter) -> dict[str, str]:
-    """SDXL is written down where nothing does it: other forms have not the names by which kohya's shows it."""
-    told = "ss_base_model_version" in adapter.metadata or base_version(adapter) != "sdxl"
-    return {} if told else {"ss_base_model_version": "sdxl_base_v1-0"}
+    """Which base it is for, where the metadata does not say it, or another than the layers' shapes.
+
+    SDXL alone is added: other forms have not the names by which kohya's shows it.
+    """
+    version, said = base_version(adapter), adapter.metadata.get("ss_base_model_version", "")
+    if version == "unknown" or said.startswith(version) or not (said or version == "sdxl"):
+        return {}
+    told = "sdxl_base_v1-0" if version == "sdxl" else version
+    architecture = {"modelspec.architecture": f"{kohya_metadata.ARCHITECTURES[told]}/lora"}
+    return {"ss_base_model_version": told} | (architecture if "modelspec.architecture" in adapter.metadata else {})
 
 
-def _write_peft(adapter: Adapter, folder: Path, dtype: torch.dtype | None) -> None:
+def _write_peft(adapter: Adapter, folder: Path) -> None:
     parts = sorted({name.split(".")[0] for name in adapter.layers})
     if len(parts) != 1:
         fix = "convert to diffusers' form, which holds several"
@@ -76,8 +95,7 @@ def _write_peft(adapter: Adapter, folder: Path, dtype: torch.dtype | None) -> No
     tensors = {}
     for name, layer in adapter.layers.items():
         stem = "base_model.model." + name.removeprefix(f"{part}.")
-        tensors[f"{stem}.lora_A.weight"] = diffusers_form.to_dtype(layer.down, dtype, name)
-        tensors[f"{stem}.lora_B.weight"] = diffusers_form.to_dtype(layer.up, dtype, name)
+        tensors |= {f"{stem}.lora_A.weight": layer.down, f"{stem}.lora_B.weight": layer.up}
     with replacing(folder) as fresh:
         save_tensors(fresh / "adapter_model.safetensors", tensors, {**adapter.metadata, "format": "pt"})
         config = diffusers_form.peft_config(adapter, part) | {"auto_mapping": diffusers_form.PEFT_CLASSES[part]}

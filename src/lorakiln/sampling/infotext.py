@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -11,28 +12,44 @@ from lorakiln.families.source import SINGLE_FILES
 from lorakiln.sampling.draw import Job
 
 
+class Applied(NamedTuple):
+    """A LoRA that a picture was drawn with.
+
+    Attributes:
+        name: its file's, without the ending; two files may have one name.
+        hash: as `lora_files.identity.short_hash` has it.
+    """
+
+    name: str
+    weight: float
+    hash: str
+
+
 def infotext(
     job: Job,
     steps: int,
     guidance: float,
     negative_prompt: str = "",
     model: str = "",
-    loras: Sequence[tuple[str, float]] = (),
+    loras: Sequence[Applied] = (),
     clip_skip: int = 0,
+    model_hash: str = "",
 ) -> str:
     """The parameters of one picture in A1111's form (modules/infotext_utils.py there).
 
     Args:
         model: the base model's name, as a user would choose it; a file's ending is left out, as A1111 does.
-        loras: file names without suffix, each with its weight; two files may have one name. They are written as A1111
-            takes them, in the prompt.
+        loras: written as A1111 takes them, in the prompt.
         clip_skip: as in `encode.clip_skip`, 0 for none; A1111 counts from 1.
+        model_hash: as `families.file_hashes.short_hash` has it.
     """
-    prompt = " ".join([job.prompt, *(f"<lora:{name}:{weight:g}>" for name, weight in loras)])
+    prompt = " ".join([job.prompt, *(f"<lora:{one.name}:{one.weight:g}>" for one in loras)])
     named = next((model.removesuffix(one) for one in SINGLE_FILES if model.endswith(one)), model)
     fields = {
         "Steps": steps, "Sampler": "DDIM", "CFG scale": float(guidance), "Seed": job.seed,
-        "Size": f"{job.width}x{job.height}", "Model": named or None, "Clip skip": clip_skip + 1 if clip_skip else None,
+        "Size": f"{job.width}x{job.height}", "Model hash": model_hash or None, "Model": named or None,
+        "Clip skip": clip_skip + 1 if clip_skip else None,
+        "Lora hashes": ", ".join(dict.fromkeys(f"{one.name}: {one.hash}" for one in loras)) or None,
     }  # fmt: skip
     last = ", ".join(f"{name}: {_quote(value)}" for name, value in fields.items() if value is not None)
     negative = [f"Negative prompt: {negative_prompt}"] if negative_prompt else []

@@ -19,5 +19,10 @@ class ExportSettings(Settings):
         None, pattern=r"^[\w.-]+/[\w.-]+$", description="a repository of the Hugging Face Hub to send it to, private"
     )
     timestamps: bool = Field(False, description="put when it was trained into the file, whose bytes then never repeat")
-    license: str | None = None
+    license: str | None = Field(None, description="of the LoRA: in the card and in the file")
+    base_model: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="what the card names as the base, a model of the Hugging Face Hub; null: model.path if it is one",
+    )
     previews: int = Field(4, ge=0, le=16, description="sample pictures in the model card")

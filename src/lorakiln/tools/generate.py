@@ -17,9 +17,11 @@ from lorakiln.console.memory import Batch
 from lorakiln.console.progress import progress
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device, drawing_dtype
+from lorakiln.families.file_hashes import short_hash as base_hash
+from lorakiln.lora_files.identity import short_hash as lora_hash
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
-from lorakiln.sampling import Job, check_steps, draw, infotext, save_picture
+from lorakiln.sampling import Applied, Job, check_steps, draw, infotext, save_picture
 from lorakiln.sampling.weighting import Weighting
 from lorakiln.schema.base import check
 from lorakiln.schema.caption import CaptionSettings
@@ -75,6 +77,7 @@ def draw_wishes(
     _warn_unread(Weighting(family), wishes)
     files = list(dict.fromkeys(path for wish in wishes for path, _ in wish.loras))
     merged = Merged(family.adaptable(), *(read_any(path).adapter for path in files))
+    base, hashes = base_hash(model.path, family.facts["hash"]), {path: lora_hash(path) for path in files}
     groups: dict[tuple, list[int]] = {}
     for index, wish in enumerate(wishes):
         common = (wish.weight, wish.loras, wish.steps, wish.guidance, wish.negative, wish.image, wish.strength)
@@ -91,11 +94,11 @@ def draw_wishes(
                 Weighting(family), jobs, first.steps, first.guidance, first.negative, batch,
                 reading=first.reading, start=start, strength=first.strength,
             )  # fmt: skip
-            named = [(path.stem, weight) for path, weight in first.weights.items()]
+            used = [Applied(path.stem, weight, hashes[path]) for path, weight in first.weights.items()]
             for index, job, picture in zip(members, jobs, pictures, strict=True):
                 text = infotext(
-                    job, first.steps, first.guidance, first.negative, Path(model.path).name, named,
-                    first.reading.clip_skip,
+                    job, first.steps, first.guidance, first.negative, Path(model.path).name, used,
+                    first.reading.clip_skip, base,
                 )  # fmt: skip
                 yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
                 bar.advance()

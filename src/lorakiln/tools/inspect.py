@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,25 @@ from lorakiln.lora_files.lycoris import FULL_RANK
 from lorakiln.lora_files.reading import read_any
 from lorakiln.tools.lowrank import singular
 
+CONVERTED = "lora.safetensors"  # what the printed command writes
+RANKS = 1024  # the most that train.adapter.rank takes
+ATTENTION = {f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0")}
+KOHYA = ATTENTION | {"ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"}
+LOCON = KOHYA | {
+    "conv1", "conv2", "time_emb_proj", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv",
+}  # fmt: skip
+PRESETS = {"attention": ATTENTION, "kohya": KOHYA, "locon": LOCON}
+_BLOCK = re.compile(r"(down_blocks|up_blocks)\.\d+|mid_block")
+_KINDS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\.transformer_blocks\.\d+\.(.+)$", r"\.((?:down|up)samplers\.\d+\.conv)$",
+        r"\.(?:attentions|resnets)\.\d+\.(.+)$",
+    )
+)  # fmt: skip
 MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sd_v2_v": "sd21_v", "sdxl": "sdxl"}
+# What the real bases' cross-attention and text encoders read.
+WIDTHS = {("attn2.to_k", "attn2.to_v"): (768, 1024, 2048), ("self_attn.q_proj",): (768, 1024, 1280)}
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.ASCII)
 PLAIN = re.compile(r"[\w./:@%+~-]+", re.ASCII)  # values that Hydra's grammar takes without quotes
 
@@ -28,7 +46,9 @@ def inspect(path: Path) -> dict[str, Any]:
     found = read_any(path, weights_only=True)
     adapter, changes = found.adapter, found.adapter.changes
     layers = [_layer(name, layer) for name, layer in sorted(changes.items())]
-    base = adapter.metadata.get("ss_base_model_version") or base_version(adapter)
+    base, said = base_version(adapter), adapter.metadata.get("ss_base_model_version", "")
+    # kohya's word says more where it says the same: sd_v2_v, sdxl_base_v1-0.
+    base = said if said and base in (said[: len(base)], "unknown") else base
     return {
         "file": str(path),
         "form": found.form,
@@ -66,26 +86,32 @@ def _effective(shares) -> float:
 def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[str] = ()) -> list[str]:
     """The settings with which training can go on from this file, each as one writes it in a shell.
 
+    Where it cannot go on from the file as it is, the one command that makes a file it can go on from; of a file without
+    a UNet's part nothing.
+
     Args:
-        full: its changes are of full rank: the command is told that makes a LoRA to go on from, as it is where
-            layers depend on a base model.
-        beside: what it changes of biases and norms, likewise.
+        full: its changes are of full rank, and are to be cut down.
+        beside: what it changes of biases and norms, which is to be left out.
     """
-    if full or adapter.relative or beside:
-        given = {" --rank 32": full or adapter.relative, " --base BASE": adapter.relative, " --weights-only": beside}
-        options = "".join(option for option, needed in given.items() if needed)
-        return [f"lorakiln convert {shlex.quote(str(path))} lora.safetensors{options}"]
-    rank = Counter(layer.rank for layer in adapter.layers.values()).most_common(1)[0][0]
-    alpha = Counter(layer.alpha for layer in adapter.layers.values()).most_common(1)[0][0]
-    names = [name for name in adapter.layers if name.startswith("unet.")]
-    wide = any(name.endswith(("proj_in", "ff.net.2")) for name in names)
-    convolutions = any(".resnets." in name for name in names)
-    targets = "locon" if convolutions else "kohya" if wide else "attention"
+    parts = {name.partition(".")[0] for name in adapter.changes}
+    if "unet" not in parts:
+        return []
+    mine = {name: layer for name, layer in adapter.layers.items() if name.startswith("unet.")}
+    rank = max((layer.rank for layer in mine.values()), default=0)
+    needed = {
+        " --rank 32": full or adapter.relative or rank > RANKS, " --base BASE": adapter.relative,
+        " --weights-only": beside, " --only unet": len(parts) > 1,
+    }  # fmt: skip
+    if options := "".join(option for option, wanted in needed.items() if wanted):
+        return [f"lorakiln convert {shlex.quote(str(path))} {CONVERTED}{options}"]
+    # Lower ranks are filled up, and each layer's change stays what it is: the scale is the one most layers have, of
+    # those with which one can train.
+    scale = Counter(layer.scale for layer in mine.values() if layer.alpha > 0).most_common(1)
     settings = [
         _override("train.adapter.init_from", str(path)),
         f"train.adapter.rank={rank}",
-        f"train.adapter.alpha={alpha:g}",
-        f"train.adapter.targets={targets}",
+        f"train.adapter.alpha={scale[0][0] * rank if scale else rank:g}",
+        shlex.quote(f"train.adapter.targets={targets_of(name.removeprefix('unet.') for name in mine)}"),
     ]
     if model := MODELS.get(_version(adapter)):
         settings.insert(0, f"model={model}")
@@ -98,17 +124,42 @@ def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[s
     return settings
 
 
+def targets_of(modules: Iterable[str]) -> str:
+    """`train.adapter.targets` for these modules of a UNet: a preset, or a list as Hydra takes it.
+
+    Where the middle and both sides are adapted, the file has a layer wherever the network has one of that kind, as far
+    as names tell it; else its kinds are looked for in its blocks alone.
+    """
+    kinds, blocks = set(), {}
+    for module in sorted(modules):
+        kind = _kind(module)
+        kinds.add(kind)
+        blocks.setdefault(_BLOCK.match(module)[0] if _BLOCK.match(module) else "", set()).add(kind)
+    sides = {block.partition("_")[0] for block in blocks}
+    if sides >= {"down", "mid", "up"}:
+        return next((name for name, known in PRESETS.items() if kinds == known), f"[{','.join(sorted(kinds))}]")
+    patterns = [
+        f"{block}.*{kind}" if block else kind for block, found in sorted(blocks.items()) for kind in sorted(found)
+    ]
+    return f"[{','.join(patterns)}]"
+
+
+def _kind(module: str) -> str:
+    """The end of a module's name that its like have in every block."""
+    return next((match[1] for pattern in _KINDS if (match := pattern.search(module))), module)
+
+
 def _version(adapter: Adapter) -> str:
-    """A key of MODELS, or another word: what the layers' shapes say, and the metadata where these say nothing."""
-    said = adapter.metadata.get("ss_base_model_version", "")
-    said = "sdxl" if said.startswith("sdxl") else said
-    shaped = base_version(Adapter(adapter.layers, {}, adapter.base))
-    told = any(name.endswith(("attn2.to_k", "attn2.to_v", "self_attn.q_proj")) for name in adapter.layers)
-    kind = shaped if told or shaped != "unknown" else said
-    if kind not in ("sd_v2", "sd_v2_v"):
+    """A key of MODELS, or another word: of a base whose widths none of them has, and where nothing tells it."""
+    for name, layer in adapter.layers.items():
+        known = next((widths for ends, widths in WIDTHS.items() if name.endswith(ends)), None)
+        if known and layer.shape[1] not in known:
+            return "unknown"
+    kind = base_version(adapter)
+    if kind != "sd_v2":
         return kind
-    v = said == "sd_v2_v" or adapter.metadata.get("modelspec.prediction_type", "").lower().startswith("v")
-    return "sd_v2_v" if v else "sd_v2"
+    said = (adapter.metadata.get(key, "") for key in ("ss_base_model_version", "modelspec.prediction_type"))
+    return "sd_v2_v" if any(one == "sd_v2_v" or one.lower().startswith("v") for one in said) else "sd_v2"
 
 
 def _override(setting: str, value: str) -> str:

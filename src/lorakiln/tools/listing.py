@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorakiln.console.visible import visible
+from lorakiln.tools.inspect import CONVERTED
 
 SHOWN = 100  # characters of a metadata value
 
@@ -14,7 +15,7 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
     lines = [
         f"{found['file']}",
         f"  form        {found['form']}{_kinds(found)}",
-        f"  base        {found['base']}",
+        f"  base        {found['base']}{_said(found)}",
         f"  layers      {sum(found['parts'].values())} ({_pairs(found['parts'])})",
         f"  rank        {_pairs(found['ranks'])}",
         f"  alpha       {_pairs(found['alphas'])}",
@@ -33,8 +34,21 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
     if found["metadata"]:
         lines.append("metadata")
         lines += [f"  {_short(key)}: {_short(value)}" for key, value in found["metadata"].items()]
-    lines += ["to go on training from it", "  " + " \\\n      ".join(found["retrain"])]
-    return visible("\n".join(lines))
+    return visible("\n".join([*lines, *_going_on(found["retrain"])]))
+
+
+def _going_on(retrain: Sequence[str]) -> list[str]:
+    if not retrain:
+        return ["no training can go on from it: it has no layer of a UNet"]
+    if retrain[0].startswith("lorakiln "):
+        command = ["to go on training from it, make a file that training takes first", f"  {retrain[0]}"]
+        return [*command, f"and then with what `lorakiln inspect {CONVERTED}` says"]
+    return ["to go on training from it, after `python -m train +experiment=...`", "  " + " \\\n      ".join(retrain)]
+
+
+def _said(found: dict[str, Any]) -> str:
+    said = found["metadata"].get("ss_base_model_version", found["base"])
+    return "" if said == found["base"] else f" (its metadata says {said})"
 
 
 def _kinds(found: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lorakiln.families.contents import V
@@ -37,12 +38,13 @@ def told(adapter: Adapter, title: str, version: str = "", prediction: str = "", 
 
     Args:
         title: its name.
-        version: ss_base_model_version, if it is known from elsewhere; else the layers may say it.
+        version: ss_base_model_version, if it is known from elsewhere; the layers may say it, and another.
         prediction: "epsilon" or "v_prediction", likewise.
         resolution: of the training pictures, "WxH"; else the base's own.
     """
-    by_layers = base_version(adapter)
-    version = version or {"unknown": "", "sdxl": SDXL}.get(by_layers, by_layers)
+    found = base_version(replace(adapter, metadata={"ss_base_model_version": version}))
+    if found != "unknown" and not version.startswith(found):
+        version = {"sdxl": SDXL}.get(found, found)
     data: dict[str, Any] = {
         "ss_network_module": "networks.lora", "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1",
         "modelspec.title": title, **sizes(adapter.layers),

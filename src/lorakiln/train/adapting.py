@@ -62,7 +62,7 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
 def _check_kinds(found: LoraFile, settings: AdapterSettings, base: str) -> None:
     relative = {layer.kind for layer in found.adapter.relative.values()}
     if full := sorted({kind for kind in found.kinds.values() if kind in FULL_RANK} | relative):
-        command = f"lorakiln convert {shlex.quote(str(settings.init_from))} lora.safetensors --rank {settings.rank}"
+        command = f"lorakiln convert {_quoted(settings)} lora.safetensors --rank {settings.rank}"
         raise UserError(
             f"its layers are {' and '.join(full)}, whose changes of the weights are of no low rank",
             where=settings.init_from,
@@ -78,7 +78,7 @@ def _continued(given: Adapter, fresh: Adapter, settings: AdapterSettings) -> Ada
     _check_modules(given, fresh, settings)
     largest = max(layer.rank for layer in given.layers.values())
     if largest > settings.rank:
-        smaller = f"`lorakiln resize FILE OUT --rank {settings.rank}`"
+        smaller = f"`lorakiln resize {_quoted(settings)} lora.safetensors --rank {settings.rank}`"
         raise UserError(
             f"its rank is {largest}, the settings' {settings.rank}", where=settings.init_from,
             fix=f"set train.adapter.rank={largest}, or cut it down: {smaller}",
@@ -105,13 +105,20 @@ def _check_modules(given: Adapter, fresh: Adapter, settings: AdapterSettings) ->
     if texts:
         raise UserError(
             f"it adapts {len(texts)} layers of text encoders too, which stay as they are here",
-            where=settings.init_from, fix="take the UNet's part alone: `lorakiln convert FILE OUT --only unet`",
+            where=settings.init_from,
+            fix=f"take the UNet's part alone: `lorakiln convert {_quoted(settings)} lora.safetensors --only unet`",
         )  # fmt: skip
     if surplus:
         raise UserError(
             f"of its {len(given.layers)} modules the settings leave out {len(surplus)}, such as {surplus[0]}",
-            where=settings.init_from, fix="set train.adapter.targets as `lorakiln inspect` says for this file",
+            where=settings.init_from,
+            fix=f"set train.adapter.targets as `lorakiln inspect {_quoted(settings)}` says for this file",
         )  # fmt: skip
+
+
+def _quoted(settings: AdapterSettings) -> str:
+    """The file, as one writes it in a shell."""
+    return shlex.quote(str(settings.init_from))
 
 
 def _suggestion(ending: str, names: list[str]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lorakiln.console.memory import Batch
 from lorakiln.console.names import printable
+from lorakiln.families.file_hashes import short_hash
 from lorakiln.families.reading import Reading
 from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.schema.model import ModelSettings
@@ -75,7 +76,10 @@ class Sampler:
         files = {}
         for number, (job, picture) in enumerate(zip(self.jobs, pictures, strict=True)):
             path = folder / f"{number:02d}.png"
-            text = infotext(job, steps, guidance, model=Path(self.model.path).name, clip_skip=self.reading.clip_skip)
+            text = infotext(
+                job, steps, guidance, model=Path(self.model.path).name, clip_skip=self.reading.clip_skip,
+                model_hash=short_hash(self.model.path, kiln.family.facts["hash"]),
+            )  # fmt: skip
             save_picture(picture, path, text)
             files[_title(number, job)] = path
         return files
