@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -279,6 +280,55 @@ def test_fewer_steps_than_were_done(train_killed, train_micro, make_settings, re
     out = train_micro(fewer)
     assert f"going on from the checkpoint after step {steps // 4 * 4}" in capsys.readouterr().err
     assert read_files(out) == read_files(train_micro(fewer, "whole"))
+
+
+def steps_of(folder):
+    return [int(path.stem.removeprefix("step-")) for path in sorted(folder.glob("step-*.safetensors"))]
+
+
+def test_a_shorter_run_leaves_a_longer_ones_checkpoints(
+    train_killed, train_micro, settings, read_files, checkpoints, capsys
+):
+    """The longer one's samples and adapters too, with which it ends as if nothing had come between."""
+    train_killed(settings, at=11)
+    (folder,) = checkpoints.iterdir()
+    made = {}
+    for steps, begins in ((3, 0), (6, 4)):
+        made[steps] = train_micro(settings.model_copy(update={"steps": steps}), f"of {steps}")
+        told = capsys.readouterr().err
+        assert "the checkpoints of a longer run, up to step 8, are left as they are" in told
+        assert ("going on from the checkpoint after step 4" in told) == (begins == 4)
+        assert steps_of(folder) == [4, 8] and not list(folder.glob("until-*"))
+    capsys.readouterr()
+    made[12] = train_micro(settings)
+    assert "going on from the checkpoint after step 8" in capsys.readouterr().err
+    for steps, out in made.items():
+        shutil.rmtree(checkpoints)
+        assert read_files(out) == read_files(train_micro(settings.model_copy(update={"steps": steps}), "whole"))
+
+
+def test_a_shorter_run_that_is_killed_goes_on_beside_the_longer(
+    train_killed, train_micro, settings, read_files, checkpoints, capsys
+):
+    train_killed(settings.model_copy(update={"steps": 22}), at=21)
+    (folder,) = checkpoints.iterdir()
+    train_killed(settings, at=10)
+    assert steps_of(folder) == [16, 20] and steps_of(folder / "until-12") == [4, 8]
+    capsys.readouterr()
+    out = train_micro(settings)
+    assert "going on from the checkpoint after step 8" in capsys.readouterr().err
+    assert read_files(out) == read_files(train_micro(settings, "whole"))
+    assert steps_of(folder) == [16, 20]
+
+
+def test_a_finished_runs_last_state_outlasts_a_shorter_run(train_micro, settings, checkpoints, capsys):
+    train_micro(settings)
+    train_micro(settings.model_copy(update={"steps": 5}))
+    (folder,) = checkpoints.iterdir()
+    assert steps_of(folder) == [12]
+    capsys.readouterr()
+    train_micro(settings.model_copy(update={"steps": 14}))
+    assert "going on from the checkpoint after step 12" in capsys.readouterr().err
 
 
 def test_a_checkpoint_by_the_clock(train_killed, make_settings, checkpoints):

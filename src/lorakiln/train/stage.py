@@ -86,7 +86,11 @@ def _open_checkpoints(run: Run, root: Path) -> CheckpointFolder:
     if run.leads:
         dataset = run.encoded.index["dataset"]["name"]
         folder.open(now, dataset)
-        lines = [] if folder.files() else explain_fresh_start(root, folder.folder, now, dataset)
+        folder.leave_longer(run.settings.steps)
+        if folder.longer:
+            told = f"the checkpoints of a longer run, up to step {folder.longer}, are left as they are"
+            print(told, file=sys.stderr, flush=True)
+        lines = [] if folder.longer or folder.files() else explain_fresh_start(root, folder.folder, now, dataset)
         if lines:
             print(f"starting afresh: since the interrupted run on {dataset}, this changed:", file=sys.stderr)
             print("\n".join(f"  {line}" for line in lines), file=sys.stderr, flush=True)
