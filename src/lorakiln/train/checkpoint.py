@@ -16,6 +16,7 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 
 KEPT = 2
+POLL = 0.5  # seconds between two looks whether another job has ended
 FINISHED = "finished"
 
 
@@ -63,35 +65,52 @@ class CheckpointFolder:
     def _take(self, folder: Path) -> None:
         self.folder, self.work, self._finished = folder, folder / "work", folder / FINISHED
 
-    def open(self, identity: dict[str, Any], dataset: str = "") -> None:
+    def open(self, identity: dict[str, Any], dataset: str = "", wait: bool = False) -> None:
         """Make the folder and lock it (the kernel frees a dead process's lock).
 
         Args:
             identity: what the run is.
             dataset: the data's name, for people.
+            wait: until another process that trains the same run has ended.
 
         Raises:
             UserError: another process trains the same run.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
-            raise UserError(
-                "another process is training with exactly these settings and data",
-                where=self.folder,
-                fix="wait for it, or stop it and start again: this run then goes on from its checkpoint",
-            ) from error
+        told = False
+        while not self._locks():
+            if not wait:
+                self._lock.close()
+                raise UserError(
+                    "another process is training with exactly these settings and data",
+                    where=self.folder,
+                    fix="wait for it, or stop it and start again: this run then goes on from its checkpoint",
+                )
+            if not told:
+                print("waiting for another job, which trains with the same settings and data", flush=True)
+            told = True
+            time.sleep(POLL)
         # What a killed process was writing: each has a name of its own, so that nothing else removes it.
         for left in self.folder.rglob("*.part"):
             left.unlink()
         write_json(self.folder / "identity.json", {**identity, "dataset": dataset})
 
+    def _locks(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last state here is of a run that is in its place: who goes on from it makes another LoRA."""
+        return self._finished.exists()
+
     def leave_longer(self, end: int) -> None:
-        """If what is here goes beyond `end` steps, work below from now on, and begin there with a copy of the newest state
-        that this run can go on from.
+        """If what is here goes beyond `end` steps, work below from now on, and begin there with a copy of the newest
+        state that this run can go on from.
         """
         beyond = [_step(path) for path in self.files() if _step(path) > end]
         if not beyond:
@@ -143,7 +162,7 @@ class CheckpointFolder:
         A finished run's last is for longer runs alone.
         """
         for path in reversed(self.files()):
-            if _step(path) > end or (_step(path) == end and self._finished.exists()):
+            if _step(path) > end or (_step(path) == end and self.finished):
                 continue
             try:
                 return read(path)
