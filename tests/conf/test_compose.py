@@ -1,12 +1,15 @@
 """Every shipped config composes and validates; wrong ones are refused with a way out."""
 
+import re
 from pathlib import Path
 
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
+from hydra_plugins.lorakiln_conf.nearest import groups, settings
 from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.schema import elsewhere
 from lorakiln.schema.whole import Config, check_whole
 from pipelines.compose import compose_config, overrides_from
 
@@ -145,6 +148,11 @@ def test_what_hydra_cannot_compose_is_a_users_error(override):
         ("train.optimizer.momentum=0.9", "train.optimizer.momentum: unknown setting",
          "known: train.optimizer.kind, train.optimizer.lr, train.optimizer.part_lrs, train.optimizer.betas, "
          "train.optimizer.eps, train.optimizer.weight_decay"),
+        ("train.epochs=10", "train.epochs: unknown setting",
+         "did you mean train.steps, the optimizer's: epochs x pictures x train.repeats / train.batch_size?"),
+        ("learning_rate=1e-4", "learning_rate: unknown setting", "did you mean train.optimizer.lr?"),
+        ("train.adapter.network_dim=4", "train.adapter.network_dim: unknown setting",
+         "did you mean train.adapter.rank?"),
         ("train/schedular=cosine", "train/schedular: there is no such group", "did you mean train/scheduler?"),
         ("train/scheduler=cosin", "there is no train/scheduler=cosin",
          "did you mean cosine? train/scheduler is one of: constant, cosine, cosine_with_restarts, linear, polynomial"),
@@ -159,6 +167,15 @@ def test_a_name_that_nobody_knows_comes_with_the_nearest(override, what, fix):
     with pytest.raises(UserError) as told:
         compose_config([override] if "experiment" in override else [SMOKE, override])
     assert told.value.what == f"cannot compose: {what}" and told.value.fix == fix
+
+
+def test_other_trainers_names_are_known_in_files_too_and_lead_to_settings_that_there_are():
+    with pytest.raises(ConfigError, match=r"train\.epochs: unknown setting; did you mean train\.steps, the opt"):
+        compose(SMOKE, "+train.epochs=10")
+    known, there = set(settings()), set(groups())
+    for told in elsewhere.NAMES.values():
+        name = re.split("[, =]", told)[0]
+        assert name in known or name in there, told
 
 
 def test_what_hydra_says_keeps_no_tabs_and_advises_nothing_wrong():

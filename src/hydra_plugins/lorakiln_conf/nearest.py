@@ -10,6 +10,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
 from lorakiln.console.errors import UserError
+from lorakiln.schema.elsewhere import here
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole import Config
 
@@ -67,6 +68,8 @@ def _setting(key: str, error: Exception) -> tuple[str, str]:
         known = _of_files(above) | {f"{above}.{name}": f"{above}.{name}" for name in _beside(error)}
     else:
         known = {name: name for name in settings()}
+    if named := here(key):
+        return f"{key}: unknown setting", f"did you mean {named}?"
     # `steps=5` is most often the name without its section.
     near = [name for name in known if _last(name) == last] if not above else []
     near = (

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -70,8 +71,8 @@ class WandbTracker(Tracker):
         }  # fmt: skip
         if job == "train" and self._run.settings.mode == "offline":
             # Export and evaluate record into folders of their own, which the same command sends.
-            folders = Path(self._run.settings.sync_dir).parent / f"offline-run-*-{self._run.id}"
-            print(f"W&B is offline; to upload later: wandb sync {folders}", file=sys.stderr)
+            folder = shlex.quote(str(Path(self._run.settings.sync_dir).parent))
+            print(f"W&B is offline; to upload later: wandb sync {folder}/offline-run-*-{self._run.id}", file=sys.stderr)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         if step is None:
@@ -154,7 +155,8 @@ class WandbTracker(Tracker):
         run.finish()
         folder = run.settings.sync_dir
         if run.settings.mode == "offline":
-            print(f"W&B is offline; to upload the dataset's record later: wandb sync {folder}", file=sys.stderr)
+            told = f"wandb sync {shlex.quote(str(folder))}"
+            print(f"W&B is offline; to upload the dataset's record later: {told}", file=sys.stderr)
         return run.settings.mode == "online", folder
 
     def _shared(self, facts: Mapping[str, Any]) -> dict[str, Any]:
