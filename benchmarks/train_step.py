@@ -37,9 +37,7 @@ def ours(encoded: Encoded, settings: TrainSettings, model: ModelSettings) -> Cal
 
     family = load_family(model, ("network",))
     put_adapter(family, settings.adapter, target_names(family, settings.adapter.targets), settings.seed)
-    kiln = Kiln(
-        family, encoded, hold_out(encoded.buckets, settings.validation, settings.seed).trained, settings, Share()
-    )
+    kiln = Kiln(family, encoded, hold_out(encoded.buckets, settings.validation).trained, settings, Share())
 
     class Count:
         """Stands in for the watch: stops after a number of steps, and reads the losses as the real one does."""

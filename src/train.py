@@ -5,6 +5,7 @@ It composes conf/ with Hydra, as `dvc repro` does, and calls the same stage func
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 _failed: list[int] = []  # numbers of a basic sweep's jobs
 
 
+# With these Hydra prints something and ends; who reads it may have seen enough (`--help | head`).
+SHOWN = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i"}
+
+
 def main() -> None:
+    check_place()
     import hydra
 
     from hydra_plugins.lorakiln_conf.composing import read_strictly, telling_what_is_wrong
@@ -64,6 +70,16 @@ def run_composed(composed: "DictConfig") -> None:
         _failed.append(hydra_config.job.num)
 
 
+def check_place() -> None:
+    """Raise UserError in a checkout whose code is not what runs: conf/ would be another's, the pictures its own."""
+    here = Path("src") / "train.py"
+    if here.is_file() and not here.samefile(__file__):
+        raise UserError(
+            f"this checkout has code of its own, but that of {Path(__file__).absolute().parents[1]} is run",
+            where=Path.cwd(), fix="put PYTHONPATH=src in front of the command, or use this checkout's environment",
+        )  # fmt: skip
+
+
 def _in_this_process(hydra_config: "DictConfig") -> bool:
     """Whether the sweep's jobs run in the process that ends with the exit status: `hydra/launcher=basic`."""
     return hydra_config.launcher._target_.endswith("BasicLauncher")
@@ -71,7 +87,15 @@ def _in_this_process(hydra_config: "DictConfig") -> bool:
 
 def entry() -> int:
     """The exit status: 1 if a job of `hydra/launcher=basic` failed; other failures end the process by themselves."""
-    main()
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would try once more to write what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not SHOWN & set(sys.argv):
+            print("ended, since nobody reads what it prints", file=sys.stderr, flush=True)
+        return 128 + signal.SIGPIPE
     if _failed:
         print(f"failed: job{'s' * (len(_failed) > 1)} {', '.join(map(str, _failed))}", file=sys.stderr, flush=True)
     return 1 if _failed else 0

@@ -1,6 +1,7 @@
 """How runs of the second door are shown."""
 
 import json
+import threading
 
 import pytest
 import torch
@@ -144,8 +145,62 @@ def test_a_run_in_another_folder_takes_over_what_a_stopped_one_has_trained(stage
     job = tmp_path / "smoke" / "job"
     job.mkdir()
     (job / "job.json").write_text('{"own": []}')
-    run(config, job)
+    run(check_whole(compose_config(["+experiment=smoke", f"paths.cache={tmp_path / 'cache'}"])), job)
     assert stages.count("train") == 3
+
+
+@pytest.fixture
+def make_job(tmp_path):
+    def make(name):
+        folder = tmp_path / "smoke" / "sweep" / name
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(json.dumps({"own": [name]}))
+        return folder
+
+    return make
+
+
+def test_jobs_that_share_a_training_train_it_once(stages, tmp_path, make_job, monkeypatch):
+    taken = []
+    monkeypatch.setattr(runs, "take_over", lambda trained, *more: taken.append((trained.parent.name, more)))
+
+    def go(folder, *overrides):
+        run(check_whole(compose_config(["+experiment=smoke", f"paths.cache={tmp_path / 'cache'}", *overrides])), folder)
+
+    full, half, other = make_job("export.strength=1"), make_job("export.strength=0.5"), make_job("train.seed=1")
+    with pytest.raises(Stopped):
+        go(full)
+    go(half, "export.strength=0.5")
+    go(other, "train.seed=1")
+    assert stages == ["train", "export", "evaluate", "export", "evaluate", "train", "export", "evaluate"]
+    ((name, more),) = taken
+    # Under its own name in the tracker.
+    assert name == "export.strength=1" and more[1] == half / "run" and more[2].tracker.name == "strength=0.5"
+
+
+def test_two_jobs_at_a_time_train_what_they_share_once(stages, tmp_path, make_job, monkeypatch):
+    """The second waits for the first, whose training takes its time."""
+    training, go_on, train = threading.Event(), threading.Event(), runs.train
+
+    def slowly(*arguments):
+        training.set()
+        assert go_on.wait(20)
+        train(*arguments)
+
+    monkeypatch.setattr(runs, "train", slowly)
+    monkeypatch.setattr(runs, "take_over", lambda *arguments: stages.append("taken over"))
+    stages.append("evaluate")  # none is stopped
+    config = check_whole(compose_config(["+experiment=smoke", f"paths.cache={tmp_path / 'cache'}"]))
+    jobs = [threading.Thread(target=run, args=(config, make_job(name)), daemon=True) for name in "ab"]
+    jobs[0].start()
+    assert training.wait(20)
+    jobs[1].start()
+    jobs[1].join(1)
+    assert jobs[1].is_alive() and stages == ["evaluate"]
+    go_on.set()
+    for job in jobs:
+        job.join(20)
+    assert stages.count("train") == stages.count("taken over") == 1 and stages.count("export") == 2
 
 
 def test_a_training_that_was_stopped_goes_on(stages, tmp_path):

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -29,16 +29,16 @@ from lorakiln.lora_files.identity import hash_lora
 from lorakiln.prepare import prepare
 from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.schema.whole import Config
-from lorakiln.sweep.jobs import STATE
+from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import short_titles
 from lorakiln.train import train
 from lorakiln.train.devices import find_accelerator
 from lorakiln.train.fingerprint import VERSION as FINGERPRINT_VERSION
 from lorakiln.train.precision import takes_bf16
+from lorakiln.train.taking_over import take_over
 
 # Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
 DATA_VERSION = 1
-TRAINED = "trained.json"  # in a run's folder: which training its `run` is of
 
 
 def run(config: Config, folder: Path, experiment: str | None = None) -> None:
@@ -60,23 +60,38 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
     if leader:
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_text(folder / "resolved.yaml", text)
-    checkpoints = Path(config.paths.cache).resolve() / "checkpoints"
-    settings = config.train.model_copy(update={"tracker": _shown(config.train.tracker, folder, experiment)})
-    key = training_key(config, data)
-    if trained := find_trained(folder, key):
-        if leader:
-            print(f"training: reusing {trained / 'run'}, which these settings and pictures have made", flush=True)
-            take_over(trained, folder)
-    else:
-        train(data / "encoded", folder / "run", settings, config.model, checkpoints)
-        if leader:
-            write_json(folder / TRAINED, {"key": key})
+    _train(config, data, folder, experiment, leader)
     free_memory()
     if not leader:
         return
     export(folder / "run", data / "captioned", folder / "lora", config.export, config.model)
     free_memory()
     evaluate(folder / "lora", data / "captioned", folder / "run", folder / "report", config.evaluate, config.model)
+
+
+def _train(config: Config, data: Path, folder: Path, experiment: str | None, leader: bool) -> None:
+    """Train, or take what has been trained with the same settings and pictures."""
+    cache = Path(config.paths.cache).resolve()
+    settings = config.train.model_copy(update={"tracker": _shown(config.train.tracker, folder, experiment)})
+    key, run = training_key(config, data), folder / "run"
+    job = str(folder.resolve()) if (folder / STATE).exists() else None
+    # Jobs that differ only in what comes after the training share one: the others wait for the first.
+    sharing = _locked(cache / "trainings" / key[:16]) if job and leader else nullcontext()
+    with sharing:
+        trained = find_trained(folder, key)
+        if trained is None:
+            train(data / "encoded", run, settings, config.model, cache / "checkpoints", job)
+        elif leader:
+            print(f"training: reusing {trained / 'run'}, which these settings and pictures have made", flush=True)
+            if trained.resolve() == folder.resolve():
+                return
+            if job:
+                take_over(trained / "run", data / "encoded", run, settings, config.model, cache.parent)
+            else:  # it was stopped, and what follows is logged into its tracker's record
+                with replacing(run) as fresh:
+                    shutil.copytree(trained / "run", fresh, dirs_exist_ok=True)
+        if leader:
+            write_json(folder / TRAINED, {"key": key})
 
 
 def training_key(config: Config, data: Path) -> str:
@@ -94,26 +109,19 @@ def training_key(config: Config, data: Path) -> str:
 
 
 def find_trained(folder: Path, key: str) -> Path | None:
-    """The run's folder if its training is done; else, for a run that begins anew in a folder of its own, the newest of
-    the same experiment that was stopped after just this training and before its report.
+    """The run's folder if its training is done; else another one whose training can be taken.
 
-    The jobs of a sweep have their own folders again when the same command is given.
+    For a job of a sweep that of another job. For a run that begins anew in a folder of its own the newest of the same
+    experiment that was stopped after just this training and before its report.
     """
     if is_trained(folder, key):
         return folder
+    others = [done.parent for done in folder.resolve().parent.glob(f"*/{TRAINED}")]
+    others = [one for one in sorted(others) if is_trained(one, key)]
     if (folder / STATE).exists():
-        return None
-    stopped = [done.parent for done in folder.resolve().parent.glob(f"*/{TRAINED}")]
-    stopped = [one for one in sorted(stopped) if is_trained(one, key) and not (one / "report").exists()]
-    return next((one for one in reversed(stopped) if not (one / STATE).exists()), None)
-
-
-def take_over(trained: Path, folder: Path) -> None:
-    """Copy a training, with its tracker's record, so that what follows is logged into the same run."""
-    if trained.resolve() != folder.resolve():
-        with replacing(folder / "run") as fresh:
-            shutil.copytree(trained / "run", fresh, dirs_exist_ok=True)
-        shutil.copyfile(trained / TRAINED, folder / TRAINED)
+        return next((one for one in others if (one / STATE).exists()), None)
+    stopped = [one for one in others if not (one / "report").exists() and not (one / STATE).exists()]
+    return stopped[-1] if stopped else None
 
 
 def is_trained(folder: Path, key: str) -> bool:

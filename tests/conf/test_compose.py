@@ -1,12 +1,15 @@
 """Every shipped config composes and validates; wrong ones are refused with a way out."""
 
+import re
 from pathlib import Path
 
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
+from hydra_plugins.lorakiln_conf.nearest import groups, settings
 from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.schema import elsewhere
 from lorakiln.schema.whole import Config, check_whole
 from pipelines.compose import compose_config, overrides_from
 
@@ -133,8 +136,56 @@ def test_what_hydra_cannot_compose_is_a_users_error(override):
         compose_config([SMOKE, override])
 
 
-def test_a_setting_without_a_value_is_named():
-    with pytest.raises(UserError, match=r"prepare\.dataset"):
+@pytest.mark.parametrize(
+    ("override", "what", "fix"),
+    [
+        ("train.stepz=6", "train.stepz: unknown setting", "did you mean train.steps?"),
+        ("trian.steps=6", "trian.steps: unknown setting", "did you mean train.steps?"),
+        ("~train.stepz", "train.stepz: unknown setting", "did you mean train.steps?"),
+        ("steps=6", "steps: unknown setting", "did you mean train.steps or train.samples.steps or evaluate.steps?"),
+        ("train.adapter.init_form=a", "train.adapter.init_form: unknown setting",
+         "did you mean train.adapter.init_from?"),
+        ("train.optimizer.momentum=0.9", "train.optimizer.momentum: unknown setting",
+         "known: train.optimizer.kind, train.optimizer.lr, train.optimizer.part_lrs, train.optimizer.betas, "
+         "train.optimizer.eps, train.optimizer.weight_decay"),
+        ("train.epochs=10", "train.epochs: unknown setting",
+         "did you mean train.steps, the optimizer's: epochs x pictures x train.repeats / train.batch_size?"),
+        ("learning_rate=1e-4", "learning_rate: unknown setting", "did you mean train.optimizer.lr?"),
+        ("train.adapter.network_dim=4", "train.adapter.network_dim: unknown setting",
+         "did you mean train.adapter.rank?"),
+        ("train/schedular=cosine", "train/schedular: there is no such group", "did you mean train/scheduler?"),
+        ("train/scheduler=cosin", "there is no train/scheduler=cosin",
+         "did you mean cosine? train/scheduler is one of: constant, cosine, cosine_with_restarts, linear, polynomial"),
+        ("model=other", "there is no model=other", "model is one of: sd15, sd21, sd21_v, sdxl, tiny"),
+        ("+experiment=smokes", "there is no experiment=smokes",
+         "did you mean smoke? experiment is one of: character_r16, demo_style, smoke"),
+        ("experiment=smoke", "experiment: not in the defaults list",
+         "put a + in front: +experiment=NAME, with NAME among character_r16, demo_style, smoke"),
+    ],
+)  # fmt: skip
+def test_a_name_that_nobody_knows_comes_with_the_nearest(override, what, fix):
+    with pytest.raises(UserError) as told:
+        compose_config([override] if "experiment" in override else [SMOKE, override])
+    assert told.value.what == f"cannot compose: {what}" and told.value.fix == fix
+
+
+def test_other_trainers_names_are_known_in_files_too_and_lead_to_settings_that_there_are():
+    with pytest.raises(ConfigError, match=r"train\.epochs: unknown setting; did you mean train\.steps, the opt"):
+        compose(SMOKE, "+train.epochs=10")
+    known, there = set(settings()), set(groups())
+    for told in elsewhere.NAMES.values():
+        name = re.split("[, =]", told)[0]
+        assert name in known or name in there, told
+
+
+def test_what_hydra_says_keeps_no_tabs_and_advises_nothing_wrong():
+    with pytest.raises(UserError) as told:
+        compose_config([SMOKE, "train.steps=1,2"])
+    assert "Ambiguous value" in str(told.value) and "\t" not in str(told.value)
+
+
+def test_without_an_experiment_those_that_there_are_are_named():
+    with pytest.raises(UserError, match=r"\+experiment=NAME, .* character_r16, demo_style, smoke; or prepare\.dataset"):
         compose_config([])
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -287,6 +288,21 @@ def test_larger_convolutions_are_told_as_sd_scripts_arguments(do, run, micro_fam
     wide = Layer(torch.randn(4, *weight.shape[1:]) * 0.1, torch.randn(len(weight), 4, 1, 1) * 0.01, 2.0)
     diffusers_form.save(Adapter({**diffusers_form.load(path).layers, f"unet.{name}": wide}), path)
     assert json.loads(file()) == {"conv_dim": "4", "conv_alpha": "2.0"}
+
+
+def test_the_card_tells_what_was_not_all_alike(do, run, facts):
+    text = (do() / "README.md").read_text()
+    assert "| learning rate | 0.0001, cosine |" in text and not re.search(r"\| (timesteps|went on from) \|", text)
+    facts["settings"]["train"]["optimizer"]["part_lrs"] = {"up_blocks": 2e-4, "mid_block": 0.0}
+    told = {"timesteps": [300, 1000, 1000], "init_from": {"file": "a|`b`.safetensors", "hash": "0123456789abcdef" * 4}}
+    write_json(run / "facts.json", {**facts, **told})
+    text = (do() / "README.md").read_text()
+    assert "| learning rate | 0.0001 (mid_block 0, up_blocks 0.0002), cosine |" in text
+    assert "| timesteps | 300 to 999, of 0 to 999 |" in text
+    assert "| went on from | a__b_.safetensors (`0123456789abcdef`) |" in text
+    hidden = do("hidden", private=True)
+    assert "went on from" not in (hidden / "README.md").read_text()
+    assert read_json(hidden / "facts.json")["init_from"] is None
 
 
 def test_a_prompt_is_the_pictures_own_whatever_it_holds(do):

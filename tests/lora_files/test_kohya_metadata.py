@@ -54,6 +54,23 @@ def test_a_range_of_timesteps_is_told(facts):
     assert kohya_metadata.build(facts, make_rows(), "x", private=False)["modelspec.timestep_range"] == "0,700"
 
 
+def test_a_range_without_an_end_is_told(facts):
+    facts["settings"]["train"]["objective"]["min_timestep"] = 300
+    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["modelspec.timestep_range"] == "300,1000"
+    # As the run has recorded it, of a model with fewer.
+    facts["timesteps"] = [300, 500, 500]
+    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["modelspec.timestep_range"] == "300,500"
+    facts["timesteps"] = [0, 500, 500]
+    assert "modelspec.timestep_range" not in kohya_metadata.build(facts, make_rows(), "x", private=False)
+
+
+def test_parts_with_a_rate_of_their_own_are_told(facts):
+    facts["settings"]["train"]["optimizer"]["part_lrs"] = {"up_blocks": 2e-4, "mid_block": 0.0}
+    metadata = kohya_metadata.build(facts, make_rows(), "x", private=False)
+    assert json.loads(metadata["ss_unet_lr"]) == {"": 1e-4, "up_blocks": 2e-4, "mid_block": 0.0}
+    assert metadata["ss_learning_rate"] == "0.0001"
+
+
 def test_more_than_75_tokens_are_told(facts, metadata):
     assert metadata["ss_max_token_length"] == "None"
     facts["settings"]["encode"]["max_tokens"] = 225

@@ -14,6 +14,7 @@ OWN = ("lorakiln", "pipelines", "hydra_plugins")
 EVERYWHERE = ("src/lorakiln/__init__.py", "src/lorakiln/console", "src/lorakiln/artefacts")
 SHARED = (
     "src/lorakiln/schema/base.py",
+    "src/lorakiln/schema/elsewhere.py",
     "src/lorakiln/schema/model.py",
     "src/lorakiln/schema/__init__.py",
     "pipelines/resolved.py",

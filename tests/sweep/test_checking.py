@@ -64,6 +64,38 @@ def test_objectives_that_no_report_will_have_are_refused(jobs, objectives, prune
         check_objectives(jobs, objectives, prune)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("train.objective.min_timestep", 300), ("train.objective.max_timestep", 700), ("train.validation.seed", 1),
+        ("train.validation.draws", 3), ("train.validation.fraction", 0.2), ("prepare.dataset", "demo_character"),
+        ("caption.trigger", "sks"), ("encode.clip_skip", 1), ("model.path", "another"),
+    ],
+)  # fmt: skip
+def test_a_validation_loss_of_something_else_is_not_compared(jobs, path, value):
+    space, _, name = path.rpartition(".")
+    section = jobs[1].settings
+    for key in space.split("."):
+        section = section[key]
+    section[name] = value
+    with pytest.raises(
+        UserError, match=rf"pictures, captions or timesteps where {path} differ\n  fix: look for likeness"
+    ):
+        check_objectives(jobs, ["validation_loss"])
+    with pytest.raises(UserError, match=rf"hydra\.sweeper\.prune: .* where {path} differ"):
+        check_objectives(jobs, ["likeness"], prune=True)
+    check_objectives(jobs, ["likeness"])
+
+
+def test_a_validation_loss_is_compared_across_what_does_not_decide_of_what_it_is(jobs):
+    for section, name, value in (
+        (jobs[1].settings["train"], "seed", 4), (jobs[1].settings["train"]["adapter"], "rank", 9),
+        (jobs[1].settings["prepare"], "workers", 1), (jobs[1].settings["encode"], "flip", True),
+    ):  # fmt: skip
+        section[name] = value
+    check_objectives(jobs, ["validation_loss"], prune=True)
+
+
 def test_the_names_are_those_of_the_evaluation():
     question = Classification(name="style", labels=["a", "b"])
     known = set(possible_names({"seeds": [0, 1], "classify": [question.model_dump()]}))

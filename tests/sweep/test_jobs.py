@@ -48,8 +48,13 @@ def test_the_same_command_again_skips_what_is_finished_and_runs_what_is_not(tmp_
     run(made, tmp_path)
     assert statuses(run(made, tmp_path)) == ["skipped", "failed"]
     assert (len(calls(made[0])), len(calls(made[1]))) == (1, 2)
+    # What was trained before is taken by none of those that run again.
+    trained = [job.folder / "trained.json" for job in made]
+    for path in trained:
+        path.touch()
+    assert statuses(run(made, tmp_path)) == ["skipped", "failed"] and all(path.exists() for path in trained)
     assert statuses(run(make_jobs("ok", "fail", again=True), tmp_path)) == ["finished", "failed"]
-    assert len(calls(made[0])) == 2
+    assert len(calls(made[0])) == 2 and not any(path.exists() for path in trained)
 
 
 def test_a_retry_keeps_the_log_of_the_first_try_and_tells_its_own_reason(make_jobs):

@@ -53,6 +53,12 @@ def test_of_a_search_for_one_thing_the_best_is_the_best_in_it(outcomes, tmp_path
     assert (tmp_path / "front.png").stat().st_size > 1000
 
 
+def test_the_printed_command_can_be_pasted(outcomes, tmp_path, capsys):
+    root = tmp_path / "my sweep, a=b"
+    sum_up(outcomes, root)
+    assert f"cp '{root}/best.yaml' conf/experiment/NAME.yaml" in capsys.readouterr().out
+
+
 def test_the_best_settings_are_evaluated_in_full(outcomes, tmp_path):
     sum_up(outcomes, tmp_path)
     assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {"evaluate": {"quick": None}, "train": {"seed": 1}}

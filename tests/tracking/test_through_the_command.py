@@ -75,3 +75,28 @@ def test_a_sweep_is_one_group_of_named_runs_with_one_dataset(tmp_path):
     assert {told["group"] for told in jobs.values()} == {"smoke f1"}
     assert {told["name"] for told in jobs.values()} == {"rank=2", "rank=4"}
     assert len(runs) == 3 and len(list((tmp_path / "wandb").glob("offline-run-*-dataset-*"))) == 1
+
+
+def test_jobs_that_share_a_training_train_it_once_and_have_a_run_each(tmp_path):
+    """Two at a time: what differs in no weight, or in the number of steps alone, shares a folder of checkpoints."""
+    train(
+        tmp_path, "caption=none", "train.steps=3,6", "export.strength=0.5,1", "train.samples.every=0",
+        "train.tracker.log_every=1", "evaluate.prompts=['a cat, {trigger}']", "evaluate.seeds=[0]",
+        f"hydra.sweep.dir={tmp_path}/f1", "hydra.launcher.jobs=2", "-m",
+    )  # fmt: skip
+    folders = [path.parent for path in (tmp_path / "f1").glob("*/job.json")]
+    jobs = sorted(folders, key=lambda folder: read_json(folder / "job.json")["own"][::-1])
+    assert [read_json(job / "job.json")["status"] for job in jobs] == ["finished"] * 4
+    logs = [(job / "job.log").read_text() for job in jobs]
+    assert sum("trained 3 steps" in log for log in logs) == sum("trained 6 steps" in log for log in logs) == 1
+    assert sum("training: reusing" in log for log in logs) == 2
+    found, ids = Recorded(tmp_path), [read_json(job / "run/tracker.json")["id"] for job in jobs]
+    assert [found.runs[name]["name"] for name in ids] == [
+        f"steps={steps} strength={strength}" for strength in ("0.5", "1") for steps in (3, 6)
+    ]
+    for job, name, steps in zip(jobs, ids, (3, 6, 3, 6), strict=True):
+        rows = found.history[name]
+        assert [row["step"] for row in rows if "loss" in row] == list(range(1, steps + 1))
+        assert [row["step"] for row in rows if "validation_loss" in row] == list(range(0, steps + 1, 3))
+        assert [row["step"] for row in rows if "evaluate/likeness" in row] == [steps]
+        assert read_json(job / "lora/facts.json")["step"] == steps

@@ -2,6 +2,7 @@ import glob
 import json
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -56,6 +57,16 @@ def test_without_a_key_it_is_offline_and_one_line_says_how_to_sync(offline, capf
     assert glob.glob(folder)
     assert tracker.record["id"] in folder
     assert tracker.record["url"] is None
+
+
+def test_the_printed_command_can_be_pasted(offline, capfd, tmp_path):
+    folder = tmp_path / "my runs, a=b"
+    tracker = start_tracker(TrackerSettings(kind="wandb", project="tests"), {}, folder, None, "train")
+    tracker.finish()
+    command = capfd.readouterr().err.partition("to upload later: ")[2].strip()
+    listed = ["bash", "-c", f'set -- {command}; shift 2; printf "%s\\n" "$@"']
+    shown = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert shown == [str(path) for path in (folder / "wandb").glob("offline-run-*")] and len(shown) == 1
 
 
 def test_later_stages_log_into_the_same_run(offline, tmp_path):

@@ -47,7 +47,7 @@ def make_kiln(micro_model, micro_encoded, make_settings):
         family = load_family(micro_model, ("network",))
         put_adapter(family, settings.adapter, target_names(family, settings.adapter.targets), settings.seed)
         read = Encoded(encoded)
-        split = hold_out(read.buckets, settings.validation, settings.seed)
+        split = hold_out(read.buckets, settings.validation)
         return Kiln(family, read, split.trained, settings, share or Share())
 
     return make

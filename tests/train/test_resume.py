@@ -1,6 +1,8 @@
 import json
 import os
+import shutil
 import signal
+import threading
 
 import pytest
 
@@ -281,6 +283,87 @@ def test_fewer_steps_than_were_done(train_killed, train_micro, make_settings, re
     assert read_files(out) == read_files(train_micro(fewer, "whole"))
 
 
+def steps_of(folder):
+    return [int(path.stem.removeprefix("step-")) for path in sorted(folder.glob("step-*.safetensors"))]
+
+
+def test_a_shorter_run_leaves_a_longer_ones_checkpoints(
+    train_killed, train_micro, settings, read_files, checkpoints, capsys
+):
+    """The longer one's samples and adapters too, with which it ends as if nothing had come between."""
+    train_killed(settings, at=11)
+    (folder,) = checkpoints.iterdir()
+    made = {}
+    for steps, begins in ((3, 0), (6, 4)):
+        made[steps] = train_micro(settings.model_copy(update={"steps": steps}), f"of {steps}")
+        told = capsys.readouterr().err
+        assert "the checkpoints of a longer run, up to step 8, are left as they are" in told
+        assert ("going on from the checkpoint after step 4" in told) == (begins == 4)
+        assert steps_of(folder) == [4, 8] and not list(folder.glob("until-*"))
+    capsys.readouterr()
+    made[12] = train_micro(settings)
+    assert "going on from the checkpoint after step 8" in capsys.readouterr().err
+    for steps, out in made.items():
+        shutil.rmtree(checkpoints)
+        assert read_files(out) == read_files(train_micro(settings.model_copy(update={"steps": steps}), "whole"))
+
+
+def test_a_shorter_run_that_is_killed_goes_on_beside_the_longer(
+    train_killed, train_micro, settings, read_files, checkpoints, capsys
+):
+    train_killed(settings.model_copy(update={"steps": 22}), at=21)
+    (folder,) = checkpoints.iterdir()
+    train_killed(settings, at=10)
+    assert steps_of(folder) == [16, 20] and steps_of(folder / "until-12") == [4, 8]
+    capsys.readouterr()
+    out = train_micro(settings)
+    assert "going on from the checkpoint after step 8" in capsys.readouterr().err
+    assert read_files(out) == read_files(train_micro(settings, "whole"))
+    assert steps_of(folder) == [16, 20]
+
+
+def test_a_finished_runs_last_state_outlasts_a_shorter_run(train_micro, settings, checkpoints, capsys):
+    train_micro(settings)
+    train_micro(settings.model_copy(update={"steps": 5}))
+    (folder,) = checkpoints.iterdir()
+    assert steps_of(folder) == [12]
+    capsys.readouterr()
+    train_micro(settings.model_copy(update={"steps": 14}))
+    assert "going on from the checkpoint after step 12" in capsys.readouterr().err
+
+
+def test_other_recording_settings_leave_one_kind_of_record(
+    train_killed, train_micro, make_settings, read_files, checkpoints, capsys
+):
+    """Losses of another number of draws, and samples of other prompts, are made again of the weights that are kept."""
+    watched = {"checkpoint_every": 4, "save_every": 2, "validation": {"every": 2, "fraction": 0.3, "draws": 1}}
+    drawn = {"every": 4, "steps": 2, "prompts": ["a red cat"]}
+    train_killed(make_settings(**watched, samples=drawn), at=9)
+    watched["validation"]["draws"] = 7
+    now = make_settings(**watched, samples={**drawn, "prompts": ["a blue cat", "a cat"], "seeds": [4]})
+    capsys.readouterr()
+    out = train_micro(now)
+    told = capsys.readouterr().err
+    assert "measured with other train.validation.draws until here: measured again at steps 0, 2, 4, 6, 8" in told
+    assert "drawn with other train.samples until here: drawn again at steps 0, 4, 8" in told
+    shutil.rmtree(checkpoints)
+    assert read_files(out) == read_files(train_micro(now, "whole"))
+
+
+def test_losses_whose_weights_are_gone_are_left_out(train_killed, train_micro, make_settings, capsys):
+    watched = {"checkpoint_every": 4, "save_every": 8, "validation": {"every": 2, "fraction": 0.3, "draws": 1}}
+    drawn = {"every": 2, "steps": 1, "prompts": ["a red cat"]}
+    train_killed(make_settings(**watched, samples=drawn), at=11)
+    watched["validation"]["draws"] = 7
+    out = train_micro(make_settings(**watched, samples={**drawn, "prompts": ["a blue cat"]}))
+    assert "measured again at steps 0, 8, where" in capsys.readouterr().err
+    rows = (out / "validation.csv").read_text().splitlines()[1:]
+    assert [row.partition(",")[0] for row in rows] == ["0", "8", "10", "12"]
+    assert [path.name for path in sorted((out / "samples").iterdir())] == [
+        "step-00000000", "step-00000008", "step-00000010", "step-00000012",
+    ]  # fmt: skip
+
+
 def test_a_checkpoint_by_the_clock(train_killed, make_settings, checkpoints):
     settings = make_settings(checkpoint_minutes=1e-9)
     train_killed(settings, at=5)
@@ -297,6 +380,19 @@ def test_a_checkpoint_holds_the_adapter_the_optimizer_and_the_rows(train_killed,
     records = json.loads(metadata["records"])
     assert [row["step"] for row in records["metrics"]] == [5]
     assert len(records["losses"]) == 3
+
+
+def test_a_job_waits_for_another_that_trains_the_same(tmp_path, capsys):
+    first, second = CheckpointFolder(tmp_path / "a"), CheckpointFolder(tmp_path / "a")
+    first.open({})
+    waiting = threading.Thread(target=second.open, args=({},), kwargs={"wait": True}, daemon=True)
+    waiting.start()
+    waiting.join(1)
+    assert waiting.is_alive()
+    first.close()
+    waiting.join(20)
+    assert not waiting.is_alive() and "waiting for another job" in capsys.readouterr().out
+    second.close()
 
 
 def test_one_run_is_trained_by_one_process(tmp_path):

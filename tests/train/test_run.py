@@ -6,11 +6,13 @@ import shutil
 import pytest
 import torch
 
+from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.sd import StableDiffusion
 from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.writing import write_lora
 
 
@@ -134,6 +136,24 @@ def test_the_plan_is_told_first(train_micro, make_settings, capsys):
     assert re.search(r"steps +12 = 6 epochs of 2 steps; each picture is seen 12 times", told)
 
 
+def test_the_plan_tells_of_parts_timesteps_and_the_beginning(train_micro, make_settings, tmp_path, capsys):
+    begun = train_micro(make_settings(steps=2), "one") / "adapters/step-00000002.safetensors"
+    assert not re.search("timesteps  |begins with", capsys.readouterr().out)
+    out = train_micro(
+        make_settings(
+            steps=2, optimizer={"part_lrs": {"up_blocks": 2e-3, "mid_block": 0.0}}, objective={"min_timestep": 300},
+            adapter={"init_from": str(begun)},
+        )
+    )  # fmt: skip
+    told = capsys.readouterr().out
+    assert re.search(r"rate +0.01 \(mid_block 0, up_blocks 0.002\), constant, 0 warm-up steps", told)
+    assert re.search(r"timesteps +300 to 999, of 0 to 999", told)
+    assert f"begins with {begun}" in told
+    facts = read_json(out / "facts.json")
+    assert facts["timesteps"] == [300, 1000, 1000]
+    assert facts["init_from"] == {"file": "step-00000002.safetensors", "hash": hash_lora(begun)}
+
+
 def test_pictures_that_are_not_finite_stop_the_run(train_micro, make_settings, micro_encoded, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(micro_encoded, broken)
@@ -159,8 +179,10 @@ def test_a_rate_that_explodes_stops_at_the_next_reading(train_micro, make_settin
     settings = make_settings(optimizer={"lr": 1.0}, max_grad_norm=None, steps=60, checkpoint_every=2)
     # Beyond what the schema takes: a scale that float32 cannot hold for long.
     settings = settings.model_copy(update={"adapter": settings.adapter.model_copy(update={"alpha": 1e30})})
-    with pytest.raises(UserError, match=r"lower train\.optimizer\.lr"):
+    with pytest.raises(UserError, match=r"lower train\.optimizer\.lr, which is 1; or set train") as told:
         train_micro(settings)
+    # Nobody is told to do what is done: it is fp32, and the norm has no limit.
+    assert told.value.fix == "lower train.optimizer.lr, which is 1; or set train.max_grad_norm=1.0"
     for path in (tmp_path / "cache" / "checkpoints").glob("*/step-*.safetensors"):
         assert all(tensor.isfinite().all() for tensor in load_tensors(path)[0].values())
 

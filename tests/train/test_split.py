@@ -24,17 +24,27 @@ def pictures(count, start=0):
 def test_how_many_are_held_out(count, fraction, expected):
     settings = ValidationSettings(fraction=fraction)
     assert wanted(count, settings) == expected
-    split = hold_out(buckets(pictures(count)), settings, 0)
+    split = hold_out(buckets(pictures(count)), settings)
     assert (split.held_out_count, split.trained_count) == (expected, count - expected)
 
 
 def test_without_validation_all_are_trained_on():
-    assert hold_out(buckets(pictures(20)), ValidationSettings(every=0), 0).trained == [list(range(20))]
+    assert hold_out(buckets(pictures(20)), ValidationSettings(every=0)).trained == [list(range(20))]
+
+
+def test_the_trainings_own_seed_moves_no_picture(make_kiln):
+    """So that the losses of jobs that differ in it are of the same pictures."""
+    watched = {"every": 5, "fraction": 0.3}
+    trained = [
+        [rows.tolist() for rows in make_kiln(seed=seed, validation={**watched, "seed": other}).trained]
+        for seed, other in ((0, 0), (1, 0), (2, 0), (0, 4))
+    ]
+    assert trained[0] == trained[1] == trained[2] != trained[3]
 
 
 def test_each_picture_is_on_one_side_and_the_seed_decides_which():
     shelf = buckets(pictures(30), pictures(20, 30))
-    splits = [hold_out(shelf, ValidationSettings(fraction=0.3), seed) for seed in (0, 0, 1)]
+    splits = [hold_out(shelf, ValidationSettings(fraction=0.3, seed=seed)) for seed in (0, 0, 1)]
     for split in splits:
         for bucket, trained, held_out in zip(shelf, split.trained, split.held_out, strict=True):
             assert sorted(trained + held_out) == list(range(len(bucket.rows)))
@@ -45,7 +55,7 @@ def test_equal_pictures_are_on_one_side():
     names = pictures(20)
     shelf = buckets(names, names)
     for seed in range(10):
-        split = hold_out(shelf, ValidationSettings(fraction=0.25), seed)
+        split = hold_out(shelf, ValidationSettings(fraction=0.25, seed=seed))
         assert split.held_out[0] == split.held_out[1]
         assert split.held_out_count == 10
 
@@ -56,22 +66,24 @@ def test_pictures_that_look_the_same_are_on_one_side():
     # Each second looks like the one before it.
     rows = [{"sha256": name, "twin": names[number - number % 2]} for number, name in enumerate(names)]
     for seed in range(10):
-        held_out = hold_out([Bucket("0", rows, none, none, {})], ValidationSettings(fraction=0.25), seed).held_out[0]
+        held_out = hold_out([Bucket("0", rows, none, none, {})], ValidationSettings(fraction=0.25, seed=seed)).held_out[
+            0
+        ]
         assert len(held_out) == 4 and {number ^ 1 for number in held_out} == set(held_out)
 
 
 def test_one_more_picture_moves_at_most_one():
     settings = ValidationSettings(fraction=0.1)
-    before = hold_out(buckets(pictures(40)), settings, 0).held_out[0]
-    after = hold_out(buckets(pictures(41)), settings, 0).held_out[0]
+    before = hold_out(buckets(pictures(40)), settings).held_out[0]
+    after = hold_out(buckets(pictures(41)), settings).held_out[0]
     assert len(set(before) ^ set(after)) <= 2
 
 
 def test_one_is_left_to_train_on():
-    split = hold_out(buckets(pictures(2)), ValidationSettings(fraction=0.99), 0)
+    split = hold_out(buckets(pictures(2)), ValidationSettings(fraction=0.99))
     assert split.trained_count == 1
 
 
 def test_no_pictures():
     with pytest.raises(UserError, match="no pictures"):
-        hold_out(buckets([]), ValidationSettings(), 0)
+        hold_out(buckets([]), ValidationSettings())

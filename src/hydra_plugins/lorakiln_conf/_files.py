@@ -13,10 +13,16 @@ class FileConfigSource(file_config_source.FileConfigSource):
     """Hydra's source of files, which has each of them pass `read_yaml` first: one of aliases of aliases would hang.
 
     Hydra registers its own again now and then, and leaves what is there alone if it has this name.
+
+    Attributes:
+        root: the folder that a config was read from last.
     """
+
+    root: Path | None = None
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
+        FileConfigSource.root = Path(self.path)
         if path.exists():
             read_yaml(path)
         return super().load_config(config_path)

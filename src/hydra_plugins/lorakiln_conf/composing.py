@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
+from hydra_plugins.lorakiln_conf.nearest import unknown_name
 from lorakiln.artefacts.disk import REMEDIES
 from lorakiln.console.errors import UserError
 from lorakiln.schema.secrets import masked
@@ -53,6 +54,9 @@ def not_composed(error: Exception, where: object = GIVEN) -> UserError | None:
 
     What looks like a key is masked: it may stand in an override, which Hydra repeats.
     """
+    if named := unknown_name(error):
+        what, fix = named
+        return UserError(masked(f"cannot compose: {what}"), where=masked(str(where)), fix=masked(fix))
     if isinstance(error, RecursionError):
         said = ["settings lead to themselves, or are too deep"]
     elif isinstance(error, SAID) or _is_raised_by_readers(error):
@@ -61,7 +65,10 @@ def not_composed(error: Exception, where: object = GIVEN) -> UserError | None:
             said.append(str(error.__cause__))
     else:
         return None
-    text = "\n".join(line for part in said for line in part.splitlines() if line.strip()) or type(error).__name__
+    text = (
+        "\n".join(line.expandtabs(2) for part in said for line in part.splitlines() if line.strip())
+        or type(error).__name__
+    )
     return UserError(masked(f"cannot compose: {text}"), where=masked(str(where)), fix="mend the override or the file")
 
 
@@ -69,7 +76,7 @@ def not_written(error: Exception) -> UserError | None:
     """The UserError that tells why the run's folder cannot be made; None if this is another error."""
     # Hydra's logging hides the disk's error behind one of its own.
     cause = error if isinstance(error, OSError) else error.__cause__
-    if not isinstance(cause, OSError):
+    if not isinstance(cause, OSError) or isinstance(cause, BrokenPipeError):
         return None
     fix = REMEDIES.get(cause.errno, "write elsewhere: hydra.run.dir=<folder>")
     return UserError(f"cannot write: {cause.strerror}", where=cause.filename or "the run's folder", fix=fix)

@@ -3,13 +3,17 @@
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from hydra_plugins.lorakiln_conf._files import FileConfigSource
 from hydra_plugins.lorakiln_conf.composing import settings_of, telling_what_is_wrong
+from hydra_plugins.lorakiln_conf.nearest import check_groups
 from lorakiln.console.errors import UserError
 from lorakiln.schema.secrets import check_no_secrets, masked
 from lorakiln.schema.whole import check_whole
@@ -40,6 +44,7 @@ def _end_if_wrong(check: Callable[[], None]) -> None:
 
 def _check_run(config: DictConfig) -> None:
     _check_command_line(config)
+    _check_place(config)
     folder = str(config.hydra.run.dir)
     check_no_secrets({"hydra.run.dir": folder})
     # As Hydra itself does next: a setting may stand for one of Hydra's, the folder among them.
@@ -52,8 +57,17 @@ def _check_run(config: DictConfig) -> None:
 def _check_sweep(config: DictConfig) -> None:
     """The jobs' settings are checked job by job; one that is wrong does not sink the others."""
     _check_command_line(config)
+    _check_place(config)
     check_no_secrets(OmegaConf.to_container(_own(config), resolve=False))
     check_no_secrets(OmegaConf.to_container(config.hydra.sweeper, resolve=False))
+
+
+def _check_place(config: DictConfig) -> None:
+    """Folders are relative to the project's: nothing is written into another one."""
+    raw, project = Path(str(OmegaConf.select(config, "paths.raw"))), FileConfigSource.root.absolute().parent
+    if not raw.is_dir() and (project / raw).is_dir():
+        go = f"cd {quote(str(project))}"
+        raise UserError(f"there is no {raw} here", where=Path.cwd(), fix=f"go to the project's folder first: {go}")
 
 
 def _own(config: DictConfig) -> DictConfig:
@@ -68,3 +82,4 @@ def _check_command_line(config: DictConfig) -> None:
         key = override.partition("=")[0].lstrip("+~")
         texts.setdefault(masked(key), []).append(override)
     check_no_secrets({key: "\n".join(overrides) for key, overrides in texts.items()})
+    check_groups(list(texts))

@@ -9,6 +9,7 @@ import yaml
 
 from lorakiln.export.previews import Preview
 from lorakiln.families.source import SINGLE_FILES
+from lorakiln.lora_files.training_facts import range_text, rates, timesteps
 from lorakiln.schema.export import ExportSettings
 
 CARD = """\
@@ -149,13 +150,19 @@ def _table(facts: dict[str, Any], private: bool) -> dict[str, Any]:
     table = {
         "step": f"{facts['step']} of {train['steps']}",
         "batch size": train["batch_size"],
-        "learning rate": f"{train['optimizer']['lr']:g}, {train['scheduler']['kind']}",
+        "learning rate": f"{rates(train['optimizer'])}, {train['scheduler']['kind']}",
         "optimizer": train["optimizer"]["kind"],
         "seed": train["seed"],
         "resolution": prepare["resolution"],
         "base model's identity": f"`{facts['base']['hash'][:16]}`",
         "dataset's identity": f"`{facts['dataset']['hash'][:16]}`",
     }
+    if told := range_text(*timesteps(facts)):
+        table["timesteps"] = told
+    if begun := facts.get("init_from"):
+        # Whoever wrote the file has named it.
+        file = re.sub(r"[^\w .()+=,-]", "_", begun["file"])
+        table["went on from"] = f"{file} (`{begun['hash'][:16]}`)"
     if facts["strength"] != 1:
         table["strength"] = f"{facts['strength']:g} of what was trained, at weight 1"
     if not private:

@@ -18,7 +18,7 @@ def cleaned(facts: dict[str, Any], name: str) -> dict[str, Any]:
     facts["dataset"]["name"] = name
     settings["prepare"].pop("dataset", None)
     settings["train"]["samples"]["prompts"] = []
-    settings["train"]["adapter"]["init_from"] = None
+    settings["train"]["adapter"]["init_from"] = facts["init_from"] = None
     settings["train"].pop("tracker", None)
     model = settings["model"]
     for holder, key in (

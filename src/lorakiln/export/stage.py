@@ -27,6 +27,7 @@ from lorakiln.families.source import is_hub_id
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter
 from lorakiln.lora_files.fitting import Fitted, fitted
+from lorakiln.lora_files.training_facts import timesteps
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.tracking import resume_tracker
@@ -151,6 +152,8 @@ def _facts(
         "files": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")),
         "step": main["step"],
         "validation_loss": main["validation_loss"],
+        "timesteps": timesteps(facts),
+        "init_from": facts.get("init_from"),
         "hash": hash_file(folder / f"{name}.safetensors"),
         "checked": {"layers": layers, **checked},
         "settings": {**facts["settings"], "export": settings.model_dump(mode="json")},

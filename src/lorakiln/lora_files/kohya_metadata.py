@@ -18,6 +18,7 @@ from torch import Tensor
 from lorakiln import __version__
 from lorakiln.artefacts.tensors import chunks
 from lorakiln.families.reading import CHUNK
+from lorakiln.lora_files.training_facts import timesteps
 
 ARCHITECTURES = {
     "sd_v1": "stable-diffusion-v1",
@@ -110,7 +111,8 @@ def _training(facts: Mapping[str, Any]) -> dict[str, Any]:
     optimizer, objective = train["optimizer"], train["objective"]
     return {
         "ss_learning_rate": optimizer["lr"],
-        "ss_unet_lr": optimizer["lr"],
+        # One number where there is one, as sd-scripts has it; else which part has which.
+        "ss_unet_lr": {"": optimizer["lr"], **parts} if (parts := optimizer.get("part_lrs")) else optimizer["lr"],
         "ss_text_encoder_lr": None,
         "ss_num_train_images": pictures,
         "ss_num_validation_images": held_out,
@@ -186,9 +188,9 @@ def _modelspec(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
         "modelspec.prediction_type": {"epsilon": "epsilon", "v_prediction": "v"}[base["prediction_type"]],
         "modelspec.encoder_layer": facts["settings"]["encode"]["clip_skip"] + 1,
     }
-    objective = facts["settings"]["train"]["objective"]
-    if objective["max_timestep"] is not None:
-        spec["modelspec.timestep_range"] = f"{objective['min_timestep']},{objective['max_timestep']}"
+    low, high, total = timesteps(facts)
+    if (low, high) != (0, total):
+        spec["modelspec.timestep_range"] = f"{low},{high}"
     if facts["trigger"]:
         spec["modelspec.trigger_phrase"] = facts["trigger"]
     return spec

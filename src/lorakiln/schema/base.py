@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorakiln.console.errors import ConfigError
+from lorakiln.schema.elsewhere import here
 
 MANY = 10**9  # steps, pictures or numbers at once: more is a slip of the pen
 LARGEST_SIDE = 16_384  # pixels
@@ -45,7 +46,8 @@ def _explain(kind: type[Settings], problem: dict[str, Any], path: str) -> str:
     if problem["type"] == "extra_forbidden":
         known = _known_keys(kind, problem["loc"][:-1])
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+        named = here(str(problem["loc"][-1]))
+        hint = f"did you mean {named or near[0]}?" if named or near else f"known: {', '.join(sorted(known))}"
         return f"{where}: unknown setting; {hint}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":

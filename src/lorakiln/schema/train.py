@@ -71,6 +71,7 @@ class ValidationSettings(Settings):
     every: int = Field(100, ge=0, le=MANY, description="steps; 0: never")
     fraction: float = Field(0.1, ge=0, lt=1, description="of the pictures, rounded; at least one of 8 or more")
     draws: int = Field(16, ge=1, le=100_000, description="(noise, timestep) pairs per held-out picture")
+    seed: int = Field(0, ge=0, lt=2**32, description="which pictures are held out: the same whatever train.seed is")
 
 
 class SampleSettings(Settings):

@@ -11,6 +11,15 @@ from lorakiln.sweep.jobs import Job
 from lorakiln.sweep.objectives import VALIDATION_LOSS, possible_names
 
 MOST = 12  # problems that are listed
+# By section the settings that decide of what a validation loss is, or all but those that do not.
+MEASURED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "model": ((), ("clip",)),
+    "prepare": ((), ("workers", "warn_upscale")),
+    "caption": ((), ("batch_size",)),
+    "encode": (("clip_skip", "max_tokens", "dtype"), ()),
+    "train.objective": (("min_timestep", "max_timestep"), ()),
+    "train.validation": (("fraction", "draws", "seed"), ()),
+}
 
 
 def check_jobs(jobs: Sequence[Job]) -> None:
@@ -41,7 +50,8 @@ def check_objectives(jobs: Sequence[Job], objectives: Sequence[str], prune: bool
         prune: by the validation loss, which must then be measured.
 
     Raises:
-        UserError: a name that no report has, or one twice; no validation loss.
+        UserError: a name that no report has, or one twice; no validation loss, or one that is of something else in one
+            job than in another.
     """
     where = "hydra.sweeper.objectives"
     if not objectives or len(set(objectives)) < len(objectives):
@@ -49,6 +59,8 @@ def check_objectives(jobs: Sequence[Job], objectives: Sequence[str], prune: bool
             f"[{', '.join(objectives)}] holds {'a name twice' if objectives else 'nothing'}", where=where,
             fix="name each thing that is looked for once, such as [likeness,obedience]",
         )  # fmt: skip
+    if prune or VALIDATION_LOSS in objectives:
+        _check_comparable(jobs, "hydra.sweeper.prune" if prune else where)
     for job in jobs:
         unmeasured = job.settings["train"]["validation"]["every"] == 0
         if unmeasured and (prune or VALIDATION_LOSS in objectives):
@@ -64,6 +76,29 @@ def check_objectives(jobs: Sequence[Job], objectives: Sequence[str], prune: bool
                 raise UserError(
                     f"no report has {name!r}", where=where, fix=f"{hint}choose among: {', '.join(known)}"
                 )  # fmt: skip
+
+
+def _check_comparable(jobs: Sequence[Job], where: str) -> None:
+    measured = [_measured(job.settings) for job in jobs]
+    differing = [key for key in measured[0] if len({repr(one.get(key)) for one in measured}) > 1]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise UserError(
+            f"it goes by the validation loss, which is of other pictures, captions or timesteps where "
+            f"{', '.join(differing[:3])}{more} differ", where=where,
+            fix="look for likeness and obedience, which compare, or give each of these one value",
+        )  # fmt: skip
+
+
+def _measured(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a validation loss is of, by the settings' names."""
+    found: dict[str, Any] = {}
+    for path, (kept, left) in MEASURED.items():
+        space = settings
+        for name in path.split("."):
+            space = space[name]
+        found |= {f"{path}.{name}": space[name] for name in (kept or space) if name not in left}
+    return found
 
 
 def _problems(settings: dict[str, Any]) -> list[str]:

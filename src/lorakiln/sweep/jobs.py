@@ -12,6 +12,7 @@ from lorakiln.sweep.sources import differences, sources
 
 STATE = "job.json"
 LOG = "job.log"
+TRAINED = "trained.json"  # in a run's folder: which training its `run` is of
 Status = Literal["finished", "skipped", "failed", "pruned", "stopped"]
 
 
@@ -57,6 +58,11 @@ class Job:
         """How many GPUs it takes where there are some. One at least: what trains on a CPU still draws on a GPU."""
         trainer = self.settings.get("train", {}).get("trainer", {})
         return 1 if trainer.get("accelerator") == "cpu" else int(trainer.get("devices", 1))
+
+    def forget(self) -> None:
+        """Have a job that is to run again train again, and no other job take what was trained here before."""
+        if self.again:
+            (self.folder / TRAINED).unlink(missing_ok=True)
 
     def done(self) -> bool:
         """Whether there is nothing left to run."""

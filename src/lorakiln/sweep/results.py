@@ -1,6 +1,7 @@
 """What a sweep's jobs found: a table, the front, the best settings as an experiment, a grid and a page."""
 
 import fcntl
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,8 @@ def _write(results: Sequence[Result], others: Sequence[Outcome], root: Path, obj
     print(f"\nbest: {results[best].outcome.job.title}  ({why})")
     for warning in warnings:
         print(f"  WARNING: {warning}")
-    print(f"  as an experiment: cp {root / 'best.yaml'} conf/experiment/NAME.yaml, then +experiment=NAME")
+    copy = f"cp {shlex.quote(str(root / 'best.yaml'))} conf/experiment/NAME.yaml"
+    print(f"  as an experiment: {copy}, then +experiment=NAME")
     print(f"page: {root / 'sweep.html'}", flush=True)
 
 

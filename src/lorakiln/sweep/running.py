@@ -26,6 +26,8 @@ def run_jobs(jobs: Sequence[Job], root: Path, executor: Executor) -> list[Outcom
     """
     width = executor.width(jobs)
     print(plan(jobs, root, width), flush=True)
+    for job in jobs:
+        job.forget()
     teller, outcomes = Teller(jobs, root, width), {}
     with executor.stop.listening(), ThreadPoolExecutor(max(1, min(width, len(jobs)))) as pool:
         numbers = {pool.submit(executor.run, job): place for place, job in enumerate(jobs)}

@@ -27,7 +27,9 @@ class TensorboardTracker(Tracker):
             raise UserError("tensorboard is not installed", fix='pip install "lorakiln[tensorboard]"') from error
         self.upload_images = settings.upload_images
         name = known["id"] if known else f"{settings.group or settings.project}-{uuid.uuid4().hex[:8]}"
-        self._writer = SummaryWriter(folder / "tensorboard" / name)
+        # A training that goes on says all again, and what a kill has left is not shown beside it.
+        again = 0 if known and job == "train" else None
+        self._writer = SummaryWriter(folder / "tensorboard" / name, purge_step=again)
         if config:
             self._writer.add_text(f"settings/{job}", f"```json\n{json.dumps(config, indent=1, default=str)}\n```")
         self.record = {

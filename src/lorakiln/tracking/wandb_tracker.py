@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ os.environ.setdefault("WANDB_SILENT", "true")
 
 import wandb
 from wandb.errors import CommError, UsageError
+from wandb.proto.wandb_internal_pb2 import Record
 
 from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.tracking.at_home import without_words
@@ -19,10 +21,16 @@ from lorakiln.tracking.contact_sheet import contact_sheet
 from lorakiln.tracking.dataset_marks import DatasetMark, version_of
 from lorakiln.tracking.silence import LASTS, Silence
 from lorakiln.tracking.tracker import Tracker
+from lorakiln.tracking.wandb_parts import read_parts, set_aside
 
 MOST_LETTERS = 128  # that W&B takes for a name
 MOST_ROWS = 200  # of a dataset, shown in its table
 PATIENCE = 30  # seconds that an online start may take before the run goes offline
+# A row's number (`_step`, by which W&B counts) follows from the training step and from what the row holds. So it is
+# known of each whether the record has it already.
+ROOM = 8  # numbers of one training step
+ROW, VALIDATION, PICTURES, TABLE = range(4)
+_opened: set[Path] = set()  # the folders of this process's own parts
 
 
 class WandbTracker(Tracker):
@@ -39,6 +47,7 @@ class WandbTracker(Tracker):
         self.upload_images = settings.upload_images
         self._home = Path(os.environ.get("WANDB_DIR") or folder)
         known_id = known.get("id") if known else None
+        last = mend_parts(self._home / "wandb", known_id) if known_id else -1
         arguments = {
             "project": settings.project, "entity": settings.entity, "group": settings.group, "tags": settings.tags,
             "name": settings.name and settings.name[:MOST_LETTERS], "config": self._shared(config),
@@ -46,11 +55,15 @@ class WandbTracker(Tracker):
             "id": known_id, "resume": "allow" if known_id else None,
         }  # fmt: skip
         # What began offline goes on so: the whole run is uploaded by one command, and no later stage waits again.
-        self._run = start(arguments, at_home=not settings.upload_images, offline=bool(known and not known.get("url")))
+        offline = bool(known_id and not known.get("url"))
+        self._run = start(arguments, at_home=not settings.upload_images, offline=offline)
         # Everything is drawn over the optimizer's steps, whatever order a resumed run sends them in.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
         offline = self._run.settings.mode != "online"
+        # The number of the last row, and of the last that was there before.
+        self._last = self._held = last if offline else self._run.starting_step - 1
+        self._trains = job == "train"
         self.record = {
             "kind": "wandb", "id": self._run.id, "project": settings.project, "entity": settings.entity,
             "url": None if offline else self._run.url, "folder": str(folder), "upload_images": settings.upload_images,
@@ -58,23 +71,33 @@ class WandbTracker(Tracker):
         }  # fmt: skip
         if job == "train" and self._run.settings.mode == "offline":
             # Export and evaluate record into folders of their own, which the same command sends.
-            folders = Path(self._run.settings.sync_dir).parent / f"offline-run-*-{self._run.id}"
-            print(f"W&B is offline; to upload later: wandb sync {folders}", file=sys.stderr)
+            folder = shlex.quote(str(Path(self._run.settings.sync_dir).parent))
+            print(f"W&B is offline; to upload later: wandb sync {folder}/offline-run-*-{self._run.id}", file=sys.stderr)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         if step is None:
             self._run.summary.update(dict(values))
         else:
-            self._run.log({"step": step, **values})
+            self._send(step, VALIDATION if "validation_loss" in values else ROW, values)
+
+    def _send(self, step: int, place: int, values: Mapping[str, Any]) -> None:
+        number = ROOM * step + place
+        if not self._trains:
+            number = self._last + 1  # whatever step it is about, it comes after the training
+        elif number <= self._held:
+            return
+        # After the last step a row may come behind the pictures.
+        self._last = max(number, self._last + 1)
+        self._run.log({"step": step, **values}, step=self._last, commit=True)
 
     def images(self, name: str, pictures: Mapping[str, Path], step: int) -> None:
         if self.upload_images and pictures:
             shown = [wandb.Image(str(path), caption=caption) for caption, path in pictures.items()]
-            self._run.log({"step": step, name: shown})
+            self._send(step, PICTURES, {name: shown})
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int) -> None:
         if self.upload_images:
-            self._run.log({"step": step, name: _table(columns, rows)})
+            self._send(step, TABLE, {name: _table(columns, rows)})
 
     def artifact(
         self, kind: str, name: str, files: Mapping[str, Path], facts: Mapping[str, Any], aliases: Sequence[str] = ()
@@ -111,6 +134,7 @@ class WandbTracker(Tracker):
         self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]], name: str, version: str
     ) -> tuple[bool, str]:
         """Whether it went to the server, and the folder of its record."""
+        mend_parts(self._home / "wandb", f"dataset-{version}")
         told = {**self._shared(facts), "version": version}
         made = _artifact("dataset", name, told)
         made.add_reference(pictures.resolve().as_uri(), checksum=False)
@@ -121,7 +145,7 @@ class WandbTracker(Tracker):
                 "resume": "allow", "config": told, "dir": str(self._home),
                 "reinit": "create_new",
             },
-            at_home=not self.upload_images, offline=self._run.settings.mode != "online",
+            at_home=not self.upload_images, mode=self._run.settings.mode,
         )  # fmt: skip
         if self.upload_images:
             cells = [[row["file_name"], pictures / row["file_name"], row["text"]] for row in rows[:MOST_ROWS]]
@@ -131,7 +155,8 @@ class WandbTracker(Tracker):
         run.finish()
         folder = run.settings.sync_dir
         if run.settings.mode == "offline":
-            print(f"W&B is offline; to upload the dataset's record later: wandb sync {folder}", file=sys.stderr)
+            told = f"wandb sync {shlex.quote(str(folder))}"
+            print(f"W&B is offline; to upload the dataset's record later: {told}", file=sys.stderr)
         return run.settings.mode == "online", folder
 
     def _shared(self, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,12 +181,25 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> wandb.Ta
     return wandb.Table(columns=list(columns), data=cells)
 
 
-def start(arguments: dict[str, Any], at_home: bool = False, offline: bool = False) -> Any:
+def mend_parts(folder: Path, run: str) -> int:
+    """Set aside what a kill has left of a run in W&B's folder, and say so; the number of the last row in the rest."""
+    parts = read_parts(folder, run, Record.FromString, _opened)
+    for part in parts:
+        if not part.whole:
+            told = f"W&B: {part.folder.name} was cut off, which wandb sync cannot send; it is kept in {set_aside(part)}"
+            print(f"{told}, and what is known of it is recorded again", file=sys.stderr, flush=True)
+    return max((part.last for part in parts if part.whole), default=-1)
+
+
+def start(
+    arguments: dict[str, Any], at_home: bool = False, offline: bool = False, mode: str | None = None
+) -> Any:  # fmt: skip
     """wandb.init, online if there is a key and the server answers, else offline.
 
     Args:
         at_home: leave out what W&B finds out by itself, for the command line may hold prompts.
         offline: do not ask the server, whatever key there is.
+        mode: of another run that is open, whose key the client does not tell while it is.
 
     Raises:
         CommError, UsageError: it cannot be recorded here, or not while another run is open.
@@ -169,7 +207,7 @@ def start(arguments: dict[str, Any], at_home: bool = False, offline: bool = Fals
     quiet = wandb.Settings(
         silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE, x_disable_meta=at_home
     )  # fmt: skip
-    mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+    mode = mode or os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     silence = Silence(Path(arguments["dir"]), str(wandb.setup().settings.base_url))
     if mode == "online" and (offline or silence.lasts()):
         mode = "offline"
@@ -186,9 +224,11 @@ def start(arguments: dict[str, Any], at_home: bool = False, offline: bool = Fals
             print(f"warning: {told} (or delete {silence.path})", file=sys.stderr, flush=True)
         # The client's service holds on to the id that it failed with.
         wandb.teardown()
-        return wandb.init(**arguments, mode="offline", settings=quiet)
-    if mode == "online":
-        silence.end()
+        run = wandb.init(**arguments, mode="offline", settings=quiet)
+    else:
+        if mode == "online":
+            silence.end()
+    _opened.add(Path(run.settings.sync_dir).resolve())
     return run
 
 

@@ -62,7 +62,7 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
         UserError: the pictures were encoded with another base, or settings do not suit the model.
     """
     encoded = Encoded(folder)
-    split = hold_out(encoded.buckets, settings.validation, settings.seed)
+    split = hold_out(encoded.buckets, settings.validation)
     draws = bool(settings.samples.every) and share.rank == 0
     parts = ("vae", "text", "network") if draws else ("network",)
     family = load_family(model, parts, device, torch.bfloat16 if share.bf16 else torch.float32)

@@ -6,6 +6,9 @@ is thrown away on resuming.
 
 The state after the last step is kept once the run is in its place (and `finished` says so) where a longer run begins as
 this one did; the same run, started again, does not use it and trains.
+
+A run of fewer steps than a checkpoint here stands for has a folder of its own below, `until-<steps>`, for as long as it
+is not finished, and leaves what is here as it is.
 """
 
 import fcntl
@@ -13,6 +16,7 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lorakiln.artefacts.lasting import settle
 from lorakiln.artefacts.records import write_json
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 
 KEPT = 2
+POLL = 0.5  # seconds between two looks whether another job has ended
 FINISHED = "finished"
 
 
@@ -44,37 +50,82 @@ class State:
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, held by one process at a time."""
+    """The checkpoints of one run, held by one process at a time.
+
+    Attributes:
+        folder: of the checkpoints.
+        work: what was made so far.
+        longer: the last step that another, longer run has saved beside this one; None if there is none.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.work, self._finished = folder, folder / "work", folder / FINISHED
-        self._lock = None
+        self._lock, self.longer = None, None
+        self._take(folder)
 
-    def open(self, identity: dict[str, Any], dataset: str = "") -> None:
+    def _take(self, folder: Path) -> None:
+        self.folder, self.work, self._finished = folder, folder / "work", folder / FINISHED
+
+    def open(self, identity: dict[str, Any], dataset: str = "", wait: bool = False) -> None:
         """Make the folder and lock it (the kernel frees a dead process's lock).
 
         Args:
             identity: what the run is.
             dataset: the data's name, for people.
+            wait: until another process that trains the same run has ended.
 
         Raises:
             UserError: another process trains the same run.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
-            raise UserError(
-                "another process is training with exactly these settings and data",
-                where=self.folder,
-                fix="wait for it, or stop it and start again: this run then goes on from its checkpoint",
-            ) from error
+        told = False
+        while not self._locks():
+            if not wait:
+                self._lock.close()
+                raise UserError(
+                    "another process is training with exactly these settings and data",
+                    where=self.folder,
+                    fix="wait for it, or stop it and start again: this run then goes on from its checkpoint",
+                )
+            if not told:
+                print("waiting for another job, which trains with the same settings and data", flush=True)
+            told = True
+            time.sleep(POLL)
         # What a killed process was writing: each has a name of its own, so that nothing else removes it.
         for left in self.folder.rglob("*.part"):
             left.unlink()
         write_json(self.folder / "identity.json", {**identity, "dataset": dataset})
+
+    def _locks(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last state here is of a run that is in its place: who goes on from it makes another LoRA."""
+        return self._finished.exists()
+
+    def leave_longer(self, end: int) -> None:
+        """If what is here goes beyond `end` steps, work below from now on, and begin there with a copy of the newest
+        state that this run can go on from.
+        """
+        beyond = [_step(path) for path in self.files() if _step(path) > end]
+        if not beyond:
+            return
+        here, self.longer = CheckpointFolder(self.folder), beyond[-1]
+        self._take(self.folder / f"until-{end}")
+        self.folder.mkdir(exist_ok=True)
+        if not self.files() and (state := here.newest(end)):
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.work.mkdir()
+            for name in state.records["made"]:
+                _copy(here.work / name, self.work / name)
+            settle(self.work)
+            # Last: it counts on what was made.
+            self._write(state)
 
     def save(self, state: State) -> Path:
         """Write a checkpoint, whole or not at all, and drop all but the last two.
@@ -89,12 +140,16 @@ class CheckpointFolder:
                 + (f"; the last good checkpoint, {kept[-1]}, is kept" if kept else ""),
                 fix="lower train.optimizer.lr, or set train.max_grad_norm",
             )
+        path = self._write(state)
+        for old in self.files()[:-KEPT]:
+            old.unlink()
+        return path
+
+    def _write(self, state: State) -> Path:
         path = self.folder / f"step-{state.step:08d}.safetensors"
         metadata = {"step": str(state.step), "records": json.dumps(state.records, sort_keys=True)}
         metadata["sha256"] = digest(state.tensors, metadata)
         save_tensors(path, state.tensors, metadata)
-        for old in self.files()[:-KEPT]:
-            old.unlink()
         return path
 
     def files(self) -> list[Path]:
@@ -107,7 +162,7 @@ class CheckpointFolder:
         A finished run's last is for longer runs alone.
         """
         for path in reversed(self.files()):
-            if _step(path) > end or (_step(path) == end and self._finished.exists()):
+            if _step(path) > end or (_step(path) == end and self.finished):
                 continue
             try:
                 return read(path)
@@ -132,7 +187,13 @@ class CheckpointFolder:
         self.work.mkdir(parents=True, exist_ok=True)
 
     def finish(self, step: int) -> None:
-        """The run is in its place: keep the state after its last step, for a longer run to go on from."""
+        """The run is in its place: keep the state after its last step, for a longer run to go on from.
+
+        Beside a longer run's nothing is kept.
+        """
+        if self.longer:
+            self.delete()
+            return
         self._finished.touch()
         for path in self.files():
             if _step(path) != step:
@@ -161,6 +222,14 @@ def read(path: Path) -> State:
     if broken := not_finite_part(tensors):
         raise UserError(f"a checkpoint whose {broken} is not finite", where=path, fix="delete it")
     return State(int(metadata["step"]), tensors, json.loads(metadata["records"]))
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)
 
 
 def _step(path: Path) -> int:

@@ -13,9 +13,19 @@ def not_finite(kiln: Kiln, step: int, checkpoints: CheckpointFolder) -> UserErro
     if broken:
         fix = f"the encoded {', '.join(broken)} is not finite: look at the picture, then run `encode` again"
     else:
-        fix = "lower train.optimizer.lr, set train.max_grad_norm, or train with train.trainer.precision=fp32"
+        fix = "; or ".join(_advice(kiln))
     return UserError(
         f"the loss or a gradient was not finite at step {step + 1}, bucket {bucket}, pictures "
         f"{', '.join(dict.fromkeys(files))}; nothing was changed from that step on{after}",
         fix=fix,
     )
+
+
+def _advice(kiln: Kiln) -> list[str]:
+    """What is not so already."""
+    settings, norm = kiln.settings, kiln.settings.max_grad_norm
+    return [
+        f"lower train.optimizer.lr, which is {settings.optimizer.lr:g}",
+        "set train.max_grad_norm=1.0" if norm is None else f"lower train.max_grad_norm, which is {norm:g}",
+        *(["train with train.trainer.precision=fp32"] if kiln.share.bf16 else []),
+    ]

@@ -1,5 +1,6 @@
 """What is going to happen, told before it does."""
 
+from lorakiln.lora_files.training_facts import range_text, rates, timestep_range
 from lorakiln.train.assembly import Run
 from lorakiln.train.samples import tell_samples
 
@@ -24,8 +25,12 @@ def plan(run: Run) -> str:
         f"each picture is seen {settings.steps * batch / pictures:.4g} times",
         f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules, "
         f"{run.kiln.flat.count:,} parameters",
-        f"rate        {settings.optimizer.lr:g}, {settings.scheduler.kind}, "
+        f"rate        {rates(settings.optimizer.model_dump())}, {settings.scheduler.kind}, "
         f"{settings.scheduler.warmup_steps} warm-up steps",
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]
+    if told := range_text(*timestep_range(settings.objective.model_dump(), len(run.family.alphas_cumprod))):
+        lines.append(f"timesteps   {told}")
+    if adapter.init_from:
+        lines.append(f"begins with {adapter.init_from}")
     return "training plan\n" + "\n".join("  " + line for line in lines)

@@ -18,10 +18,12 @@ class Record:
     Attributes:
         metrics: METRICS; loss and grad_norm are means over the steps since the row before, lr is the last step's.
         validation: VALIDATION; step 0 is the base model's loss (with `init_from`, the given adapter's).
+        tracked: what else the tracker was told beside the row of a step, by step.
     """
 
     metrics: list[dict[str, Any]] = field(default_factory=list)
     validation: list[dict[str, Any]] = field(default_factory=list)
+    tracked: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def validation_loss(self, step: int) -> float | None:
         """The validation loss after so many steps, or None if it was not measured there."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
+from lorakiln.lora_files.identity import hash_lora
+from lorakiln.lora_files.training_facts import timestep_range
 from lorakiln.tracking.tracker import RECORD
 from lorakiln.train.assembly import Run
 from lorakiln.train.circumstances import circumstances
@@ -57,12 +59,19 @@ def run_facts(run: Run, work: Path, record: Record) -> dict[str, Any]:
         "dataset": run.encoded.index["dataset"],
         "trigger": run.encoded.trigger,
         "held_out": run.split.held_out_count,
+        "timesteps": timestep_range(settings.objective.model_dump(), len(run.family.alphas_cumprod)),
+        "init_from": _begun_with(settings.adapter.init_from),
         "adapters": [
             {"step": step, "file": f"adapters/{name}", "validation_loss": record.validation_loss(step)}
             for name, step in steps.items()
         ],
         "settings": run.lineage,
     }
+
+
+def _begun_with(file: str | None) -> dict[str, str] | None:
+    """The LoRA file that the training went on from: what it is called and, by content, what it is."""
+    return {"file": Path(file).name, "hash": hash_lora(Path(file))} if file else None
 
 
 def provenance(run: Run, began: datetime, watch: Watch) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def capture(kiln: Kiln, record: Record, **more: Any) -> State:
         f"{kind}/{name}": tensor for kind, flat in flats.items() for name, tensor in kiln.flat.split(flat).items()
     }
     records = {
-        "metrics": record.metrics, "validation": record.validation,
+        "metrics": record.metrics, "validation": record.validation, "tracked": record.tracked,
         "losses": kiln.readings.losses, "norms": kiln.readings.norms,
         "circumstances": circumstances(kiln), **more,
     }  # fmt: skip
@@ -58,6 +58,7 @@ def restore(kiln: Kiln, record: Record, state: State) -> None:
     _set_moments(kiln, flats["exp_avg"], flats["exp_avg_sq"])
     record.metrics[:] = state.records["metrics"]
     record.validation[:] = state.records["validation"]
+    record.tracked |= {int(step): told for step, told in state.records.get("tracked", {}).items()}
     kiln.readings.losses[:] = state.records["losses"]
     kiln.readings.norms[:] = state.records["norms"]
 

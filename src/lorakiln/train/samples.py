@@ -73,16 +73,18 @@ class Sampler:
         batch = Batch(min(8, len(self.jobs)), "drawing samples", advice=advice)
         with kiln.family.drawing(), kiln.autocast():
             pictures = list(draw(kiln.family, self.jobs, steps, guidance, batch_size=batch, reading=self.reading))
-        files = {}
-        for number, (job, picture) in enumerate(zip(self.jobs, pictures, strict=True)):
-            path = folder / f"{number:02d}.png"
+        files = self.files(folder)
+        for job, picture, path in zip(self.jobs, pictures, files.values(), strict=True):
             text = infotext(
                 job, steps, guidance, model=Path(self.model.path).name, clip_skip=self.reading.clip_skip,
                 model_hash=short_hash(self.model.path, kiln.family.facts["hash"]),
             )  # fmt: skip
             save_picture(picture, path, text)
-            files[_title(number, job)] = path
         return files
+
+    def files(self, folder: Path) -> dict[str, Path]:
+        """Caption -> file, of what `draw` writes into `folder`."""
+        return {_title(number, job): folder / f"{number:02d}.png" for number, job in enumerate(self.jobs)}
 
     def table(self, folder: Path) -> tuple[list[str], list[list[object]]]:
         """Columns and rows of what was drawn so far, below the run's samples: a row a step, a column a

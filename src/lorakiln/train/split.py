@@ -25,8 +25,8 @@ class Split:
         return sum(map(len, self.held_out))
 
 
-def hold_out(buckets: list[Bucket], settings: ValidationSettings, seed: int) -> Split:
-    """Hold out the pictures whose hash(seed, twin) is smallest.
+def hold_out(buckets: list[Bucket], settings: ValidationSettings) -> Split:
+    """Hold out the pictures whose hash(validation.seed, twin) is smallest, whatever the training's own seed is.
 
     So adding a picture changes the side of few others, and pictures that look the same (equal `twin`) are on one side,
     else validation would measure what was learned by heart. The number wanted is fraction x pictures, rounded, and at
@@ -38,7 +38,7 @@ def hold_out(buckets: list[Bucket], settings: ValidationSettings, seed: int) -> 
     digests = sorted({_twin(row) for bucket in buckets for row in bucket.rows})
     if not digests:
         raise UserError("there are no pictures to train on", fix="add pictures to the dataset's folder")
-    chosen = _chosen(buckets, digests, settings, seed)
+    chosen = _chosen(buckets, digests, settings)
     trained, held_out = (
         [[i for i, row in enumerate(b.rows) if (_twin(row) in chosen) == side] for b in buckets]
         for side in (False, True)
@@ -57,14 +57,14 @@ def wanted(pictures: int, settings: ValidationSettings) -> int:
     return max(round(settings.fraction * pictures), 1 if pictures >= 8 else 0)
 
 
-def _chosen(buckets: list[Bucket], digests: list[str], settings: ValidationSettings, seed: int) -> set[str]:
+def _chosen(buckets: list[Bucket], digests: list[str], settings: ValidationSettings) -> set[str]:
     copies = dict.fromkeys(digests, 0)
     for bucket in buckets:
         for row in bucket.rows:
             copies[_twin(row)] += 1
     left = wanted(sum(copies.values()), settings)
     chosen: set[str] = set()
-    for digest in sorted(digests, key=lambda digest: hash_data(seed, digest)):
+    for digest in sorted(digests, key=lambda digest: hash_data(settings.seed, digest)):
         # One picture at least is left to train on.
         if copies[digest] <= left and len(chosen) + 1 < len(digests):
             chosen.add(digest)

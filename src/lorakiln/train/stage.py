@@ -4,34 +4,34 @@ import sys
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
 from lorakiln.artefacts.disk import check_space, telling_disk_trouble
 from lorakiln.artefacts.folders import claimed
-from lorakiln.artefacts.records import read_json
-from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.families.reading import Reading
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.tracking.tracker import Tracker, start_tracker
+from lorakiln.tracking.tracker import RECORD, Tracker
 from lorakiln.train.assembly import Run, assemble
 from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import Launcher, make_trainer, share_of
 from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
 from lorakiln.train.lr import depends_on_total
 from lorakiln.train.plan import plan
-from lorakiln.train.results import git_state, provenance, run_facts, write_run
+from lorakiln.train.results import provenance, run_facts, write_run
 from lorakiln.train.samples import Sampler, sample_prompts
 from lorakiln.train.space import checkpoint_bytes, run_bytes
+from lorakiln.train.tracking import begin_tracking, keep_record, known_record
 from lorakiln.train.trouble import explained
 from lorakiln.train.watch import Watch
 
 
-def train(encoded: Path, out: Path, settings: TrainSettings, model: ModelSettings, checkpoints: Path) -> None:
+def train(
+    encoded: Path, out: Path, settings: TrainSettings, model: ModelSettings, checkpoints: Path, job: str | None = None
+) -> None:  # fmt: skip
     """Train an adapter, or go on with an interrupted run of the same settings, data and base model.
 
     Args:
@@ -39,6 +39,8 @@ def train(encoded: Path, out: Path, settings: TrainSettings, model: ModelSetting
         out: the run's folder; replaced whole when training is finished.
         checkpoints: absolute; this run's are in a folder named by its fingerprint. At the end it is deleted, but for
             the last state under a constant learning rate, from which a longer run goes on.
+        job: of a sweep, where it is for one: it waits for another that trains the same, and what goes on from another
+            job's checkpoint has a tracker's record of its own.
 
     Raises:
         UserError: the inputs do not fit each other, the devices are not there, a loss was not finite.
@@ -51,17 +53,19 @@ def train(encoded: Path, out: Path, settings: TrainSettings, model: ModelSetting
     trainer = make_trainer(settings)
     run = assemble(encoded, settings, model, share_of(trainer, settings), trainer.strategy.root_device)
     with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
-        _train(run, trainer, out, checkpoints, began)
+        _train(run, trainer, out, checkpoints, began, job)
 
 
-def _train(run: Run, trainer: pl.Trainer, out: Path, checkpoints: Path, began: datetime) -> None:
-    settings, folder, tracker, state = run.settings, _open_checkpoints(run, checkpoints), Tracker(), None
+def _train(
+    run: Run, trainer: pl.Trainer, out: Path, checkpoints: Path, began: datetime, job: str | None
+) -> None:  # fmt: skip
+    settings, folder, tracker, state = run.settings, _open_checkpoints(run, checkpoints, job), Tracker(), None
     try:
         if run.leads:
             print(plan(run), flush=True)
             _check_space(run, out, checkpoints)
             state = folder.newest(settings.steps)
-            tracker = _start_tracker(run, folder, checkpoints.parent.parent, state)
+            tracker = _begin_tracking(run, folder, checkpoints.parent.parent, job)
         watch = _fit(trainer, run, folder, tracker, state)
         if not run.leads:
             return
@@ -80,13 +84,17 @@ def _train(run: Run, trainer: pl.Trainer, out: Path, checkpoints: Path, began: d
         folder.close()
 
 
-def _open_checkpoints(run: Run, root: Path) -> CheckpointFolder:
+def _open_checkpoints(run: Run, root: Path, job: str | None) -> CheckpointFolder:
     now = identity(run)
     folder = CheckpointFolder(root / fingerprint(now))
     if run.leads:
         dataset = run.encoded.index["dataset"]["name"]
-        folder.open(now, dataset)
-        lines = [] if folder.files() else explain_fresh_start(root, folder.folder, now, dataset)
+        folder.open(now, dataset, wait=job is not None)
+        folder.leave_longer(run.settings.steps)
+        if folder.longer:
+            told = f"the checkpoints of a longer run, up to step {folder.longer}, are left as they are"
+            print(told, file=sys.stderr, flush=True)
+        lines = [] if folder.longer or folder.files() else explain_fresh_start(root, folder.folder, now, dataset)
         if lines:
             print(f"starting afresh: since the interrupted run on {dataset}, this changed:", file=sys.stderr)
             print("\n".join(f"  {line}" for line in lines), file=sys.stderr, flush=True)
@@ -103,35 +111,13 @@ def _prompts(run: Run) -> list[str]:
     return sample_prompts(run.encoded, run.settings.samples, run.split.trained)
 
 
-def _start_tracker(run: Run, folder: CheckpointFolder, project: Path, state: State | None) -> Tracker:
-    # An interrupted run goes on in the same record. The client's files stand beside the cache, in the main
-    # checkout, where those of `dvc exp run --temp` outlive the copy that it works in.
-    path = folder.folder / "tracker.json"
-    known = _known_record(path) if state else None
-    settings = run.settings.tracker
-    tags = list(dict.fromkeys([*settings.tags, *_tags(run)]))
-    index = run.encoded.index
-    # W&B finds the commit by itself, but not where it may not look (`upload_images: false`).
-    config = {**run.lineage, "dataset": index["dataset"], "base": index["base"], "git": git_state()}
-    shown = settings.model_copy(update={"tags": tags, "name": settings.name or settings.group})
-    return start_tracker(shown, config, project, known, "train")
-
-
-def _known_record(path: Path) -> dict[str, Any] | None:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        return None
-    except UserError as error:
-        print(f"warning: {error.where}: {error.what}; tracking starts a record of its own", file=sys.stderr)
-        return None
-
-
-def _tags(run: Run) -> list[str]:
-    """What runs are sorted by; W&B takes no more than 64 letters."""
-    adapter, base = run.settings.adapter, Path(run.encoded.index["base"]["path"]).name
-    tags = [base, adapter.kind, f"rank {adapter.rank}", run.encoded.index["dataset"]["name"]]
-    return [tag[:64] for tag in tags]
+def _begin_tracking(run: Run, folder: CheckpointFolder, project: Path, job: str | None) -> Tracker:
+    settings, path = run.settings, folder.folder / RECORD
+    # Who goes on from a finished run makes another LoRA.
+    known = None if folder.finished else known_record(path, settings, job)
+    tracker = begin_tracking(settings, run.encoded.index, run.lineage, project, known)
+    keep_record(path, tracker, settings, job)
+    return tracker
 
 
 def _fit(

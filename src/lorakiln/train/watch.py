@@ -3,17 +3,18 @@
 import resource
 import sys
 import time
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from lorakiln.artefacts.lasting import settle, settle_names
-from lorakiln.artefacts.records import write_json
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.live import note_live
 from lorakiln.tracking.tracker import Tracker
+from lorakiln.train.again import Again, changed_recording, recording, tell_again
 from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import PATIENCE
 from lorakiln.train.due import Due, due_after
@@ -68,25 +69,40 @@ class Watch:
         if kiln.share.world > 1:
             _silence_lightning(kiln)
             self._signals = dist.new_group(backend="gloo", timeout=PATIENCE)
+        first = kiln.flat.weights.data.clone() if self.state else None
         if self.state:
             restore(kiln, self.record, self.state)
         spread(kiln)
         if self.leader:
-            self._begin_work(kiln)
+            self._begin_work(kiln, first)
         self._began = time.monotonic()
         self._row_at = (kiln.first, 0.0, self._began)
         kiln.trainer.should_stop = kiln.first >= self.settings.steps
 
-    def _begin_work(self, kiln: Kiln) -> None:
+    def _begin_work(self, kiln: Kiln, first: torch.Tensor | None) -> None:
         records = self.state.records if self.state else {"made": [], "done": []}
         self.state = None
         self.checkpoints.forget_after(kiln.first, records["made"])
+        if first is not None:
+            self._begin_record(kiln, first, records)
         if kiln.first == 0:
             self._validate(kiln, 0)
             if self.sampler:  # what the base draws
                 self._draw(kiln, 0)
         else:
             self._work(kiln, kiln.first, due_after(kiln.first, self.settings).without(records["done"]))
+
+    def _begin_record(self, kiln: Kiln, first: torch.Tensor, records: dict[str, Any]) -> None:
+        """What the run has recorded so far, as the settings have it now."""
+        changed = changed_recording(records, self.settings)
+        again = Again(kiln, self.record, first, self.checkpoints.work)
+        if "validation" in changed:
+            again.measure(self.split)
+        if "samples" in changed and self.sampler:
+            again.draw(self.sampler)
+        if changed:
+            self._save(kiln, records["done"])
+        tell_again(self.tracker, self.record, self.sampler, self.checkpoints.work / "samples")
 
     def after_step(self, kiln: Kiln) -> None:
         """Do what is due.
@@ -119,7 +135,7 @@ class Watch:
         if step < self.settings.steps and not stopping:
             self._work(kiln, step, due)
             if due.checkpoint or timed:
-                self._save(kiln, due)
+                self._save(kiln, due.names)
             return
         # Who asks for an end gets it before pictures are drawn: they are drawn when the run goes on. After the last
         # step, what a longer run would do here as well comes before the checkpoint, the rest after it.
@@ -127,7 +143,7 @@ class Watch:
         if stopping:
             first = first.without(["validation", "samples"])
         self._work(kiln, step, first)
-        self._save(kiln, first)
+        self._save(kiln, first.names)
         self.stopped = stopping
         if not stopping:
             self._work(kiln, step, due.without(first.names))
@@ -157,9 +173,9 @@ class Watch:
                 "pictures_per_second": speed, "step_seconds": seconds / max(step - done, 1), "memory_gib": memory_gib(),
             }  # fmt: skip
             # The quarters are those of this process's share of the batches.
-            self.tracker.log(
-                {**row, **more, **kiln.part_rates(step - 1), **kiln.quarters.read(), **lora_norms(kiln.network)}, step
-            )
+            told = {**more, **kiln.part_rates(step - 1), **kiln.quarters.read(), **lora_norms(kiln.network)}
+            self.record.tracked[step] = told
+            self.tracker.log({**row, **told}, step)
 
     def _validate(self, kiln: Kiln, step: int) -> None:
         if self.split.held_out_count:
@@ -181,9 +197,9 @@ class Watch:
             # A picture that cannot be drawn is no reason to lose the training.
             print(f"warning: no samples at step {step}: {error}", file=sys.stderr)
 
-    def _save(self, kiln: Kiln, done: Due) -> None:
-        self.checkpoints.save(capture(kiln, self.record, made=self.checkpoints.made(), done=done.names))
-        write_json(self.checkpoints.folder / "tracker.json", self.tracker.record)
+    def _save(self, kiln: Kiln, done: list[str]) -> None:
+        made, kept = self.checkpoints.made(), recording(self.settings)
+        self.checkpoints.save(capture(kiln, self.record, made=made, done=done, recording=kept))
         self._saved_at = time.monotonic()
 
     def _stopping(self, kiln: Kiln) -> bool:

@@ -1,0 +1,139 @@
+"""Names that nobody knows, and the nearest that somebody does: of settings, groups and the files in them."""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue
+
+from hydra_plugins.lorakiln_conf._files import FileConfigSource
+from lorakiln.console.errors import UserError
+from lorakiln.schema.elsewhere import here
+from lorakiln.schema.strict_yaml import read_yaml
+from lorakiln.schema.whole import Config
+
+# As hydra-core 1.3 says it; what it advises (`+` in front) is wrong for a name that is misspelt.
+UNKNOWN = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
+NO_OPTION = re.compile(r"Could not find '([^']+)'")
+NO_GROUP = re.compile(r"config group '([^']+)' does not exist")
+MOST = 3  # names that are proposed
+
+
+def unknown_name(error: Exception) -> tuple[str, str] | None:
+    """What is unknown, and what may have been meant; None if the error is about something else."""
+    text = str(error)
+    if found := NO_OPTION.search(text):
+        return _option(found[1])
+    if found := UNKNOWN.search(text) or NO_GROUP.search(text):
+        key = found[1].partition("@")[0].partition("=")[0]
+        return _group(key) if "/" in key or key in groups() else _setting(key, error)
+    if isinstance(error, MissingMandatoryValue):
+        return _missing(str(error.full_key))
+    return None
+
+
+def check_groups(keys: Sequence[str]) -> None:
+    """Raise UserError for a key that can only mean a group, and means none that there is."""
+    for key in keys:
+        group = key.partition("@")[0]
+        if "/" in group and group not in groups() and not group.startswith("hydra/"):
+            what, fix = _group(group)
+            raise UserError(what, fix=fix)
+
+
+def settings(kind: Any = Config, path: str = "") -> Iterator[str]:
+    """The dotted names of all settings and of their sections."""
+    for name, field in kind.model_fields.items():
+        where = f"{path}.{name}" if path else name
+        yield where
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if hasattr(part, "model_fields"):
+                yield from settings(part, where)
+
+
+def groups() -> list[str]:
+    """The groups of the folder that was read last: "train/scheduler", ..."""
+    root = FileConfigSource.root
+    if root is None:
+        return []
+    return sorted({path.parent.relative_to(root).as_posix() for path in root.rglob("*.yaml")} - {"."})
+
+
+def _setting(key: str, error: Exception) -> tuple[str, str]:
+    above, _, last = key.rpartition(".")
+    if above.startswith("hydra"):
+        # By name what is to be said of it.
+        known = _of_files(above) | {f"{above}.{name}": f"{above}.{name}" for name in _beside(error)}
+    else:
+        known = {name: name for name in settings()}
+    if named := here(key):
+        return f"{key}: unknown setting", f"did you mean {named}?"
+    # `steps=5` is most often the name without its section.
+    near = [name for name in known if _last(name) == last] if not above else []
+    near = (
+        near
+        or [
+            name
+            for name in difflib.get_close_matches(key, known, n=MOST, cutoff=0.6)
+            if difflib.SequenceMatcher(None, _last(name), last).ratio() >= 0.6
+        ][:1]
+    )
+    beside = [name for name in known if name.rpartition(".")[0] == above]
+    return f"{key}: unknown setting", _proposal([known[name] for name in near[:MOST]], beside)
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _beside(error: Exception) -> list[str]:
+    """The keys of the section in which OmegaConf did not find one."""
+    parent = getattr(error.__cause__ or error.__context__, "parent_node", None)
+    return [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+
+
+def _of_files(section: str) -> dict[str, str]:
+    """The keys that a group's files would bring: "hydra.sweeper.trials (with hydra/sweeper=optuna)"."""
+    group = section.replace(".", "/")
+    files = sorted((FileConfigSource.root / group).glob("*.yaml")) if FileConfigSource.root else []
+    names = [(f"{section}.{key}", file.stem) for file in files for key in read_yaml(file) if key[0] != "_"]
+    return {name: f"{name} (with {group}={stem})" for name, stem in names}
+
+
+def _group(key: str) -> tuple[str, str]:
+    known = groups()
+    if key in known:
+        return f"{key}: not in the defaults list", f"put a + in front: +{key}=NAME, with NAME among {_options(key)}"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    return f"{key}: there is no such group", _proposal(near, known)
+
+
+def _option(name: str) -> tuple[str, str]:
+    group, _, option = name.rpartition("/")
+    if not group or group not in groups():
+        return f"there is no {name}", _proposal(difflib.get_close_matches(name, groups(), n=1), groups())
+    known = [path.stem for path in sorted((FileConfigSource.root / group).glob("*.yaml"))]
+    near = [f"did you mean {one}? " for one in difflib.get_close_matches(option, known, n=1, cutoff=0.6)]
+    return f"there is no {group}={option}", f"{''.join(near)}{group} is one of: {', '.join(known)}"
+
+
+def _missing(key: str) -> tuple[str, str]:
+    if key != "prepare.dataset":
+        return f"{key}: a value is missing", f"give it: {key}=..."
+    return (
+        "neither an experiment nor a dataset is named",
+        f"+experiment=NAME, with NAME among {_options('experiment')}; or prepare.dataset=NAME, a folder below data/raw",
+    )
+
+
+def _options(group: str) -> str:
+    root = FileConfigSource.root
+    return ", ".join(path.stem for path in sorted((root / group).glob("*.yaml"))) if root else "its files"
+
+
+def _proposal(near: Sequence[str], known: Sequence[str]) -> str:
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"known: {', '.join(known)}" if known else "see the files in conf/ for what there is"

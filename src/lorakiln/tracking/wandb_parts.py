@@ -1,0 +1,96 @@
+"""The parts of a run in W&B's folder, and those among them that a kill has cut off.
+
+Training, export and evaluation each write a part: a folder with one .wandb file. That is a log in LevelDB's format
+(https://github.com/google/leveldb/blob/main/doc/log_format.md) after a header of seven bytes; the last of its records
+tells the exit. At a part that has none `wandb sync` fails, and sends no later part of the same run.
+"""
+
+import struct
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+BLOCK, BEGIN, HEADER = 32768, 7, 7  # bytes
+FULL, FIRST, LAST = 1, 2, 4
+ASIDE = "cut-off"  # the folder in W&B's own where `wandb sync` does not look
+# Of the client's service, which writes the exit a moment after the run has ended, seconds.
+PATIENCE, RECENT, POLL = 5.0, 10.0, 0.1
+Parse = Callable[[bytes], Any]  # the client's own message, of its bytes
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a run.
+
+    Attributes:
+        whole: whether it has an end.
+        last: the largest number (W&B's `_step`) of a row in it; -1 if it has none.
+    """
+
+    folder: Path
+    whole: bool
+    last: int
+
+
+def read_parts(folder: Path, run: str, parse: Parse, ours: Collection[Path] = ()) -> list[Part]:
+    """The parts of `run` in W&B's folder, the oldest first. One that has no end yet, and was just written to, is given
+    some seconds.
+
+    Args:
+        ours: folders of parts that this process has begun: they have their end, or will have it.
+    """
+    found = sorted(folder.glob(f"*run-*-{run}/run-{run}.wandb"))
+    return [
+        replace(_read(path, parse), whole=True) if path.parent.resolve() in ours else _read_patiently(path, parse)
+        for path in found
+    ]
+
+
+def set_aside(part: Part) -> Path:
+    """Move a part to where nothing is sent from; the new folder."""
+    place = part.folder.parent / ASIDE / part.folder.name
+    place.parent.mkdir(exist_ok=True)
+    return part.folder.rename(place)
+
+
+def _read_patiently(path: Path, parse: Parse) -> Part:
+    end = time.monotonic() + PATIENCE
+    while True:
+        part = _read(path, parse)
+        if part.whole or time.time() - path.stat().st_mtime > RECENT or time.monotonic() > end:
+            return part
+        time.sleep(POLL)
+
+
+def _read(path: Path, parse: Parse) -> Part:
+    whole, last = False, -1
+    for content in records(path.read_bytes()):
+        try:
+            message = parse(content)
+        except Exception:  # noqa: BLE001 - protobuf's own; what cannot be read cannot be sent
+            return Part(path.parent, False, last)
+        kind = message.WhichOneof("record_type")
+        whole = whole or kind == "exit"
+        if kind == "history":
+            last = max(last, message.history.step.num)
+    return Part(path.parent, whole, last)
+
+
+def records(data: bytes) -> Iterator[bytes]:
+    """The whole records of a .wandb file, in order; what is cut off at the end is left out."""
+    at, pieces = BEGIN, []
+    while at + HEADER <= len(data):
+        left = BLOCK - at % BLOCK
+        length, kind = struct.unpack_from("<HB", data, at + 4)
+        if left < HEADER or not kind:
+            at += left  # padding
+            continue
+        piece = data[at + HEADER : at + HEADER + length]
+        if len(piece) < length:
+            return
+        at += HEADER + length
+        pieces = [piece] if kind in (FULL, FIRST) else [*pieces, piece]
+        if kind in (FULL, LAST):
+            yield b"".join(pieces)

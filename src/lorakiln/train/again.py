@@ -1,0 +1,118 @@
+"""What a run that goes on does once more: it tells its tracker what it remembers, and measures and draws again what
+was measured and drawn with other settings than now, so that one record holds one kind of number and of picture.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lorakiln.lora_files import diffusers_form, peft_form
+from lorakiln.schema.train import TrainSettings
+from lorakiln.tracking.tracker import Tracker
+from lorakiln.train.module import Kiln
+from lorakiln.train.record import Record
+from lorakiln.train.samples import Sampler
+from lorakiln.train.split import Split
+from lorakiln.train.validation import validation_loss
+
+
+def recording(settings: TrainSettings) -> dict[str, Any]:
+    """The settings that decide what a validation loss and a sample are, and not the weights; JSON-able."""
+    return {
+        "validation": settings.validation.model_dump(mode="json", include={"draws"}),
+        "samples": settings.samples.model_dump(mode="json", exclude={"every"}),
+    }
+
+
+def changed_recording(records: dict[str, Any], settings: TrainSettings) -> list[str]:
+    """Which of a checkpoint's records, "validation" and "samples", were made with other settings than these."""
+    before, now = records.get("recording", {}), recording(settings)
+    return [name for name, made_with in now.items() if before.get(name, made_with) != made_with]
+
+
+class Again:
+    """Does the record of a checkpoint again with the settings of now.
+
+    Args:
+        first: all adapter weights as they were before the first step.
+        work: holds the adapters and samples that were made so far.
+    """
+
+    def __init__(self, kiln: Kiln, record: Record, first: Tensor, work: Path) -> None:
+        self.kiln, self.record, self.first, self.work = kiln, record, first, work
+
+    @property
+    def kept(self) -> dict[int, Path | None]:
+        """By step the weights that are still there: None before the first one, else a saved adapter."""
+        files = sorted((self.work / "adapters").glob("step-*.safetensors"))
+        return {0: None, **{int(path.stem.removeprefix("step-")): path for path in files}}
+
+    def measure(self, split: Split) -> None:
+        """Replace the validation losses by those of the weights that are still there."""
+        if not self.record.validation:
+            return
+        losses = []
+        for step, path in self.kept.items():
+            with self._weights_of(path):
+                losses.append({"step": step, "loss": validation_loss(self.kiln, split.held_out)})
+        self.record.validation[:] = losses
+        self._say("the validation losses were measured with other train.validation.draws", "measured", list(self.kept))
+
+    def draw(self, sampler: Sampler) -> None:
+        """Replace the samples by those of the weights that are still there, at the steps at which there were some.
+
+        Raises:
+            UserError: the model drew something that is not finite.
+        """
+        folders = {int(path.name.removeprefix("step-")): path for path in (self.work / "samples").glob("step-*")}
+        if not folders:
+            return
+        drawn = sorted(folders.keys() & self.kept.keys())
+        for folder in folders.values():
+            shutil.rmtree(folder)
+        for step in drawn:
+            with self._weights_of(self.kept[step]):
+                sampler.draw(self.kiln, folders[step])
+        self._say("the samples were drawn with other train.samples", "drawn", drawn)
+
+    @contextmanager
+    def _weights_of(self, adapter: Path | None) -> Iterator[None]:
+        weights = self.kiln.flat.weights.data
+        now = weights.clone()
+        if adapter is None:
+            weights.copy_(self.first)
+        else:
+            peft_form.write(self.kiln.network, diffusers_form.load(adapter))
+        yield
+        weights.copy_(now)
+
+    @staticmethod
+    def _say(what: str, done: str, steps: list[int]) -> None:
+        at = f"{done} again at step{'s' * (len(steps) != 1)} {', '.join(map(str, steps))}" if steps else "left out"
+        print(f"{what} until here: {at}, where the weights are kept", file=sys.stderr, flush=True)
+
+
+def tell_again(tracker: Tracker, record: Record, sampler: Sampler | None, samples: Path) -> None:
+    """Tell the tracker what there is; what its record holds already it does not take twice.
+
+    Args:
+        samples: holds a folder for each step at which some were drawn.
+    """
+    rows = {row["step"]: row for row in record.metrics}
+    losses = {row["step"]: row["loss"] for row in record.validation}
+    folders = {int(path.name.removeprefix("step-")): path for path in samples.glob("step-*")} if sampler else {}
+    for step in sorted(rows.keys() | losses.keys() | folders.keys()):
+        if step in rows:
+            tracker.log({**rows[step], **record.tracked.get(step, {})}, step)
+        if step in losses:
+            tracker.log({"validation_loss": losses[step]}, step)
+        if step in folders:
+            tracker.images("samples", sampler.files(folders[step]), step)
+    if folders:
+        # It holds those of the steps before, too.
+        tracker.table("samples_by_step", *sampler.table(samples), max(folders))

@@ -1,0 +1,59 @@
+"""A training that another job of the sweep has done, with the same settings and data, taken over as it is."""
+
+import csv
+import shutil
+from pathlib import Path
+
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.records import read_json, write_json
+from lorakiln.families.reading import Reading
+from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.train import TrainSettings
+from lorakiln.tracking.tracker import RECORD
+from lorakiln.train.again import tell_again
+from lorakiln.train.latents import Encoded
+from lorakiln.train.record import Record
+from lorakiln.train.samples import Sampler, sample_prompts
+from lorakiln.train.split import hold_out
+from lorakiln.train.tracking import begin_tracking
+
+
+def take_over(
+    trained: Path, encoded: Path, out: Path, settings: TrainSettings, model: ModelSettings, project: Path
+) -> None:  # fmt: skip
+    """Copy a finished run, and tell a tracker's record of its own what that holds: each LoRA has one.
+
+    Args:
+        trained: the other job's run.
+        encoded: what both train on.
+        settings: this job's; those that name its record may be others than the other job's.
+        project: see `begin_tracking`.
+    """
+    data = Encoded(encoded)
+    facts, provenance = read_json(trained / "facts.json"), read_json(trained / "provenance.json")
+    facts["settings"]["train"] = settings.model_dump(mode="json")
+    tracker = begin_tracking(settings, data.index, facts["settings"], project)
+    split = hold_out(data.buckets, settings.validation)
+    prompts = sample_prompts(data, settings.samples, split.trained)
+    sampler = Sampler(prompts, settings.samples, model, Reading.of(data.index["settings"]["encode"]))
+    tell_again(tracker, read_record(trained), sampler, trained / "samples")
+    tracker.finish()
+    with replacing(out) as fresh:
+        shutil.copytree(trained, fresh, dirs_exist_ok=True)
+        write_json(fresh / "facts.json", facts)
+        write_json(fresh / RECORD, tracker.record)
+        # Nothing can be judged by how long it took.
+        write_json(fresh / "provenance.json", {**provenance, "steps_here": 0, "trained_for": str(trained.parent)})
+
+
+def read_record(run: Path) -> Record:
+    """The rows of a finished run."""
+    return Record(_rows(run / "metrics.csv"), _rows(run / "validation.csv"))
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {name: int(value) if name == "step" else float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]

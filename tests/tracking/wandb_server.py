@@ -1,0 +1,146 @@
+"""A stand-in for W&B's server: answers the client as far as `wandb sync` and online runs need, and keeps what comes."""
+
+import gzip
+import json
+import re
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ME = {"id": "e", "name": "me"}
+
+
+@dataclass
+class Run:
+    """What has come of a run: the lines of its history by their place, and the files that it has sent."""
+
+    lines: dict[int, dict[str, Any]] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+    ends: int = 0
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        return [line for _, line in sorted(self.lines.items())]
+
+    def of(self, name: str) -> list[tuple[int, Any]]:
+        """(training step, value) of every line that holds `name`, in the order of the lines."""
+        return [(line["step"], line[name]) for line in self.history if name in line]
+
+
+class Server:
+    """Attributes:
+    runs: by id.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Run] = {}
+        self.url = ""
+        self._lock = threading.Lock()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What lets a client find it."""
+        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "x" * 40}
+
+    def take(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer to what a client has posted."""
+        with self._lock:
+            if path.endswith("/file_stream"):
+                return self._stream(path.split("/")[-2], body)
+            found = re.search(r"(?:query|mutation)\s+(\w+)", body.get("query", ""))
+            answer = getattr(self, f"_{found[1]}", None) if found else None
+            return {"data": answer(body.get("variables") or {}) if answer else {}}
+
+    def _stream(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs.setdefault(name, Run())
+        told = (body.get("files") or {}).get("wandb-history.jsonl", {"offset": 0, "content": []})
+        for place, line in enumerate(told["content"], told["offset"]):
+            run.lines[place] = json.loads(line)
+        run.files |= set(body.get("uploaded") or [])
+        run.ends += bool(body.get("complete"))
+        return {"exitcode": None, "limits": {}}
+
+    def _Viewer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        viewer = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
+        return {"viewer": viewer}
+
+    def _UpsertBucket(self, asked: dict[str, Any]) -> dict[str, Any]:
+        name = asked.get("name") or "unnamed"
+        known = name in self.runs
+        run = self.runs.setdefault(name, Run())
+        bucket = {
+            "id": b64encode(name.encode()).decode(), "name": name, "displayName": asked.get("displayName") or name,
+            "description": "", "config": asked.get("config") or "{}", "sweepName": None,
+            "historyLineCount": len(run.lines),
+            "project": {"id": "p", "name": asked.get("project") or "lorakiln", "entity": ME},
+        }  # fmt: skip
+        return {"upsertBucket": {"bucket": bucket, "inserted": not known}}
+
+    def _RunResumeStatus(self, asked: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs.get(asked.get("name"))
+        if run is None or not run.lines:
+            return {"model": {"bucket": None}}
+        last = run.history[-1]
+        bucket = {
+            "id": "b", "name": asked["name"], "displayName": asked["name"], "config": "{}", "tags": [],
+            "summaryMetrics": json.dumps({"_step": last["_step"]}), "wandbConfig": '{"t": 1}',
+            "logLineCount": 0, "historyLineCount": len(run.lines), "eventsLineCount": 0,
+            "historyTail": json.dumps([json.dumps(last)]), "eventsTail": "[]",
+        }  # fmt: skip
+        return {"model": {"id": "p", "name": "lorakiln", "entity": ME, "bucket": bucket}}
+
+    def _CreateArtifact(self, asked: dict[str, Any]) -> dict[str, Any]:
+        sequence = {"id": "s", "latestArtifact": {"id": "a", "versionIndex": 0}}
+        return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
+
+    def _ArtifactType(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"artifact": None}}
+
+    def _ArtifactMembershipByName(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"artifactCollectionMembership": None}}
+
+    def _CreateRunFiles(self, asked: dict[str, Any]) -> dict[str, Any]:
+        files = [{"name": name, "uploadUrl": f"{self.url}/{place}"} for place, name in enumerate(asked["files"])]
+        return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    server = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *message: object) -> None:
+            """Nothing is printed."""
+
+        def do_GET(self) -> None:
+            self._answer({})
+
+        def do_PUT(self) -> None:
+            self._read()
+            self._answer({})
+
+        def do_POST(self) -> None:
+            body = self._read()
+            self._answer(server.take(self.path, json.loads(body) if body[:1] == b"{" else {}))
+
+        def _read(self) -> bytes:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+        def _answer(self, told: dict[str, Any]) -> None:
+            content = json.dumps(told).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        server.url = f"http://127.0.0.1:{listening.server_address[1]}"
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield server
+        listening.shutdown()
