@@ -1,5 +1,10 @@
 """`compose`: conf/ and params.yaml -> outputs/resolved.yaml, validated as a whole."""
 
+from lorakiln.console.ending import end_by_signals
+
+if __name__ == "__main__":
+    end_by_signals()  # before all that takes time to import
+
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,7 +12,6 @@ from typing import Any
 import yaml
 
 from lorakiln.artefacts.records import write_text
-from lorakiln.console.ending import end_by_signals
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole import Config, check_whole
@@ -38,7 +42,6 @@ def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str,
     Raises:
         UserError: it cannot be composed (an unknown group or key, a wrong override, a file that is no YAML).
     """
-    # Imported late: a signal that comes meanwhile is told in one line.
     from hydra import compose, initialize_config_dir
 
     from hydra_plugins.lorakiln_conf.composing import read_strictly, settings_of, telling_what_is_wrong
@@ -83,5 +86,4 @@ def _warn_of_device(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    end_by_signals()
     sys.exit(exit_on_user_error(main))

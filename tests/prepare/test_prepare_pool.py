@@ -94,3 +94,14 @@ def is_running(process: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def deaf(name: str) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_is_the_parents_alone_from_a_childs_first_moment():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert all(in_order(deaf, ["0", "1", "2"], 2))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

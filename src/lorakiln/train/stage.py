@@ -65,7 +65,7 @@ def _train(run: Run, trainer: pl.Trainer, out: Path, checkpoints: Path, began: d
         watch = _fit(trainer, run, folder, tracker, state)
         if not run.leads:
             return
-        if watch.stopped:
+        if watch.stop.signal:  # which may have come after the last step, in what is done there
             _say_stopped(run)
             raise SystemExit(128 + watch.stop.signal)
         facts, where = run_facts(run, folder.work, watch.record), provenance(run, began, watch)
