@@ -40,15 +40,14 @@ class ConfigError(UserError):
 def exit_on_user_error(command: Callable[[], int | None]) -> int:
     """Run `command`; print a UserError to stderr and return 1, or return the command's own status (None: 0).
 
-    A signal returns its status, whatever became of what it raised (see `ending`); an interrupt (Ctrl-C) that nobody has
-    taken returns 130, as shells do. If `dvc` runs the command and ends, the command ends too.
+    A signal ends the program with its status, whatever became of what it raised (see `ending`); an interrupt (Ctrl-C)
+    that nobody has taken returns 130, as shells do. If `dvc` runs the command and ends, the command ends too.
     """
     end_with_dvc()
     try:
         status = command() or 0
     except BaseException as error:
-        if stopped := finish():
-            return stopped
+        finish()
         if isinstance(error, UserError):
             print(f"error: {visible(str(error))}", file=sys.stderr, flush=True)
             return 1
@@ -56,4 +55,5 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
             print("interrupted", file=sys.stderr, flush=True)
             return 130
         raise
-    return finish() or status
+    finish()
+    return status

@@ -49,8 +49,10 @@ def in_order(work: Callable[[str], Result], files: Sequence[str], workers: int) 
                 yield _next(waiting)
         except BrokenProcessPool:
             raise _killed([file for file, _ in waiting], workers) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            for process in multiprocessing.active_children():  # nobody waits for what they are at
+                process.terminate()
+            raise
 
 
 def _next(waiting: deque[tuple[str, Future]]) -> object:
