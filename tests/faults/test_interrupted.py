@@ -174,9 +174,12 @@ def started(program, *arguments, ready=True):
     """A program of these tests that is ready, and in the end is no more."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{program.parent}"}
     with subprocess.Popen(
-        [sys.executable, str(program), *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, str(program), *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-    ) as process:  # fmt: skip
+    ) as process:
         try:
             assert not ready or process.stdout.readline() == "ready\n", process.stderr.read()
             yield process
@@ -195,9 +198,12 @@ def test_a_signal_to_all_at_once_does_not_cut_short_what_is_saved(tmp_path):
     (tmp_path / "program.py").write_text(BEGIN + body + END)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     with subprocess.Popen(
-        ["sh", "-c", f"'{sys.executable}' '{tmp_path / 'program.py'}' 60; true"], env=environment, text=True,
-        stdout=subprocess.PIPE, start_new_session=True,
-    ) as shell:  # fmt: skip
+        ["sh", "-c", f"'{sys.executable}' '{tmp_path / 'program.py'}' 60; true"],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as shell:
         assert shell.stdout.readline() == "ready\n"
         os.killpg(shell.pid, signal.SIGTERM)
         assert shell.stdout.read() == "saved\n"

@@ -13,8 +13,11 @@ SYSTEM = (Path("/proc"), Path("/sys"), Path("/dev"))
 SHARED_MEMORY = Path("/dev/shm")
 LISTED = 20  # in messages
 KINDS = {
-    stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
-}  # fmt: skip
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @dataclass(frozen=True)

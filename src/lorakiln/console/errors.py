@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from lorakiln.console.ending import finish
 from lorakiln.console.orphans import end_with_dvc
-from lorakiln.console.visible import visible
+from lorakiln.console.visible import printing_safely
 
 
 class UserError(Exception):
@@ -44,16 +44,17 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
     that nobody has taken returns 130, as shells do. If `dvc` runs the command and ends, the command ends too.
     """
     end_with_dvc()
-    try:
-        status = command() or 0
-    except BaseException as error:
+    with printing_safely():
+        try:
+            status = command() or 0
+        except BaseException as error:
+            finish()
+            if isinstance(error, UserError):
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                return 1
+            if isinstance(error, KeyboardInterrupt):
+                print("interrupted", file=sys.stderr, flush=True)
+                return 130
+            raise
         finish()
-        if isinstance(error, UserError):
-            print(f"error: {visible(str(error))}", file=sys.stderr, flush=True)
-            return 1
-        if isinstance(error, KeyboardInterrupt):
-            print("interrupted", file=sys.stderr, flush=True)
-            return 130
-        raise
-    finish()
-    return status
+        return status
