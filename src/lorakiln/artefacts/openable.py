@@ -60,6 +60,16 @@ def obstacle(path: Path, root: Path, follow_links: bool = False) -> Obstacle | N
     return Obstacle("a link that leads out of the dataset's folder", fix)
 
 
+def check_regular(path: Path) -> None:
+    """Raise UserError if `path` is a pipe, a socket or a device, or leads to one; what is not there is let through."""
+    try:
+        kind = KINDS.get(stat.S_IFMT(path.stat().st_mode))
+    except OSError:  # for whoever opens it to tell
+        return
+    if kind:
+        raise UserError(f"{kind}, not a regular file", where=path, fix="name or put a file there")
+
+
 def check_openable(folder: Path, follow_links: bool = False) -> None:
     """Raise UserError about all that is below `folder` and must not be opened. Folders behind links are not entered.
 

@@ -20,6 +20,7 @@ import torch
 from lorakiln.artefacts.aside import aside
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.lasting import settle_names
+from lorakiln.artefacts.openable import check_regular
 from lorakiln.console.errors import UserError
 
 Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
@@ -197,6 +198,7 @@ class TensorFile:
 @contextmanager
 def telling_damage(path: Path) -> Iterator[None]:
     """Turn what goes wrong when a safetensors file is opened into a UserError about `path`."""
+    check_regular(path)
     try:
         yield
     except FileNotFoundError as error:
