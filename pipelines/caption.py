@@ -1,9 +1,13 @@
 """`caption`: outputs/prepared -> outputs/captioned, the same pictures with a text each."""
 
+from lorakiln.console.ending import end_by_signals
+
+if __name__ == "__main__":
+    end_by_signals()  # before all that takes time to import
+
 import sys
 
 from lorakiln.artefacts.records import read_json
-from lorakiln.console.ending import end_by_signals
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.model import Source
@@ -11,7 +15,6 @@ from pipelines.resolved import Resolved
 
 
 def main() -> None:
-    # Imported late: a signal that comes meanwhile is told in one line.
     from lorakiln.caption import caption
 
     resolved = Resolved()
@@ -25,5 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    end_by_signals()
     sys.exit(exit_on_user_error(main))

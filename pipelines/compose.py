@@ -1,13 +1,18 @@
 """`compose`: conf/ and params.yaml -> outputs/resolved.yaml, validated as a whole."""
 
+from lorakiln.console.ending import end_by_signals
+
+if __name__ == "__main__":
+    end_by_signals()  # before all that takes time to import
+
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lorakiln.artefacts.openable import check_openable
 from lorakiln.artefacts.records import write_text
-from lorakiln.console.ending import end_by_signals
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole import Config, check_whole
@@ -38,7 +43,6 @@ def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str,
     Raises:
         UserError: it cannot be composed (an unknown group or key, a wrong override, a file that is no YAML).
     """
-    # Imported late: a signal that comes meanwhile is told in one line.
     from hydra import compose, initialize_config_dir
 
     from hydra_plugins.lorakiln_conf.composing import read_strictly, settings_of, telling_what_is_wrong
@@ -65,8 +69,26 @@ def main() -> None:
             where=PARAMS,
             fix="name the dataset in params.yaml's `dataset` alone, or leave that empty",
         )
+    _look_first(checked, bool(params.get("dataset")))
     _warn_of_device(checked)
     write_text(RESOLVED, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def _look_first(config: Config, named: bool) -> None:
+    """Refuse what DVC would open next, and hang in or break off without a word: pipes, devices, links to nothing.
+
+    Args:
+        named: whether params.yaml names the dataset; else DVC looks at all of data/raw.
+    """
+    raw, prepare = Path(config.paths.raw), config.prepare
+    # With on_bad=skip `prepare` leaves out what links lead to; what cannot be read at all keeps DVC from getting there.
+    check_openable(raw / prepare.dataset, prepare.follow_symlinks or prepare.on_bad == "skip")
+    if not named:
+        try:
+            check_openable(raw, follow_links=True)
+        except UserError as error:
+            fix = "mend or remove them, or name your dataset in params.yaml, so that DVC looks at no other"
+            raise UserError(error.what, where=error.where, fix=fix) from error
 
 
 def _warn_of_device(config: Config) -> None:
@@ -83,5 +105,4 @@ def _warn_of_device(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    end_by_signals()
     sys.exit(exit_on_user_error(main))

@@ -6,6 +6,11 @@
 Needs the extra `dashboards` (wandb-workspaces) and, without --dry-run, a key for W&B.
 """
 
+from lorakiln.console.ending import end_by_signals
+
+if __name__ == "__main__":
+    end_by_signals()  # before all that takes time to import
+
 import argparse
 import json
 import sys

@@ -1,8 +1,12 @@
 """`export`: outputs/run -> outputs/lora, the files that other programs load."""
 
+from lorakiln.console.ending import end_by_signals
+
+if __name__ == "__main__":
+    end_by_signals()  # before all that takes time to import
+
 import sys
 
-from lorakiln.console.ending import end_by_signals
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
@@ -10,7 +14,6 @@ from pipelines.resolved import Resolved
 
 
 def main() -> None:
-    # Imported late: a signal that comes meanwhile is told in one line.
     from lorakiln.export import export
 
     resolved = Resolved()
@@ -20,5 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    end_by_signals()
     sys.exit(exit_on_user_error(main))

@@ -5,6 +5,11 @@
 Writes OUT/report with report.html, grids and metrics.json.
 """
 
+from lorakiln.console.ending import end_by_signals
+
+if __name__ == "__main__":
+    end_by_signals()  # before all that takes time to import
+
 import argparse
 import sys
 from pathlib import Path

@@ -3,6 +3,11 @@
 It composes conf/ with Hydra, as `dvc repro` does, and calls the same stage functions.
 """
 
+from lorakiln.console.ending import end_by_signals, interrupted
+
+if __name__ == "__main__":
+    end_by_signals()  # before all that takes time to import
+
 import logging
 import os
 import signal
@@ -11,14 +16,12 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorakiln.console.ending import end_by_signals
 from lorakiln.console.errors import UserError, exit_on_user_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# Everything large is imported late: a signal that comes meanwhile, and a wrong setting, are to be told in one line, and
-# the latter in a second.
+# Everything large is imported late: a wrong setting is to be told in a second.
 
 _failed: list[int] = []  # numbers of a basic sweep's jobs
 
@@ -55,6 +58,8 @@ def run_composed(composed: "DictConfig") -> None:
 
         run(config, Path(hydra_config.runtime.output_dir), hydra_config.runtime.choices.get("experiment"))
     except Exception as error:
+        if status := interrupted():  # of which a library made an error of its own
+            sys.exit(status)
         sweep, mistake = hydra_config.mode == RunMode.MULTIRUN, isinstance(error, UserError)
         if sweep and not (mistake and _in_this_process(hydra_config)):
             # Another launcher keeps the error as this job's result; the sweep's other jobs go on.
@@ -102,5 +107,4 @@ def entry() -> int:
 
 
 if __name__ == "__main__":
-    end_by_signals()
     sys.exit(exit_on_user_error(entry))

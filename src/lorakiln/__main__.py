@@ -1,5 +1,14 @@
-"""`python -m lorakiln` is the `lorakiln` command."""
+"""The `lorakiln` command, also as `python -m lorakiln`."""
 
-from lorakiln.cli import entry
+from lorakiln.console.ending import end_by_signals
 
-entry()
+
+def entry() -> None:
+    end_by_signals()  # before all that takes time to import
+    from lorakiln.cli import entry
+
+    entry()
+
+
+if __name__ == "__main__":
+    entry()

@@ -38,7 +38,7 @@ def inspect_command(
     from lorakiln.tools.listing import listing
 
     found = inspect(file)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else listing(found, all_layers))
+    print(json.dumps(found, indent=2) if as_json else listing(found, all_layers))
 
 
 @app.command()

@@ -44,3 +44,25 @@ def test_a_name_that_is_not_utf8(folder):
     before = hash_folder(folder)
     (folder / os.fsdecode(b"\xff.png")).write_bytes(b"x")
     assert hash_folder(folder) != before
+
+
+@pytest.mark.timeout(20)
+def test_what_must_not_be_opened_counts_by_its_name_alone(folder, tmp_path):
+    before = hash_folder(folder)
+    os.mkfifo(folder / "pipe.png")
+    (folder / "memory.png").symlink_to("/proc/self/mem")
+    (folder / "nothing.png").symlink_to("nowhere")
+    assert before != hash_folder(folder) == hash_folder(folder)
+    assert hash_folder(folder, follow_links=True) == hash_folder(folder)
+
+
+def test_files_behind_links_are_read_where_they_are_followed(folder, tmp_path):
+    (tmp_path / "outside.png").write_bytes(b"b")
+    (folder / "link.png").symlink_to(tmp_path / "outside.png")
+    (folder / "near.png").symlink_to(folder / "deep" / "a.png")
+    closed, followed = hash_folder(folder), hash_folder(folder, follow_links=True)
+    (tmp_path / "outside.png").write_bytes(b"c")
+    assert hash_folder(folder) == closed
+    assert hash_folder(folder, follow_links=True) != followed
+    (folder / "deep" / "a.png").write_bytes(b"c")
+    assert hash_folder(folder) != closed

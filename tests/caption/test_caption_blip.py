@@ -1,5 +1,7 @@
 """What the captioner writes, and when it is asked."""
 
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -148,6 +150,23 @@ def test_a_captioner_that_is_none(tmp_path, prepared, raw, captioner, micro_mode
     refused(broken, "cannot be loaded as a BLIP")
     (broken / "model.safetensors").rename(broken / "pytorch_model.bin")
     refused(broken, "no safetensors weights")
+
+
+@pytest.mark.timeout(60)
+def test_a_captioner_of_unreasonable_values_or_pipes_is_told(tmp_path, prepared, raw, captioner):
+    def refused(path: Path, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=str(path)))
+
+    broken = tmp_path / "broken"
+    shutil.copytree(captioner.path, broken)
+    config = json.loads((broken / "config.json").read_text())
+    config["text_config"]["num_hidden_layers"] = 10**8
+    (broken / "config.json").write_text(json.dumps(config))
+    refused(broken, "text_config.num_hidden_layers is 100000000, expected a whole number from 1 to 128")
+    (broken / "config.json").unlink()
+    os.mkfifo(broken / "config.json")
+    refused(broken, "a pipe, not a regular file")
 
 
 def test_a_captioner_that_says_nothing(tmp_path, prepared, raw, captioner, monkeypatch):

@@ -1,10 +1,16 @@
 """CLIP's embeddings against transformers' own forward."""
 
+import json
+import os
+import shutil
+
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
+from lorakiln.console.errors import UserError
 from lorakiln.evaluate.clip import Clip
 from lorakiln.schema.model import Source
 
@@ -34,3 +40,26 @@ def test_batches_change_nothing_and_long_texts_are_cut(micro_clip, tmp_path):
     clip = Clip.load(Source(path=str(micro_clip)), torch.device("cpu"))
     np.testing.assert_allclose(clip.pictures(paths, batch_size=2), clip.pictures(paths, batch_size=5), atol=1e-5)
     assert clip.texts(["word " * 200]).shape == (1, 12)
+
+
+@pytest.mark.timeout(60)
+def test_a_clip_of_unreasonable_values_or_pipes_is_told(micro_clip, tmp_path):
+    def refused(message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            Clip.load(Source(path=str(tmp_path / "clip")), torch.device("cpu"))
+
+    shutil.copytree(micro_clip, tmp_path / "clip")
+    config = json.loads((tmp_path / "clip/config.json").read_text())
+    for value, message in (
+        ({"hidden_size": "a"}, "vision_config.hidden_size is 'a', expected a whole number"),
+        ({"num_hidden_layers": 10**8}, "vision_config.num_hidden_layers is 100000000"),
+        ({"hidden_act": "none"}, "cannot load CLIP"),
+    ):
+        changed = {**config, "vision_config": {**config["vision_config"], **value}}
+        (tmp_path / "clip/config.json").write_text(json.dumps(changed))
+        refused(message)
+    (tmp_path / "clip/config.json").write_text("[" * 200_000)
+    refused("nested too deep")
+    (tmp_path / "clip/model.safetensors").unlink()
+    os.mkfifo(tmp_path / "clip/model.safetensors")
+    refused("a pipe, not a regular file")

@@ -1,5 +1,6 @@
 """Base models in single files: the same model as their folder, without network, and plain words where they are not."""
 
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -138,9 +139,41 @@ def test_a_hostile_checkpoint_runs_nothing(micro_model, tmp_path):
     torch.save({"state_dict": {"a": torch.zeros(1)}, "more": Evil(mark)}, tmp_path / "evil.ckpt")
     (tmp_path / "raw.ckpt").write_bytes(pickle.dumps(Evil(mark)))
     for name in ("evil.ckpt", "raw.ckpt"):
-        with pytest.raises(UserError, match="more than tensors"):
+        with pytest.raises(UserError, match="more than tensors") as told:
             load_family(single_of(micro_model, tmp_path / name, allow_pickle=True))
+        # torch's own words say how to run what is in it.
+        assert "weights_only" not in str(told.value) and "trust" not in str(told.value)
     assert not mark.exists()
+
+
+def test_a_hostile_checkpoint_is_told_with_what_it_names(micro_model, tmp_path):
+    (tmp_path / "evil.ckpt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(UserError, match=r"it holds more than tensors \(os.system\) and is not read"):
+        load_family(single_of(micro_model, tmp_path / "evil.ckpt", allow_pickle=True))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("ending", [".safetensors", ".ckpt"])
+def test_a_pipe_is_no_model(micro_model, tmp_path, ending):
+    os.mkfifo(tmp_path / f"pipe{ending}")
+    with pytest.raises(UserError, match="a pipe, not a regular file"):
+        load_family(single_of(micro_model, tmp_path / f"pipe{ending}", allow_pickle=True))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("file", "key", "value", "said"),
+    [
+        ("unet/config.json", "layers_per_block", 10**8, "layers_per_block is 100000000"),
+        ("unet/config.json", "down_block_types", ["a"], "cannot be loaded"),
+        ("scheduler/scheduler_config.json", "num_train_timesteps", 10**12, "num_train_timesteps is 1000000000000"),
+    ],
+)
+def test_unreasonable_values_of_a_lender_are_told(single, tmp_path, file, key, value, said):
+    shutil.copytree(single.config, tmp_path / "lender")
+    write_text(tmp_path / "lender" / file, {**read_json(tmp_path / "lender" / file), key: value})
+    with pytest.raises(UserError, match=said):
+        load_family(single.model_copy(update={"config": str(tmp_path / "lender")}))
 
 
 @pytest.mark.parametrize("form", ["LDM, prefixed", "LDM", "diffusers", "a whole model"])

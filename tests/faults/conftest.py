@@ -15,6 +15,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from lorakiln.schema.model import Source
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds until a paused place must be reached
 
@@ -35,6 +37,21 @@ class Job:
     def kill_when_paused(self, number: int) -> tuple[int, str]:
         """Send a signal when the program has paused, and let it go; its status and what it printed."""
         return self.go_on_when_paused(lambda process: os.kill(process, number))
+
+    def kill_later(self, number: int, seconds: float) -> tuple[int, str, float]:
+        """Send a signal so long after the pause, if the program has not ended; its status, what it printed, and the
+        seconds that it took to end."""
+        began = time.monotonic()
+
+        def send(process: int) -> None:
+            nonlocal began
+            (self.signals / "go").touch()
+            time.sleep(seconds)
+            began = time.monotonic()
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+        return *self.go_on_when_paused(send), time.monotonic() - began
 
     def go_on_when_paused(self, meddle: Callable[[int], object]) -> tuple[int, str]:
         """Do something to the program when it has paused, and let it go; its status and what it printed."""
@@ -128,3 +145,53 @@ def checkout(tmp_path, pictures, micro_model):
         return folder
 
     return make
+
+
+STAGES = {
+    "prepare": "prepared", "caption": "captioned", "encode": "encoded", "train": "run", "export": "lora",
+    "evaluate": "report",
+}  # fmt: skip
+SETTINGS = {
+    "prepare": {
+        "dataset": "mine", "resolution": 64, "bucket": {"min": 32, "max": 128, "step": 16}, "workers": 1,
+    },
+    "caption": {"captioner": "none", "trigger": "sks"},
+    "encode": {"flip": True, "batch_size": 4, "device": "cpu"},
+    "train": {
+        "steps": 2, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0}, "objective": {}, "optimizer": {"lr": 1e-3},
+        "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "none"},
+        "validation": {"every": 0}, "samples": {"every": 0}, "save_every": 1, "checkpoint_every": 1,
+    },
+    "export": {},
+    "evaluate": {
+        "prompts": ["{trigger}, a cat"], "seeds": [0, 1], "weights": [0.0, 1.0], "between": [], "steps": 2,
+        "width": 64, "height": 64, "device": "cpu",
+    },
+}  # fmt: skip
+COUNT = 12
+
+
+@pytest.fixture
+def stages(checkout, micro_model):
+    """A checkout whose data/raw/mine may be changed, ready for all stages."""
+    model = micro_model.model_copy(update={"clip": Source(path=str(ROOT / "models" / "tiny" / "clip"))})
+    folder = checkout(**SETTINGS, model=model.model_dump(mode="json"))
+    raw = folder / "raw"
+    text = (folder / "outputs" / "resolved.yaml").read_text()
+    lines = [f"  raw: {raw}" if line.startswith("  raw:") else line for line in text.splitlines()]
+    (folder / "outputs" / "resolved.yaml").write_text("\n".join(lines))
+    (raw / "mine").mkdir(parents=True)
+    paint(raw / "mine", 0)
+    return folder
+
+
+def paint(folder, seed):
+    for number in range(COUNT):
+        shades = np.random.default_rng([seed, number]).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(shades).save(folder / f"{number}.png")
+
+
+def run_all(programs, folder, names):
+    for name in names:
+        status, printed = programs.start(f"pipelines.{name}", folder).wait()
+        assert status == 0, printed

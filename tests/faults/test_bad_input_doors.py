@@ -1,6 +1,7 @@
 """Bad input through the commands: the exit status, what is told, and that nobody's file is touched."""
 
 import json
+import os
 import re
 import resource
 import shutil
@@ -10,6 +11,7 @@ import torch
 import yaml
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from tests.faults.conftest import ROOT
 from tests.prepare.test_prepare_bad_files import CONTENTS, EXPECTED, SPECIAL, noise_bytes
 
 PREPARE = {
@@ -99,6 +101,66 @@ def test_on_bad_skip_ends_with_status_0(programs, mine):
     left_out = (folder / "outputs" / "prepared" / "quarantine.jsonl").read_text().splitlines()
     assert (len(rows), len(left_out)) == (6, len(EXPECTED))
     assert seen(raw.parent) == before
+
+
+UNOPENABLE = {
+    "fifo.png": (os.mkfifo, "not a regular file"),
+    "notes.txt": (os.mkfifo, "not a regular file"),
+    "memory.png": (lambda path: path.symlink_to("/proc/self/mem"), "a link to what is the system's own"),
+    "zero.png": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+    "nothing.png": (lambda path: path.symlink_to("nowhere.png"), "a link to nothing"),
+    "out.png": (lambda path: path.symlink_to("../outside.png"), "a link that leads out of the dataset's folder"),
+}
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project's root with data/raw/mine and data/raw/theirs, one good picture each, as both doors find it."""
+    for name in ("conf", "models"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("mine", "theirs"):
+        (tmp_path / "data" / "raw" / name).mkdir(parents=True)
+        (tmp_path / "data" / "raw" / name / "good.png").write_bytes(noise_bytes("png"))
+    (tmp_path / "data" / "raw" / "outside.png").write_bytes(noise_bytes("png"))
+    return tmp_path
+
+
+def compose(folder, dataset="", *overrides):
+    given = {"experiment": "smoke", "dataset": dataset, "overrides": ["caption=none", *overrides]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(given))
+
+
+@pytest.mark.timeout(120)
+def test_what_must_not_be_opened_is_told_before_dvc_reads_it(programs, project):
+    for name, (make, _) in UNOPENABLE.items():
+        make(project / "data" / "raw" / "mine" / name)
+    compose(project, "mine")
+    told = refused(programs, "pipelines.compose", project)
+    for name, (_, reason) in UNOPENABLE.items():
+        assert f"  {name}: {reason}" in told
+    assert not (project / "outputs").exists()
+    for name, setting in {"out.png": "prepare.follow_symlinks=true", "others": "prepare.on_bad=skip"}.items():
+        compose(project, "mine", setting)
+        told = refused(programs, "pipelines.compose", project)
+        assert "out.png" not in told and "fifo.png" in told, name
+    # DVC looks at all of data/raw while no dataset is named.
+    compose(project, "", "prepare.dataset=theirs")
+    told = refused(programs, "pipelines.compose", project)
+    assert "mine/fifo.png: not a regular file" in told and "name your dataset in params.yaml" in told
+    assert "out.png" not in told
+    compose(project, "theirs")
+    done(programs, project, "compose")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("follow", [False, True])
+def test_what_must_not_be_opened_is_told_through_the_second_door(programs, project, follow):
+    for name, (make, _) in UNOPENABLE.items():
+        make(project / "data" / "raw" / "mine" / name)
+    arguments = ("+experiment=smoke", "prepare.dataset=mine", f"prepare.follow_symlinks={follow}", "caption=none")
+    told = refused(programs, "train", project, *arguments, "hydra.run.dir=run")
+    for name, (_, reason) in UNOPENABLE.items():
+        assert (name in told and reason in told) == (name != "notes.txt" and not (follow and name == "out.png")), name
 
 
 TEXTS = {

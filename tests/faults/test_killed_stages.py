@@ -7,49 +7,8 @@ import time
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
-from lorakiln.schema.model import Source
-from tests.faults.conftest import ROOT
-
-SETTINGS = {
-    "prepare": {
-        "dataset": "mine", "resolution": 64, "bucket": {"min": 32, "max": 128, "step": 16}, "workers": 1,
-    },
-    "caption": {"captioner": "none", "trigger": "sks"},
-    "encode": {"flip": True, "batch_size": 4, "device": "cpu"},
-    "train": {
-        "steps": 2, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0}, "objective": {}, "optimizer": {"lr": 1e-3},
-        "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "none"},
-        "validation": {"every": 0}, "samples": {"every": 0}, "save_every": 1, "checkpoint_every": 1,
-    },
-    "export": {},
-    "evaluate": {
-        "prompts": ["{trigger}, a cat"], "seeds": [0, 1], "weights": [0.0, 1.0], "between": [], "steps": 2,
-        "width": 64, "height": 64, "device": "cpu",
-    },
-}  # fmt: skip
-COUNT = 12
-
-
-@pytest.fixture
-def stages(checkout, micro_model):
-    """A checkout whose data/raw/mine may be changed, ready for all stages."""
-    model = micro_model.model_copy(update={"clip": Source(path=str(ROOT / "models" / "tiny" / "clip"))})
-    folder = checkout(**SETTINGS, model=model.model_dump(mode="json"))
-    raw = folder / "raw"
-    text = (folder / "outputs" / "resolved.yaml").read_text()
-    lines = [f"  raw: {raw}" if line.startswith("  raw:") else line for line in text.splitlines()]
-    (folder / "outputs" / "resolved.yaml").write_text("\n".join(lines))
-    (raw / "mine").mkdir(parents=True)
-    paint(raw / "mine", 0)
-    return folder
-
-
-def paint(folder, seed):
-    for number in range(COUNT):
-        shades = np.random.default_rng([seed, number]).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        Image.fromarray(shades).save(folder / f"{number}.png")
+from tests.faults.conftest import ROOT, STAGES, paint, run_all
 
 
 def contents(folder):
@@ -58,10 +17,6 @@ def contents(folder):
     }  # fmt: skip
 
 
-STAGES = {
-    "prepare": "prepared", "caption": "captioned", "encode": "encoded", "train": "run", "export": "lora",
-    "evaluate": "report",
-}  # fmt: skip
 # What makes the new output of a stage differ from the old one; the first three see other pictures.
 CHANGES = {"export": ("precision", "fp32"), "evaluate": ("steps", 3)}
 
@@ -131,12 +86,6 @@ def test_compose_leaves_its_old_output_or_its_new_one(programs, tmp_path):
         run_all(programs, tmp_path, ["compose"])
         assert yaml.safe_load(out.read_text())["train"]["steps"] == 7
         assert [path for path in out.parent.iterdir() if path.suffix != ".part"] == [out]
-
-
-def run_all(programs, folder, names):
-    for name in names:
-        status, printed = programs.start(f"pipelines.{name}", folder).wait()
-        assert status == 0, printed
 
 
 def write(folder, files):

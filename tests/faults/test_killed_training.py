@@ -1,6 +1,8 @@
 """Training that is killed from outside at every place of a short run ends with the bytes of one that never was."""
 
+import os
 import signal
+import time
 
 import pytest
 
@@ -10,7 +12,7 @@ MICRO_BATCHES = [(f"{KILN}.loss", count) for count in range(1, 11)]
 OTHERS = [
     (f"{KILN}._update", 3),  # with gradients, before the weights change
     (f"{WATCH}:validation_loss", 2),
-    ("lorakiln.train.samples:save_picture", 2),  # half of the samples are there
+    ("lorakiln.train.samples:save_picture", 4),  # half of the samples are there
     ("lorakiln.artefacts.tensors:os.replace", 2),  # a checkpoint is written, and has no name yet
     ("lorakiln.train.results:write_csv", 1),  # after the last step, the run's folder half made
     ("lorakiln.artefacts.folders:shutil.rmtree", 4),
@@ -96,6 +98,51 @@ def test_a_polite_signal(programs, stage, whole_run, place, count, number):
     assert files_of(folder / "outputs" / "run") == whole_run
 
 
+@pytest.mark.parametrize(
+    ("place", "count", "step"),
+    [
+        (f"{WATCH}:validation_loss", 2, 2),
+        ("lorakiln.sampling.draw:_denoise", 2, 3),
+        ("lorakiln.sampling.draw:_denoise", 3, 5),  # after the last step
+        ("lorakiln.train.samples:save_picture", 6, 5),
+    ],
+)
+def test_measuring_and_drawing_keep_no_signal_waiting(programs, stage, whole_run, place, count, step):
+    folder = stage()
+    status, printed = programs.start("pipelines.train", folder, pause=place, count=count).kill_when_paused(
+        signal.SIGTERM
+    )
+    assert status == 143 and f"stopped after step {step};" in printed, printed
+    status, printed = programs.start("pipelines.train", folder).wait()
+    assert status == 0 and f"going on from the checkpoint after step {step}" in printed, printed
+    assert files_of(folder / "outputs" / "run") == whole_run
+
+
+@pytest.mark.parametrize("place", [f"{WATCH}:validation_loss", "lorakiln.train.samples:save_picture"])
+def test_before_the_first_step_there_is_nothing_to_save(programs, stage, whole_run, place):
+    folder = stage()
+    status, printed = programs.start("pipelines.train", folder, pause=place).kill_when_paused(signal.SIGINT)
+    assert status == 130 and printed.splitlines()[-1].startswith("interrupted by SIGINT"), printed
+    assert not list(folder.glob("cache/checkpoints/*/step-*"))
+    status, printed = programs.start("pipelines.train", folder).wait()
+    assert status == 0, printed
+    assert files_of(folder / "outputs" / "run") == whole_run
+
+
+def test_the_second_signal_of_a_kind_ends_at_once(programs, stage):
+    folder = stage()
+    job = programs.start("pipelines.train", folder, pause=f"{KILN}.loss", count=3)
+
+    def ask_twice(process):
+        os.kill(process, signal.SIGTERM)
+        time.sleep(0.1)  # one that is pending would swallow the other
+        os.kill(process, signal.SIGTERM)
+
+    status, printed = job.go_on_when_paused(ask_twice)
+    assert status == 143 and printed.splitlines()[-1].startswith("interrupted by SIGTERM"), printed
+    assert "stopped after step" not in printed and "Traceback" not in printed
+
+
 def test_killed_twice_in_one_epoch(programs, stage, whole_run):
     folder = stage()
     programs.start("pipelines.train", folder, pause=f"{KILN}.loss", count=6).kill_when_paused(signal.SIGTERM)
@@ -161,7 +208,6 @@ def test_the_second_door(second_door, whole_lora, tmp_path, count, number):
 
 
 def test_a_second_process_on_the_same_run_is_refused(programs, stage, whole_run):
-    import os
     import subprocess
     import sys
 

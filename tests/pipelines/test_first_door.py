@@ -196,3 +196,9 @@ def test_the_wandb_run_is_one_for_train_and_evaluate(reproduced):
     folders = [path.name for path in (reproduced.folder / "wandb").glob("offline-run-*")]
     assert tracker["kind"] == "wandb"
     assert len([name for name in folders if re.search(rf"-{tracker['id']}$", name)]) >= 2
+
+
+def test_a_pipe_among_the_pictures_is_told_and_never_opened(own_project):
+    os.mkfifo(own_project.folder / "data/raw/demo_style/fifo.png")
+    output = own_project.run("dvc", "repro", status=255)
+    assert "fifo.png: not a regular file (a pipe); remove it" in output and "Traceback" not in output

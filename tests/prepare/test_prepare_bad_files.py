@@ -296,14 +296,23 @@ def test_wrong_kinds_of_folders(tmp_path, settings):
 def test_names_that_could_garble_a_terminal(tmp_path, settings, noise, capfd):
     raw = tmp_path / "raw"
     raw.mkdir()
-    names = ["new\nline.png", "quo'te\".png", "red\x1b[31m.png", "-rf.png", "$(touch owned).png", "a b.png"]
+    names = [
+        "new\nline.png",
+        "left\u202egnp.png",
+        "quo'te\".png",
+        "red\x1b[31m.png",
+        "-rf.png",
+        "$(touch owned).png",
+        "a b.png",
+    ]
     for seed, name in enumerate(names):
         noise(64, 64, seed).save(raw / name)
         (raw / f"{name}.jpg").touch()
     prepare(raw, tmp_path / "out", settings(on_bad="skip"))
     assert [row["source"] for row in read_jsonl(tmp_path / "out" / "metadata.jsonl")] == sorted(names)
     printed = capfd.readouterr().err
-    assert "'new\\nline.png.jpg'" in printed and "\x1b" not in printed
+    assert "    new\\nline.png.jpg" in printed and "    left\\u202egnp.png.jpg" in printed
+    assert "\x1b" not in printed and "\u202e" not in printed
     assert len(read_jsonl(tmp_path / "out" / "quarantine.jsonl")) == len(names)
 
 

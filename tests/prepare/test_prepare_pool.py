@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -94,3 +95,28 @@ def is_running(process: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def deaf(name: str) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_is_the_parents_alone_from_a_childs_first_moment():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert all(in_order(deaf, ["0", "1", "2"], 2))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def endless(name: str) -> str:
+    time.sleep(100)
+    return name
+
+
+@pytest.mark.timeout(60)
+def test_nobody_waits_for_what_is_given_up():
+    threading.Timer(3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(in_order(endless, ["0", "1", "2", "3"], 2))
+    assert time.monotonic() - began < 30

@@ -43,7 +43,7 @@ def test_what_is_unknown_counts_as_the_same(settings):
 
 def test_files_are_read_once_as_long_as_their_sizes_and_times_are_the_same(settings, tmp_path, monkeypatch):
     before, read = sources(settings), []
-    monkeypatch.setattr(module, "hash_folder", lambda path: read.append(path) or "0" * 64)
+    monkeypatch.setattr(module, "hash_folder", lambda path, follow: read.append(path) or "0" * 64)
     assert sources(settings) == before and not read
     os.utime(tmp_path / "raw/mine/a.png", ns=(1, 1))
     assert sources(settings)["pictures or captions"] == "0" * 16 and len(read) == 1

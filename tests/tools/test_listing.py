@@ -48,7 +48,7 @@ def test_the_command_to_go_on_with_holds_numbers_alone(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("plain\nlines", "plain\nlines"), ("\t\r", r"\t\r"), ("naïve 日本 \u200b", "naïve 日本 " + r"\u200b")],
+    [("plain\nlines", "plain\nlines"), ("naïve 日本 \u200b", "naïve 日本 " + r"\u200b")],
 )
 def test_what_can_be_printed_stays(text, shown):
     assert visible(text) == shown

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.openable import obstacle
+
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hex digits."""
@@ -23,11 +25,23 @@ def hash_data(*parts: Any) -> str:
 def hash_folder(folder: Path, follow_links: bool = False) -> str:
     """SHA-256 over the names and contents of all files below `folder` (hidden files left out), 64 hex digits.
 
+    Of what must not be opened, or cannot be read, the name alone counts: it is for `prepare` to tell.
+
     Args:
-        follow_links: enter folders that links lead to, each once.
+        follow_links: read files that links out of `folder` lead to, and enter folders, each once.
     """
     files = sorted(path for path in _files(folder, follow_links) if not path.name.startswith("."))
-    return hash_data([[_spelled(path.relative_to(folder)), hash_file(path)] for path in files])
+    root = folder.resolve()
+    return hash_data([[_spelled(path.relative_to(folder)), _content(path, root, follow_links)] for path in files])
+
+
+def _content(path: Path, root: Path, follow_links: bool) -> str | None:
+    if obstacle(path, root, follow_links):
+        return None
+    try:
+        return hash_file(path)
+    except OSError:
+        return None
 
 
 def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
@@ -39,7 +53,7 @@ def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
             if target in entered:
                 folders.remove(name)
             entered.add(target)
-        yield from (path for name in names if (path := Path(parent, name)).is_file())
+        yield from (Path(parent, name) for name in names)
 
 
 def _spelled(path: Path) -> str:

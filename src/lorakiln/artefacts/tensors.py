@@ -8,7 +8,6 @@ header length, JSON header padded with spaces to a multiple of 8, then the tenso
 import json
 import math
 import os
-import stat
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ import torch
 from lorakiln.artefacts.aside import aside
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.lasting import settle_names
+from lorakiln.artefacts.openable import check_regular
 from lorakiln.console.errors import UserError
 
 LARGEST_HEADER = 100_000_000  # bytes, the library's own limit
@@ -211,9 +211,10 @@ def telling_damage(path: Path) -> Iterator[None]:
     What the library lets through is refused first: what is no file (a pipe would be waited for without end), two
     tensors of one name, of which programs take one or the other, and metadata of a size that no program writes.
     """
+    check_regular(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise IsADirectoryError("a folder" if path.is_dir() else "no file, but a pipe or a device")
+        if path.is_dir():
+            raise IsADirectoryError("a folder")
         _check_header(path)
         yield
     except FileNotFoundError as error:

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
+from lorakiln.families.ranges import check_folder
 from lorakiln.schema.caption import CaptionSettings
 
 HIDE_GPU = "end what else uses the GPU, or caption on the CPU: put CUDA_VISIBLE_DEVICES= before the command"
@@ -33,6 +34,7 @@ class Blip:
         transformers_logging.disable_progress_bar()
         fix = "name a hub id or a folder that holds a BlipForConditionalGeneration in model.captioner.path"
         try:
+            check_folder(folder)
             model, facts = BlipForConditionalGeneration.from_pretrained(
                 folder,
                 use_safetensors=True,
@@ -43,6 +45,8 @@ class Blip:
             # The class is named: without torchvision the automatic one falls back with a warning.
             pictures = BlipImageProcessorPil.from_pretrained(folder, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except UserError:
+            raise
         except Exception as error:  # transformers and safetensors raise whatever they like here
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"cannot be loaded as a BLIP ({reason})", where=folder, fix=fix) from error

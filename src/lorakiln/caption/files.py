@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from lorakiln.artefacts.openable import obstacle
+
 LONGEST = 100_000  # bytes
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -50,11 +52,10 @@ class CaptionFiles:
     def read(self, name: str) -> str | Problem:
         """A file's text with all white space, line ends included, as single spaces."""
         path = self.raw / name
-        if not path.is_file():
-            return Problem(name, "no regular file, or a link to nothing", "remove it")
-        if not self.follow and not path.resolve().is_relative_to(self.root):
-            fix = "copy the file here, or set prepare.follow_symlinks=true"
-            return Problem(name, "a link that leads out of the dataset's folder", fix)
+        if found := obstacle(path, self.root, self.follow):
+            return Problem(name, found.reason, found.fix, found.detail)
+        if path.is_dir():
+            return Problem(name, "a folder, no regular file", "remove it")
         try:
             with path.open("rb") as file:
                 content = file.read(LONGEST + 1)

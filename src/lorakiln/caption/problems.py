@@ -6,7 +6,7 @@ from pathlib import Path
 from lorakiln.artefacts.records import write_jsonl
 from lorakiln.caption.files import Problem
 from lorakiln.console.errors import UserError
-from lorakiln.console.names import printable
+from lorakiln.console.visible import in_line
 
 LISTED = 20  # of one kind, in messages
 
@@ -20,7 +20,7 @@ def refusal(raw: Path, problems: Sequence[Problem], full_list: Path) -> UserErro
     lines = []
     for what, group in groups.items():
         lines.append(f"  {what} ({len(group)}); {group[0].fix}:")
-        lines += [f"    {printable(p.file)}" + (f" ({p.detail})" if p.detail else "") for p in group[:LISTED]]
+        lines += [f"    {in_line(p.file)}" + (f" ({p.detail})" if p.detail else "") for p in group[:LISTED]]
         lines += [f"    and {len(group) - LISTED} more"] if len(group) > LISTED else []
     fix = "mend these files and run again"
     if len(problems) > LISTED:

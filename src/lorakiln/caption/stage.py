@@ -16,7 +16,7 @@ from lorakiln.caption.files import CaptionFiles, Problem
 from lorakiln.caption.problems import LISTED, refusal
 from lorakiln.caption.trigger import holds, with_trigger
 from lorakiln.console.errors import UserError
-from lorakiln.console.names import printable
+from lorakiln.console.visible import in_line
 from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.model import Source
 
@@ -182,7 +182,7 @@ def _warn_lonely(files: CaptionFiles, prepared: Path, rows: Sequence[Mapping[str
         more = [f"  and {len(lonely) - LISTED} more"] if len(lonely) > LISTED else []
         lines = [
             f"warning: caption files without a picture ({len(lonely)}):",
-            *(f"  {printable(name)}" for name in lonely[:LISTED]),
+            *(f"  {in_line(name)}" for name in lonely[:LISTED]),
         ]
         print("\n".join(lines + more), file=sys.stderr, flush=True)
 
@@ -191,7 +191,7 @@ def _warn_without_trigger(trigger: str, captioned: Mapping[str, Captioned]) -> N
     """Say which texts lack the trigger words, as hand-written ones may with `trigger_in_files: false`."""
     names = [name for name, entry in captioned.items() if trigger and not holds(entry.text, trigger)]
     if names:
-        shown = ", ".join(printable(name) for name in names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+        shown = ", ".join(in_line(name) for name in names[:LISTED]) + (", ..." if len(names) > LISTED else "")
         print(
             f"warning: {len(names)} of {len(captioned)} texts are without the trigger words {trigger!r}: {shown}",
             file=sys.stderr,

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Callable, Sequence
 
+from lorakiln.console.ending import finish
 from lorakiln.console.orphans import end_with_dvc
-from lorakiln.console.visible import visible
+from lorakiln.console.visible import printing_safely
 
 
 class UserError(Exception):
@@ -39,14 +40,21 @@ class ConfigError(UserError):
 def exit_on_user_error(command: Callable[[], int | None]) -> int:
     """Run `command`; print a UserError to stderr and return 1, or return the command's own status (None: 0).
 
-    An interrupt (Ctrl-C) returns 130, as shells do. If `dvc` runs the command and ends, the command ends too.
+    A signal ends the program with its status, whatever became of what it raised (see `ending`); an interrupt (Ctrl-C)
+    that nobody has taken returns 130, as shells do. If `dvc` runs the command and ends, the command ends too.
     """
     end_with_dvc()
-    try:
-        return command() or 0
-    except UserError as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr, flush=True)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        return 130
+    with printing_safely():
+        try:
+            status = command() or 0
+        except BaseException as error:
+            finish()
+            if isinstance(error, UserError):
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                return 1
+            if isinstance(error, KeyboardInterrupt):
+                print("interrupted", file=sys.stderr, flush=True)
+                return 130
+            raise
+        finish()
+        return status

@@ -7,6 +7,8 @@ import threading
 import time
 from pathlib import Path
 
+from lorakiln.console.ending import asked
+
 INTERVAL = 1.0  # seconds between looks
 SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 
@@ -43,8 +45,9 @@ def ancestors(generations: int) -> list[int]:
 def _follow(before: list[int], patience: float | None) -> None:
     while ancestors(len(before)) == before:
         time.sleep(INTERVAL)
-    print("the process that started this one has ended: it ends too", file=sys.stderr, flush=True)
-    os.kill(os.getpid(), signal.SIGTERM)
+    if not asked:  # else both were asked together, and another signal would cut short what is being saved
+        print("the process that started this one has ended: it ends too", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
     if patience is not None:
         time.sleep(patience)
         os._exit(128 + signal.SIGTERM)

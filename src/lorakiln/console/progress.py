@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lorakiln.console.visible import printing_safely
+
 
 class PlainLines:
     """Prints a line at most every `interval` seconds, and one at the end."""
@@ -53,5 +55,6 @@ def progress(title: str, total: int, unit: str = "pictures") -> Iterator[PlainLi
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     ]
-    with Progress(*columns, console=console) as bars:
+    # While it draws, rich takes over what others print.
+    with Progress(*columns, console=console) as bars, printing_safely():
         yield Bar(bars, bars.add_task(title, total=total, note=""), unit)

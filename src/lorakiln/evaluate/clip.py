@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
+from lorakiln.families.ranges import check_folder
 from lorakiln.schema.model import Source
 
 
@@ -29,14 +30,19 @@ class Clip:
         """
         transformers_logging.disable_progress_bar()
         where = {"pretrained_model_name_or_path": source.path, "revision": source.revision or "main"}
+        local = Path(source.path).expanduser()
         try:
+            if local.is_dir():
+                check_folder(local)
             model = CLIPModel.from_pretrained(**where, use_safetensors=True, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(**where)
             # The class is named: without torchvision the automatic one falls back with a warning.
             processor = CLIPImageProcessorPil.from_pretrained(**where)
-        except (OSError, ValueError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # transformers and safetensors raise whatever they like here
             raise UserError(
-                f"cannot load CLIP: {str(error).splitlines()[0]}",
+                f"cannot load CLIP: {(str(error).splitlines() or [type(error).__name__])[0]}",
                 where=f"model.clip.path = {source.path}",
                 fix="name a hub id or a folder that holds a CLIPModel in safetensors",
             ) from error

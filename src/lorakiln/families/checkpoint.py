@@ -1,6 +1,7 @@
 """Files of weights: .safetensors, mapped, one or a folder's shards; old .ckpt, read without running what is in it."""
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lorakiln.artefacts.openable import check_regular
 from lorakiln.artefacts.tensors import TensorFile, load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.source import PICKLES, SINGLE_FILES
@@ -59,6 +61,7 @@ def read_checkpoint(path: Path, allow_pickle: bool) -> Checkpoint:
     Raises:
         UserError: it is not there, damaged, a pickle that was not allowed, or one that holds more than tensors.
     """
+    check_regular(path)
     if not path.is_file():
         beside = sorted(entry.name for entry in path.parent.glob("*") if entry.suffix.lower() in SINGLE_FILES)
         fix = f"correct the path ({path.parent} holds: {', '.join(beside[:10]) or 'no files of weights'})"
@@ -84,10 +87,13 @@ def _read_pickle(path: Path) -> Checkpoint:
         # Only torch's newer format, a zip file, can be mapped.
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        what = f"it holds more than tensors and is not read ({str(error).splitlines()[0]})"
+        # The rest of what torch says is how to run what is in it.
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"it holds more than tensors{f' ({named[1]})' if named else ''} and is not read"
         raise UserError(what, where=path, fix="take the model's .safetensors") from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        what = f"not a readable checkpoint ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        said = str(error).splitlines()[0] if str(error) and "weights_only" not in str(error) else type(error).__name__
+        what = f"not a readable checkpoint ({said})"
         raise UserError(what, where=path, fix="download it again") from error
     data = data if isinstance(data, dict) else {}
     weights = data.get("state_dict", data)

@@ -128,7 +128,7 @@ def _parameterization(file: Path) -> str:
         return ""
     try:
         node: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"not a readable config ({error})", where=file, fix="mend it or move it away") from error
     for key in ("model", "params"):
         node = node.get(key) if isinstance(node, Mapping) else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
+from lorakiln.artefacts.openable import check_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,7 @@ def identify(files: Iterable[tuple[str, Path]]) -> str:
 
 def fingerprint(path: Path, whole: int = WHOLE) -> str:
     """SHA-256 of a file's bytes up to `whole` bytes, of size, header and three slices beyond that."""
+    check_regular(path)
     size = path.stat().st_size
     if size <= whole:
         return hash_file(path)

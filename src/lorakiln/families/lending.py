@@ -7,7 +7,8 @@ from typing import Any
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.architectures import END, Architecture, Config
-from lorakiln.families.source import find, read_config
+from lorakiln.families.ranges import read_values
+from lorakiln.families.source import find
 from lorakiln.schema.model import ModelSettings
 
 # Of all families here (their models' scheduler_config.json).
@@ -74,7 +75,7 @@ def lend(model: ModelSettings, architecture: Architecture) -> Lent:
     configs = _configs(lender, architecture)
     scheduler = lender / "scheduler" / "scheduler_config.json" if lender else None
     # A scheduler's config that does not say what is predicted means the noise, as in diffusers.
-    found = read_config(scheduler) if scheduler and scheduler.exists() else None
+    found = read_values(scheduler) if scheduler and scheduler.exists() else None
     noise = dict(NOISE) if found is None else {"prediction_type": "epsilon", **found}
     return Lent(configs, {name: _tokenizer(model, lender, name, architecture) for name in architecture.pads}, noise)
 
@@ -87,7 +88,7 @@ def lend_config(model: ModelSettings, architecture: Architecture, part: str) -> 
 def _configs(lender: Path | None, architecture: Architecture) -> dict[str, Config]:
     theirs = {part: lender / part / "config.json" for part in architecture.parts} if lender else {}
     return {
-        part: read_config(theirs[part]) if part in theirs and theirs[part].exists() else config
+        part: read_values(theirs[part]) if part in theirs and theirs[part].exists() else config
         for part, config in architecture.parts.items()
     }
 

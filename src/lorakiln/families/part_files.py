@@ -15,7 +15,8 @@ from lorakiln.families.architectures import Config
 from lorakiln.families.checkpoint import Checkpoint, read_shards
 from lorakiln.families.identity import identify_tensors
 from lorakiln.families.parts import empty, part_tensors
-from lorakiln.families.source import read_config, weight_files, whole_set
+from lorakiln.families.ranges import check_folder, read_values
+from lorakiln.families.source import weight_files, whole_set
 
 
 class PartFiles(Protocol):
@@ -59,7 +60,7 @@ class FolderPart:
 
     def __init__(self, folder: Path, variant: str | None) -> None:
         self.where, self.variant = folder, variant
-        self.config = read_config(folder / "config.json")
+        self.config = read_values(folder / "config.json")
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         # People's folders do not always name the class, or name one that has the same tensors and more.
@@ -91,11 +92,13 @@ class SinglePart:
         self.where, self.checkpoint, self.prefix, self.config = checkpoint.path, checkpoint, prefix, config
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
-        tensors = part_tensors(self.checkpoint, self.config, self.prefix, dtype)
-        return assembled(kind, self.config, tensors, dtype)
+        with telling_trouble(self.where):
+            tensors = part_tensors(self.checkpoint, self.config, self.prefix, dtype)
+            return assembled(kind, self.config, tensors, dtype)
 
     def tensors(self) -> dict[str, Tensor]:
-        return part_tensors(self.checkpoint, self.config, self.prefix)
+        with telling_trouble(self.where):
+            return part_tensors(self.checkpoint, self.config, self.prefix)
 
     def files(self) -> list[Path]:
         return []
@@ -132,6 +135,7 @@ def from_folder(kind: type, folder: Path, **options: Any) -> Any:
         UserError: it cannot be loaded, whatever the libraries say.
     """
     with telling_trouble(folder):
+        check_folder(folder)
         return kind.from_pretrained(folder, local_files_only=True, **options)
 
 

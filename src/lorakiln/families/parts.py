@@ -125,8 +125,8 @@ def empty(config: Mapping[str, Any]) -> nn.Module:
 
 def class_of(config: Mapping[str, Any]) -> str:
     """The name of the class that a config.json is of; empty if it does not say."""
-    listed = config.get("architectures") or [config.get("_class_name", "")]
-    return str(listed[0])
+    listed = config.get("architectures")
+    return str(listed[0] if isinstance(listed, list) and listed else config.get("_class_name", ""))
 
 
 def origin_of(config: Mapping[str, Any], shapes: Mapping[str, torch.Size], prefix: str) -> Callable[[str], Origin]:

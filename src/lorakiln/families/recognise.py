@@ -47,7 +47,7 @@ def kind_of(root: Path) -> str:
     """sd, sdxl, refiner, or the class that the folder says it is (StableDiffusion3Pipeline, FluxPipeline, ...)."""
     index = read_config(root / "model_index.json") if (root / "model_index.json").exists() else {}
     if not (root / "unet").is_dir():
-        return index.get("_class_name", "a model without a UNet")
+        return str(index.get("_class_name", "a model without a UNet"))[:60]
     if (root / "text_encoder_2").is_dir():
         return "sdxl" if (root / "text_encoder").is_dir() else "refiner"
     return "sd"

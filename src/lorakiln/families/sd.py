@@ -21,6 +21,7 @@ from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.finite import check_finite
 from lorakiln.families.layouts import SD
 from lorakiln.families.names import kohya_name
+from lorakiln.families.part_files import telling_trouble
 from lorakiln.families.reading import PLAIN, Reading, chunked, joined, tokens_of
 from lorakiln.families.sd_files import Files
 from lorakiln.schema.model import ModelSettings
@@ -87,7 +88,11 @@ class StableDiffusion:
         self.vae_dtype = torch.float32 if upcast else dtype
         # DDPM reads what concerns the noise schedule of any scheduler's config, zero terminal SNR included.
         noise = {key: value for key, value in self.scheduler_config.items() if key in DDPMScheduler().config}
-        self.alphas_cumprod: Tensor = DDPMScheduler.from_config(noise).alphas_cumprod.float().to(device)
+        with telling_trouble(files.scheduler_file or files.root):
+            self.alphas_cumprod: Tensor = DDPMScheduler.from_config(noise).alphas_cumprod.float().to(device)
+        if not bool(((self.alphas_cumprod >= 0) & (self.alphas_cumprod <= 1)).all()):
+            what = "its noise schedule (beta_start, beta_end, trained_betas) leaves the range from 0 to 1"
+            raise UserError(what, where=files.scheduler_file or files.root, fix="download it again")
 
     def __getattr__(self, name: str) -> Any:
         if name in NEEDED_BY:

@@ -19,10 +19,12 @@ from lorakiln.families.identity import identify
 from lorakiln.families.layouts import Layout
 from lorakiln.families.lending import Tokenizer, lend, lend_config, tokenizer_fix
 from lorakiln.families.part_files import FolderPart, PartFiles, SinglePart, from_folder
+from lorakiln.families.ranges import read_values
 from lorakiln.families.recognise import check_kind, check_network, check_version, version_of
-from lorakiln.families.source import find, read_config, weight_patterns
+from lorakiln.families.source import find, weight_patterns
 from lorakiln.schema.model import ModelSettings
 
+CLIP_TOKENS = 49408  # of a text encoder whose config does not say
 PREDICTIONS = ("epsilon", "v_prediction")
 
 
@@ -99,7 +101,7 @@ class Files:
         """
         source = self.tokenizers[name]
         tokenizer = from_folder(CLIPTokenizer, source.folder, **source.options)
-        known = self.parts[name.replace("tokenizer", "text_encoder")].config["vocab_size"]
+        known = self.parts[name.replace("tokenizer", "text_encoder")].config.get("vocab_size", CLIP_TOKENS)
         # Another model's, lent, gives wrong numbers without a word; a model's own may leave some of them unused.
         if len(tokenizer) > known or (source.options and len(tokenizer) != known):
             what = f"this tokenizer has {len(tokenizer)} tokens, the model's text encoder {known}"
@@ -114,7 +116,7 @@ def _in_folder(model: ModelSettings, layout: Layout) -> Files:
     root = find(model.path, model.revision, ["model_index.json", "scheduler/*.json", *texts, *wanted])
     check_kind(root, layout)
     scheduler = root / "scheduler" / "scheduler_config.json"
-    noise = read_config(scheduler)
+    noise = read_values(scheduler)
     own = layout.weights if model.vae is None else layout.weights[1:]
     parts: dict[str, PartFiles] = {part: FolderPart(root / part, model.variant) for part in own}
     if model.vae is not None:
@@ -150,7 +152,7 @@ def _vae(model: ModelSettings, layout: Layout, replaced: Path | None) -> PartFil
     if is_single_file(model.vae):
         checkpoint = read_checkpoint(Path(model.vae).expanduser(), model.allow_pickle)
         known = replaced is not None and replaced.exists() and model.config is None
-        config = read_config(replaced) if known and replaced else lend_config(model, of_family(layout.family), "vae")
+        config = read_values(replaced) if known and replaced else lend_config(model, of_family(layout.family), "vae")
         return SinglePart(checkpoint, VAE if has(checkpoint.tensors, VAE) else "", config)
     names = ("config.json", "diffusion_pytorch_model.safetensors")
     root = find(model.vae, None, [*names, *(f"vae/{name}" for name in names)])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.openable import check_regular
 from lorakiln.console.errors import UserError
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -13,6 +14,7 @@ SINGLE_FILES = (".safetensors", *PICKLES)
 HUB = "https://huggingface.co"
 SHARD = re.compile(r"-\d+-of-\d+")
 INDEX = ".safetensors.index{}.json"
+CONFIG_BYTES = 10_000_000  # the index of a large model's shards has 100,000
 
 
 def find(path: str, revision: str | None, patterns: Sequence[str]) -> Path:
@@ -104,9 +106,12 @@ def read_config(file: Path) -> dict[str, Any]:
     """A part's JSON config.
 
     Raises:
-        UserError: it is missing or no JSON object.
+        UserError: it is missing, longer than CONFIG_BYTES, or no JSON object.
     """
+    check_regular(file)
     try:
+        if file.stat().st_size > CONFIG_BYTES:
+            raise ValueError(f"longer than {CONFIG_BYTES:,} bytes")
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
@@ -114,6 +119,8 @@ def read_config(file: Path) -> dict[str, Any]:
             where=file,
             fix="download it again",
         ) from error
+    except RecursionError as error:
+        raise UserError("not a config: nested too deep", where=file, fix="download it again") from error
     except (OSError, ValueError) as error:
         raise UserError(f"not a readable config ({error})", where=file, fix="download it again") from error
     if not isinstance(data, dict):
@@ -188,7 +195,10 @@ def whole_set(folder: Path, variant: str | None) -> list[Path]:
     index = folder / (SHARD.split(named[0].name)[0].removesuffix(f".{kept}") + INDEX.format(f".{kept}" if kept else ""))
     if not index.exists():
         return named
-    listed = {folder / Path(str(name)).name for name in dict(read_config(index).get("weight_map", {})).values()}
+    places = read_config(index).get("weight_map", {})
+    if not isinstance(places, dict):
+        raise UserError("not an index: weight_map is no JSON object", where=index, fix="download it again")
+    listed = {folder / Path(str(name)).name for name in places.values()}
     if missing := sorted(path.name for path in listed if not path.is_file()):
         fix = "download the model again"
         raise UserError(f"{index.name} lists files that are not there: {', '.join(missing)}", where=folder, fix=fix)

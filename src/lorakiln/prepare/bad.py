@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lorakiln.artefacts.records import write_jsonl
 from lorakiln.console.errors import UserError
-from lorakiln.console.names import printable
+from lorakiln.console.visible import in_line
 
 LISTED = 20  # of one reason, in messages
 
@@ -55,7 +55,7 @@ def explain(bad: Sequence[Bad]) -> str:
     lines = []
     for (reason, fix), entries in groups.items():
         lines.append(f"  {reason} ({len(entries)}); {fix}:")
-        shown = [f"    {printable(e.source)}" + (f" ({e.detail})" if e.detail else "") for e in entries[:LISTED]]
+        shown = [f"    {in_line(e.source)}" + (f" ({e.detail})" if e.detail else "") for e in entries[:LISTED]]
         lines += shown + ([f"    and {len(entries) - LISTED} more"] if len(entries) > LISTED else [])
     return "\n".join(lines)
 

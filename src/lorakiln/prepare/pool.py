@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import TypeVar
 
@@ -40,15 +41,18 @@ def in_order(work: Callable[[str], Result], files: Sequence[str], workers: int) 
         waiting: deque[tuple[str, Future]] = deque()
         try:
             for file in files:
-                waiting.append((file, pool.submit(_do, file)))
+                with _deaf_children():
+                    waiting.append((file, pool.submit(_do, file)))
                 if len(waiting) >= workers * AHEAD:
                     yield _next(waiting)
             while waiting:
                 yield _next(waiting)
         except BrokenProcessPool:
             raise _killed([file for file, _ in waiting], workers) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            for process in multiprocessing.active_children():  # nobody waits for what they are at
+                process.terminate()
+            raise
 
 
 def _next(waiting: deque[tuple[str, Future]]) -> object:
@@ -71,11 +75,22 @@ def _killed(files: list[str], workers: int) -> UserError:
     )
 
 
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that are started meanwhile never hear of Ctrl-C, which is their parent's to handle.
+
+    It is blocked and not ignored: one that comes just now reaches this process a moment later.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start(work: Callable) -> None:
     global _work
     _work = work
-    # Ctrl-C is the parent's to handle.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from lorakiln.artefacts.openable import obstacle
 from lorakiln.prepare.bad import Bad
 
 # Endings of files that are meant as pictures. Whether one is readable, its content decides.
@@ -97,12 +98,8 @@ class _Scanner:
                 self._refuse(path.with_suffix(""), "only its DVC pointer is here, not the picture", "run `dvc pull`")
         elif ending not in PICTURES:
             self.found.others[ending] += 1
-        elif path.is_symlink() and not path.exists():
-            self._refuse(path, "a link to nothing", "mend the link, or fetch what it leads to (`dvc pull`)")
-        elif not path.is_file():
-            self._refuse(path, "not a regular file", "remove it")
-        elif path.is_symlink() and not self.follow and not path.resolve().is_relative_to(self.root):
-            self._refuse_link(path)
+        elif found := obstacle(path, self.root, self.follow):
+            self._refuse(path, found.reason, found.fix, found.detail)
         elif ending in FOREIGN:
             self._refuse(path, *FOREIGN[ending])
         elif not _is_utf8(name := self._name(path)):
@@ -114,10 +111,10 @@ class _Scanner:
         fix = "copy the files here, or set prepare.follow_symlinks=true"
         self._refuse(path, "a link that leads out of the dataset's folder", fix)
 
-    def _refuse(self, path: Path, reason: str, fix: str) -> None:
+    def _refuse(self, path: Path, reason: str, fix: str, detail: str = "") -> None:
         # A name that is not UTF-8 is shown with its bytes escaped, for it could not be written down.
         name = os.fsencode(self._name(path)).decode("utf-8", "backslashreplace")
-        self.found.bad.append(Bad(name, reason, fix))
+        self.found.bad.append(Bad(name, reason, fix, detail))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.raw).as_posix()

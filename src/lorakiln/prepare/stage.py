@@ -10,8 +10,8 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import write_json, write_jsonl
-from lorakiln.console.names import printable
 from lorakiln.console.progress import progress
+from lorakiln.console.visible import in_line
 from lorakiln.prepare.absent import check_folder, no_pictures
 from lorakiln.prepare.bad import LISTED, Bad, explain, refusal, write_quarantine
 from lorakiln.prepare.look import alike
@@ -117,7 +117,7 @@ def _duplicates(rows: Sequence[Row]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for row in rows:
         groups.setdefault(row["sha256"], []).append(row["source"])
-    return [" = ".join(map(printable, names)) for names in groups.values() if len(names) > 1]
+    return [" = ".join(map(in_line, names)) for names in groups.values() if len(names) > 1]
 
 
 def _with_twins(rows: Sequence[Row]) -> list[Row]:
@@ -134,7 +134,7 @@ def _lookalikes(rows: Sequence[Row]) -> list[str]:
     groups: dict[str, dict[str, str]] = {}
     for row in rows:
         groups.setdefault(row["twin"], {}).setdefault(row["sha256"], row["source"])
-    return [" ~ ".join(map(printable, names.values())) for names in groups.values() if len(names) > 1]
+    return [" ~ ".join(map(in_line, names.values())) for names in groups.values() if len(names) > 1]
 
 
 def _warn(title: str, lines: Sequence[str]) -> None:

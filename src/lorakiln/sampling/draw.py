@@ -1,7 +1,7 @@
 """From prompts and seeds to pictures: deterministic DDIM with classifier-free guidance."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ class Job:
 def draw(
     family: Family, jobs: Sequence[Job], steps: int, guidance: float, negative_prompt: str = "",
     batch_size: int | Batch = 8, reading: Reading = PLAIN, start: Tensor | None = None, strength: float = 1.0,
+    before_each: Callable[[], object] | None = None,
 ) -> Iterator[Image.Image]:  # fmt: skip
     """Draw `jobs` in their order, RGB.
 
@@ -45,6 +46,7 @@ def draw(
         start: latents (1, C, h, w) of a picture of the jobs' size to begin with, image to image.
         strength: how much of the way is drawn anew, in (0, 1]; 1 begins with noise alone. int(steps * strength) of
             the steps are taken, as in diffusers.
+        before_each: called before every step of a batch; what it raises ends the drawing.
 
     Raises:
         UserError: the model cannot draw a size, drew something that is not finite, or has no memory for one picture.
@@ -62,7 +64,9 @@ def draw(
                 positive = family.encode_prompts([job.prompt for job in filled], reading)
                 with _evaluating(family.network), torch.no_grad():
                     noise = _noise(family, filled)
-                    latents = _denoise(family, scheduler, noise, positive, negative, steps, guidance, start, strength)
+                    latents = _denoise(
+                        family, scheduler, noise, positive, negative, steps, guidance, before_each, start, strength
+                    )
                     return family.decode_latents(latents).float().cpu()
 
             pixels = at_once.attempt(paint)
@@ -95,7 +99,8 @@ def _noise(family: Family, jobs: Sequence[Job]) -> Tensor:
 
 def _denoise(
     family: Family, scheduler, x_t: Tensor, positive: Conditioning, negative: Conditioning | None,
-    steps: int, guidance: float, start: Tensor | None = None, strength: float = 1.0,
+    steps: int, guidance: float, before_each: Callable[[], object] | None, start: Tensor | None = None,
+    strength: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """DDIM (arXiv 2010.02502) with eta = 0 from the noise x_T, (B, C, h, w), or from noisy `start`, to x_0."""
     scheduler.set_timesteps(steps)
@@ -110,6 +115,8 @@ def _denoise(
         shared = {name: value.expand_as(positive[name]) for name, value in negative.items()}
         conditioning = {name: torch.cat([shared[name], value]) for name, value in positive.items()}
     for t in timesteps:
+        if before_each:
+            before_each()
         x = scheduler.scale_model_input(x_t, t)
         if negative is None:
             eps = family.predict(x, t.expand(len(x)), conditioning)

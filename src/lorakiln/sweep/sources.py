@@ -23,9 +23,10 @@ def sources(settings: dict[str, Any]) -> dict[str, str | None]:
         settings: a job's whole config; parts that it does not have are left out.
     """
     found: dict[str, str | None] = {}
-    raw, dataset = settings.get("paths", {}).get("raw"), settings.get("prepare", {}).get("dataset")
-    if raw and dataset:
-        found["pictures or captions"] = _once(Path(raw) / dataset, hash_folder)
+    raw, prepare = settings.get("paths", {}).get("raw"), settings.get("prepare", {})
+    if raw and prepare.get("dataset"):
+        follow = prepare.get("follow_symlinks", False)
+        found["pictures or captions"] = _once(Path(raw) / prepare["dataset"], lambda path: hash_folder(path, follow))
     for name, path, revision in _models(settings):
         found[name] = _hub_commit(path, revision) if is_hub_id(path) else _once(Path(path).expanduser(), _model)
     return found

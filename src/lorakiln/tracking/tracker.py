@@ -1,6 +1,7 @@
 """Where the numbers and pictures of a run also go. Training never depends on it: what fails is told once."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from lorakiln.artefacts.records import read_json
 from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.tracking.scratch import temporary_files_in
 
 RECORD = "tracker.json"
 
@@ -115,7 +117,8 @@ def start_tracker(
         if settings.kind == "tensorboard":
             from lorakiln.tracking.tensorboard_tracker import TensorboardTracker as Chosen
         else:
-            from lorakiln.tracking.wandb_tracker import WandbTracker as Chosen
+            with temporary_files_in(Path(os.environ.get("WANDB_DIR") or folder) / "wandb"):
+                from lorakiln.tracking.wandb_tracker import WandbTracker as Chosen
         return Guarded(Chosen(settings, config, folder, known, job))
     except Exception as error:  # noqa: BLE001
         _warn(error)

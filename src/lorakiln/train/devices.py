@@ -84,7 +84,7 @@ def make_trainer(settings: TrainSettings) -> pl.Trainer:
         logging.getLogger(name).setLevel(logging.ERROR)
     # About loggers, checkpoints and loader workers that are left out on purpose.
     warnings.filterwarnings("ignore", module="lightning")
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=accelerator,
         devices=wanted.devices,
         num_nodes=wanted.num_nodes,
@@ -99,6 +99,9 @@ def make_trainer(settings: TrainSettings) -> pl.Trainer:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
+    # Its handlers would take a signal that comes before ours are in place, and keep it until an epoch is over.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    return trainer
 
 
 def share_of(trainer: pl.Trainer, settings: TrainSettings) -> Share:

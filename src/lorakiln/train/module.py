@@ -136,7 +136,6 @@ class Kiln(pl.LightningModule):
         self.network.train()
         # Lightning has called zero_grad on its way here.
         self.flat.gather_gradients()
-        self.watch.stop.install()
 
     def on_train_batch_end(self, outputs: object, batch: int, batch_idx: int) -> None:
         self.watch.after_step(self)

@@ -1,7 +1,7 @@
 """Pictures drawn while training, with the adapter as it is."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lorakiln.console.memory import Batch
@@ -62,8 +62,11 @@ class Sampler:
         self.jobs = [Job(prompt, seed, side, side) for seed in seeds for prompt in prompts]
         self.settings, self.model, self.reading = settings, model, reading
 
-    def draw(self, kiln: Kiln, folder: Path) -> dict[str, Path]:
+    def draw(self, kiln: Kiln, folder: Path, before_each: Callable[[], object] | None = None) -> dict[str, Path]:
         """Write 00.png, 01.png, ... with A1111's infotext into `folder`; caption -> file.
+
+        Args:
+            before_each: called before every step of a batch; what it raises ends the drawing, and nothing is written.
 
         Raises:
             UserError: the model drew something that is not finite.
@@ -72,7 +75,10 @@ class Sampler:
         advice = "train.samples.every=0 draws none while training; the training itself goes on"
         batch = Batch(min(8, len(self.jobs)), "drawing samples", advice=advice)
         with kiln.family.drawing(), kiln.autocast():
-            pictures = list(draw(kiln.family, self.jobs, steps, guidance, batch_size=batch, reading=self.reading))
+            drawn = draw(
+                kiln.family, self.jobs, steps, guidance, batch_size=batch, reading=self.reading, before_each=before_each
+            )
+            pictures = list(drawn)
         files = self.files(folder)
         for job, picture, path in zip(self.jobs, pictures, files.values(), strict=True):
             text = infotext(

@@ -8,13 +8,13 @@ import signal
 import threading
 from types import FrameType
 
+from lorakiln.console.ending import asked
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Remembers the first signal; the second of the same kind ends the process at once, with the same status.
-
-    Made before Lightning puts its own handlers in place, since `remove` puts back those that were there.
+    """Remembers the first signal; the second of the same kind is the former handler's, which ends the process.
 
     Attributes:
         signal: the number of the signal that came, or 0.
@@ -38,6 +38,11 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal == number:
+            before = self._before[number]
+            if callable(before) and before is not signal.default_int_handler:
+                before(number, frame)
+                return
             raise SystemExit(128 + number)
+        asked.append(number)
         if not self.signal:
             self.signal = number

@@ -69,7 +69,7 @@ def _train(
         watch = _fit(trainer, run, folder, tracker, state)
         if not run.leads:
             return
-        if watch.stopped:
+        if watch.stop.signal:  # which may have come after the last step, in what is done there
             _say_stopped(run)
             raise SystemExit(128 + watch.stop.signal)
         facts, where = run_facts(run, folder.work, watch.record), provenance(run, began, watch)

@@ -4,6 +4,8 @@ A picture's draws depend on its own content alone: not on the training seed, nor
 numbers of two runs with the same held-out pictures can be compared.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,20 +19,23 @@ CHUNK = 8  # pictures the network takes at once; fixed, so that the number does 
 
 
 @torch.no_grad()
-def validation_loss(kiln: Kiln, held_out: list[list[int]]) -> float:
+def validation_loss(kiln: Kiln, held_out: list[list[int]], before_each: Callable[[], object] | None = None) -> float:
     """Mean squared error, unweighted, over all held-out pictures and their draws; the adapter as it is now.
 
     Args:
         held_out: row numbers by bucket, at least one.
+        before_each: called before every picture; what it raises is raised.
     """
-    training = kiln.network.training
+    training, errors = kiln.network.training, []
     kiln.network.eval()
-    errors = [
-        _picture_loss(kiln, bucket, row)
-        for bucket, rows in zip(kiln.encoded.buckets, held_out, strict=True)
-        for row in rows
-    ]
-    kiln.network.train(training)
+    try:
+        for bucket, rows in zip(kiln.encoded.buckets, held_out, strict=True):
+            for row in rows:
+                if before_each:
+                    before_each()
+                errors.append(_picture_loss(kiln, bucket, row))
+    finally:
+        kiln.network.train(training)
     return float(np.mean(torch.stack(errors).tolist()))
 
 

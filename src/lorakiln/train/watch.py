@@ -32,6 +32,10 @@ from lorakiln.train.validation import validation_loss
 SMOOTHED = 100  # rows that the smoothed loss looks back on
 
 
+class CalledAway(Exception):
+    """A signal came while something was measured or drawn; it is done when the run goes on."""
+
+
 class Watch:
     """Called by the training module before the first and after every step.
 
@@ -44,7 +48,6 @@ class Watch:
     Attributes:
         record: the rows so far.
         busy: seconds spent here and not in training steps.
-        stopped: a signal came, and something is left to do for the process that goes on.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Watch:
         self.stop, self.record = StopRequest(), Record()
         self.busy, self._began, self._saved_at = 0.0, time.monotonic(), time.monotonic()
         self._row_at = (0, 0.0, self._began)
-        self._signals, self.stopped = None, False
+        self._signals = None
 
     @property
     def training_seconds(self) -> float:
@@ -64,8 +67,10 @@ class Watch:
         return time.monotonic() - self._began - self.busy
 
     def begin(self, kiln: Kiln) -> None:
-        """Go on from the checkpoint that this was given, or begin."""
-        self.stop.install()
+        """Go on from the checkpoint that this was given, or begin.
+
+        Until this returns nothing is to be saved: a signal ends the process at once.
+        """
         if kiln.share.world > 1:
             _silence_lightning(kiln)
             self._signals = dist.new_group(backend="gloo", timeout=PATIENCE)
@@ -78,6 +83,7 @@ class Watch:
         self._began = time.monotonic()
         self._row_at = (kiln.first, 0.0, self._began)
         kiln.trainer.should_stop = kiln.first >= self.settings.steps
+        self.stop.install()
 
     def _begin_work(self, kiln: Kiln, first: torch.Tensor | None) -> None:
         records = self.state.records if self.state else {"made": [], "done": []}
@@ -87,8 +93,7 @@ class Watch:
             self._begin_record(kiln, first, records)
         if kiln.first == 0:
             self._validate(kiln, 0)
-            if self.sampler:  # what the base draws
-                self._draw(kiln, 0)
+            self._draw(kiln, 0)  # what the base draws
         else:
             self._work(kiln, kiln.first, due_after(kiln.first, self.settings).without(records["done"]))
 
@@ -124,42 +129,56 @@ class Watch:
                     raise not_finite(kiln, bad, self.checkpoints)
                 stopping = True
             if self.leader and bad is None:
-                self._work_and_save(kiln, step, due, stopping, timed)
+                stopping = self._work_and_save(kiln, step, due, stopping, timed)
         if self.leader:
             self.bar.advance(1, self._note())
         if stopping or step >= self.settings.steps:
             kiln.trainer.should_stop = True
         self.busy += time.monotonic() - began
 
-    def _work_and_save(self, kiln: Kiln, step: int, due: Due, stopping: bool, timed: bool) -> None:
+    def _work_and_save(self, kiln: Kiln, step: int, due: Due, stopping: bool, timed: bool) -> bool:
+        """Do what is due; whether this was the last step, `stopping` or called away from what is due."""
         if step < self.settings.steps and not stopping:
-            self._work(kiln, step, due)
-            if due.checkpoint or timed:
-                self._save(kiln, due.names)
-            return
+            done = self._work(kiln, step, due)
+            if done != due or due.checkpoint or timed:
+                self._save(kiln, done.names)
+            return done != due
         # Who asks for an end gets it before pictures are drawn: they are drawn when the run goes on. After the last
         # step, what a longer run would do here as well comes before the checkpoint, the rest after it.
         first = due_after(step, self.settings, last=False)
         if stopping:
             first = first.without(["validation", "samples"])
-        self._work(kiln, step, first)
-        self._save(kiln, first.names)
-        self.stopped = stopping
-        if not stopping:
+        done = self._work(kiln, step, first)
+        self._save(kiln, done.names)
+        if not stopping and done == first:
             self._work(kiln, step, due.without(first.names))
+        return True
 
-    def _work(self, kiln: Kiln, step: int, due: Due) -> None:
-        if due.row and kiln.readings.losses:
-            self._row(kiln, step)
-        if due.validation:
-            self._validate(kiln, step)
-        if due.adapter:
-            path = self.checkpoints.work / "adapters" / f"step-{step:08d}.safetensors"
-            diffusers_form.save(peft_form.read(kiln.network), path)
-        if due.samples and self.sampler:
-            self._draw(kiln, step)
+    def _work(self, kiln: Kiln, step: int, due: Due) -> Due:
+        """What of `due` is done: a signal calls a process that works alone away from measuring and drawing."""
+        chores = {"row": self._row, "validation": self._validate, "adapter": self._keep_adapter, "samples": self._draw}
+        done = []
+        try:
+            for name in due.names:
+                if name in chores:
+                    chores[name](kiln, step)
+                done.append(name)
+        except CalledAway:
+            return due.without([name for name in due.names if name not in done])
+        return due
+
+    def _heed(self) -> None:
+        # Of several processes the others wait in the next step, where they all agree to end.
+        if self.stop.signal and self._signals is None:
+            raise CalledAway
+
+    def _keep_adapter(self, kiln: Kiln, step: int) -> None:
+        path = self.checkpoints.work / "adapters" / f"step-{step:08d}.safetensors"
+        diffusers_form.save(peft_form.read(kiln.network), path)
 
     def _row(self, kiln: Kiln, step: int) -> None:
+        if not kiln.readings.losses:
+            return
         loss, norm = kiln.readings.means()
         row = {"step": step, "loss": loss, "lr": kiln.rate(step - 1), "grad_norm": norm}
         self.record.metrics.append(row)
@@ -179,15 +198,17 @@ class Watch:
 
     def _validate(self, kiln: Kiln, step: int) -> None:
         if self.split.held_out_count:
-            loss = validation_loss(kiln, self.split.held_out)
+            loss = validation_loss(kiln, self.split.held_out, self._heed)
             self.record.validation.append({"step": step, "loss": loss})
             note_live(step, loss)
             self.tracker.log({"validation_loss": loss}, step)
 
     def _draw(self, kiln: Kiln, step: int) -> None:
+        if not self.sampler:
+            return
         folder = self.checkpoints.work / "samples" / f"step-{step:08d}"
         try:
-            drawn = self.sampler.draw(kiln, folder)
+            drawn = self.sampler.draw(kiln, folder, self._heed)
             # Before a checkpoint counts on them.
             settle(folder)
             settle_names(folder.parent)

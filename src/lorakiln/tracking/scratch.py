@@ -1,0 +1,67 @@
+"""Where the W&B client puts what it makes on the way to its records: not into $TMPDIR, where a kill leaves it for ever.
+
+The client makes two temporary folders when it is imported, and pictures pass through them.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_held: list[int] = []  # the locks of this process's folders, held until it ends, however it does
+
+
+@contextlib.contextmanager
+def temporary_files_in(home: Path) -> Iterator[None]:
+    """Temporary folders that are made meanwhile lie in home/tmp, in a folder that goes with this process.
+
+    A process that was killed leaves its folder; the next one removes it. Where nothing can be written, all is as ever.
+    """
+    before, tempfile.tempdir = tempfile.tempdir, _own_folder(home / "tmp") or tempfile.tempdir
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def _own_folder(root: Path) -> str | None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _locked(root):  # nobody's folder is without its lock meanwhile
+            for left in root.iterdir():
+                _remove_if_left(left)
+            folder = Path(tempfile.mkdtemp(dir=root))
+            _held.append(_lock(folder))
+    except OSError:
+        return None
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(folder: Path) -> int:
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
+
+
+def _remove_if_left(folder: Path) -> None:
+    try:
+        handle = _lock(folder)
+    except OSError:  # its process lives
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(handle)
