@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_folder
+from lorakiln.artefacts.kept import take_along
 from lorakiln.artefacts.records import read_json, write_json, write_text
 from lorakiln.caption import caption
 from lorakiln.console.errors import UserError
@@ -109,11 +110,14 @@ def find_trained(folder: Path, key: str) -> Path | None:
 
 
 def take_over(trained: Path, folder: Path) -> None:
-    """Copy a training, with its tracker's record, so that what follows is logged into the same run."""
+    """Copy a training, with its tracker's record, so that what follows is logged into the same run; and take along what
+    its report had drawn already.
+    """
     if trained.resolve() != folder.resolve():
         with replacing(folder / "run") as fresh:
             shutil.copytree(trained / "run", fresh, dirs_exist_ok=True)
         shutil.copyfile(trained / TRAINED, folder / TRAINED)
+        take_along(trained / "report", folder / "report")
 
 
 def is_trained(folder: Path, key: str) -> bool:

@@ -8,6 +8,7 @@ import torch
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl, write_text
 from lorakiln.console.errors import UserError
 from lorakiln.evaluate.clip import Clip
@@ -38,6 +39,9 @@ def evaluate(
 ) -> None:
     """Draw prompts x seeds x weights, score them against the base model, and write the report.
 
+    Each picture is kept beside `out` from the moment it is drawn until the report is whole: whatever ends the stage,
+    the next call draws only what is missing.
+
     Args:
         lora: what `export` wrote: the LoRA file and facts.json.
         captioned: the training pictures with their captions.
@@ -59,10 +63,11 @@ def evaluate(
     clip = Clip.load(model.clip, device)
     # As much again for the grids and the report, which show them.
     check_space(out, 2 * sum(shot.width * shot.height for shot in plan.shots) * PIXEL, "the report and its samples")
+    kept = Kept(out, ".png")
     with replacing(out) as fresh:
         samples = fresh / "samples"
         studio = Studio(lora / facts["file"], settings, model, device, reading)
-        drawn = studio.fill(plan.shots, samples, out / "samples")
+        drawn = studio.fill(plan.shots, samples, out / "samples", kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         scored, ceiling = _judge(clip, plan, samples, captioned, settings)
         write_jsonl(samples / "metadata.jsonl", [_row(item) for item in scored])
@@ -76,6 +81,7 @@ def evaluate(
         write_report(findings, captioned, run, samples, fresh / "report.html")
         summary = summary_text(results.metrics, results.overall, plan.main)
         write_text(fresh / "summary.txt", summary)
+    kept.clear()
     told = settings.model_dump(mode="json")
     titles = {grid.name: grid.title for grid in grids}
     main = f"w{weight_name(plan.main)}"

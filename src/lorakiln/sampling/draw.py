@@ -1,7 +1,7 @@
 """From prompts and seeds to pictures: deterministic DDIM with classifier-free guidance."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ class Job:
 def draw(
     family: Family, jobs: Sequence[Job], steps: int, guidance: float, negative_prompt: str = "",
     batch_size: int | Batch = 8, reading: Reading = PLAIN, start: Tensor | None = None, strength: float = 1.0,
+    done: Callable[[int], object] = lambda count: None,
 ) -> Iterator[Image.Image]:  # fmt: skip
     """Draw `jobs` in their order, RGB.
 
@@ -45,6 +46,8 @@ def draw(
         start: latents (1, C, h, w) of a picture of the jobs' size to begin with, image to image.
         strength: how much of the way is drawn anew, in (0, 1]; 1 begins with noise alone. int(steps * strength) of
             the steps are taken, as in diffusers.
+        done: told how many pictures each batch has given, before they are handed out: a batch ends in one moment, and
+            what counts its pictures one by one believes the first to have taken all of its time.
 
     Raises:
         UserError: the model cannot draw a size, drew something that is not finite, or has no memory for one picture.
@@ -68,6 +71,7 @@ def draw(
             pixels = at_once.attempt(paint)
             if pixels is not None:
                 alike = alike[len(batch) :]
+                done(len(batch))
                 yield from _pictures(pixels[: len(batch)])
 
 

@@ -89,7 +89,7 @@ def draw_wishes(
             batch = Batch(min(batch_size, len(jobs)), "drawing", advice="draw smaller pictures (--size)")
             pictures = draw(
                 Weighting(family), jobs, first.steps, first.guidance, first.negative, batch,
-                reading=first.reading, start=start, strength=first.strength,
+                reading=first.reading, start=start, strength=first.strength, done=bar.advance,
             )  # fmt: skip
             named = [(path.stem, weight) for path, weight in first.weights.items()]
             for index, job, picture in zip(members, jobs, pictures, strict=True):
@@ -98,7 +98,6 @@ def draw_wishes(
                     first.reading.clip_skip,
                 )  # fmt: skip
                 yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
-                bar.advance()
             if batch.size < min(batch_size, len(jobs)):  # it was halved, so the next group begins there
                 batch_size = batch.size
 
