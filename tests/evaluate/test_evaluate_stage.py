@@ -192,6 +192,12 @@ def test_the_report_stands_alone_and_escapes_what_it_quotes(reported, judged_mod
     assert str(reported.parent) not in page.replace(judged_model.path, "").replace(judged_model.clip.path, "")
 
 
+def test_the_report_counts_what_was_trained_on(reported):
+    page = (reported / "report.html").read_text(encoding="utf-8")
+    assert "<li>20 steps on 2 pictures of demo</li>" in page
+    assert "2 were trained on, 1 held out for the validation loss (<code>train.validation.every=0</code>" in page
+
+
 def test_the_settings_in_the_report_are_an_experiment(reported):
     page = (reported / "report.html").read_text(encoding="utf-8")
     text = html.unescape(re.search(r"<code>(# @package _global_.*?)</code>", page, re.S)[1])
