@@ -25,12 +25,9 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(READY)
 
-# What `dvc exp run` has made, in the columns that matter; more: make experiments KEEP='train\.steps|train\.adapter\.rank'
-# DVC cuts all columns down to the terminal's width, until nothing can be read: so it is told of a wide one.
-KEEP ?=
+# What `dvc exp run` has made or queued: scores, and what sets each apart.
 experiments: $(READY)
-	COLUMNS=200 dvc exp show --no-pager --drop '.*' \
-	  --keep '^(Experiment|experiment|prepare\.dataset|.*(image_similarity|clip_score)\.w1\.00\.mean|$(KEEP))$$'
+	python -m pipelines.compare
 
 # Make the tiny family again: hours on a CPU; see models/tiny/README.md.
 tiny: $(READY)

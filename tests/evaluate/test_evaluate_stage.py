@@ -67,6 +67,9 @@ def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):
     base = [row["clip_score"] for row in rows if row["weight"] == 0.0 and row["with_trigger"]]
     gain = numbers["clip_score"]["w1.00"]["difference"]["mean"]
     assert gain == pytest.approx(np.mean(scores) - np.mean(base), abs=1e-5) and gain != 0
+    few = read_json(out / "scores.json")
+    assert few["obedience"] == round(numbers["clip_score"]["w1.00"]["mean"], 4)
+    assert set(few) == {"likeness", "obedience", "right_colour", "right_kind"}
     assert numbers["right_colour"]["w0.00"]["mean"] in (0, 0.25, 0.5, 0.75, 1)  # two prompts name a colour
     assert {path.name for path in (out / "grids").iterdir()} == {"weights.png", "seeds.png", "trigger.png"}
     lines = (out / "plots" / "scores.csv").read_text().splitlines()

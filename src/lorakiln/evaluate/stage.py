@@ -12,7 +12,7 @@ from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl, write_text
 from lorakiln.console.errors import UserError
 from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.comparison import compare
+from lorakiln.evaluate.comparison import compare, headline
 from lorakiln.evaluate.drawing import Studio
 from lorakiln.evaluate.grids import grids_of, save_grid
 from lorakiln.evaluate.metrics import write_plots
@@ -46,7 +46,8 @@ def evaluate(
         lora: what `export` wrote: the LoRA file and facts.json.
         captioned: the training pictures with their captions.
         run: what `train` wrote: curves and samples.
-        out: the report's folder: metrics.json, samples/, grids/, plots/, report.html.
+        out: the report's folder: metrics.json, scores.json (of which DVC makes tables), samples/, grids/, plots/,
+            report.html.
 
     Raises:
         UserError: the settings hold no weight but 0, the LoRA was trained on another base, or a model is not there.
@@ -76,6 +77,7 @@ def evaluate(
             save_grid(grid, samples, fresh / "grids" / f"{grid.name}.png")
         results = compare(scored, plan, settings.classify, ceiling)
         write_json(fresh / "metrics.json", results.numbers)
+        write_json(fresh / "scores.json", headline(results, plan.main))
         write_plots(fresh / "plots", results.overall, results.on_grid, plan)
         findings = Findings(facts, settings, plan, grids, results)
         write_report(findings, captioned, run, samples, fresh / "report.html")
