@@ -38,7 +38,7 @@ from lorakiln.train.fingerprint import VERSION as FINGERPRINT_VERSION
 from lorakiln.train.precision import takes_bf16
 
 # Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
-DATA_VERSION = 1
+DATA_VERSION = 2
 TRAINED = "trained.json"  # in a run's folder: which training its `run` is of
 
 

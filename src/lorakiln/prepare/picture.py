@@ -22,7 +22,7 @@ from lorakiln.schema.prepare import PrepareSettings
 Row = dict[str, Any]
 
 # Raised by one when this stage starts to make something else of the same file.
-VERSION = 2
+VERSION = 3
 # Settings that neither the finished picture nor its row depends on.
 ELSEWHERE = {"dataset", "on_bad", "follow_symlinks", "workers"}
 # Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
