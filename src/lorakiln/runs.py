@@ -18,6 +18,7 @@ from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_folder
 from lorakiln.artefacts.kept import take_along
+from lorakiln.artefacts.pointers import check_pulled
 from lorakiln.artefacts.records import read_json, write_json, write_text
 from lorakiln.caption import caption
 from lorakiln.console.errors import UserError
@@ -151,6 +152,7 @@ def _shown(tracker: TrackerSettings, folder: Path, experiment: str | None) -> Tr
 def dataset(config: Config) -> Path:
     """The folder that holds `prepared`, `captioned` and `encoded` for this config, made if it is not there."""
     raw = Path(config.paths.raw) / config.prepare.dataset
+    check_pulled(raw)
     if not raw.is_dir():
         known = sorted(path.name for path in raw.parent.glob("*") if path.is_dir())
         raise UserError("no such folder", where=raw, fix=f"datasets here: {', '.join(known) or 'none'}")

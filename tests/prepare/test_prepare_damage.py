@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lorakiln.artefacts.records import read_jsonl
-from lorakiln.prepare import prepare
+from lorakiln.prepare import damage, prepare, stage
 from lorakiln.prepare.bad import Refused
 from lorakiln.prepare.damage import check_jpeg, hearing_libtiff, lacked
 from tests.prepare.test_prepare_bad_files import cut_tiff, photo
@@ -81,6 +81,15 @@ def test_what_cameras_add_is_not_damage(tmp_path, settings, change, noted):
     (row,) = read_jsonl(tmp_path / "out" / "metadata.jsonl")
     said = [one for one in row["notes"] if one.endswith("extraneous bytes before marker 0xd9")]
     assert len(said) == noted
+
+
+def test_without_the_library_it_is_said_what_is_not_noticed(tmp_path, settings, monkeypatch, capsys):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.jpg").write_bytes(photo()[:-2] + bytes(range(1, 99)) + END)
+    monkeypatch.setattr(damage, "simplejpeg", None)
+    monkeypatch.setattr(stage, "simplejpeg", None)
+    prepare(tmp_path / "raw", tmp_path / "out", settings())
+    assert "simplejpeg is not installed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["BMP", "WEBP"])

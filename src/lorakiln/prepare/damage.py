@@ -11,6 +11,11 @@ from pathlib import Path
 from lorakiln.prepare.bad import Refused
 from lorakiln.prepare.signatures import AGAIN, CONVERT
 
+try:
+    import simplejpeg
+except ImportError:  # a machine for which it is not built; `prepare` says what is then not noticed
+    simplejpeg = None
+
 CORRUPT = "Corrupt JPEG data"
 # Camera files that are whole may be filled up before a marker with a few bytes, or with many that are equal: libjpeg
 # warns of it, and it harms nothing. What damage leaves over is the data of the picture's last blocks, which vary.
@@ -28,9 +33,8 @@ def check_jpeg(path: Path) -> list[str]:
     Raises:
         Refused: the data are damaged.
     """
-    # Imported where it is needed: other datasets go without.
-    import simplejpeg
-
+    if simplejpeg is None:
+        return []
     data = path.read_bytes()
     try:
         # All of the data is decoded at whatever size; an eighth costs least.
