@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all the set-up there is; both make the environment if it is not there.
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(abspath $(VENV))/bin
+BIN := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(BIN):$(PATH)
 
@@ -18,23 +18,26 @@ lint: $(READY)
 	ruff check .
 	ruff format --check .
 
+# An environment's programs name its path in their first lines: of a checkout that was moved or copied they are another's.
+MOVED := $(shell test ! -e '$(BIN)/pip' || head -2 '$(BIN)/pip' | grep -qF '$(BIN)/' || echo --clear)
+ifneq ($(MOVED),)
+.PHONY: $(READY)
+endif
+
 # The environment: what the lock pins, then this checkout, editable.
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PYTHON) -m venv $(MOVED) $(VENV)
+	"$(BIN)/pip" install --quiet --disable-pip-version-check -r requirements.lock
+	"$(BIN)/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(READY)
 
-# What `dvc exp run` has made, in the columns that matter; more: make experiments KEEP='train\.steps|train\.adapter\.rank'
-# DVC cuts all columns down to the terminal's width, until nothing can be read: so it is told of a wide one.
-KEEP ?=
+# What `dvc exp run` has made or queued: scores, and what sets each apart.
 experiments: $(READY)
-	COLUMNS=200 dvc exp show --no-pager --drop '.*' \
-	  --keep '^(Experiment|experiment|prepare\.dataset|.*(image_similarity|clip_score)\.w1\.00\.mean|$(KEEP))$$'
+	python -m pipelines.compare
 
 # Make the tiny family again: hours on a CPU; see models/tiny/README.md.
 tiny: $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[tiny]"
+	"$(BIN)/pip" install --quiet --disable-pip-version-check -e ".[tiny]"
 	python -m pipelines.tiny
 
 # Pin what a fresh environment gets today.

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from lorakiln.artefacts.openable import check_openable
+from lorakiln.artefacts.pointers import check_pulled, is_unpulled
 from lorakiln.artefacts.records import write_text
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.schema.strict_yaml import read_yaml
@@ -19,6 +20,8 @@ from lorakiln.schema.whole import Config, check_whole
 from pipelines.resolved import RESOLVED
 
 PARAMS = Path("params.yaml")
+# Git ignores it: a clone has none, so that DVC runs compose there, which says what was not fetched with it.
+COMPOSED = RESOLVED.with_name(".composed")
 
 
 def overrides_from(params: dict[str, Any]) -> list[str]:
@@ -69,9 +72,27 @@ def main() -> None:
             where=PARAMS,
             fix="name the dataset in params.yaml's `dataset` alone, or leave that empty",
         )
+    raw = Path(checked.paths.raw)
+    check_pulled(raw / checked.prepare.dataset)
     _look_first(checked, bool(params.get("dataset")))
     _warn_of_device(checked)
+    if not params.get("dataset"):
+        _warn_of_unpulled(raw, checked.prepare.dataset)
     write_text(RESOLVED, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    write_text(COMPOSED, "compose has run in this checkout\n")
+
+
+def _warn_of_unpulled(raw: Path, dataset: str) -> None:
+    """Say how to go on where others' datasets were not fetched: DVC says next that they are missing, and no more."""
+    absent = [path.stem for path in sorted(raw.glob("*.dvc")) if is_unpulled(path.with_suffix(""))]
+    if absent:
+        print(
+            f"warning: only their DVC pointers are in {raw}: {', '.join(absent)}; DVC wants all of {raw} while "
+            f'params.yaml says dataset: ""\n  fix: go on without them by `dvc repro --allow-missing`, or by dataset: '
+            f"{dataset} in params.yaml; or fetch them by `dvc pull`",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _look_first(config: Config, named: bool) -> None:

@@ -1,9 +1,10 @@
-"""The team's W&B workspace, and a report that compares LoRAs, as code.
+"""The team's W&B workspace, and a report that compares LoRAs, as code: made once, and updated by every later call.
 
     python -m pipelines.dashboard --dry-run                 # print both as JSON: no account, no network
     python -m pipelines.dashboard --entity team --project lorakiln [--compare RUN RUN]
 
-Needs the extra `dashboards` (wandb-workspaces) and, without --dry-run, a key for W&B.
+Each comparison is a report of its own, known by its title: by what it compares. Needs the extra `dashboards`
+(wandb-workspaces) and, without --dry-run, a key for W&B.
 """
 
 from lorakiln.console.ending import end_by_signals
@@ -26,6 +27,18 @@ SWEPT = {
 LIKENESS = "evaluate/likeness"
 OBEDIENCE = "evaluate/obedience"
 GRIDS = [f"evaluate/grids/{name}" for name in ("weights", "seeds", "trigger")]
+FIX = "record or sync a run there first, and see that --entity, --project and the key are right"
+TITLE = 128  # letters, as many as W&B takes
+VIEWS = """
+query Views($entity: String, $project: String, $kind: String, $after: String) {
+  project(name: $project, entityName: $entity) {
+    allViews(viewType: $kind, first: 100, after: $after) {
+      edges { node { id name displayName } }
+      pageInfo { hasNextPage endCursor }
+    }
+  }
+}
+"""
 COLOURS = ("#d1495b", "#edae49", "#00798c")  # from low to high
 
 
@@ -104,15 +117,53 @@ def comparison(entity: str, project: str, runs: list[str], offline: bool) -> Any
         wr.MediaBrowser(title="grids", media_keys=GRIDS),
     ]
     return wr.Report(
-        entity=entity, project=project, title="Two LoRAs compared",
+        entity=entity, project=project, title=title_of(runs),
         description="What differs in the settings, how they trained, and what they draw.",
         blocks=[
-            wr.H1("Two LoRAs compared"),
+            wr.H1(title_of(runs)),
             wr.P("Likeness is CLIP's similarity to the training pictures; obedience its score of picture and prompt. "
                  "The same prompts and seeds were drawn with both; see each run's report artifact for the intervals."),
             wr.PanelGrid(runsets=[chosen], panels=panels),
         ],
     )  # fmt: skip
+
+
+def title_of(runs: list[str]) -> str:
+    """The report's title: equal for the same runs, in whatever order."""
+    return ("LoRAs compared" + (f": {', '.join(sorted(runs))}" if runs else ""))[:TITLE]
+
+
+def save(entity: str, project: str, board: Any, report: Any) -> list[str]:
+    """Send both, in the place of those of the same name that are there; their addresses.
+
+    Raises:
+        UserError: there is no such project, or it may not be written to.
+    """
+    # By the client itself each call would make another workspace and another report.
+    if found := _find(entity, project, "project-view", board.name):
+        board._internal_id, board._internal_name = found["id"], found["name"]
+    if found := _find(entity, project, "runs", report.title):
+        report.id = found["id"]
+    return [one.save().url for one in (board, report)]
+
+
+def _find(entity: str, project: str, kind: str, title: str) -> dict[str, Any] | None:
+    """The newest view of the project with this title: {"id", "name", "displayName"}; None if there is none."""
+    import wandb
+    from wandb_workspaces._graphql import execute_graphql
+
+    asked = {"entity": entity, "project": project, "kind": kind, "after": None}
+    while True:
+        answer = execute_graphql(wandb.Api(), VIEWS, asked).get("project")
+        if answer is None:
+            raise UserError("W&B has no such project", where=f"{entity}/{project}", fix=FIX)
+        views = answer["allViews"]
+        for edge in views["edges"]:
+            if edge["node"]["displayName"] == title:
+                return edge["node"]
+        if not views["pageInfo"]["hasNextPage"]:
+            return None
+        asked["after"] = views["pageInfo"]["endCursor"]
 
 
 def _coordinates(wr: Any) -> Any:
@@ -149,20 +200,31 @@ def main() -> int:
     given = parser.parse_args()
     if not given.dry_run:
         _check_account(given.entity)
+    where = given.entity, given.project
     try:
-        where = given.entity, given.project
         made = workspace(*where), comparison(*where, given.compare, given.dry_run)
     except ImportError as error:
         raise UserError("wandb-workspaces is not installed", fix='pip install "lorakiln[dashboards]"') from error
+    except ValueError as error:  # the client asks the service for the project, whose runs a report shows
+        raise UserError(f"W&B refused: {error}", where="/".join(where), fix=FIX) from error
     if given.dry_run:
         specs = (made[0]._to_model(), made[1]._to_model())
         told = [json.loads(spec.model_dump_json(by_alias=True, exclude_none=True)) for spec in specs]
         print(json.dumps(dict(zip(("workspace", "report"), told, strict=True)), indent=1))
         return 0
-    for one in made:
-        print(one.save().url)
+    print("\n".join(save(*where, *made)))
     return 0
 
 
+def entry() -> int:
+    """`main`, with what W&B's client raises told as what it is: a wrong key, no right, no connection."""
+    try:
+        return main()
+    except Exception as error:
+        if not type(error).__module__.startswith(("wandb", "requests")):
+            raise
+        raise UserError(f"W&B refused: {str(error).splitlines()[0]}", fix=FIX) from error
+
+
 if __name__ == "__main__":
-    sys.exit(exit_on_user_error(main))
+    sys.exit(exit_on_user_error(entry))

@@ -17,6 +17,8 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_folder
+from lorakiln.artefacts.kept import take_along
+from lorakiln.artefacts.pointers import check_pulled
 from lorakiln.artefacts.records import read_json, write_json, write_text
 from lorakiln.caption import caption
 from lorakiln.console.errors import UserError
@@ -38,7 +40,7 @@ from lorakiln.train.precision import takes_bf16
 from lorakiln.train.taking_over import take_over
 
 # Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
-DATA_VERSION = 1
+DATA_VERSION = 2
 
 
 def run(config: Config, folder: Path, experiment: str | None = None) -> None:
@@ -90,6 +92,7 @@ def _train(config: Config, data: Path, folder: Path, experiment: str | None, lea
             else:  # it was stopped, and what follows is logged into its tracker's record
                 with replacing(run) as fresh:
                     shutil.copytree(trained / "run", fresh, dirs_exist_ok=True)
+                take_along(trained / "report", folder / "report")
         if leader:
             write_json(folder / TRAINED, {"key": key})
 
@@ -155,6 +158,7 @@ def _shown(tracker: TrackerSettings, folder: Path, experiment: str | None) -> Tr
 def dataset(config: Config) -> Path:
     """The folder that holds `prepared`, `captioned` and `encoded` for this config, made if it is not there."""
     raw = Path(config.paths.raw) / config.prepare.dataset
+    check_pulled(raw)
     if not raw.is_dir():
         known = sorted(path.name for path in raw.parent.glob("*") if path.is_dir())
         raise UserError("no such folder", where=raw, fix=f"datasets here: {', '.join(known) or 'none'}")

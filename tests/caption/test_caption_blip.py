@@ -24,9 +24,9 @@ def asked(monkeypatch):
     """Names of the pictures that the captioner was asked about."""
     names, write = [], Blip.write
 
-    def counted(self, files, settings):
+    def counted(self, files, settings, done):
         names.extend(file.name for file in files)
-        return write(self, files, settings)
+        return write(self, files, settings, done)
 
     monkeypatch.setattr(Blip, "write", counted)
     return names
@@ -170,7 +170,7 @@ def test_a_captioner_of_unreasonable_values_or_pipes_is_told(tmp_path, prepared,
 
 
 def test_a_captioner_that_says_nothing(tmp_path, prepared, raw, captioner, monkeypatch):
-    monkeypatch.setattr(Blip, "write", lambda self, files, settings: iter([""] * len(files)))
+    monkeypatch.setattr(Blip, "write", lambda self, files, settings, done: iter([""] * len(files)))
     with pytest.raises(UserError, match="the captioner wrote nothing about it \\(3\\)"):
         caption(prepared, raw, tmp_path / "out", CaptionSettings(), captioner)
     caption(prepared, raw, tmp_path / "out", CaptionSettings(trigger="sks"), captioner)
@@ -193,3 +193,27 @@ def test_out_of_memory_halves_the_batch_and_captions_every_picture(
     assert texts(tmp_path / "out") == texts(tmp_path / "one")
     told = capsys.readouterr().err
     assert told.count("captioning: out of memory") == 1 and "caption.batch_size" in told
+
+
+def test_what_a_stopped_captioner_has_written_is_not_asked_again(
+    tmp_path, prepared, raw, captioner, asked, monkeypatch
+):
+    settings = CaptionSettings(max_new_tokens=6, batch_size=1)
+    caption(prepared, raw, tmp_path / "whole", settings, captioner)
+    count, asked[:] = len(asked), []
+    write = Blip._write
+
+    def stopped(self, files, settings):
+        if len(list(tmp_path.glob(".out.kept/*.json"))) == 2:
+            raise SystemExit(143)
+        return write(self, files, settings)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Blip, "_write", stopped)
+        caption(prepared, raw, tmp_path / "out", settings, captioner)
+    next(tmp_path.glob(".out.kept/*.json")).write_text("")  # as a power cut may leave it
+    asked.clear()
+    caption(prepared, raw, tmp_path / "out", settings, captioner)
+    assert count > 2 and len(asked) == count - 1
+    assert (tmp_path / "out" / "metadata.jsonl").read_bytes() == (tmp_path / "whole" / "metadata.jsonl").read_bytes()
+    assert not list(tmp_path.glob(".*"))

@@ -75,7 +75,8 @@ def write_lora(folder, model, family, seed=0):
     kohya_form.save(Adapter(layers), folder / "sks.safetensors", family, {})
     facts = {
         "name": "sks", "file": "sks.safetensors", "step": 20, "rank": 2, "alpha": 1.0, "base": family.facts,
-        "dataset": {"name": "demo", "hash": "d" * 16, "pictures": 3}, "trigger": "sks", "hash": hash_data(seed),
+        "dataset": {"name": "demo", "hash": "d" * 16, "pictures": 3}, "held_out": 1, "trigger": "sks",
+        "hash": hash_data(seed),
         "settings": {
             "prepare": {"dataset": "demo"}, "caption": {"trigger": "sks"}, "encode": {"clip_skip": 0},
             "model": model.model_dump(mode="json"), "train": {"steps": 20, "adapter": {"rank": 2}}, "export": {},

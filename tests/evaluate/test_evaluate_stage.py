@@ -13,6 +13,7 @@ from PIL import Image
 from lorakiln.artefacts.hashing import hash_folder
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json
 from lorakiln.console.errors import UserError
+from lorakiln.console.progress import PlainLines
 from lorakiln.evaluate import drawing, evaluate
 from lorakiln.evaluate.report import experiment_file
 from lorakiln.families import load_family
@@ -66,6 +67,9 @@ def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):
     base = [row["clip_score"] for row in rows if row["weight"] == 0.0 and row["with_trigger"]]
     gain = numbers["clip_score"]["w1.00"]["difference"]["mean"]
     assert gain == pytest.approx(np.mean(scores) - np.mean(base), abs=1e-5) and gain != 0
+    few = read_json(out / "scores.json")
+    assert few["obedience"] == round(numbers["clip_score"]["w1.00"]["mean"], 4)
+    assert set(few) == {"likeness", "obedience", "right_colour", "right_kind"}
     assert numbers["right_colour"]["w0.00"]["mean"] in (0, 0.25, 0.5, 0.75, 1)  # two prompts name a colour
     assert set(numbers["coherence"]) == {"agreeing", "detail", "arrangement"}
     assert round(3 * numbers["coherence"]["agreeing"], 5) in (0, 1, 2, 3)  # of 3 prompts
@@ -93,6 +97,68 @@ def test_a_second_run_draws_nothing_and_gives_equal_bytes(folders, reported, tmp
     shutil.copytree(reported, out)
     evaluate(*folders, out, SETTINGS, judged_model)
     assert not count_drawn and hash_folder(out) == hash_folder(reported)
+
+
+def test_pictures_are_counted_by_the_batch(folders, tmp_path, judged_model, monkeypatch):
+    told, advance = [], PlainLines.advance
+
+    def counted(self, count=1, note=""):
+        if self.title == "drawing":
+            told.append(count)
+        advance(self, count, note)
+
+    monkeypatch.setattr(PlainLines, "advance", counted)
+    evaluate(*folders, tmp_path / "report", SETTINGS.model_copy(update={"batch_size": 3}), judged_model)
+    # 8 at weight 0, 4 at 0.5, 8 at 1.
+    assert told == [3, 3, 2, 3, 1, 3, 3, 2]
+
+
+@pytest.fixture
+def stopped(folders, tmp_path, judged_model, monkeypatch):
+    """A report whose drawing was stopped when 7 of 20 pictures were there."""
+    saved, save = [], drawing.save_picture
+
+    def failing(*args):
+        if len(saved) == 7:
+            raise SystemExit(143)
+        saved.append(args)
+        save(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(drawing, "save_picture", failing)
+        evaluate(*folders, tmp_path / "report", SETTINGS, judged_model)
+    return tmp_path / "report"
+
+
+def test_what_a_stopped_drawing_has_drawn_is_not_drawn_again(
+    folders, reported, stopped, judged_model, count_drawn, capsys
+):
+    assert not stopped.exists()
+    evaluate(*folders, stopped, SETTINGS, judged_model)
+    assert len(count_drawn) == 20 - 7 and "13 pictures drawn, 7 already there" in capsys.readouterr().out
+    assert hash_folder(stopped) == hash_folder(reported)
+    assert not list(stopped.parent.glob(".*"))
+
+
+def test_a_kept_picture_that_a_power_cut_has_cut_off_is_drawn_again(
+    folders, reported, stopped, judged_model, count_drawn
+):
+    kept = sorted(stopped.parent.glob(".report.kept/*.png"))
+    assert len(kept) == 7
+    kept[0].write_bytes(kept[0].read_bytes()[:-200])
+    kept[1].write_bytes(b"")
+    evaluate(*folders, stopped, SETTINGS, judged_model)
+    assert len(count_drawn) == 20 - 5 and hash_folder(stopped) == hash_folder(reported)
+
+
+def test_kept_pictures_serve_a_changed_plan_too(folders, stopped, tmp_path, judged_model, count_drawn):
+    settings = SETTINGS.model_copy(update={"seeds": [7], "classify": []})
+    kept = len(list(stopped.parent.glob(".report.kept/*.png")))
+    evaluate(*folders, stopped, settings, judged_model)
+    assert kept == 7 and 0 < 10 - len(count_drawn) <= 4  # of 10 at this seed
+    drawn = len(count_drawn)
+    evaluate(*folders, tmp_path / "fresh", settings, judged_model)
+    assert len(count_drawn) == drawn + 10 and hash_folder(tmp_path / "fresh") == hash_folder(stopped)
 
 
 def test_another_lora_redraws_all_but_the_base_and_equals_a_fresh_report(
@@ -129,6 +195,12 @@ def test_the_report_stands_alone_and_escapes_what_it_quotes(reported, judged_mod
     assert "Too few prompts for a verdict" in page
     assert "&lt;lora:sks:1&gt;" in page and "load_lora_weights(&#34;sks.safetensors&#34;)" in page
     assert str(reported.parent) not in page.replace(judged_model.path, "").replace(judged_model.clip.path, "")
+
+
+def test_the_report_counts_what_was_trained_on(reported):
+    page = (reported / "report.html").read_text(encoding="utf-8")
+    assert "<li>20 steps on 2 pictures of demo</li>" in page
+    assert "2 were trained on, 1 held out for the validation loss (<code>train.validation.every=0</code>" in page
 
 
 def test_the_settings_in_the_report_are_an_experiment(reported):

@@ -46,6 +46,7 @@ def make_facts(model, family):
     return {
         "step": 20, "rank": 4, "alpha": 2.0, "targets": family.target_modules("kohya"),
         "base": dict(family.facts), "trigger": "sks", "held_out": 1, "precision": "fp32",
+        "libraries": {"torch": "2.13.0"},
         "dataset": {"name": "secret_folder", "hash": hash_data("pictures"), "pictures": 4, "trigger": "sks"},
         "adapters": [
             {"step": step, "file": f"adapters/step-{step:08d}.safetensors", "validation_loss": loss}

@@ -4,13 +4,14 @@ import json
 
 import torch
 
-from lorakiln.artefacts.records import read_json, write_jsonl
+from lorakiln.artefacts.records import read_json, write_json, write_jsonl
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.export import export
 from lorakiln.lora_files import diffusers_form, kohya_form
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train import train
+from lorakiln.train.results import LIBRARIES
 
 
 def test_a_run_is_exported(tmp_path, micro_encoded, micro_model, micro_family):
@@ -38,6 +39,15 @@ def test_a_run_is_exported(tmp_path, micro_encoded, micro_model, micro_family):
     # Six pictures, two of them held out.
     assert (metadata["ss_num_train_images"], metadata["ss_num_validation_images"]) == ("4", "2")
     assert json.loads(metadata["ss_bucket_info"])["mean_img_ar_error"] == 0
+    # What the numbers depend on is in the file; what no number depends on, beside it: so equal runs give equal bytes.
+    told = read_json(run / "provenance.json")
+    assert json.loads(metadata["lorakiln_libraries"]) == told["libraries"]
+    assert told["libraries"]["torch"] == torch.__version__ and set(told["libraries"]) == set(LIBRARIES)
+    content = (tmp_path / "lora" / facts["file"]).read_bytes()
+    assert told["git"]["commit"].encode() not in content and told["host"].encode() not in content
+    write_json(run / "provenance.json", {**told, "git": {"commit": "f" * 40, "changed": True}, "host": "elsewhere"})
+    export(run, tmp_path / "captioned", tmp_path / "lora", settings, micro_model)
+    assert (tmp_path / "lora" / facts["file"]).read_bytes() == content
     trained = diffusers_form.load(run / "adapters" / "step-00000004.safetensors").layers
     found = kohya_form.load(tmp_path / "lora" / facts["file"], micro_family).layers
     assert set(found) == set(trained)

@@ -316,11 +316,36 @@ def test_files_that_cannot_be_read(single, tmp_path):
 
 def test_the_tokenizer_is_clips_or_is_asked_for(single, tmp_path):
     model = single.model_copy(update={"config": None})
-    with pytest.raises(UserError, match=r"(?s)nor has this: no vocab.json.*FOLDER/tokenizer.*model.config=FOLDER"):
+    with pytest.raises(
+        UserError, match=r"(?s)nor has model.clip: no vocab.json.*FOLDER/tokenizer.*model.config=FOLDER"
+    ):
         lend(model.model_copy(update={"clip": model.clip.model_copy(update={"path": str(tmp_path)})}), SD1)
     far = model.model_copy(update={"clip": model.clip.model_copy(update={"path": "owner/clip"})})
-    with pytest.raises(UserError, match=r"(?s)owner/clip: a single file has no tokenizer.*model.config=FOLDER"):
+    with pytest.raises(
+        UserError, match=r"(?s)model.safetensors: a single file has no tokenizer.*owner/clip.*model.config=FOLDER"
+    ):
         lend(far, SD1)
+
+
+@pytest.mark.parametrize("gone", [("vocab.json",), ("merges.txt",), ("vocab.json", "merges.txt"), ()])
+def test_a_folders_missing_tokenizer_is_told_by_the_folders_name(micro_model, tmp_path, gone):
+    folder = tmp_path / "mine"
+    shutil.copytree(micro_model.path, folder, ignore=None if gone else shutil.ignore_patterns("tokenizer"))
+    for name in gone:
+        (folder / "tokenizer" / name).unlink()
+    with pytest.raises(UserError) as told:
+        load_family(micro_model.model_copy(update={"path": str(folder)}), ("text",))
+    message, missing = str(told.value), gone or ("vocab.json", "merges.txt")
+    assert message.startswith(f"{folder / 'tokenizer'}: no tokenizer there: {' and '.join(missing)} missing")
+    assert "models/tiny" not in message and "vocab.json and merges.txt" in message.splitlines()[1]
+
+
+def test_another_models_tokenizer_in_a_folder_is_told_by_the_folders_name(micro_model, tmp_path):
+    shutil.copytree(micro_model.path, tmp_path / "mine", ignore=shutil.ignore_patterns("tokenizer"))
+    shutil.copytree("models/tiny/sd/tokenizer", tmp_path / "mine" / "tokenizer")
+    with pytest.raises(UserError, match=r"(?s)mine/tokenizer: this tokenizer has 1166 .* own tokenizer there") as told:
+        load_family(micro_model.model_copy(update={"path": str(tmp_path / "mine")}), ("text",))
+    assert "models/tiny" not in str(told.value)
 
 
 def test_clips_own_tokenizer_serves(single, micro_model, micro_family, tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,20 @@ def test_in_a_stage(programs, tmp_path, place, count, number):
     assert status == STATUS[number], printed
     assert "Traceback" not in printed
     assert printed.splitlines()[-1].startswith(f"interrupted by {number.name}")
+
+
+def test_a_report_goes_on_in_a_folder_of_another_name(programs, tmp_path):
+    arguments = [one for one in ARGUMENTS if not one.startswith("hydra.run.dir")]
+    place = "lorakiln.evaluate.drawing:save_picture"
+    job = programs.start("train", tmp_path, (*arguments, "hydra.run.dir=runs/smoke/1"), pause=place, count=6)
+    status, printed = job.kill_when_paused(signal.SIGTERM)
+    assert status == 143, printed
+    status, printed = programs.start("train", tmp_path, (*arguments, "hydra.run.dir=runs/smoke/2")).wait()
+    assert status == 0, printed
+    drawn, there = map(int, re.search(r"evaluate: (\d+) pictures drawn, (\d+) already there", printed).groups())
+    rows = (tmp_path / "runs/smoke/2/report/samples/metadata.jsonl").read_text().splitlines()
+    assert there == 5 and drawn == len(rows) - 5
+    assert not list((tmp_path / "runs/smoke/2").glob(".*.kept"))
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,28 @@ def killed_at_random(programs, stages, stage, old):
     assert False in seen
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_report_goes_on_where_its_drawing_was_stopped(programs, stages, number):
+    run_all(programs, stages, STAGES)
+    report = stages / "outputs" / "report"
+    old = contents(report)
+    resolved = stages / "outputs" / "resolved.yaml"
+    config = yaml.safe_load(resolved.read_text())
+    resolved.write_text(yaml.safe_dump(config | {"evaluate": config["evaluate"] | {"seeds": [5, 6, 7]}}))
+    job = programs.start("pipelines.evaluate", stages, pause="lorakiln.evaluate.drawing:save_picture", count=4)
+    status, printed = job.kill_when_paused(number)
+    assert status == {signal.SIGKILL: -number}.get(number, 128 + number), printed
+    # The old report is still there, whole; what was drawn is beside it.
+    assert contents(report) == old and len(list(report.parent.glob(".report.kept/*.png"))) == 3
+    status, printed = programs.start("pipelines.evaluate", stages).wait()
+    assert status == 0 and "evaluate: 9 pictures drawn, 3 already there" in printed, printed
+    assert not list(report.parent.glob(".*"))
+    new = contents(report)
+    shutil.rmtree(report)
+    run_all(programs, stages, ["evaluate"])
+    assert contents(report) == new
+
+
 def test_compose_leaves_its_old_output_or_its_new_one(programs, tmp_path):
     (tmp_path / "conf").symlink_to(ROOT / "conf")
     params, out = {"experiment": "smoke", "dataset": "demo_style"}, tmp_path / "outputs" / "resolved.yaml"
@@ -85,7 +107,8 @@ def test_compose_leaves_its_old_output_or_its_new_one(programs, tmp_path):
         assert (out.read_text() == old) != replaced
         run_all(programs, tmp_path, ["compose"])
         assert yaml.safe_load(out.read_text())["train"]["steps"] == 7
-        assert [path for path in out.parent.iterdir() if path.suffix != ".part"] == [out]
+        names = {path.name for path in out.parent.iterdir() if path.suffix != ".part"}
+        assert names == {"resolved.yaml", ".composed"}
 
 
 def write(folder, files):

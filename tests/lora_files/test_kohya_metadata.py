@@ -116,6 +116,7 @@ def test_the_model_standard_and_our_own_keys(metadata, facts):
         "trigger_phrase": "sks",
     }  # fmt: skip
     assert metadata["lorakiln_version"] == __version__
+    assert json.loads(metadata["lorakiln_libraries"]) == {"torch": "2.13.0"}
     assert metadata["lorakiln_dataset_hash"] == facts["dataset"]["hash"]
     assert metadata["lorakiln_base_hash"] == facts["base"]["hash"]
     settings = json.loads(metadata["lorakiln_settings"])

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -38,12 +39,51 @@ def test_a_second_repro_runs_nothing(reproduced):
     assert reproduced.repro() == []
 
 
-def test_dvc_shows_metrics_plots_and_params(reproduced):
-    metrics = json.loads(reproduced.run("dvc", "metrics", "show", "--json"))
-    assert "clip_score" in json.dumps(metrics)
-    shown = reproduced.run("dvc", "plots", "show", "--out", "cache/plots")
-    page = (reproduced.folder / "cache/plots/index.html").read_text()
-    assert "file://" in shown and "validation loss" in page and "training loss" in page
+def test_dvc_shows_the_metrics_that_matter(reproduced):
+    every = json.loads((reproduced.folder / "outputs/report/metrics.json").read_text())
+    (heads, numbers) = reproduced.run("dvc", "metrics", "show").splitlines()
+    assert heads.split() == ["Path", "likeness", "obedience"]
+    means = [every[name]["w1.00"]["mean"] for name in ("image_similarity", "clip_score")]
+    assert [float(number) for number in numbers.split()[1:]] == [pytest.approx(mean, abs=1e-4) for mean in means]
+    # A demo has two more, of names as long as these.
+    assert len(heads) + len("    right_style    right_thing") <= 80
+    changes = reproduced.run("dvc", "metrics", "diff", "--all")
+    assert changes.count("outputs/report/scores.json") == 2 and "metrics.json" not in changes
+
+
+def test_dvc_draws_its_plots_without_a_network(reproduced):
+    before = reproduced.run("git", "status", "--short")
+    assert "file://" in reproduced.run("dvc", "plots", "show")
+    page = (reproduced.folder / "dvc_plots/index.html").read_text()
+    assert not re.search(r"(?:src|href)\s*=", page)
+    for name in ("training_loss", "validation_loss", "likeness_by_weight", "obedience_by_weight"):
+        assert f"vegaEmbed('#{name}', spec)" in page
+    assert reproduced.run("git", "status", "--short") == before
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs a program that runs JavaScript")
+def test_the_curves_in_the_plots_are_those_of_the_run(reproduced):
+    reproduced.run("dvc", "plots", "show")
+    program = reproduced.folder / "cache" / "page.js"
+    program.write_text(
+        """
+        const page = require("fs").readFileSync("dvc_plots/index.html", "utf8"), boxes = {};
+        global.document = { querySelector: selector => (boxes[selector] ??= {}) };
+        const scripts = [...page.matchAll(/<script[^>]*>([\\s\\S]*?)<\\/script>/g)].map(found => found[1]);
+        (0, eval)(scripts.join("\\n"));
+        console.log(JSON.stringify(boxes));
+        """
+    )
+    boxes = json.loads(reproduced.run("node", "cache/page.js"))
+    rows = (reproduced.folder / "outputs/run/validation.csv").read_text().splitlines()[1:]
+    step, loss = map(float, rows[-1].split(","))
+    drawn = boxes["#validation_loss"]["innerHTML"]
+    assert f"{loss:.4g} at {step:g}" in drawn
+    points = [tuple(map(float, one.split(","))) for one in re.search(r'points="([^"]*)"', drawn)[1].split()]
+    losses = [float(row.split(",")[1]) for row in rows]
+    assert len(points) == len(rows) == 3
+    # The largest loss stands highest: pixels count downwards.
+    assert points[losses.index(max(losses))][1] == 12 and points[losses.index(min(losses))][1] == 226
 
 
 def test_the_exported_lora_changes_diffusers_prediction_as_the_trained_adapter_does(reproduced):

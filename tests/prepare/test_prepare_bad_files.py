@@ -56,6 +56,39 @@ def pages(kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def photo(seed: int = 0, size: tuple[int, int] = (320, 240), **options) -> bytes:
+    """A JPEG of what photographs are made of: soft shades, edges and some grain."""
+    from io import BytesIO
+
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[1], : size[0]] / size[1]
+    shades = np.stack([np.sin(k * x + seed) + np.cos((k + 2) * y) for k in (3, 5, 8)], axis=-1) * 50 + 120
+    shades[(x - 0.6) ** 2 + (y - 0.5) ** 2 < 0.06] = (200, 80, 40)
+    buffer = BytesIO()
+    pixels = (shades + rng.normal(0, 6, shades.shape)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", **({"quality": 88} | options))
+    return buffer.getvalue()
+
+
+def bmp(compression: int, bits: int) -> bytes:
+    """A BMP of 16x16 pixels by its header."""
+    pixels = bytes(16 * 16 * 8)
+    header = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, bits, compression, len(pixels), 2835, 2835, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + len(pixels), 0, 0, 54) + header + pixels
+
+
+def cut_tiff() -> bytes:
+    """A TIFF whose LZW data end early, though the file does not."""
+    from io import BytesIO
+
+    buffer = BytesIO()
+    shades = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(shades).save(buffer, "TIFF", compression="tiff_lzw")
+    content = bytearray(buffer.getvalue())
+    content[len(content) // 2 : len(content) // 2 + 3000] = bytes(3000)
+    return bytes(content)
+
+
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 # Name -> content, words of the reason, words of the remedy.
 CONTENTS: dict[str, tuple[bytes, str, str]] = {
@@ -63,6 +96,16 @@ CONTENTS: dict[str, tuple[bytes, str, str]] = {
     "truncated_png.png": (noise_bytes("png")[:-500], "damaged or cut off", "copy or download it again"),
     "truncated_webp.webp": (noise_bytes("webp")[:-500], "damaged or cut off", "copy or download it again"),
     "flipped.png": (flipped_byte(noise_bytes("png")), "damaged or cut off", "copy or download it again"),
+    "wrong_byte.jpg": (flipped_byte(photo(quality=60)), "damaged or cut off: ", "copy or download it again"),
+    "lzw.tif": (cut_tiff(), "damaged or cut off: LZWDecode", "copy or download it again"),
+    "png_inside.bmp": (bmp(5, 24), "a kind of BMP that is not read here: Unsupported BMP comp", "convert it to PNG"),
+    "two_bits.bmp": (bmp(0, 2), "a kind of BMP that is not read here: Unsupported BMP pixel", "convert it to PNG"),
+    "views.mpo": (photo(), "pictures from several sides (MPO)", "name it .jpg"),
+    "sizes.ico": (b"\0\0\1\0", "an icon of several sizes", "export it as PNG"),
+    **{
+        f"other{ending}": (b"anything", f"a picture of a kind that is not read here ({ending})", "convert it to PNG")
+        for ending in (".tga", ".qoi", ".dds", ".pcx", ".jpf", ".dib")
+    },
     "empty.png": (b"", "empty file", "copy or download it again"),
     "html.jpg": (b"\n<!DOCTYPE html><html>404</html>", "a web page (HTML)", "download the picture itself"),
     "lfs.png": (LFS, "a Git LFS pointer", "git lfs pull"),
@@ -107,6 +150,10 @@ SPECIAL: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "outside": (
         lambda path: path.symlink_to(path.parent.parent / "elsewhere", target_is_directory=True),
         "a link that leads out", "prepare.follow_symlinks",
+    ),
+    "more.dvc": (
+        lambda path: path.write_text("outs:\n- md5: abc.dir\n  path: more\n"), "only its DVC pointer is here",
+        "dvc pull",
     ),
     "absent.png.dvc": (
         lambda path: path.write_text("outs:\n- md5: abc\n  path: absent.png\n"), "only its DVC pointer is here",

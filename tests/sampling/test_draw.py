@@ -49,6 +49,13 @@ def test_a_picture_does_not_depend_on_its_neighbours(micro_family):
         assert np.array_equal(a, b) and np.array_equal(a, c)
 
 
+def test_a_batch_is_counted_before_its_pictures_are_handed_out(micro_family):
+    told = []
+    pictures = draw(micro_family, JOBS, 2, 5.0, batch_size=2, done=told.append)
+    counted = [(next(pictures), list(told))[1] for _ in JOBS]
+    assert counted == [[2], [2], [2, 1]]
+
+
 def test_sizes_may_be_mixed(micro_family):
     jobs = [Job("a", 1, 32, 32), Job("b", 2, 48, 32), Job("c", 3, 32, 32)]
     found = arrays(micro_family, jobs)

@@ -131,7 +131,7 @@ def test_rates_and_norms_are_recorded(train_micro, make_settings):
 def test_the_plan_is_told_first(train_micro, make_settings, capsys):
     train_micro(make_settings(repeats=2, validation={"every": 12, "fraction": 0.3, "draws": 1}, micro_batch=2))
     told = capsys.readouterr().out
-    assert "4 x 2 repeats, 2 held out" in told
+    assert "4 x 2 repeats, 2 held out for validation (train.validation.every=0 trains on all)" in told
     assert re.search(r"batch +4 = 1 device x 2 micro-batches of 2", told)
     assert re.search(r"steps +12 = 6 epochs of 2 steps; each picture is seen 12 times", told)
 

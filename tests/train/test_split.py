@@ -19,8 +19,11 @@ def pictures(count, start=0):
 
 @pytest.mark.parametrize(
     ("count", "fraction", "expected"),
-    [(1, 0.1, 0), (4, 0.1, 0), (7, 0.05, 0), (8, 0.05, 1), (10, 0.1, 1), (24, 0.1, 2), (100, 0.1, 10), (100, 0, 0)],
-)  # fmt: skip
+    [
+        *((1, 0.1, 0), (5, 0.1, 0), (6, 0.1, 1), (14, 0.1, 1), (15, 0.1, 2), (25, 0.1, 2), (100, 0.1, 10)),
+        *((7, 0.05, 0), (8, 0.05, 1), (100, 0, 0)),
+    ],
+)
 def test_how_many_are_held_out(count, fraction, expected):
     settings = ValidationSettings(fraction=fraction)
     assert wanted(count, settings) == expected

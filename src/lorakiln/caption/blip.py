@@ -1,6 +1,6 @@
 """BLIP, the captioner (arXiv 2201.12086), through transformers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -55,8 +55,15 @@ class Blip:
             raise UserError(f"not a whole BLIP: weights are missing ({missing[0]}, ...)", where=folder, fix=fix)
         return cls(model, BlipProcessor(pictures, tokenizer), device)
 
-    def write(self, files: Sequence[Path], settings: CaptionSettings) -> Iterator[str]:
+    def write(
+        self,
+        files: Sequence[Path],
+        settings: CaptionSettings,
+        done: Callable[[int, str], object] = lambda count, last: None,
+    ) -> Iterator[str]:
         """A caption for every picture in turn; starts with `settings.prompt`.
+
+        `done` is told how many each batch has given, and the last of them, before they are handed out.
 
         Every batch has the same shape, the last filled up by repeating: so a caption depends neither on how many
         pictures there are nor on a picture's place among them.
@@ -66,6 +73,7 @@ class Blip:
             batch = list(files[: at_once.size])
             filled = batch + batch[-1:] * (at_once.size - len(batch))
             if written := at_once.attempt(partial(self._write, filled, settings)):
+                done(len(batch), written[len(batch) - 1])
                 yield from written[: len(batch)]
                 files = files[len(batch) :]
 

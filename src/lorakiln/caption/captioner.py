@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
+from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
@@ -51,8 +54,11 @@ class Captioner:
         kept = self.settings.model_dump(mode="json", include=GENERATION)
         return hash_data("caption", VERSION, self.facts, self._device().type, kept, hash_file(picture))
 
-    def write(self, pictures: Mapping[str, Path]) -> dict[str, str]:
+    def write(self, pictures: Mapping[str, Path], kept: Kept | None = None) -> dict[str, str]:
         """Texts, without trigger words, by the keys of the pictures.
+
+        Args:
+            kept: takes each text as it is written, so that a captioner that is stopped need not write it again.
 
         Raises:
             UserError: the captioner is not there, cannot be reached or loaded.
@@ -69,10 +75,11 @@ class Captioner:
         blip = Blip.load(folder, self._device())
         texts = {}
         with progress("caption", len(pictures)) as bar:
-            written = blip.write(list(pictures.values()), self.settings)
+            written = blip.write(list(pictures.values()), self.settings, bar.advance)
             for key, text in zip(pictures, written, strict=True):
                 texts[key] = text
-                bar.advance(note=text)
+                if kept:
+                    kept.add(key, partial(_keep, text))
         return texts
 
     def _device(self) -> torch.device:
@@ -91,3 +98,18 @@ def read_written(folder: Path) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"caption: {folder} is damaged and made again ({error})", flush=True)
         return {}
+
+
+def read_kept(kept: Kept) -> dict[str, str]:
+    """Texts by key that a captioner had written when it was stopped; what a power cut has damaged is left out."""
+    texts = {}
+    for key, path in kept.files().items():
+        try:
+            texts[key] = json.loads(path.read_text(encoding="utf-8"))["written"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return texts
+
+
+def _keep(text: str, path: Path) -> None:
+    path.write_text(json.dumps({"written": text}), encoding="utf-8")

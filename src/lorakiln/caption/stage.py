@@ -10,8 +10,9 @@ from typing import Any
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl
-from lorakiln.caption.captioner import Captioner, read_written
+from lorakiln.caption.captioner import Captioner, read_kept, read_written
 from lorakiln.caption.files import CaptionFiles, Problem
 from lorakiln.caption.problems import LISTED, refusal
 from lorakiln.caption.trigger import holds, with_trigger
@@ -51,7 +52,8 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     """Write `out`: the pictures of `prepared`, metadata.jsonl with texts, dataset.json.
 
     A caption file beside the raw picture wins; else the captioner writes, unless `out` holds what it wrote about the
-    same picture; without a captioner the text is the trigger words alone.
+    same picture; without a captioner the text is the trigger words alone. What the captioner has written is kept
+    beside `out` until that is whole: whatever ends the stage, it is not asked again.
 
     Raises:
         UserError: a folder is missing; caption files cannot be read or are empty, or pictures end without a text
@@ -59,12 +61,13 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     """
     rows, facts = _read(prepared, raw)
     follow = facts["settings"]["prepare"]["follow_symlinks"]
-    stage = _Stage(prepared, CaptionFiles(raw, settings.extensions, follow), settings, captioner)
+    kept = Kept(out, ".json")
+    stage = _Stage(prepared, CaptionFiles(raw, settings.extensions, follow), settings, captioner, kept)
     check_space(out, _total_size(prepared, rows), "the captioned pictures")
     # It goes beside `out`: nothing is left inside after an error.
     full_list = out.with_name(f"{out.name}.problems.jsonl")
     with replacing(out) as fresh:
-        stage.written = read_written(out)
+        stage.written = read_written(out) | read_kept(kept)
         captioned = stage.run(rows, full_list)
         _copy(prepared, fresh, rows)
         write_jsonl(fresh / "metadata.jsonl", (row | captioned[row["file_name"]].columns() for row in rows))
@@ -74,6 +77,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
             "settings": facts["settings"] | {"caption": settings.model_dump(mode="json")},
         }
         write_json(fresh / "dataset.json", facts)
+    kept.clear()
     _warn_lonely(stage.files, prepared, rows)
     _warn_without_trigger(facts["trigger"], captioned)
     counts = Counter(entry.source for entry in captioned.values())
@@ -85,10 +89,12 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
 
 
 class _Stage:
-    """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now."""
+    """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now, `kept` takes them."""
 
-    def __init__(self, prepared: Path, files: CaptionFiles, settings: CaptionSettings, source: Source) -> None:
-        self.prepared, self.files, self.settings, self.source = prepared, files, settings, source
+    def __init__(
+        self, prepared: Path, files: CaptionFiles, settings: CaptionSettings, source: Source, kept: Kept
+    ) -> None:
+        self.prepared, self.files, self.settings, self.source, self.kept = prepared, files, settings, source, kept
         self.written: dict[str, str] = {}
         self.new = 0
 
@@ -126,7 +132,7 @@ class _Stage:
         keys = {row["file_name"]: captioner.key(self.prepared / row["file_name"]) for row in rows}
         new = {key: self.prepared / name for name, key in keys.items() if key not in self.written}
         self.new = len(new)
-        self.written |= captioner.write(new)
+        self.written |= captioner.write(new, self.kept)
         return {
             name: Captioned(
                 with_trigger(self.settings.trigger, self.written[key]), "blip", None, key, self.written[key]

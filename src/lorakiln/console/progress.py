@@ -1,4 +1,8 @@
-"""Progress with rate and time left: a bar on a terminal, plain lines elsewhere (logs, CI)."""
+"""Progress with rate and time left: a bar on a terminal, plain lines elsewhere (logs, CI).
+
+What is made in batches is counted in batches, when each is done: the first of a batch's pictures comes after the time
+that all of them took, and the time left would be told as many times too long.
+"""
 
 import sys
 import time
@@ -25,7 +29,7 @@ class PlainLines:
             self.last = now
             rate = self.done / max(now - self.start, 1e-9)
             left = (self.total - self.done) / max(rate, 1e-9)
-            text = f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, {left:.0f} s left"
+            text = f"{self.title}: {self.done}/{self.total} {self.unit}, {pace(rate)}, {duration(left)} left"
             print(f"{text}  {note}".rstrip(), file=sys.stderr, flush=True)
 
 
@@ -38,7 +42,7 @@ class Bar:
     def advance(self, count: int = 1, note: str = "") -> None:
         self.done += count
         rate = self.done / max(time.monotonic() - self.start, 1e-9)
-        self.progress.update(self.task, advance=count, note=f"{rate:.1f} {self.unit}/s  {note}")
+        self.progress.update(self.task, advance=count, note=f"{self.unit}: {pace(rate)}  {note}")
 
 
 @contextmanager
@@ -58,3 +62,15 @@ def progress(title: str, total: int, unit: str = "pictures") -> Iterator[PlainLi
     # While it draws, rich takes over what others print.
     with Progress(*columns, console=console) as bars, printing_safely():
         yield Bar(bars, bars.add_task(title, total=total, note=""), unit)
+
+
+def pace(rate: float) -> str:
+    """How fast, from how many a second: "12.3/s", and what takes longer than a second "8.4 s each"."""
+    return f"{rate:.1f}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s each"
+
+
+def duration(seconds: float) -> str:
+    """A time to wait, in the unit that one waits in: "75 s", "12 min", "3.4 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

@@ -4,7 +4,7 @@ All batches have the same shape, the last filled up by repeating: then a picture
 others there are nor on its place among them, and adding one gives the bits that a fresh run gives.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,10 +24,18 @@ READERS = 4  # threads that decode a batch's pictures
 
 
 def encode_pictures(
-    family: Family, files: Sequence[Path], size: tuple[int, int], variants: Sequence[str], at_once: Batch,
+    family: Family,
+    files: Sequence[Path],
+    size: tuple[int, int],
+    variants: Sequence[str],
+    at_once: Batch,
     dtype: torch.dtype,
-) -> Iterator[dict[str, Tensor]]:  # fmt: skip
+    done: Callable[[int], object] = lambda count: None,
+) -> Iterator[dict[str, Tensor]]:
     """latent_mean and latent_std, each (V, C, h, w), of every file in turn.
+
+    Args:
+        done: told how many each batch has given, before they are handed out.
 
     Raises:
         UserError: a file is no picture of `size` (width, height), or its latents are not finite in `dtype`.
@@ -44,14 +52,20 @@ def encode_pictures(
             if encoded := at_once.attempt(encode):
                 mean, std = encoded
                 check_latents(batch, mean, std)
+                done(count)
                 yield from ({"latent_mean": mean[i], "latent_std": std[i]} for i in range(count))
                 files = files[count:]
 
 
 def encode_captions(
-    family: Family, texts: Sequence[str], reading: Reading, at_once: Batch, dtype: torch.dtype
+    family: Family,
+    texts: Sequence[str],
+    reading: Reading,
+    at_once: Batch,
+    dtype: torch.dtype,
+    done: Callable[[int], object] = lambda count: None,
 ) -> Iterator[dict[str, Tensor]]:
-    """The conditioning of every text in turn, without the batch's dimension."""
+    """The conditioning of every text in turn, without the batch's dimension; `done` as above."""
     while texts:
         batch, count = _filled(texts, at_once.size)
 
@@ -60,6 +74,7 @@ def encode_captions(
             return {name: value.to("cpu", dtype) for name, value in conditioning.items()}
 
         if conditioning := at_once.attempt(encode):
+            done(count)
             for i in range(count):
                 yield {name: value[i] for name, value in conditioning.items()}
             texts = texts[count:]

@@ -119,14 +119,18 @@ class _Stage:
     def _pictures(self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar) -> None:
         shelf = self.known.pictures
         new = {row.key_picture: self.captioned / row.file_name for row in rows if row.key_picture not in shelf}
-        made = encode_pictures(self.family, list(new.values()), size, self.keys.variants, self.at_once, self.dtype)
-        _fill(tensors, [row.key_picture for row in rows], shelf, made, bar)
+        made = encode_pictures(
+            self.family, list(new.values()), size, self.keys.variants, self.at_once, self.dtype, bar.advance
+        )
+        _fill(tensors, [row.key_picture for row in rows], shelf, made)
 
     def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar) -> None:
         shelf = self.known.captions
         new = {row.key_caption: row.text for row in rows if row.key_caption not in shelf}
-        made = encode_captions(self.family, list(new.values()), self.keys.reading, self.at_once, self.dtype)
-        _fill(tensors, [row.key_caption for row in rows], shelf, made, bar)
+        made = encode_captions(
+            self.family, list(new.values()), self.keys.reading, self.at_once, self.dtype, bar.advance
+        )
+        _fill(tensors, [row.key_caption for row in rows], shelf, made)
 
     def _places(self, rows: Sequence[Row], tensors: dict[str, Tensor]) -> None:
         for number, row in enumerate(rows):
@@ -134,16 +138,13 @@ class _Stage:
                 tensors[name][number] = value
 
 
-def _fill(
-    tensors: Mapping[str, Tensor], keys: Sequence[str], shelf: Shelf, made: Iterator[dict[str, Tensor]], bar
-) -> None:
+def _fill(tensors: Mapping[str, Tensor], keys: Sequence[str], shelf: Shelf, made: Iterator[dict[str, Tensor]]) -> None:
     """Row by row: what is on the shelf is copied, the next of `made` is taken for what is not."""
     for number, key in enumerate(keys):
         if key in shelf:
             values = shelf[key]
         else:
             values = next(made)
-            bar.advance()
         for name, value in values.items():
             tensors[name][number] = value
         shelf.put(key, tensors, number)

@@ -6,9 +6,12 @@ from typing import Any
 
 from lorakiln.evaluate.coherence import Coherence
 from lorakiln.evaluate.metrics import Metric, Summary, as_metrics, metrics_of, summarise
-from lorakiln.evaluate.plan import Plan
+from lorakiln.evaluate.plan import Plan, weight_name
 from lorakiln.evaluate.scores import Scored
 from lorakiln.schema.evaluate import Classification
+
+# What metrics.json calls them, and what boards and tables do.
+BOARD = {"image_similarity": "likeness", "clip_score": "obedience"}
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,13 @@ def compare(scored: Sequence[Scored], plan: Plan, classify: Sequence[Classificat
         numbers["coherence"] = evidence.coherence.as_dict()
     numbers["drawn"] = {"prompts": len(plan.prompts), "seeds": len(plan.seeds), "pictures": len(plan.shots)}
     return Comparison(metrics, overall, on_grid, bare, numbers)
+
+
+def headline(results: Comparison, main: float) -> dict[str, float]:
+    """The few numbers that tables of runs have room for, at the weight `main`: {"likeness": 0.6163, ...}."""
+    at = f"w{weight_name(main)}"
+    return {
+        BOARD.get(metric.name, metric.name): round(results.numbers[metric.name][at]["mean"], 4)
+        for metric in results.metrics
+        if metric.role != "other" and at in results.numbers.get(metric.name, {})
+    }

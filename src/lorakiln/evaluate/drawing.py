@@ -1,7 +1,9 @@
-"""Draw what the plan asks for, each different picture once, and never what the last report already holds."""
+"""Draw what the plan asks for, each different picture once, and never what is there already: in the last report, or
+from a drawing that was stopped.
+"""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from lorakiln.artefacts.kept import Kept, share
 from lorakiln.artefacts.records import read_jsonl
 from lorakiln.console.memory import Batch
 from lorakiln.console.progress import progress
@@ -47,23 +50,28 @@ class Studio:
     def base_hash(self) -> str:
         return base_hash(self.model.path, load_family(self.model, ()).facts["hash"])
 
-    def fill(self, shots: Sequence[Shot], folder: Path, old: Path) -> int:
+    def fill(self, shots: Sequence[Shot], folder: Path, old: Path, kept: Kept) -> int:
         """Write every shot's file below `folder`; return how many pictures were drawn.
 
         Args:
             old: the samples of the report before; what has the same key is taken from there.
+            kept: what an earlier call had drawn when it was stopped; takes each picture as it is drawn.
         """
-        made = pictures_by_key(old)
-        missing = list({shot.key: shot for shot in shots if shot.key not in made}.values())
+        wanted = {shot.key: shot for shot in shots}
+        there = {key: path for key, path in (pictures_by_key(old) | kept.files()).items() if key in wanted}
+        made = {key: path for key, path in there.items() if is_whole(path)}
+        missing = [shot for key, shot in wanted.items() if key not in made]
+        written = set()
         if missing:
             for shot, image in self._draw(missing):
-                self._save(image, shot, folder)
+                path = kept.add(shot.key, partial(self._save, image, shot))
+                share(path, folder / shot.file_name)
                 made[shot.key] = folder / shot.file_name
+                written.add(shot.file_name)
         for shot in shots:
-            target = folder / shot.file_name
-            if made[shot.key] != target:
+            if shot.file_name not in written:
                 with Image.open(made[shot.key]) as image:
-                    self._save(image.convert("RGB"), shot, folder)
+                    self._save(image.convert("RGB"), shot, folder / shot.file_name)
         return len(missing)
 
     def _draw(self, shots: Sequence[Shot]) -> Iterator[tuple[Shot, Image.Image]]:
@@ -81,20 +89,18 @@ class Studio:
                 jobs = [self._job(shot) for shot in some]
                 images = draw(
                     remembering, jobs, settings.steps, settings.guidance, settings.negative_prompt,
-                    batch, self.reading,
+                    batch, self.reading, done=bar.advance,
                 )  # fmt: skip
-                for shot, image in zip(some, images, strict=True):
-                    yield shot, image
-                    bar.advance()
+                yield from zip(some, images, strict=True)
 
-    def _save(self, image: Image.Image, shot: Shot, folder: Path) -> None:
+    def _save(self, image: Image.Image, shot: Shot, path: Path) -> None:
         settings = self.settings
         text = infotext(
             self._job(shot), settings.steps, settings.guidance, settings.negative_prompt, Path(self.model.path).name,
             [Applied(self.lora.stem, shot.weight, self.lora_hash)] if shot.weight else [], self.reading.clip_skip,
             self.base_hash,
         )  # fmt: skip
-        save_picture(image, folder / shot.file_name, text)
+        save_picture(image, path, text)
 
     def _job(self, shot: Shot) -> Job:
         return Job(shot.text, shot.seed, shot.width, shot.height)
@@ -136,3 +142,13 @@ def pictures_by_key(samples: Path) -> dict[str, Path]:
     if not rows.exists():
         return {}
     return {row["key"]: samples / row["file_name"] for row in read_jsonl(rows)}
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a picture that was drawn is there and can be read to its end; a power cut may have cut it off."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises about a PNG
+        return False
+    return True

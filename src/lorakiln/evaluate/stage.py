@@ -8,11 +8,12 @@ import torch
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl, write_text
 from lorakiln.console.errors import UserError
 from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.coherence import Coherence, blur, loss, share_of_prompts_agreeing, shuffle, spread
-from lorakiln.evaluate.comparison import Evidence, compare
+from lorakiln.evaluate.comparison import Evidence, compare, headline
 from lorakiln.evaluate.drawing import Studio
 from lorakiln.evaluate.grids import grids_of, save_grid
 from lorakiln.evaluate.metrics import write_plots
@@ -40,11 +41,15 @@ def evaluate(
 ) -> None:
     """Draw prompts x seeds x weights, score them against the base model, and write the report.
 
+    Each picture is kept beside `out` from the moment it is drawn until the report is whole: whatever ends the stage,
+    the next call draws only what is missing.
+
     Args:
         lora: what `export` wrote: the LoRA file and facts.json.
         captioned: the training pictures with their captions.
         run: what `train` wrote: curves and samples.
-        out: the report's folder: metrics.json, samples/, grids/, plots/, report.html.
+        out: the report's folder: metrics.json, scores.json (of which DVC makes tables), samples/, grids/, plots/,
+            report.html.
 
     Raises:
         UserError: the settings hold no weight but 0, the LoRA was trained on another base, or a model is not there.
@@ -61,10 +66,11 @@ def evaluate(
     clip = Clip.load(model.clip, device)
     # As much again for the grids and the report, which show them.
     check_space(out, 2 * sum(shot.width * shot.height for shot in plan.shots) * PIXEL, "the report and its samples")
+    kept = Kept(out, ".png")
     with replacing(out) as fresh:
         samples = fresh / "samples"
         studio = Studio(lora / facts["file"], settings, model, device, reading)
-        drawn = studio.fill(plan.shots, samples, out / "samples")
+        drawn = studio.fill(plan.shots, samples, out / "samples", kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         scored, evidence = _judge(clip, plan, samples, captioned, settings)
         write_jsonl(samples / "metadata.jsonl", [_row(item) for item in scored])
@@ -74,11 +80,13 @@ def evaluate(
         results = compare(scored, plan, settings.classify, evidence)
         remarks = make_remarks(facts, run, results, plan)
         write_json(fresh / "metrics.json", results.numbers)
+        write_json(fresh / "scores.json", headline(results, plan.main))
         write_plots(fresh / "plots", results.overall, results.on_grid, plan)
         findings = Findings(facts, settings, plan, grids, results, remarks)
         write_report(findings, captioned, run, samples, fresh / "report.html")
         summary = summary_text(results.metrics, results.overall, plan.main, remarks)
         write_text(fresh / "summary.txt", summary)
+    kept.clear()
     told = settings.model_dump(mode="json")
     titles = {grid.name: grid.title for grid in grids}
     main = f"w{weight_name(plan.main)}"

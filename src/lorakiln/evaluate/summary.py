@@ -11,12 +11,17 @@ from lorakiln.evaluate.metrics import Metric, Summary
 from lorakiln.evaluate.plan import weight_name
 from lorakiln.evaluate.verdict import change_in_words, judge
 
+TABLE = 80  # columns, as a terminal has
+
 
 def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float, remarks: Sequence[str] = ()) -> str:
-    """Base, LoRA and difference with their 95% intervals, the verdict and what is to be remarked, 120 columns wide."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "base", f"LoRA at {weight_name(weight)}", "difference (95%)", ""):
-        table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
+    """Base, LoRA and difference with their 95% intervals, TABLE columns wide, the verdict and remarks."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    # Words are broken into lines, numbers are not.
+    table.add_column("")
+    for name in ("base", f"LoRA\nat {weight_name(weight)}", "difference (95%)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", max_width=15)
     for metric in metrics:
         if weight not in summary.values.get(metric.name, {}):
             continue
@@ -26,8 +31,8 @@ def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float, rem
         change = shown_difference(metric, difference) if difference else ""
         table.add_row(metric.title, base, shown(metric, values[weight]), change, words)
     text = io.StringIO()
+    Console(file=text, width=TABLE, highlight=False).print(table)
     console = Console(file=text, width=120, highlight=False)
-    console.print(table)
     for metric in metrics:
         if metric.name in summary.ceilings:
             ceiling = _number(metric, summary.ceilings[metric.name])

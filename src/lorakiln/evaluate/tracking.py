@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorakiln.evaluate.comparison import BOARD
 from lorakiln.tracking import resume_tracker
-
-# What boards and tables show, whatever weight the settings ask for: by name, the metric behind it.
-SHOWN = {"likeness": "image_similarity", "obedience": "clip_score"}
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,9 @@ def track(run: Path, out: Path, judged: Judged) -> None:
 
 
 def scores(judged: Judged) -> dict[str, float]:
-    """What is logged: every number there is, and once more those of SHOWN, under names that no weight changes."""
+    """What is logged: every number there is, and once more those of BOARD, under names that no weight changes."""
     numbers = {name: value for name, value in flat(judged.metrics).items() if value is not None}
-    shown = {name: numbers.get(f"{metric}/{judged.main}/mean") for name, metric in SHOWN.items()}
+    shown = {name: numbers.get(f"{metric}/{judged.main}/mean") for metric, name in BOARD.items()}
     every = numbers | {name: value for name, value in shown.items() if value is not None}
     return {f"evaluate/{name}": value for name, value in every.items()}
 

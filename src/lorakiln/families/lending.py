@@ -8,7 +8,7 @@ from typing import Any
 from lorakiln.console.errors import UserError
 from lorakiln.families.architectures import END, Architecture, Config
 from lorakiln.families.ranges import read_values
-from lorakiln.families.source import find
+from lorakiln.families.source import find, is_hub_id
 from lorakiln.schema.model import ModelSettings
 
 # Of all families here (their models' scheduler_config.json).
@@ -19,6 +19,7 @@ NOISE = {
 }  # fmt: skip
 START = "<|startoftext|>"
 CLIPS = ("vocab.json", "merges.txt")
+CLIPS_FILES = "CLIP's vocab.json and merges.txt (any Stable Diffusion of the family in diffusers' layout has them)"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ class Tokenizer:
     def own(cls, folder: Path) -> "Tokenizer":
         """All files of a model's own folder."""
         return cls(folder, tuple(sorted(path.name for path in folder.glob("*") if path.is_file())))
+
+    def check(self) -> None:
+        """Raise UserError if a model's own folder holds no tokenizer: one made of nothing would be taken for it."""
+        if "tokenizer.json" not in self.names and (absent := [one for one in CLIPS if one not in self.names]):
+            fix = f"download the model again, or put {CLIPS_FILES} there"
+            raise UserError(f"no tokenizer there: {' and '.join(absent)} missing", where=self.folder, fix=fix)
 
     @property
     def files(self) -> list[Path]:
@@ -104,27 +111,28 @@ def _lender(model: ModelSettings, architecture: Architecture) -> Path | None:
 def _tokenizer(model: ModelSettings, lender: Path | None, name: str, architecture: Architecture) -> Tokenizer:
     if lender and (lender / name).is_dir():
         own = Tokenizer.own(lender / name)
-        if not {"vocab.json", "tokenizer.json"} & set(own.names):
-            raise UserError("no tokenizer in it", where=own.folder, fix=tokenizer_fix(model))
+        own.check()
         return own
     # OpenAI's CLIP has the tokenizer of all these models, and `model.clip` is needed for the report anyway. Two files
     # of it alone: what else its folder holds depends on who fetched it.
     try:
         folder = find(model.clip.path, model.clip.revision, CLIPS)
     except UserError as error:
-        what = f"a single file has no tokenizer, and CLIP's is not to be had: {error.what}"
-        raise UserError(what, where=error.where, fix=tokenizer_fix(model)) from error
+        what = f"a single file has no tokenizer, and that of {error.where} is not to be had: {error.what}"
+        raise UserError(what, where=model.path, fix=tokenizer_fix(model)) from error
     if absent := [one for one in CLIPS if not (folder / one).is_file()]:
-        raise UserError(f"a single file has no tokenizer, nor has this: no {absent[0]}", where=folder,
-                        fix=tokenizer_fix(model))  # fmt: skip
+        what = f"a single file has no tokenizer, nor has model.clip: no {absent[0]} in {folder}"
+        raise UserError(what, where=model.path, fix=tokenizer_fix(model))
     length = architecture.parts[name.replace("tokenizer", "text_encoder")]["max_position_embeddings"]
     return Tokenizer(folder, CLIPS, {"model_max_length": length, "pad_token": architecture.pads[name]})
 
 
 def tokenizer_fix(model: ModelSettings) -> str:
-    """What to do about a tokenizer that is missing or another one's."""
+    """What to do about a single file's tokenizer that is missing or another one's."""
+    fetched = (
+        f"connect once, so that {model.clip.path} is in the hub's cache; or " if is_hub_id(model.clip.path) else ""
+    )
     return (
-        f"connect once, so that {model.clip.path} is in the hub's cache; or put CLIP's vocab.json and merges.txt (any "
-        "Stable Diffusion of the family in diffusers' layout has them) into FOLDER/tokenizer, for SDXL also into "
-        "FOLDER/tokenizer_2, and set model.config=FOLDER"
+        f"{fetched}put {CLIPS_FILES} into FOLDER/tokenizer, for SDXL also into FOLDER/tokenizer_2, and set "
+        "model.config=FOLDER"
     )

@@ -17,7 +17,7 @@ from lorakiln.families.checkpoint import is_single_file, read_checkpoint
 from lorakiln.families.contents import check_file, has, prediction_of, zero_snr
 from lorakiln.families.identity import identify
 from lorakiln.families.layouts import Layout
-from lorakiln.families.lending import Tokenizer, lend, lend_config, tokenizer_fix
+from lorakiln.families.lending import CLIPS_FILES, Tokenizer, lend, lend_config, tokenizer_fix
 from lorakiln.families.part_files import FolderPart, PartFiles, SinglePart, from_folder
 from lorakiln.families.ranges import read_values
 from lorakiln.families.recognise import check_kind, check_network, check_version, version_of
@@ -100,12 +100,20 @@ class Files:
             UserError: its files are missing or damaged, or it is another than the text encoder's.
         """
         source = self.tokenizers[name]
+        if not source.options:
+            source.check()
         tokenizer = from_folder(CLIPTokenizer, source.folder, **source.options)
         known = self.parts[name.replace("tokenizer", "text_encoder")].config.get("vocab_size", CLIP_TOKENS)
         # Another model's, lent, gives wrong numbers without a word; a model's own may leave some of them unused.
         if len(tokenizer) > known or (source.options and len(tokenizer) != known):
             what = f"this tokenizer has {len(tokenizer)} tokens, the model's text encoder {known}"
-            raise UserError(what, where=source.folder, fix=tokenizer_fix(self.model))
+            own = f"put the model's own tokenizer there: {CLIPS_FILES}"
+            lent = source.options or self.model.config
+            raise UserError(
+                f"{what} (that of {source.folder})" if source.options else what,
+                where=self.root if source.options else source.folder,
+                fix=tokenizer_fix(self.model) if lent else own,
+            )
         return tokenizer
 
 

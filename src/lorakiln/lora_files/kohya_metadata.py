@@ -64,6 +64,8 @@ def build(
         "lorakiln_step": facts["step"],
         **_modelspec(facts, name),
     }
+    if libraries := facts.get("libraries"):  # runs of before did not say
+        data["lorakiln_libraries"] = libraries
     if facts.get("strength", 1) != 1:
         # The network's alpha is that of the file: the trained one, in the settings, times this.
         data["lorakiln_strength"] = facts["strength"]

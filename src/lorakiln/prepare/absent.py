@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+from lorakiln.artefacts.pointers import check_pulled
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.scan import READABLE
 
@@ -19,8 +20,7 @@ def check_folder(raw: Path, out: Path) -> None:
         return
     if raw.exists():
         raise UserError("a file, not a folder of pictures", where=raw, fix="unpack it, or name the folder")
-    if raw.with_name(raw.name + ".dvc").exists():
-        raise UserError("only its DVC pointer is here", where=raw, fix=f"run `dvc pull {raw}.dvc`")
+    check_pulled(raw)
     raise UserError("no such folder", where=raw, fix=_nearest(raw))
 
 

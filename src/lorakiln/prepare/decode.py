@@ -12,6 +12,7 @@ from PIL.Image import Transpose
 from lorakiln.prepare.bad import Refused
 from lorakiln.prepare.buckets import Placement, Size, place
 from lorakiln.prepare.colour import check_mode, to_srgb
+from lorakiln.prepare.damage import check_jpeg, hearing_libtiff, lacked
 from lorakiln.prepare.signatures import AGAIN, what_is
 from lorakiln.schema.prepare import PrepareSettings
 
@@ -61,7 +62,7 @@ def decode(path: Path, settings: PrepareSettings) -> Decoded:
         with _quiet_pillow() as told, Image.open(path, formats=_formats()) as image:
             if image.format == "PNG":
                 _verify_png(path)
-            decoded = _decode(image, settings)
+            decoded = _decode(image, path, settings)
         decoded.notes.extend(sorted({str(warning.message).strip() for warning in told}))
         return decoded
     except Refused:
@@ -79,10 +80,12 @@ def decode(path: Path, settings: PrepareSettings) -> Decoded:
         detail = str(error).replace(str(path), path.name).splitlines()
         if TOO_MUCH_TEXT in str(error):
             raise Refused("more text in it than a picture needs", "save it again without metadata", detail[0]) from None
-        raise Refused("damaged or cut off", AGAIN, detail[0] if detail else type(error).__name__) from None
+        reason = detail[0] if detail else type(error).__name__
+        # A file whose kind its decoder lacks has not been looked into.
+        raise lacked(_format_of(path), reason) or Refused("damaged or cut off", AGAIN, reason) from None
 
 
-def _decode(image: Image.Image, settings: PrepareSettings) -> Decoded:
+def _decode(image: Image.Image, path: Path, settings: PrepareSettings) -> Decoded:
     format, orientation = image.format or "", _orientation(image)
     width, height = image.size
     size = (height, width) if orientation in LYING else (width, height)
@@ -95,14 +98,36 @@ def _decode(image: Image.Image, settings: PrepareSettings) -> Decoded:
         fix = "use larger pictures, or set prepare.bucket.no_upscale=false"
         raise Refused("smaller than the smallest bucket", fix, str(error)) from None
     if format in ("JPEG", "MPO"):
+        notes += check_jpeg(path)
         needed = placement.resized[::-1] if orientation in LYING else placement.resized
         image.draft(None, (needed[0] * DRAFT_MARGIN, needed[1] * DRAFT_MARGIN))
-    image.load()
+    notes += _load(image)
     pixels, colour_notes = to_srgb(image, settings.background)
     if orientation in UPRIGHT:
         pixels = pixels.transpose(UPRIGHT[orientation])
         notes.append(f"put upright (EXIF orientation {orientation})")
     return Decoded(pixels, size, placement, format, notes + colour_notes)
+
+
+def _load(image: Image.Image) -> list[str]:
+    """Read all pixels; what the decoder says beside, where it does so on stderr."""
+    if image.format != "TIFF":
+        image.load()
+        return []
+    with hearing_libtiff() as told:
+        try:
+            image.load()
+        except OSError as error:
+            failed = error
+        else:
+            failed = None
+    if failed:  # Pillow has a number for it, libtiff words
+        raise OSError("; ".join([*told, str(failed)])) from failed
+    return told
+
+
+def _format_of(path: Path) -> str:
+    return path.suffix.removeprefix(".").upper() or "picture"
 
 
 def _verify_png(path: Path) -> None:

@@ -11,14 +11,25 @@ from lorakiln.prepare.bad import Bad
 
 # Endings of files that are meant as pictures. Whether one is readable, its content decides.
 READABLE = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif",
     ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".heic", ".heif",
 }  # fmt: skip
 # What drawings and cameras' own files are, and what to do; opened as TIFF, a raw file would give its thumbnail.
 _EXPORT = "export it as PNG, or remove it"
+_CONVERT = "convert it to PNG, JPEG or WebP, or remove it"
+UNREAD = (
+    ".tga", ".qoi", ".dds", ".pcx", ".jpf", ".jpx", ".jpm", ".j2c", ".dib", ".sgi", ".xbm", ".xpm", ".pict",
+    ".bpg", ".flif", ".jxr", ".ktx", ".pfm",
+)  # fmt: skip
 _DEVELOP = ("a camera's raw file", "develop it and export it as JPEG, PNG or TIFF, or remove it")
 FOREIGN = {
     ".svg": ("an SVG drawing", _EXPORT),
+    **dict.fromkeys((".cdr", ".emf", ".wmf"), ("a vector drawing", _EXPORT)),
+    **dict.fromkeys((".xcf", ".kra", ".ora"), ("a painting program's document", _EXPORT)),
+    **dict.fromkeys((".ico", ".icns", ".cur"), ("an icon of several sizes", _EXPORT)),
+    **dict.fromkeys((".exr", ".hdr"), ("a picture of floating-point numbers", _EXPORT)),
+    ".mpo": ("pictures from several sides (MPO)", "export one as JPEG, or name it .jpg, and the first is taken"),
+    **{ending: (f"a picture of a kind that is not read here ({ending})", _CONVERT) for ending in UNREAD},
     ".pdf": ("a PDF document", _EXPORT),
     ".eps": ("a PostScript document", _EXPORT),
     ".ps": ("a PostScript document", _EXPORT),
@@ -26,6 +37,7 @@ FOREIGN = {
     ".jxl": ("a JPEG XL picture, which is not supported", _EXPORT),
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"), _DEVELOP),
 }
+PULL = "run `dvc pull`"
 PICTURES = READABLE | FOREIGN.keys()
 
 
@@ -93,9 +105,9 @@ class _Scanner:
 
     def _file(self, path: Path) -> None:
         ending = path.suffix.lower()
-        if ending == ".dvc" and Path(path.stem).suffix.lower() in PICTURES:
+        if ending == ".dvc":  # of a picture, of its caption, or of a whole folder
             if not path.with_suffix("").exists():
-                self._refuse(path.with_suffix(""), "only its DVC pointer is here, not the picture", "run `dvc pull`")
+                self._refuse(path.with_suffix(""), "only its DVC pointer is here, not what it stands for", PULL)
         elif ending not in PICTURES:
             self.found.others[ending] += 1
         elif found := obstacle(path, self.root, self.follow):

@@ -14,6 +14,7 @@ from lorakiln.console.progress import progress
 from lorakiln.console.visible import in_line
 from lorakiln.prepare.absent import check_folder, no_pictures
 from lorakiln.prepare.bad import LISTED, Bad, explain, refusal, write_quarantine
+from lorakiln.prepare.damage import simplejpeg
 from lorakiln.prepare.look import alike
 from lorakiln.prepare.picture import Preparer, Row, read_known
 from lorakiln.prepare.pool import count_workers, in_order
@@ -38,6 +39,9 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
             killed; the disk is full.
     """
     check_folder(raw, out)
+    if simplejpeg is None:
+        missed = "changed bytes in a JPEG are noticed only where they cut it off"
+        print(f"warning: simplejpeg is not installed: {missed}\n  fix: pip install simplejpeg", file=sys.stderr)
     found = scan(raw, settings.follow_symlinks)
     if not found.pictures and not found.bad:
         raise no_pictures(raw, found.others)

@@ -28,7 +28,7 @@ class Job:
 def draw(
     family: Family, jobs: Sequence[Job], steps: int, guidance: float, negative_prompt: str = "",
     batch_size: int | Batch = 8, reading: Reading = PLAIN, start: Tensor | None = None, strength: float = 1.0,
-    before_each: Callable[[], object] | None = None,
+    before_each: Callable[[], object] | None = None, done: Callable[[int], object] = lambda count: None,
 ) -> Iterator[Image.Image]:  # fmt: skip
     """Draw `jobs` in their order, RGB.
 
@@ -47,6 +47,8 @@ def draw(
         strength: how much of the way is drawn anew, in (0, 1]; 1 begins with noise alone. int(steps * strength) of
             the steps are taken, as in diffusers.
         before_each: called before every step of a batch; what it raises ends the drawing.
+        done: told how many pictures each batch has given, before they are handed out: a batch ends in one moment, and
+            what counts its pictures one by one believes the first to have taken all of its time.
 
     Raises:
         UserError: the model cannot draw a size, drew something that is not finite, or has no memory for one picture.
@@ -72,6 +74,7 @@ def draw(
             pixels = at_once.attempt(paint)
             if pixels is not None:
                 alike = alike[len(batch) :]
+                done(len(batch))
                 yield from _pictures(pixels[: len(batch)])
 
 

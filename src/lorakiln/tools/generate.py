@@ -23,31 +23,11 @@ from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
 from lorakiln.sampling import Applied, Job, check_steps, draw, infotext, save_picture
 from lorakiln.sampling.weighting import Weighting
-from lorakiln.schema.base import check
 from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.tools.wish import Wish
 
 CHUNKS = 3  # at most, of a prompt
-
-
-def model_settings(name: str, path: str | None) -> ModelSettings:
-    """`conf/model/<name>.yaml`, or the file that `name` is; `path` in the place of its base model.
-
-    Raises:
-        UserError: there is no such file, or it holds no settings of a model.
-    """
-    file = Path(name) if name.endswith(".yaml") else Path("conf") / "model" / f"{name}.yaml"
-    if not file.is_file():
-        known = (
-            ", ".join(sorted(one.stem for one in Path("conf/model").glob("*.yaml"))) or "none: run it in the project"
-        )
-        raise UserError("no such model", where=file, fix=f"known: {known}; a base model's folder is given with --base")
-    settings = read_yaml(file)
-    if path:
-        settings |= {"path": path, "revision": None, "variant": None}
-    return check(ModelSettings, settings, str(file))
 
 
 def described(picture: Path, trigger: str, model: ModelSettings) -> str:
@@ -92,7 +72,7 @@ def draw_wishes(
             batch = Batch(min(batch_size, len(jobs)), "drawing", advice="draw smaller pictures (--size)")
             pictures = draw(
                 Weighting(family), jobs, first.steps, first.guidance, first.negative, batch,
-                reading=first.reading, start=start, strength=first.strength,
+                reading=first.reading, start=start, strength=first.strength, done=bar.advance,
             )  # fmt: skip
             used = [Applied(path.stem, weight, hashes[path]) for path, weight in first.weights.items()]
             for index, job, picture in zip(members, jobs, pictures, strict=True):
@@ -101,7 +81,6 @@ def draw_wishes(
                     first.reading.clip_skip, base,
                 )  # fmt: skip
                 yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
-                bar.advance()
             if batch.size < min(batch_size, len(jobs)):  # it was halved, so the next group begins there
                 batch_size = batch.size
 

@@ -15,8 +15,11 @@ def plan(run: Run) -> str:
     share = batch // world
     micro = settings.micro_batch or share
     adapter = settings.adapter
+    held_out = f"{split.held_out_count} held out for validation"
+    if split.held_out_count:
+        held_out += " (train.validation.every=0 trains on all)"
     lines = [
-        f"pictures    {pictures} x {settings.repeats} repeats, {split.held_out_count} held out for validation",
+        f"pictures    {pictures} x {settings.repeats} repeats, {held_out}",
         f"buckets     {', '.join(sizes)}",
         f"variants    {', '.join(encoded.index['variants'])}",
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"

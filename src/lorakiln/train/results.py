@@ -61,6 +61,7 @@ def run_facts(run: Run, work: Path, record: Record) -> dict[str, Any]:
         "held_out": run.split.held_out_count,
         "timesteps": timestep_range(settings.objective.model_dump(), len(run.family.alphas_cumprod)),
         "init_from": _begun_with(settings.adapter.init_from),
+        "libraries": libraries(),
         "adapters": [
             {"step": step, "file": f"adapters/{name}", "validation_loss": record.validation_loss(step)}
             for name, step in steps.items()
@@ -91,12 +92,19 @@ def provenance(run: Run, began: datetime, watch: Watch) -> dict[str, Any]:
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": libraries(),
         **circumstances(run.kiln),
         "precision": run.precision,
         "command": sys.argv,
         "git": git_state(),
     }
+
+
+def libraries() -> dict[str, str]:
+    """The versions of what decides a training's numbers; of which commit of this program, provenance.json says alone:
+    a commit that changes no number shall change no file.
+    """
+    return {name: version(name) for name in LIBRARIES}
 
 
 def git_state() -> dict[str, Any] | None:

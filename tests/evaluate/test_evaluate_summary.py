@@ -1,0 +1,28 @@
+"""The few lines that a terminal shows."""
+
+import pytest
+
+from lorakiln.evaluate.intervals import Estimate
+from lorakiln.evaluate.metrics import Summary, metrics_of
+from lorakiln.evaluate.summary import summary_text
+from lorakiln.schema.evaluate import Classification
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.123456])
+def test_the_table_fits_a_terminal_and_loses_nothing(weight):
+    classify = [
+        Classification(name="style_of_the_drawing", labels=["outlined", "flat"], answer="outlined"),
+        Classification(name="thing", labels=["a cat", "a dog"]),
+    ]
+    metrics = metrics_of(classify)
+    value = Estimate(0.6163, 0.6001, 0.6402, 60)
+    wide = Estimate(-0.4512, -0.5001, -0.4203, 60)
+    values = {metric.name: {0.0: value, weight: value} for metric in metrics}
+    text = summary_text(metrics, Summary(values, {metric.name: {weight: wide} for metric in metrics}), weight)
+    table = text[: text.index("The LoRA")].splitlines()
+    assert max(map(len, table)) <= 80
+    joined = " ".join(" ".join(table).split())
+    assert joined.count("-0.451 (-0.500 to -0.420)") == 3 and joined.count("-45 points (-50 to -42)") == 2
+    assert joined.count("0.616 0.616") == 3 and joined.count("62% 62%") == 2 and "…" not in text
+    for word in ("nearest", "outlined", "likeness", "falls", "score"):
+        assert word in joined
