@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch, is_out_of_memory
+from lorakiln.console.memory import Batch, is_out_of_memory, is_tight
 
 ADVICE = "draw smaller pictures"
 
@@ -75,3 +75,9 @@ def test_what_did_not_fit_is_let_go():
 
     assert Batch(2, "drawing").attempt(work) is None
     assert held[0]() is None
+
+
+@pytest.mark.parametrize(("device", "free", "found"), [("cuda", 5e9, True), ("cuda", 7e9, False), ("cpu", 1e9, False)])
+def test_a_gpu_with_little_memory_left_is_tight(monkeypatch, device, free, found):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free), 8 * 10**9))
+    assert is_tight(torch.device(device)) is found

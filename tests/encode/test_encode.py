@@ -297,6 +297,36 @@ def test_latents_that_are_not_finite_are_refused_by_name(captioned, tmp_path, mi
     assert contents(tmp_path / "out") == before  # the old folder stays
 
 
+def test_captions_that_are_not_finite_are_refused_by_their_words(captioned, tmp_path, micro_model, monkeypatch):
+    encode_prompts = StableDiffusion.encode_prompts
+
+    def broken(self, texts, reading=PLAIN):
+        told = encode_prompts(self, texts, reading)
+        told["prompt_embeds"][[text == "a cat" for text in texts], 1, 0] = float("nan")
+        return told
+
+    monkeypatch.setattr(StableDiffusion, "encode_prompts", broken)
+    with pytest.raises(UserError, match=r"NaN or infinite numbers of 'a cat'(.|\n)*encode.device=cpu"):
+        encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+
+
+@pytest.mark.parametrize(("half", "near"), [(torch.float16, 5e-3), (torch.bfloat16, 3e-2)])
+def test_half_precision_reads_captions_as_single_does(captioned, tmp_path, micro_model, monkeypatch, calls, half, near):
+    out = tmp_path / "out"
+    encode(captioned, out, SETTINGS, micro_model)
+    single = {file: load_file(out / file) for file in ("32x32.safetensors", "empty.safetensors")}
+    calls["texts"].clear()
+    # As on a GPU.
+    monkeypatch.setattr("lorakiln.encode.stage.half_on_gpu", lambda device: half)
+    encode(captioned, out, SETTINGS, micro_model)
+    assert calls["texts"]  # what was read in another precision is not taken over
+    for file, tensors in single.items():
+        found = load_file(out / file)
+        for name, value in tensors.items():
+            error = float((found[name] - value).norm() / value.norm())
+            assert error == 0 if name.startswith("latent") else 0 < error < near
+
+
 def change_size(folder: Path) -> None:
     Image.new("RGB", (16, 16)).save(folder / "a.png")
 

@@ -8,6 +8,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from lorakiln.families import load_family
+from lorakiln.families.family import half_on_gpu
 from lorakiln.families.reading import Reading
 from lorakiln.schema.model import ModelSettings
 from tests.conftest import END
@@ -15,19 +16,28 @@ from tests.families.reduced import KINDS, write_reduced
 
 META = torch.device("meta")
 MODULES = ("vae", "text_encoder", "text_encoder_2", "network")
+ALL = ("vae", "text", "network")
 PROMPTS = ["a red cat", "", "blue " * 40]
+
+
+def reduced_settings(folder, kind: str) -> ModelSettings:
+    return ModelSettings(
+        family="sdxl" if kind == "sdxl" else "sd",
+        path=str(folder),
+        resolution=64,
+        bucket_min=32,
+        bucket_max=128,
+        bucket_step=32,
+        captioner={"path": "models/tiny/blip"},
+        clip={"path": "models/tiny/clip"},
+    )
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def family(tmp_path_factory, request):
     """A reduced model of each family, moved there after it was loaded."""
     kind = request.param
-    folder = write_reduced(tmp_path_factory.mktemp("reduced") / kind, kind)
-    settings = ModelSettings(
-        family="sdxl" if kind == "sdxl" else "sd", path=str(folder), resolution=64, bucket_min=32, bucket_max=128,
-        bucket_step=32, captioner={"path": "models/tiny/blip"}, clip={"path": "models/tiny/clip"},
-    )  # fmt: skip
-    loaded = load_family(settings)
+    loaded = load_family(reduced_settings(write_reduced(tmp_path_factory.mktemp("reduced") / kind, kind), kind))
     for name in MODULES:
         if name in loaded.__dict__:
             getattr(loaded, name).to(META)
@@ -71,28 +81,95 @@ def test_noise_is_predicted_there(family):
 
 
 class Part:
-    """Stands for a network that was loaded; remembers where it was sent."""
+    """Stands for a part that was loaded: remembers where it was sent, and has no memory to work with."""
 
-    def __init__(self) -> None:
-        self.sent = []
+    def __init__(self, kept=None) -> None:
+        self.sent, self.config = [], getattr(kept, "config", None)
 
     def to(self, device):
         self.sent.append(str(device))
 
-
-@pytest.mark.parametrize(("device", "sent"), [("cuda", ["cuda", "cpu"]), ("cpu", [])])
-def test_what_draws_is_on_the_device_only_while_it_draws(micro_model, device, sent):
-    loaded = load_family(micro_model)
-    loaded.device, loaded.vae, loaded.text_encoder = torch.device(device), Part(), Part()
-    with pytest.raises(RuntimeError, match="no memory"), loaded.drawing():
-        assert loaded.vae.sent == loaded.text_encoder.sent == sent[:1]
+    def encode(self, pixels):
         raise RuntimeError("no memory")
-    assert loaded.vae.sent == loaded.text_encoder.sent == sent
+
+    decode = __call__ = lambda self, *args, **more: self.encode(args)
+
+
+@pytest.mark.parametrize(("device", "sent"), [("meta", ["cpu", "meta", "cpu"]), ("cpu", [])])
+@pytest.mark.parametrize("worker", ["vae", "text_encoder"])
+def test_what_rests_is_on_the_device_only_while_it_works(micro_model, device, sent, worker):
+    loaded = load_family(micro_model)
+    loaded.device = torch.device(device)
+    loaded.vae, loaded.text_encoder = parts = Part(loaded.vae), Part(loaded.text_encoder)
+    loaded.rest()
+    with pytest.raises(RuntimeError, match="no memory"):
+        if worker == "vae":
+            loaded.encode_pictures(torch.zeros(1, 3, 32, 32))
+        else:
+            loaded.encode_prompts(["a cat"])
+    at_work, idle = parts if worker == "vae" else parts[::-1]
+    assert (at_work.sent, idle.sent) == (sent, sent[:1])
     assert next(loaded.network.parameters()).device.type == "cpu"  # the network stays where it trains
+
+
+def test_a_part_that_is_kept_present_moves_once_for_many_calls(micro_model):
+    loaded = load_family(micro_model)
+    loaded.device, loaded.text_encoder = META, Part(loaded.text_encoder)
+    loaded.rest()
+    with loaded.present("text"):
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="no memory"):
+                loaded.encode_prompts(["a cat"])
+        assert loaded.text_encoder.sent == ["cpu", "meta"]
+    assert loaded.text_encoder.sent == ["cpu", "meta", "cpu"]
 
 
 def test_what_is_not_loaded_does_not_move(micro_model):
     loaded = load_family(micro_model, ("network",))
-    loaded.device = torch.device("cuda")
-    with loaded.drawing():
-        assert "vae" not in loaded.__dict__
+    loaded.device = META
+    loaded.rest()
+    assert "vae" not in loaded.__dict__
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_parts_keep_their_own_precision_under_the_networks_autocast(micro_model, dtype):
+    loaded = load_family(micro_model, dtype=torch.bfloat16, text_dtype=dtype)
+    assert {p.dtype for p in loaded.text_encoder.parameters()} == {dtype}
+    assert {p.dtype for p in loaded.vae.parameters()} == {torch.bfloat16}
+    with torch.autocast("cpu", torch.bfloat16):
+        told = loaded.encode_prompts(["a cat"])["prompt_embeds"]
+    assert told.dtype == dtype and torch.equal(told, loaded.encode_prompts(["a cat"])["prompt_embeds"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
+def test_half_precision_reads_prompts_as_single_does(tmp_path, kind, dtype, near):
+    settings = reduced_settings(write_reduced(tmp_path / kind, kind), kind)
+    single = load_family(settings, ("text",)).encode_prompts(PROMPTS)
+    half = load_family(settings, ("text",), text_dtype=dtype).encode_prompts(PROMPTS)
+    for name, value in single.items():
+        error = (half[name].float() - value).norm() / value.norm()
+        assert 0 < error < near, name
+
+
+def test_a_gpu_reads_prompts_in_half_precision():
+    assert half_on_gpu(torch.device("cuda")) is torch.float16
+    assert half_on_gpu(torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hollow_family_has_the_parts_shapes_and_types(tmp_path, kind):
+    settings = reduced_settings(write_reduced(tmp_path / kind, kind), kind)
+    precise = {"dtype": torch.bfloat16, "text_dtype": torch.float16}
+    loaded, hollow = load_family(settings, **precise), load_family(settings, (), **precise).hollow(ALL)
+    for name in (one for one in MODULES if one in loaded.__dict__):
+        true, made = (getattr(one, name).state_dict() for one in (loaded, hollow))
+        assert {key: (v.shape, v.dtype) for key, v in made.items()} == {k: (v.shape, v.dtype) for k, v in true.items()}
+        assert {value.device.type for value in made.values()} == {"meta"}
+    assert hollow.device == META and hollow.target_modules("locon") == loaded.target_modules("locon")
+
+
+def test_a_hollow_family_has_no_other_part(micro_model):
+    hollow = load_family(micro_model).hollow(("network",))
+    with pytest.raises(AttributeError, match="without its part 'vae'"):
+        _ = hollow.vae

@@ -37,7 +37,7 @@ def test_stable_diffusion_1_has_the_names_that_kohya_gives_it(tmp_path, micro_fa
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from lorakiln.families.sd import PRESETS
+    from lorakiln.families.presets import PRESETS
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768)

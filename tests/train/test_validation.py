@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lorakiln.train import noise
-from lorakiln.train.validation import timesteps, validation_loss
+from lorakiln.train.validation import at_once, timesteps, validation_loss
 
 WATCHED = {"every": 5, "fraction": 0.3, "draws": 10}
 
@@ -13,6 +13,13 @@ def test_timesteps_are_spread_over_the_range(make_settings):
     drawn = timesteps(settings, 1000, np.random.default_rng(0).random(10))
     assert [(t - 100) // 80 for t in drawn] == list(range(10))
     assert timesteps(settings, 1000, np.full(10, 1 - 1e-12)).max() == 899
+
+
+@pytest.mark.parametrize(
+    ("size", "taken"), [((8, 8), 8), ((64, 64), 8), ((64, 96), 5), ((128, 128), 2), ((512, 512), 1)]
+)
+def test_large_pictures_are_taken_fewer_at_once(size, taken):
+    assert at_once(size) == taken
 
 
 def test_the_loss_is_that_of_a_plain_implementation(make_kiln):

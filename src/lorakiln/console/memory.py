@@ -10,6 +10,7 @@ import torch
 from lorakiln.console.errors import UserError
 
 T = TypeVar("T")
+TIGHT = 6_000_000_000  # bytes: beside its loaded parts, SDXL takes 4 GB to draw; docs/memory.md
 REFUSED = "can't allocate memory"  # what torch's allocator says on the CPU, in a plain RuntimeError
 
 
@@ -65,3 +66,8 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def is_tight(device: torch.device) -> bool:
+    """Whether what does not work had better leave the device: a GPU with little memory left."""
+    return device.type == "cuda" and torch.cuda.mem_get_info(device)[0] < TIGHT

@@ -4,7 +4,7 @@ All batches have the same shape, the last filled up by repeating: then a picture
 others there are nor on its place among them, and adding one gives the bits that a fresh run gives.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,7 +65,11 @@ def encode_captions(
     dtype: torch.dtype,
     done: Callable[[int], object] = lambda count: None,
 ) -> Iterator[dict[str, Tensor]]:
-    """The conditioning of every text in turn, without the batch's dimension; `done` as above."""
+    """The conditioning of every text in turn, without the batch's dimension; `done` as above.
+
+    Raises:
+        UserError: a text's conditioning is not finite in `dtype`.
+    """
     while texts:
         batch, count = _filled(texts, at_once.size)
 
@@ -74,6 +78,7 @@ def encode_captions(
             return {name: value.to("cpu", dtype) for name, value in conditioning.items()}
 
         if conditioning := at_once.attempt(encode):
+            check_conditioning(batch, conditioning)
             done(count)
             for i in range(count):
                 yield {name: value[i] for name, value in conditioning.items()}
@@ -103,6 +108,18 @@ def check_latents(files: Sequence[Path], mean: Tensor, std: Tensor) -> None:
             "the VAE makes NaN or infinite latents of it",
             where=", ".join(broken),
             fix="set encode.dtype to float32, name another VAE in model.vae, or take the picture out",
+        )
+
+
+def check_conditioning(texts: Sequence[str], conditioning: Mapping[str, Tensor]) -> None:
+    """Raise UserError that names the first text whose conditioning, (B, ...), is NaN or infinite."""
+    finite = torch.stack([value.isfinite().flatten(1).all(dim=1) for value in conditioning.values()]).all(dim=0)
+    if broken := [text for text, good in zip(texts, finite.tolist(), strict=True) if not good]:
+        raise UserError(
+            f"the text encoder makes NaN or infinite numbers of {broken[0]!r}",
+            where="model.path",
+            fix="encode.device=cpu, where it computes in single precision, with encode.dtype=float32; if it does this "
+            "even so, the model is damaged",
         )
 
 

@@ -20,7 +20,7 @@ from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.known import EMPTY, Known, Shelf, read_known
 from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
 from lorakiln.families import load_family
-from lorakiln.families.family import Family, default_device
+from lorakiln.families.family import Family, default_device, half_on_gpu
 from lorakiln.families.reading import Reading
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
@@ -42,15 +42,19 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     device = default_device(settings.device)
     facts = load_family(model, ()).facts
     common = {
-        "base": facts["hash"], "dtype": settings.dtype, "device": device.type, "batch_size": settings.batch_size,
-    }  # fmt: skip
+        "base": facts["hash"],
+        "dtype": settings.dtype,
+        "device": device.type,
+        "batch_size": settings.batch_size,
+        **({"text": str(half)} if (half := half_on_gpu(device)) else {}),
+    }
     reading = Reading.of(settings.model_dump())
     keys = Keys(common, ("plain", "flip") if settings.flip else ("plain",), reading)
     rows = read_rows(captioned, keys)
     with replacing(out) as fresh:
         known = read_known(out, keys.caption(""))
         new = any(row.key_picture not in known.pictures for row in rows)
-        family = load_family(model, ("vae", "text") if new else ("text",), device)
+        family = load_family(model, ("vae", "text") if new else ("text",), device, text_dtype=half)
         unread = {row.file_name: family.unread(row.text, reading.chunks) for row in rows}
         told = {
             row.file_name: {name: value.tolist() for name, value in family.place_conditioning(row.place).items()}

@@ -48,6 +48,12 @@ class Clip:
             ) from error
         return cls(model.eval().to(device), tokenizer, processor, device)
 
+    def to(self, device: torch.device) -> "Clip":
+        """Itself, on a device."""
+        self.model.to(device)
+        self.device = device
+        return self
+
     @torch.inference_mode()
     def texts(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """Unit embeddings, (N, D) float32; texts longer than the model reads are cut."""

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lorakiln.artefacts.kept import Kept, share
 from lorakiln.artefacts.records import read_jsonl
-from lorakiln.console.memory import Batch
+from lorakiln.console.memory import Batch, is_tight
 from lorakiln.console.progress import progress
 from lorakiln.evaluate.plan import Shot
 from lorakiln.families import load_family
@@ -76,6 +76,8 @@ class Studio:
 
     def _draw(self, shots: Sequence[Shot]) -> Iterator[tuple[Shot, Image.Image]]:
         family = load_family(self.model, device=self.device, dtype=drawing_dtype(self.device, self.settings.precision))
+        if is_tight(self.device):
+            family.rest()
         merged = put_on(family, self.lora)
         remembering = Remembering(family)
         settings = self.settings
@@ -117,9 +119,10 @@ class Remembering:
         self._known.clear()
 
     def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, torch.Tensor]:
-        for prompt in prompts:
-            if (prompt, reading) not in self._known:
-                self._known[prompt, reading] = self._family.encode_prompts([prompt], reading)
+        if new := [prompt for prompt in dict.fromkeys(prompts) if (prompt, reading) not in self._known]:
+            with self._family.present("text"):
+                for prompt in new:
+                    self._known[prompt, reading] = self._family.encode_prompts([prompt], reading)
         found = [self._known[prompt, reading] for prompt in prompts]
         return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 

@@ -11,6 +11,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl, write_text
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.coherence import Coherence, blur, loss, share_of_prompts_agreeing, shuffle, spread
 from lorakiln.evaluate.comparison import Evidence, compare, headline
@@ -62,8 +63,8 @@ def evaluate(
     device = default_device(settings.device)
     reading = Reading.of(facts["settings"].get("encode", {}))
     plan = _plan(facts, settings, model, device, reading)
-    # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once.
-    clip = Clip.load(model.clip, device)
+    # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once. It is on the device after it.
+    clip = Clip.load(model.clip, torch.device("cpu"))
     # As much again for the grids and the report, which show them.
     check_space(out, 2 * sum(shot.width * shot.height for shot in plan.shots) * PIXEL, "the report and its samples")
     kept = Kept(out, ".png")
@@ -72,7 +73,8 @@ def evaluate(
         studio = Studio(lora / facts["file"], settings, model, device, reading)
         drawn = studio.fill(plan.shots, samples, out / "samples", kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
-        scored, evidence = _judge(clip, plan, samples, captioned, settings)
+        free_memory()  # of the base, which was drawn with
+        scored, evidence = _judge(clip.to(device), plan, samples, captioned, settings)
         write_jsonl(samples / "metadata.jsonl", [_row(item) for item in scored])
         grids = grids_of(plan)
         for grid in grids:

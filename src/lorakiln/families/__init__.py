@@ -21,6 +21,7 @@ def load_family(
     parts: Collection[Part] = ("vae", "text", "network"),
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
+    text_dtype: torch.dtype | None = None,
 ) -> Family:
     """Load the base model, frozen and in evaluation mode.
 
@@ -29,6 +30,7 @@ def load_family(
         parts: what to load; the others raise AttributeError when touched.
         device: null is the CPU.
         dtype: of the weights of all parts; null is float32.
+        text_dtype: of the text encoders' weights; null: as the others. See `families.family.half_on_gpu`.
 
     Raises:
         UserError: the model is not there, cannot be reached, is of another kind, has no safetensors weights,
@@ -37,4 +39,5 @@ def load_family(
     import torch
 
     module = importlib.import_module(FAMILIES[model.family])
-    return module.load(model, frozenset(parts), device or torch.device("cpu"), dtype or torch.float32)
+    dtype = dtype or torch.float32
+    return module.load(model, frozenset(parts), device or torch.device("cpu"), dtype, text_dtype or dtype)

@@ -1,6 +1,6 @@
 """The protocol that every model family fulfils; nothing outside this folder asks which family it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
@@ -93,9 +93,19 @@ class Family(Protocol):
         """
         ...
 
-    def drawing(self) -> AbstractContextManager[None]:
-        """What pictures are drawn within while the network trains: VAE and text encoders, which training does not need,
-        are on the device inside it and in the machine's memory outside; on a CPU nothing moves.
+    def rest(self) -> None:
+        """From here on VAE and text encoders are on the device only while they work, else in the machine's memory: the
+        network has the device to itself. On a CPU nothing moves.
+        """
+        ...
+
+    def present(self, part: Part) -> AbstractContextManager[None]:
+        """A part that rests stays on the device inside: to be entered around many calls that it works in."""
+        ...
+
+    def hollow(self, parts: Collection[Part]) -> "Family":
+        """This family with parts that have shapes and no numbers, on torch's meta device, none of them loaded: made in
+        a second, to count memory with. Its prompts cannot be encoded.
         """
         ...
 
@@ -130,6 +140,13 @@ def drawing_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
     if wanted == "auto":
         wanted = "fp16" if device.type == "cuda" else "fp32"
     return DTYPES[wanted]
+
+
+def half_on_gpu(device: torch.device) -> torch.dtype | None:
+    """Text encoders' precision: fp16 on a GPU, as the models are published for drawing, and it takes half of the
+    memory; on a processor as the other parts.
+    """
+    return torch.float16 if device.type == "cuda" else None
 
 
 def default_device(wanted: str = "auto") -> torch.device:

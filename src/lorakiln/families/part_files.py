@@ -64,9 +64,7 @@ class FolderPart:
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         # People's folders do not always name the class, or name one that has the same tensors and more.
-        text = issubclass(kind, PreTrainedModel)
-        named = {"architectures": [kind.__name__]} if text else {"_class_name": kind.__name__}
-        config = {**self.config, **named}
+        config = {**self.config, **named(kind)}
         with telling_trouble(self.where):
             return assembled(kind, config, part_tensors(self._weights, config, "", dtype), dtype)
 
@@ -126,6 +124,24 @@ def assembled(kind: type, config: Config, tensors: dict[str, Tensor], dtype: tor
         module = empty(config)
     module.load_state_dict(tensors, assign=True)
     return module
+
+
+def hollow_part(config: Config, kind: type, dtype: torch.dtype) -> nn.Module:
+    """A part as it is when it is loaded, frozen, on the meta device, where tensors have no numbers.
+
+    Args:
+        kind: the class, which people's configs do not always name.
+    """
+    with torch.device("meta"):
+        module = empty({**config, **named(kind)})
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.to(dtype) if tensor.is_floating_point() else tensor.data
+    return module.eval().requires_grad_(False)
+
+
+def named(kind: type) -> dict[str, Any]:
+    """What a config says of its class."""
+    return {"architectures": [kind.__name__]} if issubclass(kind, PreTrainedModel) else {"_class_name": kind.__name__}
 
 
 def from_folder(kind: type, folder: Path, **options: Any) -> Any:

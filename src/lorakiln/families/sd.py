@@ -1,16 +1,13 @@
 """Stable Diffusion 1.x and 2.x: AutoencoderKL, CLIPTextModel, UNet2DConditionModel."""
 
+import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from typing import Any, Self
 
 import torch
 import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
-from diffusers.models.downsampling import Downsample2D
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
@@ -21,42 +18,36 @@ from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.finite import check_finite
 from lorakiln.families.layouts import SD
 from lorakiln.families.names import kohya_name
-from lorakiln.families.part_files import telling_trouble
+from lorakiln.families.part_files import hollow_part, telling_trouble
+from lorakiln.families.peak import META
+from lorakiln.families.presets import PRESETS
 from lorakiln.families.reading import PLAIN, Reading, chunked, joined, tokens_of
 from lorakiln.families.sd_files import Files
 from lorakiln.schema.model import ModelSettings
 
-ATTENTION = tuple(f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0"))
 NEEDED_BY = {
     "vae": "vae", "text_encoder": "text", "tokenizer": "text", "text_encoder_2": "text", "tokenizer_2": "text",
     "network": "network",
 }  # fmt: skip
 
 
-RESTING = ("vae", "text_encoder", "text_encoder_2")  # not needed by a training step
-
-
-def load(model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype) -> "StableDiffusion":
+def load(
+    model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype, text_dtype: torch.dtype
+) -> "StableDiffusion":
     """See `families.load_family`."""
     files = Files.find(model, SD)
-    return put_parts(StableDiffusion(files, device, dtype), files, parts, {"text_encoder": CLIPTextModel})
+    return put_parts(StableDiffusion(files, device, dtype, text_dtype), files, parts)
 
 
-def put_parts(
-    family: "StableDiffusion", files: Files, parts: Collection[Part], encoders: Mapping[str, type]
-) -> "StableDiffusion":
-    """Load what is asked for into `family`: frozen, on its device, checked for numbers that are not finite.
-
-    Args:
-        encoders: the text encoders' classes by folder; a tokenizer's folder is named after its encoder's.
-    """
+def put_parts(family: "StableDiffusion", files: Files, parts: Collection[Part]) -> "StableDiffusion":
+    """Load what is asked for into `family`: frozen, on its device, checked for numbers that are not finite."""
     folders = {}
     if "vae" in parts:
         folders["vae"] = files.load(AutoencoderKL, "vae", family.vae_dtype)
     if "text" in parts:
-        for folder, kind in encoders.items():
+        for folder, kind in family.encoders.items():
             with quiet():
-                folders[folder] = files.load(kind, folder, family.dtype)
+                folders[folder] = files.load(kind, folder, family.text_dtype)
             name = folder.replace("text_encoder", "tokenizer")
             setattr(family, name, files.load_tokenizer(name))
     if "network" in parts:
@@ -76,12 +67,15 @@ class StableDiffusion:
     """One loaded Stable Diffusion; see `families.family.Family` for what its methods promise."""
 
     name = "sd"
+    # By folder; a tokenizer's folder is named after its encoder's.
+    encoders: Mapping[str, type] = {"text_encoder": CLIPTextModel}
 
-    def __init__(self, files: Files, device: torch.device, dtype: torch.dtype) -> None:
-        self.device, self.dtype = device, dtype
+    def __init__(self, files: Files, device: torch.device, dtype: torch.dtype, text_dtype: torch.dtype) -> None:
+        self.device, self.dtype, self.text_dtype = device, dtype, text_dtype
         self.facts = files.facts
         self.prediction_type = files.facts["prediction_type"]
         self.scheduler_config = files.configs["scheduler"]
+        self.configs, self._rests, self._present = files.configs, False, set()
         self._vae_config, self._text_config = files.configs["vae"], files.configs["text_encoder"]
         # SDXL's VAE overflows in half precision, and its config says so.
         upcast = dtype == torch.float16 and self._vae_config.get("force_upcast")
@@ -101,29 +95,60 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode_pictures(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = self.vae.encode(pixels.to(self.device, self.vae_dtype)).latent_dist
-        scale, shift = self._latent_scale()
-        return (posterior.mean - shift) * scale, posterior.std * scale
+        with self.present("vae"):
+            posterior = self.vae.encode(pixels.to(self.device, self.vae_dtype)).latent_dist
+            scale, shift = self._latent_scale()
+            return (posterior.mean - shift) * scale, posterior.std * scale
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        scale, shift = self._latent_scale()
-        return self.vae.decode(latents.to(self.device, self.vae_dtype) / scale + shift, return_dict=False)[0]
+        with self.present("vae"):
+            scale, shift = self._latent_scale()
+            return self.vae.decode(latents.to(self.device, self.vae_dtype) / scale + shift, return_dict=False)[0]
 
-    @contextmanager
-    def drawing(self) -> Iterator[None]:
-        resting = [self.__dict__[name] for name in RESTING if name in self.__dict__]
-        if self.device.type == "cpu":
-            yield
-            return
-        try:
-            for module in resting:
-                module.to(self.device)
-            yield
-        finally:
-            for module in resting:
+    def rest(self) -> None:
+        self._rests = self.device.type != "cpu"
+        if self._rests:
+            for module in (*self._modules_of("vae"), *self._modules_of("text")):
                 module.to("cpu")
             free_memory()
+
+    @contextmanager
+    def present(self, part: Part) -> Iterator[None]:
+        kind, moved = self.device.type, self._modules_of(part) if self._rests and part not in self._present else []
+        # The network's autocast is not meant for these: they compute in what they were loaded in.
+        own = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+        try:
+            for module in moved:
+                module.to(self.device)
+            self._present |= {part} if moved else set()
+            with own:
+                yield
+        finally:
+            for module in moved:
+                module.to("cpu")
+            self._present -= {part} if moved else set()
+            if moved and kind == "cuda":
+                torch.cuda.empty_cache()
+
+    def _modules_of(self, part: Part) -> list[nn.Module]:
+        names = ("vae",) if part == "vae" else self.encoders
+        return [self.__dict__[name] for name in names if name in self.__dict__]
+
+    def hollow(self, parts: Collection[Part]) -> Self:
+        twin = copy.copy(self)
+        twin.device, twin.alphas_cumprod = META, self.alphas_cumprod.to(META)
+        twin._rests, twin._present = False, set()
+        wanted = {"vae": (AutoencoderKL, self.vae_dtype)} if "vae" in parts else {}
+        wanted |= {name: (kind, self.text_dtype) for name, kind in self.encoders.items() if "text" in parts}
+        wanted |= {"unet": (UNet2DConditionModel, self.dtype)} if "network" in parts else {}
+        for name in NEEDED_BY:
+            twin.__dict__.pop(name, None)
+        for name, (kind, dtype) in wanted.items():
+            setattr(twin, "network" if name == "unet" else name, hollow_part(self.configs[name], kind, dtype))
+        if "vae" in parts and self.device.type != "cpu":
+            twin.vae.enable_slicing()
+        return twin
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         factor = self._factor
@@ -134,6 +159,10 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, Tensor]:
+        with self.present("text"):
+            return self._encode_prompts(prompts, reading)
+
+    def _encode_prompts(self, prompts: Sequence[str], reading: Reading) -> dict[str, Tensor]:
         clip_skip = reading.clip_skip
         layers = self.text_encoder.config.num_hidden_layers
         if clip_skip >= layers:
@@ -238,35 +267,3 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def attention_modules(network: nn.Module) -> list[str]:
-    """Names, sorted, of the attentions' projections: 128 in Stable Diffusion 1.5."""
-    return sorted(name for name, _ in network.named_modules() if name.endswith(ATTENTION))
-
-
-def kohya_modules(network: nn.Module) -> list[str]:
-    """Names, sorted, of what kohya adapts: linear layers and 1x1 convolutions in transformers, 192 in 1.5."""
-    return sorted(
-        f"{outer}.{inner}"
-        for outer, block in network.named_modules()
-        if isinstance(block, Transformer2DModel)
-        for inner, module in block.named_modules()
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
-    )
-
-
-def locon_modules(network: nn.Module) -> list[str]:
-    """kohya's modules and, as with its conv_dim, all linear layers and convolutions of the residual blocks."""
-    blocks = (ResnetBlock2D, Downsample2D, Upsample2D)
-    residual = {
-        f"{outer}.{inner}"
-        for outer, block in network.named_modules()
-        if isinstance(block, blocks)
-        for inner, module in block.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-    }
-    return sorted({*kohya_modules(network), *residual})
-
-
-PRESETS = {"attention": attention_modules, "kohya": kohya_modules, "locon": locon_modules}

@@ -11,29 +11,29 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.layouts import SDXL
 from lorakiln.families.names import kohya_name
-from lorakiln.families.reading import PLAIN, Reading, chunked, joined
+from lorakiln.families.reading import Reading, chunked, joined
 from lorakiln.families.sd import StableDiffusion, put_parts, quiet
 from lorakiln.families.sd_files import Files
 from lorakiln.schema.model import ModelSettings
 
-ENCODERS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-
 
 def load(
-    model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype
+    model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype, text_dtype: torch.dtype
 ) -> "StableDiffusionXL":
     """See `families.load_family`."""
     files = Files.find(model, SDXL)
-    return put_parts(StableDiffusionXL(files, device, dtype), files, parts, ENCODERS)
+    family = StableDiffusionXL(files, device, dtype, text_dtype)
+    put_parts(family, files, parts)
+    return family
 
 
 class StableDiffusionXL(StableDiffusion):
     """One loaded SDXL base model; see `families.family.Family` for what its methods promise."""
 
     name = "sdxl"
+    encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, Tensor]:
+    def _encode_prompts(self, prompts: Sequence[str], reading: Reading) -> dict[str, Tensor]:
         """prompt_embeds (B, L, D1 + D2): both encoders' last layer but one (with clip_skip one before it, ...), without
         a last norm; pooled_embeds (B, P): the second encoder's projected end-of-text state, of the first chunk."""
         states, clip_skip = [], reading.clip_skip

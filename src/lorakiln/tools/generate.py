@@ -13,7 +13,7 @@ from lorakiln.artefacts.pictures import read_picture
 from lorakiln.caption.captioner import Captioner
 from lorakiln.caption.trigger import with_trigger
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch
+from lorakiln.console.memory import Batch, is_tight
 from lorakiln.console.progress import progress
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device, drawing_dtype
@@ -52,6 +52,8 @@ def draw_wishes(
     """
     device = default_device()
     family = load_family(model, device=device, dtype=drawing_dtype(device, precision))
+    if is_tight(device):
+        family.rest()
     for steps in sorted({wish.steps for wish in wishes}):
         check_steps(family, steps, "steps")
     _warn_unread(Weighting(family), wishes)

@@ -7,7 +7,7 @@ import torch
 
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.family import Family
+from lorakiln.families.family import Family, half_on_gpu
 from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
@@ -65,13 +65,13 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
     split = hold_out(encoded.buckets, settings.validation)
     draws = bool(settings.samples.every) and share.rank == 0
     parts = ("vae", "text", "network") if draws else ("network",)
-    family = load_family(model, parts, device, torch.bfloat16 if share.bf16 else torch.float32)
+    dtype = torch.bfloat16 if share.bf16 else torch.float32
+    family = load_family(model, parts, device, dtype, half_on_gpu(device))
     _check_base(encoded, family, model)
     _check_timesteps(family, settings)
     if draws:
         check_steps(family, settings.samples.steps, "train.samples.steps")
-        with family.drawing():
-            pass  # what was loaded onto the device rests beside it from here on
+    family.rest()
     # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
     family.network.to(memory_format=torch.channels_last)
     if settings.trainer.gradient_checkpointing:

@@ -16,6 +16,7 @@ from lorakiln.train.flat import FlatWeights
 from lorakiln.train.latents import Encoded
 from lorakiln.train.lr import factor
 from lorakiln.train.network_parts import part_names
+from lorakiln.train.precision import norm_in_half
 from lorakiln.train.readings import Quarters, Readings
 from lorakiln.train.schedule import Samples, Schedule
 
@@ -68,13 +69,21 @@ class Kiln(pl.LightningModule):
         self.readings = Readings(self.flat.weights.device)
         self.quarters = Quarters(self.flat.weights.device, len(family.alphas_cumprod))
         groups = [{"params": [weights], "name": part} for part, weights in self.flat.parts.items()]
-        self.optimizer = torch.optim.AdamW(groups, fused=True, **_optimizer_arguments(settings))
+        # On the meta device, where memory is counted, there is none.
+        fused = self.flat.weights.device.type != "meta"
+        self.optimizer = torch.optim.AdamW(groups, fused=fused, foreach=False, **_optimizer_arguments(settings))
         if share.bf16:
             # Autocast turns what a layer takes into bf16; peft would first make a float32 copy of it, for nothing.
             for layer in lora_layers(family.network).values():
                 layer.cast_input_dtype_enabled = False
+            norm_in_half(family.network, self.kind)
         self.first = 0
         self.watch = None
+
+    @property
+    def kind(self) -> str:
+        """The device's, by which autocast goes."""
+        return self.flat.weights.device.type
 
     @property
     def done(self) -> int:
@@ -126,7 +135,7 @@ class Kiln(pl.LightningModule):
     def autocast(self) -> contextlib.AbstractContextManager:
         """What the network's calls are wrapped in, training or not."""
         if self.share.bf16:
-            return torch.autocast(self.flat.weights.device.type, torch.bfloat16)
+            return torch.autocast(self.kind, torch.bfloat16)
         return contextlib.nullcontext()
 
     def on_fit_start(self) -> None:

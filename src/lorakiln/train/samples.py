@@ -74,7 +74,7 @@ class Sampler:
         steps, guidance = self.settings.steps, self.settings.guidance
         advice = "train.samples.every=0 draws none while training; the training itself goes on"
         batch = Batch(min(8, len(self.jobs)), "drawing samples", advice=advice)
-        with kiln.family.drawing(), kiln.autocast():
+        with kiln.autocast():
             drawn = draw(
                 kiln.family, self.jobs, steps, guidance, batch_size=batch, reading=self.reading, before_each=before_each
             )

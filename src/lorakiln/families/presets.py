@@ -1,0 +1,41 @@
+"""Which modules of a Stable Diffusion's UNet a preset adapts."""
+
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.upsampling import Upsample2D
+from torch import nn
+
+ATTENTION = tuple(f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0"))
+
+
+def attention_modules(network: nn.Module) -> list[str]:
+    """Names, sorted, of the attentions' projections: 128 in Stable Diffusion 1.5."""
+    return sorted(name for name, _ in network.named_modules() if name.endswith(ATTENTION))
+
+
+def kohya_modules(network: nn.Module) -> list[str]:
+    """Names, sorted, of what kohya adapts: linear layers and 1x1 convolutions in transformers, 192 in 1.5."""
+    return sorted(
+        f"{outer}.{inner}"
+        for outer, block in network.named_modules()
+        if isinstance(block, Transformer2DModel)
+        for inner, module in block.named_modules()
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+    )
+
+
+def locon_modules(network: nn.Module) -> list[str]:
+    """kohya's modules and, as with its conv_dim, all linear layers and convolutions of the residual blocks."""
+    blocks = (ResnetBlock2D, Downsample2D, Upsample2D)
+    residual = {
+        f"{outer}.{inner}"
+        for outer, block in network.named_modules()
+        if isinstance(block, blocks)
+        for inner, module in block.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+    return sorted({*kohya_modules(network), *residual})
+
+
+PRESETS = {"attention": attention_modules, "kohya": kohya_modules, "locon": locon_modules}
