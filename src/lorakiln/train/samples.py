@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lorakiln.console.memory import Batch
-from lorakiln.console.names import printable
 from lorakiln.families.file_hashes import short_hash
 from lorakiln.families.reading import Reading
 from lorakiln.sampling import Job, draw, infotext, save_picture
@@ -40,7 +39,7 @@ def tell_samples(encoded: Encoded, settings: SampleSettings, trained: list[list[
     if not settings.every:
         return "none"
     prompts = sample_prompts(encoded, settings, trained)
-    told = "; ".join(printable(textwrap.shorten(prompt, 60, placeholder=" ...")) for prompt in prompts)
+    told = "; ".join(textwrap.shorten(prompt, 60, placeholder=" ...") for prompt in prompts)
     written = {row["text"] for bucket in encoded.buckets for row in bucket.rows if row.get("caption_source") == "blip"}
     guesses = sum(prompt in written for prompt in prompts) if not settings.prompts else 0
     note = f" ({guesses} of {len(prompts)} are the captioner's words; train.samples.prompts sets others)"
