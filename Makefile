@@ -1,6 +1,8 @@
 # `make demo` and `make test` are all the set-up there is; both make the environment if it is not there.
 PYTHON ?= python3
 VENV ?= .venv
+# Tests run in so many processes, each file's in one of them; `python -m pytest` runs them in one.
+WORKERS ?= 2
 BIN := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(BIN):$(PATH)
@@ -12,7 +14,7 @@ demo: $(READY)
 	python -m pipelines.summary
 
 test: lint
-	python -m pytest
+	python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(READY)
 	ruff check .

@@ -164,8 +164,10 @@ def test_no_planted_key_in_anything_that_a_run_writes(tmp_path):
         f"model.path={ROOT / 'models/tiny/sd'}", f"model.clip.path={ROOT / 'models/tiny/clip'}",
         "train.steps=2", "train/tracker=wandb", "train.samples.every=0", "train.checkpoint_every=1",
     ]  # fmt: skip
+    # Without what W&B's client has left in the environment of this process, such as its service's address.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment = {
-        **os.environ, **SECRETS, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+        **inherited, **SECRETS, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
         "WANDB_MODE": "offline", "WANDB_DIR": str(project),
     }  # fmt: skip
     done = subprocess.run(
