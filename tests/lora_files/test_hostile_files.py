@@ -82,7 +82,7 @@ def test_a_pipe_is_not_waited_for(tmp_path, micro_model, name):
         [sys.executable, "-m", "lorakiln", *words],
         env={**os.environ, "PYTHONPATH": "src"}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert done.returncode == 1 and "no file, but a pipe or a device" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "a pipe, not a regular file" in done.stderr and "Traceback" not in done.stderr
 
 
 def write_header(path, text, size):

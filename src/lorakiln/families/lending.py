@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.openable import check_regular
 from lorakiln.console.errors import UserError
 from lorakiln.families.architectures import END, Architecture, Config
 from lorakiln.families.ranges import read_values
@@ -42,6 +43,8 @@ class Tokenizer:
 
     def check(self) -> None:
         """Raise UserError if a model's own folder holds no tokenizer: one made of nothing would be taken for it."""
+        for name in CLIPS:
+            check_regular(self.folder / name)
         if "tokenizer.json" not in self.names and (absent := [one for one in CLIPS if one not in self.names]):
             fix = f"download the model again, or put {CLIPS_FILES} there"
             raise UserError(f"no tokenizer there: {' and '.join(absent)} missing", where=self.folder, fix=fix)
