@@ -5,11 +5,15 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lorakiln.console.errors import UserError, exit_on_user_error
+from lorakiln.console.visible import visible
+
+if TYPE_CHECKING:
+    from lorakiln.tools.base import Base
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -24,6 +28,9 @@ Precision = Annotated[str | None, typer.Option(metavar="fp32|fp16|bf16", help="o
 FormOption = Annotated[str, typer.Option("--to", metavar="kohya|diffusers|peft", help="the form to write")]
 BaseConfig = Annotated[str | None, typer.Option("--config", help="base: a folder or hub id for configs and tokenizers")]
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="base: read a .ckpt, tensors alone")]
+WithoutEmbeddings = Annotated[
+    bool, typer.Option("--without-embeddings", help="leave out words' embeddings that the file brings along")
+]
 Rank = Annotated[int, typer.Option(min=1, help="keep at most so many directions a layer")]
 
 
@@ -55,6 +62,10 @@ def convert(
     weights_only: Annotated[
         bool, typer.Option("--weights-only", help="a LoRA's: leave out what it changes of biases and norms")
     ] = False,
+    without_embeddings: WithoutEmbeddings = False,
+    embeddings: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="a LoRA's: words' embeddings as files of their own")
+    ] = None,
     config: BaseConfig = None,
     prediction: Annotated[str | None, typer.Option(metavar="epsilon|v_prediction", help="base: SD 2.x's")] = None,
     allow_pickle: AllowPickle = False,
@@ -62,13 +73,20 @@ def convert(
 ) -> None:  # fmt: skip
     """Write a LoRA in another program's form, what every layer does stays the same; or a base model as a single file
     (OUT ends in .safetensors) or as a folder in diffusers' layout."""
+    from lorakiln.tools.base import open_base
     from lorakiln.tools.convert_base import convert_base, is_base
     from lorakiln.tools.targets import base_target
 
     if not is_base(file):
-        _convert_lora(file, out, to, precision, rank, only, base, weights_only, config, allow_pickle, overwrite)
+        known = open_base(base, config, allow_pickle) if base else None
+        _convert_lora(
+            file, out, to, precision, rank, only, known, weights_only, without_embeddings, embeddings, overwrite
+        )
         return
-    for_loras = {"--to": to, "--rank": rank, "--only": only, "--base": base, "--weights-only": weights_only or None}
+    for_loras = {
+        "--to": to, "--rank": rank, "--only": only, "--base": base, "--weights-only": weights_only or None,
+        "--without-embeddings": without_embeddings or None, "--embeddings": embeddings,
+    }  # fmt: skip
     for name, given in for_loras.items():
         if given is not None:
             fix = "leave it out: OUT is a .safetensors or a folder"
@@ -80,10 +98,10 @@ def convert(
 
 def _convert_lora(
     file: Path, out: Path, to: str | None, precision: str | None, rank: int | None, only: str | None,
-    base: Path | None, weights_only: bool, config: str | None, allow_pickle: bool, overwrite: bool,
+    base: "Base | None", weights_only: bool, without_embeddings: bool, embeddings: Path | None, overwrite: bool,
 ) -> None:  # fmt: skip
+    from lorakiln.lora_files.embeddings import write_embeddings
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.base import open_base
     from lorakiln.tools.combine import as_loras, part_of
     from lorakiln.tools.listing import left_out, losses, made_of
     from lorakiln.tools.lowrank import Cut
@@ -91,11 +109,16 @@ def _convert_lora(
 
     to = to or "kohya"
     ready = lora_target(out, to, precision, overwrite)
-    known = open_base(base, config, allow_pickle) if base else None
-    found, lost = as_loras(file, Cut(rank) if rank else None, known, weights_only, only)
+    found, lost = as_loras(file, Cut(rank) if rank else None, base, weights_only, only)
+    brought = found.adapter.embeddings
+    if without_embeddings or embeddings:
+        found = replace(found, adapter=replace(found.adapter, embeddings={}))
     if only:
         found = replace(found, adapter=part_of(found.adapter, only))
-    told = write_lora(found.adapter, out, *ready)
+    written = write_embeddings(brought.values(), embeddings, overwrite) if embeddings else []
+    told = [*write_lora(found.adapter, out, *ready), *(f"embedding: {path}" for path in written)]
+    if without_embeddings and brought and not embeddings:
+        told.append(f"left out: the embeddings of {', '.join(brought)}")
     print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers{made_of(found.kinds)}")
     if found.kinds or lost:
         print(losses(lost, max(layer.rank for layer in found.adapter.layers.values())))
@@ -110,7 +133,8 @@ def resize(
     sv_ratio: Annotated[float | None, typer.Option(help="keep singular values above the largest / this")] = None,
     sv_fro: Annotated[float | None, typer.Option(help="keep this share of the Frobenius norm")] = None,
     sv_cumulative: Annotated[float | None, typer.Option(help="keep this share of the singular values' sum")] = None,
-    to: FormOption = "kohya", precision: Precision = None, overwrite: Overwrite = False,
+    to: FormOption = "kohya", precision: Precision = None, without_embeddings: WithoutEmbeddings = False,
+    overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Cut a LoRA down to a lower rank, layer by layer, with the least loss (truncated SVD)."""
     from lorakiln.lora_files.reading import read_lora
@@ -121,7 +145,7 @@ def resize(
     how = _cut(rank, sv_ratio=sv_ratio, sv_fro=sv_fro, sv_cumulative=sv_cumulative)
     form, dtype = lora_target(out, to, precision, overwrite)
     adapter = read_lora(file).adapter
-    small, kept = resized(adapter, how)
+    small, kept = resized(replace(adapter, embeddings={}) if without_embeddings else adapter, how)
     told = write_lora(small, out, form, dtype or stored_dtype(adapter))
     ranks = sorted(layer.rank for layer in small.layers.values())
     print(
@@ -154,10 +178,11 @@ def merge(
     into: Annotated[Path | None, typer.Option(help="a base model's folder or file: merge into a copy of it")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="cut the merged LoRA down [the ranks add up]")] = None,
     to: Annotated[str | None, typer.Option(metavar="kohya|diffusers|peft", help="the LoRA's form [kohya]")] = None,
-    precision: Precision = None, config: BaseConfig = None, allow_pickle: AllowPickle = False,
-    overwrite: Overwrite = False,
+    precision: Precision = None, without_embeddings: WithoutEmbeddings = False, config: BaseConfig = None,
+    allow_pickle: AllowPickle = False, overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Make one LoRA of several, without loss, or merge them into a base model."""
+    from lorakiln.lora_files.embeddings import warn_unused
     from lorakiln.lora_files.reading import read_any, read_lora
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.bake import bake
@@ -175,11 +200,15 @@ def merge(
                 )
         dtype = baked_target(out, into, precision, overwrite)
         parts = [(read_any(path).adapter, weight) for path, weight in chosen]
+        for (path, _), (adapter, _) in zip(chosen, parts, strict=True):
+            warn_unused({} if without_embeddings else adapter.embeddings, path)
         count = bake(into, parts, out, dtype, config=config, allow_pickle=allow_pickle)
         print(f"{out}: {count} weights of {into} changed")
         return
     form, dtype = lora_target(out, to or "kohya", precision, overwrite)
     parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
+    if without_embeddings:
+        parts = [(replace(adapter, embeddings={}), weight) for adapter, weight in parts]
     result = merged(parts, Cut(rank) if rank else None, out.stem)
     told = write_lora(result, out, form, dtype or stored_dtype(*(adapter for adapter, _ in parts)))
     print(f"{out}: {len(result.layers)} layers, rank up to {max(layer.rank for layer in result.layers.values())}")
@@ -268,7 +297,7 @@ def generate(
 
 def _tell(lines: list[str]) -> None:
     for line in lines:
-        print(f"  {line}")
+        print(visible(f"  {line}"))
 
 
 def _axes(

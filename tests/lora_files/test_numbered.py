@@ -94,10 +94,11 @@ def test_where_the_order_is_not_certain_nothing_is_guessed(tmp_path, networks, c
         read_lora(path)
 
 
-def test_a_textual_inversion_beside_it_is_told(tmp_path, networks):
+def test_an_embedding_beside_it_is_read(tmp_path, networks):
     path = write(tmp_path / "x.safetensors", {"text_encoder": networks["text_encoder"]})
     from safetensors.torch import load_file
 
     save_tensors(path, {**load_file(path), "<s1>": torch.ones(768)}, {"text_encoder": json.dumps(TEXT)})
-    with pytest.raises(UserError, match="textual inversion beside the LoRA"):
-        read_lora(path)
+    found = read_lora(path).adapter
+    assert found.embeddings["<s1>"].vectors["text_encoder"].shape == (1, 768)
+    assert {name.split(".")[0] for name in found.layers} == {"text_encoder"}

@@ -20,6 +20,7 @@ from lorakiln.families import load_family
 from lorakiln.families.family import Family, drawing_dtype
 from lorakiln.families.file_hashes import short_hash as base_hash
 from lorakiln.families.reading import PLAIN, Reading
+from lorakiln.lora_files.embeddings import warn_unused
 from lorakiln.lora_files.identity import short_hash as lora_hash
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
@@ -136,7 +137,9 @@ def put_on(family: Family, lora: Path) -> Merged:
     Raises:
         UserError: it is no LoRA file, or one for another base model.
     """
-    return Merged(family.adaptable(), read_any(lora).adapter)
+    adapter = read_any(lora).adapter
+    warn_unused(adapter.embeddings, lora)
+    return Merged(family.adaptable(), adapter)
 
 
 def pictures_by_key(samples: Path) -> dict[str, Path]:

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
+
+if TYPE_CHECKING:
+    from lorakiln.lora_files.embeddings import Embedding
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,14 @@ class Adapter:
     Attributes:
         base: what the names in the file that it comes from hint at, "sdxl", or None; see `base.py`.
         relative: layers that are no LoRAs until a base model is at hand; `reading.py` makes LoRAs of them.
+        embeddings: of words, which the file brings along.
     """
 
     layers: dict[str, Layer]
     metadata: dict[str, str] = field(default_factory=dict)
     base: str | None = None
     relative: dict[str, Relative] = field(default_factory=dict)
+    embeddings: dict[str, "Embedding"] = field(default_factory=dict)
 
     def scaled(self, strength: float) -> "Adapter":
         """The same with every layer's alpha, and so its change of the weight, multiplied."""

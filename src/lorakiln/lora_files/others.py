@@ -6,7 +6,6 @@ from pathlib import Path
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.numbered import is_numbered
 
 _OLD = "several versions of the programs meant different things by this name"
 _STEPS = "it changes the weights by another rank at every timestep"
@@ -23,9 +22,6 @@ _FIX = "use it in the program that made it; docs/lora_files.md lists what is rea
 def check_kinds(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raise UserError, which names the kind and says why, if any of a file's tensors belongs to such an adapter."""
     for key in tensors:
-        if key.startswith("<") and key.endswith(">") and is_numbered(tensors):
-            why = f"a word's embedding ({key})"
-            raise UserError(f"it holds a textual inversion beside the LoRA: {why}", where=path, fix=_FIX)
         for endings, kind, why in _ENDINGS:
             if any(key == ending or key.endswith("." + ending) for ending in endings):
                 raise UserError(f"this is {kind}: {why} ({key})", where=path, fix=_FIX)

@@ -27,6 +27,7 @@ from lorakiln.lora_files import numbered
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.lora_files.base import base_of_names, base_version
 from lorakiln.lora_files.beside import check_none, split
+from lorakiln.lora_files.embeddings import split_embeddings
 from lorakiln.lora_files.found import DOWN, KINDS, KOHYA, LORA, PEFT, Found, layers_in
 from lorakiln.lora_files.lycoris import from_difference
 from lorakiln.lora_files.others import check_kinds
@@ -104,6 +105,10 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
     """
     path = weights_file(path)
     tensors, metadata = load_tensors(path)
+    tensors, embeddings = split_embeddings(tensors, path)
+    if embeddings and not tensors:
+        fix = "use it in the program that made it"
+        raise UserError("this is a textual inversion, not a LoRA: it holds words' embeddings", where=path, fix=fix)
     form = recognise(tensors, path)
     tensors, left_out = split(tensors)
     if not weights_only:
@@ -124,7 +129,7 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
             kinds[module] = found.kind
             size += _bytes(layers[module])
             _check_size(size, found.kind, path)
-    adapter = Adapter(layers, metadata, base_of_names(tensors), relative)
+    adapter = Adapter(layers, metadata, base_of_names(tensors), relative, embeddings)
     if base_version(adapter) == "sd_v1":
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)

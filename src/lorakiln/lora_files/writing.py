@@ -16,6 +16,7 @@ from lorakiln.families.names import kohya_name
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter
 from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.embeddings import bundled
 from lorakiln.lora_files.fitting import fitted, one_rank
 
 Form = Literal["kohya", "diffusers", "peft"]
@@ -39,11 +40,17 @@ def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | No
         UserError: the name's ending is another format's, a weight is not finite in `dtype`, or the disk is full.
     """
     check_target(path, form)
+    if form != "kohya" and adapter.embeddings:
+        words = ", ".join(adapter.embeddings)
+        raise UserError(
+            f"a file for {form} has no place for its embeddings of {words}", where=path,
+            fix="leave them out, --without-embeddings, or as files of their own: convert with --embeddings FOLDER",
+        )  # fmt: skip
     adapter = replace(adapter, metadata=_own(adapter.metadata) | _base(adapter))
     ready = fitted(adapter, dtype, path, fold=form == "diffusers")
     if form == "kohya":
         namer = partial(kohya_name, sdxl=base_version(adapter) == "sdxl")
-        tensors = kohya_form.tensors_of(ready.adapter, namer)
+        tensors = kohya_form.tensors_of(ready.adapter, namer) | bundled(adapter.embeddings.values())
         metadata = kohya_metadata.with_hashes(adapter.metadata, tensors)
         save_tensors(path, tensors, metadata)
     elif form == "diffusers":

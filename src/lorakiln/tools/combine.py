@@ -11,6 +11,7 @@ from torch import Tensor
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.embeddings import joined
 from lorakiln.lora_files.reading import LoraFile, read_lora
 from lorakiln.tools.base import Base
 from lorakiln.tools.lowrank import Cut, approximated, cut, stacked
@@ -59,7 +60,8 @@ def part_of(adapter: Adapter, part: str) -> Adapter:
     if not layers:
         known = ", ".join(sorted({name.split(".")[0] for name in adapter.layers}))
         raise UserError(f"it has no layer of {part!r}", where="--only", fix=f"its parts: {known}")
-    return replace(adapter, layers=layers, metadata=_known(adapter.metadata))
+    kept = adapter.embeddings if part.startswith("text_encoder") else {}
+    return replace(adapter, layers=layers, metadata=_known(adapter.metadata), embeddings=kept)
 
 
 def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
@@ -67,7 +69,8 @@ def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
     layers, kept = {}, {}
     for name, layer in adapter.layers.items():
         layers[name], kept[name] = cut(layer, how)
-    return Adapter(layers, _resized(replace(adapter, layers=layers)), adapter.base), kept
+    small = replace(adapter, layers=layers)
+    return replace(small, metadata=_resized(small)), kept
 
 
 def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None, title: str = "merged") -> Adapter:
@@ -78,7 +81,8 @@ def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None, title
         title: the new LoRA's name, for its metadata.
 
     Raises:
-        UserError: a module has another shape in another file: they are for different base models.
+        UserError: a module has another shape in another file: they are for different base models; or a word has
+            another embedding.
     """
     names = sorted({name for adapter, _ in parts for name in adapter.layers})
     layers: dict[str, Layer] = {}
@@ -94,7 +98,8 @@ def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None, title
     version, prediction = (next((one for one in ones if one), "") for ones in zip(*said, strict=True))
     base = next((adapter.base for adapter, _ in parts if adapter.base), None)
     resolution = resolution_of(*(adapter.metadata for adapter, _ in parts))
-    return Adapter(layers, told(Adapter(layers, {}, base), title, version, prediction, resolution), base)
+    metadata = told(Adapter(layers, {}, base), title, version, prediction, resolution)
+    return Adapter(layers, metadata, base, embeddings=joined([adapter.embeddings for adapter, _ in parts]))
 
 
 def stored_dtype(*adapters: Adapter) -> torch.dtype:

@@ -18,6 +18,7 @@ from lorakiln.console.progress import progress
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device, drawing_dtype
 from lorakiln.families.file_hashes import short_hash as base_hash
+from lorakiln.lora_files.embeddings import warn_unused
 from lorakiln.lora_files.identity import short_hash as lora_hash
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
@@ -58,7 +59,10 @@ def draw_wishes(
         check_steps(family, steps, "steps")
     _warn_unread(Weighting(family), wishes)
     files = list(dict.fromkeys(path for wish in wishes for path, _ in wish.loras))
-    merged = Merged(family.adaptable(), *(read_any(path).adapter for path in files))
+    adapters = [read_any(path).adapter for path in files]
+    for path, adapter in zip(files, adapters, strict=True):
+        warn_unused(adapter.embeddings, path)
+    merged = Merged(family.adaptable(), *adapters)
     base, hashes = base_hash(model.path, family.facts["hash"]), {path: lora_hash(path) for path in files}
     groups: dict[tuple, list[int]] = {}
     for index, wish in enumerate(wishes):

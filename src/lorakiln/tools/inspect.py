@@ -10,6 +10,7 @@ from typing import Any
 
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.embeddings import Embedding
 from lorakiln.lora_files.lycoris import FULL_RANK
 from lorakiln.lora_files.reading import read_any
 from lorakiln.tools.lowrank import singular
@@ -61,11 +62,16 @@ def inspect(path: Path) -> dict[str, Any]:
         "parameters": sum(layer.parameters for layer in changes.values()),
         "needs_base": len(adapter.relative),
         "beside": found.left_out,
+        "embeddings": [_embedding(one) for one in adapter.embeddings.values()],
         "norm": sum(layer["norm"] ** 2 for layer in layers if layer["norm"] is not None) ** 0.5,
         "layers": layers,
         "metadata": {key: _value(text) for key, text in sorted(adapter.metadata.items())},
         "retrain": retrain(path, adapter, any(kind in FULL_RANK for kind in found.kinds.values()), found.left_out),
     }
+
+
+def _embedding(one: Embedding) -> dict[str, Any]:
+    return {"word": one.word, "vectors": {part: list(vectors.shape) for part, vectors in one.vectors.items()}}
 
 
 def _layer(name: str, layer: Layer | Relative) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
         ]
     if found["beside"]:
         lines.append(f"  beside      {left_out(found['beside'])}")
+    if found["embeddings"]:
+        lines.append("  embeddings  " + ", ".join(map(_embedding, found["embeddings"])))
     if layers:
         lines.append("layers")
         lines += [f"  {_layer(one)}{_rank(one)}" for one in found["layers"]]
@@ -85,6 +87,11 @@ def losses(lost: Mapping[str, float], rank: int) -> str:
         f"  {len(lost)} layers were cut to rank {rank}: the relative error is {mean:.2%} on average, "
         f"at most {worst:.2%} ({name})"
     )
+
+
+def _embedding(one: dict[str, Any]) -> str:
+    counts = sorted({shape[0] for shape in one["vectors"].values()})
+    return f"{one['word']} ({'/'.join(map(str, counts))} vector{'' if counts == [1] else 's'})"
 
 
 def _pairs(counts: dict[str, int]) -> str:

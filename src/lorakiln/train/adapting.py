@@ -11,6 +11,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
 from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files.embeddings import warn_unused
 from lorakiln.lora_files.lycoris import FULL_RANK
 from lorakiln.lora_files.reading import LoraFile, read_any
 from lorakiln.schema.train import AdapterSettings
@@ -56,6 +57,7 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     if settings.init_from:
         found, fresh = read_any(Path(settings.init_from)), peft_form.read(family.network)
         _check_kinds(found, settings, family.facts["path"])
+        warn_unused(found.adapter.embeddings, Path(settings.init_from))
         peft_form.write(family.network, _continued(found.adapter, fresh, settings))
 
 
