@@ -19,7 +19,7 @@ from lorakiln.export.checking import compare
 from lorakiln.export.choice import best_step, choose
 from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
-from lorakiln.export.privacy import cleaned
+from lorakiln.export.privacy import cleaned, without_places
 from lorakiln.families import load_family
 from lorakiln.families.family import Family
 from lorakiln.families.file_hashes import kohya_hashes
@@ -206,7 +206,7 @@ class Writer:
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
         ready = self.fit(trained, name)
         wide = any(layer.down[0].numel() > layer.down.shape[1] for layer in trained.layers.values())
-        facts = {**self.facts, "step": adapter["step"], "convolutions": wide}
+        facts = {**without_places(self.facts), "step": adapter["step"], "convolutions": wide}
         metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times()) | self.metadata
         tensors = kohya_form.tensors_of(ready.adapter, self.family.kohya_name)
         metadata = kohya_metadata.with_hashes(metadata, tensors)
