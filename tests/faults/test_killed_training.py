@@ -13,7 +13,7 @@ OTHERS = [
     (f"{KILN}._update", 3),  # with gradients, before the weights change
     (f"{WATCH}:validation_loss", 2),
     ("lorakiln.train.samples:save_picture", 4),  # half of the samples are there
-    ("lorakiln.artefacts.tensors:os.replace", 2),  # a checkpoint is written, and has no name yet
+    ("lorakiln.artefacts.tensors:os.replace", 3),  # a checkpoint is written, and has no name yet
     ("lorakiln.train.results:write_csv", 1),  # after the last step, the run's folder half made
     ("lorakiln.artefacts.folders:shutil.rmtree", 4),
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+RAW = f"paths.raw={ROOT / 'data/raw'}"
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 )
 def test_a_folder_that_cannot_be_made(programs, tmp_path, setting, reason):
     (tmp_path / "file").touch()
-    arguments = ("+experiment=smoke", f"paths.raw={ROOT / 'data/raw'}", f"model.path={ROOT / 'models/tiny/sd'}")
+    arguments = ("+experiment=smoke", RAW, f"model.path={ROOT / 'models/tiny/sd'}")
     status, printed = programs.start("train", tmp_path, (*arguments, setting)).wait()
     assert status == 1 and "Traceback" not in printed
     assert f"cannot write: {reason}" in printed and "fix: " in printed, printed
@@ -31,7 +32,7 @@ def test_a_folder_that_cannot_be_made(programs, tmp_path, setting, reason):
 
 def test_a_sweeps_folder_that_cannot_be_made(programs, tmp_path):
     (tmp_path / "file").touch()
-    arguments = ("+experiment=smoke", "train.seed=1,2", "hydra.sweep.dir=file/sweep", "-m")
+    arguments = ("+experiment=smoke", RAW, "train.seed=1,2", "hydra.sweep.dir=file/sweep", "-m")
     status, printed = programs.start("train", tmp_path, arguments).wait()
     assert status == 1 and "Traceback" not in printed and "cannot write: Not a directory" in printed, printed
 
@@ -39,7 +40,7 @@ def test_a_sweeps_folder_that_cannot_be_made(programs, tmp_path):
 def test_a_disk_that_takes_no_more(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     # Nothing can be written: the copy of the config that Hydra makes is the first to fail.
-    command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-m", "train", "+experiment=smoke"]
+    command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-m", "train", "+experiment=smoke", RAW]
     done = subprocess.run(
         [*command, "hydra.run.dir=run"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
@@ -55,7 +56,7 @@ def test_a_read_only_disk(programs, tmp_path):
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("disks cannot be mounted here")
     try:
-        status, printed = programs.start("train", tmp_path, ("+experiment=smoke", "hydra.run.dir=disk/run")).wait()
+        status, printed = programs.start("train", tmp_path, ("+experiment=smoke", RAW, "hydra.run.dir=disk/run")).wait()
     finally:
         subprocess.run(["umount", str(tmp_path / "disk")], check=True)
     assert status == 1 and "Traceback" not in printed and "Read-only file system" in printed, printed

@@ -100,8 +100,9 @@ def test_a_key_on_the_command_line_is_written_nowhere(programs, tmp_path, argume
 def test_a_key_that_a_sweeps_job_would_fetch(programs, tmp_path):
     project = "train.tracker.project='${train.tracker.entity}" + TOKEN.removeprefix("hf_") + "'"
     status, printed = second_door(
-        programs, tmp_path, "+experiment=smoke", "train.tracker.entity=hf_", project, "train.seed=1,2", "-m"
-    )
+        programs, tmp_path, "+experiment=smoke", "train.tracker.entity=hf_", project, "train.seed=1,2",
+        f"paths.raw={ROOT / 'data/raw'}", "-m",
+    )  # fmt: skip
     assert status == 1 and "Traceback" not in printed and TOKEN not in printed, printed
     assert "holds a Hugging Face token" in printed
     assert not any(TOKEN in path.read_text() for path in (tmp_path / "run").rglob("*") if path.is_file())

@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,14 @@ def cut_off(part):
     file.write_bytes(file.read_bytes()[:-10] or b":W&")
 
 
+def sync(server, environment, folder, *arguments):
+    sent = subprocess.run(
+        [str(Path(sys.executable).with_name("wandb")), "sync", *arguments], env=environment | server.environment,
+        cwd=folder, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "ERROR" not in sent.stdout + sent.stderr, sent.stderr
+
+
 def test_the_printed_command_sends_everything_once(train, server, environment, tmp_path):
     train(kill_after=5)
     time.sleep(2)  # the client's service outlives the program a little
@@ -101,13 +110,15 @@ def test_the_printed_command_sends_everything_once(train, server, environment, t
     command = shlex.split(re.search(r"to upload later: (wandb sync \S+)$", said, re.MULTILINE)[1])
     folders = [str(path) for path in sorted(Path(command[-1]).parent.glob(Path(command[-1]).name))]
     assert len(folders) == 3  # training, export, evaluation
-    sent = subprocess.run(
-        [str(Path(sys.executable).with_name("wandb")), "sync", *folders],
-        env=environment | server.environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert "ERROR" not in sent.stdout + sent.stderr
-    record = read_json(tmp_path / "k/run/tracker.json")
-    assert_all_came_once(server.runs[record["id"]], tmp_path / "k")
+    name = read_json(tmp_path / "k/run/tracker.json")["id"]
+    shutil.copytree(tmp_path / "wandb", tmp_path / "copy" / "wandb", symlinks=True)
+    sync(server, environment, tmp_path, *folders)
+    assert_all_came_once(server.runs[name], tmp_path / "k")
+    # So does that of everything, the dataset's record among it.
+    with serving() as other:
+        sync(other, environment, tmp_path / "copy", "--yes", "wandb")
+        assert_all_came_once(other.runs[name], tmp_path / "k")
+        assert {name[:8] for name in other.runs} == {name, "dataset-"}
 
 
 def test_online_nothing_comes_twice(train, server, tmp_path):

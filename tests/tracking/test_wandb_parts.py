@@ -29,7 +29,7 @@ def record(offline, monkeypatch):  # noqa: F811
             tracker.log({"validation_loss": float(step)}, step)
         tracker.finish()
         Recorded(offline)  # waits for the end
-        monkeypatch.setattr("lorakiln.tracking.wandb_tracker._opened", set())
+        monkeypatch.setattr("lorakiln.tracking.wandb_tracker._opened", {})
         return tracker.record
 
     return call
@@ -43,6 +43,14 @@ def test_what_a_record_holds_is_not_told_twice(record, offline):  # noqa: F811
     known = record([0, 1, 2])
     record([0, 1, 2, 3, 4], known)
     assert logged(offline, known["id"], "loss") == logged(offline, known["id"], "validation_loss") == [0, 1, 2, 3, 4]
+
+
+def test_parts_begun_in_one_second_do_not_write_over_each_other(record, offline):  # noqa: F811
+    known = record([0])
+    for step in (1, 2, 3):
+        record([step], known)
+    assert len(read_parts(offline / "wandb", known["id"], Record.FromString)) == 4
+    assert logged(offline, known["id"], "loss") == [0, 1, 2, 3]
 
 
 def test_a_part_is_whole_with_its_end_alone(record, offline):  # noqa: F811
@@ -87,7 +95,7 @@ def test_a_later_stage_that_was_killed_leaves_nothing_in_the_way(record, offline
         tracker.log({"evaluate/score": 0.5}, 1)
         tracker.finish()
         Recorded(offline)
-        monkeypatch.setattr("lorakiln.tracking.wandb_tracker._opened", set())
+        monkeypatch.setattr("lorakiln.tracking.wandb_tracker._opened", {})
         if not (offline / "wandb" / "cut-off").exists():
             part = read_parts(offline / "wandb", known["id"], Record.FromString)[-1]
             path = part.folder / f"run-{known['id']}.wandb"

@@ -44,7 +44,6 @@ def _end_if_wrong(check: Callable[[], None]) -> None:
 
 def _check_run(config: DictConfig) -> None:
     _check_command_line(config)
-    _check_place(config)
     folder = str(config.hydra.run.dir)
     check_no_secrets({"hydra.run.dir": folder})
     # As Hydra itself does next: a setting may stand for one of Hydra's, the folder among them.
@@ -52,14 +51,15 @@ def _check_run(config: DictConfig) -> None:
         config.hydra.runtime.output_dir = os.path.abspath(folder)
     HydraConfig.instance().set_config(config)
     check_whole(settings_of(_own(config)))
+    _check_place(config)
 
 
 def _check_sweep(config: DictConfig) -> None:
     """The jobs' settings are checked job by job; one that is wrong does not sink the others."""
     _check_command_line(config)
-    _check_place(config)
     check_no_secrets(OmegaConf.to_container(_own(config), resolve=False))
     check_no_secrets(OmegaConf.to_container(config.hydra.sweeper, resolve=False))
+    _check_place(config)
 
 
 def _check_place(config: DictConfig) -> None:

@@ -7,8 +7,9 @@ tells the exit. At a part that has none `wandb sync` fails, and sends no later p
 
 import struct
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,26 @@ class Part:
     last: int
 
 
-def read_parts(folder: Path, run: str, parse: Parse, ours: Collection[Path] = ()) -> list[Part]:
+def read_parts(folder: Path, run: str, parse: Parse, ours: Mapping[Path, int] | None = None) -> list[Part]:
     """The parts of `run` in W&B's folder, the oldest first. One that has no end yet, and was just written to, is given
     some seconds.
 
     Args:
-        ours: folders of parts that this process has begun: they have their end, or will have it.
+        ours: by folder the last row's number of parts that this process has begun, which need not be on the disk yet.
     """
     found = sorted(folder.glob(f"*run-*-{run}/run-{run}.wandb"))
+    own = {path: (ours or {}).get(path.parent.resolve()) for path in found}
     return [
-        replace(_read(path, parse), whole=True) if path.parent.resolve() in ours else _read_patiently(path, parse)
-        for path in found
+        _read_patiently(path, parse) if last is None else Part(path.parent, True, last) for path, last in own.items()
     ]
+
+
+def wait_for_a_name(folder: Path, run: str) -> None:
+    """Return when a new part has a folder of its own: the client names it by the second at which it begins, and writes
+    over one that was begun in the same.
+    """
+    while any(list(place.glob(f"*run-{datetime.now():%Y%m%d_%H%M%S}-{run}")) for place in (folder, folder / ASIDE)):
+        time.sleep(POLL)
 
 
 def set_aside(part: Part) -> Path:

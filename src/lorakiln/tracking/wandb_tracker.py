@@ -21,7 +21,7 @@ from lorakiln.tracking.contact_sheet import contact_sheet
 from lorakiln.tracking.dataset_marks import DatasetMark, version_of
 from lorakiln.tracking.silence import LASTS, Silence
 from lorakiln.tracking.tracker import Tracker
-from lorakiln.tracking.wandb_parts import read_parts, set_aside
+from lorakiln.tracking.wandb_parts import read_parts, set_aside, wait_for_a_name
 
 MOST_LETTERS = 128  # that W&B takes for a name
 MOST_ROWS = 200  # of a dataset, shown in its table
@@ -30,7 +30,7 @@ PATIENCE = 30  # seconds that an online start may take before the run goes offli
 # known of each whether the record has it already.
 ROOM = 8  # numbers of one training step
 ROW, VALIDATION, PICTURES, TABLE = range(4)
-_opened: set[Path] = set()  # the folders of this process's own parts
+_opened: dict[Path, int] = {}  # the folders of this process's own parts, and the number of the last row in each
 
 
 class WandbTracker(Tracker):
@@ -89,6 +89,7 @@ class WandbTracker(Tracker):
         # After the last step a row may come behind the pictures.
         self._last = max(number, self._last + 1)
         self._run.log({"step": step, **values}, step=self._last, commit=True)
+        _opened[Path(self._run.settings.sync_dir).resolve()] = self._last
 
     def images(self, name: str, pictures: Mapping[str, Path], step: int) -> None:
         if self.upload_images and pictures:
@@ -182,12 +183,17 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> wandb.Ta
 
 
 def mend_parts(folder: Path, run: str) -> int:
-    """Set aside what a kill has left of a run in W&B's folder, and say so; the number of the last row in the rest."""
+    """Make W&B's folder ready for another part of a run: what a kill has left is set aside, and that is said.
+
+    Returns:
+        The number of the last row in the rest; -1 if there is none.
+    """
     parts = read_parts(folder, run, Record.FromString, _opened)
     for part in parts:
         if not part.whole:
             told = f"W&B: {part.folder.name} was cut off, which wandb sync cannot send; it is kept in {set_aside(part)}"
             print(f"{told}, and what is known of it is recorded again", file=sys.stderr, flush=True)
+    wait_for_a_name(folder, run)
     return max((part.last for part in parts if part.whole), default=-1)
 
 
@@ -228,7 +234,7 @@ def start(
     else:
         if mode == "online":
             silence.end()
-    _opened.add(Path(run.settings.sync_dir).resolve())
+    _opened[Path(run.settings.sync_dir).resolve()] = -1
     return run
 
 
