@@ -178,11 +178,10 @@ def second_door(programs, command, tmp_path_factory):
     """Runs the second door until the LoRA is exported (the report comes after it); the dataset is made once."""
     cache = tmp_path_factory.mktemp("cache")
 
-    def start(folder, **pause):
+    def start(folder, *overrides, **pause):
         folder.mkdir(exist_ok=True)
-        return programs.start(
-            "train", folder, (*command, f"paths.cache={cache}"), skip=("lorakiln.runs:evaluate",), **pause
-        )
+        arguments = (*command, f"paths.cache={cache}", *overrides)
+        return programs.start("train", folder, arguments, skip=("lorakiln.runs:evaluate",), **pause)
 
     return start
 
@@ -204,6 +203,17 @@ def test_the_second_door(second_door, whole_lora, tmp_path, count, number):
     status, printed = second_door(folder).wait()
     assert status == 0, printed
     assert ("going on from the checkpoint" in printed) == (number == signal.SIGTERM or count > 4)
+    assert (folder / "run" / "lora" / "raw.safetensors").read_bytes() == whole_lora
+
+
+def test_a_shorter_run_comes_between(second_door, whole_lora, tmp_path):
+    folder = tmp_path / "project"
+    second_door(folder, pause=f"{KILN}.loss", count=9).kill_when_paused(signal.SIGKILL)
+    status, printed = second_door(folder, "train.steps=3").wait()
+    assert status == 0 and "the checkpoints of a longer run, up to step 4, are left as they are" in printed, printed
+    assert "going on from the checkpoint after step 2" in printed and "trained 3 steps" in printed
+    status, printed = second_door(folder).wait()
+    assert status == 0 and "going on from the checkpoint after step 4" in printed, printed
     assert (folder / "run" / "lora" / "raw.safetensors").read_bytes() == whole_lora
 
 
