@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorakiln.console.errors import UserError, exit_on_user_error
+from lorakiln.console.errors import exit_on_user_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -49,6 +49,7 @@ def run_composed(composed: "DictConfig") -> None:
     from hydra.types import RunMode
 
     from hydra_plugins.lorakiln_conf.composing import settings_of
+    from lorakiln.artefacts.disk import explained
     from lorakiln.schema.whole import check_whole
 
     hydra_config = HydraConfig.get()
@@ -60,13 +61,14 @@ def run_composed(composed: "DictConfig") -> None:
     except Exception as error:
         if status := interrupted():  # of which a library made an error of its own
             sys.exit(status)
-        sweep, mistake = hydra_config.mode == RunMode.MULTIRUN, isinstance(error, UserError)
+        told = explained(error)
+        sweep, mistake = hydra_config.mode == RunMode.MULTIRUN, told is not None
         if sweep and not (mistake and _in_this_process(hydra_config)):
             # Another launcher keeps the error as this job's result; the sweep's other jobs go on.
             logging.getLogger(__name__).error("%s", error)
             raise
         if mistake:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            print(f"error: {told}", file=sys.stderr, flush=True)
         else:  # ours to mend, and no fault of the settings', for which it would be taken from here on
             traceback.print_exc()
         if not sweep:

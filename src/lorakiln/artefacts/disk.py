@@ -1,6 +1,7 @@
 """The disk: full, read-only, over quota, or too small for what is to come."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,23 @@ REMEDIES = {
     errno.ENOTDIR: "a file stands where a folder is to be: move it away, or write elsewhere",
     errno.EEXIST: "a file stands where a folder is to be: move it away, or write elsewhere",
 }
+GONE = (errno.ENOENT, errno.ESTALE)
 UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def explained(error: Exception) -> UserError | None:
+    """What to tell of an error that a file or the disk is to blame for, wherever it came from; None if none is."""
+    if isinstance(error, UserError):
+        return error
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    if error.errno not in (*REMEDIES, *GONE):
+        return None
+    fix = "something removed it while this ran: run the same command again"
+    where = error.filename2 or error.filename
+    shown = os.fsdecode(where) if isinstance(where, bytes | str | os.PathLike) else where
+    told = f"cannot be read or written: {error.strerror}"
+    return UserError(told, where=shown, fix=REMEDIES.get(error.errno, fix))
 
 
 @contextmanager

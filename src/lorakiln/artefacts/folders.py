@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.dvc_cache import check_dvc_cache
 from lorakiln.artefacts.lasting import settle, settle_names
 from lorakiln.console.errors import UserError
 
@@ -33,7 +34,9 @@ def replacing(out: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         try:
-            yield fresh
+            with _kept(fresh):
+                yield fresh
+            check_dvc_cache(fresh, out)
             settle(fresh)
             if out.exists() and _exchange(fresh, out):
                 settle_names(out.parent)
@@ -52,6 +55,18 @@ def replacing(out: Path) -> Iterator[Path]:
         settle_names(out.parent)
         complete.unlink()
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Raise UserError at the end if somebody has removed the folder meanwhile: what was in it is missing."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield
+        if not (folder.is_dir() and os.path.samestat(folder.stat(), os.fstat(handle))):
+            raise UserError("removed while this ran", where=folder, fix="run the same command again")
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -38,7 +38,8 @@ class ConfigError(UserError):
 
 
 def exit_on_user_error(command: Callable[[], int | None]) -> int:
-    """Run `command`; print a UserError to stderr and return 1, or return the command's own status (None: 0).
+    """Run `command`; print a UserError, or a file's or the disk's, to stderr and return 1; or return the command's own
+    status (None: 0).
 
     A signal ends the program with its status, whatever became of what it raised (see `ending`); an interrupt (Ctrl-C)
     that nobody has taken returns 130, as shells do. If `dvc` runs the command and ends, the command ends too.
@@ -48,9 +49,11 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
         try:
             status = command() or 0
         except BaseException as error:
+            from lorakiln.artefacts.disk import explained  # which knows of UserError
+
             finish()
-            if isinstance(error, UserError):
-                print(f"error: {error}", file=sys.stderr, flush=True)
+            if isinstance(error, Exception) and (told := explained(error)):
+                print(f"error: {told}", file=sys.stderr, flush=True)
                 return 1
             if isinstance(error, KeyboardInterrupt):
                 print("interrupted", file=sys.stderr, flush=True)

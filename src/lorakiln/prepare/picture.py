@@ -58,6 +58,8 @@ class Preparer:
         path = self.raw / source
         try:
             sha256 = hash_file(path)
+        except FileNotFoundError:
+            return Bad(source, "removed while this ran", "run the same command again")
         except OSError as error:
             return Bad(source, "cannot be read", "change its permissions", error.strerror or "")
         key = content_key(sha256, path.suffix, self.settings)
