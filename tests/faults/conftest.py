@@ -95,16 +95,14 @@ class Programs:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, **variables: str) -> Iterator[Programs]:
-    """A server of its own, with these environment variables."""
+def serving(folder: Path, *prefix: str, **variables: str) -> Iterator[Programs]:
+    """A server of its own, with these environment variables, started by the command `prefix`."""
     environment = {
         **os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1",
         "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", **variables,
     }  # fmt: skip
-    with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("server.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        text=True, env=environment,
-    ) as server:  # fmt: skip
+    command = [*prefix, sys.executable, str(Path(__file__).with_name("server.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout.readline() == "ready\n"
         yield Programs(server, folder)
         server.stdin.close()

@@ -282,3 +282,19 @@ def test_targets_by_ending(train_micro, make_settings):
         train_micro(make_settings(adapter={"targets": ["side_blocks.*"]}))
     with pytest.raises(UserError, match="did you mean to_q"):
         train_micro(make_settings(adapter={"targets": ["to_qq"]}))
+
+
+def test_a_clock_that_is_set_back_changes_no_duration(train_micro, make_settings, monkeypatch):
+    from datetime import UTC, datetime, timedelta
+
+    from lorakiln.train import stage
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, zone=UTC):
+            return datetime.now(zone) + timedelta(days=365)
+
+    monkeypatch.setattr(stage, "datetime", Ahead)
+    where = json.loads((train_micro(make_settings(steps=1)) / "provenance.json").read_text())
+    began, ended = (datetime.fromisoformat(where[name]) for name in ("began", "ended"))
+    assert 0 < where["seconds"] < 300 and abs((ended - began).total_seconds() - where["seconds"]) <= 1

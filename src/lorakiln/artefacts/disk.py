@@ -35,11 +35,17 @@ def explained(error: Exception) -> UserError | None:
         return None
     if error.errno not in (*REMEDIES, *GONE):
         return None
-    fix = "something removed it while this ran: run the same command again"
-    where = error.filename2 or error.filename
-    shown = os.fsdecode(where) if isinstance(where, bytes | str | os.PathLike) else where
-    told = f"cannot be read or written: {error.strerror}"
-    return UserError(told, where=shown, fix=REMEDIES.get(error.errno, fix))
+    if error.errno in GONE:
+        fix = "something removed it while this ran: run the same command again"
+        return UserError(f"cannot be read or written: {error.strerror}", where=error.filename, fix=fix)
+    return _trouble(error, None)
+
+
+def _trouble(error: OSError, where: object) -> UserError:
+    file = error.filename2 or error.filename
+    if error.errno == errno.EACCES and isinstance(file, str) and os.path.exists(file) and not os.access(file, os.R_OK):
+        return UserError(f"cannot be read: {error.strerror}", where=file, fix="change its permissions")
+    return UserError(f"cannot write: {error.strerror}", where=file or where, fix=REMEDIES[error.errno])
 
 
 @contextmanager
@@ -50,11 +56,7 @@ def telling_disk_trouble(where: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
-        raise UserError(
-            f"cannot write: {error.strerror}",
-            where=error.filename2 or error.filename or where,
-            fix=REMEDIES[error.errno],
-        ) from error
+        raise _trouble(error, where) from error
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:

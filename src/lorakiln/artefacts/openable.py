@@ -61,13 +61,18 @@ def obstacle(path: Path, root: Path, follow_links: bool = False) -> Obstacle | N
 
 
 def check_regular(path: Path) -> None:
-    """Raise UserError if `path` is a pipe, a socket or a device, or leads to one; what is not there is let through."""
+    """Raise UserError if `path` is a pipe, a socket or a device, or leads to one, or may not be read.
+
+    What is not there is let through. (Of what may not be read, some libraries say that it is not there.)
+    """
     try:
         kind = KINDS.get(stat.S_IFMT(path.stat().st_mode))
     except OSError:  # for whoever opens it to tell
         return
     if kind:
         raise UserError(f"{kind}, not a regular file", where=path, fix="name or put a file there")
+    if not os.access(path, os.R_OK):
+        raise UserError("cannot be read: Permission denied", where=path, fix="change its permissions")
 
 
 def check_openable(folder: Path, follow_links: bool = False) -> None:

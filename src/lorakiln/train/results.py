@@ -4,7 +4,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -75,17 +75,19 @@ def _begun_with(file: str | None) -> dict[str, str] | None:
     return {"file": Path(file).name, "hash": hash_lora(Path(file))} if file else None
 
 
-def provenance(run: Run, began: datetime, watch: Watch) -> dict[str, Any]:
+def provenance(run: Run, began: datetime, seconds: float, watch: Watch) -> dict[str, Any]:
     """Where, when and how fast: what may differ between equal runs. The speed is that of the training steps, without
     validation, samples and saving.
+
+    Args:
+        seconds: since `began`, by a clock that nobody sets: the end is told by it.
     """
     settings, steps = run.settings, run.kiln.global_step
-    ended = datetime.now(UTC)
     speed = steps / max(watch.training_seconds, 1e-9)
     return {
         "began": began.isoformat(timespec="seconds"),
-        "ended": ended.isoformat(timespec="seconds"),
-        "seconds": round((ended - began).total_seconds(), 3),
+        "ended": (began + timedelta(seconds=seconds)).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
         "steps_here": steps,
         "steps_per_second": round(speed, 3),
         "pictures_per_second": round(speed * settings.batch_size, 3),

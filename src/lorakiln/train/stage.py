@@ -1,6 +1,7 @@
 """The stage `train`: encoded pictures in, a run's folder with adapters, metrics and samples out."""
 
 import sys
+import time
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,17 +48,17 @@ def train(
         SystemExit: a signal asked for an end, and a checkpoint has been saved: 143 (SIGTERM), 130 (SIGINT),
             138 (SIGUSR1). Of several processes the first alone raises; the others return.
     """
-    began = datetime.now(UTC)
+    began, started = datetime.now(UTC), time.monotonic()
     if settings.trainer.threads:
         torch.set_num_threads(settings.trainer.threads)
     trainer = make_trainer(settings)
     run = assemble(encoded, settings, model, share_of(trainer, settings), trainer.strategy.root_device)
     with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
-        _train(run, trainer, out, checkpoints, began, job)
+        _train(run, trainer, out, checkpoints, began, started, job)
 
 
 def _train(
-    run: Run, trainer: pl.Trainer, out: Path, checkpoints: Path, began: datetime, job: str | None
+    run: Run, trainer: pl.Trainer, out: Path, checkpoints: Path, began: datetime, started: float, job: str | None
 ) -> None:  # fmt: skip
     settings, folder, tracker, state = run.settings, _open_checkpoints(run, checkpoints, job), Tracker(), None
     try:
@@ -72,7 +73,8 @@ def _train(
         if watch.stop.signal:  # which may have come after the last step, in what is done there
             _say_stopped(run)
             raise SystemExit(128 + watch.stop.signal)
-        facts, where = run_facts(run, folder.work, watch.record), provenance(run, began, watch)
+        facts = run_facts(run, folder.work, watch.record)
+        where = provenance(run, began, time.monotonic() - started, watch)
         write_run(out, folder.work, watch.record, facts, tracker.record, where)
         if depends_on_total(settings.scheduler):
             folder.delete()
