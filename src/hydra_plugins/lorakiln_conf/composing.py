@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
 from hydra_plugins.lorakiln_conf.nearest import unknown_name
-from lorakiln.artefacts.disk import REMEDIES
+from lorakiln.artefacts.disk import REMEDIES, explained
 from lorakiln.console.errors import UserError
 from lorakiln.schema.secrets import masked
 
@@ -78,6 +78,8 @@ def not_written(error: Exception) -> UserError | None:
     cause = error if isinstance(error, OSError) else error.__cause__
     if not isinstance(cause, OSError) or isinstance(cause, BrokenPipeError):
         return None
+    if cause.errno in REMEDIES and (told := explained(cause)):
+        return told
     fix = REMEDIES.get(cause.errno, "write elsewhere: hydra.run.dir=<folder>")
     return UserError(f"cannot write: {cause.strerror}", where=cause.filename or "the run's folder", fix=fix)
 
