@@ -167,6 +167,7 @@ def write_micro_encoded(folder: Path, model, family) -> None:
                     "text": text,
                     "sha256": key,
                     "twin": key,
+                    "caption_source": "blip" if number % 2 else "file",
                     "key_picture": key,
                     "key_caption": key,
                     "unread": "",
@@ -181,7 +182,9 @@ def write_micro_encoded(folder: Path, model, family) -> None:
         "model": model,
     }  # fmt: skip
     index = {
-        "dataset": {"name": "micro", "hash": hash_data("micro"), "pictures": number, "trigger": "sks"},
+        "dataset": {
+            "name": "micro", "hash": hash_data("micro"), "pictures": number, "trigger": "sks", "out_of_domain": None,
+        },
         "base": family.facts, "variants": ["plain", "flip"], "buckets": buckets, "empty": hash_data(""),
         "hash": hash_data(buckets),
         "settings": {name: value.model_dump(mode="json") for name, value in settings.items()},

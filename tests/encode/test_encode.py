@@ -124,7 +124,8 @@ def test_tensors_are_the_models(captioned, tmp_path, micro_model, micro_family):
 def test_the_index_says_where_everything_came_from(captioned, tmp_path, micro_model, micro_family):
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
     index = read_json(tmp_path / "out" / "index.json")
-    assert index["dataset"] == {"name": "five", "hash": "abc", "pictures": 5, "trigger": "sks"}
+    told = {"name": "five", "hash": "abc", "pictures": 5, "trigger": "sks", "out_of_domain": None}
+    assert index["dataset"] == told
     assert index["base"] == micro_family.facts and index["variants"] == ["plain", "flip"]
     assert [(b["name"], len(b["rows"])) for b in index["buckets"]] == [("32x32", 3), ("48x32", 2)]
     assert set(index["settings"]) == {"prepare", "caption", "encode", "model"}

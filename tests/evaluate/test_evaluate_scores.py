@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lorakiln.evaluate.comparison import compare
+from lorakiln.evaluate.coherence import Coherence
+from lorakiln.evaluate.comparison import Evidence, compare
 from lorakiln.evaluate.metrics import metrics_of
 from lorakiln.evaluate.plan import Prompt, make_plan
 from lorakiln.evaluate.scores import expected_label, likeness_among, score_pictures, seed_similarity
@@ -14,6 +15,9 @@ from lorakiln.schema.evaluate import Classification, EvaluateSettings
 AXES = {"red": 0, "blue": 1, "drawn": 2, "photo": 3}
 COLOUR = Classification(name="colour", labels=["red", "blue"])
 STYLE = Classification(name="style", labels=["photo", "drawn"], answer="drawn")
+
+
+WHOLE = Coherence(1.0, 0.9, 1.1)  # as the good style of the demo has it
 
 
 def embed_texts(texts):
@@ -63,7 +67,7 @@ def test_prompts_without_a_label_are_left_out_of_the_fraction():
     plan = plan_of(["red", "green"], seeds=(0,))
     embeddings = np.stack([unit(1), unit(1), unit(0, 1), unit(1)])
     scored = score_pictures(plan.shots, embeddings, embeddings[:1], embed_texts, [COLOUR])
-    numbers = compare(scored, plan, [COLOUR]).numbers["right_colour"]
+    numbers = compare(scored, plan, [COLOUR], Evidence()).numbers["right_colour"]
     assert numbers["w0.00"]["mean"] == 1.0 and numbers["w1.00"]["mean"] == 0.0
     assert numbers["w1.00"]["difference"] == {"mean": -1.0}
 
@@ -76,7 +80,7 @@ def test_differences_are_paired_by_prompt():
     cosines = np.concatenate([level, level + 0.05 + 0.01 * np.sin(np.arange(10))])
     embeddings = np.stack([np.array([c, 0, 0, 0, np.sqrt(1 - c**2)]) for c in cosines])
     scored = score_pictures(plan.shots, embeddings, np.stack([unit(1)]), embed_texts, [])
-    entry = compare(scored, plan, []).numbers["image_similarity"]
+    entry = compare(scored, plan, [], Evidence()).numbers["image_similarity"]
     gain = cosines[10:].mean() - cosines[:10].mean()
     assert entry["w1.00"]["difference"]["mean"] == pytest.approx(gain, abs=1e-6)
     assert 0.04 < entry["w1.00"]["difference"]["low"] < entry["w1.00"]["difference"]["high"] < 0.06
@@ -90,14 +94,14 @@ def test_seed_similarity_is_the_mean_over_pairs():
     assert seed_similarity(np.stack([a, b, c])) == pytest.approx(expected)
 
 
-def verdict_on(base, lora, prompts=8, ceiling=None):
+def verdict_on(base, lora, prompts=8, ceiling=None, coherence=WHOLE):
     plan = plan_of(["red"] * prompts, seeds=(0,))
     rng = np.random.default_rng(0)
     rows = [np.abs(np.array(base) + 0.02 * rng.random(5)) for _ in range(prompts)]
     rows += [np.abs(np.array(lora) + 0.02 * rng.random(5)) for _ in range(prompts)]
     embeddings = np.stack([row / np.linalg.norm(row) for row in rows])
     scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), embed_texts, [])
-    results = compare(scored, plan, [], ceiling)
+    results = compare(scored, plan, [], Evidence(ceiling, coherence))
     return judge(metrics_of([]), results.overall, plan.main)
 
 
@@ -121,26 +125,41 @@ def likeness(cosine):
 
 
 @pytest.mark.parametrize(
-    ("name", "base", "lora", "ceiling", "tone", "said"),
+    ("name", "base", "lora", "ceiling", "coherence", "tone", "said"),
     [
-        # Cosines as measured on the tiny family, times the length of the vectors above.
-        ("ten steps at 1e-4", 0.148, 0.150, 0.64, "mixed", "slight: 0% of the way"),
-        ("random weights, noise left and right", 0.100, 0.102, 0.72, "mixed", "slight: 0% of the way"),
-        ("weight 0", 0.148, 0.148, 0.64, "unknown", "No effect"),
-        ("a character", 0.154, 0.566, 0.64, "good", "has learned what the training pictures show"),
-        # The four jobs of the character's old settings: debris in its colours, as the pictures show.
-        ("debris, rank 16 at 1e-3", 0.159, 0.442, 0.640, "mixed", "in part: 59% of the way"),
-        ("debris, rank 16 at 5e-4", 0.159, 0.377, 0.640, "mixed", "in part: 45% of the way"),
-        ("debris, rank 4 at 1e-3", 0.159, 0.364, 0.640, "mixed", "in part: 43% of the way"),
-        ("debris, rank 4 at 5e-4", 0.159, 0.272, 0.640, "mixed", "in part: 2"),
-        ("the character, with a better base", 0.231, 0.621, 0.654, "good", "has learned"),
-        ("another set's LoRA", 0.30, 0.20, 0.64, "bad", "leads away"),
+        # Measured on the tiny family: cosines (times the length of the vectors above), and what the pictures show.
+        ("ten steps at 1e-4", 0.148, 0.150, 0.64, WHOLE, "mixed", "slight: 0% of the way"),
+        ("random weights", 0.100, 0.102, 0.72, Coherence(0.0, 0.6, 0.09), "mixed", "slight: 0% of the way"),
+        ("weight 0", 0.148, 0.148, 0.64, WHOLE, "unknown", "No effect"),
+        ("a character", 0.154, 0.566, 0.64, WHOLE, "good", "has learned what the training pictures show"),
+        ("the character, with a better base", 0.231, 0.621, 0.654, WHOLE, "good", "has learned"),
+        ("another set's LoRA", 0.30, 0.20, 0.64, WHOLE, "bad", "leads away"),
+        # The four jobs of the character's old settings: debris in its colours, each seed another heap.
+        ("debris, rank 16, 1e-3", 0.159, 0.442, 0.640, Coherence(0.5, 0.96, 1.3), "bad", "in 50% of the prompts"),
+        ("debris, rank 16, 5e-4", 0.159, 0.377, 0.640, Coherence(0.25, 1.0, 1.2), "bad", "in 75% of the prompts"),
+        ("debris, rank 4, 1e-3", 0.159, 0.364, 0.640, Coherence(0.125, 1.0, 1.3), "bad", "nothing that can be"),
+        ("debris, rank 4, 5e-4", 0.159, 0.272, 0.640, Coherence(0.0, 0.8, 1.3), "bad", "nothing that can be"),
+        # However like in the mean: what shows nothing is not praised.
+        ("noise in the colours", 0.159, 0.60, 0.640, Coherence(1.0, 0.4, 0.09), "bad", "like noise"),
+        ("blurs in the colours", 0.159, 0.60, 0.640, Coherence(1.0, 0.07, 1.4), "bad", "they are blurs"),
+        ("one seed a prompt", 0.159, 0.60, 0.640, Coherence(None, 1.0, 1.0), "mixed", "needs two or more"),
+        ("not measured", 0.159, 0.60, 0.640, None, "mixed", "was not measured"),
+        ("half of the way", 0.159, 0.442, 0.640, WHOLE, "mixed", "in part: 59% of the way"),
     ],
 )
-def test_planted_cases_get_the_sentence_they_deserve(name, base, lora, ceiling, tone, said):
+def test_planted_cases_get_the_sentence_they_deserve(name, base, lora, ceiling, coherence, tone, said):
     length = np.sqrt(3.0)
-    found = exact_verdict(length * base, length * lora, ceiling)
+    found = exact_verdict(length * base, length * lora, ceiling, coherence)
     assert (found.tone, said in found.headline) == (tone, True), (name, found)
+
+
+def test_a_model_that_does_not_know_such_pictures_gives_no_verdict():
+    plan = plan_of(["red"] * 8, seeds=(0,))
+    rows = [unit(*likeness(value + 1e-4 * n)) for value in (0.2, 1.0) for n in range(8)]
+    scored = score_pictures(plan.shots, np.stack(rows), np.stack([unit(0, 0, 1)]), embed_texts, [])
+    results = compare(scored, plan, [], Evidence(0.6, WHOLE, "8 of 8 pictures are photographs."))
+    verdict = judge(metrics_of([]), results.overall, plan.main)
+    assert (verdict.tone, "No verdict" in verdict.headline) == ("unknown", True)
 
 
 @pytest.mark.parametrize(("drawn", "said"), [(0.9, "has learned what"), (0.0, "slight")])
@@ -150,18 +169,18 @@ def test_a_style_is_judged_by_its_question_too(drawn, said):
     base = [unit(1, 0, 0.2 + 1e-3 * n, 0.3) for n in range(8)]
     lora = [unit(1, 0, 0.2 + drawn + 1e-3 * n, 0.3 if drawn else 0.5) for n in range(8)]
     scored = score_pictures(plan.shots, np.stack(base + lora), np.stack([unit(0, 0, 1, 0.6)]), embed_texts, [STYLE])
-    results = compare(scored, plan, [STYLE], 0.9)
+    results = compare(scored, plan, [STYLE], Evidence(0.9, WHOLE))
     verdict = judge(metrics_of([STYLE]), results.overall, plan.main)
     assert said in verdict.headline, verdict
 
 
-def exact_verdict(base, lora, ceiling, prompts=8):
+def exact_verdict(base, lora, ceiling, coherence, prompts=8):
     """The verdict where each prompt's likeness differs by a thousandth from the next."""
     plan = plan_of(["red"] * prompts, seeds=(0,))
     rows = [likeness(value + 1e-4 * n) for value in (base, lora) for n in range(prompts)]
     embeddings = np.stack([np.array(row) / np.linalg.norm(row) for row in rows])
     scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), embed_texts, [])
-    results = compare(scored, plan, [], ceiling)
+    results = compare(scored, plan, [], Evidence(ceiling, coherence))
     assert results.numbers["image_similarity"]["training_pictures"] == {"mean": ceiling}
     return judge(metrics_of([]), results.overall, plan.main)
 

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from lorakiln.artefacts.hashing import hash_folder
-from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.artefacts.records import read_json, read_jsonl, write_json
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import PlainLines
 from lorakiln.evaluate import drawing, evaluate
@@ -71,6 +71,8 @@ def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):
     assert few["obedience"] == round(numbers["clip_score"]["w1.00"]["mean"], 4)
     assert set(few) == {"likeness", "obedience", "right_colour", "right_kind"}
     assert numbers["right_colour"]["w0.00"]["mean"] in (0, 0.25, 0.5, 0.75, 1)  # two prompts name a colour
+    assert set(numbers["coherence"]) == {"agreeing", "detail", "arrangement"}
+    assert round(3 * numbers["coherence"]["agreeing"], 5) in (0, 1, 2, 3)  # of 3 prompts
     assert {path.name for path in (out / "grids").iterdir()} == {"weights.png", "seeds.png", "trigger.png"}
     lines = (out / "plots" / "scores.csv").read_text().splitlines()
     assert lines[0] == "weight,metric,mean,low,high" and len(lines) == 1 + 2 * 6
@@ -322,3 +324,28 @@ def test_too_little_space_is_told_before_anything_is_written(folders, judged_mod
     with pytest.raises(UserError, match="the report and its samples need about 120.0 KiB, the disk has 500 bytes left"):
         evaluate(*folders, tmp_path / "report", SETTINGS, judged_model)
     assert not (tmp_path / "report").exists()
+
+
+def test_photographs_on_a_model_of_drawings_get_no_verdict_and_the_warning_on_the_page(
+    folders, tmp_path, judged_model, capsys
+):
+    lora, captioned, run = folders
+    facts = read_json(captioned / "dataset.json")
+    write_json(captioned / "dataset.json", facts | {"out_of_domain": "3 of 3 pictures are shaded: add model=sd15."})
+    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+    page = (tmp_path / "report" / "report.html").read_text()
+    told = capsys.readouterr().out
+    for text in (page, told):
+        assert "No verdict: the model" in text and "add model=sd15" in text
+    assert 'class="verdict unknown"' in page
+
+
+def test_the_clip_score_is_a_price_only_where_no_question_is_asked():
+    from lorakiln.evaluate.metrics import metrics_of
+    from lorakiln.schema.evaluate import Classification
+
+    asked = Classification(name="thing", labels=["cat", "dog"])
+    style = Classification(name="style", labels=["photo", "drawing"], answer="drawing")
+    roles = [{metric.name: metric.role for metric in metrics_of(questions)} for questions in ([], [style], [asked])]
+    assert [role["clip_score"] for role in roles] == ["prompt", "prompt", "other"]
+    assert roles[2]["right_thing"] == "prompt" and roles[1]["right_style"] == "learned"

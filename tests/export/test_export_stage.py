@@ -172,6 +172,14 @@ def test_the_model_card(do, facts):
     assert not list((out / "previews").glob("01.png"))
 
 
+def test_the_card_warns_of_photographs_on_a_model_of_drawings(do, run):
+    facts = read_json(run / "facts.json")
+    assert "Warning" not in (do() / "README.md").read_text()
+    facts["dataset"]["out_of_domain"] = "4 of 4 pictures are shaded: add model=sd15."
+    write_json(run / "facts.json", facts)
+    assert "> **Warning:** 4 of 4 pictures are shaded: add model=sd15.\n" in (do() / "README.md").read_text()
+
+
 def test_a_prompt_is_the_pictures_own_whatever_it_holds(do):
     front = (do() / "README.md").read_text().split("---\n")[1]
     assert [one["text"] for one in yaml.safe_load(front)["widget"]] == PROMPTS

@@ -4,7 +4,7 @@ from lorakiln.train.due import due_after
 from lorakiln.train.fingerprint import changed
 from lorakiln.train.latents import Encoded
 from lorakiln.train.record import write_csv
-from lorakiln.train.samples import sample_prompts
+from lorakiln.train.samples import sample_prompts, tell_samples
 
 
 @pytest.fixture
@@ -42,6 +42,17 @@ def test_sample_prompts(micro_encoded, make_settings):
     # Equal captions are drawn once.
     assert captions == ["sks", "sks, a blue cat", "sks, a green cat", "sks, a old cat"]
     assert sample_prompts(encoded, make_settings().samples, [[0], [0]]) == ["sks", "sks, a red cat"]
+
+
+def test_the_plan_says_what_is_drawn_and_which_of_it_nobody_wrote(micro_encoded, make_settings):
+    encoded = Encoded(micro_encoded)
+    captions = make_settings(samples={"every": 5}).samples
+    told = tell_samples(encoded, captions, [[1, 2, 3], [0]])
+    assert told.startswith("every 5 steps: sks; sks, a blue cat; sks, a green cat; sks, a old cat")
+    assert "2 of 4 are the captioner's words; train.samples.prompts sets others" in told
+    own = make_settings(samples={"every": 5, "prompts": ["{trigger} on a hill"]}).samples
+    assert tell_samples(encoded, own, [[0], []]) == "every 5 steps: sks on a hill"
+    assert tell_samples(encoded, make_settings(samples={"every": 0}).samples, [[0], []]) == "none"
 
 
 def test_differences_are_told_by_path():

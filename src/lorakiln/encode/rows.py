@@ -23,6 +23,7 @@ class Row:
         width, height: pixels.
         sha256: of the source picture's file.
         twin: the sha256 of the first picture that looks like it; its own if there is none.
+        caption_source: what wrote the caption: "file", "blip" or "trigger".
         place: see `families.family.Place`.
         key_picture, key_caption: equal keys, equal tensors.
     """
@@ -33,6 +34,7 @@ class Row:
     height: int
     sha256: str
     twin: str
+    caption_source: str
     place: Place
     key_picture: str
     key_caption: str
@@ -76,7 +78,7 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
         rows.append(
             Row(
                 entry["file_name"], entry["text"], entry["width"], entry["height"], entry["sha256"],
-                entry.get("twin", entry["sha256"]),
+                entry.get("twin", entry["sha256"]), entry.get("caption_source", "file"),
                 _place(entry), keys.picture(file), keys.caption(entry["text"]),
             )
         )  # fmt: skip

@@ -183,7 +183,7 @@ def _index(
     facts: dict[str, str],
 ) -> dict[str, Any]:
     def entry(row: Row) -> dict[str, str]:
-        names = ("file_name", "text", "sha256", "twin", "key_picture", "key_caption")
+        names = ("file_name", "text", "sha256", "twin", "caption_source", "key_picture", "key_caption")
         return {name: getattr(row, name) for name in names} | {"unread": unread[row.file_name]}
 
     buckets = [
@@ -198,6 +198,7 @@ def _index(
     return {
         "dataset": {
             "name": dataset["name"], "hash": dataset["hash"], "pictures": len(rows), "trigger": dataset["trigger"],
+            "out_of_domain": dataset.get("out_of_domain"),
         },
         "base": facts, "variants": list(keys.variants), "buckets": buckets, "empty": keys.caption(""),
         "hash": identity, "settings": dict(dataset["settings"]),

@@ -1,6 +1,6 @@
 """CLIP as the judge of pictures (arXiv 2103.00020): unit embeddings of pictures and texts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,13 +62,24 @@ class Clip:
         return np.concatenate(parts)
 
     @torch.inference_mode()
-    def pictures(self, paths: Iterable[Path], batch_size: int = 32, title: str = "judging") -> np.ndarray:
-        """Unit embeddings of picture files, (N, D) float32."""
+    def pictures(
+        self,
+        paths: Iterable[Path],
+        batch_size: int = 32,
+        title: str = "judging",
+        alter: Callable[[Image.Image], Image.Image] | None = None,
+    ) -> np.ndarray:
+        """Unit embeddings of picture files, (N, D) float32.
+
+        Args:
+            alter: what becomes of each RGB picture before it is looked at.
+        """
         paths = list(paths)
         parts = []
         with progress(title, len(paths)) as bar:
             for start in range(0, len(paths), batch_size):
                 images = [_read(path) for path in paths[start : start + batch_size]]
+                images = [alter(image) for image in images] if alter else images
                 pixels = self.processor(images=images, return_tensors="pt")["pixel_values"].to(self.device)
                 parts.append(_unit(self.model.get_image_features(pixel_values=pixels).pooler_output))
                 bar.advance(len(images))

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from lorakiln.artefacts.records import write_text
+from lorakiln.evaluate.coherence import Coherence
 from lorakiln.evaluate.intervals import Estimate, bootstrap_mean, wilson_fraction
 from lorakiln.evaluate.plan import Plan, Prompt, weight_name
 from lorakiln.evaluate.scores import Scored, seed_similarity
@@ -41,11 +42,15 @@ class Summary:
         values: metric -> weight -> mean over prompts.
         differences: metric -> weight -> mean over prompts of (that weight minus weight 0), weight 0 left out.
         ceilings: metric -> what the training pictures themselves have; absent where that is not known.
+        coherence: whether the pictures at the main weight are pictures of something; None if that was not measured.
+        out_of_domain: what to say where the training pictures are of a kind that CLIP does not know.
     """
 
     values: dict[str, dict[float, Estimate]] = field(default_factory=dict)
     differences: dict[str, dict[float, Estimate]] = field(default_factory=dict)
     ceilings: dict[str, float] = field(default_factory=dict)
+    out_of_domain: str | None = None
+    coherence: Coherence | None = None
 
     def share_of_the_way(self, metric: Metric, weight: float) -> tuple[float, float] | None:
         """How far the difference goes from the base to what could be: its lower end and its mean; 1 is all the way.
@@ -84,7 +89,9 @@ def metrics_of(classify: Sequence[Classification]) -> list[Metric]:
         *from_prompt,
         Metric(
             "clip_score", "CLIP score (text)",
-            "100 × CLIP cosine between a picture and its prompt without the trigger words", "prompt",
+            "100 × CLIP cosine between a picture and its prompt without the trigger words",
+            # It falls for whatever the bare prompt does not name, the subject first of all: a question says more.
+            "other" if from_prompt else "prompt",
         ),
         Metric(
             "seed_similarity", "likeness between seeds",

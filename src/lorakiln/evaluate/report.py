@@ -27,6 +27,7 @@ class Findings:
 
     Attributes:
         facts: the LoRA's facts.json.
+        remarks: sentences that stand below the verdict.
     """
 
     facts: dict[str, Any]
@@ -34,6 +35,7 @@ class Findings:
     plan: Plan
     grids: Sequence[Grid]
     results: Comparison
+    remarks: Sequence[str]
 
 
 def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, path: Path) -> None:
@@ -52,7 +54,7 @@ def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, 
     environment.filters["quoted"] = quoted
     page = environment.get_template("report.html").render(
         facts=facts, plan=plan, settings=findings.settings,
-        verdict=judge(results.metrics, results.overall, plan.main), rule=RULE,
+        verdict=judge(results.metrics, results.overall, plan.main), remarks=findings.remarks, rule=RULE,
         rows=number_rows(findings), trigger_rows=trigger_rows(findings), main=weight_name(plan.main),
         grids=[{"grid": grid, "cells": _cells(grid, samples)} for grid in findings.grids],
         score_charts=score_charts(results.metrics, results.on_grid, plan), training=training_charts(run),

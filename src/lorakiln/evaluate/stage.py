@@ -12,11 +12,13 @@ from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl, write_text
 from lorakiln.console.errors import UserError
 from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.comparison import compare, headline
+from lorakiln.evaluate.coherence import Coherence, blur, loss, share_of_prompts_agreeing, shuffle, spread
+from lorakiln.evaluate.comparison import Evidence, compare, headline
 from lorakiln.evaluate.drawing import Studio
 from lorakiln.evaluate.grids import grids_of, save_grid
 from lorakiln.evaluate.metrics import write_plots
 from lorakiln.evaluate.plan import Plan, make_plan, weight_name
+from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
 from lorakiln.evaluate.scores import Scored, likeness_among, score_pictures
 from lorakiln.evaluate.summary import summary_text
@@ -70,18 +72,19 @@ def evaluate(
         studio = Studio(lora / facts["file"], settings, model, device, reading)
         drawn = studio.fill(plan.shots, samples, out / "samples", kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
-        scored, ceiling = _judge(clip, plan, samples, captioned, settings)
+        scored, evidence = _judge(clip, plan, samples, captioned, settings)
         write_jsonl(samples / "metadata.jsonl", [_row(item) for item in scored])
         grids = grids_of(plan)
         for grid in grids:
             save_grid(grid, samples, fresh / "grids" / f"{grid.name}.png")
-        results = compare(scored, plan, settings.classify, ceiling)
+        results = compare(scored, plan, settings.classify, evidence)
+        remarks = make_remarks(facts, run, results, plan)
         write_json(fresh / "metrics.json", results.numbers)
         write_json(fresh / "scores.json", headline(results, plan.main))
         write_plots(fresh / "plots", results.overall, results.on_grid, plan)
-        findings = Findings(facts, settings, plan, grids, results)
+        findings = Findings(facts, settings, plan, grids, results, remarks)
         write_report(findings, captioned, run, samples, fresh / "report.html")
-        summary = summary_text(results.metrics, results.overall, plan.main)
+        summary = summary_text(results.metrics, results.overall, plan.main, remarks)
         write_text(fresh / "summary.txt", summary)
     kept.clear()
     told = settings.model_dump(mode="json")
@@ -120,16 +123,29 @@ def _plan(
 
 def _judge(
     clip: Clip, plan: Plan, samples: Path, captioned: Path, settings: EvaluateSettings
-) -> tuple[list[Scored], float | None]:
-    """The scored pictures, and the likeness of the training pictures among themselves."""
+) -> tuple[list[Scored], Evidence]:
+    """The scored pictures, and what the verdict asks for beside their scores."""
     names = sorted(row["file_name"] for row in read_jsonl(captioned / "metadata.jsonl"))
     some = names[:: -(-len(names) // MOST_REFERENCES)]
-    references = clip.pictures([captioned / name for name in some], title="training pictures")
+    trained = [captioned / name for name in some]
+    references = clip.pictures(trained, title="training pictures")
     embeddings = clip.pictures([samples / shot.file_name for shot in plan.shots])
     if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
         raise UserError("CLIP gives numbers that are not finite", where="model.clip", fix="use another CLIP")
     scored = score_pictures(plan.shots, embeddings, references, clip.texts, settings.classify)
-    return scored, likeness_among(references)
+    shown = [row for row, shot in enumerate(plan.shots) if shot.with_trigger and shot.weight == plan.main]
+    shown = [shown[number] for number in spread(len(shown))]
+    files = [samples / plan.shots[row].file_name for row in shown]
+    few = spread(len(trained))
+    known = [trained[number] for number in few]
+    losses = {
+        alter: loss(embeddings[shown], clip.pictures(files, title="whether they show something", alter=alter))
+        / max(loss(references[few], clip.pictures(known, title="whether they show something", alter=alter)), 1e-6)
+        for alter in (blur, shuffle)
+    }
+    coherence = Coherence(share_of_prompts_agreeing(scored, plan.main), losses[blur], losses[shuffle])
+    strange = read_json(captioned / "dataset.json").get("out_of_domain")
+    return scored, Evidence(likeness_among(references), coherence, strange)
 
 
 def _row(item: Scored) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from lorakiln.evaluate.verdict import change_in_words, judge
 TABLE = 80  # columns, as a terminal has
 
 
-def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float) -> str:
-    """Base, LoRA and difference with their 95% intervals, TABLE columns wide, and the verdict."""
+def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float, remarks: Sequence[str] = ()) -> str:
+    """Base, LoRA and difference with their 95% intervals, TABLE columns wide; the verdict, and remarks."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     # Words are broken into lines, numbers are not.
     table.add_column("")
@@ -37,7 +37,8 @@ def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float) -> 
         if metric.name in summary.ceilings:
             ceiling = _number(metric, summary.ceilings[metric.name])
             console.print(f"{metric.title}: {ceiling} among the training pictures themselves", markup=False)
-    console.print(judge(metrics, summary, weight).headline, markup=False)
+    for sentence in (judge(metrics, summary, weight).headline, *remarks):
+        console.print(sentence, markup=False)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lorakiln.evaluate.coherence import AGREE, MOST_PROMPTS
 from lorakiln.evaluate.intervals import FEWEST_PROMPTS, Estimate
 from lorakiln.evaluate.metrics import Metric, Summary
 
@@ -21,12 +22,17 @@ RULE = (
     "difference, bootstrapped over prompts, lies wholly on one side of zero. The LoRA has learned the training "
     "pictures if every measure of them clearly rises, partly if only some do; the effect is slight if no measure goes "
     f"{MATERIAL:.0%} of the way, at the lower end of its interval, from the base to the training pictures among "
-    f"themselves, or to 100% right. Where likeness is the only measure, it must go {LIKE:.0%} of the way to count as "
-    "learned, for debris in the right colours goes more than half of it; for a style, ask CLIP for it by "
-    "evaluate.classify. The LoRA pays a price if any measure of following the prompt clearly falls. Fewer than "
-    f"{FEWEST_PROMPTS} prompts give no verdict. Several numbers are looked at, so one that is only just clear may "
-    "still be chance. CLIP measures likeness, not drawing: look at the pictures for whether they show the thing at "
-    "all, and for what CLIP does not see, such as poses."
+    "themselves, or to 100% right. Its pictures must be pictures of something: the seeds of "
+    f"{MOST_PROMPTS:.0%} of the prompts agree in CLIP's eyes on what they show ({AGREE:.0%} of the way from the "
+    "base's pictures of different prompts to equal ones), and blurring or shuffling their parts takes at least a "
+    "third of what it takes from the training pictures, which noise and blurs do not lose. Where likeness is the "
+    f"only measure, it must go {LIKE:.0%} of the way to count as learned, for debris in the right colours goes more "
+    "than half of it; for a style, ask CLIP for it by evaluate.classify. The LoRA pays a price if any measure of "
+    "following the prompt clearly falls: the questions about what a prompt names or, where none is asked, the CLIP "
+    f"score. Fewer than {FEWEST_PROMPTS} prompts give no verdict, nor do photographs "
+    "judged by a model that knows drawings alone. Several numbers are looked at, so one that is only just clear may "
+    "still be chance. What CLIP was not asked, and what it does not see, such as poses, is not judged: look at the "
+    "pictures."
 )
 
 
@@ -38,6 +44,8 @@ class Verdict:
 
 def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict:
     """Apply RULE to the differences between `weight` and the base."""
+    if summary.out_of_domain:
+        return Verdict("No verdict: the model's CLIP does not know such pictures as the training pictures.", "unknown")
     found = {
         metric.name: summary.differences[metric.name][weight]
         for metric in metrics
@@ -53,18 +61,35 @@ def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict
         return Verdict(f"The LoRA leads away from the training pictures{price}.", "bad")
     if rising and not any(_is_material(metric, summary, weight) for metric in metrics if metric.role == "learned"):
         return Verdict(f"The LoRA's effect is slight{_reached(metrics, summary, weight)}{price}.", "mixed")
+    if rising and (doubt := _doubt(summary)):
+        tone, words = doubt
+        return Verdict(f"The LoRA moves towards the training pictures, but {words}{price}.", tone)
     if rising == len(learned) == 1 and not _is_like(metrics, summary, weight):
         reached = _reached(metrics, summary, weight)
         return Verdict(f"The LoRA has learned the training pictures in part{reached}{price}.", "mixed")
     if rising == len(learned):
-        no_price = ", and no measure of following the prompt clearly fell" if not lost else price
-        return Verdict(f"The LoRA has learned what the training pictures show{no_price}.", "mixed" if lost else "good")
+        kept = [m.title for m in metrics if m.role == "prompt" and m.name in found]
+        # Named one by one: of what CLIP was not asked, such as poses, nothing is said.
+        no_price = f"; {_listed(kept)} did not clearly fall" if kept else ""
+        told = price or no_price
+        return Verdict(f"The LoRA has learned what the training pictures show{told}.", "mixed" if lost else "good")
     if rising:
         return Verdict(f"The LoRA has learned the training pictures in part{price}.", "mixed")
     return Verdict(
         f"No effect of the LoRA on likeness to the training pictures is shown{price}.",
         "bad" if lost else "unknown",
     )
+
+
+def _doubt(summary: Summary) -> tuple[Tone, str] | None:
+    """Why the pictures are not taken for pictures of something; None if they are."""
+    if summary.coherence is None:
+        return "mixed", "whether its pictures show anything was not measured"
+    if (objection := summary.coherence.objection) is None:
+        return None
+    if summary.coherence.unknown:
+        return "mixed", f"whether its pictures show anything cannot be told: {objection}"
+    return "bad", f"its pictures show nothing that can be recognised: {objection}"
 
 
 def _is_material(metric: Metric, summary: Summary, weight: float) -> bool:

@@ -14,7 +14,7 @@ CARD = """\
 
 A LoRA of rank {rank} (alpha {alpha:g}) for `{base}`, trained on {pictures} pictures with LoRAKiln.
 
-{gallery}## Trigger words
+{warning}{gallery}## Trigger words
 
 {trigger}
 
@@ -63,6 +63,7 @@ def model_card(
         alpha=facts["alpha"],
         base=facts["base"]["path"],
         pictures=facts["dataset"]["pictures"] - facts["held_out"],
+        warning=_warning(facts["dataset"].get("out_of_domain")),
         gallery=_gallery(previews, facts["strength"]),
         trigger=f"`{trigger}`" if trigger else "None: the LoRA acts on every prompt.",
         prompt=json.dumps(prompt, ensure_ascii=False),
@@ -86,6 +87,10 @@ def _front_matter(facts: dict[str, Any], previews: Sequence[Preview], settings: 
     if previews:
         matter["widget"] = [{"text": one.prompt, "output": {"url": one.path}} for one in previews]
     return yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
+
+
+def _warning(text: str | None) -> str:
+    return f"> **Warning:** {text}\n\n" if text else ""
 
 
 def _gallery(previews: Sequence[Preview], strength: float) -> str:

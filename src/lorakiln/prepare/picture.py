@@ -20,14 +20,15 @@ from lorakiln.prepare.bad import Bad, Refused
 from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
 from lorakiln.prepare.look import look_of
+from lorakiln.prepare.shading import shading_of
 from lorakiln.schema.prepare import PrepareSettings
 
 Row = dict[str, Any]
 
 # Raised by one when this stage starts to make something else of the same file.
-VERSION = 3
+VERSION = 4
 # Settings that neither the finished picture nor its row depends on.
-ELSEWHERE = {"dataset", "on_bad", "follow_symlinks", "workers"}
+ELSEWHERE = {"dataset", "on_bad", "follow_symlinks", "workers", "domain"}
 # Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
 REDUCING_GAP = 3.0
 COMPRESS_LEVEL = 1  # of PNG: 9 takes 17 times as long to save another 15 %
@@ -86,6 +87,7 @@ class Preparer:
             "key": key,
             "png_sha256": hash_file(target),
             "look": look_of(picture),
+            "shading": round(shading_of(decoded.image), 4),
         }
         self._keep(key, row, target)
         return row

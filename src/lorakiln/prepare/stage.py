@@ -20,6 +20,7 @@ from lorakiln.prepare.look import alike
 from lorakiln.prepare.picture import Preparer, Row, read_kept, read_known
 from lorakiln.prepare.pool import count_workers, in_order
 from lorakiln.prepare.scan import scan
+from lorakiln.prepare.shading import out_of_domain
 from lorakiln.schema.prepare import PrepareSettings
 
 # Bytes that a pixel of a drawing or a photograph takes at least in a PNG, about: a disk with less cannot do.
@@ -64,8 +65,11 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         rows = _with_twins(rows)
         write_jsonl(fresh / "metadata.jsonl", rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
-        write_json(fresh / "dataset.json", _facts(rows, bad, settings))
+        facts = _facts(rows, bad, settings)
+        write_json(fresh / "dataset.json", facts)
     kept.clear()
+    if facts["out_of_domain"]:
+        print(f"warning: {facts['out_of_domain']}", file=sys.stderr, flush=True)
     _report(rows, bad, found.others, settings, sum(row["key"] in known for row in rows))
 
 
@@ -83,7 +87,8 @@ def _facts(rows: Sequence[Row], bad: Sequence[Bad], settings: PrepareSettings) -
     return {
         "name": settings.dataset, "pictures": len(rows), "buckets": _count_buckets(rows),
         "hash": hash_data(sorted(row["sha256"] for row in rows), geometry)[:16],
-        "quarantined": len(bad), "settings": {"prepare": settings.model_dump(mode="json")},
+        "quarantined": len(bad), "out_of_domain": out_of_domain(rows, settings.domain),
+        "settings": {"prepare": settings.model_dump(mode="json")},
     }  # fmt: skip
 
 

@@ -30,6 +30,9 @@ class ModelSettings(Settings):
         None, description="what the network predicts, checked against what the model says; null: as the model says"
     )
     allow_pickle: bool = Field(False, description="read single files that are pickles (.ckpt, .pt); tensors alone")
+    domain: Literal["any", "drawings"] = Field(
+        "any", description="what the base, its captioner and its CLIP know; drawings: photographs get a warning"
+    )
     resolution: int = Field(gt=0, le=LARGEST_SIDE, description="the side of the square it was trained on, pixels")
     bucket_min: int = Field(gt=0, le=LARGEST_SIDE, description="shortest side of a bucket, pixels")
     bucket_max: int = Field(gt=0, le=LARGEST_SIDE, description="longest side of a bucket, pixels")

@@ -27,6 +27,9 @@ class PrepareSettings(Settings):
     min_side: int = Field(8, gt=0, le=LARGEST_SIDE, description="pictures with a shorter side are refused, pixels")
     max_pixels: int = Field(100_000_000, gt=0, le=10**10, description="larger pictures are refused, pixels")
     max_aspect: float = Field(6.0, ge=1, le=10_000, description="longer pictures are refused, long side / short side")
+    domain: Literal["any", "drawings"] = Field(
+        "any", description="what the model knows; drawings: pictures shaded like photographs get a warning"
+    )
     warn_upscale: float = Field(2.0, ge=1, le=1e6, description="warn about pictures enlarged by more than this factor")
     follow_symlinks: bool = Field(False, description="accept links that lead out of the dataset's folder")
     workers: int | None = Field(None, ge=1, le=512, description="processes; null: one per core")

@@ -1,6 +1,7 @@
 """What is going to happen, told before it does."""
 
 from lorakiln.train.assembly import Run
+from lorakiln.train.samples import tell_samples
 
 
 def plan(run: Run) -> str:
@@ -28,5 +29,6 @@ def plan(run: Run) -> str:
         f"{run.kiln.flat.count:,} parameters",
         f"rate        {settings.optimizer.lr:g}, {settings.scheduler.kind}, "
         f"{settings.scheduler.warmup_steps} warm-up steps",
+        f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]
     return "training plan\n" + "\n".join("  " + line for line in lines)

@@ -1,9 +1,11 @@
 """Pictures drawn while training, with the adapter as it is."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from lorakiln.console.memory import Batch
+from lorakiln.console.names import printable
 from lorakiln.families.reading import Reading
 from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.schema.model import ModelSettings
@@ -26,6 +28,22 @@ def sample_prompts(encoded: Encoded, settings: SampleSettings, trained: list[lis
     captions = [row["text"] for row in sorted(rows, key=lambda row: row["file_name"])]
     prompts = [encoded.trigger] if encoded.trigger else []
     return list(dict.fromkeys(prompts + captions))[: len(prompts) + CAPTIONS]
+
+
+def tell_samples(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> str:
+    """When samples are drawn and of which prompts, in one line: nobody chose the ones that are captions.
+
+    Args:
+        trained: as in `sample_prompts`.
+    """
+    if not settings.every:
+        return "none"
+    prompts = sample_prompts(encoded, settings, trained)
+    told = "; ".join(printable(textwrap.shorten(prompt, 60, placeholder=" ...")) for prompt in prompts)
+    written = {row["text"] for bucket in encoded.buckets for row in bucket.rows if row.get("caption_source") == "blip"}
+    guesses = sum(prompt in written for prompt in prompts) if not settings.prompts else 0
+    note = f" ({guesses} of {len(prompts)} are the captioner's words; train.samples.prompts sets others)"
+    return f"every {settings.every} steps: {told}{note if guesses else ''}"
 
 
 class Sampler:

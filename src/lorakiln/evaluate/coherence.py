@@ -1,0 +1,123 @@
+"""Whether drawn pictures are pictures of something: no noise, no blur, and for every seed the same thing.
+
+CLIP's embedding of a picture of something changes when its parts change places (noise stays noise) and when its
+detail goes (a blur stays a blur), and the pictures of one prompt agree from seed to seed on what they show. The debris
+of a LoRA that has learned colours and strokes alone has parts and detail, but each seed gives another heap.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from lorakiln.evaluate.scores import Scored, seed_similarity
+
+# Seeds agree if their likeness goes half of the way from pictures of different prompts (the base's) to equal ones.
+# The tiny family's debris goes 22 to 41% of it, in the mean over prompts, its good style and character 84%.
+AGREE = 0.5
+MOST_PROMPTS = 0.75  # of them agree, else the pictures show nothing; debris: 0 to 50%, good ones: 100%
+# Blurring and shuffling must take so much of what they take from the training pictures: noise loses 9% by shuffling,
+# a blur 7% by blurring; debris and good pictures lose 80% and more by both.
+LOSES = 1 / 3
+BLUR = 0.08  # standard deviation, of the longer side
+TILES = 3  # a side
+MOST_PICTURES = 64  # altered and embedded: the median over so many is steady
+ALIKE = 0.95  # a base whose pictures of different prompts are so alike draws nothing, or CLIP sees nothing in it
+
+
+@dataclass(frozen=True)
+class Coherence:
+    """What speaks for pictures of something, at one weight.
+
+    Attributes:
+        agreeing: the share of prompts, 0 to 1, whose seeds agree; None if each prompt was drawn once.
+        detail, arrangement: the median loss of likeness by blurring and by shuffling, as a share of the training
+            pictures' own; 1: as much.
+    """
+
+    agreeing: float | None
+    detail: float
+    arrangement: float
+
+    @property
+    def objection(self) -> str | None:
+        """Why the pictures are not taken for pictures of something; None if they are."""
+        if self.detail < LOSES:
+            return "they are blurs, which more blurring leaves as they are"
+        if self.arrangement < LOSES:
+            return "their parts can change places and they stay as they are, like noise"
+        if self.agreeing is None:
+            return "evaluate.seeds needs two or more"
+        if self.agreeing < MOST_PROMPTS:
+            return f"in {1 - self.agreeing:.0%} of the prompts each seed shows something else"
+        return None
+
+    @property
+    def unknown(self) -> bool:
+        """Nothing speaks against the pictures, but nobody asked whether their seeds agree."""
+        return self.agreeing is None and min(self.detail, self.arrangement) >= LOSES
+
+    def as_dict(self) -> dict[str, float]:
+        """For metrics.json, rounded to 6 digits; what is not known is left out."""
+        return {name: round(value, 6) for name, value in vars(self).items() if value is not None}
+
+
+def blur(image: Image.Image) -> Image.Image:
+    """The picture without its detail."""
+    return image.filter(ImageFilter.GaussianBlur(BLUR * max(image.size)))
+
+
+def shuffle(image: Image.Image) -> Image.Image:
+    """The picture with its 3 x 3 tiles in another order, always the same one; the tiles' sides are rounded down."""
+    width, height = image.width // TILES, image.height // TILES
+    order = np.random.default_rng(0).permutation(TILES * TILES)
+    shuffled = Image.new("RGB", (width * TILES, height * TILES))
+    for place, source in enumerate(order):
+        left, top = int(source % TILES) * width, int(source // TILES) * height
+        tile = image.crop((left, top, left + width, top + height))
+        shuffled.paste(tile, (place % TILES * width, place // TILES * height))
+    return shuffled
+
+
+def spread(count: int, most: int = MOST_PICTURES) -> list[int]:
+    """At most `most` of `count` numbers from 0, evenly."""
+    return list(range(count))[:: -(-count // most)] if count else []
+
+
+def loss(whole: np.ndarray, altered: np.ndarray) -> float:
+    """The median of 1 - cosine between pictures and their altered selves.
+
+    Args:
+        whole, altered: (N, D) unit embeddings.
+    """
+    return float(np.median(1 - (whole * altered).sum(axis=1)))
+
+
+def share_of_prompts_agreeing(scored: Sequence[Scored], weight: float) -> float | None:
+    """The share of prompts, drawn with their trigger words, whose seeds agree at `weight`; see AGREE.
+
+    None if no prompt was drawn with two seeds. 0 if the base's pictures of different prompts are all alike, or if
+    there is but one prompt.
+    """
+    groups: dict[tuple[float, int], list[np.ndarray]] = {}
+    for item in scored:
+        if item.shot.with_trigger:
+            groups.setdefault((item.shot.weight, item.shot.prompt.index), []).append(item.embedding)
+    drawn = [np.stack(group) for (at, _), group in groups.items() if at == weight and len(group) > 1]
+    if not drawn:
+        return None
+    unlike = _between([np.stack(group) for (at, _), group in groups.items() if at == 0])
+    if unlike is None or unlike > ALIKE:
+        return 0.0
+    return float(np.mean([(seed_similarity(group) - unlike) / (1 - unlike) >= AGREE for group in drawn]))
+
+
+def _between(groups: Sequence[np.ndarray]) -> float | None:
+    """Mean cosine between pictures of different groups; None if there is one group alone."""
+    if len(groups) < 2:
+        return None
+    sums = np.stack([group.sum(axis=0) for group in groups])
+    pairs = sum(len(group) for group in groups) ** 2 - sum(len(group) ** 2 for group in groups)
+    total = float((sums @ sums.T).sum() - (sums**2).sum())
+    return total / pairs

@@ -1,0 +1,81 @@
+"""What stands below the verdict."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lorakiln.evaluate.comparison import Comparison
+from lorakiln.evaluate.intervals import Estimate
+from lorakiln.evaluate.metrics import Summary, metrics_of
+from lorakiln.evaluate.plan import make_plan
+from lorakiln.evaluate.remarks import make_remarks, tell_step, tell_trigger
+from lorakiln.schema.evaluate import Classification, EvaluateSettings
+
+STYLE = Classification(name="style", labels=["photo", "outline"], answer="outline")
+
+
+@pytest.fixture
+def run(tmp_path):
+    def write(losses, saved):
+        rows = "".join(f"{step},{loss}\n" for step, loss in losses.items())
+        (tmp_path / "validation.csv").write_text("step,loss\n" + rows)
+        (tmp_path / "facts.json").write_text(json.dumps({"adapters": [{"step": step} for step in saved]}))
+        return tmp_path
+
+    return write
+
+
+def test_a_step_with_a_lower_loss_is_told_with_the_setting_that_takes_it(run):
+    folder = run({0: 0.0829, 100: 0.0752, 200: 0.0808}, saved=[100, 200])
+    told = tell_step({"step": 200}, folder)
+    assert told == (
+        "Step 200 was exported, with a validation loss of 0.0808; step 100 has the lowest, 0.0752: export.which=best "
+        "would take it. The loss does not see likeness: compare the samples of both."
+    )
+    assert "train.save_every=100 and export.which=best" in tell_step({"step": 200}, run({100: 1, 200: 2}, [200]))
+
+
+def test_the_best_step_is_told_as_such_and_the_base_is_no_step(run):
+    assert "it has the lowest loss, 0.0500" in tell_step({"step": 200}, run({0: 0.04, 100: 0.06, 200: 0.05}, [200]))
+    assert "it has the lowest loss" in tell_step({"step": 200}, run({100: 0.05001, 200: 0.05004}, [200]))
+
+
+def test_without_validation_or_training_nothing_is_said(run, tmp_path):
+    assert tell_step({"step": 200}, tmp_path / "nowhere") is None
+    assert tell_step({"step": None}, run({100: 1}, [100])) is None
+
+
+def comparison(base, with_it, without):
+    def of(mean):
+        return Estimate(mean, None, None, 1)
+
+    on_grid = Summary({"right_style": {0.0: of(base), 1.0: of(with_it)}})
+    bare = Summary({"right_style": {1.0: of(without)}} if without is not None else {})
+    return Comparison(metrics_of([STYLE]), on_grid, on_grid, bare, {})
+
+
+PLAN = make_plan(EvaluateSettings(prompts=["{trigger}, a cat"], seeds=[0], weights=[0, 1]), "t", (8, 8), "", "")
+
+
+@pytest.mark.parametrize(
+    ("base", "with_it", "without", "said"),
+    [
+        (0.09, 1.0, 0.81, "do little: style: outline is 100% with them and 81% without (base 9%), on 1 prompts"),
+        (0.0, 1.0, 0.2, "turn the LoRA on: style: outline is 100% with them and 20% without"),
+        (0.5, 0.4, 0.5, "The trigger words: style: outline is 40% with them and 50% without"),
+    ],
+)
+def test_what_the_trigger_does(base, with_it, without, said):
+    assert said in tell_trigger(comparison(base, with_it, without), PLAN)
+
+
+def test_prompts_that_were_not_drawn_without_it_say_nothing():
+    assert tell_trigger(comparison(0, 1, None), PLAN) is None
+
+
+def test_what_the_model_cannot_judge_comes_first(run):
+    found = comparison(0, 1, 0)
+    strange = replace(found, overall=replace(found.overall, out_of_domain="5 of 5 pictures are photographs."))
+    told = make_remarks({"step": 1}, run({1: 0.5}, [1]), strange, PLAN)
+    assert [sentence.split()[0] for sentence in told] == ["5", "Step", "The"]
