@@ -2,7 +2,8 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import write_json, write_jsonl
+from lorakiln.console.errors import UserError
 from lorakiln.console.names import printable
 from lorakiln.console.progress import progress
 from lorakiln.prepare.absent import check_folder, no_pictures
@@ -48,7 +50,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         raise no_pictures(raw, found.others)
     check_space(out, int(len(found.pictures) * settings.resolution**2 * PNG_BYTES), "the prepared pictures")
     kept = Kept(out, ".json")
-    with replacing(out) as fresh:
+    with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_known(out) | read_kept(kept)
         preparer = Preparer(raw, fresh, settings, known, kept)
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures)))
@@ -71,6 +73,16 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     if facts["out_of_domain"]:
         print(f"warning: {facts['out_of_domain']}", file=sys.stderr, flush=True)
     _report(rows, bad, found.others, settings, sum(row["key"] in known for row in rows))
+
+
+@contextmanager
+def _leaving_nothing_but_when_stopped(kept: Kept) -> Iterator[None]:
+    """What is refused was looked at to its end; and a disk that is full wants its room back."""
+    try:
+        yield
+    except UserError:
+        kept.clear()
+        raise
 
 
 def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[Row | Bad]:
