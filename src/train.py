@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorakiln.console.errors import exit_on_user_error
+from lorakiln.console.errors import UserError, exit_on_user_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

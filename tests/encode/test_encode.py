@@ -225,6 +225,52 @@ def test_bits_do_not_depend_on_the_neighbours(captioned, tmp_path, micro_model):
         assert all(torch.equal(whole[key][number], single[key][0]) for key in whole)
 
 
+@pytest.fixture
+def whole(captioned, tmp_path, micro_model):
+    """What the stage makes where nothing stops it."""
+    encode(captioned, tmp_path / "whole", SETTINGS, micro_model)
+    return tmp_path / "whole"
+
+
+def stopped(captioned, out, model, monkeypatch, after):
+    """Run the stage and end it before it encodes the batch of pictures that comes after so many."""
+    encode_pictures, count = StableDiffusion.encode_pictures, []
+
+    def stopping(self, pixels):
+        if len(count) == after:
+            raise SystemExit(143)
+        count.append(len(pixels))
+        return encode_pictures(self, pixels)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(StableDiffusion, "encode_pictures", stopping)
+        encode(captioned, out, SETTINGS, model)
+
+
+def test_what_a_stopped_stage_has_encoded_is_not_encoded_again(
+    captioned, tmp_path, micro_model, monkeypatch, calls, whole
+):
+    out = tmp_path / "out"
+    stopped(captioned, out, micro_model, monkeypatch, after=4)  # two batches, each plain and flipped
+    assert not out.exists() and list(tmp_path.glob(".out.kept/*.safetensors"))
+    calls["pictures"].clear()
+    encode(captioned, out, SETTINGS, micro_model)
+    assert len(calls["pictures"]) == 4  # two pictures of five, plain and flipped
+    assert contents(out) == contents(whole) and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-8], lambda data: data[:-8] + bytes(8), lambda data: b""])
+def test_a_kept_row_that_a_power_cut_has_damaged_is_made_again(
+    captioned, tmp_path, micro_model, monkeypatch, whole, damage
+):
+    out = tmp_path / "out"
+    stopped(captioned, out, micro_model, monkeypatch, after=4)
+    for file in tmp_path.glob(".out.kept/*.safetensors"):
+        file.write_bytes(damage(file.read_bytes()))
+    encode(captioned, out, SETTINGS, micro_model)
+    assert contents(out) == contents(whole)
+
+
 def test_long_captions_are_told(captioned, tmp_path, micro_model, capsys):
     write_metadata(captioned, TEXTS | {"b.png": "red " * 30 + "blue cat"})
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)

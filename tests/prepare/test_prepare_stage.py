@@ -109,6 +109,32 @@ def test_incremental_equals_fresh_and_decodes_what_is_new_alone(tmp_path, raw, s
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("damage", [None, "json", "png"])
+def test_what_a_stopped_run_has_made_is_not_made_again(tmp_path, raw, settings, contents, decoded, monkeypatch, damage):
+    (raw / "copy.png").unlink()
+    prepare(raw, tmp_path / "whole", settings())
+    whole, decoded[:] = len(decoded), []
+    decode = picture_module.decode
+
+    def stopping(path, options):
+        if len(decoded) == 3:
+            raise SystemExit(143)
+        return decode(path, options)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(picture_module, "decode", stopping)
+        prepare(raw, tmp_path / "out", settings())
+    assert not (tmp_path / "out").exists()
+    if damage:  # by a power cut
+        file = sorted((tmp_path / ".out.kept").glob(f"*.{damage}"))[0]
+        file.write_bytes(file.read_bytes()[:-20])
+    decoded.clear()
+    prepare(raw, tmp_path / "out", settings())
+    assert len(decoded) == whole - (2 if damage else 3)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_what_was_changed_in_the_output_or_the_settings_is_made_again(tmp_path, raw, settings, contents, decoded):
     prepare(raw, tmp_path / "out", settings())
     before = contents(tmp_path / "out")

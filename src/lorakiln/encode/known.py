@@ -1,15 +1,20 @@
-"""Tensors that are there already, by content key: from the folder's last run, and from this one."""
+"""Tensors that are there already, by content key: from the folder's last run, from one that was stopped, and from this
+one.
+"""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
+from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.tensors import chunks, load_tensors
 from lorakiln.console.errors import UserError
 
+SUM = "sha256"  # of a kept row's tensors: after a power cut a file may have its length and not its content
 PICTURE = ("latent_mean", "latent_std")
 PLACE = ("time_ids",)  # told of a picture beside its caption; computed, never reused
 EMPTY = "empty.safetensors"
@@ -72,3 +77,47 @@ def _whole_files(folder: Path, files: list[tuple[str, list[dict]]]) -> Iterator[
         if any(len(value) != len(rows) for value in tensors.values()) or not set(PICTURE) < set(tensors):
             raise UserError("its rows are not the index's", where=folder / name)
         yield tensors, rows
+
+
+class KeptRow(Mapping[str, Tensor]):
+    """The tensors of one picture or caption, read from their file when they are asked for, with a first dimension."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getitem__(self, name: str) -> Tensor:
+        return load_tensors(self.path)[0][name][None]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(load_tensors(self.path)[0])
+
+    def __len__(self) -> int:
+        return len(load_tensors(self.path)[0])
+
+
+def keep(kept: Kept, key: str, values: Mapping[str, Tensor]) -> None:
+    """Write the tensors of one picture or caption, without its dimension."""
+    kept.add(key, lambda path: path.write_bytes(_content(values)))
+
+
+def add_kept(known: Known, kept: Kept) -> None:
+    """Put on the shelves what a stage that was stopped had made; what is not as it was written is left out."""
+    for key, path in kept.files().items():
+        try:
+            values, told = load_tensors(path)
+        except UserError:
+            continue
+        if told.get(SUM) == _sum(values):
+            shelf = known.pictures if set(PICTURE) <= set(values) else known.captions
+            shelf.put(key, KeptRow(path), 0)
+
+
+def _content(values: Mapping[str, Tensor]) -> bytes:
+    return b"".join(chunks(values, {SUM: _sum(values)}))
+
+
+def _sum(values: Mapping[str, Tensor]) -> str:
+    whole = hashlib.sha256()
+    for part in chunks(values, {}):
+        whole.update(part)
+    return whole.hexdigest()

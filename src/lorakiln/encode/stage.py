@@ -12,12 +12,13 @@ from torch import Tensor
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
+from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.artefacts.tensors import mapped_tensors, save_tensors
 from lorakiln.console.memory import Batch
 from lorakiln.console.progress import progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
-from lorakiln.encode.known import EMPTY, Known, Shelf, read_known
+from lorakiln.encode.known import EMPTY, Known, Shelf, add_kept, keep, read_known
 from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device, half_on_gpu
@@ -30,7 +31,8 @@ LISTED = 20  # of the captions that are too long
 
 
 def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSettings) -> None:
-    """Encode pictures and captions; whatever `out` holds under the same content key is copied, not made again.
+    """Encode pictures and captions; whatever `out` holds under the same content key is copied, not made again, and so
+    is what a call had made when it was stopped, whatever stopped it.
 
     Writes <WxH>.safetensors per bucket with latent_mean and latent_std, (N, V, C, h, w) for N pictures in V variants,
     scaled as the network sees them, and the captions' conditioning, (N, ...); empty.safetensors with the empty
@@ -51,8 +53,10 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     reading = Reading.of(settings.model_dump())
     keys = Keys(common, ("plain", "flip") if settings.flip else ("plain",), reading)
     rows = read_rows(captioned, keys)
+    kept = Kept(out, ".safetensors")
     with replacing(out) as fresh:
         known = read_known(out, keys.caption(""))
+        add_kept(known, kept)
         new = any(row.key_picture not in known.pictures for row in rows)
         family = load_family(model, ("vae", "text") if new else ("text",), device, text_dtype=half)
         unread = {row.file_name: family.unread(row.text, reading.chunks) for row in rows}
@@ -62,23 +66,31 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         }
         _warn_split(family, read_json(captioned / "dataset.json")["trigger"])
         _warn_unread(family, rows, unread, reading.chunks * family.max_tokens)
-        _Stage(captioned, fresh, settings, keys, family, known).run(by_bucket(rows))
+        _Stage(captioned, fresh, settings, keys, family, known, kept).run(by_bucket(rows))
         index = _index(read_json(captioned / "dataset.json"), rows, unread, told, keys, facts)
         index["settings"] |= {
             "encode": settings.model_dump(mode="json"),
             "model": model.model_dump(mode="json"),
         }
         write_json(fresh / "index.json", index)
+    kept.clear()
 
 
 class _Stage:
     """One run of the stage."""
 
     def __init__(
-        self, captioned: Path, fresh: Path, settings: EncodeSettings, keys: Keys, family: Family, known: Known
+        self,
+        captioned: Path,
+        fresh: Path,
+        settings: EncodeSettings,
+        keys: Keys,
+        family: Family,
+        known: Known,
+        kept: Kept,
     ) -> None:
         self.captioned, self.fresh, self.settings = captioned, fresh, settings
-        self.keys, self.family, self.known = keys, family, known
+        self.keys, self.family, self.known, self.kept = keys, family, known, kept
         self.dtype = getattr(torch, settings.dtype)
         advice = "a lower prepare.resolution, or encode.device=cpu"
         self.at_once = Batch(settings.batch_size, "encoding", "encode.batch_size", advice)
@@ -95,7 +107,8 @@ class _Stage:
         )
         empty = self._empty()
         layouts = {size: self._layout(size, len(bucket), empty) for size, bucket in buckets.items()}
-        needed = sum(_bytes(layout) for layout in layouts.values())
+        # What is new is beside the output until that is whole.
+        needed = sum(_bytes(layout) for layout in layouts.values()) * (2 if pictures or captions else 1)
         check_space(self.fresh, needed, "the encoded pictures and captions")
         save_tensors(self.fresh / EMPTY, empty)
         with progress("encode", len(pictures) + len(captions), "pictures and captions") as bar:
@@ -126,7 +139,7 @@ class _Stage:
         made = encode_pictures(
             self.family, list(new.values()), size, self.keys.variants, self.at_once, self.dtype, bar.advance
         )
-        _fill(tensors, [row.key_picture for row in rows], shelf, made)
+        _fill(tensors, [row.key_picture for row in rows], shelf, made, self.kept)
 
     def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar) -> None:
         shelf = self.known.captions
@@ -134,7 +147,7 @@ class _Stage:
         made = encode_captions(
             self.family, list(new.values()), self.keys.reading, self.at_once, self.dtype, bar.advance
         )
-        _fill(tensors, [row.key_caption for row in rows], shelf, made)
+        _fill(tensors, [row.key_caption for row in rows], shelf, made, self.kept)
 
     def _places(self, rows: Sequence[Row], tensors: dict[str, Tensor]) -> None:
         for number, row in enumerate(rows):
@@ -142,13 +155,16 @@ class _Stage:
                 tensors[name][number] = value
 
 
-def _fill(tensors: Mapping[str, Tensor], keys: Sequence[str], shelf: Shelf, made: Iterator[dict[str, Tensor]]) -> None:
-    """Row by row: what is on the shelf is copied, the next of `made` is taken for what is not."""
+def _fill(
+    tensors: Mapping[str, Tensor], keys: Sequence[str], shelf: Shelf, made: Iterator[dict[str, Tensor]], kept: Kept
+) -> None:
+    """Row by row: what is on the shelf is copied; the next of `made` is taken for what is not, and kept."""
     for number, key in enumerate(keys):
         if key in shelf:
             values = shelf[key]
         else:
             values = next(made)
+            keep(kept, key, values)
         for name, value in values.items():
             tensors[name][number] = value
         shelf.put(key, tensors, number)

@@ -71,5 +71,5 @@ def headline(results: Comparison, main: float) -> dict[str, float]:
     return {
         BOARD.get(metric.name, metric.name): round(results.numbers[metric.name][at]["mean"], 4)
         for metric in results.metrics
-        if (metric.name in BOARD or metric.role != "other") and at in results.numbers.get(metric.name, {})
+        if (metric.name in BOARD or metric.fraction) and at in results.numbers.get(metric.name, {})
     }

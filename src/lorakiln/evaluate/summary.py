@@ -15,7 +15,7 @@ TABLE = 80  # columns, as a terminal has
 
 
 def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float, remarks: Sequence[str] = ()) -> str:
-    """Base, LoRA and difference with their 95% intervals, TABLE columns wide, the verdict and remarks."""
+    """Base, LoRA and difference with their 95% intervals, TABLE columns wide; the verdict, and remarks."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     # Words are broken into lines, numbers are not.
     table.add_column("")

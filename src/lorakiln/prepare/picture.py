@@ -1,5 +1,6 @@
 """One source file to one finished PNG and its row of metadata.jsonl."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from PIL.Image import Resampling
 
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_file
-from lorakiln.artefacts.records import read_jsonl
+from lorakiln.artefacts.kept import Kept, share
+from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.console.errors import UserError
 from lorakiln.prepare.bad import Bad, Refused
 from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
@@ -23,7 +26,7 @@ from lorakiln.schema.prepare import PrepareSettings
 Row = dict[str, Any]
 
 # Raised by one when this stage starts to make something else of the same file.
-VERSION = 3
+VERSION = 4
 # Settings that neither the finished picture nor its row depends on.
 ELSEWHERE = {"dataset", "on_bad", "follow_symlinks", "workers", "domain"}
 # Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
@@ -37,21 +40,29 @@ EXPECTED = {
 
 
 @dataclass(frozen=True)
+class Known:
+    """A picture that was made before: its row of metadata.jsonl, and its PNG."""
+
+    row: Row
+    png: Path
+
+
+@dataclass(frozen=True)
 class Preparer:
     """Makes pictures, in whatever process it is sent to.
 
     Attributes:
         raw: the dataset's folder.
         fresh: where PNGs are written.
-        old: where those of an earlier run are.
-        known: rows of the earlier run by their key.
+        known: what earlier runs have made, by key.
+        kept: takes each picture as it is made, so that a run that is stopped need not make it again.
     """
 
     raw: Path
     fresh: Path
-    old: Path
     settings: PrepareSettings
-    known: Mapping[str, Row]
+    known: Mapping[str, Known]
+    kept: Kept
 
     def __call__(self, source: str) -> Row | Bad:
         """Write the PNG of a file, copied from the earlier run if that made the same; give its row, or the reason."""
@@ -67,29 +78,35 @@ class Preparer:
         target = self.fresh / name
         try:
             if self._reuse(key, target):
-                return {**self.known[key], "file_name": name, "source": source}
+                return {**self.known[key].row, "file_name": name, "source": source}
             decoded = decode(path, self.settings)
             picture = finish(decoded.image, decoded.placement)
             save(picture, target)
         except Refused as refused:
             return refused.of(source)
-        return self._row(decoded, source, name) | {
+        row = self._row(decoded, source, name) | {
             "sha256": sha256,
             "key": key,
             "png_sha256": hash_file(target),
             "look": look_of(picture),
             "shading": round(shading_of(decoded.image), 4),
         }
+        self._keep(key, row, target)
+        return row
+
+    def _keep(self, key: str, row: Row, png: Path) -> None:
+        # No waiting for the disk, as for what is to outlast a power cut: the sums in the row tell what did.
+        share(png, self.kept.folder / f"{key}.png")
+        self.kept.add(key, lambda path: path.write_text(json.dumps(row), encoding="utf-8"))
 
     def _reuse(self, key: str, target: Path) -> bool:
-        row = self.known.get(key)
-        old = self.old / row["file_name"] if row else None
-        # Its own hash: somebody may have painted in the old output.
-        if row is None or not old.is_file() or hash_file(old) != row["png_sha256"]:
+        known = self.known.get(key)
+        # Its own hash: somebody may have painted in the old output, and a power cut have cut off what was kept.
+        if known is None or not known.png.is_file() or hash_file(known.png) != known.row["png_sha256"]:
             return False
         with telling_disk_trouble(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(old, target)
+            shutil.copyfile(known.png, target)
         return True
 
     def _row(self, decoded: Decoded, source: str, name: str) -> Row:
@@ -136,12 +153,24 @@ def save(image: Image.Image, target: Path) -> None:
         image.save(target, "PNG", compress_level=COMPRESS_LEVEL)
 
 
-def read_known(folder: Path) -> dict[str, Row]:
-    """Rows of a prepared folder by key; none if it is absent or damaged."""
+def read_known(folder: Path) -> dict[str, Known]:
+    """The pictures of a prepared folder by key; none if it is absent or damaged."""
     try:
-        return {row["key"]: row for row in read_jsonl(folder / "metadata.jsonl")}
+        rows = read_jsonl(folder / "metadata.jsonl")
+        return {row["key"]: Known(row, folder / row["file_name"]) for row in rows}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"prepare: {folder} is damaged and made again ({error})", flush=True)
         return {}
+
+
+def read_kept(kept: Kept) -> dict[str, Known]:
+    """The pictures that a run had made when it was stopped; what a power cut has damaged is left out."""
+    found = {}
+    for key, path in kept.files().items():
+        try:
+            found[key] = Known(dict(read_json(path)), path.with_suffix(".png"))
+        except UserError:
+            continue
+    return found

@@ -2,21 +2,24 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
+from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import write_json, write_jsonl
+from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.console.visible import in_line
 from lorakiln.prepare.absent import check_folder, no_pictures
 from lorakiln.prepare.bad import LISTED, Bad, explain, refusal, write_quarantine
 from lorakiln.prepare.damage import simplejpeg
 from lorakiln.prepare.look import alike
-from lorakiln.prepare.picture import Preparer, Row, read_known
+from lorakiln.prepare.picture import Preparer, Row, read_kept, read_known
 from lorakiln.prepare.pool import count_workers, in_order
 from lorakiln.prepare.scan import scan
 from lorakiln.prepare.shading import out_of_domain
@@ -32,7 +35,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     """Decode, orient, convert to sRGB, resize and crop all pictures below `raw`; the originals are only read.
 
     Writes PNGs under the sources' relative names, metadata.jsonl, dataset.json and quarantine.jsonl. What `out` holds
-    under the same content key is copied, not made again.
+    under the same content key is copied, not made again, and so is what a run had made that was stopped.
 
     Raises:
         UserError: there are no pictures; some cannot be used and settings.on_bad is "error", or none can; a process was
@@ -46,9 +49,10 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     if not found.pictures and not found.bad:
         raise no_pictures(raw, found.others)
     check_space(out, int(len(found.pictures) * settings.resolution**2 * PNG_BYTES), "the prepared pictures")
-    with replacing(out) as fresh:
-        known = read_known(out)
-        preparer = Preparer(raw, fresh, out, settings, known)
+    kept = Kept(out, ".json")
+    with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
+        known = read_known(out) | read_kept(kept)
+        preparer = Preparer(raw, fresh, settings, known, kept)
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures)))
         rows = sorted((row for row in results if not isinstance(row, Bad)), key=lambda row: row["file_name"])
         bad = sorted(
@@ -65,9 +69,20 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         write_quarantine(fresh / "quarantine.jsonl", bad)
         facts = _facts(rows, bad, settings)
         write_json(fresh / "dataset.json", facts)
+    kept.clear()
     if facts["out_of_domain"]:
         print(f"warning: {facts['out_of_domain']}", file=sys.stderr, flush=True)
     _report(rows, bad, found.others, settings, sum(row["key"] in known for row in rows))
+
+
+@contextmanager
+def _leaving_nothing_but_when_stopped(kept: Kept) -> Iterator[None]:
+    """What is refused was looked at to its end; and a disk that is full wants its room back."""
+    try:
+        yield
+    except UserError:
+        kept.clear()
+        raise
 
 
 def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[Row | Bad]:
