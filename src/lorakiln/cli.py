@@ -209,8 +209,10 @@ def extract(
 def generate(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="(words:1.3) weighs words, as in A1111")],
     out: Annotated[Path, typer.Option(help="a folder for the pictures")],
-    model: Annotated[str, typer.Option(help="of conf/model, or a .yaml file")] = "tiny",
-    base: Annotated[str | None, typer.Option(help="another base model: a folder or a hub id")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="sd15, sd21, sd21_v, sdxl or a .yaml file [tiny, or what suits --base]")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="the base model: a folder, a file or a hub id")] = None,
     lora: Annotated[list[str] | None, typer.Option(metavar="FILE[:WEIGHT]", help="may be given several times")] = None,
     seeds: Annotated[str, typer.Option(help="one picture of each prompt for each")] = "0",
     steps: Annotated[int, typer.Option(min=1)] = 20,
@@ -230,7 +232,8 @@ def generate(
     """Draw pictures with a base model and LoRAs, singly or as a grid over two of: prompt, seed, weight, steps,
     guidance, strength, lora or checkpoint (FILE[:WEIGHT], in the place of --lora)."""
     from lorakiln.families.reading import CHUNK, Reading
-    from lorakiln.tools.generate import described, model_settings, save_sheet, save_wishes
+    from lorakiln.tools.generate import described, save_sheet, save_wishes
+    from lorakiln.tools.model import model_settings
     from lorakiln.tools.targets import check_free
     from lorakiln.tools.weighted import weighted
     from lorakiln.tools.wish import Wish, label_of, on_axis, seed_of, size_of

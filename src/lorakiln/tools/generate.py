@@ -21,31 +21,11 @@ from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
 from lorakiln.sampling import Job, check_steps, draw, infotext, save_picture
 from lorakiln.sampling.weighting import Weighting
-from lorakiln.schema.base import check
 from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.tools.wish import Wish
 
 CHUNKS = 3  # at most, of a prompt
-
-
-def model_settings(name: str, path: str | None) -> ModelSettings:
-    """`conf/model/<name>.yaml`, or the file that `name` is; `path` in the place of its base model.
-
-    Raises:
-        UserError: there is no such file, or it holds no settings of a model.
-    """
-    file = Path(name) if name.endswith(".yaml") else Path("conf") / "model" / f"{name}.yaml"
-    if not file.is_file():
-        known = (
-            ", ".join(sorted(one.stem for one in Path("conf/model").glob("*.yaml"))) or "none: run it in the project"
-        )
-        raise UserError("no such model", where=file, fix=f"known: {known}; a base model's folder is given with --base")
-    settings = read_yaml(file)
-    if path:
-        settings |= {"path": path, "revision": None, "variant": None}
-    return check(ModelSettings, settings, str(file))
 
 
 def described(picture: Path, trigger: str, model: ModelSettings) -> str:

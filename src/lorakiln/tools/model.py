@@ -1,0 +1,110 @@
+"""Which base model a command means: one that is known by name, a file of settings, or any folder, file or hub id."""
+
+import importlib.resources
+from pathlib import Path
+
+import lorakiln
+from lorakiln.console.errors import UserError
+from lorakiln.families.architectures import ARCHITECTURES
+from lorakiln.families.checkpoint import is_single_file, read_checkpoint
+from lorakiln.families.contents import recognise
+from lorakiln.families.recognise import kind_of
+from lorakiln.families.source import find, read_config
+from lorakiln.schema.base import check
+from lorakiln.schema.model import ModelSettings, Source
+from lorakiln.schema.strict_yaml import read_yaml
+
+CHECKOUT = Path(lorakiln.__file__).parents[2]
+PACKAGED = importlib.resources.files(lorakiln) / "conf" / "model"  # setup.py puts them there
+DEFAULT = "tiny"
+CONFIGS = ["model_index.json", "unet/config.json", "vae/config.json"]
+# What suits every model that has seen photographs.
+CAPTIONER, CLIP = "Salesforce/blip-image-captioning-large", "openai/clip-vit-large-patch14"
+
+
+def model_settings(name: str | None, base: str | None) -> ModelSettings:
+    """The settings called `name`, with `base` in the place of their model; without a name those that suit `base`.
+
+    Args:
+        name: of a file in conf/model: the project's in the current folder, or else those that came with the package;
+            or a .yaml file. None: the embedded model, if there is no `base` either.
+
+    Raises:
+        UserError: there is no such file, it holds no settings of a model, or `base` is no model that is known here.
+    """
+    if name is None and base:
+        return settings_of(base)
+    file = _file_of(name or DEFAULT)
+    settings = read_yaml(file)
+    if base:
+        settings |= {"path": base, "revision": None, "variant": None}
+    return _from_here(check(ModelSettings, settings, str(file)), file)
+
+
+def settings_of(base: str) -> ModelSettings:
+    """Settings for a base model by what it says of itself: its family, and the size that it was trained at.
+
+    Args:
+        base: a folder in diffusers' layout, a single file, or a hub id, of which then the configs are fetched.
+
+    Raises:
+        UserError: there is no such model, or it is of no family that is known here.
+    """
+    if is_single_file(base):
+        kind = recognise(read_checkpoint(Path(base).expanduser(), allow_pickle=False))
+        if kind not in ARCHITECTURES:
+            fix = "name a whole Stable Diffusion 1.x, 2.x or XL"
+            raise UserError(f"this is {kind}", where=base, fix=fix)
+        known = ARCHITECTURES[kind]
+        family, unet, vae = known.layout.family, known.parts["unet"], known.parts["vae"]
+    else:
+        root = find(base, None, CONFIGS)
+        family = kind_of(root)
+        if family not in ("sd", "sdxl"):
+            fix = "name a Stable Diffusion 1.x, 2.x or XL in diffusers' layout"
+            raise UserError(f"this is {family}, which is not drawn with here", where=base, fix=fix)
+        unet, vae = (read_config(root / part / "config.json") for part in ("unet", "vae"))
+    # The VAE halves the picture between two of its levels.
+    side = int(unet.get("sample_size") or 64) * 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
+    return ModelSettings(
+        family=family,
+        path=base,
+        resolution=side,
+        bucket_min=side // 2,
+        bucket_max=2 * side,
+        bucket_step=max(side // 8, 8),
+        captioner=Source(path=CAPTIONER),
+        clip=Source(path=CLIP),
+    )
+
+
+def _file_of(name: str) -> Path:
+    if name.endswith(".yaml"):
+        if not (file := Path(name)).is_file():
+            raise UserError("no such file", where=file, fix="name a model, or a .yaml file like those in conf/model")
+        return file
+    folders = Path("conf/model"), CHECKOUT / "conf/model", Path(str(PACKAGED))
+    for folder in folders:
+        if (file := folder / f"{name}.yaml").is_file():
+            return file
+    known = sorted({one.stem for folder in folders for one in folder.glob("*.yaml")})
+    what = f"no such model: {name}"
+    if name == DEFAULT:
+        what = "the embedded model is not here: it comes with the project's checkout, not with the package"
+    fix = f"give --model one of {', '.join(known) or 'none'}, or --base a model's folder, file or hub id"
+    raise UserError(what, where="--model", fix=fix)
+
+
+def _from_here(settings: ModelSettings, file: Path) -> ModelSettings:
+    """Paths of the checkout's own models, which are written as seen from there, as seen from the current folder."""
+    if file.parent != CHECKOUT / "conf/model":
+        return settings
+
+    def seen(path: str) -> str:
+        return str(CHECKOUT / path) if not Path(path).exists() and (CHECKOUT / path).exists() else path
+
+    sources = {
+        part: getattr(settings, part).model_copy(update={"path": seen(getattr(settings, part).path)})
+        for part in ("captioner", "clip")
+    }
+    return settings.model_copy(update={"path": seen(settings.path), **sources})
