@@ -143,9 +143,9 @@ def _child(work: Callable[..., Any], arguments: tuple, log: Path, answer: Path, 
 
 def told_crash(error: Exception) -> str:
     """An error that nobody foresaw, and where: files by their package, without the folders that they are in."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call above
     ours = [frame for frame in frames if "/lorakiln/" in frame.filename][-FRAMES:]
-    shown = ours if ours and ours[-1] is frames[-1] else [*ours, *frames[-1:]]
+    shown = [*ours, *(frame for frame in frames[-1:] if frame not in ours)]
     places = ", ".join(f"{_in_package(frame.filename)}:{frame.lineno}" for frame in shown)
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:400]}{' ...' if len(text) > 400 else ''} (at {places})"
