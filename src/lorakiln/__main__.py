@@ -2,4 +2,5 @@
 
 from lorakiln.cli import entry
 
-entry()
+if __name__ == "__main__":  # a process that Python spawns imports this module, too
+    entry()

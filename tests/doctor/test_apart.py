@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lorakiln.console.errors import UserError
-from lorakiln.doctor.apart import REPORT, ending_on_sigterm, run_apart
+from lorakiln.doctor import apart
+from lorakiln.doctor.apart import REPORT, end_if_asked, ending_by_signals, run_apart
 
 
 @pytest.fixture
@@ -79,8 +80,29 @@ def test_meanwhile_it_can_be_signalled(log):
     assert outcome.status == -signal.SIGTERM
 
 
-def test_sigterm_ends_the_trial_and_cleans_up(log):
-    with pytest.raises(SystemExit) as ended, ending_on_sigterm():
-        run_apart(lambda: time.sleep(60), log=log, meanwhile=lambda number: os.kill(os.getpid(), signal.SIGTERM))
-    assert ended.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+@pytest.mark.parametrize(("number", "ends"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_ends_the_trial_and_this_program(log, number, ends):
+    before, trials = signal.getsignal(number), []
+
+    def meanwhile(process):
+        trials.append(process)
+        os.kill(os.getpid(), number)
+
+    with pytest.raises(ends) as ended, ending_by_signals():
+        run_apart(lambda: time.sleep(60), log=log, meanwhile=meanwhile)
+    assert number != signal.SIGTERM or ended.value.code == 143
+    assert signal.getsignal(number) == before
+    with pytest.raises(ProcessLookupError):
+        os.kill(trials[0], 0)
+    end_if_asked()  # what was asked for has been granted
+
+
+def test_where_a_fork_could_not_use_cuda_a_process_is_spawned(log, monkeypatch):
+    apart._start_method.cache_clear()
+    assert apart._start_method() == "fork"
+    apart._start_method.cache_clear()
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    assert apart._start_method() == "spawn"
+    outcome = run_apart(os.path.abspath, "x", log=log)
+    apart._start_method.cache_clear()
+    assert outcome.value() == os.path.abspath("x") and outcome.status == 0

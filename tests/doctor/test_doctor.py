@@ -2,16 +2,22 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from lorakiln.cli import main
+from lorakiln.doctor import asked
+from lorakiln.doctor.random_base import KINDS
 from lorakiln.lora_files import kohya_form
-from lorakiln.train import devices, resume
+from lorakiln.tools.model import model_settings
+from lorakiln.train import devices, resume, stage
+from tests.doctor.conftest import shrunk
 
 NAMES = [
     "software", "device", "precision", "attention", "disk", "memory", "base", "pictures", "training", "peak", "samples",
@@ -76,6 +82,8 @@ def test_planted_faults_are_found_and_the_rest_is_tried(tmp_path, temporary, mic
     save = kohya_form.save
     monkeypatch.setattr(kohya_form, "save", lambda adapter, *rest: save(adapter.scaled(1.05), *rest))
     monkeypatch.setattr(resume, "_set_moments", lambda *moments: None)
+    provenance = stage.provenance
+    monkeypatch.setattr(stage, "provenance", lambda *given: {**provenance(*given), "memory_counted": 4096})
     assert main(["doctor", micro_model.path, "--out", str(out)]) == 1
     lines, data = reported(out)
     assert capsys.readouterr().out.splitlines() == lines
@@ -87,11 +95,28 @@ def test_planted_faults_are_found_and_the_rest_is_tried(tmp_path, temporary, mic
     assert checks["device"]["fix"].startswith("pip install torch --index-url https://download.pytorch.org/whl/cu")
     assert checks["device"]["facts"]["driver"] == "535.104.05"
     assert "differ from what was trained" in checks["export"]["what"]
+    assert checks["peak"]["status"] == "warning" and checks["peak"]["what"].endswith("; 4.0 KiB were counted")
     assert checks["resume"]["facts"]["difference"] > 0.1 and not checks["resume"]["facts"]["same_bytes"]
     assert lines[-1].startswith("something is wrong: ")
     # A folder's name is nobody else's business.
     assert data["asked"]["base"] == "<base>" and micro_model.path not in out.read_text()
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.slow
+def test_a_random_base_goes_through_all_of_it(temporary, monkeypatch, capsys):
+    small = {"resolution": 128, "bucket_min": 64, "bucket_max": 256, "bucket_step": 32}
+    monkeypatch.setitem(KINDS, "sdxl", shrunk("sdxl"))
+    monkeypatch.setattr(asked, "model_settings", lambda *given: model_settings(*given).model_copy(update=small))
+    assert main(["doctor", "--random", "sdxl", "--micro-batch", "2", "--checkpointing", "--cpu", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    checks = {check["name"]: check for check in data["checks"]}
+    assert list(checks) == NAMES
+    assert checks["base"]["what"] == "sdxl_base_v1-0, predicts epsilon, 128 pixels, random weights of its shape"
+    assert checks["training"]["what"].startswith("20 steps of 4 pictures, 2 at once, on ")
+    assert checks["export"]["facts"]["clients"] == ["kohya", "ComfyUI", "A1111"]
+    assert checks["export"]["facts"]["layers"] == 4 * 2 * 70 // 2
+    assert data["asked"]["random"] == "sdxl" and not list(temporary.iterdir())
 
 
 def test_a_base_that_is_not_there_is_one_line_and_the_machine_is_looked_at(tmp_path, temporary, capsys):
@@ -118,6 +143,24 @@ def test_what_there_is_no_room_for_is_not_tried(temporary, disk_of, capsys):
     assert checks["disk"]["facts"]["needed"] == 2 * 3_468_837_867 + 2**30
     assert checks["base"]["what"] == "not tried: there is too little disk"
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_nothing_behind(tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lorakiln", "doctor", "--cpu"],
+        env={**os.environ, "TMPDIR": str(work)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.split()[1] == "pictures":  # the training begins
+            break
+    while not (children := Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+    assert not list(work.iterdir()) and not any(Path(f"/proc/{child}").exists() for child in children)
 
 
 @pytest.mark.parametrize(

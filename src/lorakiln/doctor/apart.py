@@ -1,7 +1,8 @@
 """Each trial runs in a process of its own: what it breaks, a CUDA context or itself, it breaks for itself alone.
 
-A peak of memory is then also that of the trial. The processes are forked: the libraries are imported once. So this
-process may not touch CUDA, which a fork could not use any more.
+A peak of memory is then also that of the trial. The processes are forked, so that the libraries are imported once. This
+process does not touch CUDA, which a fork could not use any more; where a library has done so at its import, they are
+spawned.
 """
 
 import contextlib
@@ -13,9 +14,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any
+
+import torch
 
 from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.console.errors import UserError
@@ -28,6 +32,8 @@ TICK = 0.01  # seconds between looks
 FRAMES = 4  # of a traceback, the last ones
 REPORT = "this is a fault of the program or of a library: attach this report to an issue"
 MEMORY = "end what else uses the memory, or take less at once (--micro-batch 1, --checkpointing, a smaller base)"
+
+_asked: list[int] = []  # the signals that have come
 
 
 @dataclass(frozen=True)
@@ -74,12 +80,13 @@ def run_apart(
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     order = (work, arguments, log, answer, dict(environment))
-    process = multiprocessing.get_context("fork").Process(target=_child, args=order)
+    process = multiprocessing.get_context(_start_method()).Process(target=_child, args=order)
     process.start()
     end = time.monotonic() + patience
     try:
         while process.exitcode is None and time.monotonic() < end:
             process.join(TICK)
+            end_if_asked()
             if meanwhile and process.exitcode is None:
                 meanwhile(process.pid)
         late = process.exitcode is None
@@ -99,17 +106,42 @@ def run_apart(
 
 
 @contextlib.contextmanager
-def ending_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends this program as an exception does, so that trials and the temporary folder go with it."""
+def ending_by_signals() -> Iterator[None]:
+    """Meanwhile SIGINT (Ctrl-C) and SIGTERM end this program where `end_if_asked` is called, as exceptions.
 
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
+    So trials and the temporary folder go with it. Raised by the handler itself, one may be lost: Python ignores what
+    is raised while it forks.
+    """
+    before = {number: signal.signal(number, _note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _asked.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_if_asked() -> None:
+    """Raise KeyboardInterrupt after SIGINT, SystemExit with 143 after SIGTERM."""
+    if _asked:
+        raise KeyboardInterrupt if _asked[0] == signal.SIGINT else SystemExit(128 + _asked[0])
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    _asked.append(number)
+
+
+@cache
+def _start_method() -> str:
+    """How a process is started in which CUDA can be used; only a fork can tell whether it could."""
+    probe = multiprocessing.get_context("fork").Process(target=_probe)
+    probe.start()
+    probe.join()
+    return "spawn" if probe.exitcode else "fork"
+
+
+def _probe() -> None:
+    os._exit(int(torch.cuda._is_in_bad_fork()))
 
 
 def _without_a_word(status: int, late: float) -> UserError:

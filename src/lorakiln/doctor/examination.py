@@ -10,7 +10,7 @@ from typing import Any
 
 from lorakiln.console.errors import UserError
 from lorakiln.doctor import machine, trial
-from lorakiln.doctor.apart import Outcome, ending_on_sigterm, run_apart
+from lorakiln.doctor.apart import Outcome, end_if_asked, ending_by_signals, run_apart
 from lorakiln.doctor.asked import Asked, ready_base
 from lorakiln.doctor.check import Check, skipped, wrong
 from lorakiln.doctor.judging import judge_drawing, judge_memory, judge_resume, judge_samples, judge_training
@@ -27,7 +27,7 @@ def examine(asked: Asked, tell: Callable[[Check], None]) -> list[Check]:
 
     What is written goes into a temporary folder, which is gone at the end.
     """
-    with ending_on_sigterm(), tempfile.TemporaryDirectory(prefix="lorakiln-doctor-") as folder:
+    with ending_by_signals(), tempfile.TemporaryDirectory(prefix="lorakiln-doctor-") as folder:
         words = dict.fromkeys((folder, str(Path(folder).resolve())), "<temporary folder>")
         one = _Examination(asked, Path(folder), tell, Veil({**words, **asked.private_words()}))
         one.look()
@@ -43,6 +43,7 @@ class _Examination:
 
     def add(self, check: Check, reported: Check | None = None) -> Check:
         """Tell a check and keep it, or `reported` in its place, for the report."""
+        end_if_asked()
         self.tell(Check(**self.veil(vars(check))))
         self.checks.append(Check(**self.veil(vars(reported or check))))
         return check
