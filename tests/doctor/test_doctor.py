@@ -20,9 +20,21 @@ from lorakiln.train import devices, resume, stage
 from tests.doctor.conftest import shrunk
 
 NAMES = [
-    "software", "device", "precision", "attention", "disk", "memory", "base", "pictures", "training", "peak", "samples",
-    "export", "drawing", "resume",
-]  # fmt: skip
+    "software",
+    "device",
+    "precision",
+    "attention",
+    "disk",
+    "memory",
+    "base",
+    "pictures",
+    "training",
+    "peak",
+    "samples",
+    "export",
+    "drawing",
+    "resume",
+]
 DRIVER = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\n"
 
 
@@ -48,8 +60,11 @@ def test_all_is_well_on_the_tiny_family(tmp_path):
     secrets = {"TMPDIR": str(work), "HF_TOKEN": "hf_" + "a1B2" * 8, "HOME": str(tmp_path / "home-of-jo")}
     done = subprocess.run(
         [sys.executable, "-m", "lorakiln", "doctor", "--cpu", "--out", str(out)],
-        env={**os.environ, **secrets}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, **secrets},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     lines, data = reported(out)
     assert done.stdout.splitlines() == lines
@@ -114,8 +129,8 @@ def test_a_random_base_goes_through_all_of_it(temporary, monkeypatch, capsys):
     assert list(checks) == NAMES
     assert checks["base"]["what"] == "sdxl_base_v1-0, predicts epsilon, 128 pixels, random weights of its shape"
     assert checks["training"]["what"].startswith("20 steps of 4 pictures, 2 at once, on ")
-    assert checks["export"]["facts"]["clients"] == ["kohya", "ComfyUI", "A1111"]
-    assert checks["export"]["facts"]["layers"] == 4 * 2 * 70 // 2
+    assert checks["export"]["facts"]["clients"] == ["kohya", "ComfyUI", "A1111", "diffusers"]
+    assert checks["export"]["facts"]["layers"] == 8 * (2 * 1 + 2 * 2 + 2 + 3 * 2 + 3 * 1)
     assert data["asked"]["random"] == "sdxl" and not list(temporary.iterdir())
 
 
@@ -151,8 +166,10 @@ def test_sigterm_leaves_nothing_behind(tmp_path):
     work.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "lorakiln", "doctor", "--cpu"],
-        env={**os.environ, "TMPDIR": str(work)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env={**os.environ, "TMPDIR": str(work)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     for line in process.stdout:
         if line.split()[1] == "pictures":  # the training begins
             break

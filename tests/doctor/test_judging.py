@@ -47,9 +47,15 @@ def test_samples_are_counted_and_looked_at():
 
 @pytest.mark.parametrize(
     ("near", "far", "status"),
-    [(0.0, 19.0, "ok"), (0.4, 0.3, "ok"), (8.0, 19.0, "ok"), (10.0, 19.0, "warning"), (20.0, 19.0, "wrong"),
-     (math.nan, 19.0, "warning")],
-)  # fmt: skip
+    [
+        (0.0, 19.0, "ok"),
+        (0.4, 0.3, "ok"),
+        (8.0, 19.0, "ok"),
+        (10.0, 19.0, "warning"),
+        (20.0, 19.0, "wrong"),
+        (math.nan, 19.0, "warning"),
+    ],
+)
 def test_the_file_draws_what_the_adapter_drew(near, far, status):
     assert judge_drawing({"with": near, "without": far}).status == status
 

@@ -97,9 +97,10 @@ def test_a_gpu_that_computes_something_else_is_wrong(gpu):
     product = torch.Tensor.__matmul__
     # Single precision, in which the GPU is asked, comes out wrong in one row.
     gpu.setattr(
-        torch.Tensor, "__matmul__",
+        torch.Tensor,
+        "__matmul__",
         lambda a, b: product(a, b).index_fill(0, torch.tensor([3]), 0) if a.dtype == torch.float32 else product(a, b),
-    )  # fmt: skip
+    )
     assert "comes out wrong on it" in machine.device().what
 
 

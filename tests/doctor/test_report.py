@@ -35,7 +35,7 @@ def veil(monkeypatch):
         ("3 steps/s, and/or 5/8 of it", "3 steps/s, and/or 5/8 of it"),
         ("families/sd.py:120, torch/nn/functional.py:7", "families/sd.py:120, torch/nn/functional.py:7"),
     ],
-)  # fmt: skip
+)
 def test_private_words_are_veiled(veil, private, public):
     assert veil(private) == public
     assert veil({"deep": [private, 3, None]}) == {"deep": [public, 3, None]}

@@ -25,9 +25,11 @@ from lorakiln.train.precision import takes_bf16
 from lorakiln.train.results import LIBRARIES
 
 BACKENDS = {
-    "flash": SDPBackend.FLASH_ATTENTION, "memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
-    "cuDNN": SDPBackend.CUDNN_ATTENTION, "math": SDPBackend.MATH,
-}  # fmt: skip
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cuDNN": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
 # (B, heads, L, D) of a head as wide as Stable Diffusion 1.5's first, 40, and SDXL's, 64.
 SHAPES = ((2, 8, 256, 40), (2, 10, 256, 64))
 LEAST_DISK = 2**30  # bytes: a trial of the tiny family takes 50 MB, of SDXL 300 MB beside its base
@@ -61,8 +63,12 @@ def look(left_alone: bool) -> list[dict[str, Any]]:
 def device(left_alone: bool = False) -> Check:
     """Whether torch can use the GPU that the driver shows, shown by a product that it computes there."""
     driver, gpus = _driver(), []
-    facts = {"driver": driver, "gpus": gpus, "processor": device_name(torch.device("cpu")),
-             "threads": torch.get_num_threads()}  # fmt: skip
+    facts = {
+        "driver": driver,
+        "gpus": gpus,
+        "processor": device_name(torch.device("cpu")),
+        "threads": torch.get_num_threads(),
+    }
     if why := devices.unusable_gpu():
         what, _, fix = why.partition("; ")
         return Check("device", "wrong", what, fix, facts)

@@ -57,12 +57,20 @@ class Trial:
     def settings(self, samples: bool = True) -> TrainSettings:
         """Of the training: as the config's defaults have them, but for what makes it short."""
         return TrainSettings(
-            seed=0, steps=STEPS, batch_size=2 * self.micro_batch, micro_batch=self.micro_batch, checkpoint_every=STOP,
-            adapter={"rank": 16, "alpha": 16.0}, objective={}, optimizer={"lr": 1e-3}, scheduler={"kind": "constant"},
+            seed=0,
+            steps=STEPS,
+            batch_size=2 * self.micro_batch,
+            micro_batch=self.micro_batch,
+            checkpoint_every=STOP,
+            adapter={"rank": 16, "alpha": 16.0},
+            objective={},
+            optimizer={"lr": 1e-3},
+            scheduler={"kind": "constant"},
             trainer={"accelerator": "auto", "gradient_checkpointing": self.checkpointing},
-            tracker={"kind": "none", "log_every": 1}, validation={"every": STEPS, "draws": 4},
+            tracker={"kind": "none", "log_every": 1},
+            validation={"every": STEPS, "draws": 4},
             samples={"every": STEPS if samples else 0, "prompts": list(PROMPTS), **DRAWING},
-        )  # fmt: skip
+        )
 
 
 def make_data(trial: Trial) -> dict[str, Any]:
@@ -70,9 +78,7 @@ def make_data(trial: Trial) -> dict[str, Any]:
     raw, model = trial.folder / "raw", trial.model
     write_pictures(raw, model.resolution)
     bucket = {"min": model.bucket_min, "max": model.bucket_max, "step": model.bucket_step}
-    prepared = PrepareSettings(
-        dataset=NAME, resolution=model.resolution, bucket=bucket, workers=1, domain=model.domain
-    )  # fmt: skip
+    prepared = PrepareSettings(dataset=NAME, resolution=model.resolution, bucket=bucket, workers=1, domain=model.domain)
     prepare(raw, trial.folder / "prepared", prepared)
     said = CaptionSettings(captioner="none")
     caption(trial.folder / "prepared", raw, trial.folder / "captioned", said, model.captioner)
@@ -89,9 +95,12 @@ def train_once(trial: Trial, name: str, samples: bool) -> dict[str, Any]:
     """
     before = _resident()
     train(
-        trial.folder / "encoded", trial.folder / name, trial.settings(samples), trial.model,
+        trial.folder / "encoded",
+        trial.folder / name,
+        trial.settings(samples),
+        trial.model,
         trial.folder / f"{name}_cache" / "checkpoints",
-    )  # fmt: skip
+    )
     told = read_json(trial.folder / name / "provenance.json")
     with (trial.folder / name / "metrics.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
