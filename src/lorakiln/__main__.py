@@ -10,5 +10,5 @@ def entry() -> None:
     entry()
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # a process that Python spawns imports this module, too
     entry()

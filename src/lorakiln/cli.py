@@ -1,4 +1,4 @@
-"""The `lorakiln` command: what one does with LoRA files once they are there."""
+"""The `lorakiln` command: what one does with LoRA files once they are there, and a look at the machine."""
 
 import json
 import math
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Inspect, convert, resize, merge, extract and try LoRA files.",
+    help="Inspect, convert, resize, merge, extract and try LoRA files; examine the machine (doctor).",
 )  # fmt: skip
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a LoRA file")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="what to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace OUT if it is there")]
 DrawingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+RandomBase = Literal["sd15", "sd21", "sdxl"]
 Precision = Annotated[str | None, typer.Option(metavar="fp32|fp16|bf16", help="of the stored weights [as they are]")]
 FormOption = Annotated[str, typer.Option("--to", metavar="kohya|diffusers|peft", help="the form to write")]
 BaseConfig = Annotated[str | None, typer.Option("--config", help="base: a folder or hub id for configs and tokenizers")]
@@ -293,6 +294,44 @@ def generate(
         labels = [[label_of(axis, value) for value in values] for axis, values in (down, across)]
         save_sheet(files, *labels, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")
     print(f"{out}: {len(files)} pictures{' and grid.png' if len(files) > 1 else ''}")
+
+
+@app.command()
+def doctor(
+    base: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="sd15, sdxl, ..., a .yaml file, or a folder, file or hub id [tiny]"),
+    ] = None,
+    random: Annotated[
+        RandomBase | None, typer.Option(help="no base at hand: one of this shape with random weights")
+    ] = None,
+    micro_batch: Annotated[int, typer.Option(min=1, help="pictures at once in training")] = 1,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="train.trainer.gradient_checkpointing: less memory, slower")
+    ] = False,
+    cpu: Annotated[bool, typer.Option("--cpu", help="leave the GPU alone")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the report as JSON, at the end")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="the report, to attach to an issue")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace FILE if it is there")] = False,
+) -> None:
+    """Try everything once on this machine, from the device to a short training and its file; say what is wrong."""
+    from lorakiln.artefacts.records import write_text
+    from lorakiln.doctor.asked import Asked
+    from lorakiln.doctor.examination import examine
+    from lorakiln.doctor.report import as_data, as_text, is_well, summary
+    from lorakiln.tools.targets import check_free
+
+    if base is not None and random is not None:
+        raise UserError("stands in the place of a base, and one is given", where="--random", fix="leave one out")
+    if out is not None:
+        check_free(out, overwrite, folder=False)
+    asked = Asked(base, random, micro_batch, checkpointing, cpu)
+    checks = examine(asked, lambda check: None if as_json else print(check, flush=True))
+    print(json.dumps(as_data(checks, asked.public()), indent=1) if as_json else summary(checks), flush=True)
+    if out is not None:
+        write_text(out, as_text(checks, asked.public()))
+    if not is_well(checks):
+        raise typer.Exit(1)
 
 
 def _tell(lines: list[str]) -> None:

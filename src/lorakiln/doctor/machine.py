@@ -1,0 +1,205 @@
+"""The machine: which device torch can use, in which precision, with which attention; disk and memory.
+
+`look` touches CUDA, so it runs in a process of its own, like the trials.
+"""
+
+import platform
+import re
+import shutil
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from lorakiln import __version__
+from lorakiln.artefacts.disk import size
+from lorakiln.doctor.check import Check
+from lorakiln.families.family import default_device
+from lorakiln.train import devices
+from lorakiln.train.circumstances import device_name
+from lorakiln.train.precision import takes_bf16
+from lorakiln.train.results import LIBRARIES
+
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cuDNN": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+# (B, heads, L, D) of a head as wide as Stable Diffusion 1.5's first, 40, and SDXL's, 64.
+SHAPES = ((2, 8, 256, 40), (2, 10, 256, 64))
+LEAST_DISK = 2**30  # bytes: a trial of the tiny family takes 50 MB, of SDXL 300 MB beside its base
+MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+
+
+def software() -> Check:
+    """Versions; nothing is judged, since the package's requirements were met when it was installed."""
+    libraries = {name: version(name) for name in LIBRARIES}
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
+    if torch.version.hip:
+        build = f"ROCm {torch.version.hip}"
+    facts = {"lorakiln": __version__, "python": platform.python_version(), "system": platform.system(), "build": build}
+    told = f"lorakiln {__version__}, torch {torch.__version__} ({build}), Python {platform.python_version()}"
+    return Check("software", "ok", told, "", {**facts, "libraries": libraries})
+
+
+def look(left_alone: bool) -> list[dict[str, Any]]:
+    """The checks of device, precision and attention, as dicts.
+
+    Args:
+        left_alone: whether this process hides the GPUs from itself, as it was told to.
+    """
+    found = [device(left_alone)]
+    if found[0].status != "wrong":
+        chosen = default_device()
+        found += [precision(chosen), attention(chosen)]
+    return [vars(one) for one in found]
+
+
+def device(left_alone: bool = False) -> Check:
+    """Whether torch can use the GPU that the driver shows, shown by a product that it computes there."""
+    driver, gpus = _driver(), []
+    facts = {
+        "driver": driver,
+        "gpus": gpus,
+        "processor": device_name(torch.device("cpu")),
+        "threads": torch.get_num_threads(),
+    }
+    if why := devices.unusable_gpu():
+        what, _, fix = why.partition("; ")
+        return Check("device", "wrong", what, fix, facts)
+    if not torch.cuda.is_available():
+        processor = f"{facts['processor']}, {facts['threads']} threads"
+        if driver and left_alone:
+            return Check("device", "ok", f"the CPU ({processor}); the GPU is left alone (--cpu)", "", facts)
+        if driver:
+            what = f"the CPU ({processor}); CUDA_VISIBLE_DEVICES hides the GPU"
+            return Check("device", "warning", what, "unset CUDA_VISIBLE_DEVICES to use the GPU", facts)
+        return Check("device", "ok", f"the CPU ({processor}); no NVIDIA driver is here", "", facts)
+    for number in range(torch.cuda.device_count()):
+        one = torch.cuda.get_device_properties(number)
+        free, total = torch.cuda.mem_get_info(number)
+        gpus.append({"name": one.name, "capability": f"{one.major}.{one.minor}", "memory": total, "free": free})
+    told = ", ".join(f"{gpu['name']} ({size(gpu['free'])} of {size(gpu['memory'])} free)" for gpu in gpus)
+    if broken := _cannot_compute():
+        return Check("device", "wrong", f"{told}: {broken}", f"install another build: {devices.INSTALL}", facts)
+    return Check("device", "ok", f"{told}; driver {driver or 'of unknown version'}", "", facts)
+
+
+def _driver() -> str | None:
+    """The version of NVIDIA's driver in the kernel; None if there is none."""
+    try:
+        text = devices.NVIDIA.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"Kernel Module\b.*?\b(\d+\.\d[\d.]*)", text)
+    return found[1] if found else "unknown"
+
+
+def _cannot_compute() -> str:
+    """Why a GPU that torch sees computes nothing, or something wrong; "" if it does as the CPU does."""
+    given = torch.randn(64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for number in range(torch.cuda.device_count()):
+        try:
+            found = (given.to(number, torch.float32) @ given.to(number, torch.float32)).to("cpu", torch.float64)
+        except RuntimeError as error:  # "no kernel image is available": this build has none for so old or new a GPU
+            return f"torch {torch.__version__} cannot compute on it ({str(error).splitlines()[0]})"
+        if (found - given @ given).norm() > 1e-2 * (given @ given).norm():
+            return "a product of two matrices comes out wrong on it: the GPU, its memory or its driver is faulty"
+    return ""
+
+
+def precision(chosen: torch.device) -> Check:
+    """What `precision: auto` keeps the frozen base in here."""
+    bf16 = takes_bf16("auto", chosen)
+    facts = {"base": "bf16" if bf16 else "fp32", "adapter": "fp32"}
+    if chosen.type == "cuda" and not bf16:
+        what = "the base stays fp32, which takes twice the memory: this GPU has no bf16 (compute capability below 8.0)"
+        return Check("precision", "warning", what, "none but another GPU; --checkpointing saves memory", facts)
+    return Check("precision", "ok", f"base {facts['base']}, adapter fp32 (train.trainer.precision=auto)", "", facts)
+
+
+def attention(chosen: torch.device) -> Check:
+    """Which kernels of torch's attention work here, forwards and backwards, and give what the plain formula gives."""
+    dtype = torch.bfloat16 if takes_bf16("auto", chosen) else torch.float32
+    found = {name: _attends(backend, chosen, dtype) for name, backend in BACKENDS.items()}
+    facts = {"dtype": str(dtype).removeprefix("torch."), "backends": found}
+    usable = [name for name, how in found.items() if how == "usable"]
+    if odd := [name for name, how in found.items() if how == "wrong numbers"]:
+        fix = "update the driver, or install another version of torch"
+        return Check("attention", "wrong", f"wrong numbers from: {', '.join(odd)}", fix, facts)
+    told = f"usable: {', '.join(usable) or 'none'}; not here: {', '.join(sorted(set(found) - set(usable))) or 'none'}"
+    if chosen.type == "cuda" and not {"flash", "memory-efficient", "cuDNN"} & set(usable):
+        fix = "install a build of torch that has them, or take fewer pixels: the whole matrix is held in memory"
+        return Check("attention", "warning", told, fix, facts)
+    return Check("attention", "ok" if usable else "wrong", told, "", facts)
+
+
+def _attends(backend: SDPBackend, chosen: torch.device, dtype: torch.dtype) -> str:
+    """ "usable", "not here", or "wrong numbers": away from the formula by more than its precision explains."""
+    for shape in SHAPES:
+        generator = torch.Generator().manual_seed(0)
+        exact = [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+        query, key, value = exact
+        wanted = (query @ key.mT / shape[-1] ** 0.5).softmax(-1) @ value
+        wanted.square().sum().backward()
+        given = [one.detach().to(chosen, dtype).requires_grad_() for one in exact]
+        try:
+            with sdpa_kernel(backend), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # each reason why a kernel does not fit
+                made = F.scaled_dot_product_attention(*given)
+                made.float().square().sum().backward()
+        except RuntimeError:
+            return "not here"
+        pairs = [(made, wanted), *((one.grad, other.grad) for one, other in zip(given, exact, strict=True))]
+        if any(_difference(one, other) > 0.05 for one, other in pairs):
+            return "wrong numbers"
+    return "usable"
+
+
+def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return ((found.to("cpu", torch.float64) - wanted).norm() / wanted.norm()).item()
+
+
+def disk(folder: Path, needed: int = 0) -> Check:
+    """Whether the temporary folder's disk has room for the trials.
+
+    Args:
+        needed: bytes, beside what the trials write.
+    """
+    free, needed = shutil.disk_usage(folder).free, needed + LEAST_DISK
+    told, facts = f"{size(free)} free in the temporary folder", {"free": free, "needed": needed}
+    if free < needed:
+        fix = "free disk space, or set TMPDIR to a folder on another disk"
+        return Check("disk", "wrong", f"{told}, about {size(needed)} are needed", fix, facts)
+    return Check("disk", "ok", told, "", facts)
+
+
+def memory(needed: int = 0) -> Check:
+    """Whether the machine's memory holds what is loaded through it.
+
+    Args:
+        needed: bytes; 0: not known.
+    """
+    free = free_memory()
+    told, facts = f"{size(free)} of the machine's memory free", {"free": free, "needed": needed}
+    if free < needed:
+        fix = "end other programs, or take a smaller base (tiny, or --random sd15)"
+        return Check("memory", "wrong", f"{told}, about {size(needed)} are needed", fix, facts)
+    return Check("memory", "ok", told, "", facts)
+
+
+def free_memory() -> int:
+    """Bytes that a process may still take here: the machine's, or those of a container that has a limit."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", MEMINFO.read_text(), re.MULTILINE)
+    free = [int(found[1]) * 1024] if found else []
+    limit = CGROUP / "memory.max"
+    if limit.is_file() and (most := limit.read_text().strip()) != "max":
+        # Files that were read count as used, and are given up when memory is wanted.
+        kept = re.search(r"^inactive_file (\d+)", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
+        free.append(int(most) - int((CGROUP / "memory.current").read_text()) + int(kept[1] if kept else 0))
+    return min(free)
