@@ -93,6 +93,7 @@ def test_the_diffusers_folder_acts_alike_wherever_a_reader_looks_for_alphas(do, 
     tensors, metadata = load_tensors(folder / "pytorch_lora_weights.safetensors")
     config = read_json(folder / "adapter_config.json")
     told = json.loads(metadata["lora_adapter_metadata"])
+    assert metadata["ss_base_model_version"] == "sd_v1"
     for alpha, rank, patterns in (
         (config["lora_alpha"], config["r"], config["alpha_pattern"]),
         (told["unet.lora_alpha"], told["unet.r"], told["unet.alpha_pattern"]),

@@ -1,7 +1,7 @@
 """From a run to LoRA files, a model card and previews."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,9 @@ class Writer:
         trained, folder = self.trained(adapter), self.folder / "diffusers"
         path = folder / "pytorch_lora_weights.safetensors"
         ready = self.fit(trained, path.name, fold=True)
-        diffusers_form.save(ready.adapter, path)
+        # Nothing else in it tells the base, where only self-attention is adapted.
+        told = {"ss_base_model_version": self.facts["base"]["version"]}
+        diffusers_form.save(replace(ready.adapter, metadata=told), path)
         config = diffusers_form.peft_config(ready.adapter, "unet")
         write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": self.facts["base_model"]})
         return compare(trained, ready, diffusers_form.load(path), self.dtype, path.name)
