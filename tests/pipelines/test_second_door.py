@@ -24,6 +24,7 @@ def test_one_run_makes_its_own_folder_and_the_dataset_once(project):
     folder = project.folder / "runs/smoke/one"
     assert (folder / "lora/demo_style.safetensors").is_file() and (folder / "report/report.html").is_file()
     assert "reusing" not in output
+    assert "  memory      base 0.0" in output
     (dataset,) = datasets(project)
     assert (dataset / "encoded/index.json").is_file()
 

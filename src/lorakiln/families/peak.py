@@ -174,7 +174,8 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        # The kernels write (B, L, H, D), so that what follows joins the heads without a copy.
+        output = query.new_empty(query.shape[0], *query.shape[-3:-1][::-1], value.shape[-1]).transpose(1, 2)
         rows = query.new_empty(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, output, rows)
         return output

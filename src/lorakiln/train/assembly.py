@@ -1,6 +1,8 @@
 """A run put together: data, base model, adapter and training module, checked against each other."""
 
-from dataclasses import dataclass
+import math
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -8,12 +10,15 @@ import torch
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, half_on_gpu
+from lorakiln.families.peak import held
 from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter, target_names
 from lorakiln.train.latents import Encoded
+from lorakiln.train.memory import Wanted, count
 from lorakiln.train.module import Kiln, Share
+from lorakiln.train.room import LARGE, Room, make_room
 from lorakiln.train.split import Split, hold_out
 
 
@@ -24,6 +29,7 @@ class Run:
     Attributes:
         targets: full names of the network's adapted modules.
         device: of this process.
+        room: what was counted; None for what fits any machine.
     """
 
     settings: TrainSettings
@@ -34,6 +40,7 @@ class Run:
     targets: list[str]
     kiln: Kiln
     device: torch.device
+    room: Room | None = None
 
     @property
     def share(self) -> Share:
@@ -65,12 +72,16 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
     split = hold_out(encoded.buckets, settings.validation)
     draws = bool(settings.samples.every) and share.rank == 0
     parts = ("vae", "text", "network") if draws else ("network",)
-    dtype = torch.bfloat16 if share.bf16 else torch.float32
-    family = load_family(model, parts, device, dtype, half_on_gpu(device))
-    _check_base(encoded, family, model)
-    _check_timesteps(family, settings)
+    loading = {"device": device, "dtype": torch.bfloat16 if share.bf16 else None, "text_dtype": half_on_gpu(device)}
+    bare = load_family(model, (), **loading)
+    _check_base(encoded, bare, model)
+    _check_timesteps(bare, settings)
     if draws:
-        check_steps(family, settings.samples.steps, "train.samples.steps")
+        check_steps(bare, settings.samples.steps, "train.samples.steps")
+    room = _make_room(bare, encoded, split, settings, share, model.resolution if draws else 0)
+    if room and share.rank == 0 and (warning := room.warning()):
+        print(warning, file=sys.stderr, flush=True)
+    family = load_family(model, parts, **loading)
     family.rest()
     # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
     family.network.to(memory_format=torch.channels_last)
@@ -78,8 +89,33 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
         family.network.enable_gradient_checkpointing()
     targets = target_names(family, settings.adapter.targets)
     put_adapter(family, settings.adapter, targets, settings.seed)
-    kiln = Kiln(family, encoded.to_device(device), split.trained, settings, share)
-    return Run(settings, model, encoded, family, split, targets, kiln, device)
+    kiln = Kiln(family, encoded.to_device(device, bool(room and room.memory.dataset)), split.trained, settings, share)
+    return Run(settings, model, encoded, family, split, targets, kiln, device, room)
+
+
+def _make_room(
+    family: Family, encoded: Encoded, split: Split, settings: TrainSettings, share: Share, side: int
+) -> Room | None:
+    """What it takes and what there is, counted with the family's parts not yet loaded; None for a small base on a CPU.
+
+    Args:
+        side: of the samples, pixels; 0: none are drawn.
+    """
+    if family.device.type == "cpu" and held(family.hollow(("network",)).network) < LARGE:
+        return None
+    shapes = [bucket.mean.shape[2:] for bucket, rows in zip(encoded.buckets, split.trained, strict=True) if rows]
+    wanted = Wanted(
+        family,
+        settings,
+        share,
+        max(shapes, key=math.prod),
+        encoded.buckets[0].conditioning,
+        drawn=family.latent_shape(side, side) if side else None,
+        validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
+    )
+    return make_room(
+        lambda other: count(replace(wanted, settings=other)), settings, share, family.device, encoded.nbytes
+    )
 
 
 def _check_base(encoded: Encoded, family: Family, model: ModelSettings) -> None:

@@ -56,15 +56,19 @@ class Encoded:
     def trigger(self) -> str:
         return self.index["dataset"]["trigger"]
 
-    def to_device(self, device: torch.device) -> "Encoded":
-        """Move everything to a GPU if it takes less than a quarter of the memory that is free there.
+    @property
+    def nbytes(self) -> int:
+        """Of all buckets' tensors."""
+        return sum(one.nbytes for b in self.buckets for one in (b.mean, b.std, *b.conditioning.values()))
 
-        On the CPU, and where it is too large, the files stay mapped and each batch is read from them.
+    def to_device(self, device: torch.device, whole: bool) -> "Encoded":
+        """Move to a GPU what every batch needs, the empty caption's conditioning, and all buckets if `whole`.
+
+        On the CPU, and where there is no room for all, the files stay mapped and each batch is read from them.
         """
         if device.type != "cuda":
             return self
-        size = sum(tensor.nbytes for b in self.buckets for tensor in (b.mean, b.std, *b.conditioning.values()))
-        if size < torch.cuda.mem_get_info(device)[0] // 4:
+        if whole:
             self.buckets = [
                 Bucket(b.name, b.rows, b.mean.to(device), b.std.to(device), _moved(b.conditioning, device))
                 for b in self.buckets

@@ -2,6 +2,7 @@
 
 from lorakiln.lora_files.training_facts import range_text, rates, timestep_range
 from lorakiln.train.assembly import Run
+from lorakiln.train.room import gb
 from lorakiln.train.samples import tell_samples
 
 
@@ -26,6 +27,7 @@ def plan(run: Run) -> str:
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}",
         f"steps       {settings.steps} = {settings.steps / epoch:.4g} epochs of {epoch:.4g} steps; "
         f"each picture is seen {settings.steps * batch / pictures:.4g} times",
+        f"memory      {run.room.told() if run.room else _small(run)}",
         f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules, "
         f"{run.kiln.flat.count:,} parameters",
         f"rate        {rates(settings.optimizer.model_dump())}, {settings.scheduler.kind}, "
@@ -37,3 +39,10 @@ def plan(run: Run) -> str:
     if adapter.init_from:
         lines.append(f"begins with {adapter.init_from}")
     return "training plan\n" + "\n".join("  " + line for line in lines)
+
+
+def _small(run: Run) -> str:
+    """The memory of a training that is not counted any further."""
+    base = sum(weight.nbytes for weight in run.family.network.parameters() if not weight.requires_grad)
+    adapter = 4 * run.kiln.flat.weights.nbytes  # weights, gradients and two moments
+    return f"base {gb(base)} GB, adapter and optimizer {gb(adapter)} GB"

@@ -11,6 +11,7 @@ from lorakiln.sampling import Job, draw, infotext, save_picture
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import SampleSettings
 from lorakiln.train.latents import Encoded
+from lorakiln.train.memory import DRAWN
 from lorakiln.train.module import Kiln
 
 CAPTIONS = 3  # of the dataset, drawn where no prompts are set
@@ -50,16 +51,24 @@ class Sampler:
     """Draws the same prompts from the same seeds each time: all prompts from the first seed, then from the next.
 
     The seeds' own generators make the noise, so drawing changes nothing about the training that goes on after it.
+
+    Args:
+        at_once: pictures drawn at once, at most.
     """
 
     def __init__(
-        self, prompts: Sequence[str], settings: SampleSettings, model: ModelSettings, reading: Reading
-    ) -> None:  # fmt: skip
+        self,
+        prompts: Sequence[str],
+        settings: SampleSettings,
+        model: ModelSettings,
+        reading: Reading,
+        at_once: int = DRAWN,
+    ) -> None:
         side = model.resolution
         # The first few pictures, which a model card shows, are of different prompts.
         seeds = dict.fromkeys(settings.seeds)
         self.jobs = [Job(prompt, seed, side, side) for seed in seeds for prompt in prompts]
-        self.settings, self.model, self.reading = settings, model, reading
+        self.settings, self.model, self.reading, self.at_once = settings, model, reading, at_once
 
     def draw(self, kiln: Kiln, folder: Path, before_each: Callable[[], object] | None = None) -> dict[str, Path]:
         """Write 00.png, 01.png, ... with A1111's infotext into `folder`; caption -> file.
@@ -72,7 +81,7 @@ class Sampler:
         """
         steps, guidance = self.settings.steps, self.settings.guidance
         advice = "train.samples.every=0 draws none while training; the training itself goes on"
-        batch = Batch(min(8, len(self.jobs)), "drawing samples", advice=advice)
+        batch = Batch(min(self.at_once, len(self.jobs)), "drawing samples", advice=advice)
         with kiln.autocast():
             drawn = draw(
                 kiln.family, self.jobs, steps, guidance, batch_size=batch, reading=self.reading, before_each=before_each

@@ -21,6 +21,7 @@ from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import Launcher, make_trainer, share_of
 from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
 from lorakiln.train.lr import depends_on_total
+from lorakiln.train.memory import DRAWN
 from lorakiln.train.plan import plan
 from lorakiln.train.results import provenance, run_facts, write_run
 from lorakiln.train.samples import Sampler, sample_prompts
@@ -130,7 +131,9 @@ def _fit(
         print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)
     if run.leads and settings.samples.every:
         reading = Reading.of(run.encoded.index["settings"]["encode"])
-        sampler = Sampler(_prompts(run), settings.samples, run.model, reading)
+        sampler = Sampler(
+            _prompts(run), settings.samples, run.model, reading, run.room.memory.drawn if run.room else DRAWN
+        )
     left = settings.steps - (state.step if state else 0)
     with progress("training", left, "steps") if run.leads else nullcontext() as bar:
         run.kiln.watch = watch = Watch(settings, run.split, folder, sampler, tracker, bar, run.leads, state)

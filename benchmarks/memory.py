@@ -1,0 +1,222 @@
+"""What fits which GPU: the peaks of the product's own code for full-size bases, counted and not measured.
+
+Training steps, drawing and encoding are run through on tensors that have shapes and no numbers (lorakiln/families/
+peak.py), in the precision and with autocast's rules of a GPU; no model is needed, nothing is computed. A minute or two.
+
+    PYTHONPATH=src python -m benchmarks.memory            # the tables
+    PYTHONPATH=src python -m benchmarks.memory --write    # into docs/memory.md
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from lorakiln.families.architectures import ARCHITECTURES
+from lorakiln.families.family import Family, half_on_gpu
+from lorakiln.families.lending import NOISE
+from lorakiln.families.peak import META, GpuRules, Peak, held
+from lorakiln.families.sd import StableDiffusion
+from lorakiln.families.sdxl import StableDiffusionXL
+from lorakiln.schema.train import TrainSettings
+from lorakiln.train.memory import BESIDE, Memory, Wanted, count
+from lorakiln.train.module import Share
+
+GPU = torch.device("cuda")
+SIDES = {"sd1": 512, "sd2": 768, "sdxl": 1024}
+TITLES = {"sd1": "SD 1.5, 512 pixels", "sdxl": "SDXL, 1024 pixels"}
+CARDS = (6, 8, 12, 16, 24)
+USABLE = 0.96  # of a card's memory; the driver keeps the rest
+DOCS = Path("docs/memory.md")
+BEGIN, END = "<!-- made by benchmarks.memory: begin -->", "<!-- made by benchmarks.memory: end -->"
+
+
+def base_of(kind: str, dtype: torch.dtype = torch.bfloat16, device: torch.device = GPU) -> Family:
+    """A full-size base of an architecture, without its parts."""
+    files: Any = SimpleNamespace(
+        facts={"prediction_type": "epsilon"}, configs={"scheduler": NOISE, **ARCHITECTURES[kind].parts}
+    )
+    made = StableDiffusionXL if kind == "sdxl" else StableDiffusion
+    family = made(files, torch.device("cpu"), dtype, half_on_gpu(device) or dtype)
+    family.device = device
+    return family
+
+
+def told_to(kind: str) -> dict[str, torch.Tensor]:
+    """The conditioning of one picture."""
+    unet = ARCHITECTURES[kind].parts["unet"]
+    told = {"prompt_embeds": torch.empty(1, 77, unet["cross_attention_dim"], device=META)}
+    if kind == "sdxl":
+        told |= {"pooled_embeds": torch.empty(1, 1280, device=META), "time_ids": torch.empty(1, 6, device=META)}
+    return told
+
+
+def settings_of(batch: int, checkpointing: bool, rank: int = 16, targets: str = "attention") -> TrainSettings:
+    """The defaults, as far as they take memory."""
+    return TrainSettings.model_validate(
+        {
+            "steps": 100,
+            "batch_size": batch,
+            "adapter": {"rank": rank, "alpha": float(rank), "targets": targets},
+            "objective": {},
+            "optimizer": {"lr": 1e-4},
+            "scheduler": {"kind": "constant"},
+            "trainer": {"accelerator": "gpu", "gradient_checkpointing": checkpointing},
+            "tracker": {"kind": "none"},
+            "validation": {"every": 100},
+            "samples": {"every": 100},
+        }
+    )
+
+
+@cache
+def training(kind: str, batch: int, checkpointing: bool, bf16: bool = True, **adapter: Any) -> Memory:
+    """A training at the family's size, with validation and samples."""
+    family = base_of(kind, torch.bfloat16 if bf16 else torch.float32)
+    shape = family.latent_shape(SIDES[kind], SIDES[kind])
+    settings = settings_of(batch, checkpointing, **adapter)
+    return count(Wanted(family, settings, Share(bf16=bf16), shape, told_to(kind), shape, validates=True))
+
+
+def encoding(kind: str) -> int:
+    """The peak of `encode`: single precision but for the text encoders, one picture at a time."""
+    side = SIDES[kind]
+    hollow = base_of(kind, torch.float32).hollow(("vae", "text"))
+    with Peak() as peak, GpuRules():
+        peak.hold(hollow.vae.parameters())
+        hollow.encode_pictures(torch.empty(1, 3, side, side, device=META))
+    return peak.most + _texts(hollow) + BESIDE
+
+
+def drawing(kind: str, at_once: int) -> tuple[int, int]:
+    """The peaks of `evaluate` and `generate`, fp16: with all parts on the device, and where idle ones leave it."""
+    side = SIDES[kind]
+    hollow = base_of(kind, torch.float16).hollow(("vae", "text", "network"))
+    shape = hollow.latent_shape(side, side)
+    told = {name: value.expand(2 * at_once, *value.shape[1:]) for name, value in told_to(kind).items()}
+    network, vae, texts = held(hollow.network), held(hollow.vae), _texts(hollow)
+    with Peak() as peak, GpuRules(), torch.no_grad():
+        peak.hold([*hollow.network.parameters(), *hollow.vae.parameters()])
+        noisy = torch.empty(2 * at_once, *shape, device=META)
+        before = peak.again()
+        hollow.predict(noisy, torch.zeros(len(noisy), dtype=torch.int64), told)
+        predicting = peak.most - before
+        peak.again()
+        hollow.decode_latents(noisy[:1])
+        decoding = peak.most - before
+    together = network + vae + texts + max(predicting, decoding)
+    return together + BESIDE, network + max(predicting, vae + decoding, texts) + BESIDE
+
+
+def _texts(hollow: Family) -> int:
+    return sum(held(part) for name, part in hollow.adaptable().items() if name != "unet")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A training's line in the table."""
+
+    title: str
+    memory: Memory
+
+    @property
+    def cells(self) -> list[str]:
+        one = self.memory
+        few, alone = replace(one, drawn=1), replace(one, rows=0)
+        numbers = (one.base, one.adapter, one.step, one.validation, few.samples, one.samples)
+        return [self.title, *map(gb, numbers), gb(alone.most), gb(few.most), card_for(few.most)]
+
+
+def rows_of(kind: str) -> list[Row]:
+    batches = {"sd1": (1, 4, 8), "sdxl": (1, 2, 4)}[kind]
+    rows = [
+        Row(f"batch {batch}{', checkpointing' * checkpointing}", training(kind, batch, checkpointing))
+        for checkpointing in (False, True)
+        for batch in batches
+    ]
+    first = batches[0]
+    wide = training(kind, first, True, rank=64, targets="kohya")
+    rows.append(Row(f"batch {first}, checkpointing, rank 64, kohya's targets", wide))
+    rows.append(Row(f"batch {first}, checkpointing, fp32", training(kind, first, True, bf16=False)))
+    return rows
+
+
+def largest(kind: str, checkpointing: bool, card: int, samples: bool) -> int:
+    """Pictures that a step may take at once on a card of so many GB, with samples drawn one by one; 0: none."""
+    one, two = (training(kind, batch, checkpointing) for batch in (1, 2))
+    one, batch = replace(one, drawn=1, rows=one.rows * samples), 0
+    while replace(one, step=one.step + batch * (two.step - one.step)).most <= usable(card):
+        batch += 1
+    return batch
+
+
+def usable(card: int) -> float:
+    """Bytes of a card that is sold with so many GB, which are GiB."""
+    return card * 2**30 * USABLE
+
+
+def card_for(size: int) -> str:
+    return next((f"{card} GB" for card in CARDS if size <= usable(card)), f"more than {CARDS[-1]} GB")
+
+
+def gb(size: float) -> str:
+    return f"{size / 1e9:.2f}" if size < 1e9 else f"{size / 1e9:.1f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def cards() -> list[str]:
+    head = ["GPU", *(f"{title.partition(',')[0]}{how}" for title in TITLES.values() for how in ("", ", checkpointing"))]
+    rows = []
+    for card in CARDS:
+        cells = [_largest_told(kind, checkpointing, card) for kind in TITLES for checkpointing in (False, True)]
+        rows.append([f"{card} GB", *cells])
+    return table(head, rows)
+
+
+def _largest_told(kind: str, checkpointing: bool, card: int) -> str:
+    if batch := largest(kind, checkpointing, card, samples=True):
+        return str(batch)
+    batch = largest(kind, checkpointing, card, samples=False)
+    return f"{batch} without samples" if batch else "none"
+
+
+def stages() -> list[str]:
+    rows = []
+    for kind, title in TITLES.items():
+        (eight, eight_tight), (_, one_tight) = drawing(kind, 8), drawing(kind, 1)
+        sizes = (encoding(kind), eight, eight_tight, one_tight)
+        rows.append([title, *(f"{gb(size)} ({card_for(size)})" for size in sizes)])
+    return table(["", "encode", "drawing 8 at once", "8, idle parts off the GPU", "1, idle parts off the GPU"], rows)
+
+
+def page() -> str:
+    lines = ["### Pictures that a step takes at once", "", *cards(), ""]
+    head = ["", "base", "adapter and optimizer", "step", "validation", "samples, 1 at once", "8 at once"]
+    head += ["peak without samples", "peak with samples", "fits"]
+    for kind, title in TITLES.items():
+        lines += [f"### Training {title}", "", *table(head, [row.cells for row in rows_of(kind)]), ""]
+    return "\n".join([*lines, "### The other stages", "", *stages()])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help=f"into {DOCS}")
+    made = page()
+    if not parser.parse_args().write:
+        print(made)
+        return
+    text = DOCS.read_text(encoding="utf-8")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    DOCS.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""How much memory a training takes: counted before anything is loaded, on tensors that hold nothing.
+
+See `families.peak`. What is beside tensors is an allowance (`BESIDE`), for nothing here was measured on a GPU.
+"""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from lorakiln.families.family import Family
+from lorakiln.families.peak import META, GpuRules, Peak, held
+from lorakiln.schema.train import TrainSettings
+from lorakiln.train.adapting import put_adapter, target_names
+from lorakiln.train.latents import Bucket
+from lorakiln.train.module import Kiln, Share
+from lorakiln.train.schedule import Samples
+from lorakiln.train.validation import at_once
+
+BESIDE = 1_000_000_000  # bytes: CUDA's context, its libraries' workspaces, gaps between tensors
+DRAWN = 8  # samples at once, at most
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a training holds, by what for, in bytes.
+
+    Attributes:
+        base: the frozen network.
+        adapter: its weights, their gradients and the optimizer's moments.
+        step: what a step's two passes hold at most beside these.
+        validation: the same of validation; 0: there is none.
+        row: what the network holds for each sample that it works on without gradients: two a picture with guidance.
+        converted: the adapter's weights in half precision, which autocast keeps all that time.
+        text: the text encoders' weights.
+        vae, decode: the VAE's weights, and what it holds beside them while it decodes a picture.
+        rows: of the network for each picture drawn; 0: no samples are drawn.
+        drawn: pictures drawn at once.
+        dataset: what of it is on the device.
+        on_gpu: VAE and text encoders are on the device only while they work, and the VAE takes one picture at once.
+    """
+
+    base: int
+    adapter: int
+    step: int
+    validation: int = 0
+    row: int = 0
+    converted: int = 0
+    text: int = 0
+    vae: int = 0
+    decode: int = 0
+    rows: int = 0
+    drawn: int = DRAWN
+    dataset: int = 0
+    on_gpu: bool = True
+
+    @property
+    def resident(self) -> int:
+        """What stays from the first step to the last."""
+        return self.base + self.adapter + self.dataset + (0 if self.on_gpu else self.text + self.vae)
+
+    @property
+    def samples(self) -> int:
+        """What drawing holds at most beside that."""
+        if not self.rows:
+            return 0
+        network = self.converted + self.drawn * self.rows * self.row
+        if self.on_gpu:
+            return max(network, self.text, self.vae + self.decode)
+        return max(network, self.drawn * self.decode)
+
+    @property
+    def most(self) -> int:
+        """The peak, with what is beside tensors."""
+        beside = BESIDE if self.on_gpu else 0
+        return self.resident + max(self.step, self.validation, self.samples) + beside
+
+    def fitted(self, room: int) -> "Memory":
+        """With as many pictures drawn at once as there is room for, one at least."""
+        for drawn in range(self.drawn, 1, -1):
+            fewer = replace(self, drawn=drawn)
+            if fewer.most <= room or fewer.samples <= max(self.step, self.validation):
+                return fewer
+        return replace(self, drawn=1)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What memory is counted for.
+
+    Args:
+        family: may be without its parts.
+        shape: (C, h, w) of the largest latents trained on.
+        told: conditioning as `encode` wrote it, any number of rows.
+        drawn: (C, h, w) of the samples; None: this process draws none.
+        validates: whether this process does.
+    """
+
+    family: Family
+    settings: TrainSettings
+    share: Share
+    shape: Sequence[int]
+    told: Mapping[str, Tensor]
+    drawn: Sequence[int] | None = None
+    validates: bool = False
+
+    @property
+    def micro(self) -> int:
+        return self.settings.micro_batch or self.settings.batch_size // self.share.world
+
+
+def count(wanted: Wanted) -> Memory:
+    """Run the training's own step, forward pass and decoding through, on tensors without numbers."""
+    settings, on_gpu = wanted.settings, wanted.family.device.type != "cpu"
+    hollow = wanted.family.hollow(("network", "vae", "text") if wanted.drawn else ("network",))
+    base = held(hollow.network)
+    with Peak() as peak, GpuRules(single=on_gpu) as rules:
+        for part in (hollow.network, *([hollow.vae] if wanted.drawn else [])):
+            peak.hold([*part.parameters(), *part.buffers()])
+        kiln = _twin(hollow, wanted, rules)
+        kiln.network.train()
+        before = peak.again()
+        _step(kiln)
+        step = peak.most - before
+        kiln.optimizer.step()
+        adapter = sum(tensor.nbytes for tensor in (kiln.flat.weights, kiln.flat.gradients)) + _moments(kiln)
+        found = Memory(base, adapter, step, on_gpu=on_gpu)
+        if wanted.drawn or wanted.validates:
+            converted = kiln.flat.weights.nbytes // 2 if wanted.share.bf16 else 0
+            row = (_two_rows(kiln, peak, wanted.drawn or wanted.shape) - converted) // 2
+            found = replace(found, row=row, converted=converted)
+        if wanted.validates:
+            shape, drawn = wanted.shape, wanted.drawn or wanted.shape
+            row = found.row * math.prod(shape) // math.prod(drawn)  # without the attention's matrix it is linear
+            found = replace(found, validation=found.converted + at_once(shape[1:]) * row)
+        if wanted.drawn:
+            before = peak.again()
+            hollow.decode_latents(torch.empty(1, *wanted.drawn, device=META))
+            decode, rows = peak.most - before, 2 if settings.samples.guidance > 1 else 1
+            texts = sum(held(part) for name, part in hollow.adaptable().items() if name != "unet")
+            found = replace(found, rows=rows, text=texts, vae=held(hollow.vae), decode=decode)
+    return found
+
+
+class _Twin(Kiln):
+    """A training module whose family is hollow: its steps can be run through, and nothing is computed."""
+
+    rules: GpuRules
+    kind = "cpu"  # by which `GpuRules` is told of autocast
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        return self.rules.autocast(torch.bfloat16) if self.share.bf16 else contextlib.nullcontext()
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        return tensor.to(META)
+
+
+def _twin(hollow: Family, wanted: Wanted, rules: GpuRules) -> _Twin:
+    settings, rows = wanted.settings, wanted.micro
+    hollow.network.to(memory_format=torch.channels_last)
+    if settings.trainer.gradient_checkpointing:
+        # The backward pass leaves the rules, and a part that it runs anew enters them again.
+        again = partial(checkpoint, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), rules))
+        hollow.network.enable_gradient_checkpointing(again)
+    adapter = settings.adapter.model_copy(update={"init_from": None})
+    put_adapter(hollow, adapter, target_names(hollow, adapter.targets), settings.seed)
+    mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))
+    told = {name: torch.empty(rows, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.told.items()}
+    empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.told.items()}
+    encoded: Any = SimpleNamespace(buckets=[Bucket("", [], mean, std, told)], variants=1, empty=empty)
+    alone = settings.model_copy(update={"batch_size": rows, "micro_batch": None})
+    kiln = _Twin(hollow, encoded, [list(range(rows))], alone, Share(bf16=wanted.share.bf16))
+    kiln.rules = rules
+    return kiln
+
+
+def _step(kiln: _Twin) -> None:
+    rows = kiln.settings.batch_size
+    samples = Samples(0, np.arange(rows), np.zeros(rows, np.int64))
+    kiln.loss(samples, kiln._draws(0, samples), slice(0, rows)).backward()
+
+
+def _moments(kiln: _Twin) -> int:
+    state = kiln.optimizer.state.values()
+    return sum(value.nbytes for one in state for value in one.values() if isinstance(value, Tensor))
+
+
+def _two_rows(kiln: _Twin, peak: Peak, shape: Sequence[int]) -> int:
+    """What the network holds at most for two samples without gradients."""
+    told = {name: value[:1].expand(2, *value.shape[1:]) for name, value in kiln.encoded.empty.items()}
+    kiln.network.eval()
+    before = peak.again()
+    with torch.no_grad(), kiln.autocast():
+        kiln.family.predict(torch.empty(2, *shape, device=META), torch.zeros(2, dtype=torch.int64), told)
+    return peak.most - before
