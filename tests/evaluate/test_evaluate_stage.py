@@ -15,8 +15,10 @@ from lorakiln.artefacts.records import read_json, read_jsonl, write_json
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import PlainLines
 from lorakiln.evaluate import drawing, evaluate
+from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.report import experiment_file
 from lorakiln.families import load_family
+from lorakiln.families.sd import StableDiffusion
 from lorakiln.sampling import Job, draw
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
@@ -51,6 +53,21 @@ def count_drawn(monkeypatch):
 
     monkeypatch.setattr(drawing, "draw", counting)
     return jobs
+
+
+@pytest.mark.parametrize("tight", [True, False])
+def test_a_tight_gpu_holds_one_model_at_a_time(folders, tmp_path, judged_model, monkeypatch, tight):
+    done = []
+    monkeypatch.setattr(drawing, "is_tight", lambda device: tight)
+    monkeypatch.setattr(StableDiffusion, "rest", lambda self: done.append("rest"))
+    load, to, decode = Clip.load, Clip.to, StableDiffusion.decode_latents
+    monkeypatch.setattr(Clip, "load", lambda *given: done.append(f"clip on {given[-1]}") or load(*given))
+    monkeypatch.setattr(Clip, "to", lambda self, device: done.append(f"clip to {device}") or to(self, device))
+    monkeypatch.setattr(StableDiffusion, "decode_latents", lambda self, x: done.append("draw") or decode(self, x))
+    few = SETTINGS.model_copy(update={"prompts": ["a cat"], "without_trigger": False, "between": []})
+    evaluate(*folders, tmp_path / "report", few, judged_model)
+    assert list(dict.fromkeys(done)) == ["clip on cpu", *["rest"] * tight, "draw", "clip to cpu"]
+    assert done[-1] == "clip to cpu"
 
 
 def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):

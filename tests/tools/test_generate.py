@@ -12,6 +12,7 @@ from PIL import Image
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.cli import main
 from lorakiln.families import load_family
+from lorakiln.families.sd import StableDiffusion
 from lorakiln.lora_files.identity import short_hash
 from lorakiln.lora_files.writing import write_lora
 from lorakiln.sampling import Job, draw
@@ -283,3 +284,12 @@ def test_a_dora_is_drawn_with_as_the_lora_that_is_made_of_it(model, tmp_path, mi
         assert run("red", "--model", model, "--out", tmp_path / name, *chosen) == 0
     drawn = [pixels(tmp_path / name / "0000.png") for name in "abc"]
     assert np.abs(drawn[0] - drawn[1]).max() <= 1 and np.abs(drawn[0] - drawn[2]).max() > 2
+
+
+@pytest.mark.parametrize("tight", [True, False])
+def test_on_a_tight_gpu_what_does_not_work_leaves_it(model, tmp_path, monkeypatch, tight):
+    rested = []
+    monkeypatch.setattr("lorakiln.tools.generate.is_tight", lambda device: tight)
+    monkeypatch.setattr(StableDiffusion, "rest", lambda self: rested.append(True))
+    assert run("a cat", "--model", model, "--out", tmp_path / "out") == 0
+    assert len(rested) == tight
