@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lorakiln.console.errors import UserError
 from lorakiln.train import assembly, room
 from lorakiln.train.memory import Memory
 from lorakiln.train.module import Share
@@ -179,6 +180,28 @@ def test_too_little_memory_is_told_before_anything_is_loaded(train_micro, make_s
     (none, _), (parts, told) = loaded
     assert none == () and "network" in parts
     assert "warning: this may run out of memory: about 0.00" in told and "\n  fix: " in told
+
+
+@pytest.mark.parametrize(
+    ("error", "large", "fix"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), 10**12, "end what else uses the device"),
+        (MemoryError(), 0, "take a lower prepare.resolution, a smaller base, or a device with more memory"),
+    ],
+)
+def test_no_memory_for_loading_is_told(train_micro, make_settings, monkeypatch, error, large, fix):
+    load = assembly.load_family
+
+    def full(model, parts, **more):
+        if parts:
+            raise error
+        return load(model, parts, **more)
+
+    monkeypatch.setattr(assembly, "LARGE", large)
+    monkeypatch.setattr(room, "free_memory_of", lambda device: 100)
+    monkeypatch.setattr(assembly, "load_family", full)
+    with pytest.raises(UserError, match=f"cpu is out of memory while the base model is loaded(.|\n)*{fix}"):
+        train_micro(make_settings())
 
 
 def test_the_room_is_made_of_what_this_run_trains_on(train_micro, make_settings, monkeypatch, capsys):

@@ -18,7 +18,7 @@ from lorakiln.train.adapting import put_adapter, target_names
 from lorakiln.train.latents import Encoded
 from lorakiln.train.memory import Wanted, count
 from lorakiln.train.module import Kiln, Share
-from lorakiln.train.room import LARGE, Room, make_room
+from lorakiln.train.room import LARGE, Room, make_room, telling_no_memory
 from lorakiln.train.split import Split, hold_out
 
 
@@ -66,7 +66,8 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
     """Load everything and put the adapter on.
 
     Raises:
-        UserError: the pictures were encoded with another base, or settings do not suit the model.
+        UserError: the pictures were encoded with another base, settings do not suit the model, or the device has no
+            memory for it.
     """
     encoded = Encoded(folder)
     split = hold_out(encoded.buckets, settings.validation)
@@ -81,15 +82,18 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
     room = _make_room(bare, encoded, split, settings, share, model.resolution if draws else 0)
     if room and share.rank == 0 and (warning := room.warning()):
         print(warning, file=sys.stderr, flush=True)
-    family = load_family(model, parts, **loading)
-    family.rest()
-    # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
-    family.network.to(memory_format=torch.channels_last)
-    if settings.trainer.gradient_checkpointing:
-        family.network.enable_gradient_checkpointing()
-    targets = target_names(family, settings.adapter.targets)
-    put_adapter(family, settings.adapter, targets, settings.seed)
-    kiln = Kiln(family, encoded.to_device(device, bool(room and room.memory.dataset)), split.trained, settings, share)
+    with telling_no_memory(device, room):
+        family = load_family(model, parts, **loading)
+        family.rest()
+        # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
+        family.network.to(memory_format=torch.channels_last)
+        if settings.trainer.gradient_checkpointing:
+            family.network.enable_gradient_checkpointing()
+        targets = target_names(family, settings.adapter.targets)
+        put_adapter(family, settings.adapter, targets, settings.seed)
+        kiln = Kiln(
+            family, encoded.to_device(device, bool(room and room.memory.dataset)), split.trained, settings, share
+        )
     return Run(settings, model, encoded, family, split, targets, kiln, device, room)
 
 

@@ -1,11 +1,14 @@
 """Whether a training fits its device: told in the plan, and what to change where it does not."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from lorakiln.console.errors import UserError
+from lorakiln.console.memory import is_out_of_memory
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.memory import BESIDE, Memory
 from lorakiln.train.module import Share
@@ -125,6 +128,18 @@ def _smaller_step(memory: Memory, micro: int, pictures: int, free: int) -> tuple
     steps = {size: replace(memory, step=memory.step * size // micro) for size in sizes}
     size = next((size for size, one in steps.items() if one.most <= free), 1)
     return size, steps[size]
+
+
+@contextmanager
+def telling_no_memory(device: torch.device, room: Room | None) -> Iterator[None]:
+    """Turn what a device says that has no memory even for loading into a UserError."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fix = (room and room.advice) or "end what else uses the device"
+        raise UserError(f"{device} is out of memory while the base model is loaded", fix=fix) from error
 
 
 def free_memory_of(device: torch.device) -> int:
