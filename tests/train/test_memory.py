@@ -13,11 +13,14 @@ from lorakiln.families import load_family
 from lorakiln.families.peak import Peak
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
+from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter, target_names
 from lorakiln.train.latents import Bucket
 from lorakiln.train.memory import BESIDE, Memory, Wanted, count
 from lorakiln.train.module import Kiln, Share
 from lorakiln.train.schedule import Samples
+from tests.families.reduced import KINDS, write_reduced
+from tests.families.test_devices import reduced_settings
 from tests.families.test_peak import allocated
 
 TINY = ModelSettings.model_validate(read_yaml(Path("conf/model/tiny.yaml")))
@@ -120,6 +123,28 @@ def test_single_precision_takes_twice_the_base():
     )
     assert single.base == 2 * half.base and single.adapter == half.adapter
     assert single.step == pytest.approx(2 * half.step, rel=0.1)
+
+
+OPTIONS = {
+    "adapter": {"rank": 4, "alpha": 4.0, "targets": "locon", "dropout": 0.1},
+    "objective": {"kind": "huber", "min_snr_gamma": 5, "noise_offset": 0.1, "caption_dropout": 0.5},
+    "optimizer": {"lr": 1e-4, "part_lrs": {"up_blocks": 1e-3}},
+    "trainer": {"accelerator": "gpu", "gradient_checkpointing": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_every_family_and_option_can_be_counted(tmp_path, kind, bf16):
+    family = load_family(reduced_settings(write_reduced(tmp_path / kind, kind), kind), ())
+    family.device = torch.device("cuda")
+    told = load_family(reduced_settings(tmp_path / kind, kind), ("text",)).encode_prompts(["a cat"])
+    told |= {name: value[None] for name, value in family.place_conditioning((64, 64, 0, 0, 64, 64)).items()}
+    shape = family.latent_shape(64, 64)
+    given = settings_of(4, True).model_dump() | OPTIONS | {"micro_batch": 2}
+    wanted = Wanted(family, TrainSettings.model_validate(given), Share(bf16=bf16), shape, told, shape, validates=True)
+    found = count(wanted)
+    assert min(found.base, found.adapter, found.step, found.validation, found.row, found.text, found.decode) > 0
 
 
 GB = 10**9

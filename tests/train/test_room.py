@@ -182,6 +182,19 @@ def test_too_little_memory_is_told_before_anything_is_loaded(train_micro, make_s
     assert "warning: this may run out of memory: about 0.00" in told and "\n  fix: " in told
 
 
+def test_what_cannot_be_counted_is_trained_nevertheless(train_micro, make_settings, monkeypatch, capsys):
+    def unable(wanted):
+        raise NotImplementedError("aten::nonzero: no numbers\nmore of it")
+
+    monkeypatch.setattr(assembly, "LARGE", 0)
+    monkeypatch.setattr(assembly, "count", unable)
+    out = train_micro(make_settings(**SAMPLED))
+    assert (out / "facts.json").is_file()
+    told = capsys.readouterr()
+    assert "warning: the memory that this takes could not be counted: aten::nonzero: no numbers\n" in told.err
+    assert "  memory      base 0." in told.out
+
+
 @pytest.mark.parametrize(
     ("error", "large", "fix"),
     [

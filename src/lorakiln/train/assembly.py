@@ -100,7 +100,8 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
 def _make_room(
     family: Family, encoded: Encoded, split: Split, settings: TrainSettings, share: Share, side: int
 ) -> Room | None:
-    """What it takes and what there is, counted with the family's parts not yet loaded; None for a small base on a CPU.
+    """What it takes and what there is, counted with the family's parts not yet loaded; None for a small base on a CPU,
+    and where it could not be counted.
 
     Args:
         side: of the samples, pixels; 0: none are drawn.
@@ -117,9 +118,15 @@ def _make_room(
         drawn=family.latent_shape(side, side) if side else None,
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
     )
-    return make_room(
-        lambda other: count(replace(wanted, settings=other)), settings, share, family.device, encoded.nbytes
-    )
+    try:
+        return make_room(
+            lambda other: count(replace(wanted, settings=other)), settings, share, family.device, encoded.nbytes
+        )
+    except (NotImplementedError, RuntimeError) as error:
+        # An operation that torch cannot do without numbers: it trains nevertheless.
+        why = str(error).partition("\n")[0]
+        print(f"warning: the memory that this takes could not be counted: {why}", file=sys.stderr, flush=True)
+        return None
 
 
 def _check_base(encoded: Encoded, family: Family, model: ModelSettings) -> None:
