@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -19,12 +18,13 @@ from lorakiln.evaluate.plan import Shot
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, drawing_dtype
 from lorakiln.families.file_hashes import short_hash as base_hash
-from lorakiln.families.reading import PLAIN, Reading
+from lorakiln.families.reading import Reading
 from lorakiln.lora_files.embeddings import warn_unused
 from lorakiln.lora_files.identity import short_hash as lora_hash
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
 from lorakiln.sampling import Applied, Job, draw, infotext, save_picture
+from lorakiln.sampling.remembering import Remembering
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -107,28 +107,6 @@ class Studio:
 
     def _job(self, shot: Shot) -> Job:
         return Job(shot.text, shot.seed, shot.width, shot.height)
-
-
-class Remembering:
-    """A family that encodes each prompt once, alone, so that its bits do not depend on what is drawn with it."""
-
-    def __init__(self, family: Family) -> None:
-        self._family, self._known = family, {}
-
-    def forget(self) -> None:
-        """The text encoder has changed."""
-        self._known.clear()
-
-    def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, torch.Tensor]:
-        if new := [prompt for prompt in dict.fromkeys(prompts) if (prompt, reading) not in self._known]:
-            with self._family.present("text"):
-                for prompt in new:
-                    self._known[prompt, reading] = self._family.encode_prompts([prompt], reading)
-        found = [self._known[prompt, reading] for prompt in prompts]
-        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._family, name)
 
 
 def put_on(family: Family, lora: Path) -> Merged:

@@ -8,6 +8,7 @@ from lorakiln.console.memory import Batch
 from lorakiln.families.file_hashes import short_hash
 from lorakiln.families.reading import Reading
 from lorakiln.sampling import Job, draw, infotext, save_picture
+from lorakiln.sampling.remembering import Remembering
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import SampleSettings
 from lorakiln.train.latents import Encoded
@@ -69,6 +70,7 @@ class Sampler:
         seeds = dict.fromkeys(settings.seeds)
         self.jobs = [Job(prompt, seed, side, side) for seed in seeds for prompt in prompts]
         self.settings, self.model, self.reading, self.at_once = settings, model, reading, at_once
+        self._family: Remembering | None = None
 
     def draw(self, kiln: Kiln, folder: Path, before_each: Callable[[], object] | None = None) -> dict[str, Path]:
         """Write 00.png, 01.png, ... with A1111's infotext into `folder`; caption -> file.
@@ -82,9 +84,15 @@ class Sampler:
         steps, guidance = self.settings.steps, self.settings.guidance
         advice = "train.samples.every=0 draws none while training; the training itself goes on"
         batch = Batch(min(self.at_once, len(self.jobs)), "drawing samples", advice=advice)
+        # The text encoders stay as they are: what they read once, they need not come onto the device for again.
+        family = self._family = self._family or Remembering(kiln.family)
+        prompts = ["", *(job.prompt for job in self.jobs)]
+        told = None
+        while told is None:
+            told = batch.attempt(lambda: family.encode_prompts(prompts, self.reading))
         with kiln.autocast():
             drawn = draw(
-                kiln.family, self.jobs, steps, guidance, batch_size=batch, reading=self.reading, before_each=before_each
+                family, self.jobs, steps, guidance, batch_size=batch, reading=self.reading, before_each=before_each
             )
             pictures = list(drawn)
         files = self.files(folder)

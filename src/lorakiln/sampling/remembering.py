@@ -1,0 +1,32 @@
+"""Prompts that are read once, however often they are drawn."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorakiln.families.family import Family
+from lorakiln.families.reading import PLAIN, Reading
+
+
+class Remembering:
+    """A family that encodes each prompt once, alone, so that its bits do not depend on what is drawn with it."""
+
+    def __init__(self, family: Family) -> None:
+        self._family, self._known = family, {}
+
+    def forget(self) -> None:
+        """The text encoder has changed."""
+        self._known.clear()
+
+    def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, Tensor]:
+        if new := [prompt for prompt in dict.fromkeys(prompts) if (prompt, reading) not in self._known]:
+            with self._family.present("text"):
+                for prompt in new:
+                    self._known[prompt, reading] = self._family.encode_prompts([prompt], reading)
+        found = [self._known[prompt, reading] for prompt in prompts]
+        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._family, name)
