@@ -145,7 +145,7 @@ def _fit(
                 raise
             raise told from error
         finally:
-            watch.stop.remove()
+            watch.end()
     return watch
 
 
