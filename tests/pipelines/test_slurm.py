@@ -1,8 +1,10 @@
 """Two processes started as SLURM's srun starts them, on one node or on two: one run, written once."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -30,6 +32,37 @@ def test_two_tasks_of_srun_train_one_lora(project, nodes):
     assert [text.count("Traceback") for text in outputs] == [0, 0]
     folder = project.folder / "runs" / f"srun{nodes}"
     assert (folder / "report/report.html").is_file() and list((folder / "lora").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_task_of_srun_that_hangs_does_not_hang_the_other(project, stopped):
+    """SIGSTOP: its connections stay open, as when a machine has stopped, and gloo would wait for two hours."""
+    command = [
+        sys.executable, "-m", "train", "+experiment=smoke", "train/trainer=ddp", "train.trainer.accelerator=cpu",
+        "train.trainer.devices=2", "train.steps=100000", "train.validation.every=0", "train.samples.every=0",
+        "train.checkpoint_every=5", f"hydra.run.dir=runs/hangs{stopped}",
+    ]  # fmt: skip
+    tasks = [
+        subprocess.Popen(
+            command, cwd=project.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**project.environment, **task(rank, 1)},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    checkpoints = project.folder / "cache" / "checkpoints"
+    try:
+        before = set(checkpoints.rglob("*.safetensors"))
+        end = time.monotonic() + 120
+        while not set(checkpoints.rglob("*.safetensors")) - before and time.monotonic() < end:
+            time.sleep(0.2)
+        tasks[stopped].send_signal(signal.SIGSTOP)
+        output, _ = tasks[1 - stopped].communicate(timeout=90)
+        assert tasks[1 - stopped].returncode == 1
+        assert f"error: process {stopped} of this training has ended or hangs" in output and "fix:" in output
+    finally:
+        for one in tasks:
+            one.kill()
+            one.wait()
 
 
 def task(rank: int, nodes: int) -> dict[str, str]:

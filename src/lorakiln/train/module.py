@@ -196,8 +196,10 @@ class Kiln(pl.LightningModule):
 
     def _inputs(self, samples: Samples, draws: noise.Draws, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         bucket = self.encoded.buckets[samples.bucket]
-        rows = self.trained[samples.bucket][samples.pictures[part]].to(bucket.mean.device)
-        variants = torch.from_numpy(samples.variants[part]).to(bucket.mean.device)
+        rows = self.trained[samples.bucket][samples.pictures[part]]
+        places = torch.stack([rows, torch.from_numpy(samples.variants[part])])
+        # In one upload, which does not wait for the device, where the dataset is on it.
+        rows, variants = self._move(places) if bucket.mean.device.type != "cpu" else places
         mean, std = (self._move(tensor[rows, variants]).float() for tensor in (bucket.mean, bucket.std))
         x_0 = mean + std * self._move(draws.posterior[part])
         conditioning = {name: self._move(tensor[rows]) for name, tensor in bucket.conditioning.items()}
@@ -215,7 +217,7 @@ class Kiln(pl.LightningModule):
         if tensor.device == device:
             return tensor
         # Only from pinned memory does a copy not wait for the work before it.
-        return tensor.pin_memory().to(device, non_blocking=True)
+        return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 class Endless:

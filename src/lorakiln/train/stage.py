@@ -150,7 +150,7 @@ def _fit(
                 raise
             raise told from error
         finally:
-            watch.stop.remove()
+            watch.end()
     return watch
 
 

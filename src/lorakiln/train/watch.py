@@ -21,6 +21,7 @@ from lorakiln.train.due import Due, due_after
 from lorakiln.train.module import Kiln
 from lorakiln.train.norms import lora_norms
 from lorakiln.train.not_finite import not_finite
+from lorakiln.train.peers import Pulse, end_without, share_store
 from lorakiln.train.readings import smoothed
 from lorakiln.train.record import Record
 from lorakiln.train.resume import capture, restore, spread
@@ -59,7 +60,7 @@ class Watch:
         self.stop, self.record = StopRequest(), Record()
         self.busy, self._began, self._saved_at = 0.0, time.monotonic(), time.monotonic()
         self._row_at = (0, 0.0, self._began)
-        self._signals = None
+        self._signals = self._pulse = None
 
     @property
     def training_seconds(self) -> float:
@@ -74,6 +75,10 @@ class Watch:
         if kiln.share.world > 1:
             _silence_lightning(kiln)
             self._signals = dist.new_group(backend="gloo", timeout=PATIENCE)
+            cluster = kiln.trainer.strategy.cluster_environment
+            if cluster.creates_processes_externally:
+                store = share_store(kiln.share.rank, cluster.main_address, self._signals)
+                self._pulse = Pulse(store, kiln.share.rank, kiln.share.world, end_without)
         first = kiln.flat.weights.data.clone() if self.state else None
         if self.state:
             restore(kiln, self.record, self.state)
@@ -84,6 +89,12 @@ class Watch:
         self._row_at = (kiln.first, 0.0, self._began)
         kiln.trainer.should_stop = kiln.first >= self.settings.steps
         self.stop.install()
+
+    def end(self) -> None:
+        """Training is over, for whatever reason: signals and the other processes are no more heeded."""
+        self.stop.remove()
+        if self._pulse:
+            self._pulse.end()
 
     def _begin_work(self, kiln: Kiln, first: torch.Tensor | None) -> None:
         records = self.state.records if self.state else {"made": [], "done": []}

@@ -1,0 +1,137 @@
+"""A training step, validation and samples on a device that is no CPU, in name only: a tensor left behind raises there.
+
+Torch's meta device computes shapes alone, and refuses operations between its tensors and the CPU's as CUDA does.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lorakiln.families import load_family
+from lorakiln.families.peak import META
+from lorakiln.families.reading import Reading
+from lorakiln.sampling import Job, draw
+from lorakiln.train.adapting import put_adapter, target_names
+from lorakiln.train.latents import Bucket
+from lorakiln.train.module import Kiln, Share
+from lorakiln.train.validation import validation_loss
+from tests.families.reduced import KINDS, write_reduced
+from tests.families.test_devices import reduced_settings
+
+ROWS, SIZE = 5, (64, 64)
+OPTIONS = [
+    {},
+    {"micro_batch": 1},
+    {"adapter": {"dropout": 0.5}},
+    {"adapter": {"targets": "locon"}},
+    {"objective": {"caption_dropout": 0.5}},
+    {"objective": {"min_snr_gamma": 5.0, "kind": "huber"}},
+    {"objective": {"noise_offset": 0.1, "min_timestep": 10, "max_timestep": 500}},
+    {"trainer": {"gradient_checkpointing": True}},
+    {"optimizer": {"lr": 1e-3, "part_lrs": {"mid_block": 1e-4}}},
+]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(tmp_path_factory, request):
+    return reduced_settings(
+        write_reduced(tmp_path_factory.mktemp("reduced") / request.param, request.param), request.param
+    )
+
+
+@pytest.fixture(autouse=True)
+def read_zeros(monkeypatch):
+    """What is brought to the CPU from there is zeros: it has no numbers."""
+    for name in ("cpu", "tolist", "item", "__int__"):
+        real = getattr(torch.Tensor, name)
+
+        def read(tensor, *arguments, real=real, **named):
+            return real(
+                torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor, *arguments, **named
+            )
+
+        monkeypatch.setattr(torch.Tensor, name, read)
+
+
+def encoded_for(family, resident):
+    """Five pictures of one size, on the device or, as where they are too many for it, on the CPU."""
+    text = family.encode_prompts(["a red cat"] * ROWS)
+    place = family.place_conditioning((*SIZE, 0, 0, *SIZE))
+    conditioning = text | {name: value.expand(ROWS, *value.shape).clone() for name, value in place.items()}
+    latents = torch.zeros(ROWS, 1, *family.latent_shape(*SIZE))
+    device = META if resident else torch.device("cpu")
+    moved = {name: value.to(device) for name, value in conditioning.items()}
+    rows = [{"file_name": f"{number}.png", "sha256": f"{number:064x}"} for number in range(ROWS)]
+    bucket = Bucket("64x64", rows, latents.to(device), latents.to(device), moved)
+    empty = {name: value[:1].to(META) for name, value in text.items()}
+    return SimpleNamespace(buckets=[bucket], empty=empty, variants=1)
+
+
+@pytest.fixture
+def make_there(model, make_settings):
+    """A training module whose network is on the meta device."""
+
+    def make(resident=True, **changes):
+        changes = {"batch_size": 2, **changes}
+        settings = make_settings(**changes)
+        family = load_family(model, ("text", "network"))
+        encoded = encoded_for(family, resident)
+        put_adapter(family, settings.adapter, target_names(family, settings.adapter.targets), settings.seed)
+        if settings.trainer.gradient_checkpointing:
+            family.network.enable_gradient_checkpointing()
+        for part in (
+            family.network,
+            *(getattr(family, n) for n in ("text_encoder", "text_encoder_2") if hasattr(family, n)),
+        ):
+            part.to(META)
+        family.device, family.alphas_cumprod = META, family.alphas_cumprod.to(META)
+        return Kiln(family, encoded, [list(range(ROWS - 1))], settings, Share())
+
+    return make
+
+
+@pytest.mark.parametrize("changes", OPTIONS, ids=str)
+def test_a_step_is_trained_there(make_there, changes):
+    step_there(make_there(**changes))
+
+
+def test_a_step_is_trained_there_from_a_dataset_on_the_cpu(make_there):
+    step_there(make_there(resident=False, objective={"caption_dropout": 0.5}))
+
+
+def step_there(kiln):
+    kiln.network.train()
+    kiln.flat.gather_gradients()
+    samples = kiln.schedule(0)
+    draws = kiln._draws(0, samples)
+    micro = kiln.settings.micro_batch or kiln.settings.batch_size
+    for at in range(0, kiln.settings.batch_size, micro):
+        loss = kiln.loss(samples, draws, slice(at, at + micro))
+        assert loss.is_meta
+        loss.backward()
+        kiln.flat.gradients[-1] += loss.detach()
+    assert kiln.flat.gradients.is_meta and kiln.flat.weights.is_meta
+    norm = torch.linalg.vector_norm(kiln.flat.gradients[:-1])
+    assert kiln.readings.push(0, kiln.flat.gradients[-1].clone(), norm).is_meta
+    kiln.optimizer.step()
+    kiln.quarters.read()
+    kiln.readings.read()
+    assert len(kiln.readings.losses) == 1
+
+
+def test_the_loss_is_validated_there(make_there):
+    kiln = make_there(resident=False)
+    assert validation_loss(kiln, [[ROWS - 1]]) == 0
+
+
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+def test_samples_are_denoised_there(make_there, guidance):
+    family = make_there().family
+    decoded = []
+    family.decode_latents = lambda latents: decoded.append(latents) or torch.zeros(len(latents), 3, *SIZE, device=META)
+    jobs = [Job("a red cat", seed, *SIZE) for seed in (0, 1)]
+    pictures = list(draw(family, jobs, 3, guidance, "blue", batch_size=2, reading=Reading(clip_skip=1)))
+    assert [picture.size for picture in pictures] == [SIZE, SIZE] and decoded[0].is_meta
+    start = torch.zeros(1, *family.latent_shape(*SIZE), device=META)
+    assert len(list(draw(family, jobs, 4, guidance, batch_size=2, start=start, strength=0.5))) == 2
