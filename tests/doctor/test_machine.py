@@ -136,25 +136,7 @@ def test_disk_and_memory_are_compared_with_what_is_needed(disk_of, tmp_path, mon
     disk_of(3 * 2**30)
     assert machine.disk(tmp_path, 2 * 2**30).status == "ok"
     assert machine.disk(tmp_path, 2 * 2**30 + 1).status == "wrong"
-    monkeypatch.setattr(machine, "free_memory", lambda: 2**30)
+    monkeypatch.setattr(machine, "free_memory_of", lambda device: 2**30)
     assert machine.memory(2**30).status == "ok"
     check = machine.memory(2**30 + 1)
     assert check.status == "wrong" and "1.0 GiB of the machine's memory free" in check.what
-
-
-def test_a_containers_limit_counts(tmp_path, monkeypatch):
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:       16000 kB\nMemAvailable:    8000 kB\n")
-    monkeypatch.setattr(machine, "MEMINFO", meminfo)
-    monkeypatch.setattr(machine, "CGROUP", tmp_path / "cgroup")
-    assert machine.free_memory() == 8000 * 1024
-    (tmp_path / "cgroup").mkdir()
-    for name, text in {
-        "memory.max": "5000",
-        "memory.current": "4000",
-        "memory.stat": "anon 1\ninactive_file 700\n",
-    }.items():
-        (tmp_path / "cgroup" / name).write_text(text)
-    assert machine.free_memory() == 5000 - 4000 + 700
-    (tmp_path / "cgroup" / "memory.max").write_text("max\n")
-    assert machine.free_memory() == 8000 * 1024

@@ -23,6 +23,7 @@ from lorakiln.train import devices
 from lorakiln.train.circumstances import device_name
 from lorakiln.train.precision import takes_bf16
 from lorakiln.train.results import LIBRARIES
+from lorakiln.train.room import free_memory_of
 
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -33,7 +34,6 @@ BACKENDS = {
 # (B, heads, L, D) of a head as wide as Stable Diffusion 1.5's first, 40, and SDXL's, 64.
 SHAPES = ((2, 8, 256, 40), (2, 10, 256, 64))
 LEAST_DISK = 2**30  # bytes: a trial of the tiny family takes 50 MB, of SDXL 300 MB beside its base
-MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 def software() -> Check:
@@ -185,21 +185,9 @@ def memory(needed: int = 0) -> Check:
     Args:
         needed: bytes; 0: not known.
     """
-    free = free_memory()
+    free = free_memory_of(torch.device("cpu"))
     told, facts = f"{size(free)} of the machine's memory free", {"free": free, "needed": needed}
     if free < needed:
         fix = "end other programs, or take a smaller base (tiny, or --random sd15)"
         return Check("memory", "wrong", f"{told}, about {size(needed)} are needed", fix, facts)
     return Check("memory", "ok", told, "", facts)
-
-
-def free_memory() -> int:
-    """Bytes that a process may still take here: the machine's, or those of a container that has a limit."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", MEMINFO.read_text(), re.MULTILINE)
-    free = [int(found[1]) * 1024] if found else []
-    limit = CGROUP / "memory.max"
-    if limit.is_file() and (most := limit.read_text().strip()) != "max":
-        # Files that were read count as used, and are given up when memory is wanted.
-        kept = re.search(r"^inactive_file (\d+)", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
-        free.append(int(most) - int((CGROUP / "memory.current").read_text()) + int(kept[1] if kept else 0))
-    return min(free)

@@ -97,6 +97,7 @@ def provenance(run: Run, began: datetime, seconds: float, watch: Watch) -> dict[
         "libraries": libraries(),
         **circumstances(run.kiln),
         "precision": run.precision,
+        "memory_counted": run.room.memory.most if run.room else None,
         "command": sys.argv,
         "git": git_state(),
     }
