@@ -142,6 +142,7 @@ def likeness(cosine):
         # However like in the mean: what shows nothing is not praised.
         ("noise in the colours", 0.159, 0.60, 0.640, Coherence(1.0, 0.4, 0.09), "bad", "like noise"),
         ("blurs in the colours", 0.159, 0.60, 0.640, Coherence(1.0, 0.07, 1.4), "bad", "they are blurs"),
+        ("the good character at weight 3", 0.231, 0.270, 0.654, Coherence(0.97, 0.8, 1.0), "mixed", "slight: 9%"),
         ("one seed a prompt", 0.159, 0.60, 0.640, Coherence(None, 1.0, 1.0), "mixed", "needs two or more"),
         ("not measured", 0.159, 0.60, 0.640, None, "mixed", "was not measured"),
         ("half of the way", 0.159, 0.442, 0.640, WHOLE, "mixed", "in part: 59% of the way"),
