@@ -39,7 +39,9 @@ BEGIN, END = "<!-- made by benchmarks.memory: begin -->", "<!-- made by benchmar
 def base_of(kind: str, dtype: torch.dtype = torch.bfloat16, device: torch.device = GPU) -> Family:
     """A full-size base of an architecture, without its parts."""
     files: Any = SimpleNamespace(
-        facts={"prediction_type": "epsilon"}, configs={"scheduler": NOISE, **ARCHITECTURES[kind].parts}
+        facts={"prediction_type": "epsilon"},
+        configs={"scheduler": NOISE, **ARCHITECTURES[kind].parts},
+        scheduler_file=Path("scheduler_config.json"),
     )
     made = StableDiffusionXL if kind == "sdxl" else StableDiffusion
     family = made(files, torch.device("cpu"), dtype, half_on_gpu(device) or dtype)

@@ -76,7 +76,11 @@ def test_a_trial_that_hangs_is_ended(log):
 
 
 def test_meanwhile_it_can_be_signalled(log):
-    outcome = run_apart(lambda: time.sleep(60), log=log, meanwhile=lambda number: os.kill(number, signal.SIGTERM))
+    def meanwhile(number):
+        if log.exists():  # before that it has the handlers of this process, which are pytest's
+            os.kill(number, signal.SIGTERM)
+
+    outcome = run_apart(lambda: time.sleep(60), log=log, meanwhile=meanwhile)
     assert outcome.status == -signal.SIGTERM
 
 

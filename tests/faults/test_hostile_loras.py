@@ -30,7 +30,7 @@ HOSTILE = {
     "a device": (lambda path: path.symlink_to("/dev/zero"), "a device, not a regular file"),
     "memory": (lambda path: path.symlink_to("/proc/self/mem"), ""),
     "a link to nothing": (lambda path: path.symlink_to("/nowhere"), "no such file"),
-    "a link to itself": (lambda path: path.symlink_to(path), "no such file"),
+    "a link to itself": (lambda path: path.symlink_to(path), "cannot be read"),
     "a folder": (lambda path: path.mkdir(), "the folder holds 0"),
     "nothing": (lambda path: path.touch(), "not a readable safetensors file"),
     "garbage": (lambda path: path.write_bytes(bytes(range(256)) * 20), "not a readable safetensors file"),

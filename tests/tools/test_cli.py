@@ -126,7 +126,7 @@ def test_resize_and_merge_keep_the_precision(file, tmp_path, kinds, expected):
         (["resize", "FILE", "o.safetensors", "--rank", "4", "--sv-fro", ".9", "--sv-ratio", "3"], "exclude each other"),
         (["resize", "FILE", "o.safetensors", "--rank", "4", "--sv-ratio", "nan"], "--sv-ratio: nan is not above 1"),
         (["convert", "FILE", "FILE/o.safetensors"], "is a file, so that nothing can be in it"),
-        (["inspect", "/dev/null"], "cannot be read"),
+        (["inspect", "/dev/null"], "a device, not a regular file"),
         (["merge", "FILE:much", "--out", "o.safetensors"], "'much' is no weight"),
     ],
 )
@@ -153,7 +153,7 @@ def test_files_and_folders_do_not_take_each_others_place(file, tmp_path, capsys,
         (["generate", "x", "--out", str(plain), "--overwrite"], "is a file, and a folder is written"),
         (["convert", str(file), str(file / "x.safetensors")], "style.safetensors: is a file, so that"),
         (["convert", str(file), str(file / "far/x.safetensors")], "style.safetensors: is a file, so that"),
-        (["inspect", "/dev/null"], "cannot be read"),
+        (["inspect", "/dev/null"], "a device, not a regular file"),
     ):
         assert main(arguments) == 1
         assert said in capsys.readouterr().err

@@ -42,10 +42,8 @@ class Studio:
     ) -> None:
         self.lora, self.settings, self.model = lora, settings, model
         self.device, self.reading = device, reading
-
-    @cached_property
-    def lora_hash(self) -> str:
-        return lora_hash(self.lora)
+        # Read now: the file may be gone when the pictures are drawn.
+        self.lora_hash = lora_hash(lora)
 
     @cached_property
     def base_hash(self) -> str:

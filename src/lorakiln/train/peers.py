@@ -21,9 +21,11 @@ SILENCE = 30.0  # seconds without one after which a process is given up
 class Pulse:
     """Beats in a thread of its own, and looks for the others' beats, until `end`.
 
+    Another thread looks after the first: where the store's own process hangs, so does who asks it.
+
     Args:
         store: shared by all processes; the first one's own process holds it.
-        lost: called once, in the thread, with the number of the first process that is silent for too long.
+        lost: called once, in a thread, with the number of the first process that is silent for too long.
     """
 
     def __init__(
@@ -37,37 +39,41 @@ class Pulse:
     ) -> None:
         self.store, self.rank, self.lost = store, rank, lost
         self.interval, self.silence = interval, silence
-        self.others = [other for other in range(world) if other != rank]
+        now = time.monotonic()
+        self._seen = {other: (-1, now) for other in range(world) if other != rank}
+        self._answered, self._silent = now, None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
-        self._thread.start()
+        self._beating = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._beating.start()
+        threading.Thread(target=self._look, name="looks-after-pulse", daemon=True).start()
 
     def end(self) -> None:
         """Say that this process needs the others no more, and look no more."""
         self._ended.set()
-        self._thread.join(timeout=2 * self.interval)
+        self._beating.join(timeout=2 * self.interval)
 
     def _beat(self) -> None:
-        seen = dict.fromkeys(self.others, (-1, time.monotonic()))
-        while not self._ended.wait(self.interval):
-            try:
-                self.store.add(f"pulse/{self.rank}", 1)
-                silent = [other for other in self.others if self._is_silent(other, seen)]
-            except RuntimeError:  # the store is gone, with the process that holds it
-                silent = [0]
-            if silent and not self._ended.is_set():
-                self.lost(silent[0])
-                return
         try:
+            while not self._ended.wait(self.interval):
+                self.store.add(f"pulse/{self.rank}", 1)
+                self._silent = next((other for other in self._seen if self._is_silent(other)), None)
+                self._answered = time.monotonic()
             self.store.add(f"ended/{self.rank}", 1)
-        except RuntimeError:  # all are gone already: nobody is left to be told
+        except RuntimeError:  # the store is gone, with the process that holds it: `_look` sees it
             return
 
-    def _is_silent(self, other: int, seen: dict[int, tuple[int, float]]) -> bool:
+    def _is_silent(self, other: int) -> bool:
         beats, now = self.store.add(f"pulse/{other}", 0), time.monotonic()
-        if beats != seen[other][0]:
-            seen[other] = (beats, now)
-        return now - seen[other][1] > self.silence and not self.store.add(f"ended/{other}", 0)
+        if beats != self._seen[other][0]:
+            self._seen[other] = (beats, now)
+        return now - self._seen[other][1] > self.silence and not self.store.add(f"ended/{other}", 0)
+
+    def _look(self) -> None:
+        while not self._ended.wait(self.interval):
+            silent = 0 if time.monotonic() - self._answered > self.silence else self._silent
+            if silent is not None:
+                self.lost(silent)
+                return
 
 
 def share_store(rank: int, host: str, group: dist.ProcessGroup) -> dist.Store:
