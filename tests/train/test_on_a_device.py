@@ -11,6 +11,7 @@ import torch
 from lorakiln.families import load_family
 from lorakiln.families.peak import META
 from lorakiln.families.reading import Reading
+from lorakiln.lora_files.merging import Merged
 from lorakiln.sampling import Job, draw
 from lorakiln.train.adapting import put_adapter, target_names
 from lorakiln.train.latents import Bucket
@@ -18,6 +19,7 @@ from lorakiln.train.module import Kiln, Share
 from lorakiln.train.validation import validation_loss
 from tests.families.reduced import KINDS, write_reduced
 from tests.families.test_devices import reduced_settings
+from tests.lora_files.conftest import random_adapter
 
 ROWS, SIZE = 5, (64, 64)
 OPTIONS = [
@@ -43,13 +45,12 @@ def model(tmp_path_factory, request):
 @pytest.fixture(autouse=True)
 def read_zeros(monkeypatch):
     """What is brought to the CPU from there is zeros: it has no numbers."""
-    for name in ("cpu", "tolist", "item", "__int__"):
+    for name in ("cpu", "tolist", "item", "__int__", "to"):
         real = getattr(torch.Tensor, name)
 
-        def read(tensor, *arguments, real=real, **named):
-            return real(
-                torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor, *arguments, **named
-            )
+        def read(tensor, *arguments, real=real, everywhere=name != "to", **named):
+            leaves = tensor.is_meta and (everywhere or "cpu" in map(str, arguments))
+            return real(torch.zeros(tensor.shape, dtype=tensor.dtype) if leaves else tensor, *arguments, **named)
 
         monkeypatch.setattr(torch.Tensor, name, read)
 
@@ -135,3 +136,19 @@ def test_samples_are_denoised_there(make_there, guidance):
     assert [picture.size for picture in pictures] == [SIZE, SIZE] and decoded[0].is_meta
     start = torch.zeros(1, *family.latent_shape(*SIZE), device=META)
     assert len(list(draw(family, jobs, 4, guidance, batch_size=2, start=start, strength=0.5))) == 2
+
+
+def test_a_lora_is_put_on_and_taken_off_there(model):
+    """As `evaluate` and `generate` do it; the base's weights are kept on the CPU."""
+    family = load_family(model, ("text", "network"))
+    adapter = random_adapter(family)
+    networks = family.adaptable()
+    for network in networks.values():
+        network.to(META)
+    family.device, family.alphas_cumprod = META, family.alphas_cumprod.to(META)
+    merged = Merged(networks, adapter)
+    for weight in (1.0, 0.0, 0.5):
+        merged.set_weights(weight)
+    family.decode_latents = lambda latents: torch.zeros(len(latents), 3, *SIZE, device=META)
+    assert len(list(draw(family, [Job("a red cat", 0, *SIZE)], 2, 5.0, batch_size=1))) == 1
+    assert all(parameter.is_meta for parameter in networks["unet"].parameters())
