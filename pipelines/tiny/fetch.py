@@ -90,7 +90,9 @@ def unpack(archive: Path, digest: str) -> None:
     with tarfile.open(archive) as tar:
         # Only the pictures that are used, and the papers; "data" refuses paths that leave the folder.
         wanted = [member for member in tar.getmembers() if _wanted(member.name)]
-        tar.extractall(archive.parent, members=wanted, filter="data")
+        # Python 3.11.4 and later know the filter; before it `wanted` alone says what is taken.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(archive.parent, members=wanted)
     archive.unlink()
 
 

@@ -113,9 +113,10 @@ def endless(name: str) -> str:
     return name
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_nobody_waits_for_what_is_given_up():
-    threading.Timer(3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    # On a busy machine the processes take seconds to start.
+    threading.Timer(10, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         list(in_order(endless, ["0", "1", "2", "3"], 2))
