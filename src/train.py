@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from lorakiln.console.errors import UserError, exit_on_user_error
 
 if TYPE_CHECKING:
+    from hydra.conf import HydraConf
     from omegaconf import DictConfig
 
 # Everything large is imported late: a wrong setting is to be told in a second.
@@ -87,9 +88,9 @@ def check_place() -> None:
         )  # fmt: skip
 
 
-def _in_this_process(hydra_config: "DictConfig") -> bool:
+def _in_this_process(hydra_config: "HydraConf") -> bool:
     """Whether the sweep's jobs run in the process that ends with the exit status: `hydra/launcher=basic`."""
-    return hydra_config.launcher._target_.endswith("BasicLauncher")
+    return hydra_config.launcher["_target_"].endswith("BasicLauncher")
 
 
 def entry() -> int:

@@ -159,7 +159,7 @@ def test_searches_that_cannot_work_are_refused(changes, message):
     sweeper = OptunaSweeper(["likeness", "obedience"], 1, 0, 1, changes.get("prune", False), 1, 0, None, None, None)
     sweeper.launcher = changes.get("launcher", ProcessesLauncher())
     with pytest.raises(UserError, match=message):
-        sweeper._check()
+        sweeper._checked()
 
 
 def test_hydra_loads_no_extra_at_its_start():

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra._internal.sources_registry import SourcesRegistry
@@ -33,7 +33,7 @@ def read_strictly() -> None:
 
 def settings_of(composed: DictConfig) -> dict[str, Any]:
     """The composed config as plain data, interpolations resolved; to be called while `telling_what_is_wrong`."""
-    return OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    return cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def not_written(error: Exception) -> UserError | None:
         return None
     if cause.errno in REMEDIES and (told := explained(cause)):
         return told
-    fix = REMEDIES.get(cause.errno, "write elsewhere: hydra.run.dir=<folder>")
+    fix = REMEDIES.get(cause.errno or 0, "write elsewhere: hydra.run.dir=<folder>")
     return UserError(f"cannot write: {cause.strerror}", where=cause.filename or "the run's folder", fix=fix)
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -57,14 +57,16 @@ def _check_run(config: DictConfig) -> None:
 def _check_sweep(config: DictConfig) -> None:
     """The jobs' settings are checked job by job; one that is wrong does not sink the others."""
     _check_command_line(config)
-    check_no_secrets(OmegaConf.to_container(_own(config), resolve=False))
-    check_no_secrets(OmegaConf.to_container(config.hydra.sweeper, resolve=False))
+    check_no_secrets(_as_written(_own(config)))
+    check_no_secrets(_as_written(config.hydra.sweeper))
     _check_place(config)
 
 
 def _check_place(config: DictConfig) -> None:
     """Folders are relative to the project's: nothing is written into another one."""
-    raw, project = Path(str(OmegaConf.select(config, "paths.raw"))), FileConfigSource.root.absolute().parent
+    raw, root = Path(str(OmegaConf.select(config, "paths.raw"))), FileConfigSource.root
+    assert root is not None  # by which the config was read
+    project = root.absolute().parent
     if not raw.is_dir() and (project / raw).is_dir():
         go = f"cd {quote(str(project))}"
         raise UserError(f"there is no {raw} here", where=Path.cwd(), fix=f"go to the project's folder first: {go}")
@@ -74,9 +76,13 @@ def _own(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
+def _as_written(config: DictConfig) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+
+
 def _check_command_line(config: DictConfig) -> None:
     # Not resolved: what they refer to is right beside the setting that they set, and not here.
-    given = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    given = _as_written(config.hydra.overrides)
     texts: dict[str, list[str]] = {}
     for override in [*given["hydra"], *given["task"]]:
         key = override.partition("=")[0].lstrip("+~")

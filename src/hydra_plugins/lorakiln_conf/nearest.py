@@ -112,9 +112,10 @@ def _group(key: str) -> tuple[str, str]:
 
 def _option(name: str) -> tuple[str, str]:
     group, _, option = name.rpartition("/")
-    if not group or group not in groups():
+    root = FileConfigSource.root
+    if root is None or group not in groups():
         return f"there is no {name}", _proposal(difflib.get_close_matches(name, groups(), n=1), groups())
-    known = [path.stem for path in sorted((FileConfigSource.root / group).glob("*.yaml"))]
+    known = [path.stem for path in sorted((root / group).glob("*.yaml"))]
     near = [f"did you mean {one}? " for one in difflib.get_close_matches(option, known, n=1, cutoff=0.6)]
     return f"there is no {group}={option}", f"{''.join(near)}{group} is one of: {', '.join(known)}"
 

@@ -39,17 +39,22 @@ class JobLauncher(Launcher):
 
     def __init__(self, again: bool = False) -> None:
         self.again = again
-        self.config: DictConfig | None = None
-        self.context: HydraContext | None = None
+        self._setup: tuple[DictConfig, HydraContext] | None = None
         # Hydra keeps the config that it resolves in one global place.
         self._composing = threading.Lock()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config, self.context = config, hydra_context
+        self._setup = config, hydra_context
 
     @abstractmethod
     def executor(self) -> "Executor":
         """Who runs the jobs."""
+
+    @property
+    def config(self) -> DictConfig:
+        """The sweep's; Hydra gives it after this object is made."""
+        assert self._setup is not None, "setup has not been called"
+        return self._setup[0]
 
     @property
     def root(self) -> Path:
@@ -97,9 +102,11 @@ class JobLauncher(Launcher):
         """
         from lorakiln.sweep import Job
 
+        assert self._setup is not None, "setup has not been called"
+        _, context = self._setup
         with self._composing:
             setup_globals()
-            config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            config = context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
             HydraConfig.instance().set_config(config)

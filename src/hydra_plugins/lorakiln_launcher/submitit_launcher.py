@@ -1,7 +1,7 @@
 """`hydra/launcher=submitit_slurm` and `submitit_local`: each job a SLURM job, or a process as SLURM would start it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import OmegaConf
 
@@ -17,7 +17,7 @@ class SubmititLauncher(JobLauncher):
     def __init__(self, cluster: str, jobs: int, parameters: Mapping[str, Any], again: bool = False) -> None:
         super().__init__(again)
         self.cluster, self.jobs = cluster, jobs
-        self.parameters = OmegaConf.to_container(OmegaConf.create(dict(parameters)))
+        self.parameters = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(dict(parameters))))
 
     def executor(self) -> "Executor":
         from lorakiln.sweep.submitit_jobs import SubmititJobs

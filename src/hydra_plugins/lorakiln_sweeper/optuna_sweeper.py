@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -39,9 +40,10 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.context = config, hydra_context
-        self.launcher = Plugins.instance().instantiate_launcher(
+        launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        self.launcher: Launcher = launcher
 
     def sweep(self, arguments: list[str]) -> None:
         """Run trials until there are as many as wanted, then sum all up.
@@ -60,15 +62,15 @@ class OptunaSweeper(Sweeper):
     def _sweep(self, arguments: list[str]) -> bool:
         from lorakiln.sweep import sum_up
 
-        self._check()
-        search = self._search(arguments)
+        launcher = self._checked()
+        search = self._search(arguments, launcher)
         search.run()
         # Equal settings are one job.
         outcomes = list({outcome.job.folder: outcome for outcome in search.outcomes()}.values())
-        sum_up(outcomes, self.launcher.root, self.objectives)
+        sum_up(outcomes, launcher.root, self.objectives)
         return any(outcome.status == "failed" for outcome in outcomes)
 
-    def _check(self) -> None:
+    def _checked(self) -> JobLauncher:
         if not isinstance(self.launcher, JobLauncher):
             raise UserError(
                 f"{type(self.launcher).__name__} keeps no record of its jobs", where="hydra/launcher",
@@ -79,8 +81,9 @@ class OptunaSweeper(Sweeper):
                 f"runs cannot be pruned for several objectives ({', '.join(self.objectives)})",
                 where="hydra.sweeper.prune", fix="set one: hydra.sweeper.objectives=[likeness]",
             )  # fmt: skip
+        return self.launcher
 
-    def _search(self, arguments: list[str]) -> "Search":
+    def _search(self, arguments: list[str], launcher: JobLauncher) -> "Search":
         try:
             import optuna  # noqa: F401
         except ImportError as error:
@@ -94,10 +97,10 @@ class OptunaSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         own = [f"{key}={value}" for key, value in self.params.items()]
         fixed, space = search_space(parser.parse_overrides([*own, *arguments]))
-        samples = [self.launcher.job(0, [*fixed, *own], own) for own in samples_of(space)]
+        samples = [launcher.job(0, [*fixed, *own], own) for own in samples_of(space)]
         check_jobs(samples)
         check_objectives(samples, self.objectives, self.prune)
-        root = self.launcher.root.absolute()
+        root = launcher.root.absolute()
         root.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, root / "multirun.yaml")
         wishes = Wishes(
@@ -111,7 +114,7 @@ class OptunaSweeper(Sweeper):
             space,
             wishes,
         )
-        return Search(study, self.launcher, fixed, self.prune)
+        return Search(study, launcher, fixed, self.prune)
 
     def _name(self, job: "Job", space: Mapping[str, "BaseDistribution"]) -> str:
         """The study's: trials of other settings or pictures, or for other objectives, cannot be compared, and are

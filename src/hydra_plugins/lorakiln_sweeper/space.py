@@ -1,24 +1,26 @@
 """From Hydra's sweep syntax to Optuna's distributions."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
 from lorakiln.console.errors import UserError
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    Distribution: TypeAlias = CategoricalDistribution | FloatDistribution | IntDistribution
 
 
-def search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[str, "BaseDistribution"]]:
+def search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[str, "Distribution"]]:
     """The overrides that are the same for all trials, and what is searched by key. Of equal keys the last counts.
 
     Raises:
         UserError: there is nothing to search, or a sweep that has no distribution.
     """
     fixed: dict[str, str] = {}
-    space: dict[str, BaseDistribution] = {}
+    space: dict[str, Distribution] = {}
     for override in overrides:
         key = override.get_key_element()
         fixed.pop(key, None)
@@ -35,7 +37,7 @@ def search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[str, "B
     return list(fixed.values()), space
 
 
-def distribution(override: Override) -> "BaseDistribution":
+def distribution(override: Override) -> "Distribution":
     """What Optuna is to draw from.
 
     `a,b,c` and `choice(...)`: one of them. `range(1, 9, 2)`: steps, the end left out as in Hydra. `interval(0, 1)`: a
@@ -56,7 +58,7 @@ def distribution(override: Override) -> "BaseDistribution":
             if all(isinstance(value, int) for value in values):
                 return IntDistribution(values[0], values[-1], step=int(sweep.step))
             return FloatDistribution(values[0], values[-1], step=float(sweep.step))
-        if isinstance(sweep, IntervalSweep):
+        if isinstance(sweep, IntervalSweep) and sweep.start is not None and sweep.end is not None:
             log = "log" in sweep.tags
             if isinstance(sweep.start, int) and isinstance(sweep.end, int):
                 return IntDistribution(sweep.start, sweep.end, log=log)
@@ -66,14 +68,16 @@ def distribution(override: Override) -> "BaseDistribution":
     raise UserError("this sweep cannot be searched", where=override.input_line, fix="use choice, range or interval")
 
 
-def samples_of(space: Mapping[str, "BaseDistribution"]) -> list[list[str]]:
+def samples_of(space: Mapping[str, "Distribution"]) -> list[list[str]]:
     """Overrides of jobs that show whether a space's values are right: the first value of everything, then each other
     value, or the other end, of one setting at a time.
     """
+    from optuna.distributions import CategoricalDistribution
+
     from lorakiln.sweep.study import as_override
 
     ends = {
-        key: list(values.choices) if hasattr(values, "choices") else [values.low, values.high]
+        key: list(values.choices) if isinstance(values, CategoricalDistribution) else [values.low, values.high]
         for key, values in space.items()
     }
     first = {key: values[0] for key, values in ends.items()}

@@ -45,7 +45,7 @@ def _trouble(error: OSError, where: object) -> UserError:
     file = error.filename2 or error.filename
     if error.errno == errno.EACCES and isinstance(file, str) and os.path.exists(file) and not os.access(file, os.R_OK):
         return UserError(f"cannot be read: {error.strerror}", where=file, fix="change its permissions")
-    return UserError(f"cannot write: {error.strerror}", where=file or where, fix=REMEDIES[error.errno])
+    return UserError(f"cannot write: {error.strerror}", where=file or where, fix=REMEDIES[error.errno or 0])
 
 
 @contextmanager

@@ -13,7 +13,8 @@ def settle(folder: Path) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    files, folders = [], [folder]
+    files: list[Path] = []
+    folders = [folder]
     for path in folder.rglob("*"):
         if not path.is_symlink():
             (folders if path.is_dir() else files).append(path)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from lorakiln.console.visible import printing_safely
 
@@ -36,7 +36,7 @@ class PlainLines:
 class Bar:
     """The same on a terminal, drawn by rich."""
 
-    def __init__(self, progress: Progress, task: int, unit: str) -> None:
+    def __init__(self, progress: Progress, task: TaskID, unit: str) -> None:
         self.progress, self.task, self.unit, self.start, self.done = progress, task, unit, time.monotonic(), 0
 
     def advance(self, count: int = 1, note: str = "") -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -132,7 +132,7 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 @cache
-def _start_method() -> str:
+def _start_method() -> Literal["fork", "spawn"]:
     """How a process is started in which CUDA can be used; only a fork can tell whether it could."""
     probe = multiprocessing.get_context("fork").Process(target=_probe)
     probe.start()

@@ -62,7 +62,8 @@ def look(left_alone: bool) -> list[dict[str, Any]]:
 
 def device(left_alone: bool = False) -> Check:
     """Whether torch can use the GPU that the driver shows, shown by a product that it computes there."""
-    driver, gpus = _driver(), []
+    driver = _driver()
+    gpus: list[dict[str, Any]] = []
     facts = {
         "driver": driver,
         "gpus": gpus,
@@ -151,7 +152,7 @@ def _attends(backend: SDPBackend, chosen: torch.device, dtype: torch.dtype) -> s
         try:
             with sdpa_kernel(backend), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # each reason why a kernel does not fit
-                made = F.scaled_dot_product_attention(*given)
+                made = F.scaled_dot_product_attention(given[0], given[1], given[2])
                 made.float().square().sum().backward()
         except RuntimeError:
             return "not here"
@@ -161,7 +162,8 @@ def _attends(backend: SDPBackend, chosen: torch.device, dtype: torch.dtype) -> s
     return "usable"
 
 
-def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
+def _difference(found: torch.Tensor | None, wanted: torch.Tensor | None) -> float:
+    assert found is not None and wanted is not None
     return ((found.to("cpu", torch.float64) - wanted).norm() / wanted.norm()).item()
 
 

@@ -22,7 +22,7 @@ from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.schema.prepare import BucketSettings, PrepareSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tools.generate import draw_wishes
 from lorakiln.tools.wish import Wish
@@ -56,20 +56,22 @@ class Trial:
 
     def settings(self, samples: bool = True) -> TrainSettings:
         """Of the training: as the config's defaults have them, but for what makes it short."""
-        return TrainSettings(
-            seed=0,
-            steps=STEPS,
-            batch_size=2 * self.micro_batch,
-            micro_batch=self.micro_batch,
-            checkpoint_every=STOP,
-            adapter={"rank": 16, "alpha": 16.0},
-            objective={},
-            optimizer={"lr": 1e-3},
-            scheduler={"kind": "constant"},
-            trainer={"accelerator": "auto", "gradient_checkpointing": self.checkpointing},
-            tracker={"kind": "none", "log_every": 1},
-            validation={"every": STEPS, "draws": 4},
-            samples={"every": STEPS if samples else 0, "prompts": list(PROMPTS), **DRAWING},
+        return TrainSettings.model_validate(
+            {
+                "seed": 0,
+                "steps": STEPS,
+                "batch_size": 2 * self.micro_batch,
+                "micro_batch": self.micro_batch,
+                "checkpoint_every": STOP,
+                "adapter": {"kind": "lora", "rank": 16, "alpha": 16.0},
+                "objective": {},
+                "optimizer": {"kind": "adamw", "lr": 1e-3},
+                "scheduler": {"kind": "constant"},
+                "trainer": {"accelerator": "auto", "gradient_checkpointing": self.checkpointing},
+                "tracker": {"kind": "none", "log_every": 1},
+                "validation": {"every": STEPS, "draws": 4},
+                "samples": {"every": STEPS if samples else 0, "prompts": list(PROMPTS), **DRAWING},
+            }
         )
 
 
@@ -77,7 +79,7 @@ def make_data(trial: Trial) -> dict[str, Any]:
     """Pictures through `prepare`, `caption` and `encode`."""
     raw, model = trial.folder / "raw", trial.model
     write_pictures(raw, model.resolution)
-    bucket = {"min": model.bucket_min, "max": model.bucket_max, "step": model.bucket_step}
+    bucket = BucketSettings(min=model.bucket_min, max=model.bucket_max, step=model.bucket_step)
     prepared = PrepareSettings(dataset=NAME, resolution=model.resolution, bucket=bucket, workers=1, domain=model.domain)
     prepare(raw, trial.folder / "prepared", prepared)
     said = CaptionSettings(captioner="none")
@@ -114,7 +116,7 @@ def _peak(before: int) -> dict[str, int]:
     if torch.cuda.is_available():
         return {"tensors": torch.cuda.max_memory_allocated(), "blocks": torch.cuda.max_memory_reserved()}
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return {"resident": int(found[1]) * 1024 - before}
+    return {"resident": int(found[1]) * 1024 - before} if found else {}
 
 
 def _resident() -> int:
@@ -145,7 +147,7 @@ def draw_with_file(trial: Trial) -> dict[str, float]:
     Returns:
         mean differences, in levels of 0 to 255, of each to training's picture.
     """
-    wished = {"prompt": PROMPTS[0], "seed": 0, **DRAWING}
+    wished: dict[str, Any] = {"prompt": PROMPTS[0], "seed": 0, **DRAWING}
     wishes = [Wish(**wished, loras=((trial.adapter, weight),)) for weight in (1.0, 0.0)]
     drawn = {at: np.asarray(picture, np.float32) for at, picture, _ in draw_wishes(wishes, trial.model)}
     first = _levels(trial.folder / "run" / "samples" / f"step-{STEPS:08d}" / "00.png")

@@ -16,7 +16,7 @@ import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, core_schema
@@ -73,7 +73,8 @@ class Registry(Generic[Kind]):
         self._check(name)
         if name in self._added:
             return self._added[name][0]
-        return importlib.import_module(f"{self.code}.{name}")
+        # A module is a kind: it has what the sort's protocol asks for.
+        return cast(Kind, importlib.import_module(f"{self.code}.{name}"))
 
     def settings(self, name: str) -> type[Settings]:
         """The class of the kind's settings.

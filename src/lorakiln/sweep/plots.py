@@ -43,8 +43,9 @@ def plot_front(results: Sequence["Result"], front: Sequence[int], best: int, pat
     if sorted(front) == pareto_front(points):
         axes.plot(*zip(*line, strict=True), color=FRONT, linewidth=1, zorder=1, label="front")
     colours = [FRONT if i in front else JOB for i in range(len(points))]
-    axes.scatter(*zip(*points, strict=True), color=colours, zorder=2, label="jobs")
-    axes.scatter(*points[best], color=FRONT, s=90, zorder=3, label="best")
+    across, up = zip(*points, strict=True)
+    axes.scatter(across, up, color=colours, zorder=2, label="jobs")
+    axes.scatter(across[best], up[best], color=FRONT, s=90, zorder=3, label="best")
     bases = bases_of(results)
     for base, marker in zip(bases, "xX+P1234" * len(bases), strict=False):
         place = (base.values["image_similarity"], base.values["clip_score"])

@@ -1,5 +1,6 @@
 """Jobs as tasks of a Ray cluster, or of one that is started on this machine for the sweep."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,11 +44,11 @@ class RayJobs:
                 "Ray is not installed", where="hydra/launcher=ray", fix="pip install 'lorakiln[ray]'"
             ) from error
         paths = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-        environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}} if paths else {}
-        here = {"include_dashboard": False, "num_cpus": self.cpus, "num_gpus": len(visible_gpus())}
+        environment: dict[str, Any] = {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}} if paths else {}
+        here: dict[str, Any] = {"include_dashboard": False, "num_cpus": self.cpus, "num_gpus": len(visible_gpus())}
         try:
             ray.init(
-                address=self.address, log_to_driver=False, logging_level="ERROR", runtime_env=environment,
+                address=self.address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment,
                 **({} if self.address else here),
             )  # fmt: skip
         except (ConnectionError, ValueError, RuntimeError) as error:

@@ -42,9 +42,10 @@ class Result:
         return cls(outcome, *read_numbers(folder), entries, read_prompts(folder))
 
     @property
-    def point(self) -> tuple[float, ...]:
+    def point(self) -> tuple[float, float]:
         """Likeness and obedience."""
-        return values_of(self.values, DEFAULT)
+        likeness, obedience = values_of(self.values, DEFAULT)
+        return likeness, obedience
 
 
 def sum_up(

@@ -22,7 +22,8 @@ class Launcher(Protocol):
         root: the sweep's folder.
     """
 
-    root: Path
+    @property
+    def root(self) -> Path: ...
 
     def job(self, number: int, overrides: Sequence[str], own: Sequence[str]) -> Job:
         """Compose a job; `own` are those of the overrides that set it apart from the others."""

@@ -165,6 +165,6 @@ class SharedStudy:
             yield
 
 
-def as_override(key: str, value: str | int | float) -> str:
+def as_override(key: str, value: str | int | float | None) -> str:
     """ "train.optimizer.lr=0.000123457": real numbers with six digits, which name folders too."""
     return f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}"
