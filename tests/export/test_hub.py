@@ -2,14 +2,13 @@
 
 import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
 from lorakiln.export.hub import plan_upload
+from tests.http_server import Handler, address_of, serving
 
 FILES = {
     "README.md": "card", "cat.safetensors": "weights", "cat.json": "{}", "cat.png": "x", "facts.json": "{}",
@@ -33,9 +32,9 @@ def hub(monkeypatch):
     """A hub that takes everything as small files, and what it was sent: {"repo": ..., "files": {...}}."""
     got = {"files": {}, "status": 200}
 
-    class Hub(BaseHTTPRequestHandler):
+    class Hub(Handler):
         def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
+            body = self.read().decode()
             answer = {}
             if got["status"] != 200:
                 answer = {"error": "no right to write"}
@@ -57,26 +56,16 @@ def hub(monkeypatch):
                     "commitOid": "1",
                     "success": True,
                 }
-            self.send_response(got["status"])
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+            self.answer(answer, got["status"])
 
         def do_GET(self):
-            self.send_response(404)
-            self.end_headers()
+            self.answer({}, 404)
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_TOKEN", "hf_test")
-    yield got
-    server.shutdown()
+    with serving(Hub) as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address_of(server))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        yield got
 
 
 def test_what_others_can_use_is_sent_and_nothing_else(folder, hub, capsys):

@@ -5,11 +5,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.http_server import Handler, address_of, serving
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = bytes(range(256)) * 8192  # 2 MiB
@@ -23,22 +24,18 @@ class Hub(ThreadingHTTPServer):
         commits: the files that each commit names: {name: hash or text}.
     """
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answers)
+    def __init__(self, *where):
+        super().__init__(*where)
         self.stored, self.commits, self.repositories = {}, [], []
 
-    @property
-    def address(self):
-        return f"http://127.0.0.1:{self.server_port}"
 
-
-class Answers(BaseHTTPRequestHandler):
+class Answers(Handler):
     def do_POST(self):
-        hub, body = self.server, self.rfile.read(int(self.headers["Content-Length"] or 0))
+        hub, body = self.server, self.read()
         if self.path == "/api/repos/create":
             known = hub.repositories.count("me/cat")
             hub.repositories.append("me/cat")
-            self.answer({"url": f"{hub.address}/me/cat"}, 409 if known else 200)
+            self.answer({"url": f"{address_of(hub)}/me/cat"}, 409 if known else 200)
         elif self.path == "/api/validate-yaml":  # the card's front matter
             self.answer({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
@@ -49,7 +46,7 @@ class Answers(BaseHTTPRequestHandler):
             )
         elif self.path.endswith("/info/lfs/objects/batch"):
             objects = [
-                {**one, "actions": {"upload": {"href": f"{hub.address}/store/{one['oid']}"}}}
+                {**one, "actions": {"upload": {"href": f"{address_of(hub)}/store/{one['oid']}"}}}
                 for one in json.loads(body)["objects"]
             ]
             self.answer({"transfer": "basic", "objects": objects})
@@ -57,44 +54,30 @@ class Answers(BaseHTTPRequestHandler):
             lines = [json.loads(line) for line in body.splitlines()]
             named = [line["value"] for line in lines if line["key"] in ("file", "lfsFile")]
             hub.commits.append({one["path"]: one.get("oid") or one["content"] for one in named})
-            url = f"{hub.address}/me/cat/commit/1"
+            url = f"{address_of(hub)}/me/cat/commit/1"
             self.answer({"commitUrl": url, "commitOid": "1", "success": True})
         else:
             self.answer({"error": "unknown"}, 404)
 
     def do_PUT(self):
-        content = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        content = self.read()
         self.server.stored[self.path.rpartition("/")[2]] = content
         self.answer({})
 
     def do_GET(self):
         self.answer({"error": "not here"}, 404)
 
-    def answer(self, data, status=200):
-        content = json.dumps(data).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def hub():
-    server = Hub()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Answers, Hub) as server:
+        yield server
 
 
 def push(hub, folder, home):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= {
-        "HF_ENDPOINT": hub.address, "HF_TOKEN": "hf_test", "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1",
+        "HF_ENDPOINT": address_of(hub), "HF_TOKEN": "hf_test", "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONPATH": str(ROOT / "src"),
     }  # fmt: skip
     return subprocess.run(
@@ -113,7 +96,7 @@ def test_weights_go_to_the_store_and_a_second_push_is_a_second_commit(hub, tmp_p
     (folder / "diffusers" / "pytorch_lora_weights.safetensors").write_bytes(WEIGHTS[::-1])
     first = push(hub, folder, tmp_path / "home")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert first.stdout.splitlines()[-1] == f"sent: {hub.address}/me/cat"
+    assert first.stdout.splitlines()[-1] == f"sent: {address_of(hub)}/me/cat"
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in (("a", WEIGHTS), ("b", WEIGHTS[::-1]))}
     assert hub.stored == {sums["a"]: WEIGHTS, sums["b"]: WEIGHTS[::-1]}
     (commit,) = hub.commits

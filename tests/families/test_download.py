@@ -1,15 +1,13 @@
 """Fetching a base model with the hub's own client, from a server that stands in for the hub."""
 
 import hashlib
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.source import find
+from tests.http_server import Handler, address_of, serving
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {
@@ -27,52 +25,39 @@ def hub(monkeypatch, tmp_path):
     """A hub with the models owner/open, owner/gated, owner/broken (hangs up); and the paths that it was asked for."""
     asked = []
 
-    class Hub(BaseHTTPRequestHandler):
-        def answer(self, status, body=b"", **headers):
-            self.send_response(status)
-            for name, value in {"Content-Length": len(body), **headers}.items():
-                self.send_header(name.replace("_", "-"), str(value))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
+    class Hub(Handler):
         def do_GET(self):
             path = unquote(urlsplit(self.path).path)
             asked.append(path)
             if "owner/gated" in path:
-                return self.answer(403, b"{}", X_Error_Code="GatedRepo", X_Error_Message="accept the terms")
+                return self.answer({}, 403, X_Error_Code="GatedRepo", X_Error_Message="accept the terms")
             if "owner/broken" in path:
                 return None  # says nothing and hangs up
             if "owner/open" not in path:
-                return self.answer(404, b"{}", X_Error_Code="RepoNotFound", X_Error_Message="no such repository")
+                return self.answer({}, 404, X_Error_Code="RepoNotFound", X_Error_Message="no such repository")
             if path.startswith("/api/models/owner/open/revision/"):
                 if path.rsplit("/", 1)[1] not in ("main", COMMIT):
-                    return self.answer(404, b"{}", X_Error_Code="RevisionNotFound", X_Error_Message="no such revision")
+                    return self.answer({}, 404, X_Error_Code="RevisionNotFound", X_Error_Message="no such revision")
                 told = {"id": "owner/open", "sha": COMMIT, "siblings": [{"rfilename": name} for name in FILES]}
-                return self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
+                return self.answer(told)
             if path == f"/api/models/owner/open/tree/{COMMIT}":
                 told = [{"type": "file", "path": n, "size": len(b), "oid": "0" * 40} for n, b in FILES.items()]
-                return self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
+                return self.answer(told)
             body = FILES[path.split(f"/resolve/{COMMIT}/")[1]]
             etag = f'"{hashlib.sha256(body).hexdigest()}"'
-            return self.answer(200, body, ETag=etag, X_Repo_Commit=COMMIT)
+            return self.answer(body, ETag=etag, X_Repo_Commit=COMMIT)
 
         do_HEAD = do_GET
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-        f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
-    )
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    yield asked
-    server.shutdown()
+    with serving(Hub) as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address_of(server))
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            f"{address_of(server)}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+        )
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        yield asked
 
 
 def test_only_what_is_needed_is_fetched_and_then_kept(hub, monkeypatch):

@@ -5,11 +5,12 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.http_server import Handler, address_of, serving
 
 pytest.importorskip("wandb_workspaces")
 ROOT = Path(__file__).parents[2]
@@ -70,8 +71,8 @@ class StandIn(ThreadingHTTPServer):
         user: who the key belongs to; None for a wrong one.
     """
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answers)
+    def __init__(self, *where):
+        super().__init__(*where)
         self.views, self.inserted, self.projects, self.user = {}, 0, ["lorakiln"], "me"
 
     def answer(self, query, asked):
@@ -106,35 +107,23 @@ class StandIn(ThreadingHTTPServer):
         return {"view": {**self.views[number], "updatedAt": "2026-01-01T00:00:00Z"}, "inserted": new}
 
 
-class Answers(BaseHTTPRequestHandler):
+class Answers(Handler):
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        answer = {}
+        body, answer = self.read(), {}
         if self.path == "/graphql":
             asked = json.loads(body)
             answer = {"data": self.server.answer(asked["query"], asked.get("variables") or {})}
-        content = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
+        self.answer(answer)
 
 
 @pytest.fixture
 def wandb():
-    server = StandIn()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Answers, StandIn) as server:
+        yield server
 
 
 def save(server, home, *arguments):
-    address = f"http://127.0.0.1:{server.server_port}"
+    address = address_of(server)
     return run("--entity", "team", *arguments, home=home, WANDB_BASE_URL=address, WANDB_API_KEY="x" * 40)
 
 

@@ -1,6 +1,5 @@
 """A stand-in for W&B's server: answers the client as far as `wandb sync` and online runs need, and keeps what comes."""
 
-import gzip
 import json
 import re
 import threading
@@ -8,8 +7,10 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests import http_server
+from tests.http_server import Handler
 
 ME = {"id": "e", "name": "me"}
 
@@ -112,35 +113,18 @@ class Server:
 def serving() -> Iterator[Server]:
     server = Server()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *message: object) -> None:
-            """Nothing is printed."""
-
+    class Answers(Handler):
         def do_GET(self) -> None:
-            self._answer({})
+            self.answer({})
 
         def do_PUT(self) -> None:
-            self._read()
-            self._answer({})
+            self.read()
+            self.answer({})
 
         def do_POST(self) -> None:
-            body = self._read()
-            self._answer(server.take(self.path, json.loads(body) if body[:1] == b"{" else {}))
+            body = self.read()
+            self.answer(server.take(self.path, json.loads(body) if body[:1] == b"{" else {}))
 
-        def _read(self) -> bytes:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-
-        def _answer(self, told: dict[str, Any]) -> None:
-            content = json.dumps(told).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        server.url = f"http://127.0.0.1:{listening.server_address[1]}"
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
+    with http_server.serving(Answers) as listening:
+        server.url = http_server.address_of(listening)
         yield server
-        listening.shutdown()
