@@ -7,7 +7,7 @@ BIN := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test lint experiments lock tiny clean
+.PHONY: demo test coverage lint experiments lock tiny clean
 
 demo: $(READY)
 	dvc repro
@@ -16,9 +16,14 @@ demo: $(READY)
 test: lint
 	python -m pytest -n $(WORKERS) --dist loadfile
 
+# How much of the code the tests run; slower than `make test`.
+coverage: lint
+	python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
+
 lint: $(READY)
 	ruff check .
 	ruff format --check .
+	mypy
 
 # An environment's programs name its path in their first lines: of a checkout that was moved or copied they are another's.
 MOVED := $(shell test ! -e '$(BIN)/pip' || head -2 '$(BIN)/pip' | grep -qF '$(BIN)/' || echo --clear)
