@@ -1,4 +1,4 @@
-"""The whole recipe, stage by stage: `python -m pipelines.tiny`.
+"""The whole recipe, stage by stage: `python -m recipes.tiny`.
 
 A stage whose result exists is skipped; one that was stopped goes on from its last checkpoint, chunk or file, and makes
 what it would have made. The trainings are bounded by steps, so that a slow machine makes the same models as a fast one.
@@ -12,8 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from pipelines.tiny import blip, card, demo_sets, hands, install, latents, measure, provenance, sprites, vae
-from pipelines.tiny.paths import MODELS, WORK, work
+from recipes.tiny import blip, card, demo_sets, hands, install, latents, measure, provenance, sprites, vae
+from recipes.tiny.paths import MODELS, WORK, work
 
 # Optimizer steps of each training; fewer give a worse model, and the bars say so.
 # `figures` is sd's training gone on with, creatures in named poses among its pictures; `judge` is clip's, once there is
@@ -49,7 +49,7 @@ def write_latents() -> None:
 
 def draw_haze() -> None:
     """Make the pool of pictures drawn over by the base, in two processes."""
-    parts = [["pipelines.tiny.haze", "--parts", str(PROCESSES), "--part", str(i)] for i in range(PROCESSES)]
+    parts = [["recipes.tiny.haze", "--parts", str(PROCESSES), "--part", str(i)] for i in range(PROCESSES)]
     makers = [subprocess.Popen([sys.executable, "-m", *one], env=single_threaded()) for one in parts]
     ends = [maker.wait() for maker in makers]
     if any(ends):
@@ -59,7 +59,7 @@ def draw_haze() -> None:
 def train_together(module: str, *arguments: str) -> None:
     """Train in two processes of one thread: two threads in one gain little on networks as small as these."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
-    command += ["-m", f"pipelines.tiny.{module}", *arguments]
+    command += ["-m", f"recipes.tiny.{module}", *arguments]
     subprocess.run(command, check=True, env=single_threaded())
 
 

@@ -15,13 +15,13 @@ from transformers import (
     CLIPModel,
 )
 
-from pipelines.tiny.clip import SIDE, inputs
-from pipelines.tiny.labels import caption
-from pipelines.tiny.paths import work
-from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer, Scene
-from pipelines.tiny.tokens import LENGTH, bert_tokenizer
-from pipelines.tiny.training import Both, load_state, rate, save_state, seed_step
-from pipelines.tiny.wear import worn
+from recipes.tiny.clip import SIDE, inputs
+from recipes.tiny.labels import caption
+from recipes.tiny.paths import work
+from recipes.tiny.scenes import HELD_OUT, SIZES, Composer, Scene
+from recipes.tiny.tokens import LENGTH, bert_tokenizer
+from recipes.tiny.training import Both, load_state, rate, save_state, seed_step
+from recipes.tiny.wear import worn
 
 LIMIT = 24  # tokens that a caption may have
 

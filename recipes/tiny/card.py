@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipelines.tiny.figures import POSES
-from pipelines.tiny.labels import BASE_STYLES, COLOURS, STYLES, THINGS
+from recipes.tiny.figures import POSES
+from recipes.tiny.labels import BASE_STYLES, COLOURS, STYLES, THINGS
 
 TEXT = """# The tiny family
 
@@ -52,7 +52,7 @@ steps, guidance {guidance}), which this CLIP reads.
 `make tiny` fetches the emoji sets, trains every part (about {hours} on two CPU cores), measures, and installs the
 result here only when every bar is met. Trainings are bounded by steps and go on where they were stopped;
 `provenance.json` records their steps, the libraries and the digests of what was fetched (null: trained before records
-were kept). The recipe is in `pipelines/tiny/`.
+were kept). The recipe is in `recipes/tiny/`.
 
 ## What it knows
 

@@ -13,8 +13,8 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 
-from pipelines.tiny import hands
-from pipelines.tiny.labels import (
+from recipes.tiny import hands
+from recipes.tiny.labels import (
     COLOURS,
     REDRAWN_STYLES,
     STYLES,
@@ -25,14 +25,14 @@ from pipelines.tiny.labels import (
     style_texts,
     thing_texts,
 )
-from pipelines.tiny.paths import work
-from pipelines.tiny.pool import Pool
-from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer, Scene, background, place
-from pipelines.tiny.together import average_gradients, join_others, wait_for_first
-from pipelines.tiny.tokens import LENGTH, clip_tokenizer
-from pipelines.tiny.training import Both, load_state, rate, save_state, seed_step
-from pipelines.tiny.vary import bent
-from pipelines.tiny.wear import worn
+from recipes.tiny.paths import work
+from recipes.tiny.pool import Pool
+from recipes.tiny.scenes import HELD_OUT, SIZES, Composer, Scene, background, place
+from recipes.tiny.together import average_gradients, join_others, wait_for_first
+from recipes.tiny.tokens import LENGTH, clip_tokenizer
+from recipes.tiny.training import Both, load_state, rate, save_state, seed_step
+from recipes.tiny.vary import bent
+from recipes.tiny.wear import worn
 
 SIDE = 64  # every picture is squashed to 64x64, whole: nothing off-centre is cropped away
 SMOOTH = 0.02

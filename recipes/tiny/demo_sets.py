@@ -7,11 +7,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines.tiny.labels import COLOURS, THINGS, caption
-from pipelines.tiny.mascot import MOODS, NAME, POSES, kilnling
-from pipelines.tiny.paths import DATA
-from pipelines.tiny.scenes import background, place
-from pipelines.tiny.sprites import cropped, openmoji
+from recipes.tiny.labels import COLOURS, THINGS, caption
+from recipes.tiny.mascot import MOODS, NAME, POSES, kilnling
+from recipes.tiny.paths import DATA
+from recipes.tiny.scenes import background, place
+from recipes.tiny.sprites import cropped, openmoji
 
 # The LoRA of demo_style sees these; the evaluation asks for the other things.
 _STYLE_THINGS = (
@@ -32,11 +32,11 @@ STYLE_CREDITS = """# Credits
 
 The drawings are OpenMoji (https://openmoji.org), the open-source emoji and icon project, version 17.0.0,
 licence CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/). They were placed on coloured backgrounds
-by `pipelines/tiny/demo_sets.py`; these pictures are shared under the same licence.
+by `recipes/tiny/demo_sets.py`; these pictures are shared under the same licence.
 """
 CHARACTER_CREDITS = """# Credits
 
-The kilnling is drawn by this project's own code (`pipelines/tiny/mascot.py`), with no other source, and is under
+The kilnling is drawn by this project's own code (`recipes/tiny/mascot.py`), with no other source, and is under
 the project's licence.
 """
 

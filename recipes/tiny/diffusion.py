@@ -13,11 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from pipelines.tiny.latents import Shelf, empty_ids
-from pipelines.tiny.paths import work
-from pipelines.tiny.together import average_gradients, join_others, wait_for_first
-from pipelines.tiny.tokens import LENGTH, clip_tokenizer
-from pipelines.tiny.training import Both, load_state, rate, save_state, seed_step
+from recipes.tiny.latents import Shelf, empty_ids
+from recipes.tiny.paths import work
+from recipes.tiny.together import average_gradients, join_others, wait_for_first
+from recipes.tiny.tokens import LENGTH, clip_tokenizer
+from recipes.tiny.training import Both, load_state, rate, save_state, seed_step
 
 EMPTY = 0.1  # share of captions dropped, so that guidance has an unconditional prediction
 GAMMA = 5.0  # min-SNR's cap (Hang et al. 2023, eq. 7): weight min(snr, gamma) / snr on the noise error

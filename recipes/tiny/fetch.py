@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from pipelines.tiny.paths import work
+from recipes.tiny.paths import work
 
 PACKAGES = {
     "twitter": "emoji-datasource-twitter@16.0.0",

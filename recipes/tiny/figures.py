@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from pipelines.tiny.mascot import Pen
+from recipes.tiny.mascot import Pen
 
 POSES = ("standing", "waving", "jumping", "running", "sitting", "sleeping")
 FINE = 4  # drawn this many times larger, then scaled down
@@ -107,7 +107,7 @@ def describe(figure: Figure, pose: str, colour: str, rng: random.Random) -> str:
 
 def name_of(colour: Colour) -> str:
     """The nearest of the colour words that skins have."""
-    from pipelines.tiny.labels import COLOURS
+    from recipes.tiny.labels import COLOURS
 
     return min(COLOURS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLOURS[name], colour, strict=True)))
 

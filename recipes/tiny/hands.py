@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.tiny.fetch import fetch_one
-from pipelines.tiny.labels import THINGS
-from pipelines.tiny.paths import work, write_arrays
-from pipelines.tiny.sprites import SIDE, cropped, spellings
+from recipes.tiny.fetch import fetch_one
+from recipes.tiny.labels import THINGS
+from recipes.tiny.paths import work, write_arrays
+from recipes.tiny.sprites import SIDE, cropped, spellings
 
 # set -> npm package: one JSON of SVGs, by the emoji's names in Unicode's CLDR.
 PACKAGES = {

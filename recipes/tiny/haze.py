@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from pipelines.tiny.clip import OTHERS, OUTLINED, STUDIED, squashed
-from pipelines.tiny.diffusion import load_pipeline
-from pipelines.tiny.labels import caption
-from pipelines.tiny.paths import work, write_arrays
-from pipelines.tiny.scenes import Composer, Scene
-from pipelines.tiny.training import seed_step
+from recipes.tiny.clip import OTHERS, OUTLINED, STUDIED, squashed
+from recipes.tiny.diffusion import load_pipeline
+from recipes.tiny.labels import caption
+from recipes.tiny.paths import work, write_arrays
+from recipes.tiny.scenes import Composer, Scene
+from recipes.tiny.training import seed_step
 
 # Timesteps of 1000 from which a picture is drawn anew. From those after STYLED its style is lost: the shape is what
 # a LoRA gets wrong too, so that two batches in five are of that kind.

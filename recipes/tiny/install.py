@@ -11,8 +11,8 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from transformers import BlipForConditionalGeneration, CLIPModel
 
-from pipelines.tiny.labels import BASE_STYLES, COLOURS, STYLES, THINGS
-from pipelines.tiny.paths import MODELS, work
+from recipes.tiny.labels import BASE_STYLES, COLOURS, STYLES, THINGS
+from recipes.tiny.paths import MODELS, work
 
 LIMIT_MB = 40
 

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from pipelines.tiny import figures
-from pipelines.tiny.labels import BASE_STYLES, COLOURS, caption, spoken
-from pipelines.tiny.paths import work, write_arrays
-from pipelines.tiny.scenes import SIZES, Composer, background, place
-from pipelines.tiny.sprites import SIDE, cropped
-from pipelines.tiny.tokens import LENGTH, clip_tokenizer
-from pipelines.tiny.training import pixels
-from pipelines.tiny.wording import Rewording
+from recipes.tiny import figures
+from recipes.tiny.labels import BASE_STYLES, COLOURS, caption, spoken
+from recipes.tiny.paths import work, write_arrays
+from recipes.tiny.scenes import SIZES, Composer, background, place
+from recipes.tiny.sprites import SIDE, cropped
+from recipes.tiny.tokens import LENGTH, clip_tokenizer
+from recipes.tiny.training import pixels
+from recipes.tiny.wording import Rewording
 
 CHUNK = 3000  # scenes in a file, a third of each size
 REDRAWN = 0.3  # share of them in a redrawn style

@@ -12,11 +12,11 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from pipelines.tiny import blip, clip, vae
-from pipelines.tiny.diffusion import draw, load_pipeline
-from pipelines.tiny.labels import BASE_STYLES, COLOURS, THINGS, caption
-from pipelines.tiny.paths import work
-from pipelines.tiny.scenes import SIZES
+from recipes.tiny import blip, clip, vae
+from recipes.tiny.diffusion import draw, load_pipeline
+from recipes.tiny.labels import BASE_STYLES, COLOURS, THINGS, caption
+from recipes.tiny.paths import work
+from recipes.tiny.scenes import SIZES
 
 BARS = {
     "vae": {"psnr": 26.0},

@@ -1,6 +1,6 @@
 """Whether a picture shows the mascot, by its parts: a small network that learned from the mascot's own drawing code.
 
-    python -m pipelines.tiny.parts_reader FOLDER [--debris FOLDER ...]
+    python -m recipes.tiny.parts_reader FOLDER [--debris FOLDER ...]
 
 reads the pictures of a report (FOLDER/samples/metadata.jsonl) and says in how many each part, the pose that was asked
 for and the background is seen. It learns from renderings with parts left out, from other things in the mascot's colours
@@ -25,13 +25,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.tiny import figures
-from pipelines.tiny.labels import COLOURS
-from pipelines.tiny.mascot import MOODS, PARTS, POSES, Colours, kilnling
-from pipelines.tiny.paths import work
-from pipelines.tiny.scenes import background, place
-from pipelines.tiny.sprites import cropped, load_sprites
-from pipelines.tiny.vary import bent, recoloured
+from recipes.tiny import figures
+from recipes.tiny.labels import COLOURS
+from recipes.tiny.mascot import MOODS, PARTS, POSES, Colours, kilnling
+from recipes.tiny.paths import work
+from recipes.tiny.scenes import background, place
+from recipes.tiny.sprites import cropped, load_sprites
+from recipes.tiny.vary import bent, recoloured
 
 SIDE = 64
 COLOUR_NAMES = tuple(COLOURS)
@@ -144,7 +144,7 @@ def through_vae(pictures: np.ndarray, strength: float) -> np.ndarray:
     """uint8 (n, h, w, 3) as the tiny VAE draws them again, with some noise on the latents: a share of their spread."""
     from diffusers import AutoencoderKL
 
-    from pipelines.tiny.paths import MODELS
+    from recipes.tiny.paths import MODELS
 
     vae = AutoencoderKL.from_pretrained(MODELS / "sd" / "vae", torch_dtype=torch.float32).eval()
     out = []

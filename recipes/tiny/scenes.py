@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipelines.tiny.hands import load_hands
-from pipelines.tiny.labels import COLOURS, REDRAWN_STYLES, STYLES, THINGS
-from pipelines.tiny.redraw import outlined, padded, redrawn
-from pipelines.tiny.sprites import load_sprites
-from pipelines.tiny.vary import recoloured
+from recipes.tiny.hands import load_hands
+from recipes.tiny.labels import COLOURS, REDRAWN_STYLES, STYLES, THINGS
+from recipes.tiny.redraw import outlined, padded, redrawn
+from recipes.tiny.sprites import load_sprites
+from recipes.tiny.vary import recoloured
 
 SIZES = ((64, 64), (80, 48), (48, 80))  # width, height; a batch has one of them
 UNLINED = ("", *(style for style in STYLES if style != "outline"))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.tiny.fetch import fetch
-from pipelines.tiny.labels import STYLES, THINGS
-from pipelines.tiny.paths import work, write_arrays
+from recipes.tiny.fetch import fetch
+from recipes.tiny.labels import STYLES, THINGS
+from recipes.tiny.paths import work, write_arrays
 
 SIDE = 64  # longest side of a stored sprite, pixels
 

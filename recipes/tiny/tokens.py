@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import BertTokenizer, CLIPTokenizer
 
-from pipelines.tiny.labels import COLOURS, SPARE_WORDS, STYLES, THINGS
+from recipes.tiny.labels import COLOURS, SPARE_WORDS, STYLES, THINGS
 
 LENGTH = 32  # tokens in a text, start and end included
 START, END = "<|startoftext|>", "<|endoftext|>"

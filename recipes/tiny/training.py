@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipelines.tiny.scenes import Scene
+from recipes.tiny.scenes import Scene
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> random.Random:

@@ -17,13 +17,13 @@ from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from PIL import Image, ImageOps
 
-from pipelines.tiny import clip
-from pipelines.tiny.demo_sets import STYLE_THINGS
-from pipelines.tiny.diffusion import draw, load_pipeline
-from pipelines.tiny.labels import COLOURS, STYLES, THINGS, caption
-from pipelines.tiny.measure import contact_sheet
-from pipelines.tiny.paths import DATA, work
-from pipelines.tiny.scenes import SIZES
+from recipes.tiny import clip
+from recipes.tiny.demo_sets import STYLE_THINGS
+from recipes.tiny.diffusion import draw, load_pipeline
+from recipes.tiny.labels import COLOURS, STYLES, THINGS, caption
+from recipes.tiny.measure import contact_sheet
+from recipes.tiny.paths import DATA, work
+from recipes.tiny.scenes import SIZES
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 WIDE = [*ATTENTION, "conv1", "conv2", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"]

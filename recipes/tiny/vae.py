@@ -8,9 +8,9 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
-from pipelines.tiny.paths import work
-from pipelines.tiny.scenes import HELD_OUT, SIZES, Composer
-from pipelines.tiny.training import load_state, pixels, rate, save_state, seed_step, set_rate
+from recipes.tiny.paths import work
+from recipes.tiny.scenes import HELD_OUT, SIZES, Composer
+from recipes.tiny.training import load_state, pixels, rate, save_state, seed_step, set_rate
 
 SAVE_EVERY = 300
 KL_WEIGHT = 2e-4  # keeps latents bounded and smooth without costing sharpness

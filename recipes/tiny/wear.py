@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from pipelines.tiny.paths import work
+from recipes.tiny.paths import work
 
 
 @cache

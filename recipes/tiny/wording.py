@@ -10,8 +10,8 @@ import random
 
 import numpy as np
 
-from pipelines.tiny.labels import BASE_STYLES, REDRAWN_STYLES, SPARE_WORDS
-from pipelines.tiny.tokens import LENGTH, START, words
+from recipes.tiny.labels import BASE_STYLES, REDRAWN_STYLES, SPARE_WORDS
+from recipes.tiny.tokens import LENGTH, START, words
 
 NAME, STYLE, EXTRA, ORDER = 0.15, 0.05, 0.20, 0.05  # shares of captions; a caption may get several changes
 

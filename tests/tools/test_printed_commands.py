@@ -34,6 +34,7 @@ def printed() -> list[tuple[str, str, str]]:
     files = [
         *Path("src").rglob("*.py"),
         *Path("pipelines").rglob("*.py"),
+        *Path("recipes").rglob("*.py"),
         *Path("docs").rglob("*.md"),
         Path("README.md"),
     ]

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from pipelines.tiny import figures, mascot
-from pipelines.tiny.labels import COLOURS
+from recipes.tiny import figures, mascot
+from recipes.tiny.labels import COLOURS
 
 
 def drawn(seed: int, pose: str) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.tiny import clip, hands, scenes
-from pipelines.tiny.labels import THINGS
+from recipes.tiny import clip, hands, scenes
+from recipes.tiny.labels import THINGS
 
 
 def icons(*names, **more):
@@ -59,7 +59,7 @@ def test_a_contour_gives_even_another_hand_the_outline_style(composer):
 def test_an_unnamed_style_is_not_counted_by_the_judges_loss(composer, tmp_path):
     import torch
 
-    from pipelines.tiny.tokens import clip_tokenizer
+    from recipes.tiny.tokens import clip_tokenizer
 
     torch.manual_seed(0)
     tokenizer = clip_tokenizer(tmp_path)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.tiny import haze, paths
-from pipelines.tiny.diffusion import load_pipeline
-from pipelines.tiny.pool import Pool
-from pipelines.tiny.scenes import Scene
+from recipes.tiny import haze, paths
+from recipes.tiny.diffusion import load_pipeline
+from recipes.tiny.pool import Pool
+from recipes.tiny.scenes import Scene
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.tiny import mascot, parts_reader
-from pipelines.tiny.parts_reader import Reader, Seen
+from recipes.tiny import mascot, parts_reader
+from recipes.tiny.parts_reader import Reader, Seen
 
 
 def seen(pose="waving", colour="red", **parts) -> Seen:

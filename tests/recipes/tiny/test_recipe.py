@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.tiny import labels, mascot, measure, scenes, tokens, vae
+from recipes.tiny import labels, mascot, measure, scenes, tokens, vae
 
 
 def test_names_suit_captions():
@@ -79,7 +79,7 @@ def test_bars_are_compared_part_by_part():
 
 
 def test_min_snr_weights_the_noise_error():
-    from pipelines.tiny.diffusion import GAMMA, loss_of
+    from recipes.tiny.diffusion import GAMMA, loss_of
 
     class Blank(torch.nn.Module):
         def forward(self, noisy, times, ids):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipelines.tiny.labels import BASE_STYLES, REDRAWN_STYLES, STYLES, caption, spoken
-from pipelines.tiny.redraw import MARGIN, REDRAWN, redrawn
+from recipes.tiny.labels import BASE_STYLES, REDRAWN_STYLES, STYLES, caption, spoken
+from recipes.tiny.redraw import MARGIN, REDRAWN, redrawn
 
 
 @pytest.fixture

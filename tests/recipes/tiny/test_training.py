@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pipelines.tiny import fetch, paths, provenance, scenes, vae
-from pipelines.tiny.labels import STYLES, THINGS
-from pipelines.tiny.training import load_state, rate, save_state, seed_step
+from recipes.tiny import fetch, paths, provenance, scenes, vae
+from recipes.tiny.labels import STYLES, THINGS
+from recipes.tiny.training import load_state, rate, save_state, seed_step
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.tiny import vary
+from recipes.tiny import vary
 
 
 def test_a_plain_ground_stays_plain():

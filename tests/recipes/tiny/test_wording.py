@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from pipelines.tiny.labels import caption
-from pipelines.tiny.tokens import LENGTH, clip_tokenizer
-from pipelines.tiny.wording import Rewording
+from recipes.tiny.labels import caption
+from recipes.tiny.tokens import LENGTH, clip_tokenizer
+from recipes.tiny.wording import Rewording
 
 
 @pytest.fixture(scope="module")
