@@ -2,6 +2,9 @@
 
 A stage whose result exists is skipped; one that was stopped goes on from its last checkpoint, chunk or file, and makes
 what it would have made. The trainings are bounded by steps, so that a slow machine makes the same models as a fast one.
+
+A fresh base is tried on the demo before it is installed:
+python -m train +experiment=demo_style model.path=cache/tiny/draft/sd model.clip.path=cache/tiny/draft/clip
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from recipes.tiny import blip, card, demo_sets, hands, install, latents, measure, provenance, sprites, vae
-from recipes.tiny.paths import MODELS, WORK, work
+from recipes.tiny import blip, demo_sets, install, latents, measure, sprites, vae
+from recipes.tiny.workspace import MODELS, WORK, is_done, locate, record_training
 
 # Optimizer steps of each training; fewer give a worse model, and the bars say so.
 # `figures` is sd's training gone on with, creatures in named poses among its pictures; `judge` is clip's, once there is
@@ -26,7 +29,7 @@ PROCESSES = 2  # part of the recipe: a global batch is this many times what one 
 def train_part(part: str, scale: float) -> None:
     """Train one part, unless its record says that it is done."""
     steps = {name: max(1, round(count * scale)) for name, count in STEPS.items()}
-    if provenance.is_done(part, steps[part]):
+    if is_done(part, steps[part]):
         return
     if part == "vae":
         vae.train(steps["vae"])
@@ -37,56 +40,56 @@ def train_part(part: str, scale: float) -> None:
     elif part == "clip":
         train_together("clip", "--steps", str(steps["clip"]))
     else:
-        draw_haze()
+        draw_over_scenes()
         train_together("clip", "--steps", str(steps["clip"] + steps["judge"]))
-    provenance.write_done(part, steps[part], 1 if part in ("vae", "blip") else PROCESSES)
+    record_training(part, steps[part], 1 if part in ("vae", "blip") else PROCESSES)
 
 
 def write_latents() -> None:
     for kind, count in CHUNKS.items():
-        latents.write(kind, count)
+        latents.write_latents(kind, count)
 
 
-def draw_haze() -> None:
-    """Make the pool of pictures drawn over by the base, in two processes."""
-    parts = [["recipes.tiny.haze", "--parts", str(PROCESSES), "--part", str(i)] for i in range(PROCESSES)]
-    makers = [subprocess.Popen([sys.executable, "-m", *one], env=single_threaded()) for one in parts]
-    ends = [maker.wait() for maker in makers]
-    if any(ends):
-        sys.exit("haze: see above")
+def draw_over_scenes() -> None:
+    """Make the pictures drawn over by the base, in two processes."""
+    parts = [["recipes.tiny.img2img", "--parts", str(PROCESSES), "--part", str(i)] for i in range(PROCESSES)]
+    processes = [subprocess.Popen([sys.executable, "-m", *one], env=limit_threads()) for one in parts]
+    statuses = [process.wait() for process in processes]
+    if any(statuses):
+        sys.exit("the scenes are not all drawn over: see above, then start again, it goes on")
 
 
 def train_together(module: str, *arguments: str) -> None:
     """Train in two processes of one thread: two threads in one gain little on networks as small as these."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
     command += ["-m", f"recipes.tiny.{module}", *arguments]
-    subprocess.run(command, check=True, env=single_threaded())
+    subprocess.run(command, check=True, env=limit_threads())
 
 
-def single_threaded() -> dict[str, str]:
+def limit_threads() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def measured_and_installed() -> None:
+def measure_and_install() -> None:
     """Install into the working folder, measure that, and copy to models/tiny only if every bar is met."""
-    draft = work("draft")
+    draft = locate("draft")
     size = install.install(draft)
     found = measure.measure(draft)
-    measure.write(found, draft)
-    card.write(draft, size)
-    provenance.write(draft)
-    missed = measure.shortfalls(found)
+    measure.write_metrics(found, draft)
+    install.write_card(draft, size)
+    install.write_provenance(draft)
+    missed = measure.list_shortfalls(found)
     if missed:
         sys.exit("models/tiny is left as it was:\n  " + "\n  ".join(missed))
     install.replace(draft, MODELS)
     print(f"installed {size:.1f} MB in {MODELS}")
 
 
-def stages(scale: float) -> dict[str, Callable[[], object]]:
+def list_stages(scale: float) -> dict[str, Callable[[], object]]:
     """Name -> what to do, in order."""
     return {
-        "sprites": sprites.make_sprites,
-        "hands": hands.make_hands,  # before the trainings that share them in two processes
+        "sprites": sprites.write_sprites,
+        "extra-sprites": sprites.write_extra_sprites,  # before the trainings that share them in two processes
         "vae": lambda: train_part("vae", scale),
         "clip": lambda: train_part("clip", scale),
         "blip": lambda: train_part("blip", scale),
@@ -94,18 +97,18 @@ def stages(scale: float) -> dict[str, Callable[[], object]]:
         "sd": lambda: train_part("sd", scale),
         "figures": lambda: train_part("figures", scale),
         "judge": lambda: train_part("judge", scale),
-        "demo-sets": demo_sets.make,
-        "install": measured_and_installed,
+        "demo-sets": demo_sets.write_sets,
+        "install": measure_and_install,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="multiply every training's steps")
-    parser.add_argument("--only", choices=list(stages(1.0)), help="run one stage")
+    parser.add_argument("--only", choices=list(list_stages(1.0)), help="run one stage")
     arguments = parser.parse_args()
     print(f"working in {WORK}", flush=True)
-    for name, run in stages(arguments.scale).items():
+    for name, run in list_stages(arguments.scale).items():
         if arguments.only in (None, name):
             print(f"== {name}", flush=True)
             run()

@@ -15,15 +15,16 @@ from transformers import (
     CLIPModel,
 )
 
-from recipes.tiny.clip import SIDE, inputs
-from recipes.tiny.labels import caption
-from recipes.tiny.paths import work
+from recipes.tiny.augmentation import degrade
+from recipes.tiny.captions import caption
+from recipes.tiny.clip import SIDE, to_values
 from recipes.tiny.scenes import HELD_OUT, SIZES, Composer, Scene
-from recipes.tiny.tokens import LENGTH, bert_tokenizer
-from recipes.tiny.training import Both, load_state, rate, save_state, seed_step
-from recipes.tiny.wear import worn
+from recipes.tiny.tokenizers import LENGTH, write_bert_tokenizer
+from recipes.tiny.training import MuonAndAdamW, compute_rate, load_state, save_state, seed_step
+from recipes.tiny.workspace import locate
 
 LIMIT = 24  # tokens that a caption may have
+SAVE_EVERY = 500
 
 
 def build(tokenizer) -> BlipForConditionalGeneration:
@@ -90,7 +91,7 @@ def image_processor() -> BlipImageProcessorPil:
     return BlipImageProcessorPil(size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
-def tokens_of(tokenizer, scenes: Sequence[Scene]) -> torch.Tensor:
+def tokenize(tokenizer, scenes: Sequence[Scene]) -> torch.Tensor:
     """Token ids (n, length): [DEC], the caption, [SEP], padding."""
     texts = [caption(s.thing, s.style, s.colour) for s in scenes]
     ids = tokenizer(texts, padding=True, return_tensors="pt").input_ids
@@ -99,23 +100,25 @@ def tokens_of(tokenizer, scenes: Sequence[Scene]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def captions(
+def write_captions(
     model: BlipForConditionalGeneration, processor: BlipProcessor, pictures: Sequence[np.ndarray]
 ) -> list[str]:
     """One caption per uint8 picture (h, w, 3) of any size, greedy."""
     said = []
     for start in range(0, len(pictures), 64):
-        out = model.generate(pixel_values=inputs(pictures[start : start + 64]))
+        out = model.generate(pixel_values=to_values(pictures[start : start + 64]))
         said += processor.batch_decode(out, skip_special_tokens=True)
     return said
 
 
-def accuracy(model: BlipForConditionalGeneration, processor: BlipProcessor, count: int = 600) -> dict[str, float]:
+def measure_accuracy(
+    model: BlipForConditionalGeneration, processor: BlipProcessor, count: int = 600
+) -> dict[str, float]:
     """Shares of held-out scenes whose caption has the right thing, style, colour, and all of it to the letter."""
     composer, right = Composer(HELD_OUT + 2), np.zeros(4)
     for size in SIZES:
-        scenes = composer.batch(count // len(SIZES), size)
-        for scene, said in zip(scenes, captions(model, processor, [s.pixels for s in scenes]), strict=True):
+        scenes = composer.sample_batch(count // len(SIZES), size)
+        for scene, said in zip(scenes, write_captions(model, processor, [s.pixels for s in scenes]), strict=True):
             want = caption(scene.thing, scene.style, scene.colour)
             parts = [a == b for a, b in zip(want.split(", "), said.split(", "), strict=False)]
             right += np.array([*parts, False, False, False][:3] + [want == said])
@@ -126,18 +129,18 @@ def accuracy(model: BlipForConditionalGeneration, processor: BlipProcessor, coun
 def train(steps: int, batch: int = 48, peak: float = 1e-3) -> None:
     """Train up to `steps` steps, from the last checkpoint if there is one; then write the folder `blip`."""
     torch.manual_seed(4)
-    tokenizer = bert_tokenizer(work("blip"))
+    tokenizer = write_bert_tokenizer(locate("blip"))
     model = build(tokenizer)
-    adopt(model, CLIPModel.from_pretrained(work("clip"), dtype=torch.float32))
-    optimizer = Both(model)
-    state, composer, total = work("blip.pt"), Composer(4000), 0.0
+    adopt(model, CLIPModel.from_pretrained(locate("clip"), dtype=torch.float32))
+    optimizer = MuonAndAdamW(model)
+    state, composer, total = locate("blip.pt"), Composer(4000), 0.0
     model.train()
     for step in range(load_state(state, model=model, optimizer=optimizer), steps):
         composer.rng = seed_step(4000, step)
-        optimizer.set_rate(rate(step, steps, peak, warmup=200))
-        scenes = composer.batch(batch)
-        values = inputs(worn([s.pixels for s in scenes], composer.rng))
-        ids = tokens_of(tokenizer, scenes)
+        optimizer.set_rate(compute_rate(step, steps, peak, warmup=200))
+        scenes = composer.sample_batch(batch)
+        values = to_values(degrade([s.pixels for s in scenes], composer.rng))
+        ids = tokenize(tokenizer, scenes)
         asked = (ids != tokenizer.pad_token_id).long()
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(
@@ -154,7 +157,7 @@ def train(steps: int, batch: int = 48, peak: float = 1e-3) -> None:
         if (step + 1) % 100 == 0:
             print(f"blip step {step + 1} of {steps}, loss {total / 100:.4f}", flush=True)
             total = 0.0
-        if (step + 1) % 500 == 0 or step + 1 == steps:
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             save_state(state, step + 1, model=model, optimizer=optimizer)
     finish(model, tokenizer)
 
@@ -163,9 +166,9 @@ def finish(model: BlipForConditionalGeneration, tokenizer) -> None:
     """Save model and processor in one folder, and say how well it captions."""
     model.eval()
     processor = BlipProcessor(image_processor(), tokenizer)
-    model.save_pretrained(work("blip"))
-    processor.save_pretrained(work("blip"))
-    print(f"blip held-out {accuracy(model, processor, 300)}", flush=True)
+    model.save_pretrained(locate("blip"))
+    processor.save_pretrained(locate("blip"))
+    print(f"blip held-out {measure_accuracy(model, processor, 300)}", flush=True)
     model.train()
 
 

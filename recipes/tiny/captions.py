@@ -1,4 +1,4 @@
-"""The words of the tiny world: things, styles, colours, and the one form that its captions take."""
+"""The words of the tiny world: things, styles, colours, and the form that its captions take."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ THINGS: dict[str, str] = dict(pair.split("=") for pair in _THINGS.split())
 STYLES: dict[str, str] = {"flat": "twitter", "soft": "google", "glossy": "fluent", "outline": "openmoji"}
 # What the SD base may see. "outline" is the demo's style and stays new to it.
 BASE_STYLES: tuple[str, ...] = ("flat", "glossy")
-# Made from the sets' drawings (redraw.py); the base and CLIP see them beside the sets' own styles.
-REDRAWN_STYLES: tuple[str, ...] = ("drawing", "icon", "illustration")
+# Made from the sets' drawings (augmentation.py); the base and CLIP see them beside the sets' own styles.
+DERIVED_STYLES: tuple[str, ...] = ("drawing", "icon", "illustration")
 
 # colour word -> RGB, 0..255; far enough apart that a jitter of +-12 keeps the word true
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -57,7 +57,7 @@ _SPARE_WORDS = (
 SPARE_WORDS = _SPARE_WORDS.split()
 
 
-def article(noun: str) -> str:
+def choose_article(noun: str) -> str:
     """ "a" or "an", by the first letter (no thing here needs more)."""
     return "an" if noun[0] in "aeiou" else "a"
 
@@ -66,7 +66,7 @@ def caption(thing: str | None, style: str | None = None, colour: str | None = No
     """The caption form: "a cat, flat style, blue background"; absent parts are left out."""
     parts = []
     if thing:
-        parts.append(f"{article(thing)} {thing}")
+        parts.append(f"{choose_article(thing)} {thing}")
     if style:
         parts.append(f"{style} style")
     if colour:
@@ -74,27 +74,20 @@ def caption(thing: str | None, style: str | None = None, colour: str | None = No
     return ", ".join(parts)
 
 
-def thing_texts() -> list[str]:
-    """Zero-shot texts of all things, in the order of THINGS."""
-    return [caption(thing) for thing in THINGS]
+# What is read in a picture -> its names, each with the text by which a CLIP is asked for it (zero-shot).
+QUESTIONS: dict[str, dict[str, str]] = {
+    "thing": {thing: caption(thing) for thing in THINGS},
+    "style": {style: caption(None, style) for style in STYLES},
+    "colour": {colour: caption(None, None, colour) for colour in COLOURS},
+}
 
 
-def style_texts() -> list[str]:
-    """Zero-shot texts of the sets' styles, in the order of STYLES."""
-    return [caption(None, style) for style in STYLES]
-
-
-def colour_texts() -> list[str]:
-    """Zero-shot texts of all colours, in the order of COLOURS."""
-    return [caption(None, None, colour) for colour in COLOURS]
-
-
-def spoken(thing: str, style: str, colour: str, rng: random.Random) -> str:
+def sample_caption(thing: str, style: str, colour: str, rng: random.Random) -> str:
     """A training caption: mostly the full form, one time in six with a part left out.
 
-    A redrawn style is always named: what a caption without a style means is what the sets draw.
+    A derived style is always named: what a caption without a style means is what the sets draw.
     """
-    if style in REDRAWN_STYLES:
+    if style in DERIVED_STYLES:
         return caption(thing, style, colour if rng.random() > 0.05 else None)
     draw = rng.random()
     if draw < 0.05:

@@ -1,4 +1,4 @@
-"""Train the tiny CLIP: the judge of every picture here, and the zero-shot reader of thing, style and colour."""
+"""Train the tiny CLIP, which reads thing, style and colour of every picture here, with no training for the question."""
 
 from __future__ import annotations
 
@@ -13,37 +13,51 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 
-from recipes.tiny import hands
-from recipes.tiny.labels import (
-    COLOURS,
-    REDRAWN_STYLES,
-    STYLES,
-    THINGS,
-    caption,
-    colour_texts,
-    spoken,
-    style_texts,
-    thing_texts,
+from lorakiln.evaluate.clip import Clip
+from lorakiln.schema.model import Source
+from recipes.tiny.augmentation import degrade, warp
+from recipes.tiny.captions import COLOURS, DERIVED_STYLES, QUESTIONS, STYLES, caption, sample_caption
+from recipes.tiny.scenes import HELD_OUT, SIZES, Composer, Scene, paint_background, paste
+from recipes.tiny.sprites import render_unseen
+from recipes.tiny.tokenizers import LENGTH, write_clip_tokenizer
+from recipes.tiny.training import (
+    MuonAndAdamW,
+    average_gradients,
+    compute_rate,
+    join_processes,
+    load_state,
+    save_state,
+    seed_step,
+    to_tensor,
+    wait_for_first,
 )
-from recipes.tiny.paths import work
-from recipes.tiny.pool import Pool
-from recipes.tiny.scenes import HELD_OUT, SIZES, Composer, Scene, background, place
-from recipes.tiny.together import average_gradients, join_others, wait_for_first
-from recipes.tiny.tokens import LENGTH, clip_tokenizer
-from recipes.tiny.training import Both, load_state, rate, save_state, seed_step
-from recipes.tiny.vary import bent
-from recipes.tiny.wear import worn
+from recipes.tiny.workspace import locate
 
 SIDE = 64  # every picture is squashed to 64x64, whole: nothing off-centre is cropped away
+SAVE_EVERY = 500
 SMOOTH = 0.02
 UNNAMED = -100
-# Twice as often what is hardest to read once it is worn: thin lines.
+# Twice as often what is hardest to read in a degraded picture: thin lines.
 STUDIED = (*STYLES, "outline")
-HAZED = 0.4  # share of pictures drawn over by the base, once there is one: see haze.py
-OUTLINED = 0.25  # share of scenes of other sets with black contours drawn in: outlines by another hand
-TRIPS = 0.1  # share of pictures drawn anew by the VAE, once there are hazed ones
-OTHERS = 0.4  # share of scenes by other hands: see hands.py
-REDRAWN = 0.3  # share of scenes in a redrawn style: a judge of four clean styles alone is lost between them
+GENERATED = 0.4  # share of pictures drawn over by the base, once there is one: see img2img.py
+OUTLINED = 0.25  # share of scenes of other sets with black contours drawn in: outlines by another set
+TRIPS = 0.1  # share of pictures that go through the VAE, once there are generated ones
+EXTRA = 0.4  # share of scenes of further sets: see sprites.py
+DERIVED = 0.3  # share of scenes in a derived style: a CLIP of four clean styles alone is lost between them
+
+
+class GeneratedScenes:
+    """Pictures drawn over by the base, uint8 (n, 64, 64, 3), and their labels; empty before there is a base."""
+
+    def __init__(self) -> None:
+        parts = [np.load(file) for file in sorted(locate("generated").glob("*.npz"))]
+        self.labels = [tuple(row) for part in parts for row in part["labels"].tolist()]
+        self.pictures = np.concatenate([part["pictures"] for part in parts]) if parts else np.empty((0, 64, 64, 3))
+
+    def sample(self, count: int, rng: random.Random) -> list[Scene]:
+        """`count` of them, or none if there are none."""
+        chosen = rng.choices(range(len(self.labels)), k=count) if self.labels else []
+        return [Scene(self.pictures[i], *self.labels[i]) for i in chosen]
 
 
 def build(tokens: int, end: int) -> CLIPModel:
@@ -79,67 +93,58 @@ def image_processor() -> CLIPImageProcessorPil:
     )
 
 
-def squashed(picture: np.ndarray) -> np.ndarray:
+def squash(picture: np.ndarray) -> np.ndarray:
     """What the processor does to uint8 (h, w, 3), up to its scaling: bicubic to 64x64."""
     if picture.shape[:2] == (SIDE, SIDE):
         return picture
     return np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def inputs(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+def to_values(pictures: Sequence[np.ndarray]) -> torch.Tensor:
     """pixel_values float32 (n, 3, 64, 64) in [-1, 1] of uint8 pictures of any size."""
-    stacked = torch.from_numpy(np.stack([squashed(p) for p in pictures]))
-    return stacked.permute(0, 3, 1, 2).float() / 127.5 - 1
+    return to_tensor([squash(picture) for picture in pictures])
 
 
-class Reader:
-    """The model with its tokenizer: embeds pictures and texts, unit length."""
-
-    def __init__(self, model: CLIPModel, tokenizer) -> None:
-        self.model, self.tokenizer = model, tokenizer
-
-    @classmethod
-    def load(cls, folder: Path) -> Reader:
-        processor = CLIPProcessor.from_pretrained(folder)
-        return cls(CLIPModel.from_pretrained(folder, dtype=torch.float32).eval(), processor.tokenizer)
-
-    def texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Unit embeddings (n, 128) of texts."""
-        batch = self.tokenizer(list(texts), padding=True, return_tensors="pt")
-        pooled = self.model.text_model(**batch).pooler_output
-        return F.normalize(self.model.text_projection(pooled), dim=-1)
-
-    def pictures(self, values: torch.Tensor) -> torch.Tensor:
-        """Unit embeddings (n, 128) of pixel_values (n, 3, 64, 64)."""
-        pooled = self.model.vision_model(values).pooler_output
-        return F.normalize(self.model.visual_projection(pooled), dim=-1)
-
-    def both(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit embeddings (n, 128) from the class token, and from the mean of the patches."""
-        seen = self.model.vision_model(values)
-        patches = self.model.vision_model.post_layernorm(seen.last_hidden_state[:, 1:]).mean(dim=1)
-        project = self.model.visual_projection
-        return F.normalize(project(seen.pooler_output), dim=-1), F.normalize(project(patches), dim=-1)
-
-    @torch.no_grad()
-    def judge(self, pictures: Sequence[np.ndarray]) -> list[tuple[str, str, str]]:
-        """The (thing, style, colour) that zero-shot reads in each uint8 picture."""
-        seen = torch.cat([self.pictures(inputs(pictures[i : i + 64])) for i in range(0, len(pictures), 64)])
-        answers = []
-        for names, texts in ((THINGS, thing_texts()), (STYLES, style_texts()), (COLOURS, colour_texts())):
-            best = (seen @ self.texts(texts).T).argmax(dim=1).tolist()
-            answers.append([list(names)[i] for i in best])
-        return list(zip(*answers, strict=True))
+def load(folder: Path) -> Clip:
+    """As the pipeline loads it."""
+    return Clip.load(Source(path=str(folder)), torch.device("cpu"))
 
 
-def loss_of(reader: Reader, scenes: Sequence[Scene], values: torch.Tensor, rng: random.Random) -> torch.Tensor:
-    """Contrastive loss on captions plus the three zero-shot losses that the judge is used for."""
-    captions = [spoken(s.thing, s.style, s.colour, rng) for s in scenes]
-    drawn = [*STYLES, *REDRAWN_STYLES]
-    lists = thing_texts() + [caption(None, style) for style in drawn] + colour_texts()
-    texts = reader.texts(captions + lists)
-    seen, patches = reader.both(values)
-    scale = reader.model.logit_scale.exp().clamp(max=60)
+def read(clip: Clip, pictures: Sequence[np.ndarray], batch: int = 64) -> list[tuple[str, str, str]]:
+    """The (thing, style, colour) that zero-shot reads in each uint8 picture."""
+    images = [Image.fromarray(picture) for picture in pictures]
+    seen = np.concatenate([clip.images(images[i : i + batch]) for i in range(0, len(images), batch)])
+    answers = []
+    for names in QUESTIONS.values():
+        best = (seen @ clip.texts(list(names.values())).T).argmax(axis=1)
+        answers.append([list(names)[i] for i in best])
+    return list(zip(*answers, strict=True))
+
+
+def embed_texts(model: CLIPModel, tokenizer, texts: Sequence[str]) -> torch.Tensor:
+    """Unit embeddings (n, 128) of texts, to be learned from."""
+    batch = tokenizer(list(texts), padding=True, return_tensors="pt")
+    return F.normalize(model.text_projection(model.text_model(**batch).pooler_output), dim=-1)
+
+
+def embed_pictures(model: CLIPModel, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit embeddings (n, 128) of pixel_values (n, 3, 64, 64): of the class token, and of the mean of the patches."""
+    seen = model.vision_model(values)
+    patches = model.vision_model.post_layernorm(seen.last_hidden_state[:, 1:]).mean(dim=1)
+    project = model.visual_projection
+    return F.normalize(project(seen.pooler_output), dim=-1), F.normalize(project(patches), dim=-1)
+
+
+def compute_loss(
+    model: CLIPModel, tokenizer, scenes: Sequence[Scene], values: torch.Tensor, rng: random.Random
+) -> torch.Tensor:
+    """Contrastive loss on captions plus the three zero-shot losses, for what this CLIP is asked."""
+    captions = [sample_caption(s.thing, s.style, s.colour, rng) for s in scenes]
+    derived = {style: caption(None, style) for style in DERIVED_STYLES}
+    questions = QUESTIONS | {"style": QUESTIONS["style"] | derived}
+    texts = embed_texts(model, tokenizer, captions + [text for names in questions.values() for text in names.values()])
+    seen, patches = embed_pictures(model, values)
+    scale = model.logit_scale.exp().clamp(max=60)
     logits = scale * (seen @ texts.T).float()
     # The mean of the patches must answer too: it teaches every patch at once, and a small ViT learns far sooner.
     logits_patches = scale * (patches @ texts.T).float()
@@ -152,9 +157,10 @@ def loss_of(reader: Reader, scenes: Sequence[Scene], values: torch.Tensor, rng: 
         + F.cross_entropy(pairs.T, same / same.sum(1, keepdim=True))
     )
     start = count
-    for names, field in ((list(THINGS), "thing"), (drawn, "style"), (list(COLOURS), "colour")):
+    for field, names in questions.items():
         # What has no name is no answer, and not counted.
-        right = torch.tensor([names.index(said) if (said := getattr(s, field)) else UNNAMED for s in scenes])
+        index = {name: number for number, name in enumerate(names)}
+        right = torch.tensor([index[said] if (said := getattr(s, field)) else UNNAMED for s in scenes])
         for table in (logits, logits_patches):
             part = table[:, start : start + len(names)]
             total = total + F.cross_entropy(part, right, label_smoothing=SMOOTH, ignore_index=UNNAMED)
@@ -162,24 +168,24 @@ def loss_of(reader: Reader, scenes: Sequence[Scene], values: torch.Tensor, rng: 
     return total
 
 
-def accuracy(reader: Reader, count: int = 600, wear: bool = False) -> dict[str, float]:
+def measure_accuracy(clip: Clip, count: int = 600, degraded: bool = False) -> dict[str, float]:
     """Shares of held-out scenes whose thing, style and colour are read right (all names compete)."""
     composer, right = Composer(HELD_OUT + 1), np.zeros(3)
     for size in SIZES:
-        scenes = composer.batch(count // len(SIZES), size)
+        scenes = composer.sample_batch(count // len(SIZES), size)
         pictures = [s.pixels for s in scenes]
-        answers = reader.judge(worn(pictures, random.Random(1)) if wear else pictures)
+        answers = read(clip, degrade(pictures, random.Random(1)) if degraded else pictures)
         for scene, answer in zip(scenes, answers, strict=True):
             right += np.array(answer) == np.array((scene.thing, scene.style, scene.colour))
-    return dict(zip(("thing", "style", "colour"), (right / (count // 3 * 3)).round(4).tolist(), strict=True))
+    return dict(zip(QUESTIONS, (right / (count // 3 * 3)).round(4).tolist(), strict=True))
 
 
-def unseen_hand(reader: Reader, count: int = 8) -> float:
-    """Share of things, drawn by a hand that nobody has learned from, that are read right; `count` scenes of each."""
+def measure_unseen(clip: Clip, count: int = 8) -> float:
+    """Share of things, from a set that nothing has learned from, that are read right; `count` scenes of each."""
     rng, right = random.Random(HELD_OUT + 2), []
-    for thing, sprite in hands.unseen().items():
-        grounds = [background(rng.choice(list(COLOURS.values())), SIZES[0], rng) for _ in range(count)]
-        answers = reader.judge([place(sprite, ground, rng) for ground in grounds])
+    for thing, sprite in render_unseen().items():
+        grounds = [paint_background(rng.choice(list(COLOURS.values())), SIZES[0], rng) for _ in range(count)]
+        answers = read(clip, [paste(sprite, ground, rng) for ground in grounds])
         right += [answer[0] == thing for answer in answers]
     return round(float(np.mean(right)), 4)
 
@@ -189,25 +195,24 @@ def train(steps: int, batch: int = 64, peak: float = 1.5e-3) -> None:
 
     Under torchrun every process takes a batch of its own and the gradients are averaged.
     """
-    rank = join_others()
+    rank = join_processes()
     torch.manual_seed(1)
-    tokenizer = clip_tokenizer(work("clip")) if rank == 0 else None
+    tokenizer = write_clip_tokenizer(locate("clip")) if rank == 0 else None
     wait_for_first()
-    tokenizer = tokenizer or CLIPTokenizer.from_pretrained(work("clip"))
+    tokenizer = tokenizer or CLIPTokenizer.from_pretrained(locate("clip"))
     model = build(len(tokenizer), tokenizer.eos_token_id)
-    reader = Reader(model, tokenizer)
-    optimizer, state = Both(model), work("clip.pt")
-    pool, composer, total = Pool(), Composer(3000, STUDIED, REDRAWN, OUTLINED, OTHERS), 0.0
+    optimizer, state = MuonAndAdamW(model), locate("clip.pt")
+    pool, composer, total = GeneratedScenes(), Composer(3000, STUDIED, DERIVED, OUTLINED, EXTRA), 0.0
     for step in range(load_state(state, model=model, optimizer=optimizer), steps):
         composer.rng = seed_step(3000, step, rank)
-        optimizer.set_rate(rate(step, steps, peak, warmup=200))
-        hazed = pool.draw(round(HAZED * batch), composer.rng)
-        scenes = composer.batch(batch - len(hazed))
-        pictures = worn([s.pixels for s in scenes], composer.rng, TRIPS if hazed else 0.3)
-        values = bent(inputs(pictures + [s.pixels for s in hazed]))
-        scenes += hazed
+        optimizer.set_rate(compute_rate(step, steps, peak, warmup=200))
+        generated = pool.sample(round(GENERATED * batch), composer.rng)
+        scenes = composer.sample_batch(batch - len(generated))
+        pictures = degrade([s.pixels for s in scenes], composer.rng, TRIPS if generated else 0.3)
+        values = warp(to_values(pictures + [s.pixels for s in generated]))
+        scenes += generated
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(reader, scenes, values, composer.rng)
+            loss = compute_loss(model, tokenizer, scenes, values, composer.rng)
         model.zero_grad()
         loss.backward()
         average_gradients(model)
@@ -219,20 +224,21 @@ def train(steps: int, batch: int = 64, peak: float = 1.5e-3) -> None:
         if (step + 1) % 100 == 0:
             print(f"clip step {step + 1} of {steps}, loss {total / 100:.3f}", flush=True)
             total = 0.0
-        if (step + 1) % 500 == 0 or step + 1 == steps:
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             save_state(state, step + 1, model=model, optimizer=optimizer)
     if not rank:
-        finish(reader)
+        finish(model, tokenizer)
 
 
-def finish(reader: Reader) -> None:
+def finish(model: CLIPModel, tokenizer) -> None:
     """Save model and processor in one folder, and say how well it reads."""
-    reader.model.eval()
-    reader.model.save_pretrained(work("clip"))
-    CLIPProcessor(image_processor(), reader.tokenizer).save_pretrained(work("clip"))
-    print(f"clip held-out {accuracy(reader)} worn {accuracy(reader, 300, wear=True)}", flush=True)
-    print(f"clip, a hand it has never seen: {unseen_hand(reader)}", flush=True)
-    reader.model.train()
+    model.eval()
+    model.save_pretrained(locate("clip"))
+    CLIPProcessor(image_processor(), tokenizer).save_pretrained(locate("clip"))
+    clip = Clip(model, tokenizer, image_processor(), torch.device("cpu"))
+    print(f"clip held-out {measure_accuracy(clip)} degraded {measure_accuracy(clip, 300, degraded=True)}", flush=True)
+    print(f"clip, a set it has never seen: {measure_unseen(clip)}", flush=True)
+    model.train()
 
 
 if __name__ == "__main__":

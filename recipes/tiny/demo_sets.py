@@ -7,11 +7,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from recipes.tiny.labels import COLOURS, THINGS, caption
-from recipes.tiny.mascot import MOODS, NAME, POSES, kilnling
-from recipes.tiny.paths import DATA
-from recipes.tiny.scenes import background, place
-from recipes.tiny.sprites import cropped, openmoji
+from recipes.tiny.captions import COLOURS, THINGS, caption
+from recipes.tiny.mascot import MOODS, NAME, POSES, draw_mascot
+from recipes.tiny.scenes import paint_background, paste
+from recipes.tiny.sprites import crop, render_openmoji
+from recipes.tiny.workspace import DATA
 
 # The LoRA of demo_style sees these; the evaluation asks for the other things.
 _STYLE_THINGS = (
@@ -41,18 +41,18 @@ the project's licence.
 """
 
 
-def make_style(folder: Path) -> None:
+def write_style_set(folder: Path) -> None:
     """24 OpenMoji drawings in eight sizes: one JPEG with an EXIF turn, one PNG with alpha, one WebP."""
     folder.mkdir(parents=True, exist_ok=True)
     rng, colours = random.Random(24), list(COLOURS)
     for index, thing in enumerate(STYLE_THINGS):
-        sprite = cropped(openmoji(THINGS[thing], 288), 256)
+        sprite = crop(render_openmoji(THINGS[thing], 288), 256)
         colour = colours[(index * 3 + index // 10) % len(colours)]
         size = STYLE_SIZES[index % len(STYLE_SIZES)]
         if thing == CUT_OUT:
             sprite.resize([edge // 2 for edge in sprite.size], Image.Resampling.LANCZOS).save(folder / f"{thing}.png")
             continue
-        image = Image.fromarray(place(sprite, background(COLOURS[colour], size, rng), rng))
+        image = Image.fromarray(paste(sprite, paint_background(COLOURS[colour], size, rng), rng))
         _save(image, thing, folder)
         if thing in EDITED:
             (folder / f"{thing}.txt").write_text(caption(thing, "outline", colour) + "\n", "utf-8")
@@ -70,7 +70,7 @@ def _save(image: Image.Image, name: str, folder: Path) -> None:
         image.save(folder / f"{name}.png", optimize=True)
 
 
-def make_character(folder: Path) -> None:
+def write_character_set(folder: Path) -> None:
     """20 pictures of the mascot, each with its caption beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(20)
@@ -79,20 +79,20 @@ def make_character(folder: Path) -> None:
         colour = CHARACTER_COLOURS[(index + index // 6) % len(CHARACTER_COLOURS)]
         size = CHARACTER_SIZES[index % len(CHARACTER_SIZES)]
         tall = round(min(size) * 1.2)
-        sprite = cropped(kilnling(pose, mood, tall, tilt=rng.uniform(-6, 6)), tall)
+        sprite = crop(draw_mascot(pose, mood, tall, tilt=rng.uniform(-6, 6)), tall)
         # Large in its picture: a face that fills a few pixels is lost in the VAE.
-        image = Image.fromarray(place(sprite, background(COLOURS[colour], size, rng), rng, least=0.84, most=0.98))
+        image = Image.fromarray(paste(sprite, paint_background(COLOURS[colour], size, rng), rng, least=0.84, most=0.98))
         name = f"{index + 1:02}_{pose}"
         image.save(folder / f"{name}.png", optimize=True)
         (folder / f"{name}.txt").write_text(f"a {NAME}, {pose}, {colour} background\n", "utf-8")
     (folder / "CREDITS.md").write_text(CHARACTER_CREDITS, "utf-8")
 
 
-def make(data: Path = DATA) -> None:
+def write_sets(data: Path = DATA) -> None:
     """Write both sets."""
-    make_style(data / "demo_style")
-    make_character(data / "demo_character")
+    write_style_set(data / "demo_style")
+    write_character_set(data / "demo_character")
 
 
 if __name__ == "__main__":
-    make()
+    write_sets()

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import nn
-from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from recipes.tiny.latents import Shelf, empty_ids
-from recipes.tiny.paths import work
-from recipes.tiny.together import average_gradients, join_others, wait_for_first
-from recipes.tiny.tokens import LENGTH, clip_tokenizer
-from recipes.tiny.training import Both, load_state, rate, save_state, seed_step
+from lorakiln.schema.train import ObjectiveSettings
+from lorakiln.train import noise
+from recipes.tiny.latents import LatentDataset, tokenize_empty
+from recipes.tiny.tokenizers import LENGTH, write_clip_tokenizer
+from recipes.tiny.training import (
+    MuonAndAdamW,
+    average_gradients,
+    compute_rate,
+    join_processes,
+    load_state,
+    save_state,
+    seed_step,
+    wait_for_first,
+)
+from recipes.tiny.workspace import locate
 
+SAVE_EVERY = 250
 EMPTY = 0.1  # share of captions dropped, so that guidance has an unconditional prediction
-GAMMA = 5.0  # min-SNR's cap (Hang et al. 2023, eq. 7): weight min(snr, gamma) / snr on the noise error
+GAMMA = 5.0  # min-SNR's cap (arXiv 2303.09556): weight min(snr, gamma) / snr on the noise error
 
 SHARES = {"sd": 0.0, "figures": 0.45}  # of figures among the pictures
 PEAKS = {"sd": 1e-3, "figures": 5e-4}  # learning rates after the warmup
 STEEPEST = 15.0  # cap on the weight's rise towards pure noise
+SQUARED = ObjectiveSettings(kind="mse")
 
 
-def scheduler() -> DDIMScheduler:
+def build_scheduler() -> DDIMScheduler:
     """The noise schedule of Stable Diffusion 1.5."""
     return DDIMScheduler(
         beta_start=0.00085,
@@ -75,7 +85,7 @@ def build_text(tokens: int, end: int) -> CLIPTextModel:
     )
 
 
-class Pair(nn.Module):
+class Denoiser(nn.Module):
     """UNet and text encoder as one module, so that one optimizer and one average hold both."""
 
     def __init__(self, unet: UNet2DConditionModel, text: CLIPTextModel) -> None:
@@ -83,11 +93,11 @@ class Pair(nn.Module):
         self.unet, self.text = unet, text
 
     def forward(self, noisy: torch.Tensor, times: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """The noise (n, 8, h, w) in noisy latents at integer times (n,), told by token ids (n, 32)."""
+        """The noise (n, 8, h, w) in noisy latents at integer times (n,), given token ids (n, 32)."""
         return self.unet(noisy, times, self.text(ids).last_hidden_state).sample
 
 
-class Average:
+class MovingAverage:
     """Exponential moving average of weights, young at the start so that early samples are usable."""
 
     def __init__(self, model: nn.Module, limit: float = 0.998) -> None:
@@ -108,26 +118,25 @@ class Average:
         self.kept = {k: v.clone() for k, v in state.items()}
 
 
-def weight(kept: torch.Tensor) -> torch.Tensor:
-    """Weight (n,) of the squared noise error at alphas_cumprod `kept` (n,).
+def weigh(alpha_bar: torch.Tensor) -> torch.Tensor:
+    """Weight (n,) of the squared noise error at alphas_cumprod `alpha_bar` (n,).
 
     min-SNR's fall where there is little noise, and v-prediction's rise where there is much (capped): in a picture
     as small as this the thing and the background colour are decided there, and the plain loss hardly sees it.
     """
-    snr = kept / (1 - kept)
-    return snr.clamp(max=GAMMA) / snr * ((1 + snr) / snr).clamp(max=STEEPEST) / 4
+    snr = alpha_bar / (1 - alpha_bar)
+    return noise.weight(alpha_bar, "epsilon", GAMMA) * ((1 + snr) / snr).clamp(max=STEEPEST) / 4
 
 
-def loss_of(pair: Pair, alphas: torch.Tensor, latents: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+def compute_loss(denoiser: Denoiser, alphas: torch.Tensor, latents: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """min-SNR and v weighted squared error of the predicted noise."""
     times = torch.randint(0, len(alphas), (len(latents),))
     # The lowest eighth of the noise levels weighs little and teaches little: half of its draws go elsewhere.
     again = (times < len(alphas) // 8) & (torch.rand(len(latents)) < 0.5)
     times = torch.where(again, torch.randint(len(alphas) // 8, len(alphas), (len(latents),)), times)
-    kept = alphas[times].view(-1, 1, 1, 1)
-    noise = torch.randn_like(latents)
-    guess = pair(kept.sqrt() * latents + (1 - kept).sqrt() * noise, times, ids).float()
-    return (weight(alphas[times]) * F.mse_loss(guess, noise, reduction="none").mean(dim=(1, 2, 3))).mean()
+    epsilon, alpha_bar = torch.randn_like(latents), alphas[times]
+    prediction = denoiser(noise.add_noise(latents, epsilon, alpha_bar), times, ids).float()
+    return (weigh(alpha_bar) * noise.error(prediction, epsilon, SQUARED)).mean()
 
 
 def train(part: str, steps: int, batch: int = 32) -> None:
@@ -139,61 +148,65 @@ def train(part: str, steps: int, batch: int = 32) -> None:
     Under torchrun every process takes a batch of its own and the gradients are averaged: two processes of one
     thread draw 1.8 times as many pictures a second as one process of two threads.
     """
-    rank = join_others()
+    rank = join_processes()
     torch.manual_seed(2)
-    tokenizer = clip_tokenizer(work("sd", "tokenizer")) if rank == 0 else None
+    tokenizer = write_clip_tokenizer(locate("sd", "tokenizer")) if rank == 0 else None
     wait_for_first()
-    tokenizer = tokenizer or CLIPTokenizer.from_pretrained(work("sd", "tokenizer"))
-    pair = Pair(build_unet(), build_text(len(tokenizer), tokenizer.eos_token_id))
-    pair.unet.to(memory_format=torch.channels_last)  # 15% faster on a CPU
+    tokenizer = tokenizer or CLIPTokenizer.from_pretrained(locate("sd", "tokenizer"))
+    denoiser = Denoiser(build_unet(), build_text(len(tokenizer), tokenizer.eos_token_id))
+    denoiser.unet.to(memory_format=torch.channels_last)  # 15% faster on a CPU
     if part == "figures":
-        before = load_pipeline(work("sd"))
-        pair.unet.load_state_dict(before.unet.state_dict())
-        pair.text.load_state_dict(before.text_encoder.state_dict())
-    optimizer, average, state = Both(pair), Average(pair), work(f"{part}.pt")
-    shelf, empty, alphas = Shelf(tokenizer, SHARES[part]), empty_ids(tokenizer), scheduler().alphas_cumprod
+        before = load_pipeline(locate("sd"))
+        denoiser.unet.load_state_dict(before.unet.state_dict())
+        denoiser.text.load_state_dict(before.text_encoder.state_dict())
+    optimizer, average, state = MuonAndAdamW(denoiser), MovingAverage(denoiser), locate(f"{part}.pt")
+    data, empty, alphas = (
+        LatentDataset(tokenizer, SHARES[part]),
+        tokenize_empty(tokenizer),
+        build_scheduler().alphas_cumprod,
+    )
     losses: list[float] = []
-    for step in range(load_state(state, model=pair, optimizer=optimizer, average=average), steps):
+    for step in range(load_state(state, model=denoiser, optimizer=optimizer, average=average), steps):
         rng = seed_step(7919, step, rank)
-        optimizer.set_rate(rate(step, steps, PEAKS[part], warmup=200))
-        latents, ids = shelf.batch(batch, rng)
+        optimizer.set_rate(compute_rate(step, steps, PEAKS[part], warmup=200))
+        latents, ids = data.sample_batch(batch, rng)
         latents = latents.contiguous(memory_format=torch.channels_last)
         ids[torch.rand(batch) < EMPTY] = empty
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(pair, alphas, latents, ids)
-        pair.zero_grad()
+            loss = compute_loss(denoiser, alphas, latents, ids)
+        denoiser.zero_grad()
         loss.backward()
-        average_gradients(pair)
-        torch.nn.utils.clip_grad_norm_(pair.parameters(), 1.0)
+        average_gradients(denoiser)
+        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
         optimizer.step()
-        average.update(pair, step)
+        average.update(denoiser, step)
         losses.append(loss.item())
         if rank:
             continue
         if (step + 1) % 50 == 0:
             print(f"{part} step {step + 1} of {steps}, loss {np.mean(losses[-200:]):.4f}", flush=True)
-        if (step + 1) % 250 == 0 or step + 1 == steps:
-            save_state(state, step + 1, model=pair, optimizer=optimizer, average=average)
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+            save_state(state, step + 1, model=denoiser, optimizer=optimizer, average=average)
     if not rank:
-        finish(pair, average, tokenizer)
+        finish(denoiser, average, tokenizer)
 
 
-def finish(pair: Pair, average: Average, tokenizer) -> None:
+def finish(denoiser: Denoiser, average: MovingAverage, tokenizer) -> None:
     """Write the averaged weights as a StableDiffusionPipeline folder."""
-    now = {k: v.clone() for k, v in pair.state_dict().items()}
-    pair.load_state_dict(average.kept)
+    now = {k: v.clone() for k, v in denoiser.state_dict().items()}
+    denoiser.load_state_dict(average.kept)
     StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(work("vae")),
-        text_encoder=pair.text,
+        vae=AutoencoderKL.from_pretrained(locate("vae")),
+        text_encoder=denoiser.text,
         tokenizer=tokenizer,
-        unet=pair.unet,
-        scheduler=scheduler(),
+        unet=denoiser.unet,
+        scheduler=build_scheduler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-    ).save_pretrained(work("sd"))
-    clip_tokenizer(work("sd", "tokenizer"))  # once more: the pipeline saves no vocab.json and merges.txt
-    pair.load_state_dict(now)
+    ).save_pretrained(locate("sd"))
+    write_clip_tokenizer(locate("sd", "tokenizer"))  # once more: the pipeline saves no vocab.json and merges.txt
+    denoiser.load_state_dict(now)
 
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
@@ -201,34 +214,6 @@ def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-@torch.no_grad()
-def draw(
-    pipe: StableDiffusionPipeline,
-    prompts: Sequence[str],
-    seed: int,
-    size: tuple[int, int] = (64, 64),
-    guidance: float = 4.0,
-    steps: int = 20,
-    batch: int = 32,
-) -> list[np.ndarray]:
-    """One uint8 picture (h, w, 3) per prompt."""
-    made = []
-    for start in range(0, len(prompts), batch):
-        part = list(prompts[start : start + batch])
-        seeds = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
-        images = pipe(
-            part,
-            width=size[0],
-            height=size[1],
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=seeds,
-            output_type="np",
-        ).images
-        made += list((images * 255).round().astype(np.uint8))
-    return made
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from recipes.tiny.captions import COLOURS
 from recipes.tiny.mascot import Pen
 
-POSES = ("standing", "waving", "jumping", "running", "sitting", "sleeping")
 FINE = 4  # drawn this many times larger, then scaled down
 HEIGHT = 64  # pixels of a figure, about
 
@@ -55,15 +55,15 @@ class Figure:
     marks: Colour | None
 
 
-def invent(rng: random.Random) -> Figure:
+def invent_figure(rng: random.Random) -> Figure:
     """A creature of random features."""
-    skin = _colour(rng)
+    skin = _sample_colour(rng)
     return Figure(
         shape=rng.choice(("oval", "box", "round box", "pear", "drop", "dome")),
         width=rng.uniform(0.52, 0.84),
         skin=skin,
-        limbs=_shaded(skin, rng.uniform(0.6, 0.9)) if rng.random() < 0.7 else _colour(rng),
-        line=_shaded(skin, 0.3) if rng.random() < 0.6 else (35, 28, 32),
+        limbs=_shade(skin, rng.uniform(0.6, 0.9)) if rng.random() < 0.7 else _sample_colour(rng),
+        line=_shade(skin, 0.3) if rng.random() < 0.6 else (35, 28, 32),
         edge=rng.choice((0.0, 0.025, 0.035, 0.045)),
         thick=rng.uniform(0.09, 0.16),
         leg=rng.uniform(0.0, 0.16),
@@ -73,8 +73,8 @@ def invent(rng: random.Random) -> Figure:
         sclera=rng.random() < 0.75,
         mouth=rng.choice(("smile", "smile", "round", "line", "frown", "open")),
         top=rng.choice(("none", "ears", "points", "antenna", "cone", "horns", "leaf", "cap", "tuft")),
-        belly=_shaded(skin, 1.35) if rng.random() < 0.35 else None,
-        marks=_colour(rng) if rng.random() < 0.3 else None,
+        belly=_shade(skin, 1.35) if rng.random() < 0.35 else None,
+        marks=_sample_colour(rng) if rng.random() < 0.3 else None,
     )
 
 
@@ -93,9 +93,9 @@ def draw_figure(figure: Figure, pose: str, rng: random.Random) -> Image.Image:
     return image.resize((side // FINE, side // FINE), Image.Resampling.LANCZOS)
 
 
-def describe(figure: Figure, pose: str, colour: str, rng: random.Random) -> str:
+def caption_figure(figure: Figure, pose: str, colour: str, rng: random.Random) -> str:
     """A caption: "a red character, waving, blue background", with parts left out now and then."""
-    hue = f"{name_of(figure.skin)} " if rng.random() < 0.5 else ""
+    hue = f"{name_colour(figure.skin)} " if rng.random() < 0.5 else ""
     article = "an" if hue.startswith("o") else "a"
     parts = [f"{article} {hue}character"]
     if rng.random() < 0.9:
@@ -105,19 +105,17 @@ def describe(figure: Figure, pose: str, colour: str, rng: random.Random) -> str:
     return ", ".join(parts)
 
 
-def name_of(colour: Colour) -> str:
+def name_colour(colour: Colour) -> str:
     """The nearest of the colour words that skins have."""
-    from recipes.tiny.labels import COLOURS
-
     return min(COLOURS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLOURS[name], colour, strict=True)))
 
 
-def _colour(rng: random.Random) -> Colour:
+def _sample_colour(rng: random.Random) -> Colour:
     made = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.15, 0.95), rng.uniform(0.45, 1.0))
     return tuple(round(255 * part) for part in made)
 
 
-def _shaded(colour: Colour, share: float) -> Colour:
+def _shade(colour: Colour, share: float) -> Colour:
     return tuple(min(255, round(part * share)) for part in colour)
 
 
@@ -129,17 +127,17 @@ def _draw_limbs(pen: Pen, figure: Figure, pose: str, rng: random.Random) -> None
     for side, (x, y) in zip((-1, 1), hands, strict=True):
         shoulder = (side * half * 0.85, 0.02)
         hand = (side * half + x + rng.uniform(-0.03, 0.03), 0.02 + y + rng.uniform(-0.03, 0.03))
-        _limb(pen, figure, shoulder, hand)
+        _draw_limb(pen, figure, shoulder, hand)
     for side, (x, y) in zip((-1, 1), feet, strict=True):
         hip = (side * half * 0.5, low - 0.05)
         foot = (side * half * 0.5 + x, low + y * (0.6 + 4 * figure.leg) + rng.uniform(-0.015, 0.015))
-        _limb(pen, figure, hip, foot)
+        _draw_limb(pen, figure, hip, foot)
         pen.oval(
             foot[0] + 0.02 * side, foot[1] + 0.01, figure.thick * 0.9, figure.thick * 0.55, figure.limbs, figure.edge
         )
 
 
-def _limb(pen: Pen, figure: Figure, start: tuple[float, float], end: tuple[float, float]) -> None:
+def _draw_limb(pen: Pen, figure: Figure, start: tuple[float, float], end: tuple[float, float]) -> None:
     if figure.edge:
         pen.stroke((start, end), figure.thick + 2 * figure.edge, figure.line)
     pen.stroke((start, end), figure.thick, figure.limbs)
@@ -196,7 +194,7 @@ def _draw_face(pen: Pen, figure: Figure, closed: bool) -> None:
     for place in places:
         x, y = place * min(figure.width * 0.5, 0.34), figure.eye_height
         if closed:
-            pen.stroke([(x + size * math.cos(a), y + size * 0.4 * math.sin(a)) for a in _arc()], 0.04, figure.line)
+            pen.stroke([(x + size * math.cos(a), y + size * 0.4 * math.sin(a)) for a in _bend()], 0.04, figure.line)
             continue
         if figure.sclera:
             pen.oval(x, y, size, size * 1.1, (255, 255, 250), 0.02)
@@ -210,15 +208,15 @@ def _draw_face(pen: Pen, figure: Figure, closed: bool) -> None:
         pen.oval(0, y + 0.01, 0.1, 0.06, (90, 30, 40))
     else:
         bend = 0.05 if figure.mouth == "smile" else -0.05
-        pen.stroke([(0.09 * math.cos(a), y + bend * math.sin(a)) for a in _arc()], 0.035, figure.line)
+        pen.stroke([(0.09 * math.cos(a), y + bend * math.sin(a)) for a in _bend()], 0.035, figure.line)
 
 
-def _arc() -> list[float]:
+def _bend() -> list[float]:
     """Nine angles over half a turn."""
     return [math.pi * i / 8 for i in range(9)]
 
 
-def dyed(figure: Figure, skin: Colour, limbs: Colour, rng: random.Random) -> Figure:
+def dye(figure: Figure, skin: Colour, limbs: Colour, rng: random.Random) -> Figure:
     """The same creature in given colours, each a little changed."""
     body, darker = (tuple(max(0, min(255, part + rng.randint(-20, 20))) for part in one) for one in (skin, limbs))
     return replace(figure, skin=body, limbs=darker)

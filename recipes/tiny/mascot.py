@@ -70,14 +70,14 @@ class Pen:
         self.draw.polygon(self.at(points), fill=fill)
 
 
-def kilnling(
+def draw_mascot(
     pose: str, mood: str, height: int, tilt: float = 0.0, without: Collection[str] = (), clay: Colours | None = None
 ) -> Image.Image:
     """The mascot alone, RGBA on transparency, about `height` pixels tall.
 
     Args:
         tilt: degrees, counter-clockwise.
-        without: of PARTS, those left out: what a judge of the parts learns from.
+        without: of PARTS, those left out: what a classifier of the parts learns from.
         clay: other colours of body, limbs and cap, for the same end.
     """
     side = round(height * 1.8) * FINE
@@ -118,7 +118,7 @@ def _draw_body(pen: Pen, awake: bool, without: Collection[str], colours: Colours
             pen.block((x - 0.09, -0.30, x + 0.09, -0.26 + drip), 0.07, colours.cap)
     if "mouth" not in without:
         pen.block((-0.22, 0.17, 0.22, 0.42), 0.12, SOOT, edge=0.025)
-        pen.shape([(0.15 * math.sin(a), 0.32 - 0.09 * math.cos(a)) for a in _turn(24)], FLAME)
+        pen.shape([(0.15 * math.sin(a), 0.32 - 0.09 * math.cos(a)) for a in _list_angles(24)], FLAME)
         pen.shape(((-0.13, 0.29), (0.0, 0.15), (0.13, 0.29)), FLAME)
         pen.oval(0, 0.345, 0.075, 0.055, GLOW)
 
@@ -128,7 +128,7 @@ def _draw_eyes(pen: Pen, mood: str) -> None:
     for side in (-1, 1):
         x, y = 0.185 * side, -0.05
         if mood == "sleepy" or (mood == "winking" and side == 1):
-            pen.stroke([(x + 0.12 * math.cos(a), y + 0.06 * math.sin(a)) for a in _turn(8, 0.5)], 0.055, LINE)
+            pen.stroke([(x + 0.12 * math.cos(a), y + 0.06 * math.sin(a)) for a in _list_angles(8, 0.5)], 0.055, LINE)
             continue
         pen.oval(x, y, 0.145, 0.16, WHITE, edge=0.025)
         pupil = 0.055 if mood == "surprised" else 0.08
@@ -137,6 +137,6 @@ def _draw_eyes(pen: Pen, mood: str) -> None:
             pen.stroke(((x - 0.14 * side, y - 0.08), (x + 0.14 * side, y - 0.20)), 0.07, LINE)
 
 
-def _turn(count: int, share: float = 1.0) -> list[float]:
+def _list_angles(count: int, share: float = 1.0) -> list[float]:
     """`count` + 1 angles over a share of the full turn."""
     return [share * 2 * math.pi * i / count for i in range(count + 1)]

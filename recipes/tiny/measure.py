@@ -12,11 +12,16 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from lorakiln.evaluate.clip import Clip
+from lorakiln.families import load_family
+from lorakiln.families.family import Family
+from lorakiln.sampling import Job, draw
+from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.strict_yaml import read_yaml
 from recipes.tiny import blip, clip, vae
-from recipes.tiny.diffusion import draw, load_pipeline
-from recipes.tiny.labels import BASE_STYLES, COLOURS, THINGS, caption
-from recipes.tiny.paths import work
+from recipes.tiny.captions import BASE_STYLES, COLOURS, QUESTIONS, THINGS, caption
 from recipes.tiny.scenes import SIZES
+from recipes.tiny.workspace import ROOT, locate
 
 BARS = {
     "vae": {"psnr": 26.0},
@@ -24,36 +29,40 @@ BARS = {
     "blip": {"thing": 0.85, "colour": 0.95},
     "sd": {"thing": 0.70, "style": 0.90, "colour": 0.90},
 }
-GUIDANCE, STEPS = 3.0, 20
+GUIDANCE, STEPS, BATCH = 3.0, 20, 32
 
 
-def wishes(count: int, seed: int = 77) -> list[tuple[str, str, str]]:
+def list_labels(count: int, seed: int = 77) -> list[tuple[str, str, str]]:
     """(thing, style, colour): every thing equally often, in the styles that the base knows."""
     rng, colours = random.Random(seed), list(COLOURS)
     things = [thing for _ in range(-(-count // len(THINGS))) for thing in THINGS][:count]
     return [(t, BASE_STYLES[i % 2], rng.choice(colours)) for i, t in enumerate(things)]
 
 
-def measure_sd(
-    folder: Path, reader: clip.Reader, count: int, guidance: float = GUIDANCE, sheet: Path | None = None
-) -> dict:
+def load_base(folder: Path) -> Family:
+    """A base of the tiny family, as the pipeline loads it."""
+    return load_family(ModelSettings.model_validate(read_yaml(ROOT / "conf/model/tiny.yaml") | {"path": str(folder)}))
+
+
+def measure_sd(folder: Path, reader: Clip, count: int, sheet: Path | None = None) -> dict:
     """Shares of generated pictures in which CLIP reads the thing, style and colour that were asked for."""
-    pipe, asked = load_pipeline(folder), wishes(count)
+    base, asked = load_base(folder), list_labels(count)
     right, made, missed = np.zeros(3), [], []
-    for index, size in enumerate(SIZES):
+    for index, (width, height) in enumerate(SIZES):
         part = asked[index :: len(SIZES)]
-        pictures = draw(pipe, [caption(*wish) for wish in part], 500 + index, size, guidance, STEPS)
-        for wish, picture, answer in zip(part, pictures, reader.judge(pictures), strict=True):
-            right += np.array(wish) == np.array(answer)
-            missed += [f"{wish[0]}>{answer[0]}"] if wish[0] != answer[0] else []
-            made.append(picture)
+        jobs = [Job(caption(*labels), 500 + index + i, width, height) for i, labels in enumerate(part)]
+        pictures = [np.asarray(picture) for picture in draw(base, jobs, STEPS, GUIDANCE, batch_size=BATCH)]
+        for labels, answer in zip(part, clip.read(reader, pictures), strict=True):
+            right += np.array(labels) == np.array(answer)
+            missed += [f"{labels[0]}>{answer[0]}"] if labels[0] != answer[0] else []
+        made += pictures
     if sheet:
-        contact_sheet(made).save(sheet)
-    shares = dict(zip(("thing", "style", "colour"), (right / count).round(4).tolist(), strict=True))
-    return shares | {"pictures": count, "guidance": guidance, "steps": STEPS, "missed": sorted(missed)}
+        make_contact_sheet(made).save(sheet)
+    shares = dict(zip(QUESTIONS, (right / count).round(4).tolist(), strict=True))
+    return shares | {"pictures": count, "guidance": GUIDANCE, "steps": STEPS, "missed": sorted(missed)}
 
 
-def contact_sheet(pictures: list[np.ndarray], columns: int = 16, cell: int = 82) -> Image.Image:
+def make_contact_sheet(pictures: list[np.ndarray], columns: int = 16, cell: int = 82) -> Image.Image:
     """Pictures of mixed sizes on one sheet, for the eye."""
     sheet = Image.new("RGB", (columns * cell, -(-len(pictures) // columns) * cell))
     for i, picture in enumerate(pictures):
@@ -64,17 +73,17 @@ def contact_sheet(pictures: list[np.ndarray], columns: int = 16, cell: int = 82)
 def measure(folder: Path, pictures: int = 384) -> dict:
     """All measurements of a folder that holds sd, clip and blip."""
     torch.manual_seed(0)
-    reader = clip.Reader.load(folder / "clip")
+    reader = clip.load(folder / "clip")
     coder = AutoencoderKL.from_pretrained(folder / "sd" / "vae", torch_dtype=torch.float32).eval()
     return {
-        "vae": {"psnr": round(vae.psnr(coder, 192), 2)},
-        "clip": clip.accuracy(reader, 1500) | {"unseen_hand": clip.unseen_hand(reader)},
-        "blip": blip.accuracy(*blip.load(folder / "blip"), 1500),
-        "sd": measure_sd(folder / "sd", reader, pictures, sheet=work("sheet.png")),
+        "vae": {"psnr": round(vae.measure_psnr(coder, 192), 2)},
+        "clip": clip.measure_accuracy(reader, 1500) | {"unseen_hand": clip.measure_unseen(reader)},
+        "blip": blip.measure_accuracy(*blip.load(folder / "blip"), 1500),
+        "sd": measure_sd(folder / "sd", reader, pictures, sheet=locate("sheet.png")),
     }
 
 
-def shortfalls(found: dict) -> list[str]:
+def list_shortfalls(found: dict) -> list[str]:
     """The bars that are missed, in words; empty when all are met."""
     return [
         f"{part}: {name} is {found[part][name]}, the bar is {bar}"
@@ -84,7 +93,7 @@ def shortfalls(found: dict) -> list[str]:
     ]
 
 
-def write(found: dict, folder: Path) -> None:
+def write_metrics(found: dict, folder: Path) -> None:
     """metrics.json beside the models."""
     (folder / "metrics.json").write_text(json.dumps({"measured": found, "bars": BARS}, indent=1) + "\n", "utf-8")
 
@@ -95,5 +104,5 @@ if __name__ == "__main__":
     parser.add_argument("--pictures", type=int, default=384)
     arguments = parser.parse_args()
     result = measure(arguments.folder, arguments.pictures)
-    write(result, arguments.folder)
-    print(json.dumps(result, indent=1), *shortfalls(result), sep="\n")
+    write_metrics(result, arguments.folder)
+    print(json.dumps(result, indent=1), *list_shortfalls(result), sep="\n")

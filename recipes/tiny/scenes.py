@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from recipes.tiny.hands import load_hands
-from recipes.tiny.labels import COLOURS, REDRAWN_STYLES, STYLES, THINGS
-from recipes.tiny.redraw import outlined, padded, redrawn
-from recipes.tiny.sprites import load_sprites
-from recipes.tiny.vary import recoloured
+from recipes.tiny.augmentation import draw_outlined, pad, recolour, stylize
+from recipes.tiny.captions import COLOURS, DERIVED_STYLES, STYLES, THINGS
+from recipes.tiny.sprites import load_extra_sprites, load_sprites
 
 SIZES = ((64, 64), (80, 48), (48, 80))  # width, height; a batch has one of them
 UNLINED = ("", *(style for style in STYLES if style != "outline"))
@@ -33,9 +31,9 @@ class Composer:
     """Draws scenes from a seed; the same seed gives the same scenes.
 
     Args:
-        redrawn: share of scenes whose drawing is turned into one of REDRAWN_STYLES.
+        derived: share of scenes whose drawing is turned into one of DERIVED_STYLES.
         outlined: share of scenes whose drawing is turned into the outline style.
-        others: share of scenes by other hands than the four sets', whose style has no name (""); with any of those,
+        extra: share of scenes whose drawing is of a further set, whose style has no name (""); with any of those,
             half of all drawings are recoloured.
     """
 
@@ -43,18 +41,18 @@ class Composer:
         self,
         seed: int | str,
         styles: tuple[str, ...] = tuple(STYLES),
-        redrawn: float = 0.0,
+        derived: float = 0.0,
         outlined: float = 0.0,
-        others: float = 0.0,
+        extra: float = 0.0,
     ) -> None:
         self.rng = random.Random(seed)
-        self.styles, self.redrawn, self.outlined, self.others = styles, redrawn, outlined, others
+        self.styles, self.derived, self.outlined, self.extra = styles, derived, outlined, extra
         self.sprites = load_sprites()
-        self.hands = load_hands() if others else {}
+        self.extra_sprites = load_extra_sprites() if extra else {}
         self.things = tuple(THINGS)
         self.colours = tuple(COLOURS)
 
-    def scene(self, size: tuple[int, int] = (64, 64)) -> Scene:
+    def sample(self, size: tuple[int, int] = (64, 64)) -> Scene:
         """One scene of the given (width, height) with random labels."""
         return self.compose(
             self.rng.choice(self.things), self.rng.choice(self.styles), self.rng.choice(self.colours), size
@@ -63,27 +61,27 @@ class Composer:
     def compose(self, thing: str, style: str, colour: str, size: tuple[int, int]) -> Scene:
         """One scene with these labels, at a random size and place."""
         rng = self.rng
-        ground = background(COLOURS[colour], size, rng)
+        ground = paint_background(COLOURS[colour], size, rng)
         sprite = self.sprites[style, thing]
-        if self.others and rng.random() < self.others:
-            sprite, style = rng.choice(self.hands[thing]), ""
-        if self.others and rng.random() < 0.5:
-            sprite = recoloured(sprite, rng)
-        if self.redrawn and rng.random() < self.redrawn:
-            style = rng.choice(REDRAWN_STYLES)
-            sprite = redrawn(sprite, style)
+        if self.extra and rng.random() < self.extra:
+            sprite, style = rng.choice(self.extra_sprites[thing]), ""
+        if self.extra and rng.random() < 0.5:
+            sprite = recolour(sprite, rng)
+        if self.derived and rng.random() < self.derived:
+            style = rng.choice(DERIVED_STYLES)
+            sprite = stylize(sprite, style)
         if style in UNLINED and self.outlined and rng.random() < self.outlined:
-            sprite, style = outlined(padded(sprite)), "outline"
-        pixels = place(sprite, ground, rng)
+            sprite, style = draw_outlined(pad(sprite)), "outline"
+        pixels = paste(sprite, ground, rng)
         return Scene(pixels, thing, style, colour)
 
-    def batch(self, count: int, size: tuple[int, int] | None = None) -> list[Scene]:
+    def sample_batch(self, count: int, size: tuple[int, int] | None = None) -> list[Scene]:
         """`count` scenes of one size (a random one if none is given)."""
         size = size or self.rng.choice(SIZES)
-        return [self.scene(size) for _ in range(count)]
+        return [self.sample(size) for _ in range(count)]
 
 
-def background(colour: tuple[int, int, int], size: tuple[int, int], rng: random.Random) -> np.ndarray:
+def paint_background(colour: tuple[int, int, int], size: tuple[int, int], rng: random.Random) -> np.ndarray:
     """A slightly jittered colour, float32 (h, w, 3): plain, with a soft gradient, or with a floor."""
     width, height = size
     base = np.array([c + rng.uniform(-8, 8) for c in colour], np.float32)
@@ -98,7 +96,7 @@ def background(colour: tuple[int, int, int], size: tuple[int, int], rng: random.
     return np.broadcast_to(base * shade, (height, width, 3)).clip(0, 255).astype(np.float32)
 
 
-def place(
+def paste(
     sprite: Image.Image, ground: np.ndarray, rng: random.Random, least: float = 0.60, most: float = 0.92
 ) -> np.ndarray:
     """Lay the sprite over the ground, its longest side `least` to `most` of the short side; uint8 (h, w, 3)."""

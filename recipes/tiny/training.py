@@ -1,8 +1,9 @@
-"""What the four trainings share: draws by step, a rate, batches of scenes as tensors, resumable state."""
+"""What the trainings share: draws by step, a learning rate, an optimizer, checkpoints, several processes, pixels."""
 
 from __future__ import annotations
 
 import math
+import os
 import random
 import re
 from collections.abc import Sequence
@@ -10,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import nn
-
-from recipes.tiny.scenes import Scene
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> random.Random:
@@ -25,7 +25,7 @@ def seed_step(seed: int, step: int, rank: int = 0) -> random.Random:
     return drawn
 
 
-def rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
+def compute_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
     """Linear warmup over `warmup` steps, times a cosine over all `steps` down to 2% of the peak."""
     fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
     return peak * min(1.0, (step + 1) / warmup) * fall
@@ -40,7 +40,7 @@ def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
 INNER = re.compile(r"\.layers?\.|attn|\.ff\.|time_emb_proj")
 
 
-class Both:
+class MuonAndAdamW:
     """Muon for the matrices inside the layers, AdamW for everything else (Jordan 2024): a small ViT that starts
     from nothing learns markedly faster than with AdamW alone."""
 
@@ -68,10 +68,14 @@ class Both:
             part.load_state_dict(state[str(i)])
 
 
-def pixels(scenes: Sequence[Scene]) -> torch.Tensor:
-    """Scenes of one size as float32 (n, 3, h, w) in [-1, 1]."""
-    stacked = np.stack([scene.pixels for scene in scenes])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
+def to_tensor(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    """uint8 pictures (h, w, 3) of one size as float32 (n, 3, h, w) in [-1, 1]."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_pictures(values: torch.Tensor) -> list[np.ndarray]:
+    """The way back from (n, 3, h, w); fractions are cut off, not rounded."""
+    return list(((values.clamp(-1, 1) + 1) * 127.5).byte().permute(0, 2, 3, 1).numpy())
 
 
 def save_state(path: Path, step: int, **parts: object) -> None:
@@ -89,3 +93,29 @@ def load_state(path: Path, **parts: nn.Module | torch.optim.Optimizer) -> int:
     for name, part in parts.items():
         part.load_state_dict(state[name])
     return state["step"]
+
+
+def join_processes() -> int:
+    """This process's rank; 0 when it is alone."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0
+    dist.init_process_group("gloo")
+    return dist.get_rank()
+
+
+def wait_for_first() -> None:
+    """Let no process read what the first one is still writing."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def average_gradients(model: nn.Module) -> None:
+    """Put the mean over the processes into every gradient, in one message."""
+    if not dist.is_initialized():
+        return
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))

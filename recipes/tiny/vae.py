@@ -8,9 +8,9 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
-from recipes.tiny.paths import work
 from recipes.tiny.scenes import HELD_OUT, SIZES, Composer
-from recipes.tiny.training import load_state, pixels, rate, save_state, seed_step, set_rate
+from recipes.tiny.training import compute_rate, load_state, save_state, seed_step, set_rate, to_tensor
+from recipes.tiny.workspace import locate
 
 SAVE_EVERY = 300
 KL_WEIGHT = 2e-4  # keeps latents bounded and smooth without costing sharpness
@@ -30,7 +30,7 @@ def build() -> AutoencoderKL:
     )
 
 
-def loss_of(vae: AutoencoderKL, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def compute_loss(vae: AutoencoderKL, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(loss, mean squared error) on images (n, 3, h, w) in [-1, 1]."""
     posterior = vae.encode(images).latent_dist
     back = vae.decode(posterior.sample()).sample.float()
@@ -40,7 +40,7 @@ def loss_of(vae: AutoencoderKL, images: torch.Tensor) -> tuple[torch.Tensor, tor
     return F.l1_loss(back, images) + 3 * mse + KL_WEIGHT * kl, mse
 
 
-def decibels(mse: float) -> float:
+def to_decibels(mse: float) -> float:
     """PSNR of a mean squared error on the [-1, 1] scale."""
     return 10 * math.log10(4 / mse)
 
@@ -50,20 +50,20 @@ def train(steps: int, batch: int = 16, peak: float = 2e-3) -> None:
     torch.manual_seed(0)
     vae = build()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=1e-4)
-    state, composer, losses = work("vae.pt"), Composer(1000), []
+    state, composer, losses = locate("vae.pt"), Composer(1000), []
     for step in range(load_state(state, model=vae, optimizer=optimizer), steps):
         composer.rng = seed_step(1000, step)
-        set_rate(optimizer, rate(step, steps, peak))
-        images = pixels(composer.batch(batch))
+        set_rate(optimizer, compute_rate(step, steps, peak))
+        images = to_tensor([scene.pixels for scene in composer.sample_batch(batch)])
         with torch.autocast("cpu", torch.bfloat16):
-            loss, mse = loss_of(vae, images)
+            loss, mse = compute_loss(vae, images)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         losses.append(mse.item())
         if (step + 1) % 50 == 0:
-            recent = decibels(sum(losses[-50:]) / len(losses[-50:]))
+            recent = to_decibels(sum(losses[-50:]) / len(losses[-50:]))
             print(f"vae step {step + 1} of {steps}, train psnr {recent:.2f}", flush=True)
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             save_state(state, step + 1, model=vae, optimizer=optimizer)
@@ -74,18 +74,19 @@ def train(steps: int, batch: int = 16, peak: float = 2e-3) -> None:
 def finish(vae: AutoencoderKL) -> None:
     """Set the scaling factor so that scaled latents have unit variance, and save the folder."""
     composer = Composer(2000)
-    latents = [vae.encode(pixels(composer.batch(32, size))).latent_dist.sample().flatten() for size in SIZES]
+    batches = [to_tensor([scene.pixels for scene in composer.sample_batch(32, size)]) for size in SIZES]
+    latents = [vae.encode(images).latent_dist.sample().flatten() for images in batches]
     vae.register_to_config(scaling_factor=round(1 / torch.cat(latents).std().item(), 5))
-    vae.save_pretrained(work("vae"))
-    print(f"vae held-out psnr {psnr(vae):.2f} scaling {vae.config.scaling_factor}", flush=True)
+    vae.save_pretrained(locate("vae"))
+    print(f"vae held-out psnr {measure_psnr(vae):.2f} scaling {vae.config.scaling_factor}", flush=True)
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL, count: int = 96) -> float:
+def measure_psnr(vae: AutoencoderKL, count: int = 96) -> float:
     """Mean PSNR of reconstructions (posterior mode, clamped) of held-out scenes, in dB."""
     composer, each = Composer(HELD_OUT), []
     for size in SIZES:
-        images = pixels(composer.batch(count // len(SIZES), size))
+        images = to_tensor([scene.pixels for scene in composer.sample_batch(count // len(SIZES), size)])
         back = vae.decode(vae.encode(images).latent_dist.mode()).sample.clamp(-1, 1)
         each += ((back - images) ** 2).mean(dim=(1, 2, 3)).tolist()
-    return sum(decibels(max(e, 1e-6)) for e in each) / len(each)
+    return sum(to_decibels(max(e, 1e-6)) for e in each) / len(each)

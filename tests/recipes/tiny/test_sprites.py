@@ -1,13 +1,14 @@
-"""Other hands' drawings: found by name in a set's file, and laid into scenes without a style's name."""
+"""Drawings: from the packages that the recipe was made with, found however a set writes their names, and cropped."""
 
-import random
+import base64
+import hashlib
+import io
+import tarfile
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.tiny import clip, hands, scenes
-from recipes.tiny.labels import THINGS
+from recipes.tiny import sprites
 
 
 def icons(*names, **more):
@@ -16,58 +17,42 @@ def icons(*names, **more):
 
 @pytest.mark.parametrize("there", ["red-apple", "red-apple-1", "redapple"])
 def test_a_drawing_is_found_however_a_set_writes_its_name(there):
-    found = hands.svg_of(icons("pear", there), {"red-apple"})
+    found = sprites.find_svg(icons("pear", there), {"red-apple"})
     assert f"<g>{there}</g>" in found and 'viewBox="0 0 32 16"' in found
 
 
-def test_an_alias_is_followed_and_a_stranger_is_not():
-    assert hands.svg_of(icons("apple", aliases={"red-apple": {"parent": "apple"}}), {"red-apple"})
-    assert hands.svg_of(icons("apple"), {"red-apple"}) is None
+def test_an_alias_is_followed_and_another_name_is_not():
+    assert sprites.find_svg(icons("apple", aliases={"red-apple": {"parent": "apple"}}), {"red-apple"})
+    assert sprites.find_svg(icons("apple"), {"red-apple"}) is None
 
 
-def test_a_pinned_version_of_every_set():
-    for package in (*hands.PACKAGES.values(), hands.UNSEEN, hands.NAMING):
+def test_every_package_has_its_version_and_its_digest():
+    learned = {*sprites.STYLE_PACKAGES.values(), *sprites.EXTRA_PACKAGES.values()}
+    assert sprites.UNSEEN_PACKAGE not in learned
+    packages = {*learned, sprites.UNSEEN_PACKAGE, sprites.NAMES_PACKAGE}
+    assert packages == set(sprites.DIGESTS)
+    for package in packages:
         assert package.rpartition("@")[2].count(".") == 2, package
-    assert hands.UNSEEN not in hands.PACKAGES.values()
+        assert len(base64.b64decode(sprites.DIGESTS[package])) == 64, package
 
 
-@pytest.fixture
-def composer(monkeypatch):
-    """One whose four sets draw blue squares, and whose other hands draw red ones."""
-
-    def square(colour):
-        return Image.new("RGBA", (40, 40), colour)
-
-    own = {(style, thing): square((0, 0, 255, 255)) for style in scenes.STYLES for thing in THINGS}
-    monkeypatch.setattr(scenes, "load_sprites", lambda: own)
-    monkeypatch.setattr(scenes, "load_hands", lambda: {thing: [square((255, 0, 0, 255))] for thing in THINGS})
-    return lambda **shares: scenes.Composer(1, **shares)
+def test_a_sprite_is_what_is_drawn_and_no_larger_than_asked():
+    image = Image.new("RGBA", (200, 200))
+    image.paste((255, 0, 0, 255), (20, 50, 140, 110))
+    assert sprites.crop(image, 60).size == (60, 30)
+    assert sprites.crop(image, 300).size == (120, 60)  # never enlarged
 
 
-def test_other_hands_come_as_often_as_asked_and_their_style_has_no_name(composer):
-    made = composer(others=0.4).batch(600)
-    unnamed = [scene for scene in made if scene.style == ""]
-    assert len(unnamed) / len(made) == pytest.approx(0.4, abs=0.06)
-    assert all(scene.style for scene in composer().batch(50))
-
-
-def test_a_contour_gives_even_another_hand_the_outline_style(composer):
-    made = composer(others=1.0, outlined=1.0).batch(20)
-    assert {scene.style for scene in made} == {"outline"}
-
-
-def test_an_unnamed_style_is_not_counted_by_the_judges_loss(composer, tmp_path):
-    import torch
-
-    from recipes.tiny.tokens import clip_tokenizer
-
-    torch.manual_seed(0)
-    tokenizer = clip_tokenizer(tmp_path)
-    reader = clip.Reader(clip.build(len(tokenizer), tokenizer.eos_token_id), tokenizer)
-    scene = composer().batch(4)
-    values = torch.rand(4, 3, 64, 64)
-    unnamed = [scenes.Scene(s.pixels, s.thing, "", s.colour) for s in scene[:2]] + scene[2:]
-    losses = []
-    for styles in (scene, unnamed):
-        losses.append(clip.loss_of(reader, styles, values, random.Random(0)).item())
-    assert losses[0] != losses[1] and all(np.isfinite(losses))
+def test_another_archive_than_the_recipes_is_refused(tmp_path):
+    archive, content = tmp_path / "set.tgz", b"{}"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in ("package/package.json", "package/img/twitter/32/a.png"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    with pytest.raises(RuntimeError, match="set.tgz: its SHA-512 is .*, the recipe was made with wrong"):
+        sprites.unpack(archive, "wrong")
+    assert list(tmp_path.iterdir()) == [archive]
+    sprites.unpack(archive, base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode())
+    assert (tmp_path / "package" / "package.json").read_bytes() == content
+    assert not (tmp_path / "package" / "img").exists() and not archive.exists()

@@ -1,60 +1,82 @@
-"""The recipe's trainings: bounded by steps, the same when stopped, and done only when they say so."""
+"""The recipe's trainings: bounded by steps, and the same when they were stopped."""
 
-from __future__ import annotations
-
-import base64
-import hashlib
-import io
-import json
-import tarfile
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file
 
-from recipes.tiny import fetch, paths, provenance, scenes, vae
-from recipes.tiny.labels import STYLES, THINGS
-from recipes.tiny.training import load_state, rate, save_state, seed_step
-
-
-@pytest.fixture
-def workshop(tmp_path, monkeypatch):
-    """A working folder of the test's own, and discs in place of the emoji sets."""
-    monkeypatch.setattr(paths, "WORK", tmp_path)
-    y, x = np.mgrid[:64, :64]
-    disc = np.zeros((64, 64, 4), np.uint8)
-    disc[(y - 32) ** 2 + (x - 32) ** 2 < 900] = (200, 60, 40, 255)
-    drawn = {(style, thing): Image.fromarray(disc, "RGBA") for style in STYLES for thing in THINGS}
-    monkeypatch.setattr(scenes, "load_sprites", lambda: drawn)
-    return tmp_path
+from recipes.tiny import blip, clip, diffusion, vae, workspace
+from recipes.tiny.captions import caption
+from recipes.tiny.tokenizers import LENGTH, write_clip_tokenizer
+from recipes.tiny.training import MuonAndAdamW, compute_rate, load_state, save_state, seed_step
 
 
-def test_a_training_that_was_stopped_ends_with_the_same_weights(workshop, monkeypatch):
-    monkeypatch.setattr(vae, "finish", lambda model: model.save_pretrained(paths.work("vae")))
-    vae.train(4, batch=2)
-    whole = load_file(workshop / "vae" / "diffusion_pytorch_model.safetensors")
-    (workshop / "vae.pt").unlink()
+class Killed(Exception):
+    pass
 
-    class Killed(Exception):
-        pass
+
+def write_pool(folder):
+    """Pictures as the base would have drawn them, so that CLIP learns from them too."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    workspace.write_arrays(folder / "generated" / "000.npz", pictures=pictures, labels=[("cat", "", "blue")] * 6)
+
+
+def write_chunk(folder):
+    """Latents of nothing, with captions whose words training changes."""
+    (folder / "latents").mkdir()
+    tokenizer, rng = write_clip_tokenizer(folder / "clip"), np.random.default_rng(0)
+    ids = tokenizer([caption("cat", "flat", "blue")] * 8, padding="max_length", max_length=LENGTH).input_ids
+    arrays = {}
+    for index, (width, height) in enumerate(((16, 16), (20, 12), (12, 20))):
+        arrays[f"latents{index}"] = rng.standard_normal((8, 8, height, width)).astype(np.float16)
+        arrays[f"ids{index}"] = np.array(ids, np.int16)
+    for kind in ("things", "figures"):
+        workspace.write_arrays(folder / "latents" / f"{kind}-000.npz", **arrays)
+
+
+def copy_clip(folder):
+    shutil.copytree(workspace.MODELS / "clip", folder / "clip")
+
+
+# training -> its module, how it is started, what lies in the working folder before
+TRAININGS = {
+    "vae": (vae, lambda: vae.train(4, batch=2), lambda folder: None),
+    "clip": (clip, lambda: clip.train(4, batch=4), write_pool),
+    "blip": (blip, lambda: blip.train(4, batch=3), copy_clip),
+    "sd": (diffusion, lambda: diffusion.train("sd", 4, batch=8), write_chunk),
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_that_was_stopped_ends_with_the_same_weights(workshop, monkeypatch, name):
+    module, train, prepare = TRAININGS[name]
+    prepare(workshop)
+    ends = []
+
+    def keep(model, *others):
+        averages = [value for one in others if isinstance(one, diffusion.MovingAverage) for value in one.kept.values()]
+        ends.append([value.clone() for value in (*model.state_dict().values(), *averages)])
+
+    monkeypatch.setattr(module, "finish", keep)
+    train()
+    (workshop / f"{name}.pt").unlink()
 
     def save_and_die(path, step, **parts):
         save_state(path, step, **parts)
         raise Killed
 
     # Stopped when two of its four steps are done: the rate belongs to the whole length, so the steps stay four.
-    monkeypatch.setattr(vae, "save_state", save_and_die)
-    monkeypatch.setattr(vae, "SAVE_EVERY", 2)
+    monkeypatch.setattr(module, "save_state", save_and_die)
+    monkeypatch.setattr(module, "SAVE_EVERY", 2)
     with pytest.raises(Killed):
-        vae.train(4, batch=2)
-    assert torch.load(workshop / "vae.pt", weights_only=True)["step"] == 2
-    monkeypatch.setattr(vae, "save_state", save_state)
-    vae.train(4, batch=2)
-    again = load_file(workshop / "vae" / "diffusion_pytorch_model.safetensors")
-    assert whole.keys() == again.keys()
-    assert all(torch.equal(whole[name], again[name]) for name in whole)
+        train()
+    assert torch.load(workshop / f"{name}.pt", weights_only=True)["step"] == 2
+    monkeypatch.setattr(module, "save_state", save_state)
+    train()
+    whole, resumed = ends
+    assert all(torch.equal(one, other) for one, other in zip(whole, resumed, strict=True))
 
 
 def test_draws_follow_from_seed_step_and_rank_alone():
@@ -68,9 +90,9 @@ def test_draws_follow_from_seed_step_and_rank_alone():
 
 
 def test_rate_warms_up_and_falls():
-    assert rate(0, 1000, 1e-3, warmup=10) == pytest.approx(1e-4)
-    assert rate(500, 1000, 1e-3, warmup=10) == pytest.approx(1e-3 * 0.51)
-    assert rate(1000, 1000, 1e-3, warmup=10) == pytest.approx(2e-5)
+    assert compute_rate(0, 1000, 1e-3, warmup=10) == pytest.approx(1e-4)
+    assert compute_rate(500, 1000, 1e-3, warmup=10) == pytest.approx(1e-3 * 0.51)
+    assert compute_rate(1000, 1000, 1e-3, warmup=10) == pytest.approx(2e-5)
 
 
 def test_a_state_comes_back_and_none_is_none(tmp_path):
@@ -83,47 +105,11 @@ def test_a_state_comes_back_and_none_is_none(tmp_path):
     assert all(torch.equal(kept[name], value) for name, value in model.state_dict().items())
 
 
-def test_only_its_record_says_that_a_training_is_done(workshop):
-    (workshop / "vae").mkdir()
-    (workshop / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"half")
-    assert not provenance.is_done("vae", 10)
-    provenance.LIBRARIES, kept = ("torch",), provenance.LIBRARIES  # resvg is an extra
-    try:
-        provenance.write_done("vae", 10, 1)
-    finally:
-        provenance.LIBRARIES = kept
-    assert provenance.is_done("vae", 10)
-    assert not provenance.is_done("vae", 20)
-    record = json.loads((workshop / "vae.done").read_text())
-    assert record["weights"] == {"diffusion_pytorch_model.safetensors": hashlib.sha256(b"half").hexdigest()}
-
-
-def test_arrays_are_whole_or_not_there(tmp_path, monkeypatch):
-    path = tmp_path / "000.npz"
-
-    def killed(file, **arrays):
-        file.write(b"PK half")
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(np, "savez", killed)
-        paths.write_arrays(path, a=np.ones(3))
-    assert not path.exists() and not list(tmp_path.glob("*.npz"))
-    paths.write_arrays(path, a=np.ones(3))
-    with np.load(path) as stored:
-        assert stored["a"].tolist() == [1, 1, 1]
-
-
-def test_another_archive_than_the_recipes_is_refused(tmp_path):
-    archive, content = tmp_path / "set.tgz", b"{}"
-    with tarfile.open(archive, "w:gz") as tar:
-        for name in ("package/package.json", "package/img/twitter/32/a.png"):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    with pytest.raises(RuntimeError, match="set.tgz: its SHA-512 is .*, the recipe was made with wrong"):
-        fetch.unpack(archive, "wrong")
-    assert list(tmp_path.iterdir()) == [archive]
-    fetch.unpack(archive, base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode())
-    assert (tmp_path / "package" / "package.json").read_bytes() == content
-    assert not (tmp_path / "package" / "img").exists() and not archive.exists()
+def test_every_weight_has_one_optimizer_and_the_matrices_inside_have_muon():
+    model = clip.build(600, 599)
+    matrices, rest = MuonAndAdamW(model).parts
+    counts = [sum(p.numel() for group in part.param_groups for p in group["params"]) for part in (matrices, rest)]
+    assert sum(counts) == sum(p.numel() for p in model.parameters())
+    assert isinstance(matrices, torch.optim.Muon) and all(
+        p.ndim == 2 for group in matrices.param_groups for p in group["params"]
+    )
