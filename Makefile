@@ -45,7 +45,7 @@ experiments: $(READY)
 # Make the tiny family again: hours on a CPU; see models/tiny/README.md.
 tiny: $(READY)
 	"$(BIN)/pip" install --quiet --disable-pip-version-check -e ".[tiny]"
-	python -m pipelines.tiny
+	python -m recipes.tiny
 
 # Pin what a fresh environment gets today.
 lock:

@@ -30,6 +30,7 @@ def test_embeddings_equal_the_models_own(micro_clip, tmp_path):
     clip = Clip.load(Source(path=str(micro_clip)), torch.device("cpu"))
     np.testing.assert_allclose(clip.texts(texts), expected.text_embeds, atol=1e-5)
     np.testing.assert_allclose(clip.pictures(paths), expected.image_embeds, atol=1e-5)
+    np.testing.assert_array_equal(clip.images(images), clip.pictures(paths))
 
 
 def test_batches_change_nothing_and_long_texts_are_cut(micro_clip, tmp_path):

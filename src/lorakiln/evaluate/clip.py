@@ -92,10 +92,15 @@ class Clip:
             for start in range(0, len(paths), batch_size):
                 images = [_read(path) for path in paths[start : start + batch_size]]
                 images = [alter(image) for image in images] if alter else images
-                pixels = self.processor(images=images, return_tensors="pt")["pixel_values"].to(self.device)
-                parts.append(_unit(self.model.get_image_features(pixel_values=pixels).pooler_output))
+                parts.append(self.images(images))
                 bar.advance(len(images))
         return np.concatenate(parts)
+
+    @torch.inference_mode()
+    def images(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Unit embeddings of RGB pictures that are in memory, (N, D) float32, in one batch."""
+        pixels = self.processor(images=images, return_tensors="pt")["pixel_values"].to(self.device)
+        return _unit(self.model.get_image_features(pixel_values=pixels).pooler_output)
 
 
 def _unit(features: torch.Tensor) -> np.ndarray:
