@@ -3,22 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 from lorakiln.artefacts.records import read_jsonl
 from lorakiln.sweep.bases import bases_of
 from lorakiln.sweep.objectives import full_weight
+from lorakiln.sweep.results import Result
 from lorakiln.sweep.titles import short_titles
-
-if TYPE_CHECKING:
-    from lorakiln.sweep.results import Result
 
 PROMPTS, JOBS = 4, 24
 # (prompt, seed, weight) -> picture
 Samples = dict[tuple[str, int, float], Path]
 
 
-def save_comparison(results: Sequence["Result"], best: int, path: Path) -> None:
+def save_comparison(results: Sequence[Result], best: int, path: Path) -> None:
     """Write a PNG: a row for each prompt that all jobs drew, a column for each job, at full weight, each base in front
     of its jobs. Of many jobs the best and the first. Where they share no prompt there is no picture.
     """

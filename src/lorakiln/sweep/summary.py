@@ -1,9 +1,8 @@
-"""What a sweep's jobs found: a table, the front, the best settings as an experiment, a grid and a page."""
+"""The summary of a sweep: a table, the front, the best settings as an experiment, a grid and a page."""
 
 import fcntl
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +13,9 @@ from lorakiln.sweep import objectives as wanted
 from lorakiln.sweep.bases import Base, bases_of
 from lorakiln.sweep.front import best_of, pareto_front
 from lorakiln.sweep.jobs import Outcome
-from lorakiln.sweep.objectives import DEFAULT, METRICS, read_entries, read_numbers, read_prompts, values_of
+from lorakiln.sweep.objectives import DEFAULT, METRICS, values_of
+from lorakiln.sweep.results import Result
 from lorakiln.sweep.table import as_csv, table
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished job's numbers by the metric's name.
-
-    Attributes:
-        values: at the LoRA's full weight.
-        base: at weight 0.
-        entries: at full weight, with the intervals that the report gives.
-        prompts: how many were drawn; 0 if that is not known.
-    """
-
-    outcome: Outcome
-    values: dict[str, float]
-    base: dict[str, float]
-    entries: dict[str, dict[str, Any]]
-    prompts: int
-
-    @classmethod
-    def read(cls, outcome: Outcome) -> "Result":
-        folder = outcome.job.folder
-        entries = {name: ends[0] for name, ends in read_entries(folder).items()}
-        return cls(outcome, *read_numbers(folder), entries, read_prompts(folder))
-
-    @property
-    def point(self) -> tuple[float, ...]:
-        """Likeness and obedience."""
-        return values_of(self.values, DEFAULT)
 
 
 def sum_up(

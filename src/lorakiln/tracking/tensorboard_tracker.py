@@ -11,7 +11,7 @@ from PIL import Image
 
 from lorakiln.console.errors import UserError
 from lorakiln.schema.tracker import TrackerSettings
-from lorakiln.tracking.tracker import Tracker
+from lorakiln.tracking.protocol import Tracker
 
 
 class TensorboardTracker(Tracker):
