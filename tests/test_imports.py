@@ -28,6 +28,7 @@ ORDER = [
     ["captioners", "metrics", "sources"],
     ["prepare", "caption", "encode", "train", "export", "evaluate"],
     ["sweep", "tools"],
+    ["chain"],
     ["runs", "doctor"],
     ["cli"],
     ["__main__"],

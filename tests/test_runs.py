@@ -2,6 +2,7 @@
 
 import json
 import threading
+from importlib import import_module
 
 import pytest
 import torch
@@ -107,7 +108,7 @@ def stages(monkeypatch, tmp_path):
         return stage
 
     for name in ("train", "export", "evaluate"):
-        monkeypatch.setattr(runs, name, write(name))
+        monkeypatch.setattr(f"lorakiln.{name}.{name}", write(name))
     monkeypatch.setattr(runs, "dataset", lambda config: tmp_path / f"data-{config.prepare.resolution}")
     return ran
 
@@ -180,14 +181,14 @@ def test_jobs_that_share_a_training_train_it_once(stages, tmp_path, make_job, mo
 
 def test_two_jobs_at_a_time_train_what_they_share_once(stages, tmp_path, make_job, monkeypatch):
     """The second waits for the first, whose training takes its time."""
-    training, go_on, train = threading.Event(), threading.Event(), runs.train
+    training, go_on, train = threading.Event(), threading.Event(), import_module("lorakiln.train").train
 
     def slowly(*arguments):
         training.set()
         assert go_on.wait(20)
         train(*arguments)
 
-    monkeypatch.setattr(runs, "train", slowly)
+    monkeypatch.setattr("lorakiln.train.train", slowly)
     monkeypatch.setattr(runs, "take_over", lambda *arguments: stages.append("taken over"))
     stages.append("evaluate")  # none is stopped
     config = check_whole(compose_config(["+experiment=smoke", f"paths.cache={tmp_path / 'cache'}"]))

@@ -20,20 +20,16 @@ from lorakiln.artefacts.hashing import hash_data, hash_folder
 from lorakiln.artefacts.kept import take_along
 from lorakiln.artefacts.pointers import check_pulled
 from lorakiln.artefacts.records import read_json, write_json, write_text
-from lorakiln.caption import caption
+from lorakiln.chain import DATA, RESULTS, TRAIN, folders_in, namespaces_of, settings_of
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
-from lorakiln.encode import encode
-from lorakiln.evaluate import check_drawing, evaluate
-from lorakiln.export import export
+from lorakiln.evaluate import check_drawing
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
-from lorakiln.prepare import prepare
 from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.schema.whole import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import short_titles
-from lorakiln.train import train
 from lorakiln.train.devices import find_accelerator
 from lorakiln.train.fingerprint import VERSION as FINGERPRINT_VERSION
 from lorakiln.train.precision import takes_bf16
@@ -63,12 +59,12 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_text(folder / "resolved.yaml", text)
     _train(config, data, folder, experiment, leader)
-    free_memory()
     if not leader:
         return
-    export(folder / "run", data / "captioned", folder / "lora", config.export, config.model)
-    free_memory()
-    evaluate(folder / "lora", data / "captioned", folder / "run", folder / "report", config.evaluate, config.model)
+    folders = folders_in(data, DATA) | folders_in(folder, (TRAIN, *RESULTS))
+    for stage in RESULTS:
+        free_memory()
+        stage.run(folders, settings_of(config))
 
 
 def _train(config: Config, data: Path, folder: Path, experiment: str | None, leader: bool) -> None:
@@ -82,7 +78,9 @@ def _train(config: Config, data: Path, folder: Path, experiment: str | None, lea
     with sharing:
         trained = find_trained(folder, key)
         if trained is None:
-            train(data / "encoded", run, settings, config.model, cache / "checkpoints", job)
+            folders = folders_in(data, DATA) | {TRAIN.writes: run}
+            named = settings_of(config.model_copy(update={"train": settings}))
+            TRAIN.run(folders, named, cache / "checkpoints", job)
         elif leader:
             print(f"training: reusing {trained / 'run'}, which these settings and pictures have made", flush=True)
             if trained.resolve() == folder.resolve():
@@ -167,16 +165,14 @@ def dataset(config: Config) -> Path:
         if (folder / "encoded" / "index.json").exists():
             print(f"data: reusing {folder}", flush=True)
             return folder
-        prepare(raw, folder / "prepared", config.prepare)
-        caption(folder / "prepared", raw, folder / "captioned", config.caption, config.model.captioner)
-        encode(folder / "captioned", folder / "encoded", config.encode, config.model)
+        for stage in DATA:
+            stage.run({"raw": raw, **folders_in(folder, DATA)}, settings_of(config))
     return folder
 
 
 def fingerprint(config: Config, raw: Path) -> str:
     """What the data stages read, as 16 hex digits: pictures, base model and settings."""
-    spaces = (config.prepare, config.caption, config.encode, config.model)
-    settings = [space.model_dump(mode="json") for space in spaces]
+    settings = [getattr(config, name).model_dump(mode="json") for name in namespaces_of(DATA)]
     pictures = hash_folder(raw, config.prepare.follow_symlinks)
     return hash_data(DATA_VERSION, pictures, load_family(config.model, ()).facts["hash"], settings)[:16]
 
