@@ -3,7 +3,6 @@
 The dataset comes from cache/datasets/<fingerprint>, so that runs whose data stages agree share one.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from filelock import FileLock
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lorakiln.artefacts.disk import telling_disk_trouble
@@ -189,7 +189,6 @@ def _locked(folder: Path) -> Iterator[None]:
     """Jobs of a sweep that want the same dataset wait for the one that makes it; the kernel frees a dead one's lock."""
     with telling_disk_trouble(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
+        lock = FileLock(folder / "lock").acquire()
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,6 +1,5 @@
 """Run one job as a process of its own, with its own log, and say how it ended."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import Claims
@@ -62,13 +63,11 @@ def _held(job: Job, stop: Stop) -> Iterator[int | None]:
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / "job.lock").open("w") as file:
         while not stop.asked:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stop.wait(POLL)
-                continue
-            yield file.fileno()
-            return
+            # Freed by closing the file alone: to unlock it would take it from the job's process too.
+            if lock_descriptor(file.fileno(), blocking=False):
+                yield file.fileno()
+                return
+            stop.wait(POLL)
         yield None
 
 

@@ -1,12 +1,12 @@
 """The summary of a sweep: a table, the front, the best settings as an experiment, a grid and a page."""
 
-import fcntl
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from lorakiln.artefacts.records import write_json, write_text
 from lorakiln.sweep import objectives as wanted
@@ -34,9 +34,7 @@ def sum_up(
     """
     values: dict[Path, tuple[float, ...] | None] = {one.job.folder: None for one in outcomes}
     root.mkdir(parents=True, exist_ok=True)
-    with (root / "sweep.lock").open("w") as lock:
-        # Processes that share a study may end together.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(root / "sweep.lock"):  # processes that share a study may end together
         results = [Result.read(one) for one in outcomes if one.has_result]
         others = [one for one in outcomes if not one.has_result]
         values |= {result.outcome.job.folder: values_of(result.values, objectives) for result in results}
