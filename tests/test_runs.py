@@ -42,6 +42,8 @@ def test_group_and_name(tmp_path, folder, job, experiment, group, name):
     assert (shown.group, shown.name) == (group, name)
     chosen = _shown(TrackerSettings(kind="wandb", group="a", name="b"), folder, experiment)
     assert (chosen.group, chosen.name) == ("a", "b")
+    at_home = _shown(TrackerSettings(kind="wandb", group="a", upload_images=False), folder, experiment)
+    assert (at_home.group, at_home.name) == ("a", "a")
 
 
 def test_a_job_named_by_what_stays_at_home_is_not_shown_so(tmp_path):

@@ -148,9 +148,7 @@ def _shown(tracker: TrackerSettings, folder: Path, experiment: str | None) -> Tr
     else:
         group = experiment or folder.parent.name
         name = f"{group} {folder.name}"
-    if not tracker.upload_images:
-        name = group  # a job may be called by the trigger or the prompt that it tries
-    return tracker.model_copy(update={"group": tracker.group or group, "name": tracker.name or name})
+    return tracker.in_group(group).named(name)
 
 
 def dataset(config: Config) -> Path:
