@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
+from lorakiln.artefacts.pictures import read_picture
 from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.chain import CHAIN, DATA, EXPORT, TRAIN, folders_in
@@ -84,7 +84,7 @@ def make_data(trial: Trial) -> dict[str, Any]:
     }
     for stage in DATA:
         stage.run({"raw": raw, **folders_in(trial.folder, DATA)}, settings)
-    encoded = Encoded(trial.folder / "encoded")
+    encoded = Encoded.read(trial.folder / "encoded")
     return {"buckets": {bucket.name: len(bucket.rows) for bucket in encoded.buckets}}
 
 
@@ -169,5 +169,4 @@ def checkpoint_of(trial: Trial, name: str) -> int:
 
 
 def _levels(file: Path) -> np.ndarray:
-    with Image.open(file) as picture:
-        return np.asarray(picture.convert("RGB"), np.float32)
+    return np.asarray(read_picture(file), np.float32)
