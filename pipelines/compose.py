@@ -58,13 +58,16 @@ def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str,
         return settings_of(compose("config", overrides))
 
 
+def resolved_text(config: Config, experiment: str | None) -> str:
+    """What the stages read: every setting as the schema has it. The tracker shows an experiment's runs together."""
+    tracker = config.train.tracker.in_group(experiment)
+    named = config.model_copy(update={"train": config.train.model_copy(update={"tracker": tracker})})
+    return yaml.safe_dump(named.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
 def main() -> None:
     params = read_yaml(PARAMS)
-    config = compose_config(overrides_from(params))
-    checked = check_whole(config)
-    if not checked.train.tracker.group:
-        # What the tracker shows together.
-        config["train"]["tracker"]["group"] = params.get("experiment")
+    checked = check_whole(compose_config(overrides_from(params)))
     if params.get("dataset") and checked.prepare.dataset != params["dataset"]:
         # dvc.yaml depends on data/raw/${dataset} as params.yaml names it; without a name on all of data/raw.
         raise UserError(
@@ -78,7 +81,7 @@ def main() -> None:
     _warn_of_device(checked)
     if not params.get("dataset"):
         _warn_of_unpulled(raw, checked.prepare.dataset)
-    write_text(RESOLVED, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    write_text(RESOLVED, resolved_text(checked, params.get("experiment")))
     write_text(COMPOSED, "compose has run in this checkout\n")
 
 

@@ -50,7 +50,7 @@ def run_composed(composed: "DictConfig") -> None:
     from hydra.types import RunMode
 
     from hydra_plugins.lorakiln_conf.composing import settings_of
-    from lorakiln.artefacts.disk import explained
+    from lorakiln.console.errors import explained
     from lorakiln.schema.whole import check_whole
 
     hydra_config = HydraConfig.get()

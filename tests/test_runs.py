@@ -2,6 +2,7 @@
 
 import json
 import threading
+from importlib import import_module
 
 import pytest
 import torch
@@ -41,6 +42,8 @@ def test_group_and_name(tmp_path, folder, job, experiment, group, name):
     assert (shown.group, shown.name) == (group, name)
     chosen = _shown(TrackerSettings(kind="wandb", group="a", name="b"), folder, experiment)
     assert (chosen.group, chosen.name) == ("a", "b")
+    at_home = _shown(TrackerSettings(kind="wandb", group="a", upload_images=False), folder, experiment)
+    assert (at_home.group, at_home.name) == ("a", "a")
 
 
 def test_a_job_named_by_what_stays_at_home_is_not_shown_so(tmp_path):
@@ -107,7 +110,7 @@ def stages(monkeypatch, tmp_path):
         return stage
 
     for name in ("train", "export", "evaluate"):
-        monkeypatch.setattr(runs, name, write(name))
+        monkeypatch.setattr(f"lorakiln.{name}.{name}", write(name))
     monkeypatch.setattr(runs, "dataset", lambda config: tmp_path / f"data-{config.prepare.resolution}")
     return ran
 
@@ -180,14 +183,14 @@ def test_jobs_that_share_a_training_train_it_once(stages, tmp_path, make_job, mo
 
 def test_two_jobs_at_a_time_train_what_they_share_once(stages, tmp_path, make_job, monkeypatch):
     """The second waits for the first, whose training takes its time."""
-    training, go_on, train = threading.Event(), threading.Event(), runs.train
+    training, go_on, train = threading.Event(), threading.Event(), import_module("lorakiln.train").train
 
     def slowly(*arguments):
         training.set()
         assert go_on.wait(20)
         train(*arguments)
 
-    monkeypatch.setattr(runs, "train", slowly)
+    monkeypatch.setattr("lorakiln.train.train", slowly)
     monkeypatch.setattr(runs, "take_over", lambda *arguments: stages.append("taken over"))
     stages.append("evaluate")  # none is stopped
     config = check_whole(compose_config(["+experiment=smoke", f"paths.cache={tmp_path / 'cache'}"]))

@@ -3,7 +3,6 @@
 The dataset comes from cache/datasets/<fingerprint>, so that runs whose data stages agree share one.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from filelock import FileLock
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lorakiln.artefacts.disk import telling_disk_trouble
@@ -20,20 +20,16 @@ from lorakiln.artefacts.hashing import hash_data, hash_folder
 from lorakiln.artefacts.kept import take_along
 from lorakiln.artefacts.pointers import check_pulled
 from lorakiln.artefacts.records import read_json, write_json, write_text
-from lorakiln.caption import caption
+from lorakiln.chain import DATA, RESULTS, TRAIN, folders_in, namespaces_of, settings_of
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
-from lorakiln.encode import encode
-from lorakiln.evaluate import check_drawing, evaluate
-from lorakiln.export import export
+from lorakiln.evaluate import check_drawing
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
-from lorakiln.prepare import prepare
 from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.schema.whole import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import short_titles
-from lorakiln.train import train
 from lorakiln.train.devices import find_accelerator
 from lorakiln.train.fingerprint import VERSION as FINGERPRINT_VERSION
 from lorakiln.train.precision import takes_bf16
@@ -63,12 +59,12 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_text(folder / "resolved.yaml", text)
     _train(config, data, folder, experiment, leader)
-    free_memory()
     if not leader:
         return
-    export(folder / "run", data / "captioned", folder / "lora", config.export, config.model)
-    free_memory()
-    evaluate(folder / "lora", data / "captioned", folder / "run", folder / "report", config.evaluate, config.model)
+    folders = folders_in(data, DATA) | folders_in(folder, (TRAIN, *RESULTS))
+    for stage in RESULTS:
+        free_memory()
+        stage.run(folders, settings_of(config))
 
 
 def _train(config: Config, data: Path, folder: Path, experiment: str | None, leader: bool) -> None:
@@ -82,7 +78,9 @@ def _train(config: Config, data: Path, folder: Path, experiment: str | None, lea
     with sharing:
         trained = find_trained(folder, key)
         if trained is None:
-            train(data / "encoded", run, settings, config.model, cache / "checkpoints", job)
+            folders = folders_in(data, DATA) | {TRAIN.writes: run}
+            named = settings_of(config.model_copy(update={"train": settings}))
+            TRAIN.run(folders, named, cache / "checkpoints", job)
         elif leader:
             print(f"training: reusing {trained / 'run'}, which these settings and pictures have made", flush=True)
             if trained.resolve() == folder.resolve():
@@ -150,9 +148,7 @@ def _shown(tracker: TrackerSettings, folder: Path, experiment: str | None) -> Tr
     else:
         group = experiment or folder.parent.name
         name = f"{group} {folder.name}"
-    if not tracker.upload_images:
-        name = group  # a job may be called by the trigger or the prompt that it tries
-    return tracker.model_copy(update={"group": tracker.group or group, "name": tracker.name or name})
+    return tracker.in_group(group).named(name)
 
 
 def dataset(config: Config) -> Path:
@@ -167,16 +163,14 @@ def dataset(config: Config) -> Path:
         if (folder / "encoded" / "index.json").exists():
             print(f"data: reusing {folder}", flush=True)
             return folder
-        prepare(raw, folder / "prepared", config.prepare)
-        caption(folder / "prepared", raw, folder / "captioned", config.caption, config.model.captioner)
-        encode(folder / "captioned", folder / "encoded", config.encode, config.model)
+        for stage in DATA:
+            stage.run({"raw": raw, **folders_in(folder, DATA)}, settings_of(config))
     return folder
 
 
 def fingerprint(config: Config, raw: Path) -> str:
     """What the data stages read, as 16 hex digits: pictures, base model and settings."""
-    spaces = (config.prepare, config.caption, config.encode, config.model)
-    settings = [space.model_dump(mode="json") for space in spaces]
+    settings = [getattr(config, name).model_dump(mode="json") for name in namespaces_of(DATA)]
     pictures = hash_folder(raw, config.prepare.follow_symlinks)
     return hash_data(DATA_VERSION, pictures, load_family(config.model, ()).facts["hash"], settings)[:16]
 
@@ -193,7 +187,6 @@ def _locked(folder: Path) -> Iterator[None]:
     """Jobs of a sweep that want the same dataset wait for the one that makes it; the kernel frees a dead one's lock."""
     with telling_disk_trouble(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
+        lock = FileLock(folder / "lock").acquire()
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
@@ -11,7 +12,7 @@ from hydra_plugins.lorakiln_conf.nearest import groups, settings
 from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.schema import elsewhere
 from lorakiln.schema.whole import Config, check_whole
-from pipelines.compose import compose_config, overrides_from
+from pipelines.compose import compose_config, overrides_from, resolved_text
 
 CONF = Path("conf")
 EXPERIMENTS = sorted(
@@ -204,3 +205,16 @@ def test_no_interpolation_reaches_for_time_or_environment():
         text = path.read_text().split("\nhydra:")[0]
         for resolver in ("${now:", "${oc.env:", "${hydra:"):
             assert resolver not in text, path
+
+
+def test_what_the_stages_read_is_what_the_schema_has_checked():
+    config = compose(SMOKE, "evaluate.classify=[{name: thing, labels: [cat, dog]}]", "train.adapter.alpha=4")
+    written = yaml.safe_load(resolved_text(config, "smoke"))
+    # With the defaults that conf/ leaves out, and numbers as the schema reads them.
+    assert written["evaluate"]["classify"] == [{"name": "thing", "labels": ["cat", "dog"], "answer": None}]
+    assert isinstance(written["train"]["adapter"]["alpha"], float)
+    assert written["train"]["tracker"].pop("group") == "smoke"
+    assert written["train"]["tracker"]["name"] is None
+    assert check_whole(written) == config
+    own = compose(SMOKE, "train.tracker.group=mine")
+    assert yaml.safe_load(resolved_text(own, "smoke"))["train"]["tracker"]["group"] == "mine"

@@ -1,6 +1,7 @@
 """Grids and charts: what stands where."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -80,12 +81,34 @@ def test_long_labels_are_wrapped_and_nothing_is_lost():
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
+def places(svg):
+    """Of a chart's first line, in the picture, downward."""
+    path = re.search(r'class="line s1".*?d="([^"]*)"', svg, re.DOTALL)[1]
+    return [tuple(map(float, one.split())) for one in re.findall(r"[ML] ([\d.]+ [\d.]+)", path)]
+
+
 def test_chart_places_points_on_its_axes():
-    svg = chart([Series("loss", [(0, 0.0), (10, 1.0)])], "step", "loss <b>", "a & b")
-    left, right, top, bottom = 84, 506, 14, 248
-    assert f'points="{left}.0,{bottom}.0 {right}.0,{top}.0"' in svg
+    svg = chart([Series("loss", [(0, 0.0), (5, 0.25), (10, 1.0)])], "step", "loss <b>", "a & b")
+    (x0, y0), (x1, y1), (x2, y2) = places(svg)
+    assert x0 < x1 < x2 and y0 > y1 > y2
+    assert (x1 - x0) / (x2 - x0) == pytest.approx(0.5, abs=1e-4)
+    assert (y1 - y0) / (y2 - y0) == pytest.approx(0.25, abs=1e-4)
     assert "<title>a &amp; b</title>" in svg and "loss &lt;b&gt;" in svg and "<b>" not in svg
     assert chart([Series("none", [])], "x", "y", "t") == ""
+
+
+def test_a_chart_takes_the_pages_colours_and_is_the_same_every_time():
+    def draw(title="t"):
+        band = [(0, 1.0, 3.0), (1, 2.0, 5.0)]
+        return chart([Series("a", [(0, 2), (1, 3)], band, dots=True), Series("b", [(0, 1)])], "$x$ a", "y", title)
+
+    svg = draw()
+    assert svg == draw() and ">$x$ a</text>" in svg
+    assert all(f"var({name})" in svg for name in ("--s1", "--s2", "--soft", "--edge"))
+    # Nothing that would reach beyond it on the page, or that names what another chart has too.
+    assert not re.search(r"#[0-9a-f]{6}\b", svg) and "<style" not in svg and "font-family" not in svg
+    names = [set(re.findall(r'id="([^"]*)"', one)) for one in (svg, draw("other"))]
+    assert names[0] and not names[0] & names[1]
 
 
 def test_long_curves_are_thinned_by_means():

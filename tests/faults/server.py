@@ -21,7 +21,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("hydra", "lorakiln.runs"):
+    stages = [f"lorakiln.{name}" for name in ("prepare", "caption", "encode", "train", "export", "evaluate")]
+    for name in ("hydra", "lorakiln.runs", *stages):
         importlib.import_module(name)
     for name in DOORS:
         importlib.import_module(name)

@@ -25,11 +25,11 @@ ARGUMENTS = (
 @pytest.mark.parametrize("number", STATUS)
 @pytest.mark.parametrize(
     ("place", "count"),
-    [("lorakiln.prepare.stage:in_order", 1), ("lorakiln.runs:encode", 1), ("lorakiln.runs:evaluate", 1)],
+    [("lorakiln.prepare.stage:in_order", 1), ("lorakiln.encode:encode", 1), ("lorakiln.evaluate:evaluate", 1)],
 )
 def test_in_a_stage(programs, tmp_path, place, count, number):
     job = programs.start(
-        "train", tmp_path, ARGUMENTS, pause=place, count=count, skip=("lorakiln.runs:train", "lorakiln.runs:export")
+        "train", tmp_path, ARGUMENTS, pause=place, count=count, skip=("lorakiln.train:train", "lorakiln.export:export")
     )
     status, printed = job.kill_when_paused(number)
     assert status == STATUS[number], printed

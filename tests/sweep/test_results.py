@@ -11,7 +11,8 @@ from lorakiln.sweep.doubt import doubts
 from lorakiln.sweep.jobs import Job, Outcome
 from lorakiln.sweep.objectives import more_is_better, values_of
 from lorakiln.sweep.plots import legend_lines, plot_front, pyplot
-from lorakiln.sweep.results import Result, sum_up
+from lorakiln.sweep.results import Result
+from lorakiln.sweep.summary import sum_up
 from lorakiln.sweep.table import decimals, table
 
 

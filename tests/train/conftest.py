@@ -46,7 +46,7 @@ def make_kiln(micro_model, micro_encoded, make_settings):
         torch.set_num_threads(1)
         family = load_family(micro_model, ("network",))
         put_adapter(family, settings.adapter, target_names(family, settings.adapter.targets), settings.seed)
-        read = Encoded(encoded)
+        read = Encoded.read(encoded)
         split = hold_out(read.buckets, settings.validation)
         return Kiln(family, read, split.trained, settings, share or Share())
 

@@ -8,17 +8,11 @@ from lorakiln.train import noise
 from lorakiln.train.module import Share
 
 
-def one_step(kiln, step, rank=0):
-    """What training_step does, without Lightning."""
-    kiln.flat.gradients.zero_()
-    samples = kiln.schedule(step)
-    draws = kiln._draws(step, samples)
-    share = kiln.settings.batch_size // kiln.share.world
-    micro = kiln.settings.micro_batch or share
-    for at in range(rank * share, (rank + 1) * share, micro):
-        loss = kiln.loss(samples, draws, slice(at, at + micro))
-        loss.backward()
-        kiln.flat.gradients[-1] += loss.detach()
+def one_step(kiln, step):
+    """`training_step` up to the update, which `apply_update` makes."""
+    kiln.first, kiln._update = step, lambda step: None
+    kiln.training_step(0, step)
+    del kiln._update
 
 
 def apply_update(kiln, step):
@@ -140,11 +134,12 @@ def test_micro_batches_add_up_to_the_batch(make_kiln, micro):
         apply_update(parts, step)
 
 
-def test_the_shares_of_two_devices_add_up_to_the_batch(make_kiln):
+def test_the_shares_of_two_devices_add_up_to_the_batch(make_kiln, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
     whole, both = make_kiln(), [make_kiln(share=Share(rank, 2)) for rank in (0, 1)]
     one_step(whole, 0)
-    for rank, kiln in enumerate(both):
-        one_step(kiln, 0, rank)
+    for kiln in both:
+        one_step(kiln, 0)
     total = both[0].flat.gradients + both[1].flat.gradients
     torch.testing.assert_close(total, whole.flat.gradients, rtol=1e-4, atol=1e-7)
 
@@ -195,15 +190,33 @@ def test_in_bf16_the_adapter_stays_float32(make_kiln):
 
 
 def test_dropout_is_decided_by_seed_and_step(make_kiln):
-    def gradients(step):
-        kiln = make_kiln(adapter={"dropout": 0.5})
+    """Two steps that see the same pictures and the same noise differ by what the adapter drops alone."""
+
+    def gradients(step, seed=3, dropout=0.5):
+        kiln = make_kiln(adapter={"dropout": dropout}, seed=seed)
+        same = make_kiln()
+        samples = same.schedule(0)
+        draws = same._draws(0, samples)
+        kiln.schedule, kiln._draws = lambda step: samples, lambda step, samples: draws
+        kiln.flat.weights.data.copy_(same.flat.weights.data)
         kiln.network.train()
-        torch.manual_seed(noise.mixed(3, step, 0))
-        one_step(kiln, 1)
+        torch.rand(step + seed)  # whatever came before
+        one_step(kiln, step)
         return kiln.flat.gradients.clone()
 
     assert torch.equal(gradients(1), gradients(1))
     assert not torch.equal(gradients(1), gradients(2))
+    assert not torch.equal(gradients(1), gradients(1, seed=4))
+    assert torch.equal(gradients(1, dropout=0.0), gradients(2, dropout=0.0))
+
+
+def test_devices_drop_apart(make_kiln, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
+    seeds = []
+    for rank, step in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        one_step(make_kiln(adapter={"dropout": 0.5}, share=Share(rank, 2)), step)
+        seeds.append(torch.initial_seed())
+    assert len(set(seeds)) == 4
 
 
 def test_flat_weights_are_the_networks(make_kiln):

@@ -35,7 +35,7 @@ def test_what_is_never_due(make_settings):
 
 
 def test_sample_prompts(micro_encoded, make_settings):
-    encoded = Encoded(micro_encoded)
+    encoded = Encoded.read(micro_encoded)
     own = make_settings(samples={"prompts": ["{trigger} on a hill", "a dog"]}).samples
     assert sample_prompts(encoded, own, [[0], []]) == ["sks on a hill", "a dog"]
     captions = sample_prompts(encoded, make_settings().samples, [[1, 2, 3], [0]])
@@ -45,7 +45,7 @@ def test_sample_prompts(micro_encoded, make_settings):
 
 
 def test_the_plan_says_what_is_drawn_and_which_of_it_nobody_wrote(micro_encoded, make_settings):
-    encoded = Encoded(micro_encoded)
+    encoded = Encoded.read(micro_encoded)
     captions = make_settings(samples={"every": 5}).samples
     told = tell_samples(encoded, captions, [[1, 2, 3], [0]])
     assert told.startswith("every 5 steps: sks; sks, a blue cat; sks, a green cat; sks, a old cat")

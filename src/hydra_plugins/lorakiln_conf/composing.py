@@ -14,8 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
 from hydra_plugins.lorakiln_conf.nearest import unknown_name
-from lorakiln.artefacts.disk import REMEDIES, explained
-from lorakiln.console.errors import UserError
+from lorakiln.console.errors import REMEDIES, UserError, explained
 from lorakiln.schema.secrets import masked
 
 # What Hydra and OmegaConf say of settings and files; a config that is missing is an OSError too.

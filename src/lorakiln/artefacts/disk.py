@@ -1,51 +1,14 @@
 """The disk: full, read-only, over quota, or too small for what is to come."""
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lorakiln.console.errors import UserError
+from lorakiln.console.errors import REMEDIES, UserError, disk_error
 
-# errno -> what to do about it. Others are no fault of the disk's, and are let through.
-REMEDIES = {
-    errno.ENOSPC: "free disk space, or write elsewhere",
-    errno.EDQUOT: "free space of your quota, or write elsewhere",
-    errno.EFBIG: "raise the limit on the size of files (`ulimit -f`), or write elsewhere",
-    errno.EROFS: "make the disk writable, or write elsewhere",
-    errno.EACCES: "change the folder's permissions, or write elsewhere",
-    errno.EPERM: "change the folder's permissions, or write elsewhere",
-    errno.EIO: "the disk may be failing: look at the system's log",
-    errno.ENAMETOOLONG: "shorten the name",
-    errno.EISDIR: "a folder has that name: give another one",
-    errno.ENOTDIR: "a file stands where a folder is to be: move it away, or write elsewhere",
-    errno.EEXIST: "a file stands where a folder is to be: move it away, or write elsewhere",
-}
-GONE = (errno.ENOENT, errno.ESTALE)
 UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
-
-
-def explained(error: Exception) -> UserError | None:
-    """What to tell of an error that a file or the disk is to blame for, wherever it came from; None if none is."""
-    if isinstance(error, UserError):
-        return error
-    if not isinstance(error, OSError) or error.filename is None:
-        return None
-    if error.errno not in (*REMEDIES, *GONE):
-        return None
-    if error.errno in GONE:
-        fix = "something removed it while this ran: run the same command again"
-        return UserError(f"cannot be read or written: {error.strerror}", where=error.filename, fix=fix)
-    return _trouble(error, None)
-
-
-def _trouble(error: OSError, where: object) -> UserError:
-    file = error.filename2 or error.filename
-    if error.errno == errno.EACCES and isinstance(file, str) and os.path.exists(file) and not os.access(file, os.R_OK):
-        return UserError(f"cannot be read: {error.strerror}", where=file, fix="change its permissions")
-    return UserError(f"cannot write: {error.strerror}", where=file or where, fix=REMEDIES[error.errno or 0])
 
 
 @contextmanager
@@ -56,7 +19,7 @@ def telling_disk_trouble(where: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
-        raise _trouble(error, where) from error
+        raise disk_error(error, where) from error
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:

@@ -1,12 +1,13 @@
 """Output folders are whole: the old one or the new one, never half of either, at any moment."""
 
 import ctypes
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.dvc_cache import check_dvc_cache
@@ -111,12 +112,12 @@ def recover(out: Path) -> None:
 
 def _lock(handle: int, folder: Path) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError("another process is writing here", where=folder, fix="wait for it, or stop it") from error
+        if lock_descriptor(handle, blocking=False):
+            return
     except OSError:
         # Some network file systems have no locks on folders; then the user's care is all there is.
         return
+    raise UserError("another process is writing here", where=folder, fix="wait for it, or stop it")
 
 
 def _exchange(one: Path, other: Path) -> bool:

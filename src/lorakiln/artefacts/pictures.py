@@ -1,4 +1,4 @@
-"""A picture's file as pixels, or what is wrong with it."""
+"""A picture's file as pixels, or what is wrong with it; and the prompt that it tells."""
 
 from pathlib import Path
 
@@ -9,16 +9,28 @@ from lorakiln.console.errors import UserError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow would also open EPS, which runs Ghostscript
 
 
-def read_picture(file: Path) -> Image.Image:
+def read_picture(file: Path, fix: str = "name a PNG, JPEG or WebP") -> Image.Image:
     """RGB, upright by its EXIF orientation, read to its end.
+
+    Args:
+        fix: what to do about one that cannot be read.
 
     Raises:
         UserError: it is not there, damaged, cut off, no picture, or so large that it may be made to fill the memory.
     """
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:  # noqa: TID251
             return ImageOps.exif_transpose(image).convert("RGB")
     except Exception as error:  # whatever a decoder raises: OSError, SyntaxError, DecompressionBombError, ...
-        fix = "name a PNG, JPEG or WebP"
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"not a readable picture ({reason})", where=file, fix=fix) from error
+
+
+def read_prompt(file: Path) -> str:
+    """The prompt in a picture's A1111 text: what stands before the negative prompt and the line of settings; "" if it
+    has no such text.
+    """
+    with Image.open(file, formats=FORMATS) as image:  # noqa: TID251
+        lines = str(image.info.get("parameters", "")).split("\n")[:-1]
+    end = next((number for number, line in enumerate(lines) if line.startswith("Negative prompt: ")), len(lines))
+    return "\n".join(lines[:end])

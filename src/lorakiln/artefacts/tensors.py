@@ -27,6 +27,7 @@ from lorakiln.console.errors import UserError
 LARGEST_HEADER = 100_000_000  # bytes, the library's own limit
 MOST_KEYS = 10_000  # of metadata: sd-scripts writes about a hundred
 Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # by what settings call them
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",

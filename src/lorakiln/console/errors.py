@@ -1,11 +1,29 @@
 """Errors that are a user's to mend: printed without a traceback, with a way out."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from lorakiln.console.ending import finish
 from lorakiln.console.orphans import end_with_dvc
 from lorakiln.console.visible import printing_safely
+
+# errno -> what to do about it. Others are no fault of the disk's, and are let through.
+REMEDIES = {
+    errno.ENOSPC: "free disk space, or write elsewhere",
+    errno.EDQUOT: "free space of your quota, or write elsewhere",
+    errno.EFBIG: "raise the limit on the size of files (`ulimit -f`), or write elsewhere",
+    errno.EROFS: "make the disk writable, or write elsewhere",
+    errno.EACCES: "change the folder's permissions, or write elsewhere",
+    errno.EPERM: "change the folder's permissions, or write elsewhere",
+    errno.EIO: "the disk may be failing: look at the system's log",
+    errno.ENAMETOOLONG: "shorten the name",
+    errno.EISDIR: "a folder has that name: give another one",
+    errno.ENOTDIR: "a file stands where a folder is to be: move it away, or write elsewhere",
+    errno.EEXIST: "a file stands where a folder is to be: move it away, or write elsewhere",
+}
+GONE = (errno.ENOENT, errno.ESTALE)
 
 
 class UserError(Exception):
@@ -37,6 +55,28 @@ class ConfigError(UserError):
         super().__init__("\n".join([count + ":", *(f"  - {line}" for line in self.problems)]), fix=fix)
 
 
+def explained(error: Exception) -> UserError | None:
+    """What to tell of an error that a file or the disk is to blame for, wherever it came from; None if none is."""
+    if isinstance(error, UserError):
+        return error
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    if error.errno not in (*REMEDIES, *GONE):
+        return None
+    if error.errno in GONE:
+        fix = "something removed it while this ran: run the same command again"
+        return UserError(f"cannot be read or written: {error.strerror}", where=error.filename, fix=fix)
+    return disk_error(error, None)
+
+
+def disk_error(error: OSError, where: object) -> UserError:
+    """What to tell of an OSError whose number `REMEDIES` knows, about its file, or about `where` if it names none."""
+    file = error.filename2 or error.filename
+    if error.errno == errno.EACCES and isinstance(file, str) and os.path.exists(file) and not os.access(file, os.R_OK):
+        return UserError(f"cannot be read: {error.strerror}", where=file, fix="change its permissions")
+    return UserError(f"cannot write: {error.strerror}", where=file or where, fix=REMEDIES[error.errno or 0])
+
+
 def exit_on_user_error(command: Callable[[], int | None]) -> int:
     """Run `command`; print a UserError, or a file's or the disk's, to stderr and return 1; or return the command's own
     status (None: 0).
@@ -49,8 +89,6 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
         try:
             status = command() or 0
         except BaseException as error:
-            from lorakiln.artefacts.disk import explained  # which knows of UserError
-
             finish()
             if isinstance(error, Exception) and (told := explained(error)):
                 print(f"error: {told}", file=sys.stderr, flush=True)

@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
+from lorakiln.artefacts.pictures import read_picture
 from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors
-from lorakiln.caption import caption
+from lorakiln.chain import CHAIN, DATA, EXPORT, TRAIN, folders_in
 from lorakiln.doctor.pictures import write_pictures
-from lorakiln.encode import encode
-from lorakiln.export import export
-from lorakiln.prepare import prepare
 from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.export import ExportSettings
@@ -26,7 +23,6 @@ from lorakiln.schema.prepare import BucketSettings, PrepareSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tools.generate import draw_wishes
 from lorakiln.tools.wish import Wish
-from lorakiln.train import train
 from lorakiln.train.latents import Encoded
 
 STEPS, STOP = 20, 10  # of training; after STOP there is a checkpoint, and a signal comes
@@ -81,11 +77,16 @@ def make_data(trial: Trial) -> dict[str, Any]:
     write_pictures(raw, model.resolution)
     bucket = BucketSettings(min=model.bucket_min, max=model.bucket_max, step=model.bucket_step)
     prepared = PrepareSettings(dataset=NAME, resolution=model.resolution, bucket=bucket, workers=1, domain=model.domain)
-    prepare(raw, trial.folder / "prepared", prepared)
-    said = CaptionSettings(captioner="none")
-    caption(trial.folder / "prepared", raw, trial.folder / "captioned", said, model.captioner)
-    encode(trial.folder / "captioned", trial.folder / "encoded", EncodeSettings(), model)
-    encoded = Encoded(trial.folder / "encoded")
+    settings = {
+        "prepare": prepared,
+        "caption": CaptionSettings(captioner="none"),
+        "encode": EncodeSettings(),
+        "model": model,
+        "model.captioner": model.captioner,
+    }
+    for stage in DATA:
+        stage.run({"raw": raw, **folders_in(trial.folder, DATA)}, settings)
+    encoded = Encoded.read(trial.folder / "encoded")
     return {"buckets": {bucket.name: len(bucket.rows) for bucket in encoded.buckets}}
 
 
@@ -96,13 +97,9 @@ def train_once(trial: Trial, name: str, samples: bool) -> dict[str, Any]:
         name: of the run's folder; each has checkpoints of its own.
     """
     before = _resident()
-    train(
-        trial.folder / "encoded",
-        trial.folder / name,
-        trial.settings(samples),
-        trial.model,
-        trial.folder / f"{name}_cache" / "checkpoints",
-    )
+    folders = folders_in(trial.folder, DATA) | {TRAIN.writes: trial.folder / name}
+    settings = {"train": trial.settings(samples), "model": trial.model}
+    TRAIN.run(folders, settings, trial.folder / f"{name}_cache" / "checkpoints")
     told = read_json(trial.folder / name / "provenance.json")
     with (trial.folder / name / "metrics.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
@@ -135,9 +132,9 @@ def look_at_samples(trial: Trial) -> dict[str, Any]:
 
 def write_files(trial: Trial) -> dict[str, Any]:
     """`export`, which reads back each file that it writes as its clients do; what it found."""
-    folder = trial.folder
-    export(folder / "run", folder / "captioned", folder / "lora", ExportSettings(name=NAME), trial.model)
-    checked = read_json(folder / "lora" / "facts.json")["checked"]
+    folders = folders_in(trial.folder, CHAIN)
+    EXPORT.run(folders, {"export": ExportSettings(name=NAME), "model": trial.model})
+    checked = read_json(folders[EXPORT.writes] / "facts.json")["checked"]
     return {key: checked[key] for key in ("clients", "layers", "largest_relative_difference")}
 
 
@@ -174,5 +171,4 @@ def checkpoint_of(trial: Trial, name: str) -> int:
 
 
 def _levels(file: Path) -> np.ndarray:
-    with Image.open(file) as picture:
-        return np.asarray(picture.convert("RGB"), np.float32)
+    return np.asarray(read_picture(file), np.float32)

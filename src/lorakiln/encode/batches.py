@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
 from lorakiln.families.family import Family
@@ -88,11 +88,7 @@ def encode_captions(
 def read_pixels(file: Path, size: tuple[int, int]) -> Tensor:
     """A picture's pixels, (3, H, W) in [-1, 1]."""
     fix = "it was changed after `prepare`: change the raw picture instead, and run `dvc repro`"
-    try:
-        with Image.open(file) as image:
-            shades = np.asarray(image.convert("RGB"), dtype=np.float32)
-    except (OSError, SyntaxError) as error:
-        raise UserError(f"not a readable picture ({error})", where=file, fix=fix) from error
+    shades = np.asarray(read_picture(file, fix), dtype=np.float32)
     if shades.shape != (size[1], size[0], 3):
         found = f"{shades.shape[1]}x{shades.shape[0]}"
         raise UserError(f"is {found} pixels, metadata.jsonl says {size[0]}x{size[1]}", where=file, fix=fix)

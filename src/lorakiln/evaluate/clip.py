@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 from transformers.utils import logging as transformers_logging
 
+from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.families.ranges import check_folder
@@ -90,7 +91,7 @@ class Clip:
         parts = []
         with progress(title, len(paths)) as bar:
             for start in range(0, len(paths), batch_size):
-                images = [_read(path) for path in paths[start : start + batch_size]]
+                images = [read_picture(path) for path in paths[start : start + batch_size]]
                 images = [alter(image) for image in images] if alter else images
                 parts.append(self.images(images))
                 bar.advance(len(images))
@@ -105,8 +106,3 @@ class Clip:
 
 def _unit(features: torch.Tensor) -> np.ndarray:
     return torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
-
-
-def _read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")

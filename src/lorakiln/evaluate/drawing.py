@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 from lorakiln.artefacts.kept import Kept, share
+from lorakiln.artefacts.pictures import read_picture
 from lorakiln.artefacts.records import read_jsonl
+from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch, is_tight
 from lorakiln.console.progress import progress
 from lorakiln.evaluate.plan import Shot
@@ -69,8 +71,7 @@ class Studio:
                 written.add(shot.file_name)
         for shot in shots:
             if shot.file_name not in written:
-                with Image.open(made[shot.key]) as image:
-                    self._save(image.convert("RGB"), shot, folder / shot.file_name)
+                self._save(read_picture(made[shot.key]), shot, folder / shot.file_name)
         return len(missing)
 
     def _draw(self, shots: Sequence[Shot]) -> Iterator[tuple[Shot, Image.Image]]:
@@ -129,8 +130,7 @@ def pictures_by_key(samples: Path) -> dict[str, Path]:
 def is_whole(path: Path) -> bool:
     """Whether a picture that was drawn is there and can be read to its end; a power cut may have cut it off."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises about a PNG
+        read_picture(path)
+    except UserError:
         return False
     return True

@@ -1,10 +1,12 @@
 """Sample grids as PNGs with labelled axes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from lorakiln.artefacts.pictures import read_picture
 from lorakiln.evaluate.plan import Plan, Shot, weight_name
 
 _PAPER, _INK, _SOFT, _EDGE = "#ffffff", "#1c1917", "#78716c", "#e7e5e4"
@@ -12,6 +14,13 @@ _CELL = 192  # small pictures are enlarged towards this side, large ones shown a
 _GAP, _MARGIN, _LABEL = 10, 24, 210
 _TITLE, _TEXT = 22, 15
 _LINES = 8  # of a column's heading
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture of a grid that is in no plan."""
+
+    file_name: Path
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Grid:
     title: str
     rows: list[str]
     columns: list[str]
-    cells: list[list[Shot | None]]
+    cells: Sequence[Sequence[Shot | Drawn | None]]
     groups: tuple[tuple[str, int], ...] = ()
 
 
@@ -154,8 +163,7 @@ def wrapped(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTyp
 
 def _enlarged(path: Path) -> Image.Image:
     """Small pictures are enlarged by a whole factor, so that their pixels stay true; large ones shrunk."""
-    with Image.open(path) as image:
-        picture = image.convert("RGB")
+    picture = read_picture(path)
     factor = _CELL // max(picture.size)
     if factor > 1:
         return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

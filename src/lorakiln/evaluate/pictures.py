@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from lorakiln.artefacts.pictures import read_picture, read_prompt
 from lorakiln.artefacts.records import read_json, read_jsonl
 from lorakiln.evaluate.plan import Plan
 
@@ -32,8 +33,7 @@ class Picture:
 
 def inline(path: Path, alt: str) -> Picture:
     """A WebP data URI at most 256 pixels long on a side; small pictures lossless, others quality 85."""
-    with Image.open(path) as image:
-        picture = image.convert("RGB")
+    picture = read_picture(path)
     small = max(picture.size) <= _SMALL
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -101,7 +101,4 @@ def _spread(items: list[Path], most: int) -> list[Path]:
 
 def _prompt_of(path: Path) -> str:
     """The prompt in a picture's A1111 text, or its file name."""
-    with Image.open(path) as image:
-        text = str(image.info.get("parameters", ""))
-    prompt = re.split(r"\n(?:Negative prompt:|Steps:)", f"{text}\n", maxsplit=1)[0]
-    return re.sub(r"<lora:[^>]*>", "", prompt).strip() or path.stem
+    return re.sub(r"<lora:[^>]*>", "", read_prompt(path)).strip() or path.stem

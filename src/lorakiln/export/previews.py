@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from lorakiln.artefacts.pictures import read_prompt
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,7 @@ def copy_previews(run: Path, folder: Path, name: str, step: int, most: int) -> l
         target = folder / "previews" / picture.name
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(picture, target)
-        previews.append(Preview(target.relative_to(folder).as_posix(), _prompt(picture), nearest))
+        previews.append(Preview(target.relative_to(folder).as_posix(), read_prompt(picture), nearest))
     if previews:
         shutil.copyfile(folder / previews[0].path, folder / f"{name}.png")
     return previews
-
-
-def _prompt(picture: Path) -> str:
-    """The prompt in a picture's infotext: what stands before the negative prompt and the line of settings."""
-    with Image.open(picture) as image:
-        lines = image.info.get("parameters", "").split("\n")[:-1]
-    end = next((number for number, line in enumerate(lines) if line.startswith("Negative prompt: ")), len(lines))
-    return "\n".join(lines[:end])

@@ -12,7 +12,7 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_text
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.tensors import DTYPES, load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export.card import model_card
 from lorakiln.export.checking import compare
@@ -23,6 +23,7 @@ from lorakiln.export.privacy import cleaned, without_places
 from lorakiln.families import load_family
 from lorakiln.families.family import Family
 from lorakiln.families.file_hashes import kohya_hashes
+from lorakiln.families.shapes import has_kernel
 from lorakiln.families.source import is_hub_id
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter
@@ -32,7 +33,6 @@ from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.tracking import resume_tracker
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SD_VERSIONS = {"sd_v1": "SD1", "sd_v1_v": "SD1", "sd_v2": "SD2", "sd_v2_v": "SD2", "sdxl_base_v1-0": "SDXL"}
 
 
@@ -205,7 +205,7 @@ class Writer:
         """Write `<name>.safetensors`; return the largest relative difference of a layer."""
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
         ready = self.fit(trained, name)
-        wide = any(layer.down[0].numel() > layer.down.shape[1] for layer in trained.layers.values())
+        wide = any(has_kernel(layer.shape) for layer in trained.layers.values())
         facts = {**without_places(self.facts), "step": adapter["step"], "convolutions": wide}
         metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times()) | self.metadata
         tensors = kohya_form.tensors_of(ready.adapter, self.family.kohya_name)

@@ -8,6 +8,7 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor, nn
 
+from lorakiln.artefacts.tensors import DTYPES
 from lorakiln.console.errors import UserError
 from lorakiln.families.reading import PLAIN, Reading
 
@@ -128,9 +129,6 @@ class Family(Protocol):
     def sampler(self) -> SchedulerMixin:
         """That sampler alone, for the model's own noise schedule."""
         ...
-
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def drawing_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:

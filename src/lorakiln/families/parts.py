@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lorakiln.console.errors import UserError
 from lorakiln.families.checkpoint import Checkpoint
 from lorakiln.families.original_names import Origin, open_clip_origin, unet_origin, vae_origin
+from lorakiln.families.shapes import same_matrix
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NAMED = 3  # tensors in a message
@@ -160,18 +161,14 @@ def _fitted(checkpoint: Checkpoint, name: str, origin: Origin, shape: torch.Size
         value = value.chunk(3)[origin.third]
     # In memory as the folder's, for the sums' order depends on that.
     value = value.T.contiguous() if origin.transposed else value
-    # A linear layer and a 1x1 convolution hold the same numbers; the VAE's attention was once the latter.
-    if value.shape != shape and _sides(value.shape) == _sides(shape):
+    # The VAE's attention was once a 1x1 convolution.
+    if value.shape != shape and same_matrix(value.shape, shape):
         value = value.reshape(shape)
     if value.shape != shape:
         what = f"{name} has the shape {tuple(value.shape)}, by the config it has {tuple(shape)}"
         fix = "this model has other sizes than its family's: name a folder with its configs in model.config"
         raise UserError(what, where=checkpoint.path, fix=APART if checkpoint.path.is_dir() else fix)
     return value
-
-
-def _sides(shape: torch.Size) -> list[int]:
-    return [side for side in shape if side != 1]
 
 
 def _check_whole(

@@ -6,6 +6,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
+from lorakiln.families.shapes import has_kernel
+
 ATTENTION = tuple(f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0"))
 
 
@@ -21,7 +23,7 @@ def kohya_modules(network: nn.Module) -> list[str]:
         for outer, block in network.named_modules()
         if isinstance(block, Transformer2DModel)
         for inner, module in block.named_modules()
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+        if isinstance(module, nn.Linear | nn.Conv2d) and not has_kernel(module.weight.shape)
     )
 
 

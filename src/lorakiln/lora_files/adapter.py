@@ -1,16 +1,12 @@
 """An adapter in memory, whatever file it came from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
-
-if TYPE_CHECKING:
-    from lorakiln.lora_files.embeddings import Embedding
 
 
 @dataclass(frozen=True)
@@ -103,6 +99,14 @@ class Relative:
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """A word's vectors, (n, width), by the text encoder that reads them: "text_encoder", "text_encoder_2"."""
+
+    word: str
+    vectors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Adapter:
     """Layers by diffusers' module name with the model's part in front: "unet.down_blocks.0.attentions.0....to_q".
 
@@ -118,7 +122,7 @@ class Adapter:
     metadata: dict[str, str] = field(default_factory=dict)
     base: str | None = None
     relative: dict[str, Relative] = field(default_factory=dict)
-    embeddings: dict[str, "Embedding"] = field(default_factory=dict)
+    embeddings: dict[str, Embedding] = field(default_factory=dict)
 
     def scaled(self, strength: float) -> "Adapter":
         """The same with every layer's alpha, and so its change of the weight, multiplied."""

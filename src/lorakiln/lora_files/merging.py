@@ -1,6 +1,5 @@
 """A LoRA merged into a model's weights, as A1111 and ComfyUI apply it: drawing then costs what the base costs."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.names import canonical
+from lorakiln.families.shapes import same_matrix
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 
 
@@ -63,7 +63,7 @@ def _fitting(module: nn.Module | None, layer: Layer | Relative, name: str) -> Te
     if module is None:
         raise UserError(f"the LoRA adapts {name}, which the base model has not", fix=fix)
     weight = module.weight
-    # A 1x1 convolution's factors may be stored as matrices. Of some relative layers the shape shows in their change.
-    if layer.shape and (weight.shape[0] != layer.shape[0] or weight[0].numel() != math.prod(layer.shape[1:])):
+    # Of some relative layers the shape shows in their change.
+    if layer.shape and not same_matrix(weight.shape, layer.shape):
         raise UserError(f"{name}: the LoRA was trained on another shape than {tuple(weight.shape)}", fix=fix)
     return weight

@@ -9,6 +9,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from lorakiln.console.errors import UserError
+from lorakiln.families.shapes import same_matrix
 from lorakiln.lora_files.adapter import Adapter, Layer
 
 NAME = "default"
@@ -86,7 +87,7 @@ def write(network: nn.Module, adapter: Adapter, part: str = "unet") -> None:
         raise UserError(f"the LoRA's modules differ from the network's: {', '.join(wrong[:3])}, ...")
     for name, layer in layers.items():
         down, up = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
-        if _bare(given[name].down) != _bare(down) or _bare(given[name].up) != _bare(up):
+        if not (same_matrix(given[name].down.shape, down.shape) and same_matrix(given[name].up.shape, up.shape)):
             shapes = f"{tuple(given[name].down.shape)} is not {tuple(down.shape)}"
             raise UserError(f"{name}: {shapes}", fix="use the base model that the LoRA was trained on, and its rank")
         with torch.no_grad():
@@ -94,9 +95,3 @@ def write(network: nn.Module, adapter: Adapter, part: str = "unet") -> None:
             up.copy_(given[name].up.reshape(up.shape))
         layer.lora_alpha[NAME] = given[name].alpha
         layer.set_scale(NAME, 1.0)
-
-
-def _bare(factor: torch.Tensor) -> tuple[int, ...]:
-    """Its shape; a 1x1 convolution's may be stored as a matrix."""
-    shape = tuple(factor.shape)
-    return shape[:2] if shape[2:] == (1, 1) else shape

@@ -13,6 +13,7 @@ from lorakiln.artefacts.records import write_json
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.names import kohya_name
+from lorakiln.families.source import PICKLES
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter
 from lorakiln.lora_files.base import base_version
@@ -21,7 +22,6 @@ from lorakiln.lora_files.fitting import fitted, one_rank
 
 Form = Literal["kohya", "diffusers", "peft"]
 FORMS: tuple[Form, ...] = ("kohya", "diffusers", "peft")
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
 
 def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | None = None) -> list[str]:

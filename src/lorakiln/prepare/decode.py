@@ -59,7 +59,7 @@ def decode(path: Path, settings: PrepareSettings) -> Decoded:
     try:
         if path.stat().st_size == 0:
             raise Refused("empty file", AGAIN)
-        with _quiet_pillow() as told, Image.open(path, formats=_formats()) as image:
+        with _quiet_pillow() as told, Image.open(path, formats=_formats()) as image:  # noqa: TID251
             if image.format == "PNG":
                 _verify_png(path)
             decoded = _decode(image, path, settings)
@@ -132,7 +132,7 @@ def _format_of(path: Path) -> str:
 
 def _verify_png(path: Path) -> None:
     """Check the checksums: load() does not, and a flipped byte may decode into other pixels."""
-    with Image.open(path, formats=["PNG"]) as image:
+    with Image.open(path, formats=["PNG"]) as image:  # noqa: TID251
         image.verify()
 
 

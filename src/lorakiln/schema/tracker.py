@@ -16,3 +16,16 @@ class TrackerSettings(Settings):
     tags: list[str] = Field(default_factory=list, description="more than base model, adapter, rank and dataset")
     upload_images: bool = Field(True, description="false: pictures and captions stay at home")
     log_every: int = Field(10, ge=1, le=MANY, description="optimizer steps between readings of the loss")
+
+    def in_group(self, group: str | None) -> "TrackerSettings":
+        """With `group`, if the settings leave it open."""
+        return self.model_copy(update={"group": self.group or group})
+
+    def named(self, name: str | None = None) -> "TrackerSettings":
+        """With `name`, if the settings leave it open, or the group's where there is none.
+
+        Where pictures and captions stay at home it is the group's: a job may be called by the trigger or the prompt
+        that it tries.
+        """
+        told = name if self.upload_images else None
+        return self.model_copy(update={"name": self.name or told or self.group})

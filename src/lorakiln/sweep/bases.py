@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from lorakiln.sweep.results import Result
 from lorakiln.sweep.titles import spans
-
-if TYPE_CHECKING:
-    from lorakiln.sweep.results import Result
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Base:
     places: list[int]
 
 
-def bases_of(results: Sequence["Result"]) -> list[Base]:
+def bases_of(results: Sequence[Result]) -> list[Base]:
     """The bases in the order of their first jobs. Those of one model are one if all their numbers are the same."""
     groups: dict[tuple, list[int]] = {}
     for place, result in enumerate(results):

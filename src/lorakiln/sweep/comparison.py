@@ -2,28 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 from lorakiln.artefacts.records import read_jsonl
+from lorakiln.evaluate.grids import Drawn, Grid, save_grid
 from lorakiln.sweep.bases import bases_of
 from lorakiln.sweep.objectives import full_weight
+from lorakiln.sweep.results import Result
 from lorakiln.sweep.titles import short_titles
-
-if TYPE_CHECKING:
-    from lorakiln.sweep.results import Result
 
 PROMPTS, JOBS = 4, 24
 # (prompt, seed, weight) -> picture
 Samples = dict[tuple[str, int, float], Path]
 
 
-def save_comparison(results: Sequence["Result"], best: int, path: Path) -> None:
+def save_comparison(results: Sequence[Result], best: int, path: Path) -> None:
     """Write a PNG: a row for each prompt that all jobs drew, a column for each job, at full weight, each base in front
     of its jobs. Of many jobs the best and the first. Where they share no prompt there is no picture.
     """
-    from lorakiln.evaluate.grids import Grid, save_grid
-
     # An older one would be of other jobs.
     path.unlink(missing_ok=True)
     if len(results) > JOBS:
@@ -58,5 +53,5 @@ def samples_of(folder: Path) -> Samples:
     }
 
 
-def _cell(table: Samples, key: tuple[str, int, float]) -> SimpleNamespace | None:
-    return SimpleNamespace(file_name=table[key]) if key in table else None
+def _cell(table: Samples, key: tuple[str, int, float]) -> Drawn | None:
+    return Drawn(table[key]) if key in table else None

@@ -1,6 +1,5 @@
 """Which GPUs a machine has, and who holds which: never two jobs on one by accident."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -8,6 +7,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.stopping import Stop
@@ -84,13 +85,10 @@ class Claims:
             if len(locks) == count:
                 break
             handle = self._open(gpu)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-                continue
             stack.callback(os.close, handle)
-            locks[gpu] = handle
+            # By the file's number, which the job inherits: its process holds the lock too, and frees it by its end.
+            if lock_descriptor(handle, blocking=False):
+                locks[gpu] = handle
         return locks
 
     def _open(self, gpu: str) -> int:

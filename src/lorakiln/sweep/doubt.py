@@ -1,17 +1,15 @@
 """When a sweep's best is no better than chance would have it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorakiln.evaluate.intervals import FEWEST_PROMPTS
 from lorakiln.sweep.front import Point, best_of
 from lorakiln.sweep.objectives import METRICS, is_less_better
-
-if TYPE_CHECKING:
-    from lorakiln.sweep.results import Result
+from lorakiln.sweep.results import Result
 
 
-def doubts(results: Sequence["Result"], points: Sequence[Point], best: int, objectives: Sequence[str]) -> list[str]:
+def doubts(results: Sequence[Result], points: Sequence[Point], best: int, objectives: Sequence[str]) -> list[str]:
     """Sentences; none if the best stands clear of its base and of the second best.
 
     Args:
@@ -42,7 +40,7 @@ def _against_base(name: str, entry: dict[str, Any]) -> str:
     return ""
 
 
-def _second(chosen: "Result", second: "Result", entries: dict[str, dict[str, Any]]) -> str:
+def _second(chosen: Result, second: Result, entries: dict[str, dict[str, Any]]) -> str:
     known = {name: entry for name, entry in entries.items() if "low" in entry}
     values = {name: second.values[METRICS.get(name, name)] for name in known}
     if not known or not all(known[name]["low"] <= values[name] <= known[name]["high"] for name in known):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 import matplotlib
 
@@ -14,10 +13,8 @@ from matplotlib.axes import Axes
 
 from lorakiln.sweep.bases import bases_of
 from lorakiln.sweep.front import pareto_front
+from lorakiln.sweep.results import Result
 from lorakiln.sweep.titles import short_titles, spans
-
-if TYPE_CHECKING:
-    from lorakiln.sweep.results import Result
 
 LISTED = 30  # jobs that are named below the plot: of more, those on the front
 LETTERS = 118  # of a line there
@@ -26,7 +23,7 @@ WIDTH, HEIGHT, LINE = 8.0, 5.0, 0.17  # inches
 FRONT, JOB, INK = "#d97706", "#57534e", "#1c1917"
 
 
-def plot_front(results: Sequence["Result"], front: Sequence[int], best: int, path: Path) -> None:
+def plot_front(results: Sequence[Result], front: Sequence[int], best: int, path: Path) -> None:
     """Write a PNG. The points bear the jobs' numbers, whose settings are listed below.
 
     Args:
@@ -65,7 +62,7 @@ def plot_front(results: Sequence["Result"], front: Sequence[int], best: int, pat
     pyplot.close(figure)
 
 
-def legend_lines(results: Sequence["Result"], front: Sequence[int]) -> list[str]:
+def legend_lines(results: Sequence[Result], front: Sequence[int]) -> list[str]:
     """ "3  rank=4 scheduler=cosine", a line each or more where it is long; of many jobs those on the front."""
     titles = short_titles([result.outcome.job.own for result in results])
     listed = range(len(results)) if len(results) <= LISTED else sorted(front)[:LISTED]
@@ -76,7 +73,7 @@ def legend_lines(results: Sequence["Result"], front: Sequence[int]) -> list[str]
     return lines + (["the others: see the table"] if len(listed) < len(results) else [])
 
 
-def _label(axes: Axes, results: Sequence["Result"], front: Sequence[int]) -> None:
+def _label(axes: Axes, results: Sequence[Result], front: Sequence[int]) -> None:
     """Write the numbers beside their points; those that lie close together share a label."""
     labelled = range(len(results)) if len(results) <= LISTED else front
     groups: list[tuple[tuple[float, float], list[int]]] = []

@@ -1,6 +1,5 @@
 """Run one job as a process of its own, with its own log, and say how it ended."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -10,6 +9,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from filelock import lock_descriptor
+
+from lorakiln.console.ending import SIGNALS
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import Claims
 from lorakiln.sweep.jobs import LOG, Job, Outcome
@@ -19,7 +21,7 @@ from lorakiln.tracking.live import LIVE, read_live
 POLL = 0.2  # seconds
 NOT_STARTED = "not started: the sweep was interrupted"
 # 128 + the signal: what `train` ends with after it has saved a checkpoint.
-SAVED = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+SAVED = {128 + number for number in SIGNALS}
 # Given every new (step, validation loss) of the job; True ends it.
 Judge = Callable[[int, float], bool]
 
@@ -62,13 +64,11 @@ def _held(job: Job, stop: Stop) -> Iterator[int | None]:
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / "job.lock").open("w") as file:
         while not stop.asked:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stop.wait(POLL)
-                continue
-            yield file.fileno()
-            return
+            # Freed by closing the file alone: to unlock it would take it from the job's process too.
+            if lock_descriptor(file.fileno(), blocking=False):
+                yield file.fileno()
+                return
+            stop.wait(POLL)
         yield None
 
 
@@ -138,7 +138,7 @@ def _outcome(job: Job, status: int, hopeless: bool, stop: Stop, seconds: float, 
         return Outcome(job, "finished", seconds)
     if hopeless:
         return Outcome(job, "pruned", seconds, "its validation loss was worse than most at the same step")
-    if stop.asked and (status in SAVED or -status in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)):
+    if stop.asked and (status in SAVED or -status in SIGNALS):
         return Outcome(job, "stopped", seconds, "interrupted")
     return Outcome(job, "failed", seconds, f"status {status}: {_last_words(job.folder / LOG, begin)}")
 

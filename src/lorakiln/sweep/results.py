@@ -1,21 +1,10 @@
-"""What a sweep's jobs found: a table, the front, the best settings as an experiment, a grid and a page."""
+"""What the jobs of a sweep found."""
 
-import fcntl
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lorakiln.artefacts.records import write_json, write_text
-from lorakiln.sweep import objectives as wanted
-from lorakiln.sweep.bases import Base, bases_of
-from lorakiln.sweep.front import best_of, pareto_front
 from lorakiln.sweep.jobs import Outcome
-from lorakiln.sweep.objectives import DEFAULT, METRICS, read_entries, read_numbers, read_prompts, values_of
-from lorakiln.sweep.table import as_csv, table
+from lorakiln.sweep.objectives import DEFAULT, read_entries, read_numbers, read_prompts, values_of
 
 
 @dataclass(frozen=True)
@@ -46,103 +35,3 @@ class Result:
         """Likeness and obedience."""
         likeness, obedience = values_of(self.values, DEFAULT)
         return likeness, obedience
-
-
-def sum_up(
-    outcomes: Sequence[Outcome], root: Path, objectives: Sequence[str] = DEFAULT
-) -> dict[Path, tuple[float, ...] | None]:
-    """Write sweep.csv, sweep.json, best.yaml, front.png, comparison.png and sweep.html into `root`; print the table.
-
-    Args:
-        objectives: what front and best are reckoned by.
-
-    Returns:
-        The objectives' values by job folder; None for jobs without a result.
-
-    Raises:
-        UserError: the reports have no such objective.
-    """
-    values: dict[Path, tuple[float, ...] | None] = {one.job.folder: None for one in outcomes}
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / "sweep.lock").open("w") as lock:
-        # Processes that share a study may end together.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        results = [Result.read(one) for one in outcomes if one.has_result]
-        others = [one for one in outcomes if not one.has_result]
-        values |= {result.outcome.job.folder: values_of(result.values, objectives) for result in results}
-        if results:
-            _write(results, others, root, objectives)
-    failed = [one for one in others if one.status != "pruned"]
-    if failed:
-        print(f"\n{len(failed)} of {len(outcomes)} jobs failed:")
-        print("\n".join(f"  {one.job.title}: {one.reason}" for one in failed))
-    return values
-
-
-def _write(results: Sequence[Result], others: Sequence[Outcome], root: Path, objectives: Sequence[str]) -> None:
-    from lorakiln.sweep.comparison import save_comparison
-    from lorakiln.sweep.doubt import doubts
-    from lorakiln.sweep.page import page
-    from lorakiln.sweep.plots import plot_front
-
-    points = [wanted.more_is_better(values_of(result.values, objectives), objectives) for result in results]
-    front, best = set(pareto_front(points)), best_of(points)
-    rows = [_row(result, i in front, i == best) for i, result in enumerate(results)]
-    bases = [_base_row(base) for base in bases_of(results)]
-    warnings = doubts(results, points, best, objectives)
-    write_text(root / "sweep.csv", as_csv([*rows, *bases]))
-    failures = [
-        {"title": one.job.title, "folder": str(one.job.folder), "status": one.status, "reason": one.reason}
-        for one in others
-    ]
-    told = {"objectives": list(objectives), "jobs": rows, "bases": bases, "warnings": warnings, "failed": failures}
-    write_json(root / "sweep.json", told)
-    write_text(root / "best.yaml", best_experiment(results[best], root))
-    plot_front(results, sorted(front), best, root / "front.png")
-    save_comparison(results, best, root / "comparison.png")
-    write_text(root / "sweep.html", page(rows, bases, warnings, failures, root, objectives))
-    print("\n" + table(rows, bases, objectives))
-    names = " and ".join(objectives)
-    why = f"on the front, best mean rank in {names}" if len(objectives) > 1 else f"by {names}"
-    print(f"\nbest: {results[best].outcome.job.title}  ({why})")
-    for warning in warnings:
-        print(f"  WARNING: {warning}")
-    copy = f"cp {shlex.quote(str(root / 'best.yaml'))} conf/experiment/NAME.yaml"
-    print(f"  as an experiment: {copy}, then +experiment=NAME")
-    print(f"page: {root / 'sweep.html'}", flush=True)
-
-
-def _row(result: Result, on_front: bool, best: bool) -> dict[str, Any]:
-    job = result.outcome.job
-    return {
-        "number": job.number,
-        "job": job.title,
-        "folder": str(job.folder),
-        "status": result.outcome.status,
-        "seconds": round(result.outcome.seconds, 1),
-        **dict(zip(DEFAULT, result.point, strict=True)),
-        "on_front": on_front,
-        "best": best,
-        **{name: value for name, value in result.values.items() if name not in METRICS.values()},
-    }
-
-
-def _base_row(base: Base) -> dict[str, Any]:
-    """As a job's, where a base has such a thing."""
-    values = {name: value for name, value in base.values.items() if name not in METRICS.values()}
-    return {"job": base.title, **{name: base.values[METRICS[name]] for name in DEFAULT}, **values}
-
-
-def best_experiment(result: Result, root: Path) -> str:
-    """An experiment file that repeats a job: every setting, so that later changes of the defaults change nothing."""
-    job = result.outcome.job
-    settings = {name: space for name, space in job.settings.items() if name != "paths"}
-    # Alone it is evaluated in full.
-    settings["evaluate"] = {**settings["evaluate"], "quick": None}
-    header = [
-        "# @package _global_",
-        f"# The best of {root}: {' '.join(job.overrides)}",
-        f"# likeness {result.point[0]:.3f}, obedience {result.point[1]:.2f}. Copied to conf/experiment/NAME.yaml:",
-        "#   python -m train +experiment=NAME",
-    ]
-    return "\n".join(header) + "\n" + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)

@@ -1,6 +1,5 @@
 """A study that several processes share and that goes on after a kill. Imported only with `hydra/sweeper=optuna`."""
 
-import fcntl
 import os
 import platform
 import threading
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -88,8 +88,7 @@ class SharedStudy:
         """While this process takes trials."""
         path = self._owner_file(self._owner)
         path.parent.mkdir(exist_ok=True)
-        with path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(path):
             yield
         path.unlink(missing_ok=True)
 
@@ -147,11 +146,10 @@ class SharedStudy:
         path = self._owner_file(trial.user_attrs.get(OWNER, "nobody"))
         if not path.exists():
             return True
-        with path.open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
+        try:
+            FileLock(path).acquire(blocking=False).lock.release()
+        except Timeout:
+            return False
         return True
 
     def _owner_file(self, name: str) -> Path:
@@ -160,8 +158,7 @@ class SharedStudy:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._thread_lock, (self.folder / "search.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._thread_lock, FileLock(self.folder / "search.lock"):
             yield
 
 

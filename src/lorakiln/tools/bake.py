@@ -14,6 +14,7 @@ from lorakiln.artefacts.tensors import stream_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.families.names import canonical
+from lorakiln.families.shapes import same_matrix
 from lorakiln.families.source import read_config
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.tools.base import Base, Place, Store, open_base
@@ -75,11 +76,8 @@ def _check_fit(base: Base, layers: Mapping[str, Added]) -> None:
     for name, added in layers.items():
         place = base.places[name]
         for layer, _ in added:
-            # A linear layer and a 1x1 convolution hold the same numbers. Of some relative layers the shape shows
-            # when they change the weight.
-            if layer.shape and [side for side in layer.shape if side != 1] != [
-                side for side in place.shape if side != 1
-            ]:
+            # Of some relative layers the shape shows when they change the weight.
+            if layer.shape and not same_matrix(layer.shape, place.shape):
                 raise UserError(f"its shape is {place.shape}, the LoRA's {layer.shape}", where=place, fix=FIX)
 
 

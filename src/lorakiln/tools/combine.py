@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
+from lorakiln.families.shapes import same_matrix
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.embeddings import joined
 from lorakiln.lora_files.reading import LoraFile, read_lora
@@ -147,7 +147,7 @@ def _differences(base: Base, tuned: Base, part: str, how: Cut, least: float) -> 
     with progress(f"extract {part}", len(names), "weights") as bar:
         for name in names:
             old, new = before[name].read(), after[name].read()
-            if _sides(old) != _sides(new):
+            if not same_matrix(old.shape, new.shape):
                 raise UserError(f"{name} has another shape than in {base.source}", where=tuned.source, fix=fix)
             delta = new.float() - old.float().reshape(new.shape)
             if not torch.isfinite(delta).all():
@@ -157,11 +157,6 @@ def _differences(base: Base, tuned: Base, part: str, how: Cut, least: float) -> 
                 layers[name] = approximated(delta, how)
             bar.advance()
     return layers
-
-
-def _sides(tensor: Tensor) -> list[int]:
-    """A linear layer and a 1x1 convolution hold the same numbers."""
-    return [side for side in tensor.shape if side != 1]
 
 
 def _adaptable(name: str) -> bool:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -131,9 +130,7 @@ def save_wishes(wishes: Sequence[Wish], model: ModelSettings, out: Path, precisi
 
 def save_sheet(files: Sequence[Path], rows: Sequence[str], columns: Sequence[str], title: str, path: Path) -> None:
     """One labelled grid of the pictures, row by row."""
-    from lorakiln.evaluate.grids import Grid, save_grid
+    from lorakiln.evaluate.grids import Drawn, Grid, save_grid
 
-    cells = [
-        [SimpleNamespace(file_name=files[r * len(columns) + c]) for c in range(len(columns))] for r in range(len(rows))
-    ]
+    cells = [[Drawn(files[r * len(columns) + c]) for c in range(len(columns))] for r in range(len(rows))]
     save_grid(Grid("grid", title, list(rows), list(columns), cells), Path(), path)

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorakiln.lora_files.adapter import Adapter, Layer, Relative
+from lorakiln.lora_files.adapter import Adapter, Embedding, Layer, Relative
 from lorakiln.lora_files.base import base_version
-from lorakiln.lora_files.embeddings import Embedding
 from lorakiln.lora_files.lycoris import FULL_RANK
 from lorakiln.lora_files.reading import read_any
 from lorakiln.tools.lowrank import singular

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lorakiln.families.contents import V
+from lorakiln.families.shapes import has_kernel
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.base import base_version
 from lorakiln.lora_files.kohya_metadata import ARCHITECTURES, IMPLEMENTATIONS
@@ -24,8 +25,8 @@ def sizes(layers: Mapping[str, Layer], args: str = "{}") -> dict[str, str]:
     Args:
         args: the ss_network_args so far, JSON.
     """
-    wide = [layer.rank for layer in layers.values() if layer.down[0].numel() > layer.down.shape[1]]
-    small = [layer.rank for layer in layers.values() if layer.down[0].numel() == layer.down.shape[1]] or wide
+    wide = [layer.rank for layer in layers.values() if has_kernel(layer.shape)]
+    small = [layer.rank for layer in layers.values() if not has_kernel(layer.shape)] or wide
     found = {"ss_network_dim": str(max(small)), "ss_network_alpha": str(float(max(small)))}
     if wide:
         conv = {"conv_dim": str(max(wide)), "conv_alpha": str(float(max(wide)))}

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import torch
 
+from lorakiln.artefacts.tensors import DTYPES
 from lorakiln.console.errors import UserError
 from lorakiln.families.source import SINGLE_FILES
 from lorakiln.lora_files.writing import FORMS, check_target
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def lora_target(out: Path, form: str, precision: str | None, overwrite: bool) -> tuple[str, torch.dtype | None]:

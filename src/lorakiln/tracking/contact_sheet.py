@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from lorakiln.artefacts.pictures import read_picture
+
 MOST = 400  # pictures; of more, as many evenly spaced ones
 CELL, GAP = 96, 4  # pixels
 _PAPER = "#ffffff"
@@ -14,7 +16,7 @@ def contact_sheet(pictures: Sequence[Path]) -> Image.Image:
     """The pictures in rows, in their order, each shrunk into a square of CELL pixels.
 
     Raises:
-        OSError: a picture cannot be read.
+        UserError: a picture cannot be read.
         ValueError: there is none.
     """
     if not pictures:
@@ -25,8 +27,7 @@ def contact_sheet(pictures: Sequence[Path]) -> Image.Image:
     rows = -(-len(shown) // columns)
     sheet = Image.new("RGB", (columns * (CELL + GAP) + GAP, rows * (CELL + GAP) + GAP), _PAPER)
     for number, path in enumerate(shown):
-        with Image.open(path) as image:
-            small = image.convert("RGB")
+        small = read_picture(path)
         small.thumbnail((CELL, CELL))
         left, top = (GAP + place * (CELL + GAP) for place in (number % columns, number // columns))
         sheet.paste(small, (left + (CELL - small.width) // 2, top + (CELL - small.height) // 2))

@@ -1,10 +1,11 @@
 """Which versions of datasets are recorded already: the jobs of a sweep share one record."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import read_json, write_json
@@ -30,8 +31,7 @@ class DatasetMark:
     def held(self) -> Iterator[None]:
         """Others that would record the same wait; the kernel frees a dead one's lock."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(self.path.with_suffix(".lock")):
             yield
 
     def recorded(self, online: bool) -> bool:

@@ -5,12 +5,13 @@ The client makes two temporary folders when it is imported, and pictures pass th
 
 import atexit
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 _held: list[int] = []  # the locks of this process's folders, held until it ends, however it does
 
@@ -31,11 +32,13 @@ def temporary_files_in(home: Path) -> Iterator[None]:
 def _own_folder(root: Path) -> str | None:
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root):  # nobody's folder is without its lock meanwhile
+        with _opened(root) as handle:
+            lock_descriptor(handle)  # nobody's folder is without its lock meanwhile
             for left in root.iterdir():
                 _remove_if_left(left)
             folder = Path(tempfile.mkdtemp(dir=root))
-            _held.append(_lock(folder))
+            _held.append(os.open(folder, os.O_RDONLY))
+            lock_descriptor(_held[-1])
     except OSError:
         return None
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -43,25 +46,15 @@ def _own_folder(root: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _opened(folder: Path) -> Iterator[int]:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield handle
     finally:
         os.close(handle)
 
 
-def _lock(folder: Path) -> int:
-    handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return handle
-
-
 def _remove_if_left(folder: Path) -> None:
-    try:
-        handle = _lock(folder)
-    except OSError:  # its process lives
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    os.close(handle)
+    with contextlib.suppress(OSError), _opened(folder) as handle:  # no folder of ours
+        if lock_descriptor(handle, blocking=False):  # else its process lives
+            shutil.rmtree(folder, ignore_errors=True)

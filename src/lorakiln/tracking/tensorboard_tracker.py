@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.schema.tracker import TrackerSettings
-from lorakiln.tracking.tracker import Tracker
+from lorakiln.tracking.protocol import Tracker
 
 
 class TensorboardTracker(Tracker):
@@ -45,8 +45,7 @@ class TensorboardTracker(Tracker):
     def images(self, name: str, pictures: Mapping[str, Path], step: int) -> None:
         if self.upload_images:
             for caption, path in pictures.items():
-                with Image.open(path) as image:
-                    shades = np.asarray(image.convert("RGB"))
+                shades = np.asarray(read_picture(path))
                 self._writer.add_image(f"{name}/{caption}", shades, step, dataformats="HWC")
 
     def finish(self) -> None:

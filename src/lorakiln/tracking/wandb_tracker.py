@@ -19,8 +19,8 @@ from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.tracking.at_home import without_words
 from lorakiln.tracking.contact_sheet import contact_sheet
 from lorakiln.tracking.dataset_marks import DatasetMark, version_of
+from lorakiln.tracking.protocol import Tracker
 from lorakiln.tracking.silence import LASTS, Silence
-from lorakiln.tracking.tracker import Tracker
 from lorakiln.tracking.wandb_parts import read_parts, set_aside, wait_for_a_name
 
 MOST_LETTERS = 128  # that W&B takes for a name

@@ -9,6 +9,7 @@ from torch import nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.family import Family
+from lorakiln.families.shapes import same_matrix
 from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.embeddings import warn_unused
@@ -92,10 +93,9 @@ def _widened(given: Layer | None, fresh: Layer) -> Layer:
     if given is None:
         return fresh
     down, up = fresh.down.clone(), fresh.up.clone()
-    if given.down[0].numel() != down[0].numel() or given.up.shape[0] != up.shape[0]:
+    if not same_matrix(given.shape, fresh.shape):
         return given  # another base model's; told by `peft_form.write`
-    # A 1x1 convolution may come as a linear layer. What the file does is kept where its scale differs: the ratio of
-    # the scales goes into `up`.
+    # What the file does is kept where its scale differs: the ratio of the scales goes into `up`.
     down[: given.rank] = given.down.float().view(given.rank, *down.shape[1:])
     up[:, : given.rank] = given.up.float().view(-1, given.rank, *up.shape[2:]) * (given.scale / fresh.scale)
     return Layer(down, up, fresh.alpha)

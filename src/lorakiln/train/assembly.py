@@ -69,7 +69,7 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
         UserError: the pictures were encoded with another base, settings do not suit the model, or the device has no
             memory for it.
     """
-    encoded = Encoded(folder)
+    encoded = Encoded.read(folder)
     split = hold_out(encoded.buckets, settings.validation)
     draws = bool(settings.samples.every) and share.rank == 0
     parts = ("vae", "text", "network") if draws else ("network",)

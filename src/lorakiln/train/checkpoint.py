@@ -11,7 +11,6 @@ A run of fewer steps than a checkpoint here stands for has a folder of its own b
 is not finished, and leaves what is here as it is.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from lorakiln.artefacts.lasting import settle
@@ -76,12 +76,11 @@ class CheckpointFolder:
         Raises:
             UserError: another process trains the same run.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / "lock").open("w")
+        # Whichever thread closes the folder frees it.
+        self._lock = FileLock(self.folder / "lock", thread_local=False)
         told = False
         while not self._locks():
             if not wait:
-                self._lock.close()
                 raise UserError(
                     "another process is training with exactly these settings and data",
                     where=self.folder,
@@ -97,9 +96,10 @@ class CheckpointFolder:
         write_json(self.folder / "identity.json", {**identity, "dataset": dataset})
 
     def _locks(self) -> bool:
+        self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._lock.acquire(blocking=False)
+        except (Timeout, FileNotFoundError):  # held, or the one who held it is removing the folder
             return False
         return True
 
@@ -207,7 +207,7 @@ class CheckpointFolder:
     def close(self) -> None:
         """Let another process, or the next job of this one, have the folder."""
         if self._lock:
-            self._lock.close()
+            self._lock.release()
 
 
 def read(path: Path) -> State:

@@ -36,21 +36,29 @@ class Encoded:
     """What `encode` wrote.
 
     Attributes:
-        index: index.json.
         buckets: in the index's order.
         empty: the empty caption's conditioning, first dimension 1.
-
-    Raises:
-        UserError: the folder is not there, or a file does not have the rows that the index lists.
+        variants: how many of each picture there are: the second dimension of its latents.
+        index: index.json.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, buckets: list[Bucket], empty: dict[str, Tensor], variants: int = 1, index: dict[str, Any] | None = None
+    ) -> None:
+        self.buckets, self.empty, self.variants, self.index = buckets, empty, variants, index or {}
+
+    @classmethod
+    def read(cls, folder: Path) -> "Encoded":
+        """A folder's.
+
+        Raises:
+            UserError: the folder is not there, or a file does not have the rows that the index lists.
+        """
         if not (folder / "index.json").is_file():
             raise UserError("no encoded pictures here", where=folder, fix="run the stage `encode` first")
-        self.index = read_json(folder / "index.json")
-        self.buckets = [_read_bucket(folder, entry) for entry in self.index["buckets"]]
-        self.empty = load_tensors(folder / "empty.safetensors")[0]
-        self.variants = len(self.index["variants"])
+        index = read_json(folder / "index.json")
+        buckets = [_read_bucket(folder, entry) for entry in index["buckets"]]
+        return cls(buckets, load_tensors(folder / "empty.safetensors")[0], len(index["variants"]), index)
 
     @property
     def trigger(self) -> str:

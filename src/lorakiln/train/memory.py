@@ -8,8 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +18,7 @@ from lorakiln.families.family import Family
 from lorakiln.families.peak import META, GpuRules, Peak, held
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter, target_names
-from lorakiln.train.latents import Bucket
+from lorakiln.train.latents import Bucket, Encoded
 from lorakiln.train.module import Kiln, Share
 from lorakiln.train.schedule import Samples
 from lorakiln.train.validation import at_once
@@ -175,7 +173,7 @@ def _twin(hollow: Family, wanted: Wanted, rules: GpuRules) -> _Twin:
     mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))
     told = {name: torch.empty(rows, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.told.items()}
     empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.told.items()}
-    encoded: Any = SimpleNamespace(buckets=[Bucket("", [], mean, std, told)], variants=1, empty=empty)
+    encoded = Encoded([Bucket("", [], mean, std, told)], empty)
     alone = settings.model_copy(update={"batch_size": rows, "micro_batch": None})
     kiln = _Twin(hollow, encoded, [list(range(rows))], alone, Share(bf16=wanted.share.bf16))
     kiln.rules = rules

@@ -8,9 +8,7 @@ import signal
 import threading
 from types import FrameType
 
-from lorakiln.console.ending import asked
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+from lorakiln.console.ending import SIGNALS, asked
 
 
 class StopRequest:

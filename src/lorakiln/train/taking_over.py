@@ -29,7 +29,7 @@ def take_over(
         settings: this job's; those that name its record may be others than the other job's.
         project: see `begin_tracking`.
     """
-    data = Encoded(encoded)
+    data = Encoded.read(encoded)
     facts, provenance = read_json(trained / "facts.json"), read_json(trained / "provenance.json")
     facts["settings"]["train"] = settings.model_dump(mode="json")
     tracker = begin_tracking(settings, data.index, facts["settings"], project)

@@ -30,7 +30,7 @@ def begin_tracking(
     tags = list(dict.fromkeys([*shown.tags, *_tags(settings, index)]))
     # W&B finds the commit by itself, but not where it may not look (`upload_images: false`).
     config = {**lineage, "dataset": index["dataset"], "base": index["base"], "git": git_state()}
-    shown = shown.model_copy(update={"tags": tags, "name": shown.name or shown.group})
+    shown = shown.model_copy(update={"tags": tags}).named()
     return start_tracker(shown, config, folder, known, "train")
 
 

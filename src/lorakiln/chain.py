@@ -1,0 +1,74 @@
+"""The chain of stages from pictures to the report: what each reads, what it writes, and which settings decide it.
+
+The second door and the doctor walk it. dvc.yaml states the same for `dvc repro`, and tests/test_chain.py compares the
+two.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from lorakiln.schema.base import Settings
+from lorakiln.schema.whole import Config
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage; its function has its name and stands in the package of its name.
+
+    Attributes:
+        reads: folders, by their names in conf/paths.yaml, in the order in which the function takes them.
+        writes: the folder that it takes next.
+        settings: what it takes then, by their dotted names in the config. Nothing else of the config decides it.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: str
+    settings: tuple[str, ...]
+
+    def run(self, folders: Mapping[str, Path], settings: Mapping[str, Settings], *more: Any) -> None:
+        """Call the stage's function.
+
+        Args:
+            folders: by their names; "raw" is the dataset's own.
+            settings: by their dotted names.
+            more: what only the function of this stage takes.
+
+        Raises:
+            UserError: whatever the stage refuses.
+        """
+        function = getattr(import_module(f"lorakiln.{self.name}"), self.name)
+        read = [folders[name] for name in self.reads]
+        function(*read, folders[self.writes], *(settings[name] for name in self.settings), *more)
+
+
+DATA = (
+    Stage("prepare", reads=("raw",), writes="prepared", settings=("prepare",)),
+    Stage("caption", reads=("prepared", "raw"), writes="captioned", settings=("caption", "model.captioner")),
+    Stage("encode", reads=("captioned",), writes="encoded", settings=("encode", "model")),
+)
+TRAIN = Stage("train", reads=("encoded",), writes="run", settings=("train", "model"))
+EXPORT = Stage("export", reads=("run", "captioned"), writes="lora", settings=("export", "model"))
+EVALUATE = Stage("evaluate", reads=("lora", "captioned", "run"), writes="report", settings=("evaluate", "model"))
+RESULTS = (EXPORT, EVALUATE)
+CHAIN = (*DATA, TRAIN, *RESULTS)
+
+
+def settings_of(config: Config) -> dict[str, Settings]:
+    """What the stages take of a config, by its dotted names."""
+    return {name: attrgetter(name)(config) for stage in CHAIN for name in stage.settings}
+
+
+def namespaces_of(stages: Sequence[Stage]) -> list[str]:
+    """The parts of the config that decide any of `stages`: each stage's own, in their order, then "model"."""
+    named = [name.partition(".")[0] for stage in stages for name in stage.settings]
+    return list(dict.fromkeys(reversed(named)))[::-1]
+
+
+def folders_in(folder: Path, stages: Sequence[Stage]) -> dict[str, Path]:
+    """What `stages` write, by its names, where all of it lies in one folder."""
+    return {stage.writes: folder / stage.writes for stage in stages}
