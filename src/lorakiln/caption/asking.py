@@ -1,91 +1,52 @@
-"""Who writes captions: found, identified, and asked only about what it has not written yet."""
-
-from __future__ import annotations
+"""Asking a captioner: only about what it has not written yet, and so that what it writes is not lost."""
 
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_jsonl
-from lorakiln.console.errors import UserError
+from lorakiln.captioners import Captioner
 from lorakiln.console.progress import progress
-from lorakiln.families.identity import identify
-from lorakiln.families.source import find
-from lorakiln.schema.caption import CaptionSettings
-from lorakiln.schema.model import Source
-
-if TYPE_CHECKING:
-    import torch
+from lorakiln.schema.captioners import CaptionSettings
 
 # Raised by one when the captioner starts to write something else about the same picture.
 VERSION = 1
-# Settings that decide what the captioner writes; the batch's size is one, as a model's last bits depend on it.
-GENERATION = {"captioner", "prompt", "max_new_tokens", "num_beams", "batch_size"}
-# What of a model's folder is read.
-FILES = ["*.json", "vocab.txt", "model*.safetensors"]
-FIX = "name a hub id or a folder in model.captioner.path"
+# Settings that do not decide what the captioner writes; the batch's size does, as a model's last bits depend on it.
+ELSEWHERE = {"trigger", "trigger_in_files", "extensions"}
 
 
-class Captioner:
-    """The captioner of the settings; loaded when there is something new to write.
+def content_keys(captioner: Captioner, settings: CaptionSettings, pictures: Mapping[str, Path]) -> dict[str, str]:
+    """A key for every picture, by the pictures' names: equal keys, equal captions."""
+    import torch  # late: a stage that finds caption files beside all pictures does without it
 
-    Attributes:
-        facts: what decides its answers. A local folder is known by its content, a hub's model by name and revision,
-            so that nothing need be fetched where all captions are there already.
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    kept = settings.model_dump(mode="json", exclude=ELSEWHERE)
+    same = ("caption", VERSION, captioner.identify(), device, kept)
+    return {name: hash_data(*same, hash_file(picture)) for name, picture in pictures.items()}
+
+
+def write_texts(captioner: Captioner, pictures: Mapping[str, Path], kept: Kept | None = None) -> dict[str, str]:
+    """Texts, without trigger words, by the keys of the pictures.
+
+    Args:
+        kept: takes each text as it is written, so that a captioner that is stopped need not write it again.
+
+    Raises:
+        UserError: the captioner is not there, cannot be reached or loaded.
     """
-
-    def __init__(self, source: Source, settings: CaptionSettings) -> None:
-        self.source, self.settings = source, settings
-        folder = Path(source.path).expanduser()
-        if folder.is_file():
-            raise UserError("a file, not a folder in transformers' layout", where=folder, fix=FIX)
-        if folder.is_dir():
-            used = sorted({path for pattern in FILES for path in folder.glob(pattern)})
-            self.facts = {"hash": identify((path.name, path) for path in used)}
-        else:
-            self.facts = {"path": source.path, "revision": source.revision}
-
-    def key(self, picture: Path) -> str:
-        """Equal keys, equal captions."""
-        kept = self.settings.model_dump(mode="json", include=GENERATION)
-        return hash_data("caption", VERSION, self.facts, self._device().type, kept, hash_file(picture))
-
-    def write(self, pictures: Mapping[str, Path], kept: Kept | None = None) -> dict[str, str]:
-        """Texts, without trigger words, by the keys of the pictures.
-
-        Args:
-            kept: takes each text as it is written, so that a captioner that is stopped need not write it again.
-
-        Raises:
-            UserError: the captioner is not there, cannot be reached or loaded.
-        """
-        if not pictures:
-            return {}
-        # Imported late: a run that reuses all its captions should not wait for transformers.
-        from lorakiln.caption.blip import Blip
-
-        folder = find(self.source.path, self.source.revision, FILES)
-        if not any(folder.glob("model*.safetensors")):
-            fix = "only safetensors are read, for pickles can run code: load it in transformers and save_pretrained it"
-            raise UserError("no safetensors weights of a captioner", where=folder, fix=fix)
-        blip = Blip.load(folder, self._device())
-        texts = {}
-        with progress("caption", len(pictures)) as bar:
-            written = blip.write(list(pictures.values()), self.settings, bar.advance)
-            for key, text in zip(pictures, written, strict=True):
-                texts[key] = text
-                if kept:
-                    kept.add(key, partial(_keep, text))
+    texts: dict[str, str] = {}
+    if not pictures:
         return texts
-
-    def _device(self) -> torch.device:
-        import torch
-
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with progress("caption", len(pictures)) as bar:
+        for key, text in zip(pictures, captioner.write(list(pictures.values()), bar.advance), strict=True):
+            texts[key] = text
+            if kept:
+                kept.add(key, partial(_keep, text))
+    return texts
 
 
 def read_written(folder: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ from lorakiln.doctor.pictures import write_pictures
 from lorakiln.encode import encode
 from lorakiln.export import export
 from lorakiln.prepare import prepare
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
@@ -80,7 +80,7 @@ def make_data(trial: Trial) -> dict[str, Any]:
     bucket = {"min": model.bucket_min, "max": model.bucket_max, "step": model.bucket_step}
     prepared = PrepareSettings(dataset=NAME, resolution=model.resolution, bucket=bucket, workers=1, domain=model.domain)
     prepare(raw, trial.folder / "prepared", prepared)
-    said = CaptionSettings(captioner="none")
+    said = NobodySettings()
     caption(trial.folder / "prepared", raw, trial.folder / "captioned", said, model.captioner)
     encode(trial.folder / "captioned", trial.folder / "encoded", EncodeSettings(), model)
     encoded = Encoded(trial.folder / "encoded")
