@@ -29,7 +29,7 @@ from lorakiln.export import export
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.prepare import prepare
-from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.schema.whole import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import short_titles

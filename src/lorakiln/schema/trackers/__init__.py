@@ -1,14 +1,15 @@
-"""`train.tracker`: where a run is recorded besides its folder."""
-
-from typing import Literal
+"""`train.tracker`: where a run is recorded besides its folder; one file for the settings of each kind."""
 
 from pydantic import Field
 
 from lorakiln.schema.base import MANY, Settings
+from lorakiln.schema.registry import Registry
 
 
 class TrackerSettings(Settings):
-    kind: Literal["wandb", "tensorboard", "csv", "none"]
+    """What every tracker is given; one that has no use for a setting leaves it."""
+
+    kind: str
     project: str = "lorakiln"
     entity: str | None = None
     group: str | None = Field(None, description="of runs; null: the experiment, or its sweep")
@@ -16,3 +17,6 @@ class TrackerSettings(Settings):
     tags: list[str] = Field(default_factory=list, description="more than base model, adapter, rank and dataset")
     upload_images: bool = Field(True, description="false: pictures and captions stay at home")
     log_every: int = Field(10, ge=1, le=MANY, description="optimizer steps between readings of the loss")
+
+
+TRACKERS: Registry = Registry("tracker", code="lorakiln.tracking", settings=__name__, base=TrackerSettings)
