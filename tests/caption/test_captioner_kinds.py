@@ -112,6 +112,19 @@ def whole_config():
     return compose_config(["+experiment=smoke"])
 
 
+@pytest.mark.parametrize(("writer", "said"), [("shades", "2 of 4 are the captioner's words"), ("trigger", "cat")])
+def test_a_plan_says_which_prompts_are_the_captioner_s(micro_encoded, writer, said):
+    from lorakiln.schema.train import SampleSettings
+    from lorakiln.train.latents import Encoded
+    from lorakiln.train.samples import tell_samples
+
+    encoded = Encoded(micro_encoded)
+    for row in (row for bucket in encoded.buckets for row in bucket.rows):
+        row["caption_source"] = "file" if row["caption_source"] == "file" else writer
+    told = tell_samples(encoded, SampleSettings(every=5), [[1, 2, 3], [0]])
+    assert said in told and ("captioner" in told) == (writer == "shades")
+
+
 def test_each_writer_has_a_file_of_its_own_name():
     assert CAPTIONERS.names == ["blip", "none"]
     assert CAPTIONERS.find("none").make_captioner(NOWHERE, NobodySettings()) is None

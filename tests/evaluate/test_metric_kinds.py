@@ -11,10 +11,12 @@ from PIL import Image
 from lorakiln.artefacts.records import read_json, read_jsonl
 from lorakiln.evaluate import evaluate
 from lorakiln.evaluate.by_weight import Summary
+from lorakiln.evaluate.comparison import Evidence, compare
 from lorakiln.evaluate.intervals import Estimate
+from lorakiln.evaluate.plan import make_plan
 from lorakiln.evaluate.remarks import tell_trigger
 from lorakiln.evaluate.verdict import judge, rule, tone_of
-from lorakiln.metrics import METRICS, Doubt, Metric, list_metrics, report_order
+from lorakiln.metrics import METRICS, Doubt, Metric, Scored, list_metrics, report_order
 from lorakiln.sweep.objectives import is_less_better, more_is_better, possible_names, values_of
 from tests.evaluate.conftest import metrics_of
 from tests.evaluate.test_evaluate_stage import SETTINGS
@@ -55,15 +57,15 @@ class Count:
 
 @pytest.fixture
 def darkness():
-    """The kind `darkness`, with a finding too."""
+    """A kind with a metric and a finding."""
 
     def examine(material, scored, weight):
         return Count(sum(item.shot.weight == weight for item in scored))
 
     kind = SimpleNamespace(list_metrics=lambda settings: [DARKNESS], examine=examine, RULE="Pictures are counted.")
-    METRICS.add("darkness", kind)
+    METRICS.add("light", kind)
     yield
-    METRICS.remove("darkness")
+    METRICS.remove("light")
 
 
 def test_an_added_metric_is_in_all_that_the_stage_writes(folders, tmp_path, judged_model, darkness, capsys):
@@ -82,7 +84,7 @@ def test_an_added_metric_is_in_all_that_the_stage_writes(folders, tmp_path, judg
     # Without a name on boards it stays away from them.
     assert "darkness" not in read_json(out / "scores.json")
     # Pictures at weight 1: 3 prompts and 1 without its trigger words, of 2 seeds each.
-    assert numbers["darkness"].keys() and numbers["coherence"].keys() == {"agreeing", "detail", "arrangement"}
+    assert numbers["light"] == {"pictures": 8}
     page = (out / "report.html").read_text()
     assert "darkness of the pictures<small>1 minus mean lightness; among the training pictures" in page
     assert "Pictures are counted. Where likeness is the only measure" in page
@@ -178,6 +180,13 @@ def test_a_trigger_that_turns_it_down_turns_the_lora_on():
         bare = Summary({"darkness": {1.0: estimate(without)}})
         results = SimpleNamespace(metrics=[metric], on_grid=on_grid, bare=bare)
         assert f"The trigger words {words}:" in tell_trigger(results, plan)
+
+
+def test_a_metric_and_a_finding_of_one_name_are_refused():
+    plan = make_plan(SETTINGS, "", (8, 8), "base", "lora")
+    scored = [Scored(shot, np.ones(1), {"light": 1.0}) for shot in plan.shots]
+    with pytest.raises(ValueError, match="both called 'light'"):
+        compare(scored, plan, [Metric("light", "light", "", "other")], Evidence(findings={"light": Count(1)}))
 
 
 def test_the_rule_holds_what_the_kinds_demand():

@@ -13,7 +13,6 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl
 from lorakiln.caption.asking import content_keys, read_kept, read_written, write_texts
-from lorakiln.caption.files import CaptionFiles, Problem
 from lorakiln.caption.problems import LISTED, refusal
 from lorakiln.caption.trigger import holds, with_trigger
 from lorakiln.captioners import Captioner
@@ -21,6 +20,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.visible import in_line
 from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.model import Source
+from lorakiln.sources import Captions, Problem, open_source
 
 Row = dict[str, Any]
 
@@ -64,13 +64,13 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     follow = facts["settings"]["prepare"]["follow_symlinks"]
     kept = Kept(out, ".json")
     asked = CAPTIONERS.find(settings.captioner).make_captioner(captioner, settings)
-    stage = _Stage(prepared, CaptionFiles(raw, settings.extensions, follow), settings, asked, kept)
+    stage = _Stage(prepared, open_source(raw, follow).captions(settings.extensions), settings, asked, kept)
     check_space(out, _total_size(prepared, rows), "the captioned pictures")
     # It goes beside `out`: nothing is left inside after an error.
     full_list = out.with_name(f"{out.name}.problems.jsonl")
     with replacing(out) as fresh:
         stage.written = read_written(out) | read_kept(kept)
-        captioned = stage.run(rows, full_list)
+        captioned = stage.run(rows, raw, full_list)
         _copy(prepared, fresh, rows)
         write_jsonl(fresh / "metadata.jsonl", (row | captioned[row["file_name"]].columns() for row in rows))
         facts |= {
@@ -98,21 +98,22 @@ class _Stage:
     """
 
     def __init__(
-        self, prepared: Path, files: CaptionFiles, settings: CaptionSettings, captioner: Captioner | None, kept: Kept
+        self, prepared: Path, files: Captions, settings: CaptionSettings, captioner: Captioner | None, kept: Kept
     ) -> None:
         self.prepared, self.files, self.settings, self.captioner, self.kept = prepared, files, settings, captioner, kept
         self.written: dict[str, str] = {}
         self.new = 0
 
-    def run(self, rows: Sequence[Row], full_list: Path) -> dict[str, Captioned]:
+    def run(self, rows: Sequence[Row], raw: Path, full_list: Path) -> dict[str, Captioned]:
         """Texts by the pictures' file_name.
 
         Args:
+            raw: the dataset's folder, for messages.
             full_list: where a list of problems goes that is too long for a message.
         """
         captioned, problems, bare = {}, [], []
         for row in rows:
-            file = self.files.beside(row["source"])
+            file = self.files.find(row["source"])
             text = self.files.read(file) if file else None
             if isinstance(text, Problem):
                 problems.append(text)
@@ -129,7 +130,7 @@ class _Stage:
             captioned |= self._ask(self.captioner, bare)
         problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row["file_name"]))]
         if problems:
-            raise refusal(self.files.raw, problems, full_list)
+            raise refusal(raw, problems, full_list)
         full_list.unlink(missing_ok=True)
         return captioned
 
@@ -186,7 +187,7 @@ def _copy(prepared: Path, fresh: Path, rows: Sequence[Row]) -> None:
         shutil.copyfile(prepared / row["file_name"], target)
 
 
-def _warn_lonely(files: CaptionFiles, prepared: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _warn_lonely(files: Captions, prepared: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Name the caption files that belong to no picture; a picture that was refused counts as one."""
     quarantine = prepared / "quarantine.jsonl"
     refused = read_jsonl(quarantine) if quarantine.is_file() else []

@@ -54,7 +54,10 @@ def compare(scored: Sequence[Scored], plan: Plan, metrics: Sequence[Metric], evi
     numbers: dict[str, Any] = as_metrics(overall)
     if bare.values:
         numbers["without_trigger"] = as_metrics(bare)
-    numbers |= {name: finding.as_dict() for name, finding in evidence.findings.items()}
+    for name, finding in evidence.findings.items():
+        if name in numbers:
+            raise ValueError(f"a metric and a kind that examines are both called {name!r}")
+        numbers[name] = finding.as_dict()
     numbers["drawn"] = {"prompts": len(plan.prompts), "seeds": len(plan.seeds), "pictures": len(plan.shots)}
     return Comparison(metrics, overall, on_grid, bare, numbers)
 

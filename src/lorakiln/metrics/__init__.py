@@ -130,7 +130,7 @@ class Finding(Protocol):
         """None if nothing speaks against a verdict."""
 
     def as_dict(self) -> dict[str, float]:
-        """For metrics.json, under the kind's name; rounded to 6 digits."""
+        """For metrics.json, under the kind's name, which no metric has; rounded to 6 digits."""
 
 
 class MetricKind(Protocol):
