@@ -9,7 +9,7 @@ import sys
 
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.errors import exit_on_user_error
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners import CAPTIONERS
 from lorakiln.schema.model import Source
 from pipelines.resolved import Resolved
 
@@ -18,7 +18,7 @@ def main() -> None:
     from lorakiln.caption import caption
 
     resolved = Resolved()
-    settings = resolved.check(CaptionSettings, "caption")
+    settings = resolved.check(CAPTIONERS.chosen(), "caption")
     captioner = resolved.check(Source, "model.captioner")
     prepared = resolved["prepared"]
     facts = prepared / "dataset.json"

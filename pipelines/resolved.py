@@ -6,7 +6,7 @@ from typing import TypeVar
 import yaml
 
 from lorakiln.console.errors import UserError
-from lorakiln.schema.base import Settings, check
+from lorakiln.schema.base import Settings, Validator, check
 
 Namespace = TypeVar("Namespace", bound=Settings)
 RESOLVED = Path("outputs/resolved.yaml")
@@ -24,7 +24,7 @@ class Resolved:
         """The folder that conf/paths.yaml calls `name`."""
         return Path(self.data["paths"][name])
 
-    def check(self, kind: type[Namespace], path: str) -> Namespace:
+    def check(self, kind: Validator[Namespace], path: str) -> Namespace:
         """The validated settings at the dotted `path`, such as "prepare" or "model.captioner"."""
         data = self.data
         for key in path.split("."):

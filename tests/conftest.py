@@ -141,7 +141,7 @@ def write_micro_encoded(folder: Path, model, family) -> None:
     from lorakiln.artefacts.hashing import hash_data
     from lorakiln.artefacts.records import write_json
     from lorakiln.artefacts.tensors import save_tensors
-    from lorakiln.schema.caption import CaptionSettings
+    from lorakiln.schema.captioners.blip import BlipSettings
     from lorakiln.schema.encode import EncodeSettings
     from lorakiln.schema.prepare import PrepareSettings
 
@@ -178,7 +178,7 @@ def write_micro_encoded(folder: Path, model, family) -> None:
     save_tensors(folder / "empty.safetensors", family.encode_prompts([""]))
     prepare = PrepareSettings(dataset="micro", resolution=32, bucket={"min": 16, "max": 64, "step": 16})
     settings = {
-        "prepare": prepare, "caption": CaptionSettings(trigger="sks"), "encode": EncodeSettings(flip=True),
+        "prepare": prepare, "caption": BlipSettings(trigger="sks"), "encode": EncodeSettings(flip=True),
         "model": model,
     }  # fmt: skip
     index = {

@@ -10,7 +10,7 @@ import torch
 from lorakiln import runs
 from lorakiln.console.errors import UserError
 from lorakiln.runs import _shown, run
-from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.schema.whole import check_whole
 from pipelines.compose import _warn_of_device, compose_config
 

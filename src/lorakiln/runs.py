@@ -26,7 +26,7 @@ from lorakiln.console.memory import free_memory
 from lorakiln.evaluate import check_drawing
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
-from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.schema.whole import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import short_titles

@@ -13,9 +13,9 @@ from transformers import AutoTokenizer, BlipForConditionalGeneration, BlipImageP
 
 from lorakiln.artefacts.records import read_jsonl
 from lorakiln.caption import caption
-from lorakiln.caption.blip import Blip
+from lorakiln.captioners.blip.model import Blip
 from lorakiln.console.errors import UserError
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.model import Source
 
 
@@ -55,7 +55,7 @@ def by_hand(source: Source, file: Path, prompt: str = "", **options) -> str:
     [({}, {}), ({"num_beams": 3}, {"num_beams": 3}), ({"prompt": "a red cat"}, {"prompt": "a red cat"})],
 )
 def test_texts_are_the_model_s_own(tmp_path, prepared, raw, captioner, changes, options):
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(max_new_tokens=6, **changes), captioner)
+    caption(prepared, raw, tmp_path / "out", BlipSettings(max_new_tokens=6, **changes), captioner)
     found = texts(tmp_path / "out")
     for name in ("a.png", "c.png", "e.png"):
         assert found[name] == by_hand(captioner, prepared / name, max_new_tokens=6, **options)
@@ -66,12 +66,12 @@ def test_texts_are_the_model_s_own(tmp_path, prepared, raw, captioner, changes, 
 
 def test_the_batch_does_not_change_the_texts(tmp_path, prepared, raw, captioner):
     for size in (1, 2, 4):
-        caption(prepared, raw, tmp_path / str(size), CaptionSettings(batch_size=size), captioner)
+        caption(prepared, raw, tmp_path / str(size), BlipSettings(batch_size=size), captioner)
     assert texts(tmp_path / "1") == texts(tmp_path / "2") == texts(tmp_path / "4")
 
 
 def test_incremental_equals_fresh_and_asks_about_what_is_new_alone(tmp_path, prepared, raw, captioner, contents, asked):
-    settings = CaptionSettings(trigger="sks")
+    settings = BlipSettings(trigger="sks")
     caption(prepared, raw, tmp_path / "out", settings, captioner)
     assert asked == ["a.png", "c.png", "e.png"]
     asked.clear()
@@ -83,7 +83,7 @@ def test_incremental_equals_fresh_and_asks_about_what_is_new_alone(tmp_path, pre
     assert asked == ["b.png"]
     # Other trigger words are put in front of the same texts.
     asked.clear()
-    settings = CaptionSettings(trigger="zwx")
+    settings = BlipSettings(trigger="zwx")
     caption(prepared, raw, tmp_path / "out", settings, captioner)
     assert asked == []
     assert texts(tmp_path / "out")["c.png"] == "zwx, a hand edit"
@@ -92,10 +92,10 @@ def test_incremental_equals_fresh_and_asks_about_what_is_new_alone(tmp_path, pre
 
 
 def test_another_captioner_or_another_prompt_writes_anew(tmp_path, prepared, raw, captioner, asked):
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(), captioner)
+    caption(prepared, raw, tmp_path / "out", BlipSettings(), captioner)
     shutil.copytree(captioner.path, tmp_path / "moved")
     asked.clear()
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=str(tmp_path / "moved")))
+    caption(prepared, raw, tmp_path / "out", BlipSettings(), Source(path=str(tmp_path / "moved")))
     assert asked == []
     weights = load_file(tmp_path / "moved" / "model.safetensors")
     save_file(
@@ -103,23 +103,23 @@ def test_another_captioner_or_another_prompt_writes_anew(tmp_path, prepared, raw
         tmp_path / "moved" / "model.safetensors",
         {"format": "pt"},
     )
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=str(tmp_path / "moved")))
+    caption(prepared, raw, tmp_path / "out", BlipSettings(), Source(path=str(tmp_path / "moved")))
     assert asked == ["a.png", "c.png", "e.png"]
     asked.clear()
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(prompt="a dog"), Source(path=str(tmp_path / "moved")))
+    caption(prepared, raw, tmp_path / "out", BlipSettings(prompt="a dog"), Source(path=str(tmp_path / "moved")))
     assert asked == ["a.png", "c.png", "e.png"]
 
 
 def test_captions_keep_within_the_model_s_positions(tmp_path, prepared, raw, captioner):
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(max_new_tokens=500), captioner)
+    caption(prepared, raw, tmp_path / "out", BlipSettings(max_new_tokens=500), captioner)
     with pytest.raises(UserError, match="caption.prompt has 14 tokens, the captioner reads 10 at most"):
-        caption(prepared, raw, tmp_path / "out", CaptionSettings(prompt="a " * 14), captioner)
+        caption(prepared, raw, tmp_path / "out", BlipSettings(prompt="a " * 14), captioner)
 
 
 def test_no_captioner_is_needed_where_all_have_files(tmp_path, prepared, raw):
     for name in ("a", "c", "e"):
         (raw / f"{name}.txt").write_text("by hand")
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path="./nowhere/blip"))
+    caption(prepared, raw, tmp_path / "out", BlipSettings(), Source(path="./nowhere/blip"))
     assert texts(tmp_path / "out")["a.png"] == "by hand"
 
 
@@ -129,14 +129,14 @@ def test_no_captioner_is_needed_where_all_have_files(tmp_path, prepared, raw):
 )
 def test_an_absent_captioner(tmp_path, prepared, raw, path, message):
     with pytest.raises(UserError, match=message) as caught:
-        caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=path))
+        caption(prepared, raw, tmp_path / "out", BlipSettings(), Source(path=path))
     assert caught.value.fix and not (tmp_path / "out").exists()
 
 
 def test_a_captioner_that_is_none(tmp_path, prepared, raw, captioner, micro_model):
     def refused(path: Path, message: str) -> None:
         with pytest.raises(UserError, match=message):
-            caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=str(path)))
+            caption(prepared, raw, tmp_path / "out", BlipSettings(), Source(path=str(path)))
 
     refused(Path(captioner.path, "model.safetensors"), "a file, not a folder")
     refused(Path(micro_model.path, "text_encoder"), "cannot be loaded as a BLIP|not a whole BLIP")
@@ -156,7 +156,7 @@ def test_a_captioner_that_is_none(tmp_path, prepared, raw, captioner, micro_mode
 def test_a_captioner_of_unreasonable_values_or_pipes_is_told(tmp_path, prepared, raw, captioner):
     def refused(path: Path, message: str) -> None:
         with pytest.raises(UserError, match=message):
-            caption(prepared, raw, tmp_path / "out", CaptionSettings(), Source(path=str(path)))
+            caption(prepared, raw, tmp_path / "out", BlipSettings(), Source(path=str(path)))
 
     broken = tmp_path / "broken"
     shutil.copytree(captioner.path, broken)
@@ -172,15 +172,15 @@ def test_a_captioner_of_unreasonable_values_or_pipes_is_told(tmp_path, prepared,
 def test_a_captioner_that_says_nothing(tmp_path, prepared, raw, captioner, monkeypatch):
     monkeypatch.setattr(Blip, "write", lambda self, files, settings, done: iter([""] * len(files)))
     with pytest.raises(UserError, match="the captioner wrote nothing about it \\(3\\)"):
-        caption(prepared, raw, tmp_path / "out", CaptionSettings(), captioner)
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(trigger="sks"), captioner)
+        caption(prepared, raw, tmp_path / "out", BlipSettings(), captioner)
+    caption(prepared, raw, tmp_path / "out", BlipSettings(trigger="sks"), captioner)
     assert texts(tmp_path / "out")["a.png"] == "sks"
 
 
 def test_out_of_memory_halves_the_batch_and_captions_every_picture(
     tmp_path, prepared, raw, captioner, monkeypatch, capsys
 ):
-    caption(prepared, raw, tmp_path / "one", CaptionSettings(max_new_tokens=6, batch_size=1), captioner)
+    caption(prepared, raw, tmp_path / "one", BlipSettings(max_new_tokens=6, batch_size=1), captioner)
     write = Blip._write
 
     def small(self, files, settings):
@@ -189,7 +189,7 @@ def test_out_of_memory_halves_the_batch_and_captions_every_picture(
         return write(self, files, settings)
 
     monkeypatch.setattr(Blip, "_write", small)
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(max_new_tokens=6, batch_size=4), captioner)
+    caption(prepared, raw, tmp_path / "out", BlipSettings(max_new_tokens=6, batch_size=4), captioner)
     assert texts(tmp_path / "out") == texts(tmp_path / "one")
     told = capsys.readouterr().err
     assert told.count("captioning: out of memory") == 1 and "caption.batch_size" in told
@@ -198,7 +198,7 @@ def test_out_of_memory_halves_the_batch_and_captions_every_picture(
 def test_what_a_stopped_captioner_has_written_is_not_asked_again(
     tmp_path, prepared, raw, captioner, asked, monkeypatch
 ):
-    settings = CaptionSettings(max_new_tokens=6, batch_size=1)
+    settings = BlipSettings(max_new_tokens=6, batch_size=1)
     caption(prepared, raw, tmp_path / "whole", settings, captioner)
     count, asked[:] = len(asked), []
     write = Blip._write

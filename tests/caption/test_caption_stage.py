@@ -7,7 +7,8 @@ from lorakiln.artefacts.records import read_json, read_jsonl, write_jsonl
 from lorakiln.caption import caption
 from lorakiln.caption.trigger import holds, with_trigger
 from lorakiln.console.errors import UserError
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners.blip import BlipSettings
+from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.model import Source
 
 NOBODY = Source(path="./nowhere/blip")
@@ -38,7 +39,7 @@ def test_words_are_whole():
 
 def test_files_win_and_origins_are_recorded(tmp_path, prepared, raw, captioner, contents):
     before = contents(raw)
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(trigger="sks cat"), captioner)
+    caption(prepared, raw, tmp_path / "out", BlipSettings(trigger="sks cat"), captioner)
     rows = {row["file_name"]: row for row in read_jsonl(tmp_path / "out" / "metadata.jsonl")}
     assert rows["b.png"]["text"] == "sks cat, a blue dog"
     assert rows["deep/d.png"]["text"] == "Sks Cat in the sun"
@@ -56,7 +57,7 @@ def test_files_win_and_origins_are_recorded(tmp_path, prepared, raw, captioner, 
 
 
 def test_dataset_facts(tmp_path, prepared, raw, captioner):
-    settings = CaptionSettings(trigger="sks")
+    settings = BlipSettings(trigger="sks")
     caption(prepared, raw, tmp_path / "out", settings, captioner)
     before, facts = read_json(prepared / "dataset.json"), read_json(tmp_path / "out" / "dataset.json")
     assert facts == before | {
@@ -66,7 +67,7 @@ def test_dataset_facts(tmp_path, prepared, raw, captioner):
 
 
 def test_hand_written_captions_can_be_left_as_they_are(tmp_path, prepared, raw):
-    settings = CaptionSettings(captioner="none", trigger="sks", trigger_in_files=False)
+    settings = NobodySettings(trigger="sks", trigger_in_files=False)
     caption(prepared, raw, tmp_path / "out", settings, NOBODY)
     rows = {row["file_name"]: row for row in read_jsonl(tmp_path / "out" / "metadata.jsonl")}
     assert rows["b.png"]["text"] == "a blue dog"
@@ -75,7 +76,7 @@ def test_hand_written_captions_can_be_left_as_they_are(tmp_path, prepared, raw):
 
 def test_without_captioner_and_trigger_all_bare_pictures_are_listed(tmp_path, prepared, raw):
     with pytest.raises(UserError, match="3 captions are missing") as caught:
-        caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none"), NOBODY)
+        caption(prepared, raw, tmp_path / "out", NobodySettings(), NOBODY)
     message = str(caught.value)
     assert all(f"    {name}.png" in message for name in "ace") and "b.jpg" not in message
     assert "set caption.trigger" in message
@@ -93,7 +94,7 @@ def test_one_list_of_all_bad_caption_files(tmp_path, prepared, raw, captioner, c
     (raw / "deep" / "d.txt").mkdir()
     before = contents(raw)
     with pytest.raises(UserError, match="6 captions are missing or cannot be used") as caught:
-        caption(prepared, raw, tmp_path / "out", CaptionSettings(trigger="sks"), captioner)
+        caption(prepared, raw, tmp_path / "out", BlipSettings(trigger="sks"), captioner)
     message = str(caught.value)
     for words in (
         "is not UTF-8, Latin-1 perhaps (1); save it as UTF-8", "    a.txt (byte 0xe9 at 5)",
@@ -108,7 +109,7 @@ def test_one_list_of_all_bad_caption_files(tmp_path, prepared, raw, captioner, c
 def test_a_file_too_long_to_be_a_caption(tmp_path, prepared, raw):
     (raw / "a.txt").write_text("word " * 30_000)
     with pytest.raises(UserError, match="longer than 100,000 bytes"):
-        caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none", trigger="sks"), NOBODY)
+        caption(prepared, raw, tmp_path / "out", NobodySettings(trigger="sks"), NOBODY)
 
 
 def test_a_hundred_bad_captions_make_one_list_and_a_file_with_all(tmp_path, prepared, raw):
@@ -118,7 +119,7 @@ def test_a_hundred_bad_captions_make_one_list_and_a_file_with_all(tmp_path, prep
         (raw / row["file_name"]).with_suffix(".txt").write_bytes(b"\xe9" if int(row["source"][:-4]) % 2 else b"")
     write_jsonl(prepared / "metadata.jsonl", rows)
     with pytest.raises(UserError, match="100 captions are missing or cannot be used") as caught:
-        caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none"), NOBODY)
+        caption(prepared, raw, tmp_path / "out", NobodySettings(), NOBODY)
     message = str(caught.value)
     assert "empty (50)" in message and "is not UTF-8, Latin-1 perhaps (50)" in message
     assert message.count("and 30 more") == 2 and len(message.splitlines()) < 50
@@ -131,12 +132,12 @@ def test_odd_names_are_shown_so_that_they_do_no_harm(tmp_path, prepared, raw):
     write_jsonl(prepared / "metadata.jsonl", rows)
     (raw / "it's \x1b[31m\n.txt").write_bytes(b"\xe9")
     with pytest.raises(UserError, match="is not UTF-8") as caught:
-        caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none"), NOBODY)
+        caption(prepared, raw, tmp_path / "out", NobodySettings(), NOBODY)
     assert "\x1b" not in str(caught.value).splitlines()[2]
 
 
 def test_texts_without_the_trigger_are_counted(tmp_path, prepared, raw, capfd):
-    settings = CaptionSettings(captioner="none", trigger="sks", trigger_in_files=False)
+    settings = NobodySettings(trigger="sks", trigger_in_files=False)
     caption(prepared, raw, tmp_path / "out", settings, NOBODY)
     assert "warning: 2 of 6 texts are without the trigger words 'sks': b.png, f.png" in capfd.readouterr().err
 
@@ -146,7 +147,7 @@ def test_caption_files_without_a_picture_are_named(tmp_path, prepared, raw, capf
     (raw / ".hidden.txt").write_text("hidden")
     (raw / "refused.txt").write_text("its picture is in quarantine")
     (prepared / "quarantine.jsonl").write_text('{"source": "refused.png", "reason": "empty file", "fix": ""}\n')
-    caption(prepared, raw, tmp_path / "out", CaptionSettings(captioner="none", trigger="sks"), NOBODY)
+    caption(prepared, raw, tmp_path / "out", NobodySettings(trigger="sks"), NOBODY)
     printed = capfd.readouterr()
     # The second caption file of f.png has a picture.
     assert printed.err == "warning: caption files without a picture (1):\n  gone.txt\n"
@@ -156,7 +157,7 @@ def test_caption_files_without_a_picture_are_named(tmp_path, prepared, raw, capf
 
 
 def test_what_is_missing_is_told(tmp_path, prepared, raw):
-    settings = CaptionSettings(captioner="none", trigger="sks")
+    settings = NobodySettings(trigger="sks")
     with pytest.raises(UserError, match="no prepared pictures"):
         caption(tmp_path / "nothing", raw, tmp_path / "out", settings, NOBODY)
     with pytest.raises(UserError, match="no such folder"):
@@ -167,7 +168,7 @@ def test_what_is_missing_is_told(tmp_path, prepared, raw):
 
 
 def test_a_failed_run_leaves_the_old_folder(tmp_path, prepared, raw, contents):
-    settings = CaptionSettings(captioner="none", trigger="sks")
+    settings = NobodySettings(trigger="sks")
     caption(prepared, raw, tmp_path / "out", settings, NOBODY)
     before = contents(tmp_path / "out")
     (raw / "a.txt").write_text("")

@@ -6,10 +6,17 @@ import pytest
 from PIL import Image
 
 from lorakiln.artefacts.records import write_json, write_jsonl
+from lorakiln.metrics import list_metrics, report_order
 from lorakiln.sampling import Job, infotext, save_picture
+from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
 
 NASTY = "<script>alert('x')</script> & co"
+
+
+def metrics_of(classify):
+    """The metrics of settings with these questions, as they stand in tables."""
+    return report_order(list_metrics(EvaluateSettings(prompts=["a"], seeds=[0, 1], weights=[0, 1], classify=classify)))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lorakiln.evaluate.plan import make_plan, weight_name, with_trigger, without_trigger
+from lorakiln.evaluate.plan import make_plan, with_trigger, without_trigger
+from lorakiln.metrics import weight_name
 from lorakiln.schema.evaluate import EvaluateSettings
 
 

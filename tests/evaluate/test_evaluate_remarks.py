@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from lorakiln.evaluate.by_weight import Summary
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.intervals import Estimate
-from lorakiln.evaluate.metrics import Summary, metrics_of
 from lorakiln.evaluate.plan import make_plan
 from lorakiln.evaluate.remarks import make_remarks, tell_step, tell_trigger
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
+from tests.evaluate.conftest import metrics_of
 
 STYLE = Classification(name="style", labels=["photo", "outline"], answer="outline")
 

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
-from lorakiln.evaluate.coherence import Coherence
+from lorakiln.evaluate import by_weight
 from lorakiln.evaluate.comparison import Evidence, compare
-from lorakiln.evaluate.metrics import metrics_of
-from lorakiln.evaluate.plan import Prompt, make_plan
-from lorakiln.evaluate.scores import expected_label, likeness_among, score_pictures, seed_similarity
+from lorakiln.evaluate.plan import make_plan
 from lorakiln.evaluate.verdict import judge
+from lorakiln.metrics import Material, Prompt, image_similarity
+from lorakiln.metrics._cosines import mean_cosine
+from lorakiln.metrics.coherence import Coherence
+from lorakiln.metrics.questions import expected_label
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
+from tests.evaluate.conftest import metrics_of
 
 # Texts are the axes of a small space.
 AXES = {"red": 0, "blue": 1, "drawn": 2, "photo": 3}
@@ -29,6 +32,19 @@ def unit(*values):
     return vector / np.linalg.norm(vector)
 
 
+def material_of(shots, embeddings, references):
+    return Material(shots, embeddings, references, embed_texts, files=[], trained=[], embed_pictures=None)
+
+
+def score_pictures(shots, embeddings, references, classify):
+    return by_weight.score_pictures(material_of(shots, embeddings, references), metrics_of(classify))
+
+
+def evidence(ceiling, coherence, out_of_domain=None):
+    ceilings = {} if ceiling is None else {"image_similarity": ceiling}
+    return Evidence(ceilings, {} if coherence is None else {"coherence": coherence}, out_of_domain)
+
+
 def plan_of(prompts, seeds=(0, 1)):
     settings = EvaluateSettings(
         prompts=prompts, seeds=list(seeds), weights=[0, 1], without_trigger=False, classify=[COLOUR, STYLE]
@@ -40,7 +56,7 @@ def test_scores_are_cosines_and_answers():
     plan = plan_of(["red"], seeds=(0,))
     embeddings = np.stack([unit(3, 4, 0, 1), unit(1, 2, 2, 0)])
     references = np.stack([unit(1), unit(0, 0, 1)])
-    base, lora = score_pictures(plan.shots, embeddings, references, embed_texts, [COLOUR, STYLE])
+    base, lora = score_pictures(plan.shots, embeddings, references, [COLOUR, STYLE])
     assert base.values["clip_score"] == pytest.approx(100 * 3 / np.sqrt(26))
     assert base.values["image_similarity"] == pytest.approx(0.5 * 3 / np.sqrt(26))
     assert base.values["nearest_similarity"] == pytest.approx(3 / np.sqrt(26))
@@ -66,8 +82,8 @@ def test_the_longest_label_that_stands_in_the_prompt(labels, text, expected):
 def test_prompts_without_a_label_are_left_out_of_the_fraction():
     plan = plan_of(["red", "green"], seeds=(0,))
     embeddings = np.stack([unit(1), unit(1), unit(0, 1), unit(1)])
-    scored = score_pictures(plan.shots, embeddings, embeddings[:1], embed_texts, [COLOUR])
-    numbers = compare(scored, plan, [COLOUR], Evidence()).numbers["right_colour"]
+    scored = score_pictures(plan.shots, embeddings, embeddings[:1], [COLOUR])
+    numbers = compare(scored, plan, metrics_of([COLOUR]), Evidence()).numbers["right_colour"]
     assert numbers["w0.00"]["mean"] == 1.0 and numbers["w1.00"]["mean"] == 0.0
     assert numbers["w1.00"]["difference"] == {"mean": -1.0}
 
@@ -79,8 +95,8 @@ def test_differences_are_paired_by_prompt():
     # Prompts differ much, but each gains about 0.05 with the LoRA.
     cosines = np.concatenate([level, level + 0.05 + 0.01 * np.sin(np.arange(10))])
     embeddings = np.stack([np.array([c, 0, 0, 0, np.sqrt(1 - c**2)]) for c in cosines])
-    scored = score_pictures(plan.shots, embeddings, np.stack([unit(1)]), embed_texts, [])
-    entry = compare(scored, plan, [], Evidence()).numbers["image_similarity"]
+    scored = score_pictures(plan.shots, embeddings, np.stack([unit(1)]), [])
+    entry = compare(scored, plan, metrics_of([]), Evidence()).numbers["image_similarity"]
     gain = cosines[10:].mean() - cosines[:10].mean()
     assert entry["w1.00"]["difference"]["mean"] == pytest.approx(gain, abs=1e-6)
     assert 0.04 < entry["w1.00"]["difference"]["low"] < entry["w1.00"]["difference"]["high"] < 0.06
@@ -91,7 +107,7 @@ def test_differences_are_paired_by_prompt():
 def test_seed_similarity_is_the_mean_over_pairs():
     a, b, c = unit(1), unit(0, 1), unit(1, 1)
     expected = (a @ b + a @ c + b @ c) / 3
-    assert seed_similarity(np.stack([a, b, c])) == pytest.approx(expected)
+    assert mean_cosine(np.stack([a, b, c])) == pytest.approx(expected)
 
 
 def verdict_on(base, lora, prompts=8, ceiling=None, coherence=WHOLE):
@@ -100,8 +116,8 @@ def verdict_on(base, lora, prompts=8, ceiling=None, coherence=WHOLE):
     rows = [np.abs(np.array(base) + 0.02 * rng.random(5)) for _ in range(prompts)]
     rows += [np.abs(np.array(lora) + 0.02 * rng.random(5)) for _ in range(prompts)]
     embeddings = np.stack([row / np.linalg.norm(row) for row in rows])
-    scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), embed_texts, [])
-    results = compare(scored, plan, [], Evidence(ceiling, coherence))
+    scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), [])
+    results = compare(scored, plan, metrics_of([]), evidence(ceiling, coherence))
     return judge(metrics_of([]), results.overall, plan.main)
 
 
@@ -157,8 +173,8 @@ def test_planted_cases_get_the_sentence_they_deserve(name, base, lora, ceiling, 
 def test_a_model_that_does_not_know_such_pictures_gives_no_verdict():
     plan = plan_of(["red"] * 8, seeds=(0,))
     rows = [unit(*likeness(value + 1e-4 * n)) for value in (0.2, 1.0) for n in range(8)]
-    scored = score_pictures(plan.shots, np.stack(rows), np.stack([unit(0, 0, 1)]), embed_texts, [])
-    results = compare(scored, plan, [], Evidence(0.6, WHOLE, "8 of 8 pictures are photographs."))
+    scored = score_pictures(plan.shots, np.stack(rows), np.stack([unit(0, 0, 1)]), [])
+    results = compare(scored, plan, metrics_of([]), evidence(0.6, WHOLE, "8 of 8 pictures are photographs."))
     verdict = judge(metrics_of([]), results.overall, plan.main)
     assert (verdict.tone, "No verdict" in verdict.headline) == ("unknown", True)
 
@@ -169,8 +185,8 @@ def test_a_style_is_judged_by_its_question_too(drawn, said):
     plan = plan_of(["red"] * 8, seeds=(0,))
     base = [unit(1, 0, 0.2 + 1e-3 * n, 0.3) for n in range(8)]
     lora = [unit(1, 0, 0.2 + drawn + 1e-3 * n, 0.3 if drawn else 0.5) for n in range(8)]
-    scored = score_pictures(plan.shots, np.stack(base + lora), np.stack([unit(0, 0, 1, 0.6)]), embed_texts, [STYLE])
-    results = compare(scored, plan, [STYLE], Evidence(0.9, WHOLE))
+    scored = score_pictures(plan.shots, np.stack(base + lora), np.stack([unit(0, 0, 1, 0.6)]), [STYLE])
+    results = compare(scored, plan, metrics_of([STYLE]), evidence(0.9, WHOLE))
     verdict = judge(metrics_of([STYLE]), results.overall, plan.main)
     assert said in verdict.headline, verdict
 
@@ -180,13 +196,15 @@ def exact_verdict(base, lora, ceiling, coherence, prompts=8):
     plan = plan_of(["red"] * prompts, seeds=(0,))
     rows = [likeness(value + 1e-4 * n) for value in (base, lora) for n in range(prompts)]
     embeddings = np.stack([np.array(row) / np.linalg.norm(row) for row in rows])
-    scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), embed_texts, [])
-    results = compare(scored, plan, [], Evidence(ceiling, coherence))
+    scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), [])
+    results = compare(scored, plan, metrics_of([]), evidence(ceiling, coherence))
     assert results.numbers["image_similarity"]["training_pictures"] == {"mean": ceiling}
     return judge(metrics_of([]), results.overall, plan.main)
 
 
 def test_the_ceiling_is_the_mean_over_pairs_of_training_pictures():
     a, b, c = unit(1), unit(0, 1), unit(1, 1)
-    assert likeness_among(np.stack([a, b, c])) == pytest.approx((a @ b + a @ c + b @ c) / 3)
-    assert likeness_among(np.stack([a])) is None
+    (metric,) = image_similarity.list_metrics(None)
+    among = metric.of_training_pictures(material_of([], np.zeros((0, 5)), np.stack([a, b, c])))
+    assert among == pytest.approx((a @ b + a @ c + b @ c) / 3)
+    assert metric.of_training_pictures(material_of([], np.zeros((0, 5)), np.stack([a]))) is None

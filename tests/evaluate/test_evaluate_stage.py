@@ -23,7 +23,7 @@ from lorakiln.sampling import Job, draw
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
 from pipelines.compose import compose_config
-from tests.evaluate.conftest import NASTY, write_folders, write_lora
+from tests.evaluate.conftest import NASTY, metrics_of, write_folders, write_lora
 
 SETTINGS = EvaluateSettings(
     prompts=["{trigger}, a red cat", "a blue cat", f"{{trigger}} {NASTY}"], seeds=[0, 7], weights=[0, 1],
@@ -358,7 +358,6 @@ def test_photographs_on_a_model_of_drawings_get_no_verdict_and_the_warning_on_th
 
 
 def test_the_clip_score_is_a_price_only_where_no_question_is_asked():
-    from lorakiln.evaluate.metrics import metrics_of
     from lorakiln.schema.evaluate import Classification
 
     asked = Classification(name="thing", labels=["cat", "dog"])

@@ -2,10 +2,11 @@
 
 import pytest
 
+from lorakiln.evaluate.by_weight import Summary
 from lorakiln.evaluate.intervals import Estimate
-from lorakiln.evaluate.metrics import Summary, metrics_of
 from lorakiln.evaluate.summary import summary_text
 from lorakiln.schema.evaluate import Classification
+from tests.evaluate.conftest import metrics_of
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.123456])

@@ -9,7 +9,7 @@ from lorakiln.artefacts.records import write_json, write_jsonl
 from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.sampling import Job, infotext, save_picture
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
@@ -39,7 +39,7 @@ def make_facts(model, family):
     bucket = {"min": 16, "max": 64, "step": 16}
     settings = {
         "prepare": PrepareSettings(dataset="secret_folder", resolution=32, bucket=bucket),
-        "caption": CaptionSettings(trigger="sks"), "encode": EncodeSettings(clip_skip=1), "model": model,
+        "caption": BlipSettings(trigger="sks"), "encode": EncodeSettings(clip_skip=1), "model": model,
         "train": train,
     }  # fmt: skip
     losses = {10: 0.5, 15: 0.25, 20: 0.75}

@@ -14,13 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lorakiln.caption.files import LONGEST, CaptionFiles, Problem
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.bad import Refused
 from lorakiln.prepare.decode import Decoded, decode
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole import Config, check_whole
+from lorakiln.sources import Problem
+from lorakiln.sources.folder.captions import LONGEST, CaptionFiles
 from pipelines.compose import compose_config, overrides_from
 
 QUIET = {"deadline": 5000, "suppress_health_check": list(HealthCheck), "derandomize": True, "database": None}

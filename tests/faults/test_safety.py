@@ -71,7 +71,7 @@ class Evil: pass
 def test_code_in_a_model_folder_is_not_run(tmp_path, monkeypatch):
     import torch
 
-    from lorakiln.caption.blip import Blip
+    from lorakiln.captioners.blip.model import Blip
     from lorakiln.families import load_family
     from lorakiln.schema.model import ModelSettings
 

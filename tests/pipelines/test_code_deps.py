@@ -26,12 +26,13 @@ SHARED = (
 def rooms() -> set[Path]:
     """The folders whose modules are kinds, which the registry imports by name: src/lorakiln/optim, ..."""
     found = set()
-    for path in sorted((SRC / "lorakiln" / "schema").rglob("*.py")):
+    for path in sorted((SRC / "lorakiln").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Registry":
                 given = {keyword.arg: keyword.value for keyword in node.keywords}
                 found.add(SRC / Path(*ast.literal_eval(given["code"]).split(".")))
-                found.add(path.parent)
+                if "settings" in given:
+                    found.add(path.parent)
     return found
 
 

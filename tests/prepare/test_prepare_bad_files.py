@@ -368,7 +368,7 @@ def test_names_that_could_garble_a_terminal(tmp_path, settings, noise, capfd):
 def test_a_folder_of_a_hundred_thousand_files_is_listed_in_seconds(tmp_path):
     import time
 
-    from lorakiln.prepare.scan import scan
+    from lorakiln.sources.folder.scan import scan
 
     for number in range(100_000):
         os.close(os.open(tmp_path / f"{number}.png", os.O_CREAT | os.O_WRONLY))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.schema.trackers import TrackerSettings
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ import yaml
 
 from hydra_plugins.lorakiln_sweeper.space import samples_of
 from lorakiln.console.errors import ConfigError, UserError
-from lorakiln.evaluate.metrics import metrics_of
-from lorakiln.schema.evaluate import Classification
+from lorakiln.metrics import list_metrics
+from lorakiln.schema.evaluate import Classification, EvaluateSettings
 from lorakiln.sweep.checking import check_jobs, check_objectives
 from lorakiln.sweep.jobs import Job
 from lorakiln.sweep.objectives import METRICS, possible_names
+from lorakiln.sweep.table import DECIMALS
 from pipelines.compose import compose_config
 
 optuna = pytest.importorskip("optuna")
@@ -98,10 +99,19 @@ def test_a_validation_loss_is_compared_across_what_does_not_decide_of_what_it_is
 
 def test_the_names_are_those_of_the_evaluation():
     question = Classification(name="style", labels=["a", "b"])
-    known = set(possible_names({"seeds": [0, 1], "classify": [question.model_dump()]}))
-    assert known - {"likeness", "obedience", "validation_loss"} == {metric.name for metric in metrics_of([question])}
-    assert set(METRICS.values()) <= known
-    assert "seed_similarity" not in possible_names({"seeds": [3], "classify": []})
+    settings = EvaluateSettings(prompts=["a"], seeds=[0, 1], weights=[0, 1], classify=[question])
+    known = possible_names(settings.model_dump())
+    assert known == [
+        "likeness", "obedience", "validation_loss", "nearest_similarity", "seed_similarity", "right_style",
+        "image_similarity", "clip_score",
+    ]  # fmt: skip
+    assert set(known) - {"likeness", "obedience", "validation_loss"} == {one.name for one in list_metrics(settings)}
+    assert "seed_similarity" not in possible_names(settings.model_copy(update={"seeds": [3, 3]}).model_dump())
+
+
+def test_what_boards_call_the_metrics():
+    assert METRICS == {"likeness": "image_similarity", "obedience": "clip_score"}
+    assert DECIMALS == {"likeness": 3, "obedience": 2}
 
 
 def test_a_space_is_checked_by_each_value_and_each_end():

@@ -9,7 +9,7 @@ from PIL import Image
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json
 from lorakiln.export import export
 from lorakiln.schema.export import ExportSettings
-from lorakiln.schema.train import TrackerSettings
+from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking import resume_tracker, start_tracker
 from lorakiln.tracking.contact_sheet import CELL, GAP, contact_sheet
 from tests.tracking.recorded import Recorded

@@ -15,7 +15,7 @@ from tests.faults.conftest import ROOT
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from lorakiln.schema.train import TrackerSettings
+from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking.tracker import start_tracker
 tracker = start_tracker(TrackerSettings(kind="wandb", project="tests"), {}, Path.cwd(), None, "train")
 assert tracker.record["id"]

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from lorakiln.schema.train import TrackerSettings
+from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking import resume_tracker
 from lorakiln.tracking.tracker import Guarded, Tracker, start_tracker
 from tests.tracking.recorded import Recorded

@@ -5,7 +5,7 @@ import json
 import pytest
 from wandb.proto.wandb_internal_pb2 import Record
 
-from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking import resume_tracker, start_tracker, wandb_parts
 from lorakiln.tracking.wandb_parts import BLOCK, read_parts
 from tests.tracking.recorded import Recorded

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorakiln.artefacts.records import write_jsonl
-from lorakiln.caption.files import Problem
 from lorakiln.console.errors import UserError
 from lorakiln.console.visible import in_line
+from lorakiln.sources import Problem
 
 LISTED = 20  # of one kind, in messages
 

@@ -12,14 +12,15 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl
-from lorakiln.caption.captioner import Captioner, read_kept, read_written
-from lorakiln.caption.files import CaptionFiles, Problem
+from lorakiln.caption.asking import content_keys, read_kept, read_written, write_texts
 from lorakiln.caption.problems import LISTED, refusal
 from lorakiln.caption.trigger import holds, with_trigger
+from lorakiln.captioners import Captioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.visible import in_line
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.model import Source
+from lorakiln.sources import Captions, Problem, open_source
 
 Row = dict[str, Any]
 
@@ -30,7 +31,7 @@ class Captioned:
 
     Attributes:
         text: trigger words included.
-        source: "file", "blip" or "trigger".
+        source: "file", the captioner's kind, or "trigger".
         file: the caption file, below the dataset's folder.
         key, written: the captioner's, to be found again by a later run; written is without trigger words.
     """
@@ -62,13 +63,14 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     rows, facts = _read(prepared, raw)
     follow = facts["settings"]["prepare"]["follow_symlinks"]
     kept = Kept(out, ".json")
-    stage = _Stage(prepared, CaptionFiles(raw, settings.extensions, follow), settings, captioner, kept)
+    asked = CAPTIONERS.find(settings.captioner).make_captioner(captioner, settings)
+    stage = _Stage(prepared, open_source(raw, follow).captions(settings.extensions), settings, asked, kept)
     check_space(out, _total_size(prepared, rows), "the captioned pictures")
     # It goes beside `out`: nothing is left inside after an error.
     full_list = out.with_name(f"{out.name}.problems.jsonl")
     with replacing(out) as fresh:
         stage.written = read_written(out) | read_kept(kept)
-        captioned = stage.run(rows, full_list)
+        captioned = stage.run(rows, raw, full_list)
         _copy(prepared, fresh, rows)
         write_jsonl(fresh / "metadata.jsonl", (row | captioned[row["file_name"]].columns() for row in rows))
         facts |= {
@@ -81,32 +83,37 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     _warn_lonely(stage.files, prepared, rows)
     _warn_without_trigger(facts["trigger"], captioned)
     counts = Counter(entry.source for entry in captioned.values())
+    written = counts[settings.captioner]
     print(
-        f"caption: {len(rows)} pictures: {counts['file']} texts from files, {counts['blip']} by the captioner "
+        f"caption: {len(rows)} pictures: {counts['file']} texts from files, {written} by the captioner "
         f"({stage.new} new), {counts['trigger']} of the trigger words alone",
         flush=True,
     )
 
 
 class _Stage:
-    """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now, `kept` takes them."""
+    """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now, `kept` takes them.
+
+    Without a captioner the pictures that have no caption file get the trigger words alone.
+    """
 
     def __init__(
-        self, prepared: Path, files: CaptionFiles, settings: CaptionSettings, source: Source, kept: Kept
+        self, prepared: Path, files: Captions, settings: CaptionSettings, captioner: Captioner | None, kept: Kept
     ) -> None:
-        self.prepared, self.files, self.settings, self.source, self.kept = prepared, files, settings, source, kept
+        self.prepared, self.files, self.settings, self.captioner, self.kept = prepared, files, settings, captioner, kept
         self.written: dict[str, str] = {}
         self.new = 0
 
-    def run(self, rows: Sequence[Row], full_list: Path) -> dict[str, Captioned]:
+    def run(self, rows: Sequence[Row], raw: Path, full_list: Path) -> dict[str, Captioned]:
         """Texts by the pictures' file_name.
 
         Args:
+            raw: the dataset's folder, for messages.
             full_list: where a list of problems goes that is too long for a message.
         """
         captioned, problems, bare = {}, [], []
         for row in rows:
-            file = self.files.beside(row["source"])
+            file = self.files.find(row["source"])
             text = self.files.read(file) if file else None
             if isinstance(text, Problem):
                 problems.append(text)
@@ -115,33 +122,34 @@ class _Stage:
                 captioned[row["file_name"]] = Captioned(whole, "file", file)
             else:
                 bare.append(row)
-        if self.settings.captioner == "none":
+        if self.captioner is None:
             captioned |= {
                 row["file_name"]: Captioned(with_trigger(self.settings.trigger, ""), "trigger") for row in bare
             }
         elif bare and not problems:  # what the captioner writes would be lost
-            captioned |= self._ask(bare)
+            captioned |= self._ask(self.captioner, bare)
         problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row["file_name"]))]
         if problems:
-            raise refusal(self.files.raw, problems, full_list)
+            raise refusal(raw, problems, full_list)
         full_list.unlink(missing_ok=True)
         return captioned
 
-    def _ask(self, rows: Sequence[Row]) -> dict[str, Captioned]:
-        captioner = Captioner(self.source, self.settings)
-        keys = {row["file_name"]: captioner.key(self.prepared / row["file_name"]) for row in rows}
-        new = {key: self.prepared / name for name, key in keys.items() if key not in self.written}
+    def _ask(self, captioner: Captioner, rows: Sequence[Row]) -> dict[str, Captioned]:
+        pictures = {row["file_name"]: self.prepared / row["file_name"] for row in rows}
+        keys = content_keys(captioner, self.settings, pictures)
+        new = {key: pictures[name] for name, key in keys.items() if key not in self.written}
         self.new = len(new)
-        self.written |= captioner.write(new, self.kept)
+        self.written |= write_texts(captioner, new, self.kept)
         return {
             name: Captioned(
-                with_trigger(self.settings.trigger, self.written[key]), "blip", None, key, self.written[key]
+                with_trigger(self.settings.trigger, self.written[key]), self.settings.captioner, None, key,
+                self.written[key],
             )
             for name, key in keys.items()
-        }
+        }  # fmt: skip
 
     def _textless(self, row: Row) -> Problem:
-        if self.settings.captioner == "none":
+        if self.captioner is None:
             what, fix = "has no caption file", "write one beside it"
         else:
             what, fix = "the captioner wrote nothing about it", "write a caption file beside it"
@@ -179,7 +187,7 @@ def _copy(prepared: Path, fresh: Path, rows: Sequence[Row]) -> None:
         shutil.copyfile(prepared / row["file_name"], target)
 
 
-def _warn_lonely(files: CaptionFiles, prepared: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _warn_lonely(files: Captions, prepared: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Name the caption files that belong to no picture; a picture that was refused counts as one."""
     quarantine = prepared / "quarantine.jsonl"
     refused = read_jsonl(quarantine) if quarantine.is_file() else []

@@ -15,7 +15,7 @@ from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.chain import CHAIN, DATA, EXPORT, TRAIN, folders_in
 from lorakiln.doctor.pictures import write_pictures
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
@@ -79,7 +79,7 @@ def make_data(trial: Trial) -> dict[str, Any]:
     prepared = PrepareSettings(dataset=NAME, resolution=model.resolution, bucket=bucket, workers=1, domain=model.domain)
     settings = {
         "prepare": prepared,
-        "caption": CaptionSettings(captioner="none"),
+        "caption": NobodySettings(),
         "encode": EncodeSettings(),
         "model": model,
         "model.captioner": model.captioner,

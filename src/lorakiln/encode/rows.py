@@ -23,7 +23,7 @@ class Row:
         width, height: pixels.
         sha256: of the source picture's file.
         twin: the sha256 of the first picture that looks like it; its own if there is none.
-        caption_source: what wrote the caption: "file", "blip" or "trigger".
+        caption_source: what wrote the caption: "file", the captioner's kind, or "trigger".
         place: see `families.family.Place`.
         key_picture, key_caption: equal keys, equal tensors.
     """

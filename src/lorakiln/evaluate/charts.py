@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from lorakiln.evaluate.by_weight import Summary
 from lorakiln.evaluate.curves import Series, chart
-from lorakiln.evaluate.metrics import Metric, Summary
 from lorakiln.evaluate.plan import Plan
+from lorakiln.metrics import Metric
 
 
 def score_charts(metrics: Sequence[Metric], summary: Summary, plan: Plan) -> list[dict[str, Any]]:

@@ -1,17 +1,12 @@
 """All numbers of one evaluation: base against LoRA, over weights, with and without the trigger words."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lorakiln.evaluate.coherence import Coherence
-from lorakiln.evaluate.metrics import Metric, Summary, as_metrics, metrics_of, summarise
-from lorakiln.evaluate.plan import Plan, weight_name
-from lorakiln.evaluate.scores import Scored
-from lorakiln.schema.evaluate import Classification
-
-# What metrics.json calls them, and what boards and tables do.
-BOARD = {"image_similarity": "likeness", "clip_score": "obedience"}
+from lorakiln.evaluate.by_weight import Summary, as_metrics, summarise
+from lorakiln.evaluate.plan import Plan
+from lorakiln.metrics import Finding, Metric, Scored, report_order, weight_name
 
 
 @dataclass(frozen=True)
@@ -19,13 +14,13 @@ class Evidence:
     """What the verdict asks for beside the scores.
 
     Attributes:
-        ceiling: the likeness of the training pictures among themselves; None if there is only one.
-        coherence: of the pictures at the main weight; None if it was not measured.
+        ceilings: what the training pictures have among themselves, by the metric's name; what is not known is absent.
+        findings: about the pictures at the main weight, by the kind of metric.
         out_of_domain: what to say where the training pictures are of a kind that CLIP does not know.
     """
 
-    ceiling: float | None = None
-    coherence: Coherence | None = None
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+    findings: Mapping[str, Finding] = field(default_factory=dict)
     out_of_domain: str | None = None
 
 
@@ -34,6 +29,7 @@ class Comparison:
     """Everything in numbers.
 
     Attributes:
+        metrics: as they stand in tables.
         overall: all prompts, at the settings' weights.
         on_grid: the grid's prompts, at every weight.
         bare: the grid's prompts drawn without their trigger words; empty if none was.
@@ -47,20 +43,21 @@ class Comparison:
     numbers: dict[str, Any]
 
 
-def compare(scored: Sequence[Scored], plan: Plan, classify: Sequence[Classification], evidence: Evidence) -> Comparison:
+def compare(scored: Sequence[Scored], plan: Plan, metrics: Sequence[Metric], evidence: Evidence) -> Comparison:
     """Summarise the scored pictures of `plan`."""
-    metrics = metrics_of(classify)
+    metrics = report_order(metrics)
     overall = summarise(scored, metrics, plan.prompts, plan.weights)
-    overall = replace(overall, out_of_domain=evidence.out_of_domain, coherence=evidence.coherence)
+    overall = replace(overall, out_of_domain=evidence.out_of_domain, findings=evidence.findings)
     on_grid = summarise(scored, metrics, plan.grid_prompts, plan.grid_weights)
     bare = summarise(scored, metrics, plan.grid_prompts, plan.weights, with_trigger=False)
-    if evidence.ceiling is not None:
-        overall.ceilings["image_similarity"] = evidence.ceiling
+    overall.ceilings.update(evidence.ceilings)
     numbers: dict[str, Any] = as_metrics(overall)
     if bare.values:
         numbers["without_trigger"] = as_metrics(bare)
-    if evidence.coherence is not None:
-        numbers["coherence"] = evidence.coherence.as_dict()
+    for name, finding in evidence.findings.items():
+        if name in numbers:
+            raise ValueError(f"a metric and a kind that examines are both called {name!r}")
+        numbers[name] = finding.as_dict()
     numbers["drawn"] = {"prompts": len(plan.prompts), "seeds": len(plan.seeds), "pictures": len(plan.shots)}
     return Comparison(metrics, overall, on_grid, bare, numbers)
 
@@ -69,7 +66,7 @@ def headline(results: Comparison, main: float) -> dict[str, float]:
     """The few numbers that tables of runs have room for, at the weight `main`: {"likeness": 0.6163, ...}."""
     at = f"w{weight_name(main)}"
     return {
-        BOARD.get(metric.name, metric.name): round(results.numbers[metric.name][at]["mean"], 4)
+        metric.board or metric.name: round(results.numbers[metric.name][at]["mean"], 4)
         for metric in results.metrics
-        if (metric.name in BOARD or metric.fraction) and at in results.numbers.get(metric.name, {})
+        if (metric.board or metric.fraction) and at in results.numbers.get(metric.name, {})
     }

@@ -7,7 +7,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from lorakiln.artefacts.pictures import read_picture
-from lorakiln.evaluate.plan import Plan, Shot, weight_name
+from lorakiln.evaluate.plan import Plan
+from lorakiln.metrics import Shot, weight_name
 
 _PAPER, _INK, _SOFT, _EDGE = "#ffffff", "#1c1917", "#78716c", "#e7e5e4"
 _CELL = 192  # small pictures are enlarged towards this side, large ones shown at most at twice it

@@ -5,54 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lorakiln.artefacts.hashing import hash_data
+from lorakiln.metrics import Prompt, Shot
 from lorakiln.schema.evaluate import EvaluateSettings
 
 PLACEHOLDER = "{trigger}"
 # Raised by one when the same settings begin to give other pictures.
 _DRAWING_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One prompt of the settings.
-
-    Attributes:
-        index: its place in the settings, from 0.
-        text: with the trigger words in place, as it is drawn.
-        bare: with the trigger words taken out.
-    """
-
-    index: int
-    text: str
-    bare: str
-
-    @property
-    def judged(self) -> str:
-        """What CLIP compares pictures with: CLIP does not know the trigger, so it is left out where words remain."""
-        return self.bare or self.text
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One picture to draw; `key` is equal for equal pictures, whatever their prompt's place."""
-
-    prompt: Prompt
-    with_trigger: bool
-    seed: int
-    weight: float
-    width: int
-    height: int
-    key: str
-
-    @property
-    def text(self) -> str:
-        return self.prompt.text if self.with_trigger else self.prompt.bare
-
-    @property
-    def file_name(self) -> str:
-        """Its path below samples/, such as w1.00/p000-s0.png."""
-        folder = f"w{weight_name(self.weight)}" + ("" if self.with_trigger else "-without-trigger")
-        return f"{folder}/p{self.prompt.index:03d}-s{self.seed}.png"
 
 
 @dataclass(frozen=True)
@@ -148,9 +106,3 @@ def without_trigger(template: str, trigger: str) -> str:
         return template
     pieces = (" ".join(piece.split()) for piece in text.split(","))
     return ", ".join(piece for piece in pieces if piece)
-
-
-def weight_name(weight: float) -> str:
-    """A weight as it stands in file and metric names: two decimals, more where two do not tell it."""
-    short = f"{weight:.2f}"
-    return short if float(short) == weight else f"{weight:g}"

@@ -56,9 +56,10 @@ def tell_trigger(results: Comparison, plan: Plan) -> str | None:
             f"{metric.title} is {shown(metric, with_it)} with them and {shown(metric, without)} without "
             f"(base {shown(metric, base)}), on {len(plan.grid_prompts)} prompts"
         )
-        gain = with_it.mean - base.mean
+        sign = 1 if metric.better == "more" else -1
+        gain = sign * (with_it.mean - base.mean)
         if gain <= 0:
             return f"The trigger words: {numbers}."
-        little = without.mean - base.mean >= MOSTLY * gain
+        little = sign * (without.mean - base.mean) >= MOSTLY * gain
         return f"The trigger words {'do little' if little else 'turn the LoRA on'}: {numbers}."
     return None

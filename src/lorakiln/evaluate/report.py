@@ -13,11 +13,11 @@ from lorakiln.artefacts.records import write_text
 from lorakiln.evaluate.charts import score_charts, training_charts
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.grids import Grid
-from lorakiln.evaluate.metrics import Metric
 from lorakiln.evaluate.pictures import Picture, gallery_of, inline, training_pictures, training_samples
-from lorakiln.evaluate.plan import Plan, weight_name
-from lorakiln.evaluate.summary import shown, shown_difference, shown_interval
-from lorakiln.evaluate.verdict import RULE, change_in_words, judge, tone_of
+from lorakiln.evaluate.plan import Plan
+from lorakiln.evaluate.summary import shown, shown_difference, shown_interval, shown_number
+from lorakiln.evaluate.verdict import change_in_words, judge, rule, tone_of
+from lorakiln.metrics import Metric, weight_name
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
@@ -54,7 +54,7 @@ def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, 
     environment.filters["quoted"] = quoted
     page = environment.get_template("report.html").render(
         facts=facts, plan=plan, settings=findings.settings,
-        verdict=judge(results.metrics, results.overall, plan.main), remarks=findings.remarks, rule=RULE,
+        verdict=judge(results.metrics, results.overall, plan.main), remarks=findings.remarks, rule=rule(),
         rows=number_rows(findings), trigger_rows=trigger_rows(findings), main=weight_name(plan.main),
         grids=[{"grid": grid, "cells": _cells(grid, samples)} for grid in findings.grids],
         score_charts=score_charts(results.metrics, results.on_grid, plan), training=training_charts(run),
@@ -87,7 +87,7 @@ def number_rows(findings: Findings) -> list[dict[str, str]]:
 
 def _ceiling(findings: Findings, metric: Metric) -> str:
     ceiling = findings.results.overall.ceilings.get(metric.name)
-    return "" if ceiling is None else f"; among the training pictures themselves {ceiling:.3f}"
+    return "" if ceiling is None else f"; among the training pictures themselves {shown_number(metric, ceiling)}"
 
 
 def trigger_rows(findings: Findings) -> list[dict[str, str]]:

@@ -1,5 +1,7 @@
 """The `evaluate` stage: draw, judge, compare, and write it all down."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +14,20 @@ from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl, write_text
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
+from lorakiln.evaluate.by_weight import score_pictures, write_plots
 from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.coherence import Coherence, blur, loss, share_of_prompts_agreeing, shuffle, spread
 from lorakiln.evaluate.comparison import Evidence, compare, headline
 from lorakiln.evaluate.drawing import Studio
 from lorakiln.evaluate.grids import grids_of, save_grid
-from lorakiln.evaluate.metrics import write_plots
-from lorakiln.evaluate.plan import Plan, make_plan, weight_name
+from lorakiln.evaluate.plan import Plan, make_plan
 from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
-from lorakiln.evaluate.scores import Scored, likeness_among, score_pictures
 from lorakiln.evaluate.summary import summary_text
 from lorakiln.evaluate.tracking import Judged, track
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device, drawing_dtype
 from lorakiln.families.reading import Reading
+from lorakiln.metrics import Alter, Material, Metric, Scored, examine, list_metrics, weight_name
 from lorakiln.sampling import check_steps
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
@@ -74,12 +75,13 @@ def evaluate(
         drawn = studio.fill(plan.shots, samples, out / "samples", kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
-        scored, evidence = _judge(clip.to(device), plan, samples, captioned, settings)
+        metrics = list_metrics(settings)
+        scored, evidence = _judge(clip.to(device), plan, samples, captioned, metrics)
         write_jsonl(samples / "metadata.jsonl", [_row(item) for item in scored])
         grids = grids_of(plan)
         for grid in grids:
             save_grid(grid, samples, fresh / "grids" / f"{grid.name}.png")
-        results = compare(scored, plan, settings.classify, evidence)
+        results = compare(scored, plan, metrics, evidence)
         remarks = make_remarks(facts, run, results, plan)
         write_json(fresh / "metrics.json", results.numbers)
         write_json(fresh / "scores.json", headline(results, plan.main))
@@ -124,30 +126,28 @@ def _plan(
 
 
 def _judge(
-    clip: Clip, plan: Plan, samples: Path, captioned: Path, settings: EvaluateSettings
+    clip: Clip, plan: Plan, samples: Path, captioned: Path, metrics: Sequence[Metric]
 ) -> tuple[list[Scored], Evidence]:
     """The scored pictures, and what the verdict asks for beside their scores."""
     names = sorted(row["file_name"] for row in read_jsonl(captioned / "metadata.jsonl"))
     some = names[:: -(-len(names) // MOST_REFERENCES)]
     trained = [captioned / name for name in some]
     references = clip.pictures(trained, title="training pictures")
-    embeddings = clip.pictures([samples / shot.file_name for shot in plan.shots])
+    files = [samples / shot.file_name for shot in plan.shots]
+    embeddings = clip.pictures(files)
     if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
         raise UserError("CLIP gives numbers that are not finite", where="model.clip", fix="use another CLIP")
-    scored = score_pictures(plan.shots, embeddings, references, clip.texts, settings.classify)
-    shown = [row for row, shot in enumerate(plan.shots) if shot.with_trigger and shot.weight == plan.main]
-    shown = [shown[number] for number in spread(len(shown))]
-    files = [samples / plan.shots[row].file_name for row in shown]
-    few = spread(len(trained))
-    known = [trained[number] for number in few]
-    losses = {
-        alter: loss(embeddings[shown], clip.pictures(files, title="whether they show something", alter=alter))
-        / max(loss(references[few], clip.pictures(known, title="whether they show something", alter=alter)), 1e-6)
-        for alter in (blur, shuffle)
-    }
-    coherence = Coherence(share_of_prompts_agreeing(scored, plan.main), losses[blur], losses[shuffle])
+    altered = partial(_embed_altered, clip)
+    material = Material(plan.shots, embeddings, references, clip.texts, files, trained, altered)
+    scored = score_pictures(material, metrics)
+    known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
+    ceilings = {name: ceiling for name, ceiling in known.items() if ceiling is not None}
     strange = read_json(captioned / "dataset.json").get("out_of_domain")
-    return scored, Evidence(likeness_among(references), coherence, strange)
+    return scored, Evidence(ceilings, examine(material, scored, plan.main), strange)
+
+
+def _embed_altered(clip: Clip, files: Sequence[Path], alter: Alter) -> np.ndarray:
+    return clip.pictures(files, title="whether they show something", alter=alter)
 
 
 def _row(item: Scored) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from lorakiln.evaluate.by_weight import Summary
 from lorakiln.evaluate.intervals import Estimate
-from lorakiln.evaluate.metrics import Metric, Summary
-from lorakiln.evaluate.plan import weight_name
 from lorakiln.evaluate.verdict import change_in_words, judge
+from lorakiln.metrics import Metric, weight_name
 
 TABLE = 80  # columns, as a terminal has
 
@@ -35,7 +35,7 @@ def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float, rem
     console = Console(file=text, width=120, highlight=False)
     for metric in metrics:
         if metric.name in summary.ceilings:
-            ceiling = _number(metric, summary.ceilings[metric.name])
+            ceiling = shown_number(metric, summary.ceilings[metric.name])
             console.print(f"{metric.title}: {ceiling} among the training pictures themselves", markup=False)
     for sentence in (judge(metrics, summary, weight).headline, *remarks):
         console.print(sentence, markup=False)
@@ -43,28 +43,29 @@ def summary_text(metrics: Sequence[Metric], summary: Summary, weight: float, rem
 
 
 def shown(metric: Metric, estimate: Estimate) -> str:
-    """The mean: a fraction in percent, a score to two decimals, a cosine to three."""
-    return _number(metric, estimate.mean)
+    """The mean: a fraction in percent, others with the metric's digits."""
+    return shown_number(metric, estimate.mean)
 
 
 def shown_interval(metric: Metric, estimate: Estimate) -> str:
     """ "0.712 to 0.734"; empty where there is none."""
     if estimate.low is None or estimate.high is None:
         return ""
-    return f"{_number(metric, estimate.low)} to {_number(metric, estimate.high)}"
+    return f"{shown_number(metric, estimate.low)} to {shown_number(metric, estimate.high)}"
 
 
 def shown_difference(metric: Metric, estimate: Estimate) -> str:
     """ "+0.120 (+0.101 to +0.138)"; fractions in percentage points: "+25 points (+12 to +38)"."""
-    mean = _number(metric, estimate.mean, signed=True) + (" points" if metric.fraction else "")
+    mean = shown_number(metric, estimate.mean, signed=True) + (" points" if metric.fraction else "")
     if estimate.low is None or estimate.high is None:
         return mean
-    low, high = (_number(metric, end, signed=True) for end in (estimate.low, estimate.high))
+    low, high = (shown_number(metric, end, signed=True) for end in (estimate.low, estimate.high))
     return f"{mean} ({low} to {high})"
 
 
-def _number(metric: Metric, value: float, signed: bool = False) -> str:
-    digits = 0 if metric.fraction else 2 if metric.name == "clip_score" else 3
+def shown_number(metric: Metric, value: float, signed: bool = False) -> str:
+    """A value or, `signed`, a change of one."""
+    digits = 0 if metric.fraction else metric.digits
     text = f"{100 * value if metric.fraction else value:{'+' if signed else ''}.{digits}f}"
     if float(text) == 0:
         # No "-0.000", and no sign where there is no change.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorakiln.evaluate.comparison import BOARD
+from lorakiln.metrics import list_metrics
 from lorakiln.tracking import resume_tracker
 
 
@@ -50,9 +50,10 @@ def track(run: Path, out: Path, judged: Judged) -> None:
 
 
 def scores(judged: Judged) -> dict[str, float]:
-    """What is logged: every number there is, and once more those of BOARD, under names that no weight changes."""
+    """What is logged: every number there is, and once more those of boards, under names that no weight changes."""
     numbers = {name: value for name, value in flat(judged.metrics).items() if value is not None}
-    shown = {name: numbers.get(f"{metric}/{judged.main}/mean") for metric, name in BOARD.items()}
+    boards = [metric for metric in list_metrics(None) if metric.board]
+    shown = {metric.board: numbers.get(f"{metric.name}/{judged.main}/mean") for metric in boards}
     every = numbers | {name: value for name, value in shown.items() if value is not None}
     return {f"evaluate/{name}": value for name, value in every.items()}
 

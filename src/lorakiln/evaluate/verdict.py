@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lorakiln.evaluate.coherence import AGREE, MOST_PROMPTS
+from lorakiln.evaluate.by_weight import Summary
 from lorakiln.evaluate.intervals import FEWEST_PROMPTS, Estimate
-from lorakiln.evaluate.metrics import Metric, Summary
+from lorakiln.metrics import Metric, list_rules
 
 Tone = Literal["good", "mixed", "bad", "unknown"]
 
@@ -17,23 +17,23 @@ MATERIAL = 0.15
 # things than the training pictures show: for it there is a question to CLIP with a fixed answer (evaluate.classify).
 LIKE = 0.65
 
-RULE = (
-    "Base and LoRA draw the same prompts from the same seeds; a change counts as clear when the 95% interval of the "
-    "difference, bootstrapped over prompts, lies wholly on one side of zero. The LoRA has learned the training "
-    "pictures if every measure of them clearly rises, partly if only some do; the effect is slight if no measure goes "
-    f"{MATERIAL:.0%} of the way, at the lower end of its interval, from the base to the training pictures among "
-    "themselves, or to 100% right. Its pictures must be pictures of something: the seeds of "
-    f"{MOST_PROMPTS:.0%} of the prompts agree in CLIP's eyes on what they show ({AGREE:.0%} of the way from the "
-    "base's pictures of different prompts to equal ones), and blurring or shuffling their parts takes at least a "
-    "third of what it takes from the training pictures, which noise and blurs do not lose. Where likeness is the "
-    f"only measure, it must go {LIKE:.0%} of the way to count as learned, for debris in the right colours goes more "
-    "than half of it; for a style, ask CLIP for it by evaluate.classify. The LoRA pays a price if any measure of "
-    "following the prompt clearly falls: the questions about what a prompt names or, where none is asked, the CLIP "
-    f"score. Fewer than {FEWEST_PROMPTS} prompts give no verdict, nor do photographs "
-    "judged by a model that knows drawings alone. Several numbers are looked at, so one that is only just clear may "
-    "still be chance. What CLIP was not asked, and what it does not see, such as poses, is not judged: look at the "
-    "pictures."
-)
+
+def rule() -> str:
+    """The rule in the report's words, with what each kind of metric demands of the pictures as a whole."""
+    return (
+        "Base and LoRA draw the same prompts from the same seeds; a change counts as clear when the 95% interval of "
+        "the difference, bootstrapped over prompts, lies wholly on one side of zero. The LoRA has learned the training "
+        "pictures if every measure of them clearly rises, partly if only some do; the effect is slight if no measure "
+        f"goes {MATERIAL:.0%} of the way, at the lower end of its interval, from the base to the training pictures "
+        f"among themselves, or to 100% right. {' '.join(list_rules())} Where likeness is the "
+        f"only measure, it must go {LIKE:.0%} of the way to count as learned, for debris in the right colours goes "
+        "more than half of it; for a style, ask CLIP for it by evaluate.classify. The LoRA pays a price if any measure "
+        "of following the prompt clearly falls: the questions about what a prompt names or, where none is asked, the "
+        f"CLIP score. Fewer than {FEWEST_PROMPTS} prompts give no verdict, nor do photographs "
+        "judged by a model that knows drawings alone. Several numbers are looked at, so one that is only just clear "
+        "may still be chance. What CLIP was not asked, and what it does not see, such as poses, is not judged: look at "
+        "the pictures."
+    )
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Verdict:
 
 
 def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict:
-    """Apply RULE to the differences between `weight` and the base."""
+    """Apply `rule` to the differences between `weight` and the base."""
     if summary.out_of_domain:
         return Verdict("No verdict: the model's CLIP does not know such pictures as the training pictures.", "unknown")
     found = {
@@ -51,13 +51,13 @@ def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict
         for metric in metrics
         if weight in summary.differences.get(metric.name, {})
     }
-    learned = [found[m.name] for m in metrics if m.role == "learned" and m.name in found]
-    if not learned or not all(estimate.enough for estimate in learned):
+    learned = [m for m in metrics if m.role == "learned" and m.name in found]
+    if not learned or not all(found[m.name].enough for m in learned):
         return Verdict(f"Too few prompts for a verdict: {FEWEST_PROMPTS} or more are needed.", "unknown")
-    lost = [m.title for m in metrics if m.role == "prompt" and m.name in found and found[m.name].falls]
-    price = f", at a price: {_listed(lost)} clearly fell" if lost else ""
-    rising = sum(estimate.rises for estimate in learned)
-    if any(estimate.falls for estimate in learned):
+    lost = [m for m in metrics if m.role == "prompt" and m.name in found and _worsens(m, found[m.name])]
+    price = f", at a price: {_moved(lost, 'clearly fell', 'clearly rose')}" if lost else ""
+    rising = sum(_improves(m, found[m.name]) for m in learned)
+    if any(_worsens(m, found[m.name]) for m in learned):
         return Verdict(f"The LoRA leads away from the training pictures{price}.", "bad")
     if rising and not any(_is_material(metric, summary, weight) for metric in metrics if metric.role == "learned"):
         return Verdict(f"The LoRA's effect is slight{_reached(metrics, summary, weight)}{price}.", "mixed")
@@ -68,9 +68,9 @@ def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict
         reached = _reached(metrics, summary, weight)
         return Verdict(f"The LoRA has learned the training pictures in part{reached}{price}.", "mixed")
     if rising == len(learned):
-        kept = [m.title for m in metrics if m.role == "prompt" and m.name in found]
+        kept = [m for m in metrics if m.role == "prompt" and m.name in found]
         # Named one by one: of what CLIP was not asked, such as poses, nothing is said.
-        no_price = f"; {_listed(kept)} did not clearly fall" if kept else ""
+        no_price = f"; {_moved(kept, 'did not clearly fall', 'did not clearly rise')}" if kept else ""
         told = price or no_price
         return Verdict(f"The LoRA has learned what the training pictures show{told}.", "mixed" if lost else "good")
     if rising:
@@ -83,20 +83,28 @@ def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict
 
 def _doubt(summary: Summary) -> tuple[Tone, str] | None:
     """Why the pictures are not taken for pictures of something; None if they are."""
-    if summary.coherence is None:
+    if not summary.findings:
         return "mixed", "whether its pictures show anything was not measured"
-    if (objection := summary.coherence.objection) is None:
+    doubts = [finding.doubt for finding in summary.findings.values() if finding.doubt]
+    if not doubts:
         return None
-    if summary.coherence.unknown:
-        return "mixed", f"whether its pictures show anything cannot be told: {objection}"
-    return "bad", f"its pictures show nothing that can be recognised: {objection}"
+    worst = max(doubts, key=lambda doubt: doubt.proven)  # of several the first
+    return "bad" if worst.proven else "mixed", worst.words
+
+
+def _improves(metric: Metric, difference: Estimate) -> bool:
+    return difference.rises if metric.better == "more" else difference.falls
+
+
+def _worsens(metric: Metric, difference: Estimate) -> bool:
+    return difference.falls if metric.better == "more" else difference.rises
 
 
 def _is_material(metric: Metric, summary: Summary, weight: float) -> bool:
     share = summary.share_of_the_way(metric, weight)
     difference = summary.differences.get(metric.name, {}).get(weight)
     # With nothing to compare it with, a clear rise is all that can be asked for.
-    return difference is not None and difference.rises and (share is None or share[0] >= MATERIAL)
+    return difference is not None and _improves(metric, difference) and (share is None or share[0] >= MATERIAL)
 
 
 def _is_like(metrics: Sequence[Metric], summary: Summary, weight: float) -> bool:
@@ -130,7 +138,16 @@ def tone_of(metric: Metric, difference: Estimate | None) -> Tone:
     """Whether a change is welcome; of measures that are neither, nothing is said."""
     if difference is None or metric.role == "other" or not (difference.rises or difference.falls):
         return "unknown"
-    return "good" if difference.rises else "bad"
+    return "good" if _improves(metric, difference) else "bad"
+
+
+def _moved(metrics: Sequence[Metric], more: str, less: str) -> str:
+    """ "A and B clearly fell": `more` is said of those of which more is better."""
+    titles = {
+        words: [metric.title for metric in metrics if metric.better == better]
+        for better, words in (("more", more), ("less", less))
+    }
+    return " and ".join(f"{_listed(names)} {words}" for words, names in titles.items() if names)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lorakiln.artefacts.pointers import check_pulled
 from lorakiln.console.errors import UserError
-from lorakiln.prepare.scan import READABLE
+from lorakiln.sources.folder.scan import READABLE
 
 LOOKED_AT = 2000  # entries of a folder
 

@@ -1,35 +1,14 @@
 """Files that cannot be used: what, why, and what to do about it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from lorakiln.artefacts.records import write_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.console.visible import in_line
+from lorakiln.sources import Bad
 
 LISTED = 20  # of one reason, in messages
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A file that cannot be used.
-
-    Attributes:
-        source: its path below the dataset's folder.
-        reason: what is wrong, the same words for all files of its kind.
-        fix: what to do about it.
-        detail: what is particular to this file.
-    """
-
-    source: str
-    reason: str
-    fix: str
-    detail: str = ""
-
-    def record(self) -> dict[str, str]:
-        reason = f"{self.reason}: {self.detail}" if self.detail else self.reason
-        return {"source": self.source, "reason": reason, "fix": self.fix}
 
 
 class Refused(Exception):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,12 +17,13 @@ from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.kept import Kept, share
 from lorakiln.artefacts.records import read_json, read_jsonl
 from lorakiln.console.errors import UserError
-from lorakiln.prepare.bad import Bad, Refused
+from lorakiln.prepare.bad import Refused
 from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
 from lorakiln.prepare.look import look_of
 from lorakiln.prepare.shading import shading_of
 from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.sources import Bad, PictureSource
 
 Row = dict[str, Any]
 
@@ -52,13 +54,13 @@ class Preparer:
     """Makes pictures, in whatever process it is sent to.
 
     Attributes:
-        raw: the dataset's folder.
+        pictures: the dataset as it was given.
         fresh: where PNGs are written.
         known: what earlier runs have made, by key.
         kept: takes each picture as it is made, so that a run that is stopped need not make it again.
     """
 
-    raw: Path
+    pictures: PictureSource
     fresh: Path
     settings: PrepareSettings
     known: Mapping[str, Known]
@@ -66,13 +68,17 @@ class Preparer:
 
     def __call__(self, source: str) -> Row | Bad:
         """Write the PNG of a file, copied from the earlier run if that made the same; give its row, or the reason."""
-        path = self.raw / source
-        try:
-            sha256 = hash_file(path)
-        except FileNotFoundError:
-            return Bad(source, "removed while this ran", "run the same command again")
-        except OSError as error:
-            return Bad(source, "cannot be read", "change its permissions", error.strerror or "")
+        with ExitStack() as opened:
+            try:
+                path = opened.enter_context(self.pictures.picture(source))
+                sha256 = hash_file(path)
+            except FileNotFoundError:
+                return Bad(source, "removed while this ran", "run the same command again")
+            except OSError as error:
+                return Bad(source, "cannot be read", "change its permissions", error.strerror or "")
+            return self._prepare(path, sha256, source)
+
+    def _prepare(self, path: Path, sha256: str, source: str) -> Row | Bad:
         key = content_key(sha256, path.suffix, self.settings)
         name = PurePosixPath(source).with_suffix(".png").as_posix()
         target = self.fresh / name

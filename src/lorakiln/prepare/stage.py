@@ -16,14 +16,14 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.console.visible import in_line
 from lorakiln.prepare.absent import check_folder, no_pictures
-from lorakiln.prepare.bad import LISTED, Bad, explain, refusal, write_quarantine
+from lorakiln.prepare.bad import LISTED, explain, refusal, write_quarantine
 from lorakiln.prepare.damage import simplejpeg
 from lorakiln.prepare.look import alike
 from lorakiln.prepare.picture import Preparer, Row, read_kept, read_known
 from lorakiln.prepare.pool import count_workers, in_order
-from lorakiln.prepare.scan import scan
 from lorakiln.prepare.shading import out_of_domain
 from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.sources import Bad, open_source
 
 # Bytes that a pixel of a drawing or a photograph takes at least in a PNG, about: a disk with less cannot do.
 PNG_BYTES = 0.5
@@ -45,14 +45,15 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     if simplejpeg is None:
         missed = "changed bytes in a JPEG are noticed only where they cut it off"
         print(f"warning: simplejpeg is not installed: {missed}\n  fix: pip install simplejpeg", file=sys.stderr)
-    found = scan(raw, settings.follow_symlinks)
+    source = open_source(raw, settings.follow_symlinks)
+    found = source.scan()
     if not found.pictures and not found.bad:
         raise no_pictures(raw, found.others)
     check_space(out, int(len(found.pictures) * settings.resolution**2 * PNG_BYTES), "the prepared pictures")
     kept = Kept(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_known(out) | read_kept(kept)
-        preparer = Preparer(raw, fresh, settings, known, kept)
+        preparer = Preparer(source, fresh, settings, known, kept)
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures)))
         rows = sorted((row for row in results if not isinstance(row, Bad)), key=lambda row: row["file_name"])
         bad = sorted(

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Protocol, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -24,12 +24,20 @@ class Settings(BaseModel):
 
 
 Namespace = TypeVar("Namespace", bound=Settings)
+Checked = TypeVar("Checked", bound=Settings, covariant=True)
 
 
-def check(kind: type[Namespace], data: Any, path: str = "") -> Namespace:
+class Validator(Protocol[Checked]):
+    """A class of settings, or what chooses among some (`registry.Chosen`)."""
+
+    def model_validate(self, given: Any, /) -> Checked: ...
+
+
+def check(kind: Validator[Namespace], data: Any, path: str = "") -> Namespace:
     """Validate `data` as `kind`.
 
     Args:
+        kind: a class of settings, or what chooses it by what is in the data.
         data: plain dicts, lists and scalars.
         path: where `data` stands in the whole config, for the messages.
 
@@ -42,7 +50,7 @@ def check(kind: type[Namespace], data: Any, path: str = "") -> Namespace:
         raise ConfigError([_explain(kind, dict(problem), path, data) for problem in error.errors()]) from None
 
 
-def _explain(kind: type[Settings], problem: dict[str, Any], path: str, data: Any) -> str:
+def _explain(kind: Validator[Settings], problem: dict[str, Any], path: str, data: Any) -> str:
     # pydantic names the member of a union or a validator's function in `loc`; those are no keys of the user's.
     where = ".".join([*([path] if path else []), *(str(key) for key in problem["loc"])])
     if problem["type"] == "extra_forbidden":
@@ -62,6 +70,7 @@ def _explain(kind: type[Settings], problem: dict[str, Any], path: str, data: Any
 
 
 def _known_keys(kind: Any, location: tuple[str | int, ...], data: Any) -> list[str]:
+    kind = kind.choose(data) if hasattr(kind, "choose") else kind
     for key in location:
         field = getattr(kind, "model_fields", {}).get(key)
         if field is None:

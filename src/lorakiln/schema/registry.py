@@ -36,10 +36,13 @@ class Registry(Generic[Kind]):
         settings: the package that holds a module for every kind, with its settings and nothing else; "" if kinds of
             this sort have none: then `code` is the package that holds kinds alone.
         base: what the settings of all of them have; a kind's are a subclass with `kind: Literal[name]`.
+        key: the setting that names the kind, if that is another than `kind`.
     """
 
-    def __init__(self, sort: str, code: str, settings: str = "", base: type[Settings] = Settings) -> None:
-        self.sort, self.code, self.package, self.base = sort, code, settings, base
+    def __init__(
+        self, sort: str, code: str, settings: str = "", base: type[Settings] = Settings, key: str = "kind"
+    ) -> None:
+        self.sort, self.code, self.package, self.base, self.key = sort, code, settings, base, key
         self._added: dict[str, tuple[Kind, type[Settings] | None]] = {}
 
     def add(self, name: str, kind: Kind, settings: type[Settings] | None = None) -> None:
@@ -109,36 +112,43 @@ class Registry(Generic[Kind]):
 
 
 class Chosen:
-    """A field's settings are those of the kind that its `kind` names; see `Registry.chosen`."""
+    """A field's settings are those of the kind that one of them names; see `Registry.chosen`."""
 
     def __init__(self, registry: Registry[Any]) -> None:
         self.registry = registry
 
     def choose(self, given: object) -> type[Settings]:
         """The settings' class for what is given; the common one if that names no kind."""
-        kind = given.get("kind") if isinstance(given, Mapping) else getattr(given, "kind", None)
+        key = self.registry.key
+        kind = given.get(key) if isinstance(given, Mapping) else getattr(given, key, None)
         return self.registry.settings(kind) if kind in self.registry.names else self.registry.base
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         # A kind that is added later counts too: a union made here would know those of today alone.
         dump = core_schema.plain_serializer_function_ser_schema(_dump, info_arg=True)
-        return core_schema.no_info_plain_validator_function(self._validate, serialization=dump)
+        return core_schema.no_info_plain_validator_function(self.model_validate, serialization=dump)
 
-    def _validate(self, given: Any) -> Settings:
+    def model_validate(self, given: Any) -> Settings:
+        """What is given as the settings of the kind that it names; called so that it can stand for a Settings class.
+
+        Raises:
+            ValidationError: it names none that there is, or is wrong in what that kind has.
+        """
         if isinstance(given, self.registry.base):
             return given
-        if isinstance(given, Mapping) and given.get("kind") not in self.registry.names:
+        if isinstance(given, Mapping) and given.get(self.registry.key) not in self.registry.names:
             raise ValidationError.from_exception_data(self.registry.sort, [self._explain(given)])
         # What it raises keeps its places: pydantic puts the field's own before them.
         return self.choose(given).model_validate(given)
 
     def _explain(self, given: Mapping[str, Any]) -> InitErrorDetails:
-        if "kind" not in given:
-            return InitErrorDetails(type="missing", loc=("kind",), input=given)
+        key = self.registry.key
+        if key not in given:
+            return InitErrorDetails(type="missing", loc=(key,), input=given)
         names = [repr(name) for name in self.registry.names]
         expected = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
         context = {"expected": expected}  # as pydantic says it of a Literal
-        return InitErrorDetails(type="literal_error", loc=("kind",), input=given["kind"], ctx=context)
+        return InitErrorDetails(type="literal_error", loc=(key,), input=given[key], ctx=context)
 
 
 def _dump(settings: Settings, info: Any) -> dict[str, Any]:

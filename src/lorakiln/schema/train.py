@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from lorakiln.schema.base import MANY, Seed, Settings
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
-from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 
 
 class AdapterSettings(Settings):
@@ -92,7 +92,7 @@ class TrainSettings(Settings):
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS.chosen()]
     scheduler: SchedulerSettings
     trainer: TrainerSettings
-    tracker: TrackerSettings
+    tracker: Annotated[TrackerSettings, TRACKERS.chosen()]
     validation: ValidationSettings
     samples: SampleSettings
 

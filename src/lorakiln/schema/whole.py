@@ -1,9 +1,9 @@
 """The whole config: every namespace, checked together."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from lorakiln.schema.base import Settings, check
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.export import ExportSettings
@@ -32,7 +32,7 @@ class Config(Settings):
     paths: Paths
     model: ModelSettings
     prepare: PrepareSettings
-    caption: CaptionSettings
+    caption: Annotated[CaptionSettings, CAPTIONERS.chosen()]
     encode: EncodeSettings
     train: TrainSettings
     export: ExportSettings

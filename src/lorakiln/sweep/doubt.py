@@ -5,7 +5,7 @@ from typing import Any
 
 from lorakiln.evaluate.intervals import FEWEST_PROMPTS
 from lorakiln.sweep.front import Point, best_of
-from lorakiln.sweep.objectives import METRICS, is_less_better
+from lorakiln.sweep.objectives import METRICS, VALIDATION_LOSS, is_less_better
 from lorakiln.sweep.results import Result
 
 
@@ -16,7 +16,7 @@ def doubts(results: Sequence[Result], points: Sequence[Point], best: int, object
         points: the results' values of the objectives, more being better.
     """
     chosen = results[best]
-    entries = {name: chosen.entries[METRICS.get(name, name)] for name in objectives if not is_less_better(name)}
+    entries = {name: chosen.entries[METRICS.get(name, name)] for name in objectives if name != VALIDATION_LOSS}
     found = [said for name, entry in entries.items() if (said := _against_base(name, entry))]
     others = [place for place in range(len(results)) if place != best]
     if others and (near := _second(chosen, results[others[best_of([points[place] for place in others])]], entries)):
@@ -33,9 +33,11 @@ def _against_base(name: str, entry: dict[str, Any]) -> str:
     if "low" not in step:
         return ""
     between = f"{step['low']:+.3g} to {step['high']:+.3g}"
-    if step["high"] < 0:
-        return f"the base model has more {name} than the best job (which differs by {between})"
-    if step["low"] <= 0:
+    low, high = (-step["high"], -step["low"]) if is_less_better(name) else (step["low"], step["high"])
+    if high < 0:
+        more = "less" if is_less_better(name) else "more"
+        return f"the base model has {more} {name} than the best job (which differs by {between})"
+    if low <= 0:
         return f"in {name} the best job cannot be told from the base model (it differs by {between})"
     return ""
 

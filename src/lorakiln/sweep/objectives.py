@@ -7,28 +7,28 @@ from typing import Any
 
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.errors import UserError
+from lorakiln.metrics import LIKENESS, OBEDIENCE, list_metrics, report_order
+from lorakiln.schema.evaluate import EvaluateSettings
 
 # The two that pull against each other: how alike the pictures are to the training pictures, how well they obey.
-LIKENESS, OBEDIENCE = "likeness", "obedience"
 DEFAULT = (LIKENESS, OBEDIENCE)
-METRICS = {LIKENESS: "image_similarity", OBEDIENCE: "clip_score"}
+# What the metrics of boards are called in metrics.json.
+METRICS = {metric.board: metric.name for metric in report_order(list_metrics(None)) if metric.board}
 VALIDATION_LOSS = "validation_loss"
 # "w0.50", as metrics.json has it.
 _WEIGHT = re.compile(r"w(-?[0-9.]+(?:e[+-]?[0-9]+)?)")
 
 
 def possible_names(evaluate: dict[str, Any]) -> list[str]:
-    """What a job with these settings of `evaluate` may be compared by. What the metrics need is known there; here it is
-    said once more, since a wrong name is to be told before torch is loaded.
-    """
-    several = len(set(evaluate["seeds"])) > 1
-    questions = [f"right_{question['name']}" for question in evaluate.get("classify", [])]
-    return [*DEFAULT, VALIDATION_LOSS, "nearest_similarity", *["seed_similarity"] * several, *questions,
-            *METRICS.values()]  # fmt: skip
+    """What a job with these settings of `evaluate` may be compared by."""
+    metrics = [metric for metric in list_metrics(EvaluateSettings.model_validate(evaluate)) if not metric.board]
+    metrics.sort(key=lambda metric: metric.fraction)  # questions last, there may be many
+    return [*DEFAULT, VALIDATION_LOSS, *(metric.name for metric in metrics), *METRICS.values()]
 
 
 def is_less_better(name: str) -> bool:
-    return name == VALIDATION_LOSS
+    less = [metric for metric in list_metrics(None) if metric.better == "less"]
+    return name == VALIDATION_LOSS or any(name in (metric.name, metric.board) for metric in less)
 
 
 def read_numbers(folder: Path) -> tuple[dict[str, float], dict[str, float]]:

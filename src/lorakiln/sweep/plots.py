@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 
 from lorakiln.sweep.bases import bases_of
 from lorakiln.sweep.front import pareto_front
+from lorakiln.sweep.objectives import DEFAULT, METRICS
 from lorakiln.sweep.results import Result
 from lorakiln.sweep.titles import short_titles, spans
 
@@ -45,7 +46,7 @@ def plot_front(results: Sequence[Result], front: Sequence[int], best: int, path:
     axes.scatter(across[best], up[best], color=FRONT, s=90, zorder=3, label="best")
     bases = bases_of(results)
     for base, marker in zip(bases, "xX+P1234" * len(bases), strict=False):
-        place = (base.values["image_similarity"], base.values["clip_score"])
+        place = tuple(base.values[METRICS[name]] for name in DEFAULT)
         axes.scatter(*place, marker=marker, color=INK, label=base.title)
     axes.set_xlabel("likeness: CLIP similarity to the training pictures")
     axes.set_ylabel("obedience: CLIP score of prompt and picture")

@@ -5,9 +5,11 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from lorakiln.metrics import list_metrics
 from lorakiln.sweep.objectives import DEFAULT, is_less_better
 
-DECIMALS = {"likeness": 3, "obedience": 2}  # at least; of others four
+# At least; of others four.
+DECIMALS = {metric.board: metric.digits for metric in list_metrics(None) if metric.board}
 MOST_DECIMALS = 6  # as the reports have them
 
 

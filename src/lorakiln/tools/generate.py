@@ -9,8 +9,9 @@ import torch
 from PIL import Image, ImageOps
 
 from lorakiln.artefacts.pictures import read_picture
-from lorakiln.caption.captioner import Captioner
+from lorakiln.caption.asking import write_texts
 from lorakiln.caption.trigger import with_trigger
+from lorakiln.captioners.blip import BlipCaptioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch, is_tight
 from lorakiln.console.progress import progress
@@ -23,7 +24,7 @@ from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
 from lorakiln.sampling import Applied, Job, check_steps, draw, infotext, save_picture
 from lorakiln.sampling.weighting import Weighting
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.tools.wish import Wish
 
@@ -38,8 +39,8 @@ def described(picture: Path, trigger: str, model: ModelSettings) -> str:
     """
     if not picture.is_file():
         raise UserError("no such picture", where=picture)
-    captioner = Captioner(model.captioner, CaptionSettings())
-    return with_trigger(trigger, captioner.write({"it": picture})["it"])
+    captioner = BlipCaptioner(model.captioner, BlipSettings())
+    return with_trigger(trigger, write_texts(captioner, {"it": picture})["it"])
 
 
 def draw_wishes(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 
 class Tracker:
@@ -43,3 +43,19 @@ class Tracker:
 
     def finish(self) -> None:
         """Send what is left and close."""
+
+
+class TrackerKind(Protocol):
+    """A module `tracking/<kind>.py`; its settings are `schema/trackers/<kind>.py`."""
+
+    def start(
+        self, settings: Any, config: Mapping[str, Any], folder: Path, known: Mapping[str, Any] | None, job: str
+    ) -> Tracker:
+        """A tracker that is ready; see `tracker.start_tracker`.
+
+        The `record` of one that keeps something holds "kind", "id", "project", "url", "folder", "upload_images", and
+        whichever more of its settings a later stage needs to go on in it.
+
+        Raises:
+            Exception: it cannot start; the work goes on without it.
+        """

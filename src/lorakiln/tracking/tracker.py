@@ -1,16 +1,14 @@
 """Where the numbers and pictures of a run also go. Training never depends on it: what fails is told once."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.records import read_json
-from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 from lorakiln.tracking.protocol import Tracker
-from lorakiln.tracking.scratch import temporary_files_in
 
 RECORD = "tracker.json"
 
@@ -72,18 +70,12 @@ def start_tracker(
         known: the `record` of the run to go on with; None begins a new one.
         job: what is running: "train", "export", "evaluate".
     """
-    if settings.kind not in ("wandb", "tensorboard"):
-        return Tracker(settings.kind)
     try:
-        if settings.kind == "tensorboard":
-            from lorakiln.tracking.tensorboard_tracker import TensorboardTracker as Chosen
-        else:
-            with temporary_files_in(Path(os.environ.get("WANDB_DIR") or folder) / "wandb"):
-                from lorakiln.tracking.wandb_tracker import WandbTracker as Chosen
-        return Guarded(Chosen(settings, config, folder, known, job))
+        started = TRACKERS.find(settings.kind).start(settings, config, folder, known, job)
     except Exception as error:  # noqa: BLE001
         _warn(error)
         return Tracker("none")
+    return Guarded(started) if started.keeps else started
 
 
 def resume_tracker(run_folder: Path, job: str, config: Mapping[str, Any] | None = None) -> Tracker:
@@ -94,18 +86,13 @@ def resume_tracker(run_folder: Path, job: str, config: Mapping[str, Any] | None 
     """
     path = run_folder / RECORD
     record = read_json(path) if path.is_file() else {"kind": "none"}
-    if record["kind"] not in ("wandb", "tensorboard"):
-        return Tracker(record["kind"])
-    settings = TrackerSettings(
-        kind=record["kind"],
-        project=record["project"],
-        entity=record["entity"],
-        upload_images=record["upload_images"],
-        # Each stage says them again: none can take back what another has said.
-        group=record.get("group"),
-        name=record.get("name"),
-        tags=record.get("tags") or [],
-    )
+    kind = record["kind"]
+    if kind not in TRACKERS.names or "folder" not in record:  # of a package that is not here, or one that keeps nothing
+        return Tracker(kind)
+    chosen = TRACKERS.settings(kind)
+    # Each stage says them again: none can take back what another has said.
+    told = {name: record[name] for name in chosen.model_fields if record.get(name) is not None}
+    settings = chosen(**told | {"upload_images": record["upload_images"]})  # never by default
     folder = Path(record["folder"])
     # The run may have come from another machine.
     return start_tracker(settings, config or {}, folder if folder.is_dir() else Path.cwd(), record, job)

@@ -15,7 +15,7 @@ import wandb
 from wandb.errors import CommError, UsageError
 from wandb.proto.wandb_internal_pb2 import Record
 
-from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking.at_home import without_words
 from lorakiln.tracking.contact_sheet import contact_sheet
 from lorakiln.tracking.dataset_marks import DatasetMark, version_of
@@ -39,6 +39,8 @@ class WandbTracker(Tracker):
     WANDB_MODE, WANDB_DIR, WANDB_API_KEY and WANDB_BASE_URL are obeyed as everywhere, but that a run which began offline
     goes on so.
     """
+
+    keeps = True
 
     def __init__(
         self, settings: TrackerSettings, config: Mapping[str, Any], folder: Path,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.schema.train import TrainSettings
-from lorakiln.tracking.tracker import Tracker
+from lorakiln.tracking.protocol import Tracker
 from lorakiln.train.module import Kiln
 from lorakiln.train.record import Record
 from lorakiln.train.samples import Sampler

@@ -16,6 +16,7 @@ from lorakiln.train.memory import DRAWN
 from lorakiln.train.module import Kiln
 
 CAPTIONS = 3  # of the dataset, drawn where no prompts are set
+CHOSEN = (None, "file", "trigger")  # sources of captions that are no captioner's words, None: nothing is known
 
 
 def sample_prompts(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> list[str]:
@@ -42,7 +43,8 @@ def tell_samples(encoded: Encoded, settings: SampleSettings, trained: list[list[
         return "none"
     prompts = sample_prompts(encoded, settings, trained)
     told = "; ".join(textwrap.shorten(prompt, 60, placeholder=" ...") for prompt in prompts)
-    written = {row["text"] for bucket in encoded.buckets for row in bucket.rows if row.get("caption_source") == "blip"}
+    rows = [row for bucket in encoded.buckets for row in bucket.rows]
+    written = {row["text"] for row in rows if row.get("caption_source") not in CHOSEN}
     guesses = sum(prompt in written for prompt in prompts) if not settings.prompts else 0
     note = f" ({guesses} of {len(prompts)} are the captioner's words; train.samples.prompts sets others)"
     return f"every {settings.every} steps: {told}{note if guesses else ''}"

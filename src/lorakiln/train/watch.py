@@ -13,7 +13,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.live import note_live
-from lorakiln.tracking.tracker import Tracker
+from lorakiln.tracking.protocol import Tracker
 from lorakiln.train.again import Again, changed_recording, recording, tell_again
 from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import PATIENCE

@@ -1,37 +1,15 @@
 """From scored pictures to the numbers of the report: per weight, and LoRA minus base on the same prompts and seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from lorakiln.artefacts.records import write_text
-from lorakiln.evaluate.coherence import Coherence
 from lorakiln.evaluate.intervals import Estimate, bootstrap_mean, wilson_fraction
-from lorakiln.evaluate.plan import Plan, Prompt, weight_name
-from lorakiln.evaluate.scores import Scored, seed_similarity
-from lorakiln.schema.evaluate import Classification
-
-Role = Literal["learned", "prompt", "other"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One number of a picture or prompt.
-
-    Attributes:
-        role: what a change of it says: that the training pictures were learned, that the prompt is followed, or
-            neither.
-        fraction: its values are right or wrong.
-    """
-
-    name: str
-    title: str
-    meaning: str
-    role: Role
-    fraction: bool = False
+from lorakiln.evaluate.plan import Plan
+from lorakiln.metrics import Finding, Material, Metric, Prompt, Scored, weight_name
 
 
 @dataclass(frozen=True)
@@ -42,7 +20,8 @@ class Summary:
         values: metric -> weight -> mean over prompts.
         differences: metric -> weight -> mean over prompts of (that weight minus weight 0), weight 0 left out.
         ceilings: metric -> what the training pictures themselves have; absent where that is not known.
-        coherence: whether the pictures at the main weight are pictures of something; None if that was not measured.
+        findings: what was found out about the pictures at the main weight as a whole, by the kind of metric that did;
+            empty if none was asked.
         out_of_domain: what to say where the training pictures are of a kind that CLIP does not know.
     """
 
@@ -50,7 +29,7 @@ class Summary:
     differences: dict[str, dict[float, Estimate]] = field(default_factory=dict)
     ceilings: dict[str, float] = field(default_factory=dict)
     out_of_domain: str | None = None
-    coherence: Coherence | None = None
+    findings: Mapping[str, Finding] = field(default_factory=dict)
 
     def share_of_the_way(self, metric: Metric, weight: float) -> tuple[float, float] | None:
         """How far the difference goes from the base to what could be: its lower end and its mean; 1 is all the way.
@@ -61,47 +40,22 @@ class Summary:
         ceiling = 1.0 if metric.fraction else self.ceilings.get(metric.name)
         base = self.values.get(metric.name, {}).get(0.0)
         difference = self.differences.get(metric.name, {}).get(weight)
-        if ceiling is None or base is None or difference is None or difference.low is None:
+        if ceiling is None or base is None or difference is None or difference.low is None or difference.high is None:
             return None
-        if ceiling <= base.mean:
-            return 0.0, 0.0
-        room = ceiling - base.mean
-        return difference.low / room, difference.mean / room
+        room, low, mean = ceiling - base.mean, difference.low, difference.mean
+        if metric.better == "less":
+            room, low, mean = -room, -difference.high, -mean
+        return (low / room, mean / room) if room > 0 else (0.0, 0.0)
 
 
-def metrics_of(classify: Sequence[Classification]) -> list[Metric]:
-    """The metrics that the settings ask for, in the report's order."""
-    fixed, from_prompt = [], []
-    for question in classify:
-        name, spoken = f"right_{question.name}", question.name.replace("_", " ")
-        if question.answer is not None:
-            meaning = f"pictures in which CLIP sees “{question.answer}” among {len(question.labels)} labels"
-            fixed.append(Metric(name, f"{spoken}: {question.answer}", meaning, "learned", True))
-        else:
-            meaning = f"pictures in which CLIP sees the {spoken} that the prompt names, among {len(question.labels)}"
-            from_prompt.append(Metric(name, f"right {spoken}", meaning, "prompt", True))
+def score_pictures(material: Material, metrics: Sequence[Metric]) -> list[Scored]:
+    """Score every drawn picture by the metrics that are of pictures, in their order."""
+    columns = {metric.name: metric.of_pictures(material) for metric in metrics}
+    measured = {name: column for name, column in columns.items() if column is not None}
     return [
-        Metric(
-            "image_similarity", "similarity to the training pictures",
-            "mean CLIP cosine between a picture and all training pictures", "learned",
-        ),
-        *fixed,
-        *from_prompt,
-        Metric(
-            "clip_score", "CLIP score (text)",
-            "100 × CLIP cosine between a picture and its prompt without the trigger words",
-            # It falls for whatever the bare prompt does not name, the subject first of all: a question says more.
-            "other" if from_prompt else "prompt",
-        ),
-        Metric(
-            "seed_similarity", "likeness between seeds",
-            "mean CLIP cosine between pictures of one prompt; higher is less varied", "other",
-        ),
-        Metric(
-            "nearest_similarity", "similarity to the nearest training picture",
-            "CLIP cosine to the nearest training picture; close to 1 may mean copying", "other",
-        ),
-    ]  # fmt: skip
+        Scored(shot, material.embeddings[row], {name: column[row] for name, column in measured.items()})
+        for row, shot in enumerate(material.shots)
+    ]
 
 
 def summarise(
@@ -119,7 +73,7 @@ def summarise(
     summary = Summary()
     for metric in metrics:
         means = {
-            weight: [_prompt_mean(metric, groups.get((weight, prompt.index), [])) for prompt in prompts]
+            weight: [metric.of_prompt(groups.get((weight, prompt.index), [])) for prompt in prompts]
             for weight in weights
         }
         for weight, column in means.items():
@@ -132,14 +86,6 @@ def summarise(
             if weight and len(steps):
                 summary.differences.setdefault(metric.name, {})[weight] = bootstrap_mean(steps)
     return summary
-
-
-def _prompt_mean(metric: Metric, group: Sequence[Scored]) -> float | None:
-    if metric.name == "seed_similarity":
-        return seed_similarity(np.stack([item.embedding for item in group])) if len(group) > 1 else None
-    values = [item.values[metric.name] for item in group]
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def as_metrics(summary: Summary) -> dict[str, dict]:

@@ -1,14 +1,15 @@
-"""`train.tracker`: where a run is recorded besides its folder."""
-
-from typing import Literal
+"""`train.tracker`: where a run is recorded besides its folder; one file for the settings of each kind."""
 
 from pydantic import Field
 
 from lorakiln.schema.base import MANY, Settings
+from lorakiln.schema.registry import Registry
 
 
 class TrackerSettings(Settings):
-    kind: Literal["wandb", "tensorboard", "csv", "none"]
+    """What every tracker is given; one that has no use for a setting leaves it."""
+
+    kind: str
     project: str = "lorakiln"
     entity: str | None = None
     group: str | None = Field(None, description="of runs; null: the experiment, or its sweep")
@@ -29,3 +30,6 @@ class TrackerSettings(Settings):
         """
         told = name if self.upload_images else None
         return self.model_copy(update={"name": self.name or told or self.group})
+
+
+TRACKERS: Registry = Registry("tracker", code="lorakiln.tracking", settings=__name__, base=TrackerSettings)

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.coherence import LOSES, Coherence, blur, loss, share_of_prompts_agreeing, shuffle, spread
 from lorakiln.evaluate.plan import make_plan
-from lorakiln.evaluate.scores import Scored
+from lorakiln.metrics import Scored
+from lorakiln.metrics.coherence import LOSES, Coherence, blur, loss, share_of_prompts_agreeing, shuffle, spread
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from lorakiln.evaluate.scores import Scored, seed_similarity
+from lorakiln.metrics import Doubt, Material, Scored
+from lorakiln.metrics._cosines import mean_cosine
 
 # Seeds agree if their likeness goes half of the way from pictures of different prompts (the base's) to equal ones.
 # The tiny family's debris goes 22 to 41% of it, in the mean over prompts, its good style and character 84%.
@@ -24,6 +25,12 @@ BLUR = 0.08  # standard deviation, of the longer side
 TILES = 3  # a side
 MOST_PICTURES = 64  # altered and embedded: the median over so many is steady
 ALIKE = 0.95  # a base whose pictures of different prompts are so alike draws nothing, or CLIP sees nothing in it
+RULE = (
+    "Its pictures must be pictures of something: the seeds of "
+    f"{MOST_PROMPTS:.0%} of the prompts agree in CLIP's eyes on what they show ({AGREE:.0%} of the way from the "
+    "base's pictures of different prompts to equal ones), and blurring or shuffling their parts takes at least a "
+    "third of what it takes from the training pictures, which noise and blurs do not lose."
+)
 
 
 @dataclass(frozen=True)
@@ -58,9 +65,33 @@ class Coherence:
         """Nothing speaks against the pictures, but nobody asked whether their seeds agree."""
         return self.agreeing is None and min(self.detail, self.arrangement) >= LOSES
 
+    @property
+    def doubt(self) -> Doubt | None:
+        """The objection as the verdict tells it."""
+        if self.objection is None:
+            return None
+        if self.unknown:
+            return Doubt(f"whether its pictures show anything cannot be told: {self.objection}", proven=False)
+        return Doubt(f"its pictures show nothing that can be recognised: {self.objection}", proven=True)
+
     def as_dict(self) -> dict[str, float]:
         """For metrics.json, rounded to 6 digits; what is not known is left out."""
         return {name: round(value, 6) for name, value in vars(self).items() if value is not None}
+
+
+def examine(material: Material, scored: Sequence[Scored], weight: float) -> Coherence:
+    """Of the pictures that are drawn at `weight` with their trigger words."""
+    shown = [row for row, shot in enumerate(material.shots) if shot.with_trigger and shot.weight == weight]
+    shown = [shown[number] for number in spread(len(shown))]
+    files = [material.files[row] for row in shown]
+    few = spread(len(material.trained))
+    known = [material.trained[number] for number in few]
+    detail, arrangement = (
+        loss(material.embeddings[shown], material.embed_pictures(files, alter))
+        / max(loss(material.references[few], material.embed_pictures(known, alter)), 1e-6)
+        for alter in (blur, shuffle)
+    )
+    return Coherence(share_of_prompts_agreeing(scored, weight), detail, arrangement)
 
 
 def blur(image: Image.Image) -> Image.Image:
@@ -110,7 +141,7 @@ def share_of_prompts_agreeing(scored: Sequence[Scored], weight: float) -> float 
     unlike = _between([np.stack(group) for (at, _), group in groups.items() if at == 0])
     if unlike is None or unlike > ALIKE:
         return 0.0
-    return float(np.mean([(seed_similarity(group) - unlike) / (1 - unlike) >= AGREE for group in drawn]))
+    return float(np.mean([(mean_cosine(group) - unlike) / (1 - unlike) >= AGREE for group in drawn]))
 
 
 def _between(groups: Sequence[np.ndarray]) -> float | None:

@@ -2,12 +2,10 @@
 
 import os
 import unicodedata
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.openable import obstacle
-from lorakiln.prepare.bad import Bad
+from lorakiln.sources import Bad, Found
 
 # Endings of files that are meant as pictures. Whether one is readable, its content decides.
 READABLE = {
@@ -39,21 +37,6 @@ FOREIGN = {
 }
 PULL = "run `dvc pull`"
 PICTURES = READABLE | FOREIGN.keys()
-
-
-@dataclass
-class Found:
-    """What a folder holds; names are paths below it, with slashes.
-
-    Attributes:
-        pictures: sorted.
-        bad: what looks like a picture and cannot be one.
-        others: how many files there are of every other ending.
-    """
-
-    pictures: list[str] = field(default_factory=list)
-    bad: list[Bad] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
 
 
 def scan(raw: Path, follow_symlinks: bool = False) -> Found:

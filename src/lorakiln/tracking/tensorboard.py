@@ -10,12 +10,21 @@ import numpy as np
 
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
-from lorakiln.schema.tracker import TrackerSettings
+from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking.protocol import Tracker
+
+
+def start(
+    settings: TrackerSettings, config: Mapping[str, Any], folder: Path, known: Mapping[str, Any] | None, job: str
+) -> Tracker:
+    """See `tracker.TrackerKind`."""
+    return TensorboardTracker(settings, config, folder, known, job)
 
 
 class TensorboardTracker(Tracker):
     """One folder of event files a run; export and evaluate add to it."""
+
+    keeps = True
 
     def __init__(
         self, settings: TrackerSettings, config: Mapping[str, Any], folder: Path,

@@ -3,29 +3,13 @@
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.openable import obstacle
+from lorakiln.sources import Problem
 
 LONGEST = 100_000  # bytes
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A picture without a usable caption.
-
-    Attributes:
-        file: the one at fault, below the dataset's folder.
-        what: what is wrong, the same words for all files of its kind.
-        detail: what is particular to this one.
-    """
-
-    file: str
-    what: str
-    fix: str
-    detail: str = ""
 
 
 class CaptionFiles:
@@ -41,10 +25,10 @@ class CaptionFiles:
         self.raw, self.root, self.follow = raw, raw.resolve(), follow_symlinks
         self.endings = ["." + ending.lstrip(".") for ending in extensions]
 
-    def beside(self, source: str) -> str | None:
-        """The caption file of the picture `source`; both are paths below the dataset's folder."""
+    def find(self, picture: str) -> str | None:
+        """The caption file of a picture; both are paths below the dataset's folder."""
         for ending in self.endings:
-            name = PurePosixPath(source).with_suffix(ending).as_posix()
+            name = PurePosixPath(picture).with_suffix(ending).as_posix()
             if os.path.lexists(self.raw / name):
                 return name
         return None
@@ -61,11 +45,11 @@ class CaptionFiles:
                 content = file.read(LONGEST + 1)
         except OSError as error:
             return Problem(name, f"cannot be read ({error.strerror})", "change its permissions")
-        return _decode(name, content)
+        return decode_caption(name, content)
 
-    def without_picture(self, sources: Sequence[str]) -> Iterator[str]:
+    def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
         """Caption files that belong to none of the pictures, sorted."""
-        stems = {PurePosixPath(source).with_suffix("").as_posix() for source in sources}
+        stems = {PurePosixPath(name).with_suffix("").as_posix() for name in pictures}
         for parent, folders, files in os.walk(self.raw):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             visible = [Path(parent, name).relative_to(self.raw) for name in files if not name.startswith(".")]
@@ -74,7 +58,8 @@ class CaptionFiles:
                     yield path.as_posix()
 
 
-def _decode(name: str, content: bytes) -> str | Problem:
+def decode_caption(name: str, content: bytes) -> str | Problem:
+    """A caption file's bytes as text, or why they are none; of more than LONGEST, LONGEST + 1 are enough."""
     if len(content) > LONGEST:
         return Problem(name, f"longer than {LONGEST:,} bytes: no caption", "remove it, or shorten it")
     if content.startswith(UTF16):

@@ -1,4 +1,4 @@
-"""BLIP, the captioner (arXiv 2201.12086), through transformers."""
+"""BLIP through transformers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
 from lorakiln.families.ranges import check_folder
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners.blip import BlipSettings
 
 HIDE_GPU = "end what else uses the GPU, or caption on the CPU: put CUDA_VISIBLE_DEVICES= before the command"
 
@@ -58,7 +58,7 @@ class Blip:
     def write(
         self,
         files: Sequence[Path],
-        settings: CaptionSettings,
+        settings: BlipSettings,
         done: Callable[[int, str], object] = lambda count, last: None,
     ) -> Iterator[str]:
         """A caption for every picture in turn; starts with `settings.prompt`.
@@ -78,7 +78,7 @@ class Blip:
                 files = files[len(batch) :]
 
     @torch.inference_mode()
-    def _write(self, files: Sequence[Path], settings: CaptionSettings) -> list[str]:
+    def _write(self, files: Sequence[Path], settings: BlipSettings) -> list[str]:
         pictures = [read_picture(file) for file in files]
         prompt = {}
         if settings.prompt:
@@ -94,7 +94,7 @@ class Blip:
         texts = self.processor.batch_decode(written[:, 1:], skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
-    def _room(self, prompt: dict[str, torch.Tensor], settings: CaptionSettings) -> int:
+    def _room(self, prompt: dict[str, torch.Tensor], settings: BlipSettings) -> int:
         """max_new_tokens, or fewer if the text model has no positions for so many."""
         begun = prompt["input_ids"].shape[1] - 1 if prompt else 1
         room = self.model.config.text_config.max_position_embeddings - begun

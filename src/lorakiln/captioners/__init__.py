@@ -1,0 +1,43 @@
+"""Who writes captions: a module a kind, found by its name (`schema.captioners.CAPTIONERS`), and what each has."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from lorakiln.schema.model import Source
+
+
+class Captioner(Protocol):
+    """Writes captions; what takes time to load it loads when it is asked to write."""
+
+    def identify(self) -> dict[str, Any]:
+        """All that decides its answers beside the settings, JSON-able: its model by content, or by name and revision.
+
+        Raises:
+            UserError: what the model's config names cannot be a captioner of this kind.
+        """
+
+    def write(self, pictures: Sequence[Path], done: Callable[[int, str], object]) -> Iterator[str]:
+        """A caption for every picture in turn, without trigger words; "" where it has nothing to say.
+
+        What it writes of a picture depends on that picture alone, not on those that it is asked about with it.
+
+        Args:
+            pictures: RGB files, upright.
+            done: is told how many captions are ready more than before, and the last of them.
+
+        Raises:
+            UserError: it is not there, cannot be reached or loaded.
+        """
+
+
+class CaptionerKind(Protocol):
+    """A module `captioners/<kind>.py`; its settings are `schema/captioners/<kind>.py`."""
+
+    def make_captioner(self, source: Source, settings: Any) -> Captioner | None:
+        """A captioner; None if nobody writes, and pictures without a caption file get the trigger words alone.
+
+        Args:
+            source: `model.captioner`, where the model is.
+            settings: of this kind.
+        """

@@ -1,0 +1,21 @@
+"""How alike pictures are to the training picture that each is most like: copies are found by it."""
+
+from collections.abc import Sequence
+
+from lorakiln.metrics import Material, Metric
+from lorakiln.schema.evaluate import EvaluateSettings
+
+
+class NearestSimilarity(Metric):
+    def of_pictures(self, material: Material) -> list[float | None]:
+        """The cosine to the nearest training picture."""
+        return [float(row.max()) for row in material.embeddings @ material.references.T]
+
+
+def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
+    return [
+        NearestSimilarity(
+            "nearest_similarity", "similarity to the nearest training picture",
+            "CLIP cosine to the nearest training picture; close to 1 may mean copying", "other", place=50,
+        )
+    ]  # fmt: skip

@@ -1,0 +1,33 @@
+"""`caption`: a text for every picture; one file for the settings of each kind of captioner."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from lorakiln.schema.base import MANY, Settings
+from lorakiln.schema.registry import Registry
+
+
+class CaptionSettings(Settings):
+    """What is the same whoever writes."""
+
+    captioner: str = Field(description="who writes captions where no .txt stands")
+    trigger: str = Field("", description="words put in front of every caption, such as 'sks dog'")
+    trigger_in_files: bool = Field(True, description="put the trigger in front of hand-written captions too, if absent")
+    extensions: list[Annotated[str, Field(pattern=r"^\.[^/\\\s]+$", max_length=50)]] = Field(
+        [".txt", ".caption"], description="caption files beside a picture, the first found wins"
+    )
+
+
+class TextModelSettings(CaptionSettings):
+    """What a model has that writes word by word."""
+
+    prompt: str = Field("", description="a beginning that the captioner continues")
+    max_new_tokens: int = Field(30, ge=1, le=512)
+    num_beams: int = Field(1, ge=1, le=16)
+    batch_size: int = Field(8, ge=1, le=MANY)
+
+
+CAPTIONERS: Registry = Registry(
+    "captioner", code="lorakiln.captioners", settings=__name__, base=CaptionSettings, key="captioner"
+)

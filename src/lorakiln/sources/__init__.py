@@ -1,0 +1,133 @@
+"""Where a dataset's pictures and captions come from: a module a kind, found by looking (`SOURCES`), and what each has.
+
+What stands in data/raw/<dataset> tells the kind; it need not be named. A picture or a caption is known by its name in
+the source, a path with slashes: outputs/prepared has the pictures under the same names.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from lorakiln.console.errors import UserError
+from lorakiln.schema.registry import Registry
+
+FOLDER = "folder"  # what is no other kind's
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A file that cannot be used.
+
+    Attributes:
+        source: its path below the dataset's folder.
+        reason: what is wrong, the same words for all files of its kind.
+        fix: what to do about it.
+        detail: what is particular to this file.
+    """
+
+    source: str
+    reason: str
+    fix: str
+    detail: str = ""
+
+    def record(self) -> dict[str, str]:
+        reason = f"{self.reason}: {self.detail}" if self.detail else self.reason
+        return {"source": self.source, "reason": reason, "fix": self.fix}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A picture without a usable caption.
+
+    Attributes:
+        file: the one at fault, below the dataset's folder.
+        what: what is wrong, the same words for all files of its kind.
+        detail: what is particular to this one.
+    """
+
+    file: str
+    what: str
+    fix: str
+    detail: str = ""
+
+
+@dataclass
+class Found:
+    """What a source holds; names are paths with slashes.
+
+    Attributes:
+        pictures: sorted, no two equal but for ending, case or accents' encoding: they would share one output.
+        bad: what looks like a picture and cannot be one.
+        others: how many files there are of every other ending.
+    """
+
+    pictures: list[str] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+class Captions(Protocol):
+    """The captions that people wrote for the pictures of a source."""
+
+    def find(self, picture: str) -> str | None:
+        """The name of a picture's caption; None if it has none."""
+
+    def read(self, name: str) -> str | Problem:
+        """A caption's text with all white space, line ends included, as single spaces; or why it cannot be used."""
+
+    def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
+        """The names of captions that belong to none of the pictures, sorted."""
+
+
+class PictureSource(Protocol):
+    """The pictures and captions of one dataset. It is sent to other processes: it can be pickled."""
+
+    def scan(self) -> Found:
+        """Find all pictures, without opening them."""
+
+    def picture(self, name: str) -> AbstractContextManager[Path]:
+        """A picture as a file, which is there while the context lasts and is only read.
+
+        Raises:
+            OSError: it is not there any more, or cannot be read.
+        """
+
+    def captions(self, endings: Sequence[str]) -> Captions:
+        """The captions.
+
+        Args:
+            endings: of caption files, where a source has such; of several for one picture the first wins.
+        """
+
+
+class SourceKind(Protocol):
+    """A module `sources/<kind>.py`."""
+
+    def recognise(self, raw: Path) -> bool:
+        """Whether the dataset's folder holds a source of this kind: told by names, nothing is read to its end."""
+
+    def open_source(self, raw: Path, follow_symlinks: bool) -> PictureSource:
+        """The source in the dataset's folder.
+
+        Args:
+            follow_symlinks: read through links that lead out of the folder.
+        """
+
+
+SOURCES: Registry[Any] = Registry("dataset source", code="lorakiln.sources")
+
+
+def open_source(raw: Path, follow_symlinks: bool = False) -> PictureSource:
+    """What a dataset's folder holds, as the kind that recognises it; a folder of pictures if none does.
+
+    Raises:
+        UserError: several kinds do.
+    """
+    names = [name for name in SOURCES.names if name != FOLDER and SOURCES.find(name).recognise(raw)]
+    if len(names) > 1:
+        what = f"can be read as {' and as '.join(names)}"
+        raise UserError(what, where=raw, fix="leave one of them in this folder, and put the other into another dataset")
+    return SOURCES.find(names[0] if names else FOLDER).open_source(raw, follow_symlinks)

@@ -1,0 +1,166 @@
+"""A source that is no part of the package is recognised by what lies there, prepared from and captioned from."""
+
+import base64
+import io
+import json
+import pickle
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from lorakiln.artefacts.hashing import hash_folder
+from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.caption import caption
+from lorakiln.console.errors import UserError
+from lorakiln.prepare import prepare
+from lorakiln.schema.captioners.none import NobodySettings
+from lorakiln.schema.model import Source
+from lorakiln.sources import SOURCES, Bad, Found, Problem, open_source
+from lorakiln.sources.folder import Folder
+
+ALBUM = "album.json"
+NOWHERE = Source(path="./nowhere")
+
+
+class Words:
+    def __init__(self, pages):
+        self.pages = pages
+
+    def find(self, picture):
+        return f"{picture}#text" if self.pages[picture].get("text") is not None else None
+
+    def read(self, name):
+        text = self.pages[name.removesuffix("#text")]["text"]
+        return text or Problem(name, "empty", "write one")
+
+    def without_picture(self, pictures):
+        return iter(())
+
+
+@dataclass(frozen=True)
+class Album:
+    """All pictures in one JSON file, each with its text."""
+
+    raw: Path
+
+    def pages(self):
+        return json.loads((self.raw / ALBUM).read_text())
+
+    def scan(self):
+        pages = self.pages()
+        lost = [Bad(name, "no picture on this page", "glue one in") for name, page in pages.items() if not page["data"]]
+        return Found(sorted(name for name, page in pages.items() if page["data"]), lost)
+
+    @contextmanager
+    def picture(self, name):
+        path = self.raw.with_name(f"unpacked-{name}")
+        path.write_bytes(base64.b64decode(self.pages()[name]["data"]))
+        try:
+            yield path
+        finally:
+            path.unlink()
+
+    def captions(self, endings):
+        return Words(self.pages())
+
+
+@pytest.fixture
+def album():
+    kind = SimpleNamespace(
+        recognise=lambda raw: (raw / ALBUM).is_file(), open_source=lambda raw, follow_symlinks: Album(raw)
+    )
+    SOURCES.add("album", kind)
+    yield
+    SOURCES.remove("album")
+
+
+def png(image):
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()
+
+
+@pytest.fixture
+def raw(tmp_path, noise):
+    """Three pictures as an album, and the same as a folder of files."""
+    album, folder = tmp_path / "raw", tmp_path / "files" / "raw"
+    album.mkdir()
+    folder.mkdir(parents=True)
+    pages = {}
+    for number, text in enumerate(["a red cat", None, "a blue dog"]):
+        data = png(noise(64, 48 + 16 * number, number))
+        pages[f"{number}.png"] = {"data": base64.b64encode(data).decode(), "text": text}
+        (folder / f"{number}.png").write_bytes(data)
+        if text:
+            (folder / f"{number}.txt").write_text(text)
+    (album / ALBUM).write_text(json.dumps(pages))
+    return album
+
+
+def test_an_added_source_gives_what_a_folder_of_the_same_pictures_gives(album, raw, tmp_path, settings):
+    results = {}
+    for name, given in (("album", raw), ("folder", tmp_path / "files" / "raw")):
+        prepared, captioned = tmp_path / f"{name}-prepared", tmp_path / f"{name}-captioned"
+        prepare(given, prepared, settings())
+        caption(prepared, given, captioned, NobodySettings(trigger="sks"), NOWHERE)
+        results[name] = (
+            hash_folder(prepared),
+            [{**row, "caption_file": None} for row in read_jsonl(captioned / "metadata.jsonl")],
+        )
+    assert results["album"] == results["folder"]
+    assert [row["text"] for row in results["album"][1]] == ["sks, a red cat", "sks", "sks, a blue dog"]
+    rows = read_jsonl(tmp_path / "album-captioned" / "metadata.jsonl")
+    assert [row["caption_file"] for row in rows] == ["0.png#text", None, "2.png#text"]
+    assert not list(tmp_path.glob("unpacked-*"))
+
+
+def test_what_an_added_source_finds_wrong_is_told_and_left_out(album, raw, tmp_path, settings):
+    pages = json.loads((raw / ALBUM).read_text())
+    pages["3.png"] = {"data": "", "text": None}
+    pages["4.png"] = {"data": base64.b64encode(b"no picture").decode(), "text": None}
+    (raw / ALBUM).write_text(json.dumps(pages))
+    with pytest.raises(UserError, match="no picture on this page"):
+        prepare(raw, tmp_path / "out", settings())
+    prepare(raw, tmp_path / "out", settings(on_bad="skip"))
+    left = {row["source"]: row["reason"] for row in read_jsonl(tmp_path / "out" / "quarantine.jsonl")}
+    assert set(left) == {"3.png", "4.png"} and left["3.png"] == "no picture on this page"
+    assert read_json(tmp_path / "out" / "dataset.json")["pictures"] == 3
+    pages["0.png"]["text"] = ""
+    (raw / ALBUM).write_text(json.dumps(pages))
+    with pytest.raises(UserError, match=r"(?s)empty \(1\); write one.*0.png#text"):
+        caption(tmp_path / "out", raw, tmp_path / "captioned", NobodySettings(trigger="sks"), NOWHERE)
+
+
+def test_a_second_run_reuses_what_came_from_an_added_source(album, raw, tmp_path, settings, capsys):
+    prepare(raw, tmp_path / "out", settings())
+    prepare(raw, tmp_path / "out", settings())
+    assert "3 pictures (3 reused)" in capsys.readouterr().out
+
+
+def test_a_folder_is_what_no_other_kind_recognises(album, raw, tmp_path):
+    assert open_source(raw) == Album(raw)
+    (raw / ALBUM).unlink()
+    assert open_source(raw, True) == Folder(raw, True)
+    assert pickle.loads(pickle.dumps(Folder(raw, True))) == Folder(raw, True)
+
+
+def test_what_two_kinds_recognise_is_refused_with_their_names(album, raw):
+    twin = SimpleNamespace(recognise=lambda raw: True, open_source=lambda raw, follow_symlinks: None)
+    SOURCES.add("box", twin)
+    try:
+        with pytest.raises(UserError, match="can be read as album and as box"):
+            open_source(raw)
+    finally:
+        SOURCES.remove("box")
+
+
+def test_a_picture_that_goes_while_this_runs_is_told(tmp_path, noise, settings, monkeypatch):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    noise(64, 64).save(raw / "a.png")
+    monkeypatch.setattr(Folder, "scan", lambda self: Found(["a.png", "gone.png"]))
+    with pytest.raises(UserError, match="removed while this ran"):
+        prepare(raw, tmp_path / "out", settings())
