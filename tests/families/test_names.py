@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from lorakiln.families import names
-from lorakiln.families.presets import PRESETS
+from lorakiln.families.sd.presets import PRESETS
 
 SDXL = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),

@@ -15,8 +15,8 @@ from lorakiln.cli import main
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.names import kohya_name
-from lorakiln.families.presets import ATTENTION as ATTENTION_KINDS
-from lorakiln.families.presets import PRESETS as FAMILY_PRESETS
+from lorakiln.families.sd.presets import ATTENTION as ATTENTION_KINDS
+from lorakiln.families.sd.presets import PRESETS as FAMILY_PRESETS
 from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.writing import write_lora

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES
 from lorakiln.families.checkpoint import Checkpoint
+from lorakiln.families.sd.versions import ARCHITECTURES
 from lorakiln.tools import model
 from lorakiln.tools.model import CHECKOUT, model_settings, settings_of
 

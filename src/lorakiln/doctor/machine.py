@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lorakiln import __version__
 from lorakiln.artefacts.disk import size
 from lorakiln.doctor.check import Check
-from lorakiln.families.family import default_device
+from lorakiln.families.protocol import default_device
 from lorakiln.train import devices
 from lorakiln.train.circumstances import device_name
 from lorakiln.train.precision import takes_bf16

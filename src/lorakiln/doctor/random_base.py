@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lorakiln.artefacts.records import write_json, write_text
 from lorakiln.artefacts.tensors import save_tensors
-from lorakiln.families.architectures import ARCHITECTURES, Architecture
 from lorakiln.families.lending import END, NOISE, START
 from lorakiln.families.parts import class_of, part_shapes
+from lorakiln.families.sd.versions import ARCHITECTURES, Architecture
 
 KINDS = {"sd15": ARCHITECTURES["sd1"], "sd21": ARCHITECTURES["sd2"], "sdxl": ARCHITECTURES["sdxl"]}
 POOL = 2**20 + 7  # random numbers, from which all weights are taken: drawing 3.5e9 of them takes minutes

@@ -21,7 +21,7 @@ from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.known import EMPTY, Known, Shelf, add_kept, keep, read_known
 from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
 from lorakiln.families import load_family
-from lorakiln.families.family import Family, default_device, half_on_gpu
+from lorakiln.families.protocol import Family, default_device, half_on_gpu
 from lorakiln.families.reading import Reading
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings

@@ -25,7 +25,7 @@ from lorakiln.evaluate.scores import Scored, likeness_among, score_pictures
 from lorakiln.evaluate.summary import summary_text
 from lorakiln.evaluate.tracking import Judged, track
 from lorakiln.families import load_family
-from lorakiln.families.family import Family, default_device, drawing_dtype
+from lorakiln.families.protocol import Family, default_device, drawing_dtype
 from lorakiln.families.reading import Reading
 from lorakiln.sampling import check_steps
 from lorakiln.schema.evaluate import EvaluateSettings

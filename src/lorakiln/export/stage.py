@@ -21,8 +21,8 @@ from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import cleaned, without_places
 from lorakiln.families import load_family
-from lorakiln.families.family import Family
 from lorakiln.families.file_hashes import kohya_hashes
+from lorakiln.families.protocol import Family
 from lorakiln.families.source import is_hub_id
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter

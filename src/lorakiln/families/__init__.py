@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from lorakiln.families.family import Family, Part
+    from lorakiln.families.protocol import Family, Part
     from lorakiln.schema.model import ModelSettings
 
 # A new family is one new file with a function `load`, and one line here. The modules are imported when asked for.
-FAMILIES = {"sd": "lorakiln.families.sd", "sdxl": "lorakiln.families.sdxl"}
+FAMILIES = {"sd": "lorakiln.families.sd.model", "sdxl": "lorakiln.families.sdxl.model"}
 
 
 def load_family(
@@ -30,7 +30,7 @@ def load_family(
         parts: what to load; the others raise AttributeError when touched.
         device: null is the CPU.
         dtype: of the weights of all parts; null is float32.
-        text_dtype: of the text encoders' weights; null: as the others. See `families.family.half_on_gpu`.
+        text_dtype: of the text encoders' weights; null: as the others. See `families.protocol.half_on_gpu`.
 
     Raises:
         UserError: the model is not there, cannot be reached, is of another kind, has no safetensors weights,

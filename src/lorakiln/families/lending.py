@@ -7,8 +7,8 @@ from typing import Any
 
 from lorakiln.artefacts.openable import check_regular
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import END, Architecture, Config
 from lorakiln.families.ranges import read_values
+from lorakiln.families.sd.versions import END, Architecture, Config
 from lorakiln.families.source import find, is_hub_id
 from lorakiln.schema.model import ModelSettings
 

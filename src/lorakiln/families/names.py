@@ -7,7 +7,7 @@ dots can be put back. Source: sd-scripts networks/lora.py and its convert_diffus
 
 import re
 
-from lorakiln.families.original_names import RESNET, UNET_ENDS, unet_module
+from lorakiln.families.sd.original_names import RESNET, UNET_ENDS, unet_module
 
 PREFIXES = {
     "lora_unet_": "unet",

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import Config
 from lorakiln.families.checkpoint import Checkpoint, read_shards
 from lorakiln.families.identity import identify_tensors
 from lorakiln.families.parts import empty, part_tensors
 from lorakiln.families.ranges import check_folder, read_values
+from lorakiln.families.sd.versions import Config
 from lorakiln.families.source import weight_files, whole_set
 
 

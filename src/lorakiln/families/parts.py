@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.checkpoint import Checkpoint
-from lorakiln.families.original_names import Origin, open_clip_origin, unet_origin, vae_origin
+from lorakiln.families.sd.original_names import Origin, open_clip_origin, unet_origin, vae_origin
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NAMED = 3  # tensors in a message

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from lorakiln.artefacts.tensors import TensorFile
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES, Architecture
 from lorakiln.families.checkpoint import Checkpoint, is_single_file, read_checkpoint
-from lorakiln.families.contents import V, prediction_of, recognise
 from lorakiln.families.lending import lend_config
 from lorakiln.families.names import canonical
 from lorakiln.families.parts import part_places
-from lorakiln.families.recognise import version_of
+from lorakiln.families.sd.contents import V, prediction_of, recognise
+from lorakiln.families.sd.recognise import version_of
+from lorakiln.families.sd.versions import ARCHITECTURES, Architecture
 from lorakiln.families.source import PICKLES, read_config, variant_in, weight_files
 from lorakiln.lora_files.finite import check_finite
 from lorakiln.schema.model import ModelSettings

@@ -14,14 +14,14 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES, UNET, VAE, Architecture
 from lorakiln.families.checkpoint import Checkpoint, is_single_file, read_checkpoint
-from lorakiln.families.contents import has, recognise
 from lorakiln.families.layouts import SD, SDXL
 from lorakiln.families.lending import Tokenizer
 from lorakiln.families.parts import class_of, original_tensors
-from lorakiln.families.recognise import kind_of
-from lorakiln.families.sd_files import PREDICTIONS, Files
+from lorakiln.families.sd.contents import has, recognise
+from lorakiln.families.sd.files import PREDICTIONS, Files
+from lorakiln.families.sd.recognise import kind_of
+from lorakiln.families.sd.versions import ARCHITECTURES, UNET, VAE, Architecture
 from lorakiln.families.source import PICKLES, variant_in
 from lorakiln.lora_files.kohya_metadata import ARCHITECTURES as SPECS
 from lorakiln.tools.base import settings_for

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from lorakiln.families.contents import V
+from lorakiln.families.sd.contents import V
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.base import base_version
 from lorakiln.lora_files.kohya_metadata import ARCHITECTURES, IMPLEMENTATIONS

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import lorakiln
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES
 from lorakiln.families.checkpoint import is_single_file, read_checkpoint
-from lorakiln.families.contents import recognise
-from lorakiln.families.recognise import kind_of
+from lorakiln.families.sd.contents import recognise
+from lorakiln.families.sd.recognise import kind_of
+from lorakiln.families.sd.versions import ARCHITECTURES
 from lorakiln.families.source import find, read_config
 from lorakiln.schema.base import check
 from lorakiln.schema.model import ModelSettings, Source

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.family import Family
+from lorakiln.families.protocol import Family
 from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.embeddings import warn_unused

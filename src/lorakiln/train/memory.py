@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lorakiln.families.family import Family
 from lorakiln.families.peak import META, GpuRules, Peak, held
+from lorakiln.families.protocol import Family
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter, target_names
 from lorakiln.train.latents import Bucket

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lorakiln.families.family import Family
+from lorakiln.families.protocol import Family
 from lorakiln.lora_files.peft_form import lora_layers
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train import noise

@@ -7,10 +7,10 @@ from typing import Any
 import yaml
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES, UNET, VAE, Architecture
 from lorakiln.families.checkpoint import Checkpoint
 from lorakiln.families.layouts import Layout
-from lorakiln.families.recognise import REFINER, kind_by_channels, other_family
+from lorakiln.families.sd.recognise import REFINER, kind_by_channels, other_family
+from lorakiln.families.sd.versions import ARCHITECTURES, UNET, VAE, Architecture
 
 V = "v_prediction"
 # A name, or the beginning of one, that only such files have; asked in this order.

@@ -12,15 +12,15 @@ from transformers import CLIPTokenizer
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import VAE, Config, of_family
 from lorakiln.families.checkpoint import is_single_file, read_checkpoint
-from lorakiln.families.contents import check_file, has, prediction_of, zero_snr
 from lorakiln.families.identity import identify
 from lorakiln.families.layouts import Layout
 from lorakiln.families.lending import CLIPS_FILES, Tokenizer, lend, lend_config, tokenizer_fix
 from lorakiln.families.part_files import FolderPart, PartFiles, SinglePart, from_folder
 from lorakiln.families.ranges import read_values
-from lorakiln.families.recognise import check_kind, check_network, check_version, version_of
+from lorakiln.families.sd.contents import check_file, has, prediction_of, zero_snr
+from lorakiln.families.sd.recognise import check_kind, check_network, check_version, version_of
+from lorakiln.families.sd.versions import VAE, Config, of_family
 from lorakiln.families.source import find, weight_patterns
 from lorakiln.schema.model import ModelSettings
 

@@ -13,16 +13,16 @@ from transformers import CLIPTextModel
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
-from lorakiln.families.clients import client_keys
-from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.finite import check_finite
 from lorakiln.families.layouts import SD
 from lorakiln.families.names import kohya_name
 from lorakiln.families.part_files import hollow_part, telling_trouble
 from lorakiln.families.peak import META
-from lorakiln.families.presets import PRESETS
+from lorakiln.families.protocol import Conditioning, Part, Place
 from lorakiln.families.reading import PLAIN, Reading, chunked, joined, tokens_of
-from lorakiln.families.sd_files import Files
+from lorakiln.families.sd.clients import client_keys
+from lorakiln.families.sd.files import Files
+from lorakiln.families.sd.presets import PRESETS
 from lorakiln.schema.model import ModelSettings
 
 NEEDED_BY = {
@@ -64,7 +64,7 @@ def put_parts(family: "StableDiffusion", files: Files, parts: Collection[Part]) 
 
 
 class StableDiffusion:
-    """One loaded Stable Diffusion; see `families.family.Family` for what its methods promise."""
+    """One loaded Stable Diffusion; see `families.protocol.Family` for what its methods promise."""
 
     name = "sd"
     # By folder; a tokenizer's folder is named after its encoder's.

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES
 from lorakiln.families.layouts import Layout
+from lorakiln.families.sd.versions import ARCHITECTURES
 from lorakiln.families.source import read_config
 
 Configs = Mapping[str, Mapping[str, Any]]

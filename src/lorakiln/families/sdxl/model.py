@@ -8,12 +8,12 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.layouts import SDXL
 from lorakiln.families.names import kohya_name
+from lorakiln.families.protocol import Conditioning, Part, Place
 from lorakiln.families.reading import Reading, chunked, joined
-from lorakiln.families.sd import StableDiffusion, put_parts, quiet
-from lorakiln.families.sd_files import Files
+from lorakiln.families.sd.files import Files
+from lorakiln.families.sd.model import StableDiffusion, put_parts, quiet
 from lorakiln.schema.model import ModelSettings
 
 
@@ -28,7 +28,7 @@ def load(
 
 
 class StableDiffusionXL(StableDiffusion):
-    """One loaded SDXL base model; see `families.family.Family` for what its methods promise."""
+    """One loaded SDXL base model; see `families.protocol.Family` for what its methods promise."""
 
     name = "sdxl"
     encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}

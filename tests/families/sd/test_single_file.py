@@ -13,10 +13,10 @@ from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.architectures import SD1
 from lorakiln.families.lending import lend
 from lorakiln.families.parts import original_tensors
 from lorakiln.families.reading import Reading
+from lorakiln.families.sd.versions import SD1
 from lorakiln.tools.convert_base import convert_base
 from tests.conftest import write_text
 from tests.families.single_files import KINDS, equal, single_of, weights_of, write_pair

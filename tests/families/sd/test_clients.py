@@ -6,8 +6,8 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from lorakiln.families.clients import client_keys
 from lorakiln.families.names import kohya_name
+from lorakiln.families.sd.clients import client_keys
 from tests.families.test_names import SDXL
 
 LARGE = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 20, "intermediate_size": 5120}
