@@ -16,16 +16,32 @@ SHARED = (
     "src/lorakiln/schema/base.py",
     "src/lorakiln/schema/elsewhere.py",
     "src/lorakiln/schema/model.py",
+    "src/lorakiln/schema/registry.py",
     "src/lorakiln/schema/__init__.py",
     "pipelines/resolved.py",
     "pipelines/__init__.py",
 )
 
 
+def rooms() -> set[Path]:
+    """The folders whose modules are kinds, which the registry imports by name: src/lorakiln/optim, ..."""
+    found = set()
+    for path in sorted((SRC / "lorakiln" / "schema").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Registry":
+                given = {keyword.arg: keyword.value for keyword in node.keywords}
+                found.add(SRC / Path(*ast.literal_eval(given["code"]).split(".")))
+                found.add(path.parent)
+    return found
+
+
+ROOMS = rooms()
+
+
 @cache
 def imported(path: Path) -> frozenset[Path]:
-    """The project's own files that a file imports, directly."""
-    found = set()
+    """The project's own files that a file imports, directly; those of a room's kinds with the room."""
+    found = set(path.parent.rglob("*.py")) if path.name == "__init__.py" and path.parent in ROOMS else set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(file for alias in node.names if (file := file_of(alias.name)))

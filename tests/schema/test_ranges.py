@@ -7,6 +7,7 @@ import annotated_types
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from lorakiln.schema.base import sections
 from lorakiln.schema.whole import Config
 
 WRONG = (True, "1", "0.5", 10**30, -(10**30), 1e308, -1e308)
@@ -16,18 +17,11 @@ def fields(kind: type[BaseModel], path: str = "") -> Iterator[tuple[str, Any]]:
     """Every setting that is no section: its dotted path and its type, with its constraints."""
     for name, field in kind.model_fields.items():
         where = f"{path}.{name}" if path else name
-        sections = list(sections_in(field.annotation))
-        for section in sections:
-            yield from fields(section, where)
-        if not sections:
+        parts = sections(field)
+        for part in parts:
+            yield from fields(part, where)
+        if not parts:
             yield where, Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-
-
-def sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from sections_in(inner)
 
 
 def numbers_in(annotation: Any, constraints: tuple = ()) -> Iterator[tuple[type, tuple]]:

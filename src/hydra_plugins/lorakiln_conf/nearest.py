@@ -10,6 +10,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
 from lorakiln.console.errors import UserError
+from lorakiln.schema.base import sections
 from lorakiln.schema.elsewhere import here
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole import Config
@@ -48,9 +49,8 @@ def settings(kind: Any = Config, path: str = "") -> Iterator[str]:
     for name, field in kind.model_fields.items():
         where = f"{path}.{name}" if path else name
         yield where
-        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if hasattr(part, "model_fields"):
-                yield from settings(part, where)
+        for part in sections(field):
+            yield from settings(part, where)
 
 
 def groups() -> list[str]:

@@ -1,9 +1,11 @@
 """What all namespaces share: unknown keys are errors, values are frozen, all problems are told at once."""
 
 import difflib
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from lorakiln.console.errors import ConfigError
 from lorakiln.schema.elsewhere import here
@@ -37,14 +39,14 @@ def check(kind: type[Namespace], data: Any, path: str = "") -> Namespace:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise ConfigError([_explain(kind, dict(problem), path) for problem in error.errors()]) from None
+        raise ConfigError([_explain(kind, dict(problem), path, data) for problem in error.errors()]) from None
 
 
-def _explain(kind: type[Settings], problem: dict[str, Any], path: str) -> str:
+def _explain(kind: type[Settings], problem: dict[str, Any], path: str, data: Any) -> str:
     # pydantic names the member of a union or a validator's function in `loc`; those are no keys of the user's.
     where = ".".join([*([path] if path else []), *(str(key) for key in problem["loc"])])
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(kind, problem["loc"][:-1])
+        known = _known_keys(kind, problem["loc"][:-1], data)
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
         named = here(str(problem["loc"][-1]))
         hint = f"did you mean {named or near[0]}?" if named or near else f"known: {', '.join(sorted(known))}"
@@ -59,12 +61,27 @@ def _explain(kind: type[Settings], problem: dict[str, Any], path: str) -> str:
     return f"{where}: {message}" + (f" (got {given})" if len(given) <= 60 else "")
 
 
-def _known_keys(kind: Any, location: tuple[str | int, ...]) -> list[str]:
+def _known_keys(kind: Any, location: tuple[str | int, ...], data: Any) -> list[str]:
     for key in location:
         field = getattr(kind, "model_fields", {}).get(key)
         if field is None:
             return []
-        kind = field.annotation
-        # Optional sections: the Settings among a union's members.
-        kind = next((k for k in getattr(kind, "__args__", ()) if hasattr(k, "model_fields")), kind)
+        data = data.get(key) if isinstance(data, dict) else None
+        chosen = next((marked.choose(data) for marked in field.metadata if hasattr(marked, "choose")), None)
+        kind = chosen or next(iter(sections(field)), field.annotation)
     return list(getattr(kind, "model_fields", {}))
+
+
+def sections(field: FieldInfo) -> list[type[Settings]]:
+    """The settings that a field of settings may hold: one class, a union's members, all kinds of a sort, or none."""
+    kinds = next((marked.registry for marked in field.metadata if hasattr(marked, "registry")), None)
+    if kinds:
+        return [kinds.settings(name) for name in kinds.names]
+    return list(_sections_in(field.annotation))
+
+
+def _sections_in(annotation: Any) -> Iterator[type[Settings]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections_in(inner)

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lorakiln.schema.base import MANY, Seed, Settings
+from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.tracker import TrackerSettings
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdapterSettings(Settings):
@@ -32,19 +31,6 @@ class ObjectiveSettings(Settings):
     caption_dropout: float = Field(0.0, ge=0, le=1, description="how often a caption is replaced by the empty one")
     min_timestep: int = Field(0, ge=0, le=MANY)
     max_timestep: int | None = Field(None, ge=1, le=MANY, description="exclusive; null: the model's last")
-
-
-class OptimizerSettings(Settings):
-    kind: Literal["adamw"] = "adamw"
-    lr: float = Field(gt=0, le=1)
-    part_lrs: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
-        default_factory=dict,
-        description="other learning rates, by how the names of a part's modules begin: up_blocks, up_blocks.1; "
-        "the longest beginning counts",
-    )
-    betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = (0.9, 0.999)  # YAML has lists alone
-    eps: float = Field(1e-8, gt=0, le=1)
-    weight_decay: float = Field(0.01, ge=0, le=100)
 
 
 class SchedulerSettings(Settings):
@@ -103,7 +89,7 @@ class TrainSettings(Settings):
     )
     adapter: AdapterSettings
     objective: ObjectiveSettings
-    optimizer: OptimizerSettings
+    optimizer: Annotated[OptimizerSettings, OPTIMIZERS.chosen()]
     scheduler: SchedulerSettings
     trainer: TrainerSettings
     tracker: TrackerSettings

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lorakiln.console.errors import UserError
-from lorakiln.schema.train import OptimizerSettings
+from lorakiln.schema.optimizers import OptimizerSettings
 
 
 def part_names(names: Sequence[str], settings: OptimizerSettings) -> Callable[[str], str]:

@@ -1,0 +1,26 @@
+"""`train.optimizer`: one file for the settings of each kind of optimizer."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from lorakiln.schema.base import Settings
+from lorakiln.schema.registry import Registry
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]  # YAML has lists alone
+
+
+class OptimizerSettings(Settings):
+    """What every optimizer has."""
+
+    kind: str
+    lr: float = Field(gt=0, le=1)
+    part_lrs: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict,
+        description="other learning rates, by how the names of a part's modules begin: up_blocks, up_blocks.1; "
+        "the longest beginning counts",
+    )
+
+
+OPTIMIZERS: Registry = Registry("optimizer", code="lorakiln.optim", settings=__name__, base=OptimizerSettings)
