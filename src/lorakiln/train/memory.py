@@ -145,7 +145,7 @@ def count(wanted: Wanted) -> Memory:
             before = peak.again()
             hollow.decode_latents(torch.empty(1, *wanted.drawn, device=META))
             decode, rows = peak.most - before, 2 if settings.samples.guidance > 1 else 1
-            texts = sum(held(part) for name, part in hollow.adaptable().items() if name != "unet")
+            texts = sum(held(part) for name, part in hollow.adaptable().items() if name != hollow.part)
             found = replace(found, rows=rows, text=texts, vae=held(hollow.vae), decode=decode)
     return found
 

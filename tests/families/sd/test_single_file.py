@@ -319,12 +319,12 @@ def test_the_tokenizer_is_clips_or_is_asked_for(single, tmp_path):
     with pytest.raises(
         UserError, match=r"(?s)nor has model.clip: no vocab.json.*FOLDER/tokenizer.*model.config=FOLDER"
     ):
-        lend(model.model_copy(update={"clip": model.clip.model_copy(update={"path": str(tmp_path)})}), SD1)
+        lend(model.model_copy(update={"clip": model.clip.model_copy(update={"path": str(tmp_path)})}), SD1.architecture)
     far = model.model_copy(update={"clip": model.clip.model_copy(update={"path": "owner/clip"})})
     with pytest.raises(
         UserError, match=r"(?s)model.safetensors: a single file has no tokenizer.*owner/clip.*model.config=FOLDER"
     ):
-        lend(far, SD1)
+        lend(far, SD1.architecture)
 
 
 @pytest.mark.parametrize("gone", [("vocab.json",), ("merges.txt",), ("vocab.json", "merges.txt"), ()])

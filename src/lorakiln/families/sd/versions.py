@@ -1,46 +1,18 @@
-"""The published configs of the families' parts, for single files, which hold weights alone.
+"""Stable Diffusion 1.x and 2.x: what they are called, and the published configs of their parts.
 
-Facts of the models' own repositories; the tests compare the parts' sizes with the published ones. Small by design: a
-family's width, depth and attention are never guessed from the weights, which are checked against these.
+Facts of the models' own repositories; the tests compare the parts' sizes with the published ones.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from lorakiln.families import layouts
-from lorakiln.families.layouts import Layout
+from lorakiln.families.versions import END, Architecture, BaseVersion, Config, Layout
 
-Config = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A kind of base model: its parts in diffusers' layout, and where single files keep them.
-
-    Attributes:
-        title: for people.
-        models: the settings that suit it.
-        pipeline: diffusers' class.
-        parts: config by folder: unet, vae, text_encoder, ...
-        prefixes: of each part's tensors in a single file.
-        pads: by tokenizer's folder the token that fills a text up.
-    """
-
-    layout: Layout
-    title: str
-    models: str
-    pipeline: str
-    parts: Mapping[str, Config]
-    prefixes: Mapping[str, str]
-    pads: Mapping[str, str]
+UNET, VAE = "model.diffusion_model.", "first_stage_model."  # how a part's tensors begin in a single file
 
 
-END = "<|endoftext|>"
-UNET, VAE = "model.diffusion_model.", "first_stage_model."
-
-
-def _unet(levels: tuple[int, ...], attention: tuple[bool, ...], **more: Any) -> Config:
+def unet_config(levels: tuple[int, ...], attention: tuple[bool, ...], **more: Any) -> Config:
+    """Of a UNet2DConditionModel with so many channels at each level, and attention where it is said."""
     down = ["CrossAttnDownBlock2D" if has else "DownBlock2D" for has in attention]
     up = ["CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(attention)]
     return {
@@ -49,7 +21,8 @@ def _unet(levels: tuple[int, ...], attention: tuple[bool, ...], **more: Any) -> 
     }  # fmt: skip
 
 
-def _vae(side: int, scale: float, **more: Any) -> Config:
+def vae_config(side: int, scale: float, **more: Any) -> Config:
+    """Of an AutoencoderKL for pictures of `side` pixels, whose latents are multiplied by `scale`."""
     return {
         "_class_name": "AutoencoderKL", "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": side,
         "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "scaling_factor": scale,
@@ -57,7 +30,10 @@ def _vae(side: int, scale: float, **more: Any) -> Config:
     }  # fmt: skip
 
 
-def _text(kind: str, width: int, layers: int, heads: int, act: str, projection: int, pad: int = 49407) -> Config:
+def text_config(
+    kind: str, width: int, layers: int, heads: int, act: str, projection: int, pad: int = 49407
+) -> Config:  # fmt: skip
+    """Of one of CLIP's text encoders, a class of transformers'."""
     return {
         "architectures": [kind], "model_type": "clip_text_model", "vocab_size": 49408, "max_position_embeddings": 77,
         "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers, "hidden_act": act,
@@ -66,52 +42,82 @@ def _text(kind: str, width: int, layers: int, heads: int, act: str, projection: 
     }  # fmt: skip
 
 
-_CLIP_L = _text("CLIPTextModel", 768, 12, 12, "quick_gelu", 768)
-_FOUR, _THREE = (True, True, True, False), (False, True, True)
+CLIP_L = text_config("CLIPTextModel", 768, 12, 12, "quick_gelu", 768)
+_LEVELS, _FOUR = (320, 640, 1280, 1280), (True, True, True, False)
 
-SD1 = Architecture(
-    layouts.SD, "Stable Diffusion 1.x", "model=sd15", "StableDiffusionPipeline",
-    {
-        "unet": _unet((320, 640, 1280, 1280), _FOUR, cross_attention_dim=768, attention_head_dim=8, sample_size=64),
-        "vae": _vae(512, 0.18215), "text_encoder": _CLIP_L,
-    },
-    {"unet": UNET, "vae": VAE, "text_encoder": "cond_stage_model.transformer."}, {"tokenizer": END},
+LAYOUT = Layout(
+    family="sd",
+    title="Stable Diffusion 1.x or 2.x",
+    network="unet",
+    texts=("text_encoder",),
+    tokenizers=("tokenizer",),
+    networks={"unet": ("diffusers", "UNet2DConditionModel"), "text_encoder": ("transformers", "CLIPTextModel")},
+)
+
+SD1 = BaseVersion(
+    name="sd1",
+    title="Stable Diffusion 1.x",
+    layout=LAYOUT,
+    architecture=Architecture(
+        "StableDiffusionPipeline",
+        {
+            "unet": unet_config(_LEVELS, _FOUR, cross_attention_dim=768, attention_head_dim=8, sample_size=64),
+            "vae": vae_config(512, 0.18215),
+            "text_encoder": CLIP_L,
+        },
+        {"unet": UNET, "vae": VAE, "text_encoder": "cond_stage_model.transformer."},
+        {"tokenizer": END},
+    ),
+    kohya="sd_v1",
+    kohya_stem="sd_v1",
+    modelspec="stable-diffusion-v1",
+    modelspec_stem="stable-diffusion-v1",
+    implementation="diffusers",
+    a1111="SD1",
+    model="sd15",
+    hub="stable-diffusion-v1-5/stable-diffusion-v1-5",
+    prediction="epsilon",
+    resolution=512,
+    text_width=768,
+    encoder_widths=(768,),
+)
+SD1_V = replace(SD1, kohya="sd_v1_v", model=None, hub=None, prediction="v_prediction")
+
+SD2 = BaseVersion(
+    name="sd2",
+    title="Stable Diffusion 2.x",
+    layout=LAYOUT,
+    architecture=Architecture(
+        "StableDiffusionPipeline",
+        {
+            # In half precision 2.1's attention overflows.
+            "unet": unet_config(
+                _LEVELS, _FOUR, cross_attention_dim=1024, attention_head_dim=[5, 10, 20, 20], sample_size=96,
+                use_linear_projection=True, upcast_attention=True,
+            ),
+            "vae": vae_config(768, 0.18215),
+            # The last of OpenCLIP ViT-H's 24 layers is never used.
+            "text_encoder": text_config("CLIPTextModel", 1024, 23, 16, "gelu", 512, pad=0),
+        },
+        {"unet": UNET, "vae": VAE, "text_encoder": "cond_stage_model.model."},
+        {"tokenizer": "!"},
+    ),
+    kohya="sd_v2",
+    kohya_stem="sd_v2",
+    modelspec="stable-diffusion-v2-512",
+    modelspec_stem="stable-diffusion-v2",
+    implementation="diffusers",
+    a1111="SD2",
+    model="sd21",
+    hub=None,
+    prediction="epsilon",
+    resolution=512,
+    text_width=1024,
+    encoder_widths=(1024,),
+)  # fmt: skip
+SD2_V = replace(
+    SD2, kohya="sd_v2_v", modelspec="stable-diffusion-v2-768-v", model="sd21_v", prediction="v_prediction",
+    resolution=768,
 )  # fmt: skip
 
-# The last of OpenCLIP ViT-H's 24 layers is never used; in half precision 2.1's attention overflows.
-SD2 = Architecture(
-    layouts.SD, "Stable Diffusion 2.x", "model=sd21 or model=sd21_v", "StableDiffusionPipeline",
-    {
-        "unet": _unet(
-            (320, 640, 1280, 1280), _FOUR, cross_attention_dim=1024, attention_head_dim=[5, 10, 20, 20],
-            sample_size=96, use_linear_projection=True, upcast_attention=True,
-        ),
-        "vae": _vae(768, 0.18215), "text_encoder": _text("CLIPTextModel", 1024, 23, 16, "gelu", 512, pad=0),
-    },
-    {"unet": UNET, "vae": VAE, "text_encoder": "cond_stage_model.model."}, {"tokenizer": "!"},
-)  # fmt: skip
-
-SDXL = Architecture(
-    layouts.SDXL, "Stable Diffusion XL", "model=sdxl", "StableDiffusionXLPipeline",
-    {
-        "unet": _unet(
-            (320, 640, 1280), _THREE, cross_attention_dim=2048, attention_head_dim=[5, 10, 20], sample_size=128,
-            use_linear_projection=True, transformer_layers_per_block=[1, 2, 10], addition_embed_type="text_time",
-            addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
-        ),
-        "vae": _vae(1024, 0.13025, force_upcast=True), "text_encoder": _CLIP_L,
-        "text_encoder_2": _text("CLIPTextModelWithProjection", 1280, 32, 20, "gelu", 1280, pad=0),
-    },
-    {
-        "unet": UNET, "vae": VAE, "text_encoder": "conditioner.embedders.0.transformer.",
-        "text_encoder_2": "conditioner.embedders.1.model.",
-    },
-    {"tokenizer": END, "tokenizer_2": "!"},
-)  # fmt: skip
-
-ARCHITECTURES = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}
-
-
-def of_family(family: str) -> Architecture:
-    """The first architecture of a family; where they differ, its VAE is that of all."""
-    return next(one for one in ARCHITECTURES.values() if one.layout.family == family)
+VERSIONS = (SD1, SD1_V, SD2, SD2_V)
