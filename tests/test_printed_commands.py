@@ -22,9 +22,13 @@ from pipelines.compose import compose_config
 PROGRAMS = "lorakiln|dvc|wandb|make|python -m|pip install"
 PRINTED = re.compile(rf"(?:^|`|: |# |&& |\brun )((?:{PROGRAMS}) [^`\n#;]+)")
 FILES = [
-    *Path("src").rglob("*.py"), *Path("pipelines").glob("*.py"), *Path("recipes").rglob("*.py"), *Path("docs").glob("*.md"), Path("README.md"),
+    *Path("src").rglob("*.py"),
+    *Path("pipelines").glob("*.py"),
+    *Path("recipes").rglob("*.py"),
+    *Path("docs").glob("*.md"),
+    Path("README.md"),
     *Path("conf").rglob("*.yaml"),
-]  # fmt: skip
+]
 # What stands for something of the user's.
 STANDS_FOR = {"NAME": "demo_style", "TEAM": "team", "X": "x", "FILE": "file", "FOLDER": "folder", "N": "1"}
 LORAKILN = typer.main.get_command(app).commands

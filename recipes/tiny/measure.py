@@ -14,7 +14,7 @@ from PIL import Image
 
 from lorakiln.evaluate.clip import Clip
 from lorakiln.families import load_family
-from lorakiln.families.family import Family
+from lorakiln.families.protocol import Family
 from lorakiln.sampling import Job, draw
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml

@@ -11,6 +11,7 @@ import typer
 
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.console.visible import visible
+from lorakiln.families.kinds import adapted_parts, generations, versions
 
 if TYPE_CHECKING:
     from lorakiln.tools.base import Base
@@ -24,7 +25,9 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="a LoRA file")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="what to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace OUT if it is there")]
 DrawingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
-RandomBase = Literal["sd15", "sd21", "sdxl"]
+TRAINED = next(iter(adapted_parts()))
+MODELS = [version.model for version in versions() if version.model]
+RandomBase = Literal[tuple(generations())]
 Precision = Annotated[str | None, typer.Option(metavar="fp32|fp16|bf16", help="of the stored weights [as they are]")]
 FormOption = Annotated[str, typer.Option("--to", metavar="kohya|diffusers|peft", help="the form to write")]
 BaseConfig = Annotated[str | None, typer.Option("--config", help="base: a folder or hub id for configs and tokenizers")]
@@ -56,7 +59,7 @@ def convert(
     to: Annotated[str | None, typer.Option(metavar="kohya|diffusers|peft", help="a LoRA's form [kohya]")] = None,
     precision: Precision = None,
     rank: Annotated[int | None, typer.Option(min=1, help="a LoRA's layers are cut to this, and the loss told")] = None,
-    only: Annotated[str | None, typer.Option(metavar="PART", help="a LoRA's: unet, text_encoder, ...")] = None,
+    only: Annotated[str | None, typer.Option(metavar="PART", help=f"a LoRA's: {TRAINED}, text_encoder, ...")] = None,
     base: Annotated[
         Path | None, typer.Option(help="a LoRA's base model, folder or file: DoRA, OFT, BOFT and IA3 need it")
     ] = None,
@@ -245,7 +248,7 @@ def generate(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="(words:1.3) weighs words, as in A1111")],
     out: Annotated[Path, typer.Option(help="a folder for the pictures")],
     model: Annotated[
-        str | None, typer.Option(help="sd15, sd21, sd21_v, sdxl or a .yaml file [tiny, or what suits --base]")
+        str | None, typer.Option(help=f"{', '.join(MODELS)} or a .yaml file [tiny, or what suits --base]")
     ] = None,
     base: Annotated[str | None, typer.Option(help="the base model: a folder, a file or a hub id")] = None,
     lora: Annotated[list[str] | None, typer.Option(metavar="FILE[:WEIGHT]", help="may be given several times")] = None,
@@ -300,7 +303,9 @@ def generate(
 def doctor(
     base: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="sd15, sdxl, ..., a .yaml file, or a folder, file or hub id [tiny]"),
+        typer.Argument(
+            metavar="[MODEL]", help=f"{MODELS[0]}, {MODELS[-1]}, ..., a .yaml file, or a folder, file or hub id [tiny]"
+        ),
     ] = None,
     random: Annotated[
         RandomBase | None, typer.Option(help="no base at hand: one of this shape with random weights")

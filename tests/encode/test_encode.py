@@ -16,7 +16,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.encode import encode
 from lorakiln.families import load_family
 from lorakiln.families.reading import PLAIN
-from lorakiln.families.sd import StableDiffusion
+from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.schema.encode import EncodeSettings
 
 TEXTS = {"a.png": "red cat", "b.png": "blue cat", "c.png": "red cat", "deep/d.png": "a cat", "e.png": "blue"}

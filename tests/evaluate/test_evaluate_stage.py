@@ -18,7 +18,7 @@ from lorakiln.evaluate import drawing, evaluate
 from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.report import experiment_file
 from lorakiln.families import load_family
-from lorakiln.families.sd import StableDiffusion
+from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.sampling import Job, draw
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source

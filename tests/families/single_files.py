@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lorakiln.families.layouts import SDXL
+from lorakiln.families.sdxl.versions import LAYOUT as SDXL
 from lorakiln.schema.model import ModelSettings
 from lorakiln.tools.convert_base import convert_base
 from tests.families.reduced import write_reduced

@@ -8,7 +8,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from lorakiln.families import load_family
-from lorakiln.families.family import half_on_gpu
+from lorakiln.families.protocol import half_on_gpu
 from lorakiln.families.reading import Reading
 from lorakiln.schema.model import ModelSettings
 from tests.conftest import END

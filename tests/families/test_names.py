@@ -6,7 +6,9 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from lorakiln.families import names
-from lorakiln.families.presets import PRESETS
+from lorakiln.families import sd as sd_family
+from lorakiln.families import sdxl as sdxl_family
+from lorakiln.families.sd.presets import PRESETS
 
 SDXL = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -52,7 +54,7 @@ def test_locon_adds_the_residual_blocks_and_nothing_else(sd15):
 def test_every_module_has_a_name_of_its_own_that_leads_back(which, request):
     network = request.getfixturevalue(which)
     modules = [n for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    spelled = [names.kohya_name(f"unet.{name}", sdxl=which == "sdxl") for name in modules]
+    spelled = [(sdxl_family if which == "sdxl" else sd_family).kohya_name(f"unet.{name}") for name in modules]
     assert len(set(spelled)) == len(modules)
     assert [names.module_of(name) for name in spelled] == [f"unet.{name}" for name in modules]
 
@@ -88,7 +90,7 @@ def test_every_module_has_a_name_of_its_own_that_leads_back(which, request):
     ],
 )
 def test_sdxl_names(module, name):
-    assert names.kohya_name(module, sdxl=True) == name
+    assert sdxl_family.kohya_name(module) == name
     assert names.module_of(name) == module
 
 
@@ -98,7 +100,7 @@ def test_sd_text_encoders_are_lora_te_with_and_without_transformers_outer_level(
         "text_encoder.text_model.encoder.layers.0.self_attn.q_proj",
         "text_encoder.encoder.layers.0.self_attn.q_proj",
     ):
-        assert names.kohya_name(module, sdxl=False) == name
+        assert sd_family.kohya_name(module) == name
         assert names.canonical(module) == names.module_of(name)
 
 
@@ -107,7 +109,7 @@ def test_the_projection_has_one_name_however_it_is_spelled(name):
     module = "text_encoder_2.text_projection"
     assert names.module_of(name) == names.canonical(module) == module
     assert names.canonical("text_encoder_2.text_model.text_projection") == module
-    assert names.kohya_name(module, sdxl=True) == "lora_te2_text_projection"
+    assert sdxl_family.kohya_name(module) == "lora_te2_text_projection"
 
 
 @pytest.mark.parametrize("which", ["sd15", "sdxl"])
@@ -143,6 +145,6 @@ def test_what_is_no_unets_name_is_none(name):
 
 def test_what_sgm_does_not_name_is_refused():
     with pytest.raises(ValueError, match="no module"):
-        names.kohya_name("vae.decoder", sdxl=True)
+        sdxl_family.kohya_name("vae.decoder")
     with pytest.raises(ValueError, match="no name"):
-        names.kohya_name("unet.down_blocks.0.motion.0.x", sdxl=True)
+        sdxl_family.kohya_name("unet.down_blocks.0.motion.0.x")

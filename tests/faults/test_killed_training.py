@@ -26,9 +26,10 @@ def micro_settings():
 
     return TrainSettings(
         seed=3, steps=5, batch_size=4, micro_batch=2, checkpoint_every=2, checkpoint_minutes=0, save_every=2,
-        adapter={"rank": 4, "alpha": 4.0, "dropout": 0.1}, objective={"caption_dropout": 0.3}, optimizer={"lr": 1e-2},
-        scheduler={"kind": "constant"}, trainer={"accelerator": "cpu", "threads": 1},
-        tracker={"kind": "csv", "log_every": 2}, validation={"every": 2, "fraction": 0.3, "draws": 2},
+        adapter={"rank": 4, "alpha": 4.0, "dropout": 0.1}, objective={"caption_dropout": 0.3},
+        optimizer={"kind": "adamw", "lr": 1e-2}, scheduler={"kind": "constant"},
+        trainer={"accelerator": "cpu", "threads": 1}, tracker={"kind": "csv", "log_every": 2},
+        validation={"every": 2, "fraction": 0.3, "draws": 2},
         samples={"every": 3, "steps": 2, "prompts": ["a red cat", "a blue cat"]},
     )  # fmt: skip
 

@@ -32,7 +32,7 @@ def random_adapter(family, ranks=(4,), alphas=(2.0,)):
         rank, alpha = ranks[number % len(ranks)], alphas[number % len(alphas)]
         down = torch.randn(rank, *weight.shape[1:], generator=generator) * 0.3
         up = torch.randn(weight.shape[0], rank, *(1,) * (weight.ndim - 2), generator=generator) * 0.3
-        layers[f"unet.{name}"] = Layer(down, up, alpha)
+        layers[f"{family.part}.{name}"] = Layer(down, up, alpha)
     return Adapter(layers)
 
 

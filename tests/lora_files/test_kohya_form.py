@@ -5,7 +5,7 @@ import torch
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.clients import client_keys
+from lorakiln.families.sd.clients import client_keys
 from lorakiln.lora_files import kohya_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.fitting import fitted
@@ -37,7 +37,7 @@ def test_stable_diffusion_1_has_the_names_that_kohya_gives_it(tmp_path, micro_fa
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from lorakiln.families.presets import PRESETS
+    from lorakiln.families.sd.presets import PRESETS
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768)

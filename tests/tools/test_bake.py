@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from lorakiln.cli import main
 from lorakiln.families import load_family
 from lorakiln.families.names import canonical
-from lorakiln.families.original_names import unet_module
+from lorakiln.families.sd.original_names import unet_module
 from lorakiln.lora_files import kohya_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.merging import Merged

@@ -12,7 +12,7 @@ from PIL import Image
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.cli import main
 from lorakiln.families import load_family
-from lorakiln.families.sd import StableDiffusion
+from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.lora_files.identity import short_hash
 from lorakiln.lora_files.writing import write_lora
 from lorakiln.sampling import Job, draw

@@ -14,9 +14,9 @@ from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.names import kohya_name
-from lorakiln.families.presets import ATTENTION as ATTENTION_KINDS
-from lorakiln.families.presets import PRESETS as FAMILY_PRESETS
+from lorakiln.families.sd import kohya_name
+from lorakiln.families.sd.presets import ATTENTION as ATTENTION_KINDS
+from lorakiln.families.sd.presets import PRESETS as FAMILY_PRESETS
 from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.writing import write_lora
@@ -151,7 +151,7 @@ def test_what_is_printed_for_layers_that_depend_on_the_base_is_taken(tmp_path, c
     layers = layers_on(family, ["attn1.to_q"])
     tensors = {}
     for name, layer in (layers | {TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)}).items():
-        key = kohya_name(name, sdxl=False)
+        key = kohya_name(name)
         tensors |= {f"{key}.lora_down.weight": layer.down, f"{key}.lora_up.weight": layer.up}
         tensors[f"{key}.dora_scale"] = torch.ones(layer.shape[0], 1)
     save_tensors(tmp_path / "x.safetensors", tensors)
@@ -162,7 +162,7 @@ def test_what_is_printed_for_layers_that_depend_on_the_base_is_taken(tmp_path, c
 def test_a_text_encoders_layers_alone_are_nothing_to_go_on_from(tmp_path, capsys):
     write_lora(Adapter({TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)}), tmp_path / "x.safetensors", "kohya")
     assert main(["inspect", str(tmp_path / "x.safetensors")]) == 0
-    assert "no training can go on from it: it has no layer of a UNet" in capsys.readouterr().out
+    assert "no training can go on from it: it has no layer of a network that is trained here" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("preset", "known"), PRESETS.items())

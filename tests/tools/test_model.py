@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES
 from lorakiln.families.checkpoint import Checkpoint
+from lorakiln.families.kinds import versions
 from lorakiln.tools import model
 from lorakiln.tools.model import CHECKOUT, model_settings, settings_of
 
@@ -32,9 +32,10 @@ def test_a_folder_says_its_family_and_size(tmp_path, sample_size, levels, more, 
 @pytest.mark.parametrize(("kind", "family", "side"), [("sd1", "sd", 512), ("sd2", "sd", 768), ("sdxl", "sdxl", 1024)])
 def test_a_single_file_too(monkeypatch, kind, family, side):
     monkeypatch.setattr(model, "read_checkpoint", lambda path, allow_pickle: Checkpoint(path, {}, {}))
-    monkeypatch.setattr(model, "recognise", lambda checkpoint: kind)
+    version = next(one for one in versions() if one.name == kind)
+    monkeypatch.setattr(model, "recognise_file", lambda checkpoint: version)
     found = settings_of("base.safetensors")
-    assert (found.family, found.resolution) == (family, side) and kind in ARCHITECTURES
+    assert (found.family, found.resolution) == (family, side)
 
 
 def test_what_is_no_base_model_is_told(tmp_path, monkeypatch):

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.cli import main
-from lorakiln.families import load_family
-from lorakiln.families.names import canonical, kohya_name
+from lorakiln.families import load_family, sd
+from lorakiln.families import sdxl as xl
+from lorakiln.families.names import canonical
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
@@ -59,7 +60,9 @@ def write(path, family, sdxl=False):
             more = torch.randn(into, generator=generator) * 0.3
             layer = {"weight": more.reshape(1, -1, 1, 1) if tail else more, "on_input": torch.tensor(1)}
             changed = weight * (1 + more.reshape(1, -1, *(1,) * len(tail)))
-        tensors |= {f"{kohya_name(canonical(name), sdxl)}.{ending}": one for ending, one in layer.items()}
+        tensors |= {
+            f"{(xl if sdxl else sd).kohya_name(canonical(name))}.{ending}": one for ending, one in layer.items()
+        }
         module.weight.data = changed
     assert len(found) >= 6
     save_tensors(path, tensors)

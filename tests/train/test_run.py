@@ -9,7 +9,7 @@ import torch
 from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.sd import StableDiffusion
+from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.lora_files import diffusers_form, peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.identity import hash_lora

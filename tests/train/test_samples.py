@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorakiln.families.reading import PLAIN
-from lorakiln.families.sd import StableDiffusion
+from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.train import assembly, room
 
 PROMPTS = ["a red cat", "a blue cat", "an old cat"]

@@ -10,7 +10,7 @@ import torch
 from lorakiln.console.errors import UserError
 
 T = TypeVar("T")
-TIGHT = 6_000_000_000  # bytes: beside its loaded parts, SDXL takes 4 GB to draw; docs/memory.md
+TIGHT = 6_000_000_000  # bytes: beside its loaded parts, the largest base takes 4 GB to draw; docs/memory.md
 REFUSED = "can't allocate memory"  # what torch's allocator says on the CPU, in a plain RuntimeError
 
 

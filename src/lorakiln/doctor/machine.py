@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lorakiln import __version__
 from lorakiln.artefacts.disk import size
 from lorakiln.doctor.check import Check
-from lorakiln.families.family import default_device
+from lorakiln.families.protocol import default_device
 from lorakiln.train import devices
 from lorakiln.train.circumstances import device_name
 from lorakiln.train.precision import takes_bf16
@@ -31,9 +31,9 @@ BACKENDS = {
     "cuDNN": SDPBackend.CUDNN_ATTENTION,
     "math": SDPBackend.MATH,
 }
-# (B, heads, L, D) of a head as wide as Stable Diffusion 1.5's first, 40, and SDXL's, 64.
+# (B, heads, L, D) of a head as wide as Stable Diffusion 1.5's first, 40, and its largest sibling's, 64.
 SHAPES = ((2, 8, 256, 40), (2, 10, 256, 64))
-LEAST_DISK = 2**30  # bytes: a trial of the tiny family takes 50 MB, of SDXL 300 MB beside its base
+LEAST_DISK = 2**30  # bytes: a trial of the tiny family takes 50 MB, of the largest 300 MB beside its base
 
 
 def software() -> Check:

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from lorakiln.artefacts.records import write_json, write_text
 from lorakiln.artefacts.tensors import save_tensors
-from lorakiln.families.architectures import ARCHITECTURES, Architecture
-from lorakiln.families.lending import END, NOISE, START
+from lorakiln.families.kinds import generations
+from lorakiln.families.lending import NOISE
 from lorakiln.families.parts import class_of, part_shapes
+from lorakiln.families.versions import END, START, Architecture
 
-KINDS = {"sd15": ARCHITECTURES["sd1"], "sd21": ARCHITECTURES["sd2"], "sdxl": ARCHITECTURES["sdxl"]}
+# By the settings that suit it.
+KINDS = {model: version.architecture for model, version in generations().items()}
 POOL = 2**20 + 7  # random numbers, from which all weights are taken: drawing 3.5e9 of them takes minutes
 DTYPE = torch.float16  # as the hub's files that people keep
 
@@ -25,16 +27,16 @@ def write_random_base(folder: Path, architecture: Architecture) -> None:
 
     Weights are uniform in +-1/sqrt(fan in), as torch's layers begin; norms do nothing, biases are 0.
     """
-    library = {"AutoencoderKL": "diffusers", "UNet2DConditionModel": "diffusers"}
     index = {"_class_name": architecture.pipeline, "scheduler": ["diffusers", "DDIMScheduler"]}
     pool = torch.rand(POOL, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for part, config in architecture.parts.items():
         kind = class_of(config)
-        name = "diffusion_pytorch_model" if kind in library else "model"
+        library = "transformers" if "architectures" in config else "diffusers"
+        name = "diffusion_pytorch_model" if library == "diffusers" else "model"
         tensors = {key: _weight(key, shape, pool) for key, shape in part_shapes(config).items()}
         save_tensors(folder / part / f"{name}.safetensors", tensors)
         write_json(folder / part / "config.json", dict(config))
-        index[part] = [library.get(kind, "transformers"), kind]
+        index[part] = [library, kind]
     for name, pad in architecture.pads.items():
         text = architecture.parts[name.replace("tokenizer", "text_encoder")]
         write_tokenizer(folder / name, text["vocab_size"], text["max_position_embeddings"], pad)

@@ -15,7 +15,7 @@ from torch import Tensor
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
-from lorakiln.families.family import Family
+from lorakiln.families.protocol import Family
 from lorakiln.families.reading import Reading
 
 # How a variant is made of the pixels, (B, 3, H, W).

@@ -16,7 +16,6 @@ from lorakiln.console.errors import UserError
 
 SUM = "sha256"  # of a kept row's tensors: after a power cut a file may have its length and not its content
 PICTURE = ("latent_mean", "latent_std")
-PLACE = ("time_ids",)  # told of a picture beside its caption; computed, never reused
 EMPTY = "empty.safetensors"
 
 
@@ -41,19 +40,29 @@ class Shelf:
 
 @dataclass(frozen=True)
 class Known:
-    """What need not be made."""
+    """What need not be made.
 
+    Attributes:
+        beside: the tensors that tell of a picture beside its caption, which are computed and never reused.
+    """
+
+    beside: frozenset[str] = frozenset()
     pictures: Shelf = field(default_factory=lambda: Shelf(lambda name: name in PICTURE))
-    captions: Shelf = field(default_factory=lambda: Shelf(lambda name: name not in PICTURE + PLACE))
+    captions: Shelf = field(init=False)
+
+    def __post_init__(self) -> None:
+        others = self.beside.union(PICTURE)
+        object.__setattr__(self, "captions", Shelf(lambda name: name not in others))
 
 
-def read_known(folder: Path, empty_key: str) -> Known:
+def read_known(folder: Path, empty_key: str, beside: frozenset[str] = frozenset()) -> Known:
     """What an encoded folder of an earlier run holds; nothing, if it is absent or damaged.
 
     Args:
+        beside: see `Known`.
         empty_key: the empty caption's key now; the folder's own is in its index.
     """
-    known = Known()
+    known = Known(beside)
     try:
         index = read_json(folder / "index.json")
         files = [(bucket["file"], bucket["rows"]) for bucket in index["buckets"]]
@@ -64,10 +73,10 @@ def read_known(folder: Path, empty_key: str) -> Known:
                 known.pictures.put(row["key_picture"], tensors, number)
                 known.captions.put(row["key_caption"], tensors, number)
     except FileNotFoundError:
-        return Known()
+        return Known(beside)
     except (KeyError, TypeError, ValueError, UserError) as error:
         print(f"encode: {folder} is damaged and made again ({error})", flush=True)
-        return Known()
+        return Known(beside)
     return known
 
 

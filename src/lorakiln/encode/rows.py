@@ -8,7 +8,7 @@ from typing import Any
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.records import read_jsonl
 from lorakiln.console.errors import UserError
-from lorakiln.families.family import Place
+from lorakiln.families.protocol import Place
 from lorakiln.families.reading import Reading
 
 # Raised by one when this stage starts to make something else of the same input.
@@ -24,7 +24,7 @@ class Row:
         sha256: of the source picture's file.
         twin: the sha256 of the first picture that looks like it; its own if there is none.
         caption_source: what wrote the caption: "file", the captioner's kind, or "trigger".
-        place: see `families.family.Place`.
+        place: see `families.protocol.Place`.
         key_picture, key_caption: equal keys, equal tensors.
     """
 

@@ -21,11 +21,12 @@ from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.known import EMPTY, Known, Shelf, add_kept, keep, read_known
 from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
 from lorakiln.families import load_family
-from lorakiln.families.family import Family, default_device, half_on_gpu
+from lorakiln.families.protocol import Family, default_device, half_on_gpu
 from lorakiln.families.reading import Reading
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 
+SOMEWHERE = (1, 1, 0, 0, 1, 1)  # a place, to see what a family tells of one
 PIECES = 3  # of a trigger word, worth a warning
 LISTED = 20  # of the captions that are too long
 
@@ -42,7 +43,8 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         UserError: the folder or the model is not usable, or latents are not finite.
     """
     device = default_device(settings.device)
-    facts = load_family(model, ()).facts
+    bare = load_family(model, ())
+    facts, beside = bare.facts, frozenset(bare.place_conditioning(SOMEWHERE))
     common = {
         "base": facts["hash"],
         "dtype": settings.dtype,
@@ -55,7 +57,7 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     rows = read_rows(captioned, keys)
     kept = Kept(out, ".safetensors")
     with replacing(out) as fresh:
-        known = read_known(out, keys.caption(""))
+        known = read_known(out, keys.caption(""), beside)
         add_kept(known, kept)
         new = any(row.key_picture not in known.pictures for row in rows)
         family = load_family(model, ("vae", "text") if new else ("text",), device, text_dtype=half)
@@ -129,7 +131,7 @@ class _Stage:
     def _layout(self, size: tuple[int, int], count: int, empty: Mapping[str, Tensor]) -> dict[str, Any]:
         latents = (count, len(self.keys.variants), *self.family.latent_shape(*size))
         conditioning = {name: (self.dtype, (count, *value.shape[1:])) for name, value in empty.items()}
-        place = self.family.place_conditioning((1, 1, 0, 0, 1, 1))
+        place = self.family.place_conditioning(SOMEWHERE)
         told = {name: (value.dtype, (count, *value.shape)) for name, value in place.items()}
         return {"latent_mean": (self.dtype, latents), "latent_std": (self.dtype, latents)} | conditioning | told
 

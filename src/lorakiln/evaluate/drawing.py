@@ -18,8 +18,8 @@ from lorakiln.console.memory import Batch, is_tight
 from lorakiln.console.progress import progress
 from lorakiln.evaluate.plan import Shot
 from lorakiln.families import load_family
-from lorakiln.families.family import Family, drawing_dtype
 from lorakiln.families.file_hashes import short_hash as base_hash
+from lorakiln.families.protocol import Family, drawing_dtype
 from lorakiln.families.reading import Reading
 from lorakiln.lora_files.embeddings import warn_unused
 from lorakiln.lora_files.identity import short_hash as lora_hash

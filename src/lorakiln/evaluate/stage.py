@@ -25,7 +25,7 @@ from lorakiln.evaluate.report import Findings, write_report
 from lorakiln.evaluate.summary import summary_text
 from lorakiln.evaluate.tracking import Judged, track
 from lorakiln.families import load_family
-from lorakiln.families.family import Family, default_device, drawing_dtype
+from lorakiln.families.protocol import Family, default_device, drawing_dtype
 from lorakiln.families.reading import Reading
 from lorakiln.metrics import Alter, Material, Metric, Scored, examine, list_metrics, weight_name
 from lorakiln.sampling import check_steps

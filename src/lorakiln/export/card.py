@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from lorakiln.export.previews import Preview
+from lorakiln.families.kinds import version_named
 from lorakiln.families.source import SINGLE_FILES
 from lorakiln.lora_files.training_facts import range_text, rates, timesteps
 from lorakiln.schema.export import ExportSettings
@@ -108,7 +109,7 @@ def _loading(facts: dict[str, Any]) -> str:
     """The lines that load the base model."""
     name = json.dumps(facts["base_model"] or facts["base"]["name"], ensure_ascii=False)
     if not facts["base_model"] and facts["base"]["name"].endswith(SINGLE_FILES):
-        kind = "StableDiffusionXLPipeline" if facts["base"]["family"] == "sdxl" else "StableDiffusionPipeline"
+        kind = version_named(facts["base"]["version"]).architecture.pipeline
         return f"from diffusers import {kind}\n\npipe = {kind}.from_single_file({name})  # where you have it"
     where = "" if facts["base_model"] else "  # where you have it"
     return f"from diffusers import DiffusionPipeline\n\npipe = DiffusionPipeline.from_pretrained({name}){where}"

@@ -21,8 +21,9 @@ from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import cleaned, without_places
 from lorakiln.families import load_family
-from lorakiln.families.family import Family
 from lorakiln.families.file_hashes import kohya_hashes
+from lorakiln.families.kinds import version_named
+from lorakiln.families.protocol import Family
 from lorakiln.families.shapes import has_kernel
 from lorakiln.families.source import is_hub_id
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
@@ -32,8 +33,6 @@ from lorakiln.lora_files.training_facts import timesteps
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.tracking import resume_tracker
-
-SD_VERSIONS = {"sd_v1": "SD1", "sd_v1_v": "SD1", "sd_v2": "SD2", "sd_v2_v": "SD2", "sdxl_base_v1-0": "SDXL"}
 
 
 def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, model: ModelSettings) -> None:
@@ -242,7 +241,7 @@ class Writer:
         # Nothing else in it tells the base, where only self-attention is adapted.
         told = {"ss_base_model_version": self.facts["base"]["version"]}
         diffusers_form.save(replace(ready.adapter, metadata=told), path)
-        config = diffusers_form.peft_config(ready.adapter, "unet")
+        config = diffusers_form.peft_config(ready.adapter, self.family.part)
         write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": self.facts["base_model"]})
         return compare(trained, ready, diffusers_form.load(path), self.dtype, path.name)
 
@@ -252,7 +251,7 @@ def _notes(facts: dict[str, Any]) -> dict[str, Any]:
     pictures = facts["dataset"]["pictures"] - facts["held_out"]
     return {
         "description": f"LoRA of rank {facts['rank']}, trained on {pictures} pictures",
-        "sd version": SD_VERSIONS[facts["base"]["version"]],
+        "sd version": version_named(facts["base"]["version"]).a1111,
         "activation text": facts["trigger"],
         "preferred weight": 1.0,
         "negative text": "",

@@ -7,9 +7,10 @@ from typing import Any
 
 from lorakiln.artefacts.openable import check_regular
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import END, Architecture, Config
+from lorakiln.families.kinds import versions
 from lorakiln.families.ranges import read_values
 from lorakiln.families.source import find, is_hub_id
+from lorakiln.families.versions import END, START, Architecture, Config
 from lorakiln.schema.model import ModelSettings
 
 # Of all families here (their models' scheduler_config.json).
@@ -18,7 +19,6 @@ NOISE = {
     "num_train_timesteps": 1000, "set_alpha_to_one": False, "clip_sample": False, "steps_offset": 1,
     "timestep_spacing": "leading",
 }  # fmt: skip
-START = "<|startoftext|>"
 CLIPS = ("vocab.json", "merges.txt")
 CLIPS_FILES = "CLIP's vocab.json and merges.txt (any Stable Diffusion of the family in diffusers' layout has them)"
 
@@ -65,7 +65,7 @@ class Lent:
     """What goes beside the weights.
 
     Attributes:
-        configs: by folder: unet, vae, text_encoder, ...
+        configs: by folder: vae, text_encoder, ...
         tokenizers: by folder.
         scheduler: scheduler_config.json, prediction_type left out unless the lender says it.
     """
@@ -135,7 +135,6 @@ def tokenizer_fix(model: ModelSettings) -> str:
     fetched = (
         f"connect once, so that {model.clip.path} is in the hub's cache; or " if is_hub_id(model.clip.path) else ""
     )
-    return (
-        f"{fetched}put {CLIPS_FILES} into FOLDER/tokenizer, for SDXL also into FOLDER/tokenizer_2, and set "
-        "model.config=FOLDER"
-    )
+    also = {name: one.a1111 for one in versions() for name in one.architecture.pads if name != "tokenizer"}
+    more = "".join(f", for {title} also into FOLDER/{name}" for name, title in also.items())
+    return f"{fetched}put {CLIPS_FILES} into FOLDER/tokenizer{more}, and set model.config=FOLDER"

@@ -1,4 +1,4 @@
-"""Where one part of a model (VAE, text encoder, UNet) is, and loading it: from its folder, or from a single file."""
+"""Where one part of a model (VAE, text encoder, network) is, and loading it: from its folder, or from a single file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import Config
 from lorakiln.families.checkpoint import Checkpoint, read_shards
 from lorakiln.families.identity import identify_tensors
 from lorakiln.families.parts import empty, part_tensors
 from lorakiln.families.ranges import check_folder, read_values
 from lorakiln.families.source import weight_files, whole_set
+from lorakiln.families.versions import Config
 
 
 class PartFiles(Protocol):

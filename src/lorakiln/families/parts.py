@@ -1,5 +1,6 @@
-"""One part of a model (UNet, VAE, a text encoder) as the tensors that its class loads, and as single files have it."""
+"""One part of a model (network, VAE, text encoder) as the tensors that its class loads, and as single files have it."""
 
+import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.checkpoint import Checkpoint
-from lorakiln.families.original_names import Origin, open_clip_origin, unet_origin, vae_origin
+from lorakiln.families.kinds import adapted_parts, kind_with
+from lorakiln.families.origins import Origin, open_clip_origin, vae_origin
 from lorakiln.families.shapes import same_matrix
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NAMED = 3  # tensors in a message
 APART = "its weights and its config.json do not belong together, or a file is missing: download it again"
+VAE_CLASS = ("diffusers", "AutoencoderKL")  # of all families
 TEXT = "text_model."  # transformers 5 dropped this level from a class; files keep it
 
 
@@ -109,16 +112,13 @@ def empty(config: Mapping[str, Any]) -> nn.Module:
     Raises:
         UserError: the config names another class than the families' parts have.
     """
-    import transformers
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-
     name = class_of(config)
-    for kind in (transformers.CLIPTextModel, transformers.CLIPTextModelWithProjection):
-        if kind.__name__ == name:
-            return kind(transformers.CLIPTextConfig(**{k: v for k, v in config.items() if k != "architectures"}))
-    for kind in (AutoencoderKL, UNet2DConditionModel):
-        if kind.__name__ == name:
-            return kind.from_config(dict(config))
+    library = next((where for where, known in (VAE_CLASS, *adapted_parts().values()) if known == name), None)
+    if library is not None:
+        kind = getattr(importlib.import_module(library), name)
+        if library == "transformers":
+            return kind(kind.config_class(**{key: value for key, value in config.items() if key != "architectures"}))
+        return kind.from_config(dict(config))
     raise UserError(
         f"a config names the class {name!r}, which no part here has", fix="name a Stable Diffusion's folder"
     )
@@ -138,10 +138,9 @@ def origin_of(config: Mapping[str, Any], shapes: Mapping[str, torch.Size], prefi
     """
     if "architectures" in config:
         return open_clip_origin if prefix.endswith(".model.") else Origin
-    if class_of(config) == "AutoencoderKL":
-        return partial(vae_origin, levels=len(config["block_out_channels"]))
-    attention = {int(key.split(".")[1]) for key in shapes if key.startswith("up_blocks.") and ".attentions." in key}
-    return partial(unet_origin, layers=config.get("layers_per_block", 2), attention=attention)
+    if network := kind_with(class_of(config)):
+        return network.network_origin(config, shapes)
+    return partial(vae_origin, levels=len(config["block_out_channels"]))
 
 
 def _name(checkpoint: Checkpoint, prefix: str, name: str) -> str | None:
@@ -181,7 +180,7 @@ def _check_whole(
         raise UserError(what, where=checkpoint.path, fix=APART if checkpoint.path.is_dir() else fix)
     more = [name for name in checkpoint.tensors if name.startswith(prefix) and name not in used]
     # Other parts come with what is not used: numbers of positions, the picture's half of CLIP.
-    if kind == "UNet2DConditionModel" and more:
+    if kind_with(kind) and more:
         whose, fix = "its family's", "name a folder with its own configs in model.config"
         if checkpoint.path.is_dir():
             whose, fix = "its config says", APART

@@ -13,6 +13,7 @@ from typing import Any
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.families.kinds import adapted_parts
 from lorakiln.lora_files.adapter import Adapter
 from lorakiln.lora_files.alphas import alpha_of, read_config
 from lorakiln.lora_files.checks import layer_of
@@ -20,12 +21,15 @@ from lorakiln.lora_files.finite import check_finite
 
 METADATA = "lora_adapter_metadata"
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
-# peft's `auto_mapping`: the class of the network that an adapter folder is for. Nothing else in it tells the part.
-PEFT_CLASSES = {
-    "unet": {"parent_library": "diffusers", "base_model_class": "UNet2DConditionModel"},
-    "text_encoder": {"parent_library": "transformers", "base_model_class": "CLIPTextModel"},
-    "text_encoder_2": {"parent_library": "transformers", "base_model_class": "CLIPTextModelWithProjection"},
-}
+
+
+def peft_classes() -> dict[str, dict[str, str]]:
+    """peft's `auto_mapping` by part: the class of the network that an adapter folder is for. Nothing else in it tells
+    the part.
+    """
+    return {
+        part: {"parent_library": library, "base_model_class": name} for part, (library, name) in adapted_parts().items()
+    }
 
 
 def save(adapter: Adapter, path: Path) -> None:

@@ -14,7 +14,7 @@ from lorakiln.lora_files import diffusers_form, ia3, lycoris, numbered, peft_kin
 from lorakiln.lora_files.adapter import Layer, Relative
 from lorakiln.lora_files.alphas import alpha_of, read_config
 from lorakiln.lora_files.checks import layer_of
-from lorakiln.lora_files.diffusers_form import PEFT_CLASSES
+from lorakiln.lora_files.diffusers_form import peft_classes
 from lorakiln.lora_files.dora import dora
 
 LORA = "LoRA"
@@ -158,7 +158,7 @@ def _dotted_kinds(tensors: Mapping[str, Tensor], config: Mapping[str, Any], path
 def _module(name: str, part: str | None = None) -> str:
     """The canonical module of a key in dots; `part`: where it stands if the key does not say."""
     name = _PROCESSOR.sub(lambda m: f".to_{m[1]}" + (".0" if m[1] == "out" else ""), name.removeprefix(PEFT))
-    if name.split(".")[0] not in ("unet", "text_encoder", "text_encoder_2"):
+    if name.split(".")[0] not in peft_classes():
         part = part or ("text_encoder" if "encoder.layers." in name else "unet")
         name = f"{part}.{name}"
     return canonical(name)
@@ -177,10 +177,10 @@ def _config(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     if text is None:
         return {}
     config = read_config(text, where)
-    if any(key.startswith(tuple(f"{part}." for part in PEFT_CLASSES)) for key in config):
+    if any(key.startswith(tuple(f"{part}." for part in peft_classes())) for key in config):
         return config
     part = _peft_part(config)
-    given = {f"{one}.{key}": value for one in ([part] if part else PEFT_CLASSES) for key, value in config.items()}
+    given = {f"{one}.{key}": value for one in ([part] if part else peft_classes()) for key, value in config.items()}
     return given | {_PART: part}
 
 
@@ -188,4 +188,4 @@ def _peft_part(config: Mapping[str, Any]) -> str | None:
     """The part that a peft folder is for, by the class of its network."""
     mapping = config.get("auto_mapping")
     name = mapping.get("base_model_class") if isinstance(mapping, dict) else None
-    return next((part for part, known in PEFT_CLASSES.items() if known["base_model_class"] == name), None)
+    return next((part for part, known in peft_classes().items() if known["base_model_class"] == name), None)

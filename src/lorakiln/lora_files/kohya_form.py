@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.family import Family
+from lorakiln.families.protocol import Family
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.checks import layer_of
 

@@ -17,17 +17,9 @@ from torch import Tensor
 
 from lorakiln import __version__
 from lorakiln.artefacts.tensors import chunks
+from lorakiln.families.kinds import version_named
 from lorakiln.families.reading import CHUNK
 from lorakiln.lora_files.training_facts import timesteps
-
-ARCHITECTURES = {
-    "sd_v1": "stable-diffusion-v1",
-    "sd_v1_v": "stable-diffusion-v1",
-    "sd_v2": "stable-diffusion-v2-512",
-    "sd_v2_v": "stable-diffusion-v2-768-v",
-    "sdxl_base_v1-0": "stable-diffusion-xl-v1-base",
-}
-IMPLEMENTATIONS = {"sdxl_base_v1-0": "https://github.com/Stability-AI/generative-models"}
 
 
 def build(
@@ -49,7 +41,7 @@ def build(
         "ss_output_name": name,
         "ss_base_model_version": base["version"],
         "ss_sd_model_name": Path(base["path"]).name,
-        "ss_v2": base["version"].startswith("sd_v2"),
+        "ss_v2": version_named(base["version"]).is_v2,
         "ss_network_module": "networks.lora",
         "ss_network_dim": facts["rank"],
         "ss_network_alpha": facts["alpha"],
@@ -181,10 +173,11 @@ def _dataset(
 
 def _modelspec(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
     base, side = facts["base"], facts["settings"]["prepare"]["resolution"]
+    version = version_named(base["version"])
     spec = {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{ARCHITECTURES[base['version']]}/lora",
-        "modelspec.implementation": IMPLEMENTATIONS.get(base["version"], "diffusers"),
+        "modelspec.architecture": f"{version.modelspec}/lora",
+        "modelspec.implementation": version.implementation,
         "modelspec.title": name,
         "modelspec.resolution": f"{side}x{side}",
         "modelspec.prediction_type": {"epsilon": "epsilon", "v_prediction": "v"}[base["prediction_type"]],

@@ -17,7 +17,7 @@ class Merged:
     The base's weights are kept on the CPU, so that every weight starts from the same bits and 0 is the base itself.
 
     Args:
-        networks: by the part's name in the adapters' layers: "unet", "text_encoder", "text_encoder_2".
+        networks: by the part's name in the adapters' layers: the network's, "text_encoder", ...
 
     Raises:
         UserError: a layer of an adapter has no module in its network, or another shape.

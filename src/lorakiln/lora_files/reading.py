@@ -23,9 +23,10 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.console.visible import visible
 from lorakiln.families.names import known
+from lorakiln.families.versions import BaseVersion
 from lorakiln.lora_files import numbered
 from lorakiln.lora_files.adapter import Adapter, Layer, Relative
-from lorakiln.lora_files.base import base_of_names, base_version
+from lorakiln.lora_files.base import base_of_names, generation
 from lorakiln.lora_files.beside import check_none, split
 from lorakiln.lora_files.embeddings import split_embeddings
 from lorakiln.lora_files.found import DOWN, KINDS, KOHYA, LORA, PEFT, Found, layers_in
@@ -130,7 +131,7 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
             size += _bytes(layers[module])
             _check_size(size, found.kind, path)
     adapter = Adapter(layers, metadata, base_of_names(tensors), relative, embeddings)
-    if base_version(adapter) == "sd_v1":
+    if (base := generation(adapter)) and _has_pointwise(base):
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)
     _warn_of_alphas(adapter, path)
@@ -187,6 +188,12 @@ def _of_kinds(found: LoraFile) -> str:
     """Of what kinds the layers are that depend on the base, in words."""
     *kinds, last = sorted({layer.kind for layer in found.adapter.relative.values()})
     return f"{', '.join(kinds)} and {last}" if kinds else last
+
+
+def _has_pointwise(base: BaseVersion) -> bool:
+    """Whether its projections around a transformer are convolutions."""
+    network = base.architecture.parts.get(base.layout.network)
+    return network is not None and not network.get("use_linear_projection")
 
 
 def _pointwise(module: str, layer: Layer) -> Layer:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,11 +11,10 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.names import kohya_name
 from lorakiln.families.source import PICKLES
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.adapter import Adapter
-from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.base import family_of, generation
 from lorakiln.lora_files.embeddings import bundled
 from lorakiln.lora_files.fitting import fitted, one_rank
 
@@ -49,8 +47,9 @@ def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | No
     adapter = replace(adapter, metadata=_own(adapter.metadata) | _base(adapter))
     ready = fitted(adapter, dtype, path, fold=form == "diffusers")
     if form == "kohya":
-        namer = partial(kohya_name, sdxl=base_version(adapter) == "sdxl")
-        tensors = kohya_form.tensors_of(ready.adapter, namer) | bundled(adapter.embeddings.values())
+        tensors = kohya_form.tensors_of(ready.adapter, family_of(adapter).kohya_name) | bundled(
+            adapter.embeddings.values()
+        )
         metadata = kohya_metadata.with_hashes(adapter.metadata, tensors)
         save_tensors(path, tensors, metadata)
     elif form == "diffusers":
@@ -83,14 +82,15 @@ def _own(metadata: Mapping[str, str]) -> dict[str, str]:
 def _base(adapter: Adapter) -> dict[str, str]:
     """Which base it is for, where the metadata does not say it, or another than the layers' shapes.
 
-    SDXL alone is added: other forms have not the names by which kohya's shows it.
+    One that kohya's names show is added: other forms have not these names.
     """
-    version, said = base_version(adapter), adapter.metadata.get("ss_base_model_version", "")
-    if version == "unknown" or said.startswith(version) or not (said or version == "sdxl"):
+    version, said = generation(adapter), adapter.metadata.get("ss_base_model_version", "")
+    if version is None or said.startswith(version.kohya_stem) or not (said or version.told_by_names):
         return {}
-    told = "sdxl_base_v1-0" if version == "sdxl" else version
-    architecture = {"modelspec.architecture": f"{kohya_metadata.ARCHITECTURES[told]}/lora"}
-    return {"ss_base_model_version": told} | (architecture if "modelspec.architecture" in adapter.metadata else {})
+    architecture = {"modelspec.architecture": f"{version.modelspec}/lora"}
+    return {"ss_base_model_version": version.kohya} | (
+        architecture if "modelspec.architecture" in adapter.metadata else {}
+    )
 
 
 def _write_peft(adapter: Adapter, folder: Path) -> None:
@@ -105,5 +105,5 @@ def _write_peft(adapter: Adapter, folder: Path) -> None:
         tensors |= {f"{stem}.lora_A.weight": layer.down, f"{stem}.lora_B.weight": layer.up}
     with replacing(folder) as fresh:
         save_tensors(fresh / "adapter_model.safetensors", tensors, {**adapter.metadata, "format": "pt"})
-        config = diffusers_form.peft_config(adapter, part) | {"auto_mapping": diffusers_form.PEFT_CLASSES[part]}
+        config = diffusers_form.peft_config(adapter, part) | {"auto_mapping": diffusers_form.peft_classes()[part]}
         write_json(fresh / "adapter_config.json", config)

@@ -43,5 +43,5 @@ def out_of_domain(rows: Sequence[Mapping[str, Any]], domain: str) -> str | None:
     return (
         f"{shaded} of {len(rows)} pictures are shaded like photographs, and this model knows flat drawings alone: its "
         "base cannot draw them, its captioner misnames what they show, and its CLIP cannot judge them. Take a base "
-        "that knows photographs: add model=sd15 (or sdxl) to the command, or to `overrides` in params.yaml."
+        "that knows photographs: add model=sd15 to the command, or to `overrides` in params.yaml."
     )

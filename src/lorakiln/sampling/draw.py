@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
-from lorakiln.families.family import Conditioning, Family
+from lorakiln.families.protocol import Conditioning, Family
 from lorakiln.families.reading import PLAIN, Reading
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorakiln.families.family import Family
+from lorakiln.families.protocol import Family
 from lorakiln.families.reading import PLAIN, Reading
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.family import Family
+from lorakiln.families.protocol import Family
 from lorakiln.families.reading import PLAIN, Reading
 
 STEP = 1.1

@@ -1,11 +1,12 @@
 """What all namespaces share: unknown keys are errors, values are frozen, all problems are told at once."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Protocol, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticKnownError, core_schema
 
 from lorakiln.console.errors import ConfigError
 from lorakiln.schema.elsewhere import here
@@ -31,6 +32,28 @@ class Validator(Protocol[Checked]):
     """A class of settings, or what chooses among some (`registry.Chosen`)."""
 
     def model_validate(self, given: Any, /) -> Checked: ...
+
+
+class OneOf:
+    """A field's value is one of some names, which are looked up when it is checked: Annotated[str, OneOf(names)]."""
+
+    def __init__(self, names: Callable[[], list[str]]) -> None:
+        self._names = names
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def _check(self, given: Any) -> str:
+        names = self._names()
+        if given in names:
+            return given
+        raise PydanticKnownError("literal_error", {"expected": listed(names)})  # as pydantic says it of a Literal
+
+
+def listed(names: list[str]) -> str:
+    """ "'a', 'b' or 'c'"."""
+    quoted = [repr(name) for name in names]
+    return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
 def check(kind: Validator[Namespace], data: Any, path: str = "") -> Namespace:

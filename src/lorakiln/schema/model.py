@@ -1,10 +1,28 @@
 """`model`: the base model, with the captioner and the CLIP that suit it."""
 
-from typing import Literal
+import importlib
+import pkgutil
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorakiln.schema.base import LARGEST_SIDE, Settings
+from lorakiln.schema.base import LARGEST_SIDE, OneOf, Settings
+from lorakiln.schema.registry import Registry
+
+
+class Families(Registry):
+    """Each is a folder of `lorakiln.families`, beside what they share; see `families.kinds.FamilyKind`."""
+
+    def _listed(self) -> list[str]:
+        folder = importlib.import_module(self.code).__path__
+        return [module.name for module in pkgutil.iter_modules(folder) if module.ispkg]
+
+    def generations(self) -> list[str]:
+        """Of their models: sd1, sd2, ..."""
+        return sorted({version.name for name in self.names for version in self.find(name).versions})
+
+
+FAMILIES = Families("family", code="lorakiln.families")
 
 
 class Source(Settings):
@@ -15,9 +33,11 @@ class Source(Settings):
 
 
 class ModelSettings(Settings):
-    family: Literal["sd", "sdxl"] = Field(description="the architecture: sd is Stable Diffusion 1.x and 2.x")
-    architecture: Literal["sd1", "sd2", "sdxl"] | None = Field(
-        None, description="which of the family's models is expected: sd1, sd2 or sdxl; null: any"
+    family: Annotated[str, OneOf(lambda: FAMILIES.names)] = Field(
+        description="the architecture: sd is Stable Diffusion 1.x and 2.x"
+    )
+    architecture: Annotated[str, OneOf(FAMILIES.generations)] | None = Field(
+        None, description="which generation of the family's models is expected: sd1, sd2, ...; null: any"
     )
     path: str = Field(min_length=1, description="a hub id, a local folder in diffusers' layout, or a single file")
     revision: str | None = None

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar, cast
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, core_schema
 
-from lorakiln.schema.base import Settings
+from lorakiln.schema.base import Settings, listed
 
 GROUP = "lorakiln.kinds"
 Kind = TypeVar("Kind")
@@ -145,9 +145,7 @@ class Chosen:
         key = self.registry.key
         if key not in given:
             return InitErrorDetails(type="missing", loc=(key,), input=given)
-        names = [repr(name) for name in self.registry.names]
-        expected = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-        context = {"expected": expected}  # as pydantic says it of a Literal
+        context = {"expected": listed(self.registry.names)}  # as pydantic says it of a Literal
         return InitErrorDetails(type="literal_error", loc=(key,), input=given[key], ctx=context)
 
 

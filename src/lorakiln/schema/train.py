@@ -16,7 +16,7 @@ class AdapterSettings(Settings):
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: str | list[str] = Field(
         "attention",
-        description="a preset (attention, kohya, locon), or endings of the UNet's module names, or patterns with *",
+        description="a preset (attention, kohya, locon), or endings of the network's module names, or patterns with *",
     )
     init_from: str | None = Field(None, description="a LoRA file to go on from")
 

@@ -10,20 +10,18 @@ from torch import Tensor
 
 from lorakiln.artefacts.tensors import TensorFile
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES, Architecture
 from lorakiln.families.checkpoint import Checkpoint, is_single_file, read_checkpoint
-from lorakiln.families.contents import V, prediction_of, recognise
+from lorakiln.families.kinds import adapted_parts, kinds, predicting, recognise_file
 from lorakiln.families.lending import lend_config
 from lorakiln.families.names import canonical
 from lorakiln.families.parts import part_places
-from lorakiln.families.recognise import version_of
+from lorakiln.families.sd.contents import prediction_of
 from lorakiln.families.source import PICKLES, read_config, variant_in, weight_files
+from lorakiln.families.versions import BaseVersion
 from lorakiln.lora_files.finite import check_finite
 from lorakiln.schema.model import ModelSettings
 
-ADAPTED = ("unet", "text_encoder", "text_encoder_2")
 CLIP = "openai/clip-vit-large-patch14"  # whose tokenizer these models have
-VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
 
 
 class Store(Protocol):
@@ -89,8 +87,8 @@ class Base:
     Attributes:
         source: its folder or file.
         stores: by part's folder; a single file's only one is under "".
-        places: by a module's canonical name, "unet.<path>", "text_encoder.text_model.<path>", ...
-        version: kohya's name of the kind: sd_v1, sd_v2, sd_v2_v or sdxl_base_v1-0; empty if it does not say.
+        places: by a module's canonical name, "<network>.<path>", "text_encoder.text_model.<path>", ...
+        version: kohya's name of the kind (`BaseVersion.kohya`); empty if it does not say.
         prediction: "epsilon" or "v_prediction", or empty.
     """
 
@@ -138,16 +136,18 @@ def open_base(source: Path, config: str | None = None, allow_pickle: bool = Fals
 
 
 def _in_folder(source: Path) -> Base:
-    if not (source / "unet").is_dir():
+    networks = {kind.layout.network: None for kind in kinds()}
+    if not any((source / network).is_dir() for network in networks):
         fix = "name the folder with model_index.json in it, or a single .safetensors"
-        raise UserError("no base model in diffusers' layout: there is no folder unet in it", where=source, fix=fix)
+        what = f"no base model in diffusers' layout: there is no folder {' or '.join(networks)} in it"
+        raise UserError(what, where=source, fix=fix)
     stores: dict[str, list[Store]] = {}
     places = {}
-    for part in ("vae", *ADAPTED):
+    for part in ("vae", *adapted_parts()):
         folder = source / part
         if folder.is_dir():
             stores[part] = [TensorFile(path) for path in weight_files(folder, variant_in(folder))]
-    for part in ADAPTED:
+    for part in adapted_parts():
         for store in stores.get(part, []):
             for name in store.layout:
                 if name.endswith(".weight"):
@@ -157,41 +157,41 @@ def _in_folder(source: Path) -> Base:
 
 def _folder_kind(source: Path) -> tuple[str, str]:
     """Version and prediction."""
-    files = (source / "unet" / "config.json", source / "scheduler" / "scheduler_config.json")
-    if not all(file.exists() for file in files):
-        return "", ""
-    unet, scheduler = map(read_config, files)
-    prediction = scheduler.get("prediction_type", "epsilon")
-    return version_of(unet, prediction), prediction
+    scheduler = source / "scheduler" / "scheduler_config.json"
+    for kind in kinds():
+        network = source / kind.layout.network / "config.json"
+        if network.exists() and scheduler.exists():
+            prediction = read_config(scheduler).get("prediction_type", "epsilon")
+            if version := kind.version_of(read_config(network), prediction):
+                return version.kohya, prediction
+    return "", ""
 
 
 def _in_file(source: Path, config: str | None, allow_pickle: bool) -> Base:
     checkpoint = read_checkpoint(source, allow_pickle)
-    kind = recognise(checkpoint)
-    if kind not in ARCHITECTURES:
+    version = recognise_file(checkpoint)
+    if isinstance(version, str):
         fix = "name a whole Stable Diffusion 1.x, 2.x or XL"
-        raise UserError(f"this is {kind}", where=source, fix=fix)
-    architecture = ARCHITECTURES[kind]
+        raise UserError(f"this is {version}", where=source, fix=fix)
+    architecture = version.architecture
     store: Store = Pickled(checkpoint) if source.suffix.lower() in PICKLES else TensorFile(source)
-    settings = settings_for(source, architecture.layout.family, config=config)
+    settings = settings_for(source, version.layout.family, config=config)
     places = {}
-    for part in ADAPTED:
-        if part not in architecture.prefixes:
-            continue
+    for part in version.layout.networks:
         found = part_places(checkpoint, lend_config(settings, architecture, part), architecture.prefixes[part])
         for key, (name, origin) in found.items():
             if key.endswith(".weight"):
                 module = canonical(f"{part}.{key.removesuffix('.weight')}")
                 places[module] = Place(store, name, origin.third, origin.transposed)
-    return Base(source, {"": [store]}, places, *_file_kind(checkpoint, kind, architecture))
+    return Base(source, {"": [store]}, places, *_file_kind(checkpoint, version))
 
 
-def _file_kind(checkpoint: Checkpoint, kind: str, architecture: Architecture) -> tuple[str, str]:
+def _file_kind(checkpoint: Checkpoint, version: BaseVersion) -> tuple[str, str]:
     try:
-        prediction = prediction_of(checkpoint, architecture, None, None)
+        prediction = prediction_of(checkpoint, version, None, None)
     except UserError:  # a 2.x that does not say; what it predicts changes no weight's place
         return "", ""
-    return VERSIONS[kind] + ("_v" if prediction == V and kind != "sdxl" else ""), prediction
+    return predicting(version, prediction).kohya, prediction
 
 
 def settings_for(source: Path, family: str, **more: Any) -> ModelSettings:

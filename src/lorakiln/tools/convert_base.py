@@ -14,16 +14,13 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES, UNET, VAE, Architecture
 from lorakiln.families.checkpoint import Checkpoint, is_single_file, read_checkpoint
-from lorakiln.families.contents import has, recognise
-from lorakiln.families.layouts import SD, SDXL
+from lorakiln.families.kinds import recognise_file, recognise_folder, version_named, versions
 from lorakiln.families.lending import Tokenizer
 from lorakiln.families.parts import class_of, original_tensors
-from lorakiln.families.recognise import kind_of
-from lorakiln.families.sd_files import PREDICTIONS, Files
+from lorakiln.families.sd.contents import has
+from lorakiln.families.sd.files import PREDICTIONS, Files
 from lorakiln.families.source import PICKLES, variant_in
-from lorakiln.lora_files.kohya_metadata import ARCHITECTURES as SPECS
 from lorakiln.tools.base import settings_for
 
 
@@ -36,7 +33,8 @@ def is_base(source: Path) -> bool:
     if source.suffix.lower() != ".safetensors" or not source.is_file():
         return False
     names = read_checkpoint(source, allow_pickle=False).tensors
-    return has(names, UNET) or has(names, VAE)
+    wanted = ((one.architecture.prefixes, part) for one in versions() for part in (one.layout.network, "vae"))
+    return any(has(names, prefixes[part]) for prefixes, part in wanted if part in prefixes)
 
 
 def convert_base(
@@ -69,60 +67,59 @@ def convert_base(
         _write_file(files, out, dtype)
     else:
         _write_folder(files, out, dtype)
-    return f"{_architecture(files).title}, {files.facts['prediction_type']}"
+    return f"{version_named(files.facts['version']).title}, {files.facts['prediction_type']}"
 
 
 def _files(source: Path, config: str | None, prediction: str | None, allow_pickle: bool) -> Files:
     if is_single_file(str(source)):
-        kind = recognise(read_checkpoint(source.expanduser(), allow_pickle))
-        layout = ARCHITECTURES[kind].layout if kind in ARCHITECTURES else SD
+        found = recognise_file(read_checkpoint(source.expanduser(), allow_pickle))
     elif source.is_dir():
-        layout = SDXL if kind_of(source) == "sdxl" else SD
+        found = recognise_folder(source)
     else:
         raise UserError("no such file or folder", where=source, fix="correct the path")
+    # What is none is refused where it is read, as the first family's.
+    layout = versions()[0].layout if isinstance(found, str) else found.layout
     more = {"config": config, "prediction_type": prediction, "allow_pickle": allow_pickle}
     if source.is_dir():
-        more["variant"] = variant_in(source / "unet")
+        more["variant"] = variant_in(source / layout.network)
     settings = settings_for(source, layout.family, **more)
     return Files.find(settings, layout)
-
-
-def _architecture(files: Files) -> Architecture:
-    version = files.facts["version"]
-    return ARCHITECTURES["sdxl" if version.startswith("sdxl") else "sd2" if version.startswith("sd_v2") else "sd1"]
 
 
 def _refile(checkpoint: Checkpoint, out: Path, dtype: torch.dtype | None) -> str:
     """The same tensors under the same names; what else a pickle holds (optimizer, counters) stays behind."""
     if not checkpoint.tensors:
         raise UserError("there are no tensors in it", where=checkpoint.path, fix="name a file of weights")
-    kind = recognise(checkpoint)
+    found = recognise_file(checkpoint)
     _save(out, checkpoint.tensors, dtype, checkpoint.metadata)
-    title = ARCHITECTURES[kind].title if kind in ARCHITECTURES else kind
+    title = found if isinstance(found, str) else found.title
     return f"{title}, {len(checkpoint.tensors)} tensors"
 
 
 def _write_file(files: Files, out: Path, dtype: torch.dtype | None) -> None:
-    architecture, tensors = _architecture(files), {}
+    version, tensors = version_named(files.facts["version"]), {}
     for part, found in files.parts.items():
         try:
-            tensors |= original_tensors(found.tensors(), found.config, architecture.prefixes[part])
+            tensors |= original_tensors(found.tensors(), found.config, version.architecture.prefixes[part])
         except (KeyError, ValueError) as error:
             what = f"its {part} has not the tensors that its config says: {error}"
             raise UserError(what, where=found.where, fix="download it again") from error
     v = files.facts["prediction_type"] == "v_prediction"
-    # A1111 and ComfyUI know an SDXL of another kind by these.
-    marks = {"v_pred": v and architecture.layout is SDXL, "ztsnr": files.scheduler.get("rescale_betas_zero_snr")}
+    # A1111 and ComfyUI know by these a model of another kind, whose version does not tell what it predicts.
+    marks = {"v_pred": v and version.prediction is None, "ztsnr": files.scheduler.get("rescale_betas_zero_snr")}
     tensors |= {name: torch.zeros(1) for name, there in marks.items() if there}
     metadata = {
-        "modelspec.sai_model_spec": "1.0.0", "modelspec.architecture": SPECS[files.facts["version"]],
+        "modelspec.sai_model_spec": "1.0.0", "modelspec.architecture": version.modelspec,
         "modelspec.prediction_type": "v" if v else "epsilon", "format": "pt",
     }  # fmt: skip
     _save(out, tensors, dtype, metadata)
 
 
 def _write_folder(files: Files, out: Path, dtype: torch.dtype | None) -> None:
-    index: dict[str, Any] = {"_class_name": _architecture(files).pipeline, "_diffusers_version": diffusers_version}
+    index: dict[str, Any] = {
+        "_class_name": version_named(files.facts["version"]).architecture.pipeline,
+        "_diffusers_version": diffusers_version,
+    }
     with replacing(out) as fresh:
         for part, found in files.parts.items():
             text = "architectures" in found.config

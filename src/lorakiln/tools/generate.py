@@ -16,8 +16,8 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch, is_tight
 from lorakiln.console.progress import progress
 from lorakiln.families import load_family
-from lorakiln.families.family import Family, default_device, drawing_dtype
 from lorakiln.families.file_hashes import short_hash as base_hash
+from lorakiln.families.protocol import Family, default_device, drawing_dtype
 from lorakiln.lora_files.embeddings import warn_unused
 from lorakiln.lora_files.identity import short_hash as lora_hash
 from lorakiln.lora_files.merging import Merged

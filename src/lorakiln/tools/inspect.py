@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorakiln.lora_files.adapter import Adapter, Embedding, Layer, Relative
-from lorakiln.lora_files.base import base_version
+from lorakiln.families.kinds import predicting, versions
+from lorakiln.lora_files.adapter import Adapter, Layer, Relative
+from lorakiln.lora_files.base import base_version, family_of, generation
+from lorakiln.lora_files.embeddings import Embedding
 from lorakiln.lora_files.lycoris import FULL_RANK
 from lorakiln.lora_files.reading import read_any
 from lorakiln.tools.lowrank import singular
@@ -30,9 +32,6 @@ _KINDS = tuple(
         r"\.(?:attentions|resnets)\.\d+\.(.+)$",
     )
 )  # fmt: skip
-MODELS = {"sd_v1": "sd15", "sd_v2": "sd21", "sd_v2_v": "sd21_v", "sdxl": "sdxl"}
-# What the real bases' cross-attention and text encoders read.
-WIDTHS = {("attn2.to_k", "attn2.to_v"): (768, 1024, 2048), ("self_attn.q_proj",): (768, 1024, 1280)}
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.ASCII)
 PLAIN = re.compile(r"[\w./:@%+~-]+", re.ASCII)  # values that Hydra's grammar takes without quotes
 
@@ -47,7 +46,7 @@ def inspect(path: Path) -> dict[str, Any]:
     adapter, changes = found.adapter, found.adapter.changes
     layers = [_layer(name, layer) for name, layer in sorted(changes.items())]
     base, said = base_version(adapter), adapter.metadata.get("ss_base_model_version", "")
-    # kohya's word says more where it says the same: sd_v2_v, sdxl_base_v1-0.
+    # kohya's word says more where it says the same: sd_v2_v.
     base = said if said and base in (said[: len(base)], "unknown") else base
     return {
         "file": str(path),
@@ -92,20 +91,21 @@ def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[s
     """The settings with which training can go on from this file, each as one writes it in a shell.
 
     Where it cannot go on from the file as it is, the one command that makes a file it can go on from; of a file without
-    a UNet's part nothing.
+    the trained network's part nothing.
 
     Args:
         full: its changes are of full rank, and are to be cut down.
         beside: what it changes of biases and norms, which is to be left out.
     """
     parts = {name.partition(".")[0] for name in adapter.changes}
-    if "unet" not in parts:
+    network = family_of(adapter).layout.network
+    if network not in parts:
         return []
-    mine = {name: layer for name, layer in adapter.layers.items() if name.startswith("unet.")}
+    mine = {name: layer for name, layer in adapter.layers.items() if name.startswith(f"{network}.")}
     rank = max((layer.rank for layer in mine.values()), default=0)
     needed = {
         " --rank 32": full or adapter.relative or rank > RANKS, " --base BASE": adapter.relative,
-        " --weights-only": beside, " --only unet": len(parts) > 1,
+        " --weights-only": beside, f" --only {network}": len(parts) > 1,
     }  # fmt: skip
     if options := "".join(option for option, wanted in needed.items() if wanted):
         return [f"lorakiln convert {shlex.quote(str(path))} {CONVERTED}{options}"]
@@ -116,9 +116,9 @@ def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[s
         _override("train.adapter.init_from", str(path)),
         f"train.adapter.rank={rank}",
         f"train.adapter.alpha={scale[0][0] * rank if scale else rank:g}",
-        shlex.quote(f"train.adapter.targets={targets_of(name.removeprefix('unet.') for name in mine)}"),
+        shlex.quote(f"train.adapter.targets={targets_of(name.removeprefix(f'{network}.') for name in mine)}"),
     ]
-    if model := MODELS.get(_version(adapter)):
+    if model := _model(adapter):
         settings.insert(0, f"model={model}")
     wanted = {"ss_unet_lr": "train.optimizer.lr", "ss_total_batch_size": "train.batch_size", "ss_seed": "train.seed"}
     for key, setting in wanted.items():
@@ -130,7 +130,7 @@ def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[s
 
 
 def targets_of(modules: Iterable[str]) -> str:
-    """`train.adapter.targets` for these modules of a UNet: a preset, or a list as Hydra takes it.
+    """`train.adapter.targets` for these modules of a network: a preset, or a list as Hydra takes it.
 
     Where the middle and both sides are adapted, the file has a layer wherever the network has one of that kind, as far
     as names tell it; else its kinds are looked for in its blocks alone.
@@ -154,17 +154,23 @@ def _kind(module: str) -> str:
     return next((match[1] for pattern in _KINDS if (match := pattern.search(module))), module)
 
 
-def _version(adapter: Adapter) -> str:
-    """A key of MODELS, or another word: of a base whose widths none of them has, and where nothing tells it."""
+def _model(adapter: Adapter) -> str | None:
+    """The settings that suit its base; None: of one whose widths no published one has, and where nothing tells it."""
+    texts = {one.text_width for one in versions()}
+    encoders = {width for one in versions() for width in one.encoder_widths}
     for name, layer in adapter.layers.items():
-        known = next((widths for ends, widths in WIDTHS.items() if name.endswith(ends)), None)
-        if known and layer.shape[1] not in known:
-            return "unknown"
-    kind = base_version(adapter)
-    if kind != "sd_v2":
-        return kind
-    said = (adapter.metadata.get(key, "") for key in ("ss_base_model_version", "modelspec.prediction_type"))
-    return "sd_v2_v" if any(one == "sd_v2_v" or one.lower().startswith("v") for one in said) else "sd_v2"
+        of_text = name.endswith(("attn2.to_k", "attn2.to_v")) and layer.shape[1] not in texts
+        if of_text or (name.endswith("self_attn.q_proj") and layer.shape[1] not in encoders):
+            return None
+    found = generation(adapter)
+    if found is None:
+        return None
+    said = adapter.metadata.get("ss_base_model_version")
+    v = adapter.metadata.get("modelspec.prediction_type", "").lower().startswith("v")
+    exact = next((one for one in versions() if one.kohya == said and one.name == found.name), None)
+    if exact is None or (exact.prediction and v):
+        exact = predicting(found, "v_prediction") if v else found
+    return exact.model or found.model
 
 
 def _override(setting: str, value: str) -> str:

@@ -41,7 +41,7 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
 
 def _going_on(retrain: Sequence[str]) -> list[str]:
     if not retrain:
-        return ["no training can go on from it: it has no layer of a UNet"]
+        return ["no training can go on from it: it has no layer of a network that is trained here"]
     if retrain[0].startswith("lorakiln "):
         command = ["to go on training from it, make a file that training takes first", f"  {retrain[0]}"]
         return [*command, f"and then with what `lorakiln inspect {CONVERTED}` says"]

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from lorakiln.families.contents import V
+from lorakiln.families.kinds import version_said, versions
 from lorakiln.families.shapes import has_kernel
 from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.base import base_version
-from lorakiln.lora_files.kohya_metadata import ARCHITECTURES, IMPLEMENTATIONS
+from lorakiln.lora_files.base import generation
 
-SDXL = "sdxl_base_v1-0"
-# What sd-scripts writes where nothing else is said; the standard demands the key.
-RESOLUTIONS = {"sd_v1": "512x512", "sd_v2": "512x512", "sd_v2_v": "768x768", SDXL: "1024x1024"}
+V = "v_prediction"
 
 
 def sizes(layers: Mapping[str, Layer], args: str = "{}") -> dict[str, str]:
@@ -43,23 +40,25 @@ def told(adapter: Adapter, title: str, version: str = "", prediction: str = "", 
         prediction: "epsilon" or "v_prediction", likewise.
         resolution: of the training pictures, "WxH"; else the base's own.
     """
-    found = base_version(replace(adapter, metadata={"ss_base_model_version": version}))
-    if found != "unknown" and not version.startswith(found):
-        version = {"sdxl": SDXL}.get(found, found)
+    found = generation(replace(adapter, metadata={"ss_base_model_version": version}))
+    if found and not version.startswith(found.kohya_stem):
+        version = found.kohya
     data: dict[str, Any] = {
         "ss_network_module": "networks.lora", "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1",
         "modelspec.title": title, **sizes(adapter.layers),
     }  # fmt: skip
+    # Other editions have names of their own: they are told as the one that is known.
+    known = next((one for one in versions() if one.kohya == version), version_said(version))
     if version:
-        data |= {"ss_base_model_version": version, "ss_v2": str(version.startswith("sd_v2"))}
+        data |= {"ss_base_model_version": version, "ss_v2": str(known is not None and known.is_v2)}
         v = version.endswith("_v") or prediction == V
         data["modelspec.prediction_type"] = "v" if v else "epsilon"
-    # Other editions of SDXL have names of their own.
-    kind = SDXL if version.startswith("sdxl") else version
-    if kind in ARCHITECTURES:
-        data["modelspec.architecture"] = f"{ARCHITECTURES[kind]}/lora"
-        data["modelspec.implementation"] = IMPLEMENTATIONS.get(kind, "diffusers")
-    if resolution := resolution or RESOLUTIONS.get(kind, ""):
+    if known:
+        data["modelspec.architecture"] = f"{known.modelspec}/lora"
+        data["modelspec.implementation"] = known.implementation
+        # What sd-scripts writes where nothing else is said; the standard demands the key.
+        resolution = resolution or f"{known.resolution}x{known.resolution}"
+    if resolution:
         data["modelspec.resolution"] = resolution
     return data
 

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import lorakiln
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES
 from lorakiln.families.checkpoint import is_single_file, read_checkpoint
-from lorakiln.families.contents import recognise
-from lorakiln.families.recognise import kind_of
+from lorakiln.families.kinds import kinds, recognise_file, recognise_folder
 from lorakiln.families.source import find, read_config
 from lorakiln.schema.base import check
 from lorakiln.schema.model import ModelSettings, Source
@@ -17,7 +15,6 @@ from lorakiln.schema.strict_yaml import read_yaml
 CHECKOUT = Path(lorakiln.__file__).parents[2]
 PACKAGED = importlib.resources.files(lorakiln) / "conf" / "model"  # setup.py puts them there
 DEFAULT = "tiny"
-CONFIGS = ["model_index.json", "unet/config.json", "vae/config.json"]
 # What suits every model that has seen photographs.
 CAPTIONER, CLIP = "Salesforce/blip-image-captioning-large", "openai/clip-vit-large-patch14"
 
@@ -51,23 +48,25 @@ def settings_of(base: str) -> ModelSettings:
         UserError: there is no such model, or it is of no family that is known here.
     """
     if is_single_file(base):
-        kind = recognise(read_checkpoint(Path(base).expanduser(), allow_pickle=False))
-        if kind not in ARCHITECTURES:
+        version = recognise_file(read_checkpoint(Path(base).expanduser(), allow_pickle=False))
+        if isinstance(version, str):
             fix = "name a whole Stable Diffusion 1.x, 2.x or XL"
-            raise UserError(f"this is {kind}", where=base, fix=fix)
-        known = ARCHITECTURES[kind]
-        family, unet, vae = known.layout.family, known.parts["unet"], known.parts["vae"]
+            raise UserError(f"this is {version}", where=base, fix=fix)
+        layout, parts = version.layout, version.architecture.parts
+        network, vae = parts[layout.network], parts["vae"]
     else:
-        root = find(base, None, CONFIGS)
-        family = kind_of(root)
-        if family not in ("sd", "sdxl"):
+        configs = {f"{kind.layout.network}/config.json": None for kind in kinds()}
+        root = find(base, None, ["model_index.json", *configs, "vae/config.json"])
+        kind = recognise_folder(root)
+        if isinstance(kind, str):
             fix = "name a Stable Diffusion 1.x, 2.x or XL in diffusers' layout"
-            raise UserError(f"this is {family}, which is not drawn with here", where=base, fix=fix)
-        unet, vae = (read_config(root / part / "config.json") for part in ("unet", "vae"))
+            raise UserError(f"this is {kind}, which is not drawn with here", where=base, fix=fix)
+        layout = kind.layout
+        network, vae = (read_config(root / part / "config.json") for part in (layout.network, "vae"))
     # The VAE halves the picture between two of its levels.
-    side = int(unet.get("sample_size") or 64) * 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
+    side = int(network.get("sample_size") or 64) * 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
     return ModelSettings(
-        family=family,
+        family=layout.family,
         path=base,
         resolution=side,
         bucket_min=side // 2,

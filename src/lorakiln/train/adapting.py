@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.family import Family
+from lorakiln.families.protocol import Family
 from lorakiln.families.shapes import same_matrix
 from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
@@ -56,10 +56,10 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     """
     peft_form.wrap(family.network, names, settings.rank, settings.alpha, settings.dropout, seed)
     if settings.init_from:
-        found, fresh = read_any(Path(settings.init_from)), peft_form.read(family.network)
+        found, fresh = read_any(Path(settings.init_from)), peft_form.read(family.network, family.part)
         _check_kinds(found, settings, family.facts["path"])
         warn_unused(found.adapter.embeddings, Path(settings.init_from))
-        peft_form.write(family.network, _continued(found.adapter, fresh, settings))
+        peft_form.write(family.network, _continued(found.adapter, fresh, settings), family.part)
 
 
 def _check_kinds(found: LoraFile, settings: AdapterSettings, base: str) -> None:
@@ -105,10 +105,11 @@ def _check_modules(given: Adapter, fresh: Adapter, settings: AdapterSettings) ->
     surplus = sorted(set(given.layers) - set(fresh.layers))
     texts = [name for name in surplus if name.startswith("text_encoder")]
     if texts:
+        part = next(iter(fresh.layers)).partition(".")[0]
         raise UserError(
             f"it adapts {len(texts)} layers of text encoders too, which stay as they are here",
             where=settings.init_from,
-            fix=f"take the UNet's part alone: `lorakiln convert {_quoted(settings)} lora.safetensors --only unet`",
+            fix=f"take the other part alone: `lorakiln convert {_quoted(settings)} lora.safetensors --only {part}`",
         )  # fmt: skip
     if surplus:
         raise UserError(

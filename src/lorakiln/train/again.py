@@ -87,7 +87,7 @@ class Again:
         if adapter is None:
             weights.copy_(self.first)
         else:
-            peft_form.write(self.kiln.network, diffusers_form.load(adapter))
+            peft_form.write(self.kiln.network, diffusers_form.load(adapter), self.kiln.family.part)
         yield
         weights.copy_(now)
 

@@ -9,8 +9,8 @@ import torch
 
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.family import Family, half_on_gpu
 from lorakiln.families.peak import held
+from lorakiln.families.protocol import Family, half_on_gpu
 from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lorakiln.families.family import Family
 from lorakiln.families.peak import META, GpuRules, Peak, held
+from lorakiln.families.protocol import Family
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter, target_names
 from lorakiln.train.latents import Bucket, Encoded
@@ -143,7 +143,7 @@ def count(wanted: Wanted) -> Memory:
             before = peak.again()
             hollow.decode_latents(torch.empty(1, *wanted.drawn, device=META))
             decode, rows = peak.most - before, 2 if settings.samples.guidance > 1 else 1
-            texts = sum(held(part) for name, part in hollow.adaptable().items() if name != "unet")
+            texts = sum(held(part) for name, part in hollow.adaptable().items() if name != hollow.part)
             found = replace(found, rows=rows, text=texts, vae=held(hollow.vae), decode=decode)
     return found
 

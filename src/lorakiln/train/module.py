@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lorakiln.families.family import Family
+from lorakiln.families.protocol import Family
 from lorakiln.lora_files.peft_form import lora_layers
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train import noise
@@ -206,7 +206,7 @@ class Kiln(pl.LightningModule):
         if self.settings.objective.caption_dropout:
             dropped = self._move(draws.dropped[part])
             for name, told in conditioning.items():
-                if name not in self.encoded.empty:  # not the caption's, such as SDXL's size and crop
+                if name not in self.encoded.empty:  # not the caption's, such as a size and a crop
                     continue
                 mask = dropped.view(-1, *[1] * (told.dim() - 1))
                 conditioning[name] = torch.where(mask, self._move(self.encoded.empty[name]), told)

@@ -15,7 +15,7 @@ from lorakiln.train import noise
 from lorakiln.train.latents import Bucket
 from lorakiln.train.module import Kiln
 
-MOST, CELLS = 8, 64 * 64  # what the network takes at once: 8 pictures of Stable Diffusion 1.5, 2 of SDXL
+MOST, CELLS = 8, 64 * 64  # what the network takes at once: 8 pictures of 512 pixels, 2 of 1024
 
 
 @torch.no_grad()

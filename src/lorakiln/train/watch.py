@@ -185,7 +185,7 @@ class Watch:
 
     def _keep_adapter(self, kiln: Kiln, step: int) -> None:
         path = self.checkpoints.work / "adapters" / f"step-{step:08d}.safetensors"
-        diffusers_form.save(peft_form.read(kiln.network), path)
+        diffusers_form.save(peft_form.read(kiln.network, kiln.family.part), path)
 
     def _row(self, kiln: Kiln, step: int) -> None:
         if not kiln.readings.losses:

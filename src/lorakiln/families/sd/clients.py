@@ -1,6 +1,6 @@
 """Where each client looks for a LoRA's layers: its own key for every layer of a base model that it can put a LoRA on.
 
-Written from how the clients build theirs, and apart from `families.names`, with which the files are written: ComfyUI
+Written from how the clients build theirs, and apart from keys.py, with which the files are written: ComfyUI
 counts the blocks of Stability's network (comfy/utils.py), A1111 rewrites diffusers' names with patterns
 (extensions-builtin/Lora/networks.py), sd-scripts walks its network (networks/lora.py).
 """
@@ -30,22 +30,22 @@ _A1111 = (
 )
 
 
-def client_keys(network: nn.Module, encoders: Mapping[str, nn.Module], sdxl: bool) -> dict[str, Keys]:
+def client_keys(network: nn.Module, encoders: Mapping[str, nn.Module], original: bool) -> dict[str, Keys]:
     """For each client the layer that it finds under a key.
 
     Args:
         network: a UNet2DConditionModel, bare.
         encoders: text encoders by the part's name, "text_encoder" and "text_encoder_2".
-        sdxl: sd-scripts writes SDXL's UNet in Stability's names, and tells the text encoders apart.
+        original: sd-scripts writes this UNet in Stability's names, and tells the text encoders apart, as SDXL's.
     """
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     sgm = dict(_sgm(network.config, layers))
-    text = _text_keys(encoders, sdxl)
+    text = _text_keys(encoders, original)
     projection = {f"lora_te2_{PROJECTION}": f"text_encoder_2.{PROJECTION}"} if "text_encoder_2" in encoders else {}
     ours = {f"lora_unet_{_flat(name)}": f"unet.{name}" for name in layers}
     theirs = {f"lora_unet_{_flat(path)}": f"unet.{name}" for name, path in sgm.items()}
     known = {f"diffusion_model_{_flat(path)}": f"unet.{name}" for name, path in sgm.items()}
-    found = {"kohya": (theirs if sdxl else ours) | text, "ComfyUI": theirs | ours | text | projection}
+    found = {"kohya": (theirs if original else ours) | text, "ComfyUI": theirs | ours | text | projection}
     if network.config.layers_per_block == 2:  # A1111's patterns suppose so, as all of Stability's models do
         keys = [*theirs, *ours]
         found["A1111"] = {key: known[name] for key in keys if (name := _a1111_name(key)) in known} | text
@@ -121,12 +121,12 @@ def _suffix(rest: str, kind: str) -> str:
     return _flat(RESNET.get(rest, rest)) if kind == "resnets" else rest
 
 
-def _text_keys(encoders: Mapping[str, nn.Module], sdxl: bool) -> Keys:
+def _text_keys(encoders: Mapping[str, nn.Module], original: bool) -> Keys:
     """All clients take CLIP's layers under transformers' names, after a prefix that tells the encoder.
 
     The second encoder's projection is not among them: sd-scripts adapts attention and MLP alone, A1111's is no module.
     """
-    prefixes = {"text_encoder": "lora_te1_" if sdxl else "lora_te_", "text_encoder_2": "lora_te2_"}
+    prefixes = {"text_encoder": "lora_te1_" if original else "lora_te_", "text_encoder_2": "lora_te2_"}
     found = {}
     for part, encoder in encoders.items():
         for name, module in encoder.named_modules():

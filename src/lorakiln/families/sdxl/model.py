@@ -8,12 +8,12 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.family import Conditioning, Part, Place
-from lorakiln.families.layouts import SDXL
-from lorakiln.families.names import kohya_name
+from lorakiln.families.protocol import Conditioning, Part, Place
 from lorakiln.families.reading import Reading, chunked, joined
-from lorakiln.families.sd import StableDiffusion, put_parts, quiet
-from lorakiln.families.sd_files import Files
+from lorakiln.families.sd.files import Files
+from lorakiln.families.sd.model import StableDiffusion, put_parts, quiet
+from lorakiln.families.sdxl.keys import kohya_name
+from lorakiln.families.sdxl.versions import LAYOUT
 from lorakiln.schema.model import ModelSettings
 
 
@@ -21,16 +21,17 @@ def load(
     model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype, text_dtype: torch.dtype
 ) -> "StableDiffusionXL":
     """See `families.load_family`."""
-    files = Files.find(model, SDXL)
+    files = Files.find(model, LAYOUT)
     family = StableDiffusionXL(files, device, dtype, text_dtype)
     put_parts(family, files, parts)
     return family
 
 
 class StableDiffusionXL(StableDiffusion):
-    """One loaded SDXL base model; see `families.family.Family` for what its methods promise."""
+    """One loaded SDXL base model; see `families.protocol.Family` for what its methods promise."""
 
-    name = "sdxl"
+    name, part = LAYOUT.family, LAYOUT.network
+    original_keys = True
     encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
     def _encode_prompts(self, prompts: Sequence[str], reading: Reading) -> dict[str, Tensor]:
@@ -72,7 +73,7 @@ class StableDiffusionXL(StableDiffusion):
         return predicted.to(noisy_latents.dtype)
 
     def kohya_name(self, module: str) -> str:
-        return kohya_name(module, sdxl=True)
+        return kohya_name(module)
 
     def pipeline(self) -> Any:
         with quiet():

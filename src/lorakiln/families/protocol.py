@@ -15,7 +15,7 @@ from lorakiln.families.reading import PLAIN, Reading
 Part = Literal["vae", "text", "network"]
 Conditioning = Mapping[str, Tensor]
 # Where a picture was taken from its source: source height and width, crop's top and left, height and width; pixels,
-# the crop's as counted after the resize (SDXL's size and crop conditioning, arXiv 2307.01952, section 2.2).
+# the crop's as counted after the resize (size and crop conditioning, arXiv 2307.01952, section 2.2).
 Place = tuple[int, int, int, int, int, int]
 
 
@@ -26,15 +26,17 @@ class Family(Protocol):
 
     Attributes:
         name: the family's name in the config.
+        part: what the network's layers begin with in LoRA files.
         network: the denoiser, frozen, that takes the adapter.
         device: where the parts are; what the methods take may be elsewhere, what they give is there.
         alphas_cumprod: (T,) float32, the noise schedule's cumulative products (DDPM, arXiv 2006.11239).
         prediction_type: what the network predicts: "epsilon" or "v_prediction".
         facts: where the model came from: {"family", "path", "revision", "hash", "prediction_type", "version"}, all
-            strings; hash is its content's identity, version kohya's name of the base (sd_v1, sd_v2, sd_v2_v).
+            strings; hash is its content's identity, version kohya's name of the base (`BaseVersion.kohya`).
     """
 
     name: str
+    part: str
     network: nn.Module
     device: torch.device
     alphas_cumprod: Tensor
@@ -111,11 +113,11 @@ class Family(Protocol):
         ...
 
     def adaptable(self) -> dict[str, nn.Module]:
-        """The loaded networks that a LoRA can be on, by their part's name in LoRA files: "unet", "text_encoder", ..."""
+        """The loaded networks that a LoRA can be on, by their part's name in LoRA files: `part`, "text_encoder", ..."""
         ...
 
     def kohya_name(self, module: str) -> str:
-        """kohya's name for an adapted module: "unet.<path>" or "text_encoder.<path>" -> "lora_unet_...", ..."""
+        """kohya's name for an adapted module, "<part>.<path>"."""
         ...
 
     def client_keys(self) -> dict[str, dict[str, str]]:

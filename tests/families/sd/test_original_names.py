@@ -11,9 +11,10 @@ from diffusers.loaders.single_file_utils import (
     convert_open_clip_checkpoint,
 )
 
-from lorakiln.families.architectures import ARCHITECTURES
+from lorakiln.families.kinds import versions
 from lorakiln.families.parts import origin_of, part_shapes
 
+ARCHITECTURES = {one.name: one.architecture for one in versions()}
 PARTS = [(kind, part) for kind, one in ARCHITECTURES.items() for part in one.parts]
 # Parameters as published with the models (and the last of OpenCLIP's 24 layers left out).
 SIZES = {

@@ -6,8 +6,8 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from lorakiln.families.clients import client_keys
-from lorakiln.families.names import kohya_name
+from lorakiln.families import sd, sdxl
+from lorakiln.families.sd.clients import client_keys
 from tests.families.test_names import SDXL
 
 LARGE = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 20, "intermediate_size": 5120}
@@ -41,7 +41,7 @@ def test_every_layer_is_found_under_the_key_that_is_written(model, client):
     every = list(layers(model))
     assert len(every) > 350
     # A1111 has no pattern for SDXL's size and crop; nobody adapts them.
-    strange = [name for name in every if keys.get(kohya_name(name, sdxl=model[2])) != name]
+    strange = [name for name in every if keys.get((sdxl if model[2] else sd).kohya_name(name)) != name]
     assert strange == []
 
 
@@ -53,7 +53,7 @@ def test_the_projection_is_comfyuis_alone(model):
         "kohya": None, "A1111": None, "ComfyUI": module if model[2] else None,
     }  # fmt: skip
     if model[2]:
-        assert kohya_name(module, sdxl=True) == key
+        assert sdxl.kohya_name(module) == key
         assert module.partition(".")[2] in dict(model[1]["text_encoder_2"].named_modules())
 
 

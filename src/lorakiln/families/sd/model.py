@@ -13,16 +13,16 @@ from transformers import CLIPTextModel
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
-from lorakiln.families.clients import client_keys
-from lorakiln.families.family import Conditioning, Part, Place
 from lorakiln.families.finite import check_finite
-from lorakiln.families.layouts import SD
-from lorakiln.families.names import kohya_name
 from lorakiln.families.part_files import hollow_part, telling_trouble
 from lorakiln.families.peak import META
-from lorakiln.families.presets import PRESETS
+from lorakiln.families.protocol import Conditioning, Part, Place
 from lorakiln.families.reading import PLAIN, Reading, chunked, joined, tokens_of
-from lorakiln.families.sd_files import Files
+from lorakiln.families.sd.clients import client_keys
+from lorakiln.families.sd.files import Files
+from lorakiln.families.sd.keys import kohya_name
+from lorakiln.families.sd.presets import PRESETS
+from lorakiln.families.sd.versions import LAYOUT
 from lorakiln.schema.model import ModelSettings
 
 NEEDED_BY = {
@@ -35,7 +35,7 @@ def load(
     model: ModelSettings, parts: Collection[Part], device: torch.device, dtype: torch.dtype, text_dtype: torch.dtype
 ) -> "StableDiffusion":
     """See `families.load_family`."""
-    files = Files.find(model, SD)
+    files = Files.find(model, LAYOUT)
     return put_parts(StableDiffusion(files, device, dtype, text_dtype), files, parts)
 
 
@@ -64,9 +64,10 @@ def put_parts(family: "StableDiffusion", files: Files, parts: Collection[Part]) 
 
 
 class StableDiffusion:
-    """One loaded Stable Diffusion; see `families.family.Family` for what its methods promise."""
+    """One loaded Stable Diffusion; see `families.protocol.Family` for what its methods promise."""
 
-    name = "sd"
+    name, part = LAYOUT.family, LAYOUT.network
+    original_keys = False  # whether kohya writes the network's layers as Stability's own code names them
     # By folder; a tokenizer's folder is named after its encoder's.
     encoders: Mapping[str, type] = {"text_encoder": CLIPTextModel}
 
@@ -218,11 +219,11 @@ class StableDiffusion:
         return {part: self.__dict__[name] for part, name in parts.items() if name in self.__dict__}
 
     def kohya_name(self, module: str) -> str:
-        return kohya_name(module, sdxl=False)
+        return kohya_name(module)
 
     def client_keys(self) -> dict[str, dict[str, str]]:
         parts = self.adaptable()
-        return client_keys(parts.pop("unet"), parts, sdxl=self.name == "sdxl")
+        return client_keys(parts.pop(self.part), parts, self.original_keys)
 
     def pipeline(self) -> Any:
         with quiet():

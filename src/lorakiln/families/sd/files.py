@@ -12,17 +12,17 @@ from transformers import CLIPTokenizer
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import VAE, Config, of_family
 from lorakiln.families.checkpoint import is_single_file, read_checkpoint
-from lorakiln.families.contents import check_file, has, prediction_of, zero_snr
 from lorakiln.families.identity import identify
-from lorakiln.families.layouts import Layout
 from lorakiln.families.lending import CLIPS_FILES, Tokenizer, lend, lend_config, tokenizer_fix
 from lorakiln.families.part_files import FolderPart, PartFiles, SinglePart, from_folder
 from lorakiln.families.ranges import read_values
-from lorakiln.families.recognise import check_kind, check_network, check_version, version_of
+from lorakiln.families.sd.contents import check_file, has, prediction_of, zero_snr
+from lorakiln.families.sd.recognise import check_kind, check_network, check_version
+from lorakiln.families.sd.versions import VAE
 from lorakiln.families.source import find, weight_patterns
-from lorakiln.schema.model import ModelSettings
+from lorakiln.families.versions import Config, Layout
+from lorakiln.schema.model import FAMILIES, ModelSettings
 
 CLIP_TOKENS = 49408  # of a text encoder whose config does not say
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -37,7 +37,7 @@ class Files:
         parts: by folder name: vae, text_encoder, unet, ...
         scheduler: scheduler_config.json.
         scheduler_file: where it was read, None for the family's own.
-        facts: see `Family.facts`; "version" is kohya's name of the base: sd_v1, sd_v2, sd_v2_v or sdxl_base_v1-0.
+        facts: see `Family.facts`; "version" is kohya's name of the base (`BaseVersion.kohya`).
     """
 
     model: ModelSettings
@@ -56,8 +56,10 @@ class Files:
         Raises:
             UserError: see `families.load_family`.
         """
+        kind = FAMILIES.find(layout.family)
         files = _in_file(model, layout) if is_single_file(model.path) else _in_folder(model, layout)
-        check_network(files.root, files.configs, layout)
+        usual = kind.versions[0].architecture.parts[layout.network]
+        check_network(files.root, files.configs, layout, usual.get("addition_embed_type"))
         prediction = files.scheduler.get("prediction_type", "epsilon")
         where = files.scheduler_file or files.root
         if prediction not in PREDICTIONS:
@@ -67,11 +69,12 @@ class Files:
             what = f"its scheduler says {prediction}, but model.prediction_type says {model.prediction_type}"
             fix = "use what suits it (model=sd21: epsilon, model=sd21_v: v_prediction), or model.prediction_type=null"
             raise UserError(what, where=where, fix=fix)
-        version = version_of(files.configs["unet"], prediction)
+        version = kind.version_of(files.configs[layout.network], prediction)
+        assert version is not None  # else check_network had refused it
         check_version(version, model.architecture, files.root)
         files.facts.update(
             family=layout.family, path=model.path, revision=model.revision or "", hash=files.identity(),
-            prediction_type=prediction, version=version,
+            prediction_type=prediction, version=version.kohya,
         )  # fmt: skip
         return files
 
@@ -138,11 +141,12 @@ def _in_file(model: ModelSettings, layout: Layout) -> Files:
     if model.revision is not None:
         raise UserError("a local file has no revisions", where=path, fix="set model.revision to null")
     checkpoint = read_checkpoint(path, model.allow_pickle)
-    architecture = check_file(checkpoint, layout, own_vae=model.vae is None)
-    lent = lend(model, architecture)
-    prediction = prediction_of(checkpoint, architecture, model.prediction_type, lent.scheduler.get("prediction_type"))
+    version = check_file(checkpoint, layout, own_vae=model.vae is None)
+    lent = lend(model, version.architecture)
+    prediction = prediction_of(checkpoint, version, model.prediction_type, lent.scheduler.get("prediction_type"))
     parts: dict[str, PartFiles] = {
-        part: SinglePart(checkpoint, prefix, lent.configs[part]) for part, prefix in architecture.prefixes.items()
+        part: SinglePart(checkpoint, prefix, lent.configs[part])
+        for part, prefix in version.architecture.prefixes.items()
     }
     if model.vae is not None:
         parts["vae"] = _vae(model, layout, None)
@@ -160,7 +164,9 @@ def _vae(model: ModelSettings, layout: Layout, replaced: Path | None) -> PartFil
     if is_single_file(model.vae):
         checkpoint = read_checkpoint(Path(model.vae).expanduser(), model.allow_pickle)
         known = replaced is not None and replaced.exists() and model.config is None
-        config = read_values(replaced) if known and replaced else lend_config(model, of_family(layout.family), "vae")
+        # Where a family's architectures differ, the first one's VAE is that of all.
+        architecture = FAMILIES.find(layout.family).versions[0].architecture
+        config = read_values(replaced) if known and replaced else lend_config(model, architecture, "vae")
         return SinglePart(checkpoint, VAE if has(checkpoint.tensors, VAE) else "", config)
     names = ("config.json", "diffusion_pytorch_model.safetensors")
     root = find(model.vae, None, [*names, *(f"vae/{name}" for name in names)])

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.presets import attention_modules, kohya_modules
 from lorakiln.families.reading import Reading
+from lorakiln.families.sd.presets import attention_modules, kohya_modules
 from tests.conftest import SCHEDULER, write_micro_model, write_text
 
 PROMPTS = ["a red cat", "blue", ""]

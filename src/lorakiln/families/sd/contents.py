@@ -1,16 +1,17 @@
 """What a file of weights is, by its tensors' names and shapes and by what it says of itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.architectures import ARCHITECTURES, UNET, VAE, Architecture
 from lorakiln.families.checkpoint import Checkpoint
-from lorakiln.families.layouts import Layout
-from lorakiln.families.recognise import REFINER, kind_by_channels, other_family
+from lorakiln.families.kinds import recognise_file, suiting, versions
+from lorakiln.families.sd.recognise import REFINER, kind_by_channels, other_family
+from lorakiln.families.sd.versions import SD2, UNET, VAE
+from lorakiln.families.versions import BaseVersion, Layout
 
 V = "v_prediction"
 # A name, or the beginning of one, that only such files have; asked in this order.
@@ -27,27 +28,28 @@ SIGNS = {
 }
 
 
-def recognise(checkpoint: Checkpoint) -> str:
-    """sd1, sd2 or sdxl; or, in words, what else the file is: "an inpainting model", "a LoRA, no base model", ..."""
+def recognise(checkpoint: Checkpoint, known: Sequence[BaseVersion]) -> BaseVersion | str | None:
+    """The first of the known versions that a file with such a UNet is of; or, in words, what else it is: "an
+    inpainting model", "a LoRA, no base model", ...; None: nothing shows it.
+    """
     names = checkpoint.tensors
     first = names.get(f"{UNET}input_blocks.0.0.weight")
     if first is None:
-        found = (what for what, signs in SIGNS.items() if any(name.startswith(signs) for name in names))
-        return next(found, "no model that is known here")
+        return next((what for what, signs in SIGNS.items() if any(name.startswith(signs) for name in names)), None)
     # What the file's own VAE makes; without one, what the families' do.
     vae = names.get(f"{VAE}decoder.conv_in.weight")
     latent = vae.shape[1] if vae is not None and vae.dim() == 4 else 4
     if first.dim() == 4 and first.shape[1] != latent:
         return kind_by_channels(first.shape[1]) if latent == 4 else "another kind of model"
-    for kind in ("sdxl", "sd1", "sd2"):
-        if all(has(names, prefix) for part, prefix in ARCHITECTURES[kind].prefixes.items() if part != "vae"):
-            return kind
+    for version in known:
+        if all(has(names, prefix) for part, prefix in version.architecture.prefixes.items() if part != "vae"):
+            return version
     # The refiner has OpenCLIP's encoder alone.
     return REFINER if has(names, "conditioner.embedders.0.model.") else "a UNet without its text encoder"
 
 
-def check_file(checkpoint: Checkpoint, layout: Layout, own_vae: bool) -> Architecture:
-    """The architecture of a whole base model of the family that the settings expect.
+def check_file(checkpoint: Checkpoint, layout: Layout, own_vae: bool) -> BaseVersion:
+    """The version of a whole base model of the family that the settings expect, the first of those that look alike.
 
     Args:
         own_vae: whether the file's VAE is wanted.
@@ -55,23 +57,23 @@ def check_file(checkpoint: Checkpoint, layout: Layout, own_vae: bool) -> Archite
     Raises:
         UserError: it is something else; with what it is, and what to set.
     """
-    kind = recognise(checkpoint)
-    if kind == REFINER:
-        raise other_family(kind, None, checkpoint.path, layout)
-    if kind not in ARCHITECTURES:
+    found = recognise_file(checkpoint)
+    if found == REFINER:
+        raise other_family(REFINER, None, checkpoint.path, layout)
+    if isinstance(found, str):
         fix = f"name a whole text-to-image {layout.title}"
-        if kind == "a VAE alone":
+        if found == "a VAE alone":
             fix += "; another VAE for it goes into model.vae"
-        raise UserError(f"this is {kind}", where=checkpoint.path, fix=fix)
-    architecture = ARCHITECTURES[kind]
-    if architecture.layout != layout:
-        raise other_family(f"a {architecture.title} checkpoint", architecture.models, checkpoint.path, layout)
+        raise UserError(f"this is {found}", where=checkpoint.path, fix=fix)
+    if found.layout != layout:
+        settings = suiting([one for one in versions() if one.name == found.name])
+        raise other_family(f"a {found.title} checkpoint", settings, checkpoint.path, layout)
     if own_vae and not has(checkpoint.tensors, VAE):
         raise UserError("there is no VAE in it", where=checkpoint.path, fix="name one in model.vae")
-    return architecture
+    return found
 
 
-def prediction_of(checkpoint: Checkpoint, architecture: Architecture, set_to: str | None, lent: str | None) -> str:
+def prediction_of(checkpoint: Checkpoint, version: BaseVersion, set_to: str | None, lent: str | None) -> str:
     """ "epsilon" or "v_prediction": as the settings, the file, the .yaml beside it, the lender or the family say.
 
     Files say it by modelspec.prediction_type or modelspec.architecture (Stability's ModelSpec), or by a tensor called
@@ -99,7 +101,7 @@ def prediction_of(checkpoint: Checkpoint, architecture: Architecture, set_to: st
     found = set_to or said or lent
     if found:
         return found
-    if architecture is ARCHITECTURES["sd2"]:
+    if version.name == SD2.name:
         fix = "use model=sd21 (512 pixels, epsilon) or model=sd21_v (768 pixels, v), or set model.prediction_type"
         raise UserError("a Stable Diffusion 2.x that does not say what it predicts", where=checkpoint.path, fix=fix)
     return "epsilon"

@@ -13,10 +13,10 @@ from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.architectures import SD1
 from lorakiln.families.lending import lend
 from lorakiln.families.parts import original_tensors
 from lorakiln.families.reading import Reading
+from lorakiln.families.sd.versions import SD1
 from lorakiln.tools.convert_base import convert_base
 from tests.conftest import write_text
 from tests.families.single_files import KINDS, equal, single_of, weights_of, write_pair
@@ -319,12 +319,12 @@ def test_the_tokenizer_is_clips_or_is_asked_for(single, tmp_path):
     with pytest.raises(
         UserError, match=r"(?s)nor has model.clip: no vocab.json.*FOLDER/tokenizer.*model.config=FOLDER"
     ):
-        lend(model.model_copy(update={"clip": model.clip.model_copy(update={"path": str(tmp_path)})}), SD1)
+        lend(model.model_copy(update={"clip": model.clip.model_copy(update={"path": str(tmp_path)})}), SD1.architecture)
     far = model.model_copy(update={"clip": model.clip.model_copy(update={"path": "owner/clip"})})
     with pytest.raises(
         UserError, match=r"(?s)model.safetensors: a single file has no tokenizer.*owner/clip.*model.config=FOLDER"
     ):
-        lend(far, SD1)
+        lend(far, SD1.architecture)
 
 
 @pytest.mark.parametrize("gone", [("vocab.json",), ("merges.txt",), ("vocab.json", "merges.txt"), ()])

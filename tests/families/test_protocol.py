@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorakiln.families.family import drawing_dtype
+from lorakiln.families.protocol import drawing_dtype
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -1,0 +1,151 @@
+"""What is known of every family by name, before one of its models is loaded; asked instead of naming a family."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lorakiln.console.errors import UserError
+from lorakiln.families.versions import BaseVersion, Layout
+from lorakiln.schema.model import FAMILIES
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorakiln.families.checkpoint import Checkpoint
+    from lorakiln.families.origins import Origin
+    from lorakiln.families.protocol import Family, Part
+    from lorakiln.schema.model import ModelSettings
+
+
+class FamilyKind(Protocol):
+    """What a family's folder offers: its `__init__.py`, which imports torch only in functions that need it.
+
+    Attributes:
+        layout: its folder in diffusers' layout.
+        versions: the generations of its models, and what each is called elsewhere.
+    """
+
+    layout: Layout
+    versions: Sequence[BaseVersion]
+
+    def load(
+        self, model: "ModelSettings", parts: Collection["Part"], device: "torch.device", dtype: "torch.dtype",
+        text_dtype: "torch.dtype",
+    ) -> "Family":  # fmt: skip
+        """See `families.load_family`."""
+        ...
+
+    def version_of(self, config: Mapping[str, Any], prediction: str) -> BaseVersion | None:
+        """By the config.json of a network and what it predicts; None: it is no network of this family's."""
+        ...
+
+    def recognise_file(self, checkpoint: "Checkpoint") -> BaseVersion | str | None:
+        """The version of a whole model in a single file, the first of those that look alike; or, in words, what else
+        the file is; None: nothing is known of it.
+        """
+        ...
+
+    def recognise_folder(self, root: Path) -> bool | str:
+        """Whether a folder in diffusers' layout is of this family; or, in words, what else it is."""
+        ...
+
+    def network_origin(self, config: Mapping[str, Any], names: Collection[str]) -> Callable[[str], "Origin"]:
+        """Where each tensor of the network stands in single files, by its name in folders.
+
+        Args:
+            config: its config.json.
+            names: of all its tensors.
+        """
+        ...
+
+    def kohya_name(self, module: str) -> str:
+        """kohya's name of a canonical module; ValueError if it has none."""
+        ...
+
+    def module_of(self, name: str) -> str | None:
+        """The canonical module of a layer in kohya's spelling; None if it is no name of this family's."""
+        ...
+
+    def known(self, module: str) -> bool:
+        """Whether a canonical name may be one of this family's, of whatever size."""
+        ...
+
+
+def kinds() -> list[FamilyKind]:
+    """All families, sorted by name."""
+    return [FAMILIES.find(name) for name in FAMILIES.names]
+
+
+def versions() -> list[BaseVersion]:
+    """Of all families, in their families' order."""
+    return [version for kind in kinds() for version in kind.versions]
+
+
+def generations() -> dict[str, BaseVersion]:
+    """One version of each generation, by the settings that suit it."""
+    return {one.model: one for one in versions() if one.model and one.prediction != "v_prediction"}
+
+
+def version_named(kohya: str, where: object = None) -> BaseVersion:
+    """The version that kohya's name means, exactly.
+
+    Raises:
+        UserError: there is none.
+    """
+    if found := next((one for one in versions() if one.kohya == kohya), None):
+        return found
+    known = ", ".join(one.kohya for one in versions())
+    what = f"there is no base model called {kohya!r}, by sd-scripts' ss_base_model_version"
+    raise UserError(what, where=where, fix=f"known: {known}; a family's own stand in its folder, versions.py")
+
+
+def version_said(beginning: str) -> BaseVersion | None:
+    """The first version of the generation that a name of kohya's tells, that of another edition included."""
+    return next((one for one in versions() if beginning.startswith(one.kohya_stem)), None) if beginning else None
+
+
+def predicting(version: BaseVersion, prediction: str) -> BaseVersion:
+    """The version of the same generation that predicts this; `version` itself if none says so."""
+    alike = [one for one in versions() if one.name == version.name and one.prediction in (None, prediction)]
+    return alike[0] if alike else version
+
+
+def kind_of(version: BaseVersion) -> FamilyKind:
+    """Its family."""
+    return FAMILIES.find(version.layout.family)
+
+
+def kind_with(network_class: str) -> FamilyKind | None:
+    """The first family whose network is of a class, which those that have it treat alike."""
+    return next((one for one in kinds() if one.layout.networks[one.layout.network][1] == network_class), None)
+
+
+def adapted_parts() -> dict[str, tuple[str, str]]:
+    """(library, class) of all networks that a LoRA file may adapt, by their part's name, of all families; those that
+    are trained first.
+    """
+    layouts = [kind.layout for kind in kinds()]
+    trained = {one.network: one.networks[one.network] for one in layouts}
+    return trained | {part: known for one in layouts for part, known in one.networks.items() if part not in trained}
+
+
+def recognise_file(checkpoint: "Checkpoint") -> BaseVersion | str:
+    """What a file of weights is: a version; or, in words, what else: "an inpainting model", "a LoRA, no base model"."""
+    found = [kind.recognise_file(checkpoint) for kind in kinds()]
+    if version := next((one for one in found if isinstance(one, BaseVersion)), None):
+        return version
+    return next((one for one in found if isinstance(one, str)), "no model that is known here")
+
+
+def recognise_folder(root: Path) -> FamilyKind | str:
+    """The family of a folder in diffusers' layout; or, in words, what else it is."""
+    found = [(kind, kind.recognise_folder(root)) for kind in kinds()]
+    if mine := next((kind for kind, told in found if told is True), None):
+        return mine
+    return next((told for _, told in found if isinstance(told, str)), "no model that is known here")
+
+
+def suiting(some: Sequence[BaseVersion]) -> str | None:
+    """The settings that suit these versions, as one writes them: "model=sd21 or model=sd21_v"; None if none do."""
+    *names, last = [f"model={one.model}" for one in some if one.model] or [None]
+    return f"{', '.join(map(str, names))} or {last}" if names else last

@@ -1,0 +1,35 @@
+"""Stable Diffusion XL; see `families.kinds.FamilyKind`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lorakiln.families.sd.original_names import network_origin
+from lorakiln.families.sdxl.keys import known, kohya_name, module_of
+from lorakiln.families.sdxl.versions import LAYOUT as layout
+from lorakiln.families.sdxl.versions import SDXL
+from lorakiln.families.sdxl.versions import VERSIONS as versions
+
+__all__ = ["known", "kohya_name", "layout", "module_of", "network_origin", "versions"]
+
+
+def load(*given: Any) -> Any:
+    from lorakiln.families.sdxl.model import load
+
+    return load(*given)
+
+
+def version_of(config: Mapping[str, Any], prediction: str) -> Any:
+    return SDXL if config.get("addition_embed_type") == "text_time" else None
+
+
+def recognise_file(checkpoint: Any) -> Any:
+    from lorakiln.families.sd.contents import recognise
+
+    return recognise(checkpoint, versions)
+
+
+def recognise_folder(root: Path) -> bool | str:
+    from lorakiln.families.sd.recognise import holds
+
+    return holds(root, layout)
