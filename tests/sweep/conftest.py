@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+import yaml
 
 from lorakiln.sweep.jobs import Job
 
@@ -82,6 +83,9 @@ def write_report():
 
         for name in ("report/samples", "run"):
             (folder / name).mkdir(parents=True)
+        # A setting more than the job was given: the schema's default.
+        settings = {"paths": {}, "evaluate": {"quick": True}, "train": {"seed": folder.name, "repeats": 1}}
+        (folder / "resolved.yaml").write_text(yaml.safe_dump(settings))
         metrics = {"image_similarity": scores(likeness), "clip_score": scores(obedience), "drawn": {"prompts": 8}}
         (folder / "report/metrics.json").write_text(json.dumps(metrics))
         # A prompt that no other run has: nothing is compared in pictures.

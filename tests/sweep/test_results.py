@@ -62,7 +62,9 @@ def test_the_printed_command_can_be_pasted(outcomes, tmp_path, capsys):
 
 def test_the_best_settings_are_evaluated_in_full(outcomes, tmp_path):
     sum_up(outcomes, tmp_path)
-    assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {"evaluate": {"quick": None}, "train": {"seed": 1}}
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {
+        "evaluate": {"quick": None}, "train": {"seed": "1", "repeats": 1}
+    }  # fmt: skip
 
 
 def results_of(tmp_path, write_report, reports, models=None):

@@ -9,6 +9,7 @@ import yaml
 from filelock import FileLock
 
 from lorakiln.artefacts.records import write_json, write_text
+from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.sweep import objectives as wanted
 from lorakiln.sweep.bases import Base, bases_of
 from lorakiln.sweep.front import best_of, pareto_front
@@ -104,7 +105,9 @@ def _base_row(base: Base) -> dict[str, Any]:
 def best_experiment(result: Result, root: Path) -> str:
     """An experiment file that repeats a job: every setting, so that later changes of the defaults change nothing."""
     job = result.outcome.job
-    settings = {name: space for name, space in job.settings.items() if name != "paths"}
+    # As the job has checked them, with the schema's defaults.
+    checked = read_yaml(job.folder / "resolved.yaml")
+    settings = {name: space for name, space in checked.items() if name != "paths"}
     # Alone it is evaluated in full.
     settings["evaluate"] = {**settings["evaluate"], "quick": None}
     header = [
