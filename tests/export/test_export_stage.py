@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.hashing import hash_folder
 from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.artefacts.tensors import load_tensors
@@ -15,7 +16,6 @@ from lorakiln.export import export
 from lorakiln.export import stage as export_stage
 from lorakiln.families import load_family
 from lorakiln.lora_files import diffusers_form, kohya_form
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.schema.export import ExportSettings
 from lorakiln.tools.convert_base import convert_base
 from tests.export.conftest import CAPTIONS, PROMPTS, trained

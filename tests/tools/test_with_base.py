@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.cli import main
 from lorakiln.families import load_family
 from lorakiln.families.names import canonical, kohya_name
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, settings_of, table, told_to, training
+from lorakiln.adapters.targets import target_names
 from lorakiln.families import load_family
 from lorakiln.families.peak import Peak
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import put_adapter, target_names
+from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Bucket
 from lorakiln.train.memory import BESIDE, Memory, Wanted, count
 from lorakiln.train.module import Kiln, Share

@@ -1,90 +1,105 @@
-"""OFT and BOFT: the base's weight turned by orthogonal matrices R, which Cayley's transform makes of skew ones Q.
+"""OFT: the base's weight turned block by block; see `rotations`. LyCORIS and kohya turn the outputs, peft the inputs:
 
-    R = (I + Q) (I - Q)^-1,  Q = B - B^T, B the blocks in the file
+    W' = W R^T, R = (I - Q) (I + Q)^-1, or the first terms of the series that is (I + Q) (I - Q)^-1
+    (use_cayley_neumann); Q skew, the file has its upper triangle row by row
 
-    kind   blocks           weight
-    OFT    (n, b, b)        block by block of b outputs, R^T W
-    BOFT   (m, n, b, b)     R_m ... R_1 W, each in blocks of b outputs that are 2^i b / 2 apart in the i-th, i from 0
-
-A `rescale` (out) then multiplies the outputs. `alpha` is COFT's constraint, ||Q|| <= alpha * out over all blocks:
-LyCORIS means none by 0, sd-scripts' networks/oft.py (names in oft_unet_) by no alpha at all.
-Sources: arXiv 2306.07280, 2311.06243; sd-scripts, networks/oft.py; LyCORIS, functional/diag_oft.py, boft.py.
+Source of the second: peft, tuners/oft/layer.py.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Set
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from lorakiln.adapters.adapter import Relative
+from lorakiln.adapters.checks import FIX, weights
+from lorakiln.adapters.peft_config import entry_of, setting_of
+from lorakiln.adapters.protocol import Endings, Form, Refused, Stored
+from lorakiln.adapters.rotations import OUTPUTS, cayley, rotation_of_outputs
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.adapter import Relative
-from lorakiln.lora_files.checks import FIX, number, weights
 
-OFT, BOFT = "OFT", "BOFT"
-ENDINGS = {"oft_blocks", "rescale", "alpha"}
-_TINY = 1e-8  # in both programs' division by the norm
-
-
-def rotation(tensors: Mapping[str, Tensor], where: str, *, kohya: bool = False) -> Relative:
-    """The layer of LyCORIS' or kohya's tensors.
-
-    Args:
-        tensors: by their endings, `ENDINGS`; all but oft_blocks may be missing.
-        kohya: it is by sd-scripts' own module.
-
-    Raises:
-        UserError: they are no square blocks of finite numbers.
-    """
-    blocks = weights(tensors["oft_blocks"], f"{where}, oft_blocks", (3, 4))
-    if blocks.shape[-1] != blocks.shape[-2]:
-        sides = f"{blocks.shape[-2]}x{blocks.shape[-1]}"
-        raise UserError(f"its blocks are {sides}, and those of a rotation are square", where=where, fix=FIX)
-    rescale = tensors.get("rescale")
-    if rescale is not None:
-        rescale = weights(rescale, f"{where}, rescale", (1, 2, 3, 4)).flatten()
-    alpha = number(tensors["alpha"], f"{where}, alpha") if "alpha" in tensors else None
-    kind = OFT if blocks.ndim == 3 else BOFT
-    outputs = blocks.shape[-3] * blocks.shape[-1]
-    bounded = alpha is not None and (kohya or alpha > 0)
-    limit = max(alpha, 0.0) * outputs if bounded else None
-    change = partial(_change, blocks, limit, rescale)
-    numbers = blocks.numel() + (0 if rescale is None else rescale.numel())
-    return Relative(kind, change, where, numbers, blocks.dtype)
+TITLE = "OFT"
+FULL_RANK, RELATIVE = False, True
+ENDINGS: Mapping[Form, Endings] = {"kohya": OUTPUTS, "dotted": Endings({"oft_R.weight"})}
+REFUSED = (
+    Refused(
+        ("oft_diag", "oft_r", "oft_R", "oft_s"),
+        "OFT of an early LyCORIS or peft",
+        "several versions of the programs meant different things by this name",
+    ),
+)
+TERMS = 100  # of the series at most: peft takes 5
 
 
-def _change(blocks: Tensor, limit: float | None, rescale: Tensor | None, weight: Tensor) -> Tensor:
-    if blocks.shape[-3] * blocks.shape[-1] != weight.shape[0]:
-        raise ValueError("blocks for another number of outputs")
-    skew = blocks.float() - blocks.float().mT
-    if limit is not None:
-        norm = skew.norm()
-        skew = skew * ((norm.clamp(max=limit) + _TINY) / (norm + _TINY))
-    turns = cayley(skew)
-    turned = weight.flatten(1)
-    if blocks.ndim == 3:
-        turned = (turns.mT @ turned.reshape(*turns.shape[:2], -1)).flatten(0, 1)
-    else:
-        for stage, turn in enumerate(turns):
-            turned = _butterfly(turn, 2**stage, turned)
-    if rescale is not None:
-        if len(rescale) != weight.shape[0]:
-            raise ValueError("a scale for another number of outputs")
-        turned = turned * rescale.float()[:, None]
-    return turned.reshape(weight.shape) - weight
+def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
+    """BOFT's blocks have the same name and four dimensions."""
+    is_boft = "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 4
+    return frozenset() if is_boft else ENDINGS[form].whole(tensors)
 
 
-def cayley(skew: Tensor) -> Tensor:
-    """(I + Q) (I - Q)^-1 of skew matrices (..., b, b)."""
-    identity = torch.eye(skew.shape[-1])
-    return torch.linalg.solve(identity - skew, identity + skew, left=False)
+def read(stored: Stored) -> Relative:
+    return rotation_of_outputs(TITLE, _turned, stored) if stored.form == "kohya" else _of_inputs(stored)
 
 
-def _butterfly(turn: Tensor, far: int, rows: Tensor) -> Tensor:
-    """One stage: each (n, b, b) turns b of the rows, taken in turns from two neighbours of far * b / 2 rows each."""
-    reach = far * turn.shape[-1] // 2
-    if turn.shape[-1] % 2 or rows.shape[0] % (2 * reach):
-        raise ValueError("blocks that do not reach so far")
-    mixed = rows.reshape(-1, 2, reach, rows.shape[1]).transpose(1, 2)
-    turned = turn @ mixed.reshape(*turn.shape[:2], -1)
-    return turned.reshape(mixed.shape).transpose(1, 2).reshape(rows.shape)
+def _turned(turns: Tensor, rows: Tensor) -> Tensor:
+    return (turns.mT @ rows.reshape(*turns.shape[:2], -1)).flatten(0, 1)
+
+
+def _of_inputs(stored: Stored) -> Relative:
+    config, module, where = stored.config, stored.module, stored.where
+    triangles = weights(stored.tensors["oft_R.weight"], f"{where}, oft_R", (2,))
+    side = (1 + math.isqrt(1 + 8 * triangles.shape[1])) // 2
+    if side * (side - 1) // 2 != triangles.shape[1]:
+        raise UserError(f"{triangles.shape[1]} numbers are no triangle of a rotation's", where=where, fix=FIX)
+    terms = None
+    if setting_of(config, module, "use_cayley_neumann"):
+        # peft 0.18 changed the series, and was the first to write its version.
+        if not setting_of(config, module, "peft_version"):
+            what = "its rotations are a series as peft before 0.18 took it, which is no longer read"
+            raise UserError(what, where=where, fix="use it with the peft that made it")
+        terms = setting_of(config, module, "num_cayley_neumann_terms", 5)
+        if not isinstance(terms, int) or not 1 <= terms <= TERMS:
+            raise UserError("its num_cayley_neumann_terms is no number of terms", where=where, fix=FIX)
+    bound = None
+    if setting_of(config, module, "coft"):
+        bound = entry_of(config, module, "eps", None, 6e-5, where) / math.sqrt(len(triangles))
+    shared = bool(setting_of(config, module, "block_share"))
+    change = partial(_change, triangles, side, terms, bound, shared, where)
+    return Relative(TITLE, change, where, triangles.numel(), triangles.dtype)
+
+
+def _change(
+    triangles: Tensor, side: int, terms: int | None, bound: float | None, shared: bool, where: str, weight: Tensor
+) -> Tensor:
+    if weight[0, 0].numel() > 1:
+        # Its forward turns unfolded patches and adds up where they overlap; its merged weight does something else.
+        what = "peft trains OFT on convolutions larger than 1x1 as no change of their weights"
+        raise UserError(what, where=where, fix="use it in the program that made it")
+    columns = weight.flatten(1)
+    count = columns.shape[1] // side if shared else len(triangles)
+    if count * side != columns.shape[1]:
+        raise ValueError("blocks for another number of inputs")
+    skew = torch.zeros(len(triangles), side, side)
+    skew[:, *torch.triu_indices(side, side, 1)] = triangles.float()
+    skew = skew - skew.mT
+    if bound is not None:
+        norms = torch.linalg.matrix_norm(skew)[:, None, None]
+        skew = torch.where(norms <= bound, skew, skew * (bound / norms))
+    # peft's transform is that of LyCORIS of -Q, and its series that of Q.
+    turns = cayley(-skew) if terms is None else _series(skew, terms)
+    blocks = columns.reshape(len(columns), count, side).transpose(0, 1)
+    turned = (blocks @ turns.mT).transpose(0, 1).reshape(weight.shape)
+    return turned - weight
+
+
+def _series(skew: Tensor, terms: int) -> Tensor:
+    """I + 2 Q + 2 Q^2 + ..., the last power once and not twice; with three terms as many as with four."""
+    total = torch.eye(skew.shape[-1]).expand_as(skew).clone()
+    highest = {1: 0, 2: 1, 3: 3}.get(terms, terms - 1)
+    power = total
+    for exponent in range(1, highest + 1):
+        power = power @ skew
+        total = total + (1.0 if exponent == highest > 1 else 2.0) * power
+    return total

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from lorakiln.artefacts.records import read_json
-from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.caption import caption
 from lorakiln.doctor.pictures import write_pictures
 from lorakiln.encode import encode
 from lorakiln.export import export
+from lorakiln.lora_files import diffusers_form
 from lorakiln.prepare import prepare
 from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.encode import EncodeSettings
@@ -155,11 +155,10 @@ def draw_with_file(trial: Trial) -> dict[str, float]:
 def compare_runs(trial: Trial, one: str, other: str) -> dict[str, Any]:
     """Whether two runs' last adapters are the same bytes, and how far what they learned is apart, relative.
 
-    Measured on the matrices that begin at zero (lora_B): what they hold in the end is learned.
+    Measured on the factors that begin at zero (`up`): what they hold in the end is learned.
     """
     files = [trial.folder / name / "adapters" / f"step-{STEPS:08d}.safetensors" for name in (one, other)]
-    loaded = (load_tensors(file)[0] for file in files)
-    first, second = ({name: value for name, value in one.items() if "lora_B" in name} for one in loaded)
+    first, second = ({name: layer.up for name, layer in diffusers_form.load(file).layers.items()} for file in files)
     size = sum(value.square().sum().item() for value in first.values()) ** 0.5
     apart = sum((value - second[name]).square().sum().item() for name, value in first.items()) ** 0.5
     return {"same_bytes": files[0].read_bytes() == files[1].read_bytes(), "difference": apart / size}

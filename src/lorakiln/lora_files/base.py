@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from lorakiln.lora_files.adapter import Adapter
+from lorakiln.adapters.adapter import Adapter
 
 # Of a metadata value's beginning: sd-scripts' ss_base_model_version ("sd_v2_v", "sdxl_base_v1-0"; OneTrainer writes
 # "sdxl_") and the model metadata standard's modelspec.architecture.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from lorakiln.adapters.checks import check_finite
 from lorakiln.artefacts.tensors import TensorFile
 from lorakiln.console.errors import UserError
 from lorakiln.families.architectures import ARCHITECTURES, Architecture
@@ -18,7 +19,6 @@ from lorakiln.families.names import canonical
 from lorakiln.families.parts import part_places
 from lorakiln.families.recognise import version_of
 from lorakiln.families.source import PICKLES, read_config, variant_in, weight_files
-from lorakiln.lora_files.finite import check_finite
 from lorakiln.schema.model import ModelSettings
 
 ADAPTED = ("unet", "text_encoder", "text_encoder_2")

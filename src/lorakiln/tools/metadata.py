@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from lorakiln.adapters.adapter import Adapter, Layer
+from lorakiln.adapters.lora import MODULE as LORA
 from lorakiln.families.contents import V
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.base import base_version
 from lorakiln.lora_files.kohya_metadata import ARCHITECTURES, IMPLEMENTATIONS
 
@@ -46,7 +47,7 @@ def told(adapter: Adapter, title: str, version: str = "", prediction: str = "", 
     if found != "unknown" and not version.startswith(found):
         version = {"sdxl": SDXL}.get(found, found)
     data: dict[str, Any] = {
-        "ss_network_module": "networks.lora", "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1",
+        "ss_network_module": LORA, "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1",
         "modelspec.title": title, **sizes(adapter.layers),
     }  # fmt: skip
     if version:
