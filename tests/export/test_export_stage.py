@@ -399,10 +399,10 @@ def test_what_half_precision_loses_of_a_layer_that_counts_is_refused_by_name(do,
 
 
 def test_a_file_that_is_read_back_otherwise_is_refused(do, monkeypatch):
-    def lossy(adapter, path, family, metadata):
+    def lossy(adapter, path, family, metadata, kind):
         name, layer = next(iter(adapter.layers.items()))
         layers = {**adapter.layers, name: Layer(layer.down, layer.up, layer.alpha * 2)}
-        return save(Adapter(layers), path, family, metadata)
+        return save(Adapter(layers), path, family, metadata, kind)
 
     save = kohya_form.save
     monkeypatch.setattr(export_stage.kohya_form, "save", lossy)

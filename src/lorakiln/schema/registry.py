@@ -35,8 +35,8 @@ class Registry(Generic[Kind]):
         code: the package in which a kind's code is a module of the kind's name.
         settings: the package that holds a module for every kind, with its settings and nothing else; "" if kinds of
             this sort have none: then `code` is the package that holds kinds alone.
-        base: what the settings of all of them have; a kind's are a subclass with `kind: Literal[name]`. Where `kind`
-            has a default there, that is the kind of settings that name none.
+        base: what the settings of all of them have; a kind's are a subclass with `kind: Literal[name]`. If its own
+            `kind` has a default, that is the kind where none is named.
         besides: the modules of `code` that are no kinds; all others of it are, those without settings too, which are
             known and cannot be chosen. None: a kind without settings is none.
     """
@@ -140,7 +140,7 @@ class Chosen:
 
     def choose(self, given: object) -> type[Settings]:
         """The settings' class for what is given; the common one if that names no kind."""
-        kind = self._named(given) if isinstance(given, Mapping) else getattr(given, "kind", None)
+        kind = self._kind(given) if isinstance(given, Mapping) else getattr(given, "kind", None)
         return self.registry.settings(kind) if kind in self.registry.names else self.registry.base
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
@@ -151,12 +151,12 @@ class Chosen:
     def _validate(self, given: Any) -> Settings:
         if isinstance(given, self.registry.base):
             return given
-        if isinstance(given, Mapping) and self._named(given) not in self.registry.names:
+        if isinstance(given, Mapping) and self._kind(given) not in self.registry.names:
             raise ValidationError.from_exception_data(self.registry.sort, [self._explain(given)])
         # What it raises keeps its places: pydantic puts the field's own before them.
         return self.choose(given).model_validate(given)
 
-    def _named(self, given: Mapping[str, Any]) -> Any:
+    def _kind(self, given: Mapping[str, Any]) -> Any:
         field = self.registry.base.model_fields.get("kind")
         return given.get("kind", None if field is None or field.is_required() else field.default)
 
@@ -166,7 +166,7 @@ class Chosen:
         names = [repr(name) for name in self.registry.names]
         expected = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
         if given["kind"] in self.registry.known:
-            expected += f"; a file's {given['kind']} is read, and none can be made yet"
+            expected += f"; {given['kind']!r} is known, and cannot be chosen yet"
         context = {"expected": expected}  # as pydantic says it of a Literal
         return InitErrorDetails(type="literal_error", loc=("kind",), input=given["kind"], ctx=context)
 
