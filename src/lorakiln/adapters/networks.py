@@ -74,7 +74,8 @@ class AdaptedNetworks:
             given = {names.get(name, name.partition(".")[2]): left.pop(name) for name in sorted(mine)}
             self.kind.write_to(network, given)
         if left:
-            raise UserError(f"the adapter has layers of {', '.join(sorted(left)[:3])}, ..., which carry none")
+            part = min(left).partition(".")[0]
+            raise UserError(f"it has layers of {part}, which carries no adapter", fix="leave that part out")
 
     def squares(self) -> dict[str, Tensor]:
         """||change||^2 of each layer as it is now, 0-dimensional; names as those of the parameters."""
@@ -100,7 +101,10 @@ def put_on(family: Family, placements: Mapping[str, Placement], seed: int) -> Ad
     Raises:
         ValueError: the kinds differ.
     """
-    (kind,) = {placement.settings.kind for placement in placements.values()}
+    kinds = {placement.settings.kind for placement in placements.values()}
+    if len(kinds) != 1:
+        raise ValueError(f"an adapter is of one kind, not of {', '.join(sorted(kinds))}")
+    (kind,) = kinds
     networks, denoiser = family.adaptable(), denoiser_part(family)
     for part, placement in placements.items():
         own = seed if part == denoiser else (seed + crc32(part.encode())) % 2**63

@@ -272,7 +272,7 @@ def _notes(facts: dict[str, Any]) -> dict[str, Any]:
     """A1111's sidecar: what its card of the LoRA shows and puts into the prompt."""
     pictures = facts["dataset"]["pictures"] - facts["held_out"]
     return {
-        "description": f"LoRA of rank {facts['rank']}, trained on {pictures} pictures",
+        "description": f"{trained_kind(facts['settings']['train']['adapter']['kind']).TITLE} of rank {facts['rank']}, trained on {pictures} pictures",
         "sd version": SD_VERSIONS[facts["base"]["version"]],
         "activation text": facts["trigger"],
         "preferred weight": 1.0,

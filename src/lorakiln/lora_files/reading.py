@@ -160,7 +160,10 @@ def _warn_of_alphas(adapter: Adapter, path: Path) -> None:
     """Say what is legal, does what it says, and is hardly meant."""
     for does, odd in (
         ("have alpha 0 and change nothing", [layer for layer in adapter.layers.values() if layer.alpha == 0]),
-        ("have a negative alpha and act backwards", [layer for layer in adapter.layers.values() if layer.alpha < 0]),
+        (
+            "have a negative alpha and act backwards",
+            [layer for layer in adapter.layers.values() if (layer.alpha or 0) < 0],
+        ),
     ):
         if odd:
             count = f"{len(odd)} of its {len(adapter.layers)} layers"
