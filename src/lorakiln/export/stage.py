@@ -271,8 +271,9 @@ class Writer:
 def _notes(facts: dict[str, Any]) -> dict[str, Any]:
     """A1111's sidecar: what its card of the LoRA shows and puts into the prompt."""
     pictures = facts["dataset"]["pictures"] - facts["held_out"]
+    kind = trained_kind(facts["settings"]["train"]["adapter"]["kind"])
     return {
-        "description": f"{trained_kind(facts['settings']['train']['adapter']['kind']).TITLE} of rank {facts['rank']}, trained on {pictures} pictures",
+        "description": f"{kind.TITLE} of rank {facts['rank']}, trained on {pictures} pictures",
         "sd version": SD_VERSIONS[facts["base"]["version"]],
         "activation text": facts["trigger"],
         "preferred weight": 1.0,
