@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lorakiln.families.architectures import ARCHITECTURES
+from lorakiln.families.kinds import generations
 
 KINDS = {"sd15": ("sd1", "sd"), "sdxl": ("sdxl", "sdxl")}
 ALL = ("vae", "text", "network")
@@ -40,7 +40,7 @@ def write(kind: str, folder: Path) -> None:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    architecture = ARCHITECTURES[KINDS[kind][0]]
+    architecture = generations()[KINDS[kind][0]].architecture
     classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
     index = {
         "_class_name": architecture.pipeline,

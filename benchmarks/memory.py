@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from lorakiln.families.architectures import ARCHITECTURES
-from lorakiln.families.family import Family, half_on_gpu
+from lorakiln.families.kinds import generations
 from lorakiln.families.lending import NOISE
 from lorakiln.families.peak import META, GpuRules, Peak, held
-from lorakiln.families.sd import StableDiffusion
-from lorakiln.families.sdxl import StableDiffusionXL
+from lorakiln.families.protocol import Family, half_on_gpu
+from lorakiln.families.sd.model import StableDiffusion
+from lorakiln.families.sdxl.model import StableDiffusionXL
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.memory import BESIDE, Memory, Wanted, count
 from lorakiln.train.module import Share
@@ -40,7 +40,7 @@ def base_of(kind: str, dtype: torch.dtype = torch.bfloat16, device: torch.device
     """A full-size base of an architecture, without its parts."""
     files: Any = SimpleNamespace(
         facts={"prediction_type": "epsilon"},
-        configs={"scheduler": NOISE, **ARCHITECTURES[kind].parts},
+        configs={"scheduler": NOISE, **generations()[kind].architecture.parts},
         scheduler_file=Path("scheduler_config.json"),
     )
     made = StableDiffusionXL if kind == "sdxl" else StableDiffusion
@@ -51,7 +51,7 @@ def base_of(kind: str, dtype: torch.dtype = torch.bfloat16, device: torch.device
 
 def told_to(kind: str) -> dict[str, torch.Tensor]:
     """The conditioning of one picture."""
-    unet = ARCHITECTURES[kind].parts["unet"]
+    unet = generations()[kind].architecture.parts["unet"]
     told = {"prompt_embeds": torch.empty(1, 77, unet["cross_attention_dim"], device=META)}
     if kind == "sdxl":
         told |= {"pooled_embeds": torch.empty(1, 1280, device=META), "time_ids": torch.empty(1, 6, device=META)}
@@ -66,7 +66,7 @@ def settings_of(batch: int, checkpointing: bool, rank: int = 16, targets: str = 
             "batch_size": batch,
             "adapter": {"rank": rank, "alpha": float(rank), "targets": targets},
             "objective": {},
-            "optimizer": {"lr": 1e-4},
+            "optimizer": {"kind": "adamw", "lr": 1e-4},
             "scheduler": {"kind": "constant"},
             "trainer": {"accelerator": "gpu", "gradient_checkpointing": checkpointing},
             "tracker": {"kind": "none"},

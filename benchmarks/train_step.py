@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 
+from lorakiln.adapters.targets import target_names
 from lorakiln.families import load_family
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.schema.whole import check_whole
-from lorakiln.train.adapting import put_adapter, target_names
+from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Encoded
 from lorakiln.train.module import Kiln, Share
 from lorakiln.train.split import hold_out

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.aside import aside
 from lorakiln.artefacts.records import write_text
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.writing import write_lora
 
 

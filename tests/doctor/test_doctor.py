@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from lorakiln.adapters import lora
 from lorakiln.cli import main
 from lorakiln.doctor import asked
 from lorakiln.doctor.random_base import KINDS
@@ -86,6 +88,10 @@ def test_all_is_well_on_the_tiny_family(tmp_path):
         assert word not in text, word
 
 
+def stronger(adapter):
+    return replace(adapter, layers={name: lora.scale(layer, 1.05) for name, layer in adapter.layers.items()})
+
+
 @pytest.mark.slow
 def test_planted_faults_are_found_and_the_rest_is_tried(tmp_path, temporary, micro_model, monkeypatch, capsys):
     out, driver = tmp_path / "report.txt", tmp_path / "version"
@@ -95,7 +101,7 @@ def test_planted_faults_are_found_and_the_rest_is_tried(tmp_path, temporary, mic
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(devices, "NVIDIA", driver)  # a GPU, and a torch without CUDA
     save = kohya_form.save
-    monkeypatch.setattr(kohya_form, "save", lambda adapter, *rest: save(adapter.scaled(1.05), *rest))
+    monkeypatch.setattr(kohya_form, "save", lambda adapter, *rest: save(stronger(adapter), *rest))
     monkeypatch.setattr(resume, "_set_moments", lambda *moments: None)
     provenance = stage.provenance
     monkeypatch.setattr(stage, "provenance", lambda *given: {**provenance(*given), "memory_counted": 4096})

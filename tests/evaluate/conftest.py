@@ -68,9 +68,9 @@ def write_folders(parent, model, family):
 def write_lora(folder, model, family, seed=0):
     import torch
 
+    from lorakiln.adapters.adapter import Adapter, Layer
     from lorakiln.artefacts.hashing import hash_data
     from lorakiln.lora_files import kohya_form
-    from lorakiln.lora_files.adapter import Adapter, Layer
 
     generator = torch.Generator().manual_seed(seed)
     layers = {}

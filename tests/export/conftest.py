@@ -4,10 +4,10 @@ import pytest
 import torch
 from PIL import Image
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import write_json, write_jsonl
 from lorakiln.lora_files import diffusers_form
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.sampling import Job, infotext, save_picture
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.encode import EncodeSettings

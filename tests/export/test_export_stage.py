@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.hashing import hash_folder
 from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.artefacts.tensors import load_tensors
@@ -15,7 +16,6 @@ from lorakiln.export import export
 from lorakiln.export import stage as export_stage
 from lorakiln.families import load_family
 from lorakiln.lora_files import diffusers_form, kohya_form
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.schema.export import ExportSettings
 from lorakiln.tools.convert_base import convert_base
 from tests.export.conftest import CAPTIONS, PROMPTS, trained
@@ -399,10 +399,10 @@ def test_what_half_precision_loses_of_a_layer_that_counts_is_refused_by_name(do,
 
 
 def test_a_file_that_is_read_back_otherwise_is_refused(do, monkeypatch):
-    def lossy(adapter, path, family, metadata):
+    def lossy(adapter, path, family, metadata, kind):
         name, layer = next(iter(adapter.layers.items()))
         layers = {**adapter.layers, name: Layer(layer.down, layer.up, layer.alpha * 2)}
-        return save(Adapter(layers), path, family, metadata)
+        return save(Adapter(layers), path, family, metadata, kind)
 
     save = kohya_form.save
     monkeypatch.setattr(export_stage.kohya_form, "save", lossy)

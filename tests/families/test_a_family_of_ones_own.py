@@ -18,7 +18,7 @@ from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
 from lorakiln.prepare import prepare
 from lorakiln.schema.base import check
-from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.export import ExportSettings
@@ -75,7 +75,7 @@ def test_from_pictures_to_a_report(tmp_path, model, capsys):
     )
     bucket = {"min": 16, "max": 64, "step": 16}
     prepare(raw, prepared, PrepareSettings(dataset="squares", resolution=32, bucket=bucket))
-    caption(prepared, raw, captioned, CaptionSettings(trigger="sks"), model.captioner)
+    caption(prepared, raw, captioned, BlipSettings(trigger="sks"), model.captioner)
     encode(captioned, encoded, EncodeSettings(device="cpu"), model)
     # What is told of a picture beside its caption is its own, and made anew; the rest is found again.
     (file,) = encoded.glob("*x*.safetensors")

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.adapters.adapter import Adapter, Layer
 
 RANKS, ALPHAS = (2, 3, 4), (1.0, 2.0, 3.0, 4.0)
 

@@ -3,10 +3,10 @@ import json
 import pytest
 import torch
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import diffusers_form
-from lorakiln.lora_files.adapter import Adapter, Layer
 from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter
 
 NAME = "pytorch_lora_weights.safetensors"
@@ -108,7 +108,7 @@ def test_damaged_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="no low-rank update"):
         diffusers_form.load(tmp_path / NAME)
     save_tensors(tmp_path / NAME, {"unet.a.lora_A.weight": torch.ones(2, 2)})
-    with pytest.raises(UserError, match="unet.a.lora_B.weight"):
+    with pytest.raises(UserError, match="unet.a.lora_A.weight"):
         diffusers_form.load(tmp_path / NAME)
 
 

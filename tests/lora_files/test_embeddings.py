@@ -11,7 +11,7 @@ from lorakiln.cli import main
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.lora_files.reading import read_lora
-from lorakiln.schema.train import AdapterSettings
+from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.train.adapting import put_adapter
 
 NAME = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -115,7 +115,7 @@ def test_what_does_not_use_them_says_so(file, tmp_path, capsys, micro_model):
     assert main([*into, str(tmp_path / "more"), "--without-embeddings"]) == 0 and said not in capsys.readouterr().err
     family = load_family(micro_model, ("network",))
     target = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
-    put_adapter(family, AdapterSettings(rank=2, alpha=2, targets=[target], init_from=file), [target], 0)
+    put_adapter(family, LoraSettings(rank=2, alpha=2, targets=[target], init_from=file), [target], 0)
     error = capsys.readouterr().err
     assert said in error and f"`lorakiln convert {file} lora.safetensors --embeddings FOLDER`" in error
 

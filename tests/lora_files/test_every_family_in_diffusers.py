@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.families import load_family
 from lorakiln.lora_files import diffusers_form, kohya_form
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.merging import Merged
 from lorakiln.schema.model import ModelSettings
 from tests.families.reduced import KINDS, write_reduced

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
+from lorakiln.adapters.adapter import Adapter, Layer
+from lorakiln.adapters.lora import norms
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.fitting import fitted, norms
+from lorakiln.lora_files.fitting import fitted
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
 from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter

@@ -3,11 +3,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.sd.clients import client_keys
 from lorakiln.lora_files import kohya_form
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.fitting import fitted
 from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.merging import Merged
 from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.base import base_version
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora

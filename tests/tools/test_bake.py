@@ -12,12 +12,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.cli import main
 from lorakiln.families import load_family
 from lorakiln.families.names import canonical
 from lorakiln.families.sd.original_names import unet_module
 from lorakiln.lora_files import kohya_form
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
@@ -275,7 +275,7 @@ def test_memory_need_not_hold_the_model(tmp_path):
     script = f"""
 import torch
 from pathlib import Path
-from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.tools.bake import bake
 def layer():
     return Layer(torch.ones(1, {side}), torch.ones({side}, 1), 1.0)

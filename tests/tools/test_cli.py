@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.cli import main
 from lorakiln.families import load_family
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
 from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter

@@ -10,6 +10,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from lorakiln.adapters.adapter import Adapter, Layer
+from lorakiln.adapters.targets import target_names
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
@@ -17,14 +19,13 @@ from lorakiln.families import load_family
 from lorakiln.families.sd import kohya_name
 from lorakiln.families.sd.presets import ATTENTION as ATTENTION_KINDS
 from lorakiln.families.sd.presets import PRESETS as FAMILY_PRESETS
-from lorakiln.lora_files import peft_form
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.writing import write_lora
-from lorakiln.schema.train import AdapterSettings
+from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.whole import check_whole
 from lorakiln.tools.inspect import PRESETS, _kind, retrain
-from lorakiln.train.adapting import put_adapter, target_names
+from lorakiln.train.adapting import put_adapter
 from pipelines.compose import compose_config
+from tests.adapters.networks import adapted
 
 ATTENTION = "unet.mid_block.attentions.0.transformer_blocks.0"
 
@@ -112,7 +113,7 @@ def go_on(family, told):
     """Training's own way from the printed settings to an adapter on the network."""
     settings = check_whole(compose_config(["+experiment=smoke", *shlex.split(" ".join(told))])).train.adapter
     put_adapter(family, settings, target_names(family, settings.targets), 0)
-    return peft_form.read(family.network).layers
+    return adapted(family.network).read().layers
 
 
 @pytest.mark.parametrize("text", [False, True])
@@ -178,7 +179,7 @@ def test_refusals_print_commands_that_work(tmp_path, capsys, micro_model):
     text = {TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)}
     for given, rank in ((layers | text, 3), (layers, 2)):
         write_lora(Adapter(given), tmp_path / "my x.safetensors", "kohya")
-        settings = AdapterSettings(rank=rank, alpha=1.0, targets=["to_q"], init_from=str(tmp_path / "my x.safetensors"))
+        settings = LoraSettings(rank=rank, alpha=1.0, targets=["to_q"], init_from=str(tmp_path / "my x.safetensors"))
         names = target_names(family, ["attn1.to_q"])
         with pytest.raises(UserError) as caught:
             put_adapter(load_family(micro_model, ("network",)), settings, names, 0)
@@ -189,7 +190,7 @@ def test_refusals_print_commands_that_work(tmp_path, capsys, micro_model):
         put_adapter(
             load_family(micro_model, ("network",)), settings.model_copy(update={"init_from": str(out)}), names, 0
         )
-    settings = AdapterSettings(rank=3, alpha=1.0, targets=["to_k"], init_from=str(tmp_path / "my x.safetensors"))
+    settings = LoraSettings(rank=3, alpha=1.0, targets=["to_k"], init_from=str(tmp_path / "my x.safetensors"))
     with pytest.raises(UserError) as caught:
         put_adapter(load_family(micro_model, ("network",)), settings, target_names(family, ["attn1.to_k"]), 0)
     (command,) = re.findall("`(lorakiln .*?)`", caught.value.fix)

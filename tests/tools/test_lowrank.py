@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lorakiln.lora_files.adapter import Layer
+from lorakiln.adapters.adapter import Layer
 from lorakiln.tools.lowrank import Cut, approximated, cut, singular, stacked
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.cli import main
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.writing import write_lora
 from lorakiln.tools.metadata import resolution_of, sizes, told
 from tests.families.reduced import write_reduced

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.cli import main
 from lorakiln.families import load_family, sd
 from lorakiln.families import sdxl as xl
 from lorakiln.families.names import canonical
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora

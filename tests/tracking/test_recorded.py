@@ -37,7 +37,7 @@ def train_recorded(tmp_path, micro_model, micro_encoded):
 
     def make(**settings):
         whole = {
-            "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"lr": 1e-2},
+            "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-2},
             "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu"}, "checkpoint_every": 0, **settings,
         }  # fmt: skip
         train(micro_encoded, tmp_path / "run", TrainSettings(**whole), micro_model, tmp_path / "cache" / "checkpoints")
@@ -218,21 +218,24 @@ def test_a_tracker_that_raises_stops_nothing(trained, monkeypatch, capsys):
 def test_norms_are_those_of_the_weight_changes(micro_model):
     import torch
 
+    from lorakiln.adapters import lora
     from lorakiln.families import load_family
-    from lorakiln.lora_files import peft_form
-    from lorakiln.train.norms import lora_norms
+    from lorakiln.train.norms import adapter_norms
+    from tests.adapters.networks import adapted
 
     network = load_family(micro_model, ("network",)).network
     names = [name for name, _ in network.named_modules() if name.endswith(("to_q", "conv1"))]
-    peft_form.wrap(network, names, 4, 2.0, 0.0, seed=0)
-    for number, layer in enumerate(peft_form.lora_layers(network).values()):
+    lora.wrap(network, names, 4, 2.0, 0.0, seed=0)
+    for number, layer in enumerate(lora.layers_on(network).values()):
         torch.nn.init.normal_(layer.lora_B["default"].weight, generator=torch.Generator().manual_seed(number))
     squares = {}
-    for name, layer in peft_form.read(network).layers.items():
+    for name, layer in adapted(network).read().layers.items():
         parts = name.removeprefix("unet.").split(".")
         block = parts[0] if parts[0] == "mid_block" else ".".join(parts[:2])
         squares[block] = squares.get(block, 0.0) + layer.delta().norm().item() ** 2
-    assert lora_norms(network) == pytest.approx({f"lora_norm/{k}": v**0.5 for k, v in squares.items()}, rel=1e-4)
+    assert adapter_norms(adapted(network)) == pytest.approx(
+        {f"lora_norm/{k}": v**0.5 for k, v in squares.items()}, rel=1e-4
+    )
 
 
 def test_quarters_of_the_timesteps():

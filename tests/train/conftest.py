@@ -35,8 +35,9 @@ def make_settings():
 @pytest.fixture
 def make_kiln(micro_model, micro_encoded, make_settings):
     """A training module on the micro model, as `train` makes it, and no trainer."""
+    from lorakiln.adapters.targets import target_names
     from lorakiln.families import load_family
-    from lorakiln.train.adapting import put_adapter, target_names
+    from lorakiln.train.adapting import put_adapter
     from lorakiln.train.latents import Encoded
     from lorakiln.train.module import Kiln, Share
     from lorakiln.train.split import hold_out

@@ -9,10 +9,10 @@ from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.lora_files import peft_form
 from lorakiln.lora_files.reading import read_any
-from lorakiln.schema.train import AdapterSettings
+from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.train.adapting import put_adapter
+from tests.adapters.networks import adapted
 
 TARGETS = ["proj_in", "to_q"]
 
@@ -37,7 +37,7 @@ def loha(out, into):
 
 
 def settings(path, rank):
-    return AdapterSettings(rank=rank, alpha=rank, targets=TARGETS, init_from=str(path))
+    return LoraSettings(rank=rank, alpha=rank, targets=TARGETS, init_from=str(path))
 
 
 def test_training_goes_on_from_loha_exactly(tmp_path, micro_model):
@@ -47,7 +47,7 @@ def test_training_goes_on_from_loha_exactly(tmp_path, micro_model):
     put_adapter(family, settings(path, 4), names, 0)
     from safetensors.torch import load_file
 
-    given, found = load_file(path), peft_form.read(family.network)
+    given, found = load_file(path), adapted(family.network).read()
     assert len(found.layers) == len(names)
     for name in names:
         a, b, c, d = (
@@ -69,7 +69,7 @@ def test_what_is_of_no_low_rank_is_converted_first_by_the_command_that_is_told(t
     out = tmp_path / "lora.safetensors"
     assert main([str(out) if word == "lora.safetensors" else word for word in words[1:6]]) == 0
     put_adapter(family, settings(out, 4), names, 0)
-    assert {layer.rank for layer in peft_form.read(family.network).layers.values()} == {4}
+    assert {layer.rank for layer in adapted(family.network).read().layers.values()} == {4}
 
 
 def dora(out, into):
@@ -88,7 +88,7 @@ def test_what_depends_on_the_base_is_converted_first_by_the_command_that_is_told
     out = tmp_path / "lora.safetensors"
     assert main([str(out) if word == "lora.safetensors" else word for word in words[1:8]]) == 0
     put_adapter(family, settings(out, 4), names, 0)
-    found = peft_form.read(family.network)
+    found = adapted(family.network).read()
     assert {layer.rank for layer in found.layers.values()} == {4}
     for name in names:
         weight = load_family(micro_model, ("network",)).network.get_submodule(name).weight.detach()
@@ -115,7 +115,7 @@ def test_ranks_that_differ_and_linear_layers_for_convolutions(tmp_path, micro_mo
     from safetensors.torch import load_file
 
     given = load_file(path)
-    for name, layer in peft_form.read(family.network).layers.items():
+    for name, layer in adapted(family.network).read().layers.items():
         key = f"lora_unet_{name.removeprefix('unet.').replace('.', '_')}"
         expected = given[f"{key}.lora_up.weight"] @ given[f"{key}.lora_down.weight"]
         torch.testing.assert_close(layer.delta().flatten(1), expected, rtol=1e-4, atol=1e-5)

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, settings_of, table, told_to, training
+from lorakiln.adapters.targets import target_names
 from lorakiln.families import load_family
 from lorakiln.families.peak import Peak
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import put_adapter, target_names
+from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Bucket
 from lorakiln.train.memory import BESIDE, Memory, Wanted, count
 from lorakiln.train.module import Kiln, Share
@@ -128,7 +129,7 @@ def test_single_precision_takes_twice_the_base():
 OPTIONS = {
     "adapter": {"rank": 4, "alpha": 4.0, "targets": "locon", "dropout": 0.1},
     "objective": {"kind": "huber", "min_snr_gamma": 5, "noise_offset": 0.1, "caption_dropout": 0.5},
-    "optimizer": {"lr": 1e-4, "part_lrs": {"up_blocks": 1e-3}},
+    "optimizer": {"kind": "adamw", "lr": 1e-4, "part_lrs": {"up_blocks": 1e-3}},
     "trainer": {"accelerator": "gpu", "gradient_checkpointing": True},
 }
 

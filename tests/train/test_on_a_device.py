@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lorakiln.adapters.targets import target_names
 from lorakiln.families import load_family
 from lorakiln.families.peak import META
 from lorakiln.families.reading import Reading
 from lorakiln.lora_files.merging import Merged
 from lorakiln.sampling import Job, draw
-from lorakiln.train.adapting import put_adapter, target_names
+from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Bucket
 from lorakiln.train.module import Kiln, Share
 from lorakiln.train.validation import validation_loss

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from lorakiln.adapters.lora import NAME, layers_on
+from lorakiln.adapters.targets import target_names
 from lorakiln.families import load_family
 from lorakiln.families.peak import META, GpuRules
-from lorakiln.lora_files.peft_form import NAME, lora_layers
+from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.schema.train import AdapterSettings
-from lorakiln.train.adapting import put_adapter, target_names
+from lorakiln.train.adapting import put_adapter
 from lorakiln.train.precision import norm_in_half
 
 TINY = ModelSettings.model_validate(read_yaml(Path("conf/model/tiny.yaml")))
@@ -41,9 +42,9 @@ def test_norms_in_half_precision_train_as_well(told):
 
     def run(dtype: torch.dtype, norms: str) -> tuple[torch.Tensor, torch.Tensor]:
         family = load_family(TINY, ("network",), dtype=dtype)
-        put_adapter(family, AdapterSettings(rank=4, alpha=4.0), target_names(family, "attention"), 0)
+        put_adapter(family, LoraSettings(rank=4, alpha=4.0), target_names(family, "attention"), 0)
         generator = torch.Generator().manual_seed(1)
-        for layer in lora_layers(family.network).values():
+        for layer in layers_on(family.network).values():
             up = layer.lora_B[NAME].weight
             up.data = torch.randn(up.shape, generator=generator) * 0.02
             layer.cast_input_dtype_enabled = dtype == torch.float32

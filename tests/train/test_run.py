@@ -6,14 +6,15 @@ import shutil
 import pytest
 import torch
 
+from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.sd.model import StableDiffusion
-from lorakiln.lora_files import diffusers_form, peft_form
-from lorakiln.lora_files.adapter import Adapter, Layer
+from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.writing import write_lora
+from tests.adapters.networks import adapted
 
 
 def rows_of(path):
@@ -246,7 +247,7 @@ def test_going_on_from_a_file(train_micro, make_settings, micro_family):
 def test_going_on_with_more_than_the_file_has(train_micro, make_settings, make_kiln, tmp_path):
     """Ranks and alphas that differ from layer to layer, and modules that it leaves alone."""
     generator = torch.Generator().manual_seed(0)
-    modules = {name: layer for name, layer in peft_form.read(make_kiln().network).layers.items() if "to_q" in name}
+    modules = {name: layer for name, layer in adapted(make_kiln().network).read().layers.items() if "to_q" in name}
     layers = {}
     for number, (name, layer) in enumerate(modules.items()):
         rank, sizes = 1 + number % 3, (layer.down.shape[1], layer.up.shape[0])

@@ -12,9 +12,9 @@ import torch
 
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.artefacts.records import read_json
-from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.chain import CHAIN, DATA, EXPORT, TRAIN, folders_in
 from lorakiln.doctor.pictures import write_pictures
+from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.export import ExportSettings
@@ -154,11 +154,10 @@ def draw_with_file(trial: Trial) -> dict[str, float]:
 def compare_runs(trial: Trial, one: str, other: str) -> dict[str, Any]:
     """Whether two runs' last adapters are the same bytes, and how far what they learned is apart, relative.
 
-    Measured on the matrices that begin at zero (lora_B): what they hold in the end is learned.
+    Measured on the factors that begin at zero (`up`): what they hold in the end is learned.
     """
     files = [trial.folder / name / "adapters" / f"step-{STEPS:08d}.safetensors" for name in (one, other)]
-    loaded = (load_tensors(file)[0] for file in files)
-    first, second = ({name: value for name, value in one.items() if "lora_B" in name} for one in loaded)
+    first, second = ({name: layer.up for name, layer in diffusers_form.load(file).layers.items()} for file in files)
     size = sum(value.square().sum().item() for value in first.values()) ** 0.5
     apart = sum((value - second[name]).square().sum().item() for name, value in first.items()) ** 0.5
     return {"same_bytes": files[0].read_bytes() == files[1].read_bytes(), "difference": apart / size}

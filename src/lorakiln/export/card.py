@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from lorakiln.adapters.protocol import trained_kind
 from lorakiln.export.previews import Preview
 from lorakiln.families.kinds import version_named
 from lorakiln.families.source import SINGLE_FILES
@@ -16,7 +17,7 @@ from lorakiln.schema.export import ExportSettings
 CARD = """\
 # {title}
 
-A LoRA of rank {rank} (alpha {alpha:g}) for {base}, trained on {pictures} pictures with LoRAKiln.
+A {kind} of rank {rank} (alpha {alpha:g}) for {base}, trained on {pictures} pictures with LoRAKiln.
 
 {warning}{gallery}## Trigger words
 
@@ -28,6 +29,16 @@ A LoRA of rank {rank} (alpha {alpha:g}) for {base}, trained on {pictures} pictur
 
 **ComfyUI:** put it into `models/loras` and add a *Load LoRA* node.
 
+{diffusers}## Training
+
+| | |
+|---|---|
+{table}
+
+Every layer of the files was read back as {clients} find it, and compared with what was trained: the largest relative
+difference of a weight change is {difference:g}.
+"""
+DIFFUSERS = """\
 **diffusers:**
 
 ```python
@@ -36,14 +47,6 @@ pipe.load_lora_weights("diffusers")  # this folder's `diffusers`, which is for d
 image = pipe({prompt}).images[0]
 ```
 
-## Training
-
-| | |
-|---|---|
-{table}
-
-Every layer of the files was read back as {clients} find it, and compared with what was trained: the largest relative
-difference of a weight change is {difference:g}.
 """
 # What the hub knows; it refuses a card that names another, unless it is called "other".
 _LICENSES = """
@@ -78,12 +81,12 @@ def model_card(
         rank=facts["rank"],
         alpha=facts["alpha"],
         base=code(facts["base_model"] or facts["base"]["name"]),
-        load=_loading(facts),
+        kind=trained_kind(facts["settings"]["train"]["adapter"]["kind"]).TITLE,
+        diffusers=_diffusers(facts, prompt),
         pictures=facts["dataset"]["pictures"] - facts["held_out"],
         warning=_warning(facts["dataset"].get("out_of_domain")),
         gallery=_gallery(previews, facts["strength"]),
         trigger=code(trigger) if trigger else "None: the LoRA acts on every prompt.",
-        prompt=json.dumps(prompt, ensure_ascii=False),
         table="\n".join(f"| {key} | {value} |" for key, value in _table(facts, settings.private).items()),
         clients=", ".join(facts["checked"]["clients"]),
         difference=facts["checked"]["largest_relative_difference"],
@@ -103,6 +106,13 @@ def plain(text: str) -> str:
     """`text` as text of Markdown, in a table too: no markup, no HTML."""
     # Between letters "_" marks nothing.
     return re.sub(r"[\\`*\[\]<>|&~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
+
+
+def _diffusers(facts: dict[str, Any], prompt: str) -> str:
+    """How it is used in diffusers; nothing where that does not load its kind."""
+    if "diffusers" not in facts["checked"]["clients"]:
+        return ""
+    return DIFFUSERS.format(load=_loading(facts), prompt=json.dumps(prompt, ensure_ascii=False))
 
 
 def _loading(facts: dict[str, Any]) -> str:

@@ -1,14 +1,21 @@
 """A written file counts when it has been read back and changes every weight as the trained adapter does."""
 
-import torch
+from collections.abc import Callable
 
+import torch
+from torch import Tensor
+
+from lorakiln.adapters.adapter import Adapter
+from lorakiln.adapters.checks import TOLERANCE
+from lorakiln.adapters.protocol import TrainableKind
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.adapter import Adapter
-from lorakiln.lora_files.finite import TOLERANCE
 from lorakiln.lora_files.fitting import Fitted
 
 
-def compare(trained: Adapter, expected: Fitted, written: Adapter, dtype: torch.dtype, where: object) -> float:
+def compare(
+    trained: Adapter, expected: Fitted, written: Adapter, dtype: torch.dtype, where: object,
+    kind: TrainableKind, weight: Callable[[str], Tensor],
+) -> float:  # fmt: skip
     """The largest relative difference, over the layers, between the weight changes of two adapters.
 
     It is ||dW_written - dW_trained|| / ||dW_trained||, Frobenius norms, in float32; layers that are nothing beside the
@@ -16,6 +23,8 @@ def compare(trained: Adapter, expected: Fitted, written: Adapter, dtype: torch.d
 
     Args:
         expected: what was to be written; its numbers must be there exactly.
+        kind: of both adapters' layers.
+        weight: the base's weight of a module, by whose change both are measured.
 
     Raises:
         UserError: a layer is missing or too many, or differs by more than the precision explains.
@@ -24,14 +33,16 @@ def compare(trained: Adapter, expected: Fitted, written: Adapter, dtype: torch.d
         raise UserError(f"{len(odd)} layers were lost or invented: {', '.join(odd[:3])}", where=where)
     worst, wrong = 0.0, []
     for name, layer in trained.layers.items():
-        change, found, told = layer.delta(), written.layers[name], expected.adapter.layers[name]
-        if change.shape != found.delta().shape:
+        found, told, base = written.layers[name], expected.adapter.layers[name], weight(name)
+        if layer.shape != found.shape:
             wrong.append(f"{name} (its shape)")
             continue
-        difference = (found.delta() - change).norm().item()
+        change = layer.change_of(base)
+        difference = (found.change_of(base) - change).norm().item()
         size = change.norm().item()
         relative = difference / size if size else difference
-        same = torch.equal(found.down, told.down) and torch.equal(found.up, told.up)
+        numbers, wanted = (kind.tensors(one, "kohya") for one in (found, told))
+        same = numbers.keys() == wanted.keys() and all(torch.equal(numbers[one], wanted[one]) for one in wanted)
         if name in expected.lost and same:
             continue
         worst = max(worst, relative)

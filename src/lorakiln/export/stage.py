@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+from lorakiln.adapters.adapter import Adapter
+from lorakiln.adapters.networks import weights_of
+from lorakiln.adapters.protocol import trained_kind
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_file
@@ -27,7 +30,6 @@ from lorakiln.families.protocol import Family
 from lorakiln.families.shapes import has_kernel
 from lorakiln.families.source import is_hub_id
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
-from lorakiln.lora_files.adapter import Adapter
 from lorakiln.lora_files.fitting import Fitted, fitted
 from lorakiln.lora_files.training_facts import timesteps
 from lorakiln.schema.export import ExportSettings
@@ -72,10 +74,13 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         worst = writer.write_kohya(name, main)
         for other in others:
             worst = max(worst, writer.write_kohya(_beside(name, other), other))
-        worst = max(worst, writer.write_diffusers(main))
+        clients = list(writer.clients)
+        if writer.foldable:
+            worst = max(worst, writer.write_diffusers(main))
+            clients.append("diffusers")
         most = 0 if settings.private else settings.previews
         previews = copy_previews(run, fresh, name, main["step"], most)
-        checked = {"clients": [*writer.clients, "diffusers"], "largest_relative_difference": float(f"{worst:.3g}")}
+        checked = {"clients": clients, "largest_relative_difference": float(f"{worst:.3g}")}
         chosen = _facts(facts, name, main, settings, fresh, checked)
         write_json(fresh / "facts.json", chosen)
         write_json(fresh / f"{name}.json", _notes(chosen))
@@ -140,7 +145,7 @@ def _versions(
 def _facts(
     facts: dict[str, Any], name: str, main: dict[str, Any], settings: ExportSettings, folder: Path, checked: dict
 ) -> dict[str, Any]:
-    layers = len(load_tensors(folder / f"{name}.safetensors")[0]) // 3
+    layers = len({key.partition(".")[0] for key in load_tensors(folder / f"{name}.safetensors")[0]})
     kept = {
         key: facts[key]
         for key in ("rank", "alpha", "strength", "targets", "base", "base_model", "dataset", "trigger", "held_out")
@@ -194,11 +199,17 @@ class Writer:
         self.run, self.folder, self.family, self.facts, self.rows = run, folder, family, facts, rows
         self.settings, self.dtype = settings, DTYPES[settings.precision]
         self.clients = list(family.client_keys())
+        self.kind_name = facts["settings"]["train"]["adapter"]["kind"]
+        self.kind, self.weights = trained_kind(self.kind_name), weights_of(family.adaptable())
         self.metadata, self.noted = told, set()
 
     def trained(self, adapter: dict[str, Any]) -> Adapter:
         """What was trained, at the strength that the files are to have."""
-        return diffusers_form.load(self.run / adapter["file"]).scaled(self.settings.strength)
+        found = diffusers_form.load(self.run / adapter["file"], self.kind_name)
+        if self.settings.strength == 1:
+            return found
+        layers = {name: self.kind.scale(layer, self.settings.strength) for name, layer in found.layers.items()}
+        return replace(found, layers=layers)
 
     def write_kohya(self, name: str, adapter: dict[str, Any]) -> float:
         """Write `<name>.safetensors`; return the largest relative difference of a layer."""
@@ -207,24 +218,33 @@ class Writer:
         wide = any(has_kernel(layer.shape) for layer in trained.layers.values())
         facts = {**without_places(self.facts), "step": adapter["step"], "convolutions": wide}
         metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times()) | self.metadata
-        tensors = kohya_form.tensors_of(ready.adapter, self.family.kohya_name)
+        tensors = kohya_form.tensors_of(ready.adapter, self.family.kohya_name, self.kind_name)
         metadata = kohya_metadata.with_hashes(metadata, tensors)
-        kohya_form.save(ready.adapter, path, self.family, metadata)
+        kohya_form.save(ready.adapter, path, self.family, metadata, self.kind_name)
         return max(
-            compare(
-                trained, ready, kohya_form.load(path, self.family, client), self.dtype,
+            self.compare(
+                trained, ready, kohya_form.load(path, self.family, client, self.kind_name),
                 f"{path.name}, read by {client}",
             )
             for client in self.clients
         )  # fmt: skip
 
+    def compare(self, trained: Adapter, ready: Fitted, written: Adapter, where: str) -> float:
+        """The largest relative difference of a layer; UserError if one is wrong."""
+        return compare(trained, ready, written, self.dtype, where, self.kind, self.weights.__getitem__)
+
     def fit(self, trained: Adapter, name: str, *, fold: bool = False) -> Fitted:
         """What the file is to hold; layers that the precision loses a part of are told once."""
-        ready = fitted(trained, self.dtype, name, fold=fold)
+        ready = fitted(trained, self.dtype, name, fold=fold, kind=self.kind_name)
         if ready.lost and str(ready) not in self.noted:
             self.noted.add(str(ready))
             print(f"note: {ready}", flush=True)
         return ready
+
+    @property
+    def foldable(self) -> bool:
+        """Whether diffusers loads this kind."""
+        return hasattr(self.kind, "fold")
 
     def times(self) -> tuple[datetime, datetime] | None:
         """When the training began and ended, if that is to be told."""
@@ -241,16 +261,17 @@ class Writer:
         # Nothing else in it tells the base, where only self-attention is adapted.
         told = {"ss_base_model_version": self.facts["base"]["version"]}
         diffusers_form.save(replace(ready.adapter, metadata=told), path)
-        config = diffusers_form.peft_config(ready.adapter, self.family.part)
+        config = diffusers_form.part_config(ready.adapter, self.family.part)
         write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": self.facts["base_model"]})
-        return compare(trained, ready, diffusers_form.load(path), self.dtype, path.name)
+        return self.compare(trained, ready, diffusers_form.load(path), path.name)
 
 
 def _notes(facts: dict[str, Any]) -> dict[str, Any]:
     """A1111's sidecar: what its card of the LoRA shows and puts into the prompt."""
     pictures = facts["dataset"]["pictures"] - facts["held_out"]
+    kind = trained_kind(facts["settings"]["train"]["adapter"]["kind"])
     return {
-        "description": f"LoRA of rank {facts['rank']}, trained on {pictures} pictures",
+        "description": f"{kind.TITLE} of rank {facts['rank']}, trained on {pictures} pictures",
         "sd version": version_named(facts["base"]["version"]).a1111,
         "activation text": facts["trigger"],
         "preferred weight": 1.0,

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable
 
+from lorakiln.adapters.adapter import Adapter
 from lorakiln.families.kinds import FamilyKind, kind_of, kinds, version_said, versions
 from lorakiln.families.versions import BaseVersion
-from lorakiln.lora_files.adapter import Adapter
 
 
 def base_version(adapter: Adapter) -> str:

@@ -1,26 +1,28 @@
-"""LoRA files as diffusers and peft write them: "unet.<module>.lora_A.weight", ".lora_B.weight".
+"""LoRA files as diffusers and peft write them: "unet.<module>.lora_A.weight", ".lora_B.weight"; and a run's own.
 
 Ranks and alphas are in the metadata key `lora_adapter_metadata`, a JSON object of peft's LoraConfig with the part
 in front of each name ("unet.r", "unet.lora_alpha", ...), as diffusers' `save_lora_adapter` writes it. Other
 programs than a recent diffusers read none of that and take alpha for the rank, so that what is written for them is
-folded (`fitting.fitted`). A run keeps its own adapters as they were trained.
+folded (`fitting.fitted`). A run keeps its own adapters as they were trained; what another kind's tensors do not say of
+it is in the same place.
 """
 
 import json
-from collections import Counter
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from lorakiln.adapters.adapter import Adapter, Change
+from lorakiln.adapters.checks import check_finite
+from lorakiln.adapters.peft_config import read_config
+from lorakiln.adapters.protocol import Stored, trained_kind
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.kinds import adapted_parts
-from lorakiln.lora_files.adapter import Adapter
-from lorakiln.lora_files.alphas import alpha_of, read_config
-from lorakiln.lora_files.checks import layer_of
-from lorakiln.lora_files.finite import check_finite
 
 METADATA = "lora_adapter_metadata"
-DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
 def peft_classes() -> dict[str, dict[str, str]]:
@@ -32,65 +34,67 @@ def peft_classes() -> dict[str, dict[str, str]]:
     }
 
 
-def save(adapter: Adapter, path: Path) -> None:
+def save(adapter: Adapter, path: Path, kind: str = "lora") -> None:
     """Write `adapter` as it is; its own metadata strings go along.
+
+    Args:
+        kind: of its layers.
 
     Raises:
         UserError: a weight is not finite, or the disk is full.
     """
-    tensors = {}
+    own = trained_kind(kind)
+    tensors: dict[str, Tensor] = {}
     for name, layer in adapter.layers.items():
-        check_finite(layer.down, layer.up, where=f"{path}: {name}")
-        tensors |= {name + DOWN: layer.down, name + UP: layer.up}
-    config = json.dumps(_config(adapter), indent=2, sort_keys=True)
-    save_tensors(path, tensors, {"format": "pt", **adapter.metadata, METADATA: config})
+        given = own.tensors(layer, "dotted")
+        check_finite(*given.values(), where=f"{path}: {name}")
+        tensors |= {f"{name}.{ending}": tensor for ending, tensor in given.items()}
+    parts = sorted({name.split(".")[0] for name in adapter.layers})
+    config = {f"{part}.{key}": value for part in parts for key, value in part_config(adapter, part, kind).items()}
+    told = json.dumps(config, indent=2, sort_keys=True)
+    save_tensors(path, tensors, {"format": "pt", **adapter.metadata, METADATA: told})
 
 
-def peft_config(adapter: Adapter, part: str) -> dict[str, Any]:
-    """What peft's LoraConfig needs to know of one part's layers, ranks and alphas that differ as patterns."""
+def part_config(adapter: Adapter, part: str, kind: str = "lora") -> dict[str, Any]:
+    """What peft's config says of one part's layers: for a LoRA, its LoraConfig."""
     # Without "text_model.": peft compares endings, and transformers 5 has text encoders with and without that level.
     layers = {
         name.removeprefix(f"{part}.").removeprefix("text_model."): layer
         for name, layer in sorted(adapter.layers.items())
         if name.startswith(f"{part}.")
     }
-    rank = Counter(layer.rank for layer in layers.values()).most_common(1)[0][0]
-    alpha = Counter(layer.alpha for layer in layers.values()).most_common(1)[0][0]
-    return {
-        "r": rank,
-        "lora_alpha": alpha,
-        "target_modules": sorted(layers),
-        "rank_pattern": {name: layer.rank for name, layer in layers.items() if layer.rank != rank},
-        "alpha_pattern": {name: layer.alpha for name, layer in layers.items() if layer.alpha != alpha},
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "use_dora": False,
-        "use_rslora": False,
-        "peft_type": "LORA",
-    }
+    return trained_kind(kind).config(layers)
 
 
-def _config(adapter: Adapter) -> dict[str, Any]:
-    parts = sorted({name.split(".")[0] for name in adapter.layers})
-    return {f"{part}.{key}": value for part in parts for key, value in peft_config(adapter, part).items()}
+def load(path: Path, kind: str = "lora") -> Adapter:
+    """Read a file in this form; without the metadata a LoRA's alpha is the rank, as diffusers reads it.
 
-
-def load(path: Path) -> Adapter:
-    """Read a file in this form; without the metadata alpha is the rank, as diffusers reads it.
+    Args:
+        kind: of its layers.
 
     Raises:
-        UserError: it is no readable LoRA file in this form, or holds numbers that are not finite.
+        UserError: it is no readable file of this kind in this form, or holds numbers that are not finite.
     """
     tensors, metadata = load_tensors(path)
     config = read_config(metadata.get(METADATA, "{}"), path)
-    names = sorted(key.removesuffix(DOWN) for key in tensors if key.endswith(DOWN))
-    expected = {name + end for name in names for end in (DOWN, UP)}
-    if not names or expected != set(tensors):
-        odd = sorted(expected ^ set(tensors))[:3]
-        raise UserError(f"not a LoRA file in diffusers' form ({', '.join(odd)})", where=path, fix="check the path")
-    layers = {}
-    for name in names:
-        down, up = tensors[name + DOWN], tensors[name + UP]
-        rank = down.shape[0] if down.ndim else 1
-        layers[name] = layer_of(down, up, alpha_of(config, name, rank, path), f"{path}: {name}")
+    own = trained_kind(kind)
+    given, unknown = by_layer(tensors, ".", own.ENDINGS["dotted"].all), set(tensors)
+    layers: dict[str, Change] = {}
+    for name in sorted(given):
+        if given[name].keys() == own.claim(given[name], "dotted"):
+            layers[name] = own.read(Stored(path, name, name, "dotted", given[name], config))
+            unknown -= {f"{name}.{ending}" for ending in given[name]}
+    if unknown or not layers:
+        odd = ", ".join(sorted(unknown)[:3])
+        raise UserError(f"not a {own.TITLE} file in diffusers' form ({odd})", where=path, fix="check the path")
     return Adapter(layers, {key: value for key, value in metadata.items() if key not in (METADATA, "format")})
+
+
+def by_layer(tensors: Mapping[str, Tensor], mark: str, endings: Set[str]) -> dict[str, dict[str, Tensor]]:
+    """Each layer's tensors by their endings, where names hold the mark too: by the longest ending that is known."""
+    longest = sorted(endings, key=lambda ending: (-len(ending), ending))
+    layers: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if ending := next((end for end in longest if key.endswith(mark + end)), None):
+            layers.setdefault(key.removesuffix(mark + ending), {})[ending] = tensor
+    return layers

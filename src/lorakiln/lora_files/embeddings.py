@@ -15,11 +15,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lorakiln.adapters.adapter import Embedding
+from lorakiln.adapters.checks import FIX, weights
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.console.visible import visible
-from lorakiln.lora_files.adapter import Embedding
-from lorakiln.lora_files.checks import FIX, weights
 
 BUNDLE = "bundle_emb."
 _ONE = ("string_to_param.*", "emb_params")

@@ -1,74 +1,70 @@
 """LoRA files as kohya's sd-scripts writes them and A1111, Forge and ComfyUI read them.
 
-A layer is "<name>.lora_down.weight", "<name>.lora_up.weight" and "<name>.alpha" (a scalar; absent: alpha = rank);
-<name> is the module's path with "_" for ".", after "lora_unet_" or "lora_te_". The family knows the names.
+A layer's tensors are "<name>.<ending>", as "<name>.lora_down.weight"; <name> is the module's path with "_" for ".",
+after "lora_unet_" or "lora_te_". The family knows the names, the kind of adapter the endings.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from lorakiln.adapters.adapter import Adapter, Change
+from lorakiln.adapters.protocol import Stored, only, trained_kind
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Family
-from lorakiln.lora_files.adapter import Adapter, Layer
-from lorakiln.lora_files.checks import layer_of
-
-DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 
 
-def tensors_of(adapter: Adapter, name_of: Callable[[str], str]) -> dict[str, Tensor]:
+def tensors_of(adapter: Adapter, name_of: Callable[[str], str], kind: str = "lora") -> dict[str, Tensor]:
     """The file's tensors.
 
     Args:
         adapter: in the precision that is to be written (`fitting.fitted`).
         name_of: kohya's name of a module, such as `Family.kohya_name`.
+        kind: of its layers.
     """
+    own = trained_kind(kind)
     tensors = {}
     for module, layer in adapter.layers.items():
         name = name_of(module)
-        tensors |= {name + DOWN: layer.down, name + UP: layer.up, name + ALPHA: _alpha(layer.alpha, layer.dtype)}
+        tensors |= {f"{name}.{ending}": tensor for ending, tensor in own.tensors(layer, "kohya").items()}
     return tensors
 
 
-def _alpha(alpha: float, dtype: torch.dtype) -> Tensor:
-    """In the weights' dtype, or in float32 where that has not this number: 257 is 256 in bfloat16."""
-    rounded = torch.tensor(alpha, dtype=dtype)
-    single = torch.tensor(alpha, dtype=torch.float32)
-    return rounded if rounded.double() == single.double() else single
-
-
-def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, str]) -> None:
+def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, str], kind: str = "lora") -> None:
     """Write `adapter`, as `tensors_of` takes it, with its true alphas; raises UserError if the disk is full."""
-    save_tensors(path, tensors_of(adapter, family.kohya_name), metadata)
+    save_tensors(path, tensors_of(adapter, family.kohya_name, kind), metadata)
 
 
-def load(path: Path, family: Family, client: str = "kohya") -> Adapter:
+def load(path: Path, family: Family, client: str = "kohya", kind: str = "lora") -> Adapter:
     """Read a file with the keys that a client knows for the layers of a base model.
 
     Args:
         family: bare, loaded with the parts that the file adapts.
         client: one of `family.client_keys()`.
+        kind: of its layers.
 
     Raises:
-        UserError: it is no LoRA for this base model, or holds numbers that are not finite.
+        UserError: it is no adapter of this kind for this base model, or holds numbers that are not finite.
     """
     tensors, metadata = load_tensors(path)
-    modules = family.client_keys()[client]
-    layers: dict[str, Layer] = {}
+    own, modules = trained_kind(kind), family.client_keys()[client]
+    given: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, _, ending = key.partition(".")
+        given.setdefault(name, {})[ending] = tensor
+    layers: dict[str, Change] = {}
     unknown = set(tensors)
-    for name in sorted({key.split(".")[0] for key in tensors} & set(modules)):
-        down, up, alpha = (tensors.get(name + end) for end in (DOWN, UP, ALPHA))
-        if down is not None and up is not None:
-            layers[modules[name]] = layer_of(down, up, alpha, f"{path}: {name}")
-            unknown -= {name + DOWN, name + UP, name + ALPHA}
+    for name in sorted(given.keys() & set(modules)):
+        if taken := own.claim(given[name], "kohya"):
+            layers[modules[name]] = own.read(Stored(path, name, modules[name], "kohya", only(given[name], taken)))
+            unknown -= {f"{name}.{ending}" for ending in taken}
     if unknown or not layers:
         some = ", ".join(sorted(unknown)[:3]) or "it is empty"
         raise UserError(
-            f"{len(unknown)} of its {len(tensors)} tensors are no LoRA's on the base model: {some}",
+            f"{len(unknown)} of its {len(tensors)} tensors are no {own.TITLE}'s on the base model: {some}",
             where=path,
-            fix="use the base model that the LoRA was trained on; LoHa, LoKr and DoRA are other kinds of adapter",
+            fix=f"use the base model that the {own.TITLE} was trained on; other kinds of adapter are read by convert",
         )
     return Adapter(layers, metadata)

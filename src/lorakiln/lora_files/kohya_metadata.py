@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from lorakiln import __version__
+from lorakiln.adapters.protocol import trained_kind
 from lorakiln.artefacts.tensors import chunks
 from lorakiln.families.kinds import version_named
 from lorakiln.families.reading import CHUNK
@@ -42,11 +43,7 @@ def build(
         "ss_base_model_version": base["version"],
         "ss_sd_model_name": Path(base["path"]).name,
         "ss_v2": version_named(base["version"]).is_v2,
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": facts["rank"],
-        "ss_network_alpha": facts["alpha"],
-        "ss_network_dropout": settings["train"]["adapter"]["dropout"] or None,
-        "ss_network_args": _network_args(facts),
+        **trained_kind(settings["train"]["adapter"]["kind"]).metadata(facts),
         "ss_clip_skip": settings["encode"]["clip_skip"] + 1,
         "ss_max_token_length": tokens if (tokens := settings["encode"].get("max_tokens", CHUNK)) > CHUNK else None,
         **_sizes(settings["prepare"], rows),
@@ -136,13 +133,6 @@ def _training(facts: Mapping[str, Any]) -> dict[str, Any]:
         "ss_caption_dropout_rate": objective["caption_dropout"],
         "ss_prior_loss_weight": 1.0,
     }
-
-
-def _network_args(facts: Mapping[str, Any]) -> dict[str, str]:
-    """As one gives them to sd-scripts, strings: its network adapts larger convolutions (LoCon) where these are set."""
-    if not facts.get("convolutions"):
-        return {}
-    return {"conv_dim": str(facts["rank"]), "conv_alpha": str(facts["alpha"])}
 
 
 def _dataset(

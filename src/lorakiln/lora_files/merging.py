@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from lorakiln.adapters.adapter import Adapter, Change
+from lorakiln.adapters.networks import weights_of
 from lorakiln.console.errors import UserError
 from lorakiln.families.names import canonical
 from lorakiln.families.shapes import same_matrix
-from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 
 
 class Merged:
@@ -24,14 +25,9 @@ class Merged:
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], *adapters: Adapter) -> None:
-        found = {
-            canonical(f"{part}.{name}"): module
-            for part, network in networks.items()
-            for name, module in network.named_modules()
-            if isinstance(module, nn.Linear | nn.Conv2d)
-        }
+        found = weights_of(networks)
         self._base: dict[str, tuple[Tensor, Tensor]] = {}
-        self._layers: list[dict[str, Layer | Relative]] = []
+        self._layers: list[dict[str, Change]] = []
         for adapter in adapters:
             layers = {canonical(name): layer for name, layer in adapter.changes.items()}
             for name, layer in sorted(layers.items()):
@@ -58,11 +54,10 @@ class Merged:
             present.copy_(changed.to(base.dtype))
 
 
-def _fitting(module: nn.Module | None, layer: Layer | Relative, name: str) -> Tensor:
+def _fitting(weight: Tensor | None, layer: Change, name: str) -> Tensor:
     fix = "use the base model that the LoRA was trained on"
-    if module is None:
+    if weight is None:
         raise UserError(f"the LoRA adapts {name}, which the base model has not", fix=fix)
-    weight = module.weight
     # Of some relative layers the shape shows in their change.
     if layer.shape and not same_matrix(weight.shape, layer.shape):
         raise UserError(f"{name}: the LoRA was trained on another shape than {tuple(weight.shape)}", fix=fix)

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lorakiln.adapters.peft_config import read_config
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.alphas import read_config
 
 KEY = re.compile(r"(unet|text_encoder):(\d{1,4}):(up|down)")
 FIX = "convert it with the program that made it, by cloneofsimo/lora's own scripts"

@@ -1,13 +1,14 @@
 """Any LoRA file: find out whose form it is in, and read it into an Adapter with canonical module names.
 
 Forms, by their keys:
-    kohya        lora_unet_<path>.lora_down.weight, .lora_up.weight, .alpha   (sd-scripts; LyCORIS, see lycoris.py)
+    kohya        lora_unet_<path>.lora_down.weight, .lora_up.weight, .alpha   (sd-scripts; LyCORIS)
     diffusers    unet.<path>.lora_A.weight, .lora_B.weight   (or .lora.down.weight, .lora.up.weight)
     diffusers-old  [unet.]<path>.processor.to_q_lora.down.weight, ..._lora.up.weight   (attention processors, 2023)
-    peft         base_model.model.<path>.lora_A.weight, with adapter_config.json beside it; see peft_kinds.py
+    peft         base_model.model.<path>.lora_A.weight, with adapter_config.json beside it
     cloneofsimo  unet:0:up, unet:0:down, text_encoder:0:up, ...; see numbered.py
-DoRA, OFT, BOFT and IA3 (dora.py, rotations.py, ia3.py) become LoRAs where the base's weights are given.
-Recognised and refused by name: what is in others.py, and what belongs to other architectures (strangers.py).
+What a layer's tensors are called and do, its kind knows (`lorakiln.adapters`). Kinds whose changes depend on the base's
+weights become LoRAs where these are given. Refused by name: what a kind refuses (others.py), and what belongs to other
+architectures (strangers.py).
 """
 
 import shlex
@@ -15,9 +16,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from lorakiln.adapters.adapter import Adapter, Change, Layer
+from lorakiln.adapters.factors import from_difference
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
@@ -25,12 +29,10 @@ from lorakiln.console.visible import visible
 from lorakiln.families.names import known
 from lorakiln.families.versions import BaseVersion
 from lorakiln.lora_files import numbered
-from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.lora_files.base import base_of_names, generation
 from lorakiln.lora_files.beside import check_none, split
 from lorakiln.lora_files.embeddings import split_embeddings
-from lorakiln.lora_files.found import DOWN, KINDS, KOHYA, LORA, PEFT, Found, layers_in
-from lorakiln.lora_files.lycoris import from_difference
+from lorakiln.lora_files.found import KOHYA, PEFT, Found, layers_in, tells
 from lorakiln.lora_files.others import check_kinds
 from lorakiln.lora_files.strangers import check_familiar
 
@@ -48,12 +50,14 @@ class LoraFile:
         adapter: what it holds.
         kinds: the kind of each layer that was another one than LoRA in the file, by its module.
         left_out: the keys of what it changes beside weights, biases and norms, if it was read without.
+        full_rank: what those kinds are called whose changes are of the weights' own rank.
     """
 
     form: str
     adapter: Adapter
     kinds: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    full_rank: frozenset[str] = frozenset()
 
 
 def read_lora(
@@ -104,6 +108,19 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
     Raises:
         UserError: as `read_lora` does, but for what concerns the base.
     """
+    return _read(path, shrink, weights_only, as_loras=True)
+
+
+def read_as_stored(path: Path) -> LoraFile:
+    """Read a LoRA file, and leave every layer what its kind has made of it, all of them in `Adapter.layers`.
+
+    Raises:
+        UserError: as `read_any` does.
+    """
+    return _read(path, None, False, as_loras=False)
+
+
+def _read(path: Path, shrink: Shrink | None, weights_only: bool, as_loras: bool) -> LoraFile:
     path = weights_file(path)
     tensors, metadata = load_tensors(path)
     tensors, embeddings = split_embeddings(tensors, path)
@@ -114,35 +131,40 @@ def read_any(path: Path, shrink: Shrink | None = None, weights_only: bool = Fals
     tensors, left_out = split(tensors)
     if not weights_only:
         check_none(left_out, _command(path), path)
-    layers: dict[str, Layer] = {}
-    relative: dict[str, Relative] = {}
+    layers: dict[str, Any] = {}
+    relative: dict[str, Change] = {}
     kinds: dict[str, str] = {}
     size = 0
     chosen = _by_module(layers_in(form, tensors, metadata, path), tensors, path)
     # Cutting down what has full rank takes seconds a layer.
     for module, found in _counted(chosen) if shrink else chosen.items():
-        layer = found.make()
-        if isinstance(layer, Relative):
+        layer = found.read()
+        low = layer.low_rank() if as_loras else layer
+        if low is None:
             relative[module], kinds[module] = layer, layer.kind
             continue
-        layers[module] = shrink(module, layer) if shrink else layer
-        if found.kind != LORA:
-            kinds[module] = found.kind
+        layers[module] = shrink(module, low) if shrink else low
+        if Layer.kind != found.kind.TITLE:
+            kinds[module] = layer.kind if layer.low_rank() is None else found.kind.TITLE
             size += _bytes(layers[module])
-            _check_size(size, found.kind, path)
+            _check_size(size, kinds[module], path)
+    full_rank = frozenset(found.kind.TITLE for found in chosen.values() if found.kind.FULL_RANK)
     adapter = Adapter(layers, metadata, base_of_names(tensors), relative, embeddings)
-    if (base := generation(adapter)) and _has_pointwise(base):
+    if as_loras and (base := generation(adapter)) and _has_pointwise(base):
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)
     _warn_of_alphas(adapter, path)
-    return LoraFile(form, adapter, kinds, left_out)
+    return LoraFile(form, adapter, kinds, left_out, full_rank)
 
 
 def _warn_of_alphas(adapter: Adapter, path: Path) -> None:
     """Say what is legal, does what it says, and is hardly meant."""
     for does, odd in (
         ("have alpha 0 and change nothing", [layer for layer in adapter.layers.values() if layer.alpha == 0]),
-        ("have a negative alpha and act backwards", [layer for layer in adapter.layers.values() if layer.alpha < 0]),
+        (
+            "have a negative alpha and act backwards",
+            [layer for layer in adapter.layers.values() if (layer.alpha or 0) < 0],
+        ),
     ):
         if odd:
             count = f"{len(odd)} of its {len(adapter.layers)} layers"
@@ -203,8 +225,8 @@ def _pointwise(module: str, layer: Layer) -> Layer:
     return replace(layer, down=layer.down[..., None, None], up=layer.up[..., None, None])
 
 
-def _bytes(layer: Layer) -> int:
-    return layer.down.nbytes + layer.up.nbytes
+def _bytes(layer: Change) -> int:
+    return layer.parameters * layer.dtype.itemsize
 
 
 def _check_size(size: int, kind: str, path: Path, base: bool = False) -> None:
@@ -233,7 +255,7 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
         return "peft"
     if any("_lora.down" in key or "_lora.up" in key for key in tensors):
         return "diffusers-old"
-    if any(key.endswith((*DOWN, *(f".{end}" for end in KINDS))) for key in tensors):
+    if any(map(tells, tensors)):
         return "diffusers"
     some = ", ".join(sorted(tensors)[:3]) or "no tensors"
     fix = "`lorakiln inspect` says what LoRA files hold; a base model is named in the config, model.path"

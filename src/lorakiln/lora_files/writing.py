@@ -7,16 +7,18 @@ from typing import Literal
 
 import torch
 
+from lorakiln.adapters import lora
+from lorakiln.adapters.adapter import Adapter
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.source import PICKLES
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
-from lorakiln.lora_files.adapter import Adapter
 from lorakiln.lora_files.base import family_of, generation
 from lorakiln.lora_files.embeddings import bundled
 from lorakiln.lora_files.fitting import fitted, one_rank
+from lorakiln.lora_files.found import PEFT
 
 Form = Literal["kohya", "diffusers", "peft"]
 FORMS: tuple[Form, ...] = ("kohya", "diffusers", "peft")
@@ -101,9 +103,9 @@ def _write_peft(adapter: Adapter, folder: Path) -> None:
     part = parts[0]
     tensors = {}
     for name, layer in adapter.layers.items():
-        stem = "base_model.model." + name.removeprefix(f"{part}.")
-        tensors |= {f"{stem}.lora_A.weight": layer.down, f"{stem}.lora_B.weight": layer.up}
+        stem = PEFT + name.removeprefix(f"{part}.")
+        tensors |= {f"{stem}.{ending}": tensor for ending, tensor in lora.tensors(layer, "dotted").items()}
     with replacing(folder) as fresh:
         save_tensors(fresh / "adapter_model.safetensors", tensors, {**adapter.metadata, "format": "pt"})
-        config = diffusers_form.peft_config(adapter, part) | {"auto_mapping": diffusers_form.peft_classes()[part]}
+        config = diffusers_form.part_config(adapter, part) | {"auto_mapping": diffusers_form.peft_classes()[part]}
         write_json(fresh / "adapter_config.json", config)

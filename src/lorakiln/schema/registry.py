@@ -13,7 +13,7 @@ that calls it as an entry point of the group "lorakiln.kinds":
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
@@ -35,14 +35,24 @@ class Registry(Generic[Kind]):
         code: the package in which a kind's code is a module of the kind's name.
         settings: the package that holds a module for every kind, with its settings and nothing else; "" if kinds of
             this sort have none: then `code` is the package that holds kinds alone.
-        base: what the settings of all of them have; a kind's are a subclass with `kind: Literal[name]`.
+        base: what the settings of all of them have; a kind's are a subclass with `kind: Literal[name]`. If its own
+            `kind` has a default, that is the kind where none is named.
         key: the setting that names the kind, if that is another than `kind`.
+        besides: the modules of `code` that are no kinds; all others of it are, those without settings too, which are
+            known and cannot be chosen. None: a kind without settings is none.
     """
 
     def __init__(
-        self, sort: str, code: str, settings: str = "", base: type[Settings] = Settings, key: str = "kind"
+        self,
+        sort: str,
+        code: str,
+        settings: str = "",
+        base: type[Settings] = Settings,
+        key: str = "kind",
+        besides: Collection[str] | None = None,
     ) -> None:
         self.sort, self.code, self.package, self.base, self.key = sort, code, settings, base, key
+        self.besides = besides
         self._added: dict[str, tuple[Kind, type[Settings] | None]] = {}
 
     def add(self, name: str, kind: Kind, settings: type[Settings] | None = None) -> None:
@@ -51,9 +61,10 @@ class Registry(Generic[Kind]):
         Raises:
             ValueError: there is one of this name, or its settings are missing or of another sort.
         """
-        if name in self._listed() or name in self._added:
+        if name in self._listed() or name in self._listed_code() or name in self._added:
             raise ValueError(f"there is a kind of {self.sort} called {name!r}")
-        if self.package and not (isinstance(settings, type) and issubclass(settings, self.base)):
+        needed = self.package and not (settings is None and self.besides is not None)
+        if needed and not (isinstance(settings, type) and issubclass(settings, self.base)):
             raise ValueError(f"the settings of {self.sort} {name!r} must be a subclass of {self.base.__name__}")
         self._added[name] = (kind, settings)
 
@@ -63,9 +74,16 @@ class Registry(Generic[Kind]):
 
     @property
     def names(self) -> list[str]:
-        """Of all kinds, sorted."""
+        """Of all kinds that a config can choose, sorted."""
         _add_installed()
-        return sorted({*self._listed(), *self._added})
+        added = [name for name, (_, settings) in self._added.items() if settings or self.besides is None]
+        return sorted({*self._listed(), *added})
+
+    @property
+    def known(self) -> list[str]:
+        """Of all kinds, also those without settings, sorted."""
+        _add_installed()
+        return sorted({*self._listed(), *self._listed_code(), *self._added})
 
     def find(self, name: str) -> Kind:
         """The kind's code.
@@ -83,10 +101,11 @@ class Registry(Generic[Kind]):
         """The class of the kind's settings.
 
         Raises:
-            KeyError: there is no kind of this name.
+            KeyError: there is no kind of this name, or it has no settings.
             TypeError: its file holds not one class of settings.
         """
-        self._check(name)
+        if name not in self.names:
+            raise KeyError(f"no settings of {self.sort} {name!r}; there are: {', '.join(self.names)}")
         if name in self._added:
             return self._added[name][1] or self.base
         if not self.package:
@@ -103,12 +122,17 @@ class Registry(Generic[Kind]):
         return Chosen(self)
 
     def _check(self, name: str) -> None:
-        if name not in self.names:
-            raise KeyError(f"no {self.sort} {name!r}; there are: {', '.join(self.names)}")
+        if name not in self.known:
+            raise KeyError(f"no {self.sort} {name!r}; there are: {', '.join(self.known)}")
 
     def _listed(self) -> list[str]:
-        package = importlib.import_module(self.package or self.code)
-        return [module.name for module in pkgutil.iter_modules(package.__path__) if module.name[0] != "_"]
+        return _modules(self.package or self.code)
+
+    def _listed_code(self) -> list[str]:
+        """The kinds whose code is a module and that may have no settings."""
+        if self.besides is None:
+            return []
+        return [name for name in _modules(self.code) if name not in self.besides]
 
 
 class Chosen:
@@ -120,7 +144,7 @@ class Chosen:
     def choose(self, given: object) -> type[Settings]:
         """The settings' class for what is given; the common one if that names no kind."""
         key = self.registry.key
-        kind = given.get(key) if isinstance(given, Mapping) else getattr(given, key, None)
+        kind = self._kind(given) if isinstance(given, Mapping) else getattr(given, key, None)
         return self.registry.settings(kind) if kind in self.registry.names else self.registry.base
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
@@ -136,17 +160,30 @@ class Chosen:
         """
         if isinstance(given, self.registry.base):
             return given
-        if isinstance(given, Mapping) and given.get(self.registry.key) not in self.registry.names:
+        if isinstance(given, Mapping) and self._kind(given) not in self.registry.names:
             raise ValidationError.from_exception_data(self.registry.sort, [self._explain(given)])
         # What it raises keeps its places: pydantic puts the field's own before them.
         return self.choose(given).model_validate(given)
+
+    def _kind(self, given: Mapping[str, Any]) -> Any:
+        field = self.registry.base.model_fields.get(self.registry.key)
+        return given.get(self.registry.key, None if field is None or field.is_required() else field.default)
 
     def _explain(self, given: Mapping[str, Any]) -> InitErrorDetails:
         key = self.registry.key
         if key not in given:
             return InitErrorDetails(type="missing", loc=(key,), input=given)
-        context = {"expected": listed(self.registry.names)}  # as pydantic says it of a Literal
+        expected = listed(self.registry.names)
+        if given[key] in self.registry.known:
+            expected += f"; {given[key]!r} is known, and cannot be chosen yet"
+        context = {"expected": expected}  # as pydantic says it of a Literal
         return InitErrorDetails(type="literal_error", loc=(key,), input=given[key], ctx=context)
+
+
+@cache
+def _modules(package: str) -> list[str]:
+    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return [module.name for module in found if module.name[0] != "_"]
 
 
 def _dump(settings: Settings, info: Any) -> dict[str, Any]:

@@ -4,21 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from lorakiln.schema.adapters import ADAPTERS, AdapterSettings
 from lorakiln.schema.base import MANY, Seed, Settings
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
-
-
-class AdapterSettings(Settings):
-    kind: Literal["lora"] = "lora"
-    rank: int = Field(gt=0, le=1024)
-    alpha: float = Field(gt=0, le=1e6, description="the update is scaled by alpha / rank")
-    dropout: float = Field(0.0, ge=0, lt=1)
-    targets: str | list[str] = Field(
-        "attention",
-        description="a preset (attention, kohya, locon), or endings of the network's module names, or patterns with *",
-    )
-    init_from: str | None = Field(None, description="a LoRA file to go on from")
 
 
 class ObjectiveSettings(Settings):
@@ -87,7 +76,7 @@ class TrainSettings(Settings):
     checkpoint_minutes: float = Field(
         10.0, ge=0, le=1e6, description="and at least this often, minutes; 0: never by time"
     )
-    adapter: AdapterSettings
+    adapter: Annotated[AdapterSettings, ADAPTERS.chosen()]
     objective: ObjectiveSettings
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS.chosen()]
     scheduler: SchedulerSettings

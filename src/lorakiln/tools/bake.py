@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lorakiln.adapters.adapter import Adapter, Change
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
@@ -16,7 +17,6 @@ from lorakiln.console.progress import progress
 from lorakiln.families.names import canonical
 from lorakiln.families.shapes import same_matrix
 from lorakiln.families.source import read_config
-from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.tools.base import Base, Place, Store, open_base
 
 FIX = "use the base model that the LoRA was trained on"
@@ -25,7 +25,7 @@ BESIDE = (
     "LICENSE*", "scheduler/*.json", "feature_extractor/*.json",
     *(f"{folder}/*.{ending}" for folder in ("tokenizer", "tokenizer_2") for ending in ("json", "txt")),
 )  # fmt: skip
-Added = Sequence[tuple[Layer | Relative, float]]
+Added = Sequence[tuple[Change, float]]
 
 
 def bake(
@@ -62,8 +62,8 @@ def bake(
     return len(layers)
 
 
-def _layers(parts: Sequence[tuple[Adapter, float]]) -> dict[str, list[tuple[Layer | Relative, float]]]:
-    layers: dict[str, list[tuple[Layer | Relative, float]]] = {}
+def _layers(parts: Sequence[tuple[Adapter, float]]) -> dict[str, list[tuple[Change, float]]]:
+    layers: dict[str, list[tuple[Change, float]]] = {}
     for adapter, weight in parts:
         for name, layer in adapter.changes.items():
             layers.setdefault(canonical(name), []).append((layer, weight))

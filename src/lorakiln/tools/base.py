@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from lorakiln.adapters.checks import check_finite
 from lorakiln.artefacts.tensors import TensorFile
 from lorakiln.console.errors import UserError
 from lorakiln.families.checkpoint import Checkpoint, is_single_file, read_checkpoint
@@ -18,7 +19,6 @@ from lorakiln.families.parts import part_places
 from lorakiln.families.sd.contents import prediction_of
 from lorakiln.families.source import PICKLES, read_config, variant_in, weight_files
 from lorakiln.families.versions import BaseVersion
-from lorakiln.lora_files.finite import check_finite
 from lorakiln.schema.model import ModelSettings
 
 CLIP = "openai/clip-vit-large-patch14"  # whose tokenizer these models have

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from lorakiln.adapters.adapter import Adapter, Layer
+from lorakiln.adapters.lora import MODULE as LORA
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.families.shapes import same_matrix
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.embeddings import joined
 from lorakiln.lora_files.reading import LoraFile, read_lora
 from lorakiln.tools.base import Base
@@ -18,7 +19,6 @@ from lorakiln.tools.lowrank import Cut, approximated, cut, stacked
 from lorakiln.tools.metadata import inherited, resolution_of, sizes, told
 
 NO_LORA = ("norm", "embedding.", "embeddings.", "time_embedding", "add_embedding")  # in modules' names
-LORA = "networks.lora"
 
 
 def as_loras(

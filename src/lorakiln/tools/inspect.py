@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lorakiln.adapters.adapter import Adapter, Change
 from lorakiln.families.kinds import predicting, versions
-from lorakiln.lora_files.adapter import Adapter, Layer, Relative
 from lorakiln.lora_files.base import base_version, family_of, generation
 from lorakiln.lora_files.embeddings import Embedding
-from lorakiln.lora_files.lycoris import FULL_RANK
 from lorakiln.lora_files.reading import read_any
 from lorakiln.tools.lowrank import singular
 
@@ -64,7 +63,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "norm": sum(layer["norm"] ** 2 for layer in layers if layer["norm"] is not None) ** 0.5,
         "layers": layers,
         "metadata": {key: _value(text) for key, text in sorted(adapter.metadata.items())},
-        "retrain": retrain(path, adapter, any(kind in FULL_RANK for kind in found.kinds.values()), found.left_out),
+        "retrain": retrain(path, adapter, bool(found.full_rank), found.left_out),
     }
 
 
@@ -72,11 +71,12 @@ def _embedding(one: Embedding) -> dict[str, Any]:
     return {"word": one.word, "vectors": {part: list(vectors.shape) for part, vectors in one.vectors.items()}}
 
 
-def _layer(name: str, layer: Layer | Relative) -> dict[str, Any]:
+def _layer(name: str, layer: Change) -> dict[str, Any]:
     known = {"name": name, "rank": layer.rank, "alpha": layer.alpha, "shape": layer.shape and list(layer.shape)}
-    if isinstance(layer, Relative):
+    low = layer.low_rank()
+    if low is None:
         return known | {"kind": layer.kind, "norm": None, "effective_rank": None}
-    _, s, _ = singular(layer)
+    _, s, _ = singular(low)
     total = float(s.square().sum())
     # exp of the entropy of the energy's shares: how many of the rank's directions are in use
     return known | {"norm": total**0.5, "effective_rank": _effective(s.square() / total) if total else 0.0}

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lorakiln.lora_files.adapter import Layer
+from lorakiln.adapters.adapter import Layer
 
 Method = Literal["rank", "sv_ratio", "sv_fro", "sv_cumulative"]
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from lorakiln.adapters.adapter import Adapter, Layer
+from lorakiln.adapters.lora import MODULE as LORA
 from lorakiln.families.kinds import version_said, versions
 from lorakiln.families.shapes import has_kernel
-from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.base import generation
 
 V = "v_prediction"
@@ -44,7 +45,7 @@ def told(adapter: Adapter, title: str, version: str = "", prediction: str = "", 
     if found and not version.startswith(found.kohya_stem):
         version = found.kohya
     data: dict[str, Any] = {
-        "ss_network_module": "networks.lora", "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1",
+        "ss_network_module": LORA, "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1",
         "modelspec.title": title, **sizes(adapter.layers),
     }  # fmt: skip
     # Other editions have names of their own: they are told as the one that is known.

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lorakiln.lora_files import diffusers_form, peft_form
+from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.protocol import Tracker
 from lorakiln.train.module import Kiln
@@ -87,7 +87,7 @@ class Again:
         if adapter is None:
             weights.copy_(self.first)
         else:
-            peft_form.write(self.kiln.network, diffusers_form.load(adapter), self.kiln.family.part)
+            self.kiln.adapted.write(diffusers_form.load(adapter, self.kiln.settings.adapter.kind))
         yield
         weights.copy_(now)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from lorakiln.adapters.targets import target_names
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.peak import held
@@ -14,7 +15,7 @@ from lorakiln.families.protocol import Family, half_on_gpu
 from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import put_adapter, target_names
+from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Encoded
 from lorakiln.train.memory import Wanted, count
 from lorakiln.train.module import Kiln, Share

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lorakiln.adapters.targets import target_names
 from lorakiln.families.peak import META, GpuRules, Peak, held
 from lorakiln.families.protocol import Family
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import put_adapter, target_names
+from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Bucket, Encoded
 from lorakiln.train.module import Kiln, Share
 from lorakiln.train.schedule import Samples

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from lorakiln.adapters.networks import adapted_networks
 from lorakiln.families.protocol import Family
-from lorakiln.lora_files.peft_form import lora_layers
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train import noise
 from lorakiln.train.flat import FlatWeights
@@ -64,7 +64,8 @@ class Kiln(pl.LightningModule):
         self.family, self.encoded, self.settings, self.share = family, encoded, settings, share
         self.trained = [torch.tensor(rows, dtype=torch.int64) for rows in trained]
         self.schedule = Schedule([len(rows) for rows in trained], settings.batch_size, encoded.variants, settings.seed)
-        trainable = [(n, p) for n, p in family.network.named_parameters() if p.requires_grad]
+        self.adapted = adapted_networks(family, settings.adapter.kind)
+        trainable = self.adapted.parameters()
         self.flat = FlatWeights(trainable, part_names([name for name, _ in trainable], settings.optimizer))
         self.readings = Readings(self.flat.weights.device)
         self.quarters = Quarters(self.flat.weights.device, len(family.alphas_cumprod))
@@ -73,9 +74,7 @@ class Kiln(pl.LightningModule):
         fused = self.flat.weights.device.type != "meta"
         self.optimizer = torch.optim.AdamW(groups, fused=fused, foreach=False, **_optimizer_arguments(settings))
         if share.bf16:
-            # Autocast turns what a layer takes into bf16; peft would first make a float32 copy of it, for nothing.
-            for layer in lora_layers(family.network).values():
-                layer.cast_input_dtype_enabled = False
+            self.adapted.take_half()
             norm_in_half(family.network, self.kind)
         self.first = 0
         self.watch = None

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from lorakiln.artefacts.lasting import settle, settle_names
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files import diffusers_form, peft_form
+from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.live import note_live
 from lorakiln.tracking.protocol import Tracker
@@ -19,7 +19,7 @@ from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import PATIENCE
 from lorakiln.train.due import Due, due_after
 from lorakiln.train.module import Kiln
-from lorakiln.train.norms import lora_norms
+from lorakiln.train.norms import adapter_norms
 from lorakiln.train.not_finite import not_finite
 from lorakiln.train.peers import Pulse, end_without, share_store
 from lorakiln.train.readings import smoothed
@@ -185,7 +185,7 @@ class Watch:
 
     def _keep_adapter(self, kiln: Kiln, step: int) -> None:
         path = self.checkpoints.work / "adapters" / f"step-{step:08d}.safetensors"
-        diffusers_form.save(peft_form.read(kiln.network, kiln.family.part), path)
+        diffusers_form.save(kiln.adapted.read(), path, self.settings.adapter.kind)
 
     def _row(self, kiln: Kiln, step: int) -> None:
         if not kiln.readings.losses:
@@ -203,7 +203,7 @@ class Watch:
                 "pictures_per_second": speed, "step_seconds": seconds / max(step - done, 1), "memory_gib": memory_gib(),
             }  # fmt: skip
             # The quarters are those of this process's share of the batches.
-            told = {**more, **kiln.part_rates(step - 1), **kiln.quarters.read(), **lora_norms(kiln.network)}
+            told = {**more, **kiln.part_rates(step - 1), **kiln.quarters.read(), **adapter_norms(kiln.adapted)}
             self.record.tracked[step] = told
             self.tracker.log({**row, **told}, step)
 

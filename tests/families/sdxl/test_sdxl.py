@@ -4,12 +4,14 @@ import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
 
+from lorakiln.adapters import lora
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.reading import Reading
-from lorakiln.lora_files import kohya_form, peft_form
+from lorakiln.lora_files import kohya_form
 from lorakiln.sampling import Job, draw
 from lorakiln.schema.model import ModelSettings
+from tests.adapters.networks import adapted
 from tests.families.reduced import write_reduced
 
 PROMPTS = ["a red cat", "blue", ""]
@@ -81,8 +83,8 @@ def test_the_vae_stays_in_single_precision_where_its_config_says_so(model):
 
 def test_a_lora_goes_out_in_sgm_names_and_comes_back(family, tmp_path):
     names = family.target_modules("kohya")
-    peft_form.wrap(family.network, names, 4, 2.0, 0.0, seed=0)
-    adapter = peft_form.read(family.network)
+    lora.wrap(family.network, names, 4, 2.0, 0.0, seed=0)
+    adapter = adapted(family.network).read()
     kohya_form.save(adapter, tmp_path / "x.safetensors", family, {})
     found = kohya_form.load(tmp_path / "x.safetensors", load_family(family_settings(family), ("network",)))
     assert set(found.layers) == {f"unet.{name}" for name in names}

@@ -6,10 +6,10 @@ import random
 import pytest
 import torch
 
+from lorakiln.adapters.adapter import Layer
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import reading
-from lorakiln.lora_files.adapter import Layer
 from lorakiln.lora_files.base import base_version
 from lorakiln.lora_files.reading import read_any, read_lora
 

@@ -1,7 +1,9 @@
-"""An adapter in memory, whatever file it came from."""
+"""An adapter in memory, whatever kind it is of and whatever file it came from."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -9,9 +11,42 @@ from torch import Tensor
 from lorakiln.console.errors import UserError
 
 
+class Change(ABC):
+    """What an adapter does to one module's weight: W' = W + its change.
+
+    A kind whose changes are none of those below has a class of its own for them.
+
+    Attributes:
+        kind: "LoRA", "OFT", "DoRA of LoKr", ...
+        rank: of its low-rank part, if it has one, and its alpha.
+        shape: of the module's weight, (out, in) or (out, in, kernel, kernel), where the layer tells it.
+        dtype: of its numbers.
+        parameters: how many of them a file holds.
+    """
+
+    kind: str
+    rank: int | None
+    alpha: float | None
+    shape: tuple[int, ...] | None
+    dtype: torch.dtype
+    parameters: int
+
+    @abstractmethod
+    def change_of(self, weight: Tensor) -> Tensor:
+        """The change of `weight`, the base's own, in its shape, float32.
+
+        Raises:
+            UserError: it is for a weight of another shape, or the change is not finite.
+        """
+
+    def low_rank(self) -> "Layer | None":
+        """The LoRA that changes every weight by the same; None where the change depends on the weight."""
+        return None
+
+
 @dataclass(frozen=True)
-class Layer:
-    """The low-rank update of one module: delta W = (alpha / rank) * up @ down.
+class Layer(Change):
+    """LoRA's: the low-rank update of one module, delta W = (alpha / rank) * up @ down.
 
     Attributes:
         down: (rank, in) or, for a convolution, (rank, in, kernel, kernel).
@@ -19,6 +54,7 @@ class Layer:
         alpha: the scale's numerator.
     """
 
+    kind: ClassVar[str] = "LoRA"
     down: Tensor
     up: Tensor
     alpha: float
@@ -54,20 +90,18 @@ class Layer:
         """The change of `weight`, in its shape: a 1x1 convolution's factors may be stored as matrices."""
         return self.delta().reshape(weight.shape)
 
+    def low_rank(self) -> "Layer":
+        return self
+
 
 @dataclass(frozen=True)
-class Relative:
+class Relative(Change):
     """A change of a module's weight that depends on that weight: it is known once a base model is at hand.
 
     Attributes:
-        kind: "DoRA", "OFT", ...
         change: the change of the base's weight, (out, in) or (out, in, kernel, kernel), float32; a ValueError or
             RuntimeError where the two do not fit each other.
         where: the file and the layer.
-        parameters: how many numbers the file holds of it.
-        dtype: of these.
-        rank: of its low-rank part, if it has one, and its alpha.
-        shape: of the module's weight, where the file tells it.
     """
 
     kind: str
@@ -80,11 +114,6 @@ class Relative:
     shape: tuple[int, ...] | None = None
 
     def change_of(self, weight: Tensor) -> Tensor:
-        """The change of `weight`, the base's own, in its shape, float32.
-
-        Raises:
-            UserError: it is for a weight of another shape, or the change is not finite.
-        """
         fix = "use the base model that it was trained on"
         try:
             changed = self.change(weight.float())
@@ -113,23 +142,19 @@ class Adapter:
     Text encoders' layers begin with "text_encoder." (and "text_encoder_2.").
 
     Attributes:
-        base: what the names in the file that it comes from hint at, "sdxl", or None; see `base.py`.
-        relative: layers that are no LoRAs until a base model is at hand; `reading.py` makes LoRAs of them.
+        layers: LoRA's; of an adapter as it was trained, those of its kind.
+        base: what the names in the file that it comes from hint at, "sdxl", or None; see `lora_files/base.py`.
+        relative: layers that are no LoRAs until a base model is at hand; `lora_files/reading.py` makes LoRAs of them.
         embeddings: of words, which the file brings along.
     """
 
-    layers: dict[str, Layer]
+    layers: dict[str, Any]
     metadata: dict[str, str] = field(default_factory=dict)
     base: str | None = None
-    relative: dict[str, Relative] = field(default_factory=dict)
-    embeddings: dict[str, Embedding] = field(default_factory=dict)
-
-    def scaled(self, strength: float) -> "Adapter":
-        """The same with every layer's alpha, and so its change of the weight, multiplied."""
-        layers = {name: replace(layer, alpha=layer.alpha * strength) for name, layer in self.layers.items()}
-        return replace(self, layers=layers)
+    relative: dict[str, Change] = field(default_factory=dict)
+    embeddings: dict[str, "Embedding"] = field(default_factory=dict)
 
     @property
-    def changes(self) -> dict[str, Layer | Relative]:
+    def changes(self) -> dict[str, Change]:
         """All of its layers."""
         return {**self.layers, **self.relative}

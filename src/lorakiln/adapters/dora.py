@@ -4,24 +4,56 @@
 
 The norm is taken over all that belongs to one output (peft, diffusers, LyCORIS by default), or to one input
 (OneTrainer by default, LyCORIS with wd_on_output=False); the shape of `m` tells which, also where both are as many.
+dW may be of any kind that does not depend on W itself.
 Sources: arXiv 2402.09353; peft, tuners/lora/dora.py; LyCORIS, functional/general.py (weight_decompose).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from lorakiln.lora_files.adapter import Layer, Relative
-from lorakiln.lora_files.checks import weights
+from lorakiln.adapters.adapter import Change, Relative
+from lorakiln.adapters.checks import weights
+from lorakiln.adapters.protocol import AdapterKind, Endings, Form, Stored, claimed, known_kinds
+from lorakiln.console.errors import UserError
 
-DORA = "DoRA"
+TITLE = "DoRA"
+FULL_RANK, RELATIVE = False, True
+_SCALE = "dora_scale"  # LyCORIS', whose shape tells its axis
+_MAGNITUDES = ("lora_magnitude_vector", "lora_magnitude_vector.weight")  # peft's
+_SCALES = (_SCALE, *_MAGNITUDES)
+# In files with dots none is without a LoRA's tensors, which tell the file.
+ENDINGS: Mapping[Form, Endings] = dict.fromkeys(("kohya", "dotted"), Endings(more=frozenset(_SCALES)))
 # LyCORIS and OneTrainer add it to the norm, which they take in float32; peft adds nothing.
 EPSILON = torch.finfo(torch.float32).eps
 
 
-def dora(make: Callable[[], Layer], kind: str, magnitude: Tensor, where: str, *, by_output: bool = False) -> Relative:
+def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
+    scale = next((ending for ending in _SCALES if ending in tensors), None)
+    inner = scale and _inner(tensors, form)
+    return inner[1] | {scale} if inner else frozenset()
+
+
+def read(stored: Stored) -> Relative:
+    scale = next(ending for ending in _SCALES if ending in stored.tensors)
+    found = _inner(stored.tensors, stored.form)
+    if found is None:
+        raise UserError("a magnitude without a change of the weight", where=stored.where)
+    kind, taken = found
+    inside = replace(stored, tensors={ending: stored.tensors[ending] for ending in sorted(taken)})
+    return dora(partial(kind.read, inside), kind.TITLE, stored.tensors[scale], stored.where, by_output=scale != _SCALE)
+
+
+def _inner(tensors: Mapping[str, Tensor], form: Form) -> tuple[AdapterKind, Set[str]] | None:
+    """The kind of dW, and its tensors."""
+    rest = {ending: tensor for ending, tensor in tensors.items() if ending not in _SCALES}
+    return claimed(rest, form, [kind for kind in known_kinds() if not kind.RELATIVE])
+
+
+def dora(make: Callable[[], Change], kind: str, magnitude: Tensor, where: str, *, by_output: bool = False) -> Relative:
     """The layer `make` makes, as DoRA.
 
     Args:
@@ -37,11 +69,11 @@ def dora(make: Callable[[], Layer], kind: str, magnitude: Tensor, where: str, *,
     # The layer may be of full rank, and larger than what the file holds of it: it is made again when it is needed.
     change = partial(_change, make, magnitude.flatten() if by_output else magnitude, 0.0 if by_output else EPSILON)
     numbers = layer.parameters + magnitude.numel()
-    name = DORA if kind == "LoRA" else f"{DORA} of {kind}"
+    name = TITLE if kind == "LoRA" else f"{TITLE} of {kind}"
     return Relative(name, change, where, numbers, layer.dtype, layer.rank, layer.alpha, layer.shape)
 
 
-def _change(make: Callable[[], Layer], magnitude: Tensor, epsilon: float, weight: Tensor) -> Tensor:
+def _change(make: Callable[[], Change], magnitude: Tensor, epsilon: float, weight: Tensor) -> Tensor:
     layer = make()
     if layer.shape[0] != weight.shape[0]:
         raise ValueError("another number of outputs")

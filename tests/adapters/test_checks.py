@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from lorakiln.adapters.lora import layer_of
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.checks import layer_of
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.tools.inspect import inspect
 

@@ -6,9 +6,9 @@ import time
 import pytest
 import torch
 
+from lorakiln.adapters.peft_config import alpha_of, read_config
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.alphas import alpha_of, read_config
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.tools.inspect import inspect
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from lorakiln.adapters.adapter import Layer
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import reading
-from lorakiln.lora_files.adapter import Layer
 from lorakiln.lora_files.reading import read_lora
 
 LINEAR = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"

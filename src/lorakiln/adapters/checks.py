@@ -1,0 +1,96 @@
+"""What a file's tensors must be to make a layer: dtypes, dimensions, finite numbers; and how exact they are kept."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lorakiln.console.errors import UserError
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+# Half precision holds every number of both exactly.
+EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
+# How far a layer's weight change may be from the original one, relative, in a precision. Half a unit in the last place
+# of each factor of up @ down, with room for their product. Half precision loses more where weights are below its
+# smallest normal number, 6e-5: see `lora.cast`.
+TOLERANCE = {torch.float32: 1e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+FIX = "the file is damaged, or of a kind that is not known: get it again from where it was made"
+
+
+def check_finite(*tensors: Tensor, where: str) -> None:
+    """Raise UserError, naming `where`, if any number is NaN or infinite."""
+    if not all(torch.isfinite(tensor).all() for tensor in tensors):
+        raise UserError("it holds numbers that are not finite", where=where, fix="use the adapter saved before it")
+
+
+def weights(tensor: Tensor, where: str, dimensions: tuple[int, ...] = (2, 4)) -> Tensor:
+    """A weight, or a factor of one: `tensor` itself, 8-bit floats as half precision.
+
+    Raises:
+        UserError: it has another number of dimensions, no numbers, others than floats, or one that is not finite.
+    """
+    if tensor.dtype not in FLOATS + EIGHT_BITS:
+        raise UserError(f"it is of {_name(tensor)}, no weights", where=where, fix=FIX)
+    if tensor.ndim not in dimensions or not tensor.numel():
+        raise UserError(f"its shape is {shape_text(tensor)}, no weight's", where=where, fix=FIX)
+    tensor = tensor.half() if tensor.dtype in EIGHT_BITS else tensor
+    check_finite(tensor, where=where)
+    # Whatever the file holds, a weight is computed in float32 in the end.
+    if tensor.dtype == torch.float64 and float(tensor.abs().max()) > torch.finfo(torch.float32).max:
+        raise UserError("it holds numbers that are too large for float32", where=where, fix=FIX)
+    return tensor
+
+
+def number(value: Tensor | float, where: str) -> float:
+    """A scalar, such as alpha.
+
+    Raises:
+        UserError: it is no single real number.
+    """
+    if isinstance(value, Tensor):
+        if value.dtype == torch.bool or value.is_complex() or value.numel() != 1:
+            raise UserError(f"it is {shape_text(value)} of {_name(value)}, no number", where=where, fix=FIX)
+        value = float(value.double())
+    if not math.isfinite(value):
+        raise UserError(f"no low-rank update: it is {value}", where=where, fix=FIX)
+    return value
+
+
+def cast_whole(tensor: Tensor, dtype: torch.dtype, where: str) -> Tensor:
+    """`tensor` in `dtype`.
+
+    Raises:
+        UserError: that loses more than rounding.
+    """
+    small = tensor.to(dtype)
+    if not is_whole(small, tensor):
+        what = f"weights are too large or too small for {_name(small)}"
+        raise UserError(what, where=where, fix="take bf16 or fp32 (--precision, export.precision)")
+    return small
+
+
+def is_whole(cast: Tensor, given: Tensor) -> bool:
+    """Whether a tensor in another type is what was given, but for rounding."""
+    if cast.dtype == given.dtype:
+        return True
+    if not torch.isfinite(cast).all():
+        return False
+    exact, largest = scaled(given.double())
+    return not largest or float((cast.double() / largest - exact).norm() / exact.norm()) <= TOLERANCE.get(
+        cast.dtype, 0.0
+    )
+
+
+def scaled(factor: Tensor) -> tuple[Tensor, float]:
+    """A factor with 1 as its largest number, and what it was: squares of very small or large numbers are none."""
+    largest = float(factor.abs().max())
+    return (factor / largest, largest) if largest else (factor, 0.0)
+
+
+def _name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def shape_text(tensor: Tensor) -> str:
+    """ "4x320"."""
+    return "x".join(map(str, tensor.shape)) or "a scalar"

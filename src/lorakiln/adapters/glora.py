@@ -1,0 +1,14 @@
+"""GLoRA (LyCORIS): recognised, and refused with the reason."""
+
+from lorakiln.adapters.protocol import Refused
+
+TITLE = "GLoRA (LyCORIS)"
+FULL_RANK, RELATIVE = False, False
+ENDINGS = {}
+REFUSED = (
+    Refused(
+        ("a1.weight", "a2.weight", "b1.weight", "b2.weight"),
+        TITLE,
+        "several versions of the programs meant different things by this name",
+    ),
+)

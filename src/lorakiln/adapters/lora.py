@@ -1,0 +1,335 @@
+"""LoRA (arXiv 2106.09685): delta W = (alpha / rank) * up @ down.
+
+On a network it is peft's, with an initialisation that does not touch the global generator: A is `down`, B is `up`. In
+files kohya's have the alpha beside them as a tensor, diffusers' and peft's in a config.
+"""
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lorakiln.adapters.adapter import Layer
+from lorakiln.adapters.checks import FIX, TOLERANCE, is_whole, number, scaled, shape_text, weights
+from lorakiln.adapters.peft_config import alpha_of
+from lorakiln.adapters.protocol import Begun, Endings, Form, Stored
+from lorakiln.console.errors import UserError
+from lorakiln.families.shapes import same_matrix
+from lorakiln.schema.adapters import AdapterSettings
+
+TITLE = Layer.kind
+FULL_RANK, RELATIVE = False, False
+MODULE = "networks.lora"  # sd-scripts' own
+NAME = "default"  # of the adapter on a network, which peft allows several of
+
+_A, _B = "lora_A.weight", "lora_B.weight"
+# down -> up, in kohya's files; in diffusers' and peft's, of now and of before; in cloneofsimo's, which are numbered.
+_PAIRS: Mapping[Form, Mapping[str, str]] = {
+    "kohya": {"lora_down.weight": "lora_up.weight"},
+    "dotted": {
+        _A: _B,
+        "lora.down.weight": "lora.up.weight",
+        "lora_linear_layer.down.weight": "lora_linear_layer.up.weight",
+        "lora_down.weight": "lora_up.weight",
+        "down.weight": "up.weight",
+    },
+    "numbered": {"down": "up"},
+}
+ENDINGS: Mapping[Form, Endings] = {
+    form: Endings(frozenset(pairs), frozenset({*pairs.values(), "alpha"})) for form, pairs in _PAIRS.items()
+}
+
+
+def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
+    for down, up in _PAIRS[form].items():
+        if {down, up} <= tensors.keys():
+            return {down, up, "alpha"} & tensors.keys()
+    return frozenset()
+
+
+def read(stored: Stored) -> Layer:
+    down, up = next((down, up) for down, up in _PAIRS[stored.form].items() if {down, up} <= stored.tensors.keys())
+    given: Tensor | float | None = stored.tensors.get("alpha")
+    if given is None and stored.form == "dotted":
+        first = stored.tensors[down]
+        given = alpha_of(stored.config, stored.module, len(first) if first.ndim else 1, stored.path)
+    return layer_of(stored.tensors[down], stored.tensors[up], given, stored.where)
+
+
+def layer_of(down: Tensor, up: Tensor, alpha: Tensor | float | None, where: str) -> Layer:
+    """A layer of a file's tensors; without an alpha it is the rank.
+
+    Args:
+        down: (rank, in) or (rank, in, kernel, kernel).
+        up: (out, rank) or (out, rank, 1, 1).
+        where: the file and the layer.
+
+    Raises:
+        UserError: it is no low-rank update, or a number is not finite.
+    """
+    down, up = weights(down, f"{where}, down"), weights(up, f"{where}, up")
+    if down.shape[0] != up.shape[1] or up[0, 0].numel() != 1:
+        shapes = f"down is {shape_text(down)}, up is {shape_text(up)}"
+        raise UserError(f"no low-rank update: {shapes}", where=where, fix=FIX)
+    layer = Layer(down, up, float(down.shape[0]) if alpha is None else number(alpha, f"{where}, alpha"))
+    largest = math.prod(float(factor.abs().max()) for factor in (down, up)) * abs(layer.scale) * layer.rank
+    if not largest < torch.finfo(torch.float32).max:
+        raise UserError(f"its change of the weight is too large for float32 ({largest:.1g})", where=where, fix=FIX)
+    return layer
+
+
+def put_on(network: nn.Module, modules: Sequence[str], settings: AdapterSettings, seed: int) -> None:
+    wrap(network, modules, settings.rank, settings.alpha, settings.dropout, seed)
+
+
+def wrap(network: nn.Module, modules: Sequence[str], rank: int, alpha: float, dropout: float, seed: int) -> nn.Module:
+    """Put a fresh LoRA on exactly the named modules, in place.
+
+    A is drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as torch draws a linear layer's weight, and B is zero, so
+    that the network computes what it did before, bit for bit. The draw depends on the seed and the modules' sorted
+    names alone: it is the same in every process. Only the adapter's parameters, all float32, take gradients.
+
+    Args:
+        modules: full names of linear layers or convolutions of `network`.
+        alpha: the update is scaled by alpha / rank.
+
+    Returns:
+        `network` itself.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(modules))
+    # peft draws its own A from the global generator first.
+    with torch.random.fork_rng(devices=[]):
+        inject_adapter_in_model(config, network, adapter_name=NAME)
+    layers = layers_on(network)
+    if set(layers) != set(modules):
+        wrong = sorted(set(layers) ^ set(modules))
+        raise ValueError(f"peft adapted other modules than asked for: {wrong[:5]}")
+    generator = torch.Generator().manual_seed(seed)
+    for name in sorted(layers):
+        _initialise(layers[name], generator)
+    return network
+
+
+def _initialise(layer: Any, generator: torch.Generator) -> None:
+    for part in (layer.lora_A[NAME], layer.lora_B[NAME]):
+        part.float()
+    down = layer.lora_A[NAME].weight
+    bound = 1 / math.sqrt(down[0].numel())
+    drawn = torch.empty(down.shape).uniform_(-bound, bound, generator=generator)
+    with torch.no_grad():
+        down.copy_(drawn)
+        layer.lora_B[NAME].weight.zero_()
+
+
+def layers_on(network: nn.Module) -> dict[str, Any]:
+    from peft.tuners.lora import LoraLayer
+
+    return {name: module for name, module in network.named_modules() if isinstance(module, LoraLayer)}
+
+
+def read_from(network: nn.Module) -> dict[str, Layer]:
+    return {
+        name: Layer(_copy(layer.lora_A[NAME].weight), _copy(layer.lora_B[NAME].weight), float(layer.lora_alpha[NAME]))
+        for name, layer in layers_on(network).items()
+    }
+
+
+def _copy(weight: Tensor) -> Tensor:
+    return weight.detach().to("cpu", torch.float32, copy=True)
+
+
+def write_to(network: nn.Module, layers: Mapping[str, Layer]) -> None:
+    """Put weights into the adapter that is on `network`; each layer's own scale is kept.
+
+    Raises:
+        UserError: the modules or the shapes differ.
+    """
+    there = layers_on(network)
+    if wrong := sorted(set(there) ^ set(layers)):
+        raise UserError(f"the LoRA's modules differ from the network's: {', '.join(wrong[:3])}, ...")
+    for name, layer in there.items():
+        down, up, given = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layers[name]
+        if not (same_matrix(given.down.shape, down.shape) and same_matrix(given.up.shape, up.shape)):
+            shapes = f"{tuple(given.down.shape)} is not {tuple(down.shape)}"
+            raise UserError(f"{name}: {shapes}", fix="use the base model that the LoRA was trained on, and its rank")
+        with torch.no_grad():
+            down.copy_(given.down.reshape(down.shape))
+            up.copy_(given.up.reshape(up.shape))
+        layer.lora_alpha[NAME] = given.alpha
+        layer.set_scale(NAME, 1.0)
+
+
+def go_on(begun: Begun, fresh: Mapping[str, Layer], settings: AdapterSettings) -> dict[str, Layer]:
+    """Layers of the settings' rank that change every weight as the file's do, of whatever kind these are.
+
+    Modules that the file leaves alone begin fresh, and so do the ranks that it lacks: their `up` is 0.
+
+    Raises:
+        UserError: a change is of no low rank, or of a higher one than the settings'.
+    """
+    given = {name: low for name, layer in begun.layers.items() if (low := layer.low_rank())}
+    relative = {layer.kind for layer in begun.layers.values() if layer.low_rank() is None}
+    file = shlex.quote(str(settings.init_from))
+    if full := sorted(begun.full_rank | relative):
+        command = f"lorakiln convert {file} lora.safetensors --rank {settings.rank}"
+        raise UserError(
+            f"its layers are {' and '.join(full)}, whose changes of the weights are of no low rank",
+            where=settings.init_from,
+            fix=f"{command}{f' --base {shlex.quote(begun.base)}' if relative else ''} says what is lost; "
+            "go on from that",
+        )
+    if higher := [layer.rank for name, layer in given.items() if layer.rank > fresh[name].rank]:
+        largest = max(higher)
+        smaller = f"`lorakiln resize {file} lora.safetensors --rank {settings.rank}`"
+        raise UserError(
+            f"its rank is {largest}, the settings' {settings.rank}",
+            where=settings.init_from,
+            fix=f"set train.adapter.rank={largest}, or cut it down: {smaller}",
+        )
+    return {name: _widened(given.get(name), layer) for name, layer in fresh.items()}
+
+
+def _widened(given: Layer | None, fresh: Layer) -> Layer:
+    if given is None:
+        return fresh
+    down, up = fresh.down.clone(), fresh.up.clone()
+    if given.down[0].numel() != down[0].numel() or given.up.shape[0] != up.shape[0]:
+        return given  # another base model's; told by `write_to`
+    # A 1x1 convolution may come as a linear layer. What the file does is kept where its scale differs: the ratio of
+    # the scales goes into `up`.
+    down[: given.rank] = given.down.float().view(given.rank, *down.shape[1:])
+    up[:, : given.rank] = given.up.float().view(-1, given.rank, *up.shape[2:]) * (given.scale / fresh.scale)
+    return Layer(down, up, fresh.alpha)
+
+
+def squares(network: nn.Module) -> dict[str, Tensor]:
+    """||B A||^2 is the sum of (B^T B) * (A A^T), matrices as small as the rank: the change itself is not made."""
+    found = {}
+    for name, layer in layers_on(network).items():
+        down = layer.lora_A[NAME].weight.float().flatten(1)
+        up = layer.lora_B[NAME].weight.float().flatten(1)
+        found[name] = ((up.T @ up) * (down @ down.T)).sum() * layer.scaling[NAME] ** 2
+    return found
+
+
+def take_half(network: nn.Module) -> None:
+    """Autocast turns what a layer takes into half precision; peft would first make a float32 copy, for nothing."""
+    for layer in layers_on(network).values():
+        layer.cast_input_dtype_enabled = False
+
+
+def scale(layer: Layer, strength: float) -> Layer:
+    return replace(layer, alpha=layer.alpha * strength)
+
+
+def tensors(layer: Layer, form: Form) -> dict[str, Tensor]:
+    if form == "dotted":
+        return {_A: layer.down, _B: layer.up}
+    return {"lora_down.weight": layer.down, "lora_up.weight": layer.up, "alpha": _alpha(layer.alpha, layer.dtype)}
+
+
+def _alpha(alpha: float, dtype: torch.dtype) -> Tensor:
+    """In the weights' dtype, or in float32 where that has not this number: 257 is 256 in bfloat16."""
+    rounded = torch.tensor(alpha, dtype=dtype)
+    single = torch.tensor(alpha, dtype=torch.float32)
+    return rounded if rounded.double() == single.double() else single
+
+
+def config(layers: Mapping[str, Layer]) -> dict[str, Any]:
+    """peft's LoraConfig for layers by their modules; ranks and alphas that differ are patterns."""
+    rank = Counter(layer.rank for layer in layers.values()).most_common(1)[0][0]
+    alpha = Counter(layer.alpha for layer in layers.values()).most_common(1)[0][0]
+    return {
+        "r": rank,
+        "lora_alpha": alpha,
+        "target_modules": sorted(layers),
+        "rank_pattern": {name: layer.rank for name, layer in layers.items() if layer.rank != rank},
+        "alpha_pattern": {name: layer.alpha for name, layer in layers.items() if layer.alpha != alpha},
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "use_dora": False,
+        "use_rslora": False,
+        "peft_type": "LORA",
+    }
+
+
+def metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
+    args = {"conv_dim": str(facts["rank"]), "conv_alpha": str(facts["alpha"])}
+    return {
+        "ss_network_module": MODULE,
+        "ss_network_dim": facts["rank"],
+        "ss_network_alpha": facts["alpha"],
+        "ss_network_dropout": facts["settings"]["train"]["adapter"]["dropout"] or None,
+        # As one gives them to sd-scripts, strings: its network adapts larger convolutions (LoCon) where these are set.
+        "ss_network_args": args if facts.get("convolutions") else {},
+    }
+
+
+def cast(layer: Layer, dtype: torch.dtype, where: str = "") -> tuple[Layer, float]:
+    """A layer with its factors in `dtype`, and the share of its change that is lost, if it is more than rounding.
+
+    Where factors are too small or too large for it, a power of two is moved from one factor to the other, which changes
+    no bit of their product.
+    """
+    small = replace(layer, down=layer.down.to(dtype), up=layer.up.to(dtype))
+    if is_whole(small.down, layer.down) and is_whole(small.up, layer.up):
+        return small, 0.0
+    even = _balanced(layer)
+    small = replace(even, down=even.down.to(dtype), up=even.up.to(dtype))
+    share = _lost(layer, small)
+    return small, 0.0 if share <= TOLERANCE.get(dtype, 0.0) else share
+
+
+def norms(layers: Mapping[str, Layer]) -> dict[str, float]:
+    """||dW||, Frobenius, of every layer, by way of two matrices as small as its rank."""
+    found = {}
+    for name, layer in layers.items():
+        up, u = scaled(layer.up.double().flatten(1))
+        down, d = scaled(layer.down.double().flatten(1))
+        product = float(((up.T @ up) * (down @ down.T)).sum())
+        found[name] = abs(layer.scale) * u * d * math.sqrt(max(0.0, product))
+    return found
+
+
+def _balanced(layer: Layer) -> Layer:
+    """The same product of factors whose largest numbers are alike, by a power of two."""
+    down, up = (float(factor.double().abs().max()) for factor in (layer.down, layer.up))
+    if not (down and up):
+        return layer
+    shift = round((math.log2(up) - math.log2(down)) / 2)
+    return replace(layer, down=layer.down.double() * 2.0**shift, up=layer.up.double() * 2.0**-shift)
+
+
+def _lost(layer: Layer, cast: Layer) -> float:
+    """||dW' - dW|| / ||dW||; NaN or infinite where a number was too large."""
+    rank = layer.rank
+    up = torch.cat([cast.up.double().flatten(1), -layer.up.double().flatten(1)], 1)
+    down = torch.cat([cast.down.double().flatten(1), layer.down.double().flatten(1)])
+    if not (torch.isfinite(up).all() and torch.isfinite(down).all()):
+        return math.inf
+    difference = Layer(down, up, 2.0 * rank)
+    pair = norms({"difference": difference, "whole": replace(layer, alpha=float(rank))})
+    return pair["difference"] / pair["whole"] if pair["whole"] else 0.0
+
+
+def fold(layer: Layer, rank: int, dtype: torch.dtype | None, where: str) -> tuple[Layer, float]:
+    """A layer with alpha = rank, filled up with zeros; and what `cast` tells.
+
+    Args:
+        dtype: None: of the given factors. What is computed is float64.
+    """
+    down, up = layer.down, layer.up
+    kept = torch.promote_types(down.dtype, up.dtype)
+    if layer.scale != 1:
+        up = up.double() * layer.scale
+    if missing := rank - layer.rank:
+        down = torch.cat([down, down.new_zeros(missing, *down.shape[1:])])
+        up = torch.cat([up, up.new_zeros(up.shape[0], missing, *up.shape[2:])], 1)
+    return cast(Layer(down, up, float(rank)), dtype or kept, where)

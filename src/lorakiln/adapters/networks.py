@@ -1,0 +1,138 @@
+"""The networks of one model with an adapter on them: the denoiser, and the text encoders if they are trained too."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from zlib import crc32
+
+from torch import Tensor, nn
+
+from lorakiln.adapters.adapter import Adapter
+from lorakiln.adapters.protocol import TrainableKind, trained_kind
+from lorakiln.console.errors import UserError
+from lorakiln.families.names import canonical
+from lorakiln.families.protocol import Family
+from lorakiln.schema.adapters import AdapterSettings
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What is to be put on one network.
+
+    Attributes:
+        modules: full names of its linear layers and convolutions that are adapted.
+        settings: of the adapter there: its rank, alpha and dropout; the kind is that of all networks.
+    """
+
+    modules: list[str]
+    settings: AdapterSettings
+
+
+class AdaptedNetworks:
+    """Networks that carry an adapter of one kind, by their part's name in LoRA files: {"unet": ..., ...}.
+
+    Args:
+        kind: of the adapter.
+        networks: those of the model that carry it.
+        denoiser: the part whose parameters go by their own names; the others' have the part in front:
+            "text_encoder.<name>". A learning rate for names that begin so is that part's own.
+    """
+
+    def __init__(self, kind: TrainableKind, networks: Mapping[str, nn.Module], denoiser: str) -> None:
+        self.kind, self.networks, self.denoiser = kind, dict(networks), denoiser
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self.networks.values())
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """(name, parameter) of all that is trained."""
+        return [
+            (name if part == self.denoiser else f"{part}.{name}", parameter)
+            for part, network in self.networks.items()
+            for name, parameter in network.named_parameters()
+            if parameter.requires_grad
+        ]
+
+    def read(self) -> Adapter:
+        """A copy of the present weights, on the CPU, float32, by canonical names with the part in front."""
+        layers = {
+            canonical(f"{part}.{name}"): layer
+            for part, network in self.networks.items()
+            for name, layer in self.kind.read_from(network).items()
+        }
+        return Adapter(layers)
+
+    def write(self, adapter: Adapter) -> None:
+        """Put the weights of `adapter` into the networks.
+
+        Raises:
+            UserError: the modules or the shapes differ.
+        """
+        left = dict(adapter.layers)
+        for part, network in self.networks.items():
+            names = {canonical(f"{part}.{name}"): name for name in self.kind.layers_on(network)}
+            mine = {name for name in left if name.partition(".")[0] == part}
+            given = {names.get(name, name.partition(".")[2]): left.pop(name) for name in sorted(mine)}
+            self.kind.write_to(network, given)
+        if left:
+            part = min(left).partition(".")[0]
+            raise UserError(f"it has layers of {part}, which carries no adapter", fix="leave that part out")
+
+    def squares(self) -> dict[str, Tensor]:
+        """||change||^2 of each layer as it is now, 0-dimensional; names as those of the parameters."""
+        return {
+            name if part == self.denoiser else f"{part}.{name}": square
+            for part, network in self.networks.items()
+            for name, square in self.kind.squares(network).items()
+        }
+
+    def take_half(self) -> None:
+        """From now on the networks' calls are under autocast to half precision."""
+        for network in self:
+            self.kind.take_half(network)
+
+
+def put_on(family: Family, placements: Mapping[str, Placement], seed: int) -> AdaptedNetworks:
+    """Put fresh adapters of one kind on networks of `family`, in place.
+
+    Args:
+        placements: by part, as `Family.adaptable` names them: each with modules, rank, alpha and dropout of its own.
+        seed: of the denoiser's first weights; other parts' are drawn from it and the part's name.
+
+    Raises:
+        ValueError: the kinds differ.
+    """
+    kinds = {placement.settings.kind for placement in placements.values()}
+    if len(kinds) != 1:
+        raise ValueError(f"an adapter is of one kind, not of {', '.join(sorted(kinds))}")
+    (kind,) = kinds
+    networks, denoiser = family.adaptable(), denoiser_part(family)
+    for part, placement in placements.items():
+        own = seed if part == denoiser else (seed + crc32(part.encode())) % 2**63
+        trained_kind(kind).put_on(networks[part], placement.modules, placement.settings, own)
+    return adapted_networks(family, kind)
+
+
+def adapted_networks(family: Family, kind: str) -> AdaptedNetworks:
+    """Those of the loaded networks of `family` that carry an adapter of this kind."""
+    found = trained_kind(kind)
+    carrying = {part: network for part, network in family.adaptable().items() if found.layers_on(network)}
+    return AdaptedNetworks(found, carrying, denoiser_part(family))
+
+
+def denoiser_part(family: Family) -> str:
+    """What the part is called in LoRA files that draws: "unet"."""
+    return next(part for part, network in family.adaptable().items() if network is family.network)
+
+
+def weights_of(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The weights that an adapter can change, by their canonical names with the part in front.
+
+    Args:
+        networks: bare, by part, as `Family.adaptable` gives them.
+    """
+    return {
+        canonical(f"{part}.{name}"): module.weight
+        for part, network in networks.items()
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    }

@@ -1,0 +1,32 @@
+"""`train.adapter`: one file for the settings of each kind of adapter that can be trained.
+
+The kinds' code is in `lorakiln.adapters`; those that are only read from files have no settings.
+"""
+
+from pydantic import Field
+
+from lorakiln.schema.base import Settings
+from lorakiln.schema.registry import Registry
+
+
+class AdapterSettings(Settings):
+    """What every adapter has, so that swapping the kind leaves the rest of the settings right."""
+
+    kind: str = "lora"
+    rank: int = Field(gt=0, le=1024)
+    alpha: float = Field(gt=0, le=1e6, description="the update is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: str | list[str] = Field(
+        "attention",
+        description="a preset (attention, kohya, locon), or endings of the UNet's module names, or patterns with *",
+    )
+    init_from: str | None = Field(None, description="a LoRA file to go on from")
+
+
+ADAPTERS: Registry = Registry(
+    "adapter",
+    code="lorakiln.adapters",
+    settings=__name__,
+    base=AdapterSettings,
+    besides=("adapter", "checks", "factors", "networks", "peft_config", "protocol", "rotations", "targets"),
+)

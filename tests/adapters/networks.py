@@ -1,0 +1,8 @@
+"""A network that carries a LoRA, as a model's UNet."""
+
+from lorakiln.adapters.networks import AdaptedNetworks
+from lorakiln.adapters.protocol import trained_kind
+
+
+def adapted(network):
+    return AdaptedNetworks(trained_kind("lora"), {"unet": network}, "unet")
