@@ -10,17 +10,17 @@ def main() -> None:
     from lorakiln.schema.model import ModelSettings
     from lorakiln.schema.train import TrainSettings
     from lorakiln.train import train
-    from lorakiln.train.watch import Watch
+    from lorakiln.train.callbacks import StopTogether
 
     order = json.loads(Path(sys.argv[1]).read_text())
-    after_step = Watch.after_step
+    heed = StopTogether.on_train_batch_end
 
-    def signalling(watch, kiln):
+    def signalling(callback, trainer, kiln, *batch):
         if order["signal"] and kiln.done == order["at"]:
             os.kill(os.getpid(), order["signal"])
-        after_step(watch, kiln)
+        heed(callback, trainer, kiln, *batch)
 
-    Watch.after_step = signalling
+    StopTogether.on_train_batch_end = signalling
     train(
         Path(order["encoded"]),
         Path(order["out"]),

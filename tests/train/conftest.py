@@ -25,7 +25,7 @@ def make_settings():
 
     base = {
         "seed": 3, "steps": 12, "batch_size": 4, "checkpoint_every": 0, "checkpoint_minutes": 0,
-        "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"lr": 1e-2},
+        "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-2},
         "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1},
         "tracker": {"kind": "csv", "log_every": 3}, "validation": {"every": 0}, "samples": {"every": 0},
     }  # fmt: skip
@@ -99,18 +99,18 @@ class Killed(BaseException):
 @pytest.fixture
 def train_killed(monkeypatch, train_micro):
     """Train in this process until the end of a step, before anything is saved there."""
-    from lorakiln.train.watch import Watch
+    from lorakiln.train.callbacks import RunRecorder
 
     def run(settings, at):
-        after_step = Watch.after_step
+        record = RunRecorder.on_train_batch_end
 
-        def dying(watch, kiln):
+        def dying(callback, trainer, kiln, *batch):
             if kiln.done == at:
                 raise Killed
-            after_step(watch, kiln)
+            record(callback, trainer, kiln, *batch)
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(Watch, "after_step", dying)
+            patch.setattr(RunRecorder, "on_train_batch_end", dying)
             train_micro(settings, "killed")
 
     return run

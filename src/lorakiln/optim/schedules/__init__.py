@@ -1,46 +1,51 @@
-"""Learning-rate schedules: pure functions of the step, as diffusers' `get_scheduler` has them.
+"""Learning-rate schedules: pure functions of the step, as diffusers' `get_scheduler` has them; one file a kind.
 
 Each gives the factor on the learning rate of the step with index s (0, 1, ...), with w warm-up steps and T steps
-in all: s / w while s < w, and then, with p = (s - w) / (T - w) in [0, 1),
-
-    constant               1
-    linear                 1 - p
-    cosine                 (1 + cos(pi p)) / 2
-    cosine_with_restarts   (1 + cos(pi ((cycles p) mod 1))) / 2
-    polynomial             (1 - p) ** power        (to zero; diffusers stops at a rate of 1e-7)
+in all: s / w while s < w, and then what its kind makes of the steps s - w since the warm-up, of T - w in all.
 """
 
-import math
+from collections.abc import Callable
+from typing import Protocol
 
-from lorakiln.schema.train import SchedulerSettings
+from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 
 
-def factor(step: int, total: int, settings: SchedulerSettings) -> float:
-    """The factor on the learning rate, in [0, 1].
+class ScheduleKind(Protocol):
+    """What a kind's module holds.
+
+    Attributes:
+        DEPENDS_ON_TOTAL: False if a run with more steps begins exactly as a shorter one.
+    """
+
+    DEPENDS_ON_TOTAL: bool
+
+    def factor(self, step: int, total: int, settings: SchedulerSettings) -> float:
+        """The factor on the learning rate, at least 0, a function of its arguments alone.
+
+        Args:
+            step: index of the optimizer step, from 0 at the end of the warm-up.
+            total: how many such steps there are, at least 1.
+            settings: the kind's own.
+        """
+
+
+def make_factor(settings: SchedulerSettings, total: int) -> Callable[[int], float]:
+    """What gives the factor on the learning rate, by the optimizer step's index from 0.
 
     Args:
-        step: index of the optimizer step, from 0.
-        total: T; of no consequence to `constant`.
+        total: T; of no consequence to a kind that does not depend on it.
     """
+    kind: ScheduleKind = SCHEDULES.find(settings.kind)
     warmup = settings.warmup_steps
-    if step < warmup:
-        return step / warmup
-    if settings.kind == "constant":
-        return 1.0
-    progress = (step - warmup) / max(1, total - warmup)
-    if progress >= 1:
-        return 0.0
-    match settings.kind:
-        case "linear":
-            return 1 - progress
-        case "cosine":
-            return 0.5 * (1 + math.cos(math.pi * progress))
-        case "cosine_with_restarts":
-            return 0.5 * (1 + math.cos(math.pi * (settings.cycles * progress % 1.0)))
-        case "polynomial":
-            return (1 - progress) ** settings.power
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return step / warmup
+        return kind.factor(step - warmup, max(1, total - warmup), settings)
+
+    return factor
 
 
 def depends_on_total(settings: SchedulerSettings) -> bool:
     """False if a run with more steps begins exactly as a shorter one."""
-    return settings.kind != "constant"
+    return SCHEDULES.find(settings.kind).DEPENDS_ON_TOTAL
