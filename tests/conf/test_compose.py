@@ -204,3 +204,10 @@ def test_no_interpolation_reaches_for_time_or_environment():
         text = path.read_text().split("\nhydra:")[0]
         for resolver in ("${now:", "${oc.env:", "${hydra:"):
             assert resolver not in text, path
+
+
+@pytest.mark.parametrize("kind", ["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"])
+def test_a_schedules_setting_stays_when_another_is_swapped_in(kind):
+    """A sweep over the group may have cycles or power beside it: `train/scheduler=cosine,polynomial`."""
+    config = compose(SMOKE, f"train/scheduler={kind}", "train.scheduler.cycles=3", "train.scheduler.power=2.0")
+    assert config.train.scheduler.model_dump() == {"kind": kind, "warmup_steps": 0, "cycles": 3, "power": 2.0}

@@ -1,5 +1,6 @@
 """Trains as its order (a JSON file) says; sends itself a signal at the end of a step, before anything is saved."""
 
+import importlib
 import json
 import os
 import sys
@@ -13,6 +14,8 @@ def main() -> None:
     from lorakiln.train.callbacks import StopTogether
 
     order = json.loads(Path(sys.argv[1]).read_text())
+    for module in order["add"]:
+        importlib.import_module(module).add_kinds()
     heed = StopTogether.on_train_batch_end
 
     def signalling(callback, trainer, kiln, *batch):

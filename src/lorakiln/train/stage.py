@@ -40,7 +40,7 @@ def train(
         encoded: what `encode` wrote.
         out: the run's folder; replaced whole when training is finished.
         checkpoints: absolute; this run's are in a folder named by its fingerprint. At the end it is deleted, but for
-            the last state under a constant learning rate, from which a longer run goes on.
+            the last state, where the learning rate does not depend on their number: from it a longer run goes on.
         job: of a sweep, where it is for one: it waits for another that trains the same, and what goes on from another
             job's checkpoint has a tracker's record of its own.
 
