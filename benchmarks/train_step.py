@@ -40,24 +40,22 @@ def ours(encoded: Encoded, settings: TrainSettings, model: ModelSettings) -> Cal
     put_adapter(family, settings.adapter, target_names(family, settings.adapter.targets), settings.seed)
     kiln = Kiln(family, encoded, hold_out(encoded.buckets, settings.validation).trained, settings, Share())
 
-    class Count:
-        """Stands in for the watch: stops after a number of steps, and reads the losses as the real one does."""
+    class StopAfter(pl.Callback):
+        """Stops after a number of steps, and reads the losses as the real callback does."""
 
-        stop = type("Never", (), {"install": staticmethod(lambda: None)})
+        def __init__(self, steps: int) -> None:
+            self.end = kiln.done + steps
 
-        def begin(self, kiln: Kiln) -> None:
-            self.end = kiln.global_step + self.steps
-
-        def after_step(self, kiln: Kiln) -> None:
-            if kiln.global_step % settings.tracker.log_every == 0:
+        def on_train_batch_end(
+            self, trainer: pl.Trainer, kiln: Kiln, outputs: object, batch: object, batch_idx: int
+        ) -> None:
+            if kiln.done % settings.tracker.log_every == 0:
                 kiln.readings.read()
-            kiln.trainer.should_stop = kiln.global_step >= self.end
-
-    kiln.watch = watch = Count()
+            trainer.should_stop = kiln.done >= self.end
 
     def run(steps: int) -> None:
-        watch.steps = steps
         trainer: pl.Trainer = make_trainer(settings)
+        trainer.callbacks.append(StopAfter(steps))
         trainer.fit(kiln)
 
     return run

@@ -218,3 +218,10 @@ def test_what_the_stages_read_is_what_the_schema_has_checked():
     assert check_whole(written) == config
     own = compose(SMOKE, "train.tracker.group=mine")
     assert yaml.safe_load(resolved_text(own, "smoke"))["train"]["tracker"]["group"] == "mine"
+
+
+@pytest.mark.parametrize("kind", ["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"])
+def test_a_schedules_setting_stays_when_another_is_swapped_in(kind):
+    """A sweep over the group may have cycles or power beside it: `train/scheduler=cosine,polynomial`."""
+    config = compose(SMOKE, f"train/scheduler={kind}", "train.scheduler.cycles=3", "train.scheduler.power=2.0")
+    assert config.train.scheduler.model_dump() == {"kind": kind, "warmup_steps": 0, "cycles": 3, "power": 2.0}

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-KILN, WATCH = "lorakiln.train.module:Kiln", "lorakiln.train.watch"
+KILN, CALLBACKS = "lorakiln.train.module:Kiln", "lorakiln.train.callbacks"
 # Micro-batches of 2 of a global batch of 4: ten in five steps. Before the n-th of which call it is killed.
 MICRO_BATCHES = [(f"{KILN}.loss", count) for count in range(1, 11)]
 OTHERS = [
     (f"{KILN}._update", 3),  # with gradients, before the weights change
-    (f"{WATCH}:validation_loss", 2),
+    (f"{CALLBACKS}:validation_loss", 2),
     ("lorakiln.train.samples:save_picture", 4),  # half of the samples are there
     ("lorakiln.artefacts.tensors:os.replace", 3),  # a checkpoint is written, and has no name yet
     ("lorakiln.train.results:write_csv", 1),  # after the last step, the run's folder half made
@@ -102,7 +102,7 @@ def test_a_polite_signal(programs, stage, whole_run, place, count, number):
 @pytest.mark.parametrize(
     ("place", "count", "step"),
     [
-        (f"{WATCH}:validation_loss", 2, 2),
+        (f"{CALLBACKS}:validation_loss", 2, 2),
         ("lorakiln.sampling.draw:_denoise", 2, 3),
         ("lorakiln.sampling.draw:_denoise", 3, 5),  # after the last step
         ("lorakiln.train.samples:save_picture", 6, 5),
@@ -119,7 +119,7 @@ def test_measuring_and_drawing_keep_no_signal_waiting(programs, stage, whole_run
     assert files_of(folder / "outputs" / "run") == whole_run
 
 
-@pytest.mark.parametrize("place", [f"{WATCH}:validation_loss", "lorakiln.train.samples:save_picture"])
+@pytest.mark.parametrize("place", [f"{CALLBACKS}:validation_loss", "lorakiln.train.samples:save_picture"])
 def test_before_the_first_step_there_is_nothing_to_save(programs, stage, whole_run, place):
     folder = stage()
     status, printed = programs.start("pipelines.train", folder, pause=place).kill_when_paused(signal.SIGINT)

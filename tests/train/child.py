@@ -1,5 +1,6 @@
 """Trains as its order (a JSON file) says; sends itself a signal at the end of a step, before anything is saved."""
 
+import importlib
 import json
 import os
 import sys
@@ -10,17 +11,19 @@ def main() -> None:
     from lorakiln.schema.model import ModelSettings
     from lorakiln.schema.train import TrainSettings
     from lorakiln.train import train
-    from lorakiln.train.watch import Watch
+    from lorakiln.train.callbacks import StopTogether
 
     order = json.loads(Path(sys.argv[1]).read_text())
-    after_step = Watch.after_step
+    for module in order["add"]:
+        importlib.import_module(module).add_kinds()
+    heed = StopTogether.on_train_batch_end
 
-    def signalling(watch, kiln):
+    def signalling(callback, trainer, kiln, *batch):
         if order["signal"] and kiln.done == order["at"]:
             os.kill(os.getpid(), order["signal"])
-        after_step(watch, kiln)
+        heed(callback, trainer, kiln, *batch)
 
-    Watch.after_step = signalling
+    StopTogether.on_train_batch_end = signalling
     train(
         Path(order["encoded"]),
         Path(order["out"]),

@@ -33,6 +33,16 @@ def make_settings():
 
 
 @pytest.fixture
+def added_kinds():
+    """The kinds of made_up.py are known."""
+    from tests.train.made_up import add_kinds, remove_kinds
+
+    add_kinds()
+    yield
+    remove_kinds()
+
+
+@pytest.fixture
 def make_kiln(micro_model, micro_encoded, make_settings):
     """A training module on the micro model, as `train` makes it, and no trainer."""
     from lorakiln.adapters.targets import target_names
@@ -69,15 +79,17 @@ def train_micro(tmp_path, micro_model, micro_encoded):
 
 @pytest.fixture
 def train_child(tmp_path, micro_model, micro_encoded):
-    """Train in a process of its own, which signals itself after a step if asked to."""
+    """Train in a process of its own, which signals itself after a step if asked to, with the kinds that the modules
+    `add` of this folder add.
+    """
 
-    def run(settings, name="out", signal=0, at=0, encoded=micro_encoded, launcher=()):
+    def run(settings, name="out", signal=0, at=0, encoded=micro_encoded, launcher=(), add=()):
         order = tmp_path / f"{name}.order.json"
         task = {
             "encoded": str(encoded), "out": str(tmp_path / name),
             "checkpoints": str(tmp_path / "cache" / "checkpoints"),
             "settings": settings.model_dump(mode="json"), "model": micro_model.model_dump(mode="json"),
-            "signal": int(signal), "at": at,
+            "signal": int(signal), "at": at, "add": list(add),
         }  # fmt: skip
         order.write_text(json.dumps(task))
         environment = {
@@ -100,18 +112,18 @@ class Killed(BaseException):
 @pytest.fixture
 def train_killed(monkeypatch, train_micro):
     """Train in this process until the end of a step, before anything is saved there."""
-    from lorakiln.train.watch import Watch
+    from lorakiln.train.callbacks import RunRecorder
 
     def run(settings, at):
-        after_step = Watch.after_step
+        record = RunRecorder.on_train_batch_end
 
-        def dying(watch, kiln):
+        def dying(callback, trainer, kiln, *batch):
             if kiln.done == at:
                 raise Killed
-            after_step(watch, kiln)
+            record(callback, trainer, kiln, *batch)
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(Watch, "after_step", dying)
+            patch.setattr(RunRecorder, "on_train_batch_end", dying)
             train_micro(settings, "killed")
 
     return run

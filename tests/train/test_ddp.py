@@ -57,13 +57,15 @@ def test_two_processes_stop_together_and_one_goes_on(train_child, train_micro, s
     assert off(train_micro(settings(1), "one"), rest) < 1e-4
 
 
-def test_one_stops_and_two_go_on(train_killed, train_child, train_micro, settings, tmp_path):
-    train_killed(settings(1), at=12)
-    ended = train_child(settings(2), "out")
+@pytest.mark.parametrize("kind", ["adamw", "rows"])  # on one vector, and on tensors as they are
+def test_one_stops_and_two_go_on(added_kinds, train_killed, train_child, train_micro, settings, tmp_path, kind):
+    wanted = {"optimizer": {"kind": kind}}
+    train_killed(settings(1, **wanted), at=12)
+    ended = train_child(settings(2, **wanted), "out", add=["made_up"])
     assert ended.returncode == 0, ended.stderr
     assert "going on from the checkpoint after step 8" in ended.stderr
     assert "the run began with devices 1, now 2" in ended.stderr
-    assert off(train_micro(settings(1), "one"), tmp_path / "out") < 1e-4
+    assert off(train_micro(settings(1, **wanted), "one"), tmp_path / "out") < 1e-4
 
 
 def test_torchrun_starts_the_processes(train_child, train_micro, settings, tmp_path):

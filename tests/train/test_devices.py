@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from lorakiln.console.errors import UserError
 from lorakiln.schema.train import TrainerSettings
@@ -102,3 +103,14 @@ def test_bf16_on_a_cpu_trains_and_is_recorded(train_micro, make_settings):
         for wanted in ("auto", "bf16")
     }
     assert {wanted: one["precision"] for wanted, one in facts.items()} == {"auto": "fp32", "bf16": "bf16"}
+
+
+def test_signals_are_not_lightnings(make_settings):
+    """What is taken from it has no public name: with a release that calls it otherwise this fails, and says where."""
+    plain, ours = Trainer(accelerator="cpu", logger=False), devices.make_trainer(make_settings())
+    for owner, name in (
+        (lambda trainer: trainer._signal_connector, "register_signal_handlers"),
+        (lambda trainer: trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor"),
+    ):
+        assert callable(getattr(type(owner(plain)), name)) and name not in vars(owner(plain))
+        assert vars(owner(ours))[name]() is None

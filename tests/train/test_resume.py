@@ -8,10 +8,10 @@ import pytest
 
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.train.callbacks import RunRecorder
 from lorakiln.train.checkpoint import CheckpointFolder, digest, read
 from lorakiln.train.module import Kiln
 from lorakiln.train.signals import StopRequest
-from lorakiln.train.watch import Watch
 
 
 @pytest.fixture
@@ -56,16 +56,16 @@ def test_parts_with_learning_rates_resume_too(train_killed, train_micro, make_se
 def test_a_signal_saves_between_steps(
     train_micro, settings, read_files, checkpoints, monkeypatch, capsys, number, status
 ):
-    after_step = Watch.after_step
+    record = RunRecorder.on_train_batch_end
 
-    def signalled(watch, kiln):
+    def signalled(callback, trainer, kiln, *batch):
         if kiln.done == 7:
             os.kill(os.getpid(), number)
-        after_step(watch, kiln)
+        record(callback, trainer, kiln, *batch)
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
-        patch.setattr(Watch, "after_step", signalled)
+        patch.setattr(RunRecorder, "on_train_batch_end", signalled)
         train_micro(settings)
     assert stopped.value.code == status
     assert "stopped after step 7" in capsys.readouterr().err
@@ -146,13 +146,13 @@ def test_a_checkpoint_that_is_not_finite_too(train_killed, train_micro, settings
 
 def test_weights_that_are_not_finite_are_not_saved(train_micro, make_settings, checkpoints, monkeypatch, tmp_path):
     # The last step's losses and gradients were finite: only the weights tell.
-    def overflown(watch, kiln):
+    def overflown(callback, trainer, kiln, *batch):
         if kiln.done == 12:
             kiln.flat.weights.data[5] = float("inf")
-        after_step(watch, kiln)
+        record(callback, trainer, kiln, *batch)
 
-    after_step = Watch.after_step
-    monkeypatch.setattr(Watch, "after_step", overflown)
+    record = RunRecorder.on_train_batch_end
+    monkeypatch.setattr(RunRecorder, "on_train_batch_end", overflown)
     with pytest.raises(UserError, match=r"is not finite after step 12; nothing was saved; the last good .*00000008"):
         train_micro(make_settings(checkpoint_every=4))
     assert [path.name for path in sorted(checkpoints.glob("*/step-*"))] == [
@@ -251,15 +251,15 @@ def failing(message):
 
 
 def test_no_picture_is_drawn_between_a_signal_and_the_end(train_micro, settings, read_files, monkeypatch, capsys):
-    def signalled(watch, kiln):
+    def signalled(callback, trainer, kiln, *batch):
         if kiln.done == 10:  # validation and samples are due
             os.kill(os.getpid(), signal.SIGTERM)
-            patch.setattr(Watch, "_draw", failing("drawn"))
-        after_step(watch, kiln)
+            patch.setattr(RunRecorder, "_draw", failing("drawn"))
+        record(callback, trainer, kiln, *batch)
 
-    after_step = Watch.after_step
+    record = RunRecorder.on_train_batch_end
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(Watch, "after_step", signalled)
+        patch.setattr(RunRecorder, "on_train_batch_end", signalled)
         train_micro(settings)
     assert read_files(train_micro(settings)) == read_files(train_micro(settings, "whole"))
 
@@ -376,7 +376,7 @@ def test_a_checkpoint_holds_the_adapter_the_optimizer_and_the_rows(train_killed,
     train_killed(settings, at=10)
     tensors, metadata = load_tensors(next(checkpoints.glob("*/step-00000008.safetensors")))
     kinds = {name.split("/")[0] for name in tensors}
-    assert kinds == {"adapter", "exp_avg", "exp_avg_sq"}
+    assert kinds == {"adapter", "optimizer.exp_avg", "optimizer.exp_avg_sq", "optimizer.step"}
     records = json.loads(metadata["records"])
     assert [row["step"] for row in records["metrics"]] == [5]
     assert len(records["losses"]) == 3

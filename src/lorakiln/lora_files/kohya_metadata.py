@@ -21,6 +21,7 @@ from lorakiln.artefacts.tensors import chunks
 from lorakiln.families.kinds import version_named
 from lorakiln.families.reading import CHUNK
 from lorakiln.lora_files.training_facts import timesteps
+from lorakiln.optim import kohya_name
 
 
 def build(
@@ -119,9 +120,7 @@ def _training(facts: Mapping[str, Any]) -> dict[str, Any]:
         "ss_gradient_accumulation_steps": share // micro,
         "ss_lr_scheduler": train["scheduler"]["kind"],
         "ss_lr_warmup_steps": train["scheduler"]["warmup_steps"],
-        "ss_optimizer": "torch.optim.AdamW({})".format(
-            ",".join(f"{key}={optimizer[key]}" for key in ("betas", "eps", "weight_decay"))
-        ),
+        "ss_optimizer": kohya_name(optimizer),
         "ss_max_grad_norm": train["max_grad_norm"] or 0.0,
         "ss_mixed_precision": {"fp32": "no", "bf16": "bf16"}[facts.get("precision", train["trainer"]["precision"])],
         "ss_seed": train["seed"],

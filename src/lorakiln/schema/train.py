@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from lorakiln.schema.adapters import ADAPTERS, AdapterSettings
 from lorakiln.schema.base import MANY, Seed, Settings
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
+from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 
 
@@ -20,13 +21,6 @@ class ObjectiveSettings(Settings):
     caption_dropout: float = Field(0.0, ge=0, le=1, description="how often a caption is replaced by the empty one")
     min_timestep: int = Field(0, ge=0, le=MANY)
     max_timestep: int | None = Field(None, ge=1, le=MANY, description="exclusive; null: the model's last")
-
-
-class SchedulerSettings(Settings):
-    kind: Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"]
-    warmup_steps: int = Field(0, ge=0, le=MANY)
-    cycles: int = Field(1, ge=1, le=MANY, description="of cosine_with_restarts")
-    power: float = Field(1.0, gt=0, le=100, description="of polynomial")
 
 
 class TrainerSettings(Settings):
@@ -79,7 +73,7 @@ class TrainSettings(Settings):
     adapter: Annotated[AdapterSettings, ADAPTERS.chosen()]
     objective: ObjectiveSettings
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS.chosen()]
-    scheduler: SchedulerSettings
+    scheduler: Annotated[SchedulerSettings, SCHEDULES.chosen()]
     trainer: TrainerSettings
     tracker: Annotated[TrackerSettings, TRACKERS.chosen()]
     validation: ValidationSettings

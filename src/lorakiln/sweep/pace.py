@@ -16,7 +16,7 @@ from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.sweep.jobs import STATE, Job
 
 MOST = 40  # of the newest runs, from which is judged
-# A checkpoint holds the weights and AdamW's two moments; the last one of a run is kept.
+# A checkpoint holds the weights and the optimizer's state, mostly two moments; the last one of a run is kept.
 CHECKPOINT = 3
 # A step of denoising runs the network forwards twice (with and without the prompt); a picture of training costs about
 # three times as much as once forwards.

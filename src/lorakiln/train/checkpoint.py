@@ -40,7 +40,7 @@ class State:
 
     Attributes:
         step: optimizer steps done.
-        tensors: "adapter/<name>", "exp_avg/<name>", "exp_avg_sq/<name>": float32.
+        tensors: "adapter/<name>", float32; and, as `optim.state` names them, the optimizer's.
         records: JSON-able; the rows of the metrics so far, what was made of them, where.
     """
 
@@ -250,5 +250,6 @@ def digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         total.update(name.encode())
-        total.update(tensors[name].detach().cpu().contiguous().numpy().data)
+        # By way of uint8, since numpy has no bfloat16.
+        total.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

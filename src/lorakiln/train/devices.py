@@ -99,9 +99,16 @@ def make_trainer(settings: TrainSettings) -> pl.Trainer:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    # Its handlers would take a signal that comes before ours are in place, and keep it until an epoch is over.
-    trainer._signal_connector.register_signal_handlers = lambda: None
+    _take_signals_from(trainer)
     return trainer
+
+
+def _take_signals_from(trainer: pl.Trainer) -> None:
+    # Lightning 2.6 has no public way to leave signals to its user. Its handlers would take one that comes before ours
+    # are in place, and keep it until an epoch is over; and of several processes each would broadcast in every step
+    # whether it has one, and wait for the device to read the answer. `callbacks.StopTogether` does both over the CPU.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
 
 def share_of(trainer: pl.Trainer, settings: TrainSettings) -> Share:

@@ -13,12 +13,12 @@ from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.identity import hash_lora
+from lorakiln.optim.schedules import depends_on_total
 from lorakiln.train.assembly import Run
 from lorakiln.train.checkpoint import FINISHED
-from lorakiln.train.lr import depends_on_total
 
 # Raised by one when training makes something else from the same settings, or a checkpoint holds something else.
-VERSION = 2
+VERSION = 3
 
 
 def identity(run: Run) -> dict[str, Any]:

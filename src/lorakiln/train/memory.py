@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from lorakiln.adapters.targets import target_names
 from lorakiln.families.peak import META, GpuRules, Peak, held
 from lorakiln.families.protocol import Family
+from lorakiln.optim.state import state_tensors
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Bucket, Encoded
@@ -34,7 +35,7 @@ class Memory:
 
     Attributes:
         base: the frozen network.
-        adapter: its weights, their gradients and the optimizer's moments.
+        adapter: its weights, their gradients and the optimizer's state.
         step: what a step's two passes hold at most beside these.
         validation: the same of validation; 0: there is none.
         row: what the network holds for each sample that it works on without gradients: two a picture with guidance.
@@ -130,7 +131,8 @@ def count(wanted: Wanted) -> Memory:
         _step(kiln)
         step = peak.most - before
         kiln.optimizer.step()
-        adapter = sum(tensor.nbytes for tensor in (kiln.flat.weights, kiln.flat.gradients)) + _moments(kiln)
+        adapter = sum(tensor.nbytes for tensor in (kiln.flat.weights, kiln.flat.gradients))
+        adapter += sum(tensor.nbytes for tensor in state_tensors(kiln.optimizer.state))
         found = Memory(base, adapter, step, on_gpu=on_gpu)
         if wanted.drawn or wanted.validates:
             converted = kiln.flat.weights.nbytes // 2 if wanted.share.bf16 else 0
@@ -185,11 +187,6 @@ def _step(kiln: _Twin) -> None:
     rows = kiln.settings.batch_size
     samples = Samples(0, np.arange(rows), np.zeros(rows, np.int64))
     kiln.loss(samples, kiln._draws(0, samples), slice(0, rows)).backward()
-
-
-def _moments(kiln: _Twin) -> int:
-    state = kiln.optimizer.state.values()
-    return sum(value.nbytes for one in state for value in one.values() if isinstance(value, Tensor))
 
 
 def _two_rows(kiln: _Twin, peak: Peak, shape: Sequence[int]) -> int:

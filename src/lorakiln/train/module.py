@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from lorakiln.adapters.networks import adapted_networks
 from lorakiln.families.protocol import Family
+from lorakiln.optim import find_optimizer
+from lorakiln.optim.flat import FlatWeights
+from lorakiln.optim.schedules import make_factor
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train import noise
-from lorakiln.train.flat import FlatWeights
 from lorakiln.train.latents import Encoded
-from lorakiln.train.lr import factor
 from lorakiln.train.network_parts import part_names
 from lorakiln.train.precision import norm_in_half
 from lorakiln.train.readings import Quarters, Readings
@@ -46,8 +48,8 @@ class Kiln(pl.LightningModule):
         trained: for each bucket the rows to train on, as `schedule` counts them.
 
     Attributes:
-        first: the step with which this process began; set before training starts.
-        watch: told before the first and after every step; see `watch.Watch`.
+        done: optimizer steps done since the beginning of the run, by this process and those before it.
+        owners: of the optimizer's state, in order.
     """
 
     def __init__(
@@ -69,31 +71,30 @@ class Kiln(pl.LightningModule):
         self.flat = FlatWeights(trainable, part_names([name for name, _ in trainable], settings.optimizer))
         self.readings = Readings(self.flat.weights.device)
         self.quarters = Quarters(self.flat.weights.device, len(family.alphas_cumprod))
-        groups = [{"params": [weights], "name": part} for part, weights in self.flat.parts.items()]
-        # On the meta device, where memory is counted, there is none.
-        fused = self.flat.weights.device.type != "meta"
-        self.optimizer = torch.optim.AdamW(groups, fused=fused, foreach=False, **_optimizer_arguments(settings))
+        self.optimizer_kind = find_optimizer(settings.optimizer)
+        elementwise = self.optimizer_kind.ELEMENTWISE
+        self.owners = self.flat.owners(elementwise)
+        self.optimizer = self.build_optimizer(self.flat.groups(elementwise))
+        self.factor = make_factor(settings.scheduler, settings.steps)
         if share.bf16:
             self.adapted.take_half()
             norm_in_half(family.network, self.kind)
-        self.first = 0
-        self.watch = None
+        self.done = 0
 
     @property
     def kind(self) -> str:
         """The device's, by which autocast goes."""
         return self.flat.weights.device.type
 
-    @property
-    def done(self) -> int:
-        """Optimizer steps done since the beginning of the run, by this process and those before it."""
-        return self.first + self.global_step
+    def build_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The settings' optimizer, of these parameter groups."""
+        return self.optimizer_kind.build(groups, self.settings.optimizer)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer
 
-    def train_dataloader(self) -> "Endless":
-        return Endless()
+    def train_dataloader(self) -> "StepLoader":
+        return StepLoader()
 
     def training_step(self, batch: int, batch_idx: int) -> None:
         step = self.done
@@ -137,16 +138,10 @@ class Kiln(pl.LightningModule):
             return torch.autocast(self.kind, torch.bfloat16)
         return contextlib.nullcontext()
 
-    def on_fit_start(self) -> None:
-        self.watch.begin(self)
-
     def on_train_start(self) -> None:
         self.network.train()
         # Lightning has called zero_grad on its way here.
         self.flat.gather_gradients()
-
-    def on_train_batch_end(self, outputs: object, batch: int, batch_idx: int) -> None:
-        self.watch.after_step(self)
 
     def batch_files(self, step: int) -> tuple[str, list[str]]:
         """The bucket's name and the file names of a step's global batch."""
@@ -173,15 +168,21 @@ class Kiln(pl.LightningModule):
         if self.settings.max_grad_norm is not None:
             # As torch.nn.utils.clip_grad_norm_ does it.
             gradients.mul_((self.settings.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
-        self.optimizer.found_inf = self.readings.push(step, loss, norm)
+        bad = self.readings.push(step, loss, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step, group["name"])
-        self.optimizers(use_pl_optimizer=True).step()
+        if self.optimizer_kind.MASKED:
+            self.optimizer.found_inf = bad
+        # Another optimizer's step is left out as a whole: its state may be more than tensors that could be masked.
+        if self.optimizer_kind.MASKED or not bad:
+            self.optimizers(use_pl_optimizer=True).step()
+        # Not Lightning's count, which leaves out what is left out here.
+        self.done = step + 1
 
     def rate(self, step: int, part: str = "") -> float:
         """The learning rate of the step with this index; of a part that has one of its own, if it is named."""
         peak = self.settings.optimizer.part_lrs.get(part, self.settings.optimizer.lr)
-        return peak * factor(step, self.settings.steps, self.settings.scheduler)
+        return peak * self.factor(step)
 
     def part_rates(self, step: int) -> dict[str, float]:
         """The learning rates of parts that have their own: {"lr/up_blocks": 2e-4, ...}."""
@@ -219,15 +220,11 @@ class Kiln(pl.LightningModule):
         return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
-class Endless:
-    """A loader without end that yields nothing of meaning (Lightning skips None)."""
+class StepLoader:
+    """Yields once for every step, without end, and nothing of meaning (Lightning skips None)."""
 
-    def __iter__(self) -> "Endless":
+    def __iter__(self) -> "StepLoader":
         return self
 
     def __next__(self) -> int:
         return 0
-
-
-def _optimizer_arguments(settings: TrainSettings) -> dict[str, object]:
-    return settings.optimizer.model_dump(exclude={"kind", "part_lrs"})

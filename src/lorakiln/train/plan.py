@@ -1,6 +1,7 @@
 """What is going to happen, told before it does."""
 
 from lorakiln.lora_files.training_facts import range_text, rates, timestep_range
+from lorakiln.optim.state import state_bytes
 from lorakiln.train.assembly import Run
 from lorakiln.train.room import gb
 from lorakiln.train.samples import tell_samples
@@ -44,5 +45,6 @@ def plan(run: Run) -> str:
 def _small(run: Run) -> str:
     """The memory of a training that is not counted any further."""
     base = sum(weight.nbytes for weight in run.family.network.parameters() if not weight.requires_grad)
-    adapter = 4 * run.kiln.flat.weights.nbytes  # weights, gradients and two moments
+    # Its weights, their gradients and the optimizer's state.
+    adapter = 2 * run.kiln.flat.weights.nbytes + state_bytes(run.kiln.build_optimizer, run.kiln.optimizer)
     return f"base {gb(base)} GB, adapter and optimizer {gb(adapter)} GB"

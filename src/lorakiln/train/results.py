@@ -15,9 +15,9 @@ from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.training_facts import timestep_range
 from lorakiln.tracking.tracker import RECORD
 from lorakiln.train.assembly import Run
+from lorakiln.train.callbacks import RunRecorder
 from lorakiln.train.circumstances import circumstances
 from lorakiln.train.record import METRICS, VALIDATION, Record, write_csv
-from lorakiln.train.watch import Watch
 
 LIBRARIES = ("torch", "lightning", "diffusers", "transformers", "peft", "safetensors", "numpy")
 
@@ -75,15 +75,15 @@ def _begun_with(file: str | None) -> dict[str, str] | None:
     return {"file": Path(file).name, "hash": hash_lora(Path(file))} if file else None
 
 
-def provenance(run: Run, began: datetime, seconds: float, watch: Watch) -> dict[str, Any]:
+def provenance(run: Run, began: datetime, seconds: float, recorder: RunRecorder) -> dict[str, Any]:
     """Where, when and how fast: what may differ between equal runs. The speed is that of the training steps, without
     validation, samples and saving.
 
     Args:
         seconds: since `began`, by a clock that nobody sets: the end is told by it.
     """
-    settings, steps = run.settings, run.kiln.global_step
-    speed = steps / max(watch.training_seconds, 1e-9)
+    settings, steps = run.settings, recorder.steps
+    speed = steps / max(recorder.training_seconds, 1e-9)
     return {
         "began": began.isoformat(timespec="seconds"),
         "ended": (began + timedelta(seconds=seconds)).isoformat(timespec="seconds"),

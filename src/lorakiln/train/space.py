@@ -1,9 +1,9 @@
 """How much disk a run takes."""
 
+from lorakiln.optim.state import state_bytes
 from lorakiln.train.assembly import Run
 from lorakiln.train.checkpoint import KEPT
 from lorakiln.train.due import due_after
-from lorakiln.train.resume import MOMENTS
 
 WEIGHT = 4  # bytes, float32
 PIXEL = 3  # bytes, before a PNG makes them fewer
@@ -23,4 +23,4 @@ def run_bytes(run: Run, pictures: int) -> int:
 
 def checkpoint_bytes(run: Run) -> int:
     """The checkpoints that are there at once, the one being written included."""
-    return (KEPT + 1) * (1 + len(MOMENTS)) * run.kiln.flat.count * WEIGHT
+    return (KEPT + 1) * (run.kiln.flat.count * WEIGHT + state_bytes(run.kiln.build_optimizer, run.kiln.optimizer))

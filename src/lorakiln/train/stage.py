@@ -13,14 +13,15 @@ from lorakiln.artefacts.disk import check_space, telling_disk_trouble
 from lorakiln.artefacts.folders import claimed
 from lorakiln.console.progress import progress
 from lorakiln.families.reading import Reading
+from lorakiln.optim.schedules import depends_on_total
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import RECORD, Tracker
 from lorakiln.train.assembly import Run, assemble
+from lorakiln.train.callbacks import RunRecorder, StopTogether
 from lorakiln.train.checkpoint import CheckpointFolder, State
 from lorakiln.train.devices import Launcher, make_trainer, share_of
 from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
-from lorakiln.train.lr import depends_on_total
 from lorakiln.train.memory import DRAWN
 from lorakiln.train.plan import plan
 from lorakiln.train.results import provenance, run_facts, write_run
@@ -28,7 +29,6 @@ from lorakiln.train.samples import Sampler, sample_prompts
 from lorakiln.train.space import checkpoint_bytes, run_bytes
 from lorakiln.train.tracking import begin_tracking, keep_record, known_record
 from lorakiln.train.trouble import explained
-from lorakiln.train.watch import Watch
 
 
 def train(
@@ -40,7 +40,7 @@ def train(
         encoded: what `encode` wrote.
         out: the run's folder; replaced whole when training is finished.
         checkpoints: absolute; this run's are in a folder named by its fingerprint. At the end it is deleted, but for
-            the last state under a constant learning rate, from which a longer run goes on.
+            the last state, where the learning rate does not depend on their number: from it a longer run goes on.
         job: of a sweep, where it is for one: it waits for another that trains the same, and what goes on from another
             job's checkpoint has a tracker's record of its own.
 
@@ -68,15 +68,15 @@ def _train(
             _check_space(run, out, checkpoints)
             state = folder.newest(settings.steps)
             tracker = _begin_tracking(run, folder, checkpoints.parent.parent, job)
-        watch = _fit(trainer, run, folder, tracker, state)
+        recorder = _fit(trainer, run, folder, tracker, state)
         if not run.leads:
             return
-        if watch.stop.signal:  # which may have come after the last step, in what is done there
+        if number := recorder.stopping.signal:  # which may have come after the last step, in what is done there
             _say_stopped(run)
-            raise SystemExit(128 + watch.stop.signal)
-        facts = run_facts(run, folder.work, watch.record)
-        where = provenance(run, began, time.monotonic() - started, watch)
-        write_run(out, folder.work, watch.record, facts, tracker.record, where)
+            raise SystemExit(128 + number)
+        facts = run_facts(run, folder.work, recorder.record)
+        where = provenance(run, began, time.monotonic() - started, recorder)
+        write_run(out, folder.work, recorder.record, facts, tracker.record, where)
         if depends_on_total(settings.scheduler):
             folder.delete()
         else:
@@ -125,7 +125,7 @@ def _begin_tracking(run: Run, folder: CheckpointFolder, project: Path, job: str 
 
 def _fit(
     trainer: pl.Trainer, run: Run, folder: CheckpointFolder, tracker: Tracker, state: State | None
-) -> Watch:  # fmt: skip
+) -> RunRecorder:  # fmt: skip
     settings, sampler = run.settings, None
     if state:
         print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)
@@ -136,7 +136,10 @@ def _fit(
         )
     left = settings.steps - (state.step if state else 0)
     with progress("training", left, "steps") if run.leads else nullcontext() as bar:
-        run.kiln.watch = watch = Watch(settings, run.split, folder, sampler, tracker, bar, run.leads, state)
+        stopping = StopTogether()
+        recorder = RunRecorder(settings, run.split, folder, sampler, tracker, stopping, bar, run.leads, state)
+        # In this order.
+        trainer.callbacks.extend([stopping, recorder])
         launcher = trainer.strategy.launcher
         try:
             trainer.fit(run.kiln)
@@ -150,8 +153,8 @@ def _fit(
                 raise
             raise told from error
         finally:
-            watch.end()
-    return watch
+            stopping.end()
+    return recorder
 
 
 def _say_stopped(run: Run) -> None:

@@ -4,10 +4,14 @@ import pytest
 import torch
 from diffusers.optimization import get_polynomial_decay_schedule_with_warmup, get_scheduler
 
-from lorakiln.schema.train import SchedulerSettings
-from lorakiln.train.lr import depends_on_total, factor
+from lorakiln.optim.schedules import depends_on_total, make_factor
+from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 
 TOTAL = 50
+
+
+def settings_of(kind: str, **given) -> SchedulerSettings:
+    return SCHEDULES.settings(kind)(**given)
 
 
 def diffusers_factors(settings: SchedulerSettings) -> list[float]:
@@ -33,23 +37,26 @@ def diffusers_factors(settings: SchedulerSettings) -> list[float]:
 @pytest.mark.parametrize("warmup", [0, 1, 10])
 @pytest.mark.parametrize("kind", ["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"])
 def test_schedules_are_diffusers(kind, warmup):
-    settings = SchedulerSettings(kind=kind, warmup_steps=warmup, cycles=3, power=2.0)
-    ours = [factor(step, TOTAL, settings) for step in range(TOTAL)]
+    settings = settings_of(kind, warmup_steps=warmup, cycles=3, power=2.0)
+    ours = [make_factor(settings, TOTAL)(step) for step in range(TOTAL)]
     assert ours == pytest.approx(diffusers_factors(settings), abs=1e-12)
 
 
 def test_closed_forms():
-    def at(step, **settings):
-        return factor(step, 110, SchedulerSettings(warmup_steps=10, **settings))
+    def at(step, **given):
+        return make_factor(settings_of(warmup_steps=10, **given), 110)(step)
 
     assert at(5, kind="constant") == 0.5
     assert at(35, kind="linear") == 0.75
     assert at(35, kind="cosine") == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
     assert at(60, kind="polynomial", power=3.0) == 0.125
     assert at(60, kind="cosine_with_restarts", cycles=2) == 1.0
-    assert at(110, kind="cosine") == 0.0
+    # After the last step, which nothing trains with, nothing rises again.
+    for kind in ("linear", "cosine", "cosine_with_restarts", "polynomial"):
+        assert at(110, kind=kind) == at(111, kind=kind) == 0.0
+    assert at(111, kind="constant") == 1.0
 
 
 def test_only_a_constant_rate_allows_more_steps():
-    assert not depends_on_total(SchedulerSettings(kind="constant", warmup_steps=5))
-    assert depends_on_total(SchedulerSettings(kind="linear"))
+    assert not depends_on_total(settings_of("constant", warmup_steps=5))
+    assert depends_on_total(settings_of("linear"))

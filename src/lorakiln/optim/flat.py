@@ -1,4 +1,4 @@
-"""All adapter weights as one tensor: one optimizer call, one norm, one all-reduce a step.
+"""All adapter weights as one tensor: one norm and one all-reduce a step, and one call of an element-wise optimizer.
 
 Parts with a learning rate of their own lie side by side in it.
 
@@ -6,9 +6,12 @@ A LoRA has hundreds of small tensors; what is done to each of them separately co
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lorakiln.optim.state import Owner
 
 _ALIGN = 64  # elements; 256 bytes, as CUDA's matrix products like their operands
 
@@ -23,7 +26,7 @@ class FlatWeights:
 
     Attributes:
         weights: (n,) all weights; its gradient is the first n of `gradients`.
-        parts: by part the parameters that the optimizer gets, views into `weights`, in order; if there is but one part,
+        parts: by part what an element-wise optimizer gets, a view into `weights`, in order; if there is but one part,
             `weights` itself.
         gradients: (n + 1,) the gradients, and in the last place the loss, so that one all-reduce sums both.
         names: in order.
@@ -35,6 +38,7 @@ class FlatWeights:
         self._pieces: dict[str, tuple[int, torch.Size]] = {}
         pairs, size = sorted(parameters, key=lambda pair: part_of(pair[0])), 0
         begins: dict[str, int] = {}
+        self._part_of = {name: part_of(name) for name, _ in pairs}
         for name, parameter in pairs:
             begins.setdefault(part_of(name), size)
             self._pieces[name] = (size, parameter.shape)
@@ -60,6 +64,29 @@ class FlatWeights:
             parts[part] = nn.Parameter(self.weights.data[begin:end])
             parts[part].grad = self.gradients[begin:end]
         return parts
+
+    def groups(self, elementwise: bool) -> list[dict[str, Any]]:
+        """torch's parameter groups, one for each part: of its one vector, or of its tensors as they are."""
+        if elementwise:
+            return [{"params": [vector], "name": part} for part, vector in self.parts.items()]
+        named = self._parameters.items()
+        return [
+            {"params": [parameter for name, parameter in named if self._part_of[name] == part], "name": part}
+            for part in self.parts
+        ]
+
+    def owners(self, elementwise: bool) -> list[Owner]:
+        """What the parameters of these groups are, in order: by this an optimizer's state is named."""
+        if not elementwise:
+            return [Owner(name) for name in self._parameters]
+        return [self._vector(part) for part in self.parts]
+
+    def _vector(self, part: str) -> Owner:
+        starts = {name: start for name, (start, _) in self._pieces.items() if self._part_of[name] == part}
+        first, size = min(starts.values()), len(self.parts[part])
+        ends = [start - first for start in list(starts.values())[1:]] + [size]
+        places = {name: slice(start - first, end) for (name, start), end in zip(starts.items(), ends, strict=True)}
+        return Owner(part or "all", size, places)
 
     def gather_gradients(self) -> None:
         """Let every parameter's gradient be its part of `gradients` (again: `Module.zero_grad` cuts them loose)."""

@@ -1,10 +1,11 @@
-"""What happens between two steps: rows, validation, adapters, samples, checkpoints, and the end."""
+"""What Lightning calls between two steps: to end when a signal asks for it, and to make what the run leaves behind."""
 
 import resource
 import sys
 import time
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 
@@ -37,48 +38,96 @@ class CalledAway(Exception):
     """A signal came while something was measured or drawn; it is done when the run goes on."""
 
 
-class Watch:
-    """Called by the training module before the first and after every step.
+class StopTogether(pl.Callback):
+    """Heeds signals, and the other processes: where one of them is asked to end, all end after the same step.
+
+    Comes before the callback that acts on it. From the first step on a signal is noted; before, where there is nothing
+    to be saved, it ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self._request, self._group, self._pulse = StopRequest(), None, None
+
+    @property
+    def signal(self) -> int:
+        """The number of the signal that came, or 0."""
+        return self._request.signal
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are no other processes."""
+        return self._group is None
+
+    def on_fit_start(self, trainer: pl.Trainer, kiln: Kiln) -> None:
+        if kiln.share.world == 1:
+            return
+        self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        cluster = trainer.strategy.cluster_environment
+        if cluster.creates_processes_externally:
+            store = share_store(kiln.share.rank, cluster.main_address, self._group)
+            self._pulse = Pulse(store, kiln.share.rank, kiln.share.world, end_without)
+
+    def on_train_start(self, trainer: pl.Trainer, kiln: Kiln) -> None:
+        self._request.install()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, kiln: Kiln, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        # A signal reaches the processes at different steps, or only one of them: they agree in every step.
+        if self._group is not None:
+            flag = torch.tensor(self._request.signal)
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
+            self._request.signal = int(flag)
+
+    def end(self) -> None:
+        """Training is over, for whatever reason: signals and the other processes are no more heeded."""
+        self._request.remove()
+        if self._pulse:
+            self._pulse.end()
+
+
+class RunRecorder(pl.Callback):
+    """Makes what the run leaves behind: rows, validation losses, adapters, samples, and checkpoints, from which it goes
+    on. Ends the training after its last step, and where a signal asks for an end.
 
     Only the leader (rank 0) validates, draws, saves and logs; the others wait for it in the next step's all-reduce.
 
     Args:
+        stopping: asked after every step whether to end.
         bar: the progress; used by the leader alone, as are the sampler and the tracker.
         state: the leader's checkpoint to go on from.
 
     Attributes:
         record: the rows so far.
         busy: seconds spent here and not in training steps.
+        steps: optimizer steps done by this process.
     """
 
     def __init__(
-        self, settings: TrainSettings, split: Split, checkpoints: CheckpointFolder, sampler: Sampler | None,
-        tracker: Tracker, bar: object, leader: bool, state: State | None,
-    ) -> None:  # fmt: skip
+        self,
+        settings: TrainSettings,
+        split: Split,
+        checkpoints: CheckpointFolder,
+        sampler: Sampler | None,
+        tracker: Tracker,
+        stopping: StopTogether,
+        bar: object,
+        leader: bool,
+        state: State | None,
+    ) -> None:
         self.settings, self.split, self.checkpoints, self.sampler = settings, split, checkpoints, sampler
-        self.tracker, self.bar, self.leader, self.state = tracker, bar, leader, state
-        self.stop, self.record = StopRequest(), Record()
+        self.tracker, self.stopping, self.bar, self.leader, self.state = tracker, stopping, bar, leader, state
+        self.record, self.steps = Record(), 0
         self.busy, self._began, self._saved_at = 0.0, time.monotonic(), time.monotonic()
         self._row_at = (0, 0.0, self._began)
-        self._signals = self._pulse = None
 
     @property
     def training_seconds(self) -> float:
         """Seconds since the first step that were spent in steps."""
         return time.monotonic() - self._began - self.busy
 
-    def begin(self, kiln: Kiln) -> None:
-        """Go on from the checkpoint that this was given, or begin.
-
-        Until this returns nothing is to be saved: a signal ends the process at once.
-        """
-        if kiln.share.world > 1:
-            _silence_lightning(kiln)
-            self._signals = dist.new_group(backend="gloo", timeout=PATIENCE)
-            cluster = kiln.trainer.strategy.cluster_environment
-            if cluster.creates_processes_externally:
-                store = share_store(kiln.share.rank, cluster.main_address, self._signals)
-                self._pulse = Pulse(store, kiln.share.rank, kiln.share.world, end_without)
+    def on_fit_start(self, trainer: pl.Trainer, kiln: Kiln) -> None:
+        """Go on from the checkpoint that this was given, or begin."""
         first = kiln.flat.weights.data.clone() if self.state else None
         if self.state:
             restore(kiln, self.record, self.state)
@@ -86,27 +135,20 @@ class Watch:
         if self.leader:
             self._begin_work(kiln, first)
         self._began = time.monotonic()
-        self._row_at = (kiln.first, 0.0, self._began)
-        kiln.trainer.should_stop = kiln.first >= self.settings.steps
-        self.stop.install()
-
-    def end(self) -> None:
-        """Training is over, for whatever reason: signals and the other processes are no more heeded."""
-        self.stop.remove()
-        if self._pulse:
-            self._pulse.end()
+        self._row_at = (kiln.done, 0.0, self._began)
+        trainer.should_stop = kiln.done >= self.settings.steps
 
     def _begin_work(self, kiln: Kiln, first: torch.Tensor | None) -> None:
         records = self.state.records if self.state else {"made": [], "done": []}
         self.state = None
-        self.checkpoints.forget_after(kiln.first, records["made"])
+        self.checkpoints.forget_after(kiln.done, records["made"])
         if first is not None:
             self._begin_record(kiln, first, records)
-        if kiln.first == 0:
+        if kiln.done == 0:
             self._validate(kiln, 0)
             self._draw(kiln, 0)  # what the base draws
         else:
-            self._work(kiln, kiln.first, due_after(kiln.first, self.settings).without(records["done"]))
+            self._work(kiln, kiln.done, due_after(kiln.done, self.settings).without(records["done"]))
 
     def _begin_record(self, kiln: Kiln, first: torch.Tensor, records: dict[str, Any]) -> None:
         """What the run has recorded so far, as the settings have it now."""
@@ -120,15 +162,18 @@ class Watch:
             self._save(kiln, records["done"])
         tell_again(self.tracker, self.record, self.sampler, self.checkpoints.work / "samples")
 
-    def after_step(self, kiln: Kiln) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, kiln: Kiln, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         """Do what is due.
 
         Raises:
             UserError: a loss or a gradient was not finite; the last checkpoint is from before it.
         """
         began, step = time.monotonic(), kiln.done
+        self.steps += 1
         due = due_after(step, self.settings)
-        stopping = self._stopping(kiln)
+        stopping = bool(self.stopping.signal)
         minutes = self.settings.checkpoint_minutes
         timed = self.leader and minutes > 0 and began - self._saved_at >= 60 * minutes
         if any(due) or stopping or timed:
@@ -144,7 +189,7 @@ class Watch:
         if self.leader:
             self.bar.advance(1, self._note())
         if stopping or step >= self.settings.steps:
-            kiln.trainer.should_stop = True
+            trainer.should_stop = True
         self.busy += time.monotonic() - began
 
     def _work_and_save(self, kiln: Kiln, step: int, due: Due, stopping: bool, timed: bool) -> bool:
@@ -180,7 +225,7 @@ class Watch:
 
     def _heed(self) -> None:
         # Of several processes the others wait in the next step, where they all agree to end.
-        if self.stop.signal and self._signals is None:
+        if self.stopping.signal and self.stopping.alone:
             raise CalledAway
 
     def _keep_adapter(self, kiln: Kiln, step: int) -> None:
@@ -234,14 +279,6 @@ class Watch:
         self.checkpoints.save(capture(kiln, self.record, made=made, done=done, recording=kept))
         self._saved_at = time.monotonic()
 
-    def _stopping(self, kiln: Kiln) -> bool:
-        # A signal reaches the processes at different steps, or only one of them: they agree in every step.
-        if self._signals is not None:
-            flag = torch.tensor(self.stop.signal)
-            dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._signals)
-            self.stop.signal = int(flag)
-        return bool(self.stop.signal)
-
     def _note(self) -> str:
         return f"loss {self.record.metrics[-1]['loss']:.4f}" if self.record.metrics else ""
 
@@ -251,9 +288,3 @@ def memory_gib() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _silence_lightning(kiln: Kiln) -> None:
-    # Lightning broadcasts its own signal flag in every step and waits for the device to read it. Ours takes its
-    # place, over the CPU.
-    kiln.trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None

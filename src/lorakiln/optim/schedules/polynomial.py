@@ -1,0 +1,10 @@
+"""(1 - p) ** power, with p = step / total: to zero, where diffusers stops at a rate of 1e-7."""
+
+from lorakiln.schema.schedules.polynomial import PolynomialSettings
+
+DEPENDS_ON_TOTAL = True
+
+
+def factor(step: int, total: int, settings: PolynomialSettings) -> float:
+    """See `ScheduleKind`."""
+    return (1 - min(1.0, step / total)) ** settings.power
