@@ -19,10 +19,15 @@ def test_a_picture_is_read_as_rgb_and_upright(tmp_path):
 
 def test_what_is_none_is_refused_with_the_callers_way_out(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"a\.png: not a readable picture .*\n  fix: name a PNG"):
+    with pytest.raises(UserError, match=r"a\.png: not a readable picture .*\n  fix: run the stage that made it again"):
         read_picture(tmp_path / "a.png")
     with pytest.raises(UserError, match="fix: take another"):
         read_picture(tmp_path / "a.png", "take another")
+    # One that somebody named has a wrong name; one of our own was removed, as the system says.
+    with pytest.raises(UserError, match=r"b\.png: not a readable picture .*\n  fix: take another"):
+        read_picture(tmp_path / "b.png", "take another")
+    with pytest.raises(FileNotFoundError):
+        read_picture(tmp_path / "b.png")
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_each_base_stands_in_front_of_its_jobs_in_the_comparison(tmp_path, write
         path = result.outcome.job.folder / "report/samples/metadata.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     drawn = []
-    monkeypatch.setattr("lorakiln.evaluate.grids.save_grid", lambda grid, *_: drawn.append(grid))
+    monkeypatch.setattr("lorakiln.sweep.comparison.save_grid", lambda grid, *_: drawn.append(grid))
     save_comparison(results, 0, tmp_path / "comparison.png")
     assert drawn[0].columns == ["base model sd15", "0: seed=0", "2: seed=2", "base model sdxl", "1: seed=1"]
     files = [cell.file_name.relative_to(tmp_path).as_posix() for cell in drawn[0].cells[0]]

@@ -7,23 +7,29 @@ from PIL import Image, ImageOps
 from lorakiln.console.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow would also open EPS, which runs Ghostscript
+AGAIN = "run the stage that made it again"
 
 
-def read_picture(file: Path, fix: str = "name a PNG, JPEG or WebP") -> Image.Image:
+def read_picture(file: Path, fix: str = "") -> Image.Image:
     """RGB, upright by its EXIF orientation, read to its end.
 
     Args:
-        fix: what to do about one that cannot be read.
+        fix: what to do about one that cannot be read; "" for pictures that the project has drawn or prepared.
 
     Raises:
-        UserError: it is not there, damaged, cut off, no picture, or so large that it may be made to fill the memory.
+        UserError: it is damaged, cut off, no picture, or so large that it may be made to fill the memory; with a
+            `fix` also if it is not there.
+        OSError: without a `fix`, what the system says of the file: it was removed meanwhile.
     """
     try:
         with Image.open(file, formats=FORMATS) as image:  # noqa: TID251
             return ImageOps.exif_transpose(image).convert("RGB")
-    except Exception as error:  # whatever a decoder raises: OSError, SyntaxError, DecompressionBombError, ...
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno and not fix:
+            raise
+        # Whatever a decoder raises: OSError, SyntaxError, DecompressionBombError, ...
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"not a readable picture ({reason})", where=file, fix=fix) from error
+        raise UserError(f"not a readable picture ({reason})", where=file, fix=fix or AGAIN) from error
 
 
 def read_prompt(file: Path) -> str:

@@ -131,6 +131,6 @@ def is_whole(path: Path) -> bool:
     """Whether a picture that was drawn is there and can be read to its end; a power cut may have cut it off."""
     try:
         read_picture(path)
-    except UserError:
+    except (OSError, UserError):
         return False
     return True

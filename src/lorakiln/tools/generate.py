@@ -109,7 +109,7 @@ def _start(family: Family, wish: Wish, model: ModelSettings) -> tuple[torch.Tens
     """The latents to begin with, and their size in pixels."""
     if wish.image is None:
         return None, None
-    picture = read_picture(wish.image)
+    picture = read_picture(wish.image, "name a PNG, JPEG or WebP")
     if wish.size:
         size = wish.size
     else:

@@ -16,7 +16,7 @@ def contact_sheet(pictures: Sequence[Path]) -> Image.Image:
     """The pictures in rows, in their order, each shrunk into a square of CELL pixels.
 
     Raises:
-        UserError: a picture cannot be read.
+        OSError, UserError: a picture cannot be read.
         ValueError: there is none.
     """
     if not pictures:

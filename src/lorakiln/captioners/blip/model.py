@@ -79,7 +79,7 @@ class Blip:
 
     @torch.inference_mode()
     def _write(self, files: Sequence[Path], settings: BlipSettings) -> list[str]:
-        pictures = [read_picture(file) for file in files]
+        pictures = [read_picture(file, "run the stage `prepare` again") for file in files]
         prompt = {}
         if settings.prompt:
             # BLIP's generate replaces the first token by [DEC] and drops the last, [SEP].
