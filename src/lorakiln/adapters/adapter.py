@@ -1,17 +1,14 @@
 """An adapter in memory, whatever kind it is of and whatever file it came from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
-
-if TYPE_CHECKING:
-    from lorakiln.lora_files.embeddings import Embedding
 
 
 class Change(ABC):
@@ -131,6 +128,14 @@ class Relative(Change):
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """A word's vectors, (n, width), by the text encoder that reads them: "text_encoder", "text_encoder_2"."""
+
+    word: str
+    vectors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Adapter:
     """Layers by diffusers' module name with the model's part in front: "unet.down_blocks.0.attentions.0....to_q".
 
@@ -147,7 +152,7 @@ class Adapter:
     metadata: dict[str, str] = field(default_factory=dict)
     base: str | None = None
     relative: dict[str, Change] = field(default_factory=dict)
-    embeddings: dict[str, "Embedding"] = field(default_factory=dict)
+    embeddings: dict[str, Embedding] = field(default_factory=dict)
 
     @property
     def changes(self) -> dict[str, Change]:

@@ -11,11 +11,11 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+from lorakiln.adapters.adapter import Embedding
 from lorakiln.adapters.checks import FIX, weights
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
@@ -26,14 +26,6 @@ _ONE = ("string_to_param.*", "emb_params")
 _CLIPS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 _NOTHING = "string_to_token.*"  # a number of A1111's own files, which tells nothing
 _BRACKETS = re.compile(r"<[^<>:]+>")
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """A word's vectors, (n, width), by the text encoder that reads them: "text_encoder", "text_encoder_2"."""
-
-    word: str
-    vectors: Mapping[str, Tensor]
 
 
 def split_embeddings(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], dict[str, Embedding]]:
