@@ -71,6 +71,10 @@ def test_it_is_trained_exported_verified_inspected_merged_and_gone_on_from(
     assert set(found["kinds"].values()) == {own.TITLE} and len(found["kinds"]) == len(names)
     assert found["needs_base"] == (len(names) if own.RELATIVE else 0)
     assert (found["norm"] > 0) == (not own.RELATIVE)
+    settings = found["retrain"]
+    assert settings[:2] == [f"train/adapter={kind}", f"train.adapter.init_from={file}"]
+    assert "train.adapter.targets=kohya" in settings
+    assert ("train.adapter.rank=4" in settings) == ("train.adapter.alpha=4" in settings) == (not own.RELATIVE)
     # Merged into the base: what it predicts then is what the trained network predicted.
     stored = read_as_stored(file).adapter.layers
     bare = {name: family.network.get_submodule(name).weight.detach().clone() for name in names}

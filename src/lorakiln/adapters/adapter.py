@@ -152,7 +152,7 @@ class Adapter:
     metadata: dict[str, str] = field(default_factory=dict)
     base: str | None = None
     relative: dict[str, Change] = field(default_factory=dict)
-    embeddings: dict[str, "Embedding"] = field(default_factory=dict)
+    embeddings: dict[str, Embedding] = field(default_factory=dict)
 
     @property
     def changes(self) -> dict[str, Change]:

@@ -35,6 +35,7 @@ from lorakiln.lora_files.embeddings import split_embeddings
 from lorakiln.lora_files.found import KOHYA, PEFT, Found, layers_in, tells
 from lorakiln.lora_files.others import check_kinds
 from lorakiln.lora_files.strangers import check_familiar
+from lorakiln.schema.adapters import ADAPTERS
 
 # Weight changes of full rank as LoRAs may be far larger than the file: beyond so many bytes, only cut down.
 LARGEST = 4 * 2**30
@@ -51,6 +52,7 @@ class LoraFile:
         kinds: the kind of each layer that was another one than LoRA in the file, by its module.
         left_out: the keys of what it changes beside weights, biases and norms, if it was read without.
         full_rank: what those kinds are called whose changes are of the weights' own rank.
+        trainable: the kind of all layers, as settings name it, if training goes on from it alone, and no LoRA's does.
     """
 
     form: str
@@ -58,6 +60,7 @@ class LoraFile:
     kinds: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     full_rank: frozenset[str] = frozenset()
+    trainable: str | None = None
 
 
 def read_lora(
@@ -154,7 +157,13 @@ def _read(path: Path, shrink: Shrink | None, weights_only: bool, as_loras: bool)
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)
     _warn_of_alphas(adapter, path)
-    return LoraFile(form, adapter, kinds, left_out, full_rank)
+    trainable = next((name for name in ADAPTERS.names if _all_of(name, chosen.values())), None)
+    return LoraFile(form, adapter, kinds, left_out, full_rank, trainable)
+
+
+def _all_of(kind: str, layers: Iterable[Found]) -> bool:
+    own = ADAPTERS.find(kind)
+    return Layer.kind != own.TITLE and all(found.kind is own for found in layers)
 
 
 def _warn_of_alphas(adapter: Adapter, path: Path) -> None:

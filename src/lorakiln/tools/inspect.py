@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorakiln.adapters.adapter import Adapter, Change
+from lorakiln.adapters.adapter import Adapter, Change, Embedding
 from lorakiln.families.kinds import predicting, versions
 from lorakiln.lora_files.base import base_version, family_of, generation
-from lorakiln.lora_files.embeddings import Embedding
 from lorakiln.lora_files.reading import read_any
 from lorakiln.tools.lowrank import singular
 
@@ -63,7 +62,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "norm": sum(layer["norm"] ** 2 for layer in layers if layer["norm"] is not None) ** 0.5,
         "layers": layers,
         "metadata": {key: _value(text) for key, text in sorted(adapter.metadata.items())},
-        "retrain": retrain(path, adapter, bool(found.full_rank), found.left_out),
+        "retrain": retrain(path, adapter, bool(found.full_rank), found.left_out, found.trainable),
     }
 
 
@@ -87,7 +86,9 @@ def _effective(shares) -> float:
     return float((-(shares * shares.log()).sum()).exp())
 
 
-def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[str] = ()) -> list[str]:
+def retrain(
+    path: Path, adapter: Adapter, full: bool = False, beside: Sequence[str] = (), kind: str | None = None
+) -> list[str]:
     """The settings with which training can go on from this file, each as one writes it in a shell.
 
     Where it cannot go on from the file as it is, the one command that makes a file it can go on from; of a file without
@@ -96,11 +97,14 @@ def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[s
     Args:
         full: its changes are of full rank, and are to be cut down.
         beside: what it changes of biases and norms, which is to be left out.
+        kind: the trainable one that all its layers are of; None: a LoRA goes on from it.
     """
     parts = {name.partition(".")[0] for name in adapter.changes}
     network = family_of(adapter).layout.network
     if network not in parts:
         return []
+    if kind and parts == {network} and not beside:
+        return [*_of_kind(kind, path, adapter, network), *_told(adapter)]
     mine = {name: layer for name, layer in adapter.layers.items() if name.startswith(f"{network}.")}
     rank = max((layer.rank for layer in mine.values()), default=0)
     needed = {
@@ -120,6 +124,28 @@ def retrain(path: Path, adapter: Adapter, full: bool = False, beside: Sequence[s
     ]
     if model := _model(adapter):
         settings.insert(0, f"model={model}")
+    return settings + _told(adapter)
+
+
+def _of_kind(kind: str, path: Path, adapter: Adapter, network: str) -> list[str]:
+    """The settings of a kind that goes on from its own layers as they are."""
+    ranks, alphas = ({getattr(layer, name) for layer in adapter.changes.values()} for name in ("rank", "alpha"))
+    modules = (name.removeprefix(f"{network}.") for name in adapter.changes)
+    return [
+        _override("train/adapter", kind),
+        _override("train.adapter.init_from", str(path)),
+        *(
+            f"train.adapter.{name}={max(one):g}"
+            for name, one in (("rank", ranks), ("alpha", alphas))
+            if None not in one
+        ),
+        shlex.quote(f"train.adapter.targets={targets_of(modules)}"),
+    ]
+
+
+def _told(adapter: Adapter) -> list[str]:
+    """The settings of the training that the file's metadata tell."""
+    settings = []
     wanted = {"ss_unet_lr": "train.optimizer.lr", "ss_total_batch_size": "train.batch_size", "ss_seed": "train.seed"}
     for key, setting in wanted.items():
         value = adapter.metadata.get(key)
