@@ -120,6 +120,16 @@ def test_a_state_of_other_tensors_is_refused():
         put_state(fresh, its_owners, record, tensors | {"optimizer.exp_avg/mid.a": torch.zeros(7)})
 
 
+def test_how_it_computes_is_as_it_was_built_here():
+    """By the device that it is on now, not by the one that the checkpoint was written on."""
+    flat, optimizer, owners = build("Adam", False)
+    go(flat, optimizer, range(1))
+    here = torch.optim.Adam(flat.groups(False), lr=1e-2, foreach=True)
+    put_state(here, owners, *take_state(optimizer, owners))
+    assert [group["foreach"] for group in here.param_groups] == [True, True]
+    assert here.param_groups[0]["betas"] == (0.9, 0.999)
+
+
 def test_what_no_checkpoint_can_hold_is_refused():
     flat, optimizer, owners = build("SGD", True)
     go(flat, optimizer, range(1))
