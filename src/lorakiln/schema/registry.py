@@ -35,7 +35,8 @@ class Registry(Generic[Kind]):
         code: the package in which a kind's code is a module of the kind's name.
         settings: the package that holds a module for every kind, with its settings and nothing else; "" if kinds of
             this sort have none: then `code` is the package that holds kinds alone.
-        base: what the settings of all of them have; a kind's are a subclass with `kind: Literal[name]`.
+        base: what the settings of all of them have; a kind's are a subclass with `kind: Literal[name]`. If its own
+            `kind` has a default, that is the kind where none is named.
     """
 
     def __init__(self, sort: str, code: str, settings: str = "", base: type[Settings] = Settings) -> None:
@@ -115,7 +116,7 @@ class Chosen:
 
     def choose(self, given: object) -> type[Settings]:
         """The settings' class for what is given; the common one if that names no kind."""
-        kind = given.get("kind") if isinstance(given, Mapping) else getattr(given, "kind", None)
+        kind = self._kind(given) if isinstance(given, Mapping) else getattr(given, "kind", None)
         return self.registry.settings(kind) if kind in self.registry.names else self.registry.base
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
@@ -126,10 +127,14 @@ class Chosen:
     def _validate(self, given: Any) -> Settings:
         if isinstance(given, self.registry.base):
             return given
-        if isinstance(given, Mapping) and given.get("kind") not in self.registry.names:
+        if isinstance(given, Mapping) and self._kind(given) not in self.registry.names:
             raise ValidationError.from_exception_data(self.registry.sort, [self._explain(given)])
         # What it raises keeps its places: pydantic puts the field's own before them.
         return self.choose(given).model_validate(given)
+
+    def _kind(self, given: Mapping[str, Any]) -> Any:
+        field = self.registry.base.model_fields.get("kind")
+        return given.get("kind", None if field is None or field.is_required() else field.default)
 
     def _explain(self, given: Mapping[str, Any]) -> InitErrorDetails:
         if "kind" not in given:
