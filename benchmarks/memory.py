@@ -66,7 +66,7 @@ def settings_of(batch: int, checkpointing: bool, rank: int = 16, targets: str = 
             "batch_size": batch,
             "adapter": {"rank": rank, "alpha": float(rank), "targets": targets},
             "objective": {},
-            "optimizer": {"lr": 1e-4},
+            "optimizer": {"kind": "adamw", "lr": 1e-4},
             "scheduler": {"kind": "constant"},
             "trainer": {"accelerator": "gpu", "gradient_checkpointing": checkpointing},
             "tracker": {"kind": "none"},

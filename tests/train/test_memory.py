@@ -128,7 +128,7 @@ def test_single_precision_takes_twice_the_base():
 OPTIONS = {
     "adapter": {"rank": 4, "alpha": 4.0, "targets": "locon", "dropout": 0.1},
     "objective": {"kind": "huber", "min_snr_gamma": 5, "noise_offset": 0.1, "caption_dropout": 0.5},
-    "optimizer": {"lr": 1e-4, "part_lrs": {"up_blocks": 1e-3}},
+    "optimizer": {"kind": "adamw", "lr": 1e-4, "part_lrs": {"up_blocks": 1e-3}},
     "trainer": {"accelerator": "gpu", "gradient_checkpointing": True},
 }
 

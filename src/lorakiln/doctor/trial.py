@@ -64,7 +64,7 @@ class Trial:
             checkpoint_every=STOP,
             adapter={"rank": 16, "alpha": 16.0},
             objective={},
-            optimizer={"lr": 1e-3},
+            optimizer={"kind": "adamw", "lr": 1e-3},
             scheduler={"kind": "constant"},
             trainer={"accelerator": "auto", "gradient_checkpointing": self.checkpointing},
             tracker={"kind": "none", "log_every": 1},
