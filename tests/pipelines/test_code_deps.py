@@ -26,7 +26,7 @@ SHARED = (
 def rooms() -> set[Path]:
     """The folders whose modules are kinds, which the registry imports by name: src/lorakiln/optim, ..."""
     found = set()
-    for path in sorted((SRC / "lorakiln" / "schema").rglob("*.py")):
+    for path in sorted((SRC / "lorakiln").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Registry":
                 given = {keyword.arg: keyword.value for keyword in node.keywords}

@@ -25,7 +25,7 @@ def make_settings():
 
     base = {
         "seed": 3, "steps": 12, "batch_size": 4, "checkpoint_every": 0, "checkpoint_minutes": 0,
-        "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"lr": 1e-2},
+        "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-2},
         "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1},
         "tracker": {"kind": "csv", "log_every": 3}, "validation": {"every": 0}, "samples": {"every": 0},
     }  # fmt: skip
@@ -41,10 +41,10 @@ def make_kiln(micro_model, micro_encoded, make_settings):
     from lorakiln.train.module import Kiln, Share
     from lorakiln.train.split import hold_out
 
-    def make(share=None, encoded=micro_encoded, **changes):
+    def make(share=None, encoded=micro_encoded, model=micro_model, **changes):
         settings = make_settings(**changes)
         torch.set_num_threads(1)
-        family = load_family(micro_model, ("network",))
+        family = load_family(model, ("network",))
         put_adapter(family, settings.adapter, target_names(family, settings.adapter.targets), settings.seed)
         read = Encoded(encoded)
         split = hold_out(read.buckets, settings.validation)

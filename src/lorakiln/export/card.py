@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
+from lorakiln.diffusion.processes.ddpm import range_text
 from lorakiln.export.previews import Preview
 from lorakiln.families.source import SINGLE_FILES
-from lorakiln.lora_files.training_facts import range_text, rates, timesteps
+from lorakiln.lora_files.training_facts import rates, timesteps
 from lorakiln.schema.export import ExportSettings
 
 CARD = """\

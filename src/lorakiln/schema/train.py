@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lorakiln.schema.base import MANY, Seed, Settings
+from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.tracker import TrackerSettings
 
@@ -19,18 +20,6 @@ class AdapterSettings(Settings):
         description="a preset (attention, kohya, locon), or endings of the UNet's module names, or patterns with *",
     )
     init_from: str | None = Field(None, description="a LoRA file to go on from")
-
-
-class ObjectiveSettings(Settings):
-    kind: Literal["mse", "huber"] = Field("mse", description="the loss between prediction and target")
-    min_snr_gamma: float | None = Field(
-        None, gt=0, le=1e6, description="Min-SNR weighting, arXiv 2303.09556; 5 is usual"
-    )
-    noise_offset: float = Field(0.0, ge=0, le=1)
-    huber_delta: float = Field(0.1, gt=0, le=1e6)
-    caption_dropout: float = Field(0.0, ge=0, le=1, description="how often a caption is replaced by the empty one")
-    min_timestep: int = Field(0, ge=0, le=MANY)
-    max_timestep: int | None = Field(None, ge=1, le=MANY, description="exclusive; null: the model's last")
 
 
 class SchedulerSettings(Settings):
@@ -88,7 +77,7 @@ class TrainSettings(Settings):
         10.0, ge=0, le=1e6, description="and at least this often, minutes; 0: never by time"
     )
     adapter: AdapterSettings
-    objective: ObjectiveSettings
+    objective: Annotated[ObjectiveSettings, OBJECTIVES.chosen()]
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS.chosen()]
     scheduler: SchedulerSettings
     trainer: TrainerSettings
