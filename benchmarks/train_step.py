@@ -77,7 +77,7 @@ def usual(encoded: Encoded, settings: TrainSettings, model: ModelSettings) -> Ca
             mean, std = largest.mean[rows, 0], largest.std[rows, 0]
             latents = mean + std * torch.randn_like(mean)
             noise, times = torch.randn_like(latents), torch.randint(1000, (settings.batch_size,))
-            kept = family.alphas_cumprod[times].view(-1, 1, 1, 1)
+            kept = family.process.alphas_cumprod[times].view(-1, 1, 1, 1)
             noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
             prediction = network(noisy, times, largest.conditioning["prompt_embeds"][rows]).sample
             loss = torch.nn.functional.mse_loss(prediction, noise)

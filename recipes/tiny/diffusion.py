@@ -11,8 +11,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from lorakiln.diffusion import noise
 from lorakiln.schema.train import ObjectiveSettings
-from lorakiln.train import noise
 from recipes.tiny.latents import LatentDataset, tokenize_empty
 from recipes.tiny.tokenizers import LENGTH, write_clip_tokenizer
 from recipes.tiny.training import (

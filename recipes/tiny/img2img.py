@@ -12,7 +12,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
-from lorakiln.train.noise import add_noise
+from lorakiln.diffusion.noise import add_noise
 from recipes.tiny.captions import caption
 from recipes.tiny.clip import EXTRA, OUTLINED, STUDIED, squash
 from recipes.tiny.diffusion import load_pipeline

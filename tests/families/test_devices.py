@@ -42,7 +42,7 @@ def family(tmp_path_factory, request):
         if name in loaded.__dict__:
             getattr(loaded, name).to(META)
     loaded.device = META
-    loaded.alphas_cumprod = loaded.alphas_cumprod.to(META)
+    loaded.process = loaded.process.to(META)
     return loaded
 
 

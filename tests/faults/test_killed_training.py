@@ -103,8 +103,8 @@ def test_a_polite_signal(programs, stage, whole_run, place, count, number):
     ("place", "count", "step"),
     [
         (f"{CALLBACKS}:validation_loss", 2, 2),
-        ("lorakiln.sampling.draw:_denoise", 2, 3),
-        ("lorakiln.sampling.draw:_denoise", 3, 5),  # after the last step
+        ("lorakiln.sampling.draw:denoise", 2, 3),
+        ("lorakiln.sampling.draw:denoise", 3, 5),  # after the last step
         ("lorakiln.train.samples:save_picture", 6, 5),
     ],
 )

@@ -46,6 +46,33 @@ def test_the_kind_that_is_named_decides_the_settings(sign):
     }
 
 
+def test_where_the_base_names_a_kind_that_is_the_usual_one():
+    class Usual(Settings):
+        kind: str = "first"
+        size: int = Field(1, ge=0, le=9)
+
+    class First(Usual):
+        kind: Literal["first"] = "first"
+        depth: int = Field(2, ge=0, le=9)
+
+    class Other(Usual):
+        kind: Literal["other"] = "other"
+
+    kinds = Registry("shape", code="lorakiln.console", settings="lorakiln.console", base=Usual)
+    kinds.add("first", SimpleNamespace(), First)
+    kinds.add("other", SimpleNamespace(), Other)
+
+    class Room(Settings):
+        shape: Annotated[Usual, kinds.chosen()]
+
+    assert check(Room, {"shape": {}}).shape == First()
+    assert check(Room, {"shape": {"depth": 3}}).shape == First(depth=3)
+    assert check(Room, {"shape": {"kind": "other"}}).shape == Other()
+    with pytest.raises(ConfigError) as caught:
+        check(Room, {"shape": {"depht": 3}})
+    assert caught.value.problems == ["shape.depht: unknown setting; did you mean depth?"]
+
+
 def test_what_is_wrong_inside_is_told_with_its_place(sign):
     assert problems({"optimizer": {"kind": "sign", "lr": 1e-4, "momentum": 2, "lr_": 1}}) == [
         "train.optimizer.momentum: Input should be less than 1 (got 2)",

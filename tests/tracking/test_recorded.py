@@ -238,15 +238,15 @@ def test_norms_are_those_of_the_weight_changes(micro_model):
     )
 
 
-def test_quarters_of_the_timesteps():
+def test_quarters_of_the_noise():
     import torch
 
     from lorakiln.train.readings import Quarters, smoothed
 
-    quarters = Quarters(torch.device("cpu"), 1000)
-    quarters.push(torch.tensor([0, 249, 250, 999]), torch.tensor([1.0, 3.0, 5.0, 7.0]))
-    quarters.push(torch.tensor([750]), torch.tensor([9.0]))
-    assert quarters.read() == {"loss_quarter/1": 2.0, "loss_quarter/2": 5.0, "loss_quarter/4": 8.0}
+    quarters = Quarters(torch.device("cpu"))
+    quarters.push(torch.tensor([0, 0.249, 0.25, 0.999]), torch.tensor([1.0, 3.0, 5.0, 7.0]))
+    quarters.push(torch.tensor([0.75, 1.0]), torch.tensor([9.0, 11.0]))
+    assert quarters.read() == {"loss_quarter/1": 2.0, "loss_quarter/2": 5.0, "loss_quarter/4": 9.0}
     assert quarters.read() == {}
     assert smoothed([2.0]) == pytest.approx(2.0) and smoothed([1.0] * 50) == pytest.approx(1.0)
     assert smoothed([0.0, 1.0]) == pytest.approx(0.1 / 0.19)

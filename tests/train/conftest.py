@@ -52,10 +52,10 @@ def make_kiln(micro_model, micro_encoded, make_settings):
     from lorakiln.train.module import Kiln, Share
     from lorakiln.train.split import hold_out
 
-    def make(share=None, encoded=micro_encoded, **changes):
+    def make(share=None, encoded=micro_encoded, model=micro_model, **changes):
         settings = make_settings(**changes)
         torch.set_num_threads(1)
-        family = load_family(micro_model, ("network",))
+        family = load_family(model, ("network",))
         put_adapter(family, settings.adapter, target_names(family, settings.adapter.targets), settings.seed)
         read = Encoded.read(encoded)
         split = hold_out(read.buckets, settings.validation)

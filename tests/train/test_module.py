@@ -5,9 +5,9 @@ import torch
 from diffusers import DDPMScheduler
 
 from lorakiln.console.errors import UserError
+from lorakiln.diffusion import noise
 from lorakiln.families import load_family
 from lorakiln.optim.state import take_state
-from lorakiln.train import noise
 from lorakiln.train.module import Share
 
 
@@ -53,16 +53,17 @@ def test_only_the_adapter_trains_and_all_of_it(make_kiln):
 
 def test_the_loss_is_that_of_a_plain_implementation(make_kiln):
     kiln = make_kiln(objective={"min_snr_gamma": 5.0, "caption_dropout": 0.5, "noise_offset": 0.1})
-    scheduler = DDPMScheduler.from_config(kiln.family.scheduler_config)
+    scheduler = DDPMScheduler.from_config(kiln.family.process.config)
     for step in range(4):
         samples = kiln.schedule(step)
         draws = noise.draw(
-            3, step, (4, *kiln.encoded.buckets[samples.bucket].mean.shape[2:]), kiln.settings.objective, 1000
-        )
+            3, step, (4, *kiln.encoded.buckets[samples.bucket].mean.shape[2:]), kiln.settings.objective,
+            kiln.family.process,
+        )  # fmt: skip
         bucket = kiln.encoded.buckets[samples.bucket]
         losses = []
         for i, (picture, variant) in enumerate(zip(samples.pictures, samples.variants, strict=True)):
-            row, t = kiln.trained[samples.bucket][picture], draws.timesteps[i : i + 1]
+            row, t = kiln.trained[samples.bucket][picture], draws.times[i : i + 1]
             latents = bucket.mean[row, variant] + bucket.std[row, variant] * draws.posterior[i]
             noisy = scheduler.add_noise(latents[None], draws.epsilon[i : i + 1], t)
             told = (

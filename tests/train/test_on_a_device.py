@@ -87,7 +87,7 @@ def make_there(model, make_settings):
             *(getattr(family, n) for n in ("text_encoder", "text_encoder_2") if hasattr(family, n)),
         ):
             part.to(META)
-        family.device, family.alphas_cumprod = META, family.alphas_cumprod.to(META)
+        family.device, family.process = META, family.process.to(META)
         return Kiln(family, encoded, [list(range(ROWS - 1))], settings, Share())
 
     return make
@@ -146,7 +146,7 @@ def test_a_lora_is_put_on_and_taken_off_there(model):
     networks = family.adaptable()
     for network in networks.values():
         network.to(META)
-    family.device, family.alphas_cumprod = META, family.alphas_cumprod.to(META)
+    family.device, family.process = META, family.process.to(META)
     merged = Merged(networks, adapter)
     for weight in (1.0, 0.0, 0.5):
         merged.set_weights(weight)

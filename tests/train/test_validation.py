@@ -2,17 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from lorakiln.train import noise
-from lorakiln.train.validation import at_once, timesteps, validation_loss
+from lorakiln.diffusion import noise
+from lorakiln.train.validation import at_once, validation_loss
 
 WATCHED = {"every": 5, "fraction": 0.3, "draws": 10}
-
-
-def test_timesteps_are_spread_over_the_range(make_settings):
-    settings = make_settings(validation={"draws": 10}, objective={"min_timestep": 100, "max_timestep": 900})
-    drawn = timesteps(settings, 1000, np.random.default_rng(0).random(10))
-    assert [(t - 100) // 80 for t in drawn] == list(range(10))
-    assert timesteps(settings, 1000, np.full(10, 1 - 1e-12)).max() == 899
 
 
 @pytest.mark.parametrize(
@@ -26,11 +19,11 @@ def test_the_loss_is_that_of_a_plain_implementation(make_kiln):
     kiln = make_kiln(validation=WATCHED)
     bucket, row = kiln.encoded.buckets[0], 2
     rng = noise.generator(int(bucket.rows[row]["sha256"][:16], 16), noise.VALIDATION, 0)
-    times = torch.from_numpy(timesteps(kiln.settings, 1000, rng.random(10)))
+    times = kiln.family.process.spread_times(rng.random(10), kiln.settings.objective)
     epsilon = torch.from_numpy(rng.standard_normal((10, 4, 8, 8), dtype=np.float32))
     errors = []
     for t, e in zip(times, epsilon, strict=True):
-        a = kiln.family.alphas_cumprod[t]
+        a = kiln.family.process.alphas_cumprod[t]
         x_t = a.sqrt() * bucket.mean[row, 0] + (1 - a).sqrt() * e
         with torch.no_grad():
             predicted = kiln.network(x_t[None], t, bucket.conditioning["prompt_embeds"][row][None]).sample[0]

@@ -8,10 +8,11 @@ from typing import Any
 import yaml
 
 from lorakiln.adapters.protocol import trained_kind
+from lorakiln.diffusion.processes.ddpm import range_text
 from lorakiln.export.previews import Preview
 from lorakiln.families.kinds import version_named
 from lorakiln.families.source import SINGLE_FILES
-from lorakiln.lora_files.training_facts import range_text, rates, timesteps
+from lorakiln.lora_files.training_facts import rates, timesteps
 from lorakiln.schema.export import ExportSettings
 
 CARD = """\

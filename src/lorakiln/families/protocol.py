@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from lorakiln.artefacts.tensors import DTYPES
 from lorakiln.console.errors import UserError
+from lorakiln.diffusion.process import Process
 from lorakiln.families.reading import PLAIN, Reading
 
 Part = Literal["vae", "text", "network"]
@@ -29,8 +30,7 @@ class Family(Protocol):
         part: what the network's layers begin with in LoRA files.
         network: the denoiser, frozen, that takes the adapter.
         device: where the parts are; what the methods take may be elsewhere, what they give is there.
-        alphas_cumprod: (T,) float32, the noise schedule's cumulative products (DDPM, arXiv 2006.11239).
-        prediction_type: what the network predicts: "epsilon" or "v_prediction".
+        process: how the model was trained: what noises its latents, what its network answers, and the way back.
         facts: where the model came from: {"family", "path", "revision", "hash", "prediction_type", "version"}, all
             strings; hash is its content's identity, version kohya's name of the base (`BaseVersion.kohya`).
     """
@@ -39,8 +39,7 @@ class Family(Protocol):
     part: str
     network: nn.Module
     device: torch.device
-    alphas_cumprod: Tensor
-    prediction_type: str
+    process: Process
     facts: dict[str, str]
 
     def encode_pictures(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,8 +84,8 @@ class Family(Protocol):
     @property
     def max_tokens(self) -> int: ...
 
-    def predict(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's prediction, (B, C, h, w), for (B, C, h, w) latents at (B,) integer timesteps in [0, T)."""
+    def predict(self, noisy_latents: Tensor, times: Tensor, conditioning: Conditioning) -> Tensor:
+        """The network's prediction, (B, C, h, w), for (B, C, h, w) latents at (B,) times as `process` counts them."""
         ...
 
     def target_modules(self, preset: str) -> list[str]:
@@ -125,11 +124,7 @@ class Family(Protocol):
         ...
 
     def pipeline(self) -> DiffusionPipeline:
-        """A text-to-image pipeline over the loaded parts (all of them needed), with a deterministic sampler (DDIM)."""
-        ...
-
-    def sampler(self) -> SchedulerMixin:
-        """That sampler alone, for the model's own noise schedule."""
+        """A text-to-image pipeline over the loaded parts (all of them needed), with the process's own sampler."""
         ...
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from lorakiln import __version__
 from lorakiln.adapters.protocol import trained_kind
 from lorakiln.artefacts.tensors import chunks
+from lorakiln.diffusion.losses import find_loss
 from lorakiln.families.kinds import version_named
 from lorakiln.families.reading import CHUNK
 from lorakiln.lora_files.training_facts import timesteps
@@ -127,8 +128,7 @@ def _training(facts: Mapping[str, Any]) -> dict[str, Any]:
         "ss_cache_latents": True,
         "ss_noise_offset": objective["noise_offset"] or None,
         "ss_min_snr_gamma": objective["min_snr_gamma"],
-        "ss_loss_type": {"mse": "l2", "huber": "huber"}[objective["kind"]],
-        "ss_huber_c": objective["huber_delta"] if objective["kind"] == "huber" else None,
+        **{"ss_huber_c": None, **find_loss(objective["kind"]).tell_kohya(objective)},
         "ss_caption_dropout_rate": objective["caption_dropout"],
         "ss_prior_loss_weight": 1.0,
     }

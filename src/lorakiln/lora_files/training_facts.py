@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lorakiln.diffusion.processes.ddpm import timestep_range
+
 TIMESTEPS = 1000  # Stable Diffusion's, of runs from before they were recorded
 
 
@@ -25,14 +27,5 @@ def timesteps(facts: Mapping[str, Any]) -> tuple[int, int, int]:
     if told := facts.get("timesteps"):
         low, high, total = told
         return low, high, total
-    return timestep_range(facts["settings"]["train"]["objective"], TIMESTEPS)
-
-
-def timestep_range(objective: Mapping[str, Any], total: int) -> tuple[int, int, int]:
-    """The same, of the settings train.objective for a model of `total` timesteps."""
-    return objective["min_timestep"], min(objective["max_timestep"] or total, total), total
-
-
-def range_text(low: int, high: int, total: int) -> str:
-    """ "300 to 999, of 0 to 999"; empty for all of them."""
-    return "" if (low, high) == (0, total) else f"{low} to {high - 1}, of 0 to {total - 1}"
+    objective = facts["settings"]["train"]["objective"]
+    return timestep_range(objective["min_timestep"], objective["max_timestep"], TIMESTEPS)

@@ -1,4 +1,4 @@
-"""From prompts and seeds to pictures: deterministic DDIM with classifier-free guidance."""
+"""From prompts and seeds to pictures: the base's own way back from noise, with classifier-free guidance."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
-from lorakiln.families.protocol import Conditioning, Family
+from lorakiln.diffusion.denoising import denoise
+from lorakiln.families.protocol import Family
 from lorakiln.families.reading import PLAIN, Reading
 
 
@@ -39,7 +40,7 @@ def draw(
 
     Args:
         family: with all its parts.
-        guidance: eps = eps_empty + guidance (eps_prompt - eps_empty), arXiv 2207.12598; 1 or less: eps_prompt.
+        guidance: see `diffusion.denoising.denoise`; 1 or less: none.
         negative_prompt: stands in the place of the empty prompt.
         batch_size: a `Batch` is halved when the device is out of memory; a number is the size of one.
         reading: of the prompts, as the adapter was trained with.
@@ -53,7 +54,7 @@ def draw(
     Raises:
         UserError: the model cannot draw a size, drew something that is not finite, or has no memory for one picture.
     """
-    scheduler = family.sampler()
+    sampler = family.process.make_sampler(steps)
     at_once = batch_size if isinstance(batch_size, Batch) else Batch(batch_size, "drawing")
     negative = family.encode_prompts([negative_prompt], reading) if guidance > 1 else None
     for _, group in itertools.groupby(jobs, key=lambda job: (job.width, job.height)):
@@ -66,8 +67,8 @@ def draw(
                 positive = family.encode_prompts([job.prompt for job in filled], reading)
                 with _evaluating(family.network), torch.no_grad():
                     noise = _noise(family, filled)
-                    latents = _denoise(
-                        family, scheduler, noise, positive, negative, steps, guidance, before_each, start, strength
+                    latents = denoise(
+                        sampler, family.predict, noise, positive, negative, guidance, start, strength, before_each
                     )
                     return family.decode_latents(latents).float().cpu()
 
@@ -85,50 +86,13 @@ def check_steps(family: Family, steps: int, where: str) -> None:
         family: may be without its parts.
         where: the setting that says how many, for the message.
     """
-    most = len(family.alphas_cumprod)
-    sampler = family.sampler()
-    # Schedules that begin at a later step have no room for as many as there are.
-    if steps <= most:
-        sampler.set_timesteps(steps)
-    if steps > most or int(sampler.timesteps.max()) >= most:
-        raise UserError(f"{steps} steps are more than the model's noise schedule has", where=where, fix="20 to 50 do")
+    family.process.make_sampler(steps, where)
 
 
 def _noise(family: Family, jobs: Sequence[Job]) -> Tensor:
     shape = family.latent_shape(jobs[0].width, jobs[0].height)
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(job.seed)) for job in jobs]
     return torch.stack(noise).to(family.device)
-
-
-def _denoise(
-    family: Family, scheduler, x_t: Tensor, positive: Conditioning, negative: Conditioning | None,
-    steps: int, guidance: float, before_each: Callable[[], object] | None, start: Tensor | None = None,
-    strength: float = 1.0,
-) -> Tensor:  # fmt: skip
-    """DDIM (arXiv 2010.02502) with eta = 0 from the noise x_T, (B, C, h, w), or from noisy `start`, to x_0."""
-    scheduler.set_timesteps(steps)
-    timesteps = scheduler.timesteps
-    if start is not None:
-        timesteps = timesteps[steps - max(1, int(steps * strength)) :]
-        x_t = scheduler.add_noise(start.to(x_t).expand_as(x_t), x_t, timesteps[:1])
-    else:
-        x_t = x_t * scheduler.init_noise_sigma
-    conditioning = positive
-    if negative is not None:
-        shared = {name: value.expand_as(positive[name]) for name, value in negative.items()}
-        conditioning = {name: torch.cat([shared[name], value]) for name, value in positive.items()}
-    for t in timesteps:
-        if before_each:
-            before_each()
-        x = scheduler.scale_model_input(x_t, t)
-        if negative is None:
-            eps = family.predict(x, t.expand(len(x)), conditioning)
-        else:
-            both = family.predict(torch.cat([x, x]), t.expand(2 * len(x)), conditioning)
-            eps_empty, eps_prompt = both.chunk(2)
-            eps = eps_empty + guidance * (eps_prompt - eps_empty)
-        x_t = scheduler.step(eps, t, x_t, eta=0.0, return_dict=False)[0]
-    return x_t
 
 
 def _pictures(pixels: Tensor) -> Iterator[Image.Image]:

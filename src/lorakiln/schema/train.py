@@ -6,21 +6,10 @@ from pydantic import Field, model_validator
 
 from lorakiln.schema.adapters import ADAPTERS, AdapterSettings
 from lorakiln.schema.base import MANY, Seed, Settings
+from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
-
-
-class ObjectiveSettings(Settings):
-    kind: Literal["mse", "huber"] = Field("mse", description="the loss between prediction and target")
-    min_snr_gamma: float | None = Field(
-        None, gt=0, le=1e6, description="Min-SNR weighting, arXiv 2303.09556; 5 is usual"
-    )
-    noise_offset: float = Field(0.0, ge=0, le=1)
-    huber_delta: float = Field(0.1, gt=0, le=1e6)
-    caption_dropout: float = Field(0.0, ge=0, le=1, description="how often a caption is replaced by the empty one")
-    min_timestep: int = Field(0, ge=0, le=MANY)
-    max_timestep: int | None = Field(None, ge=1, le=MANY, description="exclusive; null: the model's last")
 
 
 class TrainerSettings(Settings):
@@ -71,7 +60,7 @@ class TrainSettings(Settings):
         10.0, ge=0, le=1e6, description="and at least this often, minutes; 0: never by time"
     )
     adapter: Annotated[AdapterSettings, ADAPTERS.chosen()]
-    objective: ObjectiveSettings
+    objective: Annotated[ObjectiveSettings, OBJECTIVES.chosen()]
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS.chosen()]
     scheduler: Annotated[SchedulerSettings, SCHEDULES.chosen()]
     trainer: TrainerSettings

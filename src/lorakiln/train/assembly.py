@@ -9,6 +9,7 @@ import torch
 
 from lorakiln.adapters.targets import target_names
 from lorakiln.console.errors import UserError
+from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
 from lorakiln.families.peak import held
 from lorakiln.families.protocol import Family, half_on_gpu
@@ -77,7 +78,7 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
     loading = {"device": device, "dtype": torch.bfloat16 if share.bf16 else None, "text_dtype": half_on_gpu(device)}
     bare = load_family(model, (), **loading)
     _check_base(encoded, bare, model)
-    _check_timesteps(bare, settings)
+    check_objective(bare.process, settings.objective)
     if draws:
         check_steps(bare, settings.samples.steps, "train.samples.steps")
     room = _make_room(bare, encoded, split, settings, share, model.resolution if draws else 0)
@@ -136,20 +137,4 @@ def _check_base(encoded: Encoded, family: Family, model: ModelSettings) -> None:
         raise UserError(
             f"the pictures were encoded with {before['path']}, which is not {model.path} as it is now",
             fix="run the stage `encode` again",
-        )
-    if family.prediction_type not in ("epsilon", "v_prediction"):
-        raise UserError(
-            f"a model that predicts {family.prediction_type!r} cannot be trained",
-            where=model.path,
-            fix="use one that predicts epsilon or v_prediction",
-        )
-
-
-def _check_timesteps(family: Family, settings: TrainSettings) -> None:
-    end, objective = len(family.alphas_cumprod), settings.objective
-    if objective.min_timestep >= min(objective.max_timestep or end, end):
-        raise UserError(
-            f"no timestep is left: min_timestep {objective.min_timestep}, max_timestep {objective.max_timestep}",
-            where="train.objective",
-            fix=f"the model has timesteps 0 to {end - 1}",
         )

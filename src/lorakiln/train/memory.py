@@ -195,5 +195,6 @@ def _two_rows(kiln: _Twin, peak: Peak, shape: Sequence[int]) -> int:
     kiln.network.eval()
     before = peak.again()
     with torch.no_grad(), kiln.autocast():
-        kiln.family.predict(torch.empty(2, *shape, device=META), torch.zeros(2, dtype=torch.int64), told)
+        times = kiln.family.process.spread_times(np.zeros(2), kiln.settings.objective)
+        kiln.family.predict(torch.empty(2, *shape, device=META), times, told)
     return peak.most - before

@@ -10,12 +10,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lorakiln.adapters.networks import adapted_networks
+from lorakiln.diffusion import noise
+from lorakiln.diffusion.loss import Loss, Predict
 from lorakiln.families.protocol import Family
 from lorakiln.optim import find_optimizer
 from lorakiln.optim.flat import FlatWeights
 from lorakiln.optim.schedules import make_factor
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train import noise
 from lorakiln.train.latents import Encoded
 from lorakiln.train.network_parts import part_names
 from lorakiln.train.precision import norm_in_half
@@ -70,7 +71,8 @@ class Kiln(pl.LightningModule):
         trainable = self.adapted.parameters()
         self.flat = FlatWeights(trainable, part_names([name for name, _ in trainable], settings.optimizer))
         self.readings = Readings(self.flat.weights.device)
-        self.quarters = Quarters(self.flat.weights.device, len(family.alphas_cumprod))
+        self.quarters = Quarters(self.flat.weights.device)
+        self.losses = Loss(family.process, settings.objective)
         self.optimizer_kind = find_optimizer(settings.optimizer)
         elementwise = self.optimizer_kind.ELEMENTWISE
         self.owners = self.flat.owners(elementwise)
@@ -120,17 +122,19 @@ class Kiln(pl.LightningModule):
         Divided so, the gradients of all micro-batches and all devices add up to the gradient of the global mean.
         """
         x_0, conditioning = self._inputs(samples, draws, part)
-        epsilon, timesteps = (self._move(tensor[part]) for tensor in (draws.epsilon, draws.timesteps))
-        prediction_type, objective = self.family.prediction_type, self.settings.objective
-        alpha_bar = self.family.alphas_cumprod[timesteps]
-        x_t = noise.add_noise(x_0, epsilon, alpha_bar).contiguous(memory_format=torch.channels_last)
-        with self.autocast():
-            prediction = self.family.predict(x_t, timesteps, conditioning)
-        wanted = noise.target(x_0, epsilon, alpha_bar, prediction_type)
-        error = noise.error(prediction.float(), wanted, objective)
-        weight = noise.weight(alpha_bar, prediction_type, objective.min_snr_gamma)
-        self.quarters.push(timesteps, weight * error)
-        return (weight * error).sum() / self.settings.batch_size
+        epsilon, times = (self._move(tensor[part]) for tensor in (draws.epsilon, draws.times))
+        losses = self.losses(self.predicting(conditioning), x_0, epsilon, times)
+        self.quarters.push(self.family.process.locate(times), losses)
+        return losses.sum() / self.settings.batch_size
+
+    def predicting(self, conditioning: dict[str, Tensor]) -> Predict:
+        """The network with this conditioning, (B, ...), as it computes here, training or not."""
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            with self.autocast():
+                return self.family.predict(x_t, t, conditioning)
+
+        return predict
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """What the network's calls are wrapped in, training or not."""
@@ -190,9 +194,7 @@ class Kiln(pl.LightningModule):
 
     def _draws(self, step: int, samples: Samples) -> noise.Draws:
         shape = (self.settings.batch_size, *self.encoded.buckets[samples.bucket].mean.shape[2:])
-        objective = self.settings.objective
-        end = min(objective.max_timestep or len(self.family.alphas_cumprod), len(self.family.alphas_cumprod))
-        return noise.draw(self.settings.seed, step, shape, objective, end)
+        return noise.draw(self.settings.seed, step, shape, self.settings.objective, self.family.process)
 
     def _inputs(self, samples: Samples, draws: noise.Draws, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         bucket = self.encoded.buckets[samples.bucket]

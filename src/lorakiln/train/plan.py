@@ -1,6 +1,6 @@
 """What is going to happen, told before it does."""
 
-from lorakiln.lora_files.training_facts import range_text, rates, timestep_range
+from lorakiln.lora_files.training_facts import rates
 from lorakiln.optim.state import state_bytes
 from lorakiln.train.assembly import Run
 from lorakiln.train.room import gb
@@ -35,8 +35,7 @@ def plan(run: Run) -> str:
         f"{settings.scheduler.warmup_steps} warm-up steps",
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]
-    if told := range_text(*timestep_range(settings.objective.model_dump(), len(run.family.alphas_cumprod))):
-        lines.append(f"timesteps   {told}")
+    lines += [f"{name:<11} {told}" for name, told in run.family.process.describe(settings.objective).items()]
     if adapter.init_from:
         lines.append(f"begins with {adapter.init_from}")
     return "training plan\n" + "\n".join("  " + line for line in lines)

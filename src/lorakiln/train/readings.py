@@ -52,16 +52,15 @@ class Readings:
 
 
 class Quarters:
-    """The mean loss in each quarter of the timesteps: where it falls, and where it does not."""
+    """The mean loss in each quarter of the noise's times: where it falls, and where it does not."""
 
-    def __init__(self, device: torch.device, timesteps: int) -> None:
-        self._timesteps = timesteps
+    def __init__(self, device: torch.device) -> None:
         self._edges = torch.arange(4, device=device)
         self._sums = torch.zeros(2, 4, device=device)
 
-    def push(self, timesteps: Tensor, losses: Tensor) -> None:
-        """Note losses, (B,), at timesteps, (B,); the host does not wait."""
-        chosen = (timesteps * 4 // self._timesteps)[:, None] == self._edges
+    def push(self, places: Tensor, losses: Tensor) -> None:
+        """Note losses, (B,), and where their times lie, (B,) in [0, 1], 1 the noisiest; the host does not wait."""
+        chosen = (places * 4).long().clamp(max=3)[:, None] == self._edges
         pair = torch.stack([losses.detach().float(), torch.ones_like(losses, dtype=torch.float32)])
         # A product, since adding at indices is not deterministic on every device.
         self._sums += pair @ chosen.float()

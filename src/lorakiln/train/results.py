@@ -12,7 +12,6 @@ from typing import Any
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
 from lorakiln.lora_files.identity import hash_lora
-from lorakiln.lora_files.training_facts import timestep_range
 from lorakiln.tracking.tracker import RECORD
 from lorakiln.train.assembly import Run
 from lorakiln.train.callbacks import RunRecorder
@@ -59,7 +58,7 @@ def run_facts(run: Run, work: Path, record: Record) -> dict[str, Any]:
         "dataset": run.encoded.index["dataset"],
         "trigger": run.encoded.trigger,
         "held_out": run.split.held_out_count,
-        "timesteps": timestep_range(settings.objective.model_dump(), len(run.family.alphas_cumprod)),
+        **run.family.process.state_facts(settings.objective),
         "init_from": _begun_with(settings.adapter.init_from),
         "libraries": libraries(),
         "adapters": [

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorakiln.schema.train import TrainSettings
-from lorakiln.train import noise
+from lorakiln.diffusion import noise
+from lorakiln.diffusion.loss import Loss
+from lorakiln.schema.objectives import OBJECTIVES
 from lorakiln.train.latents import Bucket
 from lorakiln.train.module import Kiln
 
@@ -26,6 +27,8 @@ def validation_loss(kiln: Kiln, held_out: list[list[int]], before_each: Callable
         held_out: row numbers by bucket, at least one.
         before_each: called before every picture; what it raises is raised.
     """
+    # Of runs with another objective too: the numbers are compared.
+    plain = Loss(kiln.family.process, OBJECTIVES.settings("mse")())
     training, errors = kiln.network.training, []
     kiln.network.eval()
     try:
@@ -33,7 +36,7 @@ def validation_loss(kiln: Kiln, held_out: list[list[int]], before_each: Callable
             for row in rows:
                 if before_each:
                     before_each()
-                errors.append(_picture_loss(kiln, bucket, row))
+                errors.append(_picture_loss(kiln, plain, bucket, row))
     finally:
         kiln.network.train(training)
     return float(np.mean(torch.stack(errors).tolist()))
@@ -50,38 +53,18 @@ def at_once(size: Sequence[int]) -> int:
     return max(1, min(MOST, MOST * CELLS // (size[0] * size[1])))
 
 
-def timesteps(settings: TrainSettings, total: int, shifts: np.ndarray) -> np.ndarray:
-    """One timestep in each of `draws` equal parts of the range trained on, (draws,) int64.
-
-    Args:
-        total: T of the noise schedule.
-        shifts: (draws,) in [0, 1), the place within each part.
-    """
-    low = settings.objective.min_timestep
-    high = min(settings.objective.max_timestep or total, total)
-    draws = settings.validation.draws
-    return low + ((np.arange(draws) + shifts) * (high - low) / draws).astype(np.int64)
-
-
-def _picture_loss(kiln: Kiln, bucket: Bucket, row: int) -> Tensor:
-    settings, family = kiln.settings, kiln.family
-    device = kiln.flat.weights.device
+def _picture_loss(kiln: Kiln, losses: Loss, bucket: Bucket, row: int) -> Tensor:
+    settings, device = kiln.settings, kiln.flat.weights.device
     rng = noise.generator(int(bucket.rows[row]["sha256"][:16], 16), noise.VALIDATION, 0)
     draws = settings.validation.draws
-    times = timesteps(settings, len(family.alphas_cumprod), rng.random(draws))
-    epsilon = rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32)
+    times = losses.process.spread_times(rng.random(draws), settings.objective)
+    epsilon = torch.from_numpy(rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32))
     x_0 = bucket.mean[row, :1].to(device).float()
     told = {name: tensor[row : row + 1].to(device) for name, tensor in bucket.conditioning.items()}
     total = torch.zeros((), device=device)
     chunk = at_once(bucket.mean.shape[-2:])
     for at in range(0, draws, chunk):
-        t, e = (torch.from_numpy(array[at : at + chunk]).to(device) for array in (times, epsilon))
-        alpha_bar = family.alphas_cumprod[t]
-        clean = x_0.expand(len(t), -1, -1, -1)
-        x_t = noise.add_noise(clean, e, alpha_bar).contiguous(memory_format=torch.channels_last)
+        t, e = (tensor[at : at + chunk].to(device) for tensor in (times, epsilon))
         conditioning = {name: tensor.expand(len(t), *tensor.shape[1:]) for name, tensor in told.items()}
-        with kiln.autocast():
-            prediction = family.predict(x_t, t, conditioning).float()
-        wanted = noise.target(clean, e, alpha_bar, family.prediction_type)
-        total += (prediction - wanted).square().mean(dim=(1, 2, 3)).sum()
+        total += losses(kiln.predicting(conditioning), x_0.expand(len(t), -1, -1, -1), e, t).sum()
     return total / draws

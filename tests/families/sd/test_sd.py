@@ -89,14 +89,14 @@ def test_noise_schedule(micro_family):
     # scaled_linear: betas are squares of evenly spaced roots (Rombach et al. 2022).
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     expected = torch.cumprod(1 - betas, 0)
-    assert micro_family.alphas_cumprod.dtype == torch.float32
-    assert torch.allclose(micro_family.alphas_cumprod.double(), expected, rtol=1e-4)
+    assert micro_family.process.alphas_cumprod.dtype == torch.float32
+    assert torch.allclose(micro_family.process.alphas_cumprod.double(), expected, rtol=1e-4)
 
 
 def test_v_prediction_is_read_from_the_scheduler(copy):
     write_text(Path(copy.path) / "scheduler/scheduler_config.json", SCHEDULER | {"prediction_type": "v_prediction"})
     family = load_family(copy, ())
-    assert family.prediction_type == family.facts["prediction_type"] == "v_prediction"
+    assert family.process.prediction_type == family.facts["prediction_type"] == "v_prediction"
     assert family.facts["version"] == "sd_v1_v"
 
 

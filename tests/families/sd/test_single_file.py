@@ -62,7 +62,7 @@ def assert_same(found, expected):
     close = {"rtol": 1e-5, "atol": 1e-5}
     torch.testing.assert_close(found.predict(latents, steps, told), expected.predict(latents, steps, wanted), **close)
     torch.testing.assert_close(found.decode_latents(latents), expected.decode_latents(latents), **close)
-    assert torch.equal(found.alphas_cumprod, expected.alphas_cumprod)
+    assert torch.equal(found.process.alphas_cumprod, expected.process.alphas_cumprod)
     assert found.facts["version"] == expected.facts["version"]
 
 
@@ -228,7 +228,7 @@ def test_zero_terminal_snr(single, tensors):
     lender = Path(single.path).with_name("lender")
     shutil.copytree(single.config, lender, ignore=shutil.ignore_patterns("scheduler"))
     family = load_family(single.model_copy(update={"config": str(lender)}), ())
-    assert family.alphas_cumprod[-1] < 1e-6 and family.prediction_type == "v_prediction"
+    assert family.process.alphas_cumprod[-1] < 1e-6 and family.process.prediction_type == "v_prediction"
 
 
 def test_stable_diffusion_2_must_say_what_it_predicts(tmp_path):

@@ -54,7 +54,7 @@ def test_prompts_equal_diffusers(family, reference, clip_skip):
 def test_pictures_are_drawn_as_diffusers_draws_them(family, reference):
     job = Job("a red cat", 3, 48, 32)
     (found,) = draw(family, [job], steps=3, guidance=4.0, batch_size=1)
-    reference.scheduler = family.sampler()
+    reference.scheduler = family.process.make_scheduler()
     expected = reference(
         job.prompt, negative_prompt="", width=48, height=32, num_inference_steps=3, guidance_scale=4.0,
         generator=torch.Generator().manual_seed(3),

@@ -7,12 +7,13 @@ from typing import Any, Self
 
 import torch
 import transformers
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
+from lorakiln.diffusion.processes import make_process
 from lorakiln.families.finite import check_finite
 from lorakiln.families.part_files import hollow_part, telling_trouble
 from lorakiln.families.peak import META
@@ -74,20 +75,14 @@ class StableDiffusion:
     def __init__(self, files: Files, device: torch.device, dtype: torch.dtype, text_dtype: torch.dtype) -> None:
         self.device, self.dtype, self.text_dtype = device, dtype, text_dtype
         self.facts = files.facts
-        self.prediction_type = files.facts["prediction_type"]
-        self.scheduler_config = files.configs["scheduler"]
         self.configs, self._rests, self._present = files.configs, False, set()
         self._vae_config, self._text_config = files.configs["vae"], files.configs["text_encoder"]
         # SDXL's VAE overflows in half precision, and its config says so.
         upcast = dtype == torch.float16 and self._vae_config.get("force_upcast")
         self.vae_dtype = torch.float32 if upcast else dtype
-        # DDPM reads what concerns the noise schedule of any scheduler's config, zero terminal SNR included.
-        noise = {key: value for key, value in self.scheduler_config.items() if key in DDPMScheduler().config}
-        with telling_trouble(files.scheduler_file or files.root):
-            self.alphas_cumprod: Tensor = DDPMScheduler.from_config(noise).alphas_cumprod.float().to(device)
-        if not bool(((self.alphas_cumprod >= 0) & (self.alphas_cumprod <= 1)).all()):
-            what = "its noise schedule (beta_start, beta_end, trained_betas) leaves the range from 0 to 1"
-            raise UserError(what, where=files.scheduler_file or files.root, fix="download it again")
+        where = files.scheduler_file or files.root
+        with telling_trouble(where):
+            self.process = make_process(files.configs["scheduler"], where).to(device)
 
     def __getattr__(self, name: str) -> Any:
         if name in NEEDED_BY:
@@ -138,7 +133,7 @@ class StableDiffusion:
 
     def hollow(self, parts: Collection[Part]) -> Self:
         twin = copy.copy(self)
-        twin.device, twin.alphas_cumprod = META, self.alphas_cumprod.to(META)
+        twin.device, twin.process = META, self.process.to(META)
         twin._rests, twin._present = False, set()
         wanted = {"vae": (AutoencoderKL, self.vae_dtype)} if "vae" in parts else {}
         wanted |= {name: (kind, self.text_dtype) for name, kind in self.encoders.items() if "text" in parts}
@@ -199,10 +194,10 @@ class StableDiffusion:
     def max_tokens(self) -> int:
         return self._length - 2
 
-    def predict(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+    def predict(self, noisy_latents: Tensor, times: Tensor, conditioning: Conditioning) -> Tensor:
         prompt_embeds = conditioning["prompt_embeds"].to(self.device, self.dtype)
-        latents, timesteps = noisy_latents.to(self.device, self.dtype), timesteps.to(self.device)
-        predicted = self.network(latents, timesteps, prompt_embeds, return_dict=False)[0]
+        latents, times = noisy_latents.to(self.device, self.dtype), times.to(self.device)
+        predicted = self.network(latents, times, prompt_embeds, return_dict=False)[0]
         return predicted.to(noisy_latents.dtype)
 
     def target_modules(self, preset: str) -> list[str]:
@@ -231,14 +226,11 @@ class StableDiffusion:
 
         pipeline = StableDiffusionPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
-            scheduler=self.sampler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+            scheduler=self.process.make_scheduler(), safety_checker=None, feature_extractor=None,
+            requires_safety_checker=False,
         )  # fmt: skip
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
-
-    def sampler(self) -> DDIMScheduler:
-        """The deterministic sampler; latents are not bounded by 1, as DDIM's default supposes."""
-        return DDIMScheduler.from_config(self.scheduler_config, clip_sample=False)
 
     def _latent_scale(self) -> tuple[float, float]:
         config = self.vae.config

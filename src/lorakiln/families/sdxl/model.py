@@ -54,9 +54,9 @@ class StableDiffusionXL(StableDiffusion):
         """time_ids (6,): source height and width, crop's top and left, height and width, in pixels."""
         return {"time_ids": torch.tensor(place, dtype=torch.float32)}
 
-    def predict(self, noisy_latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+    def predict(self, noisy_latents: Tensor, times: Tensor, conditioning: Conditioning) -> Tensor:
         """Without time_ids the pictures count as whole ones of their own size."""
-        latents, timesteps = noisy_latents.to(self.device, self.dtype), timesteps.to(self.device)
+        latents, times = noisy_latents.to(self.device, self.dtype), times.to(self.device)
         time_ids = conditioning.get("time_ids")
         if time_ids is None:
             height, width = (edge * self._factor for edge in latents.shape[-2:])
@@ -67,7 +67,7 @@ class StableDiffusionXL(StableDiffusion):
             "time_ids": time_ids.to(self.device, torch.float32),
         }
         predicted = self.network(
-            latents, timesteps, conditioning["prompt_embeds"].to(self.device, self.dtype),
+            latents, times, conditioning["prompt_embeds"].to(self.device, self.dtype),
             added_cond_kwargs=added, return_dict=False,
         )[0]  # fmt: skip
         return predicted.to(noisy_latents.dtype)
@@ -81,7 +81,7 @@ class StableDiffusionXL(StableDiffusion):
 
         pipeline = StableDiffusionXLPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
-            text_encoder_2=self.text_encoder_2, tokenizer_2=self.tokenizer_2, scheduler=self.sampler(),
+            text_encoder_2=self.text_encoder_2, tokenizer_2=self.tokenizer_2, scheduler=self.process.make_scheduler(),
             add_watermarker=False, force_zeros_for_empty_prompt=False,
         )  # fmt: skip
         pipeline.set_progress_bar_config(disable=True)
