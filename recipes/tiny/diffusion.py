@@ -11,8 +11,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from lorakiln.diffusion import noise
-from lorakiln.schema.train import ObjectiveSettings
+from lorakiln.diffusion.losses.mse import compute_errors
+from lorakiln.diffusion.processes.ddpm import DDPM, make_process
+from lorakiln.schema.objectives import ObjectiveSettings
 from recipes.tiny.latents import LatentDataset, tokenize_empty
 from recipes.tiny.tokenizers import LENGTH, write_clip_tokenizer
 from recipes.tiny.training import (
@@ -34,7 +35,7 @@ GAMMA = 5.0  # min-SNR's cap (arXiv 2303.09556): weight min(snr, gamma) / snr on
 SHARES = {"sd": 0.0, "figures": 0.45}  # of figures among the pictures
 PEAKS = {"sd": 1e-3, "figures": 5e-4}  # learning rates after the warmup
 STEEPEST = 15.0  # cap on the weight's rise towards pure noise
-SQUARED = ObjectiveSettings(kind="mse")
+OBJECTIVE = ObjectiveSettings(kind="mse", min_snr_gamma=GAMMA)
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -118,25 +119,26 @@ class MovingAverage:
         self.kept = {k: v.clone() for k, v in state.items()}
 
 
-def weigh(alpha_bar: torch.Tensor) -> torch.Tensor:
-    """Weight (n,) of the squared noise error at alphas_cumprod `alpha_bar` (n,).
+def weigh(process: DDPM, times: torch.Tensor) -> torch.Tensor:
+    """Weight (n,) of the squared noise error at timesteps (n,).
 
     min-SNR's fall where there is little noise, and v-prediction's rise where there is much (capped): in a picture
     as small as this the thing and the background colour are decided there, and the plain loss hardly sees it.
     """
+    alpha_bar = process.alphas_cumprod[times]
     snr = alpha_bar / (1 - alpha_bar)
-    return noise.weight(alpha_bar, "epsilon", GAMMA) * ((1 + snr) / snr).clamp(max=STEEPEST) / 4
+    return process.compute_weight(times, OBJECTIVE) * ((1 + snr) / snr).clamp(max=STEEPEST) / 4
 
 
-def compute_loss(denoiser: Denoiser, alphas: torch.Tensor, latents: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+def compute_loss(denoiser: Denoiser, process: DDPM, latents: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """min-SNR and v weighted squared error of the predicted noise."""
-    times = torch.randint(0, len(alphas), (len(latents),))
+    times = torch.randint(0, process.count, (len(latents),))
     # The lowest eighth of the noise levels weighs little and teaches little: half of its draws go elsewhere.
-    again = (times < len(alphas) // 8) & (torch.rand(len(latents)) < 0.5)
-    times = torch.where(again, torch.randint(len(alphas) // 8, len(alphas), (len(latents),)), times)
-    epsilon, alpha_bar = torch.randn_like(latents), alphas[times]
-    prediction = denoiser(noise.add_noise(latents, epsilon, alpha_bar), times, ids).float()
-    return (weigh(alpha_bar) * noise.error(prediction, epsilon, SQUARED)).mean()
+    again = (times < process.count // 8) & (torch.rand(len(latents)) < 0.5)
+    times = torch.where(again, torch.randint(process.count // 8, process.count, (len(latents),)), times)
+    epsilon = torch.randn_like(latents)
+    prediction = denoiser(process.add_noise(latents, epsilon, times), times, ids).float()
+    return (weigh(process, times) * compute_errors(prediction, epsilon, OBJECTIVE)).mean()
 
 
 def train(part: str, steps: int, batch: int = 32) -> None:
@@ -160,10 +162,10 @@ def train(part: str, steps: int, batch: int = 32) -> None:
         denoiser.unet.load_state_dict(before.unet.state_dict())
         denoiser.text.load_state_dict(before.text_encoder.state_dict())
     optimizer, average, state = MuonAndAdamW(denoiser), MovingAverage(denoiser), locate(f"{part}.pt")
-    data, empty, alphas = (
+    data, empty, process = (
         LatentDataset(tokenizer, SHARES[part]),
         tokenize_empty(tokenizer),
-        build_scheduler().alphas_cumprod,
+        make_process(build_scheduler().config, "the recipe"),
     )
     losses: list[float] = []
     for step in range(load_state(state, model=denoiser, optimizer=optimizer, average=average), steps):
@@ -173,7 +175,7 @@ def train(part: str, steps: int, batch: int = 32) -> None:
         latents = latents.contiguous(memory_format=torch.channels_last)
         ids[torch.rand(batch) < EMPTY] = empty
         with torch.autocast("cpu", torch.bfloat16):
-            loss = compute_loss(denoiser, alphas, latents, ids)
+            loss = compute_loss(denoiser, process, latents, ids)
         denoiser.zero_grad()
         loss.backward()
         average_gradients(denoiser)

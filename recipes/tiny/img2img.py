@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from lorakiln.diffusion.noise import add_noise
+from lorakiln.diffusion.processes.ddpm import make_process
 from recipes.tiny.captions import caption
 from recipes.tiny.clip import EXTRA, OUTLINED, STUDIED, squash
 from recipes.tiny.diffusion import load_pipeline
@@ -80,9 +80,10 @@ def denoise(
 
     The pipeline's own image to image takes a share of the sampler's fixed steps; here the start is any timestep.
     """
-    alphas = DDIMScheduler.from_config(pipe.scheduler.config).alphas_cumprod
+    process = make_process(pipe.scheduler.config, "the recipe")
+    alphas = process.alphas_cumprod
     times = np.linspace(start, 0, steps + 1).round().astype(int).tolist()
-    x_t = add_noise(x_0, torch.randn_like(x_0), alphas[start])
+    x_t = process.add_noise(x_0, torch.randn_like(x_0), torch.tensor([start]))
     for now, then in zip(times[:-1], times[1:], strict=True):
         t = torch.full((len(x_t),), now)
         epsilon = pipe.unet(x_t, t, positive).sample.float()
@@ -91,7 +92,7 @@ def denoise(
             epsilon = plain + guidance * (epsilon - plain)
         x_0 = (x_t - (1 - alphas[now]).sqrt() * epsilon) / alphas[now].sqrt()
         if then:
-            x_t = add_noise(x_0, epsilon, alphas[then])
+            x_t = process.add_noise(x_0, epsilon, torch.tensor([then]))
     return x_0
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lorakiln.diffusion.processes.ddpm import DDPM, make_process
 from recipes.tiny import diffusion
 from recipes.tiny.diffusion import GAMMA, STEEPEST, MovingAverage, compute_loss, weigh
 
@@ -15,19 +16,23 @@ def test_min_snr_weights_the_noise_error():
 
     torch.manual_seed(0)
     alphas = torch.full((10,), 0.99)  # snr 99, far above the cap
-    found = compute_loss(Blank(), alphas, torch.zeros(64, 8, 8, 8), torch.zeros(64, 32, dtype=torch.long))
+    found = compute_loss(
+        Blank(), DDPM(alphas, "epsilon", {}), torch.zeros(64, 8, 8, 8), torch.zeros(64, 32, dtype=torch.long)
+    )
     assert found.item() == pytest.approx(GAMMA / 99 * (100 / 99) / 4, rel=0.05)
 
 
 @pytest.mark.parametrize("snr", [99.0, GAMMA, 1.0, 0.5, 1e-3])
 def test_the_weight_falls_where_there_is_little_noise_and_rises_where_there_is_much(snr):
     expected = min(snr, GAMMA) / snr * min((1 + snr) / snr, STEEPEST) / 4
-    assert weigh(torch.tensor([snr / (1 + snr)])).item() == pytest.approx(expected, rel=1e-3)
+    process = DDPM(torch.tensor([snr / (1 + snr)]), "epsilon", {})
+    assert weigh(process, torch.tensor([0])).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_pipelines_maths_give_the_numbers_that_the_weights_were_trained_with():
     """Bit for bit, and the gradients too: min-SNR weights of the squared error of noise in noisy latents."""
-    alphas = diffusion.build_scheduler().alphas_cumprod
+    process = make_process(diffusion.build_scheduler().config, "the recipe")
+    alphas = process.alphas_cumprod
     torch.manual_seed(0)
     layer, latents = torch.nn.Conv2d(8, 8, 3, padding=1), torch.randn(32, 8, 8, 8)
 
@@ -35,7 +40,7 @@ def test_the_pipelines_maths_give_the_numbers_that_the_weights_were_trained_with
         return layer(noisy) * (1 + times.view(-1, 1, 1, 1) / 1000)
 
     torch.manual_seed(1)
-    found = compute_loss(predict, alphas, latents, None)
+    found = compute_loss(predict, process, latents, None)
     (found_gradient,) = torch.autograd.grad(found, layer.weight)
 
     torch.manual_seed(1)
