@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import Field
 
+from lorakiln.console.errors import UserError
 from lorakiln.diffusion.losses import huber, mse
 from lorakiln.lora_files import kohya_metadata
 from lorakiln.schema.base import check
@@ -46,6 +47,13 @@ def test_the_kind_is_the_squared_error_where_none_is_named(make_settings):
     assert make_settings(objective={"kind": "huber"}).objective == HuberSettings()
     # A config of the group mse has the other's setting too.
     assert make_settings(objective={"kind": "mse", "huber_delta": 0.3}).objective.huber_delta == 0.3
+
+
+def test_a_run_whose_loss_is_not_installed_is_a_users_error(micro_model, micro_family):
+    facts = make_facts(micro_model, micro_family)
+    facts["settings"]["train"]["objective"]["kind"] = "absolute"
+    with pytest.raises(UserError, match=r"train.objective.kind: there is no loss 'absolute'\n.*there are: huber, mse"):
+        kohya_metadata.build(facts, make_rows(), "x", private=False)
 
 
 def test_a_loss_is_trained_that_another_package_adds(kind, make_settings, make_kiln, train_micro):

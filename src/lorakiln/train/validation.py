@@ -1,4 +1,4 @@
-"""The loss on held-out pictures, with noise and timesteps that never change.
+"""The loss on held-out pictures, with noise and times that never change.
 
 A picture's draws depend on its own content alone: not on the training seed, nor on what else is held out. So the
 numbers of two runs with the same held-out pictures can be compared.

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from lorakiln.console.errors import UserError
 from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 
 
@@ -29,5 +30,12 @@ class LossKind(Protocol):
 
 
 def find_loss(kind: str) -> LossKind:
-    """The code of a kind; KeyError if there is none of this name."""
+    """The code of a kind.
+
+    Raises:
+        UserError: there is none of this name, as where a run was trained with one of a package that is not installed.
+    """
+    if kind not in OBJECTIVES.names:
+        fix = f"install the package that adds it; there are: {', '.join(OBJECTIVES.names)}"
+        raise UserError(f"there is no loss {kind!r}", where="train.objective.kind", fix=fix)
     return OBJECTIVES.find(kind)
