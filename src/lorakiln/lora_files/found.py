@@ -4,7 +4,7 @@ How a form spells a layer's name is known here, what a layer's tensors are calle
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,10 @@ def layers_in(form: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, s
         yield from _dotted(tensors, _config(metadata, path), path)
 
 
-def tells(key: str) -> bool:
-    """Whether a key with dots is of a tensor that tells a kind of adapter."""
-    return key.endswith(tuple(f".{ending}" for ending in _endings("dotted").tells))
+def has_dotted(keys: Iterable[str]) -> bool:
+    """Whether one of them, a name with dots, is of a tensor that tells a kind of adapter."""
+    endings = tuple(f".{ending}" for ending in _endings("dotted").tells)
+    return any(key.endswith(endings) for key in keys)
 
 
 def _endings(form: Form) -> Endings:

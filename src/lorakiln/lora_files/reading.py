@@ -32,7 +32,7 @@ from lorakiln.lora_files import numbered
 from lorakiln.lora_files.base import base_of_names, generation
 from lorakiln.lora_files.beside import check_none, split
 from lorakiln.lora_files.embeddings import split_embeddings
-from lorakiln.lora_files.found import KOHYA, PEFT, Found, layers_in, tells
+from lorakiln.lora_files.found import KOHYA, PEFT, Found, has_dotted, layers_in
 from lorakiln.lora_files.others import check_kinds
 from lorakiln.lora_files.strangers import check_familiar
 from lorakiln.schema.adapters import ADAPTERS
@@ -264,7 +264,7 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
         return "peft"
     if any("_lora.down" in key or "_lora.up" in key for key in tensors):
         return "diffusers-old"
-    if any(map(tells, tensors)):
+    if has_dotted(tensors):
         return "diffusers"
     some = ", ".join(sorted(tensors)[:3]) or "no tensors"
     fix = "`lorakiln inspect` says what LoRA files hold; a base model is named in the config, model.path"
