@@ -152,6 +152,10 @@ def test_a_kind_s_doubt_keeps_the_verdict_from_praising(proven, tone, said):
     findings = {"count": Count(3), "grey": Count(3, Doubt("they are grey", proven))}
     found = judge([metric], Summary(values, differences, {"likeness": 0.6}, findings=findings), 1.0)
     assert (found.tone, said in found.headline) == (tone, True), found
+    # What is proven goes before what is not known.
+    both = {"blue": Count(3, Doubt("they may be blue", False)), "grey": Count(3, Doubt("they are grey", True))}
+    found = judge([metric], Summary(values, differences, {"likeness": 0.6}, findings=both), 1.0)
+    assert (found.tone, "they are grey" in found.headline) == ("bad", True)
     praised = judge([metric], Summary(values, differences, {"likeness": 0.6}, findings={"count": Count(3)}), 1.0)
     assert praised.tone == "good"
 

@@ -65,6 +65,15 @@ def test_an_added_tracker_is_told_of_a_training_and_goes_on_after_it(diary, make
     assert last == {"job": "evaluate", "step": 6, "names": ["score"]}
 
 
+def test_one_that_fails_is_told_once_and_left(diary, tmp_path, monkeypatch, capsys):
+    started = start_tracker(DiarySettings(), {}, tmp_path, None, "train")
+    monkeypatch.setattr(Diary, "log", lambda self, values, step=None: 1 / 0)
+    started.log({"loss": 1.0}, 1)
+    started.log({"loss": 1.0}, 2)
+    told = capsys.readouterr().err
+    assert told == "warning: tracking stopped (division by zero); the work goes on without it\n"
+
+
 def test_one_that_is_not_here_any_more_keeps_nothing(diary, tmp_path):
     started = start_tracker(DiarySettings(), {}, tmp_path, None, "train")
     (tmp_path / "tracker.json").write_text(json.dumps(started.record))

@@ -45,11 +45,11 @@ class Comparison:
 
 def compare(scored: Sequence[Scored], plan: Plan, metrics: Sequence[Metric], evidence: Evidence) -> Comparison:
     """Summarise the scored pictures of `plan`."""
-    metrics = report_order(metrics)
-    overall = summarise(scored, metrics, plan.prompts, plan.weights)
+    shown = report_order(metrics)
+    overall = summarise(scored, shown, plan.prompts, plan.weights)
     overall = replace(overall, out_of_domain=evidence.out_of_domain, findings=evidence.findings)
-    on_grid = summarise(scored, metrics, plan.grid_prompts, plan.grid_weights)
-    bare = summarise(scored, metrics, plan.grid_prompts, plan.weights, with_trigger=False)
+    on_grid = summarise(scored, shown, plan.grid_prompts, plan.grid_weights)
+    bare = summarise(scored, shown, plan.grid_prompts, plan.weights, with_trigger=False)
     overall.ceilings.update(evidence.ceilings)
     numbers: dict[str, Any] = as_metrics(overall)
     if bare.values:
@@ -59,7 +59,7 @@ def compare(scored: Sequence[Scored], plan: Plan, metrics: Sequence[Metric], evi
             raise ValueError(f"a metric and a kind that examines are both called {name!r}")
         numbers[name] = finding.as_dict()
     numbers["drawn"] = {"prompts": len(plan.prompts), "seeds": len(plan.seeds), "pictures": len(plan.shots)}
-    return Comparison(metrics, overall, on_grid, bare, numbers)
+    return Comparison(shown, overall, on_grid, bare, numbers)
 
 
 def headline(results: Comparison, main: float) -> dict[str, float]:
