@@ -15,6 +15,7 @@ EVERYWHERE = ("src/lorakiln/__init__.py", "src/lorakiln/console", "src/lorakiln/
 SHARED = (
     "src/lorakiln/schema/base.py",
     "src/lorakiln/schema/elsewhere.py",
+    "src/lorakiln/schema/marks.py",
     "src/lorakiln/schema/model.py",
     "src/lorakiln/schema/registry.py",
     "src/lorakiln/schema/__init__.py",

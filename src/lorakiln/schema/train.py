@@ -5,23 +5,26 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lorakiln.schema.base import MANY, Seed, Settings
+from lorakiln.schema.marks import HERE, Decides, Names, Private
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.tracker import TrackerSettings
 
 
-class AdapterSettings(Settings):
+class AdapterSettings(Settings, decides=Decides.WEIGHTS):
     kind: Literal["lora"] = "lora"
     rank: int = Field(gt=0, le=1024)
     alpha: float = Field(gt=0, le=1e6, description="the update is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1)
-    targets: str | list[str] = Field(
+    targets: Annotated[str | list[str], Private.NO] = Field(
         "attention",
         description="a preset (attention, kohya, locon), or endings of the UNet's module names, or patterns with *",
     )
-    init_from: str | None = Field(None, description="a LoRA file to go on from")
+    init_from: Annotated[str | None, Private.PATH, Names("lora", "LoRA to begin with")] = Field(
+        None, description="a LoRA file to go on from"
+    )
 
 
-class ObjectiveSettings(Settings):
+class ObjectiveSettings(Settings, decides=Decides.WEIGHTS):
     kind: Literal["mse", "huber"] = Field("mse", description="the loss between prediction and target")
     min_snr_gamma: float | None = Field(
         None, gt=0, le=1e6, description="Min-SNR weighting, arXiv 2303.09556; 5 is usual"
@@ -33,58 +36,64 @@ class ObjectiveSettings(Settings):
     max_timestep: int | None = Field(None, ge=1, le=MANY, description="exclusive; null: the model's last")
 
 
-class SchedulerSettings(Settings):
+class SchedulerSettings(Settings, decides=Decides.WEIGHTS):
     kind: Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"]
     warmup_steps: int = Field(0, ge=0, le=MANY)
     cycles: int = Field(1, ge=1, le=MANY, description="of cosine_with_restarts")
     power: float = Field(1.0, gt=0, le=100, description="of polynomial")
 
 
-class TrainerSettings(Settings):
+class TrainerSettings(Settings, decides=Decides.ROUNDING):
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int = Field(1, ge=1, le=1024)
     num_nodes: int = Field(1, ge=1, le=1024)
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Decides.WEIGHTS, HERE] = Field(
         "auto", description="of the frozen base, the adapter is always fp32; auto: bf16 on a GPU that has it, else fp32"
     )
     threads: int | None = Field(None, ge=1, le=512, description="CPU threads of each process; null: torch's own choice")
     gradient_checkpointing: bool = False
 
 
-class ValidationSettings(Settings):
+class ValidationSettings(Settings, decides=Decides.HELD_OUT):
     """Loss on held-out pictures with fixed noise and timesteps."""
 
-    every: int = Field(100, ge=0, le=MANY, description="steps; 0: never")
+    every: Annotated[int, Decides.HELD_OUT | Decides.MOMENTS] = Field(100, ge=0, le=MANY, description="steps; 0: never")
     fraction: float = Field(0.1, ge=0, lt=1, description="of the pictures, rounded; at least one of 8 or more")
-    draws: int = Field(16, ge=1, le=100_000, description="(noise, timestep) pairs per held-out picture")
+    draws: Annotated[int, Decides.RECORD] = Field(
+        16, ge=1, le=100_000, description="(noise, timestep) pairs per held-out picture"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="which pictures are held out: the same whatever train.seed is")
 
 
-class SampleSettings(Settings):
+class SampleSettings(Settings, decides=Decides.RECORD):
     """Pictures made while training."""
 
-    every: int = Field(100, ge=0, le=MANY, description="steps; 0: never")
-    prompts: list[str] = Field(default_factory=list)
+    every: Annotated[int, Decides.MOMENTS] = Field(100, ge=0, le=MANY, description="steps; 0: never")
+    prompts: Annotated[list[str], Private.WORDS] = Field(default_factory=list)
     seeds: list[Seed] = Field([0], min_length=1, description="each prompt is drawn from each")
     steps: int = Field(20, ge=1, le=MANY, description="of denoising; at most the model's, 1000")
     guidance: float = Field(5.0, ge=0, le=1000)
 
 
-class TrainSettings(Settings):
+class TrainSettings(Settings, decides=Decides.WEIGHTS):
     seed: int = Field(0, ge=0, lt=2**32)
-    steps: int = Field(ge=1, le=MANY, description="optimizer steps")
+    steps: Annotated[int, HERE] = Field(ge=1, le=MANY, description="optimizer steps")
     batch_size: int = Field(ge=1, le=MANY, description="pictures per optimizer step, over all devices together")
-    micro_batch: int | None = Field(
+    micro_batch: Annotated[int | None, Decides.ROUNDING] = Field(
         None, ge=1, le=MANY, description="pictures a device takes at once; null: all its share"
     )
-    repeats: int = Field(1, ge=1, le=1_000_000, description="how often a picture counts in an epoch")
+    repeats: Annotated[int, Decides.FILE] = Field(
+        1, ge=1, le=1_000_000, description="how often a picture counts in an epoch"
+    )
     max_grad_norm: float | None = Field(1.0, gt=0, le=1e9)
-    deterministic: bool = False
-    save_every: int = Field(0, ge=0, le=MANY, description="steps between saved adapters; 0: the last alone")
-    checkpoint_every: int = Field(
+    deterministic: Annotated[bool, Decides.ROUNDING] = False
+    save_every: Annotated[int, Decides.MOMENTS] = Field(
+        0, ge=0, le=MANY, description="steps between saved adapters; 0: the last alone"
+    )
+    checkpoint_every: Annotated[int, Decides.NOTHING] = Field(
         100, ge=0, le=MANY, description="steps between resumable checkpoints; 0: only when stopped"
     )
-    checkpoint_minutes: float = Field(
+    checkpoint_minutes: Annotated[float, Decides.NOTHING] = Field(
         10.0, ge=0, le=1e6, description="and at least this often, minutes; 0: never by time"
     )
     adapter: AdapterSettings
@@ -92,7 +101,7 @@ class TrainSettings(Settings):
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS.chosen()]
     scheduler: SchedulerSettings
     trainer: TrainerSettings
-    tracker: TrackerSettings
+    tracker: Annotated[TrackerSettings, Private.NAME]
     validation: ValidationSettings
     samples: SampleSettings
 
