@@ -16,6 +16,7 @@ from lorakiln.console.progress import progress
 from lorakiln.families.identity import identify
 from lorakiln.families.source import find
 from lorakiln.schema.caption import CaptionSettings
+from lorakiln.schema.marks import Decides, decided
 from lorakiln.schema.model import Source
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 # Raised by one when the captioner starts to write something else about the same picture.
 VERSION = 1
-# Settings that decide what the captioner writes; the batch's size is one, as a model's last bits depend on it.
-GENERATION = {"captioner", "prompt", "max_new_tokens", "num_beams", "batch_size"}
 # What of a model's folder is read.
 FILES = ["*.json", "vocab.txt", "model*.safetensors"]
 FIX = "name a hub id or a folder in model.captioner.path"
@@ -51,7 +50,7 @@ class Captioner:
 
     def key(self, picture: Path) -> str:
         """Equal keys, equal captions."""
-        kept = self.settings.model_dump(mode="json", include=GENERATION)
+        kept = decided(self.settings, Decides.WRITING)
         return hash_data("caption", VERSION, self.facts, self._device().type, kept, hash_file(picture))
 
     def write(self, pictures: Mapping[str, Path], kept: Kept | None = None) -> dict[str, str]:

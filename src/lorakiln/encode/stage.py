@@ -22,7 +22,6 @@ from lorakiln.encode.known import EMPTY, Known, Shelf, add_kept, keep, read_know
 from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
 from lorakiln.families import load_family
 from lorakiln.families.family import Family, default_device, half_on_gpu
-from lorakiln.families.reading import Reading
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -43,15 +42,9 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     """
     device = default_device(settings.device)
     facts = load_family(model, ()).facts
-    common = {
-        "base": facts["hash"],
-        "dtype": settings.dtype,
-        "device": device.type,
-        "batch_size": settings.batch_size,
-        **({"text": str(half)} if (half := half_on_gpu(device)) else {}),
-    }
-    reading = Reading.of(settings.model_dump())
-    keys = Keys(common, ("plain", "flip") if settings.flip else ("plain",), reading)
+    half = half_on_gpu(device)
+    keys = Keys({"base": facts["hash"], **({"text": str(half)} if half else {})}, settings, device.type)
+    reading = keys.reading
     rows = read_rows(captioned, keys)
     kept = Kept(out, ".safetensors")
     with replacing(out) as fresh:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.schema.marks import Decides, decided
 
 PLACEHOLDER = "{trigger}"
 # Raised by one when the same settings begin to give other pictures.
@@ -124,9 +125,11 @@ def shot_key(
 
     The batch size is in it because a processor may sum in another order in another batch shape.
     """
-    drawing = [settings.negative_prompt, settings.steps, settings.guidance, settings.batch_size]
+    # `base` tells of the device and the precision what they came to.
+    known = {"width": size[0], "height": size[1], "device": None, "precision": None}
+    drawing = decided(settings, Decides.DRAWINGS, known)
     adapter = lora if weight else None
-    return hash_data(_DRAWING_VERSION, base, adapter, text, seed, float(weight), list(size), drawing)
+    return hash_data(_DRAWING_VERSION, base, adapter, text, seed, float(weight), drawing)
 
 
 def with_trigger(template: str, trigger: str) -> str:

@@ -21,14 +21,13 @@ from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
 from lorakiln.prepare.look import look_of
 from lorakiln.prepare.shading import shading_of
+from lorakiln.schema.marks import Decides, decided
 from lorakiln.schema.prepare import PrepareSettings
 
 Row = dict[str, Any]
 
 # Raised by one when this stage starts to make something else of the same file.
 VERSION = 4
-# Settings that neither the finished picture nor its row depends on.
-ELSEWHERE = {"dataset", "on_bad", "follow_symlinks", "workers", "domain"}
 # Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
 REDUCING_GAP = 3.0
 COMPRESS_LEVEL = 1  # of PNG: 9 takes 17 times as long to save another 15 %
@@ -131,7 +130,7 @@ class Preparer:
 
 def content_key(sha256: str, suffix: str, settings: PrepareSettings) -> str:
     """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code."""
-    kept = settings.model_dump(mode="json", exclude=ELSEWHERE)
+    kept = decided(settings, Decides.PIXELS | Decides.NOTES)
     return hash_data(VERSION, PIL.__version__, sha256, suffix.lower(), kept)
 
 

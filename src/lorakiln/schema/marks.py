@@ -10,7 +10,7 @@ Content keys, a run's identity, what stays at home and what a sweep looks at are
 added is in all of these at once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, Flag, auto
 from typing import Any, Literal
@@ -126,6 +126,17 @@ def walk(kind: type[Settings], path: str = "", above: Marks | None = None) -> It
         yield Setting(where, field, marks, bool(parts))
         for part in parts:
             yield from walk(part, where, marks)
+
+
+def outermost(kind: type[Settings], wanted: Callable[[Marks], bool]) -> Iterator[Setting]:
+    """The settings and sections with such marks, without what is inside of one; each path once."""
+    found: set[str] = set()
+    for setting in walk(kind):
+        above = setting.path.split(".")
+        inside = any(".".join(above[:count]) in found for count in range(1, len(above) + 1))
+        if wanted(setting.marks) and not inside:
+            found.add(setting.path)
+            yield setting
 
 
 def decided(settings: Settings, by: Decides, meant: Mapping[str, Any] | None = None) -> dict[str, Any]:

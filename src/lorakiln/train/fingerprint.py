@@ -13,6 +13,7 @@ from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.identity import hash_lora
+from lorakiln.schema.marks import Decides, decided
 from lorakiln.train.assembly import Run
 from lorakiln.train.checkpoint import FINISHED
 from lorakiln.train.lr import depends_on_total
@@ -23,18 +24,13 @@ VERSION = 2
 
 def identity(run: Run) -> dict[str, Any]:
     """Everything that decides the weights, as one JSON-able dict."""
-    settings = run.settings
-    chosen = settings.model_dump(
-        mode="json",
-        include={"seed", "batch_size", "max_grad_norm", "adapter", "objective", "optimizer", "scheduler"},
-    )
-    if settings.adapter.init_from:
-        # Not the name: the content.
-        chosen["adapter"]["init_from"] = hash_lora(Path(settings.adapter.init_from))
-    if depends_on_total(settings.scheduler):
-        chosen["steps"] = settings.steps
-    chosen["precision"] = run.precision
-    chosen["held_out"] = run.split.held_out
+    settings, begun = run.settings, run.settings.adapter.init_from
+    meant = {
+        "steps": settings.steps if depends_on_total(settings.scheduler) else None,
+        "adapter.init_from": hash_lora(Path(begun)) if begun else None,
+        "trainer.precision": run.precision,
+    }
+    chosen = {**decided(settings, Decides.WEIGHTS, meant), "held_out": run.split.held_out}
     # A folder that was moved is the same base still.
     base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}
     return {"version": VERSION, "data": run.encoded.index["hash"], "base": base, "train": chosen}
