@@ -14,6 +14,7 @@ import torch
 import yaml
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+from lorakiln.artefacts.code_digest import code_key
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_folder
@@ -29,18 +30,15 @@ from lorakiln.export import export
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.prepare import prepare
+from lorakiln.schema.registry import modules_in
 from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.schema.whole import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import short_titles
 from lorakiln.train import train
 from lorakiln.train.devices import find_accelerator
-from lorakiln.train.fingerprint import VERSION as FINGERPRINT_VERSION
 from lorakiln.train.precision import takes_bf16
 from lorakiln.train.taking_over import take_over
-
-# Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
-DATA_VERSION = 2
 
 
 def run(config: Config, folder: Path, experiment: str | None = None) -> None:
@@ -98,13 +96,15 @@ def _train(config: Config, data: Path, folder: Path, experiment: str | None, lea
 
 
 def training_key(config: Config, data: Path) -> str:
-    """What training reads: its settings and, by content, the dataset, the base model and the file to go on from."""
+    """What training reads: its settings and, by content, the dataset, the base model and the file to go on from; and
+    the code that trains."""
     start = config.train.adapter.init_from
     device = torch.device("cuda" if find_accelerator(config.train.trainer) == "gpu" else "cpu")
+    family = load_family(config.model, ())
     return hash_data(
-        FINGERPRINT_VERSION,
+        code_key(train, type(family), *modules_in(config.train)),
         data.name,
-        load_family(config.model, ()).facts["hash"],
+        family.facts["hash"],
         hash_lora(Path(start)) if start else None,
         config.train.model_dump(mode="json"),
         takes_bf16(config.train.trainer.precision, device),  # "auto" is another thing on another machine
@@ -174,11 +174,13 @@ def dataset(config: Config) -> Path:
 
 
 def fingerprint(config: Config, raw: Path) -> str:
-    """What the data stages read, as 16 hex digits: pictures, base model and settings."""
+    """What the data stages read, as 16 hex digits: pictures, base model and settings; and their code."""
     spaces = (config.prepare, config.caption, config.encode, config.model)
     settings = [space.model_dump(mode="json") for space in spaces]
     pictures = hash_folder(raw, config.prepare.follow_symlinks)
-    return hash_data(DATA_VERSION, pictures, load_family(config.model, ()).facts["hash"], settings)[:16]
+    family = load_family(config.model, ())
+    code = code_key(prepare, caption, encode, type(family), *modules_in(*spaces))
+    return hash_data(code, pictures, family.facts["hash"], settings)[:16]
 
 
 def is_leader() -> bool:

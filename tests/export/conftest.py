@@ -32,7 +32,7 @@ def make_facts(model, family):
     """facts.json of a run of 20 steps over four pictures, one of them held out."""
     train = TrainSettings(
         seed=7, steps=20, batch_size=4, micro_batch=2, repeats=3, save_every=10,
-        adapter={"rank": 4, "alpha": 2.0}, objective={"min_snr_gamma": 5.0}, optimizer={"lr": 1e-4},
+        adapter={"rank": 4, "alpha": 2.0}, objective={"min_snr_gamma": 5.0}, optimizer={"kind": "adamw", "lr": 1e-4},
         scheduler={"kind": "cosine", "warmup_steps": 2}, trainer={"accelerator": "cpu"},
         tracker={"kind": "none", "entity": "somebody"}, validation={}, samples={"prompts": PROMPTS},
     )  # fmt: skip

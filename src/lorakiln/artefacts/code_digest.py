@@ -9,7 +9,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,7 +36,11 @@ SILENT = (
     "lorakiln.artefacts.kept",
     "lorakiln.artefacts.lasting",
     "lorakiln.artefacts.pointers",
+    "lorakiln.families.peak",
     "lorakiln.tracking",
+    "lorakiln.train.memory",
+    "lorakiln.train.plan",
+    "lorakiln.train.room",
 )
 # The same of libraries: they read and write files whose content others decide, fetch, check, draw tables, call us.
 SILENT_LIBRARIES = {
@@ -61,10 +65,15 @@ class Code(NamedTuple):
     libraries: dict[str, str]
 
 
-def code_key(*entries: str) -> str:
-    """16 hex digits for the code that begins at the modules of these names; see `read_code`."""
-    code = read_code(entries)
+def code_key(*deciding: object) -> str:
+    """16 hex digits for the code of deciding functions or classes, or of modules by their names; see `read_code`."""
+    code = code_of(*deciding)
     return hash_data(code.digest, code.libraries)[:16]
+
+
+def code_of(*deciding: object) -> Code:
+    """See `code_key`."""
+    return read_code(tuple(one if isinstance(one, str) else str(one.__module__) for one in deciding))
 
 
 @cache
@@ -73,6 +82,7 @@ def read_code(entries: tuple[str, ...], root: Path = ROOT) -> Code:
 
     Args:
         entries: modules' full names; what they import of the package that they are in counts, from wherever in them.
+            The modules of kinds that other packages add may be among them.
         root: the folder of this package's own modules.
 
     Raises:
@@ -85,9 +95,10 @@ def read_code(entries: tuple[str, ...], root: Path = ROOT) -> Code:
         if name in found:
             continue
         path = _file_of(name, root)
-        if path is None:
+        if path is None and name.partition(".")[0] == OWN:
             raise ModuleNotFoundError(f"no source of {name} in {root}", name=name)
-        found[name] = _read(path, name, root)
+        # Of what was made up while it ran there is a name alone.
+        found[name] = _read(path, name, root) if path else _Module(name, (), frozenset())
         todo.extend(found[name].imports)
     libraries = sorted({library for module in found.values() for library in module.libraries})
     names = [one for library in libraries for one in DISTRIBUTIONS.get(library, (library,))]
@@ -129,12 +140,16 @@ def _imported(tree: ast.AST, package: str) -> Iterator[tuple[str, ...]]:
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All of a tree but what only a type checker reads."""
+    """All statements of a tree but what only a type checker reads."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in (
+            getattr(node.test, "id", ""),
+            getattr(node.test, "attr", ""),
+        ):
             continue
-        yield node
-        yield from _nodes(node)
+        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield node
+            yield from _nodes(node)
 
 
 def _file_of(module: str, root: Path) -> Path | None:
@@ -143,7 +158,7 @@ def _file_of(module: str, root: Path) -> Path | None:
     if first != OWN:
         try:
             spec = importlib.util.find_spec(module)
-        except ModuleNotFoundError:  # its package is a module
+        except (ModuleNotFoundError, ValueError):  # its package is a module; or it is __main__
             return None
         return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
     for path in (root.joinpath(*rest).with_suffix(".py") if rest else root, root.joinpath(*rest, "__init__.py")):
@@ -154,28 +169,31 @@ def _file_of(module: str, root: Path) -> Path | None:
 
 def _digest(tree: ast.Module) -> str:
     """Of the syntax alone; the same for every version of Python that reads it so."""
-    whole = hashlib.sha256()
-    _feed(tree, whole.update)
-    return whole.hexdigest()
+    parts: list[str] = []
+    _tell(tree, parts.append)
+    return hashlib.sha256("".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _feed(node: object, update) -> None:
+def _tell(node: object, tell: Callable[[str], None]) -> None:
     if isinstance(node, ast.AST):
-        update(type(node).__name__.encode() + b"(")
-        for name, value in ast.iter_fields(node):
-            # What a later Python adds to a kind of node is empty for what an earlier one reads too.
-            if value is not None and value != []:
-                update(name.encode() + b"=")
-                _feed(_without_docstring(node, value) if name == "body" else value, update)
-        update(b")")
+        tell(type(node).__name__)
+        tell("(")
+        for name in node._fields:
+            value = getattr(node, name, None)
+            # What a later Python adds to a kind of node is empty for what an earlier one reads too; `ctx` follows from
+            # the place.
+            if value is None or value == [] or name == "ctx":
+                continue
+            tell(name)
+            tell("=")
+            _tell(_without_docstring(node, value) if name == "body" else value, tell)
+        tell(")")
     elif isinstance(node, list):
-        update(b"[")
         for one in node:
-            _feed(one, update)
-            update(b",")
-        update(b"]")
+            _tell(one, tell)
+            tell(",")
     else:
-        update(repr(node).encode())
+        tell(repr(node))
 
 
 def _without_docstring(node: ast.AST, body: object) -> object:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorakiln.artefacts.code_digest import code_key
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_jsonl
@@ -22,8 +23,6 @@ from lorakiln.schema.model import Source
 if TYPE_CHECKING:
     import torch
 
-# Raised by one when the captioner starts to write something else about the same picture.
-VERSION = 1
 # What of a model's folder is read.
 FILES = ["*.json", "vocab.txt", "model*.safetensors"]
 FIX = "name a hub id or a folder in model.captioner.path"
@@ -51,7 +50,7 @@ class Captioner:
     def key(self, picture: Path) -> str:
         """Equal keys, equal captions."""
         kept = decided(self.settings, Decides.WRITING)
-        return hash_data("caption", VERSION, self.facts, self._device().type, kept, hash_file(picture))
+        return hash_data("caption", code_key(Captioner), self.facts, self._device().type, kept, hash_file(picture))
 
     def write(self, pictures: Mapping[str, Path], kept: Kept | None = None) -> dict[str, str]:
         """Texts, without trigger words, by the keys of the pictures.

@@ -13,9 +13,6 @@ from lorakiln.families.reading import Reading
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.marks import Decides, decided
 
-# Raised by one when this stage starts to make something else of the same input.
-VERSION = 1
-
 
 @dataclass(frozen=True)
 class Row:
@@ -47,8 +44,8 @@ class Keys:
     """Content keys under one model and one set of settings.
 
     Attributes:
-        common: what decides both pictures' and captions' bits beside the settings: the model's identity, the dtype of
-            the text encoder where it is another than the stored one.
+        common: what decides both pictures' and captions' bits beside the settings: the code, the model's identity, the
+            dtype of the text encoder where it is another than the stored one.
         device: its type.
     """
 
@@ -65,10 +62,10 @@ class Keys:
         return Reading.of(self.settings.model_dump())
 
     def picture(self, file: Path) -> str:
-        return hash_data("picture", VERSION, self.common, self._decided(Decides.LATENTS), hash_file(file))
+        return hash_data("picture", self.common, self._decided(Decides.LATENTS), hash_file(file))
 
     def caption(self, text: str) -> str:
-        return hash_data("caption", VERSION, self.common, self._decided(Decides.EMBEDDINGS), text)
+        return hash_data("caption", self.common, self._decided(Decides.EMBEDDINGS), text)
 
     def _decided(self, by: Decides) -> dict[str, Any]:
         return decided(self.settings, by, {"device": self.device})

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lorakiln.artefacts.code_digest import code_key
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
@@ -41,9 +42,10 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         UserError: the folder or the model is not usable, or latents are not finite.
     """
     device = default_device(settings.device)
-    facts = load_family(model, ()).facts
-    half = half_on_gpu(device)
-    keys = Keys({"base": facts["hash"], **({"text": str(half)} if half else {})}, settings, device.type)
+    bare, half = load_family(model, ()), half_on_gpu(device)
+    facts, code = bare.facts, code_key(encode_pictures, type(bare))
+    text = {"text": str(half)} if half else {}
+    keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type)
     reading = keys.reading
     rows = read_rows(captioned, keys)
     kept = Kept(out, ".safetensors")

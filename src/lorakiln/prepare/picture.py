@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import PIL
 from PIL import Image
 from PIL.Image import Resampling
 
+from lorakiln.artefacts.code_digest import code_key
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.kept import Kept, share
@@ -26,8 +26,6 @@ from lorakiln.schema.prepare import PrepareSettings
 
 Row = dict[str, Any]
 
-# Raised by one when this stage starts to make something else of the same file.
-VERSION = 4
 # Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
 REDUCING_GAP = 3.0
 COMPRESS_LEVEL = 1  # of PNG: 9 takes 17 times as long to save another 15 %
@@ -131,7 +129,7 @@ class Preparer:
 def content_key(sha256: str, suffix: str, settings: PrepareSettings) -> str:
     """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code."""
     kept = decided(settings, Decides.PIXELS | Decides.NOTES)
-    return hash_data(VERSION, PIL.__version__, sha256, suffix.lower(), kept)
+    return hash_data(code_key(Preparer), sha256, suffix.lower(), kept)
 
 
 def finish(image: Image.Image, placement: Placement) -> Image.Image:

@@ -2,24 +2,24 @@
 
 Not part of it: what only logs, validates, samples or saves; devices, micro-batches and threads, which change the
 order of summation alone; the number of steps where the learning rate does not depend on it, so that such a run can
-go on longer.
+go on longer. Each setting says in the schema which of these it is.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.code_digest import code_of
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.schema.marks import Decides, decided
-from lorakiln.train.assembly import Run
-from lorakiln.train.checkpoint import FINISHED
+from lorakiln.schema.registry import modules_in
+from lorakiln.train.assembly import Run, assemble
+from lorakiln.train.checkpoint import FINISHED, CheckpointFolder
 from lorakiln.train.lr import depends_on_total
-
-# Raised by one when training makes something else from the same settings, or a checkpoint holds something else.
-VERSION = 2
+from lorakiln.train.resume import capture
 
 
 def identity(run: Run) -> dict[str, Any]:
@@ -33,7 +33,10 @@ def identity(run: Run) -> dict[str, Any]:
     chosen = {**decided(settings, Decides.WEIGHTS, meant), "held_out": run.split.held_out}
     # A folder that was moved is the same base still.
     base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}
-    return {"version": VERSION, "data": run.encoded.index["hash"], "base": base, "train": chosen}
+    # What trains, and what a checkpoint holds.
+    code = code_of(assemble, capture, CheckpointFolder, type(run.family), *modules_in(settings))
+    program = {"code": code.digest, **code.libraries}
+    return {"program": program, "data": run.encoded.index["hash"], "base": base, "train": chosen}
 
 
 def fingerprint(identity: dict[str, Any]) -> str:
@@ -66,12 +69,21 @@ def explain_fresh_start(root: Path, mine: Path, now: dict[str, Any], dataset: st
     same_data = [before for before in interrupted if before.get("data") == now["data"]]
     same_name = [before for before in interrupted if before.get("dataset") == dataset]
     for before in (same_data + same_name)[:1]:
-        rest = [key for key in now if key != "data"]
-        lines = changed({key: before.get(key) for key in rest}, {key: now[key] for key in rest})
+        rest = [key for key in now if key not in ("data", "program")]
+        lines = _changed_program(before.get("program"), now["program"])
+        lines += changed({key: before.get(key) for key in rest}, {key: now[key] for key in rest})
         if before.get("data") == now["data"]:
             return lines
         return ["the data: pictures, captions, or settings of prepare, caption, encode or the base model", *lines]
     return []
+
+
+def _changed_program(before: dict[str, str] | None, now: dict[str, str]) -> list[str]:
+    """Lines as `changed` has them; a digest of code tells nobody anything."""
+    same_code = before is not None and before["code"] == now["code"]
+    lines = [] if same_code else ["the program: its code that decides what is trained"]
+    libraries = [{key: value for key, value in one.items() if key != "code"} for one in (before or now, now)]
+    return [*lines, *changed(*libraries)]
 
 
 def _is_interrupted(folder: Path) -> bool:
