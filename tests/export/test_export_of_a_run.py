@@ -17,7 +17,7 @@ from lorakiln.train.results import LIBRARIES
 def test_a_run_is_exported(tmp_path, micro_encoded, micro_model, micro_family):
     settings = TrainSettings(
         steps=4, batch_size=4, checkpoint_every=0, checkpoint_minutes=0, adapter={"rank": 4, "alpha": 2.0},
-        objective={}, optimizer={"lr": 1e-2}, scheduler={"kind": "constant"},
+        objective={}, optimizer={"kind": "adamw", "lr": 1e-2}, scheduler={"kind": "constant"},
         trainer={"accelerator": "cpu", "threads": 1}, tracker={"kind": "none"},
         validation={"every": 2, "fraction": 0.34}, samples={"every": 4, "steps": 1},
     )  # fmt: skip

@@ -37,7 +37,7 @@ def train_recorded(tmp_path, micro_model, micro_encoded):
 
     def make(**settings):
         whole = {
-            "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"lr": 1e-2},
+            "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-2},
             "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu"}, "checkpoint_every": 0, **settings,
         }  # fmt: skip
         train(micro_encoded, tmp_path / "run", TrainSettings(**whole), micro_model, tmp_path / "cache" / "checkpoints")

@@ -25,7 +25,7 @@ def make_settings():
 
     base = {
         "seed": 3, "steps": 12, "batch_size": 4, "checkpoint_every": 0, "checkpoint_minutes": 0,
-        "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"lr": 1e-2},
+        "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-2},
         "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1},
         "tracker": {"kind": "csv", "log_every": 3}, "validation": {"every": 0}, "samples": {"every": 0},
     }  # fmt: skip
