@@ -37,7 +37,9 @@ class EvaluateSettings(Settings, decides=Decides.DRAWINGS):
     weights: Annotated[list[Weight], Decides.REPORT] = Field(
         min_length=1, description="LoRA weights at which all prompts are drawn"
     )
-    between: Annotated[list[Weight], Decides.REPORT] = Field([], description="more weights, for the grid alone")
+    between: Annotated[list[Weight], Decides.REPORT] = Field(
+        [0.25, 0.5, 0.75, 1.25], description="more weights, for the grid alone"
+    )
     grid_prompts: Annotated[int, Decides.REPORT] = Field(
         4, ge=1, le=MANY, description="how many of the prompts the grids show"
     )

@@ -70,7 +70,7 @@ class SampleSettings(Settings, decides=Decides.RECORD):
 
     every: Annotated[int, Decides.MOMENTS] = Field(100, ge=0, le=MANY, description="steps; 0: never")
     prompts: Annotated[list[str], Private.WORDS] = Field(default_factory=list)
-    seeds: list[Seed] = Field([0], min_length=1, description="each prompt is drawn from each")
+    seeds: list[Seed] = Field([0, 1], min_length=1, description="each prompt is drawn from each")
     steps: int = Field(20, ge=1, le=MANY, description="of denoising; at most the model's, 1000")
     guidance: float = Field(5.0, ge=0, le=1000)
 
