@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,18 @@ class Keys:
         return Reading.of(self.settings.model_dump())
 
     def picture(self, file: Path) -> str:
-        return hash_data("picture", self.common, self._decided(Decides.LATENTS), hash_file(file))
+        return hash_data("picture", self.common, self._of_pictures, hash_file(file))
 
     def caption(self, text: str) -> str:
-        return hash_data("caption", self.common, self._decided(Decides.EMBEDDINGS), text)
+        return hash_data("caption", self.common, self._of_captions, text)
 
-    def _decided(self, by: Decides) -> dict[str, Any]:
-        return decided(self.settings, by, {"device": self.device})
+    @cached_property
+    def _of_pictures(self) -> dict[str, Any]:
+        return decided(self.settings, Decides.LATENTS, {"device": self.device})
+
+    @cached_property
+    def _of_captions(self) -> dict[str, Any]:
+        return decided(self.settings, Decides.EMBEDDINGS, {"device": self.device})
 
 
 def read_rows(captioned: Path, keys: Keys) -> list[Row]:
