@@ -14,7 +14,7 @@ import torch
 import yaml
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from lorakiln.artefacts.code_digest import code_key
+from lorakiln.artefacts.code_digest import code_key, code_of
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_folder
@@ -102,7 +102,7 @@ def training_key(config: Config, data: Path) -> str:
     device = torch.device("cuda" if find_accelerator(config.train.trainer) == "gpu" else "cpu")
     family = load_family(config.model, ())
     return hash_data(
-        code_key(train, type(family), *modules_in(config.train)),
+        code_of(train, type(family), *modules_in(config.train)).digest,
         data.name,
         family.facts["hash"],
         hash_lora(Path(start)) if start else None,

@@ -156,7 +156,8 @@ SETTINGS = {
     "caption": {"captioner": "none", "trigger": "sks"},
     "encode": {"flip": True, "batch_size": 4, "device": "cpu"},
     "train": {
-        "steps": 2, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-3},
+        "steps": 2, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0}, "objective": {},
+        "optimizer": {"kind": "adamw", "lr": 1e-3},
         "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "none"},
         "validation": {"every": 0}, "samples": {"every": 0}, "save_every": 1, "checkpoint_every": 1,
     },

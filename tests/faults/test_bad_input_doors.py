@@ -18,7 +18,8 @@ PREPARE = {
     "dataset": "raw", "resolution": 32, "bucket": {"min": 16, "max": 64, "step": 16}, "workers": 2,
 }  # fmt: skip
 TRAIN = {
-    "steps": 2, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-3},
+    "steps": 2, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0}, "objective": {},
+    "optimizer": {"kind": "adamw", "lr": 1e-3},
     "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "none"},
     "validation": {"every": 0}, "samples": {"every": 0}, "checkpoint_every": 1,
 }  # fmt: skip

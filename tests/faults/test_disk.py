@@ -112,7 +112,8 @@ def test_read_only_folders(small_disk, micro_encoded, programs, checkout):
 
 def settings_of_a_short_run():
     return {
-        "steps": 4, "batch_size": 4, "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-3},
+        "steps": 4, "batch_size": 4, "adapter": {"rank": 4, "alpha": 4.0}, "objective": {},
+        "optimizer": {"kind": "adamw", "lr": 1e-3},
         "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "csv"},
         "validation": {"every": 0}, "samples": {"every": 0}, "save_every": 1, "checkpoint_every": 1,
     }  # fmt: skip

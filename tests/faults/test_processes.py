@@ -19,7 +19,8 @@ ENVIRONMENT = {
     "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "",
 }  # fmt: skip
 ENDLESS = {
-    "steps": 10**6, "batch_size": 4, "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-3},
+    "steps": 10**6, "batch_size": 4, "adapter": {"rank": 4, "alpha": 4.0}, "objective": {},
+    "optimizer": {"kind": "adamw", "lr": 1e-3},
     "scheduler": {"kind": "constant"}, "tracker": {"kind": "csv", "log_every": 10**6}, "validation": {"every": 0},
     "samples": {"every": 0}, "checkpoint_every": 10, "trainer": {"accelerator": "cpu", "threads": 1, "devices": 2},
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 What counts is the syntax, without comments, docstrings and layout, of the modules that decide, of what they import
 of their own package, and the versions of the libraries that these import. A stage names the modules where its
-deciding functions are; of kinds that are found by name the one in use is named with them.
+deciding functions are; of kinds that are found by name the one in use is named with them, else all of them count.
 """
 
 import ast
@@ -84,9 +84,6 @@ def read_code(entries: tuple[str, ...], root: Path = ROOT) -> Code:
         entries: modules' full names; what they import of the package that they are in counts, from wherever in them.
             The modules of kinds that other packages add may be among them.
         root: the folder of this package's own modules.
-
-    Raises:
-        ModuleNotFoundError: one of the entries has no source.
     """
     found: dict[str, _Module] = {}
     todo = list(entries)
@@ -95,11 +92,12 @@ def read_code(entries: tuple[str, ...], root: Path = ROOT) -> Code:
         if name in found:
             continue
         path = _file_of(name, root)
-        if path is None and name.partition(".")[0] == OWN:
-            raise ModuleNotFoundError(f"no source of {name} in {root}", name=name)
         # Of what was made up while it ran there is a name alone.
-        found[name] = _read(path, name, root) if path else _Module(name, (), frozenset())
+        found[name] = _read(path, name, root) if path else _Module(name, (), frozenset(), frozenset())
         todo.extend(found[name].imports)
+        for room in found[name].rooms:
+            if not any(entry.startswith(f"{room}.") for entry in entries):
+                todo.extend(_kinds(room, root))
     libraries = sorted({library for module in found.values() for library in module.libraries})
     names = [one for library in libraries for one in DISTRIBUTIONS.get(library, (library,))]
     digest = hash_data(sorted((name, module.digest) for name, module in found.items()))[:16]
@@ -110,12 +108,13 @@ class _Module(NamedTuple):
     digest: str
     imports: tuple[str, ...]
     libraries: frozenset[str]
+    rooms: frozenset[str]  # packages in which it finds kinds by name
 
 
 @cache
 def _read(path: Path, name: str, root: Path) -> _Module:
     tree = ast.parse(path.read_bytes())
-    own, libraries = {}, set()
+    own, libraries, rooms = {}, set(), set(_rooms_in(tree).values())
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for imported in _imported(tree, package):
         top = imported[0].partition(".")[0]
@@ -123,9 +122,37 @@ def _read(path: Path, name: str, root: Path) -> _Module:
             target = next((one for one in imported if _file_of(one, root)), None)
             if target and not any(target == one or target.startswith(f"{one}.") for one in SILENT):
                 own[target] = None
+            elif target and target != imported[0]:  # a name in a module that is not followed: that of a registry?
+                defined = _rooms_of(_file_of(target, root))
+                rooms.update(room for kind, room in defined.items() if imported[0] == f"{target}.{kind}")
         elif top not in sys.stdlib_module_names and top not in SILENT_LIBRARIES:
             libraries.add(top)
-    return _Module(_digest(tree), tuple(own), frozenset(libraries))
+    return _Module(_digest(tree), tuple(own), frozenset(libraries), frozenset(rooms))
+
+
+@cache
+def _rooms_of(path: Path) -> dict[str, str]:
+    return _rooms_in(ast.parse(path.read_bytes()))
+
+
+def _rooms_in(tree: ast.Module) -> dict[str, str]:
+    """Registries that a module defines, `NAME = Registry(..., code="lorakiln.optim")`: by name the package of kinds."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+            code = {one.arg: getattr(one.value, "value", None) for one in node.value.keywords}.get("code")
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(code, str) and code.startswith(f"{OWN}.") and isinstance(target, ast.Name):
+                found[target.id] = code
+    return found
+
+
+def _kinds(room: str, root: Path) -> list[str]:
+    folder = root.joinpath(*room.split(".")[1:])
+    names = sorted(
+        path.stem for path in folder.glob("[!_]*") if path.suffix == ".py" or (path / "__init__.py").exists()
+    )
+    return [f"{room}.{name}" for name in names]
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[tuple[str, ...]]:

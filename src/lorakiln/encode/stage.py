@@ -43,7 +43,7 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     """
     device = default_device(settings.device)
     bare, half = load_family(model, ()), half_on_gpu(device)
-    facts, code = bare.facts, code_key(encode_pictures, type(bare))
+    facts, code = bare.facts, code_key(encode_pictures, mapped_tensors, type(bare))
     text = {"text": str(half)} if half else {}
     keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type)
     reading = keys.reading

@@ -33,10 +33,9 @@ def identity(run: Run) -> dict[str, Any]:
     chosen = {**decided(settings, Decides.WEIGHTS, meant), "held_out": run.split.held_out}
     # A folder that was moved is the same base still.
     base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}
-    # What trains, and what a checkpoint holds.
-    code = code_of(assemble, capture, CheckpointFolder, type(run.family), *modules_in(settings))
-    program = {"code": code.digest, **code.libraries}
-    return {"program": program, "data": run.encoded.index["hash"], "base": base, "train": chosen}
+    # What trains, and what a checkpoint holds. Of the libraries nothing: a run that goes on with another version warns.
+    code = code_of(assemble, capture, CheckpointFolder, type(run.family), *modules_in(settings)).digest
+    return {"code": code, "data": run.encoded.index["hash"], "base": base, "train": chosen}
 
 
 def fingerprint(identity: dict[str, Any]) -> str:
@@ -69,21 +68,13 @@ def explain_fresh_start(root: Path, mine: Path, now: dict[str, Any], dataset: st
     same_data = [before for before in interrupted if before.get("data") == now["data"]]
     same_name = [before for before in interrupted if before.get("dataset") == dataset]
     for before in (same_data + same_name)[:1]:
-        rest = [key for key in now if key not in ("data", "program")]
-        lines = _changed_program(before.get("program"), now["program"])
+        rest = [key for key in now if key not in ("data", "code")]
+        lines = [] if before.get("code") == now["code"] else ["the program: its code that decides what is trained"]
         lines += changed({key: before.get(key) for key in rest}, {key: now[key] for key in rest})
         if before.get("data") == now["data"]:
             return lines
         return ["the data: pictures, captions, or settings of prepare, caption, encode or the base model", *lines]
     return []
-
-
-def _changed_program(before: dict[str, str] | None, now: dict[str, str]) -> list[str]:
-    """Lines as `changed` has them; a digest of code tells nobody anything."""
-    same_code = before is not None and before["code"] == now["code"]
-    lines = [] if same_code else ["the program: its code that decides what is trained"]
-    libraries = [{key: value for key, value in one.items() if key != "code"} for one in (before or now, now)]
-    return [*lines, *changed(*libraries)]
 
 
 def _is_interrupted(folder: Path) -> bool:
