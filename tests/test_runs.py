@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lorakiln import runs
+from lorakiln.artefacts import code_digest
 from lorakiln.console.errors import UserError
 from lorakiln.runs import _shown, run
 from lorakiln.schema.trackers import TrackerSettings
@@ -213,3 +214,32 @@ def test_a_training_that_was_stopped_goes_on(stages, tmp_path):
     (tmp_path / "run" / "run" / "facts.json").unlink()
     run(config, tmp_path / "run")
     assert stages.count("train") == 2
+
+
+def test_a_dataset_and_a_training_are_another_programs_where_the_code_is_another(monkeypatch, tmp_path):
+    config = check_whole(compose_config(["+experiment=smoke"]))
+    before = runs.fingerprint(config, tmp_path), runs.training_key(config, tmp_path / "data")
+    assert (runs.fingerprint(config, tmp_path), runs.training_key(config, tmp_path / "data")) == before
+    # By stage a module in which something has changed; of the training, its optimizer too.
+    for module, others in (
+        ("lorakiln.prepare.stage", (False, True)), ("lorakiln.prepare.buckets", (False, True)),
+        ("lorakiln.caption.trigger", (False, True)), ("lorakiln.encode.batches", (False, True)),
+        ("lorakiln.train.noise", (True, False)), ("lorakiln.families.sd", (False, False)),
+        ("lorakiln.families.sdxl", (True, True)), ("lorakiln.sweep.jobs", (True, True)),
+    ):  # fmt: skip
+        with monkeypatch.context() as patched:
+            forget()
+            read = code_digest._read
+
+            def changed(path, name, root, read=read, module=module):
+                found = read(path, name, root)
+                return found._replace(digest="another") if name == module else found
+
+            patched.setattr(code_digest, "_read", changed)
+            now = runs.fingerprint(config, tmp_path), runs.training_key(config, tmp_path / "data")
+            assert tuple(one == other for one, other in zip(now, before, strict=True)) == others, module
+        forget()
+
+
+def forget():
+    code_digest.read_code.cache_clear()

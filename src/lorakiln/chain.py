@@ -17,7 +17,7 @@ from lorakiln.schema.whole import Config
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage; its function has its name and stands in the package of its name.
+    """One stage; its function has its name and stands in stage.py of the package of its name.
 
     Attributes:
         reads: folders, by their names in conf/paths.yaml, in the order in which the function takes them.
@@ -30,6 +30,11 @@ class Stage:
     writes: str
     settings: tuple[str, ...]
 
+    @property
+    def module(self) -> str:
+        """Where its function is."""
+        return f"lorakiln.{self.name}.stage"
+
     def run(self, folders: Mapping[str, Path], settings: Mapping[str, Settings], *more: Any) -> None:
         """Call the stage's function.
 
@@ -41,7 +46,7 @@ class Stage:
         Raises:
             UserError: whatever the stage refuses.
         """
-        function = getattr(import_module(f"lorakiln.{self.name}"), self.name)
+        function = getattr(import_module(self.module), self.name)
         read = [folders[name] for name in self.reads]
         function(*read, folders[self.writes], *(settings[name] for name in self.settings), *more)
 

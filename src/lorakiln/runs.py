@@ -14,6 +14,7 @@ import yaml
 from filelock import FileLock
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+from lorakiln.artefacts.code_digest import code_key, code_of
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_folder
@@ -26,17 +27,14 @@ from lorakiln.console.memory import free_memory
 from lorakiln.evaluate import check_drawing
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
+from lorakiln.schema.registry import modules_in
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.schema.whole import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import short_titles
 from lorakiln.train.devices import find_accelerator
-from lorakiln.train.fingerprint import VERSION as FINGERPRINT_VERSION
 from lorakiln.train.precision import takes_bf16
 from lorakiln.train.taking_over import take_over
-
-# Part of every dataset's fingerprint: raised by one when a data stage starts to make something else.
-DATA_VERSION = 2
 
 
 def run(config: Config, folder: Path, experiment: str | None = None) -> None:
@@ -96,13 +94,15 @@ def _train(config: Config, data: Path, folder: Path, experiment: str | None, lea
 
 
 def training_key(config: Config, data: Path) -> str:
-    """What training reads: its settings and, by content, the dataset, the base model and the file to go on from."""
+    """What training reads: its settings and, by content, the dataset, the base model and the file to go on from; and
+    the code that trains."""
     start = config.train.adapter.init_from
     device = torch.device("cuda" if find_accelerator(config.train.trainer) == "gpu" else "cpu")
+    family = load_family(config.model, ())
     return hash_data(
-        FINGERPRINT_VERSION,
+        code_of(TRAIN.module, type(family), *modules_in(config.train)).digest,
         data.name,
-        load_family(config.model, ()).facts["hash"],
+        family.facts["hash"],
         hash_lora(Path(start)) if start else None,
         config.train.model_dump(mode="json"),
         takes_bf16(config.train.trainer.precision, device),  # "auto" is another thing on another machine
@@ -169,10 +169,13 @@ def dataset(config: Config) -> Path:
 
 
 def fingerprint(config: Config, raw: Path) -> str:
-    """What the data stages read, as 16 hex digits: pictures, base model and settings."""
-    settings = [getattr(config, name).model_dump(mode="json") for name in namespaces_of(DATA)]
+    """What the data stages read, as 16 hex digits: pictures, base model and settings; and their code."""
+    spaces = [getattr(config, name) for name in namespaces_of(DATA)]
+    settings = [space.model_dump(mode="json") for space in spaces]
     pictures = hash_folder(raw, config.prepare.follow_symlinks)
-    return hash_data(DATA_VERSION, pictures, load_family(config.model, ()).facts["hash"], settings)[:16]
+    family = load_family(config.model, ())
+    code = code_key(*(stage.module for stage in DATA), type(family), *modules_in(*spaces))
+    return hash_data(code, pictures, family.facts["hash"], settings)[:16]
 
 
 def is_leader() -> bool:

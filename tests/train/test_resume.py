@@ -402,3 +402,15 @@ def test_one_run_is_trained_by_one_process(tmp_path):
         second.open({})
     first.delete()
     second.open({})
+
+
+def test_another_program_starts_afresh_and_says_so(train_killed, train_micro, make_settings, checkpoints, capsys):
+    train_killed(make_settings(checkpoint_every=4), at=6)
+    (told_by,) = checkpoints.glob("*/identity.json")
+    before = json.loads(told_by.read_text())
+    told_by.write_text(json.dumps({**before, "code": "of yesterday"}))
+    told_by.parent.rename(checkpoints / "another")
+    train_micro(make_settings(checkpoint_every=4))
+    told = capsys.readouterr().err
+    assert "this changed:\n  the program: its code that decides what is trained\n" in told
+    assert "of yesterday" not in told

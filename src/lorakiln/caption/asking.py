@@ -6,17 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.code_digest import code_key
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.records import read_jsonl
 from lorakiln.captioners import Captioner
 from lorakiln.console.progress import progress
 from lorakiln.schema.captioners import CaptionSettings
-
-# Raised by one when the captioner starts to write something else about the same picture.
-VERSION = 1
-# Settings that do not decide what the captioner writes; the batch's size does, as a model's last bits depend on it.
-ELSEWHERE = {"trigger", "trigger_in_files", "extensions"}
+from lorakiln.schema.marks import Decides, decided
+from lorakiln.schema.registry import modules_in
 
 
 def content_keys(captioner: Captioner, settings: CaptionSettings, pictures: Mapping[str, Path]) -> dict[str, str]:
@@ -24,8 +22,8 @@ def content_keys(captioner: Captioner, settings: CaptionSettings, pictures: Mapp
     import torch  # late: a stage that finds caption files beside all pictures does without it
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    kept = settings.model_dump(mode="json", exclude=ELSEWHERE)
-    same = ("caption", VERSION, captioner.identify(), device, kept)
+    code = code_key(*modules_in(settings))
+    same = ("caption", code, captioner.identify(), device, decided(settings, Decides.WRITING))
     return {name: hash_data(*same, hash_file(picture)) for name, picture in pictures.items()}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,8 @@ from lorakiln.artefacts.records import read_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Place
 from lorakiln.families.reading import Reading
-
-# Raised by one when this stage starts to make something else of the same input.
-VERSION = 1
+from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.marks import Decides, decided
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,36 @@ class Keys:
     """Content keys under one model and one set of settings.
 
     Attributes:
-        common: what decides both pictures' and captions' bits: the model's identity, the stored dtype, the device's
-            type and the batch size (a batched forward's last bits depend on the batch's shape).
+        common: what decides both pictures' and captions' bits beside the settings: the code, the model's identity, the
+            dtype of the text encoder where it is another than the stored one.
+        device: its type.
     """
 
     common: Mapping[str, Any]
-    variants: tuple[str, ...]
-    reading: Reading
+    settings: EncodeSettings
+    device: str
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return ("plain", "flip") if self.settings.flip else ("plain",)
+
+    @property
+    def reading(self) -> Reading:
+        return Reading.of(self.settings.model_dump())
 
     def picture(self, file: Path) -> str:
-        return hash_data("picture", VERSION, self.common, self.variants, hash_file(file))
+        return hash_data("picture", self.common, self._of_pictures, hash_file(file))
 
     def caption(self, text: str) -> str:
-        return hash_data("caption", VERSION, self.common, vars(self.reading), text)
+        return hash_data("caption", self.common, self._of_captions, text)
+
+    @cached_property
+    def _of_pictures(self) -> dict[str, Any]:
+        return decided(self.settings, Decides.LATENTS, {"device": self.device})
+
+    @cached_property
+    def _of_captions(self) -> dict[str, Any]:
+        return decided(self.settings, Decides.EMBEDDINGS, {"device": self.device})
 
 
 def read_rows(captioned: Path, keys: Keys) -> list[Row]:

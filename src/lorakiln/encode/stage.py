@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lorakiln.artefacts.code_digest import code_key
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
@@ -22,7 +23,6 @@ from lorakiln.encode.known import EMPTY, Known, Shelf, add_kept, keep, read_know
 from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
 from lorakiln.families import load_family
 from lorakiln.families.protocol import Family, default_device, half_on_gpu
-from lorakiln.families.reading import Reading
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -43,17 +43,12 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         UserError: the folder or the model is not usable, or latents are not finite.
     """
     device = default_device(settings.device)
-    bare = load_family(model, ())
+    bare, half = load_family(model, ()), half_on_gpu(device)
     facts, beside = bare.facts, frozenset(bare.place_conditioning(SOMEWHERE))
-    common = {
-        "base": facts["hash"],
-        "dtype": settings.dtype,
-        "device": device.type,
-        "batch_size": settings.batch_size,
-        **({"text": str(half)} if (half := half_on_gpu(device)) else {}),
-    }
-    reading = Reading.of(settings.model_dump())
-    keys = Keys(common, ("plain", "flip") if settings.flip else ("plain",), reading)
+    text = {"text": str(half)} if half else {}
+    code = code_key(encode_pictures, mapped_tensors, type(bare))
+    keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type)
+    reading = keys.reading
     rows = read_rows(captioned, keys)
     kept = Kept(out, ".safetensors")
     with replacing(out) as fresh:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.metrics import Prompt, Shot
 from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.schema.marks import Decides, decided
 
 PLACEHOLDER = "{trigger}"
-# Raised by one when the same settings begin to give other pictures.
-_DRAWING_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def make_plan(settings: EvaluateSettings, trigger: str, size: tuple[int, int], b
     Args:
         trigger: the adapter's trigger words; may be empty.
         size: width and height of every picture, pixels.
-        base: all that the base's pictures depend on beside the settings: the model's hash, the device, ...
+        base: all that the base's pictures depend on beside the settings: the code, the model's hash, the device, ...
         lora: the adapter's content hash.
     """
     settings = settings.reduced()
@@ -82,9 +81,11 @@ def shot_key(
 
     The batch size is in it because a processor may sum in another order in another batch shape.
     """
-    drawing = [settings.negative_prompt, settings.steps, settings.guidance, settings.batch_size]
+    # `base` tells of the device and the precision what they came to.
+    known = {"width": size[0], "height": size[1], "device": None, "precision": None}
+    drawing = decided(settings, Decides.DRAWINGS, known)
     adapter = lora if weight else None
-    return hash_data(_DRAWING_VERSION, base, adapter, text, seed, float(weight), list(size), drawing)
+    return hash_data(base, adapter, text, seed, float(weight), drawing)
 
 
 def with_trigger(template: str, trigger: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lorakiln.artefacts.code_digest import code_key
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.kept import Kept
@@ -113,7 +114,8 @@ def check_drawing(settings: EvaluateSettings, model: ModelSettings) -> Family:
 def _plan(
     facts: dict, settings: EvaluateSettings, model: ModelSettings, device: torch.device, reading: Reading
 ) -> Plan:  # fmt: skip
-    base = check_drawing(settings, model).facts
+    family = check_drawing(settings, model)
+    base, code = family.facts, code_key(Studio, type(family))
     if base["hash"] != facts["base"]["hash"]:
         raise UserError(
             f"the LoRA was trained on another base model, {facts['base']['path']}",
@@ -121,7 +123,7 @@ def _plan(
         )  # fmt: skip
     size = settings.width or model.resolution, settings.height or model.resolution
     # Another device or precision draws other bits.
-    drawn_by = f"{base['hash']} {device.type} {drawing_dtype(device, settings.precision)} {reading}"
+    drawn_by = f"{code} {base['hash']} {device.type} {drawing_dtype(device, settings.precision)} {reading}"
     return make_plan(settings, facts["trigger"] or "", size, drawn_by, facts["hash"])
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import PIL
 from PIL import Image
 from PIL.Image import Resampling
 
+from lorakiln.artefacts.code_digest import code_key
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.kept import Kept, share
@@ -22,15 +22,12 @@ from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
 from lorakiln.prepare.look import look_of
 from lorakiln.prepare.shading import shading_of
+from lorakiln.schema.marks import Decides, decided
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import Bad, PictureSource
 
 Row = dict[str, Any]
 
-# Raised by one when this stage starts to make something else of the same file.
-VERSION = 4
-# Settings that neither the finished picture nor its row depends on.
-ELSEWHERE = {"dataset", "on_bad", "follow_symlinks", "workers", "domain"}
 # Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
 REDUCING_GAP = 3.0
 COMPRESS_LEVEL = 1  # of PNG: 9 takes 17 times as long to save another 15 %
@@ -137,8 +134,8 @@ class Preparer:
 
 def content_key(sha256: str, suffix: str, settings: PrepareSettings) -> str:
     """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code."""
-    kept = settings.model_dump(mode="json", exclude=ELSEWHERE)
-    return hash_data(VERSION, PIL.__version__, sha256, suffix.lower(), kept)
+    kept = decided(settings, Decides.PIXELS | Decides.NOTES)
+    return hash_data(code_key(Preparer), sha256, suffix.lower(), kept)
 
 
 def finish(image: Image.Image, placement: Placement) -> Image.Image:

@@ -22,13 +22,12 @@ from lorakiln.prepare.look import alike
 from lorakiln.prepare.picture import Preparer, Row, read_kept, read_known
 from lorakiln.prepare.pool import count_workers, in_order
 from lorakiln.prepare.shading import out_of_domain
+from lorakiln.schema.marks import Decides, decided
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import Bad, open_source
 
 # Bytes that a pixel of a drawing or a photograph takes at least in a PNG, about: a disk with less cannot do.
 PNG_BYTES = 0.5
-# Settings that decide what becomes of the pixels.
-GEOMETRY = {"resolution", "bucket", "background"}
 
 
 def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
@@ -96,7 +95,7 @@ def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[Row 
 
 
 def _facts(rows: Sequence[Row], bad: Sequence[Bad], settings: PrepareSettings) -> dict[str, Any]:
-    geometry = settings.model_dump(mode="json", include=GEOMETRY)
+    geometry = decided(settings, Decides.PIXELS)
     return {
         "name": settings.dataset, "pictures": len(rows), "buckets": _count_buckets(rows),
         "hash": hash_data(sorted(row["sha256"] for row in rows), geometry)[:16],

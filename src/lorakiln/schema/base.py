@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Protocol, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -18,10 +18,20 @@ Name = Annotated[str, Field(max_length=200)]  # with an ending, still a file's n
 
 
 class Settings(BaseModel):
-    """A namespace or a part of one."""
+    """A namespace or a part of one.
 
+    Attributes:
+        decides: what all settings of the class decide but those that say it themselves; see `marks.Decides`.
+    """
+
+    decides: ClassVar[Any] = None
     # Strict: `lr: true` is no rate of 1, and "16" in quotes is no number.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, strict=True)
+
+    def __init_subclass__(cls, decides: Any = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if decides is not None:
+            cls.decides = decides
 
 
 Namespace = TypeVar("Namespace", bound=Settings)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lorakiln.schema.base import LARGEST_SIDE, MANY, Seed, Settings
+from lorakiln.schema.marks import HERE, Decides, Private
 
 # What `quick` leaves: enough to tell the jobs of a sweep apart, since all draw the same pictures.
 QUICK_PROMPTS, QUICK_SEEDS = 8, 2
@@ -25,27 +26,41 @@ class Classification(Settings):
         return self
 
 
-class EvaluateSettings(Settings):
-    prompts: list[str] = Field(min_length=1, description="{trigger} stands for the trigger words")
-    negative_prompt: str = ""
-    seeds: list[Seed] = Field(min_length=1, description="each prompt is drawn with each seed, the same at every weight")
-    weights: list[Weight] = Field(min_length=1, description="LoRA weights at which all prompts are drawn")
-    between: list[Weight] = Field([], description="more weights, for the grid alone")
-    grid_prompts: int = Field(4, ge=1, le=MANY, description="how many of the prompts the grids show")
-    without_trigger: bool = Field(True, description="also draw the grid's prompts without the trigger words")
-    classify: list[Classification] = []
-    quick: bool | None = Field(
+class EvaluateSettings(Settings, decides=Decides.DRAWINGS):
+    prompts: Annotated[list[str], Decides.REPORT, Private.WORDS] = Field(
+        min_length=1, description="{trigger} stands for the trigger words"
+    )
+    negative_prompt: Annotated[str, Private.WORDS] = ""
+    seeds: Annotated[list[Seed], Decides.REPORT] = Field(
+        min_length=1, description="each prompt is drawn with each seed, the same at every weight"
+    )
+    weights: Annotated[list[Weight], Decides.REPORT] = Field(
+        min_length=1, description="LoRA weights at which all prompts are drawn"
+    )
+    between: Annotated[list[Weight], Decides.REPORT] = Field(
+        [0.25, 0.5, 0.75, 1.25], description="more weights, for the grid alone"
+    )
+    grid_prompts: Annotated[int, Decides.REPORT] = Field(
+        4, ge=1, le=MANY, description="how many of the prompts the grids show"
+    )
+    without_trigger: Annotated[bool, Decides.REPORT] = Field(
+        True, description="also draw the grid's prompts without the trigger words"
+    )
+    classify: Annotated[list[Classification], Decides.REPORT, Private.WORDS] = []
+    quick: Annotated[bool | None, Decides.REPORT] = Field(
         None, description="8 of the prompts, 2 of the seeds, `weights` alone; null: so in the jobs of a sweep, else not"
     )
     steps: int = Field(20, ge=1, le=MANY, description="of denoising; at most the model's, 1000")
     guidance: float = Field(5.0, ge=0, le=1000)
-    width: int | None = Field(None, gt=0, le=LARGEST_SIDE, description="pixels; null: the model's resolution")
-    height: int | None = Field(None, gt=0, le=LARGEST_SIDE)
+    width: Annotated[int | None, HERE] = Field(
+        None, gt=0, le=LARGEST_SIDE, description="pixels; null: the model's resolution"
+    )
+    height: Annotated[int | None, HERE] = Field(None, gt=0, le=LARGEST_SIDE)
     batch_size: int = Field(8, ge=1, le=MANY)
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], HERE] = Field(
         "auto", description="of the base while it draws; auto: fp16 on a GPU, fp32 on a CPU"
     )
-    device: str = Field("auto", pattern="^(auto|cpu|cuda)$")
+    device: Annotated[str, Private.NO, HERE] = Field("auto", pattern="^(auto|cpu|cuda)$")
 
     @model_validator(mode="after")
     def _has_a_base(self) -> "EvaluateSettings":

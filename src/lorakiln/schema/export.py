@@ -1,26 +1,29 @@
 """`export`: the files that other programs load."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from lorakiln.schema.base import Name, Settings
+from lorakiln.schema.marks import Decides, Private
 
 
-class ExportSettings(Settings):
-    name: Name | None = Field(None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name")
+class ExportSettings(Settings, decides=Decides.FILE):
+    name: Annotated[Name | None, Private.NO] = Field(
+        None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name"
+    )
     which: Literal["last", "best", "all"] = Field("last", description="best: lowest validation loss among the saved")
     strength: float = Field(
         1.0, gt=0, le=2, description="how much of what was trained the file does at weight 1: alpha is multiplied by it"
     )
     precision: Literal["fp32", "fp16", "bf16"] = "fp16"
     private: bool = Field(False, description="leave out folder names, captions and pictures")
-    push_to_hub: str | None = Field(
+    push_to_hub: Annotated[str | None, Decides.NOTHING, Private.NAME] = Field(
         None, pattern=r"^[\w.-]+/[\w.-]+$", description="a repository of the Hugging Face Hub to send it to, private"
     )
     timestamps: bool = Field(False, description="put when it was trained into the file, whose bytes then never repeat")
-    license: str | None = Field(None, description="of the LoRA: in the card and in the file")
-    base_model: str | None = Field(
+    license: Annotated[str | None, Private.NO] = Field(None, description="of the LoRA: in the card and in the file")
+    base_model: Annotated[str | None, Private.NO] = Field(
         None,
         pattern=r"^[\w.-]+/[\w.-]+$",
         description="what the card names as the base, a model of the Hugging Face Hub; null: model.path if it is one",

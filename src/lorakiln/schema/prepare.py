@@ -1,13 +1,14 @@
 """`prepare`: from raw pictures to decoded, oriented, sRGB pictures in buckets."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from lorakiln.schema.base import LARGEST_SIDE, Name, Settings
+from lorakiln.schema.marks import Decides, Names, Private
 
 
-class BucketSettings(Settings):
+class BucketSettings(Settings, decides=Decides.PIXELS):
     """Aspect-ratio buckets by kohya's rule (sd-scripts, BucketManager)."""
 
     enable: bool = Field(True, description="false: every picture is cropped to resolution x resolution")
@@ -17,22 +18,40 @@ class BucketSettings(Settings):
     no_upscale: bool = Field(False, description="never enlarge; a small picture gets a bucket of its own size")
 
 
-class PrepareSettings(Settings):
-    dataset: Name = Field(pattern=r"^[^/\\\s][^/\\]*$", description="the folder below data/raw")
+class PrepareSettings(Settings, decides=Decides.PIXELS):
+    dataset: Annotated[Name, Decides.DATASET, Private.NAME, Names("pictures", "pictures or captions")] = Field(
+        pattern=r"^[^/\\\s][^/\\]*$", description="the folder below data/raw"
+    )
     resolution: int = Field(gt=0, le=LARGEST_SIDE, description="the side of the square whose area a bucket has, pixels")
     bucket: BucketSettings
-    background: str = Field("white", description="what shows through transparent pictures: a CSS colour")
-    on_bad: Literal["error", "skip"] = Field("error", description="what to do when files are unusable")
-    animated: Literal["error", "first_frame"] = "error"
-    min_side: int = Field(8, gt=0, le=LARGEST_SIDE, description="pictures with a shorter side are refused, pixels")
-    max_pixels: int = Field(100_000_000, gt=0, le=10**10, description="larger pictures are refused, pixels")
-    max_aspect: float = Field(6.0, ge=1, le=10_000, description="longer pictures are refused, long side / short side")
-    domain: Literal["any", "drawings"] = Field(
+    background: Annotated[str, Private.NO] = Field(
+        "white", description="what shows through transparent pictures: a CSS colour"
+    )
+    on_bad: Annotated[Literal["error", "skip"], Decides.DATASET] = Field(
+        "error", description="what to do when files are unusable"
+    )
+    animated: Annotated[Literal["error", "first_frame"], Decides.NOTES] = "error"
+    min_side: Annotated[int, Decides.NOTES] = Field(
+        8, gt=0, le=LARGEST_SIDE, description="pictures with a shorter side are refused, pixels"
+    )
+    max_pixels: Annotated[int, Decides.NOTES] = Field(
+        100_000_000, gt=0, le=10**10, description="larger pictures are refused, pixels"
+    )
+    max_aspect: Annotated[float, Decides.NOTES] = Field(
+        6.0, ge=1, le=10_000, description="longer pictures are refused, long side / short side"
+    )
+    domain: Annotated[Literal["any", "drawings"], Decides.DATASET] = Field(
         "any", description="what the model knows; drawings: pictures shaded like photographs get a warning"
     )
-    warn_upscale: float = Field(2.0, ge=1, le=1e6, description="warn about pictures enlarged by more than this factor")
-    follow_symlinks: bool = Field(False, description="accept links that lead out of the dataset's folder")
-    workers: int | None = Field(None, ge=1, le=512, description="processes; null: one per core")
+    warn_upscale: Annotated[float, Decides.NOTES] = Field(
+        2.0, ge=1, le=1e6, description="warn about pictures enlarged by more than this factor"
+    )
+    follow_symlinks: Annotated[bool, Decides.DATASET] = Field(
+        False, description="accept links that lead out of the dataset's folder"
+    )
+    workers: Annotated[int | None, Decides.NOTHING] = Field(
+        None, ge=1, le=512, description="processes; null: one per core"
+    )
 
     @field_validator("dataset")
     @classmethod

@@ -16,6 +16,7 @@ import pkgutil
 from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ValidationError
@@ -25,6 +26,7 @@ from lorakiln.schema.base import Settings, listed
 
 GROUP = "lorakiln.kinds"
 Kind = TypeVar("Kind")
+_REGISTRIES: list["Registry[Any]"] = []
 
 
 class Registry(Generic[Kind]):
@@ -54,6 +56,7 @@ class Registry(Generic[Kind]):
         self.sort, self.code, self.package, self.base, self.key = sort, code, settings, base, key
         self.besides = besides
         self._added: dict[str, tuple[Kind, type[Settings] | None]] = {}
+        _REGISTRIES.append(self)
 
     def add(self, name: str, kind: Kind, settings: type[Settings] | None = None) -> None:
         """Make a kind known that is not part of this package.
@@ -117,6 +120,20 @@ class Registry(Generic[Kind]):
             raise TypeError(f"{module.__name__} must define one subclass of {self.base.__name__}, not {len(own)}")
         return own[0]
 
+    def modules(self, settings: Settings) -> list[str]:
+        """The modules of the kind that has these settings, its code's; empty if it is of another sort."""
+        own, package = type(settings), f"{self.package}."
+        if self.package and own.__module__.startswith(package):
+            return [f"{self.code}.{own.__module__.removeprefix(package)}"]
+        added = [kind for kind, its in self._added.values() if its is own]
+        # A module, or an object of a class; what makes neither out is told by where its settings are.
+        return [
+            name
+            for kind in added
+            for name in (own.__module__, kind.__name__ if isinstance(kind, ModuleType) else type(kind).__module__)
+            if name not in ("types", "builtins")
+        ]
+
     def chosen(self) -> "Chosen":
         """What makes a field of the schema take the settings of whichever kind it names: Annotated[BASE, chosen()]."""
         return Chosen(self)
@@ -133,6 +150,16 @@ class Registry(Generic[Kind]):
         if self.besides is None:
             return []
         return [name for name in _modules(self.code) if name not in self.besides]
+
+
+def modules_in(*settings: Settings) -> list[str]:
+    """The modules of all kinds that settings have chosen, wherever in them, sorted."""
+    found, todo = set(), list(settings)
+    while todo:
+        one = todo.pop()
+        found.update(name for registry in _REGISTRIES for name in registry.modules(one))
+        todo.extend(value for name in type(one).model_fields if isinstance(value := getattr(one, name), Settings))
+    return sorted(found)
 
 
 class Chosen:

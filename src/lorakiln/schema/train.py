@@ -6,57 +6,64 @@ from pydantic import Field, model_validator
 
 from lorakiln.schema.adapters import ADAPTERS, AdapterSettings
 from lorakiln.schema.base import MANY, Seed, Settings
+from lorakiln.schema.marks import HERE, Decides, Private
 from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 
 
-class TrainerSettings(Settings):
+class TrainerSettings(Settings, decides=Decides.ROUNDING):
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int = Field(1, ge=1, le=1024)
     num_nodes: int = Field(1, ge=1, le=1024)
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Decides.WEIGHTS, HERE] = Field(
         "auto", description="of the frozen base, the adapter is always fp32; auto: bf16 on a GPU that has it, else fp32"
     )
     threads: int | None = Field(None, ge=1, le=512, description="CPU threads of each process; null: torch's own choice")
     gradient_checkpointing: bool = False
 
 
-class ValidationSettings(Settings):
+class ValidationSettings(Settings, decides=Decides.HELD_OUT):
     """Loss on held-out pictures with fixed noise and timesteps."""
 
-    every: int = Field(100, ge=0, le=MANY, description="steps; 0: never")
+    every: Annotated[int, Decides.HELD_OUT | Decides.MOMENTS] = Field(100, ge=0, le=MANY, description="steps; 0: never")
     fraction: float = Field(0.1, ge=0, lt=1, description="of the pictures, rounded; at least one of 8 or more")
-    draws: int = Field(16, ge=1, le=100_000, description="(noise, timestep) pairs per held-out picture")
+    draws: Annotated[int, Decides.RECORD] = Field(
+        16, ge=1, le=100_000, description="(noise, timestep) pairs per held-out picture"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="which pictures are held out: the same whatever train.seed is")
 
 
-class SampleSettings(Settings):
+class SampleSettings(Settings, decides=Decides.RECORD):
     """Pictures made while training."""
 
-    every: int = Field(100, ge=0, le=MANY, description="steps; 0: never")
-    prompts: list[str] = Field(default_factory=list)
-    seeds: list[Seed] = Field([0], min_length=1, description="each prompt is drawn from each")
+    every: Annotated[int, Decides.MOMENTS] = Field(100, ge=0, le=MANY, description="steps; 0: never")
+    prompts: Annotated[list[str], Private.WORDS] = Field(default_factory=list)
+    seeds: list[Seed] = Field([0, 1], min_length=1, description="each prompt is drawn from each")
     steps: int = Field(20, ge=1, le=MANY, description="of denoising; at most the model's, 1000")
     guidance: float = Field(5.0, ge=0, le=1000)
 
 
-class TrainSettings(Settings):
+class TrainSettings(Settings, decides=Decides.WEIGHTS):
     seed: int = Field(0, ge=0, lt=2**32)
-    steps: int = Field(ge=1, le=MANY, description="optimizer steps")
+    steps: Annotated[int, HERE] = Field(ge=1, le=MANY, description="optimizer steps")
     batch_size: int = Field(ge=1, le=MANY, description="pictures per optimizer step, over all devices together")
-    micro_batch: int | None = Field(
+    micro_batch: Annotated[int | None, Decides.ROUNDING] = Field(
         None, ge=1, le=MANY, description="pictures a device takes at once; null: all its share"
     )
-    repeats: int = Field(1, ge=1, le=1_000_000, description="how often a picture counts in an epoch")
+    repeats: Annotated[int, Decides.FILE] = Field(
+        1, ge=1, le=1_000_000, description="how often a picture counts in an epoch"
+    )
     max_grad_norm: float | None = Field(1.0, gt=0, le=1e9)
-    deterministic: bool = False
-    save_every: int = Field(0, ge=0, le=MANY, description="steps between saved adapters; 0: the last alone")
-    checkpoint_every: int = Field(
+    deterministic: Annotated[bool, Decides.ROUNDING] = False
+    save_every: Annotated[int, Decides.MOMENTS] = Field(
+        0, ge=0, le=MANY, description="steps between saved adapters; 0: the last alone"
+    )
+    checkpoint_every: Annotated[int, Decides.NOTHING] = Field(
         100, ge=0, le=MANY, description="steps between resumable checkpoints; 0: only when stopped"
     )
-    checkpoint_minutes: float = Field(
+    checkpoint_minutes: Annotated[float, Decides.NOTHING] = Field(
         10.0, ge=0, le=1e6, description="and at least this often, minutes; 0: never by time"
     )
     adapter: Annotated[AdapterSettings, ADAPTERS.chosen()]
@@ -64,7 +71,7 @@ class TrainSettings(Settings):
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS.chosen()]
     scheduler: Annotated[SchedulerSettings, SCHEDULES.chosen()]
     trainer: TrainerSettings
-    tracker: Annotated[TrackerSettings, TRACKERS.chosen()]
+    tracker: Annotated[TrackerSettings, Private.NAME, TRACKERS.chosen()]
     validation: ValidationSettings
     samples: SampleSettings
 

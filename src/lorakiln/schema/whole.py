@@ -7,13 +7,14 @@ from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.export import ExportSettings
+from lorakiln.schema.marks import Decides, Private
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.secrets import check_no_secrets
 from lorakiln.schema.train import TrainSettings
 
 
-class Paths(Settings):
+class Paths(Settings, decides=Decides.NOTHING):
     """Every folder, relative to the project's root."""
 
     raw: str
@@ -29,7 +30,7 @@ class Paths(Settings):
 
 
 class Config(Settings):
-    paths: Paths
+    paths: Annotated[Paths, Private.PATH]
     model: ModelSettings
     prepare: PrepareSettings
     caption: Annotated[CaptionSettings, CAPTIONERS.chosen()]

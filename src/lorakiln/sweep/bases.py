@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lorakiln.schema.marks import Decides, read, walk
+from lorakiln.schema.model import ModelSettings
 from lorakiln.sweep.results import Result
 from lorakiln.sweep.titles import spans
 
@@ -27,9 +30,9 @@ def bases_of(results: Sequence[Result]) -> list[Base]:
     """The bases in the order of their first jobs. Those of one model are one if all their numbers are the same."""
     groups: dict[tuple, list[int]] = {}
     for place, result in enumerate(results):
-        model = result.outcome.job.settings.get("model", {}).get("path")
-        groups.setdefault((model, *sorted(result.base.items())), []).append(place)
-    names = [Path(str(model)).name for model, *_ in groups]
+        model = result.outcome.job.settings.get("model", {})
+        groups.setdefault((model.get("path"), *_told_apart(model), *sorted(result.base.items())), []).append(place)
+    names = [Path(str(path)).name for path, *_ in groups]
     titles = [
         "base model" if len(groups) == 1
         else f"base model {name}" if names.count(name) == 1
@@ -37,3 +40,9 @@ def bases_of(results: Sequence[Result]) -> list[Base]:
         for name, places in zip(names, groups.values(), strict=True)
     ]  # fmt: skip
     return [Base(title, results[places[0]].base, places) for title, places in zip(titles, groups.values(), strict=True)]
+
+
+def _told_apart(model: dict[str, Any]) -> list[str]:
+    """All settings that decide which base model it is."""
+    deciding = [setting.path for setting in walk(ModelSettings) if setting.marks.decides & Decides.BASE]
+    return [repr(read(model, path)) for path in deciding]

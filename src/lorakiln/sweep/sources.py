@@ -7,6 +7,8 @@ from typing import Any
 from lorakiln.artefacts.hashing import hash_file, hash_folder
 from lorakiln.families.identity import fingerprint, identify
 from lorakiln.families.source import is_hub_id
+from lorakiln.schema.marks import read, walk
+from lorakiln.schema.whole import Config
 
 Stamp = tuple[tuple[str, int, int], ...]
 MODEL_FILES = (".safetensors", ".json", ".txt")
@@ -23,10 +25,9 @@ def sources(settings: dict[str, Any]) -> dict[str, str | None]:
         settings: a job's whole config; parts that it does not have are left out.
     """
     found: dict[str, str | None] = {}
-    raw, prepare = settings.get("paths", {}).get("raw"), settings.get("prepare", {})
-    if raw and prepare.get("dataset"):
-        follow = prepare.get("follow_symlinks", False)
-        found["pictures or captions"] = _once(Path(raw) / prepare["dataset"], lambda path: hash_folder(path, follow))
+    follow = bool(read(settings, "prepare.follow_symlinks"))
+    for name, folder in _folders(settings):
+        found[name] = _once(folder, lambda path: hash_folder(path, follow))
     for name, path, revision in _models(settings):
         found[name] = _hub_commit(path, revision) if is_hub_id(path) else _once(Path(path).expanduser(), _model)
     return found
@@ -37,25 +38,25 @@ def differences(before: dict[str, str | None], now: dict[str, str | None]) -> li
     return [name for name, one in now.items() if before.get(name) and one and before[name] != one]
 
 
+def _folders(settings: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Name and folder of every dataset of pictures that the settings name."""
+    raw = read(settings, "paths.raw")
+    for setting in walk(Config):
+        names, dataset = setting.marks.names, read(settings, setting.path)
+        if raw and dataset and names and names.sort == "pictures":
+            yield names.title, Path(raw) / dataset
+
+
 def _models(settings: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
     """Name, path and revision of every model that the settings name."""
-    model = settings.get("model", {})
-    first = settings.get("train", {}).get("adapter", {}).get("init_from")
-    beside = Path(first).expanduser().parent / "adapter_config.json" if first else None  # says how peft's are meant
-    paths = (
-        ("base model", model.get("path"), model.get("revision")),
-        ("VAE", model.get("vae"), None),
-        ("model config", model.get("config"), None),
-        ("captioner", *_place(model.get("captioner"))),
-        ("CLIP", *_place(model.get("clip"))),
-        ("LoRA to begin with", first, None),
-        ("config of the LoRA to begin with", str(beside) if beside and beside.is_file() else None, None),
-    )
-    yield from ((name, path, revision) for name, path, revision in paths if path)
-
-
-def _place(source: dict[str, Any] | None) -> tuple[str | None, str | None]:
-    return (source.get("path"), source.get("revision")) if source else (None, None)
+    for setting in walk(Config):
+        names, path = setting.marks.names, read(settings, setting.path)
+        if setting.section or not names or names.sort == "pictures" or not path:
+            continue
+        above = setting.path.rpartition(".")[0]
+        yield names.title, path, read(settings, f"{above}.{names.revision}") if names.revision else None
+        if names.sort == "lora" and (config := Path(path).expanduser().parent / "adapter_config.json").is_file():
+            yield f"config of the {names.title}", str(config), None  # says how peft's are meant
 
 
 def _model(path: Path) -> str:

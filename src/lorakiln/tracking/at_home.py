@@ -1,15 +1,23 @@
 """What `upload_images: false` keeps out of settings: words that captions and prompts are made of."""
 
+from functools import cache
 from typing import Any
 
-# Names of settings, in whatever stage: caption.trigger, caption.prompt, train.samples.prompts, evaluate.classify.
-WORDS = {"trigger", "prompt", "prompts", "negative_prompt", "classify"}
+from lorakiln.schema.marks import Private, outermost
+from lorakiln.schema.whole import Config
 
 
 def without_words(settings: Any) -> Any:
-    """`settings` (JSON-able, nested) without prompts, trigger words and labels."""
+    """`settings` (JSON-able, nested) without prompts, trigger words and labels: what the schema calls so, wherever it
+    stands, for facts repeat what settings say."""
     if isinstance(settings, dict):
-        return {name: without_words(value) for name, value in settings.items() if name not in WORDS}
+        return {name: without_words(value) for name, value in settings.items() if name not in _words()}
     if isinstance(settings, list | tuple):
         return [without_words(value) for value in settings]
     return settings
+
+
+@cache
+def _words() -> frozenset[str]:
+    found = outermost(Config, lambda marks: marks.private in (Private.WORDS, Private.TRIGGER))
+    return frozenset(setting.path.rpartition(".")[2] for setting in found)

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from lorakiln.lora_files import diffusers_form
+from lorakiln.schema.marks import Decides, decided
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.protocol import Tracker
 from lorakiln.train.module import Kiln
@@ -24,8 +25,8 @@ from lorakiln.train.validation import validation_loss
 def recording(settings: TrainSettings) -> dict[str, Any]:
     """The settings that decide what a validation loss and a sample are, and not the weights; JSON-able."""
     return {
-        "validation": settings.validation.model_dump(mode="json", include={"draws"}),
-        "samples": settings.samples.model_dump(mode="json", exclude={"every"}),
+        "validation": decided(settings.validation, Decides.RECORD),
+        "samples": decided(settings.samples, Decides.RECORD),
     }
 
 

@@ -2,42 +2,40 @@
 
 Not part of it: what only logs, validates, samples or saves; devices, micro-batches and threads, which change the
 order of summation alone; the number of steps where the learning rate does not depend on it, so that such a run can
-go on longer.
+go on longer. Each setting says in the schema which of these it is.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.code_digest import code_of
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.optim.schedules import depends_on_total
-from lorakiln.train.assembly import Run
-from lorakiln.train.checkpoint import FINISHED
-
-# Raised by one when training makes something else from the same settings, or a checkpoint holds something else.
-VERSION = 3
+from lorakiln.schema.marks import Decides, decided
+from lorakiln.schema.registry import modules_in
+from lorakiln.train.assembly import Run, assemble
+from lorakiln.train.checkpoint import FINISHED, CheckpointFolder
+from lorakiln.train.resume import capture
 
 
 def identity(run: Run) -> dict[str, Any]:
     """Everything that decides the weights, as one JSON-able dict."""
-    settings = run.settings
-    chosen = settings.model_dump(
-        mode="json",
-        include={"seed", "batch_size", "max_grad_norm", "adapter", "objective", "optimizer", "scheduler"},
-    )
-    if settings.adapter.init_from:
-        # Not the name: the content.
-        chosen["adapter"]["init_from"] = hash_lora(Path(settings.adapter.init_from))
-    if depends_on_total(settings.scheduler):
-        chosen["steps"] = settings.steps
-    chosen["precision"] = run.precision
-    chosen["held_out"] = run.split.held_out
+    settings, begun = run.settings, run.settings.adapter.init_from
+    meant = {
+        "steps": settings.steps if depends_on_total(settings.scheduler) else None,
+        "adapter.init_from": hash_lora(Path(begun)) if begun else None,
+        "trainer.precision": run.precision,
+    }
+    chosen = {**decided(settings, Decides.WEIGHTS, meant), "held_out": run.split.held_out}
     # A folder that was moved is the same base still.
     base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}
-    return {"version": VERSION, "data": run.encoded.index["hash"], "base": base, "train": chosen}
+    # What trains, and what a checkpoint holds. Of the libraries nothing: a run that goes on with another version warns.
+    code = code_of(assemble, capture, CheckpointFolder, type(run.family), *modules_in(settings)).digest
+    return {"code": code, "data": run.encoded.index["hash"], "base": base, "train": chosen}
 
 
 def fingerprint(identity: dict[str, Any]) -> str:
@@ -70,8 +68,9 @@ def explain_fresh_start(root: Path, mine: Path, now: dict[str, Any], dataset: st
     same_data = [before for before in interrupted if before.get("data") == now["data"]]
     same_name = [before for before in interrupted if before.get("dataset") == dataset]
     for before in (same_data + same_name)[:1]:
-        rest = [key for key in now if key != "data"]
-        lines = changed({key: before.get(key) for key in rest}, {key: now[key] for key in rest})
+        rest = [key for key in now if key not in ("data", "code")]
+        lines = [] if before.get("code") == now["code"] else ["the program: its code that decides what is trained"]
+        lines += changed({key: before.get(key) for key in rest}, {key: now[key] for key in rest})
         if before.get("data") == now["data"]:
             return lines
         return ["the data: pictures, captions, or settings of prepare, caption, encode or the base model", *lines]

@@ -7,6 +7,7 @@ from typing import Any
 
 from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.console.errors import UserError
+from lorakiln.schema.marks import Decides, decided
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker, start_tracker
 from lorakiln.train.again import recording
@@ -57,8 +58,7 @@ def keep_record(path: Path, tracker: Tracker, settings: TrainSettings, job: str 
 
 def _marks(settings: TrainSettings, job: str | None) -> dict[str, Any]:
     """What one record has one of."""
-    shown = settings.tracker.model_dump(include={"kind", "project", "entity"})
-    return {**shown, "job": job, "recording": recording(settings)}
+    return {**decided(settings.tracker, Decides.TRACKER), "job": job, "recording": recording(settings)}
 
 
 def _tags(settings: TrainSettings, index: Mapping[str, Any]) -> list[str]:

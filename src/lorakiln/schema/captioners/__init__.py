@@ -5,26 +5,32 @@ from typing import Annotated
 from pydantic import Field
 
 from lorakiln.schema.base import MANY, Settings
+from lorakiln.schema.marks import Decides, Private
 from lorakiln.schema.registry import Registry
 
 
-class CaptionSettings(Settings):
+class CaptionSettings(Settings, decides=Decides.WRITING):
     """What is the same whoever writes."""
 
     captioner: str = Field(description="who writes captions where no .txt stands")
-    trigger: str = Field("", description="words put in front of every caption, such as 'sks dog'")
-    trigger_in_files: bool = Field(True, description="put the trigger in front of hand-written captions too, if absent")
-    extensions: list[Annotated[str, Field(pattern=r"^\.[^/\\\s]+$", max_length=50)]] = Field(
-        [".txt", ".caption"], description="caption files beside a picture, the first found wins"
+    trigger: Annotated[str, Decides.CAPTIONS, Private.TRIGGER] = Field(
+        "", description="words put in front of every caption, such as 'sks dog'"
     )
+    trigger_in_files: Annotated[bool, Decides.CAPTIONS] = Field(
+        True, description="put the trigger in front of hand-written captions too, if absent"
+    )
+    extensions: Annotated[
+        list[Annotated[str, Field(pattern=r"^\.[^/\\\s]+$", max_length=50)]], Decides.CAPTIONS, Private.NO
+    ] = Field([".txt", ".caption"], description="caption files beside a picture, the first found wins")
 
 
 class TextModelSettings(CaptionSettings):
     """What a model has that writes word by word."""
 
-    prompt: str = Field("", description="a beginning that the captioner continues")
+    prompt: Annotated[str, Private.WORDS] = Field("", description="a beginning that the captioner continues")
     max_new_tokens: int = Field(30, ge=1, le=512)
     num_beams: int = Field(1, ge=1, le=16)
+    # A model's last bits depend on the shape of its batch.
     batch_size: int = Field(8, ge=1, le=MANY)
 
 

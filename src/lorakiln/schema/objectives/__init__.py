@@ -1,15 +1,18 @@
 """`train.objective`: one file for the settings of each kind of loss, with what decides the noise beside it."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from lorakiln.schema.base import MANY, Settings
+from lorakiln.schema.marks import Decides, Private
 from lorakiln.schema.registry import Registry
 
 
-class ObjectiveSettings(Settings):
+class ObjectiveSettings(Settings, decides=Decides.WEIGHTS):
     """What every objective has, whatever its loss; a noise process refuses by name what it has not."""
 
-    kind: str = Field("mse", description="the loss between prediction and target")
+    kind: Annotated[str, Private.NO] = Field("mse", description="the loss between prediction and target")
     min_snr_gamma: float | None = Field(
         None, gt=0, le=1e6, description="Min-SNR weighting, arXiv 2303.09556; 5 is usual"
     )

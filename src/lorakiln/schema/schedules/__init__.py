@@ -1,15 +1,18 @@
 """`train.scheduler`: one file for the settings of each kind of learning-rate schedule."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from lorakiln.schema.base import MANY, Settings
+from lorakiln.schema.marks import Decides, Private
 from lorakiln.schema.registry import Registry
 
 
-class SchedulerSettings(Settings):
+class SchedulerSettings(Settings, decides=Decides.WEIGHTS):
     """What every schedule has."""
 
-    kind: str
+    kind: Annotated[str, Private.NO]
     warmup_steps: int = Field(0, ge=0, le=MANY)
 
 

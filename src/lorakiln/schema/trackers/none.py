@@ -1,9 +1,10 @@
 """No tracker."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from lorakiln.schema.marks import Decides
 from lorakiln.schema.trackers import TrackerSettings
 
 
 class NoTrackerSettings(TrackerSettings):
-    kind: Literal["none"] = "none"
+    kind: Annotated[Literal["none"], Decides.TRACKER] = "none"

@@ -1,9 +1,10 @@
 """TensorBoard's event files."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from lorakiln.schema.marks import Decides
 from lorakiln.schema.trackers import TrackerSettings
 
 
 class TensorboardSettings(TrackerSettings):
-    kind: Literal["tensorboard"] = "tensorboard"
+    kind: Annotated[Literal["tensorboard"], Decides.TRACKER] = "tensorboard"

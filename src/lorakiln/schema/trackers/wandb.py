@@ -1,9 +1,10 @@
 """Weights & Biases."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from lorakiln.schema.marks import Decides
 from lorakiln.schema.trackers import TrackerSettings
 
 
 class WandbSettings(TrackerSettings):
-    kind: Literal["wandb"] = "wandb"
+    kind: Annotated[Literal["wandb"], Decides.TRACKER] = "wandb"

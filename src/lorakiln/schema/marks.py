@@ -1,0 +1,174 @@
+"""What a setting says of itself, beside its type and its range: what it decides, whether it is private, what it names.
+
+The marks stand in a field's Annotated, or hold for a whole class of settings; what a section says holds for all in it:
+
+    class OptimizerSettings(Settings, decides=Decides.WEIGHTS): ...
+    trigger: Annotated[str, Decides.CAPTIONS, Private.TRIGGER] = ""
+    captioner: Annotated[Source, Decides.WRITING, Names.model("captioner")]
+
+Content keys, a run's identity, what stays at home and what a sweep looks at are read from them: a setting that is
+added is in all of these at once.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum, Flag, auto
+from typing import Any, Literal
+
+from pydantic.fields import FieldInfo
+
+from lorakiln.schema.base import Settings, sections
+
+
+class Decides(Flag):
+    """What becomes another thing where the setting is another one."""
+
+    NOTHING = 0  # speed, memory, where something is kept, defaults of other settings
+    PIXELS = auto()  # of a prepared picture
+    NOTES = auto()  # whether a file is taken as a picture, and what its row says
+    DATASET = auto()  # which files are looked at, and what is said of all pictures together
+    WRITING = auto()  # what the captioner writes about a picture
+    CAPTIONS = auto()  # the text that a picture has in the end
+    LATENTS = auto()
+    EMBEDDINGS = auto()
+    TENSORS = LATENTS | EMBEDDINGS
+    BASE = auto()  # which base model it is: keys hold its identity instead, which is by content
+    WEIGHTS = auto()  # of the adapter
+    HELD_OUT = auto()  # which pictures are not trained on: a run's identity holds their numbers instead
+    ROUNDING = auto()  # the order of summation: last bits, and nothing that a run could not go on with
+    RECORD = auto()  # what a validation loss or a sample of a run is
+    MOMENTS = auto()  # when something is measured, drawn, logged or saved
+    TRACKER = auto()  # in which record of which tracker a run is kept
+    SHOWN = auto()  # what a tracker's record is called, and what it is told
+    FILE = auto()  # the exported files
+    DRAWINGS = auto()  # a picture that is drawn for the report
+    REPORT = auto()  # which pictures are drawn, and what is asked about them
+
+
+class Private(Enum):
+    """Whom a text tells of; every setting that is free text says it."""
+
+    NO = auto()  # nobody
+    WORDS = auto()  # words of prompts and captions: a tracker that shows no pictures is told none
+    TRIGGER = auto()  # the same, but whoever gets the LoRA must know them
+    NAME = auto()  # what somebody calls things
+    PATH = auto()  # a place on this machine, or what lies there
+
+
+@dataclass(frozen=True)
+class Names:
+    """The setting names something that may change while its name stays. On a section: what its settings call it.
+
+    Attributes:
+        sort: "pictures": a dataset's folder; "model": a hub id, a folder or a file; "lora": a file.
+        title: what people call it, for messages; "": as the section says.
+        revision: the setting beside it that says which of a hub's revisions is meant.
+    """
+
+    sort: Literal["pictures", "model", "lora"]
+    title: str
+    revision: str = ""
+
+    @classmethod
+    def model(cls, title: str, revision: str = "") -> "Names":
+        return cls("model", title, revision)
+
+
+class Here(Enum):
+    """What the setting comes to is known only where it is used ("auto", null): keys hold that instead."""
+
+    HERE = auto()
+
+
+HERE = Here.HERE
+
+
+@dataclass(frozen=True)
+class Marks:
+    """All that a setting says; None where neither it nor what it stands in says it."""
+
+    decides: Decides | None = None
+    private: Private | None = None
+    names: Names | None = None
+    here: bool = False
+
+    @classmethod
+    def of(cls, field: FieldInfo, kind: type[Settings], above: "Marks") -> "Marks":
+        """The marks of a field of `kind`, which is a section that has those of `above`."""
+        own = {type(one): one for one in field.metadata if isinstance(one, Decides | Private | Names | Here)}
+        decides = next((one for one in (own.get(Decides), kind.decides, above.decides) if one is not None), None)
+        names = own.get(Names)
+        if names and not names.title and above.names:
+            names = replace(names, title=above.names.title)
+        return cls(decides, own.get(Private, above.private), names, Here in own)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One place in the schema.
+
+    Attributes:
+        path: dotted, below where the walk began.
+        section: whether it holds others, which come after it.
+    """
+
+    path: str
+    field: FieldInfo
+    marks: Marks
+    section: bool
+
+
+def walk(kind: type[Settings], path: str = "", above: Marks | None = None) -> Iterator[Setting]:
+    """All settings of a class and of the sections in it, of all kinds that a section may be of."""
+    for name, field in kind.model_fields.items():
+        where = f"{path}.{name}" if path else name
+        marks, parts = Marks.of(field, kind, above or Marks()), sections(field)
+        yield Setting(where, field, marks, bool(parts))
+        for part in parts:
+            yield from walk(part, where, marks)
+
+
+def outermost(kind: type[Settings], wanted: Callable[[Marks], bool]) -> Iterator[Setting]:
+    """The settings and sections with such marks, without what is inside of one; each path once."""
+    found: set[str] = set()
+    for setting in walk(kind):
+        above = setting.path.split(".")
+        inside = any(".".join(above[:count]) in found for count in range(1, len(above) + 1))
+        if wanted(setting.marks) and not inside:
+            found.add(setting.path)
+            yield setting
+
+
+def decided(settings: Settings, by: Decides, meant: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings that decide any of `by`, JSON-able, in their sections; what belongs into a key.
+
+    Args:
+        meant: by dotted path what those settings come to that are marked HERE or name something.
+
+    Raises:
+        KeyError: one of these is not in `meant`.
+    """
+    return _decided(settings, by, meant or {}, "", Marks())
+
+
+def _decided(settings: Settings, by: Decides, meant: Mapping[str, Any], path: str, above: Marks) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    dumped = settings.model_dump(mode="json")
+    for name, field in type(settings).model_fields.items():
+        where, value = f"{path}.{name}" if path else name, getattr(settings, name)
+        marks = Marks.of(field, type(settings), above)
+        if isinstance(value, Settings):
+            if inner := _decided(value, by, meant, where, marks):
+                found[name] = inner
+        elif marks.decides is not None and marks.decides & by:
+            found[name] = meant[where] if marks.here or marks.names else dumped[name]
+    return found
+
+
+def read(settings: Mapping[str, Any], path: str) -> Any:
+    """What plain settings, in dicts, have at a dotted path; None if they have nothing there."""
+    for name in path.split("."):
+        if not isinstance(settings, Mapping):
+            return None
+        settings = settings.get(name)
+    return settings

@@ -1,0 +1,241 @@
+"""What is made anew after a change of the code, and what is not."""
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Literal
+
+import pytest
+
+from lorakiln.artefacts import code_digest
+from lorakiln.artefacts.code_digest import ROOT, SILENT, Code, code_key, read_code
+from lorakiln.artefacts.tensors import mapped_tensors
+from lorakiln.captioners.blip import BlipCaptioner
+from lorakiln.encode.batches import encode_pictures
+from lorakiln.evaluate.drawing import Studio
+from lorakiln.families.sd.model import StableDiffusion
+from lorakiln.prepare.picture import Preparer
+from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
+from lorakiln.schema.optimizers.adamw import AdamWSettings
+from lorakiln.schema.registry import modules_in
+from lorakiln.train.assembly import assemble
+from lorakiln.train.resume import capture
+from lorakiln.train.stage import train
+
+DECIDING = {
+    "prepare": (Preparer,), "caption": (BlipCaptioner,), "encode": (encode_pictures, mapped_tensors, StableDiffusion),
+    "weights": (assemble, capture, StableDiffusion), "run": (train, StableDiffusion), "draw": (Studio, StableDiffusion),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """Nothing of what was read here is left to others."""
+    yield
+    forget()
+
+
+def forget():
+    for one in (read_code, code_digest._read, code_digest._rooms_of, code_digest._version):
+        one.cache_clear()
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package, whose files tests edit."""
+    root = tmp_path / "lorakiln"
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def read(root: Path, *deciding: object) -> Code:
+    forget()
+    return read_code(tuple(one.__module__ for one in deciding), root)
+
+
+def edit(root: Path, file: str, old: str, new: str) -> None:
+    text = (root / file).read_text()
+    assert old in text
+    (root / file).write_text(text.replace(old, new, 1))
+
+
+def changed(root: Path, *edits: tuple[str, str, str]) -> set[str]:
+    """The deciding functions whose code is another after the edits."""
+    before = {name: read(root, *deciding).digest for name, deciding in DECIDING.items()}
+    for one in edits:
+        edit(root, *one)
+    return {name for name, deciding in DECIDING.items() if read(root, *deciding).digest != before[name]}
+
+
+def test_a_copy_is_the_same_code(package):
+    for deciding in DECIDING.values():
+        assert read(package, *deciding) == read(ROOT, *deciding)
+
+
+@pytest.mark.parametrize(
+    ("edits", "expected"),
+    [
+        # The nearest bucket becomes the farthest.
+        ([("prepare/buckets.py", "return min(", "return max(")], {"prepare"}),
+        ([("prepare/buckets.py", "\nfrom ", "\n# A comment, and room.\n\n\nfrom ")], set()),
+        ([("prepare/buckets.py", '"""', '"""Otherwise said. ')], set()),
+        # Another stage, what tells of the work, and what only a type checker reads.
+        ([("prepare/stage.py", "LISTED", "LISTED2")], set()),
+        ([("console/progress.py", "def ", "def other():\n    pass\n\n\ndef ")], set()),
+        ([("console/errors.py", "def ", "def other():\n    pass\n\n\ndef ")], set()),
+        ([("schema/train.py", "optimizer steps", "steps of the optimizer")], set()),
+        ([("sweep/jobs.py", "finished", "done")], set()),
+        # Rooms that all stages share are no exception.
+        ([("artefacts/tensors.py", "def ", "def other():\n    pass\n\n\ndef ")],
+         {"encode", "weights", "run", "draw"}),
+        ([("console/memory.py", "def ", "def other():\n    pass\n\n\ndef ")],
+         {"caption", "encode", "weights", "run", "draw"}),
+        ([("artefacts/hashing.py", "ensure_ascii=False", "ensure_ascii=True")], set(DECIDING)),
+        ([("families/sd.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")], {"encode", "weights", "run", "draw"}),
+        ([("families/sdxl.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")], set()),
+    ],
+)  # fmt: skip
+def test_what_behaves_otherwise_is_other_code_and_nothing_else_is(package, edits, expected):
+    assert changed(package, *edits) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("def f(a):\n    return a + 1\n", True),
+        ('"""Of it."""\n\ndef f(\n    a,\n):\n    "What it does."\n    return (a + 1)  # one more\n', True),
+        ("def f(a):\n    return a + 2\n", False),
+        ("def f(b):\n    return b + 1\n", False),
+        ("def f(a):\n    return a + 1.0\n", False),
+        ("def f(a):\n    return None\n", False),
+        ('def f(a):\n    b = "What it does."\n    return a + 1\n', False),
+    ],
+)
+def test_the_syntax_counts(package, text, same):
+    entry = "lorakiln.artefacts.written_here"
+    digests = []
+    for content in ("def f(a):\n    return a + 1\n", text):
+        (package / "artefacts/written_here.py").write_text(content)
+        digests.append(read(package, SimpleNamespace(__module__=entry)).digest)
+    assert (digests[0] == digests[1]) is same
+
+
+def test_a_body_of_nothing_but_a_docstring_and_a_return_without_a_value_are_read(package):
+    (package / "artefacts/written_here.py").write_text('class A:\n    """Nothing."""\n\n\ndef f():\n    return\n')
+    assert read(package, SimpleNamespace(__module__="lorakiln.artefacts.written_here")).digest
+
+
+def test_imports_are_followed_from_inside_of_functions_and_not_for_a_type_checker(package):
+    names = ("inside", "typed", "relative", "silent")
+    (package / "artefacts/written_here.py").write_text(
+        "from typing import TYPE_CHECKING\n\n"
+        "if TYPE_CHECKING:\n    from lorakiln.artefacts.typed import A\n\n\n"
+        "def f():\n    from lorakiln.artefacts.inside import B\n    from . import relative\n"
+        "    import lorakiln.schema.train\n"
+    )
+    for name in names:
+        (package / f"artefacts/{name}.py").write_text(f"import {name}_library\n")
+    code = read(package, SimpleNamespace(__module__="lorakiln.artefacts.written_here"))
+    assert code.modules == tuple(f"lorakiln.artefacts.{name}" for name in ("inside", "relative", "written_here"))
+    assert code.libraries == {"inside_library": "absent", "relative_library": "absent"}
+
+
+def test_libraries_that_decide_count_and_others_do_not(monkeypatch):
+    asked = {name: read(ROOT, *deciding).libraries for name, deciding in DECIDING.items()}
+    assert asked["prepare"].keys() == {"pillow", "pillow-heif", "simplejpeg", "numpy"}
+    assert {"torch", "transformers", "tokenizers", "pillow"} <= asked["caption"].keys()
+    assert {"torch", "pillow", "diffusers", "transformers", "tokenizers"} <= asked["encode"].keys()
+    assert {"torch", "peft", "diffusers"} <= asked["weights"].keys()
+    assert {"torch", "diffusers", "transformers"} <= asked["draw"].keys()
+    for name in ("lightning", "rich", "wandb", "pydantic", "safetensors", "omegaconf", "hydra"):
+        assert not [one for one in DECIDING if name in asked[one]], name
+    before, version = code_key(Preparer), importlib.metadata.version
+    upgraded = {"pillow": "99"}
+    monkeypatch.setattr(code_digest, "version", lambda name: upgraded.get(name) or version(name))
+    assert read(ROOT, Preparer).libraries["pillow"] == "99"
+    assert code_key(Preparer) != before
+    del upgraded["pillow"]
+    upgraded["torch"] = "99"
+    read(ROOT, Preparer)
+    assert code_key(Preparer) == before
+
+
+class SignSettings(OptimizerSettings):
+    kind: Literal["sign"] = "sign"
+
+
+def test_the_kind_in_use_counts_and_no_other():
+    assert modules_in(AdamWSettings(lr=1e-4), EncodeSettings()) == ["lorakiln.optim.adamw"]
+    kinds = ModuleType("tests.others_kind")
+    for kind, modules in ((kinds, [__name__, "tests.others_kind"]), (SimpleNamespace(), [__name__])):
+        OPTIMIZERS.add("sign", kind, SignSettings)
+        try:
+            assert modules_in(SignSettings(lr=1e-4)) == modules
+        finally:
+            OPTIMIZERS.remove("sign")
+
+
+ROOM = {
+    "schema/sorts/__init__.py": 'SORTS: Registry = Registry("sort", code="lorakiln.sorts", settings=__name__)\n',
+    "sorts/__init__.py": "",
+    "sorts/one.py": "value = 1\n",
+    "sorts/two/__init__.py": "from lorakiln.sorts.two.maths import value\n",
+    "sorts/two/maths.py": "value = 2\n",
+    "written_here.py": "from lorakiln.schema.sorts import SORTS\n\n\ndef f(name):\n    return SORTS.find(name)\n",
+}
+
+
+@pytest.mark.parametrize("place", ["schema/sorts", "rooms"])
+def test_where_no_kind_is_named_all_that_can_be_found_count(package, place):
+    for file, text in ROOM.items():
+        path = package / file.replace("schema/sorts", place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("schema.sorts", place.replace("/", ".")))
+    user, one = (SimpleNamespace(__module__=f"lorakiln.{name}") for name in ("written_here", "sorts.one"))
+    kinds = {"lorakiln.sorts.one", "lorakiln.sorts.two", "lorakiln.sorts.two.maths"}
+    assert {name for name in read(package, user).modules if ".sorts." in name} >= kinds
+    assert {name for name in read(package, user, one).modules if name in kinds} == {"lorakiln.sorts.one"}
+
+
+def test_a_kind_of_another_package_counts_with_what_it_imports_there(tmp_path, monkeypatch):
+    folder = tmp_path / "others_package"
+    folder.mkdir()
+    for name, text in (("__init__", ""), ("kind", "from others_package.maths import f\n"), ("maths", "f = 1\n")):
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = SimpleNamespace(__module__="others_package.kind")
+    before = read(ROOT, entry)
+    assert before.modules == ("others_package.kind", "others_package.maths")
+    (folder / "maths.py").write_text("f = 2\n")
+    assert read(ROOT, entry).digest != before.digest
+    # What was made up while it ran has a name alone.
+    assert read(ROOT, SimpleNamespace(__module__="made_up_here")).modules == ("made_up_here",)
+
+
+def test_what_cannot_decide_is_there():
+    for name in SILENT:
+        assert code_digest._file_of(name, ROOT), f"{name} of SILENT is no module of this package"
+
+
+def test_it_takes_no_time():
+    program = (
+        "import time\nfrom lorakiln.artefacts.code_digest import read_code\nbegan = time.process_time()\n"
+        "code = read_code(('lorakiln.train.stage',))\nprint(len(code.modules), time.process_time() - began)"
+    )
+    modules, seconds = subprocess.check_output([sys.executable, "-c", program], text=True).split()
+    assert int(modules) > 50 and float(seconds) < 1  # 0.2 s where nothing else runs
+
+
+def test_an_installed_package_is_read_from_where_it_is(package):
+    program = (
+        "import lorakiln\nfrom lorakiln.artefacts.code_digest import read_code\n"
+        "print(lorakiln.__file__, read_code(('lorakiln.prepare.picture',)).digest)"
+    )
+    file, digest = subprocess.check_output(
+        [sys.executable, "-c", program], text=True, env={"PYTHONPATH": str(package.parent)}
+    ).split()
+    assert Path(file).parent == package and digest == read(ROOT, Preparer).digest

@@ -1,0 +1,254 @@
+"""Which settings each key knows: those that decide what it is the key of, all of them, and no others."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from lorakiln.caption.asking import content_keys
+from lorakiln.captioners.blip import make_captioner
+from lorakiln.encode.rows import Keys
+from lorakiln.evaluate.plan import make_plan
+from lorakiln.export.privacy import cleaned, without_places
+from lorakiln.prepare.picture import content_key
+from lorakiln.prepare.stage import _facts
+from lorakiln.schema.captioners.blip import BlipSettings
+from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.schema.model import Source
+from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.schema.train import TrainSettings
+from lorakiln.sweep.bases import bases_of
+from lorakiln.sweep.sources import differences, sources
+from lorakiln.tracking.at_home import without_words
+from lorakiln.train.again import recording
+from lorakiln.train.fingerprint import identity
+from lorakiln.train.tracking import _marks
+from tests.schema.changing import known_to
+
+GEOMETRY = {
+    "resolution", "background", "bucket.enable", "bucket.min", "bucket.max", "bucket.step", "bucket.no_upscale",
+}  # fmt: skip
+PREPARE = PrepareSettings(dataset="mine", resolution=64, bucket={"min": 32, "max": 128, "step": 16})
+TRAIN = {
+    "steps": 8, "batch_size": 4, "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "validation": {},
+    "optimizer": {"kind": "adamw", "lr": 1e-3}, "scheduler": {"kind": "constant"}, "tracker": {"kind": "csv"},
+    "trainer": {"accelerator": "cpu"}, "samples": {},
+}  # fmt: skip
+
+
+def test_a_prepared_pictures_key():
+    found = known_to(lambda settings: content_key("0" * 64, ".png", settings), PREPARE)
+    assert found == GEOMETRY | {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale"}
+
+
+def test_a_datasets_hash():
+    row = {"sha256": "0", "width": 8, "height": 8, "shading": 0.0}
+    assert known_to(lambda settings: _facts([row], [], settings)["hash"], PREPARE) == GEOMETRY
+
+
+def test_what_a_captioner_has_written(tmp_path):
+    (tmp_path / "picture").write_text("picture")
+    source = Source(path=str(tmp_path))
+    pictures = {"picture": tmp_path / "picture"}
+    found = known_to(lambda given: content_keys(make_captioner(source, given), given, pictures), BlipSettings())
+    assert found == {"captioner", "prompt", "max_new_tokens", "num_beams", "batch_size"}
+
+
+def test_encoded_tensors(tmp_path):
+    (tmp_path / "picture").write_text("picture")
+
+    def keys(settings):
+        return Keys({"base": "b"}, settings, "cpu" if settings.device == "auto" else settings.device)
+
+    both = {"batch_size", "dtype", "device"}
+    pictures = known_to(lambda settings: keys(settings).picture(tmp_path / "picture"), EncodeSettings())
+    captions = known_to(lambda settings: keys(settings).caption("a cat"), EncodeSettings())
+    # "auto" is the CPU here: the key is the same for both.
+    assert pictures == {*both, "flip"} - {"device"}
+    assert captions == {*both, "clip_skip", "max_tokens"} - {"device"}
+    assert keys(EncodeSettings(device="cuda")).caption("a") != keys(EncodeSettings()).caption("a")
+    assert Keys({"base": "c"}, EncodeSettings(), "cpu").caption("a") != keys(EncodeSettings()).caption("a")
+
+
+def test_a_drawn_picture():
+    def key(settings):
+        return make_plan(settings, "sks", (settings.width or 64, settings.height or 64), "base", "lora").shots[0].key
+
+    settings = EvaluateSettings(prompts=["a cat", "a dog"], seeds=[0], weights=[0, 1], width=32, height=32)
+    assert known_to(key, settings) == {"negative_prompt", "steps", "guidance", "batch_size", "width", "height"}
+
+
+def run_of(settings, **changes):
+    """As `assemble` puts it together, so far as its identity asks."""
+    known = {"hash": "weights", "family": "sd", "prediction_type": "epsilon"} | changes.pop("base", {})
+    family = type("Family", (), {"__module__": "lorakiln.families", "facts": known})()
+    split = SimpleNamespace(held_out=changes.pop("held_out", [[1]]))
+    encoded = SimpleNamespace(index={"hash": changes.pop("data", "pictures")})
+    precision = settings.trainer.precision.replace("auto", "fp32")
+    return SimpleNamespace(settings=settings, family=family, split=split, encoded=encoded, precision=precision)
+
+
+@pytest.mark.parametrize("scheduler", ["constant", "linear"])
+def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
+    monkeypatch.setattr("lorakiln.train.fingerprint.hash_lora", lambda path: path.read_text())
+    for name in ("a", "ax"):
+        (tmp_path / name).write_text(f"weights of {name}")
+    adapter = TRAIN["adapter"] | {"init_from": str(tmp_path / "a")}
+    settings = TrainSettings(**TRAIN | {"adapter": adapter, "scheduler": {"kind": scheduler}})
+    found = known_to(lambda settings: identity(run_of(settings)), settings)
+    assert found == {
+        "seed", "batch_size", "max_grad_norm",
+        *(f"adapter.{name}" for name in ("kind", "rank", "alpha", "dropout", "targets", "init_from")),
+        *(f"objective.{name}" for name in ("kind", "min_snr_gamma", "noise_offset", "huber_delta", "caption_dropout",
+                                           "min_timestep", "max_timestep")),
+        *(f"optimizer.{name}" for name in ("kind", "lr", "part_lrs", "betas", "eps", "weight_decay")),
+        *(f"scheduler.{name}" for name in ("kind", "warmup_steps", "cycles", "power")),
+        *({"steps"} if scheduler == "linear" else ()),
+    }  # fmt: skip
+
+
+def test_a_runs_identity_knows_by_what_they_come_to(tmp_path, monkeypatch):
+    monkeypatch.setattr("lorakiln.train.fingerprint.hash_lora", lambda path: path.read_text())
+    settings = TrainSettings(**TRAIN)
+    before = identity(run_of(settings))
+    for change in ({"held_out": [[2]]}, {"data": "others"}, {"base": {"hash": "h"}}, {"base": {"family": "sdxl"}},
+                   {"base": {"prediction_type": "v_prediction"}}):  # fmt: skip
+        assert identity(run_of(settings, **change)) != before, change
+    other = run_of(settings)
+    other.precision = "bf16"
+    assert identity(other) != before
+    # A file that was moved is the same file.
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("the same weights")
+    begun = [
+        TrainSettings(**TRAIN | {"adapter": TRAIN["adapter"] | {"init_from": str(tmp_path / name)}}) for name in "ab"
+    ]
+    assert identity(run_of(begun[0])) == identity(run_of(begun[1])) != before
+
+
+def test_what_a_run_records():
+    found = known_to(recording, TrainSettings(**TRAIN))
+    assert found == {"validation.draws", "samples.prompts", "samples.seeds", "samples.steps", "samples.guidance"}
+    kept = known_to(lambda settings: _marks(settings, None), TrainSettings(**TRAIN))
+    assert kept == {f"tracker.{name}" for name in ("kind", "project", "entity")} | found
+
+
+def test_words_stay_at_home():
+    told = {
+        "caption": {"trigger": "sks", "prompt": "a", "num_beams": 1, "captioner": "blip"},
+        "train": {"samples": {"prompts": ["sks"], "every": 3}, "seed": 1},
+        "evaluate": {
+            "prompts": ["a"],
+            "negative_prompt": "b",
+            "steps": 3,
+            "classify": [{"name": "n", "labels": ["c"]}],
+        },
+        "dataset": {"name": "mine", "trigger": "sks"},
+        "more": [{"prompt": "a", "seed": 0}],
+    }
+    assert without_words(told) == {
+        "caption": {"num_beams": 1, "captioner": "blip"},
+        "train": {"samples": {"every": 3}, "seed": 1},
+        "evaluate": {"steps": 3},
+        "dataset": {"name": "mine"},
+        "more": [{"seed": 0}],
+    }
+
+
+@pytest.fixture
+def facts():
+    return {
+        "base": {"path": "/home/me/sd"},
+        "dataset": {"name": "secret", "trigger": "sks"},
+        "init_from": {"file": "mine.safetensors", "hash": "h"},
+        "settings": {
+            "prepare": {"dataset": "secret", "resolution": 64},
+            "caption": {"trigger": "sks", "prompt": "my cat", "captioner": "blip"},
+            "model": {
+                "path": "/home/me/sd", "revision": "main", "vae": "~/me/vae.safetensors", "config": "owner/sd",
+                "captioner": {"path": "me/sub/blip", "revision": None}, "clip": {"path": "owner/clip"},
+            },
+            "train": {
+                "seed": 1, "samples": {"prompts": ["sks"], "every": 3}, "tracker": {"kind": "csv", "entity": "me"},
+                "adapter": {"init_from": "/home/me/mine.safetensors", "rank": 4},
+            },
+        },
+    }  # fmt: skip
+
+
+def test_a_private_export_keeps_no_name_no_words_and_no_place(facts):
+    settings = cleaned(facts, "lora")["settings"]
+    assert settings == {
+        "prepare": {"resolution": 64},
+        "caption": {"trigger": "sks", "prompt": "", "captioner": "blip"},
+        "model": {
+            "path": "sd", "revision": "main", "vae": "vae.safetensors", "config": "owner/sd",
+            "captioner": {"path": "blip", "revision": None}, "clip": {"path": "owner/clip"},
+        },
+        "train": {"seed": 1, "samples": {"prompts": [], "every": 3}, "adapter": {"init_from": None, "rank": 4}},
+    }  # fmt: skip
+    told = cleaned(facts, "lora")
+    assert (told["base"], told["dataset"]["name"], told["init_from"]) == ({"path": "sd"}, "lora", None)
+    assert facts["settings"]["prepare"]["dataset"] == "secret"
+
+
+def test_an_exported_file_tells_no_place_of_this_machine(facts):
+    told = without_places(facts)
+    assert told["base"]["path"] == told["settings"]["model"]["path"] == "sd"
+    model, adapter = told["settings"]["model"], told["settings"]["train"]["adapter"]
+    assert (model["vae"], model["config"], model["captioner"]["path"]) == ("vae.safetensors", "owner/sd", "me/sub/blip")
+    assert adapter == {"init_from": "mine.safetensors", "rank": 4}
+    assert told["settings"]["train"]["tracker"] == {"kind": "csv", "entity": "me"}
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [("model.path", "base model"), ("model.vae", "VAE"), ("model.config", "model config"),
+     ("model.captioner.path", "captioner"), ("model.clip.path", "CLIP"),
+     ("train.adapter.init_from", "LoRA to begin with")],
+)  # fmt: skip
+def test_a_sweep_sees_every_model_that_changes_under_its_name(tmp_path, path, title):
+    file = tmp_path / "named.safetensors"
+    file.write_text("weights")
+    *sections, last = path.split(".")
+    settings = {last: str(file)}
+    for section in reversed(sections):
+        settings = {section: settings}
+    before = sources(settings)
+    assert before.keys() == {title} and before[title]
+    file.write_text("other weights")
+    assert differences(before, sources(settings)) == [title]
+
+
+def test_a_sweep_sees_the_config_beside_a_peft_file(tmp_path):
+    for name in ("named.safetensors", "adapter_config.json"):
+        (tmp_path / name).write_text("{}")
+    settings = {"train": {"adapter": {"init_from": str(tmp_path / "named.safetensors")}}}
+    before = sources(settings)
+    (tmp_path / "adapter_config.json").write_text('{"a": 1}')
+    assert differences(before, sources(settings)) == ["config of the LoRA to begin with"]
+
+
+def test_a_hub_models_revision_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    refs = tmp_path / "models--owner--clip" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("1" * 40)
+    (refs / "v2").write_text("2" * 40)
+    told = [
+        sources({"model": {"clip": {"path": "owner/clip", "revision": revision}}})["CLIP"] for revision in (None, "v2")
+    ]
+    assert told == ["1" * 16, "2" * 16]
+
+
+def test_jobs_on_another_vae_have_another_base():
+    jobs = [{"model": {"path": "sd", "vae": vae}} for vae in (None, "a", None)]
+    results = [
+        SimpleNamespace(
+            outcome=SimpleNamespace(job=SimpleNamespace(settings=job, number=number)), base={"likeness": 0.5}
+        )
+        for number, job in enumerate(jobs)
+    ]
+    assert [(base.title, base.places) for base in bases_of(results)] == [
+        ("base model of 0, 2", [0, 2]), ("base model of 1", [1])
+    ]  # fmt: skip
