@@ -85,18 +85,19 @@ def test_a_copy_is_the_same_code(package):
         ([("prepare/buckets.py", '"""', '"""Otherwise said. ')], set()),
         # Another stage, what tells of the work, and what only a type checker reads.
         ([("prepare/stage.py", "LISTED", "LISTED2")], set()),
-        ([("console/progress.py", "def ", "def other():\n    pass\n\n\ndef ")], set()),
-        ([("console/errors.py", "def ", "def other():\n    pass\n\n\ndef ")], set()),
+        ([("console/progress.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")], set()),
+        ([("console/errors.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")], set()),
         ([("schema/train.py", "optimizer steps", "steps of the optimizer")], set()),
         ([("sweep/jobs.py", "finished", "done")], set()),
         # Rooms that all stages share are no exception.
-        ([("artefacts/tensors.py", "def ", "def other():\n    pass\n\n\ndef ")],
+        ([("artefacts/tensors.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
          {"encode", "weights", "run", "draw"}),
-        ([("console/memory.py", "def ", "def other():\n    pass\n\n\ndef ")],
+        ([("console/memory.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
          {"caption", "encode", "weights", "run", "draw"}),
         ([("artefacts/hashing.py", "ensure_ascii=False", "ensure_ascii=True")], set(DECIDING)),
-        ([("families/sd.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")], {"encode", "weights", "run", "draw"}),
-        ([("families/sdxl.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")], set()),
+        ([("families/sd/model.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
+         {"encode", "weights", "run", "draw"}),
+        ([("families/sdxl/model.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")], set()),
     ],
 )  # fmt: skip
 def test_what_behaves_otherwise_is_other_code_and_nothing_else_is(package, edits, expected):

@@ -7,14 +7,17 @@ import annotated_types
 
 from lorakiln.schema.base import Settings
 
+# Of kinds that are found by name: what else there is.
+OTHER_KINDS = {"constant": "linear", "linear": "cosine"}
+
 
 def other(setting_type: Any, value: Any, metadata: list[Any]) -> Any:
     """Another value that the type takes."""
     if isinstance(value, bool) or bool in get_args(setting_type):
         return not value
     options = [one for one in literals(setting_type) if one != value]
-    if options:
-        return options[0]
+    if options or (isinstance(value, str) and value in OTHER_KINDS):
+        return (options or [OTHER_KINDS[value]])[0]
     if isinstance(value, list):
         kinds = [one for one in get_args(setting_type) if isinstance(one, type) and issubclass(one, Settings)]
         more = kinds[0].model_construct() if kinds else type(value[0])() if value else "more"
