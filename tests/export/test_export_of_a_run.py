@@ -12,12 +12,13 @@ from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train import train
 from lorakiln.train.results import LIBRARIES
+from tests.made_facts import captioned_row
 
 
 def test_a_run_is_exported(tmp_path, micro_encoded, micro_model, micro_family):
     settings = TrainSettings(
         steps=4, batch_size=4, checkpoint_every=0, checkpoint_minutes=0, adapter={"rank": 4, "alpha": 2.0},
-        objective={}, optimizer={"lr": 1e-2}, scheduler={"kind": "constant"},
+        objective={}, optimizer={"kind": "adamw", "lr": 1e-2}, scheduler={"kind": "constant"},
         trainer={"accelerator": "cpu", "threads": 1}, tracker={"kind": "none"},
         validation={"every": 2, "fraction": 0.34}, samples={"every": 4, "steps": 1},
     )  # fmt: skip
@@ -28,7 +29,7 @@ def test_a_run_is_exported(tmp_path, micro_encoded, micro_model, micro_family):
     for bucket in index["buckets"]:
         width, height = map(int, bucket["name"].split("x"))
         size = {"width": width, "height": height, "source_width": width, "source_height": height}
-        rows += [{"file_name": row["file_name"], "text": row["text"], **size} for row in bucket["rows"]]
+        rows += [captioned_row(row["file_name"], text=row["text"], **size) for row in bucket["rows"]]
     write_jsonl(tmp_path / "captioned" / "metadata.jsonl", rows)
     settings = ExportSettings(which="best", precision="fp32")
     export(run, tmp_path / "captioned", tmp_path / "lora", settings, micro_model)

@@ -10,7 +10,7 @@ from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.sd.model import StableDiffusion
-from lorakiln.lora_files import diffusers_form, peft_form
+from lorakiln.lora_files import diffusers_form, kohya_metadata, peft_form
 from lorakiln.lora_files.adapter import Adapter, Layer
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.writing import write_lora
@@ -223,6 +223,18 @@ def test_more_steps_of_a_sample_than_the_model_has(train_micro, make_settings):
 def test_no_timestep_left(train_micro, make_settings):
     with pytest.raises(UserError, match="no timestep is left"):
         train_micro(make_settings(objective={"min_timestep": 500, "max_timestep": 500}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_no_file_could_tell_is_refused_before_the_training(
+    train_micro, make_settings, monkeypatch, tmp_path, capsys
+):
+    words = {name: word for name, word in kohya_metadata.LOSSES.items() if name != "huber"}
+    monkeypatch.setattr(kohya_metadata, "LOSSES", words)
+    with pytest.raises(UserError, match="'huber'") as caught:
+        train_micro(make_settings(objective={"kind": "huber"}))
+    assert caught.value.where == "train.objective.kind"
+    assert "training plan" not in capsys.readouterr().out and not (tmp_path / "cache").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -17,6 +17,7 @@ from lorakiln.caption import caption
 from lorakiln.doctor.pictures import write_pictures
 from lorakiln.encode import encode
 from lorakiln.export import export
+from lorakiln.facts import LoraFacts
 from lorakiln.prepare import prepare
 from lorakiln.schema.caption import CaptionSettings
 from lorakiln.schema.encode import EncodeSettings
@@ -135,8 +136,9 @@ def write_files(trial: Trial) -> dict[str, Any]:
     """`export`, which reads back each file that it writes as its clients do; what it found."""
     folder = trial.folder
     export(folder / "run", folder / "captioned", folder / "lora", ExportSettings(name=NAME), trial.model)
-    checked = read_json(folder / "lora" / "facts.json")["checked"]
-    return {key: checked[key] for key in ("clients", "layers", "largest_relative_difference")}
+    checked = LoraFacts.read(folder / "lora" / "facts.json").checked
+    assert checked is not None  # export has just written it
+    return checked.told()
 
 
 def draw_with_file(trial: Trial) -> dict[str, float]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.records import read_json
+from lorakiln.facts import DatasetFacts
+from lorakiln.rows import CaptionedRow
 from lorakiln.schema.tracker import TrackerSettings
 from lorakiln.tracking.scratch import temporary_files_in
 
@@ -41,7 +43,7 @@ class Tracker:
     ) -> None:
         """Files by their names inside, kept as a version of `name`; `facts` go along."""
 
-    def dataset(self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    def dataset(self, facts: DatasetFacts, pictures: Path, rows: Sequence[CaptionedRow]) -> None:
         """What the run was trained on, recorded once for each version.
 
         Args:
@@ -77,7 +79,7 @@ class Guarded(Tracker):
     ) -> None:
         self._try(lambda inner: inner.artifact(kind, name, files, facts, aliases))
 
-    def dataset(self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    def dataset(self, facts: DatasetFacts, pictures: Path, rows: Sequence[CaptionedRow]) -> None:
         self._try(lambda inner: inner.dataset(facts, pictures, rows))
 
     def finish(self) -> None:

@@ -66,7 +66,7 @@ def timesteps(settings: TrainSettings, total: int, shifts: np.ndarray) -> np.nda
 def _picture_loss(kiln: Kiln, bucket: Bucket, row: int) -> Tensor:
     settings, family = kiln.settings, kiln.family
     device = kiln.flat.weights.device
-    rng = noise.generator(int(bucket.rows[row]["sha256"][:16], 16), noise.VALIDATION, 0)
+    rng = noise.generator(int(bucket.rows[row].sha256[:16], 16), noise.VALIDATION, 0)
     draws = settings.validation.draws
     times = timesteps(settings, len(family.alphas_cumprod), rng.random(draws))
     epsilon = rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32)
