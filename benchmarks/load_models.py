@@ -16,8 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from lorakiln.families.architectures import ARCHITECTURES
+from lorakiln.families.kinds import versions
 
+ARCHITECTURES = {version.name: version.architecture for version in versions()}
 KINDS = {"sd15": ("sd1", "sd"), "sdxl": ("sdxl", "sdxl")}
 ALL = ("vae", "text", "network")
 # float16 is what the files have; to bfloat16 every number is converted.

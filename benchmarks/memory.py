@@ -17,17 +17,18 @@ from typing import Any
 
 import torch
 
-from lorakiln.families.architectures import ARCHITECTURES
-from lorakiln.families.family import Family, half_on_gpu
+from lorakiln.families.kinds import versions
 from lorakiln.families.lending import NOISE
 from lorakiln.families.peak import META, GpuRules, Peak, held
-from lorakiln.families.sd import StableDiffusion
-from lorakiln.families.sdxl import StableDiffusionXL
+from lorakiln.families.protocol import Family, half_on_gpu
+from lorakiln.families.sd.model import StableDiffusion
+from lorakiln.families.sdxl.model import StableDiffusionXL
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.memory import BESIDE, Memory, Wanted, count
 from lorakiln.train.module import Share
 
 GPU = torch.device("cuda")
+ARCHITECTURES = {version.name: version.architecture for version in versions()}
 SIDES = {"sd1": 512, "sd2": 768, "sdxl": 1024}
 TITLES = {"sd1": "SD 1.5, 512 pixels", "sdxl": "SDXL, 1024 pixels"}
 CARDS = (6, 8, 12, 16, 24)
@@ -66,7 +67,7 @@ def settings_of(batch: int, checkpointing: bool, rank: int = 16, targets: str = 
             "batch_size": batch,
             "adapter": {"rank": rank, "alpha": float(rank), "targets": targets},
             "objective": {},
-            "optimizer": {"lr": 1e-4},
+            "optimizer": {"kind": "adamw", "lr": 1e-4},
             "scheduler": {"kind": "constant"},
             "trainer": {"accelerator": "gpu", "gradient_checkpointing": checkpointing},
             "tracker": {"kind": "none"},
