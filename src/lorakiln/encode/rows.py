@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
-from lorakiln.artefacts.records import read_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Place
 from lorakiln.families.reading import Reading
+from lorakiln.rows import CaptionedRow, read_captioned
 
 # Raised by one when this stage starts to make something else of the same input.
 VERSION = 1
@@ -71,15 +71,14 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
     if not metadata.exists():
         raise UserError("no captioned pictures here", where=captioned, fix=fix)
     rows = []
-    for entry in read_jsonl(metadata):
-        file = captioned / entry["file_name"]
+    for entry in read_captioned(captioned):
+        file = captioned / entry.file_name
         if not file.is_file():
             raise UserError("this picture of metadata.jsonl is missing", where=file, fix=fix)
         rows.append(
             Row(
-                entry["file_name"], entry["text"], entry["width"], entry["height"], entry["sha256"],
-                entry.get("twin", entry["sha256"]), entry.get("caption_source", "file"),
-                _place(entry), keys.picture(file), keys.caption(entry["text"]),
+                entry.file_name, entry.text, entry.width, entry.height, entry.sha256, entry.likeness,
+                entry.caption_source, _place(entry), keys.picture(file), keys.caption(entry.text),
             )
         )  # fmt: skip
     if not rows:
@@ -87,9 +86,9 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
     return rows
 
 
-def _place(entry: Mapping[str, Any]) -> Place:
-    left, top = entry["crop"][:2]
-    return (entry["source_height"], entry["source_width"], top, left, entry["height"], entry["width"])
+def _place(entry: CaptionedRow) -> Place:
+    left, top = entry.crop[:2]
+    return (entry.source_height, entry.source_width, top, left, entry.height, entry.width)
 
 
 def by_bucket(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:

@@ -37,7 +37,7 @@ def identity(run: Run) -> dict[str, Any]:
     chosen["held_out"] = run.split.held_out
     # A folder that was moved is the same base still.
     base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}
-    return {"version": VERSION, "data": run.encoded.index["hash"], "base": base, "train": chosen}
+    return {"version": VERSION, "data": run.encoded.index.hash, "base": base, "train": chosen}
 
 
 def fingerprint(identity: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ A new kind is three new files: here one with what `LossKind` asks for, its setti
 `conf/train/objective/<name>.yaml`.
 """
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -20,12 +19,8 @@ class LossKind(Protocol):
         """Each picture's error, (B,), the mean over its elements; prediction and target are (B, C, h, w)."""
         ...
 
-    def tell_kohya(self, objective: Mapping[str, Any]) -> dict[str, Any]:
-        """What the metadata of a LoRA file says of it: sd-scripts' ss_loss_type, and ss_huber_c where there is one.
-
-        Args:
-            objective: the settings train.objective, as facts.json has them.
-        """
+    def tell_kohya(self, objective: ObjectiveSettings) -> dict[str, Any]:
+        """What the metadata of a LoRA file says of it: sd-scripts' ss_loss_type, and ss_huber_c where there is one."""
         ...
 
 
