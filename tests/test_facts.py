@@ -16,6 +16,8 @@ from tests.made_facts import captioned_row, lora_facts, run_facts
 BY_STRING = re.compile(
     r"\b(facts|index|dataset|row|entry)(\[|\.get\()[\"'](settings|base|dataset|step|rank|trigger|text)"
 )
+# A row of metrics.csv or validation.csv has numbers by its columns' names.
+OF_METRICS = re.compile(r"for row in (record|self)\.(metrics|validation)\b")
 
 
 @pytest.mark.parametrize("facts", [run_facts(), lora_facts(), run_facts(timesteps=(0, 50, 100), held_out=0)])
@@ -74,6 +76,6 @@ def test_no_code_reads_facts_by_string():
         for path in Path("src/lorakiln").rglob("*.py")
         if path.relative_to("src/lorakiln").as_posix() not in allowed and "doctor" not in path.parts
         for line in path.read_text().splitlines()
-        if BY_STRING.search(line) and "family.facts" not in line
+        if BY_STRING.search(line) and "family.facts" not in line and not OF_METRICS.search(line)
     ]
     assert not found, "\n".join(found)
