@@ -16,8 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from lorakiln.families.kinds import generations
+from lorakiln.families.kinds import versions
 
+ARCHITECTURES = {version.name: version.architecture for version in versions()}
 KINDS = {"sd15": ("sd1", "sd"), "sdxl": ("sdxl", "sdxl")}
 ALL = ("vae", "text", "network")
 # float16 is what the files have; to bfloat16 every number is converted.
@@ -40,7 +41,7 @@ def write(kind: str, folder: Path) -> None:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    architecture = generations()[KINDS[kind][0]].architecture
+    architecture = ARCHITECTURES[KINDS[kind][0]]
     classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
     index = {
         "_class_name": architecture.pipeline,

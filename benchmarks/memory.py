@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from lorakiln.families.kinds import generations
+from lorakiln.families.kinds import versions
 from lorakiln.families.lending import NOISE
 from lorakiln.families.peak import META, GpuRules, Peak, held
 from lorakiln.families.protocol import Family, half_on_gpu
@@ -28,6 +28,7 @@ from lorakiln.train.memory import BESIDE, Memory, Wanted, count
 from lorakiln.train.module import Share
 
 GPU = torch.device("cuda")
+ARCHITECTURES = {version.name: version.architecture for version in versions()}
 SIDES = {"sd1": 512, "sd2": 768, "sdxl": 1024}
 TITLES = {"sd1": "SD 1.5, 512 pixels", "sdxl": "SDXL, 1024 pixels"}
 CARDS = (6, 8, 12, 16, 24)
@@ -40,7 +41,7 @@ def base_of(kind: str, dtype: torch.dtype = torch.bfloat16, device: torch.device
     """A full-size base of an architecture, without its parts."""
     files: Any = SimpleNamespace(
         facts={"prediction_type": "epsilon"},
-        configs={"scheduler": NOISE, **generations()[kind].architecture.parts},
+        configs={"scheduler": NOISE, **ARCHITECTURES[kind].parts},
         scheduler_file=Path("scheduler_config.json"),
     )
     made = StableDiffusionXL if kind == "sdxl" else StableDiffusion
@@ -51,7 +52,7 @@ def base_of(kind: str, dtype: torch.dtype = torch.bfloat16, device: torch.device
 
 def told_to(kind: str) -> dict[str, torch.Tensor]:
     """The conditioning of one picture."""
-    unet = generations()[kind].architecture.parts["unet"]
+    unet = ARCHITECTURES[kind].parts["unet"]
     told = {"prompt_embeds": torch.empty(1, 77, unet["cross_attention_dim"], device=META)}
     if kind == "sdxl":
         told |= {"pooled_embeds": torch.empty(1, 1280, device=META), "time_ids": torch.empty(1, 6, device=META)}

@@ -9,8 +9,8 @@ import sys
 
 from rich.console import Console
 
-from lorakiln.artefacts.records import read_json
 from lorakiln.console.errors import UserError, exit_on_user_error
+from lorakiln.facts import LoraFacts
 from pipelines.resolved import Resolved
 
 
@@ -19,9 +19,9 @@ def main() -> None:
     report, lora = resolved["report"], resolved["lora"]
     if not (report / "report.html").exists():
         raise UserError("not there yet", where=report / "report.html", fix="run `dvc repro` first")
-    facts = read_json(lora / "facts.json")
+    facts = LoraFacts.read(lora / "facts.json")
     console = Console(highlight=False)
-    console.print(f"\nLoRA:   {lora / facts['file']}  (rank {facts['rank']}, step {facts['step']})", soft_wrap=True)
+    console.print(f"\nLoRA:   {lora / facts.file}  (rank {facts.rank}, step {facts.step})", soft_wrap=True)
     for line in (report / "summary.txt").read_text(encoding="utf-8").splitlines():
         console.print(line, soft_wrap=True, markup=False)
     console.print(f"Report: {(report / 'report.html').resolve()}", soft_wrap=True)

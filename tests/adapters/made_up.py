@@ -171,7 +171,7 @@ class _Kind:
     def config(self, layers):
         return {}
 
-    def metadata(self, facts):
+    def metadata(self, facts, settings):
         return {"ss_network_module": f"made_up.{type(self).__name__.lower()}", "ss_network_args": {"algo": self.TITLE}}
 
 

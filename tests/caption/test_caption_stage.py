@@ -10,6 +10,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.model import Source
+from tests.made_facts import prepared_row
 
 NOBODY = Source(path="./nowhere/blip")
 
@@ -113,7 +114,7 @@ def test_a_file_too_long_to_be_a_caption(tmp_path, prepared, raw):
 
 
 def test_a_hundred_bad_captions_make_one_list_and_a_file_with_all(tmp_path, prepared, raw):
-    rows = [{"file_name": f"{n}.png", "source": f"{n}.png"} for n in range(100)]
+    rows = [prepared_row(f"{n}.png") for n in range(100)]
     for row in rows:
         (prepared / row["file_name"]).write_bytes(b"")
         (raw / row["file_name"]).with_suffix(".txt").write_bytes(b"\xe9" if int(row["source"][:-4]) % 2 else b"")
@@ -128,7 +129,7 @@ def test_a_hundred_bad_captions_make_one_list_and_a_file_with_all(tmp_path, prep
 
 
 def test_odd_names_are_shown_so_that_they_do_no_harm(tmp_path, prepared, raw):
-    rows = [{"file_name": "a.png", "source": "it's \x1b[31m\n.png"}]
+    rows = [prepared_row("a.png", source="it's \x1b[31m\n.png")]
     write_jsonl(prepared / "metadata.jsonl", rows)
     (raw / "it's \x1b[31m\n.txt").write_bytes(b"\xe9")
     with pytest.raises(UserError, match="is not UTF-8") as caught:

@@ -118,9 +118,12 @@ def test_a_plan_says_which_prompts_are_the_captioner_s(micro_encoded, writer, sa
     from lorakiln.train.latents import Encoded
     from lorakiln.train.samples import tell_samples
 
-    encoded = Encoded(micro_encoded)
-    for row in (row for bucket in encoded.buckets for row in bucket.rows):
-        row["caption_source"] = "file" if row["caption_source"] == "file" else writer
+    encoded = Encoded.read(micro_encoded)
+    for bucket in encoded.buckets:
+        by_writer = [row.changed(caption_source=writer) for row in bucket.rows]
+        bucket.rows[:] = [
+            row if row.caption_source == "file" else other for row, other in zip(bucket.rows, by_writer, strict=True)
+        ]
     told = tell_samples(encoded, SampleSettings(every=5), [[1, 2, 3], [0]])
     assert said in told and ("captioner" in told) == (writer == "shades")
 

@@ -195,7 +195,7 @@ def test_its_losses_are_those_of_a_plain_implementation(kind, base, make_kiln, m
     assert kiln.loss(samples, draws, slice(0, 4)).item() == pytest.approx(np.mean(errors), rel=1e-5)
 
     bucket, row = kiln.encoded.buckets[0], 2
-    rng = noise.generator(int(bucket.rows[row]["sha256"][:16], 16), noise.VALIDATION, 0)
+    rng = noise.generator(int(bucket.rows[row].sha256[:16], 16), noise.VALIDATION, 0)
     times = kiln.family.process.spread_times(rng.random(4), PLAIN)
     epsilon = torch.from_numpy(rng.standard_normal((4, 4, 8, 8), dtype=np.float32))
     errors = []

@@ -37,6 +37,8 @@ def write_metadata(folder: Path, texts: dict[str, str]) -> None:
         rows.append(
             {
                 "file_name": name,
+                "source": name,
+                "bucket": f"{width}x{height}",
                 "width": width,
                 "height": height,
                 "sha256": hash_file(folder / name),

@@ -10,6 +10,7 @@ from lorakiln.metrics import list_metrics, report_order
 from lorakiln.sampling import Job, infotext, save_picture
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
+from tests.made_facts import captioned_row
 
 NASTY = "<script>alert('x')</script> & co"
 
@@ -97,8 +98,8 @@ def write_captioned(folder):
     rows = []
     for number, text in enumerate(["sks, a red cat", NASTY, "sks, a blue cat"]):
         Image.new("RGB", (32, 32), (80 * number, 90, 120)).save(folder / f"{number}.png")
-        row = {"file_name": f"{number}.png", "width": 32, "height": 32, "bucket": "32x32", "text": text}
-        rows.append({**row, "caption_source": "file" if number == 1 else "blip", "caption_file": None})
+        source = "file" if number == 1 else "blip"
+        rows.append(captioned_row(f"{number}.png", text=text, caption_source=source, caption_file=None))
     write_jsonl(folder / "metadata.jsonl", rows)
     write_json(folder / "dataset.json", {"name": "demo", "pictures": 3, "hash": "d" * 16, "trigger": "sks"})
 

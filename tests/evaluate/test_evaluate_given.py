@@ -33,7 +33,7 @@ def test_a_file_of_pefts_is_put_on_as_its_config_means_it(tmp_path, micro_model,
     model.save_pretrained(tmp_path / "given")
     expected = model.merge_and_unload().state_dict()
 
-    write_json(tmp_path / "captioned/dataset.json", {"name": "x"})
+    write_json(tmp_path / "captioned/dataset.json", {"name": "x", "hash": "d" * 16, "pictures": 1})
     empty = SimpleNamespace(model_dump=lambda mode: {})
     config = SimpleNamespace(
         model=micro_model, caption=SimpleNamespace(trigger="cat", model_dump=lambda mode: {}),

@@ -1,6 +1,5 @@
 """What stands below the verdict."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from lorakiln.evaluate.plan import make_plan
 from lorakiln.evaluate.remarks import make_remarks, tell_step, tell_trigger
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
 from tests.evaluate.conftest import metrics_of
+from tests.made_facts import lora_facts, run_facts
 
 STYLE = Classification(name="style", labels=["photo", "outline"], answer="outline")
 
@@ -21,7 +21,7 @@ def run(tmp_path):
     def write(losses, saved):
         rows = "".join(f"{step},{loss}\n" for step, loss in losses.items())
         (tmp_path / "validation.csv").write_text("step,loss\n" + rows)
-        (tmp_path / "facts.json").write_text(json.dumps({"adapters": [{"step": step} for step in saved]}))
+        run_facts(adapters=[{"step": step, "file": "x"} for step in saved]).write(tmp_path / "facts.json")
         return tmp_path
 
     return write
@@ -29,22 +29,24 @@ def run(tmp_path):
 
 def test_a_step_with_a_lower_loss_is_told_with_the_setting_that_takes_it(run):
     folder = run({0: 0.0829, 100: 0.0752, 200: 0.0808}, saved=[100, 200])
-    told = tell_step({"step": 200}, folder)
+    told = tell_step(lora_facts(step=200), folder)
     assert told == (
         "Step 200 was exported, with a validation loss of 0.0808; step 100 has the lowest, 0.0752: export.which=best "
         "would take it. The loss does not see likeness: compare the samples of both."
     )
-    assert "train.save_every=100 and export.which=best" in tell_step({"step": 200}, run({100: 1, 200: 2}, [200]))
+    assert "train.save_every=100 and export.which=best" in tell_step(lora_facts(step=200), run({100: 1, 200: 2}, [200]))
 
 
 def test_the_best_step_is_told_as_such_and_the_base_is_no_step(run):
-    assert "it has the lowest loss, 0.0500" in tell_step({"step": 200}, run({0: 0.04, 100: 0.06, 200: 0.05}, [200]))
-    assert "it has the lowest loss" in tell_step({"step": 200}, run({100: 0.05001, 200: 0.05004}, [200]))
+    assert "it has the lowest loss, 0.0500" in tell_step(
+        lora_facts(step=200), run({0: 0.04, 100: 0.06, 200: 0.05}, [200])
+    )
+    assert "it has the lowest loss" in tell_step(lora_facts(step=200), run({100: 0.05001, 200: 0.05004}, [200]))
 
 
 def test_without_validation_or_training_nothing_is_said(run, tmp_path):
-    assert tell_step({"step": 200}, tmp_path / "nowhere") is None
-    assert tell_step({"step": None}, run({100: 1}, [100])) is None
+    assert tell_step(lora_facts(step=200), tmp_path / "nowhere") is None
+    assert tell_step(lora_facts(step=None), run({100: 1}, [100])) is None
 
 
 def comparison(base, with_it, without):
@@ -78,5 +80,5 @@ def test_prompts_that_were_not_drawn_without_it_say_nothing():
 def test_what_the_model_cannot_judge_comes_first(run):
     found = comparison(0, 1, 0)
     strange = replace(found, overall=replace(found.overall, out_of_domain="5 of 5 pictures are photographs."))
-    told = make_remarks({"step": 1}, run({1: 0.5}, [1]), strange, PLAN)
+    told = make_remarks(lora_facts(step=1), run({1: 0.5}, [1]), strange, PLAN)
     assert [sentence.split()[0] for sentence in told] == ["5", "Step", "The"]

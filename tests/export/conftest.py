@@ -62,6 +62,7 @@ def make_rows():
     return [
         {
             "file_name": f"{number}.png", "width": width, "height": height, "bucket": f"{width}x{height}",
+            "source": f"{number}.png", "sha256": str(number) * 64, "crop": [0, 0, width, height],
             "source_width": 100, "source_height": 100, "text": text, "caption_source": "file",
         }
         for number, ((width, height), text) in enumerate(zip(sizes, CAPTIONS, strict=True))

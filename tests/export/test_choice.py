@@ -4,10 +4,11 @@ import pytest
 
 from lorakiln.console.errors import UserError
 from lorakiln.export.choice import best_step, choose
+from lorakiln.facts import SavedAdapter
 
 
 def saved(**losses):
-    return [{"step": int(name[1:]), "validation_loss": loss} for name, loss in losses.items()]
+    return [SavedAdapter(step=int(name[1:]), file=name, validation_loss=loss) for name, loss in losses.items()]
 
 
 @pytest.mark.parametrize(
@@ -27,8 +28,9 @@ def test_the_best_is_the_earlier_of_equal_losses(adapters, step):
         with pytest.raises(UserError, match="no saved adapter has a validation loss"):
             choose(adapters, "best")
     else:
-        assert choose(adapters, "best") == ({"step": step, "validation_loss": min(
-            one["validation_loss"] for one in adapters if one["validation_loss"] is not None)}, [])  # fmt: skip
+        best, others = choose(adapters, "best")
+        lowest = min(one.validation_loss for one in adapters if one.validation_loss is not None)
+        assert (best.step, best.validation_loss, others) == (step, lowest, [])
 
 
 def test_the_last_and_all():

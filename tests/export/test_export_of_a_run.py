@@ -12,6 +12,7 @@ from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train import train
 from lorakiln.train.results import LIBRARIES
+from tests.made_facts import captioned_row
 
 
 def test_a_run_is_exported(tmp_path, micro_encoded, micro_model, micro_family):
@@ -28,7 +29,7 @@ def test_a_run_is_exported(tmp_path, micro_encoded, micro_model, micro_family):
     for bucket in index["buckets"]:
         width, height = map(int, bucket["name"].split("x"))
         size = {"width": width, "height": height, "source_width": width, "source_height": height}
-        rows += [{"file_name": row["file_name"], "text": row["text"], **size} for row in bucket["rows"]]
+        rows += [captioned_row(row["file_name"], text=row["text"], **size) for row in bucket["rows"]]
     write_jsonl(tmp_path / "captioned" / "metadata.jsonl", rows)
     settings = ExportSettings(which="best", precision="fp32")
     export(run, tmp_path / "captioned", tmp_path / "lora", settings, micro_model)

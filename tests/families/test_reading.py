@@ -5,6 +5,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from lorakiln.families.reading import Reading, chunked, joined
+from lorakiln.schema.encode import EncodeSettings
 
 PROMPTS = ["", "a cat", "a " * 29 + "cat", "a red cat " * 10, "a red cat " * 13, "a red cat " * 40]
 
@@ -65,5 +66,5 @@ def test_what_is_behind_the_first_chunk_is_read(micro_family):
 
 
 def test_settings_make_a_reading():
-    assert Reading.of({}) == Reading(0, 1)
-    assert Reading.of({"clip_skip": 1, "max_tokens": 225}) == Reading(1, 3)
+    assert Reading.of(EncodeSettings()) == Reading(0, 1)
+    assert Reading.of(EncodeSettings(clip_skip=1, max_tokens=225)) == Reading(1, 3)

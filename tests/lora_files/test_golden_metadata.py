@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lorakiln.facts import RunFacts
 from lorakiln.lora_files import kohya_metadata
+from lorakiln.rows import CaptionedRow
 from lorakiln.schema.whole import check_whole
 from pipelines.compose import compose_config
 from tests.export.conftest import make_rows
@@ -51,7 +53,8 @@ def facts_of(experiment, overrides, family, version, prediction):
 
 
 def told(run):
-    metadata = kohya_metadata.build(facts_of(*RUNS[run]), make_rows(), run, private=False)
+    rows = [CaptionedRow(**row) for row in make_rows()]
+    metadata = kohya_metadata.build(RunFacts(**facts_of(*RUNS[run])), rows, run, private=False)
     return {key: value for key, value in metadata.items() if key not in ELSEWHERE}
 
 

@@ -7,7 +7,10 @@ import torch
 
 from lorakiln import __version__
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.console.errors import UserError
+from lorakiln.facts import RunFacts
 from lorakiln.lora_files import kohya_metadata
+from lorakiln.rows import CaptionedRow
 from tests.export.conftest import make_facts, make_rows
 
 
@@ -16,9 +19,14 @@ def facts(micro_model, micro_family):
     return make_facts(micro_model, micro_family)
 
 
+def build(facts, name, private):
+    rows = [CaptionedRow(**row) for row in make_rows()]
+    return kohya_metadata.build(RunFacts(**facts), rows, name, private=private)
+
+
 @pytest.fixture
 def metadata(facts):
-    return kohya_metadata.build(facts, make_rows(), "cats", private=False)
+    return build(facts, "cats", private=False)
 
 
 def test_the_values_are_true_and_spelled_as_sd_scripts_does(metadata):
@@ -42,31 +50,54 @@ def test_the_values_are_true_and_spelled_as_sd_scripts_does(metadata):
 
 def test_the_precision_is_the_one_that_was_used(facts):
     facts["precision"] = "bf16"
-    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["ss_mixed_precision"] == "bf16"
+    assert build(facts, "x", private=False)["ss_mixed_precision"] == "bf16"
     del facts["precision"]  # a run of before it was recorded: what was asked for
     facts["settings"]["train"]["trainer"]["precision"] = "fp32"
-    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["ss_mixed_precision"] == "no"
+    assert build(facts, "x", private=False)["ss_mixed_precision"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "word"),
+    [
+        (lambda facts: facts["base"].update(version="sd_v9"), None, "sd_v9"),
+        (lambda facts: facts["base"].update(prediction_type="sample"), "model.prediction_type", "sample"),
+        (lambda facts: facts.update(precision="fp8"), "train.trainer.precision", "fp8"),
+    ],
+)
+def test_what_no_file_can_tell_is_refused_with_the_words_that_there_are(facts, change, where, word):
+    change(facts)
+    with pytest.raises(UserError, match=word) as caught:
+        build(facts, "x", private=False)
+    assert caught.value.where == where and caught.value.fix
+
+
+@pytest.mark.parametrize("part", ["adapter", "objective", "optimizer", "scheduler"])
+def test_a_run_of_a_kind_that_is_not_installed_is_refused_by_its_name(facts, part):
+    facts["settings"]["train"][part]["kind"] = "made_up"
+    with pytest.raises(UserError, match=rf"(?s)train\.{part}\.kind.*made_up") as caught:
+        build(facts, "x", private=False)
+    assert "install the package that adds it" in caught.value.fix
 
 
 def test_a_range_of_timesteps_is_told(facts):
-    assert "modelspec.timestep_range" not in kohya_metadata.build(facts, make_rows(), "x", private=False)
+    assert "modelspec.timestep_range" not in build(facts, "x", private=False)
     facts["settings"]["train"]["objective"]["max_timestep"] = 700
-    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["modelspec.timestep_range"] == "0,700"
+    assert build(facts, "x", private=False)["modelspec.timestep_range"] == "0,700"
 
 
 def test_a_range_without_an_end_is_told(facts):
     facts["settings"]["train"]["objective"]["min_timestep"] = 300
-    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["modelspec.timestep_range"] == "300,1000"
+    assert build(facts, "x", private=False)["modelspec.timestep_range"] == "300,1000"
     # As the run has recorded it, of a model with fewer.
     facts["timesteps"] = [300, 500, 500]
-    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["modelspec.timestep_range"] == "300,500"
+    assert build(facts, "x", private=False)["modelspec.timestep_range"] == "300,500"
     facts["timesteps"] = [0, 500, 500]
-    assert "modelspec.timestep_range" not in kohya_metadata.build(facts, make_rows(), "x", private=False)
+    assert "modelspec.timestep_range" not in build(facts, "x", private=False)
 
 
 def test_parts_with_a_rate_of_their_own_are_told(facts):
     facts["settings"]["train"]["optimizer"]["part_lrs"] = {"up_blocks": 2e-4, "mid_block": 0.0}
-    metadata = kohya_metadata.build(facts, make_rows(), "x", private=False)
+    metadata = build(facts, "x", private=False)
     assert json.loads(metadata["ss_unet_lr"]) == {"": 1e-4, "up_blocks": 2e-4, "mid_block": 0.0}
     assert metadata["ss_learning_rate"] == "0.0001"
 
@@ -74,7 +105,7 @@ def test_parts_with_a_rate_of_their_own_are_told(facts):
 def test_more_than_75_tokens_are_told(facts, metadata):
     assert metadata["ss_max_token_length"] == "None"
     facts["settings"]["encode"]["max_tokens"] = 225
-    assert kohya_metadata.build(facts, make_rows(), "x", private=False)["ss_max_token_length"] == "225"
+    assert build(facts, "x", private=False)["ss_max_token_length"] == "225"
 
 
 def test_datasets_are_told_as_a1111_reads_them(metadata):
@@ -103,7 +134,7 @@ def test_the_dataset_is_told_as_sd_scripts_tells_one_of_a_dataset_config(metadat
         "img_count": 4, "num_repeats": 3, "image_dir": "secret_folder", "class_tokens": "sks",
     }  # fmt: skip
     facts["settings"]["encode"]["flip"] = True
-    told = kohya_metadata.build(facts, make_rows(), "x", private=True)["ss_datasets"]
+    told = build(facts, "x", private=True)["ss_datasets"]
     assert json.loads(told)[0]["subsets"][0]["flip_aug"] is True
     assert json.loads(told)[0]["subsets"][0]["image_dir"] is None and json.loads(told)[0]["tag_frequency"] == {}
 
@@ -125,7 +156,7 @@ def test_the_model_standard_and_our_own_keys(metadata, facts):
 
 
 def test_private_leaves_folders_captions_and_settings_out(metadata, facts):
-    private = kohya_metadata.build(facts, make_rows(), "cats", private=True)
+    private = build(facts, "cats", private=True)
     assert set(metadata) - set(private) == {"ss_dataset_dirs", "ss_tag_frequency", "lorakiln_settings"}
     assert not [key for key, value in private.items() if "secret_folder" in value or "treasure" in value]
 

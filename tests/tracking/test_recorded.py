@@ -6,12 +6,15 @@ import shutil
 import pytest
 from PIL import Image
 
-from lorakiln.artefacts.records import read_json, read_jsonl, write_json
+from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.export import export
+from lorakiln.facts import DatasetFacts
+from lorakiln.rows import read_captioned
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking import resume_tracker, start_tracker
 from lorakiln.tracking.contact_sheet import CELL, GAP, contact_sheet
+from tests.made_facts import captioned_row
 from tests.tracking.recorded import Recorded
 from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
 
@@ -57,8 +60,8 @@ def captioned(tmp_path, micro_encoded):
     for row in rows:
         (tmp_path / "captioned").mkdir(exist_ok=True)
         Image.new("RGB", (32, 32), "red").save(tmp_path / "captioned" / row["file_name"])
-    extra = {"width": 32, "height": 32, "source_width": 32, "source_height": 32, "caption_source": "file"}
-    write_jsonl(tmp_path / "captioned" / "metadata.jsonl", [{**row, **extra} for row in rows])
+    whole = [captioned_row(**{**row, "caption_source": "file"}) for row in rows]
+    write_jsonl(tmp_path / "captioned" / "metadata.jsonl", whole)
     return tmp_path / "captioned"
 
 
@@ -154,7 +157,7 @@ def test_at_home_means_no_picture_no_caption_and_no_prompt(
 
 
 def test_a_dataset_is_recorded_once_and_anew_with_other_captions(offline, tmp_path, captioned):  # noqa: F811
-    facts = {"name": "micro", "hash": "h" * 16, "pictures": 6}
+    facts = DatasetFacts(name="micro", hash="h" * 16, pictures=6)
 
     def record(rows):
         tracker = start_tracker(TrackerSettings(kind="wandb", project="tests"), {}, tmp_path, None, "export")
@@ -162,15 +165,15 @@ def test_a_dataset_is_recorded_once_and_anew_with_other_captions(offline, tmp_pa
         tracker.finish()
         return Recorded(tmp_path).runs[tracker.record["id"]]["config"]["dataset_version"]
 
-    rows = read_jsonl(captioned / "metadata.jsonl")
+    rows = read_captioned(captioned)
     first, again = record(rows), record(rows)
     assert first == again and len(list((tmp_path / "wandb").glob("offline-run-*-dataset-*"))) == 1
-    other = record([{**rows[0], "text": "something else"}, *rows[1:]])
+    other = record([rows[0].changed(text="something else"), *rows[1:]])
     (folder,) = (tmp_path / "wandb").glob(f"offline-run-*-dataset-{other.partition(':')[2]}")
     assert other != first
     # A record that was deleted is made again.
     shutil.rmtree(folder)
-    record([{**rows[0], "text": "something else"}, *rows[1:]])
+    record([rows[0].changed(text="something else"), *rows[1:]])
     assert list((tmp_path / "wandb").glob(f"offline-run-*-dataset-{other.partition(':')[2]}"))
 
 

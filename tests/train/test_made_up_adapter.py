@@ -18,6 +18,7 @@ from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tools.inspect import inspect
 from tests.adapters import made_up
+from tests.made_facts import captioned_row
 
 KINDS = {"row_scaling": (made_up.RowScaling, made_up.ScalingSettings), "tanh": (made_up.Tanh, made_up.TanhSettings)}
 
@@ -36,7 +37,7 @@ def captioned(tmp_path, micro_encoded):
     for bucket in read_json(micro_encoded / "index.json")["buckets"]:
         width, height = map(int, bucket["name"].split("x"))
         size = {"width": width, "height": height, "source_width": width, "source_height": height}
-        rows += [{"file_name": row["file_name"], "text": row["text"], **size} for row in bucket["rows"]]
+        rows += [captioned_row(row["file_name"], text=row["text"], **size) for row in bucket["rows"]]
     write_jsonl(tmp_path / "captioned" / "metadata.jsonl", rows)
     return tmp_path / "captioned"
 

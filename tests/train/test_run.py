@@ -11,7 +11,7 @@ from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.sd.model import StableDiffusion
-from lorakiln.lora_files import diffusers_form
+from lorakiln.lora_files import diffusers_form, kohya_metadata
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.writing import write_lora
 from tests.adapters.networks import adapted
@@ -224,6 +224,17 @@ def test_more_steps_of_a_sample_than_the_model_has(train_micro, make_settings):
 def test_no_timestep_left(train_micro, make_settings):
     with pytest.raises(UserError, match="no timestep is left"):
         train_micro(make_settings(objective={"min_timestep": 500, "max_timestep": 500}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_no_file_could_tell_is_refused_before_the_training(
+    train_micro, make_settings, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(kohya_metadata, "PRECISIONS", {"bf16": "bf16"})
+    with pytest.raises(UserError, match="'fp32'") as caught:
+        train_micro(make_settings())
+    assert caught.value.where == "train.trainer.precision"
+    assert "training plan" not in capsys.readouterr().out and not (tmp_path / "cache").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

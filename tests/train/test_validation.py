@@ -18,7 +18,7 @@ def test_large_pictures_are_taken_fewer_at_once(size, taken):
 def test_the_loss_is_that_of_a_plain_implementation(make_kiln):
     kiln = make_kiln(validation=WATCHED)
     bucket, row = kiln.encoded.buckets[0], 2
-    rng = noise.generator(int(bucket.rows[row]["sha256"][:16], 16), noise.VALIDATION, 0)
+    rng = noise.generator(int(bucket.rows[row].sha256[:16], 16), noise.VALIDATION, 0)
     times = kiln.family.process.spread_times(rng.random(10), kiln.settings.objective)
     epsilon = torch.from_numpy(rng.standard_normal((10, 4, 8, 8), dtype=np.float32))
     errors = []

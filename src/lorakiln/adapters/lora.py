@@ -19,6 +19,7 @@ from lorakiln.adapters.checks import FIX, TOLERANCE, is_whole, number, scaled, s
 from lorakiln.adapters.peft_config import alpha_of
 from lorakiln.adapters.protocol import Begun, Endings, Form, Stored
 from lorakiln.console.errors import UserError
+from lorakiln.facts import RunFacts
 from lorakiln.families.shapes import same_matrix
 from lorakiln.schema.adapters import AdapterSettings
 
@@ -260,15 +261,15 @@ def config(layers: Mapping[str, Layer]) -> dict[str, Any]:
     }
 
 
-def metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
-    args = {"conv_dim": str(facts["rank"]), "conv_alpha": str(facts["alpha"])}
+def metadata(facts: RunFacts, settings: AdapterSettings) -> dict[str, Any]:
+    args = {"conv_dim": str(facts.rank), "conv_alpha": str(facts.alpha)}
     return {
         "ss_network_module": MODULE,
-        "ss_network_dim": facts["rank"],
-        "ss_network_alpha": facts["alpha"],
-        "ss_network_dropout": facts["settings"]["train"]["adapter"]["dropout"] or None,
+        "ss_network_dim": facts.rank,
+        "ss_network_alpha": facts.alpha,
+        "ss_network_dropout": settings.dropout or None,
         # As one gives them to sd-scripts, strings: its network adapts larger convolutions (LoCon) where these are set.
-        "ss_network_args": args if facts.get("convolutions") else {},
+        "ss_network_args": args if facts.convolutions else {},
     }
 
 

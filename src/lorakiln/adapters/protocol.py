@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Change
+from lorakiln.facts import RunFacts
 from lorakiln.schema.adapters import ADAPTERS, AdapterSettings
 
 # How files name tensors: "lora_unet_<path>.<ending>" (kohya), "<part>.<path>.<ending>" (dotted: diffusers, peft and a
@@ -199,11 +200,12 @@ class TrainableKind(AdapterKind, Protocol):
         """What the tensors of the dotted form do not say of one part's layers, as peft's config says it; JSON-able."""
         ...
 
-    def metadata(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def metadata(self, facts: RunFacts, settings: AdapterSettings) -> dict[str, Any]:
         """sd-scripts' keys about the network: ss_network_module, _dim, _alpha, _dropout and _args.
 
         Args:
-            facts: as `kohya_metadata.build` takes them.
+            facts: as `kohya_metadata.build` takes them: rank and alpha are those of the file.
+            settings: that the adapter was trained with.
         """
         ...
 

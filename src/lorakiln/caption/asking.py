@@ -1,17 +1,16 @@
 """Asking a captioner: only about what it has not written yet, and so that what it writes is not lost."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from lorakiln.artefacts.code_digest import code_key
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.kept import Kept
-from lorakiln.artefacts.records import read_jsonl
 from lorakiln.captioners import Captioner
 from lorakiln.console.progress import progress
+from lorakiln.rows import read_captioned
 from lorakiln.schema.captioners import CaptionSettings
 from lorakiln.schema.marks import Decides, decided
 from lorakiln.schema.registry import modules_in
@@ -50,11 +49,11 @@ def write_texts(captioner: Captioner, pictures: Mapping[str, Path], kept: Kept |
 def read_written(folder: Path) -> dict[str, str]:
     """Texts by key that a captioned folder of an earlier run holds; none if it is absent or damaged."""
     try:
-        rows: Sequence[dict[str, Any]] = read_jsonl(folder / "metadata.jsonl")
-        return {row["caption_key"]: row["written"] for row in rows if row["caption_key"]}
+        rows = read_captioned(folder)
+        return {row.caption_key: row.written for row in rows if row.caption_key and row.written is not None}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         print(f"caption: {folder} is damaged and made again ({error})", flush=True)
         return {}
 

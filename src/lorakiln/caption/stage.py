@@ -6,23 +6,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.kept import Kept
-from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl
+from lorakiln.artefacts.records import read_jsonl
 from lorakiln.caption.asking import content_keys, read_kept, read_written, write_texts
 from lorakiln.caption.problems import LISTED, refusal
 from lorakiln.caption.trigger import holds, with_trigger
 from lorakiln.captioners import Captioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.visible import in_line
+from lorakiln.facts import Dataset
+from lorakiln.rows import CaptionedRow, PreparedRow, read_prepared, write_rows
 from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.model import Source
+from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import Captions, Problem, open_source
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Captioned:
     key: str | None = None
     written: str | None = None
 
-    def columns(self) -> Row:
-        return {
-            "text": self.text, "caption_source": self.source, "caption_file": self.file, "caption_key": self.key,
-            "written": self.written,
-        }  # fmt: skip
+    def row_of(self, picture: PreparedRow) -> CaptionedRow:
+        return CaptionedRow(
+            **picture.told(), text=self.text, caption_source=self.source, caption_file=self.file,
+            caption_key=self.key, written=self.written,
+        )  # fmt: skip
 
 
 def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, captioner: Source) -> None:
@@ -61,7 +61,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
             (all are listed); the captioner cannot be loaded; the disk is full.
     """
     rows, facts = _read(prepared, raw)
-    follow = facts["settings"]["prepare"]["follow_symlinks"]
+    follow = facts.made_with("prepare", PrepareSettings).follow_symlinks
     kept = Kept(out, ".json")
     asked = CAPTIONERS.find(settings.captioner).make_captioner(captioner, settings)
     stage = _Stage(prepared, open_source(raw, follow).captions(settings.extensions), settings, asked, kept)
@@ -72,16 +72,16 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
         stage.written = read_written(out) | read_kept(kept)
         captioned = stage.run(rows, raw, full_list)
         _copy(prepared, fresh, rows)
-        write_jsonl(fresh / "metadata.jsonl", (row | captioned[row["file_name"]].columns() for row in rows))
-        facts |= {
-            "trigger": " ".join(settings.trigger.split()),
-            "captioner": captioner.model_dump(mode="json"),
-            "settings": facts["settings"] | {"caption": settings.model_dump(mode="json")},
-        }
-        write_json(fresh / "dataset.json", facts)
+        write_rows(fresh, (captioned[row.file_name].row_of(row) for row in rows))
+        facts = facts.changed(
+            trigger=" ".join(settings.trigger.split()),
+            captioner=captioner.model_dump(mode="json"),
+            settings={**facts.settings, "caption": settings.model_dump(mode="json")},
+        )
+        facts.write(fresh / "dataset.json")
     kept.clear()
     _warn_lonely(stage.files, prepared, rows)
-    _warn_without_trigger(facts["trigger"], captioned)
+    _warn_without_trigger(facts.trigger, captioned)
     counts = Counter(entry.source for entry in captioned.values())
     written = counts[settings.captioner]
     print(
@@ -104,7 +104,7 @@ class _Stage:
         self.written: dict[str, str] = {}
         self.new = 0
 
-    def run(self, rows: Sequence[Row], raw: Path, full_list: Path) -> dict[str, Captioned]:
+    def run(self, rows: Sequence[PreparedRow], raw: Path, full_list: Path) -> dict[str, Captioned]:
         """Texts by the pictures' file_name.
 
         Args:
@@ -113,29 +113,27 @@ class _Stage:
         """
         captioned, problems, bare = {}, [], []
         for row in rows:
-            file = self.files.find(row["source"])
+            file = self.files.find(row.source)
             text = self.files.read(file) if file else None
             if isinstance(text, Problem):
                 problems.append(text)
             elif text is not None:
                 whole = with_trigger(self.settings.trigger, text) if self.settings.trigger_in_files else text
-                captioned[row["file_name"]] = Captioned(whole, "file", file)
+                captioned[row.file_name] = Captioned(whole, "file", file)
             else:
                 bare.append(row)
         if self.captioner is None:
-            captioned |= {
-                row["file_name"]: Captioned(with_trigger(self.settings.trigger, ""), "trigger") for row in bare
-            }
+            captioned |= {row.file_name: Captioned(with_trigger(self.settings.trigger, ""), "trigger") for row in bare}
         elif bare and not problems:  # what the captioner writes would be lost
             captioned |= self._ask(self.captioner, bare)
-        problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row["file_name"]))]
+        problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row.file_name))]
         if problems:
             raise refusal(raw, problems, full_list)
         full_list.unlink(missing_ok=True)
         return captioned
 
-    def _ask(self, captioner: Captioner, rows: Sequence[Row]) -> dict[str, Captioned]:
-        pictures = {row["file_name"]: self.prepared / row["file_name"] for row in rows}
+    def _ask(self, captioner: Captioner, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
+        pictures = {row.file_name: self.prepared / row.file_name for row in rows}
         keys = content_keys(captioner, self.settings, pictures)
         new = {key: pictures[name] for name, key in keys.items() if key not in self.written}
         self.new = len(new)
@@ -148,29 +146,29 @@ class _Stage:
             for name, key in keys.items()
         }  # fmt: skip
 
-    def _textless(self, row: Row) -> Problem:
+    def _textless(self, row: PreparedRow) -> Problem:
         if self.captioner is None:
             what, fix = "has no caption file", "write one beside it"
         else:
             what, fix = "the captioner wrote nothing about it", "write a caption file beside it"
-        return Problem(row["source"], what, f"{fix}, or set caption.trigger")
+        return Problem(row.source, what, f"{fix}, or set caption.trigger")
 
 
 def _is_textless(captioned: Captioned | None) -> bool:
     return captioned is not None and not captioned.text
 
 
-def _read(prepared: Path, raw: Path) -> tuple[list[Row], dict[str, Any]]:
+def _read(prepared: Path, raw: Path) -> tuple[list[PreparedRow], Dataset]:
     if not (prepared / "metadata.jsonl").is_file() or not (prepared / "dataset.json").is_file():
         raise UserError("no prepared pictures here", where=prepared, fix="run `dvc repro prepare` first")
     if not raw.is_dir():
         raise UserError("no such folder", where=raw, fix="restore it, or name another dataset")
-    return read_jsonl(prepared / "metadata.jsonl"), read_json(prepared / "dataset.json")
+    return read_prepared(prepared), Dataset.read(prepared / "dataset.json")
 
 
-def _total_size(prepared: Path, rows: Sequence[Row]) -> int:
+def _total_size(prepared: Path, rows: Sequence[PreparedRow]) -> int:
     """Bytes of all pictures."""
-    files = [prepared / row["file_name"] for row in rows]
+    files = [prepared / row.file_name for row in rows]
     if missing := [file for file in files if not file.is_file()]:
         raise UserError(
             "this picture of metadata.jsonl is missing" + (f" ({len(missing)} are)" if len(missing) > 1 else ""),
@@ -180,18 +178,18 @@ def _total_size(prepared: Path, rows: Sequence[Row]) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _copy(prepared: Path, fresh: Path, rows: Sequence[Row]) -> None:
+def _copy(prepared: Path, fresh: Path, rows: Sequence[PreparedRow]) -> None:
     for row in rows:
-        target = fresh / row["file_name"]
+        target = fresh / row.file_name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(prepared / row["file_name"], target)
+        shutil.copyfile(prepared / row.file_name, target)
 
 
-def _warn_lonely(files: Captions, prepared: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _warn_lonely(files: Captions, prepared: Path, rows: Sequence[PreparedRow]) -> None:
     """Name the caption files that belong to no picture; a picture that was refused counts as one."""
     quarantine = prepared / "quarantine.jsonl"
     refused = read_jsonl(quarantine) if quarantine.is_file() else []
-    lonely = list(files.without_picture([row["source"] for row in [*rows, *refused]]))
+    lonely = list(files.without_picture([*(row.source for row in rows), *(one["source"] for one in refused)]))
     if lonely:
         more = [f"  and {len(lonely) - LISTED} more"] if len(lonely) > LISTED else []
         lines = [

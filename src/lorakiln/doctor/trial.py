@@ -14,6 +14,7 @@ from lorakiln.artefacts.pictures import read_picture
 from lorakiln.artefacts.records import read_json
 from lorakiln.chain import CHAIN, DATA, EXPORT, TRAIN, folders_in
 from lorakiln.doctor.pictures import write_pictures
+from lorakiln.facts import LoraFacts
 from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.encode import EncodeSettings
@@ -134,8 +135,10 @@ def write_files(trial: Trial) -> dict[str, Any]:
     """`export`, which reads back each file that it writes as its clients do; what it found."""
     folders = folders_in(trial.folder, CHAIN)
     EXPORT.run(folders, {"export": ExportSettings(name=NAME), "model": trial.model})
-    checked = read_json(folders[EXPORT.writes] / "facts.json")["checked"]
-    return {key: checked[key] for key in ("clients", "layers", "largest_relative_difference")}
+    checked = LoraFacts.read(folders[EXPORT.writes] / "facts.json").checked
+    assert checked is not None  # export has just written it
+    told = checked.told()
+    return {key: told[key] for key in ("clients", "layers", "largest_relative_difference")}
 
 
 def draw_with_file(trial: Trial) -> dict[str, float]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from lorakiln.artefacts.kept import Kept
-from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import chunks, load_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.rows import EncodedRow, Index
 
 SUM = "sha256"  # of a kept row's tensors: after a power cut a file may have its length and not its content
 PICTURE = ("latent_mean", "latent_std")
@@ -64,14 +64,14 @@ def read_known(folder: Path, empty_key: str, beside: frozenset[str] = frozenset(
     """
     known = Known(beside)
     try:
-        index = read_json(folder / "index.json")
-        files = [(bucket["file"], bucket["rows"]) for bucket in index["buckets"]]
-        if index["empty"] == empty_key:
+        index = Index.read(folder / "index.json")
+        files = [(bucket.file, bucket.rows) for bucket in index.buckets]
+        if index.empty == empty_key:
             known.captions.put(empty_key, load_tensors(folder / EMPTY)[0], 0)
         for tensors, rows in _whole_files(folder, files):
             for number, row in enumerate(rows):
-                known.pictures.put(row["key_picture"], tensors, number)
-                known.captions.put(row["key_caption"], tensors, number)
+                known.pictures.put(row.key_picture, tensors, number)
+                known.captions.put(row.key_caption, tensors, number)
     except FileNotFoundError:
         return Known(beside)
     except (KeyError, TypeError, ValueError, UserError) as error:
@@ -80,7 +80,9 @@ def read_known(folder: Path, empty_key: str, beside: frozenset[str] = frozenset(
     return known
 
 
-def _whole_files(folder: Path, files: list[tuple[str, list[dict]]]) -> Iterator[tuple[dict[str, Tensor], list[dict]]]:
+def _whole_files(
+    folder: Path, files: list[tuple[str, list[EncodedRow]]]
+) -> Iterator[tuple[dict[str, Tensor], list[EncodedRow]]]:
     for name, rows in files:
         tensors, _ = load_tensors(folder / name)
         if any(len(value) != len(rows) for value in tensors.values()) or not set(PICTURE) < set(tensors):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
-from lorakiln.artefacts.records import read_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Place
 from lorakiln.families.reading import Reading
+from lorakiln.rows import CaptionedRow, read_captioned
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.marks import Decides, decided
 
@@ -60,7 +60,7 @@ class Keys:
 
     @property
     def reading(self) -> Reading:
-        return Reading.of(self.settings.model_dump())
+        return Reading.of(self.settings)
 
     def picture(self, file: Path) -> str:
         return hash_data("picture", self.common, self._of_pictures, hash_file(file))
@@ -88,15 +88,14 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
     if not metadata.exists():
         raise UserError("no captioned pictures here", where=captioned, fix=fix)
     rows = []
-    for entry in read_jsonl(metadata):
-        file = captioned / entry["file_name"]
+    for entry in read_captioned(captioned):
+        file = captioned / entry.file_name
         if not file.is_file():
             raise UserError("this picture of metadata.jsonl is missing", where=file, fix=fix)
         rows.append(
             Row(
-                entry["file_name"], entry["text"], entry["width"], entry["height"], entry["sha256"],
-                entry.get("twin", entry["sha256"]), entry.get("caption_source", "file"),
-                _place(entry), keys.picture(file), keys.caption(entry["text"]),
+                entry.file_name, entry.text, entry.width, entry.height, entry.sha256, entry.likeness,
+                entry.caption_source, _place(entry), keys.picture(file), keys.caption(entry.text),
             )
         )  # fmt: skip
     if not rows:
@@ -104,9 +103,9 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
     return rows
 
 
-def _place(entry: Mapping[str, Any]) -> Place:
-    left, top = entry["crop"][:2]
-    return (entry["source_height"], entry["source_width"], top, left, entry["height"], entry["width"])
+def _place(entry: CaptionedRow) -> Place:
+    left, top = entry.crop[:2]
+    return (entry.source_height, entry.source_width, top, left, entry.height, entry.width)
 
 
 def by_bucket(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:

@@ -14,15 +14,16 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.kept import Kept
-from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.artefacts.tensors import mapped_tensors, save_tensors
 from lorakiln.console.memory import Batch
 from lorakiln.console.progress import progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.known import EMPTY, Known, Shelf, add_kept, keep, read_known
 from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
+from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
 from lorakiln.families import load_family
 from lorakiln.families.protocol import Family, default_device, half_on_gpu
+from lorakiln.rows import EncodedBucket, EncodedRow, Index
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -61,15 +62,12 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
             row.file_name: {name: value.tolist() for name, value in family.place_conditioning(row.place).items()}
             for row in rows
         }
-        _warn_split(family, read_json(captioned / "dataset.json")["trigger"])
+        dataset = Dataset.read(captioned / "dataset.json")
+        _warn_split(family, dataset.trigger)
         _warn_unread(family, rows, unread, reading.chunks * family.max_tokens)
         _Stage(captioned, fresh, settings, keys, family, known, kept).run(by_bucket(rows))
-        index = _index(read_json(captioned / "dataset.json"), rows, unread, told, keys, facts)
-        index["settings"] |= {
-            "encode": settings.model_dump(mode="json"),
-            "model": model.model_dump(mode="json"),
-        }
-        write_json(fresh / "index.json", index)
+        made_with = {"encode": settings.model_dump(mode="json"), "model": model.model_dump(mode="json")}
+        _index(dataset, rows, unread, told, keys, facts, made_with).write(fresh / "index.json")
     kept.clear()
 
 
@@ -176,19 +174,20 @@ def _bytes(layout: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> int:
 
 
 def _index(
-    dataset: Mapping[str, Any],
+    dataset: Dataset,
     rows: Sequence[Row],
     unread: Mapping[str, str],
     told: Mapping[str, Mapping[str, list]],
     keys: Keys,
     facts: dict[str, str],
-) -> dict[str, Any]:
-    def entry(row: Row) -> dict[str, str]:
+    made_with: dict[str, Any],
+) -> Index:
+    def entry(row: Row) -> EncodedRow:
         names = ("file_name", "text", "sha256", "twin", "caption_source", "key_picture", "key_caption")
-        return {name: getattr(row, name) for name in names} | {"unread": unread[row.file_name]}
+        return EncodedRow(**{name: getattr(row, name) for name in names}, unread=unread[row.file_name])
 
     buckets = [
-        {"name": f"{size[0]}x{size[1]}", "file": _file(size), "rows": [entry(row) for row in bucket]}
+        EncodedBucket(name=f"{size[0]}x{size[1]}", file=_file(size), rows=[entry(row) for row in bucket])
         for size, bucket in by_bucket(list(rows)).items()
     ]
     content = [
@@ -196,14 +195,14 @@ def _index(
         for row in rows
     ]
     identity = hash_data(keys.caption(""), content)
-    return {
-        "dataset": {
-            "name": dataset["name"], "hash": dataset["hash"], "pictures": len(rows), "trigger": dataset["trigger"],
-            "out_of_domain": dataset.get("out_of_domain"),
-        },
-        "base": facts, "variants": list(keys.variants), "buckets": buckets, "empty": keys.caption(""),
-        "hash": identity, "settings": dict(dataset["settings"]),
-    }  # fmt: skip
+    return Index(
+        dataset=DatasetFacts(
+            name=dataset.name, hash=dataset.hash, pictures=len(rows), trigger=dataset.trigger,
+            out_of_domain=dataset.out_of_domain,
+        ),
+        base=BaseFacts(**facts), variants=list(keys.variants), buckets=buckets, empty=keys.caption(""), hash=identity,
+        settings={**dataset.settings, **made_with},
+    )  # fmt: skip
 
 
 def _warn_split(family: Family, trigger: str) -> None:

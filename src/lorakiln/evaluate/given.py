@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.records import read_json, write_json
+from lorakiln.facts import BaseFacts, DatasetFacts, LoraFacts
 from lorakiln.families import load_family
 from lorakiln.lora_files.found import PEFT_CONFIG
 from lorakiln.lora_files.identity import hash_lora
@@ -34,10 +34,11 @@ def take_in(file: Path, captioned: Path, out: Path, config: Config) -> None:
         # A peft folder's alphas, and how its kind of adapter is meant.
         if (beside := file.parent / PEFT_CONFIG).is_file():
             shutil.copyfile(beside, fresh / PEFT_CONFIG)
-        facts = {
-            "name": file.stem, "file": file.name, "files": [file.name], "hash": hash_lora(file), "step": None,
-            "rank": largest.rank, "alpha": largest.alpha, "trigger": config.caption.trigger,
-            "base": load_family(config.model, ()).facts, "dataset": read_json(captioned / "dataset.json"),
-            "settings": {name: getattr(config, name).model_dump(mode="json") for name in spaces},
-        }  # fmt: skip
-        write_json(fresh / "facts.json", facts)
+        facts = LoraFacts(
+            name=file.stem, file=file.name, files=[file.name], hash=hash_lora(file), step=None,
+            rank=largest.rank, alpha=largest.alpha, trigger=config.caption.trigger,
+            base=BaseFacts(**load_family(config.model, ()).facts),
+            dataset=DatasetFacts.read(captioned / "dataset.json"),
+            settings={name: getattr(config, name).model_dump(mode="json") for name in spaces},
+        )  # fmt: skip
+        facts.write(fresh / "facts.json")

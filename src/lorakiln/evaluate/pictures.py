@@ -11,8 +11,9 @@ from typing import Any
 from PIL import Image
 
 from lorakiln.artefacts.pictures import read_picture, read_prompt
-from lorakiln.artefacts.records import read_json, read_jsonl
 from lorakiln.evaluate.plan import Plan
+from lorakiln.facts import DatasetFacts
+from lorakiln.rows import read_captioned
 
 _SIDE = 256
 # Up to this side a picture is kept pixel for pixel and shown enlarged.
@@ -44,19 +45,19 @@ def inline(path: Path, alt: str) -> Picture:
 
 def training_pictures(captioned: Path) -> dict[str, Any]:
     """The dataset for the page: its name, counts, buckets, and the first pictures with their captions."""
-    rows = sorted(read_jsonl(captioned / "metadata.jsonl"), key=lambda row: row["file_name"])
-    dataset = read_json(captioned / "dataset.json")
+    rows = sorted(read_captioned(captioned), key=lambda row: row.file_name)
+    dataset = DatasetFacts.read(captioned / "dataset.json")
     shown = [
         {
-            "picture": inline(captioned / row["file_name"], row["text"]), "text": row["text"],
-            "name": row["file_name"], "source": row["caption_source"], "bucket": row["bucket"],
+            "picture": inline(captioned / row.file_name, row.text), "text": row.text,
+            "name": row.file_name, "source": row.caption_source, "bucket": row.bucket,
         }
         for row in rows[:_MOST_DATA]
     ]  # fmt: skip
-    buckets = sorted(Counter(row["bucket"] for row in rows).items(), key=lambda item: (-item[1], item[0]))
-    sources = sorted(Counter(row["caption_source"] for row in rows).items())
+    buckets = sorted(Counter(row.bucket for row in rows).items(), key=lambda item: (-item[1], item[0]))
+    sources = sorted(Counter(row.caption_source for row in rows).items())
     return {
-        "name": dataset["name"],
+        "name": dataset.name,
         "count": len(rows),
         "buckets": buckets,
         "sources": sources,

@@ -1,40 +1,39 @@
 """What a reader shall know beside the numbers: what CLIP cannot judge, the best step, what the trigger does."""
 
 from pathlib import Path
-from typing import Any
 
-from lorakiln.artefacts.records import read_json
 from lorakiln.evaluate.charts import read_columns
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.plan import Plan
 from lorakiln.evaluate.summary import shown
+from lorakiln.facts import LoraFacts, RunFacts
 
 # Where so much of what a prompt gains with the trigger words comes without them, they do little.
 MOSTLY = 0.5
 
 
-def make_remarks(facts: dict[str, Any], run: Path, results: Comparison, plan: Plan) -> list[str]:
+def make_remarks(facts: LoraFacts, run: Path, results: Comparison, plan: Plan) -> list[str]:
     """Sentences for the top of the report and for summary.txt.
 
     Args:
-        facts: the LoRA's facts.json.
+        facts: the LoRA's.
         run: what `train` wrote; need not be there, for a file from elsewhere.
     """
     told = [results.overall.out_of_domain, tell_step(facts, run), tell_trigger(results, plan)]
     return [sentence for sentence in told if sentence]
 
 
-def tell_step(facts: dict[str, Any], run: Path) -> str | None:
+def tell_step(facts: LoraFacts, run: Path) -> str | None:
     """Whether the exported step has the lowest validation loss that was measured; None if there is none to compare."""
     # As they are told: what differs less is no difference.
     losses = {int(step): round(loss, 4) for step, loss in read_columns(run / "validation.csv", "step", "loss") if step}
-    step = facts["step"]
+    step = facts.step
     if step not in losses:
         return None
     best = min(losses, key=lambda one: (losses[one], one != step, one))
     if best == step:
         return f"Step {step} was exported; of the steps that were validated it has the lowest loss, {losses[step]:.4f}."
-    saved = best in {one["step"] for one in read_json(run / "facts.json")["adapters"]}
+    saved = best in {one.step for one in RunFacts.read(run / "facts.json").adapters}
     way = "export.which=best" if saved else f"train.save_every={best} and export.which=best"
     return (
         f"Step {step} was exported, with a validation loss of {losses[step]:.4f}; step {best} has the lowest, "

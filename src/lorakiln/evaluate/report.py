@@ -17,6 +17,7 @@ from lorakiln.evaluate.pictures import Picture, gallery_of, inline, training_pic
 from lorakiln.evaluate.plan import Plan
 from lorakiln.evaluate.summary import shown, shown_difference, shown_interval, shown_number
 from lorakiln.evaluate.verdict import change_in_words, judge, rule, tone_of
+from lorakiln.facts import LoraFacts
 from lorakiln.metrics import Metric, weight_name
 from lorakiln.schema.evaluate import EvaluateSettings
 
@@ -26,11 +27,11 @@ class Findings:
     """What evaluation found; see `comparison.Comparison`.
 
     Attributes:
-        facts: the LoRA's facts.json.
+        facts: the LoRA's.
         remarks: sentences that stand below the verdict.
     """
 
-    facts: dict[str, Any]
+    facts: LoraFacts
     settings: EvaluateSettings
     plan: Plan
     grids: Sequence[Grid]
@@ -60,7 +61,7 @@ def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, 
         score_charts=score_charts(results.metrics, results.on_grid, plan), training=training_charts(run),
         over_training=training_samples(run / "samples"), data=training_pictures(captioned),
         gallery=gallery_of(plan, samples), example=plan.prompts[0].text,
-        experiment=experiment_file(facts["settings"], findings.settings),
+        experiment=experiment_file(facts.settings, findings.settings),
     )  # fmt: skip
     write_text(path, page)
 

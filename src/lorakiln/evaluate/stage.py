@@ -12,7 +12,7 @@ from lorakiln.artefacts.code_digest import code_key
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.kept import Kept
-from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_jsonl, write_text
+from lorakiln.artefacts.records import write_json, write_jsonl, write_text
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.by_weight import score_pictures, write_plots
@@ -25,11 +25,14 @@ from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
 from lorakiln.evaluate.summary import summary_text
 from lorakiln.evaluate.tracking import Judged, track
+from lorakiln.facts import DatasetFacts, LoraFacts
 from lorakiln.families import load_family
 from lorakiln.families.protocol import Family, default_device, drawing_dtype
 from lorakiln.families.reading import Reading
 from lorakiln.metrics import Alter, Material, Metric, Scored, examine, list_metrics, weight_name
+from lorakiln.rows import read_captioned
 from lorakiln.sampling import check_steps
+from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -61,9 +64,9 @@ def evaluate(
         raise UserError(
             "weights hold 0 alone, the base model", where="evaluate.weights", fix="add a weight, such as 1.0"
         )
-    facts = read_json(lora / "facts.json")
+    facts = LoraFacts.read(lora / "facts.json")
     device = default_device(settings.device)
-    reading = Reading.of(facts["settings"].get("encode", {}))
+    reading = Reading.of(facts.made_with("encode", EncodeSettings))
     plan = _plan(facts, settings, model, device, reading)
     # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once. It is on the device after it.
     clip = Clip.load(model.clip, torch.device("cpu"))
@@ -72,7 +75,7 @@ def evaluate(
     kept = Kept(out, ".png")
     with replacing(out) as fresh:
         samples = fresh / "samples"
-        studio = Studio(lora / facts["file"], settings, model, device, reading)
+        studio = Studio(lora / facts.file, settings, model, device, reading)
         drawn = studio.fill(plan.shots, samples, out / "samples", kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
@@ -95,7 +98,7 @@ def evaluate(
     told = settings.model_dump(mode="json")
     titles = {grid.name: grid.title for grid in grids}
     main = f"w{weight_name(plan.main)}"
-    track(run, out, Judged(facts["name"], facts["step"], told, results.numbers, main, titles))
+    track(run, out, Judged(facts.name, facts.step, told, results.numbers, main, titles))
     print(f"{summary}report: {out / 'report.html'}", flush=True)
 
 
@@ -112,26 +115,26 @@ def check_drawing(settings: EvaluateSettings, model: ModelSettings) -> Family:
 
 
 def _plan(
-    facts: dict, settings: EvaluateSettings, model: ModelSettings, device: torch.device, reading: Reading
+    facts: LoraFacts, settings: EvaluateSettings, model: ModelSettings, device: torch.device, reading: Reading
 ) -> Plan:  # fmt: skip
     family = check_drawing(settings, model)
     base, code = family.facts, code_key(Studio, type(family))
-    if base["hash"] != facts["base"]["hash"]:
+    if base["hash"] != facts.base.hash:
         raise UserError(
-            f"the LoRA was trained on another base model, {facts['base']['path']}",
+            f"the LoRA was trained on another base model, {facts.base.path}",
             where=f"model.path = {model.path}", fix="evaluate it on that one, or train on this one",
         )  # fmt: skip
     size = settings.width or model.resolution, settings.height or model.resolution
     # Another device or precision draws other bits.
     drawn_by = f"{code} {base['hash']} {device.type} {drawing_dtype(device, settings.precision)} {reading}"
-    return make_plan(settings, facts["trigger"] or "", size, drawn_by, facts["hash"])
+    return make_plan(settings, facts.trigger or "", size, drawn_by, facts.hash)
 
 
 def _judge(
     clip: Clip, plan: Plan, samples: Path, captioned: Path, metrics: Sequence[Metric]
 ) -> tuple[list[Scored], Evidence]:
     """The scored pictures, and what the verdict asks for beside their scores."""
-    names = sorted(row["file_name"] for row in read_jsonl(captioned / "metadata.jsonl"))
+    names = sorted(row.file_name for row in read_captioned(captioned))
     some = names[:: -(-len(names) // MOST_REFERENCES)]
     trained = [captioned / name for name in some]
     references = clip.pictures(trained, title="training pictures")
@@ -144,7 +147,7 @@ def _judge(
     scored = score_pictures(material, metrics)
     known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
     ceilings = {name: ceiling for name, ceiling in known.items() if ceiling is not None}
-    strange = read_json(captioned / "dataset.json").get("out_of_domain")
+    strange = DatasetFacts.read(captioned / "dataset.json").out_of_domain
     return scored, Evidence(ceilings, examine(material, scored, plan.main), strange)
 
 

@@ -10,10 +10,14 @@ import yaml
 from lorakiln.adapters.protocol import trained_kind
 from lorakiln.diffusion.processes.ddpm import range_text
 from lorakiln.export.previews import Preview
+from lorakiln.facts import LoraFacts
 from lorakiln.families.kinds import version_named
 from lorakiln.families.source import SINGLE_FILES
-from lorakiln.lora_files.training_facts import rates, timesteps
+from lorakiln.lora_files.training_facts import rates
+from lorakiln.rows import CaptionedRow
 from lorakiln.schema.export import ExportSettings
+from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.schema.train import TrainSettings
 
 CARD = """\
 # {title}
@@ -63,34 +67,34 @@ LICENSES = frozenset(_LICENSES.split())
 
 
 def model_card(
-    facts: dict[str, Any], rows: Sequence[dict[str, Any]], previews: Sequence[Preview], settings: ExportSettings
+    facts: LoraFacts, rows: Sequence[CaptionedRow], previews: Sequence[Preview], settings: ExportSettings
 ) -> str:
     """The card's text: front matter for the Hub, then what a reader needs. What others chose (names, trigger words)
     stands in it as text, whatever it holds.
 
     Args:
-        facts: the export's facts.json.
+        facts: the LoRA's.
         rows: the captioned pictures; their captions appear unless `settings.private`.
         previews: what was copied beside the card.
     """
-    trigger = facts["trigger"]
-    prompt = rows[0]["text"] if rows and not settings.private else trigger
+    trigger = facts.trigger
+    prompt = rows[0].text if rows and not settings.private else trigger
     body = CARD.format(
-        title=plain(facts["name"]),
-        file=code(f"{facts['name']}.safetensors"),
-        tag=code(f"<lora:{facts['name']}:1>"),
-        rank=facts["rank"],
-        alpha=facts["alpha"],
-        base=code(facts["base_model"] or facts["base"]["name"]),
-        kind=trained_kind(facts["settings"]["train"]["adapter"]["kind"]).TITLE,
+        title=plain(facts.name),
+        file=code(f"{facts.name}.safetensors"),
+        tag=code(f"<lora:{facts.name}:1>"),
+        rank=facts.rank,
+        alpha=facts.alpha,
+        base=code(facts.base_model or facts.base.name),
+        kind=trained_kind(facts.made_with("train", TrainSettings).adapter.kind).TITLE,
         diffusers=_diffusers(facts, prompt),
-        pictures=facts["dataset"]["pictures"] - facts["held_out"],
-        warning=_warning(facts["dataset"].get("out_of_domain")),
-        gallery=_gallery(previews, facts["strength"]),
+        pictures=facts.dataset.pictures - facts.held_out,
+        warning=_warning(facts.dataset.out_of_domain),
+        gallery=_gallery(previews, facts.strength),
         trigger=code(trigger) if trigger else "None: the LoRA acts on every prompt.",
         table="\n".join(f"| {key} | {value} |" for key, value in _table(facts, settings.private).items()),
-        clients=", ".join(facts["checked"]["clients"]),
-        difference=facts["checked"]["largest_relative_difference"],
+        clients=", ".join(facts.checked.clients),
+        difference=facts.checked.largest_relative_difference,
     )
     return f"---\n{_front_matter(facts, previews, settings)}---\n\n{body}"
 
@@ -109,32 +113,32 @@ def plain(text: str) -> str:
     return re.sub(r"[\\`*\[\]<>|&~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
 
 
-def _diffusers(facts: dict[str, Any], prompt: str) -> str:
+def _diffusers(facts: LoraFacts, prompt: str) -> str:
     """How it is used in diffusers; nothing where that does not load its kind."""
-    if "diffusers" not in facts["checked"]["clients"]:
+    if "diffusers" not in facts.checked.clients:
         return ""
     return DIFFUSERS.format(load=_loading(facts), prompt=json.dumps(prompt, ensure_ascii=False))
 
 
-def _loading(facts: dict[str, Any]) -> str:
+def _loading(facts: LoraFacts) -> str:
     """The lines that load the base model."""
-    name = json.dumps(facts["base_model"] or facts["base"]["name"], ensure_ascii=False)
-    if not facts["base_model"] and facts["base"]["name"].endswith(SINGLE_FILES):
-        kind = version_named(facts["base"]["version"]).architecture.pipeline
+    name = json.dumps(facts.base_model or facts.base.name, ensure_ascii=False)
+    if not facts.base_model and facts.base.name.endswith(SINGLE_FILES):
+        kind = version_named(facts.base.version).architecture.pipeline
         return f"from diffusers import {kind}\n\npipe = {kind}.from_single_file({name})  # where you have it"
-    where = "" if facts["base_model"] else "  # where you have it"
+    where = "" if facts.base_model else "  # where you have it"
     return f"from diffusers import DiffusionPipeline\n\npipe = DiffusionPipeline.from_pretrained({name}){where}"
 
 
-def _front_matter(facts: dict[str, Any], previews: Sequence[Preview], settings: ExportSettings) -> str:
+def _front_matter(facts: LoraFacts, previews: Sequence[Preview], settings: ExportSettings) -> str:
     # The hub refuses a card whose base model is none of its own.
-    matter: dict[str, Any] = {"base_model": facts["base_model"]} if facts["base_model"] else {}
+    matter: dict[str, Any] = {"base_model": facts.base_model} if facts.base_model else {}
     matter |= {
         "library_name": "diffusers",
         "tags": ["text-to-image", "diffusers", "lora", "template:sd-lora"],
     }
-    if facts["trigger"]:
-        matter["instance_prompt"] = facts["trigger"]
+    if facts.trigger:
+        matter["instance_prompt"] = facts.trigger
     if settings.license:
         known = settings.license.lower() in LICENSES
         matter |= {"license": settings.license.lower()} if known else {
@@ -157,26 +161,26 @@ def _gallery(previews: Sequence[Preview], strength: float) -> str:
     return f"{pictures}\n\nDrawn while training, at step {previews[0].step}{full}.\n\n"
 
 
-def _table(facts: dict[str, Any], private: bool) -> dict[str, Any]:
-    train, prepare = facts["settings"]["train"], facts["settings"]["prepare"]
+def _table(facts: LoraFacts, private: bool) -> dict[str, Any]:
+    train, prepare = facts.made_with("train", TrainSettings), facts.made_with("prepare", PrepareSettings)
     table = {
-        "step": f"{facts['step']} of {train['steps']}",
-        "batch size": train["batch_size"],
-        "learning rate": f"{rates(train['optimizer'])}, {train['scheduler']['kind']}",
-        "optimizer": train["optimizer"]["kind"],
-        "seed": train["seed"],
-        "resolution": prepare["resolution"],
-        "base model's identity": f"`{facts['base']['hash'][:16]}`",
-        "dataset's identity": f"`{facts['dataset']['hash'][:16]}`",
+        "step": f"{facts.step} of {train.steps}",
+        "batch size": train.batch_size,
+        "learning rate": f"{rates(train.optimizer)}, {train.scheduler.kind}",
+        "optimizer": train.optimizer.kind,
+        "seed": train.seed,
+        "resolution": prepare.resolution,
+        "base model's identity": f"`{facts.base.hash[:16]}`",
+        "dataset's identity": f"`{facts.dataset.hash[:16]}`",
     }
-    if told := range_text(*timesteps(facts)):
+    if facts.timesteps and (told := range_text(*facts.timesteps)):
         table["timesteps"] = told
-    if begun := facts.get("init_from"):
+    if begun := facts.init_from:
         # Whoever wrote the file has named it.
-        file = re.sub(r"[^\w .()+=,-]", "_", begun["file"])
-        table["went on from"] = f"{file} (`{begun['hash'][:16]}`)"
-    if facts["strength"] != 1:
-        table["strength"] = f"{facts['strength']:g} of what was trained, at weight 1"
+        file = re.sub(r"[^\w .()+=,-]", "_", begun.file)
+        table["went on from"] = f"{file} (`{begun.hash[:16]}`)"
+    if facts.strength != 1:
+        table["strength"] = f"{facts.strength:g} of what was trained, at weight 1"
     if not private:
-        table["dataset"] = plain(facts["dataset"]["name"])
+        table["dataset"] = plain(facts.dataset.name)
     return table

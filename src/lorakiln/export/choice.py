@@ -1,21 +1,20 @@
 """Which of a run's saved adapters are exported."""
 
-from typing import Any
-
 from lorakiln.console.errors import UserError
+from lorakiln.facts import SavedAdapter
 
 
-def choose(adapters: list[dict[str, Any]], which: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def choose(adapters: list[SavedAdapter], which: str) -> tuple[SavedAdapter, list[SavedAdapter]]:
     """The adapter that gets the plain name, and those that are written beside it.
 
     Args:
-        adapters: {"step", "file", "validation_loss"} each, by step.
+        adapters: by step.
         which: "last", "best" (lowest validation loss) or "all" (the last, and every other beside it).
 
     Raises:
         UserError: "best", and no saved adapter has a validation loss.
     """
-    last = max(adapters, key=lambda one: one["step"])
+    last = max(adapters, key=lambda one: one.step)
     if which == "last":
         return last, []
     if which == "all":
@@ -27,10 +26,10 @@ def choose(adapters: list[dict[str, Any]], which: str) -> tuple[dict[str, Any], 
             where="export.which=best",
             fix="set train.save_every to a multiple of train.validation.every, or export the last",
         )
-    return next(one for one in adapters if one["step"] == best), []
+    return next(one for one in adapters if one.step == best), []
 
 
-def best_step(adapters: list[dict[str, Any]]) -> int | None:
+def best_step(adapters: list[SavedAdapter]) -> int | None:
     """The step of the lowest validation loss, the earlier of equals; None if no saved adapter has one."""
-    judged = [(one["validation_loss"], one["step"]) for one in adapters if one["validation_loss"] is not None]
+    judged = [(one.validation_loss, one.step) for one in adapters if one.validation_loss is not None]
     return min(judged)[1] if judged else None

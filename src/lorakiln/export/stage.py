@@ -14,7 +14,7 @@ from lorakiln.adapters.protocol import trained_kind
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_file
-from lorakiln.artefacts.records import read_json, read_jsonl, write_json, write_text
+from lorakiln.artefacts.records import read_json, write_json, write_text
 from lorakiln.artefacts.tensors import DTYPES, load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export.card import model_card
@@ -23,6 +23,7 @@ from lorakiln.export.choice import best_step, choose
 from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import cleaned, without_places
+from lorakiln.facts import Checked, LoraFacts, RunFacts, SavedAdapter
 from lorakiln.families import load_family
 from lorakiln.families.file_hashes import kohya_hashes
 from lorakiln.families.kinds import version_named
@@ -32,8 +33,10 @@ from lorakiln.families.source import is_hub_id
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.fitting import Fitted, fitted
 from lorakiln.lora_files.training_facts import timesteps
+from lorakiln.rows import CaptionedRow, read_captioned
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking import resume_tracker
 
 
@@ -47,27 +50,27 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         UserError: there is no such adapter, the base model is another one than it was trained on, a weight is not
             finite in the precision asked for, or a written file does not do what was trained.
     """
-    facts = read_json(run / "facts.json")
-    rows = read_jsonl(captioned / "metadata.jsonl")
+    facts = RunFacts.read(run / "facts.json")
+    rows = read_captioned(captioned)
     # Only the names of its layers are needed: half the memory will do.
     family = load_family(model, ("network",), dtype=torch.bfloat16)
-    if family.facts["hash"] != facts["base"]["hash"]:
+    if family.facts["hash"] != facts.base.hash:
         raise UserError(
-            f"the run was trained on {facts['base']['path']}, whose weights are not those of {model.path}",
+            f"the run was trained on {facts.base.path}, whose weights are not those of {model.path}",
             where=run / "facts.json",
             fix="train again, or set `model` to what the run was trained on",
         )
     name = _name(settings, facts)
     if settings.private:
-        facts = cleaned(facts, name)
-    facts = {
-        **facts, "alpha": facts["alpha"] * settings.strength, "strength": settings.strength,
-        "base": {**facts["base"], "name": Path(model.path).name},
-        "base_model": settings.base_model or (model.path if is_hub_id(model.path) else None),
-    }  # fmt: skip
-    main, others = choose(facts["adapters"], settings.which)
+        facts = RunFacts.of(cleaned(facts.told(), name), run / "facts.json")
+    facts = facts.changed(
+        alpha=facts.alpha * settings.strength, strength=settings.strength,
+        base=facts.base.changed(name=Path(model.path).name),
+        base_model=settings.base_model or (model.path if is_hub_id(model.path) else None),
+    )  # fmt: skip
+    main, others = choose(facts.adapters, settings.which)
     # Two files of the main one, and what is written stands beside what it replaces until the end.
-    needed = sum((run / one["file"]).stat().st_size for one in (main, main, *others))
+    needed = sum((run / one.file).stat().st_size for one in (main, main, *others))
     check_space(out, needed, "the exported adapters")
     with replacing(out) as fresh:
         writer = Writer(run, fresh, family, facts, rows, settings, file_facts(model, settings))
@@ -79,20 +82,19 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
             worst = max(worst, writer.write_diffusers(main))
             clients.append("diffusers")
         most = 0 if settings.private else settings.previews
-        previews = copy_previews(run, fresh, name, main["step"], most)
-        checked = {"clients": clients, "largest_relative_difference": float(f"{worst:.3g}")}
-        chosen = _facts(facts, name, main, settings, fresh, checked)
-        write_json(fresh / "facts.json", chosen)
+        previews = copy_previews(run, fresh, name, main.step, most)
+        chosen = _facts(facts, name, main, settings, fresh, clients, float(f"{worst:.3g}"))
+        chosen.write(fresh / "facts.json")
         write_json(fresh / f"{name}.json", _notes(chosen))
         write_text(fresh / "README.md", model_card(chosen, rows, previews, settings))
-    versions = _versions(name, main, others, best_step(facts["adapters"]))
+    versions = _versions(name, main, others, best_step(facts.adapters))
     _track(run, captioned, out, chosen, previews, settings, versions)
     if settings.push_to_hub:
         upload = plan_upload(out, settings.push_to_hub)
         print(f"{upload}\nsent: {push(upload)}", flush=True)
     print(
-        f"exported {out / name}.safetensors: step {main['step']}, {settings.precision}, "
-        f"read back as {', '.join(checked['clients'])} do, and equal",
+        f"exported {out / name}.safetensors: step {main.step}, {settings.precision}, "
+        f"read back as {', '.join(clients)} do, and equal",
         flush=True,
     )
 
@@ -108,17 +110,17 @@ def file_facts(model: ModelSettings, settings: ExportSettings) -> dict[str, str]
     return told
 
 
-def _name(settings: ExportSettings, facts: dict[str, Any]) -> str:
+def _name(settings: ExportSettings, facts: RunFacts) -> str:
     """The LoRA's name: the dataset's folder's if none is set, but that is nobody's business with `private`."""
-    name = settings.name or ("lora" if settings.private else facts["dataset"]["name"])
+    name = settings.name or ("lora" if settings.private else facts.dataset.name)
     if name in ("facts", "diffusers", "previews", "README"):
         raise UserError(f"{name!r} is the name of another file there", fix="set export.name to another name")
     return name
 
 
-def _beside(name: str, adapter: dict[str, Any]) -> str:
+def _beside(name: str, adapter: SavedAdapter) -> str:
     """What a file of another step is called."""
-    return f"{name}-step{adapter['step']:08d}"
+    return f"{name}-step{adapter.step:08d}"
 
 
 @dataclass(frozen=True)
@@ -132,54 +134,60 @@ class Version:
 
 
 def _versions(
-    name: str, main: dict[str, Any], others: Sequence[dict[str, Any]], best: int | None
+    name: str, main: SavedAdapter, others: Sequence[SavedAdapter], best: int | None
 ) -> list[Version]:  # fmt: skip
     """All that were written, the main one last: the tracker's newest is its `latest`."""
     files = [(_beside(name, one), one) for one in others] + [(name, main)]
     return [
-        Version(f"{file}.safetensors", one["step"], one["validation_loss"], ["best"] if one["step"] == best else [])
+        Version(f"{file}.safetensors", one.step, one.validation_loss, ["best"] if one.step == best else [])
         for file, one in files
     ]
 
 
 def _facts(
-    facts: dict[str, Any], name: str, main: dict[str, Any], settings: ExportSettings, folder: Path, checked: dict
-) -> dict[str, Any]:
+    facts: RunFacts, name: str, main: SavedAdapter, settings: ExportSettings, folder: Path, clients: list[str],
+    difference: float,
+) -> LoraFacts:  # fmt: skip
     layers = len({key.partition(".")[0] for key in load_tensors(folder / f"{name}.safetensors")[0]})
-    kept = {
-        key: facts[key]
-        for key in ("rank", "alpha", "strength", "targets", "base", "base_model", "dataset", "trigger", "held_out")
-    }
-    return kept | {
-        "name": name,
-        "file": f"{name}.safetensors",
-        "files": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")),
-        "step": main["step"],
-        "validation_loss": main["validation_loss"],
-        "timesteps": timesteps(facts),
-        "init_from": facts.get("init_from"),
-        "hash": hash_file(folder / f"{name}.safetensors"),
-        "checked": {"layers": layers, **checked},
-        "settings": {**facts["settings"], "export": settings.model_dump(mode="json")},
-    }
+    return LoraFacts(
+        name=name,
+        file=f"{name}.safetensors",
+        files=sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")),
+        hash=hash_file(folder / f"{name}.safetensors"),
+        step=main.step,
+        validation_loss=main.validation_loss,
+        rank=facts.rank,
+        alpha=facts.alpha,
+        strength=facts.strength,
+        targets=facts.targets,
+        base=facts.base,
+        base_model=facts.base_model,
+        dataset=facts.dataset,
+        trigger=facts.trigger,
+        held_out=facts.held_out,
+        timesteps=timesteps(facts),
+        init_from=facts.init_from,
+        checked=Checked(layers=layers, clients=clients, largest_relative_difference=difference),
+        settings={**facts.settings, "export": settings.model_dump(mode="json")},
+    )
 
 
 def _track(
-    run: Path, captioned: Path, out: Path, facts: dict[str, Any], previews: Sequence[Preview],
+    run: Path, captioned: Path, out: Path, facts: LoraFacts, previews: Sequence[Preview],
     settings: ExportSettings, versions: Sequence[Version],
 ) -> None:  # fmt: skip
     tracker = resume_tracker(run, "export", {"export": settings.model_dump(mode="json")})
-    tracker.log({"export/step": facts["step"], "export/difference": facts["checked"]["largest_relative_difference"]})
+    tracker.log({"export/step": facts.step, "export/difference": facts.checked.largest_relative_difference})
     drawn = {f"{Path(one.path).stem} {one.prompt}": out / one.path for one in previews}
     if drawn:
         tracker.images("export/previews", drawn, previews[0].step)
-    told = {key: facts[key] for key in ("rank", "alpha", "strength", "trigger")}
-    told |= {"base": facts["base"]["hash"], "dataset": facts["dataset"]["hash"]}
+    told = {"rank": facts.rank, "alpha": facts.alpha, "strength": facts.strength, "trigger": facts.trigger}
+    told |= {"base": facts.base.hash, "dataset": facts.dataset.hash}
     if not settings.private:
-        tracker.dataset(facts["dataset"], captioned, read_jsonl(captioned / "metadata.jsonl"))
+        tracker.dataset(facts.dataset, captioned, read_captioned(captioned))
     for one in versions:
         of_file = {"step": one.step, "validation_loss": one.validation_loss, "hash": hash_file(out / one.file)}
-        tracker.artifact("lora", f"{facts['name']}-lora", {one.file: out / one.file}, told | of_file, one.aliases)
+        tracker.artifact("lora", f"{facts.name}-lora", {one.file: out / one.file}, told | of_file, one.aliases)
     tracker.finish()
 
 
@@ -191,32 +199,33 @@ class Writer:
         run: Path,
         folder: Path,
         family: Family,
-        facts: dict[str, Any],
-        rows: list[dict[str, Any]],
+        facts: RunFacts,
+        rows: list[CaptionedRow],
         settings: ExportSettings,
         told: Mapping[str, str],
     ) -> None:
         self.run, self.folder, self.family, self.facts, self.rows = run, folder, family, facts, rows
         self.settings, self.dtype = settings, DTYPES[settings.precision]
         self.clients = list(family.client_keys())
-        self.kind_name = facts["settings"]["train"]["adapter"]["kind"]
+        self.kind_name = facts.made_with("train", TrainSettings).adapter.kind
         self.kind, self.weights = trained_kind(self.kind_name), weights_of(family.adaptable())
         self.metadata, self.noted = told, set()
 
-    def trained(self, adapter: dict[str, Any]) -> Adapter:
+    def trained(self, adapter: SavedAdapter) -> Adapter:
         """What was trained, at the strength that the files are to have."""
-        found = diffusers_form.load(self.run / adapter["file"], self.kind_name)
+        found = diffusers_form.load(self.run / adapter.file, self.kind_name)
         if self.settings.strength == 1:
             return found
         layers = {name: self.kind.scale(layer, self.settings.strength) for name, layer in found.layers.items()}
         return replace(found, layers=layers)
 
-    def write_kohya(self, name: str, adapter: dict[str, Any]) -> float:
+    def write_kohya(self, name: str, adapter: SavedAdapter) -> float:
         """Write `<name>.safetensors`; return the largest relative difference of a layer."""
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
         ready = self.fit(trained, name)
         wide = any(has_kernel(layer.shape) for layer in trained.layers.values())
-        facts = {**without_places(self.facts), "step": adapter["step"], "convolutions": wide}
+        facts = RunFacts.of(without_places(self.facts.told()), self.run / "facts.json")
+        facts = facts.changed(step=adapter.step, convolutions=wide)
         metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times()) | self.metadata
         tensors = kohya_form.tensors_of(ready.adapter, self.family.kohya_name, self.kind_name)
         metadata = kohya_metadata.with_hashes(metadata, tensors)
@@ -253,28 +262,28 @@ class Writer:
         told = read_json(self.run / "provenance.json")
         return datetime.fromisoformat(told["began"]), datetime.fromisoformat(told["ended"])
 
-    def write_diffusers(self, adapter: dict[str, Any]) -> float:
+    def write_diffusers(self, adapter: SavedAdapter) -> float:
         """Write the folder that diffusers loads: folded, since not every reader of it looks for alphas."""
         trained, folder = self.trained(adapter), self.folder / "diffusers"
         path = folder / "pytorch_lora_weights.safetensors"
         ready = self.fit(trained, path.name, fold=True)
         # Nothing else in it tells the base, where only self-attention is adapted.
-        told = {"ss_base_model_version": self.facts["base"]["version"]}
+        told = {"ss_base_model_version": self.facts.base.version}
         diffusers_form.save(replace(ready.adapter, metadata=told), path)
         config = diffusers_form.part_config(ready.adapter, self.family.part)
-        write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": self.facts["base_model"]})
+        write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": self.facts.base_model})
         return self.compare(trained, ready, diffusers_form.load(path), path.name)
 
 
-def _notes(facts: dict[str, Any]) -> dict[str, Any]:
+def _notes(facts: LoraFacts) -> dict[str, Any]:
     """A1111's sidecar: what its card of the LoRA shows and puts into the prompt."""
-    pictures = facts["dataset"]["pictures"] - facts["held_out"]
-    kind = trained_kind(facts["settings"]["train"]["adapter"]["kind"])
+    pictures = facts.dataset.pictures - facts.held_out
+    kind = trained_kind(facts.made_with("train", TrainSettings).adapter.kind)
     return {
-        "description": f"{kind.TITLE} of rank {facts['rank']}, trained on {pictures} pictures",
-        "sd version": version_named(facts["base"]["version"]).a1111,
-        "activation text": facts["trigger"],
+        "description": f"{kind.TITLE} of rank {facts.rank}, trained on {pictures} pictures",
+        "sd version": version_named(facts.base.version).a1111,
+        "activation text": facts.trigger,
         "preferred weight": 1.0,
         "negative text": "",
-        "notes": f"base model: {facts['base_model'] or facts['base']['name']}; step {facts['step']}",
+        "notes": f"base model: {facts.base_model or facts.base.name}; step {facts.step}",
     }

@@ -1,12 +1,13 @@
 """How a text encoder reads a prompt: in chunks of its own length, as kohya's max_token_length."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
+
+from lorakiln.schema.encode import EncodeSettings
 
 CHUNK = 75  # tokens of a prompt that CLIP reads at once, without those of its begin and end
 
@@ -24,9 +25,9 @@ class Reading:
     chunks: int = 1
 
     @classmethod
-    def of(cls, encode: Mapping[str, Any]) -> "Reading":
-        """The reading that `encode`'s settings, or those recorded with an artefact, ask for."""
-        return cls(encode.get("clip_skip", 0), encode.get("max_tokens", CHUNK) // CHUNK)
+    def of(cls, encode: EncodeSettings) -> "Reading":
+        """The reading that `encode`'s settings ask for."""
+        return cls(encode.clip_skip, encode.max_tokens // CHUNK)
 
 
 PLAIN = Reading()

@@ -18,56 +18,71 @@ from torch import Tensor
 from lorakiln import __version__
 from lorakiln.adapters.protocol import trained_kind
 from lorakiln.artefacts.tensors import chunks
+from lorakiln.console.errors import UserError
 from lorakiln.diffusion.losses import find_loss
+from lorakiln.facts import RunFacts
 from lorakiln.families.kinds import version_named
 from lorakiln.families.reading import CHUNK
 from lorakiln.lora_files.training_facts import timesteps
 from lorakiln.optim import kohya_name
+from lorakiln.rows import CaptionedRow
+from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.schema.train import TrainSettings
+
+# Our words in sd-scripts', and in the model standard's.
+PRECISIONS = {"fp32": "no", "bf16": "bf16"}
+PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
 def build(
-    facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str, private: bool,
+    facts: RunFacts, rows: Sequence[CaptionedRow], name: str, private: bool,
     times: tuple[datetime, datetime] | None = None,
 ) -> dict[str, str]:  # fmt: skip
     """The ss_*, modelspec.* and lorakiln_* keys; the hashes come with `with_hashes`.
 
     Args:
-        facts: the run's facts.json; "convolutions": whether any larger than 1x1 are adapted.
-        rows: the captioned pictures' metadata.jsonl. Folders, buckets and tags are counted over all of them;
+        facts: the run's; `convolutions` is for export to find.
+        rows: the captioned pictures. Folders, buckets and tags are counted over all of them;
             ss_num_train_images leaves out those held out for validation.
         private: leave out folder names and captions.
         times: when the training began and ended, to be told.
+
+    Raises:
+        UserError: there is no word for the base's version or prediction, or for the precision; told before the
+            training, by `train.results.check_tellable`.
     """
-    settings, base = facts["settings"], facts["base"]
+    train, base = facts.made_with("train", TrainSettings), facts.base
+    encode, prepare = facts.made_with("encode", EncodeSettings), facts.made_with("prepare", PrepareSettings)
     data: dict[str, Any] = {
         **_training(facts),
         "ss_output_name": name,
-        "ss_base_model_version": base["version"],
-        "ss_sd_model_name": Path(base["path"]).name,
-        "ss_v2": version_named(base["version"]).is_v2,
-        **trained_kind(settings["train"]["adapter"]["kind"]).metadata(facts),
-        "ss_clip_skip": settings["encode"]["clip_skip"] + 1,
-        "ss_max_token_length": tokens if (tokens := settings["encode"].get("max_tokens", CHUNK)) > CHUNK else None,
-        **_sizes(settings["prepare"], rows),
+        "ss_base_model_version": base.version,
+        "ss_sd_model_name": Path(base.path).name,
+        "ss_v2": version_named(base.version).is_v2,
+        **trained_kind(train.adapter.kind).metadata(facts, train.adapter),
+        "ss_clip_skip": encode.clip_skip + 1,
+        "ss_max_token_length": encode.max_tokens if encode.max_tokens > CHUNK else None,
+        **_sizes(prepare, rows),
         "lorakiln_version": __version__,
-        "lorakiln_dataset_hash": facts["dataset"]["hash"],
-        "lorakiln_base_hash": base["hash"],
-        "lorakiln_step": facts["step"],
+        "lorakiln_dataset_hash": facts.dataset.hash,
+        "lorakiln_base_hash": base.hash,
+        "lorakiln_step": facts.step,
         **_modelspec(facts, name),
     }
-    if libraries := facts.get("libraries"):  # runs of before did not say
-        data["lorakiln_libraries"] = libraries
-    if facts.get("strength", 1) != 1:
+    if facts.libraries:  # runs of before did not say
+        data["lorakiln_libraries"] = facts.libraries
+    if facts.strength != 1:
         # The network's alpha is that of the file: the trained one, in the settings, times this.
-        data["lorakiln_strength"] = facts["strength"]
+        data["lorakiln_strength"] = facts.strength
     data["ss_datasets"] = [_dataset(facts, rows, data, private)]
     if not private:
-        folder = f"{settings['train']['repeats']}_{facts['dataset']['name']}"
-        data["ss_dataset_dirs"] = {folder: {"n_repeats": settings["train"]["repeats"], "img_count": len(rows)}}
+        folder = f"{train.repeats}_{facts.dataset.name}"
+        data["ss_dataset_dirs"] = {folder: {"n_repeats": train.repeats, "img_count": len(rows)}}
         data["ss_tag_frequency"] = {folder: _tags(rows)}
         # Where a run was tracked did not make the LoRA, and names people.
-        train = {key: value for key, value in settings["train"].items() if key != "tracker"}
-        data["lorakiln_settings"] = {**settings, "train": train}
+        untracked = {key: value for key, value in facts.settings["train"].items() if key != "tracker"}
+        data["lorakiln_settings"] = {**facts.settings, "train": untracked}
     if times:
         began, ended = times
         data["ss_training_started_at"], data["ss_training_finished_at"] = began.timestamp(), ended.timestamp()
@@ -94,61 +109,59 @@ def with_hashes(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> d
     return {**metadata, **hashes}
 
 
-def _training(facts: Mapping[str, Any]) -> dict[str, Any]:
-    train = facts["settings"]["train"]
-    held_out = facts["held_out"]
-    pictures = (facts["dataset"]["pictures"] - held_out) * train["repeats"]
-    per_epoch = max(1, -(-pictures // train["batch_size"]))
-    share = train["batch_size"] // (train["trainer"]["devices"] * train["trainer"]["num_nodes"])
-    micro = train["micro_batch"] or share
-    optimizer, objective = train["optimizer"], train["objective"]
+def _training(facts: RunFacts) -> dict[str, Any]:
+    train, held_out = facts.made_with("train", TrainSettings), facts.held_out
+    pictures = (facts.dataset.pictures - held_out) * train.repeats
+    per_epoch = max(1, -(-pictures // train.batch_size))
+    share = train.batch_size // (train.trainer.devices * train.trainer.num_nodes)
+    micro = train.micro_batch or share
+    optimizer, objective = train.optimizer, train.objective
     return {
-        "ss_learning_rate": optimizer["lr"],
+        "ss_learning_rate": optimizer.lr,
         # One number where there is one, as sd-scripts has it; else which part has which.
-        "ss_unet_lr": {"": optimizer["lr"], **parts} if (parts := optimizer.get("part_lrs")) else optimizer["lr"],
+        "ss_unet_lr": {"": optimizer.lr, **optimizer.part_lrs} if optimizer.part_lrs else optimizer.lr,
         "ss_text_encoder_lr": None,
         "ss_num_train_images": pictures,
         "ss_num_validation_images": held_out,
         "ss_num_reg_images": 0,
         "ss_num_batches_per_epoch": per_epoch,
-        "ss_num_epochs": -(-facts["step"] // per_epoch),
-        "ss_epoch": -(-facts["step"] // per_epoch),
-        "ss_steps": facts["step"],
-        "ss_max_train_steps": train["steps"],
+        "ss_num_epochs": -(-facts.step // per_epoch),
+        "ss_epoch": -(-facts.step // per_epoch),
+        "ss_steps": facts.step,
+        "ss_max_train_steps": train.steps,
         "ss_batch_size_per_device": micro,
-        "ss_total_batch_size": train["batch_size"],
-        "ss_gradient_checkpointing": train["trainer"]["gradient_checkpointing"],
+        "ss_total_batch_size": train.batch_size,
+        "ss_gradient_checkpointing": train.trainer.gradient_checkpointing,
         "ss_gradient_accumulation_steps": share // micro,
-        "ss_lr_scheduler": train["scheduler"]["kind"],
-        "ss_lr_warmup_steps": train["scheduler"]["warmup_steps"],
+        "ss_lr_scheduler": train.scheduler.kind,
+        "ss_lr_warmup_steps": train.scheduler.warmup_steps,
         "ss_optimizer": kohya_name(optimizer),
-        "ss_max_grad_norm": train["max_grad_norm"] or 0.0,
-        "ss_mixed_precision": {"fp32": "no", "bf16": "bf16"}[facts.get("precision", train["trainer"]["precision"])],
-        "ss_seed": train["seed"],
+        "ss_max_grad_norm": train.max_grad_norm or 0.0,
+        "ss_mixed_precision": _word(PRECISIONS, facts.precision or train.trainer.precision, "train.trainer.precision"),
+        "ss_seed": train.seed,
         "ss_cache_latents": True,
-        "ss_noise_offset": objective["noise_offset"] or None,
-        "ss_min_snr_gamma": objective["min_snr_gamma"],
-        **{"ss_huber_c": None, **find_loss(objective["kind"]).tell_kohya(objective)},
-        "ss_caption_dropout_rate": objective["caption_dropout"],
+        "ss_noise_offset": objective.noise_offset or None,
+        "ss_min_snr_gamma": objective.min_snr_gamma,
+        **{"ss_huber_c": None, **find_loss(objective.kind).tell_kohya(objective)},
+        "ss_caption_dropout_rate": objective.caption_dropout,
         "ss_prior_loss_weight": 1.0,
     }
 
 
-def _dataset(
-    facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], told: Mapping[str, Any], private: bool
-) -> dict[str, Any]:
+def _dataset(facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, Any], private: bool) -> dict[str, Any]:
     """The dataset as sd-scripts tells one that a file describes (--dataset_config): one folder, one subset.
 
     Args:
         told: the keys that say the same of the whole training.
     """
-    settings, repeats = facts["settings"], facts["settings"]["train"]["repeats"]
-    side, name = settings["prepare"]["resolution"], facts["dataset"]["name"]
+    name, repeats = facts.dataset.name, facts.made_with("train", TrainSettings).repeats
+    side = facts.made_with("prepare", PrepareSettings).resolution
+    flip = facts.made_with("encode", EncodeSettings).flip
     subset = {
-        "img_count": len(rows), "num_repeats": repeats, "color_aug": False, "flip_aug": settings["encode"]["flip"],
+        "img_count": len(rows), "num_repeats": repeats, "color_aug": False, "flip_aug": flip,
         "random_crop": False, "shuffle_caption": False, "keep_tokens": 0, "keep_tokens_separator": None,
         "secondary_separator": None, "enable_wildcard": False, "caption_prefix": None, "caption_suffix": None,
-        "image_dir": None if private else name, "class_tokens": facts["trigger"] or None, "is_reg": False,
+        "image_dir": None if private else name, "class_tokens": facts.trigger or None, "is_reg": False,
     }  # fmt: skip
     return {
         "is_dreambooth": True, "batch_size_per_device": told["ss_batch_size_per_device"],
@@ -160,41 +173,40 @@ def _dataset(
     }  # fmt: skip
 
 
-def _modelspec(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
-    base, side = facts["base"], facts["settings"]["prepare"]["resolution"]
-    version = version_named(base["version"])
+def _modelspec(facts: RunFacts, name: str) -> dict[str, Any]:
+    side, version = facts.made_with("prepare", PrepareSettings).resolution, version_named(facts.base.version)
     spec = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{version.modelspec}/lora",
         "modelspec.implementation": version.implementation,
         "modelspec.title": name,
         "modelspec.resolution": f"{side}x{side}",
-        "modelspec.prediction_type": {"epsilon": "epsilon", "v_prediction": "v"}[base["prediction_type"]],
-        "modelspec.encoder_layer": facts["settings"]["encode"]["clip_skip"] + 1,
+        "modelspec.prediction_type": modelspec_prediction(facts.base.prediction_type),
+        "modelspec.encoder_layer": facts.made_with("encode", EncodeSettings).clip_skip + 1,
     }
     low, high, total = timesteps(facts)
     if (low, high) != (0, total):
         spec["modelspec.timestep_range"] = f"{low},{high}"
-    if facts["trigger"]:
-        spec["modelspec.trigger_phrase"] = facts["trigger"]
+    if facts.trigger:
+        spec["modelspec.trigger_phrase"] = facts.trigger
     return spec
 
 
-def _sizes(prepare: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    side, bucket = prepare["resolution"], prepare["bucket"]
+def _sizes(prepare: PrepareSettings, rows: Sequence[CaptionedRow]) -> dict[str, Any]:
+    side, bucket = prepare.resolution, prepare.bucket
     return {
         "ss_resolution": f"({side}, {side})",
         "ss_bucket_info": _buckets(rows),
-        "ss_enable_bucket": bucket["enable"],
-        "ss_min_bucket_reso": bucket["min"],
-        "ss_max_bucket_reso": bucket["max"],
-        "ss_bucket_no_upscale": bucket["no_upscale"],
+        "ss_enable_bucket": bucket.enable,
+        "ss_min_bucket_reso": bucket.min,
+        "ss_max_bucket_reso": bucket.max,
+        "ss_bucket_no_upscale": bucket.no_upscale,
     }
 
 
-def _buckets(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    counts = Counter((row["width"], row["height"]) for row in rows)
-    errors = [abs(row["source_width"] / row["source_height"] - row["width"] / row["height"]) for row in rows]
+def _buckets(rows: Sequence[CaptionedRow]) -> dict[str, Any]:
+    counts = Counter((row.width, row.height) for row in rows)
+    errors = [abs(row.source_width / row.source_height - row.width / row.height) for row in rows]
     buckets = {
         str(index): {"resolution": list(size), "count": count}
         for index, (size, count) in enumerate(sorted(counts.items()))
@@ -202,9 +214,26 @@ def _buckets(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"buckets": buckets, "mean_img_ar_error": round(sum(errors) / max(1, len(errors)), 6)}
 
 
-def _tags(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    tags = Counter(tag.strip().lower() for row in rows for tag in row["text"].split(",") if tag.strip())
+def _tags(rows: Sequence[CaptionedRow]) -> dict[str, int]:
+    tags = Counter(tag.strip().lower() for row in rows for tag in row.text.split(",") if tag.strip())
     return dict(sorted(tags.items()))
+
+
+def modelspec_prediction(prediction: str) -> str:
+    """What modelspec.prediction_type says."""
+    return _word(PREDICTIONS, prediction, "model.prediction_type")
+
+
+def _word(words: Mapping[str, str], name: str, where: str) -> str:
+    """What another program calls it.
+
+    Raises:
+        UserError: there is no word for it.
+    """
+    if name not in words:
+        fix = f"there are words for {', '.join(words)}"
+        raise UserError(f"no LoRA file can tell of {name!r}: there is no word for it", where=where, fix=fix)
+    return words[name]
 
 
 def _spell(value: Any) -> str:

@@ -5,16 +5,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.kept import Kept
-from lorakiln.artefacts.records import write_json, write_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import progress
 from lorakiln.console.visible import in_line
+from lorakiln.facts import Dataset
 from lorakiln.prepare.absent import check_folder, no_pictures
 from lorakiln.prepare.bad import LISTED, explain, refusal, write_quarantine
 from lorakiln.prepare.damage import simplejpeg
@@ -22,6 +21,7 @@ from lorakiln.prepare.look import alike
 from lorakiln.prepare.picture import Preparer, Row, read_kept, read_known
 from lorakiln.prepare.pool import count_workers, in_order
 from lorakiln.prepare.shading import out_of_domain
+from lorakiln.rows import PreparedRow, write_rows
 from lorakiln.schema.marks import Decides, decided
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import Bad, open_source
@@ -65,13 +65,13 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
             raise refusal(raw, bad, len(rows), full_list)
         full_list.unlink(missing_ok=True)
         rows = _with_twins(rows)
-        write_jsonl(fresh / "metadata.jsonl", rows)
+        write_rows(fresh, (PreparedRow.of(row, fresh) for row in rows))
         write_quarantine(fresh / "quarantine.jsonl", bad)
         facts = _facts(rows, bad, settings)
-        write_json(fresh / "dataset.json", facts)
+        facts.write(fresh / "dataset.json")
     kept.clear()
-    if facts["out_of_domain"]:
-        print(f"warning: {facts['out_of_domain']}", file=sys.stderr, flush=True)
+    if facts.out_of_domain:
+        print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
     _report(rows, bad, found.others, settings, sum(row["key"] in known for row in rows))
 
 
@@ -94,14 +94,14 @@ def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[Row 
     return results
 
 
-def _facts(rows: Sequence[Row], bad: Sequence[Bad], settings: PrepareSettings) -> dict[str, Any]:
+def _facts(rows: Sequence[Row], bad: Sequence[Bad], settings: PrepareSettings) -> Dataset:
     geometry = decided(settings, Decides.PIXELS)
-    return {
-        "name": settings.dataset, "pictures": len(rows), "buckets": _count_buckets(rows),
-        "hash": hash_data(sorted(row["sha256"] for row in rows), geometry)[:16],
-        "quarantined": len(bad), "out_of_domain": out_of_domain(rows, settings.domain),
-        "settings": {"prepare": settings.model_dump(mode="json")},
-    }  # fmt: skip
+    return Dataset(
+        name=settings.dataset, pictures=len(rows), buckets=_count_buckets(rows),
+        hash=hash_data(sorted(row["sha256"] for row in rows), geometry)[:16],
+        quarantined=len(bad), out_of_domain=out_of_domain(rows, settings.domain),
+        settings={"prepare": settings.model_dump(mode="json")},
+    )  # fmt: skip
 
 
 def _count_buckets(rows: Sequence[Row]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lorakiln.artefacts.records import read_json
 from lorakiln.console.errors import UserError
+from lorakiln.facts import RunFacts
 from lorakiln.metrics import LIKENESS, OBEDIENCE, list_metrics, report_order
 from lorakiln.schema.evaluate import EvaluateSettings
 
@@ -37,9 +38,9 @@ def read_numbers(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     """
     entries = read_entries(folder)
     full = {name: ends[0]["mean"] for name, ends in entries.items()}
-    adapters = read_json(folder / "run" / "facts.json")["adapters"]
-    if adapters and adapters[-1]["validation_loss"] is not None:
-        full[VALIDATION_LOSS] = adapters[-1]["validation_loss"]
+    adapters = RunFacts.read(folder / "run" / "facts.json").adapters
+    if adapters and adapters[-1].validation_loss is not None:
+        full[VALIDATION_LOSS] = adapters[-1].validation_loss
     return full, {name: ends[1]["mean"] for name, ends in entries.items()}
 
 

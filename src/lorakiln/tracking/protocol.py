@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from lorakiln.facts import DatasetFacts
+from lorakiln.rows import CaptionedRow
+
 
 class Tracker:
     """Keeps nothing: what `csv` and `none` get, since the run folder has its metrics as CSV in any case.
@@ -32,7 +35,7 @@ class Tracker:
     ) -> None:
         """Files by their names inside, kept as a version of `name`; `facts` go along."""
 
-    def dataset(self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    def dataset(self, facts: DatasetFacts, pictures: Path, rows: Sequence[CaptionedRow]) -> None:
         """What the run was trained on, recorded once for each version.
 
         Args:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.records import read_json
+from lorakiln.facts import DatasetFacts
+from lorakiln.rows import CaptionedRow
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 from lorakiln.tracking.protocol import Tracker
 
@@ -36,7 +38,7 @@ class Guarded(Tracker):
     ) -> None:
         self._try(lambda inner: inner.artifact(kind, name, files, facts, aliases))
 
-    def dataset(self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    def dataset(self, facts: DatasetFacts, pictures: Path, rows: Sequence[CaptionedRow]) -> None:
         self._try(lambda inner: inner.dataset(facts, pictures, rows))
 
     def finish(self) -> None:

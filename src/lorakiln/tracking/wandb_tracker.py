@@ -15,6 +15,8 @@ import wandb
 from wandb.errors import CommError, UsageError
 from wandb.proto.wandb_internal_pb2 import Record
 
+from lorakiln.facts import DatasetFacts
+from lorakiln.rows import CaptionedRow
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking.at_home import without_words
 from lorakiln.tracking.contact_sheet import contact_sheet
@@ -111,11 +113,11 @@ class WandbTracker(Tracker):
             made.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
         self._run.log_artifact(made, aliases=["latest", *aliases])
 
-    def dataset(self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        mode, name = self._run.settings.mode, artifact_name(f"{facts['name']}-dataset")
+    def dataset(self, facts: DatasetFacts, pictures: Path, rows: Sequence[CaptionedRow]) -> None:
+        mode, name = self._run.settings.mode, artifact_name(f"{facts.name}-dataset")
         if mode == "disabled":
             return
-        version = version_of(facts["hash"], [(row["file_name"], row["text"]) for row in rows])
+        version = version_of(facts.hash, [(row.file_name, row.text) for row in rows])
         # The lineage, for those who read the record offline.
         self._run.config.update({"dataset_version": f"{name}:{version}"}, allow_val_change=True)
         mark = DatasetMark(self._home, self.record["entity"], self.record["project"], version, self.upload_images)
@@ -134,25 +136,25 @@ class WandbTracker(Tracker):
                 print(f"warning: the dataset's version is not linked ({error})", file=sys.stderr, flush=True)
 
     def _record_dataset(
-        self, facts: Mapping[str, Any], pictures: Path, rows: Sequence[Mapping[str, Any]], name: str, version: str
+        self, facts: DatasetFacts, pictures: Path, rows: Sequence[CaptionedRow], name: str, version: str
     ) -> tuple[bool, str]:
         """Whether it went to the server, and the folder of its record."""
         mend_parts(self._home / "wandb", f"dataset-{version}")
-        told = {**self._shared(facts), "version": version}
+        told = {**self._shared(facts.told()), "version": version}
         made = _artifact("dataset", name, told)
         made.add_reference(pictures.resolve().as_uri(), checksum=False)
         run = start(
             {
                 "project": self.record["project"], "entity": self.record["entity"], "group": "datasets",
-                "job_type": "dataset", "id": f"dataset-{version}", "name": f"{facts['name']} {version[:8]}",
+                "job_type": "dataset", "id": f"dataset-{version}", "name": f"{facts.name} {version[:8]}",
                 "resume": "allow", "config": told, "dir": str(self._home),
                 "reinit": "create_new",
             },
             at_home=not self.upload_images, mode=self._run.settings.mode,
         )  # fmt: skip
         if self.upload_images:
-            cells = [[row["file_name"], pictures / row["file_name"], row["text"]] for row in rows[:MOST_ROWS]]
-            sheet = contact_sheet([pictures / row["file_name"] for row in rows])
+            cells = [[row.file_name, pictures / row.file_name, row.text] for row in rows[:MOST_ROWS]]
+            sheet = contact_sheet([pictures / row.file_name for row in rows])
             run.log({"pictures": _table(["file", "picture", "caption"], cells), "contact_sheet": wandb.Image(sheet)})
         run.log_artifact(made, aliases=["latest", version])
         run.finish()

@@ -61,7 +61,7 @@ class Run:
     @property
     def lineage(self) -> dict[str, object]:
         """The settings of this stage and of all before it, by stage."""
-        return {**self.encoded.index["settings"], "train": self.settings.model_dump(mode="json")}
+        return {**self.encoded.index.settings, "train": self.settings.model_dump(mode="json")}
 
 
 def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share: Share, device: torch.device) -> Run:
@@ -132,9 +132,9 @@ def _make_room(
 
 
 def _check_base(encoded: Encoded, family: Family, model: ModelSettings) -> None:
-    before = encoded.index["base"]
-    if before["hash"] != family.facts["hash"]:
+    before = encoded.index.base
+    if before.hash != family.facts["hash"]:
         raise UserError(
-            f"the pictures were encoded with {before['path']}, which is not {model.path} as it is now",
+            f"the pictures were encoded with {before.path}, which is not {model.path} as it is now",
             fix="run the stage `encode` again",
         )

@@ -35,7 +35,7 @@ def identity(run: Run) -> dict[str, Any]:
     base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}
     # What trains, and what a checkpoint holds. Of the libraries nothing: a run that goes on with another version warns.
     code = code_of(assemble, capture, CheckpointFolder, type(run.family), *modules_in(settings)).digest
-    return {"code": code, "data": run.encoded.index["hash"], "base": base, "train": chosen}
+    return {"code": code, "data": run.encoded.index.hash, "base": base, "train": chosen}
 
 
 def fingerprint(identity: dict[str, Any]) -> str:

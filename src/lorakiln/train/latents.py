@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lorakiln.artefacts.records import read_json
 from lorakiln.artefacts.tensors import load_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.rows import EncodedBucket, EncodedRow, Index
 
 LATENTS = ("latent_mean", "latent_std")
 
@@ -20,13 +19,13 @@ class Bucket:
 
     Attributes:
         name: "64x48", width x height in pixels.
-        rows: one dict a picture: file_name, text, sha256, ...
+        rows: one a picture.
         mean, std: (N, V, C, h, w) the posterior of each picture's variants, scaled as the network sees them.
         conditioning: tensors with first dimension N.
     """
 
     name: str
-    rows: list[dict[str, Any]]
+    rows: list[EncodedRow]
     mean: Tensor
     std: Tensor
     conditioning: dict[str, Tensor]
@@ -39,13 +38,12 @@ class Encoded:
         buckets: in the index's order.
         empty: the empty caption's conditioning, first dimension 1.
         variants: how many of each picture there are: the second dimension of its latents.
-        index: index.json.
     """
 
     def __init__(
-        self, buckets: list[Bucket], empty: dict[str, Tensor], variants: int = 1, index: dict[str, Any] | None = None
+        self, buckets: list[Bucket], empty: dict[str, Tensor], variants: int = 1, index: Index | None = None
     ) -> None:
-        self.buckets, self.empty, self.variants, self.index = buckets, empty, variants, index or {}
+        self.buckets, self.empty, self.variants, self._index = buckets, empty, variants, index
 
     @classmethod
     def read(cls, folder: Path) -> "Encoded":
@@ -56,13 +54,19 @@ class Encoded:
         """
         if not (folder / "index.json").is_file():
             raise UserError("no encoded pictures here", where=folder, fix="run the stage `encode` first")
-        index = read_json(folder / "index.json")
-        buckets = [_read_bucket(folder, entry) for entry in index["buckets"]]
-        return cls(buckets, load_tensors(folder / "empty.safetensors")[0], len(index["variants"]), index)
+        index = Index.read(folder / "index.json")
+        buckets = [_read_bucket(folder, entry) for entry in index.buckets]
+        return cls(buckets, load_tensors(folder / "empty.safetensors")[0], len(index.variants), index)
+
+    @property
+    def index(self) -> Index:
+        """index.json; only what was read from a folder has one."""
+        assert self._index is not None
+        return self._index
 
     @property
     def trigger(self) -> str:
-        return self.index["dataset"]["trigger"]
+        return self.index.dataset.trigger
 
     @property
     def nbytes(self) -> int:
@@ -85,15 +89,15 @@ class Encoded:
         return self
 
 
-def _read_bucket(folder: Path, entry: dict[str, Any]) -> Bucket:
-    path = folder / entry["file"]
+def _read_bucket(folder: Path, entry: EncodedBucket) -> Bucket:
+    path = folder / entry.file
     tensors, _ = load_tensors(path)
     if any(name not in tensors for name in LATENTS) or any(
-        len(tensor) != len(entry["rows"]) for tensor in tensors.values()
+        len(tensor) != len(entry.rows) for tensor in tensors.values()
     ):
         raise UserError("does not hold what index.json lists", where=path, fix="run the stage `encode` again")
     conditioning = {name: tensor for name, tensor in tensors.items() if name not in LATENTS}
-    return Bucket(entry["name"], entry["rows"], tensors["latent_mean"], tensors["latent_std"], conditioning)
+    return Bucket(entry.name, entry.rows, tensors["latent_mean"], tensors["latent_std"], conditioning)
 
 
 def _moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

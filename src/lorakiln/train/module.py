@@ -152,7 +152,7 @@ class Kiln(pl.LightningModule):
         samples = self.schedule(step)
         bucket = self.encoded.buckets[samples.bucket]
         rows = self.trained[samples.bucket][samples.pictures].tolist()
-        return bucket.name, [bucket.rows[row]["file_name"] for row in rows]
+        return bucket.name, [bucket.rows[row].file_name for row in rows]
 
     def broken_files(self, step: int) -> list[str]:
         """The pictures of a step's global batch whose encoded tensors are not finite."""
@@ -161,7 +161,7 @@ class Kiln(pl.LightningModule):
         rows = dict.fromkeys(self.trained[samples.bucket][samples.pictures].tolist())
         tensors = (bucket.mean, bucket.std, *bucket.conditioning.values())
         return [
-            bucket.rows[row]["file_name"]
+            bucket.rows[row].file_name
             for row in rows
             if not all(bool(tensor[row].isfinite().all()) for tensor in tensors)
         ]

@@ -23,7 +23,7 @@ def plan(run: Run) -> str:
     lines = [
         f"pictures    {pictures} x {settings.repeats} repeats, {held_out}",
         f"buckets     {', '.join(sizes)}",
-        f"variants    {', '.join(encoded.index['variants'])}",
+        f"variants    {', '.join(encoded.index.variants)}",
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}",
         f"steps       {settings.steps} = {settings.steps / epoch:.4g} epochs of {epoch:.4g} steps; "
@@ -31,7 +31,7 @@ def plan(run: Run) -> str:
         f"memory      {run.room.told() if run.room else _small(run)}",
         f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules, "
         f"{run.kiln.flat.count:,} parameters",
-        f"rate        {rates(settings.optimizer.model_dump())}, {settings.scheduler.kind}, "
+        f"rate        {rates(settings.optimizer)}, {settings.scheduler.kind}, "
         f"{settings.scheduler.warmup_steps} warm-up steps",
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]

@@ -11,7 +11,9 @@ from typing import Any
 
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
+from lorakiln.facts import BaseFacts, BegunWith, RunFacts, SavedAdapter
 from lorakiln.lora_files.identity import hash_lora
+from lorakiln.lora_files.kohya_metadata import build
 from lorakiln.tracking.tracker import RECORD
 from lorakiln.train.assembly import Run
 from lorakiln.train.callbacks import RunRecorder
@@ -22,7 +24,7 @@ LIBRARIES = ("torch", "lightning", "diffusers", "transformers", "peft", "safeten
 
 
 def write_run(
-    out: Path, work: Path, record: Record, facts: dict[str, Any], tracker: dict[str, Any], provenance: dict[str, Any]
+    out: Path, work: Path, record: Record, facts: RunFacts, tracker: dict[str, Any], provenance: dict[str, Any]
 ) -> None:  # fmt: skip
     """Put the run into `out`, whole or not at all.
 
@@ -38,40 +40,49 @@ def write_run(
                 shutil.copytree(work / name, fresh / name, dirs_exist_ok=True)
         write_csv(fresh / "metrics.csv", METRICS, record.metrics)
         write_csv(fresh / "validation.csv", VALIDATION, record.validation)
-        write_json(fresh / "facts.json", facts)
+        facts.write(fresh / "facts.json")
         write_json(fresh / RECORD, tracker)
         write_json(fresh / "provenance.json", provenance)
 
 
-def run_facts(run: Run, work: Path, record: Record) -> dict[str, Any]:
+def run_facts(run: Run, work: Path, record: Record) -> RunFacts:
     """What is true of the run, for the stages after it."""
     settings = run.settings
     files = sorted((work / "adapters").glob("step-*.safetensors"))
     steps = {path.name: int(path.stem.removeprefix("step-")) for path in files}
-    return {
-        "step": settings.steps,
-        "rank": settings.adapter.rank,
-        "alpha": settings.adapter.alpha,
-        "targets": run.targets,
-        "precision": run.precision,
-        "base": run.family.facts,
-        "dataset": run.encoded.index["dataset"],
-        "trigger": run.encoded.trigger,
-        "held_out": run.split.held_out_count,
+    return RunFacts(
+        step=settings.steps,
+        rank=settings.adapter.rank,
+        alpha=settings.adapter.alpha,
+        targets=run.targets,
+        precision=run.precision,
+        base=BaseFacts(**run.family.facts),
+        dataset=run.encoded.index.dataset,
+        trigger=run.encoded.trigger,
+        held_out=run.split.held_out_count,
         **run.family.process.state_facts(settings.objective),
-        "init_from": _begun_with(settings.adapter.init_from),
-        "libraries": libraries(),
-        "adapters": [
-            {"step": step, "file": f"adapters/{name}", "validation_loss": record.validation_loss(step)}
+        init_from=_begun_with(settings.adapter.init_from),
+        libraries=libraries(),
+        adapters=[
+            SavedAdapter(step=step, file=f"adapters/{name}", validation_loss=record.validation_loss(step))
             for name, step in steps.items()
         ],
-        "settings": run.lineage,
-    }
+        settings=run.lineage,
+    )
 
 
-def _begun_with(file: str | None) -> dict[str, str] | None:
-    """The LoRA file that the training went on from: what it is called and, by content, what it is."""
-    return {"file": Path(file).name, "hash": hash_lora(Path(file))} if file else None
+def check_tellable(run: Run) -> None:
+    """Refuse, before the training, what the files that others read could not tell of it afterwards.
+
+    Raises:
+        UserError: see `kohya_metadata.build`.
+    """
+    build(run_facts(run, Path(), Record()), [], "lora", private=False)
+
+
+def _begun_with(file: str | None) -> BegunWith | None:
+    """The LoRA file that the training went on from."""
+    return BegunWith(file=Path(file).name, hash=hash_lora(Path(file))) if file else None
 
 
 def provenance(run: Run, began: datetime, seconds: float, recorder: RunRecorder) -> dict[str, Any]:

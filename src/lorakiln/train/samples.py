@@ -28,7 +28,7 @@ def sample_prompts(encoded: Encoded, settings: SampleSettings, trained: list[lis
     if settings.prompts:
         return [prompt.replace("{trigger}", encoded.trigger).strip() for prompt in settings.prompts]
     rows = [bucket.rows[i] for bucket, rows in zip(encoded.buckets, trained, strict=True) for i in rows]
-    captions = [row["text"] for row in sorted(rows, key=lambda row: row["file_name"])]
+    captions = [row.text for row in sorted(rows, key=lambda row: row.file_name)]
     prompts = [encoded.trigger] if encoded.trigger else []
     return list(dict.fromkeys(prompts + captions))[: len(prompts) + CAPTIONS]
 
@@ -44,7 +44,7 @@ def tell_samples(encoded: Encoded, settings: SampleSettings, trained: list[list[
     prompts = sample_prompts(encoded, settings, trained)
     told = "; ".join(textwrap.shorten(prompt, 60, placeholder=" ...") for prompt in prompts)
     rows = [row for bucket in encoded.buckets for row in bucket.rows]
-    written = {row["text"] for row in rows if row.get("caption_source") not in CHOSEN}
+    written = {row.text for row in rows if row.caption_source not in CHOSEN}
     guesses = sum(prompt in written for prompt in prompts) if not settings.prompts else 0
     note = f" ({guesses} of {len(prompts)} are the captioner's words; train.samples.prompts sets others)"
     return f"every {settings.every} steps: {told}{note if guesses else ''}"

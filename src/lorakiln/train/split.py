@@ -1,7 +1,6 @@
 """Which pictures are held out for validation, and which are trained on."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
@@ -35,19 +34,15 @@ def hold_out(buckets: list[Bucket], settings: ValidationSettings) -> Split:
     Raises:
         UserError: there is no picture at all.
     """
-    digests = sorted({_twin(row) for bucket in buckets for row in bucket.rows})
+    digests = sorted({row.likeness for bucket in buckets for row in bucket.rows})
     if not digests:
         raise UserError("there are no pictures to train on", fix="add pictures to the dataset's folder")
     chosen = _chosen(buckets, digests, settings)
     trained, held_out = (
-        [[i for i, row in enumerate(b.rows) if (_twin(row) in chosen) == side] for b in buckets]
+        [[i for i, row in enumerate(b.rows) if (row.likeness in chosen) == side] for b in buckets]
         for side in (False, True)
     )
     return Split(trained, held_out)
-
-
-def _twin(row: dict[str, Any]) -> str:
-    return row.get("twin", row["sha256"])
 
 
 def wanted(pictures: int, settings: ValidationSettings) -> int:
@@ -61,7 +56,7 @@ def _chosen(buckets: list[Bucket], digests: list[str], settings: ValidationSetti
     copies = dict.fromkeys(digests, 0)
     for bucket in buckets:
         for row in bucket.rows:
-            copies[_twin(row)] += 1
+            copies[row.likeness] += 1
     left = wanted(sum(copies.values()), settings)
     chosen: set[str] = set()
     for digest in sorted(digests, key=lambda digest: hash_data(settings.seed, digest)):

@@ -14,6 +14,7 @@ from lorakiln.artefacts.folders import claimed
 from lorakiln.console.progress import progress
 from lorakiln.families.reading import Reading
 from lorakiln.optim.schedules import depends_on_total
+from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import RECORD, Tracker
@@ -24,7 +25,7 @@ from lorakiln.train.devices import Launcher, make_trainer, share_of
 from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
 from lorakiln.train.memory import DRAWN
 from lorakiln.train.plan import plan
-from lorakiln.train.results import provenance, run_facts, write_run
+from lorakiln.train.results import check_tellable, provenance, run_facts, write_run
 from lorakiln.train.samples import Sampler, sample_prompts
 from lorakiln.train.space import checkpoint_bytes, run_bytes
 from lorakiln.train.tracking import begin_tracking, keep_record, known_record
@@ -54,6 +55,7 @@ def train(
         torch.set_num_threads(settings.trainer.threads)
     trainer = make_trainer(settings)
     run = assemble(encoded, settings, model, share_of(trainer, settings), trainer.strategy.root_device)
+    check_tellable(run)
     with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
         _train(run, trainer, out, checkpoints, began, started, job)
 
@@ -91,7 +93,7 @@ def _open_checkpoints(run: Run, root: Path, job: str | None) -> CheckpointFolder
     now = identity(run)
     folder = CheckpointFolder(root / fingerprint(now))
     if run.leads:
-        dataset = run.encoded.index["dataset"]["name"]
+        dataset = run.encoded.index.dataset.name
         folder.open(now, dataset, wait=job is not None)
         folder.leave_longer(run.settings.steps)
         if folder.longer:
@@ -130,7 +132,7 @@ def _fit(
     if state:
         print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)
     if run.leads and settings.samples.every:
-        reading = Reading.of(run.encoded.index["settings"]["encode"])
+        reading = Reading.of(run.encoded.index.made_with("encode", EncodeSettings))
         sampler = Sampler(
             _prompts(run), settings.samples, run.model, reading, run.room.memory.drawn if run.room else DRAWN
         )

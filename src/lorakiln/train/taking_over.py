@@ -6,7 +6,9 @@ from pathlib import Path
 
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import read_json, write_json
+from lorakiln.facts import RunFacts
 from lorakiln.families.reading import Reading
+from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import RECORD
@@ -30,17 +32,17 @@ def take_over(
         project: see `begin_tracking`.
     """
     data = Encoded.read(encoded)
-    facts, provenance = read_json(trained / "facts.json"), read_json(trained / "provenance.json")
-    facts["settings"]["train"] = settings.model_dump(mode="json")
-    tracker = begin_tracking(settings, data.index, facts["settings"], project)
+    facts, provenance = RunFacts.read(trained / "facts.json"), read_json(trained / "provenance.json")
+    facts = facts.changed(settings={**facts.settings, "train": settings.model_dump(mode="json")})
+    tracker = begin_tracking(settings, data.index, facts.settings, project)
     split = hold_out(data.buckets, settings.validation)
     prompts = sample_prompts(data, settings.samples, split.trained)
-    sampler = Sampler(prompts, settings.samples, model, Reading.of(data.index["settings"]["encode"]))
+    sampler = Sampler(prompts, settings.samples, model, Reading.of(data.index.made_with("encode", EncodeSettings)))
     tell_again(tracker, read_record(trained), sampler, trained / "samples")
     tracker.finish()
     with replacing(out) as fresh:
         shutil.copytree(trained, fresh, dirs_exist_ok=True)
-        write_json(fresh / "facts.json", facts)
+        facts.write(fresh / "facts.json")
         write_json(fresh / RECORD, tracker.record)
         # Nothing can be judged by how long it took.
         write_json(fresh / "provenance.json", {**provenance, "steps_here": 0, "trained_for": str(trained.parent)})

@@ -7,6 +7,7 @@ from typing import Any
 
 from lorakiln.artefacts.records import read_json, write_json
 from lorakiln.console.errors import UserError
+from lorakiln.rows import Index
 from lorakiln.schema.marks import Decides, decided
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker, start_tracker
@@ -15,7 +16,7 @@ from lorakiln.train.results import git_state
 
 
 def begin_tracking(
-    settings: TrainSettings, index: Mapping[str, Any], lineage: Mapping[str, Any], folder: Path,
+    settings: TrainSettings, index: Index, lineage: Mapping[str, Any], folder: Path,
     known: Mapping[str, Any] | None = None,
 ) -> Tracker:  # fmt: skip
     """Start the tracker that the settings ask for.
@@ -30,7 +31,7 @@ def begin_tracking(
     shown = settings.tracker
     tags = list(dict.fromkeys([*shown.tags, *_tags(settings, index)]))
     # W&B finds the commit by itself, but not where it may not look (`upload_images: false`).
-    config = {**lineage, "dataset": index["dataset"], "base": index["base"], "git": git_state()}
+    config = {**lineage, "dataset": index.dataset.told(), "base": index.base.told(), "git": git_state()}
     shown = shown.model_copy(update={"tags": tags}).named()
     return start_tracker(shown, config, folder, known, "train")
 
@@ -61,7 +62,7 @@ def _marks(settings: TrainSettings, job: str | None) -> dict[str, Any]:
     return {**decided(settings.tracker, Decides.TRACKER), "job": job, "recording": recording(settings)}
 
 
-def _tags(settings: TrainSettings, index: Mapping[str, Any]) -> list[str]:
+def _tags(settings: TrainSettings, index: Index) -> list[str]:
     """What runs are sorted by; W&B takes no more than 64 letters."""
-    adapter, base = settings.adapter, Path(index["base"]["path"]).name
-    return [tag[:64] for tag in (base, adapter.kind, f"rank {adapter.rank}", index["dataset"]["name"])]
+    adapter, base = settings.adapter, Path(index.base.path).name
+    return [tag[:64] for tag in (base, adapter.kind, f"rank {adapter.rank}", index.dataset.name)]

@@ -55,7 +55,7 @@ def at_once(size: Sequence[int]) -> int:
 
 def _picture_loss(kiln: Kiln, losses: Loss, bucket: Bucket, row: int) -> Tensor:
     settings, device = kiln.settings, kiln.flat.weights.device
-    rng = noise.generator(int(bucket.rows[row]["sha256"][:16], 16), noise.VALIDATION, 0)
+    rng = noise.generator(int(bucket.rows[row].sha256[:16], 16), noise.VALIDATION, 0)
     draws = settings.validation.draws
     times = losses.process.spread_times(rng.random(draws), settings.objective)
     epsilon = torch.from_numpy(rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32))

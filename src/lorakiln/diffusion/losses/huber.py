@@ -3,7 +3,6 @@
 As in diffusers' and kohya's scripts: d^2 where d is small, and growing like |d| where it is large.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -17,5 +16,5 @@ def compute_errors(prediction: Tensor, target: Tensor, objective: ObjectiveSetti
     return loss.mean(dim=(1, 2, 3))
 
 
-def tell_kohya(objective: Mapping[str, Any]) -> dict[str, Any]:
-    return {"ss_loss_type": "huber", "ss_huber_c": objective["huber_delta"]}
+def tell_kohya(objective: ObjectiveSettings) -> dict[str, Any]:
+    return {"ss_loss_type": "huber", "ss_huber_c": objective.huber_delta}

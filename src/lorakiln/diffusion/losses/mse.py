@@ -1,6 +1,5 @@
 """The squared error: d^2, with d = prediction - target."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -12,5 +11,5 @@ def compute_errors(prediction: Tensor, target: Tensor, objective: ObjectiveSetti
     return (prediction - target).square().mean(dim=(1, 2, 3))
 
 
-def tell_kohya(objective: Mapping[str, Any]) -> dict[str, Any]:
+def tell_kohya(objective: ObjectiveSettings) -> dict[str, Any]:
     return {"ss_loss_type": "l2"}

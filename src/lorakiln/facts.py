@@ -1,0 +1,219 @@
+"""What the stages' facts hold, by name and type: dataset.json, index.json, and facts.json of a run and of a LoRA.
+
+A stage writes what it makes true, and the stages after it read it here and nowhere else. What a file of an earlier
+version does not say is None; what this version does not know is kept as it is.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lorakiln.artefacts.records import Damaged, read_json, write_json
+from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.schema.base import Settings, check
+
+Namespace = TypeVar("Namespace", bound=Settings)
+# What is left out of files that others get, so that the rest can be read.
+WITHHELD: Mapping[str, Mapping[str, Any]] = {
+    "prepare": {"dataset": "withheld"},
+    "train": {"tracker": {"kind": "none"}},
+}
+FIX = (
+    "run the stage that made it again: `dvc repro`; where it names a kind that is not known here, install the package "
+    "that adds it"
+)
+
+
+class Facts(BaseModel):
+    """A file of facts, or a part of one."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The facts that a file holds.
+
+        Raises:
+            Missing: it is not there (also a FileNotFoundError).
+            Damaged: it does not hold these facts.
+        """
+        return cls.of(read_json(path), path)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any], path: Path) -> Self:
+        """The same, of what was read from `path`."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"]))
+            missing = problem["type"] == "missing"
+            what = f"nothing about {where!r} in it" if missing else f"{where}: {problem['msg'].lower()}"
+            raise Damaged(path, what) from error
+
+    def told(self) -> dict[str, Any]:
+        """As JSON has it: what was given, and nothing that was not."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    def write(self, path: Path) -> None:
+        """Write them, whole or not at all."""
+        write_json(path, self.told())
+
+    def changed(self, **changes: Any) -> Self:
+        """The same with other values."""
+        return self.model_copy(update=changes)
+
+
+class MadeWith(Facts):
+    """Facts of something that settings have made.
+
+    Attributes:
+        settings: of the stages so far, by stage, JSON, as they were recorded.
+    """
+
+    settings: dict[str, Any]
+
+    def made_with(self, stage: str, kind: type[Namespace]) -> Namespace:
+        """The settings of a stage, typed.
+
+        Raises:
+            UserError: they are not recorded, or those of another version.
+        """
+        try:
+            return check(kind, {**WITHHELD.get(stage, {}), **self.settings.get(stage, {})}, stage)
+        except ConfigError as error:
+            what = f"the settings that are recorded are not of this version: {error.what}"
+            raise UserError(what, where="settings", fix=FIX) from error
+
+
+class BaseFacts(Facts):
+    """A base model; see `families.protocol.Family.facts`.
+
+    Attributes:
+        name: what it is called in files that others get; export gives it.
+    """
+
+    family: str
+    path: str
+    revision: str = ""
+    hash: str
+    prediction_type: str
+    version: str
+    name: str | None = None
+
+
+class DatasetFacts(Facts):
+    """The pictures.
+
+    Attributes:
+        out_of_domain: in words, that the base does not know such pictures.
+    """
+
+    name: str
+    hash: str
+    pictures: int
+    trigger: str = ""
+    out_of_domain: str | None = None
+
+
+class Dataset(DatasetFacts, MadeWith):
+    """dataset.json of a prepared or captioned folder.
+
+    Attributes:
+        buckets: pictures by bucket, "64x48".
+        quarantined: files that were left out.
+        captioner: where it comes from, as the settings have it.
+        settings: of the stages so far, by stage, JSON.
+    """
+
+    buckets: dict[str, int] | None = None
+    quarantined: int = 0
+    captioner: dict[str, Any] | None = None
+    settings: dict[str, Any]
+
+
+class SavedAdapter(Facts):
+    """One of a run's adapters; `file` is relative to the run."""
+
+    step: int
+    file: str
+    validation_loss: float | None = None
+
+
+class BegunWith(Facts):
+    """The LoRA file that a training went on from: what it is called, and its content's identity."""
+
+    file: str
+    hash: str
+
+
+class RunFacts(MadeWith):
+    """facts.json of a finished run.
+
+    Attributes:
+        step: how many there were.
+        targets: full names of the network's adapted modules.
+        precision: of the frozen base, "fp32" or "bf16".
+        held_out: pictures that were kept for validation.
+        timesteps: the first that was trained on, the one after the last, how many the model has.
+        libraries: version by name.
+        convolutions: whether any larger than 1x1 are adapted; export finds it.
+        strength: what export multiplies every change by.
+        base_model: the hub's id of the base, if it has one; export gives it.
+    """
+
+    step: int
+    rank: int
+    alpha: float
+    targets: list[str]
+    precision: str | None = None
+    base: BaseFacts
+    dataset: DatasetFacts
+    trigger: str
+    held_out: int
+    timesteps: tuple[int, int, int] | None = None
+    init_from: BegunWith | None = None
+    libraries: dict[str, str] | None = None
+    adapters: list[SavedAdapter]
+    convolutions: bool = False
+    strength: float = 1.0
+    base_model: str | None = None
+
+
+class Checked(Facts):
+    """How the written files were read back."""
+
+    layers: int
+    clients: list[str]
+    largest_relative_difference: float
+
+
+class LoraFacts(MadeWith):
+    """facts.json beside a LoRA file: what `export` wrote, or what is known of a file from elsewhere, where `step` and
+    the facts of a training are None.
+
+    Attributes:
+        file: the LoRA's, in the same folder; `files`: all weights files there.
+        hash: SHA-256 of `file`.
+    """
+
+    name: str
+    file: str
+    files: list[str] = []
+    hash: str
+    step: int | None
+    rank: int | None
+    alpha: float | None
+    trigger: str | None
+    base: BaseFacts
+    dataset: DatasetFacts
+    strength: float = 1.0
+    targets: list[str] | None = None
+    base_model: str | None = None
+    held_out: int = 0
+    validation_loss: float | None = None
+    timesteps: tuple[int, int, int] | None = None
+    init_from: BegunWith | None = None
+    checked: Checked | None = None

@@ -1,0 +1,141 @@
+"""The rows of pictures that the stages hand on: metadata.jsonl of prepare and of caption, and those of index.json."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from lorakiln.artefacts.records import read_jsonl, write_jsonl
+from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
+
+
+class PreparedRow(Facts):
+    """A picture as `prepare` has made it; sizes in pixels. In the order in which the file has it.
+
+    Attributes:
+        file_name: relative to the stage's folder.
+        bucket: "64x48", width x height.
+        source: the picture's file below the dataset's folder, of `source_width` x `source_height`.
+        sha256: of that file.
+        resized, crop: what the source was resized to, and what was cut out of that: left, top, right and bottom.
+        scale: of the resizing.
+        notes: what is odd about the source, in words.
+        key: equal keys, equal picture and row but for the names.
+        png_sha256: of the picture.
+        look, shading: see `prepare.look` and `prepare.shading`.
+        twin: the sha256 of the first picture that looks like it, its own if there is none; None: nobody has looked.
+    """
+
+    file_name: str
+    width: int
+    height: int
+    bucket: str
+    source: str
+    sha256: str
+    source_width: int
+    source_height: int
+    resized: tuple[int, int] | None = None
+    crop: tuple[int, int, int, int]
+    scale: float = 1.0
+    notes: list[str] = []
+    key: str = ""
+    png_sha256: str = ""
+    look: str = ""
+    shading: float = 0.0
+    twin: str | None = None
+
+    @property
+    def likeness(self) -> str:
+        """Equal for pictures that look the same."""
+        return self.twin or self.sha256
+
+
+class CaptionedRow(PreparedRow):
+    """And with its caption.
+
+    Attributes:
+        text: trigger words included.
+        caption_source: what wrote it: "file", the captioner's kind, or "trigger".
+        caption_file: below the dataset's folder.
+        caption_key, written: the captioner's, to be found again by a later run; written is without trigger words.
+    """
+
+    text: str
+    caption_source: str = "file"
+    caption_file: str | None = None
+    caption_key: str | None = None
+    written: str | None = None
+
+
+class EncodedRow(Facts):
+    """A row of index.json, whose tensors are in the bucket's file under the same number.
+
+    Attributes:
+        sha256, twin, text, caption_source: as in the captioned row.
+        key_picture, key_caption: equal keys, equal tensors.
+        unread: what of the text is beyond what the model reads.
+    """
+
+    file_name: str
+    sha256: str
+    twin: str | None = None
+    text: str
+    caption_source: str = "file"
+    key_picture: str
+    key_caption: str
+    unread: str = ""
+
+    @property
+    def likeness(self) -> str:
+        """Equal for pictures that look the same."""
+        return self.twin or self.sha256
+
+
+def read_captioned(folder: Path) -> list[CaptionedRow]:
+    """The rows of a captioned folder.
+
+    Raises:
+        Missing: there is no metadata.jsonl (also a FileNotFoundError).
+        Damaged: a row is none of a captioned picture.
+    """
+    path = folder / "metadata.jsonl"
+    return [CaptionedRow.of(row, path) for row in read_jsonl(path)]
+
+
+def read_prepared(folder: Path) -> list[PreparedRow]:
+    """The rows of a prepared folder; raises as `read_captioned`."""
+    path = folder / "metadata.jsonl"
+    return [PreparedRow.of(row, path) for row in read_jsonl(path)]
+
+
+def write_rows(folder: Path, rows: Iterable[PreparedRow]) -> None:
+    """Write metadata.jsonl, whole or not at all."""
+    write_jsonl(folder / "metadata.jsonl", (row.told() for row in rows))
+
+
+class EncodedBucket(Facts):
+    """Pictures of one size.
+
+    Attributes:
+        name: "64x48", width x height in pixels.
+        file: of their tensors.
+    """
+
+    name: str
+    file: str
+    rows: list[EncodedRow]
+
+
+class Index(MadeWith):
+    """index.json of an encoded folder.
+
+    Attributes:
+        variants: of each picture, by which training draws: "plain", "flip".
+        empty: the empty caption's content key.
+        hash: the identity of all that is encoded.
+    """
+
+    dataset: DatasetFacts
+    base: BaseFacts
+    variants: list[str]
+    buckets: list[EncodedBucket]
+    empty: str
+    hash: str

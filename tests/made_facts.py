@@ -1,0 +1,41 @@
+"""Facts and rows as the stages write them, of nothing in particular; tests change what they are about."""
+
+from typing import Any
+
+from lorakiln.facts import LoraFacts, RunFacts
+from lorakiln.rows import CaptionedRow, PreparedRow
+
+BASE = {"family": "sd", "path": "base", "hash": "b" * 64, "prediction_type": "epsilon", "version": "sd_v1"}
+DATASET = {"name": "demo", "hash": "d" * 16, "pictures": 3}
+
+
+def captioned_row(file_name: str, **changes: Any) -> dict[str, Any]:
+    """A row of a captioned folder's metadata.jsonl: a square source in a bucket of 32x32."""
+    row = {
+        "file_name": file_name, "width": 32, "height": 32, "bucket": "32x32", "source": file_name, "sha256": "5" * 64,
+        "source_width": 32, "source_height": 32, "crop": [0, 0, 32, 32], "text": "a cat", "caption_source": "file",
+        **changes,
+    }  # fmt: skip
+    return CaptionedRow(**row).told()
+
+
+def prepared_row(file_name: str, **changes: Any) -> dict[str, Any]:
+    """And of a prepared one's."""
+    row = {key: value for key, value in captioned_row(file_name).items() if key not in ("text", "caption_source")}
+    return PreparedRow(**row | changes).told()
+
+
+def run_facts(**changes: Any) -> RunFacts:
+    told = {
+        "step": 20, "rank": 2, "alpha": 1.0, "targets": [], "base": BASE, "dataset": DATASET, "trigger": "sks",
+        "held_out": 1, "adapters": [], "settings": {}, **changes,
+    }  # fmt: skip
+    return RunFacts(**told)
+
+
+def lora_facts(**changes: Any) -> LoraFacts:
+    told = {
+        "name": "sks", "file": "sks.safetensors", "files": ["sks.safetensors"], "hash": "f" * 64, "step": 20, "rank": 2,
+        "alpha": 1.0, "trigger": "sks", "base": BASE, "dataset": DATASET, "settings": {}, **changes,
+    }  # fmt: skip
+    return LoraFacts(**told)
