@@ -32,7 +32,7 @@ class Stage:
 
     @property
     def module(self) -> str:
-        """Where its function is."""
+        """Where its function is defined."""
         return f"lorakiln.{self.name}.stage"
 
     def run(self, folders: Mapping[str, Path], settings: Mapping[str, Settings], *more: Any) -> None:
@@ -46,7 +46,7 @@ class Stage:
         Raises:
             UserError: whatever the stage refuses.
         """
-        function = getattr(import_module(self.module), self.name)
+        function = getattr(import_module(f"lorakiln.{self.name}"), self.name)
         read = [folders[name] for name in self.reads]
         function(*read, folders[self.writes], *(settings[name] for name in self.settings), *more)
 
