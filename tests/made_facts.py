@@ -3,7 +3,7 @@
 from typing import Any
 
 from lorakiln.facts import LoraFacts, RunFacts
-from lorakiln.rows import CaptionedRow, PreparedRow
+from lorakiln.rows import CaptionedRow, EncodedRow, PreparedRow
 
 BASE = {"family": "sd", "path": "base", "hash": "b" * 64, "prediction_type": "epsilon", "version": "sd_v1"}
 DATASET = {"name": "demo", "hash": "d" * 16, "pictures": 3}
@@ -23,6 +23,12 @@ def prepared_row(file_name: str, **changes: Any) -> dict[str, Any]:
     """And of a prepared one's."""
     row = {key: value for key, value in captioned_row(file_name).items() if key not in ("text", "caption_source")}
     return PreparedRow(**row | changes).told()
+
+
+def encoded_row(**changes: Any) -> EncodedRow:
+    """And of an encoded one's index."""
+    row = {"file_name": "0.png", "sha256": "5" * 64, "text": "a cat", "key_picture": "p", "key_caption": "c", **changes}
+    return EncodedRow(**row)
 
 
 def run_facts(**changes: Any) -> RunFacts:

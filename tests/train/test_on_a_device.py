@@ -21,6 +21,7 @@ from lorakiln.train.validation import validation_loss
 from tests.families.reduced import KINDS, write_reduced
 from tests.families.test_devices import reduced_settings
 from tests.lora_files.conftest import random_adapter
+from tests.made_facts import encoded_row
 
 ROWS, SIZE = 5, (64, 64)
 OPTIONS = [
@@ -64,7 +65,7 @@ def encoded_for(family, resident):
     latents = torch.zeros(ROWS, 1, *family.latent_shape(*SIZE))
     device = META if resident else torch.device("cpu")
     moved = {name: value.to(device) for name, value in conditioning.items()}
-    rows = [{"file_name": f"{number}.png", "sha256": f"{number:064x}"} for number in range(ROWS)]
+    rows = [encoded_row(file_name=f"{number}.png", sha256=f"{number:064x}") for number in range(ROWS)]
     bucket = Bucket("64x64", rows, latents.to(device), latents.to(device), moved)
     empty = {name: value[:1].to(META) for name, value in text.items()}
     return SimpleNamespace(buckets=[bucket], empty=empty, variants=1)

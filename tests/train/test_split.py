@@ -6,11 +6,12 @@ from lorakiln.console.errors import UserError
 from lorakiln.schema.train import ValidationSettings
 from lorakiln.train.latents import Bucket
 from lorakiln.train.split import hold_out, wanted
+from tests.made_facts import encoded_row
 
 
 def buckets(*shas):
     none = torch.zeros(0)
-    return [Bucket(str(i), [{"sha256": sha} for sha in names], none, none, {}) for i, names in enumerate(shas)]
+    return [Bucket(str(i), [encoded_row(sha256=sha) for sha in names], none, none, {}) for i, names in enumerate(shas)]
 
 
 def pictures(count, start=0):
@@ -67,7 +68,7 @@ def test_pictures_that_look_the_same_are_on_one_side():
     names = pictures(20)
     none = torch.zeros(0)
     # Each second looks like the one before it.
-    rows = [{"sha256": name, "twin": names[number - number % 2]} for number, name in enumerate(names)]
+    rows = [encoded_row(sha256=name, twin=names[number - number % 2]) for number, name in enumerate(names)]
     for seed in range(10):
         held_out = hold_out([Bucket("0", rows, none, none, {})], ValidationSettings(fraction=0.25, seed=seed)).held_out[
             0
