@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
@@ -147,10 +148,12 @@ class DDIM:
     def begin(self, epsilon: Tensor, x_0: Tensor | None = None, at: int = 0) -> Tensor:
         if x_0 is None:
             return epsilon * self.scheduler.init_noise_sigma
-        return self.scheduler.add_noise(x_0.to(epsilon).expand_as(epsilon), epsilon, self.times[at : at + 1])
+        clean, times = x_0.to(epsilon).expand_as(epsilon), self.times[at : at + 1]
+        return self.scheduler.add_noise(clean, epsilon, times)  # type: ignore[arg-type] # diffusers means any tensor
 
     def step(self, prediction: Tensor, at: int, x_t: Tensor) -> Tensor:
-        return self.scheduler.step(prediction, self.times[at], x_t, eta=0.0, return_dict=False)[0]
+        time: Any = self.times[at]  # diffusers says int, and takes what its own `timesteps` hold
+        return self.scheduler.step(prediction, time, x_t, eta=0.0, return_dict=False)[0]
 
 
 def timestep_range(first: int, end: int | None, total: int) -> tuple[int, int, int]:
