@@ -33,8 +33,8 @@ EPSILON = torch.finfo(torch.float32).eps
 
 def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
     scale = next((ending for ending in _SCALES if ending in tensors), None)
-    inner = scale and _inner(tensors, form)
-    return inner[1] | {scale} if inner else frozenset()
+    inner = _inner(tensors, form) if scale else None
+    return inner[1] | {scale} if scale and inner else frozenset()
 
 
 def read(stored: Stored) -> Relative:
@@ -75,6 +75,7 @@ def dora(make: Callable[[], Change], kind: str, magnitude: Tensor, where: str, *
 
 def _change(make: Callable[[], Change], magnitude: Tensor, epsilon: float, weight: Tensor) -> Tensor:
     layer = make()
+    assert layer.shape is not None  # only a relative layer may not tell it, and this is none
     if layer.shape[0] != weight.shape[0]:
         raise ValueError("another number of outputs")
     whole = weight + layer.change_of(weight)
