@@ -147,5 +147,5 @@ def recognise_folder(root: Path) -> FamilyKind | str:
 
 def suiting(some: Sequence[BaseVersion]) -> str | None:
     """The settings that suit these versions, as one writes them: "model=sd21 or model=sd21_v"; None if none do."""
-    *names, last = [f"model={one.model}" for one in some if one.model] or [None]
-    return f"{', '.join(map(str, names))} or {last}" if names else last
+    names = [f"model={one.model}" for one in some if one.model]
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else next(iter(names), None)

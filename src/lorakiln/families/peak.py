@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -31,7 +32,7 @@ class Peak(TorchDispatchMode):
         self._alive: dict[int, tuple[weakref.ref, int]] = {}
         self._made = _Made()
 
-    def __torch_dispatch__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(self, func: OpOverload, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = self._made.run(func, args, kwargs or {})
         if isinstance(result, Tensor):
             self._note(result)
@@ -70,9 +71,9 @@ class _Made:
 
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
-        self._fresh: dict[Callable, bool] = {}
+        self._fresh: dict[OpOverload, bool] = {}
 
-    def run(self, func: Callable, args: tuple, kwargs: dict) -> Any:
+    def run(self, func: OpOverload, args: tuple, kwargs: dict) -> Any:
         if func not in self._fresh:
             schema = func._schema
             self._fresh[func] = not schema.is_mutable and all(one.alias_info is None for one in schema.returns)

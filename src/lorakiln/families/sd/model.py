@@ -42,7 +42,7 @@ def load(
 
 def put_parts(family: "StableDiffusion", files: Files, parts: Collection[Part]) -> "StableDiffusion":
     """Load what is asked for into `family`: frozen, on its device, checked for numbers that are not finite."""
-    folders = {}
+    folders: dict[str, Any] = {}
     if "vae" in parts:
         folders["vae"] = files.load(AutoencoderKL, "vae", family.vae_dtype)
     if "text" in parts:
@@ -75,7 +75,8 @@ class StableDiffusion:
     def __init__(self, files: Files, device: torch.device, dtype: torch.dtype, text_dtype: torch.dtype) -> None:
         self.device, self.dtype, self.text_dtype = device, dtype, text_dtype
         self.facts = files.facts
-        self.configs, self._rests, self._present = files.configs, False, set()
+        self.configs, self._rests = files.configs, False
+        self._present: set[Part] = set()
         self._vae_config, self._text_config = files.configs["vae"], files.configs["text_encoder"]
         # SDXL's VAE overflows in half precision, and its config says so.
         upcast = dtype == torch.float16 and self._vae_config.get("force_upcast")
@@ -135,7 +136,8 @@ class StableDiffusion:
         twin = copy.copy(self)
         twin.device, twin.process = META, self.process.to(META)
         twin._rests, twin._present = False, set()
-        wanted = {"vae": (AutoencoderKL, self.vae_dtype)} if "vae" in parts else {}
+        wanted: dict[str, tuple[type, torch.dtype]] = {}
+        wanted |= {"vae": (AutoencoderKL, self.vae_dtype)} if "vae" in parts else {}
         wanted |= {name: (kind, self.text_dtype) for name, kind in self.encoders.items() if "text" in parts}
         wanted |= {"unet": (UNet2DConditionModel, self.dtype)} if "network" in parts else {}
         for name in NEEDED_BY:
@@ -224,7 +226,7 @@ class StableDiffusion:
         with quiet():
             from diffusers import StableDiffusionPipeline
 
-        pipeline = StableDiffusionPipeline(
+        pipeline: Any = StableDiffusionPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
             scheduler=self.process.make_scheduler(), safety_checker=None, feature_extractor=None,
             requires_safety_checker=False,
