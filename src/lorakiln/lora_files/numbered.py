@@ -41,7 +41,7 @@ def modules(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pa
     Raises:
         UserError: the order of the layers is not certain, or they are another network's.
     """
-    found = {}
+    found: dict[str, str] = {}
     for part, orders in (("unet", _unet_orders), ("text_encoder", _text_orders)):
         numbers = sorted({int(match[2]) for key in tensors if (match := KEY.fullmatch(key)) and match[1] == part})
         if not numbers:
