@@ -114,13 +114,12 @@ def _load(image: Image.Image) -> list[str]:
     if image.format != "TIFF":
         image.load()
         return []
+    failed: OSError | None = None
     with hearing_libtiff() as told:
         try:
             image.load()
         except OSError as error:
             failed = error
-        else:
-            failed = None
     if failed:  # Pillow has a number for it, libtiff words
         raise OSError("; ".join([*told, str(failed)])) from failed
     return told
