@@ -80,8 +80,11 @@ def run_apart(
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     order = (work, arguments, log, answer, dict(environment))
-    process = multiprocessing.get_context(_start_method()).Process(target=_child, args=order)
+    spawns = _start_method() == "spawn"
+    kind = multiprocessing.get_context("spawn").Process if spawns else multiprocessing.get_context("fork").Process
+    process = kind(target=_child, args=order)
     process.start()
+    assert process.pid is not None  # it was started
     end = time.monotonic() + patience
     try:
         while process.exitcode is None and time.monotonic() < end:
@@ -94,6 +97,7 @@ def run_apart(
         if process.is_alive():
             process.kill()
             process.join()
+    assert process.exitcode is not None  # it has ended
     told = read_json(answer) if answer.exists() else {}
     error = None
     if "error" in told:

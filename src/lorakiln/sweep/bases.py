@@ -44,5 +44,9 @@ def bases_of(results: Sequence[Result]) -> list[Base]:
 
 def _told_apart(model: dict[str, Any]) -> list[str]:
     """All settings that decide which base model it is."""
-    deciding = [setting.path for setting in walk(ModelSettings) if setting.marks.decides & Decides.BASE]
+    deciding = [
+        setting.path
+        for setting in walk(ModelSettings)
+        if setting.marks.decides is not None and setting.marks.decides & Decides.BASE
+    ]
     return [repr(read(model, path)) for path in deciding]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, BlipForConditionalGeneration, BlipProcessor
@@ -35,13 +36,15 @@ class Blip:
         fix = "name a hub id or a folder that holds a BlipForConditionalGeneration in model.captioner.path"
         try:
             check_folder(folder)
-            model, facts = BlipForConditionalGeneration.from_pretrained(
+            # Its types know nothing of the pair that it returns when it is asked for what it found.
+            loaded: Any = BlipForConditionalGeneration.from_pretrained(
                 folder,
                 use_safetensors=True,
                 local_files_only=True,
                 dtype=torch.float32,
                 output_loading_info=True,
             )
+            model, facts = loaded
             # The class is named: without torchvision the automatic one falls back with a warning.
             pictures = BlipImageProcessorPil.from_pretrained(folder, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
