@@ -81,7 +81,7 @@ def _change(make: Callable[[], Change], magnitude: Tensor, epsilon: float, weigh
     whole = weight + layer.change_of(weight)
     kept = _axis(magnitude, weight)
     others = [axis for axis in range(weight.ndim) if axis != kept]
-    norm = torch.linalg.vector_norm(whole, dim=others, keepdim=True) + epsilon
+    norm: Tensor = torch.linalg.vector_norm(whole, dim=others, keepdim=True) + epsilon
     return whole * (magnitude.float().reshape(norm.shape) / norm) - weight
 
 

@@ -85,4 +85,5 @@ def _change(
 def cayley(skew: Tensor) -> Tensor:
     """(I + Q) (I - Q)^-1 of skew matrices (..., b, b)."""
     identity = torch.eye(skew.shape[-1])
-    return torch.linalg.solve(identity - skew, identity + skew, left=False)
+    turned: Tensor = torch.linalg.solve(identity - skew, identity + skew, left=False)
+    return turned

@@ -10,7 +10,8 @@ from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 
 def find_optimizer(settings: OptimizerSettings) -> OptimizerKind:
     """The code of the kind whose settings these are."""
-    return OPTIMIZERS.find(settings.kind)
+    kind: OptimizerKind = OPTIMIZERS.find(settings.kind)
+    return kind
 
 
 def kohya_name(settings: Mapping[str, Any]) -> str:
@@ -26,4 +27,6 @@ def kohya_name(settings: Mapping[str, Any]) -> str:
             fix="install the package that adds it, as it was where the run was trained",
         )
     known = OPTIMIZERS.settings(kind).model_validate(settings)
-    return OPTIMIZERS.find(kind).kohya_name(known)
+    assert isinstance(known, OptimizerSettings)  # the registry takes no others
+    found: OptimizerKind = OPTIMIZERS.find(kind)
+    return found.kohya_name(known)

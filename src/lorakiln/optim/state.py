@@ -94,7 +94,8 @@ def state_bytes(build: Callable[[list[dict[str, Any]]], Optimizer], optimizer: O
     try:
         hollow.step()
     except (NotImplementedError, RuntimeError):  # it reads numbers
-        return 2 * sum(parameter.nbytes for group in groups for parameter in group["params"])
+        parameters: list[Tensor] = [parameter for group in groups for parameter in group["params"]]
+        return 2 * sum(parameter.nbytes for parameter in parameters)
     return sum(tensor.nbytes for tensor in state_tensors(hollow.state))
 
 

@@ -38,4 +38,5 @@ def find_loss(kind: str) -> LossKind:
     if kind not in OBJECTIVES.names:
         fix = f"install the package that adds it; there are: {', '.join(OBJECTIVES.names)}"
         raise UserError(f"there is no loss {kind!r}", where="train.objective.kind", fix=fix)
-    return OBJECTIVES.find(kind)
+    found: LossKind = OBJECTIVES.find(kind)
+    return found
