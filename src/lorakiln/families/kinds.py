@@ -112,7 +112,8 @@ def predicting(version: BaseVersion, prediction: str) -> BaseVersion:
 
 def kind_of(version: BaseVersion) -> FamilyKind:
     """Its family."""
-    return FAMILIES.find(version.layout.family)
+    kind: FamilyKind = FAMILIES.find(version.layout.family)
+    return kind
 
 
 def kind_with(network_class: str) -> FamilyKind | None:

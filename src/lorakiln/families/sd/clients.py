@@ -54,7 +54,7 @@ def client_keys(network: nn.Module, encoders: Mapping[str, nn.Module], original:
     return found
 
 
-def _sgm(config: Mapping, layers: list[str]) -> Iterator[tuple[str, str]]:
+def _sgm(config: Mapping[str, Any], layers: list[str]) -> Iterator[tuple[str, str]]:
     """(diffusers' path, Stability's path) of every layer that both have."""
     blocks = dict(_blocks(config))
     for name in layers:
@@ -70,7 +70,7 @@ def _sgm(config: Mapping, layers: list[str]) -> Iterator[tuple[str, str]]:
                 yield name, f"{block}.op" if kind == "downsamplers" else f"{block}.conv"
 
 
-def _blocks(config: Mapping) -> Iterator[tuple[str, str]]:
+def _blocks(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(diffusers' prefix, Stability's prefix) of every residual block, attention and change of size, counted up."""
     count, depth = config["layers_per_block"], len(config["block_out_channels"])
     at = 1  # behind the first convolution

@@ -101,7 +101,10 @@ class StableDiffusion:
     def decode_latents(self, latents: Tensor) -> Tensor:
         with self.present("vae"):
             scale, shift = self._latent_scale()
-            return self.vae.decode(latents.to(self.device, self.vae_dtype) / scale + shift, return_dict=False)[0]
+            pixels: Tensor = self.vae.decode(
+                latents.to(self.device, self.vae_dtype) / scale + shift, return_dict=False
+            )[0]
+            return pixels
 
     def rest(self) -> None:
         self._rests = self.device.type != "cpu"
@@ -190,7 +193,8 @@ class StableDiffusion:
         return [self.tokenizer.decode([token]).strip() for token in tokens_of(self.tokenizer, prompt)]
 
     def unread(self, prompt: str, chunks: int = 1) -> str:
-        return self.tokenizer.decode(tokens_of(self.tokenizer, prompt)[chunks * self.max_tokens :]).strip()
+        text: str = self.tokenizer.decode(tokens_of(self.tokenizer, prompt)[chunks * self.max_tokens :])
+        return text.strip()
 
     @property
     def max_tokens(self) -> int:
@@ -199,7 +203,7 @@ class StableDiffusion:
     def predict(self, noisy_latents: Tensor, times: Tensor, conditioning: Conditioning) -> Tensor:
         prompt_embeds = conditioning["prompt_embeds"].to(self.device, self.dtype)
         latents, times = noisy_latents.to(self.device, self.dtype), times.to(self.device)
-        predicted = self.network(latents, times, prompt_embeds, return_dict=False)[0]
+        predicted: Tensor = self.network(latents, times, prompt_embeds, return_dict=False)[0]
         return predicted.to(noisy_latents.dtype)
 
     def target_modules(self, preset: str) -> list[str]:
@@ -241,12 +245,14 @@ class StableDiffusion:
     @property
     def _factor(self) -> int:
         """Pixels along a latent cell's side."""
-        return 2 ** (len(self._vae_config["block_out_channels"]) - 1)
+        return int(2 ** (len(self._vae_config["block_out_channels"]) - 1))
 
     @property
     def _length(self) -> int:
         # A tokenizer whose config lacks the length says 1e30.
-        return min(self.tokenizer.model_max_length, self._text_config.get("max_position_embeddings", 77))
+        length: int = self.tokenizer.model_max_length
+        positions: int = self._text_config.get("max_position_embeddings", 77)
+        return min(length, positions)
 
 
 @contextmanager

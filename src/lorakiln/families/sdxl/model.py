@@ -66,7 +66,7 @@ class StableDiffusionXL(StableDiffusion):
             # Sizes go beyond what half precision counts exactly.
             "time_ids": time_ids.to(self.device, torch.float32),
         }
-        predicted = self.network(
+        predicted: Tensor = self.network(
             latents, times, conditioning["prompt_embeds"].to(self.device, self.dtype),
             added_cond_kwargs=added, return_dict=False,
         )[0]  # fmt: skip
