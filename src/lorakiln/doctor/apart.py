@@ -157,7 +157,9 @@ def _without_a_word(status: int, late: float) -> UserError:
     return UserError(how, fix=REPORT)
 
 
-def _child(work: Callable[..., Any], arguments: tuple, log: Path, answer: Path, environment: dict[str, str]) -> None:
+def _child(
+    work: Callable[..., Any], arguments: tuple[Any, ...], log: Path, answer: Path, environment: dict[str, str]
+) -> None:
     os.environ.update(environment)
     os.setsid()  # Ctrl-C is the parent's to handle
     for number in (signal.SIGINT, signal.SIGTERM):

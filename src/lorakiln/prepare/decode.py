@@ -168,7 +168,8 @@ def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
         return 1  # Pillow puts these upright itself
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return orientation
     except Exception:  # a damaged block of metadata does not make the picture unusable
         return 1
 

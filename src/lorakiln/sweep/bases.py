@@ -28,7 +28,7 @@ class Base:
 
 def bases_of(results: Sequence[Result]) -> list[Base]:
     """The bases in the order of their first jobs. Those of one model are one if all their numbers are the same."""
-    groups: dict[tuple, list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for place, result in enumerate(results):
         model = result.outcome.job.settings.get("model", {})
         groups.setdefault((model.get("path"), *_told_apart(model), *sorted(result.base.items())), []).append(place)

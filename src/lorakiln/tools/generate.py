@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def draw_wishes(
         warn_unused(adapter.embeddings, path)
     merged = Merged(family.adaptable(), *adapters)
     base, hashes = base_hash(model.path, family.facts["hash"]), {path: lora_hash(path) for path in files}
-    groups: dict[tuple, list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for index, wish in enumerate(wishes):
         common = (
             wish.weight,

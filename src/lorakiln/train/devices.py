@@ -49,7 +49,9 @@ class SumGradients(DDPStrategy):
 class Launcher(_SubprocessScriptLauncher):
     """Lightning's, which kills this process without a word when one that it started has ended; ours says why."""
 
-    def launch(self, function: Callable, *arguments: Any, trainer: pl.Trainer | None = None, **named: Any) -> Any:
+    def launch(
+        self, function: Callable[..., Any], *arguments: Any, trainer: pl.Trainer | None = None, **named: Any
+    ) -> Any:
         """Start the other processes, unless torchrun or SLURM has, and call `function` here."""
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:

@@ -159,7 +159,7 @@ class _Twin(Kiln):
     rules: GpuRules
     kind = "cpu"  # by which `GpuRules` is told of autocast
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
         return self.rules.autocast(torch.bfloat16) if self.share.bf16 else contextlib.nullcontext()
 
     def _move(self, tensor: Tensor) -> Tensor:

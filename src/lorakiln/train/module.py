@@ -136,7 +136,7 @@ class Kiln(pl.LightningModule):
 
         return predict
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
         """What the network's calls are wrapped in, training or not."""
         if self.share.bf16:
             return torch.autocast(self.kind, torch.bfloat16)

@@ -100,7 +100,7 @@ class Blip:
     def _room(self, prompt: dict[str, torch.Tensor], settings: BlipSettings) -> int:
         """max_new_tokens, or fewer if the text model has no positions for so many."""
         begun = prompt["input_ids"].shape[1] - 1 if prompt else 1
-        room = self.model.config.text_config.max_position_embeddings - begun
+        room: int = self.model.config.text_config.max_position_embeddings - begun
         if room < 1:
             raise UserError(
                 f"caption.prompt has {begun - 1} tokens, the captioner reads {room + begun - 2} at most",
