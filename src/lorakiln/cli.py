@@ -15,19 +15,23 @@ from lorakiln.families.kinds import adapted_parts, generations, versions
 
 if TYPE_CHECKING:
     from lorakiln.tools.base import Base
+    from lorakiln.tools.lowrank import Cut, Method
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Inspect, convert, resize, merge, extract and try LoRA files; examine the machine (doctor).",
 )  # fmt: skip
 
+if TYPE_CHECKING:
+    RandomBase = str
+else:  # of the families that there are
+    RandomBase = Literal[tuple(generations())]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a LoRA file")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="what to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace OUT if it is there")]
 DrawingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 TRAINED = next(iter(adapted_parts()))
 MODELS = [version.model for version in versions() if version.model]
-RandomBase = Literal[tuple(generations())]
 Precision = Annotated[str | None, typer.Option(metavar="fp32|fp16|bf16", help="of the stored weights [as they are]")]
 FormOption = Annotated[str, typer.Option("--to", metavar="kohya|diffusers|peft", help="the form to write")]
 BaseConfig = Annotated[str | None, typer.Option("--config", help="base: a folder or hub id for configs and tokenizers")]
@@ -294,8 +298,8 @@ def generate(
     wishes = [on_axis(on_axis(wish, down[0], r), across[0], c) for r in down[1] for c in across[1]]
     files = save_wishes(wishes, settings, out, precision)
     if len(files) > 1:
-        labels = [[label_of(axis, value) for value in values] for axis, values in (down, across)]
-        save_sheet(files, *labels, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")
+        beside, above = ([label_of(axis, value) for value in values] for axis, values in (down, across))
+        save_sheet(files, beside, above, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")
     print(f"{out}: {len(files)} pictures{' and grid.png' if len(files) > 1 else ''}")
 
 
@@ -368,9 +372,10 @@ def _axis(text: str) -> tuple[str, list[str]]:
     return name, listed.split("|" if name == "prompt" else ",")
 
 
-def _cut(rank: int, **methods: float | None):
+def _cut(rank: int, sv_ratio: float | None, sv_fro: float | None, sv_cumulative: float | None) -> "Cut":
     from lorakiln.tools.lowrank import Cut
 
+    methods: dict[Method, float | None] = {"sv_ratio": sv_ratio, "sv_fro": sv_fro, "sv_cumulative": sv_cumulative}
     given = {name: value for name, value in methods.items() if value is not None}
     if len(given) > 1:
         options = " and ".join("--" + name.replace("_", "-") for name in given)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,12 +24,20 @@ class Change(ABC):
         parameters: how many of them a file holds.
     """
 
-    kind: str
-    rank: int | None
-    alpha: float | None
-    shape: tuple[int, ...] | None
-    dtype: torch.dtype
-    parameters: int
+    if TYPE_CHECKING:  # properties, for they are only read; at run time a dataclass would take them for defaults
+
+        @property
+        def kind(self) -> str: ...
+        @property
+        def rank(self) -> int | None: ...
+        @property
+        def alpha(self) -> float | None: ...
+        @property
+        def shape(self) -> tuple[int, ...] | None: ...
+        @property
+        def dtype(self) -> torch.dtype: ...
+        @property
+        def parameters(self) -> int: ...
 
     @abstractmethod
     def change_of(self, weight: Tensor) -> Tensor:

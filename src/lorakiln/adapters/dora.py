@@ -33,8 +33,8 @@ EPSILON = torch.finfo(torch.float32).eps
 
 def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
     scale = next((ending for ending in _SCALES if ending in tensors), None)
-    inner = scale and _inner(tensors, form)
-    return inner[1] | {scale} if inner else frozenset()
+    inner = _inner(tensors, form) if scale else None
+    return inner[1] | {scale} if scale and inner else frozenset()
 
 
 def read(stored: Stored) -> Relative:
@@ -75,12 +75,13 @@ def dora(make: Callable[[], Change], kind: str, magnitude: Tensor, where: str, *
 
 def _change(make: Callable[[], Change], magnitude: Tensor, epsilon: float, weight: Tensor) -> Tensor:
     layer = make()
+    assert layer.shape is not None  # only a relative layer may not tell it, and this is none
     if layer.shape[0] != weight.shape[0]:
         raise ValueError("another number of outputs")
     whole = weight + layer.change_of(weight)
     kept = _axis(magnitude, weight)
     others = [axis for axis in range(weight.ndim) if axis != kept]
-    norm = torch.linalg.vector_norm(whole, dim=others, keepdim=True) + epsilon
+    norm: Tensor = torch.linalg.vector_norm(whole, dim=others, keepdim=True) + epsilon
     return whole * (magnitude.float().reshape(norm.shape) / norm) - weight
 
 

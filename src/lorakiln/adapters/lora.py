@@ -104,7 +104,9 @@ def wrap(network: nn.Module, modules: Sequence[str], rank: int, alpha: float, dr
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(modules))
+    # peft divides by the rank whatever number it is given.
+    scale: Any = alpha
+    config = LoraConfig(r=rank, lora_alpha=scale, lora_dropout=dropout, target_modules=list(modules))
     # peft draws its own A from the global generator first.
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(config, network, adapter_name=NAME)

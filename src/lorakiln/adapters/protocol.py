@@ -238,4 +238,5 @@ def only(tensors: Mapping[str, Tensor], endings: Iterable[str]) -> dict[str, Ten
 
 def trained_kind(name: str) -> TrainableKind:
     """The kind that settings name."""
-    return ADAPTERS.find(name)
+    kind: TrainableKind = ADAPTERS.find(name)
+    return kind

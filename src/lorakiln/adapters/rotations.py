@@ -45,8 +45,9 @@ def rotation_of_outputs(title: str, turned: Callable[[Tensor, Tensor], Tensor], 
         rescale = weights(rescale, f"{where}, rescale", (1, 2, 3, 4)).flatten()
     alpha = number(tensors["alpha"], f"{where}, alpha") if "alpha" in tensors else None
     outputs = blocks.shape[-3] * blocks.shape[-1]
-    bounded = alpha is not None and (stored.written_by == BY_KOHYA or alpha > 0)
-    limit = max(alpha, 0.0) * outputs if bounded else None
+    limit = None
+    if alpha is not None and (stored.written_by == BY_KOHYA or alpha > 0):
+        limit = max(alpha, 0.0) * outputs
     change = partial(_change, turned, blocks, limit, rescale)
     numbers = blocks.numel() + (0 if rescale is None else rescale.numel())
     return Relative(title, change, where, numbers, blocks.dtype)
@@ -84,4 +85,5 @@ def _change(
 def cayley(skew: Tensor) -> Tensor:
     """(I + Q) (I - Q)^-1 of skew matrices (..., b, b)."""
     identity = torch.eye(skew.shape[-1])
-    return torch.linalg.solve(identity - skew, identity + skew, left=False)
+    turned: Tensor = torch.linalg.solve(identity - skew, identity + skew, left=False)
+    return turned

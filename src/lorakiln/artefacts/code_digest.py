@@ -114,7 +114,9 @@ class _Module(NamedTuple):
 @cache
 def _read(path: Path, name: str, root: Path) -> _Module:
     tree = ast.parse(path.read_bytes())
-    own, libraries, rooms = {}, set(), set(_rooms_in(tree).values())
+    own: dict[str, None] = {}
+    libraries: set[str] = set()
+    rooms = set(_rooms_in(tree).values())
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for imported in _imported(tree, package):
         top = imported[0].partition(".")[0]

@@ -80,8 +80,11 @@ def run_apart(
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     order = (work, arguments, log, answer, dict(environment))
-    process = multiprocessing.get_context(_start_method()).Process(target=_child, args=order)
+    spawns = _start_method() == "spawn"
+    kind = multiprocessing.get_context("spawn").Process if spawns else multiprocessing.get_context("fork").Process
+    process = kind(target=_child, args=order)
     process.start()
+    assert process.pid is not None  # it was started
     end = time.monotonic() + patience
     try:
         while process.exitcode is None and time.monotonic() < end:
@@ -94,6 +97,7 @@ def run_apart(
         if process.is_alive():
             process.kill()
             process.join()
+    assert process.exitcode is not None  # it has ended
     told = read_json(answer) if answer.exists() else {}
     error = None
     if "error" in told:
@@ -153,7 +157,9 @@ def _without_a_word(status: int, late: float) -> UserError:
     return UserError(how, fix=REPORT)
 
 
-def _child(work: Callable[..., Any], arguments: tuple, log: Path, answer: Path, environment: dict[str, str]) -> None:
+def _child(
+    work: Callable[..., Any], arguments: tuple[Any, ...], log: Path, answer: Path, environment: dict[str, str]
+) -> None:
     os.environ.update(environment)
     os.setsid()  # Ctrl-C is the parent's to handle
     for number in (signal.SIGINT, signal.SIGTERM):

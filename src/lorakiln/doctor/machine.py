@@ -164,7 +164,7 @@ def _attends(backend: SDPBackend, chosen: torch.device, dtype: torch.dtype) -> s
 
 def _difference(found: torch.Tensor | None, wanted: torch.Tensor | None) -> float:
     assert found is not None and wanted is not None
-    return ((found.to("cpu", torch.float64) - wanted).norm() / wanted.norm()).item()
+    return float((found.to("cpu", torch.float64) - wanted).norm() / wanted.norm())
 
 
 def disk(folder: Path, needed: int = 0) -> Check:

@@ -61,7 +61,7 @@ def _user() -> str:
         return ""
 
 
-def _public_address(match: re.Match) -> str:
+def _public_address(match: re.Match[str]) -> str:
     host = match[1].lower()
     return match[0] if any(host == one or host.endswith(f".{one}") for one in PUBLIC) else "<address>"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from lorakiln.families.kinds import FamilyKind
     from lorakiln.families.protocol import Family, Part
     from lorakiln.schema.model import ModelSettings
 
@@ -41,5 +42,5 @@ def load_family(
     from lorakiln.schema.model import FAMILIES
 
     dtype = dtype or torch.float32
-    kind = FAMILIES.find(model.family)
+    kind: FamilyKind = FAMILIES.find(model.family)
     return kind.load(model, frozenset(parts), device or torch.device("cpu"), dtype, text_dtype or dtype)

@@ -112,7 +112,8 @@ def predicting(version: BaseVersion, prediction: str) -> BaseVersion:
 
 def kind_of(version: BaseVersion) -> FamilyKind:
     """Its family."""
-    return FAMILIES.find(version.layout.family)
+    kind: FamilyKind = FAMILIES.find(version.layout.family)
+    return kind
 
 
 def kind_with(network_class: str) -> FamilyKind | None:
@@ -147,5 +148,5 @@ def recognise_folder(root: Path) -> FamilyKind | str:
 
 def suiting(some: Sequence[BaseVersion]) -> str | None:
     """The settings that suit these versions, as one writes them: "model=sd21 or model=sd21_v"; None if none do."""
-    *names, last = [f"model={one.model}" for one in some if one.model] or [None]
-    return f"{', '.join(map(str, names))} or {last}" if names else last
+    names = [f"model={one.model}" for one in some if one.model]
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else next(iter(names), None)

@@ -27,8 +27,11 @@ class PartFiles(Protocol):
         config: its config.json.
     """
 
-    where: Path
-    config: Config
+    @property
+    def where(self) -> Path: ...
+
+    @property
+    def config(self) -> Config: ...
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         """An instance of `kind`, on the CPU; weights that have the dtype already stay mapped from the file.
@@ -117,6 +120,7 @@ def assembled(kind: type, config: Config, tensors: dict[str, Tensor], dtype: tor
         tensors: all that the class has, of `dtype`.
     """
     if issubclass(kind, PreTrainedModel):
+        assert kind.config_class is not None  # only the abstract class has none
         return kind.from_pretrained(
             None, config=kind.config_class.from_dict(dict(config)), state_dict=tensors, dtype=dtype
         )
@@ -144,8 +148,8 @@ def named(kind: type) -> dict[str, Any]:
     return {"architectures": [kind.__name__]} if issubclass(kind, PreTrainedModel) else {"_class_name": kind.__name__}
 
 
-def from_folder(kind: type, folder: Path, **options: Any) -> Any:
-    """`kind.from_pretrained` of a local folder.
+def from_folder(kind: Any, folder: Path, **options: Any) -> Any:
+    """`kind.from_pretrained` of a local folder; a class of diffusers or transformers, most of which have it.
 
     Raises:
         UserError: it cannot be loaded, whatever the libraries say.

@@ -117,8 +117,11 @@ def empty(config: Mapping[str, Any]) -> nn.Module:
     if library is not None:
         kind = getattr(importlib.import_module(library), name)
         if library == "transformers":
-            return kind(kind.config_class(**{key: value for key, value in config.items() if key != "architectures"}))
-        return kind.from_config(dict(config))
+            told = {key: value for key, value in config.items() if key != "architectures"}
+            module: nn.Module = kind(kind.config_class(**told))
+        else:
+            module = kind.from_config(dict(config))
+        return module
     raise UserError(
         f"a config names the class {name!r}, which no part here has", fix="name a Stable Diffusion's folder"
     )

@@ -12,10 +12,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 META = torch.device("meta")
+Arguments = tuple[Any, ...]
+Named = dict[str, Any]
 
 
 class Peak(TorchDispatchMode):
@@ -28,10 +31,12 @@ class Peak(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.now = self.most = 0
-        self._alive: dict[int, tuple[weakref.ref, int]] = {}
+        self._alive: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._made = _Made()
 
-    def __torch_dispatch__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: Arguments = (), kwargs: Named | None = None
+    ) -> Any:
         result = self._made.run(func, args, kwargs or {})
         if isinstance(result, Tensor):
             self._note(result)
@@ -70,9 +75,9 @@ class _Made:
 
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
-        self._fresh: dict[Callable, bool] = {}
+        self._fresh: dict[OpOverload, bool] = {}
 
-    def run(self, func: Callable, args: tuple, kwargs: dict) -> Any:
+    def run(self, func: OpOverload, args: Arguments, kwargs: Named) -> Any:
         if func not in self._fresh:
             schema = func._schema
             self._fresh[func] = not schema.is_mutable and all(one.alias_info is None for one in schema.returns)
@@ -101,7 +106,9 @@ class GpuRules(TorchFunctionMode):
         self._single = single
         self._converted: dict[int, Tensor] = {}
 
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Arguments = (), kwargs: Named | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if torch.is_autocast_enabled("cpu"):
             if func in HALF:
@@ -119,7 +126,7 @@ class GpuRules(TorchFunctionMode):
             yield
         self._converted.clear()
 
-    def _to(self, dtype: torch.dtype, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def _to(self, dtype: torch.dtype, args: Arguments, kwargs: Named) -> tuple[Arguments, Named]:
         def convert(value: Any) -> Any:
             if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == dtype:
                 return value
@@ -151,7 +158,7 @@ def _recipe(result: Any) -> Any:
     return () if () in parts else parts
 
 
-def _again(recipe: Any, func: Callable, args: tuple, kwargs: dict) -> Any:
+def _again(recipe: Any, func: Callable[..., Any], args: Arguments, kwargs: Named) -> Any:
     if recipe == ():
         return func(*args, **kwargs)
     if isinstance(recipe, list):
@@ -166,7 +173,8 @@ SINGLE = {F.group_norm, F.layer_norm, torch.group_norm, torch.layer_norm}
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, *mask: Any, **rest: Any) -> Tensor:
-    return _Attention.apply(query, key, value)
+    attended: Tensor = _Attention.apply(query, key, value)
+    return attended
 
 
 class _Attention(torch.autograd.Function):

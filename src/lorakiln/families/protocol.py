@@ -29,6 +29,7 @@ class Family(Protocol):
         name: the family's name in the config.
         part: what the network's layers begin with in LoRA files.
         network: the denoiser, frozen, that takes the adapter.
+        vae: what makes latents of pictures and pictures of latents, frozen.
         device: where the parts are; what the methods take may be elsewhere, what they give is there.
         process: how the model was trained: what noises its latents, what its network answers, and the way back.
         facts: where the model came from: {"family", "path", "revision", "hash", "prediction_type", "version"}, all
@@ -38,6 +39,7 @@ class Family(Protocol):
     name: str
     part: str
     network: nn.Module
+    vae: nn.Module
     device: torch.device
     process: Process
     facts: dict[str, str]

@@ -70,4 +70,5 @@ def joined(states: Tensor, ids: Tensor, tokenizer: CLIPTokenizer) -> Tensor:
 
 def tokens_of(tokenizer: CLIPTokenizer, prompt: str) -> list[int]:
     """All of a prompt's tokens, without begin and end."""
-    return tokenizer(prompt, truncation=False, add_special_tokens=False, verbose=False).input_ids
+    tokens: list[int] = tokenizer(prompt, truncation=False, add_special_tokens=False, verbose=False).input_ids
+    return tokens

@@ -21,8 +21,8 @@ def generation(adapter: Adapter) -> BaseVersion | None:
     Layers that only one has count first, then what the metadata says, then the names' style in the file, then the text
     encoder's width.
     """
-    told = (_by_metadata(adapter), version_said(adapter.base or ""))
-    told = tuple(one for one in told if one and not _has(adapter, one.architecture.foreign))
+    said = (_by_metadata(adapter), version_said(adapter.base or ""))
+    told = [one for one in said if one and not _has(adapter, one.architecture.foreign)]
     return _by_layers(adapter) or next(iter(told), None) or _by_encoder(adapter)
 
 

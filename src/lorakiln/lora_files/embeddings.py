@@ -76,7 +76,7 @@ def bundled(embeddings: Iterable[Embedding]) -> dict[str, Tensor]:
     Raises:
         UserError: a word holds a dot, which ends it there.
     """
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for one in embeddings:
         if "." in one.word:
             fix = "leave it out: --without-embeddings"

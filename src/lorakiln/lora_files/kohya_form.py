@@ -25,7 +25,7 @@ def tensors_of(adapter: Adapter, name_of: Callable[[str], str], kind: str = "lor
         kind: of its layers.
     """
     own = trained_kind(kind)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for module, layer in adapter.layers.items():
         name = name_of(module)
         tensors |= {f"{name}.{ending}": tensor for ending, tensor in own.tensors(layer, "kohya").items()}

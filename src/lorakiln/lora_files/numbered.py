@@ -41,7 +41,7 @@ def modules(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Pa
     Raises:
         UserError: the order of the layers is not certain, or they are another network's.
     """
-    found = {}
+    found: dict[str, str] = {}
     for part, orders in (("unet", _unet_orders), ("text_encoder", _text_orders)):
         numbers = sorted({int(match[2]) for key in tensors if (match := KEY.fullmatch(key)) and match[1] == part})
         if not numbers:
@@ -74,7 +74,7 @@ def _fits(order: list[_Module], shapes: list[tuple[int, int] | None]) -> bool:
     return len(order) == len(shapes) and all(one[1:] == shape for one, shape in zip(order, shapes, strict=True))
 
 
-def _unet_orders(classes: set[str], shapes: list) -> Iterator[list[_Module]]:
+def _unet_orders(classes: set[str], shapes: list[tuple[int, int] | None]) -> Iterator[list[_Module]]:
     if not classes & _ATTENTIONS or classes - _ATTENTIONS - {"GEGLU"}:
         return
     down = [(f"down_blocks.{level}.attentions.{number}", 320 * 2**level) for level in range(3) for number in range(2)]
@@ -100,7 +100,7 @@ def _block(name: str, width: int, text: int, early: bool | None) -> list[_Module
     return [*one, *gate, *two] if early else [*one, *two, *gate]
 
 
-def _text_orders(classes: set[str], shapes: list) -> Iterator[list[_Module]]:
+def _text_orders(classes: set[str], shapes: list[tuple[int, int] | None]) -> Iterator[list[_Module]]:
     layers, left = divmod(len(shapes), 4)
     if classes != {"CLIPAttention"} or left or shapes[0] is None or shapes[0][0] not in _TEXT_WIDTHS:
         return

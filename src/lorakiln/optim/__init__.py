@@ -6,7 +6,8 @@ from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 
 def find_optimizer(settings: OptimizerSettings) -> OptimizerKind:
     """The code of the kind whose settings these are."""
-    return OPTIMIZERS.find(settings.kind)
+    kind: OptimizerKind = OPTIMIZERS.find(settings.kind)
+    return kind
 
 
 def kohya_name(settings: OptimizerSettings) -> str:

@@ -87,12 +87,15 @@ def state_bytes(build: Callable[[list[dict[str, Any]]], Optimizer], optimizer: O
     """What the state of an optimizer will hold once it has made a step, in bytes: of one that is built again, of
     tensors without numbers; twice its parameters where it cannot do with such.
     """
-    groups = [{"params": [_hollow(one) for one in group["params"]], "name": ""} for group in optimizer.param_groups]
+    groups: list[dict[str, Any]] = [
+        {"params": [_hollow(one) for one in group["params"]], "name": ""} for group in optimizer.param_groups
+    ]
     hollow = build(groups)
     try:
         hollow.step()
     except (NotImplementedError, RuntimeError):  # it reads numbers
-        return 2 * sum(parameter.nbytes for group in groups for parameter in group["params"])
+        parameters: list[Tensor] = [parameter for group in groups for parameter in group["params"]]
+        return 2 * sum(parameter.nbytes for parameter in parameters)
     return sum(tensor.nbytes for tensor in state_tensors(hollow.state))
 
 
@@ -128,6 +131,7 @@ def _put(taken: Any, owner: Owner | None, tensors: Mapping[str, Tensor]) -> Any:
     if form == "tensor":
         return tensors[inner].clone()
     if form == "pieces":
+        assert owner is not None and owner.pieces is not None  # nothing but a vector's state was taken in pieces
         return _join(owner, {name: tensors[f"optimizer.{inner}/{name}"] for name in owner.pieces})
     if form == "dict":
         return {key: _put(value, owner, tensors) for key, value in inner}
@@ -136,6 +140,7 @@ def _put(taken: Any, owner: Owner | None, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _join(owner: Owner, pieces: Mapping[str, Tensor]) -> Tensor:
+    assert owner.size is not None and owner.pieces is not None  # it owns a vector
     like = next(iter(pieces.values()))
     vector = torch.empty(owner.size, dtype=like.dtype, device=like.device)
     for name, piece in pieces.items():

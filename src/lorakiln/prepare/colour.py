@@ -84,4 +84,5 @@ def _convert(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, li
         )  # fmt: skip
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image.convert("RGB"), ["damaged colour profile: ignored"]
+    assert converted is not None  # as it is for a picture that is changed in place
     return converted, [f"colours converted from {name}"]

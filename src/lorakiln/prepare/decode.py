@@ -114,13 +114,12 @@ def _load(image: Image.Image) -> list[str]:
     if image.format != "TIFF":
         image.load()
         return []
+    failed: OSError | None = None
     with hearing_libtiff() as told:
         try:
             image.load()
         except OSError as error:
             failed = error
-        else:
-            failed = None
     if failed:  # Pillow has a number for it, libtiff words
         raise OSError("; ".join([*told, str(failed)])) from failed
     return told
@@ -169,7 +168,8 @@ def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
         return 1  # Pillow puts these upright itself
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return orientation
     except Exception:  # a damaged block of metadata does not make the picture unusable
         return 1
 

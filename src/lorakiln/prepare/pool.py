@@ -10,7 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lorakiln.console.errors import UserError
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 AHEAD = 4  # files a process has waiting, so that none idles
 FILES_EACH = 32  # starting a process costs about as much as this many small pictures
 
-_work: Callable | None = None  # what a process of the pool does
+_work: Callable[[str], Any] | None = None  # what a process of the pool does
 
 
 def in_order(work: Callable[[str], Result], files: Sequence[str], workers: int) -> Iterator[Result]:
@@ -38,7 +38,7 @@ def in_order(work: Callable[[str], Result], files: Sequence[str], workers: int) 
     # Spawned, not forked: torch may have started threads here.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(work,)) as pool:
-        waiting: deque[tuple[str, Future]] = deque()
+        waiting: deque[tuple[str, Future[Result]]] = deque()
         try:
             for file in files:
                 with _deaf_children():
@@ -55,7 +55,7 @@ def in_order(work: Callable[[str], Result], files: Sequence[str], workers: int) 
             raise
 
 
-def _next(waiting: deque[tuple[str, Future]]) -> object:
+def _next(waiting: deque[tuple[str, Future[Result]]]) -> Result:
     result = waiting[0][1].result()
     waiting.popleft()  # only now: of a killed process, the file is to be named
     return result
@@ -88,7 +88,7 @@ def _deaf_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start(work: Callable) -> None:
+def _start(work: Callable[[str], Any]) -> None:
     global _work
     _work = work
     threading.Thread(target=_follow_parent, daemon=True).start()
@@ -96,9 +96,12 @@ def _start(work: Callable) -> None:
 
 def _follow_parent() -> None:
     """End when the parent has ended, however it did: else its processes would wait for work for ever."""
-    wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a process of the pool
+    wait([parent.sentinel])
     os._exit(1)
 
 
-def _do(file: str) -> object:
+def _do(file: str) -> Any:
+    assert _work is not None  # `_start` was called first
     return _work(file)

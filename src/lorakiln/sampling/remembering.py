@@ -14,7 +14,8 @@ class Remembering:
     """A family that encodes each prompt once, alone, so that its bits do not depend on what is drawn with it."""
 
     def __init__(self, family: Family) -> None:
-        self._family, self._known = family, {}
+        self._family = family
+        self._known: dict[tuple[str, Reading], dict[str, Tensor]] = {}
 
     def forget(self) -> None:
         """The text encoder has changed."""

@@ -21,13 +21,12 @@ def parse(prompt: str) -> list[tuple[str, float]]:
     >>> parse("a (red:1.5) cat")
     [('a ', 1.0), ('red', 1.5), (' cat', 1.0)]
     """
-    found: list[list] = []
+    found: list[tuple[str, float]] = []
     round_starts: list[int] = []
     square_starts: list[int] = []
 
     def multiply(start: int, by: float) -> None:
-        for fragment in found[start:]:
-            fragment[1] *= by
+        found[start:] = [(text, weight * by) for text, weight in found[start:]]
 
     for match in _PIECE.finditer(prompt):
         piece, weight = match[0], match[1]
@@ -42,7 +41,7 @@ def parse(prompt: str) -> list[tuple[str, float]]:
         elif piece == "]" and square_starts:
             multiply(square_starts.pop(), 1 / STEP)
         else:
-            found.append([piece[1:] if len(piece) > 1 and piece[0] == "\\" else piece, 1.0])
+            found.append((piece[1:] if len(piece) > 1 and piece[0] == "\\" else piece, 1.0))
     for start in round_starts:
         multiply(start, STEP)
     for start in square_starts:
@@ -57,7 +56,7 @@ def _number(text: str, prompt: str) -> float:
         raise UserError(f"{text!r} is no weight", where=prompt, fix="write (words:1.3)") from error
 
 
-def _joined(fragments: Sequence[Sequence]) -> list[tuple[str, float]]:
+def _joined(fragments: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     result: list[tuple[str, float]] = []
     for text, weight in fragments:
         if result and result[-1][1] == weight:

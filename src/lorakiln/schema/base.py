@@ -55,7 +55,7 @@ class OneOf:
 
     def _check(self, given: Any) -> str:
         names = self._names()
-        if given in names:
+        if isinstance(given, str) and given in names:
             return given
         raise PydanticKnownError("literal_error", {"expected": listed(names)})  # as pydantic says it of a Literal
 

@@ -13,7 +13,7 @@ added is in all of these at once.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, Flag, auto
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic.fields import FieldInfo
 
@@ -81,6 +81,7 @@ class Here(Enum):
 
 
 HERE = Here.HERE
+Mark = TypeVar("Mark", Decides, Private, Names, Here)
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,17 @@ class Marks:
     @classmethod
     def of(cls, field: FieldInfo, kind: type[Settings], above: "Marks") -> "Marks":
         """The marks of a field of `kind`, which is a section that has those of `above`."""
-        own = {type(one): one for one in field.metadata if isinstance(one, Decides | Private | Names | Here)}
-        decides = next((one for one in (own.get(Decides), kind.decides, above.decides) if one is not None), None)
-        names = own.get(Names)
+        own = (_own(field, Decides), kind.decides, above.decides)
+        decides = next((one for one in own if one is not None), None)
+        private, names = _own(field, Private), _own(field, Names)
         if names and not names.title and above.names:
             names = replace(names, title=above.names.title)
-        return cls(decides, own.get(Private, above.private), names, Here in own)
+        return cls(decides, above.private if private is None else private, names, _own(field, Here) is not None)
+
+
+def _own(field: FieldInfo, sort: type[Mark]) -> Mark | None:
+    """A field's own mark of a sort, the last if there are several."""
+    return next((one for one in reversed(field.metadata) if isinstance(one, sort)), None)
 
 
 @dataclass(frozen=True)
@@ -167,8 +173,9 @@ def _decided(settings: Settings, by: Decides, meant: Mapping[str, Any], path: st
 
 def read(settings: Mapping[str, Any], path: str) -> Any:
     """What plain settings, in dicts, have at a dotted path; None if they have nothing there."""
+    found: Any = settings
     for name in path.split("."):
-        if not isinstance(settings, Mapping):
+        if not isinstance(found, Mapping):
             return None
-        settings = settings.get(name)
-    return settings
+        found = found.get(name)
+    return found

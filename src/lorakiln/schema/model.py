@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ from lorakiln.schema.marks import Decides, Names, Private
 from lorakiln.schema.registry import Registry
 
 
-class Families(Registry):
+class Families(Registry[Any]):
     """Each is a folder of `lorakiln.families`, beside what they share; see `families.kinds.FamilyKind`."""
 
     def _listed(self) -> list[str]:

@@ -154,7 +154,8 @@ class Registry(Generic[Kind]):
 
 def modules_in(*settings: Settings) -> list[str]:
     """The modules of all kinds that settings have chosen, wherever in them, sorted."""
-    found, todo = set(), list(settings)
+    found: set[str] = set()
+    todo = list(settings)
     while todo:
         one = todo.pop()
         found.update(name for registry in _REGISTRIES for name in registry.modules(one))

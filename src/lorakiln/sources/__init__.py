@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from lorakiln.console.errors import UserError
 from lorakiln.schema.registry import Registry
@@ -117,7 +117,7 @@ class SourceKind(Protocol):
         """
 
 
-SOURCES: Registry[Any] = Registry("dataset source", code="lorakiln.sources")
+SOURCES: Registry[SourceKind] = Registry("dataset source", code="lorakiln.sources")
 
 
 def open_source(raw: Path, follow_symlinks: bool = False) -> PictureSource:

@@ -28,7 +28,7 @@ class Base:
 
 def bases_of(results: Sequence[Result]) -> list[Base]:
     """The bases in the order of their first jobs. Those of one model are one if all their numbers are the same."""
-    groups: dict[tuple, list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for place, result in enumerate(results):
         model = result.outcome.job.settings.get("model", {})
         groups.setdefault((model.get("path"), *_told_apart(model), *sorted(result.base.items())), []).append(place)
@@ -44,5 +44,9 @@ def bases_of(results: Sequence[Result]) -> list[Base]:
 
 def _told_apart(model: dict[str, Any]) -> list[str]:
     """All settings that decide which base model it is."""
-    deciding = [setting.path for setting in walk(ModelSettings) if setting.marks.decides & Decides.BASE]
+    deciding = [
+        setting.path
+        for setting in walk(ModelSettings)
+        if setting.marks.decides is not None and setting.marks.decides & Decides.BASE
+    ]
     return [repr(read(model, path)) for path in deciding]

@@ -197,4 +197,5 @@ def _tracked(run: Path) -> int:
 
 
 def _model(settings: dict[str, Any]) -> str | None:
-    return settings.get("model", {}).get("path")
+    path: str | None = settings.get("model", {}).get("path")
+    return path

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import lock_descriptor
 
@@ -100,7 +101,7 @@ def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: S
     return outcome
 
 
-def _wait(process: subprocess.Popen, stop: Stop, judge: Judge | None, live: Path) -> bool:
+def _wait(process: subprocess.Popen[Any], stop: Stop, judge: Judge | None, live: Path) -> bool:
     """Wait for the end; True if the judge asked for it."""
     told, seen, hopeless = 0, 0, False
     while process.poll() is None:

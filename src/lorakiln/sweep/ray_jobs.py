@@ -92,7 +92,8 @@ class RayJobs:
             if self.stop.asked and not request_stop(job):
                 self._ray.cancel(task)
         try:
-            return self._ray.get(task)
+            outcome: Outcome = self._ray.get(task)
+            return outcome
         except (self._ray.exceptions.RayError, KeyboardInterrupt) as error:
             if self.stop.asked:
                 return Outcome(job, "stopped", reason="interrupted")

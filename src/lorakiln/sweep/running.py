@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TypeVar
 
 from lorakiln.artefacts.disk import size
 from lorakiln.sweep.executor import Executor
@@ -11,6 +12,8 @@ from lorakiln.sweep.pace import estimate
 from lorakiln.sweep.plan import in_time, plan
 
 POLL = 0.2  # seconds
+
+Done = TypeVar("Done")
 
 
 def run_jobs(jobs: Sequence[Job], root: Path, executor: Executor) -> list[Outcome]:
@@ -38,7 +41,7 @@ def run_jobs(jobs: Sequence[Job], root: Path, executor: Executor) -> list[Outcom
     return [outcomes[place] for place in range(len(jobs))]
 
 
-def as_they_end(futures: Iterable[Future]) -> Iterator[Future]:
+def as_they_end(futures: Iterable[Future[Done]]) -> Iterator[Future[Done]]:
     """The futures in the order of their ends.
 
     Python runs signal handlers in the main thread, and a signal that another thread has received (Ray's take them) does

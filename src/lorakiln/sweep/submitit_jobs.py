@@ -97,7 +97,8 @@ class SubmititJobs:
     def _outcome(self, job: Job, handle: Any) -> Outcome:
         error = handle.exception()
         if error is None:
-            return handle.result()
+            outcome: Outcome = handle.result()
+            return outcome
         if self.stop.asked:
             return Outcome(job, "stopped", reason="interrupted")
         said = (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -116,4 +116,5 @@ def best_experiment(result: Result, root: Path) -> str:
         f"# likeness {result.point[0]:.3f}, obedience {result.point[1]:.2f}. Copied to conf/experiment/NAME.yaml:",
         "#   python -m train +experiment=NAME",
     ]
-    return "\n".join(header) + "\n" + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return "\n".join(header) + "\n" + text

@@ -13,7 +13,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.records import write_json
 from lorakiln.artefacts.tensors import stream_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.console.progress import progress
+from lorakiln.console.progress import Bar, PlainLines, progress
 from lorakiln.families.names import canonical
 from lorakiln.families.shapes import same_matrix
 from lorakiln.families.source import read_config
@@ -82,7 +82,9 @@ def _check_fit(base: Base, layers: Mapping[str, Added]) -> None:
 
 
 class _Writer:
-    def __init__(self, base: Base, layers: Mapping[str, Added], dtype: torch.dtype | None, bar) -> None:
+    def __init__(
+        self, base: Base, layers: Mapping[str, Added], dtype: torch.dtype | None, bar: PlainLines | Bar
+    ) -> None:
         self.dtype, self.bar = dtype, bar
         self._added: dict[tuple[Path, str], list[tuple[Place, Added]]] = {}
         for module, added in layers.items():

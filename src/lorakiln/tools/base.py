@@ -19,7 +19,7 @@ from lorakiln.families.parts import part_places
 from lorakiln.families.sd.contents import prediction_of
 from lorakiln.families.source import PICKLES, read_config, variant_in, weight_files
 from lorakiln.families.versions import BaseVersion
-from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.model import ModelSettings, Source
 
 CLIP = "openai/clip-vit-large-patch14"  # whose tokenizer these models have
 
@@ -31,9 +31,14 @@ class Store(Protocol):
         layout: (dtype, shape) by name.
     """
 
-    path: Path
-    metadata: Mapping[str, str]
-    layout: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+
+    @property
+    def layout(self) -> Mapping[str, tuple[torch.dtype, tuple[int, ...]]]: ...
 
     def read(self, name: str) -> Tensor: ...
 
@@ -198,5 +203,5 @@ def settings_for(source: Path, family: str, **more: Any) -> ModelSettings:
     """Settings of a model that is only read, never drawn with."""
     return ModelSettings(
         family=family, path=str(source), resolution=512, bucket_min=256, bucket_max=1024, bucket_step=64,
-        captioner={"path": CLIP}, clip={"path": CLIP}, **more,
+        captioner=Source(path=CLIP), clip=Source(path=CLIP), **more,
     )  # fmt: skip

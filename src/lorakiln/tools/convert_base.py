@@ -15,12 +15,13 @@ from lorakiln.artefacts.records import write_json
 from lorakiln.artefacts.tensors import save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.checkpoint import Checkpoint, is_single_file, read_checkpoint
-from lorakiln.families.kinds import recognise_file, recognise_folder, version_named, versions
+from lorakiln.families.kinds import FamilyKind, recognise_file, recognise_folder, version_named, versions
 from lorakiln.families.lending import Tokenizer
 from lorakiln.families.parts import class_of, original_tensors
 from lorakiln.families.sd.contents import has
 from lorakiln.families.sd.files import PREDICTIONS, Files
 from lorakiln.families.source import PICKLES, variant_in
+from lorakiln.families.versions import BaseVersion
 from lorakiln.tools.base import settings_for
 
 
@@ -72,14 +73,14 @@ def convert_base(
 
 def _files(source: Path, config: str | None, prediction: str | None, allow_pickle: bool) -> Files:
     if is_single_file(str(source)):
-        found = recognise_file(read_checkpoint(source.expanduser(), allow_pickle))
+        found: BaseVersion | FamilyKind | str = recognise_file(read_checkpoint(source.expanduser(), allow_pickle))
     elif source.is_dir():
         found = recognise_folder(source)
     else:
         raise UserError("no such file or folder", where=source, fix="correct the path")
     # What is none is refused where it is read, as the first family's.
     layout = versions()[0].layout if isinstance(found, str) else found.layout
-    more = {"config": config, "prediction_type": prediction, "allow_pickle": allow_pickle}
+    more: dict[str, Any] = {"config": config, "prediction_type": prediction, "allow_pickle": allow_pickle}
     if source.is_dir():
         more["variant"] = variant_in(source / layout.network)
     settings = settings_for(source, layout.family, **more)
@@ -97,7 +98,8 @@ def _refile(checkpoint: Checkpoint, out: Path, dtype: torch.dtype | None) -> str
 
 
 def _write_file(files: Files, out: Path, dtype: torch.dtype | None) -> None:
-    version, tensors = version_named(files.facts["version"]), {}
+    version = version_named(files.facts["version"])
+    tensors: dict[str, Tensor] = {}
     for part, found in files.parts.items():
         try:
             tensors |= original_tensors(found.tensors(), found.config, version.architecture.prefixes[part])

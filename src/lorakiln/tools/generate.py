@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,10 +65,18 @@ def draw_wishes(
         warn_unused(adapter.embeddings, path)
     merged = Merged(family.adaptable(), *adapters)
     base, hashes = base_hash(model.path, family.facts["hash"]), {path: lora_hash(path) for path in files}
-    groups: dict[tuple, list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for index, wish in enumerate(wishes):
-        common = (wish.weight, wish.loras, wish.steps, wish.guidance, wish.negative, wish.image, wish.strength)
-        common += (wish.reading,)
+        common = (
+            wish.weight,
+            wish.loras,
+            wish.steps,
+            wish.guidance,
+            wish.negative,
+            wish.image,
+            wish.strength,
+            wish.reading,
+        )
         groups.setdefault(common, []).append(index)
     with progress("drawing", len(wishes)) as bar:
         for members in groups.values():
@@ -115,7 +124,8 @@ def _start(family: Family, wish: Wish, model: ModelSettings) -> tuple[torch.Tens
     else:
         scale = model.resolution / min(picture.size)
         step = model.bucket_step
-        size = tuple(max(step, round(edge * scale / step) * step) for edge in picture.size)
+        width, height = (max(step, round(edge * scale / step) * step) for edge in picture.size)
+        size = width, height
     shades = np.asarray(ImageOps.fit(picture, size, Image.Resampling.LANCZOS), np.float32)
     pixels = torch.from_numpy(shades / 127.5 - 1).permute(2, 0, 1)[None]
     return family.encode_pictures(pixels)[0], size

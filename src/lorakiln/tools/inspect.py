@@ -6,7 +6,9 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from lorakiln.adapters.adapter import Adapter, Change, Embedding
 from lorakiln.families.kinds import predicting, versions
@@ -31,6 +33,7 @@ _KINDS = tuple(
     )
 )  # fmt: skip
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.ASCII)
+Counted = TypeVar("Counted", float, str)
 PLAIN = re.compile(r"[\w./:@%+~-]+", re.ASCII)  # values that Hydra's grammar takes without quotes
 
 
@@ -81,7 +84,7 @@ def _layer(name: str, layer: Change) -> dict[str, Any]:
     return known | {"norm": total**0.5, "effective_rank": _effective(s.square() / total) if total else 0.0}
 
 
-def _effective(shares) -> float:
+def _effective(shares: Tensor) -> float:
     shares = shares[shares > 0]
     return float((-(shares * shares.log()).sum()).exp())
 
@@ -161,11 +164,13 @@ def targets_of(modules: Iterable[str]) -> str:
     Where the middle and both sides are adapted, the file has a layer wherever the network has one of that kind, as far
     as names tell it; else its kinds are looked for in its blocks alone.
     """
-    kinds, blocks = set(), {}
+    kinds: set[str] = set()
+    blocks: dict[str, set[str]] = {}
     for module in sorted(modules):
         kind = _kind(module)
         kinds.add(kind)
-        blocks.setdefault(_BLOCK.match(module)[0] if _BLOCK.match(module) else "", set()).add(kind)
+        block = _BLOCK.match(module)
+        blocks.setdefault(block[0] if block else "", set()).add(kind)
     sides = {block.partition("_")[0] for block in blocks}
     if sides >= {"down", "mid", "up"}:
         return next((name for name, known in PRESETS.items() if kinds == known), f"[{','.join(sorted(kinds))}]")
@@ -208,7 +213,7 @@ def _override(setting: str, value: str) -> str:
     return shlex.quote(f"{setting}={value}")
 
 
-def _counted(values) -> dict[str, int]:
+def _counted(values: Iterable[Counted]) -> dict[str, int]:
     counts = Counter(values)
     return {
         (f"{value:g}" if isinstance(value, float) else str(value)): count for value, count in sorted(counts.items())

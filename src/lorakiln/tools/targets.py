@@ -7,10 +7,10 @@ import torch
 from lorakiln.artefacts.tensors import DTYPES
 from lorakiln.console.errors import UserError
 from lorakiln.families.source import SINGLE_FILES
-from lorakiln.lora_files.writing import FORMS, check_target
+from lorakiln.lora_files.writing import FORMS, Form, check_target
 
 
-def lora_target(out: Path, form: str, precision: str | None, overwrite: bool) -> tuple[str, torch.dtype | None]:
+def lora_target(out: Path, form: str, precision: str | None, overwrite: bool) -> tuple[Form, torch.dtype | None]:
     """The form and dtype meant, once it is clear that `out` can be written."""
     if form not in FORMS:
         raise UserError(f"{form!r} is no form", where="--to", fix=f"known: {', '.join(FORMS)}")
@@ -48,7 +48,7 @@ def dtype_of(precision: str | None) -> torch.dtype | None:
     """The dtype of a name, None for none; UserError if there is no such."""
     if precision is not None and precision not in DTYPES:
         raise UserError(f"{precision!r} is no precision", where="--precision", fix=f"known: {', '.join(DTYPES)}")
-    return DTYPES.get(precision)
+    return None if precision is None else DTYPES[precision]
 
 
 def check_free(out: Path, overwrite: bool, folder: bool) -> None:

@@ -23,7 +23,7 @@ class Silence:
         """Whether it began less than LASTS seconds ago."""
         try:
             told = read_json(self.path)
-            return told["server"] == self.server and 0 <= time.time() - told["at"] < LASTS
+            return bool(told["server"] == self.server and 0 <= time.time() - told["at"] < LASTS)
         except Exception:  # noqa: BLE001 - no note, or none that can be read
             return False
 

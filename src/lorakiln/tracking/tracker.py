@@ -92,8 +92,9 @@ def resume_tracker(run_folder: Path, job: str, config: Mapping[str, Any] | None 
     if kind not in TRACKERS.names or "folder" not in record:  # of a package that is not here, or one that keeps nothing
         return Tracker(kind)
     chosen = TRACKERS.settings(kind)
+    assert issubclass(chosen, TrackerSettings)  # the registry takes no others
     # Each stage says them again: none can take back what another has said.
-    told = {name: record[name] for name in chosen.model_fields if record.get(name) is not None}
+    told: dict[str, Any] = {name: record[name] for name in chosen.model_fields if record.get(name) is not None}
     settings = chosen(**told | {"upload_images": record["upload_images"]})  # never by default
     folder = Path(record["folder"])
     # The run may have come from another machine.

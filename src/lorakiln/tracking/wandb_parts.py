@@ -89,7 +89,8 @@ def _read(path: Path, parse: Parse) -> Part:
 
 def records(data: bytes) -> Iterator[bytes]:
     """The whole records of a .wandb file, in order; what is cut off at the end is left out."""
-    at, pieces = BEGIN, []
+    at = BEGIN
+    pieces: list[bytes] = []
     while at + HEADER <= len(data):
         left = BLOCK - at % BLOCK
         length, kind = struct.unpack_from("<HB", data, at + 4)

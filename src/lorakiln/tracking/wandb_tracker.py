@@ -13,7 +13,7 @@ os.environ.setdefault("WANDB_SILENT", "true")
 
 import wandb
 from wandb.errors import CommError, UsageError
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined] # protobuf makes it while it is imported
 
 from lorakiln.facts import DatasetFacts
 from lorakiln.rows import CaptionedRow
@@ -59,7 +59,7 @@ class WandbTracker(Tracker):
             "id": known_id, "resume": "allow" if known_id else None,
         }  # fmt: skip
         # What began offline goes on so: the whole run is uploaded by one command, and no later stage waits again.
-        offline = bool(known_id and not known.get("url"))
+        offline = bool(known and known_id and not known.get("url"))
         self._run = start(arguments, at_home=not settings.upload_images, offline=offline)
         # Everything is drawn over the optimizer's steps, whatever order a resumed run sends them in.
         self._run.define_metric("step")
@@ -75,8 +75,8 @@ class WandbTracker(Tracker):
         }  # fmt: skip
         if job == "train" and self._run.settings.mode == "offline":
             # Export and evaluate record into folders of their own, which the same command sends.
-            folder = shlex.quote(str(Path(self._run.settings.sync_dir).parent))
-            print(f"W&B is offline; to upload later: wandb sync {folder}/offline-run-*-{self._run.id}", file=sys.stderr)
+            sent = shlex.quote(str(Path(self._run.settings.sync_dir).parent))
+            print(f"W&B is offline; to upload later: wandb sync {sent}/offline-run-*-{self._run.id}", file=sys.stderr)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         if step is None:
@@ -160,8 +160,8 @@ class WandbTracker(Tracker):
         run.finish()
         folder = run.settings.sync_dir
         if run.settings.mode == "offline":
-            told = f"wandb sync {shlex.quote(str(folder))}"
-            print(f"W&B is offline; to upload the dataset's record later: {told}", file=sys.stderr)
+            command = f"wandb sync {shlex.quote(str(folder))}"
+            print(f"W&B is offline; to upload the dataset's record later: {command}", file=sys.stderr)
         return run.settings.mode == "online", folder
 
     def _shared(self, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def start(
         mode = "offline"
     began = time.monotonic()
     try:
-        run = wandb.init(**arguments, mode=mode, settings=quiet)
+        run = wandb.init(**(arguments | {"mode": mode}), settings=quiet)
     except (CommError, UsageError):
         if mode == "offline" or wandb.run is not None:
             raise

@@ -8,9 +8,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
+from lightning.pytorch.strategies import ParallelStrategy
 
 from lorakiln.artefacts.lasting import settle, settle_names
 from lorakiln.console.errors import UserError
+from lorakiln.console.progress import Bar, PlainLines
 from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.live import note_live
@@ -46,7 +48,9 @@ class StopTogether(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self._request, self._group, self._pulse = StopRequest(), None, None
+        self._request = StopRequest()
+        self._group: dist.ProcessGroup | None = None
+        self._pulse: Pulse | None = None
 
     @property
     def signal(self) -> int:
@@ -58,20 +62,23 @@ class StopTogether(pl.Callback):
         """Whether there are no other processes."""
         return self._group is None
 
-    def on_fit_start(self, trainer: pl.Trainer, kiln: Kiln) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, kiln: pl.LightningModule) -> None:
+        assert isinstance(kiln, Kiln)
         if kiln.share.world == 1:
             return
         self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        assert isinstance(trainer.strategy, ParallelStrategy)  # there are several processes
         cluster = trainer.strategy.cluster_environment
+        assert cluster is not None  # Lightning has chosen one
         if cluster.creates_processes_externally:
             store = share_store(kiln.share.rank, cluster.main_address, self._group)
             self._pulse = Pulse(store, kiln.share.rank, kiln.share.world, end_without)
 
-    def on_train_start(self, trainer: pl.Trainer, kiln: Kiln) -> None:
+    def on_train_start(self, trainer: pl.Trainer, kiln: pl.LightningModule) -> None:
         self._request.install()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, kiln: Kiln, outputs: object, batch: object, batch_idx: int
+        self, trainer: pl.Trainer, kiln: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         # A signal reaches the processes at different steps, or only one of them: they agree in every step.
         if self._group is not None:
@@ -111,7 +118,7 @@ class RunRecorder(pl.Callback):
         sampler: Sampler | None,
         tracker: Tracker,
         stopping: StopTogether,
-        bar: object,
+        bar: PlainLines | Bar,
         leader: bool,
         state: State | None,
     ) -> None:
@@ -126,8 +133,9 @@ class RunRecorder(pl.Callback):
         """Seconds since the first step that were spent in steps."""
         return time.monotonic() - self._began - self.busy
 
-    def on_fit_start(self, trainer: pl.Trainer, kiln: Kiln) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, kiln: pl.LightningModule) -> None:
         """Go on from the checkpoint that this was given, or begin."""
+        assert isinstance(kiln, Kiln)
         first = kiln.flat.weights.data.clone() if self.state else None
         if self.state:
             restore(kiln, self.record, self.state)
@@ -163,13 +171,14 @@ class RunRecorder(pl.Callback):
         tell_again(self.tracker, self.record, self.sampler, self.checkpoints.work / "samples")
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, kiln: Kiln, outputs: object, batch: object, batch_idx: int
+        self, trainer: pl.Trainer, kiln: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Do what is due.
 
         Raises:
             UserError: a loss or a gradient was not finite; the last checkpoint is from before it.
         """
+        assert isinstance(kiln, Kiln)
         began, step = time.monotonic(), kiln.done
         self.steps += 1
         due = due_after(step, self.settings)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from torch import Tensor
 
 from lorakiln.artefacts.lasting import settle
@@ -59,7 +59,8 @@ class CheckpointFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._lock, self.longer = None, None
+        self._lock: BaseFileLock | None = None
+        self.longer: int | None = None
         self._take(folder)
 
     def _take(self, folder: Path) -> None:
@@ -77,9 +78,9 @@ class CheckpointFolder:
             UserError: another process trains the same run.
         """
         # Whichever thread closes the folder frees it.
-        self._lock = FileLock(self.folder / "lock", thread_local=False)
+        lock = self._lock = FileLock(self.folder / "lock", thread_local=False)
         told = False
-        while not self._locks():
+        while not self._locks(lock):
             if not wait:
                 raise UserError(
                     "another process is training with exactly these settings and data",
@@ -95,10 +96,10 @@ class CheckpointFolder:
             left.unlink()
         write_json(self.folder / "identity.json", {**identity, "dataset": dataset})
 
-    def _locks(self) -> bool:
+    def _locks(self, lock: BaseFileLock) -> bool:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock.acquire(blocking=False)
+            lock.acquire(blocking=False)
         except (Timeout, FileNotFoundError):  # held, or the one who held it is removing the folder
             return False
         return True

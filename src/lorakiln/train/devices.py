@@ -42,13 +42,16 @@ class SumGradients(DDPStrategy):
         """Nothing: the module stays as it is."""
 
     def _configure_launcher(self) -> None:
+        assert self.cluster_environment is not None  # Lightning has chosen one
         self._launcher = Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
 
 
 class Launcher(_SubprocessScriptLauncher):
     """Lightning's, which kills this process without a word when one that it started has ended; ours says why."""
 
-    def launch(self, function: Callable, *arguments: Any, trainer: pl.Trainer | None = None, **named: Any) -> Any:
+    def launch(
+        self, function: Callable[..., Any], *arguments: Any, trainer: pl.Trainer | None = None, **named: Any
+    ) -> Any:
         """Start the other processes, unless torchrun or SLURM has, and call `function` here."""
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
@@ -107,8 +110,10 @@ def _take_signals_from(trainer: pl.Trainer) -> None:
     # Lightning 2.6 has no public way to leave signals to its user. Its handlers would take one that comes before ours
     # are in place, and keep it until an epoch is over; and of several processes each would broadcast in every step
     # whether it has one, and wait for the device to read the answer. `callbacks.StopTogether` does both over the CPU.
-    trainer._signal_connector.register_signal_handlers = lambda: None
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+    connector: Any = trainer._signal_connector
+    connector.register_signal_handlers = lambda: None
+    loop: Any = trainer.fit_loop.epoch_loop
+    loop._broadcast_sigterm_tensor = lambda: None
 
 
 def share_of(trainer: pl.Trainer, settings: TrainSettings) -> Share:

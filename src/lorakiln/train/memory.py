@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lorakiln.adapters.targets import target_names
 from lorakiln.families.peak import META, GpuRules, Peak, held
-from lorakiln.families.protocol import Family
+from lorakiln.families.protocol import Family, Part
 from lorakiln.optim.state import state_tensors
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter
@@ -120,7 +121,8 @@ class Wanted:
 def count(wanted: Wanted) -> Memory:
     """Run the training's own step, forward pass and decoding through, on tensors without numbers."""
     settings, on_gpu = wanted.settings, wanted.family.device.type != "cpu"
-    hollow = wanted.family.hollow(("network", "vae", "text") if wanted.drawn else ("network",))
+    parts: tuple[Part, ...] = ("network", "vae", "text") if wanted.drawn else ("network",)
+    hollow = wanted.family.hollow(parts)
     base = held(hollow.network)
     with Peak() as peak, GpuRules(single=on_gpu) as rules:
         for part in (hollow.network, *([hollow.vae] if wanted.drawn else [])):
@@ -157,7 +159,7 @@ class _Twin(Kiln):
     rules: GpuRules
     kind = "cpu"  # by which `GpuRules` is told of autocast
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
         return self.rules.autocast(torch.bfloat16) if self.share.bf16 else contextlib.nullcontext()
 
     def _move(self, tensor: Tensor) -> Tensor:
@@ -166,11 +168,12 @@ class _Twin(Kiln):
 
 def _twin(hollow: Family, wanted: Wanted, rules: GpuRules) -> _Twin:
     settings, rows = wanted.settings, wanted.micro
-    hollow.network.to(memory_format=torch.channels_last)
+    network: Any = hollow.network  # torch's types know no memory format alone
+    network.to(memory_format=torch.channels_last)
     if settings.trainer.gradient_checkpointing:
         # The backward pass leaves the rules, and a part that it runs anew enters them again.
         again = partial(checkpoint, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), rules))
-        hollow.network.enable_gradient_checkpointing(again)
+        network.enable_gradient_checkpointing(again)
     adapter = settings.adapter.model_copy(update={"init_from": None})
     put_adapter(hollow, adapter, target_names(hollow, adapter.targets), settings.seed)
     mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))

@@ -136,7 +136,7 @@ class Kiln(pl.LightningModule):
 
         return predict
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
         """What the network's calls are wrapped in, training or not."""
         if self.share.bf16:
             return torch.autocast(self.kind, torch.bfloat16)
@@ -176,10 +176,13 @@ class Kiln(pl.LightningModule):
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step, group["name"])
         if self.optimizer_kind.MASKED:
-            self.optimizer.found_inf = bad
+            masked: Any = self.optimizer  # torch reads what its types do not know
+            masked.found_inf = bad
         # Another optimizer's step is left out as a whole: its state may be more than tensors that could be masked.
         if self.optimizer_kind.MASKED or not bad:
-            self.optimizers(use_pl_optimizer=True).step()
+            optimizer = self.optimizers(use_pl_optimizer=True)
+            assert not isinstance(optimizer, list)  # `configure_optimizers` gives one
+            optimizer.step()
         # Not Lightning's count, which leaves out what is left out here.
         self.done = step + 1
 

@@ -41,7 +41,8 @@ class Pulse:
         self.interval, self.silence = interval, silence
         now = time.monotonic()
         self._seen = {other: (-1, now) for other in range(world) if other != rank}
-        self._answered, self._silent = now, None
+        self._answered = now
+        self._silent: int | None = None
         self._ended = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="pulse", daemon=True)
         self._beating.start()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +31,12 @@ def norm_in_half(network: nn.Module, kind: str) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.GroupNorm | nn.LayerNorm):
-            module.forward = partial(_without_autocast, module.forward, kind, module)
+            norm: Any = module  # whose methods are replaced
+            norm.forward = partial(_without_autocast, module.forward, kind, module)
 
 
-def _without_autocast(forward: Callable[[Tensor], Tensor], kind: str, module: nn.Module, states: Tensor) -> Tensor:
+def _without_autocast(
+    forward: Callable[[Tensor], Tensor], kind: str, module: nn.GroupNorm | nn.LayerNorm, states: Tensor
+) -> Tensor:
     with torch.autocast(kind, enabled=False):
         return forward(states if module.weight is None else states.to(module.weight.dtype))

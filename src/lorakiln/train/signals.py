@@ -6,9 +6,13 @@ SIGUSR1 (what schedulers send some minutes before they kill).
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from lorakiln.console.ending import SIGNALS, asked
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class StopRequest:
@@ -20,7 +24,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal = 0
-        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self._before: dict[int, Handler] = {number: signal.getsignal(number) for number in SIGNALS}
 
     def install(self) -> None:
         """Take the signals over; only a process's main thread can."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, BlipForConditionalGeneration, BlipProcessor
@@ -35,13 +36,15 @@ class Blip:
         fix = "name a hub id or a folder that holds a BlipForConditionalGeneration in model.captioner.path"
         try:
             check_folder(folder)
-            model, facts = BlipForConditionalGeneration.from_pretrained(
+            # Its types know nothing of the pair that it returns when it is asked for what it found.
+            loaded: Any = BlipForConditionalGeneration.from_pretrained(
                 folder,
                 use_safetensors=True,
                 local_files_only=True,
                 dtype=torch.float32,
                 output_loading_info=True,
             )
+            model, facts = loaded
             # The class is named: without torchvision the automatic one falls back with a warning.
             pictures = BlipImageProcessorPil.from_pretrained(folder, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -97,7 +100,7 @@ class Blip:
     def _room(self, prompt: dict[str, torch.Tensor], settings: BlipSettings) -> int:
         """max_new_tokens, or fewer if the text model has no positions for so many."""
         begun = prompt["input_ids"].shape[1] - 1 if prompt else 1
-        room = self.model.config.text_config.max_position_embeddings - begun
+        room: int = self.model.config.text_config.max_position_embeddings - begun
         if room < 1:
             raise UserError(
                 f"caption.prompt has {begun - 1} tokens, the captioner reads {room + begun - 2} at most",

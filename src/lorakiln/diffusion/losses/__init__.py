@@ -25,4 +25,5 @@ class LossKind(Protocol):
 
 def find_loss(kind: str) -> LossKind:
     """The code of the kind that settings name."""
-    return OBJECTIVES.find(kind)
+    found: LossKind = OBJECTIVES.find(kind)
+    return found

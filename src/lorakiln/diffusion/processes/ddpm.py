@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
@@ -106,7 +107,8 @@ class DDPM:
             return torch.ones_like(alpha_bar)
         snr = alpha_bar / (1 - alpha_bar)
         if self.prediction_type == "epsilon":
-            return (gamma / snr).clamp(max=1.0)  # the same, and finite at SNR = 0
+            bounded: Tensor = gamma / snr
+            return bounded.clamp(max=1.0)  # the same, and finite at SNR = 0
         return snr.clamp(max=gamma) / (snr + 1)
 
     def make_sampler(self, steps: int, where: str | None = None) -> "DDIM":
@@ -121,7 +123,8 @@ class DDPM:
 
     def make_scheduler(self) -> DDIMScheduler:
         """Latents are not bounded by 1, as DDIM's default supposes."""
-        return DDIMScheduler.from_config(self.config, clip_sample=False)
+        scheduler: DDIMScheduler = DDIMScheduler.from_config(self.config, clip_sample=False)
+        return scheduler
 
     def state_facts(self, objective: Objective) -> dict[str, Any]:
         return {"timesteps": timestep_range(objective.min_timestep, objective.max_timestep, self.count)}
@@ -147,10 +150,13 @@ class DDIM:
     def begin(self, epsilon: Tensor, x_0: Tensor | None = None, at: int = 0) -> Tensor:
         if x_0 is None:
             return epsilon * self.scheduler.init_noise_sigma
-        return self.scheduler.add_noise(x_0.to(epsilon).expand_as(epsilon), epsilon, self.times[at : at + 1])
+        clean, times = x_0.to(epsilon).expand_as(epsilon), self.times[at : at + 1]
+        return self.scheduler.add_noise(clean, epsilon, times)  # type: ignore[arg-type] # diffusers means any tensor
 
     def step(self, prediction: Tensor, at: int, x_t: Tensor) -> Tensor:
-        return self.scheduler.step(prediction, self.times[at], x_t, eta=0.0, return_dict=False)[0]
+        time: Any = self.times[at]  # diffusers says int, and takes what its own `timesteps` hold
+        before: Tensor = self.scheduler.step(prediction, time, x_t, eta=0.0, return_dict=False)[0]
+        return before
 
 
 def timestep_range(first: int, end: int | None, total: int) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ counts the blocks of Stability's network (comfy/utils.py), A1111 rewrites diffus
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -39,20 +40,21 @@ def client_keys(network: nn.Module, encoders: Mapping[str, nn.Module], original:
         original: sd-scripts writes this UNet in Stability's names, and tells the text encoders apart, as SDXL's.
     """
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    sgm = dict(_sgm(network.config, layers))
+    config: Any = network.config
+    sgm = dict(_sgm(config, layers))
     text = _text_keys(encoders, original)
     projection = {f"lora_te2_{PROJECTION}": f"text_encoder_2.{PROJECTION}"} if "text_encoder_2" in encoders else {}
     ours = {f"lora_unet_{_flat(name)}": f"unet.{name}" for name in layers}
     theirs = {f"lora_unet_{_flat(path)}": f"unet.{name}" for name, path in sgm.items()}
     known = {f"diffusion_model_{_flat(path)}": f"unet.{name}" for name, path in sgm.items()}
     found = {"kohya": (theirs if original else ours) | text, "ComfyUI": theirs | ours | text | projection}
-    if network.config.layers_per_block == 2:  # A1111's patterns suppose so, as all of Stability's models do
+    if config.layers_per_block == 2:  # A1111's patterns suppose so, as all of Stability's models do
         keys = [*theirs, *ours]
         found["A1111"] = {key: known[name] for key in keys if (name := _a1111_name(key)) in known} | text
     return found
 
 
-def _sgm(config: Mapping, layers: list[str]) -> Iterator[tuple[str, str]]:
+def _sgm(config: Mapping[str, Any], layers: list[str]) -> Iterator[tuple[str, str]]:
     """(diffusers' path, Stability's path) of every layer that both have."""
     blocks = dict(_blocks(config))
     for name in layers:
@@ -68,7 +70,7 @@ def _sgm(config: Mapping, layers: list[str]) -> Iterator[tuple[str, str]]:
                 yield name, f"{block}.op" if kind == "downsamplers" else f"{block}.conv"
 
 
-def _blocks(config: Mapping) -> Iterator[tuple[str, str]]:
+def _blocks(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(diffusers' prefix, Stability's prefix) of every residual block, attention and change of size, counted up."""
     count, depth = config["layers_per_block"], len(config["block_out_channels"])
     at = 1  # behind the first convolution

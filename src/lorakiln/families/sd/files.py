@@ -105,7 +105,7 @@ class Files:
         source = self.tokenizers[name]
         if not source.options:
             source.check()
-        tokenizer = from_folder(CLIPTokenizer, source.folder, **source.options)
+        tokenizer: CLIPTokenizer = from_folder(CLIPTokenizer, source.folder, **source.options)
         known = self.parts[name.replace("tokenizer", "text_encoder")].config.get("vocab_size", CLIP_TOKENS)
         # Another model's, lent, gives wrong numbers without a word; a model's own may leave some of them unused.
         if len(tokenizer) > known or (source.options and len(tokenizer) != known):

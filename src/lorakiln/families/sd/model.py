@@ -42,7 +42,7 @@ def load(
 
 def put_parts(family: "StableDiffusion", files: Files, parts: Collection[Part]) -> "StableDiffusion":
     """Load what is asked for into `family`: frozen, on its device, checked for numbers that are not finite."""
-    folders = {}
+    folders: dict[str, Any] = {}
     if "vae" in parts:
         folders["vae"] = files.load(AutoencoderKL, "vae", family.vae_dtype)
     if "text" in parts:
@@ -75,7 +75,8 @@ class StableDiffusion:
     def __init__(self, files: Files, device: torch.device, dtype: torch.dtype, text_dtype: torch.dtype) -> None:
         self.device, self.dtype, self.text_dtype = device, dtype, text_dtype
         self.facts = files.facts
-        self.configs, self._rests, self._present = files.configs, False, set()
+        self.configs, self._rests = files.configs, False
+        self._present: set[Part] = set()
         self._vae_config, self._text_config = files.configs["vae"], files.configs["text_encoder"]
         # SDXL's VAE overflows in half precision, and its config says so.
         upcast = dtype == torch.float16 and self._vae_config.get("force_upcast")
@@ -100,7 +101,10 @@ class StableDiffusion:
     def decode_latents(self, latents: Tensor) -> Tensor:
         with self.present("vae"):
             scale, shift = self._latent_scale()
-            return self.vae.decode(latents.to(self.device, self.vae_dtype) / scale + shift, return_dict=False)[0]
+            pixels: Tensor = self.vae.decode(
+                latents.to(self.device, self.vae_dtype) / scale + shift, return_dict=False
+            )[0]
+            return pixels
 
     def rest(self) -> None:
         self._rests = self.device.type != "cpu"
@@ -135,7 +139,8 @@ class StableDiffusion:
         twin = copy.copy(self)
         twin.device, twin.process = META, self.process.to(META)
         twin._rests, twin._present = False, set()
-        wanted = {"vae": (AutoencoderKL, self.vae_dtype)} if "vae" in parts else {}
+        wanted: dict[str, tuple[type, torch.dtype]] = {}
+        wanted |= {"vae": (AutoencoderKL, self.vae_dtype)} if "vae" in parts else {}
         wanted |= {name: (kind, self.text_dtype) for name, kind in self.encoders.items() if "text" in parts}
         wanted |= {"unet": (UNet2DConditionModel, self.dtype)} if "network" in parts else {}
         for name in NEEDED_BY:
@@ -188,7 +193,8 @@ class StableDiffusion:
         return [self.tokenizer.decode([token]).strip() for token in tokens_of(self.tokenizer, prompt)]
 
     def unread(self, prompt: str, chunks: int = 1) -> str:
-        return self.tokenizer.decode(tokens_of(self.tokenizer, prompt)[chunks * self.max_tokens :]).strip()
+        text: str = self.tokenizer.decode(tokens_of(self.tokenizer, prompt)[chunks * self.max_tokens :])
+        return text.strip()
 
     @property
     def max_tokens(self) -> int:
@@ -197,7 +203,7 @@ class StableDiffusion:
     def predict(self, noisy_latents: Tensor, times: Tensor, conditioning: Conditioning) -> Tensor:
         prompt_embeds = conditioning["prompt_embeds"].to(self.device, self.dtype)
         latents, times = noisy_latents.to(self.device, self.dtype), times.to(self.device)
-        predicted = self.network(latents, times, prompt_embeds, return_dict=False)[0]
+        predicted: Tensor = self.network(latents, times, prompt_embeds, return_dict=False)[0]
         return predicted.to(noisy_latents.dtype)
 
     def target_modules(self, preset: str) -> list[str]:
@@ -224,7 +230,7 @@ class StableDiffusion:
         with quiet():
             from diffusers import StableDiffusionPipeline
 
-        pipeline = StableDiffusionPipeline(
+        pipeline: Any = StableDiffusionPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
             scheduler=self.process.make_scheduler(), safety_checker=None, feature_extractor=None,
             requires_safety_checker=False,
@@ -239,12 +245,14 @@ class StableDiffusion:
     @property
     def _factor(self) -> int:
         """Pixels along a latent cell's side."""
-        return 2 ** (len(self._vae_config["block_out_channels"]) - 1)
+        return int(2 ** (len(self._vae_config["block_out_channels"]) - 1))
 
     @property
     def _length(self) -> int:
         # A tokenizer whose config lacks the length says 1e30.
-        return min(self.tokenizer.model_max_length, self._text_config.get("max_position_embeddings", 77))
+        length: int = self.tokenizer.model_max_length
+        positions: int = self._text_config.get("max_position_embeddings", 77)
+        return min(length, positions)
 
 
 @contextmanager

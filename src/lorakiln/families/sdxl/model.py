@@ -66,7 +66,7 @@ class StableDiffusionXL(StableDiffusion):
             # Sizes go beyond what half precision counts exactly.
             "time_ids": time_ids.to(self.device, torch.float32),
         }
-        predicted = self.network(
+        predicted: Tensor = self.network(
             latents, times, conditioning["prompt_embeds"].to(self.device, self.dtype),
             added_cond_kwargs=added, return_dict=False,
         )[0]  # fmt: skip
@@ -79,7 +79,7 @@ class StableDiffusionXL(StableDiffusion):
         with quiet():
             from diffusers import StableDiffusionXLPipeline
 
-        pipeline = StableDiffusionXLPipeline(
+        pipeline: Any = StableDiffusionXLPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
             text_encoder_2=self.text_encoder_2, tokenizer_2=self.tokenizer_2, scheduler=self.process.make_scheduler(),
             add_watermarker=False, force_zeros_for_empty_prompt=False,

@@ -48,4 +48,5 @@ def make_factor(settings: SchedulerSettings, total: int) -> Callable[[int], floa
 
 def depends_on_total(settings: SchedulerSettings) -> bool:
     """False if a run with more steps begins exactly as a shorter one."""
-    return SCHEDULES.find(settings.kind).DEPENDS_ON_TOTAL
+    kind: ScheduleKind = SCHEDULES.find(settings.kind)
+    return kind.DEPENDS_ON_TOTAL

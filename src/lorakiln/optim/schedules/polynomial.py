@@ -7,4 +7,5 @@ DEPENDS_ON_TOTAL = True
 
 def factor(step: int, total: int, settings: PolynomialSettings) -> float:
     """See `ScheduleKind`."""
-    return (1 - min(1.0, step / total)) ** settings.power
+    left = 1 - min(1.0, step / total)
+    return float(left**settings.power)

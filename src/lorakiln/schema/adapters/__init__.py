@@ -3,7 +3,7 @@
 The kinds' code is in `lorakiln.adapters`; those that are only read from files have no settings.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -28,7 +28,7 @@ class AdapterSettings(Settings, decides=Decides.WEIGHTS):
     )
 
 
-ADAPTERS: Registry = Registry(
+ADAPTERS: Registry[Any] = Registry(
     "adapter",
     code="lorakiln.adapters",
     settings=__name__,

@@ -1,6 +1,6 @@
 """`caption`: a text for every picture; one file for the settings of each kind of captioner."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -34,6 +34,6 @@ class TextModelSettings(CaptionSettings):
     batch_size: int = Field(8, ge=1, le=MANY)
 
 
-CAPTIONERS: Registry = Registry(
+CAPTIONERS: Registry[Any] = Registry(
     "captioner", code="lorakiln.captioners", settings=__name__, base=CaptionSettings, key="captioner"
 )

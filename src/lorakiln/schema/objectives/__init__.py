@@ -1,6 +1,6 @@
 """`train.objective`: one file for the settings of each kind of loss, with what decides the noise beside it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -25,6 +25,6 @@ class ObjectiveSettings(Settings, decides=Decides.WEIGHTS):
 
 # Those of them that mean something for some noise processes alone.
 NOISE = ("min_snr_gamma", "noise_offset", "min_timestep", "max_timestep")
-OBJECTIVES: Registry = Registry(
+OBJECTIVES: Registry[Any] = Registry(
     "objective", code="lorakiln.diffusion.losses", settings=__name__, base=ObjectiveSettings
 )

@@ -1,6 +1,6 @@
 """`train.optimizer`: one file for the settings of each kind of optimizer."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -24,4 +24,4 @@ class OptimizerSettings(Settings, decides=Decides.WEIGHTS):
     )
 
 
-OPTIMIZERS: Registry = Registry("optimizer", code="lorakiln.optim", settings=__name__, base=OptimizerSettings)
+OPTIMIZERS: Registry[Any] = Registry("optimizer", code="lorakiln.optim", settings=__name__, base=OptimizerSettings)

@@ -1,6 +1,6 @@
 """`train.scheduler`: one file for the settings of each kind of learning-rate schedule."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -25,6 +25,6 @@ class SwappableSettings(SchedulerSettings):
     power: float = Field(1.0, gt=0, le=100, description="of polynomial")
 
 
-SCHEDULES: Registry = Registry(
+SCHEDULES: Registry[Any] = Registry(
     "learning-rate schedule", code="lorakiln.optim.schedules", settings=__name__, base=SchedulerSettings
 )

@@ -1,6 +1,6 @@
 """`train.tracker`: where a run is recorded besides its folder; one file for the settings of each kind."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -37,4 +37,4 @@ class TrackerSettings(Settings, decides=Decides.SHOWN):
         return self.model_copy(update={"name": self.name or told or self.group})
 
 
-TRACKERS: Registry = Registry("tracker", code="lorakiln.tracking", settings=__name__, base=TrackerSettings)
+TRACKERS: Registry[Any] = Registry("tracker", code="lorakiln.tracking", settings=__name__, base=TrackerSettings)
