@@ -6,13 +6,13 @@ version does not say is None; what this version does not know is kept as it is.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lorakiln.artefacts.records import Damaged, read_json, write_json
 from lorakiln.console.errors import ConfigError, UserError
-from lorakiln.schema.base import Settings, check
+from lorakiln.schema.base import Settings, Validator, check
 
 Namespace = TypeVar("Namespace", bound=Settings)
 # What is left out of files that others get, so that the rest can be read.
@@ -82,7 +82,9 @@ class MadeWith(Facts):
             UserError: they are not recorded, or those of another version.
         """
         try:
-            return check(kind, {**WITHHELD.get(stage, {}), **self.settings.get(stage, {})}, stage)
+            return check(
+                cast(Validator[Namespace], kind), {**WITHHELD.get(stage, {}), **self.settings.get(stage, {})}, stage
+            )
         except ConfigError as error:
             what = f"the settings that are recorded are not of this version: {error.what}"
             raise UserError(what, where="settings", fix=FIX) from error

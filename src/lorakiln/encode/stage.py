@@ -16,13 +16,13 @@ from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.kept import Kept
 from lorakiln.artefacts.tensors import mapped_tensors, save_tensors
 from lorakiln.console.memory import Batch
-from lorakiln.console.progress import progress
+from lorakiln.console.progress import Bar, PlainLines, progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.known import EMPTY, Known, Shelf, add_kept, keep, read_known
 from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
 from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
 from lorakiln.families import load_family
-from lorakiln.families.protocol import Family, default_device, half_on_gpu
+from lorakiln.families.protocol import Family, Part, default_device, half_on_gpu
 from lorakiln.rows import EncodedBucket, EncodedRow, Index
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
@@ -56,7 +56,8 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         known = read_known(out, keys.caption(""), beside)
         add_kept(known, kept)
         new = any(row.key_picture not in known.pictures for row in rows)
-        family = load_family(model, ("vae", "text") if new else ("text",), device, text_dtype=half)
+        parts: tuple[Part, ...] = ("vae", "text") if new else ("text",)
+        family = load_family(model, parts, device, text_dtype=half)
         unread = {row.file_name: family.unread(row.text, reading.chunks) for row in rows}
         told = {
             row.file_name: {name: value.tolist() for name, value in family.place_conditioning(row.place).items()}
@@ -128,7 +129,9 @@ class _Stage:
         told = {name: (value.dtype, (count, *value.shape)) for name, value in place.items()}
         return {"latent_mean": (self.dtype, latents), "latent_std": (self.dtype, latents)} | conditioning | told
 
-    def _pictures(self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar) -> None:
+    def _pictures(
+        self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar: PlainLines | Bar
+    ) -> None:
         shelf = self.known.pictures
         new = {row.key_picture: self.captioned / row.file_name for row in rows if row.key_picture not in shelf}
         made = encode_pictures(
@@ -136,7 +139,7 @@ class _Stage:
         )
         _fill(tensors, [row.key_picture for row in rows], shelf, made, self.kept)
 
-    def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar) -> None:
+    def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar: PlainLines | Bar) -> None:
         shelf = self.known.captions
         new = {row.key_caption: row.text for row in rows if row.key_caption not in shelf}
         made = encode_captions(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from lorakiln.schema.model import Source
 class Clip:
     """A CLIP model with its tokenizer and its picture processor."""
 
-    def __init__(self, model: CLIPModel, tokenizer, processor, device: torch.device) -> None:
+    def __init__(self, model: CLIPModel, tokenizer: Any, processor: Any, device: torch.device) -> None:
         self.model, self.tokenizer, self.processor, self.device = model, tokenizer, processor, device
 
     @classmethod
@@ -30,7 +31,7 @@ class Clip:
             UserError: the folder or hub id holds no CLIP in safetensors.
         """
         transformers_logging.disable_progress_bar()
-        where = {"pretrained_model_name_or_path": source.path, "revision": source.revision or "main"}
+        where: dict[str, Any] = {"pretrained_model_name_or_path": source.path, "revision": source.revision or "main"}
         local = Path(source.path).expanduser()
         try:
             if local.is_dir():
@@ -47,18 +48,20 @@ class Clip:
                 where=f"model.clip.path = {source.path}",
                 fix="name a hub id or a folder that holds a CLIPModel in safetensors",
             ) from error
-        return cls(model.eval().to(device), tokenizer, processor, device)
+        model.eval()
+        return cls(model, tokenizer, processor, device).to(device)
 
     def to(self, device: torch.device) -> "Clip":
         """Itself, on a device."""
-        self.model.to(device)
+        network: torch.nn.Module = self.model
+        network.to(device)
         self.device = device
         return self
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """Unit embeddings, (N, D) float32; texts longer than the model reads are cut."""
-        longest = self.model.config.text_config.max_position_embeddings
+        longest = self.model.text_model.config.max_position_embeddings
         parts = []
         for start in range(0, len(texts), batch_size):
             batch = self.tokenizer(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -15,7 +16,7 @@ _SIZE = (5.2, 3.0)  # inches; the page scales it
 _MOST_POINTS = 240
 # Matplotlib takes no names of CSS: each of the page's colours is drawn as one that nothing else has.
 _COLOURS = {"--s1": "#010203", "--s2": "#010204", "--soft": "#010205", "--edge": "#010206"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "font.size": 10, "axes.edgecolor": _COLOURS["--soft"], "grid.color": _COLOURS["--edge"],
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.axisbelow": True,
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), _COLOURS["--soft"]),
@@ -53,7 +54,8 @@ def chart(series: Sequence[Series], x_name: str, y_name: str, title: str) -> Mar
         for number, line in enumerate(lines, start=1):
             colour = _COLOURS[f"--s{number}"]
             if line.band:
-                axes.fill_between(*zip(*line.band, strict=True), color=colour, alpha=0.16, linewidth=0)
+                across, low, high = zip(*line.band, strict=True)
+                axes.fill_between(across, low, high, color=colour, alpha=0.16, linewidth=0)
             marker = "o" if line.dots or len(line.points) == 1 else ""
             axes.plot(*zip(*line.points, strict=True), color=colour, marker=marker, markersize=5, gid=f"line s{number}")
         drawn = io.StringIO()
@@ -70,7 +72,9 @@ def _for_the_page(svg: str, title: str) -> str:
     """The element alone, in the page's colours; its names are told apart from other charts'."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    box = re.search(r'viewBox="[^"]*"', svg)[0]
+    found = re.search(r'viewBox="[^"]*"', svg)
+    assert found  # matplotlib always writes it
+    box = found[0]
     label = f'<svg class="chart" {box} role="img" aria-label="{title}"><title>{title}</title>'
     svg = re.sub(r"^<svg[^>]*>", lambda _: label, svg)
     svg = svg.replace("xlink:href", "href").replace('id="line ', 'class="line ')

@@ -73,7 +73,7 @@ def grids_of(plan: Plan) -> list[Grid]:
 
 def save_grid(grid: Grid, samples: Path, path: Path) -> None:
     """Draw one grid; `samples` is the folder that the shots' files stand in."""
-    pictures = [[shot and _enlarged(samples / shot.file_name) for shot in row] for row in grid.cells]
+    pictures = [[_enlarged(samples / shot.file_name) if shot else None for shot in row] for row in grid.cells]
     width, height = next(p.size for row in pictures for p in row if p)
     headings = [_cut(wrapped(text, width - 4, _font(_TEXT))) for text in grid.columns]
     deep = max(len(lines) for lines in headings)

@@ -18,7 +18,7 @@ from lorakiln.evaluate.plan import Plan
 from lorakiln.evaluate.summary import shown, shown_difference, shown_interval, shown_number
 from lorakiln.evaluate.verdict import change_in_words, judge, rule, tone_of
 from lorakiln.facts import LoraFacts
-from lorakiln.metrics import Metric, weight_name
+from lorakiln.metrics import Metric, Shot, weight_name
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
@@ -121,4 +121,7 @@ def quoted(text: str) -> str:
 
 
 def _cells(grid: Grid, samples: Path) -> list[list[Picture | None]]:
-    return [[shot and inline(samples / shot.file_name, shot.text) for shot in row] for row in grid.cells]
+    return [
+        [inline(samples / shot.file_name, shot.text) if isinstance(shot, Shot) else None for shot in row]
+        for row in grid.cells
+    ]

@@ -23,7 +23,7 @@ class Judged:
     """
 
     name: str
-    step: int
+    step: int | None
     settings: dict[str, Any]
     metrics: Mapping[str, Any]
     main: str
@@ -41,7 +41,7 @@ def track(run: Path, out: Path, judged: Judged) -> None:
         tracker.log(scores(judged), judged.step)
         for name, title in judged.grids.items():
             # Each under a name of its own: they differ in size, and W&B wants the pictures of one name alike.
-            tracker.images(f"evaluate/grids/{name}", {title: out / "grids" / f"{name}.png"}, judged.step)
+            tracker.images(f"evaluate/grids/{name}", {title: out / "grids" / f"{name}.png"}, judged.step or 0)
         files = _files(out, tracker.record.get("upload_images", False))
         tracker.artifact("report", f"{judged.name}-report", files, {"step": judged.step})
         tracker.finish()

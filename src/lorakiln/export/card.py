@@ -77,7 +77,9 @@ def model_card(
         rows: the captioned pictures; their captions appear unless `settings.private`.
         previews: what was copied beside the card.
     """
-    trigger = facts.trigger
+    checked, base = facts.checked, facts.base_model or facts.base.name or ""
+    assert checked is not None  # of what export has just written
+    trigger = facts.trigger or ""
     prompt = rows[0].text if rows and not settings.private else trigger
     body = CARD.format(
         title=plain(facts.name),
@@ -85,7 +87,7 @@ def model_card(
         tag=code(f"<lora:{facts.name}:1>"),
         rank=facts.rank,
         alpha=facts.alpha,
-        base=code(facts.base_model or facts.base.name),
+        base=code(base),
         kind=trained_kind(facts.made_with("train", TrainSettings).adapter.kind).TITLE,
         diffusers=_diffusers(facts, prompt),
         pictures=facts.dataset.pictures - facts.held_out,
@@ -93,8 +95,8 @@ def model_card(
         gallery=_gallery(previews, facts.strength),
         trigger=code(trigger) if trigger else "None: the LoRA acts on every prompt.",
         table="\n".join(f"| {key} | {value} |" for key, value in _table(facts, settings.private).items()),
-        clients=", ".join(facts.checked.clients),
-        difference=facts.checked.largest_relative_difference,
+        clients=", ".join(checked.clients),
+        difference=checked.largest_relative_difference,
     )
     return f"---\n{_front_matter(facts, previews, settings)}---\n\n{body}"
 
@@ -115,7 +117,7 @@ def plain(text: str) -> str:
 
 def _diffusers(facts: LoraFacts, prompt: str) -> str:
     """How it is used in diffusers; nothing where that does not load its kind."""
-    if "diffusers" not in facts.checked.clients:
+    if facts.checked is None or "diffusers" not in facts.checked.clients:
         return ""
     return DIFFUSERS.format(load=_loading(facts), prompt=json.dumps(prompt, ensure_ascii=False))
 
@@ -123,7 +125,7 @@ def _diffusers(facts: LoraFacts, prompt: str) -> str:
 def _loading(facts: LoraFacts) -> str:
     """The lines that load the base model."""
     name = json.dumps(facts.base_model or facts.base.name, ensure_ascii=False)
-    if not facts.base_model and facts.base.name.endswith(SINGLE_FILES):
+    if not facts.base_model and (facts.base.name or "").endswith(SINGLE_FILES):
         kind = version_named(facts.base.version).architecture.pipeline
         return f"from diffusers import {kind}\n\npipe = {kind}.from_single_file({name})  # where you have it"
     where = "" if facts.base_model else "  # where you have it"

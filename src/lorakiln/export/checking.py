@@ -52,6 +52,6 @@ def compare(
         raise UserError(
             f"{len(wrong)} layers differ from what was trained: {', '.join(wrong[:3])}",
             where=where,
-            fix=None if dtype == torch.float32 else "set export.precision=fp32",
+            fix="" if dtype == torch.float32 else "set export.precision=fp32",
         )
     return worst

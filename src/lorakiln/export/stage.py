@@ -27,7 +27,7 @@ from lorakiln.facts import Checked, LoraFacts, RunFacts, SavedAdapter
 from lorakiln.families import load_family
 from lorakiln.families.file_hashes import kohya_hashes
 from lorakiln.families.kinds import version_named
-from lorakiln.families.protocol import Family
+from lorakiln.families.protocol import NETWORK, Family
 from lorakiln.families.shapes import has_kernel
 from lorakiln.families.source import is_hub_id
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
@@ -53,7 +53,7 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     facts = RunFacts.read(run / "facts.json")
     rows = read_captioned(captioned)
     # Only the names of its layers are needed: half the memory will do.
-    family = load_family(model, ("network",), dtype=torch.bfloat16)
+    family = load_family(model, NETWORK, dtype=torch.bfloat16)
     if family.facts["hash"] != facts.base.hash:
         raise UserError(
             f"the run was trained on {facts.base.path}, whose weights are not those of {model.path}",
@@ -177,6 +177,7 @@ def _track(
     settings: ExportSettings, versions: Sequence[Version],
 ) -> None:  # fmt: skip
     tracker = resume_tracker(run, "export", {"export": settings.model_dump(mode="json")})
+    assert facts.step is not None and facts.checked is not None  # of what export has just written
     tracker.log({"export/step": facts.step, "export/difference": facts.checked.largest_relative_difference})
     drawn = {f"{Path(one.path).stem} {one.prompt}": out / one.path for one in previews}
     if drawn:
@@ -209,7 +210,8 @@ class Writer:
         self.clients = list(family.client_keys())
         self.kind_name = facts.made_with("train", TrainSettings).adapter.kind
         self.kind, self.weights = trained_kind(self.kind_name), weights_of(family.adaptable())
-        self.metadata, self.noted = told, set()
+        self.metadata = dict(told)
+        self.noted: set[str] = set()
 
     def trained(self, adapter: SavedAdapter) -> Adapter:
         """What was trained, at the strength that the files are to have."""

@@ -14,6 +14,7 @@ from lorakiln.diffusion.process import Process
 from lorakiln.families.reading import PLAIN, Reading
 
 Part = Literal["vae", "text", "network"]
+NETWORK: tuple[Part, ...] = ("network",)
 Conditioning = Mapping[str, Tensor]
 # Where a picture was taken from its source: source height and width, crop's top and left, height and width; pixels,
 # the crop's as counted after the resize (size and crop conditioning, arXiv 2307.01952, section 2.2).

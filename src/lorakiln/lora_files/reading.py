@@ -146,7 +146,8 @@ def _read(path: Path, shrink: Shrink | None, weights_only: bool, as_loras: bool)
         if low is None:
             relative[module], kinds[module] = layer, layer.kind
             continue
-        layers[module] = shrink(module, low) if shrink else low
+        # Only what is to become LoRAs is cut down.
+        layers[module] = shrink(module, low) if shrink and isinstance(low, Layer) else low
         if Layer.kind != found.kind.TITLE:
             kinds[module] = layer.kind if layer.low_rank() is None else found.kind.TITLE
             size += _bytes(layers[module])
@@ -191,7 +192,8 @@ def _counted(chosen: Mapping[str, Found]) -> Iterator[tuple[str, Found]]:
 def _by_module(layers: Iterable[Found], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Found]:
     """A file's layers, all of Stable Diffusion's and each under one name, to which all of its tensors belong."""
     chosen: dict[str, Found] = {}
-    strange, used = [], set()
+    strange: list[str] = []
+    used: set[str] = set()
     for found in layers:
         used.update(found.keys)
         module = found.module

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from lorakiln.adapters import lora
 from lorakiln.adapters.adapter import Adapter
@@ -101,7 +102,7 @@ def _write_peft(adapter: Adapter, folder: Path) -> None:
         fix = "convert to diffusers' form, which holds several"
         raise UserError(f"a peft folder holds one network, this LoRA has {' and '.join(parts)}", fix=fix)
     part = parts[0]
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, layer in adapter.layers.items():
         stem = PEFT + name.removeprefix(f"{part}.")
         tensors |= {f"{stem}.{ending}": tensor for ending, tensor in lora.tensors(layer, "dotted").items()}

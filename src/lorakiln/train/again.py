@@ -112,8 +112,8 @@ def tell_again(tracker: Tracker, record: Record, sampler: Sampler | None, sample
             tracker.log({**rows[step], **record.tracked.get(step, {})}, step)
         if step in losses:
             tracker.log({"validation_loss": losses[step]}, step)
-        if step in folders:
+        if sampler and step in folders:
             tracker.images("samples", sampler.files(folders[step]), step)
-    if folders:
+    if sampler and folders:
         # It holds those of the steps before, too.
         tracker.table("samples_by_step", *sampler.table(samples), max(folders))

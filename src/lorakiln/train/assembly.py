@@ -4,6 +4,7 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
 from lorakiln.families.peak import held
-from lorakiln.families.protocol import Family, half_on_gpu
+from lorakiln.families.protocol import NETWORK, Family, Part, half_on_gpu
 from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
@@ -74,8 +75,12 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
     encoded = Encoded.read(folder)
     split = hold_out(encoded.buckets, settings.validation)
     draws = bool(settings.samples.every) and share.rank == 0
-    parts = ("vae", "text", "network") if draws else ("network",)
-    loading = {"device": device, "dtype": torch.bfloat16 if share.bf16 else None, "text_dtype": half_on_gpu(device)}
+    parts: tuple[Part, ...] = ("vae", "text", "network") if draws else NETWORK
+    loading: dict[str, Any] = {
+        "device": device,
+        "dtype": torch.bfloat16 if share.bf16 else None,
+        "text_dtype": half_on_gpu(device),
+    }
     bare = load_family(model, (), **loading)
     _check_base(encoded, bare, model)
     check_objective(bare.process, settings.objective)
@@ -88,9 +93,10 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
         family = load_family(model, parts, **loading)
         family.rest()
         # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
-        family.network.to(memory_format=torch.channels_last)
+        network: Any = family.network  # diffusers' own methods, and torch's untyped keyword
+        network.to(memory_format=torch.channels_last)
         if settings.trainer.gradient_checkpointing:
-            family.network.enable_gradient_checkpointing()
+            network.enable_gradient_checkpointing()
         targets = target_names(family, settings.adapter.targets)
         put_adapter(family, settings.adapter, targets, settings.seed)
         kiln = Kiln(
@@ -108,7 +114,7 @@ def _make_room(
     Args:
         side: of the samples, pixels; 0: none are drawn.
     """
-    if family.device.type == "cpu" and held(family.hollow(("network",)).network) < LARGE:
+    if family.device.type == "cpu" and held(family.hollow(NETWORK).network) < LARGE:
         return None
     shapes = [bucket.mean.shape[2:] for bucket, rows in zip(encoded.buckets, split.trained, strict=True) if rows]
     wanted = Wanted(

@@ -118,7 +118,7 @@ class RunRecorder(pl.Callback):
         sampler: Sampler | None,
         tracker: Tracker,
         stopping: StopTogether,
-        bar: PlainLines | Bar,
+        bar: PlainLines | Bar | None,
         leader: bool,
         state: State | None,
     ) -> None:
@@ -196,6 +196,7 @@ class RunRecorder(pl.Callback):
             if self.leader and bad is None:
                 stopping = self._work_and_save(kiln, step, due, stopping, timed)
         if self.leader:
+            assert self.bar  # the leader has one
             self.bar.advance(1, self._note())
         if stopping or step >= self.settings.steps:
             trainer.should_stop = True

@@ -141,7 +141,8 @@ def _fit(
         stopping = StopTogether()
         recorder = RunRecorder(settings, run.split, folder, sampler, tracker, stopping, bar, run.leads, state)
         # In this order.
-        trainer.callbacks.extend([stopping, recorder])
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by its connector
+        callbacks.extend([stopping, recorder])
         launcher = trainer.strategy.launcher
         try:
             trainer.fit(run.kiln)

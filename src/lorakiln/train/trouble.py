@@ -31,7 +31,9 @@ def explained(error: Exception, run: Run, others: Sequence[subprocess.Popen]) ->
 def lost_process(others: Sequence[subprocess.Popen]) -> UserError:
     """The error about a process of several that ended."""
     end = time.monotonic() + NOTICE
-    while not (ended := [(n, p.poll()) for n, p in enumerate(others, 1) if p.poll()]) and time.monotonic() < end:
+    while (
+        not (ended := [(n, status) for n, p in enumerate(others, 1) if (status := p.poll())]) and time.monotonic() < end
+    ):
         time.sleep(0.05)
     causes = ", ".join(f"process {number} {_how(status)}" for number, status in ended)
     return UserError(

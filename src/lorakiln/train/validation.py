@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lorakiln.diffusion import noise
 from lorakiln.diffusion.loss import Loss
-from lorakiln.schema.objectives import OBJECTIVES
+from lorakiln.schema.objectives.mse import MseSettings
 from lorakiln.train.latents import Bucket
 from lorakiln.train.module import Kiln
 
@@ -28,7 +28,7 @@ def validation_loss(kiln: Kiln, held_out: list[list[int]], before_each: Callable
         before_each: called before every picture; what it raises is raised.
     """
     # Of runs with another objective too: the numbers are compared.
-    plain = Loss(kiln.family.process, OBJECTIVES.settings("mse")())
+    plain = Loss(kiln.family.process, MseSettings())
     training, errors = kiln.network.training, []
     kiln.network.eval()
     try:
