@@ -35,7 +35,8 @@ for step in range(8):
 for name in ("report", "run"): (folder / name).mkdir(exist_ok=True)
 scores = {"w0.00": {"mean": 0.0}, "w1.00": {"mean": float(rank)}}
 metrics = {"image_similarity": scores, "clip_score": scores}
-(folder / "run" / "facts.json").write_text(json.dumps({**FACTS, "adapters": [{"step": 8, "file": "a", "validation_loss": lr}]}))
+facts = {**FACTS, "adapters": [{"step": 8, "file": "a", "validation_loss": lr}]}
+(folder / "run" / "facts.json").write_text(json.dumps(facts))
 (folder / "report" / "metrics.json").write_text(json.dumps(metrics))
 """
 )
