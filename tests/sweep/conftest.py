@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from lorakiln.sweep.jobs import Job
+from tests.made_facts import run_facts
 
 SCRIPT = """
 import json, os, pathlib, signal, sys, time
@@ -97,7 +98,7 @@ def write_report():
             "file_name": "absent.png",
         }
         (folder / "report/samples/metadata.jsonl").write_text(json.dumps(row) + "\n")
-        facts = {"adapters": [{"step": 5, "file": "a", "validation_loss": validation_loss}]}
-        (folder / "run/facts.json").write_text(json.dumps(facts))
+        adapters = [{"step": 5, "file": "a", "validation_loss": validation_loss}]
+        run_facts(adapters=adapters).write(folder / "run/facts.json")
 
     return write

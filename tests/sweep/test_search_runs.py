@@ -16,9 +16,12 @@ from lorakiln.sweep.jobs import Job
 from lorakiln.sweep.local import LocalProcesses
 from lorakiln.sweep.search import Search
 from lorakiln.sweep.study import SharedStudy, Wishes
+from tests.made_facts import run_facts
 
 # Its settings are rank and lr; likeness is the rank, the validation loss the lr at every one of many steps.
-SCRIPT = """
+SCRIPT = (
+    f"FACTS = {run_facts().told()!r}\n"
+    + """
 import json, os, pathlib, signal, sys, time
 folder, rank, lr = pathlib.Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -32,9 +35,11 @@ for step in range(8):
 for name in ("report", "run"): (folder / name).mkdir(exist_ok=True)
 scores = {"w0.00": {"mean": 0.0}, "w1.00": {"mean": float(rank)}}
 metrics = {"image_similarity": scores, "clip_score": scores}
-(folder / "run" / "facts.json").write_text(json.dumps({"adapters": [{"validation_loss": lr}]}))
+facts = {**FACTS, "adapters": [{"step": 8, "file": "a", "validation_loss": lr}]}
+(folder / "run" / "facts.json").write_text(json.dumps(facts))
 (folder / "report" / "metrics.json").write_text(json.dumps(metrics))
 """
+)
 
 
 ONE_LOSS = optuna.distributions.CategoricalDistribution(["0.1"])
