@@ -207,7 +207,11 @@ def test_the_report_stands_alone_and_escapes_what_it_quotes(reported, judged_mod
     assert len(sources) == 6 + 8 + 4 + 2 + 3 + 2
     assert all(source.startswith("data:image/webp;base64,") for source in sources)
     assert "<script" not in page and "&lt;script&gt;" in page
-    assert not re.search(r"(?:src|href)=\"(?!data:|#)", page) and "url(" not in page and "@import" not in page
+    assert (
+        not re.search(r"(?:src|href)=\"(?!data:|#)", page)
+        and not re.search(r"url\((?!#)", page)
+        and "@import" not in page
+    )
     assert page.count("<svg") == 6 + 3
     assert "Too few prompts for a verdict" in page
     assert "&lt;lora:sks:1&gt;" in page and "load_lora_weights(&#34;sks.safetensors&#34;)" in page

@@ -225,7 +225,7 @@ class Writer:
         """Write `<name>.safetensors`; return the largest relative difference of a layer."""
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
         ready = self.fit(trained, name)
-        wide = any(has_kernel(layer.shape) for layer in trained.layers.values())
+        wide = any(has_kernel(layer.shape or ()) for layer in trained.layers.values())
         facts = RunFacts.of(without_places(self.facts.told()), self.run / "facts.json")
         facts = facts.changed(step=adapter.step, convolutions=wide)
         metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times()) | self.metadata

@@ -13,7 +13,7 @@ from torch import Tensor
 from lorakiln.adapters.adapter import Adapter, Change, Embedding
 from lorakiln.families.kinds import predicting, versions
 from lorakiln.lora_files.base import base_version, family_of, generation
-from lorakiln.lora_files.reading import read_any
+from lorakiln.lora_files.reading import read_any, read_as_stored
 from lorakiln.tools.lowrank import singular
 
 CONVERTED = "lora.safetensors"  # what the printed command writes
@@ -107,7 +107,7 @@ def retrain(
     if network not in parts:
         return []
     if kind and parts == {network} and not beside:
-        return [*_of_kind(kind, path, adapter, network), *_told(adapter)]
+        return [*_of_kind(kind, path, network), *_told(adapter)]
     mine = {name: layer for name, layer in adapter.layers.items() if name.startswith(f"{network}.")}
     rank = max((layer.rank for layer in mine.values()), default=0)
     needed = {
@@ -130,10 +130,11 @@ def retrain(
     return settings + _told(adapter)
 
 
-def _of_kind(kind: str, path: Path, adapter: Adapter, network: str) -> list[str]:
+def _of_kind(kind: str, path: Path, network: str) -> list[str]:
     """The settings of a kind that goes on from its own layers as they are."""
-    ranks, alphas = ({getattr(layer, name) for layer in adapter.changes.values()} for name in ("rank", "alpha"))
-    modules = (name.removeprefix(f"{network}.") for name in adapter.changes)
+    layers = read_as_stored(path).adapter.layers
+    ranks, alphas = ({getattr(layer, name) for layer in layers.values()} for name in ("rank", "alpha"))
+    modules = (name.removeprefix(f"{network}.") for name in layers)
     return [
         _override("train/adapter", kind),
         _override("train.adapter.init_from", str(path)),

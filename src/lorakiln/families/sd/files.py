@@ -12,6 +12,7 @@ from transformers import CLIPTokenizer
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
+from lorakiln.diffusion.processes.ddpm import PREDICTIONS
 from lorakiln.families.checkpoint import is_single_file, read_checkpoint
 from lorakiln.families.identity import identify
 from lorakiln.families.lending import CLIPS_FILES, Tokenizer, lend, lend_config, tokenizer_fix
@@ -25,7 +26,6 @@ from lorakiln.families.versions import Config, Layout
 from lorakiln.schema.model import FAMILIES, ModelSettings
 
 CLIP_TOKENS = 49408  # of a text encoder whose config does not say
-PREDICTIONS = ("epsilon", "v_prediction")
 
 
 @dataclass(frozen=True)
