@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.one_run import run_apart
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.tensor_files import load_tensors
 
 BARS = {"cpu": (1e-5, 1e-4), "gpu": (1e-4, 1e-3)}
 

@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from lorakiln.families.kinds import versions
+from lorakiln.families.kinds import list_versions
 
-ARCHITECTURES = {version.name: version.architecture for version in versions()}
+ARCHITECTURES = {version.name: version.architecture for version in list_versions()}
 KINDS = {"sd15": ("sd1", "sd"), "sdxl": ("sdxl", "sdxl")}
 ALL = ("vae", "text", "network")
 # float16 is what the files have; to bfloat16 every number is converted.

@@ -17,18 +17,18 @@ from typing import Any
 
 import torch
 
-from lorakiln.families.kinds import versions
-from lorakiln.families.lending import NOISE
-from lorakiln.families.peak import META, GpuRules, Peak, held
-from lorakiln.families.protocol import Family, half_on_gpu
+from lorakiln.families.borrowed_configs import NOISE
+from lorakiln.families.kinds import list_versions
+from lorakiln.families.protocol import Family, choose_text_dtype
 from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.families.sdxl.model import StableDiffusionXL
+from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_bytes
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.memory import BESIDE, Memory, Wanted, count
-from lorakiln.train.module import Share
+from lorakiln.train.lora_module import Share
+from lorakiln.train.memory_count import BESIDE, CountRequest, MemoryCount, count_memory
 
 GPU = torch.device("cuda")
-ARCHITECTURES = {version.name: version.architecture for version in versions()}
+ARCHITECTURES = {version.name: version.architecture for version in list_versions()}
 SIDES = {"sd1": 512, "sd2": 768, "sdxl": 1024}
 TITLES = {"sd1": "SD 1.5, 512 pixels", "sdxl": "SDXL, 1024 pixels"}
 CARDS = (6, 8, 12, 16, 24)
@@ -45,7 +45,7 @@ def base_of(kind: str, dtype: torch.dtype = torch.bfloat16, device: torch.device
         scheduler_file=Path("scheduler_config.json"),
     )
     made = StableDiffusionXL if kind == "sdxl" else StableDiffusion
-    family = made(files, torch.device("cpu"), dtype, half_on_gpu(device) or dtype)
+    family = made(files, torch.device("cpu"), dtype, choose_text_dtype(device) or dtype)
     family.device = device
     return family
 
@@ -78,12 +78,12 @@ def settings_of(batch: int, checkpointing: bool, rank: int = 16, targets: str = 
 
 
 @cache
-def training(kind: str, batch: int, checkpointing: bool, bf16: bool = True, **adapter: Any) -> Memory:
+def training(kind: str, batch: int, checkpointing: bool, bf16: bool = True, **adapter: Any) -> MemoryCount:
     """A training at the family's size, with validation and samples."""
     family = base_of(kind, torch.bfloat16 if bf16 else torch.float32)
     shape = family.latent_shape(SIDES[kind], SIDES[kind])
     settings = settings_of(batch, checkpointing, **adapter)
-    return count(Wanted(family, settings, Share(bf16=bf16), shape, told_to(kind), shape, validates=True))
+    return count_memory(CountRequest(family, settings, Share(bf16=bf16), shape, told_to(kind), shape, validates=True))
 
 
 def encoding(kind: str) -> int:
@@ -102,7 +102,7 @@ def drawing(kind: str, at_once: int) -> tuple[int, int]:
     hollow = base_of(kind, torch.float16).hollow(("vae", "text", "network"))
     shape = hollow.latent_shape(side, side)
     told = {name: value.expand(2 * at_once, *value.shape[1:]) for name, value in told_to(kind).items()}
-    network, vae, texts = held(hollow.network), held(hollow.vae), _texts(hollow)
+    network, vae, texts = count_held_bytes(hollow.network), count_held_bytes(hollow.vae), _texts(hollow)
     with Peak() as peak, GpuRules(), torch.no_grad():
         peak.hold([*hollow.network.parameters(), *hollow.vae.parameters()])
         noisy = torch.empty(2 * at_once, *shape, device=META)
@@ -117,7 +117,7 @@ def drawing(kind: str, at_once: int) -> tuple[int, int]:
 
 
 def _texts(hollow: Family) -> int:
-    return sum(held(part) for name, part in hollow.adaptable().items() if name != "unet")
+    return sum(count_held_bytes(part) for name, part in hollow.adaptable().items() if name != "unet")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Row:
     """A training's line in the table."""
 
     title: str
-    memory: Memory
+    memory: MemoryCount
 
     @property
     def cells(self) -> list[str]:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from lorakiln.console.errors import exit_on_user_error
-from lorakiln.schema.whole import check_whole
+from lorakiln.schema.whole_config import check_whole
 from lorakiln.train import train
 from pipelines.compose import compose_config
 

@@ -18,15 +18,15 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 
-from lorakiln.adapters.targets import target_names
+from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.schema.whole import check_whole
+from lorakiln.schema.whole_config import check_whole
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Encoded
-from lorakiln.train.module import Kiln, Share
-from lorakiln.train.split import hold_out
+from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.validation_split import hold_out
 from pipelines.compose import compose_config
 
 
@@ -37,26 +37,26 @@ def ours(encoded: Encoded, settings: TrainSettings, model: ModelSettings) -> Cal
     from lorakiln.train.devices import make_trainer
 
     family = load_family(model, ("network",))
-    put_adapter(family, settings.adapter, target_names(family, settings.adapter.targets), settings.seed)
-    kiln = Kiln(family, encoded, hold_out(encoded.buckets, settings.validation).trained, settings, Share())
+    put_adapter(family, settings.adapter, list_target_names(family, settings.adapter.targets), settings.seed)
+    module = LoraModule(family, encoded, hold_out(encoded.buckets, settings.validation).trained, settings, Share())
 
     class StopAfter(pl.Callback):
         """Stops after a number of steps, and reads the losses as the real callback does."""
 
         def __init__(self, steps: int) -> None:
-            self.end = kiln.done + steps
+            self.end = module.done + steps
 
         def on_train_batch_end(
-            self, trainer: pl.Trainer, kiln: Kiln, outputs: object, batch: object, batch_idx: int
+            self, trainer: pl.Trainer, module: LoraModule, outputs: object, batch: object, batch_idx: int
         ) -> None:
-            if kiln.done % settings.tracker.log_every == 0:
-                kiln.readings.read()
-            trainer.should_stop = kiln.done >= self.end
+            if module.done % settings.tracker.log_every == 0:
+                module.readings.read()
+            trainer.should_stop = module.done >= self.end
 
     def run(steps: int) -> None:
         trainer: pl.Trainer = make_trainer(settings)
         trainer.callbacks.append(StopAfter(steps))
-        trainer.fit(kiln)
+        trainer.fit(module)
 
     return run
 
@@ -65,7 +65,7 @@ def usual(encoded: Encoded, settings: TrainSettings, model: ModelSettings) -> Ca
     """Runs so many steps of the plain loop."""
     family = load_family(model, ("network",))
     network, adapter = family.network.train(), settings.adapter
-    targets = target_names(family, adapter.targets)
+    targets = list_target_names(family, adapter.targets)
     network.add_adapter(LoraConfig(r=adapter.rank, lora_alpha=adapter.alpha, target_modules=targets))
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=settings.optimizer.lr)

@@ -1,13 +1,13 @@
 """`caption`: outputs/prepared -> outputs/captioned, the same pictures with a text each."""
 
-from lorakiln.console.ending import end_by_signals
+from lorakiln.console.exit_signals import end_by_signals
 
 if __name__ == "__main__":
     end_by_signals()  # before all that takes time to import
 
 import sys
 
-from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.json_files import read_json
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.captioners import CAPTIONERS
 from lorakiln.schema.model import Source

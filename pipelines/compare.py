@@ -45,7 +45,7 @@ def main() -> None:
         raise UserError(found.stderr.strip(), fix="run it in a checkout with DVC and git; `dvc exp show` says more")
     rows = list(read_rows(json.loads(found.stdout)))
     console = Console(highlight=False)
-    console.print(table(rows))
+    console.print(format_table(rows))
     if shared := _shared(rows):
         console.print(f"all experiments: {' '.join(shared)}", markup=False)
 
@@ -60,7 +60,7 @@ def read_rows(shown: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
             yield _row(one.get("name") or _short(last["rev"]), last.get("data") or {}, state.lower())
 
 
-def table(rows: Sequence[Row]) -> Table:
+def format_table(rows: Sequence[Row]) -> Table:
     """Names, states, scores, and what not all experiments share; of commits and the workspace all."""
     shared, extra = _shared(rows), _unasked(rows)
     shown = Table(box=None, pad_edge=False)

@@ -1,6 +1,6 @@
 """`compose`: conf/ and params.yaml -> outputs/resolved.yaml, validated as a whole."""
 
-from lorakiln.console.ending import end_by_signals
+from lorakiln.console.exit_signals import end_by_signals
 
 if __name__ == "__main__":
     end_by_signals()  # before all that takes time to import
@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from lorakiln.artefacts.openable import check_openable
-from lorakiln.artefacts.pointers import check_pulled, is_unpulled
-from lorakiln.artefacts.records import write_text
+from lorakiln.artefacts.dvc_pointers import check_pulled, is_unpulled
+from lorakiln.artefacts.file_safety import check_openable
+from lorakiln.artefacts.json_files import write_text
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.schema.whole import Config, check_whole
+from lorakiln.schema.whole_config import Config, check_whole
 from pipelines.resolved import RESOLVED
 
 PARAMS = Path("params.yaml")
@@ -24,7 +24,7 @@ PARAMS = Path("params.yaml")
 COMPOSED = RESOLVED.with_name(".composed")
 
 
-def overrides_from(params: dict[str, Any]) -> list[str]:
+def make_overrides(params: dict[str, Any]) -> list[str]:
     """params.yaml as a Hydra command line; later overrides win, so the user's come last."""
     if unknown := sorted(str(key) for key in set(params) - {"experiment", "dataset", "overrides"}):
         raise UserError(f"unknown keys {unknown}", where=PARAMS, fix="keep experiment, dataset and overrides alone")
@@ -48,17 +48,17 @@ def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str,
     """
     from hydra import compose, initialize_config_dir
 
-    from hydra_plugins.lorakiln_conf.composing import read_strictly, settings_of, telling_what_is_wrong
+    from hydra_plugins.lorakiln_conf.composing import read_strictly, telling_what_is_wrong, to_plain_settings
 
     read_strictly()
     with (
         telling_what_is_wrong(f"{conf} with {overrides}"),
         initialize_config_dir(str(conf.resolve()), version_base="1.3"),
     ):
-        return settings_of(compose("config", overrides))
+        return to_plain_settings(compose("config", overrides))
 
 
-def resolved_text(config: Config, experiment: str | None) -> str:
+def format_resolved(config: Config, experiment: str | None) -> str:
     """What the stages read: every setting as the schema has it. The tracker shows an experiment's runs together."""
     tracker = config.train.tracker.in_group(experiment)
     named = config.model_copy(update={"train": config.train.model_copy(update={"tracker": tracker})})
@@ -67,7 +67,7 @@ def resolved_text(config: Config, experiment: str | None) -> str:
 
 def main() -> None:
     params = read_yaml(PARAMS)
-    checked = check_whole(compose_config(overrides_from(params)))
+    checked = check_whole(compose_config(make_overrides(params)))
     if params.get("dataset") and checked.prepare.dataset != params["dataset"]:
         # dvc.yaml depends on data/raw/${dataset} as params.yaml names it; without a name on all of data/raw.
         raise UserError(
@@ -81,7 +81,7 @@ def main() -> None:
     _warn_of_device(checked)
     if not params.get("dataset"):
         _warn_of_unpulled(raw, checked.prepare.dataset)
-    write_text(RESOLVED, resolved_text(checked, params.get("experiment")))
+    write_text(RESOLVED, format_resolved(checked, params.get("experiment")))
     write_text(COMPOSED, "compose has run in this checkout\n")
 
 

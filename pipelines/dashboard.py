@@ -7,7 +7,7 @@ Each comparison is a report of its own, known by its title: by what it compares.
 (wandb-workspaces) and, without --dry-run, a key for W&B.
 """
 
-from lorakiln.console.ending import end_by_signals
+from lorakiln.console.exit_signals import end_by_signals
 
 if __name__ == "__main__":
     end_by_signals()  # before all that takes time to import
@@ -42,7 +42,7 @@ query Views($entity: String, $project: String, $kind: String, $after: String) {
 COLOURS = ("#d1495b", "#edae49", "#00798c")  # from low to high
 
 
-def workspace(entity: str, project: str) -> Any:
+def make_workspace(entity: str, project: str) -> Any:
     """Sections for training, quality, samples, sweep, data and system."""
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
@@ -96,7 +96,7 @@ def workspace(entity: str, project: str) -> Any:
     )  # fmt: skip
 
 
-def comparison(entity: str, project: str, runs: list[str], offline: bool) -> Any:
+def make_comparison(entity: str, project: str, runs: list[str], offline: bool) -> Any:
     """A report that sets LoRAs side by side.
 
     Args:
@@ -117,10 +117,10 @@ def comparison(entity: str, project: str, runs: list[str], offline: bool) -> Any
         wr.MediaBrowser(title="grids", media_keys=GRIDS),
     ]
     return wr.Report(
-        entity=entity, project=project, title=title_of(runs),
+        entity=entity, project=project, title=make_title(runs),
         description="What differs in the settings, how they trained, and what they draw.",
         blocks=[
-            wr.H1(title_of(runs)),
+            wr.H1(make_title(runs)),
             wr.P("Likeness is CLIP's similarity to the training pictures; obedience its score of picture and prompt. "
                  "The same prompts and seeds were drawn with both; see each run's report artifact for the intervals."),
             wr.PanelGrid(runsets=[chosen], panels=panels),
@@ -128,7 +128,7 @@ def comparison(entity: str, project: str, runs: list[str], offline: bool) -> Any
     )  # fmt: skip
 
 
-def title_of(runs: list[str]) -> str:
+def make_title(runs: list[str]) -> str:
     """The report's title: equal for the same runs, in whatever order."""
     return ("LoRAs compared" + (f": {', '.join(sorted(runs))}" if runs else ""))[:TITLE]
 
@@ -202,7 +202,7 @@ def main() -> int:
         _check_account(given.entity)
     where = given.entity, given.project
     try:
-        made = workspace(*where), comparison(*where, given.compare, given.dry_run)
+        made = make_workspace(*where), make_comparison(*where, given.compare, given.dry_run)
     except ImportError as error:
         raise UserError("wandb-workspaces is not installed", fix='pip install "lorakiln[dashboards]"') from error
     except ValueError as error:  # the client asks the service for the project, whose runs a report shows

@@ -1,6 +1,6 @@
 """`encode`: outputs/captioned -> outputs/encoded, latents and text embeddings."""
 
-from lorakiln.console.ending import end_by_signals
+from lorakiln.console.exit_signals import end_by_signals
 
 if __name__ == "__main__":
     end_by_signals()  # before all that takes time to import

@@ -1,6 +1,6 @@
 """`evaluate`: outputs/lora -> outputs/report, scores, grids and report.html."""
 
-from lorakiln.console.ending import end_by_signals
+from lorakiln.console.exit_signals import end_by_signals
 
 if __name__ == "__main__":
     end_by_signals()  # before all that takes time to import

@@ -5,7 +5,7 @@
 Writes OUT/report with report.html, grids and metrics.json.
 """
 
-from lorakiln.console.ending import end_by_signals
+from lorakiln.console.exit_signals import end_by_signals
 
 if __name__ == "__main__":
     end_by_signals()  # before all that takes time to import
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from lorakiln.console.errors import UserError, exit_on_user_error
-from lorakiln.schema.whole import check_whole
+from lorakiln.schema.whole_config import check_whole
 from pipelines.compose import compose_config
 
 
@@ -30,12 +30,12 @@ def main() -> None:
         raise UserError("no such file", where=given.file, fix="name a LoRA file, such as outputs/lora/cat.safetensors")
     # Imported late: a wrong setting is told before torch has loaded.
     from lorakiln.evaluate import evaluate
-    from lorakiln.evaluate.given import take_in
-    from lorakiln.runs import dataset
+    from lorakiln.evaluate.foreign_lora import import_lora
+    from lorakiln.runs import make_dataset
 
     out = given.out or Path("runs") / "judged" / given.file.stem
-    captioned = dataset(config) / "captioned"
-    take_in(given.file, captioned, out / "lora", config)
+    captioned = make_dataset(config) / "captioned"
+    import_lora(given.file, captioned, out / "lora", config)
     evaluate(out / "lora", captioned, out / "run", out / "report", config.evaluate, config.model)
 
 

@@ -1,6 +1,6 @@
 """`prepare`: data/raw/<dataset> -> outputs/prepared, decoded pictures in buckets."""
 
-from lorakiln.console.ending import end_by_signals
+from lorakiln.console.exit_signals import end_by_signals
 
 if __name__ == "__main__":
     end_by_signals()  # before all that takes time to import

@@ -32,7 +32,7 @@ class Resolved:
         return check(kind, data, path)
 
 
-def checkpoint_root(cache: Path) -> Path:
+def locate_checkpoint_root(cache: Path) -> Path:
     """Where checkpoints live: absolute, in the main checkout.
 
     `dvc exp run --temp` and `--queue` run in a copy below .dvc/tmp/exps that is deleted afterwards; a checkpoint

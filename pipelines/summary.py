@@ -1,6 +1,6 @@
 """What `make demo` ends with: the numbers that matter, and where the report is."""
 
-from lorakiln.console.ending import end_by_signals
+from lorakiln.console.exit_signals import end_by_signals
 
 if __name__ == "__main__":
     end_by_signals()  # before all that takes time to import

@@ -1,6 +1,6 @@
 """`train`: outputs/encoded -> outputs/run, the trained adapters, metrics and samples."""
 
-from lorakiln.console.ending import end_by_signals
+from lorakiln.console.exit_signals import end_by_signals
 
 if __name__ == "__main__":
     end_by_signals()  # before all that takes time to import
@@ -10,7 +10,7 @@ import sys
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
-from pipelines.resolved import Resolved, checkpoint_root
+from pipelines.resolved import Resolved, locate_checkpoint_root
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     resolved = Resolved()
     settings = resolved.check(TrainSettings, "train")
     model = resolved.check(ModelSettings, "model")
-    train(resolved["encoded"], resolved["run"], settings, model, checkpoint_root(resolved["cache"]))
+    train(resolved["encoded"], resolved["run"], settings, model, locate_checkpoint_root(resolved["cache"]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 It composes conf/ with Hydra, as `dvc repro` does, and calls the same stage functions.
 """
 
-from lorakiln.console.ending import end_by_signals, interrupted
+from lorakiln.console.exit_signals import end_by_signals, find_exit_status
 
 if __name__ == "__main__":
     end_by_signals()  # before all that takes time to import
@@ -49,20 +49,20 @@ def run_composed(composed: "DictConfig") -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from hydra_plugins.lorakiln_conf.composing import settings_of
-    from lorakiln.console.errors import explained
-    from lorakiln.schema.whole import check_whole
+    from hydra_plugins.lorakiln_conf.composing import to_plain_settings
+    from lorakiln.console.errors import explain_error
+    from lorakiln.schema.whole_config import check_whole
 
     hydra_config = HydraConfig.get()
     try:
-        config = check_whole(settings_of(composed))
-        from lorakiln.runs import run
+        config = check_whole(to_plain_settings(composed))
+        from lorakiln.runs import run_pipeline
 
-        run(config, Path(hydra_config.runtime.output_dir), hydra_config.runtime.choices.get("experiment"))
+        run_pipeline(config, Path(hydra_config.runtime.output_dir), hydra_config.runtime.choices.get("experiment"))
     except Exception as error:
-        if status := interrupted():  # of which a library made an error of its own
+        if status := find_exit_status():  # of which a library made an error of its own
             sys.exit(status)
-        told = explained(error)
+        told = explain_error(error)
         sweep, mistake = hydra_config.mode == RunMode.MULTIRUN, told is not None
         if sweep and not (mistake and _in_this_process(hydra_config)):
             # Another launcher keeps the error as this job's result; the sweep's other jobs go on.

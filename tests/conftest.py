@@ -139,8 +139,8 @@ def write_micro_encoded(folder: Path, model, family) -> None:
     import torch
 
     from lorakiln.artefacts.hashing import hash_data
-    from lorakiln.artefacts.records import write_json
-    from lorakiln.artefacts.tensors import save_tensors
+    from lorakiln.artefacts.json_files import write_json
+    from lorakiln.artefacts.tensor_files import save_tensors
     from lorakiln.schema.captioners.blip import BlipSettings
     from lorakiln.schema.encode import EncodeSettings
     from lorakiln.schema.prepare import PrepareSettings

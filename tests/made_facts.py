@@ -16,13 +16,13 @@ def captioned_row(file_name: str, **changes: Any) -> dict[str, Any]:
         "source_width": 32, "source_height": 32, "crop": [0, 0, 32, 32], "text": "a cat", "caption_source": "file",
         **changes,
     }  # fmt: skip
-    return CaptionedRow(**row).told()
+    return CaptionedRow(**row).to_dict()
 
 
 def prepared_row(file_name: str, **changes: Any) -> dict[str, Any]:
     """And of a prepared one's."""
     row = {key: value for key, value in captioned_row(file_name).items() if key not in ("text", "caption_source")}
-    return PreparedRow(**row | changes).told()
+    return PreparedRow(**row | changes).to_dict()
 
 
 def encoded_row(**changes: Any) -> EncodedRow:

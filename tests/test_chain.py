@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lorakiln.chain import CHAIN, DATA, TRAIN, Stage, folders_in, namespaces_of, settings_of
-from lorakiln.runs import run
-from lorakiln.schema.whole import Config, Paths, check_whole
+from lorakiln.chain import CHAIN, DATA, TRAIN, Stage, list_namespaces, locate_folders, select_settings
+from lorakiln.runs import run_pipeline
+from lorakiln.schema.whole_config import Config, Paths, check_whole
 from pipelines.compose import compose_config
 
 DVC = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
@@ -45,9 +45,9 @@ def test_what_a_stage_reads_was_written_before_it():
 
 
 def test_every_namespace_decides_a_stage():
-    assert set(namespaces_of(CHAIN)) == set(Config.model_fields) - {"paths"}
+    assert set(list_namespaces(CHAIN)) == set(Config.model_fields) - {"paths"}
     # In this order they are in the name of every dataset that is in a cache already.
-    assert namespaces_of(DATA) == ["prepare", "caption", "encode", "model"]
+    assert list_namespaces(DATA) == ["prepare", "caption", "encode", "model"]
 
 
 @pytest.fixture
@@ -70,12 +70,12 @@ def called(monkeypatch):
 
 
 def test_the_second_door_walks_the_chain(config, called, tmp_path):
-    run(config, tmp_path / "run")
+    run_pipeline(config, tmp_path / "run")
     assert list(called) == NAMES
     (data,) = (tmp_path / "cache" / "datasets").iterdir()
-    folders = {"raw": tmp_path / "raw" / "demo_shapes", **folders_in(data, DATA)}
-    folders |= folders_in(tmp_path / "run", CHAIN[len(DATA) :])
-    expected = settings_of(config)
+    folders = {"raw": tmp_path / "raw" / "demo_shapes", **locate_folders(data, DATA)}
+    folders |= locate_folders(tmp_path / "run", CHAIN[len(DATA) :])
+    expected = select_settings(config)
     for stage in CHAIN:
         count = len(stage.reads) + 1
         paths, settings = called[stage.name][:count], called[stage.name][count : count + len(stage.settings)]
@@ -100,7 +100,7 @@ def test_the_first_doors_command_calls_the_same(config, called, tmp_path, monkey
     by_hand = dict(called)
     folders = {name: Path(path) for name, path in composed["paths"].items()}
     more = by_hand[stage.name][-1:] if stage == TRAIN else ()
-    stage.run({**folders, "raw": folders["raw"] / "demo_shapes"}, settings_of(config), *more)
+    stage.run({**folders, "raw": folders["raw"] / "demo_shapes"}, select_settings(config), *more)
     assert list(by_hand) == [stage.name] and called == by_hand
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lorakiln.artefacts.records import Damaged, Missing, read_json, write_json
+from lorakiln.artefacts.json_files import Damaged, Missing, read_json, write_json
 from lorakiln.console.errors import UserError
 from lorakiln.facts import LoraFacts, RunFacts
 from lorakiln.rows import CaptionedRow, Index, read_captioned
@@ -24,7 +24,7 @@ OF_METRICS = re.compile(r"for row in (record|self)\.(metrics|validation)\b")
 def test_what_is_read_and_written_is_what_it_was(tmp_path, facts):
     """What nobody has said is not written; what this version does not know is."""
     path = tmp_path / "facts.json"
-    write_json(path, facts.told() | {"of_another_version": {"kept": [1, 2]}})
+    write_json(path, facts.to_dict() | {"of_another_version": {"kept": [1, 2]}})
     before = path.read_bytes()
     type(facts).read(path).write(path)
     assert path.read_bytes() == before
@@ -41,7 +41,7 @@ def test_what_is_read_and_written_is_what_it_was(tmp_path, facts):
 )
 def test_a_fact_that_is_missing_or_wrong_is_damage_and_named(tmp_path, change, told):
     path = tmp_path / "facts.json"
-    write_json(path, run_facts().told() | change)
+    write_json(path, run_facts().to_dict() | change)
     with pytest.raises(Damaged, match=re.escape(f"facts.json: damaged ({told})")) as caught:
         RunFacts.read(path)
     assert "dvc repro" in caught.value.fix

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lorakiln.schema.whole import check_whole
+from lorakiln.schema.whole_config import check_whole
 from pipelines.compose import compose_config
 
 PAGES = [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]

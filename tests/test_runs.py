@@ -10,9 +10,9 @@ import torch
 from lorakiln import runs
 from lorakiln.artefacts import code_digest
 from lorakiln.console.errors import UserError
-from lorakiln.runs import _shown, run
+from lorakiln.runs import _shown, run_pipeline
 from lorakiln.schema.trackers import TrackerSettings
-from lorakiln.schema.whole import check_whole
+from lorakiln.schema.whole_config import check_whole
 from pipelines.compose import _warn_of_device, compose_config
 
 
@@ -65,7 +65,7 @@ def without_gpu(monkeypatch, tmp_path):
 
 def test_a_gpu_that_is_not_there_is_told_before_the_pictures_are_prepared(without_gpu, tmp_path):
     with pytest.raises(UserError, match="no CUDA device is there"):
-        run(without_gpu, tmp_path / "run")
+        run_pipeline(without_gpu, tmp_path / "run")
     assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()
 
 
@@ -86,7 +86,7 @@ def test_compose_warns_of_it(without_gpu, capsys):
 def test_what_cannot_be_drawn_is_told_before_anything_is_trained(tmp_path, override, said):
     config = check_whole(compose_config(["+experiment=smoke", override, f"paths.cache={tmp_path / 'cache'}"]))
     with pytest.raises(UserError, match=said):
-        run(config, tmp_path / "run")
+        run_pipeline(config, tmp_path / "run")
     assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()
 
 
@@ -112,13 +112,13 @@ def stages(monkeypatch, tmp_path):
 
     for name in ("train", "export", "evaluate"):
         monkeypatch.setattr(f"lorakiln.{name}.{name}", write(name))
-    monkeypatch.setattr(runs, "dataset", lambda config: tmp_path / f"data-{config.prepare.resolution}")
+    monkeypatch.setattr(runs, "make_dataset", lambda config: tmp_path / f"data-{config.prepare.resolution}")
     return ran
 
 
 def test_what_was_trained_is_not_trained_again_after_a_stop(stages, tmp_path):
     def go(*overrides):
-        run(check_whole(compose_config(["+experiment=smoke", *overrides])), tmp_path / "run")
+        run_pipeline(check_whole(compose_config(["+experiment=smoke", *overrides])), tmp_path / "run")
 
     with pytest.raises(Stopped):
         go()
@@ -136,20 +136,20 @@ def test_what_was_trained_is_not_trained_again_after_a_stop(stages, tmp_path):
 def test_a_run_in_another_folder_takes_over_what_a_stopped_one_has_trained(stages, tmp_path):
     config = check_whole(compose_config(["+experiment=smoke"]))
     with pytest.raises(Stopped):
-        run(config, tmp_path / "smoke" / "20260101-101010")
+        run_pipeline(config, tmp_path / "smoke" / "20260101-101010")
     (tmp_path / "smoke" / "20260101-101010" / "run" / "tracker.json").write_text('{"id": "abc"}')
-    run(config, tmp_path / "smoke" / "20260101-111111")
+    run_pipeline(config, tmp_path / "smoke" / "20260101-111111")
     assert stages == ["train", "export", "evaluate", "export", "evaluate"]
     assert (tmp_path / "smoke" / "20260101-111111" / "run" / "tracker.json").read_text() == '{"id": "abc"}'
     # One that has its report is a run of its own, and so is the job of a sweep.
     for name in ("20260101-101010", "20260101-111111"):
         (tmp_path / "smoke" / name / "report").mkdir()
-    run(config, tmp_path / "smoke" / "20260101-121212")
+    run_pipeline(config, tmp_path / "smoke" / "20260101-121212")
     assert stages.count("train") == 2
     job = tmp_path / "smoke" / "job"
     job.mkdir()
     (job / "job.json").write_text('{"own": []}')
-    run(check_whole(compose_config(["+experiment=smoke", f"paths.cache={tmp_path / 'cache'}"])), job)
+    run_pipeline(check_whole(compose_config(["+experiment=smoke", f"paths.cache={tmp_path / 'cache'}"])), job)
     assert stages.count("train") == 3
 
 
@@ -169,7 +169,9 @@ def test_jobs_that_share_a_training_train_it_once(stages, tmp_path, make_job, mo
     monkeypatch.setattr(runs, "take_over", lambda trained, *more: taken.append((trained.parent.name, more)))
 
     def go(folder, *overrides):
-        run(check_whole(compose_config(["+experiment=smoke", f"paths.cache={tmp_path / 'cache'}", *overrides])), folder)
+        run_pipeline(
+            check_whole(compose_config(["+experiment=smoke", f"paths.cache={tmp_path / 'cache'}", *overrides])), folder
+        )
 
     full, half, other = make_job("export.strength=1"), make_job("export.strength=0.5"), make_job("train.seed=1")
     with pytest.raises(Stopped):
@@ -195,7 +197,7 @@ def test_two_jobs_at_a_time_train_what_they_share_once(stages, tmp_path, make_jo
     monkeypatch.setattr(runs, "take_over", lambda *arguments: stages.append("taken over"))
     stages.append("evaluate")  # none is stopped
     config = check_whole(compose_config(["+experiment=smoke", f"paths.cache={tmp_path / 'cache'}"]))
-    jobs = [threading.Thread(target=run, args=(config, make_job(name)), daemon=True) for name in "ab"]
+    jobs = [threading.Thread(target=run_pipeline, args=(config, make_job(name)), daemon=True) for name in "ab"]
     jobs[0].start()
     assert training.wait(20)
     jobs[1].start()
@@ -210,16 +212,16 @@ def test_two_jobs_at_a_time_train_what_they_share_once(stages, tmp_path, make_jo
 def test_a_training_that_was_stopped_goes_on(stages, tmp_path):
     config = check_whole(compose_config(["+experiment=smoke"]))
     with pytest.raises(Stopped):
-        run(config, tmp_path / "run")
+        run_pipeline(config, tmp_path / "run")
     (tmp_path / "run" / "run" / "facts.json").unlink()
-    run(config, tmp_path / "run")
+    run_pipeline(config, tmp_path / "run")
     assert stages.count("train") == 2
 
 
 def test_a_dataset_and_a_training_are_another_programs_where_the_code_is_another(monkeypatch, tmp_path):
     config = check_whole(compose_config(["+experiment=smoke"]))
-    before = runs.fingerprint(config, tmp_path), runs.training_key(config, tmp_path / "data")
-    assert (runs.fingerprint(config, tmp_path), runs.training_key(config, tmp_path / "data")) == before
+    before = runs.compute_data_key(config, tmp_path), runs.compute_training_key(config, tmp_path / "data")
+    assert (runs.compute_data_key(config, tmp_path), runs.compute_training_key(config, tmp_path / "data")) == before
     # By stage a module in which something has changed; of the training, its optimizer too.
     for module, others in (
         ("lorakiln.prepare.stage", (False, True)), ("lorakiln.prepare.buckets", (False, True)),
@@ -236,7 +238,7 @@ def test_a_dataset_and_a_training_are_another_programs_where_the_code_is_another
                 return found._replace(digest="another") if name == module else found
 
             patched.setattr(code_digest, "_read", changed)
-            now = runs.fingerprint(config, tmp_path), runs.training_key(config, tmp_path / "data")
+            now = runs.compute_data_key(config, tmp_path), runs.compute_training_key(config, tmp_path / "data")
             assert tuple(one == other for one, other in zip(now, before, strict=True)) == others, module
         forget()
 

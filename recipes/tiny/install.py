@@ -13,7 +13,7 @@ from transformers import BlipForConditionalGeneration, CLIPModel
 
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_file
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensor_files import save_tensors
 from recipes.tiny.captions import BASE_STYLES, COLOURS, STYLES, THINGS
 from recipes.tiny.mascot import POSES
 from recipes.tiny.sprites import DIGESTS

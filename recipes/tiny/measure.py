@@ -15,7 +15,7 @@ from PIL import Image
 from lorakiln.evaluate.clip import Clip
 from lorakiln.families import load_family
 from lorakiln.families.protocol import Family
-from lorakiln.sampling import Job, draw
+from lorakiln.sampling import DrawJob, draw
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from recipes.tiny import blip, clip, vae
@@ -50,7 +50,7 @@ def measure_sd(folder: Path, reader: Clip, count: int, sheet: Path | None = None
     right, made, missed = np.zeros(3), [], []
     for index, (width, height) in enumerate(SIZES):
         part = asked[index :: len(SIZES)]
-        jobs = [Job(caption(*labels), 500 + index + i, width, height) for i, labels in enumerate(part)]
+        jobs = [DrawJob(caption(*labels), 500 + index + i, width, height) for i, labels in enumerate(part)]
         pictures = [np.asarray(picture) for picture in draw(base, jobs, STEPS, GUIDANCE, batch_size=BATCH)]
         for labels, answer in zip(part, clip.read(reader, pictures), strict=True):
             right += np.array(labels) == np.array(answer)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lorakiln.artefacts.aside import aside
+from lorakiln.artefacts.atomic_file import replacing_file
 from lorakiln.artefacts.hashing import hash_file
-from lorakiln.artefacts.records import write_text
+from lorakiln.artefacts.json_files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = Path(os.environ.get("LORAKILN_TINY_WORK", ROOT / "cache" / "tiny"))
@@ -32,7 +32,7 @@ def locate(*parts: str) -> Path:
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write one npz; a kill in the middle leaves no half file that looks done."""
-    with aside(path) as beside:
+    with replacing_file(path) as beside:
         with beside.open("wb") as file:
             np.savez(file, **arrays)
         beside.replace(path)

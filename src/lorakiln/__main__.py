@@ -1,6 +1,6 @@
 """The `lorakiln` command, also as `python -m lorakiln`."""
 
-from lorakiln.console.ending import end_by_signals
+from lorakiln.console.exit_signals import end_by_signals
 
 
 def entry() -> None:

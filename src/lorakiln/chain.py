@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.schema.base import Settings
-from lorakiln.schema.whole import Config
+from lorakiln.schema.whole_config import Config
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ RESULTS = (EXPORT, EVALUATE)
 CHAIN = (*DATA, TRAIN, *RESULTS)
 
 
-def settings_of(config: Config) -> dict[str, Settings]:
+def select_settings(config: Config) -> dict[str, Settings]:
     """What the stages take of a config, by its dotted names."""
     return {name: attrgetter(name)(config) for stage in CHAIN for name in stage.settings}
 
 
-def namespaces_of(stages: Sequence[Stage]) -> list[str]:
+def list_namespaces(stages: Sequence[Stage]) -> list[str]:
     """The parts of the config that decide any of `stages`: each stage's own, in their order, then "model"."""
     named = [name.partition(".")[0] for stage in stages for name in stage.settings]
     return list(dict.fromkeys(reversed(named)))[::-1]
 
 
-def folders_in(folder: Path, stages: Sequence[Stage]) -> dict[str, Path]:
+def locate_folders(folder: Path, stages: Sequence[Stage]) -> dict[str, Path]:
     """What `stages` write, by its names, where all of it lies in one folder."""
     return {stage.writes: folder / stage.writes for stage in stages}

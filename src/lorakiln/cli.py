@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lorakiln.console.errors import UserError, exit_on_user_error
-from lorakiln.console.visible import visible
-from lorakiln.families.kinds import adapted_parts, generations, versions
+from lorakiln.console.terminal_text import escape_text
+from lorakiln.families.kinds import list_adapted_parts, list_generations, list_versions
 
 if TYPE_CHECKING:
-    from lorakiln.tools.base import Base
+    from lorakiln.tools.base_weights import BaseWeights
     from lorakiln.tools.lowrank import Cut, Method
 
 app = typer.Typer(
@@ -25,13 +25,13 @@ app = typer.Typer(
 if TYPE_CHECKING:
     RandomBase = str
 else:  # of the families that there are
-    RandomBase = Literal[tuple(generations())]
+    RandomBase = Literal[tuple(list_generations())]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a LoRA file")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="what to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace OUT if it is there")]
 DrawingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
-TRAINED = next(iter(adapted_parts()))
-MODELS = [version.model for version in versions() if version.model]
+TRAINED = next(iter(list_adapted_parts()))
+MODELS = [version.model for version in list_versions() if version.model]
 Precision = Annotated[str | None, typer.Option(metavar="fp32|fp16|bf16", help="of the stored weights [as they are]")]
 FormOption = Annotated[str, typer.Option("--to", metavar="kohya|diffusers|peft", help="the form to write")]
 BaseConfig = Annotated[str | None, typer.Option("--config", help="base: a folder or hub id for configs and tokenizers")]
@@ -50,10 +50,10 @@ def inspect_command(
 ) -> None:
     """Say what a LoRA file is: form, base model, ranks, alphas, norms, metadata, settings to go on training with."""
     from lorakiln.tools.inspect import inspect
-    from lorakiln.tools.listing import listing
+    from lorakiln.tools.listing import format_listing
 
     found = inspect(file)
-    print(json.dumps(found, indent=2) if as_json else listing(found, all_layers))
+    print(json.dumps(found, indent=2) if as_json else format_listing(found, all_layers))
 
 
 @app.command()
@@ -81,9 +81,9 @@ def convert(
 ) -> None:  # fmt: skip
     """Write a LoRA in another program's form, what every layer does stays the same; or a base model as a single file
     (OUT ends in .safetensors) or as a folder in diffusers' layout."""
-    from lorakiln.tools.base import open_base
+    from lorakiln.tools.base_weights import open_base
     from lorakiln.tools.convert_base import convert_base, is_base
-    from lorakiln.tools.targets import base_target
+    from lorakiln.tools.output_targets import check_base_target
 
     if not is_base(file):
         known = open_base(base, config, allow_pickle) if base else None
@@ -99,39 +99,39 @@ def convert(
         if given is not None:
             fix = "leave it out: OUT is a .safetensors or a folder"
             raise UserError("is for LoRA files, and this is a base model", where=name, fix=fix)
-    dtype = base_target(out, precision, overwrite)
+    dtype = check_base_target(out, precision, overwrite)
     made = convert_base(file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle)
     print(f"{file} -> {out}: {made}")
 
 
 def _convert_lora(
     file: Path, out: Path, to: str | None, precision: str | None, rank: int | None, only: str | None,
-    base: "Base | None", weights_only: bool, without_embeddings: bool, embeddings: Path | None, overwrite: bool,
+    base: "BaseWeights | None", weights_only: bool, without_embeddings: bool, embeddings: Path | None, overwrite: bool,
 ) -> None:  # fmt: skip
     from lorakiln.lora_files.embeddings import write_embeddings
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.combine import as_loras, part_of
-    from lorakiln.tools.listing import left_out, losses, made_of
+    from lorakiln.tools.combine import convert_to_loras, select_part
+    from lorakiln.tools.listing import format_kinds, format_left_out, format_losses
     from lorakiln.tools.lowrank import Cut
-    from lorakiln.tools.targets import lora_target
+    from lorakiln.tools.output_targets import check_lora_target
 
     to = to or "kohya"
-    ready = lora_target(out, to, precision, overwrite)
-    found, lost = as_loras(file, Cut(rank) if rank else None, base, weights_only, only)
+    ready = check_lora_target(out, to, precision, overwrite)
+    found, lost = convert_to_loras(file, Cut(rank) if rank else None, base, weights_only, only)
     brought = found.adapter.embeddings
     if without_embeddings or embeddings:
         found = replace(found, adapter=replace(found.adapter, embeddings={}))
     if only:
-        found = replace(found, adapter=part_of(found.adapter, only))
+        found = replace(found, adapter=select_part(found.adapter, only))
     written = write_embeddings(brought.values(), embeddings, overwrite) if embeddings else []
     told = [*write_lora(found.adapter, out, *ready), *(f"embedding: {path}" for path in written)]
     if without_embeddings and brought and not embeddings:
         told.append(f"left out: the embeddings of {', '.join(brought)}")
-    print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers{made_of(found.kinds)}")
+    print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers{format_kinds(found.kinds)}")
     if found.kinds or lost:
-        print(losses(lost, max(layer.rank for layer in found.adapter.layers.values())))
+        print(format_losses(lost, max(layer.rank for layer in found.adapter.layers.values())))
     if found.left_out:
-        print(f"  left out: {left_out(found.left_out)}")
+        print(f"  left out: {format_left_out(found.left_out)}")
     _tell(told)
 
 
@@ -147,14 +147,14 @@ def resize(
     """Cut a LoRA down to a lower rank, layer by layer, with the least loss (truncated SVD)."""
     from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.combine import resized, stored_dtype
-    from lorakiln.tools.targets import lora_target
+    from lorakiln.tools.combine import find_stored_dtype, resize_lora
+    from lorakiln.tools.output_targets import check_lora_target
 
     how = _cut(rank, sv_ratio=sv_ratio, sv_fro=sv_fro, sv_cumulative=sv_cumulative)
-    form, dtype = lora_target(out, to, precision, overwrite)
+    form, dtype = check_lora_target(out, to, precision, overwrite)
     adapter = read_lora(file).adapter
-    small, kept = resized(replace(adapter, embeddings={}) if without_embeddings else adapter, how)
-    told = write_lora(small, out, form, dtype or stored_dtype(adapter))
+    small, kept = resize_lora(replace(adapter, embeddings={}) if without_embeddings else adapter, how)
+    told = write_lora(small, out, form, dtype or find_stored_dtype(adapter))
     ranks = sorted(layer.rank for layer in small.layers.values())
     print(
         f"{file} -> {out}: ranks {ranks[0]} to {ranks[-1]}, "
@@ -194,31 +194,31 @@ def merge(
     from lorakiln.lora_files.reading import read_any, read_lora
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.bake import bake
-    from lorakiln.tools.combine import merged, stored_dtype
+    from lorakiln.tools.combine import find_stored_dtype, merge_loras
     from lorakiln.tools.lowrank import Cut
-    from lorakiln.tools.targets import baked_target, lora_target
-    from lorakiln.tools.weighted import weighted
+    from lorakiln.tools.output_targets import check_baked_target, check_lora_target
+    from lorakiln.tools.weighted_file import parse_weighted
 
-    chosen = [weighted(text) for text in files]
+    chosen = [parse_weighted(text) for text in files]
     if into is not None:
         for name, value in (("--to", to), ("--rank", rank)):
             if value is not None:
                 raise UserError(
                     "says how to write a LoRA, and --into writes a base model", where=name, fix="leave it out"
                 )
-        dtype = baked_target(out, into, precision, overwrite)
+        dtype = check_baked_target(out, into, precision, overwrite)
         parts = [(read_any(path).adapter, weight) for path, weight in chosen]
         for (path, _), (adapter, _) in zip(chosen, parts, strict=True):
             warn_unused({} if without_embeddings else adapter.embeddings, path)
         count = bake(into, parts, out, dtype, config=config, allow_pickle=allow_pickle)
         print(f"{out}: {count} weights of {into} changed")
         return
-    form, dtype = lora_target(out, to or "kohya", precision, overwrite)
+    form, dtype = check_lora_target(out, to or "kohya", precision, overwrite)
     parts = [(read_lora(path).adapter, weight) for path, weight in chosen]
     if without_embeddings:
         parts = [(replace(adapter, embeddings={}), weight) for adapter, weight in parts]
-    result = merged(parts, Cut(rank) if rank else None, out.stem)
-    told = write_lora(result, out, form, dtype or stored_dtype(*(adapter for adapter, _ in parts)))
+    result = merge_loras(parts, Cut(rank) if rank else None, out.stem)
+    told = write_lora(result, out, form, dtype or find_stored_dtype(*(adapter for adapter, _ in parts)))
     print(f"{out}: {len(result.layers)} layers, rank up to {max(layer.rank for layer in result.layers.values())}")
     _tell(told)
 
@@ -234,14 +234,14 @@ def extract(
 ) -> None:  # fmt: skip
     """Find the LoRA between a base model and one trained from it (truncated SVD of the difference)."""
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.base import open_base
-    from lorakiln.tools.combine import extracted
+    from lorakiln.tools.base_weights import open_base
+    from lorakiln.tools.combine import extract_lora
     from lorakiln.tools.lowrank import Cut
-    from lorakiln.tools.targets import lora_target
+    from lorakiln.tools.output_targets import check_lora_target
 
-    ready = lora_target(out, to, precision, overwrite)
+    ready = check_lora_target(out, to, precision, overwrite)
     before, after = (open_base(source, config, allow_pickle) for source in (base, tuned))
-    result = extracted(before, after, Cut(rank), least, out.stem)
+    result = extract_lora(before, after, Cut(rank), least, out.stem)
     told = write_lora(result, out, *ready)
     print(f"{out}: {len(result.layers)} layers of rank up to {rank}")
     _tell(told)
@@ -273,32 +273,32 @@ def generate(
 ) -> None:  # fmt: skip
     """Draw pictures with a base model and LoRAs, singly or as a grid over two of: prompt, seed, weight, steps,
     guidance, strength, lora or checkpoint (FILE[:WEIGHT], in the place of --lora)."""
-    from lorakiln.families.reading import CHUNK, Reading
-    from lorakiln.tools.generate import described, save_sheet, save_wishes
-    from lorakiln.tools.model import model_settings
-    from lorakiln.tools.targets import check_free
-    from lorakiln.tools.weighted import weighted
-    from lorakiln.tools.wish import Wish, label_of, on_axis, seed_of, size_of
+    from lorakiln.families.prompt_encoding import CHUNK, PromptEncoding
+    from lorakiln.tools.draw_request import DrawRequest, apply_axis, format_label, parse_seed, parse_size
+    from lorakiln.tools.generate import describe_picture, save_requests, save_sheet
+    from lorakiln.tools.model import find_model_settings
+    from lorakiln.tools.output_targets import check_free
+    from lorakiln.tools.weighted_file import parse_weighted
 
     check_free(out, overwrite, folder=True)
     if max_tokens not in (CHUNK, 2 * CHUNK, 3 * CHUNK):
         raise UserError(f"{max_tokens} is not 75, 150 or 225", where="--max-tokens")
-    settings = model_settings(model, base)
+    settings = find_model_settings(model, base)
     if describe:
         if image is None:
             raise UserError("there is no picture to describe", where="--describe", fix="name one with --image")
-        prompts = [described(image, prompt, settings) for prompt in prompts]
+        prompts = [describe_picture(image, prompt, settings) for prompt in prompts]
         print(f"prompt: {'; '.join(prompts)}", flush=True)
-    wish = Wish(
-        prompts[0], seed_of(seeds.split(",")[0]), steps=steps, guidance=guidance, negative=negative, image=image,
-        strength=strength, loras=tuple(map(weighted, lora or [])), size=size_of(size),
-        reading=Reading(clip_skip, max_tokens // CHUNK),
+    request = DrawRequest(
+        prompts[0], parse_seed(seeds.split(",")[0]), steps=steps, guidance=guidance, negative=negative, image=image,
+        strength=strength, loras=tuple(map(parse_weighted, lora or [])), size=parse_size(size),
+        encoding=PromptEncoding(clip_skip, max_tokens // CHUNK),
     )  # fmt: skip
     down, across = _axes(rows, columns, prompts, seeds.split(","))
-    wishes = [on_axis(on_axis(wish, down[0], r), across[0], c) for r in down[1] for c in across[1]]
-    files = save_wishes(wishes, settings, out, precision)
+    requests = [apply_axis(apply_axis(request, down[0], r), across[0], c) for r in down[1] for c in across[1]]
+    files = save_requests(requests, settings, out, precision)
     if len(files) > 1:
-        beside, above = ([label_of(axis, value) for value in values] for axis, values in (down, across))
+        beside, above = ([format_label(axis, value) for value in values] for axis, values in (down, across))
         save_sheet(files, beside, above, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")
     print(f"{out}: {len(files)} pictures{' and grid.png' if len(files) > 1 else ''}")
 
@@ -324,28 +324,28 @@ def doctor(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace FILE if it is there")] = False,
 ) -> None:
     """Try everything once on this machine, from the device to a short training and its file; say what is wrong."""
-    from lorakiln.artefacts.records import write_text
-    from lorakiln.doctor.asked import Asked
-    from lorakiln.doctor.examination import examine
-    from lorakiln.doctor.report import as_data, as_text, is_well, summary
-    from lorakiln.tools.targets import check_free
+    from lorakiln.artefacts.json_files import write_text
+    from lorakiln.doctor.examination import run_examination
+    from lorakiln.doctor.report import format_report, format_summary, is_well, to_data
+    from lorakiln.doctor.request import ExaminationRequest
+    from lorakiln.tools.output_targets import check_free
 
     if base is not None and random is not None:
         raise UserError("stands in the place of a base, and one is given", where="--random", fix="leave one out")
     if out is not None:
         check_free(out, overwrite, folder=False)
-    asked = Asked(base, random, micro_batch, checkpointing, cpu)
-    checks = examine(asked, lambda check: None if as_json else print(check, flush=True))
-    print(json.dumps(as_data(checks, asked.public()), indent=1) if as_json else summary(checks), flush=True)
+    asked = ExaminationRequest(base, random, micro_batch, checkpointing, cpu)
+    checks = run_examination(asked, lambda check: None if as_json else print(check, flush=True))
+    print(json.dumps(to_data(checks, asked.public()), indent=1) if as_json else format_summary(checks), flush=True)
     if out is not None:
-        write_text(out, as_text(checks, asked.public()))
+        write_text(out, format_report(checks, asked.public()))
     if not is_well(checks):
         raise typer.Exit(1)
 
 
 def _tell(lines: list[str]) -> None:
     for line in lines:
-        print(visible(f"  {line}"))
+        print(escape_text(f"  {line}"))
 
 
 def _axes(

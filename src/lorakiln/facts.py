@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lorakiln.artefacts.records import Damaged, read_json, write_json
+from lorakiln.artefacts.json_files import Damaged, read_json, write_json
 from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.schema.base import Settings, Validator, check
 
@@ -53,13 +53,13 @@ class Facts(BaseModel):
             what = f"nothing about {where!r} in it" if missing else f"{where}: {problem['msg'].lower()}"
             raise Damaged(path, what) from error
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON has it: what was given, and nothing that was not."""
         return self.model_dump(mode="json", exclude_unset=True)
 
     def write(self, path: Path) -> None:
         """Write them, whole or not at all."""
-        write_json(path, self.told())
+        write_json(path, self.to_dict())
 
     def changed(self, **changes: Any) -> Self:
         """The same with other values."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from lorakiln.artefacts.records import read_jsonl, write_jsonl
+from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
 from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
 
 
@@ -20,7 +20,7 @@ class PreparedRow(Facts):
         notes: what is odd about the source, in words.
         key: equal keys, equal picture and row but for the names.
         png_sha256: of the picture.
-        look, shading: see `prepare.look` and `prepare.shading`.
+        look, shading: see `prepare.near_duplicates` and `prepare.shading`.
         twin: the sha256 of the first picture that looks like it, its own if there is none; None: nobody has looked.
     """
 
@@ -108,7 +108,7 @@ def read_prepared(folder: Path) -> list[PreparedRow]:
 
 def write_rows(folder: Path, rows: Iterable[PreparedRow]) -> None:
     """Write metadata.jsonl, whole or not at all."""
-    write_jsonl(folder / "metadata.jsonl", (row.told() for row in rows))
+    write_jsonl(folder / "metadata.jsonl", (row.to_dict() for row in rows))
 
 
 class EncodedBucket(Facts):

@@ -14,30 +14,30 @@ import yaml
 from filelock import FileLock
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from lorakiln.artefacts.code_digest import code_key, code_of
+from lorakiln.artefacts.code_digest import compute_code_key, find_code
 from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_folder
-from lorakiln.artefacts.kept import take_along
-from lorakiln.artefacts.pointers import check_pulled
-from lorakiln.artefacts.records import read_json, write_json, write_text
-from lorakiln.chain import DATA, RESULTS, TRAIN, folders_in, namespaces_of, settings_of
+from lorakiln.artefacts.json_files import read_json, write_json, write_text
+from lorakiln.artefacts.partial_results import hand_on_partial_results
+from lorakiln.chain import DATA, RESULTS, TRAIN, list_namespaces, locate_folders, select_settings
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate import check_drawing
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
-from lorakiln.schema.registry import modules_in
+from lorakiln.schema.registry import list_modules
 from lorakiln.schema.trackers import TrackerSettings
-from lorakiln.schema.whole import Config
+from lorakiln.schema.whole_config import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
-from lorakiln.sweep.titles import short_titles
+from lorakiln.sweep.titles import make_short_titles
 from lorakiln.train.devices import find_accelerator
 from lorakiln.train.precision import takes_bf16
-from lorakiln.train.taking_over import take_over
+from lorakiln.train.takeover import take_over
 
 
-def run(config: Config, folder: Path, experiment: str | None = None) -> None:
+def run_pipeline(config: Config, folder: Path, experiment: str | None = None) -> None:
     """Make the dataset if it is not there, train, export and evaluate.
 
     Args:
@@ -50,7 +50,7 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
     # Before the pictures and the training, which take long: the stages would refuse it after them.
     find_accelerator(config.train.trainer)
     check_drawing(config.evaluate, config.model)
-    data = dataset(config)
+    data = make_dataset(config)
     free_memory()  # what one stage held on the device is nothing to the next
     leader = is_leader()
     if leader:
@@ -59,25 +59,25 @@ def run(config: Config, folder: Path, experiment: str | None = None) -> None:
     _train(config, data, folder, experiment, leader)
     if not leader:
         return
-    folders = folders_in(data, DATA) | folders_in(folder, (TRAIN, *RESULTS))
+    folders = locate_folders(data, DATA) | locate_folders(folder, (TRAIN, *RESULTS))
     for stage in RESULTS:
         free_memory()
-        stage.run(folders, settings_of(config))
+        stage.run(folders, select_settings(config))
 
 
 def _train(config: Config, data: Path, folder: Path, experiment: str | None, leader: bool) -> None:
     """Train, or take what has been trained with the same settings and pictures."""
     cache = Path(config.paths.cache).resolve()
     settings = config.train.model_copy(update={"tracker": _shown(config.train.tracker, folder, experiment)})
-    key, run = training_key(config, data), folder / "run"
+    key, run = compute_training_key(config, data), folder / "run"
     job = str(folder.resolve()) if (folder / STATE).exists() else None
     # Jobs that differ only in what comes after the training share one: the others wait for the first.
     sharing = _locked(cache / "trainings" / key[:16]) if job and leader else nullcontext()
     with sharing:
         trained = find_trained(folder, key)
         if trained is None:
-            folders = folders_in(data, DATA) | {TRAIN.writes: run}
-            named = settings_of(config.model_copy(update={"train": settings}))
+            folders = locate_folders(data, DATA) | {TRAIN.writes: run}
+            named = select_settings(config.model_copy(update={"train": settings}))
             TRAIN.run(folders, named, cache / "checkpoints", job)
         elif leader:
             print(f"training: reusing {trained / 'run'}, which these settings and pictures have made", flush=True)
@@ -88,19 +88,19 @@ def _train(config: Config, data: Path, folder: Path, experiment: str | None, lea
             else:  # it was stopped, and what follows is logged into its tracker's record
                 with replacing(run) as fresh:
                     shutil.copytree(trained / "run", fresh, dirs_exist_ok=True)
-                take_along(trained / "report", folder / "report")
+                hand_on_partial_results(trained / "report", folder / "report")
         if leader:
             write_json(folder / TRAINED, {"key": key})
 
 
-def training_key(config: Config, data: Path) -> str:
+def compute_training_key(config: Config, data: Path) -> str:
     """What training reads: its settings and, by content, the dataset, the base model and the file to go on from; and
     the code that trains."""
     start = config.train.adapter.init_from
     device = torch.device("cuda" if find_accelerator(config.train.trainer) == "gpu" else "cpu")
     family = load_family(config.model, ())
     return hash_data(
-        code_of(TRAIN.module, type(family), *modules_in(config.train)).digest,
+        find_code(TRAIN.module, type(family), *list_modules(config.train)).digest,
         data.name,
         family.facts["hash"],
         hash_lora(Path(start)) if start else None,
@@ -144,37 +144,37 @@ def _shown(tracker: TrackerSettings, folder: Path, experiment: str | None) -> Tr
     state = folder / STATE
     if state.exists():
         group = f"{experiment or folder.parent.parent.name} {folder.parent.name}"
-        (name,) = short_titles([read_json(state).get("own") or [folder.name]])
+        (name,) = make_short_titles([read_json(state).get("own") or [folder.name]])
     else:
         group = experiment or folder.parent.name
         name = f"{group} {folder.name}"
     return tracker.in_group(group).named(name)
 
 
-def dataset(config: Config) -> Path:
+def make_dataset(config: Config) -> Path:
     """The folder that holds `prepared`, `captioned` and `encoded` for this config, made if it is not there."""
     raw = Path(config.paths.raw) / config.prepare.dataset
     check_pulled(raw)
     if not raw.is_dir():
         known = sorted(path.name for path in raw.parent.glob("*") if path.is_dir())
         raise UserError("no such folder", where=raw, fix=f"datasets here: {', '.join(known) or 'none'}")
-    folder = Path(config.paths.cache) / "datasets" / fingerprint(config, raw)
+    folder = Path(config.paths.cache) / "datasets" / compute_data_key(config, raw)
     with _locked(folder):
         if (folder / "encoded" / "index.json").exists():
             print(f"data: reusing {folder}", flush=True)
             return folder
         for stage in DATA:
-            stage.run({"raw": raw, **folders_in(folder, DATA)}, settings_of(config))
+            stage.run({"raw": raw, **locate_folders(folder, DATA)}, select_settings(config))
     return folder
 
 
-def fingerprint(config: Config, raw: Path) -> str:
+def compute_data_key(config: Config, raw: Path) -> str:
     """What the data stages read, as 16 hex digits: pictures, base model and settings; and their code."""
-    spaces = [getattr(config, name) for name in namespaces_of(DATA)]
+    spaces = [getattr(config, name) for name in list_namespaces(DATA)]
     settings = [space.model_dump(mode="json") for space in spaces]
     pictures = hash_folder(raw, config.prepare.follow_symlinks)
     family = load_family(config.model, ())
-    code = code_key(*(stage.module for stage in DATA), type(family), *modules_in(*spaces))
+    code = compute_code_key(*(stage.module for stage in DATA), type(family), *list_modules(*spaces))
     return hash_data(code, pictures, family.facts["hash"], settings)[:16]
 
 

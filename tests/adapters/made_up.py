@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lorakiln.adapters.adapter import Change, Layer
-from lorakiln.adapters.checks import cast_whole, number, weights
-from lorakiln.adapters.factors import from_difference
+from lorakiln.adapters.checks import cast_whole, to_number, to_weight
+from lorakiln.adapters.factors import make_from_difference
 from lorakiln.adapters.protocol import Endings
 from lorakiln.console.errors import UserError
 from lorakiln.schema.adapters import AdapterSettings
@@ -86,7 +86,7 @@ class Curved(Change):
         return (self.alpha / self.rank * curved).reshape(weight.shape)
 
     def low_rank(self) -> Layer:
-        return from_difference(self.change_of(torch.empty(self.shape)))
+        return make_from_difference(self.change_of(torch.empty(self.shape)))
 
 
 class _On(nn.Module):
@@ -192,7 +192,7 @@ class RowScaling(_Kind):
         return {"rows": torch.zeros(len(weight))}
 
     def read(self, stored):
-        return Rows(weights(stored.tensors["rows"], stored.where, (1,)))
+        return Rows(to_weight(stored.tensors["rows"], stored.where, (1,)))
 
     def scale(self, layer, strength):
         return replace(layer, rows=layer.rows * strength)
@@ -217,8 +217,8 @@ class Tanh(_Kind):
         return {"down": down, "up": torch.zeros(len(weight), settings.rank), "alpha": settings.alpha}
 
     def read(self, stored):
-        down, up = (weights(stored.tensors[f"tanh_{side}"], stored.where) for side in ("down", "up"))
-        return Curved(down, up, number(stored.tensors["tanh_alpha"], stored.where))
+        down, up = (to_weight(stored.tensors[f"tanh_{side}"], stored.where) for side in ("down", "up"))
+        return Curved(down, up, to_number(stored.tensors["tanh_alpha"], stored.where))
 
     def scale(self, layer, strength):
         return replace(layer, alpha=layer.alpha * strength)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lorakiln.adapters.lora import layer_of
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.adapters.lora import make_layer
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.reading import read_lora
@@ -70,11 +70,11 @@ def test_8_bit_floats_are_read_with_their_values(tmp_path, dtype):
     down, up = every[:240].reshape(4, 60), every[:32].reshape(8, 4)
     found = inspect(write(tmp_path / "x.safetensors", down, up, torch.tensor(2.0).to(dtype)))
     assert (found["ranks"], found["alphas"], found["dtype"]) == ({"4": 1}, {"2": 1}, {"float16": 1})
-    layer = layer_of(down, up, None, "x")
+    layer = make_layer(down, up, None, "x")
     assert torch.equal(layer.down.float(), down.float()) and torch.equal(layer.up.float(), up.float())
 
 
 def test_matrices_and_1x1_convolutions_go_together():
-    one = layer_of(torch.ones(4, 8, 1, 1), UP, torch.tensor(4), "x")
+    one = make_layer(torch.ones(4, 8, 1, 1), UP, torch.tensor(4), "x")
     assert one.delta().shape == (8, 8, 1, 1) and one.alpha == 4.0
-    assert layer_of(DOWN, UP[..., None, None], None, "x").delta().shape == (8, 8)
+    assert make_layer(DOWN, UP[..., None, None], None, "x").delta().shape == (8, 8)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.cli import main
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora

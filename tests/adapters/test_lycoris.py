@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import reading
 from lorakiln.lora_files.reading import read_lora

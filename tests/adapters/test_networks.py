@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Adapter
-from lorakiln.adapters.networks import Placement, adapted_networks, denoiser_part, put_on
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.adapters.networks import Placement, find_adapted_networks, find_denoiser_part, put_on
+from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.lora_files import diffusers_form, kohya_form
@@ -15,7 +15,7 @@ from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.optimizers.adamw import AdamWSettings
-from lorakiln.train.network_parts import part_names
+from lorakiln.train.network_parts import list_part_names
 
 ENDS = {"unet": ("to_q", "proj_in"), "text_encoder": ("q_proj", "fc1")}
 RANKS, ALPHAS = {"unet": 4, "text_encoder": 2}, {"unet": 4.0, "text_encoder": 1.0}
@@ -61,7 +61,7 @@ def test_each_network_has_its_own_modules_rank_and_alpha_and_begins_as_it_was(mi
     before = answers(family)
     adapted = put(family)
     assert all(torch.equal(one, other) for one, other in zip(before, answers(family), strict=True))
-    assert denoiser_part(family) == "unet" and set(adapted.networks) == set(ENDS)
+    assert find_denoiser_part(family) == "unet" and set(adapted.networks) == set(ENDS)
     layers = adapted.read().layers
     for part in ENDS:
         mine = {name: layer for name, layer in layers.items() if name.startswith(f"{part}.")}
@@ -75,7 +75,7 @@ def test_the_denoisers_first_weights_are_what_they_are_alone(micro_model):
     alone, both = load_family(micro_model), load_family(micro_model)
     put_on(alone, {"unet": placements(alone)["unet"]}, 3)
     put(both)
-    first, second = (adapted_networks(one, "lora").read().layers for one in (alone, both))
+    first, second = (find_adapted_networks(one, "lora").read().layers for one in (alone, both))
     assert first.keys() < second.keys()
     assert all(torch.equal(layer.down, second[name].down) for name, layer in first.items())
     # Another seed is another draw in each.
@@ -86,7 +86,7 @@ def test_the_denoisers_first_weights_are_what_they_are_alone(micro_model):
 def test_a_learning_rate_can_be_that_of_one_network_alone(micro_model):
     family = load_family(micro_model)
     names = [name for name, _ in put(family).parameters()]
-    part_of = part_names(names, AdamWSettings(lr=1e-4, part_lrs={"text_encoder": 1e-5, "up_blocks": 2e-4}))
+    part_of = list_part_names(names, AdamWSettings(lr=1e-4, part_lrs={"text_encoder": 1e-5, "up_blocks": 2e-4}))
     counts = {part: sum(part_of(name) == part for name in names) for part in ("text_encoder", "up_blocks", "")}
     assert counts["text_encoder"] == 2 * len(modules_of(family, "text_encoder"))
     assert counts["up_blocks"] and counts[""] and sum(counts.values()) == len(names)

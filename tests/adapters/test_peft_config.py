@@ -6,8 +6,8 @@ import time
 import pytest
 import torch
 
-from lorakiln.adapters.peft_config import alpha_of, read_config
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.adapters.peft_config import find_alpha, read_config
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.tools.inspect import inspect
@@ -36,7 +36,7 @@ def write(path, config):
     ],
 )
 def test_an_entry_is_for_the_layers_whose_names_end_in_it(patterns, expected):
-    assert alpha_of({"unet.alpha_pattern": patterns, "unet.lora_alpha": 16}, LAYER, 4, "x") == expected
+    assert find_alpha({"unet.alpha_pattern": patterns, "unet.lora_alpha": 16}, LAYER, 4, "x") == expected
 
 
 def test_no_file_says_what_is_matched_for_how_long(tmp_path):

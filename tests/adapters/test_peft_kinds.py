@@ -20,7 +20,7 @@ from peft import (
 from peft.tuners.boft import layer as boft
 
 from lorakiln.artefacts.hashing import hash_file
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import reading
-from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.base_model import find_base_version
 from lorakiln.lora_files.reading import read_any, read_lora
 
 LINEAR = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -244,13 +244,13 @@ def test_what_would_be_too_large_is_refused_or_cut_down_one_by_one(tmp_path, mon
 def test_the_base_is_told_by_names_and_by_the_shapes_that_are_known(tmp_path):
     module = LINEAR.replace("attn1.to_q", "attn2.to_k")
     tensors = {"lora_up.weight": randn(6, 2), "lora_down.weight": randn(2, 768), "dora_scale": randn(6, 1)}
-    assert base_version(read_any(write(tmp_path / "a.safetensors", module, tensors)).adapter) == "sd_v1"
+    assert find_base_version(read_any(write(tmp_path / "a.safetensors", module, tensors)).adapter) == "sd_v1"
     blocks = {"oft_blocks": randn(2, 3, 3)}
-    assert base_version(read_any(write(tmp_path / "b.safetensors", module, blocks)).adapter) == "unknown"
+    assert find_base_version(read_any(write(tmp_path / "b.safetensors", module, blocks)).adapter) == "unknown"
     sgm = "input_blocks.4.1.transformer_blocks.0.attn2.to_k"
     for prefix in ("lora_unet_", "oft_unet_"):
         found = read_any(write(tmp_path / "c.safetensors", sgm, blocks, prefix)).adapter
-        assert base_version(found) == "sdxl"
+        assert find_base_version(found) == "sdxl"
         assert set(found.relative) == {"unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"}
 
 

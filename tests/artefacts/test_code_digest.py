@@ -11,25 +11,29 @@ from typing import Literal
 import pytest
 
 from lorakiln.artefacts import code_digest
-from lorakiln.artefacts.code_digest import ROOT, SILENT, Code, code_key, read_code
-from lorakiln.artefacts.tensors import mapped_tensors
+from lorakiln.artefacts.code_digest import ROOT, SILENT, Code, compute_code_key, read_code
+from lorakiln.artefacts.tensor_files import mapped_tensors
 from lorakiln.captioners.blip import BlipCaptioner
 from lorakiln.encode.batches import encode_pictures
-from lorakiln.evaluate.drawing import Studio
+from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.prepare.picture import Preparer
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.optimizers.adamw import AdamWSettings
-from lorakiln.schema.registry import modules_in
+from lorakiln.schema.registry import list_modules
 from lorakiln.train.assembly import assemble
 from lorakiln.train.resume import capture
 from lorakiln.train.stage import train
 
 DECIDING = {
-    "prepare": (Preparer,), "caption": (BlipCaptioner,), "encode": (encode_pictures, mapped_tensors, StableDiffusion),
-    "weights": (assemble, capture, StableDiffusion), "run": (train, StableDiffusion), "draw": (Studio, StableDiffusion),
-}  # fmt: skip
+    "prepare": (Preparer,),
+    "caption": (BlipCaptioner,),
+    "encode": (encode_pictures, mapped_tensors, StableDiffusion),
+    "weights": (assemble, capture, StableDiffusion),
+    "run": (train, StableDiffusion),
+    "draw": (ShotDrawer, StableDiffusion),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +94,7 @@ def test_a_copy_is_the_same_code(package):
         ([("schema/train.py", "optimizer steps", "steps of the optimizer")], set()),
         ([("sweep/jobs.py", "finished", "done")], set()),
         # Rooms that all stages share are no exception.
-        ([("artefacts/tensors.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
+        ([("artefacts/tensor_files.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
          {"encode", "weights", "run", "draw"}),
         ([("console/memory.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
          {"caption", "encode", "weights", "run", "draw"}),
@@ -154,15 +158,15 @@ def test_libraries_that_decide_count_and_others_do_not(monkeypatch):
     assert {"torch", "diffusers", "transformers"} <= asked["draw"].keys()
     for name in ("lightning", "rich", "wandb", "pydantic", "safetensors", "omegaconf", "hydra"):
         assert not [one for one in DECIDING if name in asked[one]], name
-    before, version = code_key(Preparer), importlib.metadata.version
+    before, version = compute_code_key(Preparer), importlib.metadata.version
     upgraded = {"pillow": "99"}
     monkeypatch.setattr(code_digest, "version", lambda name: upgraded.get(name) or version(name))
     assert read(ROOT, Preparer).libraries["pillow"] == "99"
-    assert code_key(Preparer) != before
+    assert compute_code_key(Preparer) != before
     del upgraded["pillow"]
     upgraded["torch"] = "99"
     read(ROOT, Preparer)
-    assert code_key(Preparer) == before
+    assert compute_code_key(Preparer) == before
 
 
 class SignSettings(OptimizerSettings):
@@ -170,12 +174,12 @@ class SignSettings(OptimizerSettings):
 
 
 def test_the_kind_in_use_counts_and_no_other():
-    assert modules_in(AdamWSettings(lr=1e-4), EncodeSettings()) == ["lorakiln.optim.adamw"]
+    assert list_modules(AdamWSettings(lr=1e-4), EncodeSettings()) == ["lorakiln.optim.adamw"]
     kinds = ModuleType("tests.others_kind")
     for kind, modules in ((kinds, [__name__, "tests.others_kind"]), (SimpleNamespace(), [__name__])):
         OPTIMIZERS.add("sign", kind, SignSettings)
         try:
-            assert modules_in(SignSettings(lr=1e-4)) == modules
+            assert list_modules(SignSettings(lr=1e-4)) == modules
         finally:
             OPTIMIZERS.remove("sign")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lorakiln.artefacts.tensors import load_tensors, mapped_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, mapped_tensors, save_tensors
 from lorakiln.console.errors import UserError
 
 TENSORS = {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lorakiln.artefacts.tensors import TensorFile, save_tensors, stream_tensors
+from lorakiln.artefacts.tensor_files import TensorFile, save_tensors, stream_tensors
 from lorakiln.console.errors import UserError
 
 TENSORS = {

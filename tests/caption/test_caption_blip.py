@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BlipForConditionalGeneration, BlipImageProcessorPil
 
-from lorakiln.artefacts.records import read_jsonl
+from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.caption import caption
 from lorakiln.captioners.blip.model import Blip
 from lorakiln.console.errors import UserError

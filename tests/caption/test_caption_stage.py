@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from lorakiln.artefacts.records import read_json, read_jsonl, write_jsonl
+from lorakiln.artefacts.json_files import read_json, read_jsonl, write_jsonl
 from lorakiln.caption import caption
-from lorakiln.caption.trigger import holds, with_trigger
+from lorakiln.caption.trigger import holds_trigger, prepend_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.captioners.none import NobodySettings
@@ -31,11 +31,15 @@ NOBODY = Source(path="./nowhere/blip")
     ],
 )
 def test_trigger(trigger, text, expected):
-    assert with_trigger(trigger, text) == expected
+    assert prepend_trigger(trigger, text) == expected
 
 
 def test_words_are_whole():
-    assert holds("the cat.", "cat") and not holds("concatenate", "cat") and not holds("cats", "cat")
+    assert (
+        holds_trigger("the cat.", "cat")
+        and not holds_trigger("concatenate", "cat")
+        and not holds_trigger("cats", "cat")
+    )
 
 
 def test_files_win_and_origins_are_recorded(tmp_path, prepared, raw, captioner, contents):

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 from pydantic import Field
 
-from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.artefacts.json_files import read_json, read_jsonl
 from lorakiln.caption import caption
 from lorakiln.console.errors import ConfigError
 from lorakiln.schema.base import check
 from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.model import Source
-from lorakiln.schema.whole import Config
+from lorakiln.schema.whole_config import Config
 
 NOWHERE = Source(path="./nowhere")
 
@@ -116,7 +116,7 @@ def whole_config():
 def test_a_plan_says_which_prompts_are_the_captioner_s(micro_encoded, writer, said):
     from lorakiln.schema.train import SampleSettings
     from lorakiln.train.latents import Encoded
-    from lorakiln.train.samples import tell_samples
+    from lorakiln.train.sample_pictures import tell_samples
 
     encoded = Encoded.read(micro_encoded)
     for bucket in encoded.buckets:

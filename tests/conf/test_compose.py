@@ -8,11 +8,11 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
-from hydra_plugins.lorakiln_conf.nearest import groups, settings
+from hydra_plugins.lorakiln_conf.nearest import list_groups, list_settings
 from lorakiln.console.errors import ConfigError, UserError
-from lorakiln.schema import elsewhere
-from lorakiln.schema.whole import Config, check_whole
-from pipelines.compose import compose_config, overrides_from, resolved_text
+from lorakiln.schema import other_trainers
+from lorakiln.schema.whole_config import Config, check_whole
+from pipelines.compose import compose_config, format_resolved, make_overrides
 
 CONF = Path("conf")
 EXPERIMENTS = sorted(
@@ -173,8 +173,8 @@ def test_a_name_that_nobody_knows_comes_with_the_nearest(override, what, fix):
 def test_other_trainers_names_are_known_in_files_too_and_lead_to_settings_that_there_are():
     with pytest.raises(ConfigError, match=r"train\.epochs: unknown setting; did you mean train\.steps, the opt"):
         compose(SMOKE, "+train.epochs=10")
-    known, there = set(settings()), set(groups())
-    for told in elsewhere.NAMES.values():
+    known, there = set(list_settings()), set(list_groups())
+    for told in other_trainers.NAMES.values():
         name = re.split("[, =]", told)[0]
         assert name in known or name in there, told
 
@@ -192,12 +192,12 @@ def test_without_an_experiment_those_that_there_are_are_named():
 
 def test_params_are_hydras_command_line():
     params = {"experiment": "smoke", "dataset": "mine", "overrides": ["train.seed=7"]}
-    assert overrides_from(params) == ["+experiment=smoke", "prepare.dataset=mine", "train.seed=7"]
+    assert make_overrides(params) == ["+experiment=smoke", "prepare.dataset=mine", "train.seed=7"]
     # Without a name the experiment's own dataset is taken.
-    own = overrides_from({"experiment": "character_r16", "dataset": "", "overrides": []})
+    own = make_overrides({"experiment": "character_r16", "dataset": "", "overrides": []})
     assert own == ["+experiment=character_r16"] and compose(*own).prepare.dataset == "demo_character"
     with pytest.raises(UserError, match="unknown keys"):
-        overrides_from({"experiments": "smoke"})
+        make_overrides({"experiments": "smoke"})
 
 
 def test_no_interpolation_reaches_for_time_or_environment():
@@ -209,7 +209,7 @@ def test_no_interpolation_reaches_for_time_or_environment():
 
 def test_what_the_stages_read_is_what_the_schema_has_checked():
     config = compose(SMOKE, "evaluate.classify=[{name: thing, labels: [cat, dog]}]", "train.adapter.alpha=4")
-    written = yaml.safe_load(resolved_text(config, "smoke"))
+    written = yaml.safe_load(format_resolved(config, "smoke"))
     # With the defaults that conf/ leaves out, and numbers as the schema reads them.
     assert written["evaluate"]["classify"] == [{"name": "thing", "labels": ["cat", "dog"], "answer": None}]
     assert isinstance(written["train"]["adapter"]["alpha"], float)
@@ -217,7 +217,7 @@ def test_what_the_stages_read_is_what_the_schema_has_checked():
     assert written["train"]["tracker"]["name"] is None
     assert check_whole(written) == config
     own = compose(SMOKE, "train.tracker.group=mine")
-    assert yaml.safe_load(resolved_text(own, "smoke"))["train"]["tracker"]["group"] == "mine"
+    assert yaml.safe_load(format_resolved(own, "smoke"))["train"]["tracker"]["group"] == "mine"
 
 
 @pytest.mark.parametrize("kind", ["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"])

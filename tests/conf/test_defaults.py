@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lorakiln.schema.base import Settings
-from lorakiln.schema.whole import Config, check_whole
+from lorakiln.schema.whole_config import Config, check_whole
 from pipelines.compose import compose_config
 from tests.conf.test_compose import GROUPS
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lorakiln.console import progress
-from lorakiln.console.progress import PlainLines, duration, pace
+from lorakiln.console.progress import PlainLines, format_duration, format_rate
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def test_a_line_comes_at_most_every_fifteen_seconds(clock, capsys):
     ("rate", "said"), [(123.4, "123.4/s"), (1.0, "1.0/s"), (0.5, "2.0 s each"), (0.004, "250.0 s each")]
 )
 def test_slow_rates_are_told_in_seconds_each(rate, said):
-    assert pace(rate) == said
+    assert format_rate(rate) == said
 
 
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0, "0 s"), (99.4, "99 s"), (100, "2 min"), (5900, "98 min"), (12240, "3.4 h")]
 )
 def test_the_unit_of_a_time_is_one_to_wait_in(seconds, said):
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said

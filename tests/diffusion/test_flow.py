@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from lorakiln.console.errors import UserError
-from lorakiln.diffusion import noise
+from lorakiln.diffusion import random_draws
 from lorakiln.diffusion.denoising import denoise
 from lorakiln.diffusion.loss import Loss, check_objective
 from lorakiln.diffusion.processes import PROCESSES, make_process
 from lorakiln.families import load_family
-from lorakiln.sampling import Job, draw
+from lorakiln.sampling import DrawJob, draw
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.objectives.mse import MseSettings
 from lorakiln.train import train
-from lorakiln.train.validation import validation_loss
+from lorakiln.train.validation import compute_validation_loss
 from tests.conftest import write_micro_encoded, write_micro_model, write_text
 from tests.diffusion import flow
 
@@ -74,8 +74,8 @@ def test_times_are_logit_normal_and_shifted(process):
 
 
 def test_draws_of_the_same_step_differ_from_ddpms_in_their_times_alone(process):
-    draws = noise.draw(1, 5, (64, 4, 8, 8), PLAIN, process)
-    others = noise.draw(1, 5, (64, 4, 8, 8), PLAIN, make_process({}))
+    draws = random_draws.make_draws(1, 5, (64, 4, 8, 8), PLAIN, process)
+    others = random_draws.make_draws(1, 5, (64, 4, 8, 8), PLAIN, make_process({}))
     assert torch.equal(draws.epsilon, others.epsilon) and torch.equal(draws.posterior, others.posterior)
     assert draws.times.dtype == torch.float32 and draws.times.min() > 0 and draws.times.max() < 1
 
@@ -181,34 +181,34 @@ def test_a_flow_is_trained_validated_and_drawn(kind, base, make_settings, tmp_pa
     assert "noise       rectified flow, shift 3" in capsys.readouterr().out
 
 
-def test_its_losses_are_those_of_a_plain_implementation(kind, base, make_kiln, make_settings):
-    kiln = make_kiln(model=base[0], encoded=base[1], validation={"every": 5, "fraction": 0.3, "draws": 4})
-    samples = kiln.schedule(0)
-    draws, bucket = kiln._draws(0, samples), kiln.encoded.buckets[samples.bucket]
+def test_its_losses_are_those_of_a_plain_implementation(kind, base, make_module, make_settings):
+    module = make_module(model=base[0], encoded=base[1], validation={"every": 5, "fraction": 0.3, "draws": 4})
+    samples = module.schedule(0)
+    draws, bucket = module._draws(0, samples), module.encoded.buckets[samples.bucket]
     errors = []
     for i, (picture, variant) in enumerate(zip(samples.pictures, samples.variants, strict=True)):
-        row, t = kiln.trained[samples.bucket][picture], draws.times[i]
+        row, t = module.trained[samples.bucket][picture], draws.times[i]
         x_0 = bucket.mean[row, variant] + bucket.std[row, variant] * draws.posterior[i]
         told = bucket.conditioning["prompt_embeds"][row][None]
-        predicted = kiln.network(((1 - t) * x_0 + t * draws.epsilon[i])[None], t[None], told).sample[0]
+        predicted = module.network(((1 - t) * x_0 + t * draws.epsilon[i])[None], t[None], told).sample[0]
         errors.append((predicted - (draws.epsilon[i] - x_0)).square().mean().item())
-    assert kiln.loss(samples, draws, slice(0, 4)).item() == pytest.approx(np.mean(errors), rel=1e-5)
+    assert module.loss(samples, draws, slice(0, 4)).item() == pytest.approx(np.mean(errors), rel=1e-5)
 
-    bucket, row = kiln.encoded.buckets[0], 2
-    rng = noise.generator(int(bucket.rows[row].sha256[:16], 16), noise.VALIDATION, 0)
-    times = kiln.family.process.spread_times(rng.random(4), PLAIN)
+    bucket, row = module.encoded.buckets[0], 2
+    rng = random_draws.make_generator(int(bucket.rows[row].sha256[:16], 16), random_draws.VALIDATION, 0)
+    times = module.family.process.spread_times(rng.random(4), PLAIN)
     epsilon = torch.from_numpy(rng.standard_normal((4, 4, 8, 8), dtype=np.float32))
     errors = []
     for t, e in zip(times, epsilon, strict=True):
         x_0, told = bucket.mean[row, 0], bucket.conditioning["prompt_embeds"][row][None]
         with torch.no_grad():
-            predicted = kiln.network(((1 - t) * x_0 + t * e)[None], t[None], told).sample[0]
+            predicted = module.network(((1 - t) * x_0 + t * e)[None], t[None], told).sample[0]
         errors.append((predicted - (e - x_0)).square().mean().item())
-    assert validation_loss(kiln, [[row], []]) == pytest.approx(np.mean(errors), rel=1e-5)
+    assert compute_validation_loss(module, [[row], []]) == pytest.approx(np.mean(errors), rel=1e-5)
 
 
 def test_its_pictures_are_those_of_a_plain_implementation(kind, base):
-    family, job = load_family(base[0]), Job("a red cat", 1, 32, 32)
+    family, job = load_family(base[0]), DrawJob("a red cat", 1, 32, 32)
     (picture,) = draw(family, [job], 3, 1.0, batch_size=1)
     told = family.encode_prompts([job.prompt])["prompt_embeds"]
     x = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(1))[None]

@@ -17,7 +17,7 @@ from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 from lorakiln.schema.objectives.huber import HuberSettings
 from lorakiln.schema.objectives.mse import MseSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.validation import validation_loss
+from lorakiln.train.validation import compute_validation_loss
 from tests.diffusion import absolute
 from tests.export.conftest import make_facts, make_rows
 
@@ -36,7 +36,7 @@ def kind():
 
 def told(facts):
     rows = [CaptionedRow(**row) for row in make_rows()]
-    return kohya_metadata.build(RunFacts(**facts), rows, "x", private=False)
+    return kohya_metadata.build_metadata(RunFacts(**facts), rows, "x", private=False)
 
 
 def test_errors_against_closed_forms():
@@ -63,19 +63,19 @@ def test_a_run_whose_loss_is_not_installed_is_a_users_error(micro_model, micro_f
         told(facts)
 
 
-def test_a_loss_is_trained_that_another_package_adds(kind, make_settings, make_kiln, train_micro):
+def test_a_loss_is_trained_that_another_package_adds(kind, make_settings, make_module, train_micro):
     settings = make_settings(steps=6, objective={"kind": "absolute", "scale": 3.0}, validation={"fraction": 0.3})
     assert settings.objective == AbsoluteSettings(scale=3.0)
     assert check(TrainSettings, settings.model_dump(mode="json")) == settings
-    kiln, plain = make_kiln(objective={"kind": "absolute", "scale": 3.0}), make_kiln()
-    samples = kiln.schedule(0)
-    draws, seen = kiln._draws(0, samples), []
-    predict = kiln.family.predict
-    kiln.family.predict = lambda *a: seen.append(predict(*a)) or seen[-1]
-    loss = kiln.loss(samples, draws, slice(0, 4)).item()
+    module, plain = make_module(objective={"kind": "absolute", "scale": 3.0}), make_module()
+    samples = module.schedule(0)
+    draws, seen = module._draws(0, samples), []
+    predict = module.family.predict
+    module.family.predict = lambda *a: seen.append(predict(*a)) or seen[-1]
+    loss = module.loss(samples, draws, slice(0, 4)).item()
     assert loss == pytest.approx(3 * (seen[0] - draws.epsilon).abs().mean().item(), rel=1e-5)
     # The validation's loss is the same whatever is trained with: it compares.
-    assert validation_loss(kiln, [[0], []]) == validation_loss(plain, [[0], []])
+    assert compute_validation_loss(module, [[0], []]) == compute_validation_loss(plain, [[0], []])
     facts = json.loads((train_micro(settings) / "facts.json").read_text())
     assert facts["settings"]["train"]["objective"]["scale"] == 3.0
 

@@ -14,10 +14,10 @@ import torch
 
 from lorakiln.adapters import lora
 from lorakiln.cli import main
-from lorakiln.doctor import asked
+from lorakiln.doctor import request
 from lorakiln.doctor.random_base import KINDS
 from lorakiln.lora_files import kohya_form
-from lorakiln.tools.model import model_settings
+from lorakiln.tools.model import find_model_settings
 from lorakiln.train import devices, resume, stage
 from tests.doctor.conftest import shrunk
 
@@ -103,8 +103,8 @@ def test_planted_faults_are_found_and_the_rest_is_tried(tmp_path, temporary, mic
     save = kohya_form.save
     monkeypatch.setattr(kohya_form, "save", lambda adapter, *rest: save(stronger(adapter), *rest))
     monkeypatch.setattr(resume, "_set_moments", lambda *moments: None)
-    provenance = stage.provenance
-    monkeypatch.setattr(stage, "provenance", lambda *given: {**provenance(*given), "memory_counted": 4096})
+    provenance = stage.collect_provenance
+    monkeypatch.setattr(stage, "collect_provenance", lambda *given: {**provenance(*given), "memory_counted": 4096})
     assert main(["doctor", micro_model.path, "--out", str(out)]) == 1
     lines, data = reported(out)
     assert capsys.readouterr().out.splitlines() == lines
@@ -128,7 +128,9 @@ def test_planted_faults_are_found_and_the_rest_is_tried(tmp_path, temporary, mic
 def test_a_random_base_goes_through_all_of_it(temporary, monkeypatch, capsys):
     small = {"resolution": 128, "bucket_min": 64, "bucket_max": 256, "bucket_step": 32}
     monkeypatch.setitem(KINDS, "sdxl", shrunk("sdxl"))
-    monkeypatch.setattr(asked, "model_settings", lambda *given: model_settings(*given).model_copy(update=small))
+    monkeypatch.setattr(
+        request, "find_model_settings", lambda *given: find_model_settings(*given).model_copy(update=small)
+    )
     assert main(["doctor", "--random", "sdxl", "--micro-batch", "2", "--checkpointing", "--cpu", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     checks = {check["name"]: check for check in data["checks"]}

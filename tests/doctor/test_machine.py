@@ -43,7 +43,7 @@ def gpu(driver, monkeypatch):
 
 
 def test_a_machine_without_a_driver_has_nothing_wrong(driver):
-    check = machine.device()
+    check = machine.check_device()
     assert check.status == "ok" and "no NVIDIA driver is here" in check.what
     assert check.facts["driver"] is None and check.facts["gpus"] == []
 
@@ -51,7 +51,7 @@ def test_a_machine_without_a_driver_has_nothing_wrong(driver):
 @pytest.mark.parametrize(("text", "version"), [(OPEN, "550.54.14"), (CLOSED, "535.104.05"), ("odd", "unknown")])
 def test_the_drivers_version_is_read(driver, text, version):
     driver(text)
-    assert machine.device().facts["driver"] == version
+    assert machine.check_device().facts["driver"] == version
 
 
 @pytest.mark.parametrize(
@@ -64,21 +64,21 @@ def test_the_drivers_version_is_read(driver, text, version):
 def test_a_gpu_that_torch_cannot_use_is_wrong_with_the_command_that_mends_it(driver, monkeypatch, cuda, what, fix):
     driver(CLOSED)
     monkeypatch.setattr(torch.version, "cuda", cuda)
-    check = machine.device()
+    check = machine.check_device()
     assert check.status == "wrong" and what in check.what and check.fix.startswith(fix)
-    assert [one["name"] for one in machine.look(False)] == ["device"]  # the rest would say nothing about the GPU
+    assert [one["name"] for one in machine.check_torch(False)] == ["device"]  # the rest would say nothing about the GPU
 
 
 def test_a_hidden_gpu_is_a_warning_unless_it_was_asked_for(driver, monkeypatch):
     driver(CLOSED)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    check = machine.device()
+    check = machine.check_device()
     assert check.status == "warning" and check.fix == "unset CUDA_VISIBLE_DEVICES to use the GPU"
-    assert machine.device(left_alone=True).status == "ok"
+    assert machine.check_device(left_alone=True).status == "ok"
 
 
 def test_a_gpu_that_computes_is_well(gpu):
-    check = machine.device()
+    check = machine.check_device()
     assert check.status == "ok" and check.what == "Card (6.0 GiB of 8.0 GiB free); driver 535.104.05"
     assert check.facts["gpus"] == [{"name": "Card", "capability": "7.5", "memory": 8 * 2**30, "free": 6 * 2**30}]
 
@@ -88,7 +88,7 @@ def test_a_gpu_for_which_the_build_has_no_kernels_is_wrong(gpu):
         raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCompile with ...")
 
     gpu.setattr(torch.Tensor, "__matmul__", refuse)
-    check = machine.device()
+    check = machine.check_device()
     assert check.status == "wrong" and "no kernel image is available for execution on the device)" in check.what
     assert "Compile" not in check.what and check.fix.startswith("install another build: pip install torch")
 
@@ -101,17 +101,17 @@ def test_a_gpu_that_computes_something_else_is_wrong(gpu):
         "__matmul__",
         lambda a, b: product(a, b).index_fill(0, torch.tensor([3]), 0) if a.dtype == torch.float32 else product(a, b),
     )
-    assert "comes out wrong on it" in machine.device().what
+    assert "comes out wrong on it" in machine.check_device().what
 
 
 def test_a_gpu_without_bf16_is_told_what_it_costs(gpu):
-    check = machine.precision(torch.device("cuda", 0))
+    check = machine.check_precision(torch.device("cuda", 0))
     assert check.status == "warning" and check.facts == {"base": "fp32", "adapter": "fp32"}
-    assert machine.precision(CPU).status == "ok"
+    assert machine.check_precision(CPU).status == "ok"
 
 
 def test_attention_on_a_cpu():
-    check = machine.attention(CPU)
+    check = machine.check_attention(CPU)
     assert check.status == "ok" and check.facts["dtype"] == "float32"
     assert check.facts["backends"]["math"] == "usable" and check.facts["backends"]["cuDNN"] == "not here"
 
@@ -122,21 +122,21 @@ def test_attention_that_is_wrong_in_its_gradient_is_found(monkeypatch):
         return (query @ key.mT / query.shape[-1] ** 0.5).softmax(-1) @ value.detach() + 0 * value
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
-    check = machine.attention(CPU)
+    check = machine.check_attention(CPU)
     assert check.status == "wrong" and check.what == "wrong numbers from: flash, memory-efficient, cuDNN, math"
 
 
 def test_a_gpu_with_the_plain_attention_alone_is_a_warning(gpu, monkeypatch):
     monkeypatch.setattr(machine, "_attends", lambda backend, *_: "usable" if backend.name == "MATH" else "not here")
-    check = machine.attention(torch.device("cuda", 0))
+    check = machine.check_attention(torch.device("cuda", 0))
     assert check.status == "warning" and check.what.startswith("usable: math; not here: cuDNN, flash")
 
 
 def test_disk_and_memory_are_compared_with_what_is_needed(disk_of, tmp_path, monkeypatch):
     disk_of(3 * 2**30)
-    assert machine.disk(tmp_path, 2 * 2**30).status == "ok"
-    assert machine.disk(tmp_path, 2 * 2**30 + 1).status == "wrong"
-    monkeypatch.setattr(machine, "free_memory_of", lambda device: 2**30)
-    assert machine.memory(2**30).status == "ok"
-    check = machine.memory(2**30 + 1)
+    assert machine.check_disk(tmp_path, 2 * 2**30).status == "ok"
+    assert machine.check_disk(tmp_path, 2 * 2**30 + 1).status == "wrong"
+    monkeypatch.setattr(machine, "read_free_memory", lambda device: 2**30)
+    assert machine.check_memory(2**30).status == "ok"
+    check = machine.check_memory(2**30 + 1)
     assert check.status == "wrong" and "1.0 GiB of the machine's memory free" in check.what

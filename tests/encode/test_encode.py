@@ -11,11 +11,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lorakiln.artefacts.hashing import hash_file
-from lorakiln.artefacts.records import read_json, write_json, write_jsonl
+from lorakiln.artefacts.json_files import read_json, write_json, write_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.encode import encode
 from lorakiln.families import load_family
-from lorakiln.families.reading import PLAIN
+from lorakiln.families.prompt_encoding import PLAIN
 from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.schema.encode import EncodeSettings
 
@@ -75,9 +75,9 @@ def calls(monkeypatch):
         asked["pictures"] += list({row.numpy().tobytes() for row in pixels})
         return pictures(self, pixels)
 
-    def counted_prompts(self, texts, reading=PLAIN):
+    def counted_prompts(self, texts, encoding=PLAIN):
         asked["texts"] += list(dict.fromkeys(texts))
-        return prompts(self, texts, reading)
+        return prompts(self, texts, encoding)
 
     monkeypatch.setattr(StableDiffusion, "encode_pictures", counted_pictures)
     monkeypatch.setattr(StableDiffusion, "encode_prompts", counted_prompts)
@@ -348,8 +348,8 @@ def test_latents_that_are_not_finite_are_refused_by_name(captioned, tmp_path, mi
 def test_captions_that_are_not_finite_are_refused_by_their_words(captioned, tmp_path, micro_model, monkeypatch):
     encode_prompts = StableDiffusion.encode_prompts
 
-    def broken(self, texts, reading=PLAIN):
-        told = encode_prompts(self, texts, reading)
+    def broken(self, texts, encoding=PLAIN):
+        told = encode_prompts(self, texts, encoding)
         told["prompt_embeds"][[text == "a cat" for text in texts], 1, 0] = float("nan")
         return told
 
@@ -365,7 +365,7 @@ def test_half_precision_reads_captions_as_single_does(captioned, tmp_path, micro
     single = {file: load_file(out / file) for file in ("32x32.safetensors", "empty.safetensors")}
     calls["texts"].clear()
     # As on a GPU.
-    monkeypatch.setattr("lorakiln.encode.stage.half_on_gpu", lambda device: half)
+    monkeypatch.setattr("lorakiln.encode.stage.choose_text_dtype", lambda device: half)
     encode(captioned, out, SETTINGS, micro_model)
     assert calls["texts"]  # what was read in another precision is not taken over
     for file, tensors in single.items():

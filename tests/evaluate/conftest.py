@@ -5,9 +5,9 @@ import json
 import pytest
 from PIL import Image
 
-from lorakiln.artefacts.records import write_json, write_jsonl
-from lorakiln.metrics import list_metrics, report_order
-from lorakiln.sampling import Job, infotext, save_picture
+from lorakiln.artefacts.json_files import write_json, write_jsonl
+from lorakiln.metrics import list_in_report_order, list_metrics
+from lorakiln.sampling import DrawJob, format_infotext, save_picture
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
 from tests.made_facts import captioned_row
@@ -17,7 +17,9 @@ NASTY = "<script>alert('x')</script> & co"
 
 def metrics_of(classify):
     """The metrics of settings with these questions, as they stand in tables."""
-    return report_order(list_metrics(EvaluateSettings(prompts=["a"], seeds=[0, 1], weights=[0, 1], classify=classify)))
+    return list_in_report_order(
+        list_metrics(EvaluateSettings(prompts=["a"], seeds=[0, 1], weights=[0, 1], classify=classify))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -105,10 +107,10 @@ def write_captioned(folder):
 
 
 def write_run(folder):
-    job = Job("sks, a red cat", 0, 32, 32)
+    job = DrawJob("sks, a red cat", 0, 32, 32)
     for step in (10, 20):
         path = folder / "samples" / f"step-{step:08d}" / "00.png"
-        save_picture(Image.new("RGB", (32, 32), (step * 5, 0, 0)), path, infotext(job, 2, 5.0))
+        save_picture(Image.new("RGB", (32, 32), (step * 5, 0, 0)), path, format_infotext(job, 2, 5.0))
     (folder / "metrics.csv").write_text("step,loss,lr,grad_norm\n10,0.5,0.001,1\n20,0.4,0.001,1\n")
     (folder / "validation.csv").write_text("step,loss\n0,0.6\n20,0.5\n")
     (folder / "tracker.json").write_text(json.dumps({"kind": "none", "id": None, "project": None, "url": None}))

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from lorakiln.evaluate.intervals import Estimate, bootstrap_mean, wilson_fraction
+from lorakiln.evaluate.intervals import Estimate, compute_bootstrap_mean, compute_wilson_fraction
 
 
 def test_bootstrap_agrees_with_the_standard_error_of_the_mean():
     values = np.random.default_rng(1).normal(3.0, 2.0, size=400)
-    found = bootstrap_mean(values)
+    found = compute_bootstrap_mean(values)
     half = 1.96 * values.std() / np.sqrt(len(values))
     assert found.mean == pytest.approx(values.mean())
     assert found.low == pytest.approx(values.mean() - half, abs=0.05 * half)
@@ -17,24 +17,24 @@ def test_bootstrap_agrees_with_the_standard_error_of_the_mean():
 
 def test_bootstrap_covers_the_true_mean_about_95_times_in_100():
     rng = np.random.default_rng(2)
-    found = [bootstrap_mean(rng.normal(0.0, 1.0, size=50)) for _ in range(300)]
+    found = [compute_bootstrap_mean(rng.normal(0.0, 1.0, size=50)) for _ in range(300)]
     covered = sum(estimate.low <= 0.0 <= estimate.high for estimate in found)
     assert 0.90 <= covered / len(found) <= 0.98
 
 
 def test_bootstrap_is_the_same_every_time():
     values = np.arange(10.0)
-    assert bootstrap_mean(values) == bootstrap_mean(values.copy())
+    assert compute_bootstrap_mean(values) == compute_bootstrap_mean(values.copy())
 
 
 def test_one_prompt_has_no_interval():
-    assert bootstrap_mean(np.array([0.5])).as_dict() == {"mean": 0.5}
+    assert compute_bootstrap_mean(np.array([0.5])).as_dict() == {"mean": 0.5}
 
 
 def test_wilson_against_published_values():
     # Newcombe 1998 (Statistics in Medicine 17, 857), table I.
     for right, count, low, high in ((81, 263, 0.2553, 0.3662), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)):
-        found = wilson_fraction(np.array([1.0] * right + [0.0] * (count - right)))
+        found = compute_wilson_fraction(np.array([1.0] * right + [0.0] * (count - right)))
         assert found.low == pytest.approx(low, abs=5e-5)
         assert found.high == pytest.approx(high, abs=5e-5)
 

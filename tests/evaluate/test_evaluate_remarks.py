@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from lorakiln.evaluate.by_weight import Summary
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.intervals import Estimate
-from lorakiln.evaluate.plan import make_plan
 from lorakiln.evaluate.remarks import make_remarks, tell_step, tell_trigger
+from lorakiln.evaluate.shots import plan_shots
+from lorakiln.evaluate.summaries import Summary
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
 from tests.evaluate.conftest import metrics_of
 from tests.made_facts import lora_facts, run_facts
@@ -58,7 +58,7 @@ def comparison(base, with_it, without):
     return Comparison(metrics_of([STYLE]), on_grid, on_grid, bare, {})
 
 
-PLAN = make_plan(EvaluateSettings(prompts=["{trigger}, a cat"], seeds=[0], weights=[0, 1]), "t", (8, 8), "", "")
+PLAN = plan_shots(EvaluateSettings(prompts=["{trigger}, a cat"], seeds=[0], weights=[0, 1]), "t", (8, 8), "", "")
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from lorakiln.evaluate import by_weight
+from lorakiln.evaluate import summaries
 from lorakiln.evaluate.comparison import Evidence, compare
-from lorakiln.evaluate.plan import make_plan
-from lorakiln.evaluate.verdict import judge
+from lorakiln.evaluate.shots import plan_shots
+from lorakiln.evaluate.verdict import decide_verdict
 from lorakiln.metrics import Material, Prompt, image_similarity
-from lorakiln.metrics._cosines import mean_cosine
+from lorakiln.metrics._cosines import compute_mean_cosine
 from lorakiln.metrics.coherence import Coherence
-from lorakiln.metrics.questions import expected_label
+from lorakiln.metrics.questions import find_expected_label
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
 from tests.evaluate.conftest import metrics_of
 
@@ -37,7 +37,7 @@ def material_of(shots, embeddings, references):
 
 
 def score_pictures(shots, embeddings, references, classify):
-    return by_weight.score_pictures(material_of(shots, embeddings, references), metrics_of(classify))
+    return summaries.score_pictures(material_of(shots, embeddings, references), metrics_of(classify))
 
 
 def evidence(ceiling, coherence, out_of_domain=None):
@@ -49,7 +49,7 @@ def plan_of(prompts, seeds=(0, 1)):
     settings = EvaluateSettings(
         prompts=prompts, seeds=list(seeds), weights=[0, 1], without_trigger=False, classify=[COLOUR, STYLE]
     )
-    return make_plan(settings, "", (8, 8), "base", "lora")
+    return plan_shots(settings, "", (8, 8), "base", "lora")
 
 
 def test_scores_are_cosines_and_answers():
@@ -76,7 +76,7 @@ def test_scores_are_cosines_and_answers():
     ],
 )
 def test_the_longest_label_that_stands_in_the_prompt(labels, text, expected):
-    assert expected_label(Classification(name="x", labels=labels), Prompt(0, text, text)) == expected
+    assert find_expected_label(Classification(name="x", labels=labels), Prompt(0, text, text)) == expected
 
 
 def test_prompts_without_a_label_are_left_out_of_the_fraction():
@@ -107,7 +107,7 @@ def test_differences_are_paired_by_prompt():
 def test_seed_similarity_is_the_mean_over_pairs():
     a, b, c = unit(1), unit(0, 1), unit(1, 1)
     expected = (a @ b + a @ c + b @ c) / 3
-    assert mean_cosine(np.stack([a, b, c])) == pytest.approx(expected)
+    assert compute_mean_cosine(np.stack([a, b, c])) == pytest.approx(expected)
 
 
 def verdict_on(base, lora, prompts=8, ceiling=None, coherence=WHOLE):
@@ -118,7 +118,7 @@ def verdict_on(base, lora, prompts=8, ceiling=None, coherence=WHOLE):
     embeddings = np.stack([row / np.linalg.norm(row) for row in rows])
     scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), [])
     results = compare(scored, plan, metrics_of([]), evidence(ceiling, coherence))
-    return judge(metrics_of([]), results.overall, plan.main)
+    return decide_verdict(metrics_of([]), results.overall, plan.main)
 
 
 def test_verdicts_follow_the_rule():
@@ -175,7 +175,7 @@ def test_a_model_that_does_not_know_such_pictures_gives_no_verdict():
     rows = [unit(*likeness(value + 1e-4 * n)) for value in (0.2, 1.0) for n in range(8)]
     scored = score_pictures(plan.shots, np.stack(rows), np.stack([unit(0, 0, 1)]), [])
     results = compare(scored, plan, metrics_of([]), evidence(0.6, WHOLE, "8 of 8 pictures are photographs."))
-    verdict = judge(metrics_of([]), results.overall, plan.main)
+    verdict = decide_verdict(metrics_of([]), results.overall, plan.main)
     assert (verdict.tone, "No verdict" in verdict.headline) == ("unknown", True)
 
 
@@ -187,7 +187,7 @@ def test_a_style_is_judged_by_its_question_too(drawn, said):
     lora = [unit(1, 0, 0.2 + drawn + 1e-3 * n, 0.3 if drawn else 0.5) for n in range(8)]
     scored = score_pictures(plan.shots, np.stack(base + lora), np.stack([unit(0, 0, 1, 0.6)]), [STYLE])
     results = compare(scored, plan, metrics_of([STYLE]), evidence(0.9, WHOLE))
-    verdict = judge(metrics_of([STYLE]), results.overall, plan.main)
+    verdict = decide_verdict(metrics_of([STYLE]), results.overall, plan.main)
     assert said in verdict.headline, verdict
 
 
@@ -199,7 +199,7 @@ def exact_verdict(base, lora, ceiling, coherence, prompts=8):
     scored = score_pictures(plan.shots, embeddings, np.stack([unit(0, 0, 1)]), [])
     results = compare(scored, plan, metrics_of([]), evidence(ceiling, coherence))
     assert results.numbers["image_similarity"]["training_pictures"] == {"mean": ceiling}
-    return judge(metrics_of([]), results.overall, plan.main)
+    return decide_verdict(metrics_of([]), results.overall, plan.main)
 
 
 def test_the_ceiling_is_the_mean_over_pairs_of_training_pictures():

@@ -11,15 +11,15 @@ import yaml
 from PIL import Image
 
 from lorakiln.artefacts.hashing import hash_folder
-from lorakiln.artefacts.records import read_json, read_jsonl, write_json
+from lorakiln.artefacts.json_files import read_json, read_jsonl, write_json
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import PlainLines
 from lorakiln.evaluate import drawing, evaluate
 from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.report import experiment_file
+from lorakiln.evaluate.report import format_experiment
 from lorakiln.families import load_family
 from lorakiln.families.sd.model import StableDiffusion
-from lorakiln.sampling import Job, draw
+from lorakiln.sampling import DrawJob, draw
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
 from pipelines.compose import compose_config
@@ -97,7 +97,7 @@ def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):
 
 
 def test_weight_0_is_the_base_bit_for_bit_and_weight_1_is_not(reported, judged_model):
-    job = Job("sks, a red cat", 7, 32, 32)
+    job = DrawJob("sks, a red cat", 7, 32, 32)
     alone = next(draw(load_family(judged_model), [job], 2, 3.0, batch_size=2))
     pictures = {}
     for weight in ("0.00", "0.50", "1.00"):
@@ -242,7 +242,7 @@ def test_the_experiment_from_a_report_composes_to_the_same_settings(tmp_path):
     config = compose_config([*overrides, "evaluate.seeds=[4]", "evaluate.negative_prompt='a: b, #c'"])
     settings = EvaluateSettings(**config["evaluate"])
     shutil.copytree("conf", tmp_path / "conf")
-    (tmp_path / "conf" / "experiment" / "again.yaml").write_text(experiment_file(config, settings))
+    (tmp_path / "conf" / "experiment" / "again.yaml").write_text(format_experiment(config, settings))
     again = compose_config(["+experiment=again"], tmp_path / "conf")
     assert EvaluateSettings(**again.pop("evaluate")) == settings
     assert again == {name: value for name, value in config.items() if name != "evaluate"}
@@ -304,13 +304,13 @@ def test_scores_reach_the_tracker(folders, reported, tmp_path, judged_model, mon
 
 
 def test_what_boards_show_has_one_name_at_any_weight():
-    from lorakiln.evaluate.tracking import Judged, scores
+    from lorakiln.evaluate.tracking import EvaluatedLora, collect_scores
 
     numbers = {
         "image_similarity": {"w0.00": {"mean": 0.1}, "w0.80": {"mean": 0.4, "low": None}},
         "clip_score": {"w0.80": {"mean": 30.0}},
     }
-    logged = scores(Judged("a", 20, {}, numbers, "w0.80", {}))
+    logged = collect_scores(EvaluatedLora("a", 20, {}, numbers, "w0.80", {}))
     assert logged["evaluate/likeness"] == 0.4 and logged["evaluate/obedience"] == 30.0
     assert "evaluate/image_similarity/w0.80/low" not in logged
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lorakiln.evaluate.by_weight import Summary
 from lorakiln.evaluate.intervals import Estimate
-from lorakiln.evaluate.summary import summary_text
+from lorakiln.evaluate.summaries import Summary
+from lorakiln.evaluate.summary import format_summary
 from lorakiln.schema.evaluate import Classification
 from tests.evaluate.conftest import metrics_of
 
@@ -19,7 +19,7 @@ def test_the_table_fits_a_terminal_and_loses_nothing(weight):
     value = Estimate(0.6163, 0.6001, 0.6402, 60)
     wide = Estimate(-0.4512, -0.5001, -0.4203, 60)
     values = {metric.name: {0.0: value, weight: value} for metric in metrics}
-    text = summary_text(metrics, Summary(values, {metric.name: {weight: wide} for metric in metrics}), weight)
+    text = format_summary(metrics, Summary(values, {metric.name: {weight: wide} for metric in metrics}), weight)
     table = text[: text.index("The LoRA")].splitlines()
     assert max(map(len, table)) <= 80
     joined = " ".join(" ".join(table).split())

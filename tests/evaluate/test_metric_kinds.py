@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.artefacts.json_files import read_json, read_jsonl
 from lorakiln.evaluate import evaluate
-from lorakiln.evaluate.by_weight import Summary
 from lorakiln.evaluate.comparison import Evidence, compare
 from lorakiln.evaluate.intervals import Estimate
-from lorakiln.evaluate.plan import make_plan
 from lorakiln.evaluate.remarks import tell_trigger
-from lorakiln.evaluate.verdict import judge, rule, tone_of
-from lorakiln.metrics import METRICS, Doubt, Metric, Scored, list_metrics, report_order
-from lorakiln.sweep.objectives import is_less_better, more_is_better, possible_names, values_of
+from lorakiln.evaluate.shots import plan_shots
+from lorakiln.evaluate.summaries import Summary
+from lorakiln.evaluate.verdict import choose_tone, decide_verdict, format_rule
+from lorakiln.metrics import METRICS, Caveat, Metric, Scored, list_in_report_order, list_metrics
+from lorakiln.sweep.objectives import is_less_better, list_possible_names, orient_values, select_values
 from tests.evaluate.conftest import metrics_of
 from tests.evaluate.test_evaluate_stage import SETTINGS
 
@@ -49,7 +49,7 @@ DARKNESS = Darkness(
 @dataclass(frozen=True)
 class Count:
     pictures: int
-    doubt: Doubt | None = None
+    caveat: Caveat | None = None
 
     def as_dict(self):
         return {"pictures": self.pictures}
@@ -96,11 +96,11 @@ def test_an_added_metric_is_in_all_that_the_stage_writes(folders, tmp_path, judg
 
 
 def test_a_sweep_can_look_for_it_the_less_the_better(darkness):
-    assert "darkness" in possible_names(SETTINGS.model_dump())
+    assert "darkness" in list_possible_names(SETTINGS.model_dump())
     assert is_less_better("darkness") and not is_less_better("likeness") and is_less_better("validation_loss")
     numbers = {"image_similarity": 0.5, "clip_score": 20.0, "darkness": 0.25}
     names = ["likeness", "darkness"]
-    assert more_is_better(values_of(numbers, names), names) == (0.5, -0.25)
+    assert orient_values(select_values(numbers, names), names) == (0.5, -0.25)
 
 
 def estimate(mean, spread=0.01):
@@ -115,7 +115,7 @@ def verdict(base, lora, ceiling, role="learned"):
     differences = {"darkness": {1.0: estimate(lora - base)}, "likeness": {1.0: estimate(0.5)}}
     ceilings = {"likeness": 0.6} | ({} if ceiling is None else {"darkness": ceiling})
     summary = Summary(values, differences, ceilings, findings={"count": Count(3)})
-    return judge([metric, more], summary, 1.0)
+    return decide_verdict([metric, more], summary, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_a_price_is_told_in_the_direction_that_it_has():
     assert "darkness did not clearly rise" in verdict(0.9, 0.3, None, "prompt").headline
     less, more = Metric("a", "a", "", "prompt", better="less"), Metric("b", "b", "", "prompt")
     fall, rise = estimate(-0.5), estimate(0.5)
-    assert [tone_of(less, fall), tone_of(less, rise)] == ["good", "bad"]
-    assert [tone_of(more, fall), tone_of(more, rise)] == ["bad", "good"]
+    assert [choose_tone(less, fall), choose_tone(less, rise)] == ["good", "bad"]
+    assert [choose_tone(more, fall), choose_tone(more, rise)] == ["bad", "good"]
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,16 @@ def test_a_price_is_told_in_the_direction_that_it_has():
 def test_a_kind_s_doubt_keeps_the_verdict_from_praising(proven, tone, said):
     metric = Metric("likeness", "likeness", "", "learned")
     values, differences = {"likeness": {0.0: estimate(0.1), 1.0: estimate(0.6)}}, {"likeness": {1.0: estimate(0.5)}}
-    findings = {"count": Count(3), "grey": Count(3, Doubt("they are grey", proven))}
-    found = judge([metric], Summary(values, differences, {"likeness": 0.6}, findings=findings), 1.0)
+    findings = {"count": Count(3), "grey": Count(3, Caveat("they are grey", proven))}
+    found = decide_verdict([metric], Summary(values, differences, {"likeness": 0.6}, findings=findings), 1.0)
     assert (found.tone, said in found.headline) == (tone, True), found
     # What is proven goes before what is not known.
-    both = {"blue": Count(3, Doubt("they may be blue", False)), "grey": Count(3, Doubt("they are grey", True))}
-    found = judge([metric], Summary(values, differences, {"likeness": 0.6}, findings=both), 1.0)
+    both = {"blue": Count(3, Caveat("they may be blue", False)), "grey": Count(3, Caveat("they are grey", True))}
+    found = decide_verdict([metric], Summary(values, differences, {"likeness": 0.6}, findings=both), 1.0)
     assert (found.tone, "they are grey" in found.headline) == ("bad", True)
-    praised = judge([metric], Summary(values, differences, {"likeness": 0.6}, findings={"count": Count(3)}), 1.0)
+    praised = decide_verdict(
+        [metric], Summary(values, differences, {"likeness": 0.6}, findings={"count": Count(3)}), 1.0
+    )
     assert praised.tone == "good"
 
 
@@ -173,7 +175,7 @@ def test_the_order_of_tables_and_of_rows():
     assert [metric.name for metric in list_metrics(settings)] == [
         "clip_score", "image_similarity", "nearest_similarity", "seed_similarity",
     ]  # fmt: skip
-    assert [metric.name for metric in report_order([DARKNESS, *metrics])][-1] == "darkness"
+    assert [metric.name for metric in list_in_report_order([DARKNESS, *metrics])][-1] == "darkness"
 
 
 def test_a_trigger_that_turns_it_down_turns_the_lora_on():
@@ -187,11 +189,11 @@ def test_a_trigger_that_turns_it_down_turns_the_lora_on():
 
 
 def test_a_metric_and_a_finding_of_one_name_are_refused():
-    plan = make_plan(SETTINGS, "", (8, 8), "base", "lora")
+    plan = plan_shots(SETTINGS, "", (8, 8), "base", "lora")
     scored = [Scored(shot, np.ones(1), {"light": 1.0}) for shot in plan.shots]
     with pytest.raises(ValueError, match="both called 'light'"):
         compare(scored, plan, [Metric("light", "light", "", "other")], Evidence(findings={"light": Count(1)}))
 
 
 def test_the_rule_holds_what_the_kinds_demand():
-    assert "Its pictures must be pictures of something: the seeds of 75% of the prompts agree" in rule()
+    assert "Its pictures must be pictures of something: the seeds of 75% of the prompts agree" in format_rule()

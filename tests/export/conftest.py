@@ -6,9 +6,9 @@ from PIL import Image
 
 from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.hashing import hash_data
-from lorakiln.artefacts.records import write_json, write_jsonl
+from lorakiln.artefacts.json_files import write_json, write_jsonl
 from lorakiln.lora_files import diffusers_form
-from lorakiln.sampling import Job, infotext, save_picture
+from lorakiln.sampling import DrawJob, format_infotext, save_picture
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.prepare import PrepareSettings
@@ -79,7 +79,7 @@ def run(tmp_path, facts, micro_family):
     for step in (10, 20):
         for number, prompt in enumerate(PROMPTS):
             path = folder / "samples" / f"step-{step:08d}" / f"{number:02d}.png"
-            text = infotext(Job(prompt, number, 32, 32), 2, 5.0, negative_prompt="bad")
+            text = format_infotext(DrawJob(prompt, number, 32, 32), 2, 5.0, negative_prompt="bad")
             save_picture(Image.new("RGB", (32, 32), (step * 5, number, 0)), path, text)
     return folder
 

@@ -4,8 +4,8 @@ import json
 
 import torch
 
-from lorakiln.artefacts.records import read_json, write_json, write_jsonl
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.json_files import read_json, write_json, write_jsonl
+from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.export import export
 from lorakiln.lora_files import diffusers_form, kohya_form
 from lorakiln.schema.export import ExportSettings

@@ -9,8 +9,8 @@ import yaml
 
 from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.hashing import hash_folder
-from lorakiln.artefacts.records import read_json, write_json
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.json_files import read_json, write_json
+from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export import export
 from lorakiln.export import stage as export_stage
@@ -274,10 +274,10 @@ def test_a_folders_hashes_are_what_sd_scripts_writes_and_another_vae_is_told(do,
     metadata = load_tensors(do(name="x") / "x.safetensors")[1]
     assert metadata["ss_sd_model_hash"] == metadata["ss_new_sd_model_hash"] == "IsADirectory"
     other = micro_model.model_copy(update={"vae": f"{micro_model.path}/vae"})
-    told = export_stage.file_facts(other, ExportSettings())
+    told = export_stage.read_file_facts(other, ExportSettings())
     assert (told["ss_vae_name"], told["ss_vae_hash"], told["ss_new_vae_hash"]) == ("vae", *["IsADirectory"] * 2)
     hub = micro_model.model_copy(update={"path": "owner/model"})
-    assert export_stage.file_facts(hub, ExportSettings()) == {}
+    assert export_stage.read_file_facts(hub, ExportSettings()) == {}
 
 
 def test_larger_convolutions_are_told_as_sd_scripts_arguments(do, run, micro_family):

@@ -6,14 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
-from lorakiln.artefacts.records import read_json, read_jsonl
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.json_files import read_json, read_jsonl
+from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.caption import caption
 from lorakiln.encode import encode
 from lorakiln.evaluate import evaluate
 from lorakiln.export import export
 from lorakiln.families import load_family
-from lorakiln.lora_files.base import base_version, family_of
+from lorakiln.lora_files.base_model import find_base_version, find_lora_family
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
 from lorakiln.prepare import prepare
@@ -25,7 +25,7 @@ from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import FAMILIES, ModelSettings
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.tools.base import open_base
+from lorakiln.tools.base_weights import open_base
 from lorakiln.tools.inspect import inspect
 from lorakiln.train import train
 from tests.families import sketch
@@ -128,10 +128,10 @@ def test_its_files_are_known_without_a_model(tmp_path, model):
         write_lora(adapter, tmp_path / name, form)
         found = read_lora(tmp_path / name).adapter
         assert set(found.layers) == set(adapter.layers)
-        assert family_of(found).layout.family == "sketch"
+        assert find_lora_family(found).layout.family == "sketch"
     told = inspect(tmp_path / "a.safetensors")
     assert told["parts"] == {"drawer": 4} and any("train.adapter.targets" in one for one in told["retrain"])
-    assert base_version(adapter) == "unknown"
+    assert find_base_version(adapter) == "unknown"
     config = json.loads((tmp_path / "c" / "adapter_config.json").read_text())
     assert config["auto_mapping"]["base_model_class"] == "Drawer"
 

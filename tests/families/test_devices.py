@@ -8,8 +8,8 @@ import torch
 from transformers import CLIPTokenizer
 
 from lorakiln.families import load_family
-from lorakiln.families.protocol import half_on_gpu
-from lorakiln.families.reading import Reading
+from lorakiln.families.prompt_encoding import PromptEncoding
+from lorakiln.families.protocol import choose_text_dtype
 from lorakiln.schema.model import ModelSettings
 from tests.conftest import END
 from tests.families.reduced import KINDS, write_reduced
@@ -60,9 +60,9 @@ def test_the_reduced_tokenizers_pad_as_the_real_ones(tmp_path, kind, pads):
     assert found == pads
 
 
-@pytest.mark.parametrize("reading", [Reading(), Reading(clip_skip=1), Reading(chunks=3)])
-def test_prompts_are_read_there(family, reading):
-    for value in family.encode_prompts(PROMPTS, reading).values():
+@pytest.mark.parametrize("encoding", [PromptEncoding(), PromptEncoding(clip_skip=1), PromptEncoding(chunks=3)])
+def test_prompts_are_read_there(family, encoding):
+    for value in family.encode_prompts(PROMPTS, encoding).values():
         assert value.device.type == "meta" and len(value) == len(PROMPTS)
 
 
@@ -153,8 +153,8 @@ def test_half_precision_reads_prompts_as_single_does(tmp_path, kind, dtype, near
 
 
 def test_a_gpu_reads_prompts_in_half_precision():
-    assert half_on_gpu(torch.device("cuda")) is torch.float16
-    assert half_on_gpu(torch.device("cpu")) is None
+    assert choose_text_dtype(torch.device("cuda")) is torch.float16
+    assert choose_text_dtype(torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

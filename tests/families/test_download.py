@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.source import find
+from lorakiln.families.model_source import find_model_folder
 from tests.http_server import Handler, address_of, serving
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -61,34 +61,34 @@ def hub(monkeypatch, tmp_path):
 
 
 def test_only_what_is_needed_is_fetched_and_then_kept(hub, monkeypatch):
-    folder = find("owner/open", None, ["unet/*.json", "unet/*model.fp16.safetensors"])
+    folder = find_model_folder("owner/open", None, ["unet/*.json", "unet/*model.fp16.safetensors"])
     fetched = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     wanted = ("unet/config.json", "unet/diffusion_pytorch_model.fp16.safetensors")
     assert fetched == {name: FILES[name] for name in wanted}
     assert not any(path.endswith((".bin", ".md")) for path in hub)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     hub.clear()
-    assert find("owner/open", None, ["unet/*.json"]) == folder
+    assert find_model_folder("owner/open", None, ["unet/*.json"]) == folder
     assert not hub
 
 
 def test_a_commit_names_its_own_files(hub):
-    assert find("owner/open", COMMIT, ["*.json"]).name == COMMIT
+    assert find_model_folder("owner/open", COMMIT, ["*.json"]).name == COMMIT
     with pytest.raises(UserError, match="no revision 'old'"):
-        find("owner/open", "old", ["*.json"])
+        find_model_folder("owner/open", "old", ["*.json"])
 
 
 def test_a_gated_model_says_how_to_get_it(hub):
     with pytest.raises(UserError, match=r"accept this model's terms.*\n.*owner/gated, then run `hf auth login`"):
-        find("owner/gated", None, ["*.json"])
+        find_model_folder("owner/gated", None, ["*.json"])
 
 
 def test_a_model_that_the_hub_does_not_have(hub):
     with pytest.raises(UserError, match="no such model on the hub"):
-        find("owner/none", None, ["*.json"])
+        find_model_folder("owner/none", None, ["*.json"])
 
 
 def test_a_connection_that_breaks_off(hub):
     with pytest.raises(UserError, match="the download failed.*\n.*try again"):
-        find("owner/broken", None, ["*.json"])
+        find_model_folder("owner/broken", None, ["*.json"])
     assert hub

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from lorakiln.families.kinds import kinds
+from lorakiln.families.kinds import list_families
 from lorakiln.schema.model import FAMILIES
 
 SRC = Path("src/lorakiln")
@@ -28,7 +28,7 @@ def test_families_and_networks_are_named_in_their_own_folders_alone():
 
 def test_the_pattern_covers_what_the_families_are_called():
     """A family that comes has to be looked for, too: its name, and its network's."""
-    words = {word for kind in kinds() for word in (kind.layout.family, kind.layout.network)}
+    words = {word for kind in list_families() for word in (kind.layout.family, kind.layout.network)}
     assert [word for word in sorted(words) if not NAMES.fullmatch(word)] == ["sd"]  # two letters stand everywhere
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorakiln.families.protocol import drawing_dtype
+from lorakiln.families.protocol import choose_drawing_dtype
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -14,4 +14,4 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
     ],
 )  # fmt: skip
 def test_what_a_model_draws_in(device, wanted, dtype):
-    assert drawing_dtype(device, wanted) == dtype
+    assert choose_drawing_dtype(device, wanted) == dtype

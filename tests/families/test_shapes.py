@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from lorakiln.families.shapes import has_kernel, matrix_shape, same_matrix
+from lorakiln.families.shapes import compute_matrix_shape, has_kernel, is_same_matrix
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from lorakiln.families.shapes import has_kernel, matrix_shape, same_matrix
     ],
 )
 def test_same_matrix(one, other, same):
-    assert same_matrix(one, other) is same_matrix(other, one) is same
+    assert is_same_matrix(one, other) is is_same_matrix(other, one) is same
 
 
 def test_a_kernel_is_larger_than_one_pixel():
@@ -30,4 +30,4 @@ def test_a_kernel_is_larger_than_one_pixel():
         True,
         True,
     ]
-    assert matrix_shape(nn.Conv2d(5, 6, 3).weight.shape) == (6, 45)
+    assert compute_matrix_shape(nn.Conv2d(5, 6, 3).weight.shape) == (6, 45)

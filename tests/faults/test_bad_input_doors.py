@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from tests.faults.conftest import ROOT
 from tests.prepare.test_prepare_bad_files import CONTENTS, EXPECTED, SPECIAL, noise_bytes
 
@@ -273,7 +273,7 @@ def test_out_of_memory_says_what_to_set_and_leaves_no_half_output(programs, enco
     config["train"]["batch_size"] = 2048
     path.write_text(yaml.safe_dump(config))
     before = seen(folder / "outputs")
-    job = programs.start("pipelines.train", folder, pause="lorakiln.train.module:Kiln.loss")
+    job = programs.start("pipelines.train", folder, pause="lorakiln.train.lora_module:LoraModule.loss")
     status, told = job.go_on_when_paused(leave_no_memory)
     assert status == 1 and "Traceback" not in told, told
     assert "error: cpu is out of memory, with 2048 pictures at once" in told and "train.micro_batch=1024" in told

@@ -12,10 +12,10 @@ import torch
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import claimed, recover, replacing
-from lorakiln.artefacts.records import write_text
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.json_files import write_text
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.train.checkpoint import CheckpointFolder, State
+from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
 
 
 @contextlib.contextmanager
@@ -63,9 +63,9 @@ def test_a_file_that_cannot_grow_leaves_the_old_one(tmp_path):
 def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(small_disk):
     folder = CheckpointFolder(small_disk / "run")
     folder.open({})
-    folder.save(State(1, {"adapter/a": torch.zeros(20_000)}))
+    folder.save(TrainingState(1, {"adapter/a": torch.zeros(20_000)}))
     with pytest.raises(UserError, match="cannot write: No space left on device"):
-        folder.save(State(2, {"adapter/a": torch.zeros(50_000)}))
+        folder.save(TrainingState(2, {"adapter/a": torch.zeros(50_000)}))
     folder.close()
     assert [path.name for path in folder.files()] == ["step-00000001.safetensors"]
     assert folder.newest(9).step == 1

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lorakiln.console.errors import UserError
-from lorakiln.prepare.bad import Refused
 from lorakiln.prepare.decode import Decoded, decode
+from lorakiln.prepare.unusable_files import Refused
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.schema.whole import Config, check_whole
-from lorakiln.sources import Problem
+from lorakiln.schema.whole_config import Config, check_whole
+from lorakiln.sources import CaptionProblem
 from lorakiln.sources.folder.captions import LONGEST, CaptionFiles
-from pipelines.compose import compose_config, overrides_from
+from pipelines.compose import compose_config, make_overrides
 
 QUIET = {"deadline": 5000, "suppress_health_check": list(HealthCheck), "derandomize": True, "database": None}
 FORMATS = {
@@ -122,7 +122,7 @@ def test_damaged_captions(tmp_path):
     def check(content):
         path.write_bytes(content)
         result = files.read("a.txt")
-        if isinstance(result, Problem):
+        if isinstance(result, CaptionProblem):
             assert result.what and result.fix
         else:
             assert result and result == " ".join(result.split()) and "\0" not in result
@@ -135,7 +135,7 @@ def test_damaged_captions(tmp_path):
 @pytest.mark.parametrize("content", [b"", b" \r\n", b"x" * (LONGEST + 1), b"\xff\xfea\0", b"a\0b"])
 def test_captions_that_are_none(tmp_path, content):
     (tmp_path / "a.txt").write_bytes(content)
-    assert isinstance(CaptionFiles(tmp_path, [".txt"], False).read("a.txt"), Problem)
+    assert isinstance(CaptionFiles(tmp_path, [".txt"], False).read("a.txt"), CaptionProblem)
 
 
 SCALARS = st.one_of(
@@ -268,7 +268,7 @@ def test_damaged_params(tmp_path):
         path.write_bytes(damaged(good, changes))
         try:
             params = read_yaml(path)
-            assert isinstance(overrides_from(params), list)
+            assert isinstance(make_overrides(params), list)
         except UserError as error:
             assert str(error)
 

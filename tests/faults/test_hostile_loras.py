@@ -7,7 +7,7 @@ import struct
 import pytest
 import torch
 
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.cli import main
 
 MODULE = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_q"

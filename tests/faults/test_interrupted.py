@@ -25,7 +25,7 @@ ARGUMENTS = (
 @pytest.mark.parametrize("number", STATUS)
 @pytest.mark.parametrize(
     ("place", "count"),
-    [("lorakiln.prepare.stage:in_order", 1), ("lorakiln.encode:encode", 1), ("lorakiln.evaluate:evaluate", 1)],
+    [("lorakiln.prepare.stage:map_in_order", 1), ("lorakiln.encode:encode", 1), ("lorakiln.evaluate:evaluate", 1)],
 )
 def test_in_a_stage(programs, tmp_path, place, count, number):
     job = programs.start(
@@ -115,7 +115,7 @@ def test_at_many_moments_of_a_stage(programs, stages, stage):
 
 BEGIN = (
     "import atexit, importlib, os, signal, sys, threading, time\n"
-    "from lorakiln.console.ending import end_by_signals\nend_by_signals(float(sys.argv[1]))\n"
+    "from lorakiln.console.exit_signals import end_by_signals\nend_by_signals(float(sys.argv[1]))\n"
     "from lorakiln.console.errors import UserError, exit_on_user_error\n"
     "def wait():\n    print('ready', flush=True)\n    time.sleep(60)\n"
 )
@@ -205,7 +205,7 @@ def started(program, *arguments, ready=True):
 def test_a_signal_to_all_at_once_does_not_cut_short_what_is_saved(tmp_path):
     """The parent's end is a reason to end too, but no second signal."""
     body = (
-        "from lorakiln.console.orphans import end_with_parents\nfrom lorakiln.train.signals import StopRequest\n"
+        "from lorakiln.console.orphans import end_with_parents\nfrom lorakiln.train.stop_request import StopRequest\n"
         "def work():\n    end_with_parents(1)\n    stop = StopRequest()\n    stop.install()\n"
         "    print('ready', flush=True)\n    while not stop.signal:\n        time.sleep(0.1)\n"
         "    time.sleep(2.5)\n    print('saved', flush=True)\n    raise SystemExit(143)\n"
@@ -228,7 +228,8 @@ def test_a_program_that_does_not_end_is_ended(tmp_path):
     """Python drops exceptions in finalizers; and a second signal waits for nothing."""
     program = tmp_path / "stubborn.py"
     program.write_text(
-        "import sys, time\nfrom lorakiln.console.ending import end_by_signals\nend_by_signals(float(sys.argv[1]))\n"
+        "import sys, time\nfrom lorakiln.console.exit_signals import end_by_signals\n"
+        "end_by_signals(float(sys.argv[1]))\n"
         "while True:\n    try:\n        print('ready', flush=True)\n        time.sleep(60)\n"
         "    except SystemExit:\n        print('lost', flush=True)\n"
     )

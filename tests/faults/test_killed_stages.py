@@ -99,10 +99,10 @@ def test_compose_leaves_its_old_output_or_its_new_one(programs, tmp_path):
     old = out.read_text()
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({**params, "overrides": ["train.steps=7"]}))
     # Written aside, and not yet on the disk; on the disk, without its name; in its place.
-    places = [("settle_file", False), ("os.replace", False), ("settle_names", True)]
+    places = [("sync_file", False), ("os.replace", False), ("sync_names", True)]
     for place, replaced in places:
         out.write_text(old)
-        job = programs.start("pipelines.compose", tmp_path, pause=f"lorakiln.artefacts.records:{place}")
+        job = programs.start("pipelines.compose", tmp_path, pause=f"lorakiln.artefacts.json_files:{place}")
         assert job.kill_when_paused(signal.SIGKILL)[0] == -signal.SIGKILL
         assert (out.read_text() == old) != replaced
         run_all(programs, tmp_path, ["compose"])

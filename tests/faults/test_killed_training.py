@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-KILN, CALLBACKS = "lorakiln.train.module:Kiln", "lorakiln.train.callbacks"
+MODULE, CALLBACKS = "lorakiln.train.lora_module:LoraModule", "lorakiln.train.callbacks"
 # Micro-batches of 2 of a global batch of 4: ten in five steps. Before the n-th of which call it is killed.
-MICRO_BATCHES = [(f"{KILN}.loss", count) for count in range(1, 11)]
+MICRO_BATCHES = [(f"{MODULE}.loss", count) for count in range(1, 11)]
 OTHERS = [
-    (f"{KILN}._update", 3),  # with gradients, before the weights change
-    (f"{CALLBACKS}:validation_loss", 2),
-    ("lorakiln.train.samples:save_picture", 4),  # half of the samples are there
-    ("lorakiln.artefacts.tensors:os.replace", 3),  # a checkpoint is written, and has no name yet
+    (f"{MODULE}._update", 3),  # with gradients, before the weights change
+    (f"{CALLBACKS}:compute_validation_loss", 2),
+    ("lorakiln.train.sample_pictures:save_picture", 4),  # half of the samples are there
+    ("lorakiln.artefacts.tensor_files:os.replace", 3),  # a checkpoint is written, and has no name yet
     ("lorakiln.train.results:write_csv", 1),  # after the last step, the run's folder half made
     ("lorakiln.artefacts.folders:shutil.rmtree", 4),
 ]
@@ -102,10 +102,10 @@ def test_a_polite_signal(programs, stage, whole_run, place, count, number):
 @pytest.mark.parametrize(
     ("place", "count", "step"),
     [
-        (f"{CALLBACKS}:validation_loss", 2, 2),
+        (f"{CALLBACKS}:compute_validation_loss", 2, 2),
         ("lorakiln.sampling.draw:denoise", 2, 3),
         ("lorakiln.sampling.draw:denoise", 3, 5),  # after the last step
-        ("lorakiln.train.samples:save_picture", 6, 5),
+        ("lorakiln.train.sample_pictures:save_picture", 6, 5),
     ],
 )
 def test_measuring_and_drawing_keep_no_signal_waiting(programs, stage, whole_run, place, count, step):
@@ -119,7 +119,9 @@ def test_measuring_and_drawing_keep_no_signal_waiting(programs, stage, whole_run
     assert files_of(folder / "outputs" / "run") == whole_run
 
 
-@pytest.mark.parametrize("place", [f"{CALLBACKS}:validation_loss", "lorakiln.train.samples:save_picture"])
+@pytest.mark.parametrize(
+    "place", [f"{CALLBACKS}:compute_validation_loss", "lorakiln.train.sample_pictures:save_picture"]
+)
 def test_before_the_first_step_there_is_nothing_to_save(programs, stage, whole_run, place):
     folder = stage()
     status, printed = programs.start("pipelines.train", folder, pause=place).kill_when_paused(signal.SIGINT)
@@ -132,7 +134,7 @@ def test_before_the_first_step_there_is_nothing_to_save(programs, stage, whole_r
 
 def test_the_second_signal_of_a_kind_ends_at_once(programs, stage):
     folder = stage()
-    job = programs.start("pipelines.train", folder, pause=f"{KILN}.loss", count=3)
+    job = programs.start("pipelines.train", folder, pause=f"{MODULE}.loss", count=3)
 
     def ask_twice(process):
         os.kill(process, signal.SIGTERM)
@@ -146,8 +148,8 @@ def test_the_second_signal_of_a_kind_ends_at_once(programs, stage):
 
 def test_killed_twice_in_one_epoch(programs, stage, whole_run):
     folder = stage()
-    programs.start("pipelines.train", folder, pause=f"{KILN}.loss", count=6).kill_when_paused(signal.SIGTERM)
-    programs.start("pipelines.train", folder, pause=f"{KILN}.loss", count=2).kill_when_paused(signal.SIGKILL)
+    programs.start("pipelines.train", folder, pause=f"{MODULE}.loss", count=6).kill_when_paused(signal.SIGTERM)
+    programs.start("pipelines.train", folder, pause=f"{MODULE}.loss", count=2).kill_when_paused(signal.SIGKILL)
     status, printed = programs.start("pipelines.train", folder).wait()
     assert status == 0 and "going on from the checkpoint after step 3" in printed
     assert files_of(folder / "outputs" / "run") == whole_run
@@ -199,7 +201,7 @@ def whole_lora(second_door, tmp_path_factory):
 @pytest.mark.parametrize("count", [2, 5, 8, 9])
 def test_the_second_door(second_door, whole_lora, tmp_path, count, number):
     folder = tmp_path / "project"
-    status, printed = second_door(folder, pause=f"{KILN}.loss", count=count).kill_when_paused(number)
+    status, printed = second_door(folder, pause=f"{MODULE}.loss", count=count).kill_when_paused(number)
     assert status == STATUS.get(number, -number), printed
     status, printed = second_door(folder).wait()
     assert status == 0, printed
@@ -209,7 +211,7 @@ def test_the_second_door(second_door, whole_lora, tmp_path, count, number):
 
 def test_a_shorter_run_comes_between(second_door, whole_lora, tmp_path):
     folder = tmp_path / "project"
-    second_door(folder, pause=f"{KILN}.loss", count=9).kill_when_paused(signal.SIGKILL)
+    second_door(folder, pause=f"{MODULE}.loss", count=9).kill_when_paused(signal.SIGKILL)
     status, printed = second_door(folder, "train.steps=3").wait()
     assert status == 0 and "the checkpoints of a longer run, up to step 4, are left as they are" in printed, printed
     assert "going on from the checkpoint after step 2" in printed and "trained 3 steps" in printed
@@ -223,7 +225,7 @@ def test_a_second_process_on_the_same_run_is_refused(programs, stage, whole_run)
     import sys
 
     folder = stage()
-    job = programs.start("pipelines.train", folder, pause=f"{KILN}.loss", count=3)
+    job = programs.start("pipelines.train", folder, pause=f"{MODULE}.loss", count=3)
     while not (job.signals / "paused").exists():
         pass
     second = subprocess.run(

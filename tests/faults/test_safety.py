@@ -56,7 +56,7 @@ def test_no_class_is_named_by_the_config():
         assert all(hydras and name.startswith("hydra_plugins.lorakiln_") for name in named), path
         assert "oc.env" not in text
     with pytest.raises(ConfigError, match="_target_: unknown setting"):
-        from lorakiln.schema.whole import check_whole
+        from lorakiln.schema.whole_config import check_whole
 
         check_whole(compose_config(["+experiment=smoke", "+train._target_=os.system"]))
 

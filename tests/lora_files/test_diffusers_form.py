@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import diffusers_form
 from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter

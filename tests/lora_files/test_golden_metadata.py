@@ -11,7 +11,7 @@ import pytest
 from lorakiln.facts import RunFacts
 from lorakiln.lora_files import kohya_metadata
 from lorakiln.rows import CaptionedRow
-from lorakiln.schema.whole import check_whole
+from lorakiln.schema.whole_config import check_whole
 from pipelines.compose import compose_config
 from tests.export.conftest import make_rows
 
@@ -54,7 +54,7 @@ def facts_of(experiment, overrides, family, version, prediction):
 
 def told(run):
     rows = [CaptionedRow(**row) for row in make_rows()]
-    metadata = kohya_metadata.build(RunFacts(**facts_of(*RUNS[run])), rows, run, private=False)
+    metadata = kohya_metadata.build_metadata(RunFacts(**facts_of(*RUNS[run])), rows, run, private=False)
     return {key: value for key, value in metadata.items() if key not in ELSEWHERE}
 
 

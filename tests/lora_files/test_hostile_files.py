@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.cli import main
 from lorakiln.lora_files.reading import read_lora
 

@@ -4,18 +4,18 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.sd.clients import client_keys
 from lorakiln.lora_files import kohya_form
-from lorakiln.lora_files.fitting import fitted
+from lorakiln.lora_files.casting import cast_adapter
 from tests.lora_files.conftest import ALPHAS, RANKS, predict, predict_merged, random_adapter
 
 MID = "lora_unet_mid_block_attentions_0"
 
 
 def save(adapter, path, family, dtype=torch.float32):
-    kohya_form.save(fitted(adapter, dtype, path).adapter, path, family, {"ss_output_name": "x"})
+    kohya_form.save(cast_adapter(adapter, dtype, path).adapter, path, family, {"ss_output_name": "x"})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorakiln import __version__
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.facts import RunFacts
 from lorakiln.lora_files import kohya_metadata
@@ -21,7 +21,7 @@ def facts(micro_model, micro_family):
 
 def build(facts, name, private):
     rows = [CaptionedRow(**row) for row in make_rows()]
-    return kohya_metadata.build(RunFacts(**facts), rows, name, private=private)
+    return kohya_metadata.build_metadata(RunFacts(**facts), rows, name, private=private)
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_private_leaves_folders_captions_and_settings_out(metadata, facts):
 def test_hashes_are_those_of_the_files_bytes(tmp_path):
     # More than 0x110000 bytes, so that the legacy hash has what it reads.
     tensors = {"a.alpha": torch.tensor(1.0), "b.lora_down.weight": torch.arange(400_000, dtype=torch.float32)}
-    found = kohya_metadata.with_hashes({"ss_steps": "1", "modelspec.title": "x"}, tensors)
+    found = kohya_metadata.add_hashes({"ss_steps": "1", "modelspec.title": "x"}, tensors)
     assert not list(tmp_path.iterdir())
     save_tensors(tmp_path / "final.safetensors", tensors, found)
     assert load_tensors(tmp_path / "final.safetensors")[1] == found

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.lora_files.base import base_version
+from lorakiln.lora_files.base_model import find_base_version
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
 
@@ -89,7 +89,7 @@ def test_sdxl_is_written_in_sgm_names_with_te1_and_te2(tmp_path):
     }
     found = read_lora(tmp_path / "x.safetensors").adapter
     assert set(found.layers) == set(names)
-    assert base_version(found) == "sdxl"
+    assert find_base_version(found) == "sdxl"
 
 
 def test_a_peft_folder_with_its_config_beside_it(tmp_path):

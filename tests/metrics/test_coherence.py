@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.plan import make_plan
+from lorakiln.evaluate.shots import plan_shots
 from lorakiln.metrics import Scored
-from lorakiln.metrics.coherence import LOSES, Coherence, blur, loss, share_of_prompts_agreeing, shuffle, spread
+from lorakiln.metrics.coherence import LOSES, Coherence, blur, compute_agreement, compute_detail_loss, shuffle, spread
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def scored_as(vectors_of, prompts=4, seeds=3):
     """Scored pictures with the embedding that `vectors_of(prompt, seed, weight)` gives."""
     settings = EvaluateSettings(prompts=[f"p{n}" for n in range(prompts)], seeds=list(range(seeds)), weights=[0, 1])
-    plan = make_plan(settings, "", (8, 8), "base", "lora")
+    plan = plan_shots(settings, "", (8, 8), "base", "lora")
     return [Scored(shot, vectors_of(shot.prompt.index, shot.seed, shot.weight), {}) for shot in plan.shots]
 
 
@@ -30,8 +30,8 @@ def axis(number):
 
 def test_seeds_that_show_the_same_agree_and_those_that_do_not_do_not():
     # The base's prompts are at right angles: nothing is in the way from 0 to 1.
-    assert share_of_prompts_agreeing(scored_as(lambda p, s, w: axis(p)), 1) == 1
-    assert share_of_prompts_agreeing(scored_as(lambda p, s, w: axis(4 * s + p) if w else axis(p)), 1) == 0
+    assert compute_agreement(scored_as(lambda p, s, w: axis(p)), 1) == 1
+    assert compute_agreement(scored_as(lambda p, s, w: axis(4 * s + p) if w else axis(p)), 1) == 0
 
 
 @pytest.mark.parametrize(("cosine", "agree"), [(0.49, 0.0), (0.51, 1.0)])
@@ -41,7 +41,7 @@ def test_half_of_the_way_counts(cosine, agree):
         other = cosine * axis(prompt) + np.sqrt(1 - cosine**2) * axis(prompt + 8)
         return axis(prompt) if seed == 0 or not weight else other
 
-    assert share_of_prompts_agreeing(scored_as(vectors, seeds=2), 1) == agree
+    assert compute_agreement(scored_as(vectors, seeds=2), 1) == agree
 
 
 @pytest.mark.parametrize(("cosine", "agree"), [(0.74, 0.0), (0.76, 1.0)])
@@ -53,13 +53,13 @@ def test_what_all_prompts_have_in_common_is_no_agreement(cosine, agree):
         aside = np.sqrt(1 - cosine**2) * axis(prompt + 8)
         return base if seed == 0 or not weight else cosine * base + aside
 
-    assert share_of_prompts_agreeing(scored_as(vectors, seeds=2), 1) == agree
+    assert compute_agreement(scored_as(vectors, seeds=2), 1) == agree
 
 
 def test_one_seed_tells_nothing_and_a_base_that_draws_one_thing_agrees_on_nothing():
-    assert share_of_prompts_agreeing(scored_as(lambda p, s, w: axis(p), seeds=1), 1) is None
-    assert share_of_prompts_agreeing(scored_as(lambda p, s, w: axis(0)), 1) == 0
-    assert share_of_prompts_agreeing(scored_as(lambda p, s, w: axis(p), prompts=1), 1) == 0
+    assert compute_agreement(scored_as(lambda p, s, w: axis(p), seeds=1), 1) is None
+    assert compute_agreement(scored_as(lambda p, s, w: axis(0)), 1) == 0
+    assert compute_agreement(scored_as(lambda p, s, w: axis(p), prompts=1), 1) == 0
 
 
 def test_what_is_objected():
@@ -102,7 +102,7 @@ def losses(tmp_path_factory):
             files.append(folder / f"{number}.png")
             image.save(files[-1])
         whole = clip.pictures(files)
-        return np.array([loss(whole, clip.pictures(files, alter=alter)) for alter in (blur, shuffle)])
+        return np.array([compute_detail_loss(whole, clip.pictures(files, alter=alter)) for alter in (blur, shuffle)])
 
     known = measure(raw("demo_character"))
     return lambda images: measure(images) / known

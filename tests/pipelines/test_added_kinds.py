@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lorakiln.artefacts.tensors import read_metadata
+from lorakiln.artefacts.tensor_files import read_metadata
 from tests.pipelines.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

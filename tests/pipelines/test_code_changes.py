@@ -22,6 +22,6 @@ def test_a_comment_reuses_and_another_rule_does_not(own_project):
     own_project.edit(BUCKETS, "return min(buckets", "return max(buckets")
     told, after = prepared()
     assert "24 pictures (0 reused)" in told and after != before
-    own_project.edit("src/lorakiln/artefacts/records.py", '"""', '"""Otherwise said. ')
+    own_project.edit("src/lorakiln/artefacts/json_files.py", '"""', '"""Otherwise said. ')
     told, again = prepared()
     assert "24 pictures (24 reused)" in told and again == after

@@ -13,7 +13,7 @@ STAGES = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
 SRC = Path("src")
 # Names the settings of all stages: whom they tell of, which changes nothing that a stage makes of its own. `export`
 # has all of them: what it leaves out follows from it.
-NAMESPACES = "src/lorakiln/schema/whole.py"
+NAMESPACES = "src/lorakiln/schema/whole_config.py"
 OWN = ("lorakiln", "pipelines", "hydra_plugins")
 # What cannot change a stage's output: rooms, or modules of them, that tell of the work or put things in their place.
 EVERYWHERE = (
@@ -29,7 +29,7 @@ EVERYWHERE = (
 )
 SHARED = (
     "src/lorakiln/schema/base.py",
-    "src/lorakiln/schema/elsewhere.py",
+    "src/lorakiln/schema/other_trainers.py",
     "src/lorakiln/schema/marks.py",
     "src/lorakiln/schema/model.py",
     "src/lorakiln/schema/registry.py",

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from pipelines.compare import read_rows, table
+from pipelines.compare import format_table, read_rows
 
 COMMON = ["train.steps=2", "evaluate.prompts=[a]"]
 
@@ -39,7 +39,7 @@ SHOWN = [
 
 def lines(shown, width=80):
     text = io.StringIO()
-    Console(file=text, width=width).print(table(list(read_rows(shown))))
+    Console(file=text, width=width).print(format_table(list(read_rows(shown))))
     return [" ".join(line.split()) for line in text.getvalue().splitlines()]
 
 
@@ -67,6 +67,6 @@ def test_it_fits_a_terminal_and_loses_nothing():
     long = [f"evaluate.prompts=[{'x' * 60}]", f"caption.trigger={'y' * 60}"]
     shown = [{**SHOWN[0], "experiments": [experiment("a", "Queued", long, 4), *SHOWN[0]["experiments"]]}]
     text = io.StringIO()
-    Console(file=text, width=80).print(table(list(read_rows(shown))))
+    Console(file=text, width=80).print(format_table(list(read_rows(shown))))
     assert max(len(line.rstrip()) for line in text.getvalue().splitlines()) <= 80
     assert text.getvalue().count("x") >= 60 and text.getvalue().count("y") >= 60

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.json_files import read_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 JUDGE = (sys.executable, "-m", "pipelines.judge")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorakiln.artefacts.records import read_jsonl
+from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.prepare import picture as picture_module
 from lorakiln.prepare import prepare

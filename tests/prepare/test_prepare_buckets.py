@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorakiln.prepare.buckets import bucket_sizes, place
+from lorakiln.prepare.buckets import choose_bucket, list_bucket_sizes
 from lorakiln.schema.prepare import BucketSettings
 
 
@@ -28,7 +28,7 @@ def both(sizes: str) -> set[tuple[int, int]]:
     ],
 )  # fmt: skip
 def test_all_buckets_of_a_resolution(resolution, longest, expected):
-    assert list(bucket_sizes(resolution, 256, longest, 64)) == sorted(both(expected))
+    assert list(list_bucket_sizes(resolution, 256, longest, 64)) == sorted(both(expected))
 
 
 @pytest.mark.parametrize(
@@ -37,11 +37,11 @@ def test_all_buckets_of_a_resolution(resolution, longest, expected):
      (1024, 512, 2048, 64, 33), (1024, 256, 2048, 32, 81)],
 )  # fmt: skip
 def test_how_many_buckets(resolution, shortest, longest, step, count):
-    assert len(bucket_sizes(resolution, shortest, longest, step)) == count
+    assert len(list_bucket_sizes(resolution, shortest, longest, step)) == count
 
 
 def test_limits_are_rounded_outwards_to_steps():
-    assert bucket_sizes(512, 300, 1000, 64) == bucket_sizes(512, 256, 1024, 64)
+    assert list_bucket_sizes(512, 300, 1000, 64) == list_bucket_sizes(512, 256, 1024, 64)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_limits_are_rounded_outwards_to_steps():
      ((1920, 1080), 512, 1024, (640, 384)), ((3000, 2000), 512, 1024, (640, 384))],
 )  # fmt: skip
 def test_chosen_bucket(size, resolution, longest, bucket):
-    assert place(size, resolution, buckets(longest)).bucket == bucket
+    assert choose_bucket(size, resolution, buckets(longest)).bucket == bucket
 
 
 @pytest.mark.parametrize(
@@ -60,25 +60,25 @@ def test_chosen_bucket(size, resolution, longest, bucket):
      ((500, 900), 1024, (448, 896), (500, 900)), ((3000, 2000), 512, (576, 384), (576, 384))],
 )  # fmt: skip
 def test_without_upscaling(size, resolution, bucket, resized):
-    placement = place(size, resolution, buckets(1024, no_upscale=True))
+    placement = choose_bucket(size, resolution, buckets(1024, no_upscale=True))
     assert (placement.bucket, placement.resized) == (bucket, resized)
     assert placement.scale <= 1
 
 
 def test_without_upscaling_a_picture_less_than_a_step_is_refused():
     with pytest.raises(ValueError, match="40x100 is less than one bucket step of 64"):
-        place((40, 100), 512, buckets(1024, no_upscale=True))
+        choose_bucket((40, 100), 512, buckets(1024, no_upscale=True))
 
 
 def test_a_bucket_of_the_very_size_is_taken_unchanged():
-    placement = place((448, 576), 512, buckets(1024))
+    placement = choose_bucket((448, 576), 512, buckets(1024))
     assert placement.bucket == placement.resized == (448, 576)
     assert placement.crop == (0, 0, 448, 576)
     assert placement.scale == 1
 
 
 def test_one_square_for_all():
-    placement = place((800, 600), 512, buckets(1024, enable=False))
+    placement = choose_bucket((800, 600), 512, buckets(1024, enable=False))
     assert (placement.bucket, placement.resized, placement.crop) == (
         (512, 512),
         (683, 512),
@@ -90,7 +90,7 @@ def test_one_square_for_all():
 def test_every_picture_covers_its_bucket_and_is_cropped_in_the_middle(no_upscale):
     for width in range(64, 2200, 97):
         for height in range(64, 2200, 89):
-            placement = place((width, height), 512, buckets(1024, no_upscale=no_upscale))
+            placement = choose_bucket((width, height), 512, buckets(1024, no_upscale=no_upscale))
             left, top, right, bottom = placement.crop
             assert (right - left, bottom - top) == placement.bucket
             assert left >= 0 and placement.resized[0] - right - left in (0, 1)

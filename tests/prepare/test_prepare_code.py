@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lorakiln.artefacts.code_digest import ROOT
-from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.artefacts.json_files import read_json, read_jsonl
 
 PROGRAM = """
 from pathlib import Path

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorakiln.artefacts.records import read_jsonl
+from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.prepare import damage, prepare, stage
-from lorakiln.prepare.bad import Refused
-from lorakiln.prepare.damage import check_jpeg, hearing_libtiff, lacked
+from lorakiln.prepare.damage import check_jpeg, find_missing_decoder, hearing_libtiff
+from lorakiln.prepare.unusable_files import Refused
 from tests.prepare.test_prepare_bad_files import cut_tiff, photo
 
 END = b"\xff\xd9"
@@ -156,6 +156,6 @@ def test_who_is_ended_while_libtiff_reads_is_heard(capfd):
     "told", ["Unsupported BMP bitfields layout", "unknown pixel mode", "Unsupported BMP header type (56)"]
 )
 def test_a_kind_that_the_decoder_lacks_is_not_called_damaged(told):
-    refused = lacked("BMP", told)
+    refused = find_missing_decoder("BMP", told)
     assert (refused.reason, refused.detail) == ("a kind of BMP that is not read here", told)
-    assert lacked("BMP", "image file is truncated") is None
+    assert find_missing_decoder("BMP", "image file is truncated") is None

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from lorakiln.prepare.bad import Refused
 from lorakiln.prepare.decode import decode
-from lorakiln.prepare.picture import finish
+from lorakiln.prepare.picture import resize_and_crop
+from lorakiln.prepare.unusable_files import Refused
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -46,7 +46,7 @@ def test_a_large_jpeg_is_drafted_upright_and_as_good_as_decoded_whole(tmp_path, 
     assert decoded.image.size == (600, 900)
     whole = ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg"))
     expected = whole.resize(placement.resized, Image.Resampling.LANCZOS).crop(placement.crop)
-    assert psnr(finish(decoded.image, placement), expected) > 44
+    assert psnr(resize_and_crop(decoded.image, placement), expected) > 44
 
 
 def test_a_jpeg_not_much_larger_than_needed_is_decoded_whole(tmp_path, settings, photo):

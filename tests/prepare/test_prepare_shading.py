@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lorakiln.prepare import prepare
-from lorakiln.prepare.shading import SHADED, out_of_domain, shading_of
+from lorakiln.prepare.shading import SHADED, describe_unsuited_pictures, measure_shading
 from lorakiln.schema.prepare import PrepareSettings
 
 RAW = Path(__file__).parents[2] / "data" / "raw"
@@ -28,34 +28,34 @@ def photograph(seed, side=256):
 
 @pytest.mark.parametrize("name", ["demo_character", "demo_style"])
 def test_drawings_are_flat(name):
-    found = {file.name: shading_of(Image.open(file).convert("RGB")) for file in (RAW / name).glob("*.[jp][pn]g")}
+    found = {file.name: measure_shading(Image.open(file).convert("RGB")) for file in (RAW / name).glob("*.[jp][pn]g")}
     assert len(found) > 15
     assert max(found.values()) < 0.85 * SHADED, found
 
 
 def test_photographs_are_shaded_at_any_size_and_as_a_jpeg(tmp_path):
     picture = photograph(0, 512)
-    assert shading_of(picture) > 2 * SHADED
-    assert shading_of(picture.resize((64, 64))) > 2 * SHADED
+    assert measure_shading(picture) > 2 * SHADED
+    assert measure_shading(picture.resize((64, 64))) > 2 * SHADED
     picture.save(tmp_path / "poor.jpg", quality=40)
-    assert shading_of(Image.open(tmp_path / "poor.jpg")) > 2 * SHADED
+    assert measure_shading(Image.open(tmp_path / "poor.jpg")) > 2 * SHADED
 
 
 def test_the_share_is_counted():
     # Of 4 x 4 pixels, three columns of 100 and one of 110: 4 of 24 steps between neighbours are 10 levels.
     pixels = np.full((4, 4, 3), 100, dtype=np.uint8)
     pixels[:, 3, 1] = 110
-    assert shading_of(Image.fromarray(pixels)) == pytest.approx(4 / 24)
+    assert measure_shading(Image.fromarray(pixels)) == pytest.approx(4 / 24)
     pixels[:, 3, 1] = 160  # an outline
-    assert shading_of(Image.fromarray(pixels)) == 0
-    assert shading_of(Image.fromarray(pixels[:1, :1])) == 0
+    assert measure_shading(Image.fromarray(pixels)) == 0
+    assert measure_shading(Image.fromarray(pixels[:1, :1])) == 0
 
 
 def test_only_a_model_that_knows_drawings_alone_is_doubted_and_only_if_most_are_shaded():
     shaded, flat = {"shading": 0.4}, {"shading": 0.1}
-    assert out_of_domain([shaded, shaded, flat], "any") is None
-    assert out_of_domain([shaded, flat], "drawings") is None
-    told = out_of_domain([shaded, shaded, flat], "drawings")
+    assert describe_unsuited_pictures([shaded, shaded, flat], "any") is None
+    assert describe_unsuited_pictures([shaded, flat], "drawings") is None
+    told = describe_unsuited_pictures([shaded, shaded, flat], "drawings")
     assert told.startswith("2 of 3 pictures are shaded like photographs") and "model=sd15" in told
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lorakiln.artefacts.hashing import hash_file
-from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.artefacts.json_files import read_json, read_jsonl
 from lorakiln.prepare import picture as picture_module
 from lorakiln.prepare import prepare
 

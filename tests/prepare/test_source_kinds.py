@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 
 from lorakiln.artefacts.hashing import hash_folder
-from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.artefacts.json_files import read_json, read_jsonl
 from lorakiln.caption import caption
 from lorakiln.console.errors import UserError
 from lorakiln.prepare import prepare
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.model import Source
-from lorakiln.sources import SOURCES, Bad, Found, Problem, open_source
+from lorakiln.sources import SOURCES, CaptionProblem, SourceContents, UnusableFile, open_source
 from lorakiln.sources.folder import Folder
 
 ALBUM = "album.json"
@@ -34,7 +34,7 @@ class Words:
 
     def read(self, name):
         text = self.pages[name.removesuffix("#text")]["text"]
-        return text or Problem(name, "empty", "write one")
+        return text or CaptionProblem(name, "empty", "write one")
 
     def without_picture(self, pictures):
         return iter(())
@@ -51,8 +51,12 @@ class Album:
 
     def scan(self):
         pages = self.pages()
-        lost = [Bad(name, "no picture on this page", "glue one in") for name, page in pages.items() if not page["data"]]
-        return Found(sorted(name for name, page in pages.items() if page["data"]), lost)
+        lost = [
+            UnusableFile(name, "no picture on this page", "glue one in")
+            for name, page in pages.items()
+            if not page["data"]
+        ]
+        return SourceContents(sorted(name for name, page in pages.items() if page["data"]), lost)
 
     @contextmanager
     def picture(self, name):
@@ -161,6 +165,6 @@ def test_a_picture_that_goes_while_this_runs_is_told(tmp_path, noise, settings, 
     raw = tmp_path / "raw"
     raw.mkdir()
     noise(64, 64).save(raw / "a.png")
-    monkeypatch.setattr(Folder, "scan", lambda self: Found(["a.png", "gone.png"]))
+    monkeypatch.setattr(Folder, "scan", lambda self: SourceContents(["a.png", "gone.png"]))
     with pytest.raises(UserError, match="removed while this ran"):
         prepare(raw, tmp_path / "out", settings())

@@ -7,10 +7,10 @@ import torch
 
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.reading import Reading
-from lorakiln.sampling import Job, draw
+from lorakiln.families.prompt_encoding import PromptEncoding
+from lorakiln.sampling import DrawJob, draw
 
-JOBS = [Job(prompt, seed, 32, 32) for prompt, seed in (("a red cat", 1), ("blue", 2), ("a red cat", 3))]
+JOBS = [DrawJob(prompt, seed, 32, 32) for prompt, seed in (("a red cat", 1), ("blue", 2), ("a red cat", 3))]
 
 
 def arrays(family, jobs, **options):
@@ -25,7 +25,7 @@ def test_equals_diffusers(micro_family, guidance):
         [job.prompt for job in JOBS], negative_prompt=["ugly"] * 3, num_inference_steps=4, guidance_scale=guidance,
         generator=[torch.Generator().manual_seed(job.seed) for job in JOBS], width=48, height=32, output_type="np",
     ).images  # fmt: skip
-    jobs = [Job(job.prompt, job.seed, 48, 32) for job in JOBS]
+    jobs = [DrawJob(job.prompt, job.seed, 48, 32) for job in JOBS]
     found = arrays(micro_family, jobs, steps=4, guidance=guidance, negative_prompt="ugly", batch_size=3)
     assert np.stack(found).shape == (3, 32, 48, 3)
     assert np.abs(np.stack(found) - expected * 255).max() <= 0.502  # rounding
@@ -34,9 +34,9 @@ def test_equals_diffusers(micro_family, guidance):
 def test_prompt_seed_guidance_and_negative_prompt_matter(micro_family):
     first = arrays(micro_family, JOBS[:1])[0]
     others = [
-        arrays(micro_family, [Job("blue", 1, 32, 32)]), arrays(micro_family, [Job("a red cat", 2, 32, 32)]),
+        arrays(micro_family, [DrawJob("blue", 1, 32, 32)]), arrays(micro_family, [DrawJob("a red cat", 2, 32, 32)]),
         arrays(micro_family, JOBS[:1], guidance=2.0), arrays(micro_family, JOBS[:1], negative_prompt="blue"),
-        arrays(micro_family, JOBS[:1], reading=Reading(clip_skip=1)),
+        arrays(micro_family, JOBS[:1], encoding=PromptEncoding(clip_skip=1)),
     ]  # fmt: skip
     assert all(not np.array_equal(first, other[0]) for other in others)
 
@@ -57,7 +57,7 @@ def test_a_batch_is_counted_before_its_pictures_are_handed_out(micro_family):
 
 
 def test_sizes_may_be_mixed(micro_family):
-    jobs = [Job("a", 1, 32, 32), Job("b", 2, 48, 32), Job("c", 3, 32, 32)]
+    jobs = [DrawJob("a", 1, 32, 32), DrawJob("b", 2, 48, 32), DrawJob("c", 3, 32, 32)]
     found = arrays(micro_family, jobs)
     assert [array.shape for array in found] == [(32, 32, 3), (32, 48, 3), (32, 32, 3)]
     assert np.array_equal(found[2], arrays(micro_family, jobs[2:])[0])

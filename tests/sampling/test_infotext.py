@@ -4,14 +4,14 @@ import re
 
 from PIL import Image
 
-from lorakiln.sampling import Applied, Job, infotext, save_picture
+from lorakiln.sampling import Applied, DrawJob, format_infotext, save_picture
 
-JOB = Job("a red cat", 1, 64, 48)
+JOB = DrawJob("a red cat", 1, 64, 48)
 
 
 def test_the_whole_text():
     demo = Applied("demo", 0.75, "0123456789ab")
-    found = infotext(JOB, 20, 5.0, "ugly", "tiny", [demo], model_hash="fedcba9876")
+    found = format_infotext(JOB, 20, 5.0, "ugly", "tiny", [demo], model_hash="fedcba9876")
     assert found == (
         "a red cat <lora:demo:0.75>\nNegative prompt: ugly\n"
         "Steps: 20, Sampler: DDIM, CFG scale: 5.0, Seed: 1, Size: 64x48, Model hash: fedcba9876, Model: tiny, "
@@ -21,27 +21,27 @@ def test_the_whole_text():
 
 def test_several_loras_are_listed_and_one_that_is_there_twice_once():
     used = [Applied("a", 1, "1" * 12), Applied("b", 0.5, "2" * 12), Applied("a", 0.5, "1" * 12)]
-    assert infotext(JOB, 1, 1, loras=used).endswith(f'Lora hashes: "a: {"1" * 12}, b: {"2" * 12}"')
+    assert format_infotext(JOB, 1, 1, loras=used).endswith(f'Lora hashes: "a: {"1" * 12}, b: {"2" * 12}"')
 
 
 def test_what_is_absent_is_left_out():
-    assert infotext(JOB, 20, 5) == "a red cat\nSteps: 20, Sampler: DDIM, CFG scale: 5.0, Seed: 1, Size: 64x48"
+    assert format_infotext(JOB, 20, 5) == "a red cat\nSteps: 20, Sampler: DDIM, CFG scale: 5.0, Seed: 1, Size: 64x48"
 
 
 def test_a_model_is_named_without_its_files_ending():
     for name in ("dream.safetensors", "dream.ckpt", "dream"):
-        assert infotext(JOB, 1, 1, model=name).endswith(", Model: dream")
-    assert infotext(JOB, 1, 1, model="v1.5").endswith(", Model: v1.5")
+        assert format_infotext(JOB, 1, 1, model=name).endswith(", Model: dream")
+    assert format_infotext(JOB, 1, 1, model="v1.5").endswith(", Model: v1.5")
 
 
 def test_clip_skip_counts_from_one():
-    assert infotext(JOB, 1, 1, clip_skip=1).endswith(", Clip skip: 2")
+    assert format_infotext(JOB, 1, 1, clip_skip=1).endswith(", Clip skip: 2")
 
 
 def test_a_parser_finds_every_field_again():
     # The expression that A1111 splits the last line with.
     field = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-    fields = dict(field.findall(infotext(JOB, 20, 5, model='my, "good": one').splitlines()[-1]))
+    fields = dict(field.findall(format_infotext(JOB, 20, 5, model='my, "good": one').splitlines()[-1]))
     assert fields["Model"] == r'"my, \"good\": one"' and fields["Size"] == "64x48" and len(fields) == 6
 
 

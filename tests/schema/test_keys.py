@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from lorakiln.caption.asking import content_keys
+from lorakiln.caption.text_cache import compute_content_keys
 from lorakiln.captioners.blip import make_captioner
-from lorakiln.encode.rows import Keys
-from lorakiln.evaluate.plan import make_plan
-from lorakiln.export.privacy import cleaned, without_places
-from lorakiln.prepare.picture import content_key
+from lorakiln.encode.content_keys import Keys
+from lorakiln.evaluate.shots import plan_shots
+from lorakiln.export.privacy import remove_places, remove_private
+from lorakiln.prepare.picture import compute_content_key
 from lorakiln.prepare.stage import _facts
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.encode import EncodeSettings
@@ -17,11 +17,11 @@ from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.sweep.bases import bases_of
-from lorakiln.sweep.sources import differences, sources
-from lorakiln.tracking.at_home import without_words
-from lorakiln.train.again import recording
-from lorakiln.train.fingerprint import identity
+from lorakiln.sweep.base_models import collect_base_models
+from lorakiln.sweep.job_sources import identify_sources, list_differences
+from lorakiln.tracking.private_settings import remove_words
+from lorakiln.train.fingerprint import collect_identity
+from lorakiln.train.remeasuring import select_recording
 from lorakiln.train.tracking import _marks
 from tests.schema.changing import known_to
 
@@ -37,7 +37,7 @@ TRAIN = {
 
 
 def test_a_prepared_pictures_key():
-    found = known_to(lambda settings: content_key("0" * 64, ".png", settings), PREPARE)
+    found = known_to(lambda settings: compute_content_key("0" * 64, ".png", settings), PREPARE)
     assert found == GEOMETRY | {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale"}
 
 
@@ -50,7 +50,7 @@ def test_what_a_captioner_has_written(tmp_path):
     (tmp_path / "picture").write_text("picture")
     source = Source(path=str(tmp_path))
     pictures = {"picture": tmp_path / "picture"}
-    found = known_to(lambda given: content_keys(make_captioner(source, given), given, pictures), BlipSettings())
+    found = known_to(lambda given: compute_content_keys(make_captioner(source, given), given, pictures), BlipSettings())
     assert found == {"captioner", "prompt", "max_new_tokens", "num_beams", "batch_size"}
 
 
@@ -72,7 +72,7 @@ def test_encoded_tensors(tmp_path):
 
 def test_a_drawn_picture():
     def key(settings):
-        return make_plan(settings, "sks", (settings.width or 64, settings.height or 64), "base", "lora").shots[0].key
+        return plan_shots(settings, "sks", (settings.width or 64, settings.height or 64), "base", "lora").shots[0].key
 
     settings = EvaluateSettings(prompts=["a cat", "a dog"], seeds=[0], weights=[0, 1], width=32, height=32)
     assert known_to(key, settings) == {"negative_prompt", "steps", "guidance", "batch_size", "width", "height"}
@@ -95,7 +95,7 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
         (tmp_path / name).write_text(f"weights of {name}")
     adapter = TRAIN["adapter"] | {"init_from": str(tmp_path / "a")}
     settings = TrainSettings(**TRAIN | {"adapter": adapter, "scheduler": {"kind": scheduler}})
-    found = known_to(lambda settings: identity(run_of(settings)), settings)
+    found = known_to(lambda settings: collect_identity(run_of(settings)), settings)
     assert found == {
         "seed", "batch_size", "max_grad_norm",
         *(f"adapter.{name}" for name in ("kind", "rank", "alpha", "dropout", "targets", "init_from")),
@@ -110,24 +110,24 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
 def test_a_runs_identity_knows_by_what_they_come_to(tmp_path, monkeypatch):
     monkeypatch.setattr("lorakiln.train.fingerprint.hash_lora", lambda path: path.read_text())
     settings = TrainSettings(**TRAIN)
-    before = identity(run_of(settings))
+    before = collect_identity(run_of(settings))
     for change in ({"held_out": [[2]]}, {"data": "others"}, {"base": {"hash": "h"}}, {"base": {"family": "sdxl"}},
                    {"base": {"prediction_type": "v_prediction"}}):  # fmt: skip
-        assert identity(run_of(settings, **change)) != before, change
+        assert collect_identity(run_of(settings, **change)) != before, change
     other = run_of(settings)
     other.precision = "bf16"
-    assert identity(other) != before
+    assert collect_identity(other) != before
     # A file that was moved is the same file.
     for name in ("a", "b"):
         (tmp_path / name).write_text("the same weights")
     begun = [
         TrainSettings(**TRAIN | {"adapter": TRAIN["adapter"] | {"init_from": str(tmp_path / name)}}) for name in "ab"
     ]
-    assert identity(run_of(begun[0])) == identity(run_of(begun[1])) != before
+    assert collect_identity(run_of(begun[0])) == collect_identity(run_of(begun[1])) != before
 
 
 def test_what_a_run_records():
-    found = known_to(recording, TrainSettings(**TRAIN))
+    found = known_to(select_recording, TrainSettings(**TRAIN))
     assert found == {"validation.draws", "samples.prompts", "samples.seeds", "samples.steps", "samples.guidance"}
     kept = known_to(lambda settings: _marks(settings, None), TrainSettings(**TRAIN))
     assert kept == {f"tracker.{name}" for name in ("kind", "project", "entity")} | found
@@ -146,7 +146,7 @@ def test_words_stay_at_home():
         "dataset": {"name": "mine", "trigger": "sks"},
         "more": [{"prompt": "a", "seed": 0}],
     }
-    assert without_words(told) == {
+    assert remove_words(told) == {
         "caption": {"num_beams": 1, "captioner": "blip"},
         "train": {"samples": {"every": 3}, "seed": 1},
         "evaluate": {"steps": 3},
@@ -177,7 +177,7 @@ def facts():
 
 
 def test_a_private_export_keeps_no_name_no_words_and_no_place(facts):
-    settings = cleaned(facts, "lora")["settings"]
+    settings = remove_private(facts, "lora")["settings"]
     assert settings == {
         "prepare": {"resolution": 64},
         "caption": {"trigger": "sks", "prompt": "", "captioner": "blip"},
@@ -187,13 +187,13 @@ def test_a_private_export_keeps_no_name_no_words_and_no_place(facts):
         },
         "train": {"seed": 1, "samples": {"prompts": [], "every": 3}, "adapter": {"init_from": None, "rank": 4}},
     }  # fmt: skip
-    told = cleaned(facts, "lora")
+    told = remove_private(facts, "lora")
     assert (told["base"], told["dataset"]["name"], told["init_from"]) == ({"path": "sd"}, "lora", None)
     assert facts["settings"]["prepare"]["dataset"] == "secret"
 
 
 def test_an_exported_file_tells_no_place_of_this_machine(facts):
-    told = without_places(facts)
+    told = remove_places(facts)
     assert told["base"]["path"] == told["settings"]["model"]["path"] == "sd"
     model, adapter = told["settings"]["model"], told["settings"]["train"]["adapter"]
     assert (model["vae"], model["config"], model["captioner"]["path"]) == ("vae.safetensors", "owner/sd", "me/sub/blip")
@@ -214,19 +214,19 @@ def test_a_sweep_sees_every_model_that_changes_under_its_name(tmp_path, path, ti
     settings = {last: str(file)}
     for section in reversed(sections):
         settings = {section: settings}
-    before = sources(settings)
+    before = identify_sources(settings)
     assert before.keys() == {title} and before[title]
     file.write_text("other weights")
-    assert differences(before, sources(settings)) == [title]
+    assert list_differences(before, identify_sources(settings)) == [title]
 
 
 def test_a_sweep_sees_the_config_beside_a_peft_file(tmp_path):
     for name in ("named.safetensors", "adapter_config.json"):
         (tmp_path / name).write_text("{}")
     settings = {"train": {"adapter": {"init_from": str(tmp_path / "named.safetensors")}}}
-    before = sources(settings)
+    before = identify_sources(settings)
     (tmp_path / "adapter_config.json").write_text('{"a": 1}')
-    assert differences(before, sources(settings)) == ["config of the LoRA to begin with"]
+    assert list_differences(before, identify_sources(settings)) == ["config of the LoRA to begin with"]
 
 
 def test_a_hub_models_revision_counts(tmp_path, monkeypatch):
@@ -236,7 +236,8 @@ def test_a_hub_models_revision_counts(tmp_path, monkeypatch):
     (refs / "main").write_text("1" * 40)
     (refs / "v2").write_text("2" * 40)
     told = [
-        sources({"model": {"clip": {"path": "owner/clip", "revision": revision}}})["CLIP"] for revision in (None, "v2")
+        identify_sources({"model": {"clip": {"path": "owner/clip", "revision": revision}}})["CLIP"]
+        for revision in (None, "v2")
     ]
     assert told == ["1" * 16, "2" * 16]
 
@@ -249,6 +250,6 @@ def test_jobs_on_another_vae_have_another_base():
         )
         for number, job in enumerate(jobs)
     ]
-    assert [(base.title, base.places) for base in bases_of(results)] == [
+    assert [(base.title, base.places) for base in collect_base_models(results)] == [
         ("base model of 0, 2", [0, 2]), ("base model of 1", [1])
     ]  # fmt: skip

@@ -6,9 +6,9 @@ import pytest
 from pydantic import Field
 
 from lorakiln.schema.base import Settings
-from lorakiln.schema.marks import HERE, Decides, Marks, Names, Private, decided, read, walk
+from lorakiln.schema.marks import HERE, Decides, Marks, Names, Private, read_setting, select_decided, walk
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
-from lorakiln.schema.whole import Config
+from lorakiln.schema.whole_config import Config
 
 SETTINGS = {one.path: one for one in walk(Config) if not one.section}
 
@@ -72,16 +72,16 @@ def test_the_nearest_mark_holds():
 
 def test_what_belongs_into_a_key():
     stage = Stage(model=Place(path="a"), part=Special(more=3), silent=Place(path="b"))
-    assert decided(stage, Decides.EMBEDDINGS) == {"text": ""}
-    assert decided(stage, Decides.CAPTIONS | Decides.WEIGHTS, {"part.precision": "fp32"}) == {
+    assert select_decided(stage, Decides.EMBEDDINGS) == {"text": ""}
+    assert select_decided(stage, Decides.CAPTIONS | Decides.WEIGHTS, {"part.precision": "fp32"}) == {
         "text": "", "part": {"rate": 1.0, "precision": "fp32", "more": 3},
     }  # fmt: skip
-    assert decided(stage, Decides.NOTHING) == {}
+    assert select_decided(stage, Decides.NOTHING) == {}
     # A file's name is no content, and "auto" no precision: whoever makes a key must say what they come to.
     with pytest.raises(KeyError, match=r"part\.precision"):
-        decided(stage, Decides.WEIGHTS)
+        select_decided(stage, Decides.WEIGHTS)
     with pytest.raises(KeyError, match=r"model\.path"):
-        decided(stage, Decides.BASE)
+        select_decided(stage, Decides.BASE)
 
 
 class SignSettings(OptimizerSettings):
@@ -101,6 +101,6 @@ def test_an_added_kinds_settings_are_walked_and_decide_what_their_sort_does():
 
 
 def test_plain_settings_are_read_by_their_path():
-    assert read({"a": {"b": 1}}, "a.b") == 1
-    assert read({"a": {"b": 1}}, "a.c.d") is None
-    assert read({"a": None}, "a.b") is None
+    assert read_setting({"a": {"b": 1}}, "a.b") == 1
+    assert read_setting({"a": {"b": 1}}, "a.c.d") is None
+    assert read_setting({"a": None}, "a.b") is None

@@ -7,8 +7,8 @@ import annotated_types
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from lorakiln.schema.base import sections
-from lorakiln.schema.whole import Config
+from lorakiln.schema.base import list_sections
+from lorakiln.schema.whole_config import Config
 
 WRONG = (True, "1", "0.5", 10**30, -(10**30), 1e308, -1e308)
 
@@ -17,7 +17,7 @@ def fields(kind: type[BaseModel], path: str = "") -> Iterator[tuple[str, Any]]:
     """Every setting that is no section: its dotted path and its type, with its constraints."""
     for name, field in kind.model_fields.items():
         where = f"{path}.{name}" if path else name
-        parts = sections(field)
+        parts = list_sections(field)
         for part in parts:
             yield from fields(part, where)
         if not parts:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lorakiln.console.errors import ConfigError
 from lorakiln.schema import registry
-from lorakiln.schema.base import Settings, check, sections
+from lorakiln.schema.base import Settings, check, list_sections
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.optimizers.adamw import AdamWSettings
 from lorakiln.schema.registry import Registry
@@ -91,7 +91,7 @@ def test_what_is_wrong_inside_is_told_with_its_place(sign):
 
 
 def test_a_walk_of_the_schema_sees_every_kind(sign):
-    found = sections(Holder.model_fields["optimizer"])
+    found = list_sections(Holder.model_fields["optimizer"])
     assert AdamWSettings in found
     assert SignSettings in found
 

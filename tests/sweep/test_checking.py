@@ -3,13 +3,13 @@
 import pytest
 import yaml
 
-from hydra_plugins.lorakiln_sweeper.space import samples_of
+from hydra_plugins.lorakiln_sweeper.space import make_sample_overrides
 from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.metrics import list_metrics
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
 from lorakiln.sweep.checking import check_jobs, check_objectives
 from lorakiln.sweep.jobs import Job
-from lorakiln.sweep.objectives import METRICS, possible_names
+from lorakiln.sweep.objectives import METRICS, list_possible_names
 from lorakiln.sweep.table import DECIMALS
 from pipelines.compose import compose_config
 
@@ -100,13 +100,13 @@ def test_a_validation_loss_is_compared_across_what_does_not_decide_of_what_it_is
 def test_the_names_are_those_of_the_evaluation():
     question = Classification(name="style", labels=["a", "b"])
     settings = EvaluateSettings(prompts=["a"], seeds=[0, 1], weights=[0, 1], classify=[question])
-    known = possible_names(settings.model_dump())
+    known = list_possible_names(settings.model_dump())
     assert known == [
         "likeness", "obedience", "validation_loss", "nearest_similarity", "seed_similarity", "right_style",
         "image_similarity", "clip_score",
     ]  # fmt: skip
     assert set(known) - {"likeness", "obedience", "validation_loss"} == {one.name for one in list_metrics(settings)}
-    assert "seed_similarity" not in possible_names(settings.model_copy(update={"seeds": [3, 3]}).model_dump())
+    assert "seed_similarity" not in list_possible_names(settings.model_copy(update={"seeds": [3, 3]}).model_dump())
 
 
 def test_what_boards_call_the_metrics():
@@ -119,4 +119,4 @@ def test_a_space_is_checked_by_each_value_and_each_end():
         "a": optuna.distributions.CategoricalDistribution(["4", "abc"]),
         "b": optuna.distributions.FloatDistribution(0.1, 5.0),
     }
-    assert samples_of(space) == [["a=4", "b=0.1"], ["a=abc", "b=0.1"], ["a=4", "b=5"]]
+    assert make_sample_overrides(space) == [["a=4", "b=0.1"], ["a=abc", "b=0.1"], ["a=4", "b=5"]]

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from lorakiln.artefacts.records import read_json, write_json
+from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.sweep.devices import Claims
-from lorakiln.sweep.jobs import Job, recorded_outcome
+from lorakiln.sweep.jobs import Job, read_outcome
 from lorakiln.sweep.local import LocalProcesses
 from lorakiln.sweep.process import run_job
 from lorakiln.sweep.running import run_jobs
@@ -74,7 +74,7 @@ def test_other_settings_in_the_same_folder_are_another_job(tmp_path, make_jobs):
     run([job], tmp_path)
     changed = Job(0, job.overrides, job.folder, job.title, {"train": {"steps": 11}})
     assert job.finished() and not changed.finished()
-    assert recorded_outcome(job).status == "finished" and recorded_outcome(changed).status == "stopped"
+    assert read_outcome(job).status == "finished" and read_outcome(changed).status == "stopped"
 
 
 def test_a_job_that_was_killed_with_the_sweep_runs_again(tmp_path, make_jobs):
@@ -104,7 +104,7 @@ def test_a_signal_reaches_the_running_job_and_no_other_starts(tmp_path, make_job
         run(made, tmp_path)
     assert caught.value.code == 128 + number
     assert not calls(made[1])
-    assert recorded_outcome(made[0]).status == "stopped"
+    assert read_outcome(made[0]).status == "stopped"
     assert "goes on where it was" in capsys.readouterr().err
 
 
@@ -142,7 +142,7 @@ def test_a_judge_ends_a_hopeless_job(make_jobs):
 
     assert run_job(job, Stop(), judge=judge).status == "pruned"
     assert seen == [(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0)]
-    assert recorded_outcome(job).status == "pruned"
+    assert read_outcome(job).status == "pruned"
 
 
 def test_a_folder_that_cannot_be_made_is_that_jobs_trouble(tmp_path, make_jobs):

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from lorakiln.sweep.cost_estimate import count_drawing_steps, count_saved_weights, estimate_cost, measure_throughput
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.pace import drawn, estimate, pace, saved
-from lorakiln.sweep.plan import plan
-from lorakiln.sweep.running import Teller
+from lorakiln.sweep.plan import format_plan
+from lorakiln.sweep.running import ProgressReporter
 
 
 def write_run(folder, model="m", pictures_per_second=10.0, whole=None):
@@ -34,19 +34,19 @@ def test_the_plan_judges_time_and_disk_by_finished_runs_with_the_same_model(tmp_
     write_run(root / "a", pictures_per_second=20.0, whole=10.0)
     write_run(tmp_path / "another", model="large", pictures_per_second=0.001)
     # 10 jobs of 240 pictures at 20 pictures/s, with 10 - 20/5 = 6 seconds beside the steps, two at a time.
-    text = plan(jobs(root, 10), root, 2)
+    text = format_plan(jobs(root, 10), root, 2)
     assert "10: 10 to run; at most 2 at a time" in text and "600 in all, 2,400 pictures" in text
     assert "about 90 s and 10.0 MiB" in text and "judging by 2 finished runs" in text
-    assert "seed=9" in text and "seed=9" not in plan(jobs(root, 10), root, 2, titles=False)
-    assert pace(tmp_path, "none") is None
+    assert "seed=9" in text and "seed=9" not in format_plan(jobs(root, 10), root, 2, titles=False)
+    assert measure_throughput(tmp_path, "none") is None
 
 
 def test_a_plan_without_a_run_to_judge_by_and_one_too_large_for_the_disk(tmp_path, monkeypatch):
     root = tmp_path / "sweep"
-    assert "told after the first job" in plan(jobs(root, 2), root, 1)
+    assert "told after the first job" in format_plan(jobs(root, 2), root, 1)
     write_run(tmp_path / "run1")
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**20))
-    assert "2.0 MiB; WARNING: only 1.0 MiB are free" in plan(jobs(root, 2), root, 1)
+    assert "2.0 MiB; WARNING: only 1.0 MiB are free" in format_plan(jobs(root, 2), root, 1)
 
 
 SMALL = {
@@ -82,39 +82,43 @@ def job_of(tmp_path, number, settings):
 
 def test_the_evaluation_and_the_weights_are_reckoned_with_for_each_job(tmp_path):
     write_whole_run(tmp_path / "earlier", SMALL)
-    assert (drawn(SMALL), drawn(LARGE), drawn({})) == (4 * 2 * 2 * 2, 4 * 2 * 2 * 20, 1)
+    assert (count_drawing_steps(SMALL), count_drawing_steps(LARGE), count_drawing_steps({})) == (
+        4 * 2 * 2 * 2,
+        4 * 2 * 2 * 20,
+        1,
+    )
     # Two files and two exported ones, and a checkpoint of three times a file's size.
-    assert (saved(SMALL), saved(LARGE)) == (4 * 7, 16 * 7)
-    (run,) = pace(tmp_path, "m").runs
+    assert (count_saved_weights(SMALL), count_saved_weights(LARGE)) == (4 * 7, 16 * 7)
+    (run,) = measure_throughput(tmp_path, "m").runs
     assert (run.speed, run.evaluation, run.rest, run.weights, run.report) == (20.0, 10.0, 16.0, 4000, 500)
     small, large = job_of(tmp_path, 0, SMALL), job_of(tmp_path, 1, LARGE)
-    assert estimate([small], tmp_path).seconds == pytest.approx(80 / 20 + 16 + 10)
+    assert estimate_cost([small], tmp_path).seconds == pytest.approx(80 / 20 + 16 + 10)
     # 288 steps of denoising more, each as long as two thirds of a picture of training.
-    assert estimate([large], tmp_path).seconds == pytest.approx(800 / 20 + 16 + 10 + 288 * 2 / 3 / 20)
-    assert estimate([large], tmp_path).disk == pytest.approx(4000 * 4 + 500 * 10 + run.others)
+    assert estimate_cost([large], tmp_path).seconds == pytest.approx(800 / 20 + 16 + 10 + 288 * 2 / 3 / 20)
+    assert estimate_cost([large], tmp_path).disk == pytest.approx(4000 * 4 + 500 * 10 + run.others)
     # A run with the same evaluation counts before one that has to be reckoned up.
     write_whole_run(tmp_path / "another", LARGE)
-    assert estimate([large], tmp_path).seconds == pytest.approx(800 / 20 + 16 + 10)
+    assert estimate_cost([large], tmp_path).seconds == pytest.approx(800 / 20 + 16 + 10)
 
 
 def test_what_is_left_is_told_for_the_jobs_that_are_left(tmp_path, capsys):
     small, large = job_of(tmp_path, 0, SMALL), job_of(tmp_path, 1, LARGE)
     other = job_of(tmp_path, 2, {"model": {"path": "unknown"}})
-    teller = Teller([small, large, other], tmp_path / "sweep", 1)
+    reporter = ProgressReporter([small, large, other], tmp_path / "sweep", 1)
     write_whole_run(small.folder, SMALL)
-    teller.tell(Outcome(small, "finished", 30.0))
+    reporter.tell(Outcome(small, "finished", 30.0))
     # 800 pictures at 20/s, 16 s, and 19.6 s of evaluation; not the small job's 30 s.
     assert "; about 76 s and " in (said := capsys.readouterr().out) and "left, and 1 job on another base" in said
-    teller.tell(Outcome(large, "finished", 156.0))
+    reporter.tell(Outcome(large, "finished", 156.0))
     assert "left" not in capsys.readouterr().out
 
 
 def test_what_wandb_keeps_is_counted(tmp_path, monkeypatch):
     write_whole_run(tmp_path / "earlier", SMALL)
     monkeypatch.chdir(tmp_path)
-    before = pace(tmp_path, "m").runs[0].others
+    before = measure_throughput(tmp_path, "m").runs[0].others
     (tmp_path / "earlier/run/tracker.json").write_text('{"kind": "wandb", "id": "abc"}')
     for name in ("offline-run-1-abc", "offline-run-1-other"):
         (tmp_path / "wandb" / name).mkdir(parents=True)
         (tmp_path / "wandb" / name / "run.wandb").write_bytes(bytes(3000))
-    assert pace(tmp_path, "m").runs[0].others == before + 3000 + len('{"kind": "wandb", "id": "abc"}')
+    assert measure_throughput(tmp_path, "m").runs[0].others == before + 3000 + len('{"kind": "wandb", "id": "abc"}')

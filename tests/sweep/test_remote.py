@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lorakiln.console.errors import UserError
-from lorakiln.sweep.jobs import Job, recorded_outcome
+from lorakiln.sweep.jobs import Job, read_outcome
 from lorakiln.sweep.ray_jobs import RayJobs
 from lorakiln.sweep.remote import RemoteJob
 from lorakiln.sweep.running import run_jobs
@@ -168,7 +168,7 @@ def test_below_slurm_a_job_is_no_rank(make_jobs, monkeypatch):
     monkeypatch.chdir(os.getcwd())
     assert RemoteJob(job)().status == "finished"
     assert (job.folder / "job.log").read_text() == "bash\n"
-    assert recorded_outcome(job).status == "finished"
+    assert read_outcome(job).status == "finished"
 
 
 class Ray:

@@ -5,15 +5,15 @@ import json
 import pytest
 import yaml
 
-from lorakiln.sweep.bases import bases_of
+from lorakiln.sweep.base_models import collect_base_models
+from lorakiln.sweep.caveats import list_caveats
 from lorakiln.sweep.comparison import save_comparison
-from lorakiln.sweep.doubt import doubts
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.objectives import more_is_better, values_of
-from lorakiln.sweep.plots import legend_lines, plot_front, pyplot
+from lorakiln.sweep.objectives import orient_values, select_values
+from lorakiln.sweep.plots import format_legend, plot_front, pyplot
 from lorakiln.sweep.results import Result
 from lorakiln.sweep.summary import sum_up
-from lorakiln.sweep.table import decimals, table
+from lorakiln.sweep.table import choose_decimals, format_table
 
 
 @pytest.fixture
@@ -82,16 +82,16 @@ def results_of(tmp_path, write_report, reports, models=None):
 def test_jobs_on_several_base_models_each_have_their_own(tmp_path, write_report, capsys):
     reports = [{"likeness": 0.5, "obedience": 20.0}, {"likeness": 0.9, "obedience": 30.0}] * 2
     results = results_of(tmp_path, write_report, reports, ["sd15", "sdxl"] * 2)
-    found = bases_of(results)
+    found = collect_base_models(results)
     assert [(base.title, base.places) for base in found] == [
         ("base model sd15", [0, 2]), ("base model sdxl", [1, 3])
     ]  # fmt: skip
     assert [base.values["image_similarity"] for base in found] == pytest.approx([0.4, 0.8])
-    assert [base.title for base in bases_of(results[::2])] == ["base model"]
+    assert [base.title for base in collect_base_models(results[::2])] == ["base model"]
     # Other pictures or prompts: the same model with other numbers.
     for result in results:
         result.outcome.job.settings["model"]["path"] = "a/sd15"
-    assert [base.title for base in bases_of(results)] == ["base model of 0, 2", "base model of 1, 3"]
+    assert [base.title for base in collect_base_models(results)] == ["base model of 0, 2", "base model of 1, 3"]
     for number, result in enumerate(results):
         result.outcome.job.settings["model"]["path"] = ["a/sd15", "b/sdxl"][number % 2]
     sum_up([result.outcome for result in results], tmp_path)
@@ -124,9 +124,9 @@ def test_a_comparison_of_other_jobs_is_not_left_behind(outcomes, tmp_path):
 
 
 def test_numbers_have_the_digits_that_tell_them_apart():
-    assert decimals("likeness", [0.9, 0.8]) == 3 and decimals("obedience", [20.0, 20.0]) == 2
-    assert decimals("likeness", [0.04146, 0.04149]) == 5
-    assert decimals("other", [0.1, 0.1 + 1e-9]) == 4
+    assert choose_decimals("likeness", [0.9, 0.8]) == 3 and choose_decimals("obedience", [20.0, 20.0]) == 2
+    assert choose_decimals("likeness", [0.04146, 0.04149]) == 5
+    assert choose_decimals("other", [0.1, 0.1 + 1e-9]) == 4
 
 
 def test_the_base_is_a_row_and_the_stars_are_explained():
@@ -134,7 +134,7 @@ def test_the_base_is_a_row_and_the_stars_are_explained():
         {"number": 0, "job": "rank=4", "likeness": 0.0411, "obedience": 20.0, "on_front": True, "best": True},
         {"number": 1, "job": "rank=8", "likeness": 0.0409, "obedience": 20.0, "on_front": False, "best": False},
     ]
-    text = table(rows, [{"job": "base model", "likeness": 0.041, "obedience": 19.0}], ["likeness"])
+    text = format_table(rows, [{"job": "base model", "likeness": 0.041, "obedience": 19.0}], ["likeness"])
     assert text.splitlines() == [
         "#  job         likeness  obedience  front",
         "0  rank=4        0.0411      20.00  **",
@@ -144,7 +144,7 @@ def test_the_base_is_a_row_and_the_stars_are_explained():
         "**  the best",
     ]
     rows[0]["validation_loss"], rows[1]["validation_loss"] = 0.2, 0.1
-    by_loss = table(rows, [{"job": "base model", "likeness": 0.041, "obedience": 19.0}], ["validation_loss"])
+    by_loss = format_table(rows, [{"job": "base model", "likeness": 0.041, "obedience": 19.0}], ["validation_loss"])
     assert [line.split()[1] for line in by_loss.splitlines()[1:4]] == ["rank=8", "rank=4", "model"]
 
 
@@ -163,8 +163,8 @@ def test_the_base_is_a_row_and_the_stars_are_explained():
 def test_a_best_that_may_be_chance_is_told(tmp_path, write_report, first, second, objectives, said):
     reports = [{"likeness": 0.5, "obedience": 20.0, "validation_loss": 0.1, **first}, {"obedience": 10.0, **second}]
     results = results_of(tmp_path, write_report, reports)
-    points = [more_is_better(values_of(one.values, objectives), objectives) for one in results]
-    found = doubts(results, points, 0, objectives)
+    points = [orient_values(select_values(one.values, objectives), objectives) for one in results]
+    found = list_caveats(results, points, 0, objectives)
     assert len(found) == len(said) and all(text.startswith(start) for text, start in zip(found, said, strict=True))
 
 
@@ -173,7 +173,7 @@ def test_points_bear_numbers_and_long_settings_are_listed_below(tmp_path, write_
     results = results_of(tmp_path, write_report, reports)
     long = tuple(f"train.key{n}=" + "x" * 60 for n in range(4))
     object.__setattr__(results[2].outcome.job, "own", long)
-    lines = legend_lines(results, [0])
+    lines = format_legend(results, [0])
     assert lines[0] == "0  seed=0" and len(lines) == 4 and max(map(len, lines)) <= 118
     seen = []
     monkeypatch.setattr(pyplot, "close", seen.append)

@@ -9,21 +9,23 @@ import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from hydra_plugins.lorakiln_sweeper.space import search_space
+from hydra_plugins.lorakiln_sweeper.space import make_search_space
 from lorakiln.console.errors import UserError
-from lorakiln.sweep.objectives import full_weight, read_numbers, values_of
-from lorakiln.sweep.study import SharedStudy, Wishes, as_override
+from lorakiln.sweep.objectives import find_full_weight, read_numbers, select_values
+from lorakiln.sweep.study import SearchSettings, SharedStudy, format_override
 
 SPACE = {"train.optimizer.lr": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True)}
 
 
 def study(folder, objectives=("likeness",), name="test", **changes):
-    wishes = {"trials": 4, "seed": 0, "startup_trials": 2, "prune_startup_trials": 2, "prune_warmup_steps": 0}
-    return SharedStudy(folder, name, f"sqlite:///{folder}/s.db", SPACE, Wishes(list(objectives), **wishes | changes))
+    settings = {"trials": 4, "seed": 0, "startup_trials": 2, "prune_startup_trials": 2, "prune_warmup_steps": 0}
+    return SharedStudy(
+        folder, name, f"sqlite:///{folder}/s.db", SPACE, SearchSettings(list(objectives), **settings | changes)
+    )
 
 
 def parsed(*overrides):
-    return search_space(OverridesParser.create().parse_overrides(list(overrides)))
+    return make_search_space(OverridesParser.create().parse_overrides(list(overrides)))
 
 
 def test_hydras_sweeps_are_distributions():
@@ -59,8 +61,8 @@ def test_what_cannot_be_searched_is_told(override, message):
 
 
 def test_values_are_written_as_a_command_line_takes_them():
-    assert as_override("train.optimizer.lr", 1.23456789e-5) == "train.optimizer.lr=1.23457e-05"
-    assert (as_override("a", 3), as_override("b", "cosine")) == ("a=3", "b=cosine")
+    assert format_override("train.optimizer.lr", 1.23456789e-5) == "train.optimizer.lr=1.23457e-05"
+    assert (format_override("a", 3), format_override("b", "cosine")) == ("a=3", "b=cosine")
 
 
 def test_a_study_gives_as_many_trials_as_are_wanted_and_goes_on(tmp_path):
@@ -115,7 +117,7 @@ def test_another_search_under_the_same_name_is_refused(tmp_path):
     with pytest.raises(UserError, match="looks for likeness"):
         study(tmp_path, ["obedience"])
     with pytest.raises(UserError, match=r"hydra\.sweeper\.storage"):
-        SharedStudy(tmp_path, "x", "sqlite:////proc/none/s.db", SPACE, Wishes(["likeness"], 1, 0, 1, 1, 0))
+        SharedStudy(tmp_path, "x", "sqlite:////proc/none/s.db", SPACE, SearchSettings(["likeness"], 1, 0, 1, 1, 0))
 
 
 def test_losses_are_made_small_and_scores_large(tmp_path):
@@ -127,10 +129,10 @@ def test_losses_are_made_small_and_scores_large(tmp_path):
 def test_objectives_are_numbers_of_the_report(tmp_path, write_report):
     write_report(tmp_path, likeness=0.7, obedience=30.0, validation_loss=0.2)
     numbers, base = read_numbers(tmp_path)
-    assert values_of(numbers, ["likeness", "clip_score", "validation_loss"]) == (0.7, 30.0, 0.2)
+    assert select_values(numbers, ["likeness", "clip_score", "validation_loss"]) == (0.7, 30.0, 0.2)
     assert base == pytest.approx({"image_similarity": 0.6, "clip_score": 29.9})
     with pytest.raises(UserError, match="have no sharpness\n.*likeness, obedience, validation_loss"):
-        values_of(numbers, ["likeness", "sharpness"])
+        select_values(numbers, ["likeness", "sharpness"])
 
 
 def test_the_base_is_at_weight_0_and_the_lora_at_the_weight_nearest_to_1(tmp_path, write_report):
@@ -142,7 +144,7 @@ def test_the_base_is_at_weight_0_and_the_lora_at_the_weight_nearest_to_1(tmp_pat
     path.write_text(json.dumps({"image_similarity": scores, "drawn": {"without": 3, "pictures": 8}}))
     full, base = read_numbers(tmp_path)
     assert (full["image_similarity"], base["image_similarity"], set(base)) == (1.0, 0.0, {"image_similarity"})
-    assert full_weight([0.0, 0.8, 1.2]) == 0.8 and full_weight([-1.0, 0.0]) == -1.0
+    assert find_full_weight([0.0, 0.8, 1.2]) == 0.8 and find_full_weight([-1.0, 0.0]) == -1.0
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ from lorakiln.sweep.devices import Claims
 from lorakiln.sweep.jobs import Job
 from lorakiln.sweep.local import LocalProcesses
 from lorakiln.sweep.search import Search
-from lorakiln.sweep.study import SharedStudy, Wishes
+from lorakiln.sweep.study import SearchSettings, SharedStudy
 from tests.made_facts import run_facts
 
 # Its settings are rank and lr; likeness is the rank, the validation loss the lr at every one of many steps.
 SCRIPT = (
-    f"FACTS = {run_facts().told()!r}\n"
+    f"FACTS = {run_facts().to_dict()!r}\n"
     + """
 import json, os, pathlib, signal, sys, time
 folder, rank, lr = pathlib.Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
@@ -69,8 +69,8 @@ class Launcher:
 def make_search(tmp_path):
     def make(ranks, losses=ONE_LOSS, objectives=("likeness",), trials=6, prune=False, at_once=1):
         space = {"rank": optuna.distributions.CategoricalDistribution(ranks), "lr": losses}
-        wishes = Wishes(list(objectives), trials, 0, 100, 1, 0)
-        study = SharedStudy(tmp_path, "test", f"sqlite:///{tmp_path}/s.db", space, wishes)
+        settings = SearchSettings(list(objectives), trials, 0, 100, 1, 0)
+        study = SharedStudy(tmp_path, "test", f"sqlite:///{tmp_path}/s.db", space, settings)
         return Search(study, Launcher(tmp_path, at_once), ["+experiment=x"], prune)
 
     return make

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.cli import main
 from lorakiln.families import load_family
-from lorakiln.families.names import canonical
-from lorakiln.families.sd.original_names import unet_module
+from lorakiln.families.layer_names import to_canonical_name
+from lorakiln.families.sd.original_names import to_original_module
 from lorakiln.lora_files import kohya_form
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
@@ -41,7 +41,7 @@ def lora(pair, tmp_path_factory):
     def add(name, weight):
         down = torch.randn(2, *weight.shape[1:], generator=generator) * 0.2
         up = torch.randn(weight.shape[0], 2, *(1,) * (weight.ndim - 2), generator=generator) * 0.2
-        layers[canonical(name)] = Layer(down, up, 1.0)
+        layers[to_canonical_name(name)] = Layer(down, up, 1.0)
 
     for name in family.target_modules("locon"):
         add(f"unet.{name}", family.network.get_submodule(name).weight)
@@ -301,10 +301,10 @@ def test_a_lora_in_stabilitys_names_is_merged_alike_for_every_family(pair, lora,
     attention = (0, 1) if pair[0].family == "sdxl" else (1, 2, 3)
 
     def name_of(module: str) -> str:
-        path = unet_module(module.removeprefix("unet."), 2, attention)
+        path = to_original_module(module.removeprefix("unet."), 2, attention)
         return "lora_unet_" + path.replace(".", "_")
 
-    save_file(kohya_form.tensors_of(unet, name_of), tmp_path / "sgm.safetensors")
+    save_file(kohya_form.make_tensors(unet, name_of), tmp_path / "sgm.safetensors")
     write_lora(unet, tmp_path / "ours.safetensors", "diffusers")
     for name in ("sgm", "ours"):
         file, out = str(tmp_path / f"{name}.safetensors"), str(tmp_path / name)

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.cli import main
 from lorakiln.families import load_family
 from lorakiln.lora_files.merging import Merged

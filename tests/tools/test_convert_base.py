@@ -8,7 +8,7 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.cli import main
 from lorakiln.families import load_family
 from tests.conftest import write_micro_model

@@ -9,13 +9,13 @@ import torch
 import yaml
 from PIL import Image
 
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.cli import main
 from lorakiln.families import load_family
 from lorakiln.families.sd.model import StableDiffusion
-from lorakiln.lora_files.identity import short_hash
+from lorakiln.lora_files.identity import compute_lora_short_hash
 from lorakiln.lora_files.writing import write_lora
-from lorakiln.sampling import Job, draw
+from lorakiln.sampling import DrawJob, draw
 from tests.lora_files.conftest import random_adapter
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_a_grid_over_weights_begins_with_the_base_itself(model, lora, tmp_path, 
     assert run("a red cat", "--model", model, "--lora", lora, "--columns", "weight=0,1", "--out", out) == 0
     assert sorted(path.name for path in out.iterdir()) == ["0000.png", "0001.png", "grid.png"]
     family = load_family(micro_model)
-    (base,) = draw(family, [Job("a red cat", 0, 32, 32)], 2, 5.0, batch_size=1)
+    (base,) = draw(family, [DrawJob("a red cat", 0, 32, 32)], 2, 5.0, batch_size=1)
     assert (pixels(out / "0000.png") == np.asarray(base)).all()
     assert np.abs(pixels(out / "0001.png") - np.asarray(base)).max() > 2
     text = Image.open(out / "0001.png").info["parameters"]
@@ -61,7 +61,7 @@ def test_a_grid_over_weights_begins_with_the_base_itself(model, lora, tmp_path, 
 def test_a_lora_without_a_hash_in_it_gets_that_of_its_bytes(tmp_path):
     save_tensors(tmp_path / "x.safetensors", {"a": torch.arange(5.0)})
     expected = hashlib.sha256(torch.arange(5.0).numpy().tobytes()).hexdigest()[:12]
-    assert short_hash(tmp_path / "x.safetensors") == expected
+    assert compute_lora_short_hash(tmp_path / "x.safetensors") == expected
 
 
 def test_prompts_and_seeds_make_a_grid_and_a_weight_halves_the_lora(model, lora, tmp_path):
@@ -97,7 +97,7 @@ def test_image_to_image_keeps_what_strength_leaves(model, tmp_path, micro_model)
         assert code == 0
     values = torch.from_numpy(pixels(tmp_path / "in.png") / 127.5 - 1).float().permute(2, 0, 1)[None]
     start = family.encode_pictures(values)[0]
-    (expected,) = draw(family, [Job("red", 0, 32, 32)], 4, 5.0, batch_size=1, start=start, strength=0.5)
+    (expected,) = draw(family, [DrawJob("red", 0, 32, 32)], 4, 5.0, batch_size=1, start=start, strength=0.5)
     assert np.abs(pixels(tmp_path / "0.5/0000.png") - np.asarray(expected)).max() <= 1
     assert np.abs(pixels(tmp_path / "0.5/0000.png") - pixels(tmp_path / "1/0000.png")).max() > 2
     assert "Denoising strength: 0.5" in Image.open(tmp_path / "0.5/0000.png").info["parameters"]
@@ -112,7 +112,7 @@ def test_image_to_image_equals_diffusers(micro_model):
     )
     pipe.set_progress_bar_config(disable=True)
     start = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
-    (found,) = draw(family, [Job("red", 7, 32, 32)], 5, 4.0, batch_size=1, start=start, strength=0.6)
+    (found,) = draw(family, [DrawJob("red", 7, 32, 32)], 5, 4.0, batch_size=1, start=start, strength=0.6)
     # diffusers takes latents for what they are, where they have the latents' channels.
     expected = pipe(
         "red", image=start, strength=0.6, num_inference_steps=5, guidance_scale=4.0,

@@ -11,8 +11,8 @@ from diffusers import UNet2DConditionModel
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.adapters.targets import target_names
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.adapters.targets import list_target_names
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
@@ -21,8 +21,8 @@ from lorakiln.families.sd.presets import ATTENTION as ATTENTION_KINDS
 from lorakiln.families.sd.presets import PRESETS as FAMILY_PRESETS
 from lorakiln.lora_files.writing import write_lora
 from lorakiln.schema.adapters.lora import LoraSettings
-from lorakiln.schema.whole import check_whole
-from lorakiln.tools.inspect import PRESETS, _kind, retrain
+from lorakiln.schema.whole_config import check_whole
+from lorakiln.tools.inspect import PRESETS, _kind, suggest_settings
 from lorakiln.train.adapting import put_adapter
 from pipelines.compose import compose_config
 from tests.adapters.networks import adapted
@@ -52,7 +52,7 @@ def adapter(width, metadata, module="attn2.to_k"):
     ],
 )
 def test_the_model_to_go_on_with(width, metadata, module, expected):
-    settings = retrain(Path("a.safetensors"), adapter(width, metadata, module))
+    settings = suggest_settings(Path("a.safetensors"), adapter(width, metadata, module))
     found = [one.removeprefix("model=") for one in settings if one.startswith("model=")]
     assert found == ([expected] if expected else [])
 
@@ -65,7 +65,7 @@ def test_the_model_to_go_on_with(width, metadata, module, expected):
     ],
 )  # fmt: skip
 def test_paths_survive_the_shell_and_hydra(path):
-    settings = retrain(Path(path), adapter(768, {"ss_unet_lr": "0.0001"}))
+    settings = suggest_settings(Path(path), adapter(768, {"ss_unet_lr": "0.0001"}))
     words = shlex.split(" ".join(settings))
     assert len(words) == len(settings)
     found = {one.key_or_group: one.value() for one in OverridesParser.create().parse_overrides(words)}
@@ -112,7 +112,7 @@ def follow(file, capsys, tmp_path, base=None):
 def go_on(family, told):
     """Training's own way from the printed settings to an adapter on the network."""
     settings = check_whole(compose_config(["+experiment=smoke", *shlex.split(" ".join(told))])).train.adapter
-    put_adapter(family, settings, target_names(family, settings.targets), 0)
+    put_adapter(family, settings, list_target_names(family, settings.targets), 0)
     return adapted(family.network).read().layers
 
 
@@ -180,7 +180,7 @@ def test_refusals_print_commands_that_work(tmp_path, capsys, micro_model):
     for given, rank in ((layers | text, 3), (layers, 2)):
         write_lora(Adapter(given), tmp_path / "my x.safetensors", "kohya")
         settings = LoraSettings(rank=rank, alpha=1.0, targets=["to_q"], init_from=str(tmp_path / "my x.safetensors"))
-        names = target_names(family, ["attn1.to_q"])
+        names = list_target_names(family, ["attn1.to_q"])
         with pytest.raises(UserError) as caught:
             put_adapter(load_family(micro_model, ("network",)), settings, names, 0)
         (command,) = re.findall("`(lorakiln .*?)`", caught.value.fix)
@@ -192,7 +192,7 @@ def test_refusals_print_commands_that_work(tmp_path, capsys, micro_model):
         )
     settings = LoraSettings(rank=3, alpha=1.0, targets=["to_k"], init_from=str(tmp_path / "my x.safetensors"))
     with pytest.raises(UserError) as caught:
-        put_adapter(load_family(micro_model, ("network",)), settings, target_names(family, ["attn1.to_k"]), 0)
+        put_adapter(load_family(micro_model, ("network",)), settings, list_target_names(family, ["attn1.to_k"]), 0)
     (command,) = re.findall("`(lorakiln .*?)`", caught.value.fix)
     assert main(shlex.split(command)[1:]) == 0
     assert "train.adapter.targets=[attn1.to_q]" in capsys.readouterr().out.replace("'", "")

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.cli import main
-from lorakiln.console.visible import visible
+from lorakiln.console.terminal_text import escape_text
 
 LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
 
@@ -51,4 +51,4 @@ def test_the_command_to_go_on_with_holds_numbers_alone(tmp_path, capsys):
     [("plain\nlines", "plain\nlines"), ("naïve 日本 \u200b", "naïve 日本 " + r"\u200b")],
 )
 def test_what_can_be_printed_stays(text, shown):
-    assert visible(text) == shown
+    assert escape_text(text) == shown

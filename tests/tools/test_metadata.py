@@ -9,7 +9,7 @@ from safetensors import safe_open
 from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.cli import main
 from lorakiln.lora_files.writing import write_lora
-from lorakiln.tools.metadata import resolution_of, sizes, told
+from lorakiln.tools.metadata import find_resolution, make_metadata, make_rank_keys
 from tests.families.reduced import write_reduced
 from tests.lora_files.conftest import random_adapter
 
@@ -38,7 +38,7 @@ RESNET = "unet.mid_block.resnets.0.conv1"
     ],
 )
 def test_the_layers_say_what_base_it_is_for(width, version, v2, architecture, resolution):
-    found = told(Adapter({CROSS: layer(width)}), "mine")
+    found = make_metadata(Adapter({CROSS: layer(width)}), "mine")
     assert found["ss_base_model_version"] == version and found["ss_v2"] == v2
     assert found["modelspec.architecture"] == architecture and found["modelspec.title"] == "mine"
     assert found["modelspec.prediction_type"] == "epsilon" and found["ss_network_module"] == "networks.lora"
@@ -46,7 +46,7 @@ def test_the_layers_say_what_base_it_is_for(width, version, v2, architecture, re
 
 
 def test_what_nobody_knows_is_not_claimed():
-    found = told(Adapter({CROSS: layer(24)}), "mine")
+    found = make_metadata(Adapter({CROSS: layer(24)}), "mine")
     assert not {"ss_base_model_version", "ss_v2", "modelspec.architecture", "modelspec.resolution"} & set(found)
 
 
@@ -61,9 +61,11 @@ def test_what_nobody_knows_is_not_claimed():
     ],
 )
 def test_the_resolution_that_files_state(said, expected):
-    assert resolution_of({}, said, {"ss_resolution": "(9, 9)"} if expected else {}) == expected
+    assert find_resolution({}, said, {"ss_resolution": "(9, 9)"} if expected else {}) == expected
     if expected:
-        assert told(Adapter({CROSS: layer(768)}), "mine", resolution=expected)["modelspec.resolution"] == expected
+        assert (
+            make_metadata(Adapter({CROSS: layer(768)}), "mine", resolution=expected)["modelspec.resolution"] == expected
+        )
 
 
 def test_convolutions_have_sizes_of_their_own():
@@ -72,7 +74,7 @@ def test_convolutions_have_sizes_of_their_own():
         RESNET: layer(16, 3, kernel=3),
         "unet.mid_block.attentions.0.proj_in": layer(9, 5, 1),
     }
-    found = sizes(layers, '{"algo": "lora"}')
+    found = make_rank_keys(layers, '{"algo": "lora"}')
     assert found["ss_network_dim"] == "5" and found["ss_network_alpha"] == "5.0"
     assert json.loads(found["ss_network_args"]) == {"algo": "lora", "conv_dim": "3", "conv_alpha": "3.0"}
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.checkpoint import Checkpoint
-from lorakiln.families.kinds import versions
+from lorakiln.families.kinds import list_versions
+from lorakiln.families.weights_file import WeightsFile
 from lorakiln.tools import model
-from lorakiln.tools.model import CHECKOUT, model_settings, settings_of
+from lorakiln.tools.model import CHECKOUT, find_model_settings, make_model_settings
 
 
 def write_folder(folder, sample_size, levels=4, more=()):
@@ -25,16 +25,16 @@ def write_folder(folder, sample_size, levels=4, more=()):
 )
 def test_a_folder_says_its_family_and_size(tmp_path, sample_size, levels, more, family, side):
     base = str(write_folder(tmp_path / "base", sample_size, levels, more))
-    for found in (settings_of(base), model_settings(None, base)):
+    for found in (make_model_settings(base), find_model_settings(None, base)):
         assert (found.family, found.path, found.resolution) == (family, base, side)
 
 
 @pytest.mark.parametrize(("kind", "family", "side"), [("sd1", "sd", 512), ("sd2", "sd", 768), ("sdxl", "sdxl", 1024)])
 def test_a_single_file_too(monkeypatch, kind, family, side):
-    monkeypatch.setattr(model, "read_checkpoint", lambda path, allow_pickle: Checkpoint(path, {}, {}))
-    version = next(one for one in versions() if one.name == kind)
+    monkeypatch.setattr(model, "open_weights_file", lambda path, allow_pickle: WeightsFile(path, {}, {}))
+    version = next(one for one in list_versions() if one.name == kind)
     monkeypatch.setattr(model, "recognise_file", lambda checkpoint: version)
-    found = settings_of("base.safetensors")
+    found = make_model_settings("base.safetensors")
     assert (found.family, found.resolution) == (family, side)
 
 
@@ -42,26 +42,26 @@ def test_what_is_no_base_model_is_told(tmp_path, monkeypatch):
     (tmp_path / "flux").mkdir()
     (tmp_path / "flux" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     with pytest.raises(UserError, match="this is FluxPipeline"):
-        settings_of(str(tmp_path / "flux"))
-    monkeypatch.setattr(model, "read_checkpoint", lambda path, allow_pickle: Checkpoint(path, {"lora_a": 0}, {}))
+        make_model_settings(str(tmp_path / "flux"))
+    monkeypatch.setattr(model, "open_weights_file", lambda path, allow_pickle: WeightsFile(path, {"lora_a": 0}, {}))
     with pytest.raises(UserError, match="this is a LoRA, no base model"):
-        settings_of("style.safetensors")
+        make_model_settings("style.safetensors")
 
 
 def test_the_checkouts_own_model_is_found_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = model_settings(None, None)
+    found = find_model_settings(None, None)
     assert [found.path, found.clip.path] == [str(CHECKOUT / "models/tiny" / name) for name in ("sd", "clip")]
     # The project's own come first.
     (tmp_path / "conf" / "model").mkdir(parents=True)
     text = (CHECKOUT / "conf/model/sdxl.yaml").read_text().replace("resolution: 1024", "resolution: 640")
     (tmp_path / "conf" / "model" / "sdxl.yaml").write_text(text)
-    assert model_settings("sdxl", None).resolution == 640
-    assert model_settings("sd15", "mine").path == "mine"
+    assert find_model_settings("sdxl", None).resolution == 640
+    assert find_model_settings("sd15", "mine").path == "mine"
 
 
 def test_unknown_names_get_the_known_ones():
     with pytest.raises(UserError, match=r"no such model: sd99\n.*sd15, sd21, sd21_v, sdxl, tiny"):
-        model_settings("sd99", None)
+        find_model_settings("sd99", None)
     with pytest.raises(UserError, match=r"mine\.yaml: no such file"):
-        model_settings("mine.yaml", None)
+        find_model_settings("mine.yaml", None)

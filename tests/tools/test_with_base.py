@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.cli import main
 from lorakiln.families import load_family, sd
 from lorakiln.families import sdxl as xl
-from lorakiln.families.names import canonical
+from lorakiln.families.layer_names import to_canonical_name
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
@@ -61,7 +61,7 @@ def write(path, family, sdxl=False):
             layer = {"weight": more.reshape(1, -1, 1, 1) if tail else more, "on_input": torch.tensor(1)}
             changed = weight * (1 + more.reshape(1, -1, *(1,) * len(tail)))
         tensors |= {
-            f"{(xl if sdxl else sd).kohya_name(canonical(name))}.{ending}": one for ending, one in layer.items()
+            f"{(xl if sdxl else sd).kohya_name(to_canonical_name(name))}.{ending}": one for ending, one in layer.items()
         }
         module.weight.data = changed
     assert len(found) >= 6

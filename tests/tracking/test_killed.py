@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.json_files import read_json
 from tests.tracking.wandb_server import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

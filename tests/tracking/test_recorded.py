@@ -6,14 +6,14 @@ import shutil
 import pytest
 from PIL import Image
 
-from lorakiln.artefacts.records import read_json, write_json
+from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.export import export
 from lorakiln.facts import DatasetFacts
 from lorakiln.rows import read_captioned
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking import resume_tracker, start_tracker
-from lorakiln.tracking.contact_sheet import CELL, GAP, contact_sheet
+from lorakiln.tracking.contact_sheet import CELL, GAP, make_contact_sheet
 from tests.made_facts import captioned_row
 from tests.tracking.recorded import Recorded
 from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
@@ -54,7 +54,7 @@ def captioned(tmp_path, micro_encoded):
     """Pictures for what was encoded."""
     from PIL import Image
 
-    from lorakiln.artefacts.records import write_jsonl
+    from lorakiln.artefacts.json_files import write_jsonl
 
     rows = [row for bucket in read_json(micro_encoded / "index.json")["buckets"] for row in bucket["rows"]]
     for row in rows:
@@ -182,7 +182,7 @@ def test_the_contact_sheet_shows_every_picture(tmp_path):
     for number in range(5):
         paths.append(tmp_path / f"{number}.png")
         Image.new("RGB", (200, 100), (50 * number, 0, 100)).save(paths[-1])
-    sheet = contact_sheet(paths)
+    sheet = make_contact_sheet(paths)
     assert sheet.size == (3 * (CELL + GAP) + GAP, 2 * (CELL + GAP) + GAP)
     middles = [(GAP + CELL // 2 + number % 3 * (CELL + GAP), GAP + CELL // 2 + number // 3 * (CELL + GAP))
                for number in range(5)]  # fmt: skip
@@ -223,7 +223,7 @@ def test_norms_are_those_of_the_weight_changes(micro_model):
 
     from lorakiln.adapters import lora
     from lorakiln.families import load_family
-    from lorakiln.train.norms import adapter_norms
+    from lorakiln.train.norms import compute_adapter_norms
     from tests.adapters.networks import adapted
 
     network = load_family(micro_model, ("network",)).network
@@ -236,7 +236,7 @@ def test_norms_are_those_of_the_weight_changes(micro_model):
         parts = name.removeprefix("unet.").split(".")
         block = parts[0] if parts[0] == "mid_block" else ".".join(parts[:2])
         squares[block] = squares.get(block, 0.0) + layer.delta().norm().item() ** 2
-    assert adapter_norms(adapted(network)) == pytest.approx(
+    assert compute_adapter_norms(adapted(network)) == pytest.approx(
         {f"lora_norm/{k}": v**0.5 for k, v in squares.items()}, rel=1e-4
     )
 
@@ -244,12 +244,12 @@ def test_norms_are_those_of_the_weight_changes(micro_model):
 def test_quarters_of_the_noise():
     import torch
 
-    from lorakiln.train.readings import Quarters, smoothed
+    from lorakiln.train.readings import Quarters, compute_smoothed
 
     quarters = Quarters(torch.device("cpu"))
     quarters.push(torch.tensor([0, 0.249, 0.25, 0.999]), torch.tensor([1.0, 3.0, 5.0, 7.0]))
     quarters.push(torch.tensor([0.75, 1.0]), torch.tensor([9.0, 11.0]))
     assert quarters.read() == {"loss_quarter/1": 2.0, "loss_quarter/2": 5.0, "loss_quarter/4": 9.0}
     assert quarters.read() == {}
-    assert smoothed([2.0]) == pytest.approx(2.0) and smoothed([1.0] * 50) == pytest.approx(1.0)
-    assert smoothed([0.0, 1.0]) == pytest.approx(0.1 / 0.19)
+    assert compute_smoothed([2.0]) == pytest.approx(2.0) and compute_smoothed([1.0] * 50) == pytest.approx(1.0)
+    assert compute_smoothed([0.0, 1.0]) == pytest.approx(0.1 / 0.19)

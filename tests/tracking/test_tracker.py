@@ -166,13 +166,13 @@ def test_a_run_that_was_online_goes_on_offline_when_the_server_is_gone(unreachab
 
 
 def test_silence_ends_with_time_an_answer_or_another_server(tmp_path, monkeypatch):
-    from lorakiln.tracking import silence
+    from lorakiln.tracking import server_silence
 
-    one = silence.Silence(tmp_path, "http://one")
+    one = server_silence.ServerSilence(tmp_path, "http://one")
     assert not one.lasts()
     one.begin()
-    assert one.lasts() and not silence.Silence(tmp_path, "http://two").lasts()
-    monkeypatch.setattr(silence, "LASTS", 0)
+    assert one.lasts() and not server_silence.ServerSilence(tmp_path, "http://two").lasts()
+    monkeypatch.setattr(server_silence, "LASTS", 0)
     assert not one.lasts()
     monkeypatch.undo()
     one.end()

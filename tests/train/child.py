@@ -18,10 +18,10 @@ def main() -> None:
         importlib.import_module(module).add_kinds()
     heed = StopTogether.on_train_batch_end
 
-    def signalling(callback, trainer, kiln, *batch):
-        if order["signal"] and kiln.done == order["at"]:
+    def signalling(callback, trainer, lora_module, *batch):
+        if order["signal"] and lora_module.done == order["at"]:
             os.kill(os.getpid(), order["signal"])
-        heed(callback, trainer, kiln, *batch)
+        heed(callback, trainer, lora_module, *batch)
 
     StopTogether.on_train_batch_end = signalling
     train(

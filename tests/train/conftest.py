@@ -43,23 +43,23 @@ def added_kinds():
 
 
 @pytest.fixture
-def make_kiln(micro_model, micro_encoded, make_settings):
+def make_module(micro_model, micro_encoded, make_settings):
     """A training module on the micro model, as `train` makes it, and no trainer."""
-    from lorakiln.adapters.targets import target_names
+    from lorakiln.adapters.targets import list_target_names
     from lorakiln.families import load_family
     from lorakiln.train.adapting import put_adapter
     from lorakiln.train.latents import Encoded
-    from lorakiln.train.module import Kiln, Share
-    from lorakiln.train.split import hold_out
+    from lorakiln.train.lora_module import LoraModule, Share
+    from lorakiln.train.validation_split import hold_out
 
     def make(share=None, encoded=micro_encoded, model=micro_model, **changes):
         settings = make_settings(**changes)
         torch.set_num_threads(1)
         family = load_family(model, ("network",))
-        put_adapter(family, settings.adapter, target_names(family, settings.adapter.targets), settings.seed)
+        put_adapter(family, settings.adapter, list_target_names(family, settings.adapter.targets), settings.seed)
         read = Encoded.read(encoded)
         split = hold_out(read.buckets, settings.validation)
-        return Kiln(family, read, split.trained, settings, share or Share())
+        return LoraModule(family, read, split.trained, settings, share or Share())
 
     return make
 
@@ -117,10 +117,10 @@ def train_killed(monkeypatch, train_micro):
     def run(settings, at):
         record = RunRecorder.on_train_batch_end
 
-        def dying(callback, trainer, kiln, *batch):
-            if kiln.done == at:
+        def dying(callback, trainer, module, *batch):
+            if module.done == at:
                 raise Killed
-            record(callback, trainer, kiln, *batch)
+            record(callback, trainer, module, *batch)
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(RunRecorder, "on_train_batch_end", dying)

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from lorakiln.optim.naming import tell_class
+from lorakiln.optim.naming import format_class
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 
@@ -38,7 +38,7 @@ SIGN = SimpleNamespace(
     ELEMENTWISE=True,
     MASKED=False,
     build=lambda groups, settings: SignSGD(groups, settings.lr, settings.momentum),
-    kohya_name=lambda settings: tell_class("made_up.SignSGD", settings),
+    kohya_name=lambda settings: format_class("made_up.SignSGD", settings),
 )
 
 
@@ -51,7 +51,7 @@ ROWS = SimpleNamespace(
     ELEMENTWISE=False,
     MASKED=False,
     build=lambda groups, settings: torch.optim.Adafactor(groups, lr=settings.lr),
-    kohya_name=lambda settings: tell_class("torch.optim.Adafactor", settings),
+    kohya_name=lambda settings: format_class("torch.optim.Adafactor", settings),
 )
 
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 import torch
 
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family

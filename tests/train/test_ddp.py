@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.tensor_files import load_tensors
 
 pytestmark = pytest.mark.slow
 

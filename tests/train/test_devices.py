@@ -56,7 +56,7 @@ def machine(monkeypatch, tmp_path):
 )
 def test_a_gpu_that_torch_cannot_use_is_told_with_the_remedy(machine, driver, usable, build, said):
     machine(driver, usable, build)
-    found = devices.unusable_gpu()
+    found = devices.explain_unusable_gpu()
     assert re.search(said, found) if said else found == ""
 
 
@@ -64,7 +64,7 @@ def test_a_gpu_that_torch_cannot_use_is_told_with_the_remedy(machine, driver, us
 def test_a_gpu_that_is_hidden_on_purpose_is_not_told(machine, monkeypatch, hidden):
     machine(True, 0, "13.0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert devices.unusable_gpu() == ""
+    assert devices.explain_unusable_gpu() == ""
 
 
 @pytest.mark.parametrize(

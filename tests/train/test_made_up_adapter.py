@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lorakiln.adapters import protocol
-from lorakiln.artefacts.records import read_json, write_jsonl
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.json_files import read_json, write_jsonl
+from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.export import export
@@ -61,9 +61,9 @@ def test_it_is_trained_exported_verified_inspected_merged_and_gone_on_from(
     }  # fmt: skip
     assert facts["files"] == ["x.safetensors"]
     card = (tmp_path / "lora" / "README.md").read_text()
-    assert f"A {protocol.trained_kind(kind).TITLE} of rank 4" in card and "load_lora_weights" not in card
+    assert f"A {protocol.find_trained_kind(kind).TITLE} of rank 4" in card and "load_lora_weights" not in card
     tensors, metadata = load_tensors(file)
-    own = protocol.trained_kind(kind)
+    own = protocol.find_trained_kind(kind)
     assert metadata["ss_network_module"].startswith("made_up.")
     assert {key.partition(".")[2] for key in tensors} == own.ENDINGS["kohya"].tells
     assert any(tensor.any() for key, tensor in tensors.items() if key.endswith(("rows", "tanh_up")))
@@ -129,7 +129,7 @@ def test_a_written_file_that_does_something_else_is_not_exported(
     tmp_path, kind, train_micro, make_settings, micro_model, captioned, monkeypatch
 ):
     run = train_micro(make_settings(adapter={"kind": kind}, optimizer={"kind": "adamw"}, steps=2))
-    own = protocol.trained_kind(kind)
+    own = protocol.find_trained_kind(kind)
     read = own.read
     monkeypatch.setattr(own, "read", lambda stored: own.scale(read(stored), 1.0 if stored.form == "dotted" else 1.01))
     with pytest.raises(UserError, match="layers differ from what was trained"):
@@ -157,7 +157,7 @@ def test_its_settings_are_checked_and_a_kind_that_is_only_read_is_refused_by_nam
 
 
 def test_a_kind_that_is_only_read_needs_no_settings(tmp_path, micro_model):
-    from lorakiln.artefacts.tensors import save_tensors
+    from lorakiln.artefacts.tensor_files import save_tensors
 
     name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
     save_tensors(tmp_path / "x.safetensors", {f"{name}.rows": torch.ones(32)})

@@ -8,16 +8,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lorakiln.adapters.targets import target_names
+from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
-from lorakiln.families.peak import META
-from lorakiln.families.reading import Reading
+from lorakiln.families.prompt_encoding import PromptEncoding
+from lorakiln.families.tensor_memory import META
 from lorakiln.lora_files.merging import Merged
-from lorakiln.sampling import Job, draw
+from lorakiln.sampling import DrawJob, draw
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Bucket
-from lorakiln.train.module import Kiln, Share
-from lorakiln.train.validation import validation_loss
+from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.validation import compute_validation_loss
 from tests.families.reduced import KINDS, write_reduced
 from tests.families.test_devices import reduced_settings
 from tests.lora_files.conftest import random_adapter
@@ -80,7 +80,7 @@ def make_there(model, make_settings):
         settings = make_settings(**changes)
         family = load_family(model, ("text", "network"))
         encoded = encoded_for(family, resident)
-        put_adapter(family, settings.adapter, target_names(family, settings.adapter.targets), settings.seed)
+        put_adapter(family, settings.adapter, list_target_names(family, settings.adapter.targets), settings.seed)
         if settings.trainer.gradient_checkpointing:
             family.network.enable_gradient_checkpointing()
         for part in (
@@ -89,7 +89,7 @@ def make_there(model, make_settings):
         ):
             part.to(META)
         family.device, family.process = META, family.process.to(META)
-        return Kiln(family, encoded, [list(range(ROWS - 1))], settings, Share())
+        return LoraModule(family, encoded, [list(range(ROWS - 1))], settings, Share())
 
     return make
 
@@ -103,29 +103,29 @@ def test_a_step_is_trained_there_from_a_dataset_on_the_cpu(make_there):
     step_there(make_there(resident=False, objective={"caption_dropout": 0.5}))
 
 
-def step_there(kiln):
-    kiln.network.train()
-    kiln.flat.gather_gradients()
-    samples = kiln.schedule(0)
-    draws = kiln._draws(0, samples)
-    micro = kiln.settings.micro_batch or kiln.settings.batch_size
-    for at in range(0, kiln.settings.batch_size, micro):
-        loss = kiln.loss(samples, draws, slice(at, at + micro))
+def step_there(module):
+    module.network.train()
+    module.flat.gather_gradients()
+    samples = module.schedule(0)
+    draws = module._draws(0, samples)
+    micro = module.settings.micro_batch or module.settings.batch_size
+    for at in range(0, module.settings.batch_size, micro):
+        loss = module.loss(samples, draws, slice(at, at + micro))
         assert loss.is_meta
         loss.backward()
-        kiln.flat.gradients[-1] += loss.detach()
-    assert kiln.flat.gradients.is_meta and kiln.flat.weights.is_meta
-    norm = torch.linalg.vector_norm(kiln.flat.gradients[:-1])
-    assert kiln.readings.push(0, kiln.flat.gradients[-1].clone(), norm).is_meta
-    kiln.optimizer.step()
-    kiln.quarters.read()
-    kiln.readings.read()
-    assert len(kiln.readings.losses) == 1
+        module.flat.gradients[-1] += loss.detach()
+    assert module.flat.gradients.is_meta and module.flat.weights.is_meta
+    norm = torch.linalg.vector_norm(module.flat.gradients[:-1])
+    assert module.readings.push(0, module.flat.gradients[-1].clone(), norm).is_meta
+    module.optimizer.step()
+    module.quarters.read()
+    module.readings.read()
+    assert len(module.readings.losses) == 1
 
 
 def test_the_loss_is_validated_there(make_there):
-    kiln = make_there(resident=False)
-    assert validation_loss(kiln, [[ROWS - 1]]) == 0
+    module = make_there(resident=False)
+    assert compute_validation_loss(module, [[ROWS - 1]]) == 0
 
 
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
@@ -133,8 +133,8 @@ def test_samples_are_denoised_there(make_there, guidance):
     family = make_there().family
     decoded = []
     family.decode_latents = lambda latents: decoded.append(latents) or torch.zeros(len(latents), 3, *SIZE, device=META)
-    jobs = [Job("a red cat", seed, *SIZE) for seed in (0, 1)]
-    pictures = list(draw(family, jobs, 3, guidance, "blue", batch_size=2, reading=Reading(clip_skip=1)))
+    jobs = [DrawJob("a red cat", seed, *SIZE) for seed in (0, 1)]
+    pictures = list(draw(family, jobs, 3, guidance, "blue", batch_size=2, encoding=PromptEncoding(clip_skip=1)))
     assert [picture.size for picture in pictures] == [SIZE, SIZE] and decoded[0].is_meta
     start = torch.zeros(1, *family.latent_shape(*SIZE), device=META)
     assert len(list(draw(family, jobs, 4, guidance, batch_size=2, start=start, strength=0.5))) == 2
@@ -152,5 +152,5 @@ def test_a_lora_is_put_on_and_taken_off_there(model):
     for weight in (1.0, 0.0, 0.5):
         merged.set_weights(weight)
     family.decode_latents = lambda latents: torch.zeros(len(latents), 3, *SIZE, device=META)
-    assert len(list(draw(family, [Job("a red cat", 0, *SIZE)], 2, 5.0, batch_size=1))) == 1
+    assert len(list(draw(family, [DrawJob("a red cat", 0, *SIZE)], 2, 5.0, batch_size=1))) == 1
     assert all(parameter.is_meta for parameter in networks["unet"].parameters())

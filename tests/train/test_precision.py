@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from lorakiln.adapters.lora import NAME, layers_on
-from lorakiln.adapters.targets import target_names
+from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
-from lorakiln.families.peak import META, GpuRules
+from lorakiln.families.tensor_memory import META, GpuRules
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
@@ -42,7 +42,7 @@ def test_norms_in_half_precision_train_as_well(told):
 
     def run(dtype: torch.dtype, norms: str) -> tuple[torch.Tensor, torch.Tensor]:
         family = load_family(TINY, ("network",), dtype=dtype)
-        put_adapter(family, LoraSettings(rank=4, alpha=4.0), target_names(family, "attention"), 0)
+        put_adapter(family, LoraSettings(rank=4, alpha=4.0), list_target_names(family, "attention"), 0)
         generator = torch.Generator().manual_seed(1)
         for layer in layers_on(family.network).values():
             up = layer.lora_B[NAME].weight

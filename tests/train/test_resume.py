@@ -6,12 +6,12 @@ import threading
 
 import pytest
 
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.train.callbacks import RunRecorder
-from lorakiln.train.checkpoint import CheckpointFolder, digest, read
-from lorakiln.train.module import Kiln
-from lorakiln.train.signals import StopRequest
+from lorakiln.train.checkpoint import CheckpointFolder, compute_digest, read_checkpoint
+from lorakiln.train.lora_module import LoraModule
+from lorakiln.train.stop_request import StopRequest
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def test_a_signal_saves_between_steps(
 ):
     record = RunRecorder.on_train_batch_end
 
-    def signalled(callback, trainer, kiln, *batch):
-        if kiln.done == 7:
+    def signalled(callback, trainer, module, *batch):
+        if module.done == 7:
             os.kill(os.getpid(), number)
-        record(callback, trainer, kiln, *batch)
+        record(callback, trainer, module, *batch)
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
@@ -131,12 +131,12 @@ def test_a_checkpoint_whose_rows_were_changed_too(train_killed, train_micro, set
 def test_a_checkpoint_that_is_not_finite_too(train_killed, train_micro, settings, read_files, checkpoints, capsys):
     train_killed(settings, at=10)
     newest = next(checkpoints.glob("*/step-00000008.safetensors"))
-    state = read(newest)
+    state = read_checkpoint(newest)
     name = next(name for name in sorted(state.tensors) if name.startswith("adapter/"))
     state.tensors[name] = state.tensors[name].clone()
     state.tensors[name][0, 0] = float("nan")
     metadata = {"step": "8", "records": json.dumps(state.records, sort_keys=True)}
-    save_tensors(newest, state.tensors, {**metadata, "sha256": digest(state.tensors, metadata)})
+    save_tensors(newest, state.tensors, {**metadata, "sha256": compute_digest(state.tensors, metadata)})
     out = train_micro(settings)
     told = capsys.readouterr().err
     assert f"a checkpoint whose {name} is not finite; going back to the one before" in told
@@ -146,10 +146,10 @@ def test_a_checkpoint_that_is_not_finite_too(train_killed, train_micro, settings
 
 def test_weights_that_are_not_finite_are_not_saved(train_micro, make_settings, checkpoints, monkeypatch, tmp_path):
     # The last step's losses and gradients were finite: only the weights tell.
-    def overflown(callback, trainer, kiln, *batch):
-        if kiln.done == 12:
-            kiln.flat.weights.data[5] = float("inf")
-        record(callback, trainer, kiln, *batch)
+    def overflown(callback, trainer, module, *batch):
+        if module.done == 12:
+            module.flat.weights.data[5] = float("inf")
+        record(callback, trainer, module, *batch)
 
     record = RunRecorder.on_train_batch_end
     monkeypatch.setattr(RunRecorder, "on_train_batch_end", overflown)
@@ -236,7 +236,7 @@ def test_a_run_killed_after_its_last_step_only_does_what_is_left(
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
         patch.setattr("lorakiln.train.stage.write_run", failing("power cut"))
         train_micro(settings)
-    monkeypatch.setattr(Kiln, "training_step", failing("trained again"))
+    monkeypatch.setattr(LoraModule, "training_step", failing("trained again"))
     out = train_micro(settings)
     monkeypatch.undo()
     assert "going on from the checkpoint after step 12" in capsys.readouterr().err
@@ -251,11 +251,11 @@ def failing(message):
 
 
 def test_no_picture_is_drawn_between_a_signal_and_the_end(train_micro, settings, read_files, monkeypatch, capsys):
-    def signalled(callback, trainer, kiln, *batch):
-        if kiln.done == 10:  # validation and samples are due
+    def signalled(callback, trainer, module, *batch):
+        if module.done == 10:  # validation and samples are due
             os.kill(os.getpid(), signal.SIGTERM)
             patch.setattr(RunRecorder, "_draw", failing("drawn"))
-        record(callback, trainer, kiln, *batch)
+        record(callback, trainer, module, *batch)
 
     record = RunRecorder.on_train_batch_end
     with monkeypatch.context() as patch, pytest.raises(SystemExit):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.artefacts.records import read_json
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.json_files import read_json
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.lora_files import diffusers_form, kohya_metadata
@@ -196,7 +196,7 @@ def test_out_of_memory_says_what_to_set(train_micro, make_settings, monkeypatch,
     def full(*arguments):
         raise error
 
-    monkeypatch.setattr("lorakiln.train.module.Kiln.loss", full)
+    monkeypatch.setattr("lorakiln.train.lora_module.LoraModule.loss", full)
     with pytest.raises(UserError, match="cpu is out of memory, with 4 pictures at once, of 48x32 pixels") as raised:
         train_micro(make_settings())
     assert "train.micro_batch=2, or train.trainer.gradient_checkpointing=true" in raised.value.fix
@@ -256,10 +256,10 @@ def test_going_on_from_a_file(train_micro, make_settings, micro_family):
         train_micro(make_settings(adapter={"init_from": file, "targets": ["to_q"]}))
 
 
-def test_going_on_with_more_than_the_file_has(train_micro, make_settings, make_kiln, tmp_path):
+def test_going_on_with_more_than_the_file_has(train_micro, make_settings, make_module, tmp_path):
     """Ranks and alphas that differ from layer to layer, and modules that it leaves alone."""
     generator = torch.Generator().manual_seed(0)
-    modules = {name: layer for name, layer in adapted(make_kiln().network).read().layers.items() if "to_q" in name}
+    modules = {name: layer for name, layer in adapted(make_module().network).read().layers.items() if "to_q" in name}
     layers = {}
     for number, (name, layer) in enumerate(modules.items()):
         rank, sizes = 1 + number % 3, (layer.down.shape[1], layer.up.shape[0])

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from pydantic import Field
 
-from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.json_files import read_json
 from lorakiln.console.errors import ConfigError
 from lorakiln.schema.base import check
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings

@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
-from hydra_plugins.lorakiln_conf.nearest import unknown_name
-from lorakiln.console.errors import REMEDIES, UserError, explained
-from lorakiln.schema.secrets import masked
+from hydra_plugins.lorakiln_conf.nearest import explain_unknown_name
+from lorakiln.console.errors import REMEDIES, UserError, explain_error
+from lorakiln.schema.secrets import mask_secrets
 
 # What Hydra and OmegaConf say of settings and files; a config that is missing is an OSError too.
 SAID = (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeError)
@@ -30,7 +30,7 @@ def read_strictly() -> None:
     SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
 
-def settings_of(composed: DictConfig) -> dict[str, Any]:
+def to_plain_settings(composed: DictConfig) -> dict[str, Any]:
     """The composed config as plain data, interpolations resolved; to be called while `telling_what_is_wrong`."""
     return cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
 
@@ -43,19 +43,19 @@ def telling_what_is_wrong(where: object = GIVEN) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if told := not_composed(error, where) or not_written(error):
+        if told := explain_composing(error, where) or explain_writing(error):
             raise told from error
         raise
 
 
-def not_composed(error: Exception, where: object = GIVEN) -> UserError | None:
+def explain_composing(error: Exception, where: object = GIVEN) -> UserError | None:
     """The UserError that tells of settings that do not compose; None if this is another error.
 
     What looks like a key is masked: it may stand in an override, which Hydra repeats.
     """
-    if named := unknown_name(error):
+    if named := explain_unknown_name(error):
         what, fix = named
-        return UserError(masked(f"cannot compose: {what}"), where=masked(str(where)), fix=masked(fix))
+        return UserError(mask_secrets(f"cannot compose: {what}"), where=mask_secrets(str(where)), fix=mask_secrets(fix))
     if isinstance(error, RecursionError):
         said = ["settings lead to themselves, or are too deep"]
     elif isinstance(error, SAID) or _is_raised_by_readers(error):
@@ -68,16 +68,18 @@ def not_composed(error: Exception, where: object = GIVEN) -> UserError | None:
         "\n".join(line.expandtabs(2) for part in said for line in part.splitlines() if line.strip())
         or type(error).__name__
     )
-    return UserError(masked(f"cannot compose: {text}"), where=masked(str(where)), fix="mend the override or the file")
+    return UserError(
+        mask_secrets(f"cannot compose: {text}"), where=mask_secrets(str(where)), fix="mend the override or the file"
+    )
 
 
-def not_written(error: Exception) -> UserError | None:
+def explain_writing(error: Exception) -> UserError | None:
     """The UserError that tells why the run's folder cannot be made; None if this is another error."""
     # Hydra's logging hides the disk's error behind one of its own.
     cause = error if isinstance(error, OSError) else error.__cause__
     if not isinstance(cause, OSError) or isinstance(cause, BrokenPipeError):
         return None
-    if cause.errno in REMEDIES and (told := explained(cause)):
+    if cause.errno in REMEDIES and (told := explain_error(cause)):
         return told
     fix = REMEDIES.get(cause.errno or 0, "write elsewhere: hydra.run.dir=<folder>")
     return UserError(f"cannot write: {cause.strerror}", where=cause.filename or "the run's folder", fix=fix)

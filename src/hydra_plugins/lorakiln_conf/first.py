@@ -12,11 +12,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
-from hydra_plugins.lorakiln_conf.composing import settings_of, telling_what_is_wrong
+from hydra_plugins.lorakiln_conf.composing import telling_what_is_wrong, to_plain_settings
 from hydra_plugins.lorakiln_conf.nearest import check_groups
 from lorakiln.console.errors import UserError
-from lorakiln.schema.secrets import check_no_secrets, masked
-from lorakiln.schema.whole import check_whole
+from lorakiln.schema.secrets import check_no_secrets, mask_secrets
+from lorakiln.schema.whole_config import check_whole
 
 
 class CheckFirst(Callback):
@@ -50,7 +50,7 @@ def _check_run(config: DictConfig) -> None:
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = os.path.abspath(folder)
     HydraConfig.instance().set_config(config)
-    check_whole(settings_of(_own(config)))
+    check_whole(to_plain_settings(_own(config)))
     _check_place(config)
 
 
@@ -86,6 +86,6 @@ def _check_command_line(config: DictConfig) -> None:
     texts: dict[str, list[str]] = {}
     for override in [*given["hydra"], *given["task"]]:
         key = override.partition("=")[0].lstrip("+~")
-        texts.setdefault(masked(key), []).append(override)
+        texts.setdefault(mask_secrets(key), []).append(override)
     check_no_secrets({key: "\n".join(overrides) for key, overrides in texts.items()})
     check_groups(list(texts))

@@ -10,10 +10,10 @@ from omegaconf.errors import MissingMandatoryValue
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
 from lorakiln.console.errors import UserError
-from lorakiln.schema.base import sections
-from lorakiln.schema.elsewhere import here
+from lorakiln.schema.base import list_sections
+from lorakiln.schema.other_trainers import translate_setting
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.schema.whole import Config
+from lorakiln.schema.whole_config import Config
 
 # As hydra-core 1.3 says it; what it advises (`+` in front) is wrong for a name that is misspelt.
 UNKNOWN = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
@@ -22,14 +22,14 @@ NO_GROUP = re.compile(r"config group '([^']+)' does not exist")
 MOST = 3  # names that are proposed
 
 
-def unknown_name(error: Exception) -> tuple[str, str] | None:
+def explain_unknown_name(error: Exception) -> tuple[str, str] | None:
     """What is unknown, and what may have been meant; None if the error is about something else."""
     text = str(error)
     if found := NO_OPTION.search(text):
         return _option(found[1])
     if found := UNKNOWN.search(text) or NO_GROUP.search(text):
         key = found[1].partition("@")[0].partition("=")[0]
-        return _group(key) if "/" in key or key in groups() else _setting(key, error)
+        return _group(key) if "/" in key or key in list_groups() else _setting(key, error)
     if isinstance(error, MissingMandatoryValue):
         return _missing(str(error.full_key))
     return None
@@ -39,21 +39,21 @@ def check_groups(keys: Sequence[str]) -> None:
     """Raise UserError for a key that can only mean a group, and means none that there is."""
     for key in keys:
         group = key.partition("@")[0]
-        if "/" in group and group not in groups() and not group.startswith("hydra/"):
+        if "/" in group and group not in list_groups() and not group.startswith("hydra/"):
             what, fix = _group(group)
             raise UserError(what, fix=fix)
 
 
-def settings(kind: Any = Config, path: str = "") -> Iterator[str]:
+def list_settings(kind: Any = Config, path: str = "") -> Iterator[str]:
     """The dotted names of all settings and of their sections."""
     for name, field in kind.model_fields.items():
         where = f"{path}.{name}" if path else name
         yield where
-        for part in sections(field):
-            yield from settings(part, where)
+        for part in list_sections(field):
+            yield from list_settings(part, where)
 
 
-def groups() -> list[str]:
+def list_groups() -> list[str]:
     """The groups of the folder that was read last: "train/scheduler", ..."""
     root = FileConfigSource.root
     if root is None:
@@ -67,8 +67,8 @@ def _setting(key: str, error: Exception) -> tuple[str, str]:
         # By name what is to be said of it.
         known = _of_files(above) | {f"{above}.{name}": f"{above}.{name}" for name in _beside(error)}
     else:
-        known = {name: name for name in settings()}
-    if named := here(key):
+        known = {name: name for name in list_settings()}
+    if named := translate_setting(key):
         return f"{key}: unknown setting", f"did you mean {named}?"
     # `steps=5` is most often the name without its section.
     near = [name for name in known if _last(name) == last] if not above else []
@@ -103,7 +103,7 @@ def _of_files(section: str) -> dict[str, str]:
 
 
 def _group(key: str) -> tuple[str, str]:
-    known = groups()
+    known = list_groups()
     if key in known:
         return f"{key}: not in the defaults list", f"put a + in front: +{key}=NAME, with NAME among {_options(key)}"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
@@ -113,8 +113,8 @@ def _group(key: str) -> tuple[str, str]:
 def _option(name: str) -> tuple[str, str]:
     group, _, option = name.rpartition("/")
     root = FileConfigSource.root
-    if root is None or group not in groups():
-        return f"there is no {name}", _proposal(difflib.get_close_matches(name, groups(), n=1), groups())
+    if root is None or group not in list_groups():
+        return f"there is no {name}", _proposal(difflib.get_close_matches(name, list_groups(), n=1), list_groups())
     known = [path.stem for path in sorted((root / group).glob("*.yaml"))]
     near = [f"did you mean {one}? " for one in difflib.get_close_matches(option, known, n=1, cutoff=0.6)]
     return f"there is no {group}={option}", f"{''.join(near)}{group} is one of: {', '.join(known)}"

@@ -18,7 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.lorakiln_conf.composing import settings_of, telling_what_is_wrong
+from hydra_plugins.lorakiln_conf.composing import telling_what_is_wrong, to_plain_settings
 from lorakiln.console.errors import UserError
 from lorakiln.schema.secrets import check_no_secrets
 
@@ -113,7 +113,7 @@ class JobLauncher(Launcher):
             folder = self.root / _folder_name(str(config.hydra.sweep.subdir) or str(number))
             task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             with telling_what_is_wrong(where=" ".join(own)):
-                settings = settings_of(task)
+                settings = to_plain_settings(task)
             # An interpolation may have fetched one; the job's folder and job.json would hold it.
             check_no_secrets(settings)
         given = tuple(filter_overrides(overrides))

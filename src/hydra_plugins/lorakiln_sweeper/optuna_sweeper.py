@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.lorakiln_launcher.launcher import JobLauncher
-from hydra_plugins.lorakiln_sweeper.space import samples_of, search_space
+from hydra_plugins.lorakiln_sweeper.space import make_sample_overrides, make_search_space
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
 
@@ -92,18 +92,18 @@ class OptunaSweeper(Sweeper):
             ) from error
         from lorakiln.sweep.checking import check_jobs, check_objectives
         from lorakiln.sweep.search import Search
-        from lorakiln.sweep.study import SharedStudy, Wishes
+        from lorakiln.sweep.study import SearchSettings, SharedStudy
 
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         own = [f"{key}={value}" for key, value in self.params.items()]
-        fixed, space = search_space(parser.parse_overrides([*own, *arguments]))
-        samples = [launcher.job(0, [*fixed, *own], own) for own in samples_of(space)]
+        fixed, space = make_search_space(parser.parse_overrides([*own, *arguments]))
+        samples = [launcher.job(0, [*fixed, *own], own) for own in make_sample_overrides(space)]
         check_jobs(samples)
         check_objectives(samples, self.objectives, self.prune)
         root = launcher.root.absolute()
         root.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, root / "multirun.yaml")
-        wishes = Wishes(
+        settings = SearchSettings(
             self.objectives, self.trials, self.seed, self.startup_trials, self.prune_startup_trials,
             self.prune_warmup_steps,
         )  # fmt: skip
@@ -112,7 +112,7 @@ class OptunaSweeper(Sweeper):
             self.study or self._name(samples[0], space),
             self.storage or f"sqlite:///{root / 'search.db'}",
             space,
-            wishes,
+            settings,
         )
         return Search(study, launcher, fixed, self.prune)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Distribution: TypeAlias = CategoricalDistribution | FloatDistribution | IntDistribution
 
 
-def search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[str, "Distribution"]]:
+def make_search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[str, "Distribution"]]:
     """The overrides that are the same for all trials, and what is searched by key. Of equal keys the last counts.
 
     Raises:
@@ -26,7 +26,7 @@ def search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[str, "D
         fixed.pop(key, None)
         space.pop(key, None)
         if override.is_sweep_override():
-            space[key] = distribution(override)
+            space[key] = make_distribution(override)
         else:
             fixed[key] = f"{key}={override.get_value_element_as_str()}"
     if not space:
@@ -37,7 +37,7 @@ def search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[str, "D
     return list(fixed.values()), space
 
 
-def distribution(override: Override) -> "Distribution":
+def make_distribution(override: Override) -> "Distribution":
     """What Optuna is to draw from.
 
     `a,b,c` and `choice(...)`: one of them. `range(1, 9, 2)`: steps, the end left out as in Hydra. `interval(0, 1)`: a
@@ -68,13 +68,13 @@ def distribution(override: Override) -> "Distribution":
     raise UserError("this sweep cannot be searched", where=override.input_line, fix="use choice, range or interval")
 
 
-def samples_of(space: Mapping[str, "Distribution"]) -> list[list[str]]:
+def make_sample_overrides(space: Mapping[str, "Distribution"]) -> list[list[str]]:
     """Overrides of jobs that show whether a space's values are right: the first value of everything, then each other
     value, or the other end, of one setting at a time.
     """
     from optuna.distributions import CategoricalDistribution
 
-    from lorakiln.sweep.study import as_override
+    from lorakiln.sweep.study import format_override
 
     ends = {
         key: list(values.choices) if isinstance(values, CategoricalDistribution) else [values.low, values.high]
@@ -82,4 +82,4 @@ def samples_of(space: Mapping[str, "Distribution"]) -> list[list[str]]:
     }
     first = {key: values[0] for key, values in ends.items()}
     others = [{**first, key: value} for key, values in ends.items() for value in values[1:]]
-    return [[as_override(key, value) for key, value in sample.items()] for sample in (first, *others)]
+    return [[format_override(key, value) for key, value in sample.items()] for sample in (first, *others)]

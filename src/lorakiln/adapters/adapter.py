@@ -151,7 +151,7 @@ class Adapter:
 
     Attributes:
         layers: LoRA's; of an adapter as it was trained, those of its kind.
-        base: what the names in the file that it comes from hint at, "sdxl", or None; see `lora_files/base.py`.
+        base: what the names in the file that it comes from hint at, "sdxl", or None; see `lora_files/base_model.py`.
         relative: layers that are no LoRAs until a base model is at hand; `lora_files/reading.py` makes LoRAs of them.
         embeddings: of words, which the file brings along.
     """

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Relative
-from lorakiln.adapters.checks import weights
+from lorakiln.adapters.checks import to_weight
 from lorakiln.adapters.protocol import Endings, Form, Stored
-from lorakiln.adapters.rotations import OUTPUTS, cayley, rotation_of_outputs, square
+from lorakiln.adapters.rotations import OUTPUTS, check_square, compute_cayley, make_rotation
 
 TITLE = "BOFT"
 FULL_RANK, RELATIVE = False, True
@@ -29,7 +29,7 @@ def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
 
 
 def read(stored: Stored) -> Relative:
-    return rotation_of_outputs(TITLE, _turned, stored) if stored.form == "kohya" else _of_inputs(stored)
+    return make_rotation(TITLE, _turned, stored) if stored.form == "kohya" else _of_inputs(stored)
 
 
 def _turned(turns: Tensor, rows: Tensor) -> Tensor:
@@ -50,8 +50,8 @@ def _butterfly(turn: Tensor, far: int, rows: Tensor) -> Tensor:
 
 def _of_inputs(stored: Stored) -> Relative:
     tensors, where = stored.tensors, stored.where
-    blocks = square(weights(tensors["boft_R"], f"{where}, boft_R", (4,)), where)
-    scales = weights(tensors["boft_s"], f"{where}, boft_s").flatten() if "boft_s" in tensors else None
+    blocks = check_square(to_weight(tensors["boft_R"], f"{where}, boft_R", (4,)), where)
+    scales = to_weight(tensors["boft_s"], f"{where}, boft_s").flatten() if "boft_s" in tensors else None
     numbers = blocks.numel() + (0 if scales is None else scales.numel())
     return Relative(TITLE, partial(_change, blocks, scales), where, numbers, blocks.dtype)
 
@@ -62,7 +62,7 @@ def _change(blocks: Tensor, scales: Tensor | None, weight: Tensor) -> Tensor:
     if count * side != len(rows):
         raise ValueError("blocks for another number of inputs")
     half = blocks.float() / 2
-    for stage, turn in enumerate(cayley(half.mT - half)):
+    for stage, turn in enumerate(compute_cayley(half.mT - half)):
         order = _order(len(rows), side, stage) if stages > 1 else torch.arange(len(rows))
         turned = (turn @ rows[order.argsort()].reshape(count, side, -1)).flatten(0, 1)
         rows = turned[order]

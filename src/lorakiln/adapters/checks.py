@@ -23,7 +23,7 @@ def check_finite(*tensors: Tensor, where: str) -> None:
         raise UserError("it holds numbers that are not finite", where=where, fix="use the adapter saved before it")
 
 
-def weights(tensor: Tensor, where: str, dimensions: tuple[int, ...] = (2, 4)) -> Tensor:
+def to_weight(tensor: Tensor, where: str, dimensions: tuple[int, ...] = (2, 4)) -> Tensor:
     """A weight, or a factor of one: `tensor` itself, 8-bit floats as half precision.
 
     Raises:
@@ -32,7 +32,7 @@ def weights(tensor: Tensor, where: str, dimensions: tuple[int, ...] = (2, 4)) ->
     if tensor.dtype not in FLOATS + EIGHT_BITS:
         raise UserError(f"it is of {_name(tensor)}, no weights", where=where, fix=FIX)
     if tensor.ndim not in dimensions or not tensor.numel():
-        raise UserError(f"its shape is {shape_text(tensor)}, no weight's", where=where, fix=FIX)
+        raise UserError(f"its shape is {format_shape(tensor)}, no weight's", where=where, fix=FIX)
     tensor = tensor.half() if tensor.dtype in EIGHT_BITS else tensor
     check_finite(tensor, where=where)
     # Whatever the file holds, a weight is computed in float32 in the end.
@@ -41,7 +41,7 @@ def weights(tensor: Tensor, where: str, dimensions: tuple[int, ...] = (2, 4)) ->
     return tensor
 
 
-def number(value: Tensor | float, where: str) -> float:
+def to_number(value: Tensor | float, where: str) -> float:
     """A scalar, such as alpha.
 
     Raises:
@@ -49,7 +49,7 @@ def number(value: Tensor | float, where: str) -> float:
     """
     if isinstance(value, Tensor):
         if value.dtype == torch.bool or value.is_complex() or value.numel() != 1:
-            raise UserError(f"it is {shape_text(value)} of {_name(value)}, no number", where=where, fix=FIX)
+            raise UserError(f"it is {format_shape(value)} of {_name(value)}, no number", where=where, fix=FIX)
         value = float(value.double())
     if not math.isfinite(value):
         raise UserError(f"no low-rank update: it is {value}", where=where, fix=FIX)
@@ -75,13 +75,13 @@ def is_whole(cast: Tensor, given: Tensor) -> bool:
         return True
     if not torch.isfinite(cast).all():
         return False
-    exact, largest = scaled(given.double())
+    exact, largest = scale_to_one(given.double())
     return not largest or float((cast.double() / largest - exact).norm() / exact.norm()) <= TOLERANCE.get(
         cast.dtype, 0.0
     )
 
 
-def scaled(factor: Tensor) -> tuple[Tensor, float]:
+def scale_to_one(factor: Tensor) -> tuple[Tensor, float]:
     """A factor with 1 as its largest number, and what it was: squares of very small or large numbers are none."""
     largest = float(factor.abs().max())
     return (factor / largest, largest) if largest else (factor, 0.0)
@@ -91,6 +91,6 @@ def _name(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def shape_text(tensor: Tensor) -> str:
+def format_shape(tensor: Tensor) -> str:
     """ "4x320"."""
     return "x".join(map(str, tensor.shape)) or "a scalar"

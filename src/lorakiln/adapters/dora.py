@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Change, Relative
-from lorakiln.adapters.checks import weights
-from lorakiln.adapters.protocol import AdapterKind, Endings, Form, Stored, claimed, known_kinds
+from lorakiln.adapters.checks import to_weight
+from lorakiln.adapters.protocol import AdapterKind, Endings, Form, Stored, find_claiming_kind, list_kinds
 from lorakiln.console.errors import UserError
 
 TITLE = "DoRA"
@@ -44,16 +44,20 @@ def read(stored: Stored) -> Relative:
         raise UserError("a magnitude without a change of the weight", where=stored.where)
     kind, taken = found
     inside = replace(stored, tensors={ending: stored.tensors[ending] for ending in sorted(taken)})
-    return dora(partial(kind.read, inside), kind.TITLE, stored.tensors[scale], stored.where, by_output=scale != _SCALE)
+    return make_dora(
+        partial(kind.read, inside), kind.TITLE, stored.tensors[scale], stored.where, by_output=scale != _SCALE
+    )
 
 
 def _inner(tensors: Mapping[str, Tensor], form: Form) -> tuple[AdapterKind, Set[str]] | None:
     """The kind of dW, and its tensors."""
     rest = {ending: tensor for ending, tensor in tensors.items() if ending not in _SCALES}
-    return claimed(rest, form, [kind for kind in known_kinds() if not kind.RELATIVE])
+    return find_claiming_kind(rest, form, [kind for kind in list_kinds() if not kind.RELATIVE])
 
 
-def dora(make: Callable[[], Change], kind: str, magnitude: Tensor, where: str, *, by_output: bool = False) -> Relative:
+def make_dora(
+    make: Callable[[], Change], kind: str, magnitude: Tensor, where: str, *, by_output: bool = False
+) -> Relative:
     """The layer `make` makes, as DoRA.
 
     Args:
@@ -64,7 +68,7 @@ def dora(make: Callable[[], Change], kind: str, magnitude: Tensor, where: str, *
     Raises:
         UserError: as `make` does, or the magnitude holds other things than finite numbers.
     """
-    magnitude = weights(magnitude, f"{where}, magnitude", (1, 2, 4))
+    magnitude = to_weight(magnitude, f"{where}, magnitude", (1, 2, 4))
     layer = make()
     # The layer may be of full rank, and larger than what the file holds of it: it is made again when it is needed.
     change = partial(_change, make, magnitude.flatten() if by_output else magnitude, 0.0 if by_output else EPSILON)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.checks import FIX, number, weights
-from lorakiln.adapters.peft_config import entry_of
+from lorakiln.adapters.checks import FIX, to_number, to_weight
+from lorakiln.adapters.peft_config import find_entry
 from lorakiln.adapters.protocol import Stored
 from lorakiln.console.errors import UserError
 
@@ -31,7 +31,7 @@ _THREE = ("conv1", "conv2", "conv", "conv_in", "conv_out")  # 3 x 3 in Stable Di
 Make = Callable[[Mapping[str, Tensor], float | None, str], tuple[Tensor, Tensor, float]]
 
 
-def layer_of_factors(title: str, make: Make, stored: Stored) -> Layer:
+def make_layer(title: str, make: Make, stored: Stored) -> Layer:
     """The LoRA that does what a layer of another kind does.
 
     Args:
@@ -43,12 +43,12 @@ def layer_of_factors(title: str, make: Make, stored: Stored) -> Layer:
     """
     where = stored.where
     sound = {
-        ending: weights(tensor, f"{where}, {ending}", (2, 4)).float()
+        ending: to_weight(tensor, f"{where}, {ending}", (2, 4)).float()
         for ending, tensor in stored.tensors.items()
         if ending != "alpha"
     }
     given = stored.tensors.get("alpha")
-    alpha = None if given is None else number(given, f"{where}, alpha")
+    alpha = None if given is None else to_number(given, f"{where}, alpha")
     try:
         up, down, scale = make(sound, alpha, stored.module)
     except KeyError as error:
@@ -59,7 +59,7 @@ def layer_of_factors(title: str, make: Make, stored: Stored) -> Layer:
     return _layer(up, down, scale)
 
 
-def scaled_by_config(layer: Layer, rank: int | None, stored: Stored) -> Layer:
+def scale_by_config(layer: Layer, rank: int | None, stored: Stored) -> Layer:
     """A layer of peft's, read as one without an alpha: its scale is the config's.
 
     Args:
@@ -69,16 +69,16 @@ def scaled_by_config(layer: Layer, rank: int | None, stored: Stored) -> Layer:
         UserError: the config holds something else than names and numbers.
     """
     config, module, where = stored.config, stored.module, stored.where
-    divisor = entry_of(config, module, "r", "rank_pattern", 1, where) if rank is None else rank
+    divisor = find_entry(config, module, "r", "rank_pattern", 1, where) if rank is None else rank
     if not divisor > 0:
         raise UserError(f"its rank is {divisor:g} by its config", where=where, fix=FIX)
-    scale = entry_of(config, module, "alpha", "alpha_pattern", divisor, where) / divisor
+    scale = find_entry(config, module, "alpha", "alpha_pattern", divisor, where) / divisor
     return replace(layer, alpha=layer.alpha * scale)
 
 
-def from_difference(delta: Tensor) -> Layer:
+def make_from_difference(delta: Tensor) -> Layer:
     """The LoRA that changes a weight by `delta`, (out, in) or (out, in, k, k), exactly."""
-    return _layer(*shortest(delta), 1.0)
+    return _layer(*factor_shortest(delta), 1.0)
 
 
 def _layer(up: Tensor, down: Tensor, scale: float) -> Layer:
@@ -87,36 +87,36 @@ def _layer(up: Tensor, down: Tensor, scale: float) -> Layer:
     return Layer(down.contiguous(), up.contiguous(), scale * down.shape[0])
 
 
-def scale(alpha: float | None, rank: int) -> float:
+def compute_scale(alpha: float | None, rank: int) -> float:
     """alpha / rank; 1 without an alpha."""
     return 1.0 if alpha is None else alpha / rank
 
 
-def fitting(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+def check_ranks(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
     """Both, (out, r) and (r, ...); ValueError if their ranks differ."""
     if up.ndim != 2 or up.shape[1] != down.shape[0]:
         raise ValueError("two ranks")
     return up, down
 
 
-def product(up: Tensor, down: Tensor) -> Tensor:
+def multiply(up: Tensor, down: Tensor) -> Tensor:
     """(out, r) times (r, ...)."""
     return (up @ down.flatten(1)).reshape(up.shape[0], *down.shape[1:])
 
 
-def matrix(factor: Tensor) -> Tensor:
+def to_matrix(factor: Tensor) -> Tensor:
     """(a, b) of (a, b) or (a, b, 1, 1); RuntimeError for a larger kernel."""
     return factor.reshape(factor.shape[0], factor.shape[1])
 
 
-def tucker(core: Tensor, one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
+def expand_tucker(core: Tensor, one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
     """(out, r), (r, in, k, k) of a core (r, s, k, k) with its modes' factors (r, out) and (s, in)."""
     if one.ndim != 2:
         raise ValueError("a factor of a mode is a matrix")
     return one.T.contiguous(), torch.einsum("rskl,si->rikl", core, two).contiguous()
 
 
-def shortest(weight: Tensor) -> tuple[Tensor, Tensor]:
+def factor_shortest(weight: Tensor) -> tuple[Tensor, Tensor]:
     """`weight` as up (out, r) times down (r, ...), one of them the identity, r the shorter of its sides."""
     out, into = weight.shape[0], weight[0].numel()
     if out <= into:
@@ -124,7 +124,7 @@ def shortest(weight: Tensor) -> tuple[Tensor, Tensor]:
     return weight.flatten(1), torch.eye(into).reshape(into, *weight.shape[1:])
 
 
-def kernelled(down: Tensor, module: str) -> Tensor:
+def to_kernel(down: Tensor, module: str) -> Tensor:
     """(r, in, k, k) of (r, in k k) where the module is a convolution by its name; else as it is."""
     last = module.rpartition(".")[2]
     if down.ndim == 4 or last not in (*_THREE, "conv_shortcut"):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Set
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.factors import layer_of_factors, shortest
+from lorakiln.adapters.factors import factor_shortest, make_layer
 from lorakiln.adapters.protocol import Endings, Form, Stored
 
 TITLE = "full difference"
@@ -18,8 +18,8 @@ def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
 
 
 def read(stored: Stored) -> Layer:
-    return layer_of_factors(TITLE, _make, stored)
+    return make_layer(TITLE, _make, stored)
 
 
 def _make(given: Mapping[str, Tensor], alpha: float | None, module: str) -> tuple[Tensor, Tensor, float]:
-    return *shortest(given["diff"]), 1.0
+    return *factor_shortest(given["diff"]), 1.0

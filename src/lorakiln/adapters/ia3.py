@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Relative
-from lorakiln.adapters.checks import number, weights
-from lorakiln.adapters.peft_config import setting_of
+from lorakiln.adapters.checks import to_number, to_weight
+from lorakiln.adapters.peft_config import find_setting
 from lorakiln.adapters.protocol import Endings, Form, Stored
 from lorakiln.console.errors import UserError
 
@@ -34,8 +34,8 @@ def read(stored: Stored) -> Relative:
 
 
 def _of_lycoris(tensors: Mapping[str, Tensor], where: str) -> Relative:
-    factors = weights(tensors["weight"], f"{where}, weight", (1, 2, 4))
-    axis = 1 if number(tensors["on_input"], f"{where}, on_input") else 0
+    factors = to_weight(tensors["weight"], f"{where}, weight", (1, 2, 4))
+    axis = 1 if to_number(tensors["on_input"], f"{where}, on_input") else 0
     return _scaling(factors.flatten().float(), axis, where, factors.dtype)
 
 
@@ -47,7 +47,7 @@ def _of_peft(stored: Stored) -> Relative:
         UserError: they are no finite numbers. `Relative.change_of` raises it where the bias would change too.
     """
     where, feedforward = stored.where, _feedforward(stored)
-    factors = weights(stored.tensors["ia3_l"], f"{where}, ia3_l")
+    factors = to_weight(stored.tensors["ia3_l"], f"{where}, ia3_l")
     on_input = factors.shape[0] == 1 if factors.ndim == 2 else feedforward
     more = factors.flatten().float() - 1
     relative = _scaling(more, 1 if on_input else 0, where, factors.dtype)
@@ -57,7 +57,7 @@ def _of_peft(stored: Stored) -> Relative:
 
 def _feedforward(stored: Stored) -> bool:
     """Whether the config lists a module, by the end of its name, as feed-forward."""
-    listed = setting_of(stored.config, stored.module, "feedforward_modules") or []
+    listed = find_setting(stored.config, stored.module, "feedforward_modules") or []
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         what = "its feedforward_modules are no list of names"
         raise UserError(what, where=stored.where, fix="write the layers' names into its adapter_config.json")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.factors import fitting, layer_of_factors, matrix, scale
+from lorakiln.adapters.factors import check_ranks, compute_scale, make_layer, to_matrix
 from lorakiln.adapters.protocol import Endings, Form, Stored
 
 TITLE = "LoCon (Tucker)"
@@ -24,10 +24,10 @@ def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
 
 
 def read(stored: Stored) -> Layer:
-    return layer_of_factors(TITLE, _make, stored)
+    return make_layer(TITLE, _make, stored)
 
 
 def _make(given: Mapping[str, Tensor], alpha: float | None, module: str) -> tuple[Tensor, Tensor, float]:
     up, mid, down = given["lora_up.weight"], given["lora_mid.weight"], given["lora_down.weight"]
-    down = matrix(down)
-    return *fitting(matrix(up), torch.einsum("mnkl,nj->mjkl", mid, down)), scale(alpha, down.shape[0])
+    down = to_matrix(down)
+    return *check_ranks(to_matrix(up), torch.einsum("mnkl,nj->mjkl", mid, down)), compute_scale(alpha, down.shape[0])

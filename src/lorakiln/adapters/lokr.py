@@ -7,14 +7,14 @@ from torch import Tensor
 
 from lorakiln.adapters.adapter import Layer
 from lorakiln.adapters.factors import (
-    fitting,
-    kernelled,
-    layer_of_factors,
-    product,
-    scale,
-    scaled_by_config,
-    shortest,
-    tucker,
+    check_ranks,
+    compute_scale,
+    expand_tucker,
+    factor_shortest,
+    make_layer,
+    multiply,
+    scale_by_config,
+    to_kernel,
 )
 from lorakiln.adapters.protocol import Endings, Form, Stored
 
@@ -30,11 +30,11 @@ def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
 
 
 def read(stored: Stored) -> Layer:
-    layer = layer_of_factors(TITLE, _make, stored)
+    layer = make_layer(TITLE, _make, stored)
     if stored.form == "kohya":
         return layer
     rank = next((len(stored.tensors[name]) for name in ("lokr_w1_b", "lokr_w2_b") if name in stored.tensors), None)
-    return scaled_by_config(layer, rank, stored)
+    return scale_by_config(layer, rank, stored)
 
 
 def _make(given: Mapping[str, Tensor], alpha: float | None, module: str) -> tuple[Tensor, Tensor, float]:
@@ -48,18 +48,18 @@ def _make(given: Mapping[str, Tensor], alpha: float | None, module: str) -> tupl
     kernel = down_2.shape[2:]
     out, into = up_1.shape[0] * up_2.shape[0], down_1.shape[1] * down_2[0].numel()
     if up_1.shape[1] * up_2.shape[1] > min(out, into):
-        up, down = shortest(torch.kron(product(up_1, down_1), product(up_2, down_2).flatten(1)))
+        up, down = factor_shortest(torch.kron(multiply(up_1, down_1), multiply(up_2, down_2).flatten(1)))
     else:
         # (a b) (x) (c d) = (a (x) c) (b (x) d)
         up, down = torch.kron(up_1, up_2), torch.kron(down_1, down_2.flatten(1))
     # The kernel's places, if any, are the last of the second factor's columns.
     down = down.reshape(down.shape[0], -1, *kernel) if kernel else down
-    return up, kernelled(down, module), scale(alpha, ranks.pop()) if ranks else 1.0
+    return up, to_kernel(down, module), compute_scale(alpha, ranks.pop()) if ranks else 1.0
 
 
 def _factors(given: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     """up (p, r), down (r, q) or (r, q, k, k) of one of LoKr's two factors, which may be a product itself."""
     if name in given:
-        return shortest(given[name])
+        return factor_shortest(given[name])
     one, two, core = given[f"{name}_a"], given[f"{name}_b"], given.get(name.replace("_w", "_t"))
-    return fitting(one, two) if core is None else tucker(core, one, two)
+    return check_ranks(one, two) if core is None else expand_tucker(core, one, two)

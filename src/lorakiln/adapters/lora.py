@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.checks import FIX, TOLERANCE, is_whole, number, scaled, shape_text, weights
-from lorakiln.adapters.peft_config import alpha_of
-from lorakiln.adapters.protocol import Begun, Endings, Form, Stored
+from lorakiln.adapters.checks import FIX, TOLERANCE, format_shape, is_whole, scale_to_one, to_number, to_weight
+from lorakiln.adapters.peft_config import find_alpha
+from lorakiln.adapters.protocol import Endings, Form, StartingPoint, Stored
 from lorakiln.console.errors import UserError
 from lorakiln.facts import RunFacts
-from lorakiln.families.shapes import same_matrix
+from lorakiln.families.shapes import is_same_matrix
 from lorakiln.schema.adapters import AdapterSettings
 
 TITLE = Layer.kind
@@ -58,11 +58,11 @@ def read(stored: Stored) -> Layer:
     given: Tensor | float | None = stored.tensors.get("alpha")
     if given is None and stored.form == "dotted":
         first = stored.tensors[down]
-        given = alpha_of(stored.config, stored.module, len(first) if first.ndim else 1, stored.path)
-    return layer_of(stored.tensors[down], stored.tensors[up], given, stored.where)
+        given = find_alpha(stored.config, stored.module, len(first) if first.ndim else 1, stored.path)
+    return make_layer(stored.tensors[down], stored.tensors[up], given, stored.where)
 
 
-def layer_of(down: Tensor, up: Tensor, alpha: Tensor | float | None, where: str) -> Layer:
+def make_layer(down: Tensor, up: Tensor, alpha: Tensor | float | None, where: str) -> Layer:
     """A layer of a file's tensors; without an alpha it is the rank.
 
     Args:
@@ -73,11 +73,11 @@ def layer_of(down: Tensor, up: Tensor, alpha: Tensor | float | None, where: str)
     Raises:
         UserError: it is no low-rank update, or a number is not finite.
     """
-    down, up = weights(down, f"{where}, down"), weights(up, f"{where}, up")
+    down, up = to_weight(down, f"{where}, down"), to_weight(up, f"{where}, up")
     if down.shape[0] != up.shape[1] or up[0, 0].numel() != 1:
-        shapes = f"down is {shape_text(down)}, up is {shape_text(up)}"
+        shapes = f"down is {format_shape(down)}, up is {format_shape(up)}"
         raise UserError(f"no low-rank update: {shapes}", where=where, fix=FIX)
-    layer = Layer(down, up, float(down.shape[0]) if alpha is None else number(alpha, f"{where}, alpha"))
+    layer = Layer(down, up, float(down.shape[0]) if alpha is None else to_number(alpha, f"{where}, alpha"))
     largest = math.prod(float(factor.abs().max()) for factor in (down, up)) * abs(layer.scale) * layer.rank
     if not largest < torch.finfo(torch.float32).max:
         raise UserError(f"its change of the weight is too large for float32 ({largest:.1g})", where=where, fix=FIX)
@@ -159,7 +159,7 @@ def write_to(network: nn.Module, layers: Mapping[str, Layer]) -> None:
         raise UserError(f"the LoRA's modules differ from the network's: {', '.join(wrong[:3])}, ...")
     for name, layer in there.items():
         down, up, given = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layers[name]
-        if not (same_matrix(given.down.shape, down.shape) and same_matrix(given.up.shape, up.shape)):
+        if not (is_same_matrix(given.down.shape, down.shape) and is_same_matrix(given.up.shape, up.shape)):
             shapes = f"{tuple(given.down.shape)} is not {tuple(down.shape)}"
             raise UserError(f"{name}: {shapes}", fix="use the base model that the LoRA was trained on, and its rank")
         with torch.no_grad():
@@ -169,7 +169,7 @@ def write_to(network: nn.Module, layers: Mapping[str, Layer]) -> None:
         layer.set_scale(NAME, 1.0)
 
 
-def go_on(begun: Begun, fresh: Mapping[str, Layer], settings: AdapterSettings) -> dict[str, Layer]:
+def go_on(begun: StartingPoint, fresh: Mapping[str, Layer], settings: AdapterSettings) -> dict[str, Layer]:
     """Layers of the settings' rank that change every weight as the file's do, of whatever kind these are.
 
     Modules that the file leaves alone begin fresh, and so do the ranks that it lacks: their `up` is 0.
@@ -294,8 +294,8 @@ def norms(layers: Mapping[str, Layer]) -> dict[str, float]:
     """||dW||, Frobenius, of every layer, by way of two matrices as small as its rank."""
     found = {}
     for name, layer in layers.items():
-        up, u = scaled(layer.up.double().flatten(1))
-        down, d = scaled(layer.down.double().flatten(1))
+        up, u = scale_to_one(layer.up.double().flatten(1))
+        down, d = scale_to_one(layer.down.double().flatten(1))
         product = float(((up.T @ up) * (down @ down.T)).sum())
         found[name] = abs(layer.scale) * u * d * math.sqrt(max(0.0, product))
     return found

@@ -7,9 +7,9 @@ from zlib import crc32
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Adapter
-from lorakiln.adapters.protocol import TrainableKind, trained_kind
+from lorakiln.adapters.protocol import TrainableKind, find_trained_kind
 from lorakiln.console.errors import UserError
-from lorakiln.families.names import canonical
+from lorakiln.families.layer_names import to_canonical_name
 from lorakiln.families.protocol import Family
 from lorakiln.schema.adapters import AdapterSettings
 
@@ -55,7 +55,7 @@ class AdaptedNetworks:
     def read(self) -> Adapter:
         """A copy of the present weights, on the CPU, float32, by canonical names with the part in front."""
         layers = {
-            canonical(f"{part}.{name}"): layer
+            to_canonical_name(f"{part}.{name}"): layer
             for part, network in self.networks.items()
             for name, layer in self.kind.read_from(network).items()
         }
@@ -69,7 +69,7 @@ class AdaptedNetworks:
         """
         left = dict(adapter.layers)
         for part, network in self.networks.items():
-            names = {canonical(f"{part}.{name}"): name for name in self.kind.layers_on(network)}
+            names = {to_canonical_name(f"{part}.{name}"): name for name in self.kind.layers_on(network)}
             mine = {name for name in left if name.partition(".")[0] == part}
             given = {names.get(name, name.partition(".")[2]): left.pop(name) for name in sorted(mine)}
             self.kind.write_to(network, given)
@@ -105,33 +105,33 @@ def put_on(family: Family, placements: Mapping[str, Placement], seed: int) -> Ad
     if len(kinds) != 1:
         raise ValueError(f"an adapter is of one kind, not of {', '.join(sorted(kinds))}")
     (kind,) = kinds
-    networks, denoiser = family.adaptable(), denoiser_part(family)
+    networks, denoiser = family.adaptable(), find_denoiser_part(family)
     for part, placement in placements.items():
         own = seed if part == denoiser else (seed + crc32(part.encode())) % 2**63
-        trained_kind(kind).put_on(networks[part], placement.modules, placement.settings, own)
-    return adapted_networks(family, kind)
+        find_trained_kind(kind).put_on(networks[part], placement.modules, placement.settings, own)
+    return find_adapted_networks(family, kind)
 
 
-def adapted_networks(family: Family, kind: str) -> AdaptedNetworks:
+def find_adapted_networks(family: Family, kind: str) -> AdaptedNetworks:
     """Those of the loaded networks of `family` that carry an adapter of this kind."""
-    found = trained_kind(kind)
+    found = find_trained_kind(kind)
     carrying = {part: network for part, network in family.adaptable().items() if found.layers_on(network)}
-    return AdaptedNetworks(found, carrying, denoiser_part(family))
+    return AdaptedNetworks(found, carrying, find_denoiser_part(family))
 
 
-def denoiser_part(family: Family) -> str:
+def find_denoiser_part(family: Family) -> str:
     """What the part is called in LoRA files that draws: "unet"."""
     return next(part for part, network in family.adaptable().items() if network is family.network)
 
 
-def weights_of(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+def list_weights(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """The weights that an adapter can change, by their canonical names with the part in front.
 
     Args:
         networks: bare, by part, as `Family.adaptable` gives them.
     """
     return {
-        canonical(f"{part}.{name}"): module.weight
+        to_canonical_name(f"{part}.{name}"): module.weight
         for part, network in networks.items()
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Relative
-from lorakiln.adapters.checks import FIX, weights
-from lorakiln.adapters.peft_config import entry_of, setting_of
+from lorakiln.adapters.checks import FIX, to_weight
+from lorakiln.adapters.peft_config import find_entry, find_setting
 from lorakiln.adapters.protocol import Endings, Form, Refused, Stored
-from lorakiln.adapters.rotations import OUTPUTS, cayley, rotation_of_outputs
+from lorakiln.adapters.rotations import OUTPUTS, compute_cayley, make_rotation
 from lorakiln.console.errors import UserError
 
 TITLE = "OFT"
@@ -40,7 +40,7 @@ def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
 
 
 def read(stored: Stored) -> Relative:
-    return rotation_of_outputs(TITLE, _turned, stored) if stored.form == "kohya" else _of_inputs(stored)
+    return make_rotation(TITLE, _turned, stored) if stored.form == "kohya" else _of_inputs(stored)
 
 
 def _turned(turns: Tensor, rows: Tensor) -> Tensor:
@@ -49,23 +49,23 @@ def _turned(turns: Tensor, rows: Tensor) -> Tensor:
 
 def _of_inputs(stored: Stored) -> Relative:
     config, module, where = stored.config, stored.module, stored.where
-    triangles = weights(stored.tensors["oft_R.weight"], f"{where}, oft_R", (2,))
+    triangles = to_weight(stored.tensors["oft_R.weight"], f"{where}, oft_R", (2,))
     side = (1 + math.isqrt(1 + 8 * triangles.shape[1])) // 2
     if side * (side - 1) // 2 != triangles.shape[1]:
         raise UserError(f"{triangles.shape[1]} numbers are no triangle of a rotation's", where=where, fix=FIX)
     terms = None
-    if setting_of(config, module, "use_cayley_neumann"):
+    if find_setting(config, module, "use_cayley_neumann"):
         # peft 0.18 changed the series, and was the first to write its version.
-        if not setting_of(config, module, "peft_version"):
+        if not find_setting(config, module, "peft_version"):
             what = "its rotations are a series as peft before 0.18 took it, which is no longer read"
             raise UserError(what, where=where, fix="use it with the peft that made it")
-        terms = setting_of(config, module, "num_cayley_neumann_terms", 5)
+        terms = find_setting(config, module, "num_cayley_neumann_terms", 5)
         if not isinstance(terms, int) or not 1 <= terms <= TERMS:
             raise UserError("its num_cayley_neumann_terms is no number of terms", where=where, fix=FIX)
     bound = None
-    if setting_of(config, module, "coft"):
-        bound = entry_of(config, module, "eps", None, 6e-5, where) / math.sqrt(len(triangles))
-    shared = bool(setting_of(config, module, "block_share"))
+    if find_setting(config, module, "coft"):
+        bound = find_entry(config, module, "eps", None, 6e-5, where) / math.sqrt(len(triangles))
+    shared = bool(find_setting(config, module, "block_share"))
     change = partial(_change, triangles, side, terms, bound, shared, where)
     return Relative(TITLE, change, where, triangles.numel(), triangles.dtype)
 
@@ -88,7 +88,7 @@ def _change(
         norms = torch.linalg.matrix_norm(skew)[:, None, None]
         skew = torch.where(norms <= bound, skew, skew * (bound / norms))
     # peft's transform is that of LyCORIS of -Q, and its series that of Q.
-    turns = cayley(-skew) if terms is None else _series(skew, terms)
+    turns = compute_cayley(-skew) if terms is None else _series(skew, terms)
     blocks = columns.reshape(len(columns), count, side).transpose(0, 1)
     turned = (blocks @ turns.mT).transpose(0, 1).reshape(weight.shape)
     return turned - weight

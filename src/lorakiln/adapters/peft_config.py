@@ -32,18 +32,18 @@ def read_config(text: str, where: object) -> dict[str, Any]:
     return config
 
 
-def alpha_of(config: Mapping[str, Any], name: str, rank: int, where: object) -> float:
+def find_alpha(config: Mapping[str, Any], name: str, rank: int, where: object) -> float:
     """A LoRA layer's alpha by a config whose keys have the part in front; the update's scale is alpha over `rank`.
 
     Raises:
         UserError: the config holds something else than names and numbers.
     """
-    alpha = entry_of(config, name, "lora_alpha", "alpha_pattern", rank, where)
+    alpha = find_entry(config, name, "lora_alpha", "alpha_pattern", rank, where)
     # Rank-stabilised LoRA (arXiv 2312.03732) divides by the root of the rank.
-    return alpha * math.sqrt(rank) if setting_of(config, name, "use_rslora") else alpha
+    return alpha * math.sqrt(rank) if find_setting(config, name, "use_rslora") else alpha
 
 
-def entry_of(
+def find_entry(
     config: Mapping[str, Any], name: str, key: str, pattern: str | None, default: float, where: object
 ) -> float:
     """A layer's number by its entry in `pattern`, or by `key` for all layers of its part, or `default`.
@@ -55,16 +55,16 @@ def entry_of(
         UserError: the config holds something else than names and numbers.
     """
     module = name.partition(".")[2]
-    patterns = setting_of(config, name, pattern) or {} if pattern else {}
+    patterns = find_setting(config, name, pattern) or {} if pattern else {}
     if not isinstance(patterns, dict):
         raise UserError(f"its {pattern} is {_short(patterns)}, no names with numbers", where=where, fix=FIX)
     found = next((entry for entry in patterns if _matches(entry, module, pattern, where)), None)
     if found is not None:
         return _number(patterns[found], f"its {pattern} of {found!r}", where)
-    return _number(setting_of(config, name, key, default), f"its {key}", where)
+    return _number(find_setting(config, name, key, default), f"its {key}", where)
 
 
-def setting_of(config: Mapping[str, Any], name: str, key: str, default: Any = None) -> Any:
+def find_setting(config: Mapping[str, Any], name: str, key: str, default: Any = None) -> Any:
     """What the config says of the part that a module is in."""
     return config.get(f"{name.partition('.')[0]}.{key}", default)
 

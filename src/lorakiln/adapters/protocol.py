@@ -79,7 +79,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Begun:
+class StartingPoint:
     """A file that training goes on from.
 
     Attributes:
@@ -153,7 +153,7 @@ class TrainableKind(AdapterKind, Protocol):
         """
         ...
 
-    def go_on(self, begun: Begun, fresh: Mapping[str, Any], settings: AdapterSettings) -> Mapping[str, Change]:
+    def go_on(self, begun: StartingPoint, fresh: Mapping[str, Any], settings: AdapterSettings) -> Mapping[str, Change]:
         """Layers for the modules of `fresh`, which the settings have made, that do what those of a file do.
 
         Args:
@@ -204,7 +204,7 @@ class TrainableKind(AdapterKind, Protocol):
         """sd-scripts' keys about the network: ss_network_module, _dim, _alpha, _dropout and _args.
 
         Args:
-            facts: as `kohya_metadata.build` takes them: rank and alpha are those of the file.
+            facts: as `kohya_metadata.build_metadata` takes them: rank and alpha are those of the file.
             settings: that the adapter was trained with.
         """
         ...
@@ -218,12 +218,12 @@ class FoldableKind(TrainableKind, Protocol):
         ...
 
 
-def known_kinds() -> list[AdapterKind]:
+def list_kinds() -> list[AdapterKind]:
     """All kinds, in the names' order."""
     return [ADAPTERS.find(name) for name in ADAPTERS.known]
 
 
-def claimed(
+def find_claiming_kind(
     tensors: Mapping[str, Tensor], form: Form, kinds: Iterable[AdapterKind]
 ) -> tuple[AdapterKind, Set[str]] | None:
     """The kind of a layer with these tensors, by their endings, and which are its own: who has most; None: none has."""
@@ -231,12 +231,12 @@ def claimed(
     return max(claims, key=lambda claim: len(claim[1]), default=None)
 
 
-def only(tensors: Mapping[str, Tensor], endings: Iterable[str]) -> dict[str, Tensor]:
+def select_endings(tensors: Mapping[str, Tensor], endings: Iterable[str]) -> dict[str, Tensor]:
     """Of a layer's tensors those with these endings."""
     return {ending: tensors[ending] for ending in sorted(endings)}
 
 
-def trained_kind(name: str) -> TrainableKind:
+def find_trained_kind(name: str) -> TrainableKind:
     """The kind that settings name."""
     kind: TrainableKind = ADAPTERS.find(name)
     return kind

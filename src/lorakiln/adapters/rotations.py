@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Relative
-from lorakiln.adapters.checks import FIX, number, weights
+from lorakiln.adapters.checks import FIX, to_number, to_weight
 from lorakiln.adapters.protocol import Endings, Stored
 from lorakiln.console.errors import UserError
 
@@ -28,7 +28,7 @@ BY_KOHYA = "oft_unet_"  # what the names of sd-scripts' layers begin with
 _TINY = 1e-8  # in both programs' division by the norm
 
 
-def rotation_of_outputs(title: str, turned: Callable[[Tensor, Tensor], Tensor], stored: Stored) -> Relative:
+def make_rotation(title: str, turned: Callable[[Tensor, Tensor], Tensor], stored: Stored) -> Relative:
     """The layer of LyCORIS' or kohya's tensors.
 
     Args:
@@ -39,11 +39,11 @@ def rotation_of_outputs(title: str, turned: Callable[[Tensor, Tensor], Tensor], 
         UserError: they are no square blocks of finite numbers.
     """
     where, tensors = stored.where, stored.tensors
-    blocks = square(weights(tensors["oft_blocks"], f"{where}, oft_blocks", (3, 4)), where)
+    blocks = check_square(to_weight(tensors["oft_blocks"], f"{where}, oft_blocks", (3, 4)), where)
     rescale = tensors.get("rescale")
     if rescale is not None:
-        rescale = weights(rescale, f"{where}, rescale", (1, 2, 3, 4)).flatten()
-    alpha = number(tensors["alpha"], f"{where}, alpha") if "alpha" in tensors else None
+        rescale = to_weight(rescale, f"{where}, rescale", (1, 2, 3, 4)).flatten()
+    alpha = to_number(tensors["alpha"], f"{where}, alpha") if "alpha" in tensors else None
     outputs = blocks.shape[-3] * blocks.shape[-1]
     limit = None
     if alpha is not None and (stored.written_by == BY_KOHYA or alpha > 0):
@@ -53,7 +53,7 @@ def rotation_of_outputs(title: str, turned: Callable[[Tensor, Tensor], Tensor], 
     return Relative(title, change, where, numbers, blocks.dtype)
 
 
-def square(blocks: Tensor, where: str) -> Tensor:
+def check_square(blocks: Tensor, where: str) -> Tensor:
     """`blocks`; UserError if they are not square."""
     if blocks.shape[-1] != blocks.shape[-2]:
         sides = f"{blocks.shape[-2]}x{blocks.shape[-1]}"
@@ -74,7 +74,7 @@ def _change(
     if limit is not None:
         norm = skew.norm()
         skew = skew * ((norm.clamp(max=limit) + _TINY) / (norm + _TINY))
-    rows = turned(cayley(skew), weight.flatten(1))
+    rows = turned(compute_cayley(skew), weight.flatten(1))
     if rescale is not None:
         if len(rescale) != weight.shape[0]:
             raise ValueError("a scale for another number of outputs")
@@ -82,7 +82,7 @@ def _change(
     return rows.reshape(weight.shape) - weight
 
 
-def cayley(skew: Tensor) -> Tensor:
+def compute_cayley(skew: Tensor) -> Tensor:
     """(I + Q) (I - Q)^-1 of skew matrices (..., b, b)."""
     identity = torch.eye(skew.shape[-1])
     turned: Tensor = torch.linalg.solve(identity - skew, identity + skew, left=False)

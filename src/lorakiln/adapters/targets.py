@@ -9,7 +9,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Family
 
 
-def target_names(family: Family, targets: str | list[str]) -> list[str]:
+def list_target_names(family: Family, targets: str | list[str]) -> list[str]:
     """Full names, sorted, of the modules that a preset or a list of endings and patterns means.
 
     An ending matches whole parts of a name: "to_q" means every "...to_q", "attn2.to_q" those of cross-attention. A

@@ -23,24 +23,24 @@ ROOT = Path(__file__).parents[1]
 # they tell of the work, look whether there is room for it, put what was made in its place; they record it elsewhere.
 SILENT = (
     "lorakiln.schema",
-    "lorakiln.console.ending",
+    "lorakiln.console.exit_signals",
     "lorakiln.console.errors",
     "lorakiln.console.orphans",
     "lorakiln.console.progress",
-    "lorakiln.console.visible",
-    "lorakiln.artefacts.aside",
+    "lorakiln.console.terminal_text",
+    "lorakiln.artefacts.atomic_file",
     "lorakiln.artefacts.code_digest",
     "lorakiln.artefacts.disk",
     "lorakiln.artefacts.dvc_cache",
     "lorakiln.artefacts.folders",
-    "lorakiln.artefacts.kept",
-    "lorakiln.artefacts.lasting",
-    "lorakiln.artefacts.pointers",
-    "lorakiln.families.peak",
+    "lorakiln.artefacts.partial_results",
+    "lorakiln.artefacts.fsync",
+    "lorakiln.artefacts.dvc_pointers",
+    "lorakiln.families.tensor_memory",
     "lorakiln.tracking",
-    "lorakiln.train.memory",
+    "lorakiln.train.memory_count",
     "lorakiln.train.plan",
-    "lorakiln.train.room",
+    "lorakiln.train.memory_fit",
 )
 # The same of libraries: they read and write files whose content others decide, fetch, check, draw tables, call us.
 SILENT_LIBRARIES = {
@@ -65,14 +65,14 @@ class Code(NamedTuple):
     libraries: dict[str, str]
 
 
-def code_key(*deciding: object) -> str:
+def compute_code_key(*deciding: object) -> str:
     """16 hex digits for the code of deciding functions or classes, or of modules by their names; see `read_code`."""
-    code = code_of(*deciding)
+    code = find_code(*deciding)
     return hash_data(code.digest, code.libraries)[:16]
 
 
-def code_of(*deciding: object) -> Code:
-    """See `code_key`."""
+def find_code(*deciding: object) -> Code:
+    """See `compute_code_key`."""
     return read_code(tuple(one if isinstance(one, str) else str(one.__module__) for one in deciding))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lorakiln.console.errors import REMEDIES, UserError, disk_error
+from lorakiln.console.errors import REMEDIES, UserError, make_disk_error
 
 UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -19,7 +19,7 @@ def telling_disk_trouble(where: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
-        raise disk_error(error, where) from error
+        raise make_disk_error(error, where) from error
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
@@ -32,13 +32,14 @@ def check_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(present).free
     if needed > free:
         raise UserError(
-            f"{what} need{'' if what.endswith('s') else 's'} about {size(needed)}, the disk has {size(free)} left",
+            f"{what} need{'' if what.endswith('s') else 's'} about {format_size(needed)}, "
+            f"the disk has {format_size(free)} left",
             where=folder,
             fix=REMEDIES[errno.ENOSPC],
         )
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """Bytes in a unit that suits: "1.5 GiB"."""
     for unit, name in UNITS:
         if count >= unit:

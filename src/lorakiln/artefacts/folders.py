@@ -11,7 +11,7 @@ from filelock import lock_descriptor
 
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.dvc_cache import check_dvc_cache
-from lorakiln.artefacts.lasting import settle, settle_names
+from lorakiln.artefacts.fsync import sync_folder, sync_names
 from lorakiln.console.errors import UserError
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
@@ -38,9 +38,9 @@ def replacing(out: Path) -> Iterator[Path]:
             with _kept(fresh):
                 yield fresh
             check_dvc_cache(fresh, out)
-            settle(fresh)
+            sync_folder(fresh)
             if out.exists() and _exchange(fresh, out):
-                settle_names(out.parent)
+                sync_names(out.parent)
                 shutil.rmtree(fresh, ignore_errors=True)
                 return
         except BaseException:
@@ -49,11 +49,11 @@ def replacing(out: Path) -> Iterator[Path]:
         # The mark says that the new folder is complete: without it a leftover is thrown away, not put in place.
         complete = _beside(out, "complete")
         complete.touch()
-        settle_names(out.parent)
+        sync_names(out.parent)
         if out.exists():
             os.replace(out, old)
         os.replace(fresh, out)
-        settle_names(out.parent)
+        sync_names(out.parent)
         complete.unlink()
         shutil.rmtree(old, ignore_errors=True)
 
@@ -101,11 +101,11 @@ def recover(out: Path) -> None:
             if out.exists():
                 os.replace(out, old)
             os.replace(fresh, out)
-            settle_names(out.parent)
+            sync_names(out.parent)
         complete.unlink()
     elif old.exists() and not out.exists():
         os.replace(old, out)
-        settle_names(out.parent)
+        sync_names(out.parent)
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lorakiln.artefacts.openable import obstacle
+from lorakiln.artefacts.file_safety import find_obstacle
 
 
 def hash_file(path: Path) -> str:
@@ -36,7 +36,7 @@ def hash_folder(folder: Path, follow_links: bool = False) -> str:
 
 
 def _content(path: Path, root: Path, follow_links: bool) -> str | None:
-    if obstacle(path, root, follow_links):
+    if find_obstacle(path, root, follow_links):
         return None
     try:
         return hash_file(path)

@@ -9,20 +9,20 @@ from pathlib import Path
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.kept import Kept
-from lorakiln.artefacts.records import read_jsonl
-from lorakiln.caption.asking import content_keys, read_kept, read_written, write_texts
-from lorakiln.caption.problems import LISTED, refusal
-from lorakiln.caption.trigger import holds, with_trigger
+from lorakiln.artefacts.json_files import read_jsonl
+from lorakiln.artefacts.partial_results import PartialResults
+from lorakiln.caption.missing_captions import LISTED, make_refusal
+from lorakiln.caption.text_cache import compute_content_keys, read_earlier_texts, read_partial_texts, write_texts
+from lorakiln.caption.trigger import holds_trigger, prepend_trigger
 from lorakiln.captioners import Captioner
 from lorakiln.console.errors import UserError
-from lorakiln.console.visible import in_line
+from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
 from lorakiln.rows import CaptionedRow, PreparedRow, read_prepared, write_rows
 from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.model import Source
 from lorakiln.schema.prepare import PrepareSettings
-from lorakiln.sources import Captions, Problem, open_source
+from lorakiln.sources import CaptionProblem, Captions, open_source
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Captioned:
 
     def row_of(self, picture: PreparedRow) -> CaptionedRow:
         return CaptionedRow(
-            **picture.told(), text=self.text, caption_source=self.source, caption_file=self.file,
+            **picture.to_dict(), text=self.text, caption_source=self.source, caption_file=self.file,
             caption_key=self.key, written=self.written,
         )  # fmt: skip
 
@@ -62,14 +62,14 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     """
     rows, facts = _read(prepared, raw)
     follow = facts.made_with("prepare", PrepareSettings).follow_symlinks
-    kept = Kept(out, ".json")
+    kept = PartialResults(out, ".json")
     asked = CAPTIONERS.find(settings.captioner).make_captioner(captioner, settings)
     stage = _Stage(prepared, open_source(raw, follow).captions(settings.extensions), settings, asked, kept)
     check_space(out, _total_size(prepared, rows), "the captioned pictures")
     # It goes beside `out`: nothing is left inside after an error.
     full_list = out.with_name(f"{out.name}.problems.jsonl")
     with replacing(out) as fresh:
-        stage.written = read_written(out) | read_kept(kept)
+        stage.written = read_earlier_texts(out) | read_partial_texts(kept)
         captioned = stage.run(rows, raw, full_list)
         _copy(prepared, fresh, rows)
         write_rows(fresh, (captioned[row.file_name].row_of(row) for row in rows))
@@ -98,7 +98,12 @@ class _Stage:
     """
 
     def __init__(
-        self, prepared: Path, files: Captions, settings: CaptionSettings, captioner: Captioner | None, kept: Kept
+        self,
+        prepared: Path,
+        files: Captions,
+        settings: CaptionSettings,
+        captioner: Captioner | None,
+        kept: PartialResults,
     ) -> None:
         self.prepared, self.files, self.settings, self.captioner, self.kept = prepared, files, settings, captioner, kept
         self.written: dict[str, str] = {}
@@ -115,43 +120,45 @@ class _Stage:
         for row in rows:
             file = self.files.find(row.source)
             text = self.files.read(file) if file else None
-            if isinstance(text, Problem):
+            if isinstance(text, CaptionProblem):
                 problems.append(text)
             elif text is not None:
-                whole = with_trigger(self.settings.trigger, text) if self.settings.trigger_in_files else text
+                whole = prepend_trigger(self.settings.trigger, text) if self.settings.trigger_in_files else text
                 captioned[row.file_name] = Captioned(whole, "file", file)
             else:
                 bare.append(row)
         if self.captioner is None:
-            captioned |= {row.file_name: Captioned(with_trigger(self.settings.trigger, ""), "trigger") for row in bare}
+            captioned |= {
+                row.file_name: Captioned(prepend_trigger(self.settings.trigger, ""), "trigger") for row in bare
+            }
         elif bare and not problems:  # what the captioner writes would be lost
             captioned |= self._ask(self.captioner, bare)
         problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row.file_name))]
         if problems:
-            raise refusal(raw, problems, full_list)
+            raise make_refusal(raw, problems, full_list)
         full_list.unlink(missing_ok=True)
         return captioned
 
     def _ask(self, captioner: Captioner, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
         pictures = {row.file_name: self.prepared / row.file_name for row in rows}
-        keys = content_keys(captioner, self.settings, pictures)
+        keys = compute_content_keys(captioner, self.settings, pictures)
         new = {key: pictures[name] for name, key in keys.items() if key not in self.written}
         self.new = len(new)
         self.written |= write_texts(captioner, new, self.kept)
         return {
             name: Captioned(
-                with_trigger(self.settings.trigger, self.written[key]), self.settings.captioner, None, key,
+                prepend_trigger(self.settings.trigger, self.written[key]), self.settings.captioner, None, key,
                 self.written[key],
             )
             for name, key in keys.items()
         }  # fmt: skip
 
-    def _textless(self, row: PreparedRow) -> Problem:
+    def _textless(self, row: PreparedRow) -> CaptionProblem:
         if self.captioner is None:
             what, fix = "has no caption file", "write one beside it"
         else:
             what, fix = "the captioner wrote nothing about it", "write a caption file beside it"
-        return Problem(row.source, what, f"{fix}, or set caption.trigger")
+        return CaptionProblem(row.source, what, f"{fix}, or set caption.trigger")
 
 
 def _is_textless(captioned: Captioned | None) -> bool:
@@ -194,16 +201,16 @@ def _warn_lonely(files: Captions, prepared: Path, rows: Sequence[PreparedRow]) -
         more = [f"  and {len(lonely) - LISTED} more"] if len(lonely) > LISTED else []
         lines = [
             f"warning: caption files without a picture ({len(lonely)}):",
-            *(f"  {in_line(name)}" for name in lonely[:LISTED]),
+            *(f"  {escape_line(name)}" for name in lonely[:LISTED]),
         ]
         print("\n".join(lines + more), file=sys.stderr, flush=True)
 
 
 def _warn_without_trigger(trigger: str, captioned: Mapping[str, Captioned]) -> None:
     """Say which texts lack the trigger words, as hand-written ones may with `trigger_in_files: false`."""
-    names = [name for name, entry in captioned.items() if trigger and not holds(entry.text, trigger)]
+    names = [name for name, entry in captioned.items() if trigger and not holds_trigger(entry.text, trigger)]
     if names:
-        shown = ", ".join(in_line(name) for name in names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+        shown = ", ".join(escape_line(name) for name in names[:LISTED]) + (", ..." if len(names) > LISTED else "")
         print(
             f"warning: {len(names)} of {len(captioned)} texts are without the trigger words {trigger!r}: {shown}",
             file=sys.stderr,

@@ -5,9 +5,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from lorakiln.console.ending import finish
+from lorakiln.console.exit_signals import finish
 from lorakiln.console.orphans import end_with_dvc
-from lorakiln.console.visible import printing_safely
+from lorakiln.console.terminal_text import printing_safely
 
 # errno -> what to do about it. Others are no fault of the disk's, and are let through.
 REMEDIES = {
@@ -55,7 +55,7 @@ class ConfigError(UserError):
         super().__init__("\n".join([count + ":", *(f"  - {line}" for line in self.problems)]), fix=fix)
 
 
-def explained(error: Exception) -> UserError | None:
+def explain_error(error: Exception) -> UserError | None:
     """What to tell of an error that a file or the disk is to blame for, wherever it came from; None if none is."""
     if isinstance(error, UserError):
         return error
@@ -66,10 +66,10 @@ def explained(error: Exception) -> UserError | None:
     if error.errno in GONE:
         fix = "something removed it while this ran: run the same command again"
         return UserError(f"cannot be read or written: {error.strerror}", where=error.filename, fix=fix)
-    return disk_error(error, None)
+    return make_disk_error(error, None)
 
 
-def disk_error(error: OSError, where: object) -> UserError:
+def make_disk_error(error: OSError, where: object) -> UserError:
     """What to tell of an OSError whose number `REMEDIES` knows, about its file, or about `where` if it names none."""
     file = error.filename2 or error.filename
     if error.errno == errno.EACCES and isinstance(file, str) and os.path.exists(file) and not os.access(file, os.R_OK):
@@ -81,8 +81,8 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
     """Run `command`; print a UserError, or a file's or the disk's, to stderr and return 1; or return the command's own
     status (None: 0).
 
-    A signal ends the program with its status, whatever became of what it raised (see `ending`); an interrupt (Ctrl-C)
-    that nobody has taken returns 130, as shells do. If `dvc` runs the command and ends, the command ends too.
+    A signal ends the program with its status, whatever became of what it raised (see `exit_signals`); an interrupt
+    (Ctrl-C) that nobody has taken returns 130, as shells do. If `dvc` runs the command and ends, the command ends too.
     """
     end_with_dvc()
     with printing_safely():
@@ -90,7 +90,7 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
             status = command() or 0
         except BaseException as error:
             finish()
-            if isinstance(error, Exception) and (told := explained(error)):
+            if isinstance(error, Exception) and (told := explain_error(error)):
                 print(f"error: {told}", file=sys.stderr, flush=True)
                 return 1
             if isinstance(error, KeyboardInterrupt):

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from lorakiln.console.ending import asked
+from lorakiln.console.exit_signals import asked
 
 INTERVAL = 1.0  # seconds between looks
 SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from lorakiln.console.visible import printing_safely
+from lorakiln.console.terminal_text import printing_safely
 
 
 class PlainLines:
@@ -29,7 +29,9 @@ class PlainLines:
             self.last = now
             rate = self.done / max(now - self.start, 1e-9)
             left = (self.total - self.done) / max(rate, 1e-9)
-            text = f"{self.title}: {self.done}/{self.total} {self.unit}, {pace(rate)}, {duration(left)} left"
+            text = (
+                f"{self.title}: {self.done}/{self.total} {self.unit}, {format_rate(rate)}, {format_duration(left)} left"
+            )
             print(f"{text}  {note}".rstrip(), file=sys.stderr, flush=True)
 
 
@@ -42,11 +44,11 @@ class Bar:
     def advance(self, count: int = 1, note: str = "") -> None:
         self.done += count
         rate = self.done / max(time.monotonic() - self.start, 1e-9)
-        self.progress.update(self.task, advance=count, note=f"{self.unit}: {pace(rate)}  {note}")
+        self.progress.update(self.task, advance=count, note=f"{self.unit}: {format_rate(rate)}  {note}")
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str = "pictures") -> Iterator[PlainLines | Bar]:
+def show_progress(title: str, total: int, unit: str = "pictures") -> Iterator[PlainLines | Bar]:
     """Yield an object whose `advance(count, note)` reports that `count` more of `total` are done."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -64,12 +66,12 @@ def progress(title: str, total: int, unit: str = "pictures") -> Iterator[PlainLi
         yield Bar(bars, bars.add_task(title, total=total, note=""), unit)
 
 
-def pace(rate: float) -> str:
+def format_rate(rate: float) -> str:
     """How fast, from how many a second: "12.3/s", and what takes longer than a second "8.4 s each"."""
     return f"{rate:.1f}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s each"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time to wait, in the unit that one waits in: "75 s", "12 min", "3.4 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"

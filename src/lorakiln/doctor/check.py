@@ -30,12 +30,12 @@ class Check:
         return line + (f"\n{'':19} fix: {self.fix}" if self.fix else "")
 
 
-def wrong(name: str, error: UserError) -> Check:
+def make_failed_check(name: str, error: UserError) -> Check:
     """The check that an error makes."""
     what = error.what if error.where is None else f"{error.where}: {error.what}"
     return Check(name, "wrong", " ".join(what.split()), " ".join(error.fix.split()))
 
 
-def skipped(name: str, because: str) -> Check:
+def make_skipped_check(name: str, because: str) -> Check:
     """A trial for which another one would have had to succeed."""
     return Check(name, "skipped", f"not tried: {because}")

@@ -10,63 +10,71 @@ from typing import Any
 
 from lorakiln.console.errors import UserError
 from lorakiln.doctor import machine, trial
-from lorakiln.doctor.apart import Outcome, end_if_asked, ending_by_signals, run_apart
-from lorakiln.doctor.asked import Asked, ready_base
-from lorakiln.doctor.check import Check, skipped, wrong
-from lorakiln.doctor.judging import judge_drawing, judge_memory, judge_resume, judge_samples, judge_training
-from lorakiln.doctor.random_base import KINDS, size_of
-from lorakiln.doctor.report import Veil
+from lorakiln.doctor.check import Check, make_failed_check, make_skipped_check
+from lorakiln.doctor.isolation import TrialOutcome, end_if_asked, ending_by_signals, run_isolated
+from lorakiln.doctor.random_base import KINDS, compute_size
+from lorakiln.doctor.report import Redaction
+from lorakiln.doctor.request import ExaminationRequest, prepare_base
 from lorakiln.doctor.trial import Trial
+from lorakiln.doctor.trial_checks import (
+    check_drawn_file,
+    check_memory_peak,
+    check_resume,
+    check_samples,
+    check_training,
+)
 from lorakiln.schema.model import ModelSettings
 
 AFTER_BASE = ("pictures", "training", "peak", "samples", "export", "drawing", "resume")
 
 
-def examine(asked: Asked, tell: Callable[[Check], None]) -> list[Check]:
+def run_examination(request: ExaminationRequest, tell: Callable[[Check], None]) -> list[Check]:
     """All checks; each is told as soon as it is there.
 
     What is written goes into a temporary folder, which is gone at the end.
     """
     with ending_by_signals(), tempfile.TemporaryDirectory(prefix="lorakiln-doctor-") as folder:
         words = dict.fromkeys((folder, str(Path(folder).resolve())), "<temporary folder>")
-        one = _Examination(asked, Path(folder), tell, Veil({**words, **asked.private_words()}))
+        one = _Examination(request, Path(folder), tell, Redaction({**words, **request.private_words()}))
         one.look()
         one.attempt_all()
         return one.checks
 
 
 class _Examination:
-    def __init__(self, asked: Asked, folder: Path, tell: Callable[[Check], None], veil: Veil) -> None:
-        self.asked, self.folder, self.tell, self.veil = asked, folder, tell, veil
+    def __init__(
+        self, request: ExaminationRequest, folder: Path, tell: Callable[[Check], None], redaction: Redaction
+    ) -> None:
+        self.request, self.folder, self.tell, self.redaction = request, folder, tell, redaction
         self.checks: list[Check] = []
         self.on_gpu = False
 
     def add(self, check: Check, reported: Check | None = None) -> Check:
         """Tell a check and keep it, or `reported` in its place, for the report."""
         end_if_asked()
-        self.tell(Check(**self.veil(vars(check))))
-        self.checks.append(Check(**self.veil(vars(reported or check))))
+        self.tell(Check(**self.redaction(vars(check))))
+        self.checks.append(Check(**self.redaction(vars(reported or check))))
         return check
 
     def apart(
         self, work: Callable[..., Any], *arguments: Any, name: str, meanwhile: Callable[[int], None] | None = None
-    ) -> Outcome:
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.asked.cpu else {}
-        return run_apart(work, *arguments, log=self.folder / f"{name}.log", environment=hidden, meanwhile=meanwhile)
+    ) -> TrialOutcome:
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.request.cpu else {}
+        return run_isolated(work, *arguments, log=self.folder / f"{name}.log", environment=hidden, meanwhile=meanwhile)
 
     def look(self) -> None:
         """The machine."""
-        self.add(machine.software())
-        outcome = self.apart(machine.look, self.asked.cpu, name="look")
+        self.add(machine.list_software())
+        outcome = self.apart(machine.check_torch, self.request.cpu, name="look")
         for told in outcome.result or []:
             self.add(Check(**told))
         if outcome.error:
-            self.add(wrong("device", outcome.error))
+            self.add(make_failed_check("device", outcome.error))
         self.on_gpu = any(check.name == "device" and check.facts.get("gpus") for check in self.checks)
-        needed = size_of(KINDS[self.asked.random]) if self.asked.random else 0
-        self.add(machine.disk(self.folder, needed))
+        needed = compute_size(KINDS[self.request.random]) if self.request.random else 0
+        self.add(machine.check_disk(self.folder, needed))
         # On its way to a GPU it passes through the machine's memory part by part; a CPU holds all of it, in fp32.
-        self.add(machine.memory(needed if self.on_gpu else 3 * needed))
+        self.add(machine.check_memory(needed if self.on_gpu else 3 * needed))
 
     def attempt_all(self) -> None:
         """The trials, one after the other; those that need one that failed are skipped."""
@@ -90,29 +98,29 @@ class _Examination:
         try:
             return work(*arguments)
         except UserError as error:
-            self.add(wrong(name, error))
+            self.add(make_failed_check(name, error))
             return None
 
     def skip(self, names: tuple[str, ...], because: str) -> None:
         for name in names:
-            self.add(skipped(name, because))
+            self.add(make_skipped_check(name, because))
 
     def _find_base(self) -> Trial | None:
         try:
             return self._base()
         except UserError as error:
             # What helps may list the folders and settings that are here instead: for this terminal alone.
-            check = wrong("base", error)
+            check = make_failed_check("base", error)
             self.add(check, replace(check, fix="as the command says where it was run"))
             return None
 
     def _base(self) -> Trial:
-        told = self.apart(ready_base, self.asked, self.folder / "base", name="base").value()
+        told = self.apart(prepare_base, self.request, self.folder / "base", name="base").value()
         model, facts = ModelSettings(**told["model"]), told["facts"]
-        which = "random weights of its shape" if self.asked.random else f"identity {facts['hash'][:12]}"
+        which = "random weights of its shape" if self.request.random else f"identity {facts['hash'][:12]}"
         what = f"{facts['version']}, predicts {facts['prediction_type']}, {model.resolution} pixels, {which}"
         self.add(Check("base", "ok", what, "", {**facts, "resolution": model.resolution}))
-        return Trial(self.folder, model, self.asked.micro_batch, self.asked.checkpointing)
+        return Trial(self.folder, model, self.request.micro_batch, self.request.checkpointing)
 
     def _pictures(self, one: Trial) -> Check:
         facts = self.apart(trial.make_data, one, name="pictures").value()
@@ -122,9 +130,9 @@ class _Examination:
     def _training(self, one: Trial) -> Check:
         outcome = self.apart(trial.train_once, one, "run", True, name="train")
         facts = outcome.value()
-        check = self.add(judge_training(facts, one))
-        self.add(judge_memory(facts["peak"], facts["counted"]))
-        self.add(judge_samples(trial.look_at_samples(one), outcome.log))
+        check = self.add(check_training(facts, one))
+        self.add(check_memory_peak(facts["peak"], facts["counted"]))
+        self.add(check_samples(trial.measure_samples(one), outcome.log))
         return check
 
     def _export(self, one: Trial) -> Check:
@@ -134,19 +142,19 @@ class _Examination:
         return self.add(Check("export", "ok", told, "", facts))
 
     def _drawing(self, one: Trial) -> Check:
-        return self.add(judge_drawing(self.apart(trial.draw_with_file, one, name="draw").value()))
+        return self.add(check_drawn_file(self.apart(trial.draw_with_file, one, name="draw").value()))
 
     def _resume(self, one: Trial) -> Check:
         name = "resumed"
 
         def interrupt(process: int) -> None:
-            if trial.checkpoint_of(one, name):
+            if trial.find_checkpoint(one, name):
                 os.kill(process, signal.SIGTERM)
 
         stopped = self.apart(trial.train_once, one, name, False, name="stop", meanwhile=interrupt)
         if stopped.status != 128 + signal.SIGTERM:  # it was over before, or something is wrong
             stopped.value()
-        at = trial.checkpoint_of(one, name)
+        at = trial.find_checkpoint(one, name)
         self.apart(trial.train_once, one, name, False, name="resume").value()
         facts = {**trial.compare_runs(one, "run", name), "stopped_at": at, "status": stopped.status}
-        return self.add(judge_resume(facts, exact=not self.on_gpu))
+        return self.add(check_resume(facts, exact=not self.on_gpu))

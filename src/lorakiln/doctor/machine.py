@@ -1,6 +1,6 @@
 """The machine: which device torch can use, in which precision, with which attention; disk and memory.
 
-`look` touches CUDA, so it runs in a process of its own, like the trials.
+`check_torch` touches CUDA, so it runs in a process of its own, like the trials.
 """
 
 import platform
@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lorakiln import __version__
-from lorakiln.artefacts.disk import size
+from lorakiln.artefacts.disk import format_size
 from lorakiln.doctor.check import Check
-from lorakiln.families.protocol import default_device
+from lorakiln.families.protocol import choose_device
 from lorakiln.train import devices
-from lorakiln.train.circumstances import device_name
+from lorakiln.train.environment import read_device_name
+from lorakiln.train.memory_fit import read_free_memory
 from lorakiln.train.precision import takes_bf16
 from lorakiln.train.results import LIBRARIES
-from lorakiln.train.room import free_memory_of
 
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -36,7 +36,7 @@ SHAPES = ((2, 8, 256, 40), (2, 10, 256, 64))
 LEAST_DISK = 2**30  # bytes: a trial of the tiny family takes 50 MB, of the largest 300 MB beside its base
 
 
-def software() -> Check:
+def list_software() -> Check:
     """Versions; nothing is judged, since the package's requirements were met when it was installed."""
     libraries = {name: version(name) for name in LIBRARIES}
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
@@ -47,30 +47,30 @@ def software() -> Check:
     return Check("software", "ok", told, "", {**facts, "libraries": libraries})
 
 
-def look(left_alone: bool) -> list[dict[str, Any]]:
+def check_torch(left_alone: bool) -> list[dict[str, Any]]:
     """The checks of device, precision and attention, as dicts.
 
     Args:
         left_alone: whether this process hides the GPUs from itself, as it was told to.
     """
-    found = [device(left_alone)]
+    found = [check_device(left_alone)]
     if found[0].status != "wrong":
-        chosen = default_device()
-        found += [precision(chosen), attention(chosen)]
+        chosen = choose_device()
+        found += [check_precision(chosen), check_attention(chosen)]
     return [vars(one) for one in found]
 
 
-def device(left_alone: bool = False) -> Check:
+def check_device(left_alone: bool = False) -> Check:
     """Whether torch can use the GPU that the driver shows, shown by a product that it computes there."""
     driver = _driver()
     gpus: list[dict[str, Any]] = []
     facts = {
         "driver": driver,
         "gpus": gpus,
-        "processor": device_name(torch.device("cpu")),
+        "processor": read_device_name(torch.device("cpu")),
         "threads": torch.get_num_threads(),
     }
-    if why := devices.unusable_gpu():
+    if why := devices.explain_unusable_gpu():
         what, _, fix = why.partition("; ")
         return Check("device", "wrong", what, fix, facts)
     if not torch.cuda.is_available():
@@ -85,7 +85,7 @@ def device(left_alone: bool = False) -> Check:
         one = torch.cuda.get_device_properties(number)
         free, total = torch.cuda.mem_get_info(number)
         gpus.append({"name": one.name, "capability": f"{one.major}.{one.minor}", "memory": total, "free": free})
-    told = ", ".join(f"{gpu['name']} ({size(gpu['free'])} of {size(gpu['memory'])} free)" for gpu in gpus)
+    told = ", ".join(f"{gpu['name']} ({format_size(gpu['free'])} of {format_size(gpu['memory'])} free)" for gpu in gpus)
     if broken := _cannot_compute():
         return Check("device", "wrong", f"{told}: {broken}", f"install another build: {devices.INSTALL}", facts)
     return Check("device", "ok", f"{told}; driver {driver or 'of unknown version'}", "", facts)
@@ -114,7 +114,7 @@ def _cannot_compute() -> str:
     return ""
 
 
-def precision(chosen: torch.device) -> Check:
+def check_precision(chosen: torch.device) -> Check:
     """What `precision: auto` keeps the frozen base in here."""
     bf16 = takes_bf16("auto", chosen)
     facts = {"base": "bf16" if bf16 else "fp32", "adapter": "fp32"}
@@ -124,7 +124,7 @@ def precision(chosen: torch.device) -> Check:
     return Check("precision", "ok", f"base {facts['base']}, adapter fp32 (train.trainer.precision=auto)", "", facts)
 
 
-def attention(chosen: torch.device) -> Check:
+def check_attention(chosen: torch.device) -> Check:
     """Which kernels of torch's attention work here, forwards and backwards, and give what the plain formula gives."""
     dtype = torch.bfloat16 if takes_bf16("auto", chosen) else torch.float32
     found = {name: _attends(backend, chosen, dtype) for name, backend in BACKENDS.items()}
@@ -167,29 +167,29 @@ def _difference(found: torch.Tensor | None, wanted: torch.Tensor | None) -> floa
     return float((found.to("cpu", torch.float64) - wanted).norm() / wanted.norm())
 
 
-def disk(folder: Path, needed: int = 0) -> Check:
+def check_disk(folder: Path, needed: int = 0) -> Check:
     """Whether the temporary folder's disk has room for the trials.
 
     Args:
         needed: bytes, beside what the trials write.
     """
     free, needed = shutil.disk_usage(folder).free, needed + LEAST_DISK
-    told, facts = f"{size(free)} free in the temporary folder", {"free": free, "needed": needed}
+    told, facts = f"{format_size(free)} free in the temporary folder", {"free": free, "needed": needed}
     if free < needed:
         fix = "free disk space, or set TMPDIR to a folder on another disk"
-        return Check("disk", "wrong", f"{told}, about {size(needed)} are needed", fix, facts)
+        return Check("disk", "wrong", f"{told}, about {format_size(needed)} are needed", fix, facts)
     return Check("disk", "ok", told, "", facts)
 
 
-def memory(needed: int = 0) -> Check:
+def check_memory(needed: int = 0) -> Check:
     """Whether the machine's memory holds what is loaded through it.
 
     Args:
         needed: bytes; 0: not known.
     """
-    free = free_memory_of(torch.device("cpu"))
-    told, facts = f"{size(free)} of the machine's memory free", {"free": free, "needed": needed}
+    free = read_free_memory(torch.device("cpu"))
+    told, facts = f"{format_size(free)} of the machine's memory free", {"free": free, "needed": needed}
     if free < needed:
         fix = "end other programs, or take a smaller base (tiny, or --random sd15)"
-        return Check("memory", "wrong", f"{told}, about {size(needed)} are needed", fix, facts)
+        return Check("memory", "wrong", f"{told}, about {format_size(needed)} are needed", fix, facts)
     return Check("memory", "ok", told, "", facts)

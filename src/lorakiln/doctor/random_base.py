@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lorakiln.artefacts.records import write_json, write_text
-from lorakiln.artefacts.tensors import save_tensors
-from lorakiln.families.kinds import generations
-from lorakiln.families.lending import NOISE
-from lorakiln.families.parts import class_of, part_shapes
+from lorakiln.artefacts.json_files import write_json, write_text
+from lorakiln.artefacts.tensor_files import save_tensors
+from lorakiln.families.borrowed_configs import NOISE
+from lorakiln.families.kinds import list_generations
+from lorakiln.families.parts import compute_part_shapes, read_class
 from lorakiln.families.versions import END, START, Architecture
 
 # By the settings that suit it.
-KINDS = {model: version.architecture for model, version in generations().items()}
+KINDS = {model: version.architecture for model, version in list_generations().items()}
 POOL = 2**20 + 7  # random numbers, from which all weights are taken: drawing 3.5e9 of them takes minutes
 DTYPE = torch.float16  # as the hub's files that people keep
 
@@ -30,10 +30,10 @@ def write_random_base(folder: Path, architecture: Architecture) -> None:
     index = {"_class_name": architecture.pipeline, "scheduler": ["diffusers", "DDIMScheduler"]}
     pool = torch.rand(POOL, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for part, config in architecture.parts.items():
-        kind = class_of(config)
+        kind = read_class(config)
         library = "transformers" if "architectures" in config else "diffusers"
         name = "diffusion_pytorch_model" if library == "diffusers" else "model"
-        tensors = {key: _weight(key, shape, pool) for key, shape in part_shapes(config).items()}
+        tensors = {key: _weight(key, shape, pool) for key, shape in compute_part_shapes(config).items()}
         save_tensors(folder / part / f"{name}.safetensors", tensors)
         write_json(folder / part / "config.json", dict(config))
         index[part] = [library, kind]
@@ -45,9 +45,9 @@ def write_random_base(folder: Path, architecture: Architecture) -> None:
     write_json(folder / "model_index.json", index)
 
 
-def size_of(architecture: Architecture) -> int:
+def compute_size(architecture: Architecture) -> int:
     """Bytes of the weights as they are written."""
-    shapes = [shape for config in architecture.parts.values() for shape in part_shapes(config).values()]
+    shapes = [shape for config in architecture.parts.values() for shape in compute_part_shapes(config).values()]
     return sum(shape.numel() for shape in shapes) * DTYPE.itemsize
 
 

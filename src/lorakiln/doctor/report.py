@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.doctor.check import Check
-from lorakiln.schema.secrets import masked
+from lorakiln.schema.secrets import mask_secrets
 
 # Whose addresses may stand in a report; others, such as a company's mirror, may not.
 PUBLIC = ("pytorch.org", "huggingface.co", "github.com", "wandb.ai")
@@ -21,7 +21,7 @@ ABSOLUTE = re.compile(r"(?<![\w:/.<>~-])/(?:[^\s/:'\"(),;]+/)*[^\s/:'\"(),;]+")
 SHORTEST = 4  # letters of a host's or user's name; shorter ones stand in other words
 
 
-class Veil:
+class Redaction:
     """Takes private words out of texts: folders, host and user names, tokens, addresses that are not public.
 
     Args:
@@ -43,7 +43,7 @@ class Veil:
         return [self(value) for value in data] if isinstance(data, list | tuple) else data
 
     def _text(self, text: str) -> str:
-        text = masked(text)
+        text = mask_secrets(text)
         for path in sorted(self._paths, key=len, reverse=True):
             if len(path) > 1:
                 text = text.replace(path, self._paths[path])
@@ -71,23 +71,23 @@ def is_well(checks: Sequence[Check]) -> bool:
     return all(check.status in ("ok", "warning") for check in checks)
 
 
-def summary(checks: Sequence[Check]) -> str:
+def format_summary(checks: Sequence[Check]) -> str:
     """The last line."""
     counts = Counter(check.status for check in checks)
     told = [f"{counts[status]} {status}" for status in ("ok", "warning", "wrong", "skipped") if counts[status]]
     return f"{'all is well' if is_well(checks) else 'something is wrong'}: {', '.join(told)}"
 
 
-def as_data(checks: Sequence[Check], asked: Mapping[str, Any]) -> dict[str, Any]:
+def to_data(checks: Sequence[Check], request: Mapping[str, Any]) -> dict[str, Any]:
     """What the report says, for programs.
 
     Args:
-        asked: the command's options.
+        request: the command's options.
     """
-    return {"well": is_well(checks), "asked": dict(asked), "checks": [vars(check) for check in checks]}
+    return {"well": is_well(checks), "asked": dict(request), "checks": [vars(check) for check in checks]}
 
 
-def as_text(checks: Sequence[Check], asked: Mapping[str, Any]) -> str:
+def format_report(checks: Sequence[Check], request: Mapping[str, Any]) -> str:
     """The lines, and the same as JSON below them: one file to attach."""
-    lines = [*map(str, checks), summary(checks), "", json.dumps(as_data(checks, asked), indent=1)]
+    lines = [*map(str, checks), format_summary(checks), "", json.dumps(to_data(checks, request), indent=1)]
     return "\n".join(lines) + "\n"

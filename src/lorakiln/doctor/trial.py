@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.pictures import read_picture
-from lorakiln.artefacts.records import read_json
-from lorakiln.chain import CHAIN, DATA, EXPORT, TRAIN, folders_in
-from lorakiln.doctor.pictures import write_pictures
+from lorakiln.chain import CHAIN, DATA, EXPORT, TRAIN, locate_folders
+from lorakiln.doctor.sample_pictures import write_pictures
 from lorakiln.facts import LoraFacts
 from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.captioners.none import NobodySettings
@@ -22,8 +22,8 @@ from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.prepare import BucketSettings, PrepareSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.tools.generate import draw_wishes
-from lorakiln.tools.wish import Wish
+from lorakiln.tools.draw_request import DrawRequest
+from lorakiln.tools.generate import draw_requests
 from lorakiln.train.latents import Encoded
 
 STEPS, STOP = 20, 10  # of training; after STOP there is a checkpoint, and a signal comes
@@ -86,7 +86,7 @@ def make_data(trial: Trial) -> dict[str, Any]:
         "model.captioner": model.captioner,
     }
     for stage in DATA:
-        stage.run({"raw": raw, **folders_in(trial.folder, DATA)}, settings)
+        stage.run({"raw": raw, **locate_folders(trial.folder, DATA)}, settings)
     encoded = Encoded.read(trial.folder / "encoded")
     return {"buckets": {bucket.name: len(bucket.rows) for bucket in encoded.buckets}}
 
@@ -98,7 +98,7 @@ def train_once(trial: Trial, name: str, samples: bool) -> dict[str, Any]:
         name: of the run's folder; each has checkpoints of its own.
     """
     before = _resident()
-    folders = folders_in(trial.folder, DATA) | {TRAIN.writes: trial.folder / name}
+    folders = locate_folders(trial.folder, DATA) | {TRAIN.writes: trial.folder / name}
     settings = {"train": trial.settings(samples), "model": trial.model}
     TRAIN.run(folders, settings, trial.folder / f"{name}_cache" / "checkpoints")
     told = read_json(trial.folder / name / "provenance.json")
@@ -122,7 +122,7 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def look_at_samples(trial: Trial) -> dict[str, Any]:
+def measure_samples(trial: Trial) -> dict[str, Any]:
     """How many pictures training drew at its end, their sizes, and the least of their spreads, levels of 0 to 255."""
     files = sorted((trial.folder / "run" / "samples" / f"step-{STEPS:08d}").glob("*.png"))
     pictures = [_levels(file) for file in files]
@@ -133,11 +133,11 @@ def look_at_samples(trial: Trial) -> dict[str, Any]:
 
 def write_files(trial: Trial) -> dict[str, Any]:
     """`export`, which reads back each file that it writes as its clients do; what it found."""
-    folders = folders_in(trial.folder, CHAIN)
+    folders = locate_folders(trial.folder, CHAIN)
     EXPORT.run(folders, {"export": ExportSettings(name=NAME), "model": trial.model})
     checked = LoraFacts.read(folders[EXPORT.writes] / "facts.json").checked
     assert checked is not None  # export has just written it
-    told = checked.told()
+    told = checked.to_dict()
     return {key: told[key] for key in ("clients", "layers", "largest_relative_difference")}
 
 
@@ -148,8 +148,8 @@ def draw_with_file(trial: Trial) -> dict[str, float]:
         mean differences, in levels of 0 to 255, of each to training's picture.
     """
     wished: dict[str, Any] = {"prompt": PROMPTS[0], "seed": 0, **DRAWING}
-    wishes = [Wish(**wished, loras=((trial.adapter, weight),)) for weight in (1.0, 0.0)]
-    drawn = {at: np.asarray(picture, np.float32) for at, picture, _ in draw_wishes(wishes, trial.model)}
+    requests = [DrawRequest(**wished, loras=((trial.adapter, weight),)) for weight in (1.0, 0.0)]
+    drawn = {at: np.asarray(picture, np.float32) for at, picture, _ in draw_requests(requests, trial.model)}
     first = _levels(trial.folder / "run" / "samples" / f"step-{STEPS:08d}" / "00.png")
     return {name: round(float(abs(drawn[at] - first).mean()), 3) for at, name in enumerate(("with", "without"))}
 
@@ -166,7 +166,7 @@ def compare_runs(trial: Trial, one: str, other: str) -> dict[str, Any]:
     return {"same_bytes": files[0].read_bytes() == files[1].read_bytes(), "difference": apart / size}
 
 
-def checkpoint_of(trial: Trial, name: str) -> int:
+def find_checkpoint(trial: Trial, name: str) -> int:
     """The step of a run's newest checkpoint; 0: there is none."""
     files = (trial.folder / f"{name}_cache" / "checkpoints").glob("*/step-*.safetensors")
     return max((int(file.stem.removeprefix("step-")) for file in files), default=0)

@@ -15,8 +15,8 @@ from torch import Tensor
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
+from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Family
-from lorakiln.families.reading import Reading
 
 # How a variant is made of the pixels, (B, 3, H, W).
 VARIANTS = {"plain": lambda pixels: pixels, "flip": lambda pixels: pixels.flip(-1)}
@@ -60,7 +60,7 @@ def encode_pictures(
 def encode_captions(
     family: Family,
     texts: Sequence[str],
-    reading: Reading,
+    encoding: PromptEncoding,
     at_once: Batch,
     dtype: torch.dtype,
     done: Callable[[int], object] = lambda count: None,
@@ -74,7 +74,7 @@ def encode_captions(
         batch, count = _filled(texts, at_once.size)
 
         def encode(batch: Sequence[str] = batch) -> dict[str, Tensor]:
-            conditioning = family.encode_prompts(batch, reading)
+            conditioning = family.encode_prompts(batch, encoding)
             return {name: value.to("cpu", dtype) for name, value in conditioning.items()}
 
         if conditioning := at_once.attempt(encode):

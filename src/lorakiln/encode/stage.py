@@ -9,20 +9,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorakiln.artefacts.code_digest import code_key
+from lorakiln.artefacts.code_digest import compute_code_key
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
-from lorakiln.artefacts.kept import Kept
-from lorakiln.artefacts.tensors import mapped_tensors, save_tensors
+from lorakiln.artefacts.partial_results import PartialResults
+from lorakiln.artefacts.tensor_files import mapped_tensors, save_tensors
 from lorakiln.console.memory import Batch
-from lorakiln.console.progress import Bar, PlainLines, progress
+from lorakiln.console.progress import Bar, PlainLines, show_progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
-from lorakiln.encode.known import EMPTY, Known, Shelf, add_kept, keep, read_known
-from lorakiln.encode.rows import Keys, Row, by_bucket, read_rows
+from lorakiln.encode.content_keys import Keys, Row, group_by_bucket, read_rows
+from lorakiln.encode.tensor_cache import (
+    EMPTY,
+    CachedTensors,
+    TensorCache,
+    add_partial_rows,
+    read_tensor_cache,
+    write_partial_row,
+)
 from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
 from lorakiln.families import load_family
-from lorakiln.families.protocol import Family, Part, default_device, half_on_gpu
+from lorakiln.families.protocol import Family, Part, choose_device, choose_text_dtype
 from lorakiln.rows import EncodedBucket, EncodedRow, Index
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
@@ -43,30 +50,30 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     Raises:
         UserError: the folder or the model is not usable, or latents are not finite.
     """
-    device = default_device(settings.device)
-    bare, half = load_family(model, ()), half_on_gpu(device)
+    device = choose_device(settings.device)
+    bare, half = load_family(model, ()), choose_text_dtype(device)
     facts, beside = bare.facts, frozenset(bare.place_conditioning(SOMEWHERE))
     text = {"text": str(half)} if half else {}
-    code = code_key(encode_pictures, mapped_tensors, type(bare))
+    code = compute_code_key(encode_pictures, mapped_tensors, type(bare))
     keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type)
-    reading = keys.reading
+    encoding = keys.encoding
     rows = read_rows(captioned, keys)
-    kept = Kept(out, ".safetensors")
+    kept = PartialResults(out, ".safetensors")
     with replacing(out) as fresh:
-        known = read_known(out, keys.caption(""), beside)
-        add_kept(known, kept)
+        known = read_tensor_cache(out, keys.caption(""), beside)
+        add_partial_rows(known, kept)
         new = any(row.key_picture not in known.pictures for row in rows)
         parts: tuple[Part, ...] = ("vae", "text") if new else ("text",)
         family = load_family(model, parts, device, text_dtype=half)
-        unread = {row.file_name: family.unread(row.text, reading.chunks) for row in rows}
+        unread = {row.file_name: family.unread(row.text, encoding.chunks) for row in rows}
         told = {
             row.file_name: {name: value.tolist() for name, value in family.place_conditioning(row.place).items()}
             for row in rows
         }
         dataset = Dataset.read(captioned / "dataset.json")
         _warn_split(family, dataset.trigger)
-        _warn_unread(family, rows, unread, reading.chunks * family.max_tokens)
-        _Stage(captioned, fresh, settings, keys, family, known, kept).run(by_bucket(rows))
+        _warn_unread(family, rows, unread, encoding.chunks * family.max_tokens)
+        _Stage(captioned, fresh, settings, keys, family, known, kept).run(group_by_bucket(rows))
         made_with = {"encode": settings.model_dump(mode="json"), "model": model.model_dump(mode="json")}
         _index(dataset, rows, unread, told, keys, facts, made_with).write(fresh / "index.json")
     kept.clear()
@@ -82,8 +89,8 @@ class _Stage:
         settings: EncodeSettings,
         keys: Keys,
         family: Family,
-        known: Known,
-        kept: Kept,
+        known: TensorCache,
+        kept: PartialResults,
     ) -> None:
         self.captioned, self.fresh, self.settings = captioned, fresh, settings
         self.keys, self.family, self.known, self.kept = keys, family, known, kept
@@ -107,7 +114,7 @@ class _Stage:
         needed = sum(_bytes(layout) for layout in layouts.values()) * (2 if pictures or captions else 1)
         check_space(self.fresh, needed, "the encoded pictures and captions")
         save_tensors(self.fresh / EMPTY, empty)
-        with progress("encode", len(pictures) + len(captions), "pictures and captions") as bar:
+        with show_progress("encode", len(pictures) + len(captions), "pictures and captions") as bar:
             for size, bucket in buckets.items():
                 with mapped_tensors(self.fresh / _file(size), layouts[size]) as tensors:
                     self._pictures(bucket, size, tensors, bar)
@@ -118,7 +125,7 @@ class _Stage:
         """The empty caption's conditioning, (1, ...)."""
         key = self.keys.caption("")
         if key not in self.known.captions:
-            made = next(encode_captions(self.family, [""], self.keys.reading, self.at_once, self.dtype))
+            made = next(encode_captions(self.family, [""], self.keys.encoding, self.at_once, self.dtype))
             self.known.captions.put(key, {name: value[None] for name, value in made.items()}, 0)
         return {name: value[None] for name, value in self.known.captions[key].items()}
 
@@ -132,20 +139,20 @@ class _Stage:
     def _pictures(
         self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar: PlainLines | Bar
     ) -> None:
-        shelf = self.known.pictures
-        new = {row.key_picture: self.captioned / row.file_name for row in rows if row.key_picture not in shelf}
+        cached = self.known.pictures
+        new = {row.key_picture: self.captioned / row.file_name for row in rows if row.key_picture not in cached}
         made = encode_pictures(
             self.family, list(new.values()), size, self.keys.variants, self.at_once, self.dtype, bar.advance
         )
-        _fill(tensors, [row.key_picture for row in rows], shelf, made, self.kept)
+        _fill(tensors, [row.key_picture for row in rows], cached, made, self.kept)
 
     def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar: PlainLines | Bar) -> None:
-        shelf = self.known.captions
-        new = {row.key_caption: row.text for row in rows if row.key_caption not in shelf}
+        cached = self.known.captions
+        new = {row.key_caption: row.text for row in rows if row.key_caption not in cached}
         made = encode_captions(
-            self.family, list(new.values()), self.keys.reading, self.at_once, self.dtype, bar.advance
+            self.family, list(new.values()), self.keys.encoding, self.at_once, self.dtype, bar.advance
         )
-        _fill(tensors, [row.key_caption for row in rows], shelf, made, self.kept)
+        _fill(tensors, [row.key_caption for row in rows], cached, made, self.kept)
 
     def _places(self, rows: Sequence[Row], tensors: dict[str, Tensor]) -> None:
         for number, row in enumerate(rows):
@@ -154,18 +161,22 @@ class _Stage:
 
 
 def _fill(
-    tensors: Mapping[str, Tensor], keys: Sequence[str], shelf: Shelf, made: Iterator[dict[str, Tensor]], kept: Kept
+    tensors: Mapping[str, Tensor],
+    keys: Sequence[str],
+    cached: CachedTensors,
+    made: Iterator[dict[str, Tensor]],
+    kept: PartialResults,
 ) -> None:
     """Row by row: what is on the shelf is copied; the next of `made` is taken for what is not, and kept."""
     for number, key in enumerate(keys):
-        if key in shelf:
-            values = shelf[key]
+        if key in cached:
+            values = cached[key]
         else:
             values = next(made)
-            keep(kept, key, values)
+            write_partial_row(kept, key, values)
         for name, value in values.items():
             tensors[name][number] = value
-        shelf.put(key, tensors, number)
+        cached.put(key, tensors, number)
 
 
 def _file(size: tuple[int, int]) -> str:
@@ -191,7 +202,7 @@ def _index(
 
     buckets = [
         EncodedBucket(name=f"{size[0]}x{size[1]}", file=_file(size), rows=[entry(row) for row in bucket])
-        for size, bucket in by_bucket(list(rows)).items()
+        for size, bucket in group_by_bucket(list(rows)).items()
     ]
     content = [
         [row.file_name, row.key_picture, row.key_caption, *([told[row.file_name]] if told[row.file_name] else [])]

@@ -7,13 +7,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lorakiln.evaluate.by_weight import Summary
-from lorakiln.evaluate.curves import Series, chart
-from lorakiln.evaluate.plan import Plan
+from lorakiln.evaluate.line_chart import Series, draw_chart
+from lorakiln.evaluate.shots import ShotPlan
+from lorakiln.evaluate.summaries import Summary
 from lorakiln.metrics import Metric
 
 
-def score_charts(metrics: Sequence[Metric], summary: Summary, plan: Plan) -> list[dict[str, Any]]:
+def draw_score_charts(metrics: Sequence[Metric], summary: Summary, plan: ShotPlan) -> list[dict[str, Any]]:
     """One chart a metric over the weights, with its 95% band."""
     charts = []
     for metric in metrics:
@@ -28,12 +28,12 @@ def score_charts(metrics: Sequence[Metric], summary: Summary, plan: Plan) -> lis
             if e.low is not None and e.high is not None
         ]
         name = "%" if metric.fraction else "score"
-        svg = chart([Series(metric.title, points, band, dots=True)], "LoRA weight", name, metric.title)
+        svg = draw_chart([Series(metric.title, points, band, dots=True)], "LoRA weight", name, metric.title)
         charts.append({"title": metric.title, "svg": svg})
     return charts
 
 
-def training_charts(run: Path) -> list[dict[str, Any]]:
+def draw_training_charts(run: Path) -> list[dict[str, Any]]:
     """Loss (as read, and smoothed), validation loss and learning rate, as far as they were recorded."""
     loss = read_columns(run / "metrics.csv", "step", "loss")
     rate = read_columns(run / "metrics.csv", "step", "lr")
@@ -41,17 +41,17 @@ def training_charts(run: Path) -> list[dict[str, Any]]:
     charts = [
         (
             "Training loss", "loss",
-            [Series("as read", loss), Series("smoothed", smoothed(loss))],
+            [Series("as read", loss), Series("smoothed", smooth(loss))],
             ["as read", "smoothed"],
         ),
         ("Validation loss", "loss", [Series("held-out pictures", held_out, dots=True)], []),
         ("Learning rate", "rate", [Series("learning rate", rate)], []),
     ]  # fmt: skip
-    made = ((title, chart(series, "step", name, title), legend) for title, name, series, legend in charts)
+    made = ((title, draw_chart(series, "step", name, title), legend) for title, name, series, legend in charts)
     return [{"title": title, "svg": svg, "legend": legend} for title, svg, legend in made if svg != Markup("")]
 
 
-def smoothed(points: Sequence[tuple[float, float]], share: float = 0.1) -> list[tuple[float, float]]:
+def smooth(points: Sequence[tuple[float, float]], share: float = 0.1) -> list[tuple[float, float]]:
     """The mean over a window of `share` of the points, centred, shorter at the ends."""
     half = max(1, round(len(points) * share / 2))
     result = []

@@ -12,8 +12,8 @@ from transformers.utils import logging as transformers_logging
 
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
-from lorakiln.console.progress import progress
-from lorakiln.families.ranges import check_folder
+from lorakiln.console.progress import show_progress
+from lorakiln.families.config_ranges import check_folder
 from lorakiln.schema.model import Source
 
 
@@ -92,7 +92,7 @@ class Clip:
         """
         paths = list(paths)
         parts = []
-        with progress(title, len(paths)) as bar:
+        with show_progress(title, len(paths)) as bar:
             for start in range(0, len(paths), batch_size):
                 images = [read_picture(path) for path in paths[start : start + batch_size]]
                 images = [alter(image) for image in images] if alter else images

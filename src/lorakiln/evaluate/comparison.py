@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lorakiln.evaluate.by_weight import Summary, as_metrics, summarise
-from lorakiln.evaluate.plan import Plan
-from lorakiln.metrics import Finding, Metric, Scored, report_order, weight_name
+from lorakiln.evaluate.shots import ShotPlan
+from lorakiln.evaluate.summaries import Summary, summarise, to_metrics
+from lorakiln.metrics import Finding, Metric, Scored, format_weight, list_in_report_order
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ class Comparison:
     numbers: dict[str, Any]
 
 
-def compare(scored: Sequence[Scored], plan: Plan, metrics: Sequence[Metric], evidence: Evidence) -> Comparison:
+def compare(scored: Sequence[Scored], plan: ShotPlan, metrics: Sequence[Metric], evidence: Evidence) -> Comparison:
     """Summarise the scored pictures of `plan`."""
-    shown = report_order(metrics)
+    shown = list_in_report_order(metrics)
     overall = summarise(scored, shown, plan.prompts, plan.weights)
     overall = replace(overall, out_of_domain=evidence.out_of_domain, findings=evidence.findings)
     on_grid = summarise(scored, shown, plan.grid_prompts, plan.grid_weights)
     bare = summarise(scored, shown, plan.grid_prompts, plan.weights, with_trigger=False)
     overall.ceilings.update(evidence.ceilings)
-    numbers: dict[str, Any] = as_metrics(overall)
+    numbers: dict[str, Any] = to_metrics(overall)
     if bare.values:
-        numbers["without_trigger"] = as_metrics(bare)
+        numbers["without_trigger"] = to_metrics(bare)
     for name, finding in evidence.findings.items():
         if name in numbers:
             raise ValueError(f"a metric and a kind that examines are both called {name!r}")
@@ -62,9 +62,9 @@ def compare(scored: Sequence[Scored], plan: Plan, metrics: Sequence[Metric], evi
     return Comparison(shown, overall, on_grid, bare, numbers)
 
 
-def headline(results: Comparison, main: float) -> dict[str, float]:
+def select_headline_numbers(results: Comparison, main: float) -> dict[str, float]:
     """The few numbers that tables of runs have room for, at the weight `main`: {"likeness": 0.6163, ...}."""
-    at = f"w{weight_name(main)}"
+    at = f"w{format_weight(main)}"
     return {
         metric.board or metric.name: round(results.numbers[metric.name][at]["mean"], 4)
         for metric in results.metrics

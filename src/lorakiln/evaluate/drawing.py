@@ -10,28 +10,28 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from lorakiln.artefacts.kept import Kept, share
+from lorakiln.artefacts.json_files import read_jsonl
+from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.artefacts.pictures import read_picture
-from lorakiln.artefacts.records import read_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch, is_tight
-from lorakiln.console.progress import progress
-from lorakiln.evaluate.plan import Shot
+from lorakiln.console.progress import show_progress
+from lorakiln.evaluate.shots import Shot
 from lorakiln.families import load_family
-from lorakiln.families.file_hashes import short_hash as base_hash
-from lorakiln.families.protocol import Family, drawing_dtype
-from lorakiln.families.reading import Reading
+from lorakiln.families.file_hashes import compute_short_hash as base_hash
+from lorakiln.families.prompt_encoding import PromptEncoding
+from lorakiln.families.protocol import Family, choose_drawing_dtype
 from lorakiln.lora_files.embeddings import warn_unused
-from lorakiln.lora_files.identity import short_hash as lora_hash
+from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
-from lorakiln.sampling import Applied, Job, draw, infotext, save_picture
-from lorakiln.sampling.remembering import Remembering
+from lorakiln.sampling import Applied, DrawJob, draw, format_infotext, save_picture
+from lorakiln.sampling.prompt_cache import PromptCache
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
 
 
-class Studio:
+class ShotDrawer:
     """Draws shots with one base model and one LoRA file; loads them when there is something to draw."""
 
     def __init__(
@@ -40,10 +40,10 @@ class Studio:
         settings: EvaluateSettings,
         model: ModelSettings,
         device: torch.device,
-        reading: Reading,
+        encoding: PromptEncoding,
     ) -> None:
         self.lora, self.settings, self.model = lora, settings, model
-        self.device, self.reading = device, reading
+        self.device, self.encoding = device, encoding
         # Read now: the file may be gone when the pictures are drawn.
         self.lora_hash = lora_hash(lora)
 
@@ -51,7 +51,7 @@ class Studio:
     def base_hash(self) -> str:
         return base_hash(self.model.path, load_family(self.model, ()).facts["hash"])
 
-    def fill(self, shots: Sequence[Shot], folder: Path, old: Path, kept: Kept) -> int:
+    def fill(self, shots: Sequence[Shot], folder: Path, old: Path, kept: PartialResults) -> int:
         """Write every shot's file below `folder`; return how many pictures were drawn.
 
         Args:
@@ -59,14 +59,14 @@ class Studio:
             kept: what an earlier call had drawn when it was stopped; takes each picture as it is drawn.
         """
         wanted = {shot.key: shot for shot in shots}
-        there = {key: path for key, path in (pictures_by_key(old) | kept.files()).items() if key in wanted}
+        there = {key: path for key, path in (list_drawn_pictures(old) | kept.files()).items() if key in wanted}
         made = {key: path for key, path in there.items() if is_whole(path)}
         missing = [shot for key, shot in wanted.items() if key not in made]
         written = set()
         if missing:
             for shot, image in self._draw(missing):
                 path = kept.add(shot.key, partial(self._save, image, shot))
-                share(path, folder / shot.file_name)
+                link_or_copy(path, folder / shot.file_name)
                 made[shot.key] = folder / shot.file_name
                 written.add(shot.file_name)
         for shot in shots:
@@ -75,15 +75,17 @@ class Studio:
         return len(missing)
 
     def _draw(self, shots: Sequence[Shot]) -> Iterator[tuple[Shot, Image.Image]]:
-        family = load_family(self.model, device=self.device, dtype=drawing_dtype(self.device, self.settings.precision))
+        family = load_family(
+            self.model, device=self.device, dtype=choose_drawing_dtype(self.device, self.settings.precision)
+        )
         if is_tight(self.device):
             family.rest()
-        merged = put_on(family, self.lora)
-        remembering = Remembering(family)
+        merged = load_adapter(family, self.lora)
+        remembering = PromptCache(family)
         settings = self.settings
         advice = "draw smaller pictures (evaluate.width, evaluate.height), or on the CPU (evaluate.device=cpu)"
         batch = Batch(settings.batch_size, "drawing", "evaluate.batch_size", advice)
-        with progress("drawing", len(shots)) as bar:
+        with show_progress("drawing", len(shots)) as bar:
             for weight, group in groupby(sorted(shots, key=lambda s: s.weight), key=lambda s: s.weight):
                 merged.set_weights(weight)
                 remembering.forget()
@@ -91,24 +93,24 @@ class Studio:
                 jobs = [self._job(shot) for shot in some]
                 images = draw(
                     remembering, jobs, settings.steps, settings.guidance, settings.negative_prompt,
-                    batch, self.reading, done=bar.advance,
+                    batch, self.encoding, done=bar.advance,
                 )  # fmt: skip
                 yield from zip(some, images, strict=True)
 
     def _save(self, image: Image.Image, shot: Shot, path: Path) -> None:
         settings = self.settings
-        text = infotext(
+        text = format_infotext(
             self._job(shot), settings.steps, settings.guidance, settings.negative_prompt, Path(self.model.path).name,
-            [Applied(self.lora.stem, shot.weight, self.lora_hash)] if shot.weight else [], self.reading.clip_skip,
+            [Applied(self.lora.stem, shot.weight, self.lora_hash)] if shot.weight else [], self.encoding.clip_skip,
             self.base_hash,
         )  # fmt: skip
         save_picture(image, path, text)
 
-    def _job(self, shot: Shot) -> Job:
-        return Job(shot.text, shot.seed, shot.width, shot.height)
+    def _job(self, shot: Shot) -> DrawJob:
+        return DrawJob(shot.text, shot.seed, shot.width, shot.height)
 
 
-def put_on(family: Family, lora: Path) -> Merged:
+def load_adapter(family: Family, lora: Path) -> Merged:
     """The family's networks with the LoRA of a file, to be set to a weight.
 
     Raises:
@@ -119,7 +121,7 @@ def put_on(family: Family, lora: Path) -> Merged:
     return Merged(family.adaptable(), adapter)
 
 
-def pictures_by_key(samples: Path) -> dict[str, Path]:
+def list_drawn_pictures(samples: Path) -> dict[str, Path]:
     """The pictures of an earlier report by their key; empty if there is none."""
     rows = samples / "metadata.jsonl"
     if not rows.exists():

@@ -7,8 +7,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from lorakiln.artefacts.pictures import read_picture
-from lorakiln.evaluate.plan import Plan
-from lorakiln.metrics import Shot, weight_name
+from lorakiln.evaluate.shots import ShotPlan
+from lorakiln.metrics import Shot, format_weight
 
 _PAPER, _INK, _SOFT, _EDGE = "#ffffff", "#1c1917", "#78716c", "#e7e5e4"
 _CELL = 192  # small pictures are enlarged towards this side, large ones shown at most at twice it
@@ -40,16 +40,16 @@ class Grid:
     groups: tuple[tuple[str, int], ...] = ()
 
 
-def grids_of(plan: Plan) -> list[Grid]:
+def make_grids(plan: ShotPlan) -> list[Grid]:
     """The grids of the report: over weights, base against LoRA over seeds, with and without the trigger."""
     shots = {(s.prompt.index, s.seed, s.weight, s.with_trigger): s for s in plan.shots}
     prompts, seed = plan.grid_prompts, plan.seeds[0]
     rows = [prompt.text or "(empty prompt)" for prompt in prompts]
     few = plan.seeds[:4]
-    lora = f"LoRA at {weight_name(plan.main)}"
+    lora = f"LoRA at {format_weight(plan.main)}"
     over_weights = Grid(
         "weights", f"LoRA weight, seed {seed}", rows,
-        ["0 (base)" if w == 0 else weight_name(w) for w in plan.grid_weights],
+        ["0 (base)" if w == 0 else format_weight(w) for w in plan.grid_weights],
         [[shots.get((p.index, seed, w, True)) for w in plan.grid_weights] for p in prompts],
     )  # fmt: skip
     seeds = [f"seed {s}" for s in few]
@@ -75,7 +75,7 @@ def save_grid(grid: Grid, samples: Path, path: Path) -> None:
     """Draw one grid; `samples` is the folder that the shots' files stand in."""
     pictures = [[_enlarged(samples / shot.file_name) if shot else None for shot in row] for row in grid.cells]
     width, height = next(p.size for row in pictures for p in row if p)
-    headings = [_cut(wrapped(text, width - 4, _font(_TEXT))) for text in grid.columns]
+    headings = [_cut(wrap_text(text, width - 4, _font(_TEXT))) for text in grid.columns]
     deep = max(len(lines) for lines in headings)
     top = _MARGIN + _TITLE + 18 + (26 if grid.groups else 0) + 24 + (deep - 1) * (_TEXT + 4)
     left = _MARGIN + _LABEL
@@ -140,13 +140,13 @@ def _cut(lines: list[str]) -> list[str]:
 
 def _draw_label(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, height: int) -> None:
     font = _font(_TEXT)
-    lines = wrapped(text, _LABEL - 16, font)[: max(1, height // (_TEXT + 4))]
+    lines = wrap_text(text, _LABEL - 16, font)[: max(1, height // (_TEXT + 4))]
     start = y + (height - len(lines) * (_TEXT + 4)) // 2
     for number, line in enumerate(lines):
         draw.text((x, start + number * (_TEXT + 4)), line, fill=_INK, font=font)
 
 
-def wrapped(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> list[str]:
+def wrap_text(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> list[str]:
     """Break `text` into lines of at most `width` pixels, between words; longer words between letters."""
     lines, line = [], ""
     for word in text.split():

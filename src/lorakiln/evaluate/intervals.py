@@ -39,7 +39,7 @@ class Estimate:
         return self.enough and self.high is not None and self.high < 0
 
 
-def bootstrap_mean(by_prompt: np.ndarray) -> Estimate:
+def compute_bootstrap_mean(by_prompt: np.ndarray) -> Estimate:
     """Mean of the prompts' means with a percentile bootstrap over prompts (cluster bootstrap, Field & Welsh 2007).
 
     A prompt's seeds share the prompt's difficulty, so prompts are drawn, not pictures. The random numbers are
@@ -57,7 +57,7 @@ def bootstrap_mean(by_prompt: np.ndarray) -> Estimate:
     return Estimate(mean, float(low), float(high), count)
 
 
-def wilson_fraction(by_prompt: np.ndarray) -> Estimate:
+def compute_wilson_fraction(by_prompt: np.ndarray) -> Estimate:
     """Fraction right with Wilson's interval (1927), each prompt counting as one draw.
 
     Seeds of one prompt may all be right or wrong together, so P, not P x seeds, is taken as the sample: never too

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from lorakiln.evaluate.charts import read_columns
 from lorakiln.evaluate.comparison import Comparison
-from lorakiln.evaluate.plan import Plan
-from lorakiln.evaluate.summary import shown
+from lorakiln.evaluate.shots import ShotPlan
+from lorakiln.evaluate.summary import format_mean
 from lorakiln.facts import LoraFacts, RunFacts
 
 # Where so much of what a prompt gains with the trigger words comes without them, they do little.
 MOSTLY = 0.5
 
 
-def make_remarks(facts: LoraFacts, run: Path, results: Comparison, plan: Plan) -> list[str]:
+def make_remarks(facts: LoraFacts, run: Path, results: Comparison, plan: ShotPlan) -> list[str]:
     """Sentences for the top of the report and for summary.txt.
 
     Args:
@@ -41,7 +41,7 @@ def tell_step(facts: LoraFacts, run: Path) -> str | None:
     )
 
 
-def tell_trigger(results: Comparison, plan: Plan) -> str | None:
+def tell_trigger(results: Comparison, plan: ShotPlan) -> str | None:
     """How much of what the LoRA does needs the trigger words; None if the prompts were not drawn without them."""
     learned = [metric for metric in results.metrics if metric.role == "learned"]
     # A question with a fixed answer says more than likeness.
@@ -52,8 +52,8 @@ def tell_trigger(results: Comparison, plan: Plan) -> str | None:
         if not (base and with_it and without):
             continue
         numbers = (
-            f"{metric.title} is {shown(metric, with_it)} with them and {shown(metric, without)} without "
-            f"(base {shown(metric, base)}), on {len(plan.grid_prompts)} prompts"
+            f"{metric.title} is {format_mean(metric, with_it)} with them and {format_mean(metric, without)} without "
+            f"(base {format_mean(metric, base)}), on {len(plan.grid_prompts)} prompts"
         )
         sign = 1 if metric.better == "more" else -1
         gain = sign * (with_it.mean - base.mean)

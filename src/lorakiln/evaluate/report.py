@@ -9,16 +9,22 @@ from typing import Any
 import jinja2
 import yaml
 
-from lorakiln.artefacts.records import write_text
-from lorakiln.evaluate.charts import score_charts, training_charts
+from lorakiln.artefacts.json_files import write_text
+from lorakiln.evaluate.charts import draw_score_charts, draw_training_charts
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.grids import Grid
-from lorakiln.evaluate.pictures import Picture, gallery_of, inline, training_pictures, training_samples
-from lorakiln.evaluate.plan import Plan
-from lorakiln.evaluate.summary import shown, shown_difference, shown_interval, shown_number
-from lorakiln.evaluate.verdict import change_in_words, judge, rule, tone_of
+from lorakiln.evaluate.page_pictures import (
+    Picture,
+    collect_training_pictures,
+    collect_training_samples,
+    make_data_uri,
+    make_gallery,
+)
+from lorakiln.evaluate.shots import ShotPlan
+from lorakiln.evaluate.summary import format_difference, format_interval, format_mean, format_number
+from lorakiln.evaluate.verdict import choose_tone, decide_verdict, describe_change, format_rule
 from lorakiln.facts import LoraFacts
-from lorakiln.metrics import Metric, Shot, weight_name
+from lorakiln.metrics import Metric, Shot, format_weight
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
@@ -33,7 +39,7 @@ class Findings:
 
     facts: LoraFacts
     settings: EvaluateSettings
-    plan: Plan
+    plan: ShotPlan
     grids: Sequence[Grid]
     results: Comparison
     remarks: Sequence[str]
@@ -52,21 +58,30 @@ def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, 
         loader=jinja2.PackageLoader("lorakiln.evaluate"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["quoted"] = quoted
+    environment.filters["quoted"] = quote
     page = environment.get_template("report.html").render(
-        facts=facts, plan=plan, settings=findings.settings,
-        verdict=judge(results.metrics, results.overall, plan.main), remarks=findings.remarks, rule=rule(),
-        rows=number_rows(findings), trigger_rows=trigger_rows(findings), main=weight_name(plan.main),
+        facts=facts,
+        plan=plan,
+        settings=findings.settings,
+        verdict=decide_verdict(results.metrics, results.overall, plan.main),
+        remarks=findings.remarks,
+        rule=format_rule(),
+        rows=make_number_rows(findings),
+        trigger_rows=make_trigger_rows(findings),
+        main=format_weight(plan.main),
         grids=[{"grid": grid, "cells": _cells(grid, samples)} for grid in findings.grids],
-        score_charts=score_charts(results.metrics, results.on_grid, plan), training=training_charts(run),
-        over_training=training_samples(run / "samples"), data=training_pictures(captioned),
-        gallery=gallery_of(plan, samples), example=plan.prompts[0].text,
-        experiment=experiment_file(facts.settings, findings.settings),
-    )  # fmt: skip
+        score_charts=draw_score_charts(results.metrics, results.on_grid, plan),
+        training=draw_training_charts(run),
+        over_training=collect_training_samples(run / "samples"),
+        data=collect_training_pictures(captioned),
+        gallery=make_gallery(plan, samples),
+        example=plan.prompts[0].text,
+        experiment=format_experiment(facts.settings, findings.settings),
+    )
     write_text(path, page)
 
 
-def number_rows(findings: Findings) -> list[dict[str, str]]:
+def make_number_rows(findings: Findings) -> list[dict[str, str]]:
     """The table at the top: one row a metric, base against LoRA at the main weight."""
     weight, rows = findings.plan.main, []
     for metric in findings.results.metrics:
@@ -77,10 +92,10 @@ def number_rows(findings: Findings) -> list[dict[str, str]]:
         rows.append(
             {
                 "title": metric.title, "meaning": metric.meaning + _ceiling(findings, metric),
-                "base": shown(metric, values[0.0]), "base_interval": shown_interval(metric, values[0.0]),
-                "lora": shown(metric, values[weight]), "lora_interval": shown_interval(metric, values[weight]),
-                "difference": shown_difference(metric, difference) if difference else "",
-                "words": change_in_words(metric, difference), "tone": tone_of(metric, difference),
+                "base": format_mean(metric, values[0.0]), "base_interval": format_interval(metric, values[0.0]),
+                "lora": format_mean(metric, values[weight]), "lora_interval": format_interval(metric, values[weight]),
+                "difference": format_difference(metric, difference) if difference else "",
+                "words": describe_change(metric, difference), "tone": choose_tone(metric, difference),
             }
         )  # fmt: skip
     return rows
@@ -88,21 +103,23 @@ def number_rows(findings: Findings) -> list[dict[str, str]]:
 
 def _ceiling(findings: Findings, metric: Metric) -> str:
     ceiling = findings.results.overall.ceilings.get(metric.name)
-    return "" if ceiling is None else f"; among the training pictures themselves {shown_number(metric, ceiling)}"
+    return "" if ceiling is None else f"; among the training pictures themselves {format_number(metric, ceiling)}"
 
 
-def trigger_rows(findings: Findings) -> list[dict[str, str]]:
+def make_trigger_rows(findings: Findings) -> list[dict[str, str]]:
     """What the trigger words do: the grid's prompts at the main weight, with and without them."""
     weight, rows = findings.plan.main, []
     for metric in findings.results.metrics:
         with_it = findings.results.on_grid.values.get(metric.name, {}).get(weight)
         without = findings.results.bare.values.get(metric.name, {}).get(weight)
         if with_it and without:
-            rows.append({"title": metric.title, "with": shown(metric, with_it), "without": shown(metric, without)})
+            rows.append(
+                {"title": metric.title, "with": format_mean(metric, with_it), "without": format_mean(metric, without)}
+            )
     return rows
 
 
-def experiment_file(lineage: Mapping[str, Any], settings: EvaluateSettings) -> str:
+def format_experiment(lineage: Mapping[str, Any], settings: EvaluateSettings) -> str:
     """All settings as a Hydra experiment that makes this LoRA again.
 
     Args:
@@ -115,13 +132,13 @@ def experiment_file(lineage: Mapping[str, Any], settings: EvaluateSettings) -> s
     return f"# @package _global_\n{text}"
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A Python string literal in double quotes."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def _cells(grid: Grid, samples: Path) -> list[list[Picture | None]]:
     return [
-        [inline(samples / shot.file_name, shot.text) if isinstance(shot, Shot) else None for shot in row]
+        [make_data_uri(samples / shot.file_name, shot.text) if isinstance(shot, Shot) else None for shot in row]
         for row in grid.cells
     ]

@@ -8,28 +8,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from lorakiln.artefacts.code_digest import code_key
+from lorakiln.artefacts.code_digest import compute_code_key
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.kept import Kept
-from lorakiln.artefacts.records import write_json, write_jsonl, write_text
+from lorakiln.artefacts.json_files import write_json, write_jsonl, write_text
+from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
-from lorakiln.evaluate.by_weight import score_pictures, write_plots
 from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.comparison import Evidence, compare, headline
-from lorakiln.evaluate.drawing import Studio
-from lorakiln.evaluate.grids import grids_of, save_grid
-from lorakiln.evaluate.plan import Plan, make_plan
+from lorakiln.evaluate.comparison import Evidence, compare, select_headline_numbers
+from lorakiln.evaluate.drawing import ShotDrawer
+from lorakiln.evaluate.grids import make_grids, save_grid
 from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
-from lorakiln.evaluate.summary import summary_text
-from lorakiln.evaluate.tracking import Judged, track
+from lorakiln.evaluate.shots import ShotPlan, plan_shots
+from lorakiln.evaluate.summaries import score_pictures, write_plots
+from lorakiln.evaluate.summary import format_summary
+from lorakiln.evaluate.tracking import EvaluatedLora, track
 from lorakiln.facts import DatasetFacts, LoraFacts
 from lorakiln.families import load_family
-from lorakiln.families.protocol import Family, default_device, drawing_dtype
-from lorakiln.families.reading import Reading
-from lorakiln.metrics import Alter, Material, Metric, Scored, examine, list_metrics, weight_name
+from lorakiln.families.prompt_encoding import PromptEncoding
+from lorakiln.families.protocol import Family, choose_device, choose_drawing_dtype
+from lorakiln.metrics import Alter, Material, Metric, Scored, examine, format_weight, list_metrics
 from lorakiln.rows import read_captioned
 from lorakiln.sampling import check_steps
 from lorakiln.schema.encode import EncodeSettings
@@ -65,40 +65,40 @@ def evaluate(
             "weights hold 0 alone, the base model", where="evaluate.weights", fix="add a weight, such as 1.0"
         )
     facts = LoraFacts.read(lora / "facts.json")
-    device = default_device(settings.device)
-    reading = Reading.of(facts.made_with("encode", EncodeSettings))
-    plan = _plan(facts, settings, model, device, reading)
+    device = choose_device(settings.device)
+    encoding = PromptEncoding.of(facts.made_with("encode", EncodeSettings))
+    plan = _plan(facts, settings, model, device, encoding)
     # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once. It is on the device after it.
     clip = Clip.load(model.clip, torch.device("cpu"))
     # As much again for the grids and the report, which show them.
     check_space(out, 2 * sum(shot.width * shot.height for shot in plan.shots) * PIXEL, "the report and its samples")
-    kept = Kept(out, ".png")
+    kept = PartialResults(out, ".png")
     with replacing(out) as fresh:
         samples = fresh / "samples"
-        studio = Studio(lora / facts.file, settings, model, device, reading)
-        drawn = studio.fill(plan.shots, samples, out / "samples", kept)
+        drawer = ShotDrawer(lora / facts.file, settings, model, device, encoding)
+        drawn = drawer.fill(plan.shots, samples, out / "samples", kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
         metrics = list_metrics(settings)
-        scored, evidence = _judge(clip.to(device), plan, samples, captioned, metrics)
+        scored, evidence = _score(clip.to(device), plan, samples, captioned, metrics)
         write_jsonl(samples / "metadata.jsonl", [_row(item) for item in scored])
-        grids = grids_of(plan)
+        grids = make_grids(plan)
         for grid in grids:
             save_grid(grid, samples, fresh / "grids" / f"{grid.name}.png")
         results = compare(scored, plan, metrics, evidence)
         remarks = make_remarks(facts, run, results, plan)
         write_json(fresh / "metrics.json", results.numbers)
-        write_json(fresh / "scores.json", headline(results, plan.main))
+        write_json(fresh / "scores.json", select_headline_numbers(results, plan.main))
         write_plots(fresh / "plots", results.overall, results.on_grid, plan)
         findings = Findings(facts, settings, plan, grids, results, remarks)
         write_report(findings, captioned, run, samples, fresh / "report.html")
-        summary = summary_text(results.metrics, results.overall, plan.main, remarks)
+        summary = format_summary(results.metrics, results.overall, plan.main, remarks)
         write_text(fresh / "summary.txt", summary)
     kept.clear()
     told = settings.model_dump(mode="json")
     titles = {grid.name: grid.title for grid in grids}
-    main = f"w{weight_name(plan.main)}"
-    track(run, out, Judged(facts.name, facts.step, told, results.numbers, main, titles))
+    main = f"w{format_weight(plan.main)}"
+    track(run, out, EvaluatedLora(facts.name, facts.step, told, results.numbers, main, titles))
     print(f"{summary}report: {out / 'report.html'}", flush=True)
 
 
@@ -115,10 +115,10 @@ def check_drawing(settings: EvaluateSettings, model: ModelSettings) -> Family:
 
 
 def _plan(
-    facts: LoraFacts, settings: EvaluateSettings, model: ModelSettings, device: torch.device, reading: Reading
-) -> Plan:  # fmt: skip
+    facts: LoraFacts, settings: EvaluateSettings, model: ModelSettings, device: torch.device, encoding: PromptEncoding
+) -> ShotPlan:  # fmt: skip
     family = check_drawing(settings, model)
-    base, code = family.facts, code_key(Studio, type(family))
+    base, code = family.facts, compute_code_key(ShotDrawer, type(family))
     if base["hash"] != facts.base.hash:
         raise UserError(
             f"the LoRA was trained on another base model, {facts.base.path}",
@@ -126,12 +126,12 @@ def _plan(
         )  # fmt: skip
     size = settings.width or model.resolution, settings.height or model.resolution
     # Another device or precision draws other bits.
-    drawn_by = f"{code} {base['hash']} {device.type} {drawing_dtype(device, settings.precision)} {reading}"
-    return make_plan(settings, facts.trigger or "", size, drawn_by, facts.hash)
+    drawn_by = f"{code} {base['hash']} {device.type} {choose_drawing_dtype(device, settings.precision)} {encoding}"
+    return plan_shots(settings, facts.trigger or "", size, drawn_by, facts.hash)
 
 
-def _judge(
-    clip: Clip, plan: Plan, samples: Path, captioned: Path, metrics: Sequence[Metric]
+def _score(
+    clip: Clip, plan: ShotPlan, samples: Path, captioned: Path, metrics: Sequence[Metric]
 ) -> tuple[list[Scored], Evidence]:
     """The scored pictures, and what the verdict asks for beside their scores."""
     names = sorted(row.file_name for row in read_captioned(captioned))

@@ -11,7 +11,7 @@ from lorakiln.tracking import resume_tracker
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedLora:
     """A LoRA and what was found out about it.
 
     Attributes:
@@ -30,30 +30,30 @@ class Judged:
     grids: Mapping[str, str]
 
 
-def track(run: Path, out: Path, judged: Judged) -> None:
+def track(run: Path, out: Path, evaluated: EvaluatedLora) -> None:
     """Log scores, grids and the report to the run that trained the LoRA; say so if that fails.
 
     Args:
         out: the report's folder.
     """
     try:
-        tracker = resume_tracker(run, "evaluate", {"evaluate": judged.settings})
-        tracker.log(scores(judged), judged.step)
-        for name, title in judged.grids.items():
+        tracker = resume_tracker(run, "evaluate", {"evaluate": evaluated.settings})
+        tracker.log(collect_scores(evaluated), evaluated.step)
+        for name, title in evaluated.grids.items():
             # Each under a name of its own: they differ in size, and W&B wants the pictures of one name alike.
-            tracker.images(f"evaluate/grids/{name}", {title: out / "grids" / f"{name}.png"}, judged.step or 0)
+            tracker.images(f"evaluate/grids/{name}", {title: out / "grids" / f"{name}.png"}, evaluated.step or 0)
         files = _files(out, tracker.record.get("upload_images", False))
-        tracker.artifact("report", f"{judged.name}-report", files, {"step": judged.step})
+        tracker.artifact("report", f"{evaluated.name}-report", files, {"step": evaluated.step})
         tracker.finish()
     except Exception as error:  # noqa: BLE001 - any tracker, any network, any record
         print(f"tracker: the scores were not logged ({error})", file=sys.stderr, flush=True)
 
 
-def scores(judged: Judged) -> dict[str, float]:
+def collect_scores(evaluated: EvaluatedLora) -> dict[str, float]:
     """What is logged: every number there is, and once more those of boards, under names that no weight changes."""
-    numbers = {name: value for name, value in flat(judged.metrics).items() if value is not None}
+    numbers = {name: value for name, value in flatten(evaluated.metrics).items() if value is not None}
     boards = [metric for metric in list_metrics(None) if metric.board]
-    shown = {metric.board: numbers.get(f"{metric.name}/{judged.main}/mean") for metric in boards}
+    shown = {metric.board: numbers.get(f"{metric.name}/{evaluated.main}/mean") for metric in boards}
     every = numbers | {name: value for name, value in shown.items() if value is not None}
     return {f"evaluate/{name}": value for name, value in every.items()}
 
@@ -64,13 +64,13 @@ def _files(out: Path, pictures: bool) -> dict[str, Path]:
     return {name: out / name for name in names}
 
 
-def flat(metrics: Mapping[str, Any], path: str = "") -> dict[str, float]:
+def flatten(metrics: Mapping[str, Any], path: str = "") -> dict[str, float]:
     """{"clip_score": {"w1.00": {"mean": 2.0}}} -> {"clip_score/w1.00/mean": 2.0}."""
     found: dict[str, float] = {}
     for name, value in metrics.items():
         where = f"{path}/{name}" if path else name
         if isinstance(value, Mapping):
-            found.update(flat(value, where))
+            found.update(flatten(value, where))
         else:
             found[where] = value
     return found

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lorakiln.evaluate.by_weight import Summary
 from lorakiln.evaluate.intervals import FEWEST_PROMPTS, Estimate
+from lorakiln.evaluate.summaries import Summary
 from lorakiln.metrics import Metric, list_rules
 
 Tone = Literal["good", "mixed", "bad", "unknown"]
@@ -18,7 +18,7 @@ MATERIAL = 0.15
 LIKE = 0.65
 
 
-def rule() -> str:
+def format_rule() -> str:
     """The rule in the report's words, with what each kind of metric demands of the pictures as a whole."""
     return (
         "Base and LoRA draw the same prompts from the same seeds; a change counts as clear when the 95% interval of "
@@ -42,8 +42,8 @@ class Verdict:
     tone: Tone
 
 
-def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict:
-    """Apply `rule` to the differences between `weight` and the base."""
+def decide_verdict(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict:
+    """Apply `format_rule` to the differences between `weight` and the base."""
     if summary.out_of_domain:
         return Verdict("No verdict: the model's CLIP does not know such pictures as the training pictures.", "unknown")
     found = {
@@ -61,8 +61,8 @@ def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict
         return Verdict(f"The LoRA leads away from the training pictures{price}.", "bad")
     if rising and not any(_is_material(metric, summary, weight) for metric in metrics if metric.role == "learned"):
         return Verdict(f"The LoRA's effect is slight{_reached(metrics, summary, weight)}{price}.", "mixed")
-    if rising and (doubt := _doubt(summary)):
-        tone, words = doubt
+    if rising and (caveat := _find_caveat(summary)):
+        tone, words = caveat
         return Verdict(f"The LoRA moves towards the training pictures, but {words}{price}.", tone)
     if rising == len(learned) == 1 and not _is_like(metrics, summary, weight):
         reached = _reached(metrics, summary, weight)
@@ -81,14 +81,14 @@ def judge(metrics: Sequence[Metric], summary: Summary, weight: float) -> Verdict
     )
 
 
-def _doubt(summary: Summary) -> tuple[Tone, str] | None:
+def _find_caveat(summary: Summary) -> tuple[Tone, str] | None:
     """Why the pictures are not taken for pictures of something; None if they are."""
     if not summary.findings:
         return "mixed", "whether its pictures show anything was not measured"
-    doubts = [finding.doubt for finding in summary.findings.values() if finding.doubt]
-    if not doubts:
+    caveats = [finding.caveat for finding in summary.findings.values() if finding.caveat]
+    if not caveats:
         return None
-    worst = max(doubts, key=lambda doubt: doubt.proven)  # of several the first
+    worst = max(caveats, key=lambda caveat: caveat.proven)  # of several the first
     return "bad" if worst.proven else "mixed", worst.words
 
 
@@ -123,7 +123,7 @@ def _reached(metrics: Sequence[Metric], summary: Summary, weight: float) -> str:
     return ": how far cannot be told, for one training picture has no other to be compared with"
 
 
-def change_in_words(metric: Metric, difference: Estimate | None) -> str:
+def describe_change(metric: Metric, difference: Estimate | None) -> str:
     """What a difference says, for the table: "rises", "falls", or that nothing is shown."""
     if difference is None:
         return ""
@@ -134,7 +134,7 @@ def change_in_words(metric: Metric, difference: Estimate | None) -> str:
     return "no clear change"
 
 
-def tone_of(metric: Metric, difference: Estimate | None) -> Tone:
+def choose_tone(metric: Metric, difference: Estimate | None) -> Tone:
     """Whether a change is welcome; of measures that are neither, nothing is said."""
     if difference is None or metric.role == "other" or not (difference.rises or difference.falls):
         return "unknown"

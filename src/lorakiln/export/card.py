@@ -7,13 +7,13 @@ from typing import Any
 
 import yaml
 
-from lorakiln.adapters.protocol import trained_kind
-from lorakiln.diffusion.processes.ddpm import range_text
+from lorakiln.adapters.protocol import find_trained_kind
+from lorakiln.diffusion.processes.ddpm import format_timestep_range
 from lorakiln.export.previews import Preview
 from lorakiln.facts import LoraFacts
-from lorakiln.families.kinds import version_named
-from lorakiln.families.source import SINGLE_FILES
-from lorakiln.lora_files.training_facts import rates
+from lorakiln.families.kinds import find_version
+from lorakiln.families.model_source import SINGLE_FILES
+from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.prepare import PrepareSettings
@@ -66,7 +66,7 @@ _LICENSES = """
 LICENSES = frozenset(_LICENSES.split())
 
 
-def model_card(
+def format_model_card(
     facts: LoraFacts, rows: Sequence[CaptionedRow], previews: Sequence[Preview], settings: ExportSettings
 ) -> str:
     """The card's text: front matter for the Hub, then what a reader needs. What others chose (names, trigger words)
@@ -82,18 +82,18 @@ def model_card(
     trigger = facts.trigger or ""
     prompt = rows[0].text if rows and not settings.private else trigger
     body = CARD.format(
-        title=plain(facts.name),
-        file=code(f"{facts.name}.safetensors"),
-        tag=code(f"<lora:{facts.name}:1>"),
+        title=escape_markdown(facts.name),
+        file=format_code(f"{facts.name}.safetensors"),
+        tag=format_code(f"<lora:{facts.name}:1>"),
         rank=facts.rank,
         alpha=facts.alpha,
-        base=code(base),
-        kind=trained_kind(facts.made_with("train", TrainSettings).adapter.kind).TITLE,
+        base=format_code(base),
+        kind=find_trained_kind(facts.made_with("train", TrainSettings).adapter.kind).TITLE,
         diffusers=_diffusers(facts, prompt),
         pictures=facts.dataset.pictures - facts.held_out,
         warning=_warning(facts.dataset.out_of_domain),
         gallery=_gallery(previews, facts.strength),
-        trigger=code(trigger) if trigger else "None: the LoRA acts on every prompt.",
+        trigger=format_code(trigger) if trigger else "None: the LoRA acts on every prompt.",
         table="\n".join(f"| {key} | {value} |" for key, value in _table(facts, settings.private).items()),
         clients=", ".join(checked.clients),
         difference=checked.largest_relative_difference,
@@ -101,7 +101,7 @@ def model_card(
     return f"---\n{_front_matter(facts, previews, settings)}---\n\n{body}"
 
 
-def code(text: str) -> str:
+def format_code(text: str) -> str:
     """`text` as a code span of Markdown, which ends where it ends."""
     line = " ".join(text.split())
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
@@ -109,7 +109,7 @@ def code(text: str) -> str:
     return f"{fence}{space}{line}{space}{fence}"
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """`text` as text of Markdown, in a table too: no markup, no HTML."""
     # Between letters "_" marks nothing.
     return re.sub(r"[\\`*\[\]<>|&~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
@@ -126,7 +126,7 @@ def _loading(facts: LoraFacts) -> str:
     """The lines that load the base model."""
     name = json.dumps(facts.base_model or facts.base.name, ensure_ascii=False)
     if not facts.base_model and (facts.base.name or "").endswith(SINGLE_FILES):
-        kind = version_named(facts.base.version).architecture.pipeline
+        kind = find_version(facts.base.version).architecture.pipeline
         return f"from diffusers import {kind}\n\npipe = {kind}.from_single_file({name})  # where you have it"
     where = "" if facts.base_model else "  # where you have it"
     return f"from diffusers import DiffusionPipeline\n\npipe = DiffusionPipeline.from_pretrained({name}){where}"
@@ -168,14 +168,14 @@ def _table(facts: LoraFacts, private: bool) -> dict[str, Any]:
     table = {
         "step": f"{facts.step} of {train.steps}",
         "batch size": train.batch_size,
-        "learning rate": f"{rates(train.optimizer)}, {train.scheduler.kind}",
+        "learning rate": f"{format_rates(train.optimizer)}, {train.scheduler.kind}",
         "optimizer": train.optimizer.kind,
         "seed": train.seed,
         "resolution": prepare.resolution,
         "base model's identity": f"`{facts.base.hash[:16]}`",
         "dataset's identity": f"`{facts.dataset.hash[:16]}`",
     }
-    if facts.timesteps and (told := range_text(*facts.timesteps)):
+    if facts.timesteps and (told := format_timestep_range(*facts.timesteps)):
         table["timesteps"] = told
     if begun := facts.init_from:
         # Whoever wrote the file has named it.
@@ -184,5 +184,5 @@ def _table(facts: LoraFacts, private: bool) -> dict[str, Any]:
     if facts.strength != 1:
         table["strength"] = f"{facts.strength:g} of what was trained, at weight 1"
     if not private:
-        table["dataset"] = plain(facts.dataset.name)
+        table["dataset"] = escape_markdown(facts.dataset.name)
     return table

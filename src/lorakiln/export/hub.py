@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.source import is_hub_id
+from lorakiln.families.model_source import is_hub_id
 
 # What a stranger can use; facts.json and provenance.json tell of the machine and stay at home.
 WANTED = ("README.md", "*.safetensors", "*.json", "*.png", "diffusers/*", "previews/*")

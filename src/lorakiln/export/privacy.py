@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
-from lorakiln.families.source import is_hub_id
-from lorakiln.schema.marks import Marks, Private, Setting, outermost, read
-from lorakiln.schema.whole import Config
+from lorakiln.families.model_source import is_hub_id
+from lorakiln.schema.marks import Marks, Private, Setting, list_outermost, read_setting
+from lorakiln.schema.whole_config import Config
 
 
-def cleaned(facts: dict[str, Any], name: str) -> dict[str, Any]:
+def remove_private(facts: dict[str, Any], name: str) -> dict[str, Any]:
     """The run's facts without the names of folders and without captions.
 
     The dataset takes the LoRA's `name`. Of the settings, what the schema calls a name goes; what it calls words or a
@@ -30,7 +30,7 @@ def cleaned(facts: dict[str, Any], name: str) -> dict[str, Any]:
     return facts
 
 
-def without_places(facts: dict[str, Any]) -> dict[str, Any]:
+def remove_places(facts: dict[str, Any]) -> dict[str, Any]:
     """The run's facts with the last part alone of paths that lead from a disk's or a home's root, for files that others
     get: such a path helps nobody and tells a name."""
     facts = copy.deepcopy(facts)
@@ -44,9 +44,9 @@ def without_places(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _told(facts: dict[str, Any], wanted: Callable[[Marks], bool]) -> Iterator[tuple[dict[str, Any], str, Setting]]:
     """Where the facts tell such a setting, if they tell something."""
-    for setting in outermost(Config, wanted):
+    for setting in list_outermost(Config, wanted):
         above, _, key = setting.path.rpartition(".")
-        holder = read(facts["settings"], above)
+        holder = read_setting(facts["settings"], above)
         if isinstance(holder, dict) and holder.get(key):
             yield holder, key, setting
 

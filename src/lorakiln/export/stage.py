@@ -9,30 +9,30 @@ from typing import Any
 import torch
 
 from lorakiln.adapters.adapter import Adapter
-from lorakiln.adapters.networks import weights_of
-from lorakiln.adapters.protocol import trained_kind
+from lorakiln.adapters.networks import list_weights
+from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_file
-from lorakiln.artefacts.records import read_json, write_json, write_text
-from lorakiln.artefacts.tensors import DTYPES, load_tensors
+from lorakiln.artefacts.json_files import read_json, write_json, write_text
+from lorakiln.artefacts.tensor_files import DTYPES, load_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.export.card import model_card
-from lorakiln.export.checking import compare
-from lorakiln.export.choice import best_step, choose
+from lorakiln.export.adapter_comparison import compare_adapters
+from lorakiln.export.card import format_model_card
+from lorakiln.export.checkpoint_choice import choose_adapters, find_best_step
 from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
-from lorakiln.export.privacy import cleaned, without_places
+from lorakiln.export.privacy import remove_places, remove_private
 from lorakiln.facts import Checked, LoraFacts, RunFacts, SavedAdapter
 from lorakiln.families import load_family
-from lorakiln.families.file_hashes import kohya_hashes
-from lorakiln.families.kinds import version_named
+from lorakiln.families.file_hashes import compute_kohya_hashes
+from lorakiln.families.kinds import find_version
+from lorakiln.families.model_source import is_hub_id
 from lorakiln.families.protocol import NETWORK, Family
 from lorakiln.families.shapes import has_kernel
-from lorakiln.families.source import is_hub_id
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
-from lorakiln.lora_files.fitting import Fitted, fitted
-from lorakiln.lora_files.training_facts import timesteps
+from lorakiln.lora_files.casting import CastAdapter, cast_adapter
+from lorakiln.lora_files.training_facts import read_timesteps
 from lorakiln.rows import CaptionedRow, read_captioned
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
@@ -62,18 +62,18 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         )
     name = _name(settings, facts)
     if settings.private:
-        facts = RunFacts.of(cleaned(facts.told(), name), run / "facts.json")
+        facts = RunFacts.of(remove_private(facts.to_dict(), name), run / "facts.json")
     facts = facts.changed(
         alpha=facts.alpha * settings.strength, strength=settings.strength,
         base=facts.base.changed(name=Path(model.path).name),
         base_model=settings.base_model or (model.path if is_hub_id(model.path) else None),
     )  # fmt: skip
-    main, others = choose(facts.adapters, settings.which)
+    main, others = choose_adapters(facts.adapters, settings.which)
     # Two files of the main one, and what is written stands beside what it replaces until the end.
     needed = sum((run / one.file).stat().st_size for one in (main, main, *others))
     check_space(out, needed, "the exported adapters")
     with replacing(out) as fresh:
-        writer = Writer(run, fresh, family, facts, rows, settings, file_facts(model, settings))
+        writer = Writer(run, fresh, family, facts, rows, settings, read_file_facts(model, settings))
         worst = writer.write_kohya(name, main)
         for other in others:
             worst = max(worst, writer.write_kohya(_beside(name, other), other))
@@ -86,8 +86,8 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         chosen = _facts(facts, name, main, settings, fresh, clients, float(f"{worst:.3g}"))
         chosen.write(fresh / "facts.json")
         write_json(fresh / f"{name}.json", _notes(chosen))
-        write_text(fresh / "README.md", model_card(chosen, rows, previews, settings))
-    versions = _versions(name, main, others, best_step(facts.adapters))
+        write_text(fresh / "README.md", format_model_card(chosen, rows, previews, settings))
+    versions = _versions(name, main, others, find_best_step(facts.adapters))
     _track(run, captioned, out, chosen, previews, settings, versions)
     if settings.push_to_hub:
         upload = plan_upload(out, settings.push_to_hub)
@@ -99,13 +99,13 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     )
 
 
-def file_facts(model: ModelSettings, settings: ExportSettings) -> dict[str, str]:
+def read_file_facts(model: ModelSettings, settings: ExportSettings) -> dict[str, str]:
     """What of the file's metadata is read from the base model's own files, and from the settings of the export."""
     told = {"modelspec.license": settings.license} if settings.license else {}
     if model.vae is not None:
         told["ss_vae_name"] = Path(model.vae).name
     for path, kind in ((model.path, "sd_model"), (model.vae, "vae")):
-        if path is not None and (hashes := kohya_hashes(path)):
+        if path is not None and (hashes := compute_kohya_hashes(path)):
             told[f"ss_{kind}_hash"], told[f"ss_new_{kind}_hash"] = hashes
     return told
 
@@ -124,7 +124,7 @@ def _beside(name: str, adapter: SavedAdapter) -> str:
 
 
 @dataclass(frozen=True)
-class Version:
+class WrittenVersion:
     """One of the written files as the tracker keeps it."""
 
     file: str
@@ -135,11 +135,11 @@ class Version:
 
 def _versions(
     name: str, main: SavedAdapter, others: Sequence[SavedAdapter], best: int | None
-) -> list[Version]:  # fmt: skip
+) -> list[WrittenVersion]:  # fmt: skip
     """All that were written, the main one last: the tracker's newest is its `latest`."""
     files = [(_beside(name, one), one) for one in others] + [(name, main)]
     return [
-        Version(f"{file}.safetensors", one.step, one.validation_loss, ["best"] if one.step == best else [])
+        WrittenVersion(f"{file}.safetensors", one.step, one.validation_loss, ["best"] if one.step == best else [])
         for file, one in files
     ]
 
@@ -165,7 +165,7 @@ def _facts(
         dataset=facts.dataset,
         trigger=facts.trigger,
         held_out=facts.held_out,
-        timesteps=timesteps(facts),
+        timesteps=read_timesteps(facts),
         init_from=facts.init_from,
         checked=Checked(layers=layers, clients=clients, largest_relative_difference=difference),
         settings={**facts.settings, "export": settings.model_dump(mode="json")},
@@ -174,7 +174,7 @@ def _facts(
 
 def _track(
     run: Path, captioned: Path, out: Path, facts: LoraFacts, previews: Sequence[Preview],
-    settings: ExportSettings, versions: Sequence[Version],
+    settings: ExportSettings, versions: Sequence[WrittenVersion],
 ) -> None:  # fmt: skip
     tracker = resume_tracker(run, "export", {"export": settings.model_dump(mode="json")})
     assert facts.step is not None and facts.checked is not None  # of what export has just written
@@ -209,7 +209,7 @@ class Writer:
         self.settings, self.dtype = settings, DTYPES[settings.precision]
         self.clients = list(family.client_keys())
         self.kind_name = facts.made_with("train", TrainSettings).adapter.kind
-        self.kind, self.weights = trained_kind(self.kind_name), weights_of(family.adaptable())
+        self.kind, self.weights = find_trained_kind(self.kind_name), list_weights(family.adaptable())
         self.metadata = dict(told)
         self.noted: set[str] = set()
 
@@ -226,11 +226,13 @@ class Writer:
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
         ready = self.fit(trained, name)
         wide = any(has_kernel(layer.shape or ()) for layer in trained.layers.values())
-        facts = RunFacts.of(without_places(self.facts.told()), self.run / "facts.json")
+        facts = RunFacts.of(remove_places(self.facts.to_dict()), self.run / "facts.json")
         facts = facts.changed(step=adapter.step, convolutions=wide)
-        metadata = kohya_metadata.build(facts, self.rows, name, self.settings.private, self.times()) | self.metadata
-        tensors = kohya_form.tensors_of(ready.adapter, self.family.kohya_name, self.kind_name)
-        metadata = kohya_metadata.with_hashes(metadata, tensors)
+        metadata = (
+            kohya_metadata.build_metadata(facts, self.rows, name, self.settings.private, self.times()) | self.metadata
+        )
+        tensors = kohya_form.make_tensors(ready.adapter, self.family.kohya_name, self.kind_name)
+        metadata = kohya_metadata.add_hashes(metadata, tensors)
         kohya_form.save(ready.adapter, path, self.family, metadata, self.kind_name)
         return max(
             self.compare(
@@ -240,13 +242,13 @@ class Writer:
             for client in self.clients
         )  # fmt: skip
 
-    def compare(self, trained: Adapter, ready: Fitted, written: Adapter, where: str) -> float:
+    def compare(self, trained: Adapter, ready: CastAdapter, written: Adapter, where: str) -> float:
         """The largest relative difference of a layer; UserError if one is wrong."""
-        return compare(trained, ready, written, self.dtype, where, self.kind, self.weights.__getitem__)
+        return compare_adapters(trained, ready, written, self.dtype, where, self.kind, self.weights.__getitem__)
 
-    def fit(self, trained: Adapter, name: str, *, fold: bool = False) -> Fitted:
+    def fit(self, trained: Adapter, name: str, *, fold: bool = False) -> CastAdapter:
         """What the file is to hold; layers that the precision loses a part of are told once."""
-        ready = fitted(trained, self.dtype, name, fold=fold, kind=self.kind_name)
+        ready = cast_adapter(trained, self.dtype, name, fold=fold, kind=self.kind_name)
         if ready.lost and str(ready) not in self.noted:
             self.noted.add(str(ready))
             print(f"note: {ready}", flush=True)
@@ -272,7 +274,7 @@ class Writer:
         # Nothing else in it tells the base, where only self-attention is adapted.
         told = {"ss_base_model_version": self.facts.base.version}
         diffusers_form.save(replace(ready.adapter, metadata=told), path)
-        config = diffusers_form.part_config(ready.adapter, self.family.part)
+        config = diffusers_form.make_part_config(ready.adapter, self.family.part)
         write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": self.facts.base_model})
         return self.compare(trained, ready, diffusers_form.load(path), path.name)
 
@@ -280,10 +282,10 @@ class Writer:
 def _notes(facts: LoraFacts) -> dict[str, Any]:
     """A1111's sidecar: what its card of the LoRA shows and puts into the prompt."""
     pictures = facts.dataset.pictures - facts.held_out
-    kind = trained_kind(facts.made_with("train", TrainSettings).adapter.kind)
+    kind = find_trained_kind(facts.made_with("train", TrainSettings).adapter.kind)
     return {
         "description": f"{kind.TITLE} of rank {facts.rank}, trained on {pictures} pictures",
-        "sd version": version_named(facts.base.version).a1111,
+        "sd version": find_version(facts.base.version).a1111,
         "activation text": facts.trigger,
         "preferred weight": 1.0,
         "negative text": "",

@@ -31,7 +31,7 @@ def load_family(
         parts: what to load; the others raise AttributeError when touched.
         device: null is the CPU.
         dtype: of the weights of all parts; null is float32.
-        text_dtype: of the text encoders' weights; null: as the others. See `families.protocol.half_on_gpu`.
+        text_dtype: of the text encoders' weights; null: as the others. See `families.protocol.choose_text_dtype`.
 
     Raises:
         UserError: the model is not there, cannot be reached, is of another kind, has no safetensors weights,

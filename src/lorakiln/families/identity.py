@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lorakiln.artefacts.file_safety import check_regular
 from lorakiln.artefacts.hashing import hash_data, hash_file
-from lorakiln.artefacts.openable import check_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,10 +23,10 @@ START = 1_000  # bytes of a tensor
 
 def identify(files: Iterable[tuple[str, Path]]) -> str:
     """The identity of named files, 64 hex digits; names are the files' roles, so that a moved model keeps it."""
-    return hash_data(sorted([name, fingerprint(path)] for name, path in files))
+    return hash_data(sorted([name, hash_quickly(path)] for name, path in files))
 
 
-def fingerprint(path: Path, whole: int = WHOLE) -> str:
+def hash_quickly(path: Path, whole: int = WHOLE) -> str:
     """SHA-256 of a file's bytes up to `whole` bytes, of size, header and three slices beyond that."""
     check_regular(path)
     size = path.stat().st_size

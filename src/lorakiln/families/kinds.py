@@ -11,9 +11,9 @@ from lorakiln.schema.model import FAMILIES
 if TYPE_CHECKING:
     import torch
 
-    from lorakiln.families.checkpoint import Checkpoint
-    from lorakiln.families.origins import Origin
     from lorakiln.families.protocol import Family, Part
+    from lorakiln.families.shared_original_names import Origin
+    from lorakiln.families.weights_file import WeightsFile
     from lorakiln.schema.model import ModelSettings
 
 
@@ -39,7 +39,7 @@ class FamilyKind(Protocol):
         """By the config.json of a network and what it predicts; None: it is no network of this family's."""
         ...
 
-    def recognise_file(self, checkpoint: "Checkpoint") -> BaseVersion | str | None:
+    def recognise_file(self, checkpoint: "WeightsFile") -> BaseVersion | str | None:
         """The version of a whole model in a single file, the first of those that look alike; or, in words, what else
         the file is; None: nothing is known of it.
         """
@@ -71,68 +71,68 @@ class FamilyKind(Protocol):
         ...
 
 
-def kinds() -> list[FamilyKind]:
+def list_families() -> list[FamilyKind]:
     """All families, sorted by name."""
     return [FAMILIES.find(name) for name in FAMILIES.names]
 
 
-def versions() -> list[BaseVersion]:
+def list_versions() -> list[BaseVersion]:
     """Of all families, in their families' order."""
-    return [version for kind in kinds() for version in kind.versions]
+    return [version for kind in list_families() for version in kind.versions]
 
 
-def generations() -> dict[str, BaseVersion]:
+def list_generations() -> dict[str, BaseVersion]:
     """One version of each generation, by the settings that suit it."""
-    return {one.model: one for one in versions() if one.model and one.prediction != "v_prediction"}
+    return {one.model: one for one in list_versions() if one.model and one.prediction != "v_prediction"}
 
 
-def version_named(kohya: str, where: object = None) -> BaseVersion:
+def find_version(kohya: str, where: object = None) -> BaseVersion:
     """The version that kohya's name means, exactly.
 
     Raises:
         UserError: there is none.
     """
-    if found := next((one for one in versions() if one.kohya == kohya), None):
+    if found := next((one for one in list_versions() if one.kohya == kohya), None):
         return found
-    known = ", ".join(one.kohya for one in versions())
+    known = ", ".join(one.kohya for one in list_versions())
     what = f"there is no base model called {kohya!r}, by sd-scripts' ss_base_model_version"
     raise UserError(what, where=where, fix=f"known: {known}; a family's own stand in its folder, versions.py")
 
 
-def version_said(beginning: str) -> BaseVersion | None:
+def guess_version(beginning: str) -> BaseVersion | None:
     """The first version of the generation that a name of kohya's tells, that of another edition included."""
-    return next((one for one in versions() if beginning.startswith(one.kohya_stem)), None) if beginning else None
+    return next((one for one in list_versions() if beginning.startswith(one.kohya_stem)), None) if beginning else None
 
 
-def predicting(version: BaseVersion, prediction: str) -> BaseVersion:
+def find_version_predicting(version: BaseVersion, prediction: str) -> BaseVersion:
     """The version of the same generation that predicts this; `version` itself if none says so."""
-    alike = [one for one in versions() if one.name == version.name and one.prediction in (None, prediction)]
+    alike = [one for one in list_versions() if one.name == version.name and one.prediction in (None, prediction)]
     return alike[0] if alike else version
 
 
-def kind_of(version: BaseVersion) -> FamilyKind:
+def find_family(version: BaseVersion) -> FamilyKind:
     """Its family."""
     kind: FamilyKind = FAMILIES.find(version.layout.family)
     return kind
 
 
-def kind_with(network_class: str) -> FamilyKind | None:
+def find_family_by_network(network_class: str) -> FamilyKind | None:
     """The first family whose network is of a class, which those that have it treat alike."""
-    return next((one for one in kinds() if one.layout.networks[one.layout.network][1] == network_class), None)
+    return next((one for one in list_families() if one.layout.networks[one.layout.network][1] == network_class), None)
 
 
-def adapted_parts() -> dict[str, tuple[str, str]]:
+def list_adapted_parts() -> dict[str, tuple[str, str]]:
     """(library, class) of all networks that a LoRA file may adapt, by their part's name, of all families; those that
     are trained first.
     """
-    layouts = [kind.layout for kind in kinds()]
+    layouts = [kind.layout for kind in list_families()]
     trained = {one.network: one.networks[one.network] for one in layouts}
     return trained | {part: known for one in layouts for part, known in one.networks.items() if part not in trained}
 
 
-def recognise_file(checkpoint: "Checkpoint") -> BaseVersion | str:
+def recognise_file(checkpoint: "WeightsFile") -> BaseVersion | str:
     """What a file of weights is: a version; or, in words, what else: "an inpainting model", "a LoRA, no base model"."""
-    found = [kind.recognise_file(checkpoint) for kind in kinds()]
+    found = [kind.recognise_file(checkpoint) for kind in list_families()]
     if version := next((one for one in found if isinstance(one, BaseVersion)), None):
         return version
     return next((one for one in found if isinstance(one, str)), "no model that is known here")
@@ -140,13 +140,13 @@ def recognise_file(checkpoint: "Checkpoint") -> BaseVersion | str:
 
 def recognise_folder(root: Path) -> FamilyKind | str:
     """The family of a folder in diffusers' layout; or, in words, what else it is."""
-    found = [(kind, kind.recognise_folder(root)) for kind in kinds()]
+    found = [(kind, kind.recognise_folder(root)) for kind in list_families()]
     if mine := next((kind for kind, told in found if told is True), None):
         return mine
     return next((told for _, told in found if isinstance(told, str)), "no model that is known here")
 
 
-def suiting(some: Sequence[BaseVersion]) -> str | None:
+def format_suiting_settings(some: Sequence[BaseVersion]) -> str | None:
     """The settings that suit these versions, as one writes them: "model=sd21 or model=sd21_v"; None if none do."""
     names = [f"model={one.model}" for one in some if one.model]
     return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else next(iter(names), None)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.checkpoint import Checkpoint, read_shards
+from lorakiln.families.config_ranges import check_folder, read_values
 from lorakiln.families.identity import identify_tensors
-from lorakiln.families.parts import empty, part_tensors
-from lorakiln.families.ranges import check_folder, read_values
-from lorakiln.families.source import weight_files, whole_set
+from lorakiln.families.model_source import list_weight_files, select_whole_set
+from lorakiln.families.parts import make_empty_part, to_part_tensors
 from lorakiln.families.versions import Config
+from lorakiln.families.weights_file import WeightsFile, open_shards
 
 
 class PartFiles(Protocol):
@@ -67,39 +67,39 @@ class FolderPart:
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         # People's folders do not always name the class, or name one that has the same tensors and more.
-        config = {**self.config, **named(kind)}
+        config = {**self.config, **describe_class(kind)}
         with telling_trouble(self.where):
-            return assembled(kind, config, part_tensors(self._weights, config, "", dtype), dtype)
+            return assemble_part(kind, config, to_part_tensors(self._weights, config, "", dtype), dtype)
 
     def tensors(self) -> dict[str, Tensor]:
         with telling_trouble(self.where):
-            return part_tensors(self._weights, self.config, "")
+            return to_part_tensors(self._weights, self.config, "")
 
     def files(self) -> list[Path]:
-        return [self.where / "config.json", *weight_files(self.where, self.variant)]
+        return [self.where / "config.json", *list_weight_files(self.where, self.variant)]
 
     def facts(self) -> Any:
         return None
 
     @cached_property
-    def _weights(self) -> Checkpoint:
-        return read_shards(self.where, whole_set(self.where, self.variant))
+    def _weights(self) -> WeightsFile:
+        return open_shards(self.where, select_whole_set(self.where, self.variant))
 
 
 class SinglePart:
     """A part among others in a single file."""
 
-    def __init__(self, checkpoint: Checkpoint, prefix: str, config: Config) -> None:
+    def __init__(self, checkpoint: WeightsFile, prefix: str, config: Config) -> None:
         self.where, self.checkpoint, self.prefix, self.config = checkpoint.path, checkpoint, prefix, config
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         with telling_trouble(self.where):
-            tensors = part_tensors(self.checkpoint, self.config, self.prefix, dtype)
-            return assembled(kind, self.config, tensors, dtype)
+            tensors = to_part_tensors(self.checkpoint, self.config, self.prefix, dtype)
+            return assemble_part(kind, self.config, tensors, dtype)
 
     def tensors(self) -> dict[str, Tensor]:
         with telling_trouble(self.where):
-            return part_tensors(self.checkpoint, self.config, self.prefix)
+            return to_part_tensors(self.checkpoint, self.config, self.prefix)
 
     def files(self) -> list[Path]:
         return []
@@ -109,7 +109,7 @@ class SinglePart:
         return [identify_tensors(mine), dict(self.config)]
 
 
-def assembled(kind: type, config: Config, tensors: dict[str, Tensor], dtype: torch.dtype) -> nn.Module:
+def assemble_part(kind: type, config: Config, tensors: dict[str, Tensor], dtype: torch.dtype) -> nn.Module:
     """The part's class with these very tensors as its weights: none is copied.
 
     Mapped ones stay the file's own pages, which the process sees privately: what is written to them does not reach
@@ -125,30 +125,30 @@ def assembled(kind: type, config: Config, tensors: dict[str, Tensor], dtype: tor
             None, config=kind.config_class.from_dict(dict(config)), state_dict=tensors, dtype=dtype
         )
     with torch.device("meta"):
-        module = empty(config)
+        module = make_empty_part(config)
     module.load_state_dict(tensors, assign=True)
     return module
 
 
-def hollow_part(config: Config, kind: type, dtype: torch.dtype) -> nn.Module:
+def make_hollow_part(config: Config, kind: type, dtype: torch.dtype) -> nn.Module:
     """A part as it is when it is loaded, frozen, on the meta device, where tensors have no numbers.
 
     Args:
         kind: the class, which people's configs do not always name.
     """
     with torch.device("meta"):
-        module = empty({**config, **named(kind)})
+        module = make_empty_part({**config, **describe_class(kind)})
     for tensor in (*module.parameters(), *module.buffers()):
         tensor.data = tensor.data.to(dtype) if tensor.is_floating_point() else tensor.data
     return module.eval().requires_grad_(False)
 
 
-def named(kind: type) -> dict[str, Any]:
+def describe_class(kind: type) -> dict[str, Any]:
     """What a config says of its class."""
     return {"architectures": [kind.__name__]} if issubclass(kind, PreTrainedModel) else {"_class_name": kind.__name__}
 
 
-def from_folder(kind: Any, folder: Path, **options: Any) -> Any:
+def load_from_folder(kind: Any, folder: Path, **options: Any) -> Any:
     """`kind.from_pretrained` of a local folder; a class of diffusers or transformers, most of which have it.
 
     Raises:

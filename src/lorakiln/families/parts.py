@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.checkpoint import Checkpoint
-from lorakiln.families.kinds import adapted_parts, kind_with
-from lorakiln.families.origins import Origin, open_clip_origin, vae_origin
-from lorakiln.families.shapes import same_matrix
+from lorakiln.families.kinds import find_family_by_network, list_adapted_parts
+from lorakiln.families.shapes import is_same_matrix
+from lorakiln.families.shared_original_names import Origin, find_open_clip_origin, find_vae_origin
+from lorakiln.families.weights_file import WeightsFile
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NAMED = 3  # tensors in a message
@@ -25,8 +25,8 @@ TEXT = "text_model."  # transformers 5 dropped this level from a class; files ke
 OLD_VAE = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
 
 
-def part_tensors(
-    checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str, dtype: torch.dtype | None = None
+def to_part_tensors(
+    checkpoint: WeightsFile, config: Mapping[str, Any], prefix: str, dtype: torch.dtype | None = None
 ) -> dict[str, Tensor]:
     """The part's tensors under the names that folders in diffusers' layout have.
 
@@ -41,27 +41,29 @@ def part_tensors(
     Raises:
         UserError: tensors are missing, too many, of another shape than the config says, or no plain numbers.
     """
-    shapes = part_shapes(config)
+    shapes = compute_part_shapes(config)
     places = _places(checkpoint, config, prefix, shapes)
     return {key: _fitted(checkpoint, *places[key], shape, dtype) for key, shape in shapes.items()}
 
 
-def part_places(checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str) -> dict[str, tuple[str, Origin]]:
+def locate_part_tensors(
+    checkpoint: WeightsFile, config: Mapping[str, Any], prefix: str
+) -> dict[str, tuple[str, Origin]]:
     """Where each of the part's tensors is, by its name in folders: its name in the file, and which piece of it.
 
     Raises:
         UserError: tensors are missing or too many.
     """
-    return _places(checkpoint, config, prefix, part_shapes(config))
+    return _places(checkpoint, config, prefix, compute_part_shapes(config))
 
 
 def _places(
-    checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str, shapes: Mapping[str, torch.Size]
+    checkpoint: WeightsFile, config: Mapping[str, Any], prefix: str, shapes: Mapping[str, torch.Size]
 ) -> dict[str, tuple[str, Origin]]:
     # Folders have diffusers' names, and a VAE that is alone in its file may have them.
     own = (f"{prefix}down_blocks.", f"{prefix}encoder.down_blocks.")
     ours = any(name.startswith(own) for name in checkpoint.tensors)
-    origin = Origin if ours else origin_of(config, shapes, prefix)
+    origin = Origin if ours else find_origin(config, shapes, prefix)
     sources = {key: origin(key) for key in shapes}
     names = {key: _name(checkpoint, prefix, source.name) for key, source in sources.items()}
     missing = [prefix + sources[key].name for key, name in names.items() if name is None]
@@ -70,7 +72,7 @@ def _places(
     return found
 
 
-def original_tensors(weights: Mapping[str, Tensor], config: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+def to_original_tensors(weights: Mapping[str, Tensor], config: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     """The reverse: a folder's tensors under the names of single files, prefix included.
 
     Copies are made only of what stands joined or turned there (OpenCLIP's attention).
@@ -78,8 +80,8 @@ def original_tensors(weights: Mapping[str, Tensor], config: Mapping[str, Any], p
     Raises:
         KeyError: the part lacks a tensor, which is then the argument.
     """
-    shapes = part_shapes(config)
-    origin = origin_of(config, shapes, prefix)
+    shapes = compute_part_shapes(config)
+    origin = find_origin(config, shapes, prefix)
     pieces: dict[str, dict[int, Tensor]] = {}
     for key in shapes:
         source, value = origin(key), weights[key]
@@ -93,27 +95,27 @@ def _joined(name: str, pieces: list[Tensor]) -> Tensor:
     return value[..., None, None] if ".mid.attn_1." in name and value.dim() == 2 else value
 
 
-def part_shapes(config: Mapping[str, Any]) -> dict[str, torch.Size]:
+def compute_part_shapes(config: Mapping[str, Any]) -> dict[str, torch.Size]:
     """Every tensor of a part's class by its name in files, without making one."""
     with torch.device("meta"):
-        module = empty(config)
-    return {file_name(name, config): value.shape for name, value in module.state_dict().items()}
+        module = make_empty_part(config)
+    return {to_file_name(name, config): value.shape for name, value in module.state_dict().items()}
 
 
-def file_name(name: str, config: Mapping[str, Any]) -> str:
+def to_file_name(name: str, config: Mapping[str, Any]) -> str:
     """The name in files of a tensor of a part's class."""
     kept = "architectures" not in config or name.startswith((TEXT, "text_projection."))
     return name if kept else TEXT + name
 
 
-def empty(config: Mapping[str, Any]) -> nn.Module:
+def make_empty_part(config: Mapping[str, Any]) -> nn.Module:
     """The part's class by its config, made on torch's default device.
 
     Raises:
         UserError: the config names another class than the families' parts have.
     """
-    name = class_of(config)
-    library = next((where for where, known in (VAE_CLASS, *adapted_parts().values()) if known == name), None)
+    name = read_class(config)
+    library = next((where for where, known in (VAE_CLASS, *list_adapted_parts().values()) if known == name), None)
     if library is not None:
         kind = getattr(importlib.import_module(library), name)
         if library == "transformers":
@@ -127,33 +129,33 @@ def empty(config: Mapping[str, Any]) -> nn.Module:
     )
 
 
-def class_of(config: Mapping[str, Any]) -> str:
+def read_class(config: Mapping[str, Any]) -> str:
     """The name of the class that a config.json is of; empty if it does not say."""
     listed = config.get("architectures")
     return str(listed[0] if isinstance(listed, list) and listed else config.get("_class_name", ""))
 
 
-def origin_of(config: Mapping[str, Any], shapes: Mapping[str, torch.Size], prefix: str) -> Callable[[str], Origin]:
+def find_origin(config: Mapping[str, Any], shapes: Mapping[str, torch.Size], prefix: str) -> Callable[[str], Origin]:
     """Where each tensor of the part stands in single files, by its name in folders.
 
     Args:
-        shapes: see `part_shapes`.
+        shapes: see `compute_part_shapes`.
     """
     if "architectures" in config:
-        return open_clip_origin if prefix.endswith(".model.") else Origin
-    if network := kind_with(class_of(config)):
+        return find_open_clip_origin if prefix.endswith(".model.") else Origin
+    if network := find_family_by_network(read_class(config)):
         return network.network_origin(config, shapes)
-    return partial(vae_origin, levels=len(config["block_out_channels"]))
+    return partial(find_vae_origin, levels=len(config["block_out_channels"]))
 
 
-def _name(checkpoint: Checkpoint, prefix: str, name: str) -> str | None:
+def _name(checkpoint: WeightsFile, prefix: str, name: str) -> str | None:
     """Some files leave out the level "text_model", old ones have other names for the VAE's attention."""
     names = [name, name.removeprefix(TEXT)]
     names += [name.replace(new, old) for new, old in OLD_VAE.items() if f".attentions.0{new}" in name]
     return next((prefix + one for one in names if prefix + one in checkpoint.tensors), None)
 
 
-def _fitted(checkpoint: Checkpoint, name: str, origin: Origin, shape: torch.Size, dtype: torch.dtype | None) -> Tensor:
+def _fitted(checkpoint: WeightsFile, name: str, origin: Origin, shape: torch.Size, dtype: torch.dtype | None) -> Tensor:
     value = checkpoint.tensors[name]
     if value.dtype not in NUMBERS:
         what = f"{name} is stored as {str(value.dtype).removeprefix('torch.')}: a file made for drawing alone"
@@ -164,7 +166,7 @@ def _fitted(checkpoint: Checkpoint, name: str, origin: Origin, shape: torch.Size
     # In memory as the folder's, for the sums' order depends on that.
     value = value.T.contiguous() if origin.transposed else value
     # The VAE's attention was once a 1x1 convolution.
-    if value.shape != shape and same_matrix(value.shape, shape):
+    if value.shape != shape and is_same_matrix(value.shape, shape):
         value = value.reshape(shape)
     if value.shape != shape:
         what = f"{name} has the shape {tuple(value.shape)}, by the config it has {tuple(shape)}"
@@ -174,16 +176,16 @@ def _fitted(checkpoint: Checkpoint, name: str, origin: Origin, shape: torch.Size
 
 
 def _check_whole(
-    checkpoint: Checkpoint, config: Mapping[str, Any], prefix: str, missing: list[str], used: set[str]
+    checkpoint: WeightsFile, config: Mapping[str, Any], prefix: str, missing: list[str], used: set[str]
 ) -> None:
-    kind = class_of(config)
+    kind = read_class(config)
     if missing:
         what = f"it lacks {len(missing)} tensors of its {kind}: {', '.join(missing[:NAMED])}"
         fix = "download it again, or name a folder with its own configs in model.config"
         raise UserError(what, where=checkpoint.path, fix=APART if checkpoint.path.is_dir() else fix)
     more = [name for name in checkpoint.tensors if name.startswith(prefix) and name not in used]
     # Other parts come with what is not used: numbers of positions, the picture's half of CLIP.
-    if kind_with(kind) and more:
+    if find_family_by_network(kind) and more:
         whose, fix = "its family's", "name a folder with its own configs in model.config"
         if checkpoint.path.is_dir():
             whose, fix = "its config says", APART

@@ -8,10 +8,10 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from lorakiln.artefacts.tensors import DTYPES
+from lorakiln.artefacts.tensor_files import DTYPES
 from lorakiln.console.errors import UserError
 from lorakiln.diffusion.process import Process
-from lorakiln.families.reading import PLAIN, Reading
+from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding
 
 Part = Literal["vae", "text", "network"]
 NETWORK: tuple[Part, ...] = ("network",)
@@ -64,7 +64,7 @@ class Family(Protocol):
         """(C, h, w) of a picture's latents; UserError if the model cannot draw pictures of this size, in pixels."""
         ...
 
-    def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, Tensor]:
+    def encode_prompts(self, prompts: Sequence[str], encoding: PromptEncoding = PLAIN) -> dict[str, Tensor]:
         """The conditioning of `prompts`, each value with first dimension B; the first is "prompt_embeds" (B, L, D)."""
         ...
 
@@ -131,7 +131,7 @@ class Family(Protocol):
         ...
 
 
-def drawing_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
+def choose_drawing_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
     """What a model draws in: "fp32", "bf16" or "fp16"; "auto" is fp16 on a GPU, where it is several times faster, and
     fp32 on a processor, which gains nothing from less.
     """
@@ -140,14 +140,14 @@ def drawing_dtype(device: torch.device, wanted: str = "auto") -> torch.dtype:
     return DTYPES[wanted]
 
 
-def half_on_gpu(device: torch.device) -> torch.dtype | None:
+def choose_text_dtype(device: torch.device) -> torch.dtype | None:
     """Text encoders' precision: fp16 on a GPU, as the models are published for drawing, and it takes half of the
     memory; on a processor as the other parts.
     """
     return torch.float16 if device.type == "cuda" else None
 
 
-def default_device(wanted: str = "auto") -> torch.device:
+def choose_device(wanted: str = "auto") -> torch.device:
     """The device for `auto`, `cpu` or `cuda`; UserError if there is no such device."""
     if wanted == "cuda" and not torch.cuda.is_available():
         fix = "set device to auto or cpu, or install a CUDA build of torch"

@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 
 
-def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
+def compute_matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
     """(out, in * kernel * kernel): a weight's rows by output, whatever layer they belong to; (1, 1) of a scalar."""
     return math.prod(shape[:1]), math.prod(shape[1:])
 
 
-def same_matrix(one: Sequence[int], other: Sequence[int]) -> bool:
+def is_same_matrix(one: Sequence[int], other: Sequence[int]) -> bool:
     """Whether weights of both shapes hold the same numbers in the same order: `reshape` makes one of the other."""
-    return matrix_shape(one) == matrix_shape(other)
+    return compute_matrix_shape(one) == compute_matrix_shape(other)
 
 
 def has_kernel(shape: Sequence[int]) -> bool:

@@ -3,8 +3,8 @@
 Ranks and alphas are in the metadata key `lora_adapter_metadata`, a JSON object of peft's LoraConfig with the part
 in front of each name ("unet.r", "unet.lora_alpha", ...), as diffusers' `save_lora_adapter` writes it. Other
 programs than a recent diffusers read none of that and take alpha for the rank, so that what is written for them is
-folded (`fitting.fitted`). A run keeps its own adapters as they were trained; what another kind's tensors do not say of
-it is in the same place.
+folded (`casting.cast_adapter`). A run keeps its own adapters as they were trained; what another kind's tensors do not
+say of it is in the same place.
 """
 
 import json
@@ -17,20 +17,21 @@ from torch import Tensor
 from lorakiln.adapters.adapter import Adapter, Change
 from lorakiln.adapters.checks import check_finite
 from lorakiln.adapters.peft_config import read_config
-from lorakiln.adapters.protocol import Stored, trained_kind
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.adapters.protocol import Stored, find_trained_kind
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.kinds import adapted_parts
+from lorakiln.families.kinds import list_adapted_parts
 
 METADATA = "lora_adapter_metadata"
 
 
-def peft_classes() -> dict[str, dict[str, str]]:
+def list_peft_classes() -> dict[str, dict[str, str]]:
     """peft's `auto_mapping` by part: the class of the network that an adapter folder is for. Nothing else in it tells
     the part.
     """
     return {
-        part: {"parent_library": library, "base_model_class": name} for part, (library, name) in adapted_parts().items()
+        part: {"parent_library": library, "base_model_class": name}
+        for part, (library, name) in list_adapted_parts().items()
     }
 
 
@@ -43,19 +44,19 @@ def save(adapter: Adapter, path: Path, kind: str = "lora") -> None:
     Raises:
         UserError: a weight is not finite, or the disk is full.
     """
-    own = trained_kind(kind)
+    own = find_trained_kind(kind)
     tensors: dict[str, Tensor] = {}
     for name, layer in adapter.layers.items():
         given = own.tensors(layer, "dotted")
         check_finite(*given.values(), where=f"{path}: {name}")
         tensors |= {f"{name}.{ending}": tensor for ending, tensor in given.items()}
     parts = sorted({name.split(".")[0] for name in adapter.layers})
-    config = {f"{part}.{key}": value for part in parts for key, value in part_config(adapter, part, kind).items()}
+    config = {f"{part}.{key}": value for part in parts for key, value in make_part_config(adapter, part, kind).items()}
     told = json.dumps(config, indent=2, sort_keys=True)
     save_tensors(path, tensors, {"format": "pt", **adapter.metadata, METADATA: told})
 
 
-def part_config(adapter: Adapter, part: str, kind: str = "lora") -> dict[str, Any]:
+def make_part_config(adapter: Adapter, part: str, kind: str = "lora") -> dict[str, Any]:
     """What peft's config says of one part's layers: for a LoRA, its LoraConfig."""
     # Without "text_model.": peft compares endings, and transformers 5 has text encoders with and without that level.
     layers = {
@@ -63,7 +64,7 @@ def part_config(adapter: Adapter, part: str, kind: str = "lora") -> dict[str, An
         for name, layer in sorted(adapter.layers.items())
         if name.startswith(f"{part}.")
     }
-    return trained_kind(kind).config(layers)
+    return find_trained_kind(kind).config(layers)
 
 
 def load(path: Path, kind: str = "lora") -> Adapter:
@@ -77,8 +78,8 @@ def load(path: Path, kind: str = "lora") -> Adapter:
     """
     tensors, metadata = load_tensors(path)
     config = read_config(metadata.get(METADATA, "{}"), path)
-    own = trained_kind(kind)
-    given, unknown = by_layer(tensors, ".", own.ENDINGS["dotted"].all), set(tensors)
+    own = find_trained_kind(kind)
+    given, unknown = group_by_layer(tensors, ".", own.ENDINGS["dotted"].all), set(tensors)
     layers: dict[str, Change] = {}
     for name in sorted(given):
         if given[name].keys() == own.claim(given[name], "dotted"):
@@ -90,7 +91,7 @@ def load(path: Path, kind: str = "lora") -> Adapter:
     return Adapter(layers, {key: value for key, value in metadata.items() if key not in (METADATA, "format")})
 
 
-def by_layer(tensors: Mapping[str, Tensor], mark: str, endings: Set[str]) -> dict[str, dict[str, Tensor]]:
+def group_by_layer(tensors: Mapping[str, Tensor], mark: str, endings: Set[str]) -> dict[str, dict[str, Tensor]]:
     """Each layer's tensors by their endings, where names hold the mark too: by the longest ending that is known."""
     longest = sorted(endings, key=lambda ending: (-len(ending), ending))
     layers: dict[str, dict[str, Tensor]] = {}

@@ -16,10 +16,10 @@ from pathlib import Path
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Embedding
-from lorakiln.adapters.checks import FIX, weights
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.adapters.checks import FIX, to_weight
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.console.visible import visible
+from lorakiln.console.terminal_text import escape_text
 
 BUNDLE = "bundle_emb."
 _ONE = ("string_to_param.*", "emb_params")
@@ -43,7 +43,7 @@ def split_embeddings(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[st
         if word is None:
             rest[key] = tensor
             continue
-        vectors = weights(tensor, f"{path}: {key}", (1, 2))
+        vectors = to_weight(tensor, f"{path}: {key}", (1, 2))
         if part in found.setdefault(word, {}):
             raise UserError(f"two embeddings of {word}", where=path, fix=FIX)
         found[word][part] = vectors if vectors.ndim == 2 else vectors[None]
@@ -57,7 +57,7 @@ def warn_unused(embeddings: Mapping[str, Embedding], path: Path) -> None:
     told = f"{path}: its embeddings are left out, and {', '.join(embeddings)} read as any other text"
     command = f"lorakiln convert {shlex.quote(str(path))} lora.safetensors --embeddings FOLDER"
     fix = f"`{command}` writes them for programs that use them"
-    print(visible(f"warning: {told}\n  fix: {fix}"), file=sys.stderr, flush=True)
+    print(escape_text(f"warning: {told}\n  fix: {fix}"), file=sys.stderr, flush=True)
 
 
 def _of_key(key: str) -> tuple[str | None, str]:
@@ -70,7 +70,7 @@ def _of_key(key: str) -> tuple[str | None, str]:
     return (word, _CLIPS.get(ending, "text_encoder")) if ending in (*_ONE, *_CLIPS) and word else (None, "")
 
 
-def bundled(embeddings: Iterable[Embedding]) -> dict[str, Tensor]:
+def bundle_embeddings(embeddings: Iterable[Embedding]) -> dict[str, Tensor]:
     """The tensors with which a kohya file brings them along.
 
     Raises:
@@ -109,7 +109,7 @@ def write_embeddings(embeddings: Iterable[Embedding], folder: Path, overwrite: b
     return list(files)
 
 
-def joined(given: Sequence[Mapping[str, Embedding]]) -> dict[str, Embedding]:
+def join_embeddings(given: Sequence[Mapping[str, Embedding]]) -> dict[str, Embedding]:
     """Those of several files.
 
     Raises:

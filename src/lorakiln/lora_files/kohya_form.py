@@ -10,21 +10,21 @@ from pathlib import Path
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Adapter, Change
-from lorakiln.adapters.protocol import Stored, only, trained_kind
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.adapters.protocol import Stored, find_trained_kind, select_endings
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Family
 
 
-def tensors_of(adapter: Adapter, name_of: Callable[[str], str], kind: str = "lora") -> dict[str, Tensor]:
+def make_tensors(adapter: Adapter, name_of: Callable[[str], str], kind: str = "lora") -> dict[str, Tensor]:
     """The file's tensors.
 
     Args:
-        adapter: in the precision that is to be written (`fitting.fitted`).
+        adapter: in the precision that is to be written (`casting.cast_adapter`).
         name_of: kohya's name of a module, such as `Family.kohya_name`.
         kind: of its layers.
     """
-    own = trained_kind(kind)
+    own = find_trained_kind(kind)
     tensors: dict[str, Tensor] = {}
     for module, layer in adapter.layers.items():
         name = name_of(module)
@@ -33,8 +33,8 @@ def tensors_of(adapter: Adapter, name_of: Callable[[str], str], kind: str = "lor
 
 
 def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, str], kind: str = "lora") -> None:
-    """Write `adapter`, as `tensors_of` takes it, with its true alphas; raises UserError if the disk is full."""
-    save_tensors(path, tensors_of(adapter, family.kohya_name, kind), metadata)
+    """Write `adapter`, as `make_tensors` takes it, with its true alphas; raises UserError if the disk is full."""
+    save_tensors(path, make_tensors(adapter, family.kohya_name, kind), metadata)
 
 
 def load(path: Path, family: Family, client: str = "kohya", kind: str = "lora") -> Adapter:
@@ -49,7 +49,7 @@ def load(path: Path, family: Family, client: str = "kohya", kind: str = "lora") 
         UserError: it is no adapter of this kind for this base model, or holds numbers that are not finite.
     """
     tensors, metadata = load_tensors(path)
-    own, modules = trained_kind(kind), family.client_keys()[client]
+    own, modules = find_trained_kind(kind), family.client_keys()[client]
     given: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, ending = key.partition(".")
@@ -58,7 +58,9 @@ def load(path: Path, family: Family, client: str = "kohya", kind: str = "lora") 
     unknown = set(tensors)
     for name in sorted(given.keys() & set(modules)):
         if taken := own.claim(given[name], "kohya"):
-            layers[modules[name]] = own.read(Stored(path, name, modules[name], "kohya", only(given[name], taken)))
+            layers[modules[name]] = own.read(
+                Stored(path, name, modules[name], "kohya", select_endings(given[name], taken))
+            )
             unknown -= {f"{name}.{ending}" for ending in taken}
     if unknown or not layers:
         some = ", ".join(sorted(unknown)[:3]) or "it is empty"

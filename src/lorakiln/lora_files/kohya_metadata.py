@@ -16,14 +16,14 @@ from typing import Any
 from torch import Tensor
 
 from lorakiln import __version__
-from lorakiln.adapters.protocol import trained_kind
-from lorakiln.artefacts.tensors import chunks
+from lorakiln.adapters.protocol import find_trained_kind
+from lorakiln.artefacts.tensor_files import generate_chunks
 from lorakiln.console.errors import UserError
 from lorakiln.diffusion.losses import find_loss
 from lorakiln.facts import RunFacts
-from lorakiln.families.kinds import version_named
-from lorakiln.families.reading import CHUNK
-from lorakiln.lora_files.training_facts import timesteps
+from lorakiln.families.kinds import find_version
+from lorakiln.families.prompt_encoding import CHUNK
+from lorakiln.lora_files.training_facts import read_timesteps
 from lorakiln.optim import kohya_name
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.encode import EncodeSettings
@@ -35,11 +35,11 @@ PRECISIONS = {"fp32": "no", "bf16": "bf16"}
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
-def build(
+def build_metadata(
     facts: RunFacts, rows: Sequence[CaptionedRow], name: str, private: bool,
     times: tuple[datetime, datetime] | None = None,
 ) -> dict[str, str]:  # fmt: skip
-    """The ss_*, modelspec.* and lorakiln_* keys; the hashes come with `with_hashes`.
+    """The ss_*, modelspec.* and lorakiln_* keys; the hashes come with `add_hashes`.
 
     Args:
         facts: the run's; `convolutions` is for export to find.
@@ -59,8 +59,8 @@ def build(
         "ss_output_name": name,
         "ss_base_model_version": base.version,
         "ss_sd_model_name": Path(base.path).name,
-        "ss_v2": version_named(base.version).is_v2,
-        **trained_kind(train.adapter.kind).metadata(facts, train.adapter),
+        "ss_v2": find_version(base.version).is_v2,
+        **find_trained_kind(train.adapter.kind).metadata(facts, train.adapter),
         "ss_clip_skip": encode.clip_skip + 1,
         "ss_max_token_length": encode.max_tokens if encode.max_tokens > CHUNK else None,
         **_sizes(prepare, rows),
@@ -90,14 +90,14 @@ def build(
     return {key: _spell(value) for key, value in data.items()}
 
 
-def with_hashes(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+def add_hashes(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Add sshs_model_hash, sshs_legacy_hash and modelspec.hash_sha256, which are taken over the file's bytes.
 
     sd-scripts hashes the file as it would be with the ss_* keys alone: sshs_model_hash is the SHA-256 of what follows
     the header, sshs_legacy_hash the first 8 hex digits of that of bytes 0x100000 to 0x110000 of the whole file.
     """
     body, legacy, at = hashlib.sha256(), hashlib.sha256(), 0
-    for chunk in chunks(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")}):
+    for chunk in generate_chunks(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")}):
         if at:
             body.update(chunk)
         legacy.update(chunk[max(0, 0x100000 - at) : max(0, 0x110000 - at)])
@@ -174,17 +174,17 @@ def _dataset(facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, A
 
 
 def _modelspec(facts: RunFacts, name: str) -> dict[str, Any]:
-    side, version = facts.made_with("prepare", PrepareSettings).resolution, version_named(facts.base.version)
+    side, version = facts.made_with("prepare", PrepareSettings).resolution, find_version(facts.base.version)
     spec = {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{version.modelspec}/lora",
         "modelspec.implementation": version.implementation,
         "modelspec.title": name,
         "modelspec.resolution": f"{side}x{side}",
-        "modelspec.prediction_type": modelspec_prediction(facts.base.prediction_type),
+        "modelspec.prediction_type": to_modelspec_prediction(facts.base.prediction_type),
         "modelspec.encoder_layer": facts.made_with("encode", EncodeSettings).clip_skip + 1,
     }
-    low, high, total = timesteps(facts)
+    low, high, total = read_timesteps(facts)
     if (low, high) != (0, total):
         spec["modelspec.timestep_range"] = f"{low},{high}"
     if facts.trigger:
@@ -219,7 +219,7 @@ def _tags(rows: Sequence[CaptionedRow]) -> dict[str, int]:
     return dict(sorted(tags.items()))
 
 
-def modelspec_prediction(prediction: str) -> str:
+def to_modelspec_prediction(prediction: str) -> str:
     """What modelspec.prediction_type says."""
     return _word(PREDICTIONS, prediction, "model.prediction_type")
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Adapter, Change
-from lorakiln.adapters.networks import weights_of
+from lorakiln.adapters.networks import list_weights
 from lorakiln.console.errors import UserError
-from lorakiln.families.names import canonical
-from lorakiln.families.shapes import same_matrix
+from lorakiln.families.layer_names import to_canonical_name
+from lorakiln.families.shapes import is_same_matrix
 
 
 class Merged:
@@ -25,11 +25,11 @@ class Merged:
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], *adapters: Adapter) -> None:
-        found = weights_of(networks)
+        found = list_weights(networks)
         self._base: dict[str, tuple[Tensor, Tensor]] = {}
         self._layers: list[dict[str, Change]] = []
         for adapter in adapters:
-            layers = {canonical(name): layer for name, layer in adapter.changes.items()}
+            layers = {to_canonical_name(name): layer for name, layer in adapter.changes.items()}
             for name, layer in sorted(layers.items()):
                 weight = _fitting(found.get(name), layer, name)
                 if name not in self._base:
@@ -59,6 +59,6 @@ def _fitting(weight: Tensor | None, layer: Change, name: str) -> Tensor:
     if weight is None:
         raise UserError(f"the LoRA adapts {name}, which the base model has not", fix=fix)
     # Of some relative layers the shape shows in their change.
-    if layer.shape and not same_matrix(weight.shape, layer.shape):
+    if layer.shape and not is_same_matrix(weight.shape, layer.shape):
         raise UserError(f"{name}: the LoRA was trained on another shape than {tuple(weight.shape)}", fix=fix)
     return weight

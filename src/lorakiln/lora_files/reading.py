@@ -5,10 +5,10 @@ Forms, by their keys:
     diffusers    unet.<path>.lora_A.weight, .lora_B.weight   (or .lora.down.weight, .lora.up.weight)
     diffusers-old  [unet.]<path>.processor.to_q_lora.down.weight, ..._lora.up.weight   (attention processors, 2023)
     peft         base_model.model.<path>.lora_A.weight, with adapter_config.json beside it
-    cloneofsimo  unet:0:up, unet:0:down, text_encoder:0:up, ...; see numbered.py
+    cloneofsimo  unet:0:up, unet:0:down, text_encoder:0:up, ...; see numbered_form.py
 What a layer's tensors are called and do, its kind knows (`lorakiln.adapters`). Kinds whose changes depend on the base's
-weights become LoRAs where these are given. Refused by name: what a kind refuses (others.py), and what belongs to other
-architectures (strangers.py).
+weights become LoRAs where these are given. Refused by name: what a kind refuses (unreadable_kinds.py), and what
+belongs to other architectures (foreign_architectures.py).
 """
 
 import shlex
@@ -21,20 +21,20 @@ from typing import Any
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Adapter, Change, Layer
-from lorakiln.adapters.factors import from_difference
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.adapters.factors import make_from_difference
+from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.console.progress import progress
-from lorakiln.console.visible import visible
-from lorakiln.families.names import known
+from lorakiln.console.progress import show_progress
+from lorakiln.console.terminal_text import escape_text
+from lorakiln.families.layer_names import known
 from lorakiln.families.versions import BaseVersion
-from lorakiln.lora_files import numbered
-from lorakiln.lora_files.base import base_of_names, generation
-from lorakiln.lora_files.beside import check_none, split
+from lorakiln.lora_files import numbered_form
+from lorakiln.lora_files.base_model import find_generation, guess_base_by_names
+from lorakiln.lora_files.biases_and_norms import check_no_biases_or_norms, split_biases_and_norms
 from lorakiln.lora_files.embeddings import split_embeddings
-from lorakiln.lora_files.found import KOHYA, PEFT, Found, has_dotted, layers_in
-from lorakiln.lora_files.others import check_kinds
-from lorakiln.lora_files.strangers import check_familiar
+from lorakiln.lora_files.file_layers import KOHYA, PEFT, FileLayer, find_layers, has_dotted
+from lorakiln.lora_files.foreign_architectures import check_architecture
+from lorakiln.lora_files.unreadable_kinds import check_readable
 from lorakiln.schema.adapters import ADAPTERS
 
 # Weight changes of full rank as LoRAs may be far larger than the file: beyond so many bytes, only cut down.
@@ -95,9 +95,9 @@ def read_lora(
     layers = dict(found.adapter.layers)
     size = sum(_bytes(layers[module]) for module in found.kinds if module in layers)
     wanted = {name: one for name, one in found.adapter.relative.items() if not part or name.startswith(f"{part}.")}
-    with progress("layers on the base", len(wanted), "layers") as bar:
+    with show_progress("layers on the base", len(wanted), "layers") as bar:
         for module, relative in wanted.items():
-            layer = from_difference(relative.change_of(weight(module)))
+            layer = make_from_difference(relative.change_of(weight(module)))
             layers[module] = shrink(module, layer) if shrink else layer
             size += _bytes(layers[module])
             _check_size(size, relative.kind, path, base=True)
@@ -124,21 +124,21 @@ def read_as_stored(path: Path) -> LoraFile:
 
 
 def _read(path: Path, shrink: Shrink | None, weights_only: bool, as_loras: bool) -> LoraFile:
-    path = weights_file(path)
+    path = find_weights_file(path)
     tensors, metadata = load_tensors(path)
     tensors, embeddings = split_embeddings(tensors, path)
     if embeddings and not tensors:
         fix = "use it in the program that made it"
         raise UserError("this is a textual inversion, not a LoRA: it holds words' embeddings", where=path, fix=fix)
-    form = recognise(tensors, path)
-    tensors, left_out = split(tensors)
+    form = find_form(tensors, path)
+    tensors, left_out = split_biases_and_norms(tensors)
     if not weights_only:
-        check_none(left_out, _command(path), path)
+        check_no_biases_or_norms(left_out, _command(path), path)
     layers: dict[str, Any] = {}
     relative: dict[str, Change] = {}
     kinds: dict[str, str] = {}
     size = 0
-    chosen = _by_module(layers_in(form, tensors, metadata, path), tensors, path)
+    chosen = _by_module(find_layers(form, tensors, metadata, path), tensors, path)
     # Cutting down what has full rank takes seconds a layer.
     for module, found in _counted(chosen) if shrink else chosen.items():
         layer = found.read()
@@ -153,8 +153,8 @@ def _read(path: Path, shrink: Shrink | None, weights_only: bool, as_loras: bool)
             size += _bytes(layers[module])
             _check_size(size, kinds[module], path)
     full_rank = frozenset(found.kind.TITLE for found in chosen.values() if found.kind.FULL_RANK)
-    adapter = Adapter(layers, metadata, base_of_names(tensors), relative, embeddings)
-    if as_loras and (base := generation(adapter)) and _has_pointwise(base):
+    adapter = Adapter(layers, metadata, guess_base_by_names(tensors), relative, embeddings)
+    if as_loras and (base := find_generation(adapter)) and _has_pointwise(base):
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)
     _warn_of_alphas(adapter, path)
@@ -162,7 +162,7 @@ def _read(path: Path, shrink: Shrink | None, weights_only: bool, as_loras: bool)
     return LoraFile(form, adapter, kinds, left_out, full_rank, trainable)
 
 
-def _all_of(kind: str, layers: Iterable[Found]) -> bool:
+def _all_of(kind: str, layers: Iterable[FileLayer]) -> bool:
     own = ADAPTERS.find(kind)
     return Layer.kind != own.TITLE and all(found.kind is own for found in layers)
 
@@ -178,20 +178,20 @@ def _warn_of_alphas(adapter: Adapter, path: Path) -> None:
     ):
         if odd:
             count = f"{len(odd)} of its {len(adapter.layers)} layers"
-            print(f"warning: {visible(str(path))}: {count} {does}", file=sys.stderr, flush=True)
+            print(f"warning: {escape_text(str(path))}: {count} {does}", file=sys.stderr, flush=True)
 
 
-def _counted(chosen: Mapping[str, Found]) -> Iterator[tuple[str, Found]]:
+def _counted(chosen: Mapping[str, FileLayer]) -> Iterator[tuple[str, FileLayer]]:
     """The layers, each counted on the screen when it is done."""
-    with progress("layers", len(chosen), "layers") as bar:
+    with show_progress("layers", len(chosen), "layers") as bar:
         for item in chosen.items():
             yield item
             bar.advance()
 
 
-def _by_module(layers: Iterable[Found], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Found]:
+def _by_module(layers: Iterable[FileLayer], tensors: Mapping[str, Tensor], path: Path) -> dict[str, FileLayer]:
     """A file's layers, all of Stable Diffusion's and each under one name, to which all of its tensors belong."""
-    chosen: dict[str, Found] = {}
+    chosen: dict[str, FileLayer] = {}
     strange: list[str] = []
     used: set[str] = set()
     for found in layers:
@@ -205,7 +205,7 @@ def _by_module(layers: Iterable[Found], tensors: Mapping[str, Tensor], path: Pat
             fix = "leave out one of the two; what they do together `lorakiln merge` can make of two files"
             raise UserError(f"one layer stands under two names, {names}", where=path, fix=fix)
         chosen[module] = found
-    check_familiar(strange, path)
+    check_architecture(strange, path)
     if odd := sorted(set(tensors) - used):
         raise UserError(
             f"{len(odd)} of its {len(tensors)} tensors belong to no layer of a LoRA: {', '.join(odd[:3])}",
@@ -251,14 +251,14 @@ def _command(path: Path, base: bool = False, weights_only: bool = False) -> str:
     return f"lorakiln convert {shlex.quote(str(path))} lora.safetensors{options}"
 
 
-def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
+def find_form(tensors: Mapping[str, Tensor], path: Path) -> str:
     """The form of a file by its keys.
 
     Raises:
         UserError: it is no LoRA, or another kind of adapter, which is named.
     """
-    check_kinds(tensors, path)
-    if numbered.is_numbered(tensors):
+    check_readable(tensors, path)
+    if numbered_form.is_numbered(tensors):
         return "cloneofsimo"
     if any(key.startswith(KOHYA) for key in tensors):
         return "kohya"
@@ -273,7 +273,7 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> str:
     raise UserError(f"no LoRA file: it holds {some}", where=path, fix=fix)
 
 
-def weights_file(path: Path) -> Path:
+def find_weights_file(path: Path) -> Path:
     """The file itself, or the one weights file of a folder.
 
     Raises:

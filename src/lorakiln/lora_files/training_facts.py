@@ -1,6 +1,6 @@
 """What plan, card and metadata tell of a training, from its settings and a run's facts."""
 
-from lorakiln.diffusion.processes.ddpm import timestep_range
+from lorakiln.diffusion.processes.ddpm import compute_timestep_range
 from lorakiln.facts import RunFacts
 from lorakiln.schema.optimizers import OptimizerSettings
 from lorakiln.schema.train import TrainSettings
@@ -8,15 +8,15 @@ from lorakiln.schema.train import TrainSettings
 TIMESTEPS = 1000  # Stable Diffusion's, of runs from before they were recorded
 
 
-def rates(optimizer: OptimizerSettings) -> str:
+def format_rates(optimizer: OptimizerSettings) -> str:
     """The learning rates: "0.001", or "0.001 (mid_block 0, up_blocks 0.0002)"."""
     parts = ", ".join(f"{part} {rate:g}" for part, rate in sorted(optimizer.part_lrs.items()))
     return f"{optimizer.lr:g}" + (f" ({parts})" if parts else "")
 
 
-def timesteps(facts: RunFacts) -> tuple[int, int, int]:
+def read_timesteps(facts: RunFacts) -> tuple[int, int, int]:
     """The first timestep that was trained on, the one after the last, and how many the model has."""
     if facts.timesteps:
         return facts.timesteps
     objective = facts.made_with("train", TrainSettings).objective
-    return timestep_range(objective.min_timestep, objective.max_timestep, TIMESTEPS)
+    return compute_timestep_range(objective.min_timestep, objective.max_timestep, TIMESTEPS)

@@ -11,15 +11,15 @@ from torch import Tensor
 from lorakiln.adapters import lora
 from lorakiln.adapters.adapter import Adapter
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.records import write_json
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.json_files import write_json
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.source import PICKLES
+from lorakiln.families.model_source import PICKLES
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
-from lorakiln.lora_files.base import family_of, generation
-from lorakiln.lora_files.embeddings import bundled
-from lorakiln.lora_files.fitting import fitted, one_rank
-from lorakiln.lora_files.found import PEFT
+from lorakiln.lora_files.base_model import find_generation, find_lora_family
+from lorakiln.lora_files.casting import cast_adapter, has_one_rank
+from lorakiln.lora_files.embeddings import bundle_embeddings
+from lorakiln.lora_files.file_layers import PEFT
 
 Form = Literal["kohya", "diffusers", "peft"]
 FORMS: tuple[Form, ...] = ("kohya", "diffusers", "peft")
@@ -48,19 +48,19 @@ def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | No
             fix="leave them out, --without-embeddings, or as files of their own: convert with --embeddings FOLDER",
         )  # fmt: skip
     adapter = replace(adapter, metadata=_own(adapter.metadata) | _base(adapter))
-    ready = fitted(adapter, dtype, path, fold=form == "diffusers")
+    ready = cast_adapter(adapter, dtype, path, fold=form == "diffusers")
     if form == "kohya":
-        tensors = kohya_form.tensors_of(ready.adapter, family_of(adapter).kohya_name) | bundled(
+        tensors = kohya_form.make_tensors(ready.adapter, find_lora_family(adapter).kohya_name) | bundle_embeddings(
             adapter.embeddings.values()
         )
-        metadata = kohya_metadata.with_hashes(adapter.metadata, tensors)
+        metadata = kohya_metadata.add_hashes(adapter.metadata, tensors)
         save_tensors(path, tensors, metadata)
     elif form == "diffusers":
         diffusers_form.save(ready.adapter, path)
     else:
         _write_peft(ready.adapter, path)
     told = [str(ready)] if ready.lost else []
-    if form == "diffusers" and not one_rank(adapter):
+    if form == "diffusers" and not has_one_rank(adapter):
         rank = max(layer.rank for layer in ready.adapter.layers.values())
         told.append(f"ranks differ, and are filled up with zeros (to {rank} at most), as some readers know one alone")
     return told
@@ -87,7 +87,7 @@ def _base(adapter: Adapter) -> dict[str, str]:
 
     One that kohya's names show is added: other forms have not these names.
     """
-    version, said = generation(adapter), adapter.metadata.get("ss_base_model_version", "")
+    version, said = find_generation(adapter), adapter.metadata.get("ss_base_model_version", "")
     if version is None or said.startswith(version.kohya_stem) or not (said or version.told_by_names):
         return {}
     architecture = {"modelspec.architecture": f"{version.modelspec}/lora"}
@@ -108,5 +108,7 @@ def _write_peft(adapter: Adapter, folder: Path) -> None:
         tensors |= {f"{stem}.{ending}": tensor for ending, tensor in lora.tensors(layer, "dotted").items()}
     with replacing(folder) as fresh:
         save_tensors(fresh / "adapter_model.safetensors", tensors, {**adapter.metadata, "format": "pt"})
-        config = diffusers_form.part_config(adapter, part) | {"auto_mapping": diffusers_form.peft_classes()[part]}
+        config = diffusers_form.make_part_config(adapter, part) | {
+            "auto_mapping": diffusers_form.list_peft_classes()[part]
+        }
         write_json(fresh / "adapter_config.json", config)

@@ -12,14 +12,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
-from lorakiln.metrics._shots import Prompt, Shot, weight_name
+from lorakiln.metrics._shots import Prompt, Shot, format_weight
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.registry import Registry
 
 __all__ = [
     "Alter",
-    "Doubt", "Finding", "LIKENESS", "METRICS", "Material", "Metric", "MetricKind", "OBEDIENCE", "Prompt", "Scored",
-    "Shot", "examine", "list_metrics", "list_rules", "report_order", "weight_name",
+    "Caveat", "Finding", "LIKENESS", "METRICS", "Material", "Metric", "MetricKind", "OBEDIENCE", "Prompt", "Scored",
+    "Shot", "examine", "list_metrics", "list_rules", "list_in_report_order", "format_weight",
 ]  # fmt: skip
 
 Role = Literal["learned", "prompt", "other"]
@@ -110,7 +110,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Caveat:
     """Why pictures that a verdict would praise are not praised.
 
     Attributes:
@@ -126,7 +126,7 @@ class Finding(Protocol):
     """What a kind has found out about the pictures as a whole, at the weight that the report compares."""
 
     @property
-    def doubt(self) -> Doubt | None:
+    def caveat(self) -> Caveat | None:
         """None if nothing speaks against a verdict."""
 
     def as_dict(self) -> dict[str, float]:
@@ -154,7 +154,7 @@ def list_metrics(settings: EvaluateSettings | None) -> list[Metric]:
     return [metric for kind in kinds if hasattr(kind, "list_metrics") for metric in kind.list_metrics(settings)]
 
 
-def report_order(metrics: Sequence[Metric]) -> list[Metric]:
+def list_in_report_order(metrics: Sequence[Metric]) -> list[Metric]:
     """As they stand in tables."""
     return sorted(metrics, key=lambda metric: metric.place)
 

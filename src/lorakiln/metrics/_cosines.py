@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def mean_cosine(embeddings: np.ndarray) -> float:
+def compute_mean_cosine(embeddings: np.ndarray) -> float:
     """Mean cosine between two different ones, over all pairs; 1: all alike.
 
     Args:

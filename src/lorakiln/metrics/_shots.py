@@ -42,11 +42,11 @@ class Shot:
     @property
     def file_name(self) -> str:
         """Its path below samples/, such as w1.00/p000-s0.png."""
-        folder = f"w{weight_name(self.weight)}" + ("" if self.with_trigger else "-without-trigger")
+        folder = f"w{format_weight(self.weight)}" + ("" if self.with_trigger else "-without-trigger")
         return f"{folder}/p{self.prompt.index:03d}-s{self.seed}.png"
 
 
-def weight_name(weight: float) -> str:
+def format_weight(weight: float) -> str:
     """A weight as it stands in file and metric names: two decimals, more where two do not tell it."""
     short = f"{weight:.2f}"
     return short if float(short) == weight else f"{weight:g}"

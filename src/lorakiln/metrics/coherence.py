@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from lorakiln.metrics import Doubt, Material, Scored
-from lorakiln.metrics._cosines import mean_cosine
+from lorakiln.metrics import Caveat, Material, Scored
+from lorakiln.metrics._cosines import compute_mean_cosine
 
 # Seeds agree if their likeness goes half of the way from pictures of different prompts (the base's) to equal ones.
 # The tiny family's debris goes 22 to 41% of it, in the mean over prompts, its good style and character 84%.
@@ -66,13 +66,13 @@ class Coherence:
         return self.agreeing is None and min(self.detail, self.arrangement) >= LOSES
 
     @property
-    def doubt(self) -> Doubt | None:
+    def caveat(self) -> Caveat | None:
         """The objection as the verdict tells it."""
         if self.objection is None:
             return None
         if self.unknown:
-            return Doubt(f"whether its pictures show anything cannot be told: {self.objection}", proven=False)
-        return Doubt(f"its pictures show nothing that can be recognised: {self.objection}", proven=True)
+            return Caveat(f"whether its pictures show anything cannot be told: {self.objection}", proven=False)
+        return Caveat(f"its pictures show nothing that can be recognised: {self.objection}", proven=True)
 
     def as_dict(self) -> dict[str, float]:
         """For metrics.json, rounded to 6 digits; what is not known is left out."""
@@ -87,11 +87,11 @@ def examine(material: Material, scored: Sequence[Scored], weight: float) -> Cohe
     few = spread(len(material.trained))
     known = [material.trained[number] for number in few]
     detail, arrangement = (
-        loss(material.embeddings[shown], material.embed_pictures(files, alter))
-        / max(loss(material.references[few], material.embed_pictures(known, alter)), 1e-6)
+        compute_detail_loss(material.embeddings[shown], material.embed_pictures(files, alter))
+        / max(compute_detail_loss(material.references[few], material.embed_pictures(known, alter)), 1e-6)
         for alter in (blur, shuffle)
     )
-    return Coherence(share_of_prompts_agreeing(scored, weight), detail, arrangement)
+    return Coherence(compute_agreement(scored, weight), detail, arrangement)
 
 
 def blur(image: Image.Image) -> Image.Image:
@@ -116,7 +116,7 @@ def spread(count: int, most: int = MOST_PICTURES) -> list[int]:
     return list(range(count))[:: -(-count // most)] if count else []
 
 
-def loss(whole: np.ndarray, altered: np.ndarray) -> float:
+def compute_detail_loss(whole: np.ndarray, altered: np.ndarray) -> float:
     """The median of 1 - cosine between pictures and their altered selves.
 
     Args:
@@ -125,7 +125,7 @@ def loss(whole: np.ndarray, altered: np.ndarray) -> float:
     return float(np.median(1 - (whole * altered).sum(axis=1)))
 
 
-def share_of_prompts_agreeing(scored: Sequence[Scored], weight: float) -> float | None:
+def compute_agreement(scored: Sequence[Scored], weight: float) -> float | None:
     """The share of prompts, drawn with their trigger words, whose seeds agree at `weight`; see AGREE.
 
     None if no prompt was drawn with two seeds. 0 if the base's pictures of different prompts are all alike, or if
@@ -141,7 +141,7 @@ def share_of_prompts_agreeing(scored: Sequence[Scored], weight: float) -> float 
     unlike = _between([np.stack(group) for (at, _), group in groups.items() if at == 0])
     if unlike is None or unlike > ALIKE:
         return 0.0
-    return float(np.mean([(mean_cosine(group) - unlike) / (1 - unlike) >= AGREE for group in drawn]))
+    return float(np.mean([(compute_mean_cosine(group) - unlike) / (1 - unlike) >= AGREE for group in drawn]))
 
 
 def _between(groups: Sequence[np.ndarray]) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lorakiln.metrics import LIKENESS, Material, Metric
-from lorakiln.metrics._cosines import mean_cosine
+from lorakiln.metrics._cosines import compute_mean_cosine
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
@@ -14,7 +14,7 @@ class ImageSimilarity(Metric):
 
     def of_training_pictures(self, material: Material) -> float | None:
         """Mean cosine between two different training pictures; None if there is one alone."""
-        return mean_cosine(material.references) if len(material.references) > 1 else None
+        return compute_mean_cosine(material.references) if len(material.references) > 1 else None
 
 
 def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:

@@ -18,7 +18,7 @@ class Right(Metric):
         """1 where it does, 0 where it does not; None where the prompt names no label."""
         labels = self.question.labels
         best = (material.embeddings @ material.embed_texts(labels).T).argmax(axis=1)
-        looked_for = [expected_label(self.question, shot.prompt) for shot in material.shots]
+        looked_for = [find_expected_label(self.question, shot.prompt) for shot in material.shots]
         pairs = zip(best, looked_for, strict=True)
         return [None if label is None else float(labels[index] == label) for index, label in pairs]
 
@@ -36,7 +36,7 @@ def _right(question: Classification) -> Right:
     return Right(name, f"right {spoken}", meaning, "prompt", True, place=20, question=question)
 
 
-def expected_label(question: Classification, prompt: Prompt) -> str | None:
+def find_expected_label(question: Classification, prompt: Prompt) -> str | None:
     """The label looked for: the given answer, else the longest label whose words stand in the prompt, else None."""
     if question.answer is not None:
         return question.answer

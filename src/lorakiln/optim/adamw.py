@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lorakiln.optim.naming import tell_class
+from lorakiln.optim.naming import format_class
 from lorakiln.schema.optimizers.adamw import AdamWSettings
 
 ELEMENTWISE = True
@@ -29,4 +29,4 @@ def build(groups: Sequence[dict[str, Any]], settings: AdamWSettings) -> torch.op
 
 def kohya_name(settings: AdamWSettings) -> str:
     """See `OptimizerKind`."""
-    return tell_class("torch.optim.AdamW", settings)
+    return format_class("torch.optim.AdamW", settings)

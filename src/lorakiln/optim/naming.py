@@ -3,7 +3,7 @@
 from lorakiln.schema.optimizers import OptimizerSettings
 
 
-def tell_class(name: str, settings: OptimizerSettings) -> str:
+def format_class(name: str, settings: OptimizerSettings) -> str:
     """A class and its arguments, without the learning rates, as sd-scripts spells it:
     "torch.optim.AdamW(betas=[0.9, 0.999],eps=1e-08)".
     """

@@ -29,7 +29,7 @@ class Placement:
     scale: float
 
 
-def place(size: Size, resolution: int, settings: BucketSettings) -> Placement:
+def choose_bucket(size: Size, resolution: int, settings: BucketSettings) -> Placement:
     """The bucket of a picture of `size`.
 
     Args:
@@ -46,12 +46,12 @@ def place(size: Size, resolution: int, settings: BucketSettings) -> Placement:
         if 0 in bucket:
             raise ValueError(f"{size[0]}x{size[1]} is less than one bucket step of {settings.step} pixels")
         return _centred(size, bucket, resized)
-    bucket = _nearest(size, bucket_sizes(resolution, settings.min, settings.max, settings.step))
+    bucket = _nearest(size, list_bucket_sizes(resolution, settings.min, settings.max, settings.step))
     return _centred(size, bucket, _cover(size, bucket))
 
 
 @lru_cache
-def bucket_sizes(resolution: int, shortest: int, longest: int, step: int) -> tuple[Size, ...]:
+def list_bucket_sizes(resolution: int, shortest: int, longest: int, step: int) -> tuple[Size, ...]:
     """All buckets, sorted: for every width the greatest height, in steps, that keeps to the area; and transposed.
 
     Args:

@@ -5,7 +5,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms, ImageColor
 
-from lorakiln.prepare.bad import Refused
+from lorakiln.prepare.unusable_files import Refused
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 GREY = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I")

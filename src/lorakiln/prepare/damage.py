@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lorakiln.prepare.bad import Refused
 from lorakiln.prepare.signatures import AGAIN, CONVERT
+from lorakiln.prepare.unusable_files import Refused
 
 try:
     import simplejpeg
@@ -53,7 +53,7 @@ def check_jpeg(path: Path) -> list[str]:
     raise Refused("damaged or cut off", AGAIN, detail)
 
 
-def lacked(format: str, told: str) -> Refused | None:
+def find_missing_decoder(format: str, told: str) -> Refused | None:
     """A refusal, if a decoder's message says that it does not know this kind of file: such a file may be whole."""
     if LACKED.search(told):
         return Refused(f"a kind of {format} that is not read here", CONVERT, told)

@@ -9,11 +9,11 @@ from pathlib import Path
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
-from lorakiln.prepare.bad import Refused
-from lorakiln.prepare.buckets import Placement, Size, place
+from lorakiln.prepare.buckets import Placement, Size, choose_bucket
 from lorakiln.prepare.colour import check_mode, to_srgb
-from lorakiln.prepare.damage import check_jpeg, hearing_libtiff, lacked
-from lorakiln.prepare.signatures import AGAIN, what_is
+from lorakiln.prepare.damage import check_jpeg, find_missing_decoder, hearing_libtiff
+from lorakiln.prepare.signatures import AGAIN, identify_file
+from lorakiln.prepare.unusable_files import Refused
 from lorakiln.schema.prepare import PrepareSettings
 
 # Pillow would also open EPS (which runs Ghostscript), PDF, PSD, ICO and many more.
@@ -68,7 +68,7 @@ def decode(path: Path, settings: PrepareSettings) -> Decoded:
     except Refused:
         raise
     except UnidentifiedImageError:
-        raise what_is(path) from None
+        raise identify_file(path) from None
     except MemoryError:
         raise Refused(
             "does not fit into memory", "make it smaller, or lower prepare.max_pixels and prepare.workers"
@@ -82,7 +82,7 @@ def decode(path: Path, settings: PrepareSettings) -> Decoded:
             raise Refused("more text in it than a picture needs", "save it again without metadata", detail[0]) from None
         reason = detail[0] if detail else type(error).__name__
         # A file whose kind its decoder lacks has not been looked into.
-        raise lacked(_format_of(path), reason) or Refused("damaged or cut off", AGAIN, reason) from None
+        raise find_missing_decoder(_format_of(path), reason) or Refused("damaged or cut off", AGAIN, reason) from None
 
 
 def _decode(image: Image.Image, path: Path, settings: PrepareSettings) -> Decoded:
@@ -93,7 +93,7 @@ def _decode(image: Image.Image, path: Path, settings: PrepareSettings) -> Decode
     _check_size(size, settings)
     notes = _check_frames(image, settings)
     try:
-        placement = place(size, settings.resolution, settings.bucket)
+        placement = choose_bucket(size, settings.resolution, settings.bucket)
     except ValueError as error:
         fix = "use larger pictures, or set prepare.bucket.no_upscale=false"
         raise Refused("smaller than the smallest bucket", fix, str(error)) from None

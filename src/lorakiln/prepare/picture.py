@@ -11,20 +11,20 @@ from typing import Any
 from PIL import Image
 from PIL.Image import Resampling
 
-from lorakiln.artefacts.code_digest import code_key
+from lorakiln.artefacts.code_digest import compute_code_key
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_file
-from lorakiln.artefacts.kept import Kept, share
-from lorakiln.artefacts.records import read_json, read_jsonl
+from lorakiln.artefacts.json_files import read_json, read_jsonl
+from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.console.errors import UserError
-from lorakiln.prepare.bad import Refused
 from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
-from lorakiln.prepare.look import look_of
-from lorakiln.prepare.shading import shading_of
-from lorakiln.schema.marks import Decides, decided
+from lorakiln.prepare.near_duplicates import compute_look
+from lorakiln.prepare.shading import measure_shading
+from lorakiln.prepare.unusable_files import Refused
+from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.prepare import PrepareSettings
-from lorakiln.sources import Bad, PictureSource
+from lorakiln.sources import PictureSource, UnusableFile
 
 Row = dict[str, Any]
 
@@ -39,7 +39,7 @@ EXPECTED = {
 
 
 @dataclass(frozen=True)
-class Known:
+class EarlierPicture:
     """A picture that was made before: its row of metadata.jsonl, and its PNG."""
 
     row: Row
@@ -60,46 +60,46 @@ class Preparer:
     pictures: PictureSource
     fresh: Path
     settings: PrepareSettings
-    known: Mapping[str, Known]
-    kept: Kept
+    known: Mapping[str, EarlierPicture]
+    kept: PartialResults
 
-    def __call__(self, source: str) -> Row | Bad:
+    def __call__(self, source: str) -> Row | UnusableFile:
         """Write the PNG of a file, copied from the earlier run if that made the same; give its row, or the reason."""
         with ExitStack() as opened:
             try:
                 path = opened.enter_context(self.pictures.picture(source))
                 sha256 = hash_file(path)
             except FileNotFoundError:
-                return Bad(source, "removed while this ran", "run the same command again")
+                return UnusableFile(source, "removed while this ran", "run the same command again")
             except OSError as error:
-                return Bad(source, "cannot be read", "change its permissions", error.strerror or "")
+                return UnusableFile(source, "cannot be read", "change its permissions", error.strerror or "")
             return self._prepare(path, sha256, source)
 
-    def _prepare(self, path: Path, sha256: str, source: str) -> Row | Bad:
-        key = content_key(sha256, path.suffix, self.settings)
+    def _prepare(self, path: Path, sha256: str, source: str) -> Row | UnusableFile:
+        key = compute_content_key(sha256, path.suffix, self.settings)
         name = PurePosixPath(source).with_suffix(".png").as_posix()
         target = self.fresh / name
         try:
             if self._reuse(key, target):
                 return {**self.known[key].row, "file_name": name, "source": source}
             decoded = decode(path, self.settings)
-            picture = finish(decoded.image, decoded.placement)
-            save(picture, target)
+            picture = resize_and_crop(decoded.image, decoded.placement)
+            save_png(picture, target)
         except Refused as refused:
             return refused.of(source)
         row = self._row(decoded, source, name) | {
             "sha256": sha256,
             "key": key,
             "png_sha256": hash_file(target),
-            "look": look_of(picture),
-            "shading": round(shading_of(decoded.image), 4),
+            "look": compute_look(picture),
+            "shading": round(measure_shading(decoded.image), 4),
         }
         self._keep(key, row, target)
         return row
 
     def _keep(self, key: str, row: Row, png: Path) -> None:
         # No waiting for the disk, as for what is to outlast a power cut: the sums in the row tell what did.
-        share(png, self.kept.folder / f"{key}.png")
+        link_or_copy(png, self.kept.folder / f"{key}.png")
         self.kept.add(key, lambda path: path.write_text(json.dumps(row), encoding="utf-8"))
 
     def _reuse(self, key: str, target: Path) -> bool:
@@ -132,19 +132,19 @@ class Preparer:
         }  # fmt: skip
 
 
-def content_key(sha256: str, suffix: str, settings: PrepareSettings) -> str:
+def compute_content_key(sha256: str, suffix: str, settings: PrepareSettings) -> str:
     """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code."""
-    kept = decided(settings, Decides.PIXELS | Decides.NOTES)
-    return hash_data(code_key(Preparer), sha256, suffix.lower(), kept)
+    kept = select_decided(settings, Decides.PIXELS | Decides.NOTES)
+    return hash_data(compute_code_key(Preparer), sha256, suffix.lower(), kept)
 
 
-def finish(image: Image.Image, placement: Placement) -> Image.Image:
+def resize_and_crop(image: Image.Image, placement: Placement) -> Image.Image:
     """Resize with Lanczos and crop; RGB in, RGB of the bucket's size out."""
     resized = image.resize(placement.resized, Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
     return resized.crop(placement.crop)
 
 
-def save(image: Image.Image, target: Path) -> None:
+def save_png(image: Image.Image, target: Path) -> None:
     """Write a PNG whose bytes depend on the pixels alone.
 
     Raises:
@@ -156,11 +156,11 @@ def save(image: Image.Image, target: Path) -> None:
         image.save(target, "PNG", compress_level=COMPRESS_LEVEL)
 
 
-def read_known(folder: Path) -> dict[str, Known]:
+def read_earlier_pictures(folder: Path) -> dict[str, EarlierPicture]:
     """The pictures of a prepared folder by key; none if it is absent or damaged."""
     try:
         rows = read_jsonl(folder / "metadata.jsonl")
-        return {row["key"]: Known(row, folder / row["file_name"]) for row in rows}
+        return {row["key"]: EarlierPicture(row, folder / row["file_name"]) for row in rows}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -168,12 +168,12 @@ def read_known(folder: Path) -> dict[str, Known]:
         return {}
 
 
-def read_kept(kept: Kept) -> dict[str, Known]:
+def read_partial_pictures(kept: PartialResults) -> dict[str, EarlierPicture]:
     """The pictures that a run had made when it was stopped; what a power cut has damaged is left out."""
     found = {}
     for key, path in kept.files().items():
         try:
-            found[key] = Known(dict(read_json(path)), path.with_suffix(".png"))
+            found[key] = EarlierPicture(dict(read_json(path)), path.with_suffix(".png"))
         except UserError:
             continue
     return found

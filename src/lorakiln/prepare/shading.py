@@ -14,7 +14,7 @@ GENTLE = (3, 20)  # of 255: a step between neighbours that is neither a flat are
 SHADED = 0.2
 
 
-def shading_of(image: Image.Image) -> float:
+def measure_shading(image: Image.Image) -> float:
     """The share of neighbouring pixels that differ gently, 0 to 1, in the picture at 128 pixels.
 
     Args:
@@ -30,7 +30,7 @@ def shading_of(image: Image.Image) -> float:
     return float(((steps >= low) & (steps <= high)).mean()) if steps.size else 0.0
 
 
-def out_of_domain(rows: Sequence[Mapping[str, Any]], domain: str) -> str | None:
+def describe_unsuited_pictures(rows: Sequence[Mapping[str, Any]], domain: str) -> str | None:
     """A sentence if the model knows flat drawings alone and most of the pictures are shaded; else None.
 
     Args:

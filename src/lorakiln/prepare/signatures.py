@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lorakiln.prepare.bad import Refused
+from lorakiln.prepare.unusable_files import Refused
 
 CONVERT = "convert it to PNG, JPEG or WebP"
 AGAIN = "copy or download it again, or remove it"
@@ -31,7 +31,7 @@ BRANDS = {
 }
 
 
-def what_is(path: Path) -> Refused:
+def identify_file(path: Path) -> Refused:
     """The reason why Pillow does not know the file."""
     with path.open("rb") as file:
         start = file.read(4096)

@@ -9,22 +9,22 @@ from pathlib import Path
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
-from lorakiln.artefacts.kept import Kept
+from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.console.errors import UserError
-from lorakiln.console.progress import progress
-from lorakiln.console.visible import in_line
+from lorakiln.console.progress import show_progress
+from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
-from lorakiln.prepare.absent import check_folder, no_pictures
-from lorakiln.prepare.bad import LISTED, explain, refusal, write_quarantine
 from lorakiln.prepare.damage import simplejpeg
-from lorakiln.prepare.look import alike
-from lorakiln.prepare.picture import Preparer, Row, read_kept, read_known
-from lorakiln.prepare.pool import count_workers, in_order
-from lorakiln.prepare.shading import out_of_domain
+from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
+from lorakiln.prepare.near_duplicates import find_near_duplicates
+from lorakiln.prepare.picture import Preparer, Row, read_earlier_pictures, read_partial_pictures
+from lorakiln.prepare.process_pool import count_workers, map_in_order
+from lorakiln.prepare.shading import describe_unsuited_pictures
+from lorakiln.prepare.unusable_files import LISTED, explain_unusable, make_refusal, write_quarantine
 from lorakiln.rows import PreparedRow, write_rows
-from lorakiln.schema.marks import Decides, decided
+from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.prepare import PrepareSettings
-from lorakiln.sources import Bad, open_source
+from lorakiln.sources import UnusableFile, open_source
 
 # Bytes that a pixel of a drawing or a photograph takes at least in a PNG, about: a disk with less cannot do.
 PNG_BYTES = 0.5
@@ -47,22 +47,22 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     source = open_source(raw, settings.follow_symlinks)
     found = source.scan()
     if not found.pictures and not found.bad:
-        raise no_pictures(raw, found.others)
+        raise make_no_pictures_error(raw, found.others)
     check_space(out, int(len(found.pictures) * settings.resolution**2 * PNG_BYTES), "the prepared pictures")
-    kept = Kept(out, ".json")
+    kept = PartialResults(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
-        known = read_known(out) | read_kept(kept)
+        known = read_earlier_pictures(out) | read_partial_pictures(kept)
         preparer = Preparer(source, fresh, settings, known, kept)
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures)))
-        rows = sorted((row for row in results if not isinstance(row, Bad)), key=lambda row: row["file_name"])
+        rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row["file_name"])
         bad = sorted(
-            [*found.bad, *(entry for entry in results if isinstance(entry, Bad))],
+            [*found.bad, *(entry for entry in results if isinstance(entry, UnusableFile))],
             key=lambda entry: entry.source,
         )
         # The full list goes beside `out`: nothing is left inside after an error.
         full_list = out.with_name(f"{out.name}.quarantine.jsonl")
         if bad and (settings.on_bad == "error" or not rows):
-            raise refusal(raw, bad, len(rows), full_list)
+            raise make_refusal(raw, bad, len(rows), full_list)
         full_list.unlink(missing_ok=True)
         rows = _with_twins(rows)
         write_rows(fresh, (PreparedRow.of(row, fresh) for row in rows))
@@ -76,7 +76,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
 
 
 @contextmanager
-def _leaving_nothing_but_when_stopped(kept: Kept) -> Iterator[None]:
+def _leaving_nothing_but_when_stopped(kept: PartialResults) -> Iterator[None]:
     """What is refused was looked at to its end; and a disk that is full wants its room back."""
     try:
         yield
@@ -85,21 +85,21 @@ def _leaving_nothing_but_when_stopped(kept: Kept) -> Iterator[None]:
         raise
 
 
-def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[Row | Bad]:
+def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[Row | UnusableFile]:
     results = []
-    with progress("prepare", len(pictures)) as bar:
-        for result in in_order(preparer, pictures, workers):
+    with show_progress("prepare", len(pictures)) as bar:
+        for result in map_in_order(preparer, pictures, workers):
             results.append(result)
             bar.advance()
     return results
 
 
-def _facts(rows: Sequence[Row], bad: Sequence[Bad], settings: PrepareSettings) -> Dataset:
-    geometry = decided(settings, Decides.PIXELS)
+def _facts(rows: Sequence[Row], bad: Sequence[UnusableFile], settings: PrepareSettings) -> Dataset:
+    geometry = select_decided(settings, Decides.PIXELS)
     return Dataset(
         name=settings.dataset, pictures=len(rows), buckets=_count_buckets(rows),
         hash=hash_data(sorted(row["sha256"] for row in rows), geometry)[:16],
-        quarantined=len(bad), out_of_domain=out_of_domain(rows, settings.domain),
+        quarantined=len(bad), out_of_domain=describe_unsuited_pictures(rows, settings.domain),
         settings={"prepare": settings.model_dump(mode="json")},
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ def _count_buckets(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def _report(
-    rows: Sequence[Row], bad: Sequence[Bad], others: Counter[str], settings: PrepareSettings, reused: int
+    rows: Sequence[Row], bad: Sequence[UnusableFile], others: Counter[str], settings: PrepareSettings, reused: int
 ) -> None:
     """Warnings, then what there is in one line."""
     enlarged = [row for row in rows if row["scale"] > settings.warn_upscale]
@@ -121,7 +121,7 @@ def _report(
     _warn("files with the same content count more than once", _duplicates(rows))
     _warn("pictures that look the same weigh as much as there are of them", _lookalikes(rows))
     if bad:
-        print(f"warning: left out, {len(bad)} files:\n{explain(bad)}", file=sys.stderr, flush=True)
+        print(f"warning: left out, {len(bad)} files:\n{explain_unusable(bad)}", file=sys.stderr, flush=True)
     buckets = ", ".join(f"{name}: {count}" for name, count in _count_buckets(rows).items())
     ignored = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in sorted(others.items()))
     print(
@@ -136,13 +136,13 @@ def _duplicates(rows: Sequence[Row]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for row in rows:
         groups.setdefault(row["sha256"], []).append(row["source"])
-    return [" = ".join(map(in_line, names)) for names in groups.values() if len(names) > 1]
+    return [" = ".join(map(escape_line, names)) for names in groups.values() if len(names) > 1]
 
 
 def _with_twins(rows: Sequence[Row]) -> list[Row]:
     """Each with `twin`, the sha256 of the first (by name) of those that look like it: its own, for most."""
     twins = [row["sha256"] for row in rows]
-    for group in alike(rows):
+    for group in find_near_duplicates(rows):
         for number in group:
             twins[number] = rows[group[0]]["sha256"]
     return [row | {"twin": twin} for row, twin in zip(rows, twins, strict=True)]
@@ -153,7 +153,7 @@ def _lookalikes(rows: Sequence[Row]) -> list[str]:
     groups: dict[str, dict[str, str]] = {}
     for row in rows:
         groups.setdefault(row["twin"], {}).setdefault(row["sha256"], row["source"])
-    return [" ~ ".join(map(in_line, names.values())) for names in groups.values() if len(names) > 1]
+    return [" ~ ".join(map(escape_line, names.values())) for names in groups.values() if len(names) > 1]
 
 
 def _warn(title: str, lines: Sequence[str]) -> None:

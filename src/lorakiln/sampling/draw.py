@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
 from lorakiln.diffusion.denoising import denoise
+from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding
 from lorakiln.families.protocol import Family
-from lorakiln.families.reading import PLAIN, Reading
 
 
 @dataclass(frozen=True)
-class Job:
+class DrawJob:
     """One picture to draw; width and height in pixels."""
 
     prompt: str
@@ -27,8 +27,8 @@ class Job:
 
 
 def draw(
-    family: Family, jobs: Sequence[Job], steps: int, guidance: float, negative_prompt: str = "",
-    batch_size: int | Batch = 8, reading: Reading = PLAIN, start: Tensor | None = None, strength: float = 1.0,
+    family: Family, jobs: Sequence[DrawJob], steps: int, guidance: float, negative_prompt: str = "",
+    batch_size: int | Batch = 8, encoding: PromptEncoding = PLAIN, start: Tensor | None = None, strength: float = 1.0,
     before_each: Callable[[], object] | None = None, done: Callable[[int], object] = lambda count: None,
 ) -> Iterator[Image.Image]:  # fmt: skip
     """Draw `jobs` in their order, RGB.
@@ -43,7 +43,7 @@ def draw(
         guidance: see `diffusion.denoising.denoise`; 1 or less: none.
         negative_prompt: stands in the place of the empty prompt.
         batch_size: a `Batch` is halved when the device is out of memory; a number is the size of one.
-        reading: of the prompts, as the adapter was trained with.
+        encoding: of the prompts, as the adapter was trained with.
         start: latents (1, C, h, w) of a picture of the jobs' size to begin with, image to image.
         strength: how much of the way is drawn anew, in (0, 1]; 1 begins with noise alone. int(steps * strength) of
             the steps are taken, as in diffusers.
@@ -56,15 +56,15 @@ def draw(
     """
     sampler = family.process.make_sampler(steps)
     at_once = batch_size if isinstance(batch_size, Batch) else Batch(batch_size, "drawing")
-    negative = family.encode_prompts([negative_prompt], reading) if guidance > 1 else None
+    negative = family.encode_prompts([negative_prompt], encoding) if guidance > 1 else None
     for _, group in itertools.groupby(jobs, key=lambda job: (job.width, job.height)):
         alike = list(group)
         while alike:
             batch = alike[: at_once.size]
             filled = [*batch, *[batch[-1]] * (at_once.size - len(batch))]
 
-            def paint(filled: Sequence[Job] = filled) -> Tensor:
-                positive = family.encode_prompts([job.prompt for job in filled], reading)
+            def paint(filled: Sequence[DrawJob] = filled) -> Tensor:
+                positive = family.encode_prompts([job.prompt for job in filled], encoding)
                 with _evaluating(family.network), torch.no_grad():
                     noise = _noise(family, filled)
                     latents = denoise(
@@ -89,7 +89,7 @@ def check_steps(family: Family, steps: int, where: str) -> None:
     family.process.make_sampler(steps, where)
 
 
-def _noise(family: Family, jobs: Sequence[Job]) -> Tensor:
+def _noise(family: Family, jobs: Sequence[DrawJob]) -> Tensor:
     shape = family.latent_shape(jobs[0].width, jobs[0].height)
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(job.seed)) for job in jobs]
     return torch.stack(noise).to(family.device)

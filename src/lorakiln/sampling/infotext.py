@@ -8,8 +8,8 @@ from typing import NamedTuple
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lorakiln.families.source import SINGLE_FILES
-from lorakiln.sampling.draw import Job
+from lorakiln.families.model_source import SINGLE_FILES
+from lorakiln.sampling.draw import DrawJob
 
 
 class Applied(NamedTuple):
@@ -17,7 +17,7 @@ class Applied(NamedTuple):
 
     Attributes:
         name: its file's, without the ending; two files may have one name.
-        hash: as `lora_files.identity.short_hash` has it.
+        hash: as `lora_files.identity.compute_lora_short_hash` has it.
     """
 
     name: str
@@ -25,8 +25,8 @@ class Applied(NamedTuple):
     hash: str
 
 
-def infotext(
-    job: Job,
+def format_infotext(
+    job: DrawJob,
     steps: int,
     guidance: float,
     negative_prompt: str = "",
@@ -41,7 +41,7 @@ def infotext(
         model: the base model's name, as a user would choose it; a file's ending is left out, as A1111 does.
         loras: written as A1111 takes them, in the prompt.
         clip_skip: as in `encode.clip_skip`, 0 for none; A1111 counts from 1.
-        model_hash: as `families.file_hashes.short_hash` has it.
+        model_hash: as `families.file_hashes.compute_short_hash` has it.
     """
     prompt = " ".join([job.prompt, *(f"<lora:{one.name}:{one.weight:g}>" for one in loras)])
     named = next((model.removesuffix(one) for one in SINGLE_FILES if model.endswith(one)), model)

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticKnownError, core_schema
 
 from lorakiln.console.errors import ConfigError
-from lorakiln.schema.elsewhere import here
+from lorakiln.schema.other_trainers import translate_setting
 
 MANY = 10**9  # steps, pictures or numbers at once: more is a slip of the pen
 LARGEST_SIDE = 16_384  # pixels
@@ -57,10 +57,12 @@ class OneOf:
         names = self._names()
         if isinstance(given, str) and given in names:
             return given
-        raise PydanticKnownError("literal_error", {"expected": listed(names)})  # as pydantic says it of a Literal
+        raise PydanticKnownError(
+            "literal_error", {"expected": format_choices(names)}
+        )  # as pydantic says it of a Literal
 
 
-def listed(names: list[str]) -> str:
+def format_choices(names: list[str]) -> str:
     """ "'a', 'b' or 'c'"."""
     quoted = [repr(name) for name in names]
     return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
@@ -89,7 +91,7 @@ def _explain(kind: Validator[Settings], problem: dict[str, Any], path: str, data
     if problem["type"] == "extra_forbidden":
         known = _known_keys(kind, problem["loc"][:-1], data)
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-        named = here(str(problem["loc"][-1]))
+        named = translate_setting(str(problem["loc"][-1]))
         hint = f"did you mean {named or near[0]}?" if named or near else f"known: {', '.join(sorted(known))}"
         return f"{where}: unknown setting; {hint}"
     message = problem["msg"].removeprefix("Value error, ")
@@ -110,11 +112,11 @@ def _known_keys(kind: Any, location: tuple[str | int, ...], data: Any) -> list[s
             return []
         data = data.get(key) if isinstance(data, dict) else None
         chosen = next((marked.choose(data) for marked in field.metadata if hasattr(marked, "choose")), None)
-        kind = chosen or next(iter(sections(field)), field.annotation)
+        kind = chosen or next(iter(list_sections(field)), field.annotation)
     return list(getattr(kind, "model_fields", {}))
 
 
-def sections(field: FieldInfo) -> list[type[Settings]]:
+def list_sections(field: FieldInfo) -> list[type[Settings]]:
     """The settings that a field of settings may hold: one class, a union's members, all kinds of a sort, or none."""
     kinds = next((marked.registry for marked in field.metadata if hasattr(marked, "registry")), None)
     if kinds:

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic.fields import FieldInfo
 
-from lorakiln.schema.base import Settings, sections
+from lorakiln.schema.base import Settings, list_sections
 
 
 class Decides(Flag):
@@ -128,13 +128,13 @@ def walk(kind: type[Settings], path: str = "", above: Marks | None = None) -> It
     """All settings of a class and of the sections in it, of all kinds that a section may be of."""
     for name, field in kind.model_fields.items():
         where = f"{path}.{name}" if path else name
-        marks, parts = Marks.of(field, kind, above or Marks()), sections(field)
+        marks, parts = Marks.of(field, kind, above or Marks()), list_sections(field)
         yield Setting(where, field, marks, bool(parts))
         for part in parts:
             yield from walk(part, where, marks)
 
 
-def outermost(kind: type[Settings], wanted: Callable[[Marks], bool]) -> Iterator[Setting]:
+def list_outermost(kind: type[Settings], wanted: Callable[[Marks], bool]) -> Iterator[Setting]:
     """The settings and sections with such marks, without what is inside of one; each path once."""
     found: set[str] = set()
     for setting in walk(kind):
@@ -145,7 +145,7 @@ def outermost(kind: type[Settings], wanted: Callable[[Marks], bool]) -> Iterator
             yield setting
 
 
-def decided(settings: Settings, by: Decides, meant: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def select_decided(settings: Settings, by: Decides, meant: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The settings that decide any of `by`, JSON-able, in their sections; what belongs into a key.
 
     Args:
@@ -171,7 +171,7 @@ def _decided(settings: Settings, by: Decides, meant: Mapping[str, Any], path: st
     return found
 
 
-def read(settings: Mapping[str, Any], path: str) -> Any:
+def read_setting(settings: Mapping[str, Any], path: str) -> Any:
     """What plain settings, in dicts, have at a dotted path; None if they have nothing there."""
     found: Any = settings
     for name in path.split("."):

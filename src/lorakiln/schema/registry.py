@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar, cast
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, core_schema
 
-from lorakiln.schema.base import Settings, listed
+from lorakiln.schema.base import Settings, format_choices
 
 GROUP = "lorakiln.kinds"
 Kind = TypeVar("Kind")
@@ -152,7 +152,7 @@ class Registry(Generic[Kind]):
         return [name for name in _modules(self.code) if name not in self.besides]
 
 
-def modules_in(*settings: Settings) -> list[str]:
+def list_modules(*settings: Settings) -> list[str]:
     """The modules of all kinds that settings have chosen, wherever in them, sorted."""
     found: set[str] = set()
     todo = list(settings)
@@ -201,7 +201,7 @@ class Chosen:
         key = self.registry.key
         if key not in given:
             return InitErrorDetails(type="missing", loc=(key,), input=given)
-        expected = listed(self.registry.names)
+        expected = format_choices(self.registry.names)
         if given[key] in self.registry.known:
             expected += f"; {given[key]!r} is known, and cannot be chosen yet"
         context = {"expected": expected}  # as pydantic says it of a Literal

@@ -34,7 +34,7 @@ def check_no_secrets(config: Mapping[str, Any]) -> None:
         raise ConfigError(problems, fix=fix)
 
 
-def masked(text: str) -> str:
+def mask_secrets(text: str) -> str:
     """The text with *** for what looks like or is known to be secret: for messages that repeat what was given."""
     for value in _known().values():
         text = text.replace(value, "***")

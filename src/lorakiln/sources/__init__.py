@@ -18,7 +18,7 @@ FOLDER = "folder"  # what is no other kind's
 
 
 @dataclass(frozen=True)
-class Bad:
+class UnusableFile:
     """A file that cannot be used.
 
     Attributes:
@@ -39,7 +39,7 @@ class Bad:
 
 
 @dataclass(frozen=True)
-class Problem:
+class CaptionProblem:
     """A picture without a usable caption.
 
     Attributes:
@@ -55,7 +55,7 @@ class Problem:
 
 
 @dataclass
-class Found:
+class SourceContents:
     """What a source holds; names are paths with slashes.
 
     Attributes:
@@ -65,7 +65,7 @@ class Found:
     """
 
     pictures: list[str] = field(default_factory=list)
-    bad: list[Bad] = field(default_factory=list)
+    bad: list[UnusableFile] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
 
 
@@ -75,7 +75,7 @@ class Captions(Protocol):
     def find(self, picture: str) -> str | None:
         """The name of a picture's caption; None if it has none."""
 
-    def read(self, name: str) -> str | Problem:
+    def read(self, name: str) -> str | CaptionProblem:
         """A caption's text with all white space, line ends included, as single spaces; or why it cannot be used."""
 
     def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
@@ -85,7 +85,7 @@ class Captions(Protocol):
 class PictureSource(Protocol):
     """The pictures and captions of one dataset. It is sent to other processes: it can be pickled."""
 
-    def scan(self) -> Found:
+    def scan(self) -> SourceContents:
         """Find all pictures, without opening them."""
 
     def picture(self, name: str) -> AbstractContextManager[Path]:

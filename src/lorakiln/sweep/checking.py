@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.console.errors import ConfigError, UserError
-from lorakiln.schema.whole import check_whole
+from lorakiln.schema.whole_config import check_whole
 from lorakiln.sweep.jobs import Job
-from lorakiln.sweep.objectives import VALIDATION_LOSS, possible_names
+from lorakiln.sweep.objectives import VALIDATION_LOSS, list_possible_names
 
 MOST = 12  # problems that are listed
 # By section the settings that decide of what a validation loss is, or all but those that do not.
@@ -68,7 +68,7 @@ def check_objectives(jobs: Sequence[Job], objectives: Sequence[str], prune: bool
                 f"it goes by the validation loss, which is never measured ({job.title})",
                 where="hydra.sweeper.prune" if prune else where, fix="set train.validation.every to a number of steps",
             )  # fmt: skip
-        known = possible_names(job.settings["evaluate"])
+        known = list_possible_names(job.settings["evaluate"])
         for name in objectives:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorakiln.artefacts.records import read_jsonl
+from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.evaluate.grids import Drawn, Grid, save_grid
-from lorakiln.sweep.bases import bases_of
-from lorakiln.sweep.objectives import full_weight
+from lorakiln.sweep.base_models import collect_base_models
+from lorakiln.sweep.objectives import find_full_weight
 from lorakiln.sweep.results import Result
-from lorakiln.sweep.titles import short_titles
+from lorakiln.sweep.titles import make_short_titles
 
 PROMPTS, JOBS = 4, 24
 # (prompt, seed, weight) -> picture
@@ -23,17 +23,17 @@ def save_comparison(results: Sequence[Result], best: int, path: Path) -> None:
     path.unlink(missing_ok=True)
     if len(results) > JOBS:
         results = [results[best], *(one for one in results if one is not results[best])][:JOBS]
-    tables = [samples_of(result.outcome.job.folder) for result in results]
-    weight = full_weight(key[2] for key in tables[0])
+    tables = [list_samples(result.outcome.job.folder) for result in results]
+    weight = find_full_weight(key[2] for key in tables[0])
     seed = min(key[1] for key in tables[0])
     prompts = [key[0] for key in tables[0] if key[1] == seed and key[2] == weight]
     shared = [prompt for prompt in prompts if all((prompt, seed, weight) in table for table in tables)][:PROMPTS]
     if not shared:
         return
 
-    titles = short_titles([result.outcome.job.own for result in results])
+    titles = make_short_titles([result.outcome.job.own for result in results])
     columns, pictures = [], []
-    for base in bases_of(results):
+    for base in collect_base_models(results):
         columns.append(base.title)
         pictures.append((tables[base.places[0]], 0.0))
         for place in base.places:
@@ -43,7 +43,7 @@ def save_comparison(results: Sequence[Result], best: int, path: Path) -> None:
     save_grid(Grid("comparison", f"The sweep's LoRAs, seed {seed}", shared, columns, cells), Path(), path)
 
 
-def samples_of(folder: Path) -> Samples:
+def list_samples(folder: Path) -> Samples:
     """The pictures of a job's report, with the trigger words."""
     samples = folder / "report" / "samples"
     return {

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lorakiln.artefacts.hashing import hash_data
-from lorakiln.artefacts.records import read_json, write_json
-from lorakiln.sweep.sources import differences, sources
+from lorakiln.artefacts.json_files import read_json, write_json
+from lorakiln.sweep.job_sources import identify_sources, list_differences
 
 STATE = "job.json"
 LOG = "job.log"
@@ -73,11 +73,11 @@ class Job:
         if not self.finished():
             return []
         before = self.recorded().get("sources")
-        return differences(before, self.sources()) if before is not None else ["something that was not recorded"]
+        return list_differences(before, self.sources()) if before is not None else ["something that was not recorded"]
 
     def sources(self) -> dict[str, str | None]:
         """See `sources.sources`."""
-        return sources(self.settings)
+        return identify_sources(self.settings)
 
     def finished(self) -> bool:
         """Whether a run of exactly these settings has ended well here."""
@@ -120,7 +120,7 @@ class Outcome:
         return self.status in ("finished", "skipped")
 
 
-def recorded_outcome(job: Job) -> Outcome:
+def read_outcome(job: Job) -> Outcome:
     """The outcome that job.json tells, of a job that this or another process ran."""
     found = job.recorded()
     if job.finished():

@@ -5,22 +5,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.json_files import read_json
 from lorakiln.console.errors import UserError
 from lorakiln.facts import RunFacts
-from lorakiln.metrics import LIKENESS, OBEDIENCE, list_metrics, report_order
+from lorakiln.metrics import LIKENESS, OBEDIENCE, list_in_report_order, list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
 
 # The two that pull against each other: how alike the pictures are to the training pictures, how well they obey.
 DEFAULT = (LIKENESS, OBEDIENCE)
 # What the metrics of boards are called in metrics.json.
-METRICS = {metric.board: metric.name for metric in report_order(list_metrics(None)) if metric.board}
+METRICS = {metric.board: metric.name for metric in list_in_report_order(list_metrics(None)) if metric.board}
 VALIDATION_LOSS = "validation_loss"
 # "w0.50", as metrics.json has it.
 _WEIGHT = re.compile(r"w(-?[0-9.]+(?:e[+-]?[0-9]+)?)")
 
 
-def possible_names(evaluate: dict[str, Any]) -> list[str]:
+def list_possible_names(evaluate: dict[str, Any]) -> list[str]:
     """What a job with these settings of `evaluate` may be compared by."""
     metrics = [metric for metric in list_metrics(EvaluateSettings.model_validate(evaluate)) if not metric.board]
     metrics.sort(key=lambda metric: metric.fraction)  # questions last, there may be many
@@ -50,7 +50,7 @@ def read_entries(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]
     for name, by_weight in read_json(folder / "report" / "metrics.json").items():
         weights = _weights(by_weight)
         if weights and 0.0 in weights:
-            found[name] = (weights[full_weight(weights)], weights[0.0])
+            found[name] = (weights[find_full_weight(weights)], weights[0.0])
     return found
 
 
@@ -59,7 +59,7 @@ def read_prompts(folder: Path) -> int:
     return int(read_json(folder / "report" / "metrics.json").get("drawn", {}).get("prompts", 0))
 
 
-def full_weight(weights: Iterable[float]) -> float:
+def find_full_weight(weights: Iterable[float]) -> float:
     """The weight that a report compares with the base: the nearest to 1; of two as near, the smaller."""
     return min((weight for weight in weights if weight), key=lambda weight: (abs(weight - 1), weight))
 
@@ -72,7 +72,7 @@ def _weights(by_weight: Any) -> dict[float, dict[str, Any]]:
     return {float(match[1]): entry for match, entry in found.items() if match}
 
 
-def values_of(numbers: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
+def select_values(numbers: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
     """The objectives' values.
 
     Raises:
@@ -87,6 +87,6 @@ def values_of(numbers: dict[str, float], names: Sequence[str]) -> tuple[float, .
     return tuple(numbers[METRICS.get(name, name)] for name in names)
 
 
-def more_is_better(values: Sequence[float], names: Sequence[str]) -> tuple[float, ...]:
+def orient_values(values: Sequence[float], names: Sequence[str]) -> tuple[float, ...]:
     """The values with the sign of what counts the better the less turned."""
     return tuple(-value if is_less_better(name) else value for value, name in zip(values, names, strict=True))

@@ -8,12 +8,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lorakiln.sweep.objectives import DEFAULT
-from lorakiln.sweep.table import decimals
+from lorakiln.sweep.table import choose_decimals
 
 _FIXED = {"number", "job", "folder", "status", "seconds", "likeness", "obedience", "on_front", "best", "link"}
 
 
-def page(
+def format_page(
     rows: Sequence[dict[str, Any]], bases: Sequence[dict[str, Any]], warnings: Sequence[str],
     failures: Sequence[dict[str, str]], root: Path, objectives: Sequence[str],
 ) -> str:  # fmt: skip
@@ -23,7 +23,8 @@ def page(
     files = (("Likeness against obedience", "front.png"), ("The same prompts from every job", "comparison.png"))
     pictures = [(title, _inline(root / name)) for title, name in files if (root / name).exists()]
     places = {
-        name: decimals(name, [row[name] for row in (*rows, *bases) if name in row]) for name in (*DEFAULT, *names)
+        name: choose_decimals(name, [row[name] for row in (*rows, *bases) if name in row])
+        for name in (*DEFAULT, *names)
     }
     environment = Environment(loader=PackageLoader("lorakiln.sweep"), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("sweep.html")

@@ -4,13 +4,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorakiln.artefacts.disk import size
+from lorakiln.artefacts.disk import format_size
+from lorakiln.sweep.cost_estimate import count_pictures as pictures_of
+from lorakiln.sweep.cost_estimate import estimate_cost
 from lorakiln.sweep.jobs import Job
-from lorakiln.sweep.pace import estimate
-from lorakiln.sweep.pace import pictures as pictures_of
 
 
-def plan(jobs: Sequence[Job], root: Path, at_once: int, titles: bool = True) -> str:
+def format_plan(jobs: Sequence[Job], root: Path, at_once: int, titles: bool = True) -> str:
     """The plan as lines of text.
 
     Args:
@@ -42,18 +42,18 @@ def _note(job: Job) -> str:
 def _estimate(todo: Sequence[Job], root: Path, at_once: int) -> str:
     if not todo:
         return "none"
-    found = estimate(todo, root.parent)
+    found = estimate_cost(todo, root.parent)
     if found.unknown:
         return "told after the first job: there is no finished run with this base model beside it to judge by"
     present = next(path for path in (root, *root.absolute().parents) if path.exists())
     free = shutil.disk_usage(present).free
-    warning = f"; WARNING: only {size(free)} are free" if found.disk > free else f" of {size(free)} free"
+    warning = f"; WARNING: only {format_size(free)} are free" if found.disk > free else f" of {format_size(free)} free"
     judged = f"judging by {found.runs} finished run{'s' * (found.runs > 1)}"
     seconds = found.seconds / min(at_once, len(todo))
-    return f"about {in_time(seconds)} and {size(int(found.disk))}{warning}, {judged}"
+    return f"about {format_time(seconds)} and {format_size(int(found.disk))}{warning}, {judged}"
 
 
-def in_time(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """ "45 s", "12 min", "3.5 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -11,11 +11,11 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from lorakiln.sweep.bases import bases_of
-from lorakiln.sweep.front import pareto_front
+from lorakiln.sweep.base_models import collect_base_models
 from lorakiln.sweep.objectives import DEFAULT, METRICS
+from lorakiln.sweep.pareto import find_pareto_front
 from lorakiln.sweep.results import Result
-from lorakiln.sweep.titles import short_titles, spans
+from lorakiln.sweep.titles import format_spans, make_short_titles
 
 LISTED = 30  # jobs that are named below the plot: of more, those on the front
 LETTERS = 118  # of a line there
@@ -31,20 +31,20 @@ def plot_front(results: Sequence[Result], front: Sequence[int], best: int, path:
         results: in the sweep's order.
         front: which of them are on the Pareto front, of likeness and obedience or of what the sweep looks for.
     """
-    lines = legend_lines(results, front)
+    lines = format_legend(results, front)
     height = HEIGHT + LINE * (len(lines) + 1)
     figure = pyplot.figure(figsize=(WIDTH, height), dpi=110)
     top = 1 - 0.15 / height
     axes = figure.add_axes((0.1, (height - HEIGHT + 0.6) / height, 0.87, top - (height - HEIGHT + 0.6) / height))
     points = [result.point for result in results]
     line = sorted(points[i] for i in front)
-    if sorted(front) == pareto_front(points):
+    if sorted(front) == find_pareto_front(points):
         axes.plot(*zip(*line, strict=True), color=FRONT, linewidth=1, zorder=1, label="front")
     colours = [FRONT if i in front else JOB for i in range(len(points))]
     across, up = zip(*points, strict=True)
     axes.scatter(across, up, color=colours, zorder=2, label="jobs")
     axes.scatter(across[best], up[best], color=FRONT, s=90, zorder=3, label="best")
-    bases = bases_of(results)
+    bases = collect_base_models(results)
     for base, marker in zip(bases, "xX+P1234" * len(bases), strict=False):
         place = tuple(base.values[METRICS[name]] for name in DEFAULT)
         axes.scatter(*place, marker=marker, color=INK, label=base.title)
@@ -63,9 +63,9 @@ def plot_front(results: Sequence[Result], front: Sequence[int], best: int, path:
     pyplot.close(figure)
 
 
-def legend_lines(results: Sequence[Result], front: Sequence[int]) -> list[str]:
+def format_legend(results: Sequence[Result], front: Sequence[int]) -> list[str]:
     """ "3  rank=4 scheduler=cosine", a line each or more where it is long; of many jobs those on the front."""
-    titles = short_titles([result.outcome.job.own for result in results])
+    titles = make_short_titles([result.outcome.job.own for result in results])
     listed = range(len(results)) if len(results) <= LISTED else sorted(front)[:LISTED]
     lines = []
     for i in listed:
@@ -87,6 +87,6 @@ def _label(axes: Axes, results: Sequence[Result], front: Sequence[int]) -> None:
         else:
             groups.append(((x, y), [i]))
     for _, members in groups:
-        numbers = spans([results[i].outcome.job.number for i in members])
+        numbers = format_spans([results[i].outcome.job.number for i in members])
         point = results[members[0]].point
         axes.annotate(numbers, point, textcoords="offset points", xytext=(6, 5), fontsize=8)

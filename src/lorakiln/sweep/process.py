@@ -12,12 +12,12 @@ from typing import Any
 
 from filelock import lock_descriptor
 
-from lorakiln.console.ending import SIGNALS
 from lorakiln.console.errors import UserError
+from lorakiln.console.exit_signals import SIGNALS
 from lorakiln.sweep.devices import Claims
 from lorakiln.sweep.jobs import LOG, Job, Outcome
 from lorakiln.sweep.stopping import Stop
-from lorakiln.tracking.live import LIVE, read_live
+from lorakiln.tracking.live_losses import LIVE, read_live_losses
 
 POLL = 0.2  # seconds
 NOT_STARTED = "not started: the sweep was interrupted"
@@ -51,10 +51,10 @@ def run_job(
             variables, locks = claimed
             return _run(job, {**(environment or {}), **variables}, [lock, *locks], stop, judge)
     except (OSError, UserError) as error:
-        return could_not_start(job, error)
+        return make_start_failure(job, error)
 
 
-def could_not_start(job: Job, error: Exception) -> Outcome:
+def make_start_failure(job: Job, error: Exception) -> Outcome:
     """The outcome of a job whose folder cannot be written, or that asks for what is not there."""
     return Outcome(job, "failed", reason=f"it could not be started: {' '.join(str(error).split())}")
 
@@ -125,7 +125,7 @@ def _wait(process: subprocess.Popen[Any], stop: Stop, judge: Judge | None, live:
 
 def _judged(judge: Judge, live: Path, seen: int) -> tuple[int, bool]:
     """Tell the judge the losses after the first `seen`; how many there are now, and whether the run is hopeless."""
-    rows = read_live(live)
+    rows = read_live_losses(live)
     return len(rows), any(judge(step, loss) for step, loss in rows[seen:])
 
 

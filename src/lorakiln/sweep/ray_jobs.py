@@ -10,7 +10,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import visible_gpus
 from lorakiln.sweep.jobs import Job, Outcome
 from lorakiln.sweep.process import NOT_STARTED, Judge
-from lorakiln.sweep.remote import RemoteJob, prepare, request_stop
+from lorakiln.sweep.remote import RemoteJob, prepare_job, request_stop
 from lorakiln.sweep.stopping import Stop
 
 POLL = 0.5  # seconds
@@ -84,7 +84,7 @@ class RayJobs:
             return Outcome(job, "skipped")
         if self.stop.asked:
             return Outcome(job, "stopped", reason=NOT_STARTED)
-        if trouble := prepare(job):
+        if trouble := prepare_job(job):
             return trouble
         wants = {"num_cpus": self.cpus_per_job, "num_gpus": job.devices if self._gpus else 0, "max_retries": 0}
         task = self._ray.remote(**wants)(_call).remote(RemoteJob(job))

@@ -9,7 +9,7 @@ from typing import Any
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import Claims
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import could_not_start, run_job
+from lorakiln.sweep.process import make_start_failure, run_job
 from lorakiln.sweep.stopping import Stop
 
 # Lightning takes a process below SLURM for one of its ranks; under this name for a shell in which ranks are started.
@@ -18,7 +18,7 @@ STOP = "job.stop"
 POLL = 0.2  # seconds
 
 
-def prepare(job: Job) -> Outcome | None:
+def prepare_job(job: Job) -> Outcome | None:
     """Before a job is handed over: note that it waits, and forget an earlier request to stop.
 
     Returns:
@@ -28,7 +28,7 @@ def prepare(job: Job) -> Outcome | None:
         job.record("queued")
         (job.folder / STOP).unlink(missing_ok=True)
     except (OSError, UserError) as error:
-        return could_not_start(job, error)
+        return make_start_failure(job, error)
     return None
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorakiln.sweep.jobs import Outcome
-from lorakiln.sweep.objectives import DEFAULT, read_entries, read_numbers, read_prompts, values_of
+from lorakiln.sweep.objectives import DEFAULT, read_entries, read_numbers, read_prompts, select_values
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,5 @@ class Result:
     @property
     def point(self) -> tuple[float, float]:
         """Likeness and obedience."""
-        likeness, obedience = values_of(self.values, DEFAULT)
+        likeness, obedience = select_values(self.values, DEFAULT)
         return likeness, obedience

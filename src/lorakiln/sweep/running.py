@@ -5,11 +5,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
-from lorakiln.artefacts.disk import size
+from lorakiln.artefacts.disk import format_size
+from lorakiln.sweep.cost_estimate import estimate_cost
 from lorakiln.sweep.executor import Executor
 from lorakiln.sweep.jobs import LOG, Job, Outcome
-from lorakiln.sweep.pace import estimate
-from lorakiln.sweep.plan import in_time, plan
+from lorakiln.sweep.plan import format_plan, format_time
 
 POLL = 0.2  # seconds
 
@@ -28,20 +28,20 @@ def run_jobs(jobs: Sequence[Job], root: Path, executor: Executor) -> list[Outcom
         SystemExit: a signal stopped the sweep; the running jobs have saved their state.
     """
     width = executor.width(jobs)
-    print(plan(jobs, root, width), flush=True)
+    print(format_plan(jobs, root, width), flush=True)
     for job in jobs:
         job.forget()
-    teller, outcomes = Teller(jobs, root, width), {}
+    teller, outcomes = ProgressReporter(jobs, root, width), {}
     with executor.stop.listening(), ThreadPoolExecutor(max(1, min(width, len(jobs)))) as pool:
         numbers = {pool.submit(executor.run, job): place for place, job in enumerate(jobs)}
-        for future in as_they_end(numbers):
+        for future in yield_as_completed(numbers):
             outcomes[numbers[future]] = future.result()
             teller.tell(future.result())
     executor.stop.exit_if_asked()
     return [outcomes[place] for place in range(len(jobs))]
 
 
-def as_they_end(futures: Iterable[Future[Done]]) -> Iterator[Future[Done]]:
+def yield_as_completed(futures: Iterable[Future[Done]]) -> Iterator[Future[Done]]:
     """The futures in the order of their ends.
 
     Python runs signal handlers in the main thread, and a signal that another thread has received (Ray's take them) does
@@ -53,7 +53,7 @@ def as_they_end(futures: Iterable[Future[Done]]) -> Iterator[Future[Done]]:
         yield from done
 
 
-class Teller:
+class ProgressReporter:
     """Says how each job ended, and how long the rest may take, by the runs that have finished until then.
 
     Args:
@@ -70,7 +70,7 @@ class Teller:
         """Print a line; `more` stands at its end."""
         self._ended += 1
         said = {
-            "finished": f"finished in {in_time(outcome.seconds)}", "skipped": "finished before", "failed": "FAILED",
+            "finished": f"finished in {format_time(outcome.seconds)}", "skipped": "finished before", "failed": "FAILED",
             "pruned": "pruned", "stopped": "stopped",
         }[outcome.status]  # fmt: skip
         text = f"sweep {self._ended}/{self.total}  {outcome.job.title}: {said}{more}"
@@ -86,9 +86,9 @@ class Teller:
         del self._left[slice(own[0], own[0] + 1) if own else slice(0)]
         # A search's job is mostly none of those that were foreseen.
         del self._left[max(0, self.total - self._ended) :]
-        found = estimate(self._left, self.root.parent)
+        found = estimate_cost(self._left, self.root.parent)
         if outcome.status == "skipped" or found.unknown == len(self._left):
             return ""
         seconds = found.seconds / min(self.at_once, len(self._left))
         others = f", and {found.unknown} job{'s' * (found.unknown > 1)} on another base model" if found.unknown else ""
-        return f"; about {in_time(seconds)} and {size(int(found.disk))} left{others}"
+        return f"; about {format_time(seconds)} and {format_size(int(found.disk))} left{others}"

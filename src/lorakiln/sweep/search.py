@@ -8,10 +8,10 @@ from typing import Protocol
 
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.executor import Executor
-from lorakiln.sweep.jobs import Job, Outcome, recorded_outcome
-from lorakiln.sweep.objectives import read_numbers, values_of
-from lorakiln.sweep.plan import plan
-from lorakiln.sweep.running import Teller, as_they_end
+from lorakiln.sweep.jobs import Job, Outcome, read_outcome
+from lorakiln.sweep.objectives import read_numbers, select_values
+from lorakiln.sweep.plan import format_plan
+from lorakiln.sweep.running import ProgressReporter, yield_as_completed
 from lorakiln.sweep.study import SharedStudy
 
 
@@ -41,7 +41,7 @@ class Search:
 
     def __init__(self, study: SharedStudy, launcher: Launcher, fixed: Sequence[str], prune: bool) -> None:
         self.study, self.launcher, self.fixed, self.prune = study, launcher, list(fixed), prune
-        self.objectives = study.wishes.objectives
+        self.objectives = study.settings.objectives
 
     def run(self) -> None:
         """Run trials until the study has all that are wanted; trials that another process has are left to it.
@@ -51,7 +51,7 @@ class Search:
             SystemExit: a signal stopped the search; trials that were running go on with the same command.
         """
         before, study = len(self.study.ended()), self.study
-        wanted = study.wishes.trials
+        wanted = study.settings.trials
         print(f"search: {wanted} trials, {before} ended before, over {', '.join(study.space)}", flush=True)
         print(f"study: {study.name} in {study.storage}", flush=True)
         with study.taking_part():
@@ -70,19 +70,19 @@ class Search:
             # The first trial stands for those that nobody knows yet.
             foreseen = [self._job(first)] * max(1, left)
             width = min(executor.width(foreseen), len(foreseen))
-            print(plan(foreseen, self.launcher.root, width, titles=False), flush=True)
-            claimed, teller = deque([first]), Teller(foreseen, self.launcher.root, width)
+            print(format_plan(foreseen, self.launcher.root, width, titles=False), flush=True)
+            claimed, teller = deque([first]), ProgressReporter(foreseen, self.launcher.root, width)
             with executor.stop.listening(), ThreadPoolExecutor(width) as pool:
                 workers = [pool.submit(self._work, executor, claimed, teller) for _ in range(width)]
-                for worker in as_they_end(workers):
+                for worker in yield_as_completed(workers):
                     worker.result()
             executor.stop.exit_if_asked()
 
     def outcomes(self) -> list[Outcome]:
         """Of all trials that have ended, in this process or another, in their order."""
-        return [recorded_outcome(self._job(trial.number)) for trial in self.study.ended()]
+        return [read_outcome(self._job(trial.number)) for trial in self.study.ended()]
 
-    def _work(self, executor: Executor, claimed: deque[int], teller: Teller) -> None:
+    def _work(self, executor: Executor, claimed: deque[int], teller: ProgressReporter) -> None:
         try:
             while not executor.stop.asked:
                 number = claimed.popleft() if claimed else self.study.next_trial()
@@ -94,13 +94,13 @@ class Search:
             executor.stop.ask()
             raise
 
-    def _trial(self, executor: Executor, number: int, teller: Teller) -> None:
+    def _trial(self, executor: Executor, number: int, teller: ProgressReporter) -> None:
         judge = (lambda step, loss: self.study.is_hopeless(number, step, loss)) if self.prune else None
         outcome = executor.run(self._job(number), judge)
         said = ""
         if outcome.has_result:
             numbers, _ = read_numbers(outcome.job.folder)
-            values = values_of(numbers, self.objectives)
+            values = select_values(numbers, self.objectives)
             self.study.tell(number, values)
             pairs = zip(self.objectives, values, strict=True)
             said = "".join(f", {name} {value:.4g}" for name, value in pairs)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from lorakiln.console.ending import SIGNALS
+from lorakiln.console.exit_signals import SIGNALS
 
 
 class Stop:

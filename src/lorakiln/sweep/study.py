@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lorakiln.console.errors import UserError
-from lorakiln.schema.secrets import masked
+from lorakiln.schema.secrets import mask_secrets
 from lorakiln.sweep.objectives import is_less_better
 
 OWNER = "owner"
@@ -25,7 +25,7 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SearchSettings:
     """What conf/hydra/sweeper/optuna.yaml says of the search."""
 
     objectives: Sequence[str]
@@ -53,11 +53,11 @@ class SharedStudy:
     """
 
     def __init__(
-        self, folder: Path, name: str, storage: str, space: Mapping[str, BaseDistribution], wishes: Wishes
+        self, folder: Path, name: str, storage: str, space: Mapping[str, BaseDistribution], settings: SearchSettings
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        self.folder, self.name, self.storage, self.space, self.wishes = folder, name, storage, dict(space), wishes
+        self.folder, self.name, self.storage, self.space, self.settings = folder, name, storage, dict(space), settings
         self._mine: dict[int, Trial] = {}
         self._thread_lock = threading.Lock()
         self._owner = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -65,19 +65,24 @@ class SharedStudy:
             self.study = self._open()
 
     def _open(self) -> optuna.Study:
-        names = list(self.wishes.objectives)
+        names = list(self.settings.objectives)
         directions = ["minimize" if is_less_better(name) else "maximize" for name in names]
         try:
             study = optuna.create_study(
-                storage=self.storage, study_name=self.name, directions=directions, load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(self.wishes.prune_startup_trials, self.wishes.prune_warmup_steps),
-            )  # fmt: skip
+                storage=self.storage,
+                study_name=self.name,
+                directions=directions,
+                load_if_exists=True,
+                pruner=optuna.pruners.MedianPruner(
+                    self.settings.prune_startup_trials, self.settings.prune_warmup_steps
+                ),
+            )
         except Exception as error:  # noqa: BLE001 - SQLAlchemy's own and those of whichever database it is
-            what = masked(" ".join(str(error).split())[:300])
-            raise UserError(what, where=masked(self.storage), fix="mend hydra.sweeper.storage") from error
+            what = mask_secrets(" ".join(str(error).split())[:300])
+            raise UserError(what, where=mask_secrets(self.storage), fix="mend hydra.sweeper.storage") from error
         if study.metric_names not in (None, names):
             raise UserError(
-                f"the study {self.name} looks for {', '.join(study.metric_names)}", where=masked(self.storage),
+                f"the study {self.name} looks for {', '.join(study.metric_names)}", where=mask_secrets(self.storage),
                 fix="set hydra.sweeper.study to a new name",
             )  # fmt: skip
         study.set_metric_names(names)
@@ -103,10 +108,12 @@ class SharedStudy:
             cut_off = [one for one in trials if one.state == TrialState.RUNNING and self._is_abandoned(one)]
             if cut_off:
                 trial = Trial(self.study, cut_off[0]._trial_id)
-            elif len(trials) < self.wishes.trials:
+            elif len(trials) < self.settings.trials:
                 # A sampler seeded alike in two processes would draw the same in both.
                 self.study.sampler = optuna.samplers.TPESampler(
-                    seed=self.wishes.seed + len(trials), n_startup_trials=self.wishes.startup_trials, constant_liar=True
+                    seed=self.settings.seed + len(trials),
+                    n_startup_trials=self.settings.startup_trials,
+                    constant_liar=True,
                 )
                 trial = self.study.ask(self.space)
             else:
@@ -118,7 +125,7 @@ class SharedStudy:
     def overrides_of(self, number: int) -> list[str]:
         """A trial's settings as Hydra overrides."""
         params = self.study.get_trials(deepcopy=False)[number].params
-        return [as_override(key, value) for key, value in params.items()]
+        return [format_override(key, value) for key, value in params.items()]
 
     def is_hopeless(self, number: int, step: int, loss: float) -> bool:
         """Note a validation loss; whether it is worse than the median of the other trials at this step."""
@@ -162,6 +169,6 @@ class SharedStudy:
             yield
 
 
-def as_override(key: str, value: str | int | float | None) -> str:
+def format_override(key: str, value: str | int | float | None) -> str:
     """ "train.optimizer.lr=0.000123457": real numbers with six digits, which name folders too."""
     return f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}"

@@ -9,8 +9,8 @@ from typing import Any
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import visible_gpus
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import NOT_STARTED, Judge, could_not_start
-from lorakiln.sweep.remote import RemoteJob, prepare, request_stop
+from lorakiln.sweep.process import NOT_STARTED, Judge, make_start_failure
+from lorakiln.sweep.remote import RemoteJob, prepare_job, request_stop
 from lorakiln.sweep.stopping import Stop
 
 POLL = 0.5  # seconds
@@ -54,14 +54,14 @@ class SubmititJobs:
             return Outcome(job, "stopped", reason=NOT_STARTED)
         if job.settings.get("train", {}).get("trainer", {}).get("num_nodes", 1) > 1:
             return Outcome(job, "failed", reason="a job of several nodes is started by srun: docs/scaling.md")
-        if trouble := prepare(job):
+        if trouble := prepare_job(job):
             return trouble
         try:
             with self._lock:
                 handle = self._executor(job.devices).submit(RemoteJob(job, self._gpus))
         except (RuntimeError, OSError) as error:
             # What sbatch refuses.
-            return could_not_start(job, error)
+            return make_start_failure(job, error)
         print(f"sweep: submitted {handle.job_id}: {job.title}", flush=True)
         asked = 0
         while not handle.done():

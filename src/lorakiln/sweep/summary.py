@@ -8,15 +8,15 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from lorakiln.artefacts.records import write_json, write_text
+from lorakiln.artefacts.json_files import write_json, write_text
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.sweep import objectives as wanted
-from lorakiln.sweep.bases import Base, bases_of
-from lorakiln.sweep.front import best_of, pareto_front
+from lorakiln.sweep.base_models import BaseModelResult, collect_base_models
 from lorakiln.sweep.jobs import Outcome
-from lorakiln.sweep.objectives import DEFAULT, METRICS, values_of
+from lorakiln.sweep.objectives import DEFAULT, METRICS, select_values
+from lorakiln.sweep.pareto import choose_best, find_pareto_front
 from lorakiln.sweep.results import Result
-from lorakiln.sweep.table import as_csv, table
+from lorakiln.sweep.table import format_csv, format_table
 
 
 def sum_up(
@@ -38,7 +38,7 @@ def sum_up(
     with FileLock(root / "sweep.lock"):  # processes that share a study may end together
         results = [Result.read(one) for one in outcomes if one.has_result]
         others = [one for one in outcomes if not one.has_result]
-        values |= {result.outcome.job.folder: values_of(result.values, objectives) for result in results}
+        values |= {result.outcome.job.folder: select_values(result.values, objectives) for result in results}
         if results:
             _write(results, others, root, objectives)
     failed = [one for one in others if one.status != "pruned"]
@@ -49,17 +49,17 @@ def sum_up(
 
 
 def _write(results: Sequence[Result], others: Sequence[Outcome], root: Path, objectives: Sequence[str]) -> None:
+    from lorakiln.sweep.caveats import list_caveats
     from lorakiln.sweep.comparison import save_comparison
-    from lorakiln.sweep.doubt import doubts
-    from lorakiln.sweep.page import page
+    from lorakiln.sweep.page import format_page
     from lorakiln.sweep.plots import plot_front
 
-    points = [wanted.more_is_better(values_of(result.values, objectives), objectives) for result in results]
-    front, best = set(pareto_front(points)), best_of(points)
+    points = [wanted.orient_values(select_values(result.values, objectives), objectives) for result in results]
+    front, best = set(find_pareto_front(points)), choose_best(points)
     rows = [_row(result, i in front, i == best) for i, result in enumerate(results)]
-    bases = [_base_row(base) for base in bases_of(results)]
-    warnings = doubts(results, points, best, objectives)
-    write_text(root / "sweep.csv", as_csv([*rows, *bases]))
+    bases = [_base_row(base) for base in collect_base_models(results)]
+    warnings = list_caveats(results, points, best, objectives)
+    write_text(root / "sweep.csv", format_csv([*rows, *bases]))
     failures = [
         {"title": one.job.title, "folder": str(one.job.folder), "status": one.status, "reason": one.reason}
         for one in others
@@ -69,8 +69,8 @@ def _write(results: Sequence[Result], others: Sequence[Outcome], root: Path, obj
     write_text(root / "best.yaml", best_experiment(results[best], root))
     plot_front(results, sorted(front), best, root / "front.png")
     save_comparison(results, best, root / "comparison.png")
-    write_text(root / "sweep.html", page(rows, bases, warnings, failures, root, objectives))
-    print("\n" + table(rows, bases, objectives))
+    write_text(root / "sweep.html", format_page(rows, bases, warnings, failures, root, objectives))
+    print("\n" + format_table(rows, bases, objectives))
     names = " and ".join(objectives)
     why = f"on the front, best mean rank in {names}" if len(objectives) > 1 else f"by {names}"
     print(f"\nbest: {results[best].outcome.job.title}  ({why})")
@@ -96,7 +96,7 @@ def _row(result: Result, on_front: bool, best: bool) -> dict[str, Any]:
     }
 
 
-def _base_row(base: Base) -> dict[str, Any]:
+def _base_row(base: BaseModelResult) -> dict[str, Any]:
     """As a job's, where a base has such a thing."""
     values = {name: value for name, value in base.values.items() if name not in METRICS.values()}
     return {"job": base.title, **{name: base.values[METRICS[name]] for name in DEFAULT}, **values}

@@ -13,21 +13,21 @@ DECIMALS = {metric.board: metric.digits for metric in list_metrics(None) if metr
 MOST_DECIMALS = 6  # as the reports have them
 
 
-def decimals(name: str, values: Sequence[float]) -> int:
+def choose_decimals(name: str, values: Sequence[float]) -> int:
     """So many that what differs looks different."""
     least, kinds = DECIMALS.get(name, 4), len({round(value, MOST_DECIMALS) for value in values})
     fits = (n for n in range(least, MOST_DECIMALS) if len({round(value, n) for value in values}) == kinds)
     return next(fits, MOST_DECIMALS)
 
 
-def table(rows: Sequence[dict[str, Any]], bases: Sequence[dict[str, Any]], objectives: Sequence[str]) -> str:
+def format_table(rows: Sequence[dict[str, Any]], bases: Sequence[dict[str, Any]], objectives: Sequence[str]) -> str:
     """The jobs and their base models, the best first; what the stars mean stands below.
 
     Args:
         rows: of the jobs; `bases` have "job", likeness, obedience, and no "number".
     """
     names = [*DEFAULT, *(name for name in objectives if name not in DEFAULT)]
-    places = {name: decimals(name, [row[name] for row in (*rows, *bases) if name in row]) for name in names}
+    places = {name: choose_decimals(name, [row[name] for row in (*rows, *bases) if name in row]) for name in names}
     head = ["#", "job", *names, "front"]
     lines = []
     for row in _sorted([*rows, *bases], objectives[0]):
@@ -40,7 +40,7 @@ def table(rows: Sequence[dict[str, Any]], bases: Sequence[dict[str, Any]], objec
     return "\n".join([*text, "", f"{star}**  the best"])
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def format_csv(rows: Sequence[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

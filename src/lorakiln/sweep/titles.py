@@ -6,7 +6,7 @@ from collections.abc import Sequence
 LONGEST = 48  # letters of a value
 
 
-def short_titles(jobs: Sequence[Sequence[str]]) -> list[str]:
+def make_short_titles(jobs: Sequence[Sequence[str]]) -> list[str]:
     """Each job's overrides by the last word of their keys, unless two keys share it; of long values the ends.
 
     ["train.adapter.rank=4", "train/scheduler=cosine"] -> "rank=4 scheduler=cosine".
@@ -18,7 +18,7 @@ def short_titles(jobs: Sequence[Sequence[str]]) -> list[str]:
     return [" ".join(f"{names[key]}{equals}{_ends(value)}" for key, equals, value in one) for one in pairs]
 
 
-def spans(numbers: Sequence[int]) -> str:
+def format_spans(numbers: Sequence[int]) -> str:
     """Numbers in few letters: [0, 1, 2, 5] -> "0-2, 5"."""
     found: list[list[int]] = []
     for number in sorted(numbers):

@@ -10,14 +10,14 @@ from torch import Tensor
 from lorakiln.adapters.adapter import Adapter, Change
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.records import write_json
-from lorakiln.artefacts.tensors import stream_tensors
+from lorakiln.artefacts.json_files import write_json
+from lorakiln.artefacts.tensor_files import stream_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.console.progress import Bar, PlainLines, progress
-from lorakiln.families.names import canonical
-from lorakiln.families.shapes import same_matrix
-from lorakiln.families.source import read_config
-from lorakiln.tools.base import Base, Place, Store, open_base
+from lorakiln.console.progress import Bar, PlainLines, show_progress
+from lorakiln.families.layer_names import to_canonical_name
+from lorakiln.families.model_source import read_config
+from lorakiln.families.shapes import is_same_matrix
+from lorakiln.tools.base_weights import BaseWeights, TensorStore, WeightPlace, open_base
 
 FIX = "use the base model that the LoRA was trained on"
 # Of a folder's, beside its weights: what pipelines read. Pickles and other variants would be the base's, unmerged.
@@ -52,7 +52,7 @@ def bake(
     stored = [store for stores in found.stores.values() for store in stores]
     size = sum(_size(shape, kind, dtype) for store in stored for kind, shape in store.layout.values())
     check_space(out.absolute().parent, size, "the weights")
-    with progress("merge", sum(len(store.layout) for store in stored), "tensors") as bar:
+    with show_progress("merge", sum(len(store.layout) for store in stored), "tensors") as bar:
         writer = _Writer(found, layers, dtype, bar)
         if base.is_file():
             writer.write(found.stores[""], out, _lasting(stored[0].metadata))
@@ -66,39 +66,39 @@ def _layers(parts: Sequence[tuple[Adapter, float]]) -> dict[str, list[tuple[Chan
     layers: dict[str, list[tuple[Change, float]]] = {}
     for adapter, weight in parts:
         for name, layer in adapter.changes.items():
-            layers.setdefault(canonical(name), []).append((layer, weight))
+            layers.setdefault(to_canonical_name(name), []).append((layer, weight))
     return layers
 
 
-def _check_fit(base: Base, layers: Mapping[str, Added]) -> None:
+def _check_fit(base: BaseWeights, layers: Mapping[str, Added]) -> None:
     if missing := sorted(set(layers) - set(base.places)):
         raise UserError(f"{len(missing)} of the LoRA's layers are not in it: {missing[0]}", where=base.source, fix=FIX)
     for name, added in layers.items():
         place = base.places[name]
         for layer, _ in added:
             # Of some relative layers the shape shows when they change the weight.
-            if layer.shape and not same_matrix(layer.shape, place.shape):
+            if layer.shape and not is_same_matrix(layer.shape, place.shape):
                 raise UserError(f"its shape is {place.shape}, the LoRA's {layer.shape}", where=place, fix=FIX)
 
 
 class _Writer:
     def __init__(
-        self, base: Base, layers: Mapping[str, Added], dtype: torch.dtype | None, bar: PlainLines | Bar
+        self, base: BaseWeights, layers: Mapping[str, Added], dtype: torch.dtype | None, bar: PlainLines | Bar
     ) -> None:
         self.dtype, self.bar = dtype, bar
-        self._added: dict[tuple[Path, str], list[tuple[Place, Added]]] = {}
+        self._added: dict[tuple[Path, str], list[tuple[WeightPlace, Added]]] = {}
         for module, added in layers.items():
             place = base.places[module]
             self._added.setdefault((place.store.path, place.name), []).append((place, added))
 
-    def write(self, stores: Sequence[Store], target: Path, metadata: Mapping[str, str]) -> None:
+    def write(self, stores: Sequence[TensorStore], target: Path, metadata: Mapping[str, str]) -> None:
         """All tensors of the stores, changed where a LoRA says so, as one file."""
         where = {name: store for store in stores for name in store.layout}
         layout = {name: (_written(store.layout[name][0], self.dtype), store.layout[name][1])
                   for name, store in where.items()}  # fmt: skip
         stream_tensors(target, layout, lambda name: self._tensor(where[name], name, layout[name][0]), metadata)
 
-    def _tensor(self, store: Store, name: str, dtype: torch.dtype) -> Tensor:
+    def _tensor(self, store: TensorStore, name: str, dtype: torch.dtype) -> Tensor:
         tensor = store.read(name)
         added = self._added.get((store.path, name), [])
         self.bar.advance()
@@ -133,7 +133,7 @@ def _lasting(metadata: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in metadata.items() if not k.startswith(("sshs_", "modelspec.hash_sha256"))}
 
 
-def _write_folder(base: Path, fresh: Path, found: Base, writer: _Writer) -> None:
+def _write_folder(base: Path, fresh: Path, found: BaseWeights, writer: _Writer) -> None:
     for part, stores in found.stores.items():
         stem = "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
         writer.write(stores, fresh / part / f"{stem}.safetensors", {"format": "pt"})

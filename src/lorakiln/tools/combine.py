@@ -10,19 +10,23 @@ import torch
 from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.adapters.lora import MODULE as LORA
 from lorakiln.console.errors import UserError
-from lorakiln.console.progress import progress
-from lorakiln.families.shapes import same_matrix
-from lorakiln.lora_files.embeddings import joined
+from lorakiln.console.progress import show_progress
+from lorakiln.families.shapes import is_same_matrix
+from lorakiln.lora_files.embeddings import join_embeddings
 from lorakiln.lora_files.reading import LoraFile, read_lora
-from lorakiln.tools.base import Base
-from lorakiln.tools.lowrank import Cut, approximated, cut, stacked
-from lorakiln.tools.metadata import inherited, resolution_of, sizes, told
+from lorakiln.tools.base_weights import BaseWeights
+from lorakiln.tools.lowrank import Cut, approximate_layer, cut_layer, stack_layers
+from lorakiln.tools.metadata import find_resolution, make_metadata, make_rank_keys, read_inherited
 
 NO_LORA = ("norm", "embedding.", "embeddings.", "time_embedding", "add_embedding")  # in modules' names
 
 
-def as_loras(
-    path: Path, how: Cut | None = None, base: Base | None = None, weights_only: bool = False, part: str | None = None
+def convert_to_loras(
+    path: Path,
+    how: Cut | None = None,
+    base: BaseWeights | None = None,
+    weights_only: bool = False,
+    part: str | None = None,
 ) -> tuple[LoraFile, dict[str, float]]:
     """A file whose layers are all LoRAs, and how far each that was cut down is from what it was, by its module.
 
@@ -40,7 +44,7 @@ def as_loras(
     def shrink(module: str, layer: Layer) -> Layer:
         if how is None or layer.rank <= how.rank:
             return layer
-        small, kept = cut(layer, how)
+        small, kept = cut_layer(layer, how)
         lost[module] = max(0.0, 1.0 - kept**2) ** 0.5
         return small
 
@@ -50,7 +54,7 @@ def as_loras(
     return replace(found, adapter=replace(found.adapter, metadata=_resized(found.adapter))), lost
 
 
-def part_of(adapter: Adapter, part: str) -> Adapter:
+def select_part(adapter: Adapter, part: str) -> Adapter:
     """The layers of one part alone.
 
     Raises:
@@ -64,16 +68,16 @@ def part_of(adapter: Adapter, part: str) -> Adapter:
     return replace(adapter, layers=layers, metadata=_known(adapter.metadata), embeddings=kept)
 
 
-def resized(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
+def resize_lora(adapter: Adapter, how: Cut) -> tuple[Adapter, dict[str, float]]:
     """Every layer cut down, and the share of its norm that each kept, by layer."""
     layers, kept = {}, {}
     for name, layer in adapter.layers.items():
-        layers[name], kept[name] = cut(layer, how)
+        layers[name], kept[name] = cut_layer(layer, how)
     small = replace(adapter, layers=layers)
     return replace(small, metadata=_resized(small)), kept
 
 
-def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None, title: str = "merged") -> Adapter:
+def merge_loras(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None, title: str = "merged") -> Adapter:
     """One LoRA that does what all do together, each at its weight.
 
     Args:
@@ -89,27 +93,29 @@ def merged(parts: Sequence[tuple[Adapter, float]], how: Cut | None = None, title
     for name in names:
         given = [(adapter.layers[name], weight) for adapter, weight in parts if name in adapter.layers]
         try:
-            layer = stacked(given)
+            layer = stack_layers(given)
         except ValueError as error:
             fix = "merge LoRAs of one base model"
             raise UserError(f"{name} has another shape in another of the files", fix=fix) from error
-        layers[name] = cut(layer, how)[0] if how else layer
-    said = [inherited(adapter.metadata) for adapter, _ in parts]
+        layers[name] = cut_layer(layer, how)[0] if how else layer
+    said = [read_inherited(adapter.metadata) for adapter, _ in parts]
     version, prediction = (next((one for one in ones if one), "") for ones in zip(*said, strict=True))
     base = next((adapter.base for adapter, _ in parts if adapter.base), None)
-    resolution = resolution_of(*(adapter.metadata for adapter, _ in parts))
-    metadata = told(Adapter(layers, {}, base), title, version, prediction, resolution)
-    return Adapter(layers, metadata, base, embeddings=joined([adapter.embeddings for adapter, _ in parts]))
+    resolution = find_resolution(*(adapter.metadata for adapter, _ in parts))
+    metadata = make_metadata(Adapter(layers, {}, base), title, version, prediction, resolution)
+    return Adapter(layers, metadata, base, embeddings=join_embeddings([adapter.embeddings for adapter, _ in parts]))
 
 
-def stored_dtype(*adapters: Adapter) -> torch.dtype:
+def find_stored_dtype(*adapters: Adapter) -> torch.dtype:
     """The type that holds all of these LoRAs' numbers as they are stored: what is made of them is written in it."""
     kinds = {tensor.dtype for one in adapters for layer in one.layers.values() for tensor in (layer.down, layer.up)}
     common = functools.reduce(torch.promote_types, kinds)
     return common if common in (torch.float16, torch.bfloat16) else torch.float32
 
 
-def extracted(base: Base, tuned: Base, how: Cut, least: float = 1e-4, title: str = "extracted") -> Adapter:
+def extract_lora(
+    base: BaseWeights, tuned: BaseWeights, how: Cut, least: float = 1e-4, title: str = "extracted"
+) -> Adapter:
     """The LoRA that brings a base model as near as its rank allows to one that was trained from it.
 
     Layer by layer, so that no model is ever in memory.
@@ -129,11 +135,11 @@ def extracted(base: Base, tuned: Base, how: Cut, least: float = 1e-4, title: str
         fix = "name the base model and the model that was trained from it"
         raise UserError(f"no layer differs by more than {least}", where=tuned.source, fix=fix)
     version, prediction = tuned.version or base.version, tuned.prediction or base.prediction
-    resolution = resolution_of(*(store.metadata for one in (tuned, base) for store in one.stores.get("", [])))
-    return Adapter(layers, told(Adapter(layers), title, version, prediction, resolution))
+    resolution = find_resolution(*(store.metadata for one in (tuned, base) for store in one.stores.get("", [])))
+    return Adapter(layers, make_metadata(Adapter(layers), title, version, prediction, resolution))
 
 
-def _differences(base: Base, tuned: Base, part: str, how: Cut, least: float) -> dict[str, Layer]:
+def _differences(base: BaseWeights, tuned: BaseWeights, part: str, how: Cut, least: float) -> dict[str, Layer]:
     before, after = (
         {name: place for name, place in one.places.items() if name.split(".")[0] == part} for one in (base, tuned)
     )
@@ -144,17 +150,17 @@ def _differences(base: Base, tuned: Base, part: str, how: Cut, least: float) -> 
         )
     names = [name for name in sorted(before) if _adaptable(name)]
     layers = {}
-    with progress(f"extract {part}", len(names), "weights") as bar:
+    with show_progress(f"extract {part}", len(names), "weights") as bar:
         for name in names:
             old, new = before[name].read(), after[name].read()
-            if not same_matrix(old.shape, new.shape):
+            if not is_same_matrix(old.shape, new.shape):
                 raise UserError(f"{name} has another shape than in {base.source}", where=tuned.source, fix=fix)
             delta = new.float() - old.float().reshape(new.shape)
             if not torch.isfinite(delta).all():
                 what = f"{name} holds numbers that are not finite, here or in {base.source}"
                 raise UserError(what, where=tuned.source, fix="the file is damaged: get it again")
             if delta.ndim in (2, 4) and float(delta.abs().max()) > least:
-                layers[name] = approximated(delta, how)
+                layers[name] = approximate_layer(delta, how)
             bar.advance()
     return layers
 
@@ -167,7 +173,7 @@ def _resized(adapter: Adapter) -> dict[str, str]:
     """The metadata of what is now a LoRA of other ranks: what it says of another kind of layer goes."""
     known = _known(adapter.metadata)
     args = known.get("ss_network_args", "{}") if known.get("ss_network_module", LORA) == LORA else "{}"
-    return known | {"ss_network_module": LORA, "ss_network_args": args} | sizes(adapter.layers, args)
+    return known | {"ss_network_module": LORA, "ss_network_args": args} | make_rank_keys(adapter.layers, args)
 
 
 def _known(metadata: dict[str, str]) -> dict[str, str]:

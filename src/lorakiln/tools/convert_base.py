@@ -11,18 +11,18 @@ from torch import Tensor
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.records import write_json
-from lorakiln.artefacts.tensors import save_tensors
+from lorakiln.artefacts.json_files import write_json
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.families.checkpoint import Checkpoint, is_single_file, read_checkpoint
-from lorakiln.families.kinds import FamilyKind, recognise_file, recognise_folder, version_named, versions
-from lorakiln.families.lending import Tokenizer
-from lorakiln.families.parts import class_of, original_tensors
-from lorakiln.families.sd.contents import has
+from lorakiln.families.borrowed_configs import Tokenizer
+from lorakiln.families.kinds import FamilyKind, find_version, list_versions, recognise_file, recognise_folder
+from lorakiln.families.model_source import PICKLES, find_variant
+from lorakiln.families.parts import read_class, to_original_tensors
+from lorakiln.families.sd.file_contents import has_prefix
 from lorakiln.families.sd.files import PREDICTIONS, Files
-from lorakiln.families.source import PICKLES, variant_in
 from lorakiln.families.versions import BaseVersion
-from lorakiln.tools.base import settings_for
+from lorakiln.families.weights_file import WeightsFile, is_single_file, open_weights_file
+from lorakiln.tools.base_weights import make_reading_settings
 
 
 def is_base(source: Path) -> bool:
@@ -33,9 +33,9 @@ def is_base(source: Path) -> bool:
         return True
     if source.suffix.lower() != ".safetensors" or not source.is_file():
         return False
-    names = read_checkpoint(source, allow_pickle=False).tensors
-    wanted = ((one.architecture.prefixes, part) for one in versions() for part in (one.layout.network, "vae"))
-    return any(has(names, prefixes[part]) for prefixes, part in wanted if part in prefixes)
+    names = open_weights_file(source, allow_pickle=False).tensors
+    wanted = ((one.architecture.prefixes, part) for one in list_versions() for part in (one.layout.network, "vae"))
+    return any(has_prefix(names, prefixes[part]) for prefixes, part in wanted if part in prefixes)
 
 
 def convert_base(
@@ -62,32 +62,32 @@ def convert_base(
         raise UserError(f"{prediction_type!r} is no prediction", fix=f"known: {', '.join(PREDICTIONS)}")
     to_file = out.suffix.lower() == ".safetensors"
     if to_file and is_single_file(str(source)):
-        return _refile(read_checkpoint(source.expanduser(), allow_pickle), out, dtype)
+        return _refile(open_weights_file(source.expanduser(), allow_pickle), out, dtype)
     files = _files(source, config, prediction_type, allow_pickle)
     if to_file:
         _write_file(files, out, dtype)
     else:
         _write_folder(files, out, dtype)
-    return f"{version_named(files.facts['version']).title}, {files.facts['prediction_type']}"
+    return f"{find_version(files.facts['version']).title}, {files.facts['prediction_type']}"
 
 
 def _files(source: Path, config: str | None, prediction: str | None, allow_pickle: bool) -> Files:
     if is_single_file(str(source)):
-        found: BaseVersion | FamilyKind | str = recognise_file(read_checkpoint(source.expanduser(), allow_pickle))
+        found: BaseVersion | FamilyKind | str = recognise_file(open_weights_file(source.expanduser(), allow_pickle))
     elif source.is_dir():
         found = recognise_folder(source)
     else:
         raise UserError("no such file or folder", where=source, fix="correct the path")
     # What is none is refused where it is read, as the first family's.
-    layout = versions()[0].layout if isinstance(found, str) else found.layout
+    layout = list_versions()[0].layout if isinstance(found, str) else found.layout
     more: dict[str, Any] = {"config": config, "prediction_type": prediction, "allow_pickle": allow_pickle}
     if source.is_dir():
-        more["variant"] = variant_in(source / layout.network)
-    settings = settings_for(source, layout.family, **more)
+        more["variant"] = find_variant(source / layout.network)
+    settings = make_reading_settings(source, layout.family, **more)
     return Files.find(settings, layout)
 
 
-def _refile(checkpoint: Checkpoint, out: Path, dtype: torch.dtype | None) -> str:
+def _refile(checkpoint: WeightsFile, out: Path, dtype: torch.dtype | None) -> str:
     """The same tensors under the same names; what else a pickle holds (optimizer, counters) stays behind."""
     if not checkpoint.tensors:
         raise UserError("there are no tensors in it", where=checkpoint.path, fix="name a file of weights")
@@ -98,11 +98,11 @@ def _refile(checkpoint: Checkpoint, out: Path, dtype: torch.dtype | None) -> str
 
 
 def _write_file(files: Files, out: Path, dtype: torch.dtype | None) -> None:
-    version = version_named(files.facts["version"])
+    version = find_version(files.facts["version"])
     tensors: dict[str, Tensor] = {}
     for part, found in files.parts.items():
         try:
-            tensors |= original_tensors(found.tensors(), found.config, version.architecture.prefixes[part])
+            tensors |= to_original_tensors(found.tensors(), found.config, version.architecture.prefixes[part])
         except (KeyError, ValueError) as error:
             what = f"its {part} has not the tensors that its config says: {error}"
             raise UserError(what, where=found.where, fix="download it again") from error
@@ -119,7 +119,7 @@ def _write_file(files: Files, out: Path, dtype: torch.dtype | None) -> None:
 
 def _write_folder(files: Files, out: Path, dtype: torch.dtype | None) -> None:
     index: dict[str, Any] = {
-        "_class_name": version_named(files.facts["version"]).architecture.pipeline,
+        "_class_name": find_version(files.facts["version"]).architecture.pipeline,
         "_diffusers_version": diffusers_version,
     }
     with replacing(out) as fresh:
@@ -128,7 +128,7 @@ def _write_folder(files: Files, out: Path, dtype: torch.dtype | None) -> None:
             name = "model" if text else "diffusion_pytorch_model"
             _save(fresh / part / f"{name}.safetensors", found.tensors(), dtype, {"format": "pt"})
             write_json(fresh / part / "config.json", dict(found.config))
-            index[part] = ["transformers" if text else "diffusers", class_of(found.config)]
+            index[part] = ["transformers" if text else "diffusers", read_class(found.config)]
         for name, tokenizer in files.tokenizers.items():
             _copy_tokenizer(tokenizer, fresh / name)
             index[name] = ["transformers", "CLIPTokenizer"]

@@ -10,29 +10,29 @@ import torch
 from PIL import Image, ImageOps
 
 from lorakiln.artefacts.pictures import read_picture
-from lorakiln.caption.asking import write_texts
-from lorakiln.caption.trigger import with_trigger
+from lorakiln.caption.text_cache import write_texts
+from lorakiln.caption.trigger import prepend_trigger
 from lorakiln.captioners.blip import BlipCaptioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch, is_tight
-from lorakiln.console.progress import progress
+from lorakiln.console.progress import show_progress
 from lorakiln.families import load_family
-from lorakiln.families.file_hashes import short_hash as base_hash
-from lorakiln.families.protocol import Family, default_device, drawing_dtype
+from lorakiln.families.file_hashes import compute_short_hash as base_hash
+from lorakiln.families.protocol import Family, choose_device, choose_drawing_dtype
 from lorakiln.lora_files.embeddings import warn_unused
-from lorakiln.lora_files.identity import short_hash as lora_hash
+from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
-from lorakiln.sampling import Applied, Job, check_steps, draw, infotext, save_picture
-from lorakiln.sampling.weighting import Weighting
+from lorakiln.sampling import Applied, DrawJob, check_steps, draw, format_infotext, save_picture
+from lorakiln.sampling.prompt_weights import WeightedPrompts
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.tools.wish import Wish
+from lorakiln.tools.draw_request import DrawRequest
 
 CHUNKS = 3  # at most, of a prompt
 
 
-def described(picture: Path, trigger: str, model: ModelSettings) -> str:
+def describe_picture(picture: Path, trigger: str, model: ModelSettings) -> str:
     """What the model's captioner says of a picture, with the trigger words in front.
 
     Raises:
@@ -41,67 +41,69 @@ def described(picture: Path, trigger: str, model: ModelSettings) -> str:
     if not picture.is_file():
         raise UserError("no such picture", where=picture)
     captioner = BlipCaptioner(model.captioner, BlipSettings())
-    return with_trigger(trigger, write_texts(captioner, {"it": picture})["it"])
+    return prepend_trigger(trigger, write_texts(captioner, {"it": picture})["it"])
 
 
-def draw_wishes(
-    wishes: Sequence[Wish], model: ModelSettings, batch_size: int = 4, precision: str = "auto"
+def draw_requests(
+    requests: Sequence[DrawRequest], model: ModelSettings, batch_size: int = 4, precision: str = "auto"
 ) -> Iterator[tuple[int, Image.Image, str]]:
     """(index, picture, infotext) of every wish, those with the same LoRAs and settings together.
 
     Raises:
         UserError: a file is not usable, or the model cannot draw the size.
     """
-    device = default_device()
-    family = load_family(model, device=device, dtype=drawing_dtype(device, precision))
+    device = choose_device()
+    family = load_family(model, device=device, dtype=choose_drawing_dtype(device, precision))
     if is_tight(device):
         family.rest()
-    for steps in sorted({wish.steps for wish in wishes}):
+    for steps in sorted({request.steps for request in requests}):
         check_steps(family, steps, "steps")
-    _warn_unread(Weighting(family), wishes)
-    files = list(dict.fromkeys(path for wish in wishes for path, _ in wish.loras))
+    _warn_unread(WeightedPrompts(family), requests)
+    files = list(dict.fromkeys(path for request in requests for path, _ in request.loras))
     adapters = [read_any(path).adapter for path in files]
     for path, adapter in zip(files, adapters, strict=True):
         warn_unused(adapter.embeddings, path)
     merged = Merged(family.adaptable(), *adapters)
     base, hashes = base_hash(model.path, family.facts["hash"]), {path: lora_hash(path) for path in files}
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for index, wish in enumerate(wishes):
+    for index, request in enumerate(requests):
         common = (
-            wish.weight,
-            wish.loras,
-            wish.steps,
-            wish.guidance,
-            wish.negative,
-            wish.image,
-            wish.strength,
-            wish.reading,
+            request.weight,
+            request.loras,
+            request.steps,
+            request.guidance,
+            request.negative,
+            request.image,
+            request.strength,
+            request.encoding,
         )
         groups.setdefault(common, []).append(index)
-    with progress("drawing", len(wishes)) as bar:
+    with show_progress("drawing", len(requests)) as bar:
         for members in groups.values():
-            first = wishes[members[0]]
+            first = requests[members[0]]
             merged.set_weights(*(first.weights.get(path, 0.0) for path in files))
             start, size = _start(family, first, model)
-            jobs = [Job(wishes[i].prompt, wishes[i].seed, *(size or _size(wishes[i], model))) for i in members]
+            jobs = [
+                DrawJob(requests[i].prompt, requests[i].seed, *(size or _size(requests[i], model))) for i in members
+            ]
             batch = Batch(min(batch_size, len(jobs)), "drawing", advice="draw smaller pictures (--size)")
             pictures = draw(
-                Weighting(family), jobs, first.steps, first.guidance, first.negative, batch,
-                reading=first.reading, start=start, strength=first.strength, done=bar.advance,
+                WeightedPrompts(family), jobs, first.steps, first.guidance, first.negative, batch,
+                encoding=first.encoding, start=start, strength=first.strength, done=bar.advance,
             )  # fmt: skip
             used = [Applied(path.stem, weight, hashes[path]) for path, weight in first.weights.items()]
             for index, job, picture in zip(members, jobs, pictures, strict=True):
-                text = infotext(
+                text = format_infotext(
                     job, first.steps, first.guidance, first.negative, Path(model.path).name, used,
-                    first.reading.clip_skip, base,
+                    first.encoding.clip_skip, base,
                 )  # fmt: skip
                 yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
             if batch.size < min(batch_size, len(jobs)):  # it was halved, so the next group begins there
                 batch_size = batch.size
 
 
-def _warn_unread(family: Weighting, wishes: Sequence[Wish]) -> None:
-    texts = {(text, wish.reading.chunks) for wish in wishes for text in (wish.prompt, wish.negative)}
+def _warn_unread(family: WeightedPrompts, requests: Sequence[DrawRequest]) -> None:
+    texts = {(text, request.encoding.chunks) for request in requests for text in (request.prompt, request.negative)}
     for text, chunks in sorted(texts):
         if cut := family.unread(text, chunks):
             most = chunks * family.max_tokens
@@ -110,17 +112,19 @@ def _warn_unread(family: Weighting, wishes: Sequence[Wish]) -> None:
             print(f"warning: {told}\n  fix: {fix}", file=sys.stderr, flush=True)
 
 
-def _size(wish: Wish, model: ModelSettings) -> tuple[int, int]:
-    return wish.size or (model.resolution, model.resolution)
+def _size(request: DrawRequest, model: ModelSettings) -> tuple[int, int]:
+    return request.size or (model.resolution, model.resolution)
 
 
-def _start(family: Family, wish: Wish, model: ModelSettings) -> tuple[torch.Tensor | None, tuple[int, int] | None]:
+def _start(
+    family: Family, request: DrawRequest, model: ModelSettings
+) -> tuple[torch.Tensor | None, tuple[int, int] | None]:
     """The latents to begin with, and their size in pixels."""
-    if wish.image is None:
+    if request.image is None:
         return None, None
-    picture = read_picture(wish.image, "name a PNG, JPEG or WebP")
-    if wish.size:
-        size = wish.size
+    picture = read_picture(request.image, "name a PNG, JPEG or WebP")
+    if request.size:
+        size = request.size
     else:
         scale = model.resolution / min(picture.size)
         step = model.bucket_step
@@ -131,10 +135,12 @@ def _start(family: Family, wish: Wish, model: ModelSettings) -> tuple[torch.Tens
     return family.encode_pictures(pixels)[0], size
 
 
-def save_wishes(wishes: Sequence[Wish], model: ModelSettings, out: Path, precision: str = "auto") -> list[Path]:
+def save_requests(
+    requests: Sequence[DrawRequest], model: ModelSettings, out: Path, precision: str = "auto"
+) -> list[Path]:
     """Write 0000.png, 0001.png, ... into `out` as they are drawn."""
-    files = [out / f"{index:04}.png" for index in range(len(wishes))]
-    for index, picture, text in draw_wishes(wishes, model, precision=precision):
+    files = [out / f"{index:04}.png" for index in range(len(requests))]
+    for index, picture, text in draw_requests(requests, model, precision=precision):
         save_picture(picture, files[index], text)
     return files
 

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Adapter, Change, Embedding
-from lorakiln.families.kinds import predicting, versions
-from lorakiln.lora_files.base import base_version, family_of, generation
+from lorakiln.families.kinds import find_version_predicting, list_versions
+from lorakiln.lora_files.base_model import find_base_version, find_generation, find_lora_family
 from lorakiln.lora_files.reading import read_any, read_as_stored
-from lorakiln.tools.lowrank import singular
+from lorakiln.tools.lowrank import compute_singular
 
 CONVERTED = "lora.safetensors"  # what the printed command writes
 RANKS = 1024  # the most that train.adapter.rank takes
@@ -46,7 +46,7 @@ def inspect(path: Path) -> dict[str, Any]:
     found = read_any(path, weights_only=True)
     adapter, changes = found.adapter, found.adapter.changes
     layers = [_layer(name, layer) for name, layer in sorted(changes.items())]
-    base, said = base_version(adapter), adapter.metadata.get("ss_base_model_version", "")
+    base, said = find_base_version(adapter), adapter.metadata.get("ss_base_model_version", "")
     # kohya's word says more where it says the same: sd_v2_v.
     base = said if said and base in (said[: len(base)], "unknown") else base
     return {
@@ -65,7 +65,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "norm": sum(layer["norm"] ** 2 for layer in layers if layer["norm"] is not None) ** 0.5,
         "layers": layers,
         "metadata": {key: _value(text) for key, text in sorted(adapter.metadata.items())},
-        "retrain": retrain(path, adapter, bool(found.full_rank), found.left_out, found.trainable),
+        "retrain": suggest_settings(path, adapter, bool(found.full_rank), found.left_out, found.trainable),
     }
 
 
@@ -78,7 +78,7 @@ def _layer(name: str, layer: Change) -> dict[str, Any]:
     low = layer.low_rank()
     if low is None:
         return known | {"kind": layer.kind, "norm": None, "effective_rank": None}
-    _, s, _ = singular(low)
+    _, s, _ = compute_singular(low)
     total = float(s.square().sum())
     # exp of the entropy of the energy's shares: how many of the rank's directions are in use
     return known | {"norm": total**0.5, "effective_rank": _effective(s.square() / total) if total else 0.0}
@@ -89,7 +89,7 @@ def _effective(shares: Tensor) -> float:
     return float((-(shares * shares.log()).sum()).exp())
 
 
-def retrain(
+def suggest_settings(
     path: Path, adapter: Adapter, full: bool = False, beside: Sequence[str] = (), kind: str | None = None
 ) -> list[str]:
     """The settings with which training can go on from this file, each as one writes it in a shell.
@@ -103,7 +103,7 @@ def retrain(
         kind: the trainable one that all its layers are of; None: a LoRA goes on from it.
     """
     parts = {name.partition(".")[0] for name in adapter.changes}
-    network = family_of(adapter).layout.network
+    network = find_lora_family(adapter).layout.network
     if network not in parts:
         return []
     if kind and parts == {network} and not beside:
@@ -123,7 +123,7 @@ def retrain(
         _override("train.adapter.init_from", str(path)),
         f"train.adapter.rank={rank}",
         f"train.adapter.alpha={scale[0][0] * rank if scale else rank:g}",
-        shlex.quote(f"train.adapter.targets={targets_of(name.removeprefix(f'{network}.') for name in mine)}"),
+        shlex.quote(f"train.adapter.targets={suggest_targets(name.removeprefix(f'{network}.') for name in mine)}"),
     ]
     if model := _model(adapter):
         settings.insert(0, f"model={model}")
@@ -143,7 +143,7 @@ def _of_kind(kind: str, path: Path, network: str) -> list[str]:
             for name, one in (("rank", ranks), ("alpha", alphas))
             if None not in one
         ),
-        shlex.quote(f"train.adapter.targets={targets_of(modules)}"),
+        shlex.quote(f"train.adapter.targets={suggest_targets(modules)}"),
     ]
 
 
@@ -159,7 +159,7 @@ def _told(adapter: Adapter) -> list[str]:
     return settings
 
 
-def targets_of(modules: Iterable[str]) -> str:
+def suggest_targets(modules: Iterable[str]) -> str:
     """`train.adapter.targets` for these modules of a network: a preset, or a list as Hydra takes it.
 
     Where the middle and both sides are adapted, the file has a layer wherever the network has one of that kind, as far
@@ -188,20 +188,20 @@ def _kind(module: str) -> str:
 
 def _model(adapter: Adapter) -> str | None:
     """The settings that suit its base; None: of one whose widths no published one has, and where nothing tells it."""
-    texts = {one.text_width for one in versions()}
-    encoders = {width for one in versions() for width in one.encoder_widths}
+    texts = {one.text_width for one in list_versions()}
+    encoders = {width for one in list_versions() for width in one.encoder_widths}
     for name, layer in adapter.layers.items():
         of_text = name.endswith(("attn2.to_k", "attn2.to_v")) and layer.shape[1] not in texts
         if of_text or (name.endswith("self_attn.q_proj") and layer.shape[1] not in encoders):
             return None
-    found = generation(adapter)
+    found = find_generation(adapter)
     if found is None:
         return None
     said = adapter.metadata.get("ss_base_model_version")
     v = adapter.metadata.get("modelspec.prediction_type", "").lower().startswith("v")
-    exact = next((one for one in versions() if one.kohya == said and one.name == found.name), None)
+    exact = next((one for one in list_versions() if one.kohya == said and one.name == found.name), None)
     if exact is None or (exact.prediction and v):
-        exact = predicting(found, "v_prediction") if v else found
+        exact = find_version_predicting(found, "v_prediction") if v else found
     return exact.model or found.model
 
 

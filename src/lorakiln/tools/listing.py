@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lorakiln.console.visible import visible
+from lorakiln.console.terminal_text import escape_text
 from lorakiln.tools.inspect import CONVERTED
 
 SHOWN = 100  # characters of a metadata value
 
 
-def listing(found: dict[str, Any], layers: bool = False) -> str:
+def format_listing(found: dict[str, Any], layers: bool = False) -> str:
     """Lines for people from what `inspect` found; control characters in them are shown, not sent to the terminal."""
     lines = [
         f"{found['file']}",
@@ -27,7 +27,7 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
             "  strongest   " + "; ".join(_layer(one) for one in strongest),
         ]
     if found["beside"]:
-        lines.append(f"  beside      {left_out(found['beside'])}")
+        lines.append(f"  beside      {format_left_out(found['beside'])}")
     if found["embeddings"]:
         lines.append("  embeddings  " + ", ".join(map(_embedding, found["embeddings"])))
     if layers:
@@ -36,7 +36,7 @@ def listing(found: dict[str, Any], layers: bool = False) -> str:
     if found["metadata"]:
         lines.append("metadata")
         lines += [f"  {_short(key)}: {_short(value)}" for key, value in found["metadata"].items()]
-    return visible("\n".join([*lines, *_going_on(found["retrain"])]))
+    return escape_text("\n".join([*lines, *_going_on(found["retrain"])]))
 
 
 def _going_on(retrain: Sequence[str]) -> list[str]:
@@ -56,7 +56,7 @@ def _said(found: dict[str, Any]) -> str:
 def _kinds(found: dict[str, Any]) -> str:
     """made_of, where it is clear without a base model what the layers do."""
     if not found["needs_base"]:
-        return made_of(found["kinds"])
+        return format_kinds(found["kinds"])
     counts = Counter(found["kinds"].values())
     listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     return f", of them {listed}; what {found['needs_base']} of these do depends on the base model's weights"
@@ -66,18 +66,18 @@ def _known(found: dict[str, Any]) -> str:
     return " that are known" if found["needs_base"] else ""
 
 
-def made_of(kinds: Mapping[str, str]) -> str:
+def format_kinds(kinds: Mapping[str, str]) -> str:
     """ ", of them as LoRAs 3 LoKr, 2 LoHa": how many layers were of another kind, by their modules' kinds."""
     counts = Counter(kinds.values())
     return ", of them as LoRAs " + ", ".join(f"{count} {kind}" for kind, count in counts.items()) if counts else ""
 
 
-def left_out(beside: Sequence[str]) -> str:
+def format_left_out(beside: Sequence[str]) -> str:
     """What a LoRA cannot hold of a file, by the tensors' keys."""
     return f"changes of biases or norms, in {len(beside)} tensors, which no LoRA holds ({beside[0]})"
 
 
-def losses(lost: Mapping[str, float], rank: int) -> str:
+def format_losses(lost: Mapping[str, float], rank: int) -> str:
     """What cutting layers down has cost, by ||dW_cut - dW|| / ||dW|| of each that was cut."""
     if not lost:
         return f"  ranks up to {rank}, nothing is lost; --rank N makes it smaller"

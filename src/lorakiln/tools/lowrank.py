@@ -50,7 +50,7 @@ def _first(sums: Tensor, target: float) -> int:
 LARGE = 256
 
 
-def singular(layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+def compute_singular(layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
     """U (out, r), S (r,), V (r, in...flat) of the layer's delta W, float64, without forming delta W if its rank is low.
 
     Of a large layer of full rank, values below 1e-7 of the largest are not exact.
@@ -75,7 +75,7 @@ def _by_gram(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return u, s, v / s.clamp(min=torch.finfo(s.dtype).tiny)[:, None]
 
 
-def rebuilt(u: Tensor, s: Tensor, v: Tensor, like: Layer, rank: int) -> Layer:
+def rebuild_layer(u: Tensor, s: Tensor, v: Tensor, like: Layer, rank: int) -> Layer:
     """A layer of the first `rank` singular triples, balanced between down and up, alpha = rank."""
     root = s[:rank].sqrt()
     up = (u[:, :rank] * root).float()
@@ -84,15 +84,15 @@ def rebuilt(u: Tensor, s: Tensor, v: Tensor, like: Layer, rank: int) -> Layer:
     return Layer(down.reshape(rank, *like.down.shape[1:]).contiguous(), up.reshape(up_shape).contiguous(), float(rank))
 
 
-def cut(layer: Layer, how: Cut) -> tuple[Layer, float]:
+def cut_layer(layer: Layer, how: Cut) -> tuple[Layer, float]:
     """The best layer of a lower rank, and the share of delta W's Frobenius norm that it keeps (0 to 1)."""
-    u, s, v = singular(layer)
+    u, s, v = compute_singular(layer)
     rank = how.keep(s)
     kept, whole = s[:rank].square().sum(), s.square().sum()
-    return rebuilt(u, s, v, layer, rank), float((kept / whole).sqrt()) if whole else 1.0
+    return rebuild_layer(u, s, v, layer, rank), float((kept / whole).sqrt()) if whole else 1.0
 
 
-def stacked(parts: Sequence[tuple[Layer, float]]) -> Layer:
+def stack_layers(parts: Sequence[tuple[Layer, float]]) -> Layer:
     """One layer that does what all of them do together, each at its weight: their ranks add up, nothing is lost.
 
     Raises:
@@ -105,10 +105,10 @@ def stacked(parts: Sequence[tuple[Layer, float]]) -> Layer:
     return Layer(down, up, float(down.shape[0]))
 
 
-def approximated(delta: Tensor, how: Cut) -> Layer:
+def approximate_layer(delta: Tensor, how: Cut) -> Layer:
     """The best low-rank layer for a weight's difference, (out, in) or (out, in, k, k), by a truncated SVD."""
     flat = delta.double().flatten(1)
     u, s, v = torch.linalg.svd(flat, full_matrices=False)
     down = torch.empty(1, *delta.shape[1:])
     like = Layer(down, torch.empty(delta.shape[0], 1, *[1] * (delta.ndim - 2)), 1.0)
-    return rebuilt(u, s, v, like, how.keep(s) if float(s[0]) else 1)
+    return rebuild_layer(u, s, v, like, how.keep(s) if float(s[0]) else 1)

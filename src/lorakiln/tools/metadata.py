@@ -8,14 +8,14 @@ from typing import Any
 
 from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.adapters.lora import MODULE as LORA
-from lorakiln.families.kinds import version_said, versions
+from lorakiln.families.kinds import guess_version, list_versions
 from lorakiln.families.shapes import has_kernel
-from lorakiln.lora_files.base import generation
+from lorakiln.lora_files.base_model import find_generation
 
 V = "v_prediction"
 
 
-def sizes(layers: Mapping[str, Layer], args: str = "{}") -> dict[str, str]:
+def make_rank_keys(layers: Mapping[str, Layer], args: str = "{}") -> dict[str, str]:
     """kohya's keys for ranks: of linear layers and 1x1 convolutions, and in ss_network_args of larger convolutions.
 
     Every alpha here is its layer's rank. Ranks that differ are told by the largest.
@@ -32,7 +32,9 @@ def sizes(layers: Mapping[str, Layer], args: str = "{}") -> dict[str, str]:
     return found
 
 
-def told(adapter: Adapter, title: str, version: str = "", prediction: str = "", resolution: str = "") -> dict[str, str]:
+def make_metadata(
+    adapter: Adapter, title: str, version: str = "", prediction: str = "", resolution: str = ""
+) -> dict[str, str]:
     """The ss_* and modelspec.* keys of a new LoRA, hashes left out.
 
     Args:
@@ -41,15 +43,15 @@ def told(adapter: Adapter, title: str, version: str = "", prediction: str = "", 
         prediction: "epsilon" or "v_prediction", likewise.
         resolution: of the training pictures, "WxH"; else the base's own.
     """
-    found = generation(replace(adapter, metadata={"ss_base_model_version": version}))
+    found = find_generation(replace(adapter, metadata={"ss_base_model_version": version}))
     if found and not version.startswith(found.kohya_stem):
         version = found.kohya
     data: dict[str, Any] = {
         "ss_network_module": LORA, "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.title": title, **sizes(adapter.layers),
+        "modelspec.title": title, **make_rank_keys(adapter.layers),
     }  # fmt: skip
     # Other editions have names of their own: they are told as the one that is known.
-    known = next((one for one in versions() if one.kohya == version), version_said(version))
+    known = next((one for one in list_versions() if one.kohya == version), guess_version(version))
     if version:
         data |= {"ss_base_model_version": version, "ss_v2": str(known is not None and known.is_v2)}
         v = version.endswith("_v") or prediction == V
@@ -64,13 +66,13 @@ def told(adapter: Adapter, title: str, version: str = "", prediction: str = "", 
     return data
 
 
-def inherited(metadata: Mapping[str, str]) -> tuple[str, str]:
+def read_inherited(metadata: Mapping[str, str]) -> tuple[str, str]:
     """Version and prediction as a LoRA file's metadata says them; empty where it does not."""
     said = metadata.get("modelspec.prediction_type", "").lower()
     return metadata.get("ss_base_model_version", ""), V if said.startswith("v") else said and "epsilon"
 
 
-def resolution_of(*said: Mapping[str, str]) -> str:
+def find_resolution(*said: Mapping[str, str]) -> str:
     """The first of these files' metadata that says a resolution, as "WxH"; empty if none does."""
     for metadata in said:
         for key in ("modelspec.resolution", "ss_resolution"):  # "768x512", "(768, 512)"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import lorakiln
 from lorakiln.console.errors import UserError
-from lorakiln.families.checkpoint import is_single_file, read_checkpoint
-from lorakiln.families.kinds import kinds, recognise_file, recognise_folder
-from lorakiln.families.source import find, read_config
+from lorakiln.families.kinds import list_families, recognise_file, recognise_folder
+from lorakiln.families.model_source import find_model_folder, read_config
+from lorakiln.families.weights_file import is_single_file, open_weights_file
 from lorakiln.schema.base import check
 from lorakiln.schema.model import ModelSettings, Source
 from lorakiln.schema.strict_yaml import read_yaml
@@ -19,7 +19,7 @@ DEFAULT = "tiny"
 CAPTIONER, CLIP = "Salesforce/blip-image-captioning-large", "openai/clip-vit-large-patch14"
 
 
-def model_settings(name: str | None, base: str | None) -> ModelSettings:
+def find_model_settings(name: str | None, base: str | None) -> ModelSettings:
     """The settings called `name`, with `base` in the place of their model; without a name those that suit `base`.
 
     Args:
@@ -30,7 +30,7 @@ def model_settings(name: str | None, base: str | None) -> ModelSettings:
         UserError: there is no such file, it holds no settings of a model, or `base` is no model that is known here.
     """
     if name is None and base:
-        return settings_of(base)
+        return make_model_settings(base)
     file = _file_of(name or DEFAULT)
     settings = read_yaml(file)
     if base:
@@ -38,7 +38,7 @@ def model_settings(name: str | None, base: str | None) -> ModelSettings:
     return _from_here(check(ModelSettings, settings, str(file)), file)
 
 
-def settings_of(base: str) -> ModelSettings:
+def make_model_settings(base: str) -> ModelSettings:
     """Settings for a base model by what it says of itself: its family, and the size that it was trained at.
 
     Args:
@@ -48,15 +48,15 @@ def settings_of(base: str) -> ModelSettings:
         UserError: there is no such model, or it is of no family that is known here.
     """
     if is_single_file(base):
-        version = recognise_file(read_checkpoint(Path(base).expanduser(), allow_pickle=False))
+        version = recognise_file(open_weights_file(Path(base).expanduser(), allow_pickle=False))
         if isinstance(version, str):
             fix = "name a whole Stable Diffusion 1.x, 2.x or XL"
             raise UserError(f"this is {version}", where=base, fix=fix)
         layout, parts = version.layout, version.architecture.parts
         network, vae = parts[layout.network], parts["vae"]
     else:
-        configs = {f"{kind.layout.network}/config.json": None for kind in kinds()}
-        root = find(base, None, ["model_index.json", *configs, "vae/config.json"])
+        configs = {f"{kind.layout.network}/config.json": None for kind in list_families()}
+        root = find_model_folder(base, None, ["model_index.json", *configs, "vae/config.json"])
         kind = recognise_folder(root)
         if isinstance(kind, str):
             fix = "name a Stable Diffusion 1.x, 2.x or XL in diffusers' layout"

@@ -12,7 +12,7 @@ CELL, GAP = 96, 4  # pixels
 _PAPER = "#ffffff"
 
 
-def contact_sheet(pictures: Sequence[Path]) -> Image.Image:
+def make_contact_sheet(pictures: Sequence[Path]) -> Image.Image:
     """The pictures in rows, in their order, each shrunk into a square of CELL pixels.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.json_files import read_json
 from lorakiln.facts import DatasetFacts
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings

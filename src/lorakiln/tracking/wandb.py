@@ -7,7 +7,7 @@ from typing import Any
 
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking.protocol import Tracker
-from lorakiln.tracking.scratch import temporary_files_in
+from lorakiln.tracking.temporary_files import temporary_files_in
 
 
 def start(

@@ -75,7 +75,7 @@ def _read_patiently(path: Path, parse: Parse) -> Part:
 
 def _read(path: Path, parse: Parse) -> Part:
     whole, last = False, -1
-    for content in records(path.read_bytes()):
+    for content in read_records(path.read_bytes()):
         try:
             message = parse(content)
         except Exception:  # noqa: BLE001 - protobuf's own; what cannot be read cannot be sent
@@ -87,7 +87,7 @@ def _read(path: Path, parse: Parse) -> Part:
     return Part(path.parent, whole, last)
 
 
-def records(data: bytes) -> Iterator[bytes]:
+def read_records(data: bytes) -> Iterator[bytes]:
     """The whole records of a .wandb file, in order; what is cut off at the end is left out."""
     at = BEGIN
     pieces: list[bytes] = []

@@ -18,11 +18,11 @@ from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined] 
 from lorakiln.facts import DatasetFacts
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.trackers import TrackerSettings
-from lorakiln.tracking.at_home import without_words
-from lorakiln.tracking.contact_sheet import contact_sheet
-from lorakiln.tracking.dataset_marks import DatasetMark, version_of
+from lorakiln.tracking.contact_sheet import make_contact_sheet
+from lorakiln.tracking.dataset_versions import DatasetVersion, compute_dataset_version
+from lorakiln.tracking.private_settings import remove_words
 from lorakiln.tracking.protocol import Tracker
-from lorakiln.tracking.silence import LASTS, Silence
+from lorakiln.tracking.server_silence import LASTS, ServerSilence
 from lorakiln.tracking.wandb_parts import read_parts, set_aside, wait_for_a_name
 
 MOST_LETTERS = 128  # that W&B takes for a name
@@ -114,13 +114,13 @@ class WandbTracker(Tracker):
         self._run.log_artifact(made, aliases=["latest", *aliases])
 
     def dataset(self, facts: DatasetFacts, pictures: Path, rows: Sequence[CaptionedRow]) -> None:
-        mode, name = self._run.settings.mode, artifact_name(f"{facts.name}-dataset")
+        mode, name = self._run.settings.mode, make_artifact_name(f"{facts.name}-dataset")
         if mode == "disabled":
             return
-        version = version_of(facts.hash, [(row.file_name, row.text) for row in rows])
+        version = compute_dataset_version(facts.hash, [(row.file_name, row.text) for row in rows])
         # The lineage, for those who read the record offline.
         self._run.config.update({"dataset_version": f"{name}:{version}"}, allow_val_change=True)
-        mark = DatasetMark(self._home, self.record["entity"], self.record["project"], version, self.upload_images)
+        mark = DatasetVersion(self._home, self.record["entity"], self.record["project"], version, self.upload_images)
         with mark.held():
             if not mark.recorded(mode == "online"):
                 try:
@@ -140,7 +140,7 @@ class WandbTracker(Tracker):
     ) -> tuple[bool, str]:
         """Whether it went to the server, and the folder of its record."""
         mend_parts(self._home / "wandb", f"dataset-{version}")
-        told = {**self._shared(facts.told()), "version": version}
+        told = {**self._shared(facts.to_dict()), "version": version}
         made = _artifact("dataset", name, told)
         made.add_reference(pictures.resolve().as_uri(), checksum=False)
         run = start(
@@ -154,7 +154,7 @@ class WandbTracker(Tracker):
         )  # fmt: skip
         if self.upload_images:
             cells = [[row.file_name, pictures / row.file_name, row.text] for row in rows[:MOST_ROWS]]
-            sheet = contact_sheet([pictures / row.file_name for row in rows])
+            sheet = make_contact_sheet([pictures / row.file_name for row in rows])
             run.log({"pictures": _table(["file", "picture", "caption"], cells), "contact_sheet": wandb.Image(sheet)})
         run.log_artifact(made, aliases=["latest", version])
         run.finish()
@@ -166,19 +166,19 @@ class WandbTracker(Tracker):
 
     def _shared(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """What of `facts` may leave the house."""
-        return dict(facts) if self.upload_images else without_words(dict(facts))
+        return dict(facts) if self.upload_images else remove_words(dict(facts))
 
     def finish(self) -> None:
         self._run.finish()
 
 
-def artifact_name(text: str) -> str:
+def make_artifact_name(text: str) -> str:
     """`text` in the letters that W&B's artifacts may have."""
     return re.sub(r"[^\w.-]", "_", text) or "_"
 
 
 def _artifact(kind: str, name: str, facts: Mapping[str, Any]) -> wandb.Artifact:
-    return wandb.Artifact(artifact_name(name), type=kind, metadata=dict(facts))
+    return wandb.Artifact(make_artifact_name(name), type=kind, metadata=dict(facts))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> wandb.Table:
@@ -218,7 +218,7 @@ def start(
         silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE, x_disable_meta=at_home
     )  # fmt: skip
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
-    silence = Silence(Path(arguments["dir"]), str(wandb.setup().settings.base_url))
+    silence = ServerSilence(Path(arguments["dir"]), str(wandb.setup().settings.base_url))
     if mode == "online" and (offline or silence.lasts()):
         mode = "offline"
     began = time.monotonic()

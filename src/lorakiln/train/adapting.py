@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lorakiln.adapters.adapter import Adapter
-from lorakiln.adapters.networks import AdaptedNetworks, Placement, denoiser_part, put_on
-from lorakiln.adapters.protocol import Begun
+from lorakiln.adapters.networks import AdaptedNetworks, Placement, find_denoiser_part, put_on
+from lorakiln.adapters.protocol import StartingPoint
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Family
 from lorakiln.lora_files.embeddings import warn_unused
@@ -20,7 +20,7 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     Raises:
         UserError: an `init_from` that does not fit them.
     """
-    adapted = put_on(family, {denoiser_part(family): Placement(names, settings)}, seed)
+    adapted = put_on(family, {find_denoiser_part(family): Placement(names, settings)}, seed)
     if settings.init_from:
         go_on(adapted, settings, family.facts["path"])
     return adapted
@@ -40,7 +40,7 @@ def go_on(adapted: AdaptedNetworks, settings: AdapterSettings, base: str) -> Non
     given = found.adapter.layers
     _check_modules(given, fresh.layers, settings)
     warn_unused(found.adapter.embeddings, path)
-    begun = Begun(given, found.full_rank, base)
+    begun = StartingPoint(given, found.full_rank, base)
     adapted.write(Adapter(dict(adapted.kind.go_on(begun, fresh.layers, settings))))
 
 

@@ -8,46 +8,46 @@ from typing import Any
 
 import torch
 
-from lorakiln.adapters.targets import target_names
+from lorakiln.adapters.targets import list_target_names
 from lorakiln.console.errors import UserError
 from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
-from lorakiln.families.peak import held
-from lorakiln.families.protocol import NETWORK, Family, Part, half_on_gpu
+from lorakiln.families.protocol import NETWORK, Family, Part, choose_text_dtype
+from lorakiln.families.tensor_memory import count_held_bytes
 from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Encoded
-from lorakiln.train.memory import Wanted, count
-from lorakiln.train.module import Kiln, Share
-from lorakiln.train.room import LARGE, Room, make_room, telling_no_memory
-from lorakiln.train.split import Split, hold_out
+from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.memory_count import CountRequest, count_memory
+from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit, telling_no_memory
+from lorakiln.train.validation_split import ValidationSplit, hold_out
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What is trained, on what.
 
     Attributes:
         targets: full names of the network's adapted modules.
         device: of this process.
-        room: what was counted; None for what fits any machine.
+        memory_fit: what was counted; None for what fits any machine.
     """
 
     settings: TrainSettings
     model: ModelSettings
     encoded: Encoded
     family: Family
-    split: Split
+    split: ValidationSplit
     targets: list[str]
-    kiln: Kiln
+    module: LoraModule
     device: torch.device
-    room: Room | None = None
+    memory_fit: MemoryFit | None = None
 
     @property
     def share(self) -> Share:
-        return self.kiln.share
+        return self.module.share
 
     @property
     def precision(self) -> str:
@@ -65,7 +65,9 @@ class Run:
         return {**self.encoded.index.settings, "train": self.settings.model_dump(mode="json")}
 
 
-def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share: Share, device: torch.device) -> Run:
+def assemble(
+    folder: Path, settings: TrainSettings, model: ModelSettings, share: Share, device: torch.device
+) -> TrainingRun:
     """Load everything and put the adapter on.
 
     Raises:
@@ -79,17 +81,17 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
     loading: dict[str, Any] = {
         "device": device,
         "dtype": torch.bfloat16 if share.bf16 else None,
-        "text_dtype": half_on_gpu(device),
+        "text_dtype": choose_text_dtype(device),
     }
     bare = load_family(model, (), **loading)
     _check_base(encoded, bare, model)
     check_objective(bare.process, settings.objective)
     if draws:
         check_steps(bare, settings.samples.steps, "train.samples.steps")
-    room = _make_room(bare, encoded, split, settings, share, model.resolution if draws else 0)
-    if room and share.rank == 0 and (warning := room.warning()):
+    memory_fit = _make_room(bare, encoded, split, settings, share, model.resolution if draws else 0)
+    if memory_fit and share.rank == 0 and (warning := memory_fit.warning()):
         print(warning, file=sys.stderr, flush=True)
-    with telling_no_memory(device, room):
+    with telling_no_memory(device, memory_fit):
         family = load_family(model, parts, **loading)
         family.rest()
         # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
@@ -97,27 +99,31 @@ def assemble(folder: Path, settings: TrainSettings, model: ModelSettings, share:
         network.to(memory_format=torch.channels_last)
         if settings.trainer.gradient_checkpointing:
             network.enable_gradient_checkpointing()
-        targets = target_names(family, settings.adapter.targets)
+        targets = list_target_names(family, settings.adapter.targets)
         put_adapter(family, settings.adapter, targets, settings.seed)
-        kiln = Kiln(
-            family, encoded.to_device(device, bool(room and room.memory.dataset)), split.trained, settings, share
+        module = LoraModule(
+            family,
+            encoded.to_device(device, bool(memory_fit and memory_fit.memory.dataset)),
+            split.trained,
+            settings,
+            share,
         )
-    return Run(settings, model, encoded, family, split, targets, kiln, device, room)
+    return TrainingRun(settings, model, encoded, family, split, targets, module, device, memory_fit)
 
 
 def _make_room(
-    family: Family, encoded: Encoded, split: Split, settings: TrainSettings, share: Share, side: int
-) -> Room | None:
+    family: Family, encoded: Encoded, split: ValidationSplit, settings: TrainSettings, share: Share, side: int
+) -> MemoryFit | None:
     """What it takes and what there is, counted with the family's parts not yet loaded; None for a small base on a CPU,
     and where it could not be counted.
 
     Args:
         side: of the samples, pixels; 0: none are drawn.
     """
-    if family.device.type == "cpu" and held(family.hollow(NETWORK).network) < LARGE:
+    if family.device.type == "cpu" and count_held_bytes(family.hollow(NETWORK).network) < LARGE:
         return None
     shapes = [bucket.mean.shape[2:] for bucket, rows in zip(encoded.buckets, split.trained, strict=True) if rows]
-    wanted = Wanted(
+    wanted = CountRequest(
         family,
         settings,
         share,
@@ -127,8 +133,8 @@ def _make_room(
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
     )
     try:
-        return make_room(
-            lambda other: count(replace(wanted, settings=other)), settings, share, family.device, encoded.nbytes
+        return check_memory_fit(
+            lambda other: count_memory(replace(wanted, settings=other)), settings, share, family.device, encoded.nbytes
         )
     except (NotImplementedError, RuntimeError) as error:
         # An operation that torch cannot do without numbers: it trains nevertheless.

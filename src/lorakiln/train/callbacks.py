@@ -10,33 +10,33 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import ParallelStrategy
 
-from lorakiln.artefacts.lasting import settle, settle_names
+from lorakiln.artefacts.fsync import sync_folder, sync_names
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import Bar, PlainLines
 from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.train import TrainSettings
-from lorakiln.tracking.live import note_live
+from lorakiln.tracking.live_losses import append_live_loss
 from lorakiln.tracking.protocol import Tracker
-from lorakiln.train.again import Again, changed_recording, recording, tell_again
-from lorakiln.train.checkpoint import CheckpointFolder, State
+from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
 from lorakiln.train.devices import PATIENCE
-from lorakiln.train.due import Due, due_after
-from lorakiln.train.module import Kiln
-from lorakiln.train.norms import adapter_norms
-from lorakiln.train.not_finite import not_finite
-from lorakiln.train.peers import Pulse, end_without, share_store
-from lorakiln.train.readings import smoothed
+from lorakiln.train.due_work import DueWork, find_due_work
+from lorakiln.train.heartbeat import Heartbeat, end_without, share_store
+from lorakiln.train.lora_module import LoraModule
+from lorakiln.train.norms import compute_adapter_norms
+from lorakiln.train.not_finite_error import make_not_finite_error
+from lorakiln.train.readings import compute_smoothed
 from lorakiln.train.record import Record
-from lorakiln.train.resume import capture, restore, spread
-from lorakiln.train.samples import Sampler
-from lorakiln.train.signals import StopRequest
-from lorakiln.train.split import Split
-from lorakiln.train.validation import validation_loss
+from lorakiln.train.remeasuring import Remeasurement, list_changed_recordings, report_again, select_recording
+from lorakiln.train.resume import broadcast, capture, restore
+from lorakiln.train.sample_pictures import SampleDrawer
+from lorakiln.train.stop_request import StopRequest
+from lorakiln.train.validation import compute_validation_loss
+from lorakiln.train.validation_split import ValidationSplit
 
 SMOOTHED = 100  # rows that the smoothed loss looks back on
 
 
-class CalledAway(Exception):
+class WorkInterrupted(Exception):
     """A signal came while something was measured or drawn; it is done when the run goes on."""
 
 
@@ -50,7 +50,7 @@ class StopTogether(pl.Callback):
     def __init__(self) -> None:
         self._request = StopRequest()
         self._group: dist.ProcessGroup | None = None
-        self._pulse: Pulse | None = None
+        self._heartbeat: Heartbeat | None = None
 
     @property
     def signal(self) -> int:
@@ -62,23 +62,23 @@ class StopTogether(pl.Callback):
         """Whether there are no other processes."""
         return self._group is None
 
-    def on_fit_start(self, trainer: pl.Trainer, kiln: pl.LightningModule) -> None:
-        assert isinstance(kiln, Kiln)
-        if kiln.share.world == 1:
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, LoraModule)
+        if module.share.world == 1:
             return
         self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
         assert isinstance(trainer.strategy, ParallelStrategy)  # there are several processes
         cluster = trainer.strategy.cluster_environment
         assert cluster is not None  # Lightning has chosen one
         if cluster.creates_processes_externally:
-            store = share_store(kiln.share.rank, cluster.main_address, self._group)
-            self._pulse = Pulse(store, kiln.share.rank, kiln.share.world, end_without)
+            store = share_store(module.share.rank, cluster.main_address, self._group)
+            self._heartbeat = Heartbeat(store, module.share.rank, module.share.world, end_without)
 
-    def on_train_start(self, trainer: pl.Trainer, kiln: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._request.install()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, kiln: pl.LightningModule, outputs: object, batch: object, batch_idx: int
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         # A signal reaches the processes at different steps, or only one of them: they agree in every step.
         if self._group is not None:
@@ -89,8 +89,8 @@ class StopTogether(pl.Callback):
     def end(self) -> None:
         """Training is over, for whatever reason: signals and the other processes are no more heeded."""
         self._request.remove()
-        if self._pulse:
-            self._pulse.end()
+        if self._heartbeat:
+            self._heartbeat.end()
 
 
 class RunRecorder(pl.Callback):
@@ -113,14 +113,14 @@ class RunRecorder(pl.Callback):
     def __init__(
         self,
         settings: TrainSettings,
-        split: Split,
+        split: ValidationSplit,
         checkpoints: CheckpointFolder,
-        sampler: Sampler | None,
+        sampler: SampleDrawer | None,
         tracker: Tracker,
         stopping: StopTogether,
         bar: PlainLines | Bar | None,
         leader: bool,
-        state: State | None,
+        state: TrainingState | None,
     ) -> None:
         self.settings, self.split, self.checkpoints, self.sampler = settings, split, checkpoints, sampler
         self.tracker, self.stopping, self.bar, self.leader, self.state = tracker, stopping, bar, leader, state
@@ -133,68 +133,68 @@ class RunRecorder(pl.Callback):
         """Seconds since the first step that were spent in steps."""
         return time.monotonic() - self._began - self.busy
 
-    def on_fit_start(self, trainer: pl.Trainer, kiln: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Go on from the checkpoint that this was given, or begin."""
-        assert isinstance(kiln, Kiln)
-        first = kiln.flat.weights.data.clone() if self.state else None
+        assert isinstance(module, LoraModule)
+        first = module.flat.weights.data.clone() if self.state else None
         if self.state:
-            restore(kiln, self.record, self.state)
-        spread(kiln)
+            restore(module, self.record, self.state)
+        broadcast(module)
         if self.leader:
-            self._begin_work(kiln, first)
+            self._begin_work(module, first)
         self._began = time.monotonic()
-        self._row_at = (kiln.done, 0.0, self._began)
-        trainer.should_stop = kiln.done >= self.settings.steps
+        self._row_at = (module.done, 0.0, self._began)
+        trainer.should_stop = module.done >= self.settings.steps
 
-    def _begin_work(self, kiln: Kiln, first: torch.Tensor | None) -> None:
+    def _begin_work(self, module: LoraModule, first: torch.Tensor | None) -> None:
         records = self.state.records if self.state else {"made": [], "done": []}
         self.state = None
-        self.checkpoints.forget_after(kiln.done, records["made"])
+        self.checkpoints.forget_after(module.done, records["made"])
         if first is not None:
-            self._begin_record(kiln, first, records)
-        if kiln.done == 0:
-            self._validate(kiln, 0)
-            self._draw(kiln, 0)  # what the base draws
+            self._begin_record(module, first, records)
+        if module.done == 0:
+            self._validate(module, 0)
+            self._draw(module, 0)  # what the base draws
         else:
-            self._work(kiln, kiln.done, due_after(kiln.done, self.settings).without(records["done"]))
+            self._work(module, module.done, find_due_work(module.done, self.settings).without(records["done"]))
 
-    def _begin_record(self, kiln: Kiln, first: torch.Tensor, records: dict[str, Any]) -> None:
+    def _begin_record(self, module: LoraModule, first: torch.Tensor, records: dict[str, Any]) -> None:
         """What the run has recorded so far, as the settings have it now."""
-        changed = changed_recording(records, self.settings)
-        again = Again(kiln, self.record, first, self.checkpoints.work)
+        changed = list_changed_recordings(records, self.settings)
+        remeasurement = Remeasurement(module, self.record, first, self.checkpoints.work)
         if "validation" in changed:
-            again.measure(self.split)
+            remeasurement.measure(self.split)
         if "samples" in changed and self.sampler:
-            again.draw(self.sampler)
+            remeasurement.draw(self.sampler)
         if changed:
-            self._save(kiln, records["done"])
-        tell_again(self.tracker, self.record, self.sampler, self.checkpoints.work / "samples")
+            self._save(module, records["done"])
+        report_again(self.tracker, self.record, self.sampler, self.checkpoints.work / "samples")
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, kiln: pl.LightningModule, outputs: object, batch: object, batch_idx: int
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Do what is due.
 
         Raises:
             UserError: a loss or a gradient was not finite; the last checkpoint is from before it.
         """
-        assert isinstance(kiln, Kiln)
-        began, step = time.monotonic(), kiln.done
+        assert isinstance(module, LoraModule)
+        began, step = time.monotonic(), module.done
         self.steps += 1
-        due = due_after(step, self.settings)
+        due = find_due_work(step, self.settings)
         stopping = bool(self.stopping.signal)
         minutes = self.settings.checkpoint_minutes
         timed = self.leader and minutes > 0 and began - self._saved_at >= 60 * minutes
         if any(due) or stopping or timed:
-            bad = kiln.readings.read()
+            bad = module.readings.read()
             if bad is not None and (any(due) or stopping):
                 # All processes know it at the same step. The others end quietly: Lightning kills the leader, in the
                 # middle of its last words, when one of them ends with an error.
                 if self.leader:
-                    raise not_finite(kiln, bad, self.checkpoints)
+                    raise make_not_finite_error(module, bad, self.checkpoints)
                 stopping = True
             if self.leader and bad is None:
-                stopping = self._work_and_save(kiln, step, due, stopping, timed)
+                stopping = self._work_and_save(module, step, due, stopping, timed)
         if self.leader:
             assert self.bar  # the leader has one
             self.bar.advance(1, self._note())
@@ -202,51 +202,51 @@ class RunRecorder(pl.Callback):
             trainer.should_stop = True
         self.busy += time.monotonic() - began
 
-    def _work_and_save(self, kiln: Kiln, step: int, due: Due, stopping: bool, timed: bool) -> bool:
+    def _work_and_save(self, module: LoraModule, step: int, due: DueWork, stopping: bool, timed: bool) -> bool:
         """Do what is due; whether this was the last step, `stopping` or called away from what is due."""
         if step < self.settings.steps and not stopping:
-            done = self._work(kiln, step, due)
+            done = self._work(module, step, due)
             if done != due or due.checkpoint or timed:
-                self._save(kiln, done.names)
+                self._save(module, done.names)
             return done != due
         # Who asks for an end gets it before pictures are drawn: they are drawn when the run goes on. After the last
         # step, what a longer run would do here as well comes before the checkpoint, the rest after it.
-        first = due_after(step, self.settings, last=False)
+        first = find_due_work(step, self.settings, last=False)
         if stopping:
             first = first.without(["validation", "samples"])
-        done = self._work(kiln, step, first)
-        self._save(kiln, done.names)
+        done = self._work(module, step, first)
+        self._save(module, done.names)
         if not stopping and done == first:
-            self._work(kiln, step, due.without(first.names))
+            self._work(module, step, due.without(first.names))
         return True
 
-    def _work(self, kiln: Kiln, step: int, due: Due) -> Due:
+    def _work(self, module: LoraModule, step: int, due: DueWork) -> DueWork:
         """What of `due` is done: a signal calls a process that works alone away from measuring and drawing."""
         chores = {"row": self._row, "validation": self._validate, "adapter": self._keep_adapter, "samples": self._draw}
         done = []
         try:
             for name in due.names:
                 if name in chores:
-                    chores[name](kiln, step)
+                    chores[name](module, step)
                 done.append(name)
-        except CalledAway:
+        except WorkInterrupted:
             return due.without([name for name in due.names if name not in done])
         return due
 
     def _heed(self) -> None:
         # Of several processes the others wait in the next step, where they all agree to end.
         if self.stopping.signal and self.stopping.alone:
-            raise CalledAway
+            raise WorkInterrupted
 
-    def _keep_adapter(self, kiln: Kiln, step: int) -> None:
+    def _keep_adapter(self, module: LoraModule, step: int) -> None:
         path = self.checkpoints.work / "adapters" / f"step-{step:08d}.safetensors"
-        diffusers_form.save(kiln.adapted.read(), path, self.settings.adapter.kind)
+        diffusers_form.save(module.adapted.read(), path, self.settings.adapter.kind)
 
-    def _row(self, kiln: Kiln, step: int) -> None:
-        if not kiln.readings.losses:
+    def _row(self, module: LoraModule, step: int) -> None:
+        if not module.readings.losses:
             return
-        loss, norm = kiln.readings.means()
-        row = {"step": step, "loss": loss, "lr": kiln.rate(step - 1), "grad_norm": norm}
+        loss, norm = module.readings.means()
+        row = {"step": step, "loss": loss, "lr": module.rate(step - 1), "grad_norm": norm}
         self.record.metrics.append(row)
         done, busy, at = self._row_at
         self._row_at = (step, self.busy, time.monotonic())
@@ -254,46 +254,53 @@ class RunRecorder(pl.Callback):
         speed = (step - done) * self.settings.batch_size / seconds
         if self.tracker.keeps:
             more = {
-                "loss_smoothed": smoothed([one["loss"] for one in self.record.metrics[-SMOOTHED:]]),
-                "pictures_per_second": speed, "step_seconds": seconds / max(step - done, 1), "memory_gib": memory_gib(),
-            }  # fmt: skip
+                "loss_smoothed": compute_smoothed([one["loss"] for one in self.record.metrics[-SMOOTHED:]]),
+                "pictures_per_second": speed,
+                "step_seconds": seconds / max(step - done, 1),
+                "memory_gib": measure_memory_gib(),
+            }
             # The quarters are those of this process's share of the batches.
-            told = {**more, **kiln.part_rates(step - 1), **kiln.quarters.read(), **adapter_norms(kiln.adapted)}
+            told = {
+                **more,
+                **module.part_rates(step - 1),
+                **module.quarters.read(),
+                **compute_adapter_norms(module.adapted),
+            }
             self.record.tracked[step] = told
             self.tracker.log({**row, **told}, step)
 
-    def _validate(self, kiln: Kiln, step: int) -> None:
+    def _validate(self, module: LoraModule, step: int) -> None:
         if self.split.held_out_count:
-            loss = validation_loss(kiln, self.split.held_out, self._heed)
+            loss = compute_validation_loss(module, self.split.held_out, self._heed)
             self.record.validation.append({"step": step, "loss": loss})
-            note_live(step, loss)
+            append_live_loss(step, loss)
             self.tracker.log({"validation_loss": loss}, step)
 
-    def _draw(self, kiln: Kiln, step: int) -> None:
+    def _draw(self, module: LoraModule, step: int) -> None:
         if not self.sampler:
             return
         folder = self.checkpoints.work / "samples" / f"step-{step:08d}"
         try:
-            drawn = self.sampler.draw(kiln, folder, self._heed)
+            drawn = self.sampler.draw(module, folder, self._heed)
             # Before a checkpoint counts on them.
-            settle(folder)
-            settle_names(folder.parent)
+            sync_folder(folder)
+            sync_names(folder.parent)
             self.tracker.images("samples", drawn, step)
             self.tracker.table("samples_by_step", *self.sampler.table(folder.parent), step)
         except UserError as error:
             # A picture that cannot be drawn is no reason to lose the training.
             print(f"warning: no samples at step {step}: {error}", file=sys.stderr)
 
-    def _save(self, kiln: Kiln, done: list[str]) -> None:
-        made, kept = self.checkpoints.made(), recording(self.settings)
-        self.checkpoints.save(capture(kiln, self.record, made=made, done=done, recording=kept))
+    def _save(self, module: LoraModule, done: list[str]) -> None:
+        made, kept = self.checkpoints.made(), select_recording(self.settings)
+        self.checkpoints.save(capture(module, self.record, made=made, done=done, recording=kept))
         self._saved_at = time.monotonic()
 
     def _note(self) -> str:
         return f"loss {self.record.metrics[-1]['loss']:.4f}" if self.record.metrics else ""
 
 
-def memory_gib() -> float:
+def measure_memory_gib() -> float:
     """The most that this process has held so far, in GiB: of the GPU's memory if it uses one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30

@@ -24,9 +24,9 @@ import torch
 from filelock import BaseFileLock, FileLock, Timeout
 from torch import Tensor
 
-from lorakiln.artefacts.lasting import settle
-from lorakiln.artefacts.records import write_json
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.fsync import sync_folder
+from lorakiln.artefacts.json_files import write_json
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 
 KEPT = 2
@@ -35,7 +35,7 @@ FINISHED = "finished"
 
 
 @dataclass
-class State:
+class TrainingState:
     """Everything that the steps to come depend on, and the record of those done.
 
     Attributes:
@@ -124,17 +124,17 @@ class CheckpointFolder:
             self.work.mkdir()
             for name in state.records["made"]:
                 _copy(here.work / name, self.work / name)
-            settle(self.work)
+            sync_folder(self.work)
             # Last: it counts on what was made.
             self._write(state)
 
-    def save(self, state: State) -> Path:
+    def save(self, state: TrainingState) -> Path:
         """Write a checkpoint, whole or not at all, and drop all but the last two.
 
         Raises:
             UserError: the disk is full, or the weights are not finite; the older checkpoints are intact.
         """
-        if broken := not_finite_part(state.tensors):
+        if broken := find_not_finite(state.tensors):
             kept = self.files()
             raise UserError(
                 f"{broken} is not finite after step {state.step}; nothing was saved"
@@ -146,10 +146,10 @@ class CheckpointFolder:
             old.unlink()
         return path
 
-    def _write(self, state: State) -> Path:
+    def _write(self, state: TrainingState) -> Path:
         path = self.folder / f"step-{state.step:08d}.safetensors"
         metadata = {"step": str(state.step), "records": json.dumps(state.records, sort_keys=True)}
-        metadata["sha256"] = digest(state.tensors, metadata)
+        metadata["sha256"] = compute_digest(state.tensors, metadata)
         save_tensors(path, state.tensors, metadata)
         return path
 
@@ -157,7 +157,7 @@ class CheckpointFolder:
         """The checkpoints, oldest first; nothing else that happens to be named like one."""
         return sorted(path for path in self.folder.glob("step-*.safetensors") if path.is_file() and _is_numbered(path))
 
-    def newest(self, end: int) -> State | None:
+    def newest(self, end: int) -> TrainingState | None:
         """The newest good checkpoint of a run of `end` steps; says (on stderr) what is wrong with newer ones.
 
         A finished run's last is for longer runs alone.
@@ -166,7 +166,7 @@ class CheckpointFolder:
             if _step(path) > end or (_step(path) == end and self.finished):
                 continue
             try:
-                return read(path)
+                return read_checkpoint(path)
             except UserError as error:
                 print(f"warning: {error.where}: {error.what}; going back to the one before", file=sys.stderr)
                 path.unlink()
@@ -211,18 +211,18 @@ class CheckpointFolder:
             self._lock.release()
 
 
-def read(path: Path) -> State:
+def read_checkpoint(path: Path) -> TrainingState:
     """One checkpoint.
 
     Raises:
         UserError: it is damaged, or something in it is not finite.
     """
     tensors, metadata = load_tensors(path)
-    if metadata.pop("sha256", None) != digest(tensors, metadata):
+    if metadata.pop("sha256", None) != compute_digest(tensors, metadata):
         raise UserError("a damaged checkpoint", where=path, fix="delete it")
-    if broken := not_finite_part(tensors):
+    if broken := find_not_finite(tensors):
         raise UserError(f"a checkpoint whose {broken} is not finite", where=path, fix="delete it")
-    return State(int(metadata["step"]), tensors, json.loads(metadata["records"]))
+    return TrainingState(int(metadata["step"]), tensors, json.loads(metadata["records"]))
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -241,12 +241,12 @@ def _is_numbered(path: Path) -> bool:
     return path.stem.removeprefix("step-").isdecimal()
 
 
-def not_finite_part(tensors: dict[str, Tensor]) -> str:
+def find_not_finite(tensors: dict[str, Tensor]) -> str:
     """The name of the first tensor, in the names' order, that holds NaN or infinity; "" if none does."""
     return next((name for name in sorted(tensors) if not torch.isfinite(tensors[name]).all()), "")
 
 
-def digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+def compute_digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     """SHA-256 over the metadata and the tensors' names and bytes, in the names' order."""
     total = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):

@@ -20,9 +20,9 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from lorakiln.console.errors import UserError
 from lorakiln.console.orphans import end_with_parents
 from lorakiln.schema.train import TrainerSettings, TrainSettings
-from lorakiln.train.module import Share
+from lorakiln.train.failures import make_lost_process_error
+from lorakiln.train.lora_module import Share
 from lorakiln.train.precision import takes_bf16
-from lorakiln.train.trouble import lost_process
 
 # How long the others wait while the first process validates and draws; torch's own limit is ten minutes on GPUs.
 PATIENCE = timedelta(hours=2)
@@ -69,7 +69,7 @@ class Launcher(_SubprocessScriptLauncher):
             time.sleep(1)
         # Usually this process is told by its broken connection, and ends by itself; but not while it draws or waits.
         time.sleep(GRACE)
-        print(f"error: {lost_process(self.procs)}", file=sys.stderr, flush=True)
+        print(f"error: {make_lost_process_error(self.procs)}", file=sys.stderr, flush=True)
         self.kill(signal.SIGKILL)
         os._exit(1)
 
@@ -116,19 +116,19 @@ def _take_signals_from(trainer: pl.Trainer) -> None:
     loop._broadcast_sigterm_tensor = lambda: None
 
 
-def share_of(trainer: pl.Trainer, settings: TrainSettings) -> Share:
+def compute_share(trainer: pl.Trainer, settings: TrainSettings) -> Share:
     """This process's part in the work."""
     device = trainer.strategy.root_device
     bf16 = takes_bf16(settings.trainer.precision, device)
     if trainer.global_rank == 0:
-        if settings.trainer.accelerator == "auto" and device.type == "cpu" and (why := unusable_gpu()):
+        if settings.trainer.accelerator == "auto" and device.type == "cpu" and (why := explain_unusable_gpu()):
             print(f"warning: training on the CPU: {why}", file=sys.stderr)
         if settings.trainer.precision != "fp32" and device.type == "cuda" and not bf16:
             print(f"{torch.cuda.get_device_name(device)} has no bf16: the base stays fp32", file=sys.stderr)
     return Share(trainer.global_rank, trainer.world_size, bf16)
 
 
-def unusable_gpu() -> str:
+def explain_unusable_gpu() -> str:
     """Why torch sees no GPU though the machine has its driver, and what mends it; "" where there is nothing to say."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")  # on purpose
     if torch.cuda.is_available() or hidden or not NVIDIA.exists():
@@ -153,7 +153,7 @@ def find_accelerator(wanted: TrainerSettings) -> str:
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if there == 0:
         build = "" if torch.version.cuda else " (this torch is a build without CUDA)"
-        why = unusable_gpu()
+        why = explain_unusable_gpu()
         raise UserError(
             why.partition(";")[0] or f"no CUDA device is there{build}",
             where="train.trainer.accelerator",

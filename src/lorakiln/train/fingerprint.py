@@ -9,20 +9,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lorakiln.artefacts.code_digest import code_of
+from lorakiln.artefacts.code_digest import find_code
 from lorakiln.artefacts.hashing import hash_data
-from lorakiln.artefacts.records import read_json
+from lorakiln.artefacts.json_files import read_json
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.optim.schedules import depends_on_total
-from lorakiln.schema.marks import Decides, decided
-from lorakiln.schema.registry import modules_in
-from lorakiln.train.assembly import Run, assemble
+from lorakiln.schema.marks import Decides, select_decided
+from lorakiln.schema.registry import list_modules
+from lorakiln.train.assembly import TrainingRun, assemble
 from lorakiln.train.checkpoint import FINISHED, CheckpointFolder
 from lorakiln.train.resume import capture
 
 
-def identity(run: Run) -> dict[str, Any]:
+def collect_identity(run: TrainingRun) -> dict[str, Any]:
     """Everything that decides the weights, as one JSON-able dict."""
     settings, begun = run.settings, run.settings.adapter.init_from
     meant = {
@@ -30,20 +30,20 @@ def identity(run: Run) -> dict[str, Any]:
         "adapter.init_from": hash_lora(Path(begun)) if begun else None,
         "trainer.precision": run.precision,
     }
-    chosen = {**decided(settings, Decides.WEIGHTS, meant), "held_out": run.split.held_out}
+    chosen = {**select_decided(settings, Decides.WEIGHTS, meant), "held_out": run.split.held_out}
     # A folder that was moved is the same base still.
     base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}
     # What trains, and what a checkpoint holds. Of the libraries nothing: a run that goes on with another version warns.
-    code = code_of(assemble, capture, CheckpointFolder, type(run.family), *modules_in(settings)).digest
+    code = find_code(assemble, capture, CheckpointFolder, type(run.family), *list_modules(settings)).digest
     return {"code": code, "data": run.encoded.index.hash, "base": base, "train": chosen}
 
 
-def fingerprint(identity: dict[str, Any]) -> str:
+def compute_fingerprint(identity: dict[str, Any]) -> str:
     """16 hex digits."""
     return hash_data(identity)[:16]
 
 
-def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def list_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """One line for each difference: "train.optimizer.lr: 0.0001 -> 0.0002"."""
     old, new = _leaves(before), _leaves(now)
     return [
@@ -70,7 +70,7 @@ def explain_fresh_start(root: Path, mine: Path, now: dict[str, Any], dataset: st
     for before in (same_data + same_name)[:1]:
         rest = [key for key in now if key not in ("data", "code")]
         lines = [] if before.get("code") == now["code"] else ["the program: its code that decides what is trained"]
-        lines += changed({key: before.get(key) for key in rest}, {key: now[key] for key in rest})
+        lines += list_changes({key: before.get(key) for key in rest}, {key: now[key] for key in rest})
         if before.get("data") == now["data"]:
             return lines
         return ["the data: pictures, captions, or settings of prepare, caption, encode or the base model", *lines]

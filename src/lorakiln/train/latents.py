@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.rows import EncodedBucket, EncodedRow, Index
 

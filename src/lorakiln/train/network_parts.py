@@ -6,7 +6,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.schema.optimizers import OptimizerSettings
 
 
-def part_names(names: Sequence[str], settings: OptimizerSettings) -> Callable[[str], str]:
+def list_part_names(names: Sequence[str], settings: OptimizerSettings) -> Callable[[str], str]:
     """What tells the part of a parameter's name: the longest key of `part_lrs` that it begins with, or "".
 
     Args:

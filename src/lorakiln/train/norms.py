@@ -7,7 +7,7 @@ from lorakiln.adapters.networks import AdaptedNetworks
 
 
 @torch.no_grad()
-def adapter_norms(adapted: AdaptedNetworks) -> dict[str, float]:
+def compute_adapter_norms(adapted: AdaptedNetworks) -> dict[str, float]:
     """The Frobenius norm of the weight change, its scale included, by block: {"lora_norm/up_blocks.1": 0.3, ...}."""
     squares: dict[str, Tensor] = {}
     for name, square in adapted.squares().items():

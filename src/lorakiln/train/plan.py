@@ -1,13 +1,13 @@
 """What is going to happen, told before it does."""
 
-from lorakiln.lora_files.training_facts import rates
+from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.optim.state import state_bytes
-from lorakiln.train.assembly import Run
-from lorakiln.train.room import gb
-from lorakiln.train.samples import tell_samples
+from lorakiln.train.assembly import TrainingRun
+from lorakiln.train.memory_fit import format_gb
+from lorakiln.train.sample_pictures import tell_samples
 
 
-def plan(run: Run) -> str:
+def format_plan(run: TrainingRun) -> str:
     """The plan as lines of text."""
     encoded, split, settings = run.encoded, run.split, run.settings
     pictures, batch = split.trained_count, settings.batch_size
@@ -28,22 +28,22 @@ def plan(run: Run) -> str:
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}",
         f"steps       {settings.steps} = {settings.steps / epoch:.4g} epochs of {epoch:.4g} steps; "
         f"each picture is seen {settings.steps * batch / pictures:.4g} times",
-        f"memory      {run.room.told() if run.room else _small(run)}",
+        f"memory      {run.memory_fit.describe() if run.memory_fit else _small(run)}",
         f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules, "
-        f"{run.kiln.flat.count:,} parameters",
-        f"rate        {rates(settings.optimizer)}, {settings.scheduler.kind}, "
+        f"{run.module.flat.count:,} parameters",
+        f"rate        {format_rates(settings.optimizer)}, {settings.scheduler.kind}, "
         f"{settings.scheduler.warmup_steps} warm-up steps",
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]
-    lines += [f"{name:<11} {told}" for name, told in run.family.process.describe(settings.objective).items()]
+    lines += [f"{name:<11} {describe}" for name, describe in run.family.process.describe(settings.objective).items()]
     if adapter.init_from:
         lines.append(f"begins with {adapter.init_from}")
     return "training plan\n" + "\n".join("  " + line for line in lines)
 
 
-def _small(run: Run) -> str:
+def _small(run: TrainingRun) -> str:
     """The memory of a training that is not counted any further."""
     base = sum(weight.nbytes for weight in run.family.network.parameters() if not weight.requires_grad)
     # Its weights, their gradients and the optimizer's state.
-    adapter = 2 * run.kiln.flat.weights.nbytes + state_bytes(run.kiln.build_optimizer, run.kiln.optimizer)
-    return f"base {gb(base)} GB, adapter and optimizer {gb(adapter)} GB"
+    adapter = 2 * run.module.flat.weights.nbytes + state_bytes(run.module.build_optimizer, run.module.optimizer)
+    return f"base {format_gb(base)} GB, adapter and optimizer {format_gb(adapter)} GB"

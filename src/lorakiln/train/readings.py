@@ -72,7 +72,7 @@ class Quarters:
         return {f"loss_quarter/{i + 1}": sums[i] / counts[i] for i in range(4) if counts[i]}
 
 
-def smoothed(losses: Sequence[float], keep: float = 0.9) -> float:
+def compute_smoothed(losses: Sequence[float], keep: float = 0.9) -> float:
     """The last value of the exponential moving average, without the pull of its beginning."""
     value = weight = 0.0
     for loss in losses:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lorakiln.artefacts.records import write_text
+from lorakiln.artefacts.json_files import write_text
 
 METRICS = ("step", "loss", "lr", "grad_norm")
 VALIDATION = ("step", "loss")

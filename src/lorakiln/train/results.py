@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.records import write_json
+from lorakiln.artefacts.json_files import write_json
 from lorakiln.facts import BaseFacts, BegunWith, RunFacts, SavedAdapter
 from lorakiln.lora_files.identity import hash_lora
-from lorakiln.lora_files.kohya_metadata import build
+from lorakiln.lora_files.kohya_metadata import build_metadata
 from lorakiln.tracking.tracker import RECORD
-from lorakiln.train.assembly import Run
+from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.callbacks import RunRecorder
-from lorakiln.train.circumstances import circumstances
+from lorakiln.train.environment import describe_environment
 from lorakiln.train.record import METRICS, VALIDATION, Record, write_csv
 
 LIBRARIES = ("torch", "lightning", "diffusers", "transformers", "peft", "safetensors", "numpy")
@@ -30,7 +30,7 @@ def write_run(
 
     Args:
         work: holds `adapters` and `samples`.
-        facts: see `run_facts`.
+        facts: see `make_run_facts`.
         tracker: the tracker's record.
     """
     with replacing(out) as fresh:
@@ -45,7 +45,7 @@ def write_run(
         write_json(fresh / "provenance.json", provenance)
 
 
-def run_facts(run: Run, work: Path, record: Record) -> RunFacts:
+def make_run_facts(run: TrainingRun, work: Path, record: Record) -> RunFacts:
     """What is true of the run, for the stages after it."""
     settings = run.settings
     files = sorted((work / "adapters").glob("step-*.safetensors"))
@@ -62,7 +62,7 @@ def run_facts(run: Run, work: Path, record: Record) -> RunFacts:
         held_out=run.split.held_out_count,
         **run.family.process.state_facts(settings.objective),
         init_from=_begun_with(settings.adapter.init_from),
-        libraries=libraries(),
+        libraries=list_libraries(),
         adapters=[
             SavedAdapter(step=step, file=f"adapters/{name}", validation_loss=record.validation_loss(step))
             for name, step in steps.items()
@@ -71,13 +71,13 @@ def run_facts(run: Run, work: Path, record: Record) -> RunFacts:
     )
 
 
-def check_tellable(run: Run) -> None:
+def check_tellable(run: TrainingRun) -> None:
     """Refuse, before the training, what the files that others read could not tell of it afterwards.
 
     Raises:
-        UserError: see `kohya_metadata.build`.
+        UserError: see `kohya_metadata.build_metadata`.
     """
-    build(run_facts(run, Path(), Record()), [], "lora", private=False)
+    build_metadata(make_run_facts(run, Path(), Record()), [], "lora", private=False)
 
 
 def _begun_with(file: str | None) -> BegunWith | None:
@@ -85,7 +85,7 @@ def _begun_with(file: str | None) -> BegunWith | None:
     return BegunWith(file=Path(file).name, hash=hash_lora(Path(file))) if file else None
 
 
-def provenance(run: Run, began: datetime, seconds: float, recorder: RunRecorder) -> dict[str, Any]:
+def collect_provenance(run: TrainingRun, began: datetime, seconds: float, recorder: RunRecorder) -> dict[str, Any]:
     """Where, when and how fast: what may differ between equal runs. The speed is that of the training steps, without
     validation, samples and saving.
 
@@ -104,23 +104,23 @@ def provenance(run: Run, began: datetime, seconds: float, recorder: RunRecorder)
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "libraries": libraries(),
-        **circumstances(run.kiln),
+        "libraries": list_libraries(),
+        **describe_environment(run.module),
         "precision": run.precision,
-        "memory_counted": run.room.memory.most if run.room else None,
+        "memory_counted": run.memory_fit.memory.most if run.memory_fit else None,
         "command": sys.argv,
-        "git": git_state(),
+        "git": read_git_state(),
     }
 
 
-def libraries() -> dict[str, str]:
+def list_libraries() -> dict[str, str]:
     """The versions of what decides a training's numbers; of which commit of this program, provenance.json says alone:
     a commit that changes no number shall change no file.
     """
     return {name: version(name) for name in LIBRARIES}
 
 
-def git_state() -> dict[str, Any] | None:
+def read_git_state() -> dict[str, Any] | None:
     """The commit that is checked out, and whether tracked files differ from it; None where there is no git."""
     try:
         commit = _git("rev-parse", "HEAD").strip()

@@ -7,29 +7,29 @@ import torch.distributed as dist
 
 from lorakiln.console.errors import UserError
 from lorakiln.optim.state import put_state, take_state
-from lorakiln.train.checkpoint import State
-from lorakiln.train.circumstances import circumstances, warn_of_difference
-from lorakiln.train.module import Kiln
+from lorakiln.train.checkpoint import TrainingState
+from lorakiln.train.environment import describe_environment, warn_of_difference
+from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.record import Record
 
 
-def capture(kiln: Kiln, record: Record, **more: Any) -> State:
+def capture(module: LoraModule, record: Record, **more: Any) -> TrainingState:
     """Everything that the steps to come depend on. The readings of all steps done are read.
 
     Args:
         more: what else the checkpoint is to remember, JSON-able.
     """
-    adapter = {f"adapter/{name}": tensor for name, tensor in kiln.flat.split(kiln.flat.weights.data).items()}
-    optimizer, tensors = take_state(kiln.optimizer, kiln.owners)
+    adapter = {f"adapter/{name}": tensor for name, tensor in module.flat.split(module.flat.weights.data).items()}
+    optimizer, tensors = take_state(module.optimizer, module.owners)
     records = {
         "metrics": record.metrics, "validation": record.validation, "tracked": record.tracked,
-        "losses": kiln.readings.losses, "norms": kiln.readings.norms, "optimizer": optimizer,
-        "circumstances": circumstances(kiln), **more,
+        "losses": module.readings.losses, "norms": module.readings.norms, "optimizer": optimizer,
+        "circumstances": describe_environment(module), **more,
     }  # fmt: skip
-    return State(kiln.done, adapter | tensors, records)
+    return TrainingState(module.done, adapter | tensors, records)
 
 
-def restore(kiln: Kiln, record: Record, state: State) -> None:
+def restore(module: LoraModule, record: Record, state: TrainingState) -> None:
     """Put a checkpoint back, bit for bit.
 
     Raises:
@@ -37,32 +37,32 @@ def restore(kiln: Kiln, record: Record, state: State) -> None:
     """
     named = {key.removeprefix("adapter/"): value for key, value in state.tensors.items() if key.startswith("adapter/")}
     try:
-        weights = kiln.flat.join(named)
-        put_state(kiln.optimizer, kiln.owners, state.records["optimizer"], state.tensors)
+        weights = module.flat.join(named)
+        put_state(module.optimizer, module.owners, state.records["optimizer"], state.tensors)
     except (KeyError, RuntimeError, ValueError) as error:
         raise UserError(f"the checkpoint does not fit the adapter ({error})", fix="delete it") from error
-    warn_of_difference(state.records["circumstances"], circumstances(kiln))
-    kiln.done = state.step
-    kiln.flat.weights.data.copy_(weights)
+    warn_of_difference(state.records["circumstances"], describe_environment(module))
+    module.done = state.step
+    module.flat.weights.data.copy_(weights)
     record.metrics[:] = state.records["metrics"]
     record.validation[:] = state.records["validation"]
     record.tracked |= {int(step): told for step, told in state.records.get("tracked", {}).items()}
-    kiln.readings.losses[:] = state.records["losses"]
-    kiln.readings.norms[:] = state.records["norms"]
+    module.readings.losses[:] = state.records["losses"]
+    module.readings.norms[:] = state.records["norms"]
 
 
-def spread(kiln: Kiln) -> None:
+def broadcast(module: LoraModule) -> None:
     """Give all processes what rank 0 has: its step, its weights and its optimizer's state."""
-    if kiln.share.world == 1:
+    if module.share.world == 1:
         return
-    device = kiln.flat.weights.device
-    dist.broadcast(kiln.flat.weights.data, src=0)
-    record, tensors = take_state(kiln.optimizer, kiln.owners)
+    device = module.flat.weights.device
+    dist.broadcast(module.flat.weights.data, src=0)
+    record, tensors = take_state(module.optimizer, module.owners)
     layout = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    told = [(kiln.done, record, layout)]
+    told = [(module.done, record, layout)]
     dist.broadcast_object_list(told, src=0)
-    kiln.done, record, layout = told[0]
-    mine = kiln.share.rank == 0
+    module.done, record, layout = told[0]
+    mine = module.share.rank == 0
     for name, (dtype, shape) in layout.items():
         sent = tensors[name].to(device, copy=True) if mine else torch.empty(shape, dtype=dtype, device=device)
         if sent.numel():
@@ -70,4 +70,4 @@ def spread(kiln: Kiln) -> None:
             dist.broadcast(sent.reshape(-1).view(torch.uint8), src=0)
         tensors[name] = sent.cpu()
     if not mine:
-        put_state(kiln.optimizer, kiln.owners, record, tensors)
+        put_state(module.optimizer, module.owners, record, tensors)

@@ -11,25 +11,25 @@ import torch
 
 from lorakiln.artefacts.disk import check_space, telling_disk_trouble
 from lorakiln.artefacts.folders import claimed
-from lorakiln.console.progress import progress
-from lorakiln.families.reading import Reading
+from lorakiln.console.progress import show_progress
+from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.optim.schedules import depends_on_total
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import RECORD, Tracker
-from lorakiln.train.assembly import Run, assemble
+from lorakiln.train.assembly import TrainingRun, assemble
 from lorakiln.train.callbacks import RunRecorder, StopTogether
-from lorakiln.train.checkpoint import CheckpointFolder, State
-from lorakiln.train.devices import Launcher, make_trainer, share_of
-from lorakiln.train.fingerprint import explain_fresh_start, fingerprint, identity
-from lorakiln.train.memory import DRAWN
-from lorakiln.train.plan import plan
-from lorakiln.train.results import check_tellable, provenance, run_facts, write_run
-from lorakiln.train.samples import Sampler, sample_prompts
-from lorakiln.train.space import checkpoint_bytes, run_bytes
+from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
+from lorakiln.train.devices import Launcher, compute_share, make_trainer
+from lorakiln.train.disk_space import estimate_checkpoint_bytes, estimate_run_bytes
+from lorakiln.train.failures import explain_failure
+from lorakiln.train.fingerprint import collect_identity, compute_fingerprint, explain_fresh_start
+from lorakiln.train.memory_count import DRAWN
+from lorakiln.train.plan import format_plan
+from lorakiln.train.results import check_tellable, collect_provenance, make_run_facts, write_run
+from lorakiln.train.sample_pictures import SampleDrawer, choose_sample_prompts
 from lorakiln.train.tracking import begin_tracking, keep_record, known_record
-from lorakiln.train.trouble import explained
 
 
 def train(
@@ -54,19 +54,25 @@ def train(
     if settings.trainer.threads:
         torch.set_num_threads(settings.trainer.threads)
     trainer = make_trainer(settings)
-    run = assemble(encoded, settings, model, share_of(trainer, settings), trainer.strategy.root_device)
+    run = assemble(encoded, settings, model, compute_share(trainer, settings), trainer.strategy.root_device)
     check_tellable(run)
     with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
         _train(run, trainer, out, checkpoints, began, started, job)
 
 
 def _train(
-    run: Run, trainer: pl.Trainer, out: Path, checkpoints: Path, began: datetime, started: float, job: str | None
-) -> None:  # fmt: skip
+    run: TrainingRun,
+    trainer: pl.Trainer,
+    out: Path,
+    checkpoints: Path,
+    began: datetime,
+    started: float,
+    job: str | None,
+) -> None:
     settings, folder, tracker, state = run.settings, _open_checkpoints(run, checkpoints, job), Tracker(), None
     try:
         if run.leads:
-            print(plan(run), flush=True)
+            print(format_plan(run), flush=True)
             _check_space(run, out, checkpoints)
             state = folder.newest(settings.steps)
             tracker = _begin_tracking(run, folder, checkpoints.parent.parent, job)
@@ -76,8 +82,8 @@ def _train(
         if number := recorder.stopping.signal:  # which may have come after the last step, in what is done there
             _say_stopped(run)
             raise SystemExit(128 + number)
-        facts = run_facts(run, folder.work, recorder.record)
-        where = provenance(run, began, time.monotonic() - started, recorder)
+        facts = make_run_facts(run, folder.work, recorder.record)
+        where = collect_provenance(run, began, time.monotonic() - started, recorder)
         write_run(out, folder.work, recorder.record, facts, tracker.record, where)
         if depends_on_total(settings.scheduler):
             folder.delete()
@@ -89,9 +95,9 @@ def _train(
         folder.close()
 
 
-def _open_checkpoints(run: Run, root: Path, job: str | None) -> CheckpointFolder:
-    now = identity(run)
-    folder = CheckpointFolder(root / fingerprint(now))
+def _open_checkpoints(run: TrainingRun, root: Path, job: str | None) -> CheckpointFolder:
+    now = collect_identity(run)
+    folder = CheckpointFolder(root / compute_fingerprint(now))
     if run.leads:
         dataset = run.encoded.index.dataset.name
         folder.open(now, dataset, wait=job is not None)
@@ -106,17 +112,17 @@ def _open_checkpoints(run: Run, root: Path, job: str | None) -> CheckpointFolder
     return folder
 
 
-def _check_space(run: Run, out: Path, checkpoints: Path) -> None:
-    made = run_bytes(run, len(_prompts(run)) * len(run.settings.samples.seeds))
-    check_space(checkpoints, made + checkpoint_bytes(run), "checkpoints, adapters and samples")
+def _check_space(run: TrainingRun, out: Path, checkpoints: Path) -> None:
+    made = estimate_run_bytes(run, len(_prompts(run)) * len(run.settings.samples.seeds))
+    check_space(checkpoints, made + estimate_checkpoint_bytes(run), "checkpoints, adapters and samples")
     check_space(out, made, "adapters and samples")
 
 
-def _prompts(run: Run) -> list[str]:
-    return sample_prompts(run.encoded, run.settings.samples, run.split.trained)
+def _prompts(run: TrainingRun) -> list[str]:
+    return choose_sample_prompts(run.encoded, run.settings.samples, run.split.trained)
 
 
-def _begin_tracking(run: Run, folder: CheckpointFolder, project: Path, job: str | None) -> Tracker:
+def _begin_tracking(run: TrainingRun, folder: CheckpointFolder, project: Path, job: str | None) -> Tracker:
     settings, path = run.settings, folder.folder / RECORD
     # Who goes on from a finished run makes another LoRA.
     known = None if folder.finished else known_record(path, settings, job)
@@ -126,18 +132,22 @@ def _begin_tracking(run: Run, folder: CheckpointFolder, project: Path, job: str 
 
 
 def _fit(
-    trainer: pl.Trainer, run: Run, folder: CheckpointFolder, tracker: Tracker, state: State | None
+    trainer: pl.Trainer, run: TrainingRun, folder: CheckpointFolder, tracker: Tracker, state: TrainingState | None
 ) -> RunRecorder:  # fmt: skip
     settings, sampler = run.settings, None
     if state:
         print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)
     if run.leads and settings.samples.every:
-        reading = Reading.of(run.encoded.index.made_with("encode", EncodeSettings))
-        sampler = Sampler(
-            _prompts(run), settings.samples, run.model, reading, run.room.memory.drawn if run.room else DRAWN
+        encoding = PromptEncoding.of(run.encoded.index.made_with("encode", EncodeSettings))
+        sampler = SampleDrawer(
+            _prompts(run),
+            settings.samples,
+            run.model,
+            encoding,
+            run.memory_fit.memory.drawn if run.memory_fit else DRAWN,
         )
     left = settings.steps - (state.step if state else 0)
-    with progress("training", left, "steps") if run.leads else nullcontext() as bar:
+    with show_progress("training", left, "steps") if run.leads else nullcontext() as bar:
         stopping = StopTogether()
         recorder = RunRecorder(settings, run.split, folder, sampler, tracker, stopping, bar, run.leads, state)
         # In this order.
@@ -145,10 +155,10 @@ def _fit(
         callbacks.extend([stopping, recorder])
         launcher = trainer.strategy.launcher
         try:
-            trainer.fit(run.kiln)
+            trainer.fit(run.module)
         except BaseException as error:
             started = launcher.procs if isinstance(launcher, Launcher) else []
-            told = explained(error, run, started) if isinstance(error, Exception) else error
+            told = explain_failure(error, run, started) if isinstance(error, Exception) else error
             # The processes that Lightning started would wait for this one in the next all-reduce.
             for process in started:
                 process.kill()
@@ -160,9 +170,9 @@ def _fit(
     return recorder
 
 
-def _say_stopped(run: Run) -> None:
+def _say_stopped(run: TrainingRun) -> None:
     print(
-        f"stopped after step {run.kiln.done}; a checkpoint is saved: the same command goes on from there",
+        f"stopped after step {run.module.done}; a checkpoint is saved: the same command goes on from there",
         file=sys.stderr,
         flush=True,
     )

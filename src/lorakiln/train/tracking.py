@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorakiln.artefacts.records import read_json, write_json
+from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.console.errors import UserError
 from lorakiln.rows import Index
-from lorakiln.schema.marks import Decides, decided
+from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker, start_tracker
-from lorakiln.train.again import recording
-from lorakiln.train.results import git_state
+from lorakiln.train.remeasuring import select_recording
+from lorakiln.train.results import read_git_state
 
 
 def begin_tracking(
@@ -31,7 +31,7 @@ def begin_tracking(
     shown = settings.tracker
     tags = list(dict.fromkeys([*shown.tags, *_tags(settings, index)]))
     # W&B finds the commit by itself, but not where it may not look (`upload_images: false`).
-    config = {**lineage, "dataset": index.dataset.told(), "base": index.base.told(), "git": git_state()}
+    config = {**lineage, "dataset": index.dataset.to_dict(), "base": index.base.to_dict(), "git": read_git_state()}
     shown = shown.model_copy(update={"tags": tags}).named()
     return start_tracker(shown, config, folder, known, "train")
 
@@ -59,7 +59,7 @@ def keep_record(path: Path, tracker: Tracker, settings: TrainSettings, job: str 
 
 def _marks(settings: TrainSettings, job: str | None) -> dict[str, Any]:
     """What one record has one of."""
-    return {**decided(settings.tracker, Decides.TRACKER), "job": job, "recording": recording(settings)}
+    return {**select_decided(settings.tracker, Decides.TRACKER), "job": job, "recording": select_recording(settings)}
 
 
 def _tags(settings: TrainSettings, index: Index) -> list[str]:

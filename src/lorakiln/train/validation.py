@@ -10,17 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorakiln.diffusion import noise
+from lorakiln.diffusion import random_draws
 from lorakiln.diffusion.loss import Loss
 from lorakiln.schema.objectives.mse import MseSettings
 from lorakiln.train.latents import Bucket
-from lorakiln.train.module import Kiln
+from lorakiln.train.lora_module import LoraModule
 
 MOST, CELLS = 8, 64 * 64  # what the network takes at once: 8 pictures of 512 pixels, 2 of 1024
 
 
 @torch.no_grad()
-def validation_loss(kiln: Kiln, held_out: list[list[int]], before_each: Callable[[], object] | None = None) -> float:
+def compute_validation_loss(
+    module: LoraModule, held_out: list[list[int]], before_each: Callable[[], object] | None = None
+) -> float:
     """Mean squared error, unweighted, over all held-out pictures and their draws; the adapter as it is now.
 
     Args:
@@ -28,21 +30,21 @@ def validation_loss(kiln: Kiln, held_out: list[list[int]], before_each: Callable
         before_each: called before every picture; what it raises is raised.
     """
     # Of runs with another objective too: the numbers are compared.
-    plain = Loss(kiln.family.process, MseSettings())
-    training, errors = kiln.network.training, []
-    kiln.network.eval()
+    plain = Loss(module.family.process, MseSettings())
+    training, errors = module.network.training, []
+    module.network.eval()
     try:
-        for bucket, rows in zip(kiln.encoded.buckets, held_out, strict=True):
+        for bucket, rows in zip(module.encoded.buckets, held_out, strict=True):
             for row in rows:
                 if before_each:
                     before_each()
-                errors.append(_picture_loss(kiln, plain, bucket, row))
+                errors.append(_picture_loss(module, plain, bucket, row))
     finally:
-        kiln.network.train(training)
+        module.network.train(training)
     return float(np.mean(torch.stack(errors).tolist()))
 
 
-def at_once(size: Sequence[int]) -> int:
+def choose_batch(size: Sequence[int]) -> int:
     """How many noisy pictures the network takes at once: a step's memory is enough for them.
 
     It follows from the size alone, so that the number does not depend on micro_batch.
@@ -53,18 +55,18 @@ def at_once(size: Sequence[int]) -> int:
     return max(1, min(MOST, MOST * CELLS // (size[0] * size[1])))
 
 
-def _picture_loss(kiln: Kiln, losses: Loss, bucket: Bucket, row: int) -> Tensor:
-    settings, device = kiln.settings, kiln.flat.weights.device
-    rng = noise.generator(int(bucket.rows[row].sha256[:16], 16), noise.VALIDATION, 0)
+def _picture_loss(module: LoraModule, losses: Loss, bucket: Bucket, row: int) -> Tensor:
+    settings, device = module.settings, module.flat.weights.device
+    rng = random_draws.make_generator(int(bucket.rows[row].sha256[:16], 16), random_draws.VALIDATION, 0)
     draws = settings.validation.draws
     times = losses.process.spread_times(rng.random(draws), settings.objective)
     epsilon = torch.from_numpy(rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32))
     x_0 = bucket.mean[row, :1].to(device).float()
     told = {name: tensor[row : row + 1].to(device) for name, tensor in bucket.conditioning.items()}
     total = torch.zeros((), device=device)
-    chunk = at_once(bucket.mean.shape[-2:])
+    chunk = choose_batch(bucket.mean.shape[-2:])
     for at in range(0, draws, chunk):
         t, e = (tensor[at : at + chunk].to(device) for tensor in (times, epsilon))
         conditioning = {name: tensor.expand(len(t), *tensor.shape[1:]) for name, tensor in told.items()}
-        total += losses(kiln.predicting(conditioning), x_0.expand(len(t), -1, -1, -1), e, t).sum()
+        total += losses(module.predicting(conditioning), x_0.expand(len(t), -1, -1, -1), e, t).sum()
     return total / draws

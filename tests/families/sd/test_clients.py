@@ -8,7 +8,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from lorakiln.families import sd, sdxl
 from lorakiln.families.sd.clients import client_keys
-from tests.families.test_names import SDXL
+from tests.families.test_layer_names import SDXL
 
 LARGE = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 20, "intermediate_size": 5120}
 

@@ -11,10 +11,10 @@ from diffusers.loaders.single_file_utils import (
     convert_open_clip_checkpoint,
 )
 
-from lorakiln.families.kinds import versions
-from lorakiln.families.parts import origin_of, part_shapes
+from lorakiln.families.kinds import list_versions
+from lorakiln.families.parts import compute_part_shapes, find_origin
 
-ARCHITECTURES = {one.name: one.architecture for one in versions()}
+ARCHITECTURES = {one.name: one.architecture for one in list_versions()}
 PARTS = [(kind, part) for kind, one in ARCHITECTURES.items() for part in one.parts]
 # Parameters as published with the models (and the last of OpenCLIP's 24 layers left out).
 SIZES = {
@@ -27,7 +27,7 @@ VAE_SIZE = 83_653_863
 
 @pytest.mark.parametrize(("kind", "part"), PARTS)
 def test_sizes_are_the_published_ones(kind, part):
-    shapes = part_shapes(ARCHITECTURES[kind].parts[part])
+    shapes = compute_part_shapes(ARCHITECTURES[kind].parts[part])
     assert sum(math.prod(shape) for shape in shapes.values()) == SIZES.get((kind, part), VAE_SIZE)
 
 
@@ -36,8 +36,8 @@ def test_every_tensor_is_where_diffusers_finds_it(kind, part):
     """Every tensor of the file is a number of its own, so that a swap of two of one shape would be seen."""
     architecture = ARCHITECTURES[kind]
     config, prefix = architecture.parts[part], architecture.prefixes[part]
-    shapes = part_shapes(config)
-    origin = origin_of(config, shapes, prefix)
+    shapes = compute_part_shapes(config)
+    origin = find_origin(config, shapes, prefix)
     origins = {key: origin(key) for key in shapes}
     names = sorted({one.name for one in origins.values()})
     tagged = {prefix + name: tag(number, name) for number, name in enumerate(names)}

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.reading import Reading
-from lorakiln.families.sd.presets import attention_modules, kohya_modules
+from lorakiln.families.prompt_encoding import PromptEncoding
+from lorakiln.families.sd.presets import list_attention_modules, list_kohya_modules
 from tests.conftest import SCHEDULER, write_micro_model, write_text
 
 PROMPTS = ["a red cat", "blue", ""]
@@ -37,19 +37,19 @@ def test_prompts_equal_diffusers(micro_model, clip_skip):
     # diffusers 0.42 looks for a level that transformers 5 dropped.
     object.__setattr__(reference.text_encoder, "text_model", reference.text_encoder)
     expected, _ = reference.encode_prompt(PROMPTS, "cpu", 1, False, clip_skip=clip_skip or None)
-    found = load_family(micro_model, ("text",)).encode_prompts(PROMPTS, Reading(clip_skip))
+    found = load_family(micro_model, ("text",)).encode_prompts(PROMPTS, PromptEncoding(clip_skip))
     assert list(found) == ["prompt_embeds"]
     assert torch.equal(found["prompt_embeds"], expected)
 
 
 def test_clip_skip_changes_the_embeddings(micro_family):
-    plain, skipped = (micro_family.encode_prompts(["a cat"], Reading(skip))["prompt_embeds"] for skip in (0, 1))
+    plain, skipped = (micro_family.encode_prompts(["a cat"], PromptEncoding(skip))["prompt_embeds"] for skip in (0, 1))
     assert (plain - skipped).abs().max() > 0.01
 
 
 def test_clip_skip_beyond_the_layers_is_refused(micro_family):
     with pytest.raises(UserError, match="only 3 layers"):
-        micro_family.encode_prompts(["a"], Reading(3))
+        micro_family.encode_prompts(["a"], PromptEncoding(3))
 
 
 def test_pictures_are_encoded_as_diffusers_does(micro_family):
@@ -127,7 +127,7 @@ def test_tokens(micro_family):
 def test_targets_of_stable_diffusion_1_5():
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8, sample_size=64)
-    attention, kohya = attention_modules(unet), kohya_modules(unet)
+    attention, kohya = list_attention_modules(unet), list_kohya_modules(unet)
     assert (len(attention), len(kohya)) == (128, 192)
     assert set(attention) < set(kohya) and attention == sorted(attention)
     first = "down_blocks.0.attentions.0"

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lorakiln.artefacts.records import read_json
-from lorakiln.artefacts.tensors import load_tensors
+from lorakiln.artefacts.json_files import read_json
+from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.lending import lend
-from lorakiln.families.parts import original_tensors
-from lorakiln.families.reading import Reading
+from lorakiln.families.borrowed_configs import borrow_configs
+from lorakiln.families.parts import to_original_tensors
+from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.sd.versions import SD1
 from lorakiln.tools.convert_base import convert_base
 from tests.conftest import write_text
@@ -56,7 +56,7 @@ def assert_same(found, expected):
             assert equal(getattr(found, name).state_dict(), getattr(expected, name).state_dict()), name
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     steps = torch.tensor([3, 900])
-    told, wanted = (family.encode_prompts(TEXTS, Reading(clip_skip=1)) for family in (found, expected))
+    told, wanted = (family.encode_prompts(TEXTS, PromptEncoding(clip_skip=1)) for family in (found, expected))
     assert equal(told, wanted)
     # The same numbers elsewhere in memory may take another path through a convolution.
     close = {"rtol": 1e-5, "atol": 1e-5}
@@ -180,7 +180,7 @@ def test_unreasonable_values_of_a_lender_are_told(single, tmp_path, file, key, v
 @pytest.mark.parametrize("base", ["folder", "file"])
 def test_a_vae_in_a_file(micro_model, micro_family, single, tensors, tmp_path, form, base):
     weights = {name: value + 1 for name, value in weights_of(Path(micro_model.path) / "vae").items()}
-    prefixed = original_tensors(weights, read_json(Path(micro_model.path) / "vae/config.json"), "first_stage_model.")
+    prefixed = to_original_tensors(weights, read_json(Path(micro_model.path) / "vae/config.json"), "first_stage_model.")
     alone = {name.removeprefix("first_stage_model."): value for name, value in prefixed.items()}
     forms = {"LDM, prefixed": prefixed, "LDM": alone, "diffusers": weights, "a whole model": {**tensors, **prefixed}}
     save_file(forms[form], tmp_path / "vae.safetensors")
@@ -319,12 +319,14 @@ def test_the_tokenizer_is_clips_or_is_asked_for(single, tmp_path):
     with pytest.raises(
         UserError, match=r"(?s)nor has model.clip: no vocab.json.*FOLDER/tokenizer.*model.config=FOLDER"
     ):
-        lend(model.model_copy(update={"clip": model.clip.model_copy(update={"path": str(tmp_path)})}), SD1.architecture)
+        borrow_configs(
+            model.model_copy(update={"clip": model.clip.model_copy(update={"path": str(tmp_path)})}), SD1.architecture
+        )
     far = model.model_copy(update={"clip": model.clip.model_copy(update={"path": "owner/clip"})})
     with pytest.raises(
         UserError, match=r"(?s)model.safetensors: a single file has no tokenizer.*owner/clip.*model.config=FOLDER"
     ):
-        lend(far, SD1.architecture)
+        borrow_configs(far, SD1.architecture)
 
 
 @pytest.mark.parametrize("gone", [("vocab.json",), ("merges.txt",), ("vocab.json", "merges.txt"), ()])

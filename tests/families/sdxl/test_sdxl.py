@@ -7,9 +7,9 @@ from diffusers import StableDiffusionXLPipeline
 from lorakiln.adapters import lora
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.reading import Reading
+from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.lora_files import kohya_form
-from lorakiln.sampling import Job, draw
+from lorakiln.sampling import DrawJob, draw
 from lorakiln.schema.model import ModelSettings
 from tests.adapters.networks import adapted
 from tests.families.reduced import write_reduced
@@ -45,14 +45,14 @@ def test_prompts_equal_diffusers(family, reference, clip_skip):
     expected, _, pooled, _ = reference.encode_prompt(
         PROMPTS, device="cpu", do_classifier_free_guidance=False, clip_skip=clip_skip or None
     )
-    found = family.encode_prompts(PROMPTS, Reading(clip_skip))
+    found = family.encode_prompts(PROMPTS, PromptEncoding(clip_skip))
     assert list(found) == ["prompt_embeds", "pooled_embeds"]
     assert torch.equal(found["prompt_embeds"], expected)
     assert torch.equal(found["pooled_embeds"], pooled)
 
 
 def test_pictures_are_drawn_as_diffusers_draws_them(family, reference):
-    job = Job("a red cat", 3, 48, 32)
+    job = DrawJob("a red cat", 3, 48, 32)
     (found,) = draw(family, [job], steps=3, guidance=4.0, batch_size=1)
     reference.scheduler = family.process.make_scheduler()
     expected = reference(

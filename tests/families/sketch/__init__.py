@@ -7,7 +7,7 @@ another conditioning, other presets, another key in LoRA files.
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from lorakiln.families.origins import Origin
+from lorakiln.families.shared_original_names import Origin
 from lorakiln.families.versions import Architecture, BaseVersion, Layout
 
 NETWORK, PREFIX = "drawer", "lora_drawer_"

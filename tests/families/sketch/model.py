@@ -9,10 +9,10 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lorakiln.artefacts.tensors import load_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.identity import identify
-from lorakiln.families.reading import PLAIN
+from lorakiln.families.prompt_encoding import PLAIN
 from tests.families.sketch import NETWORK, kohya_name, layout, versions
 
 STEPS, CELL, LETTERS, LENGTH = 50, 4, "abcdefghijklmnopqrstuvwxyz ", 12
@@ -87,7 +87,7 @@ class Sketch:
             raise UserError(f"{width}x{height} cannot be drawn", fix=f"multiples of {CELL}")
         return 3, height // CELL, width // CELL
 
-    def encode_prompts(self, prompts, reading=PLAIN) -> dict[str, Tensor]:
+    def encode_prompts(self, prompts, encoding=PLAIN) -> dict[str, Tensor]:
         told = torch.zeros(len(prompts), LENGTH, len(LETTERS))
         for row, prompt in enumerate(prompts):
             for at, piece in enumerate(self.pieces(prompt)[:LENGTH]):
@@ -126,10 +126,10 @@ class Sketch:
         return nullcontext()
 
     def hollow(self, parts) -> "Sketch":
-        twin = copy.copy(self)
-        twin.device = torch.device("meta")
-        twin.network = Drawer().to("meta", self.dtype).eval().requires_grad_(False)
-        return twin
+        copied = copy.copy(self)
+        copied.device = torch.device("meta")
+        copied.network = Drawer().to("meta", self.dtype).eval().requires_grad_(False)
+        return copied
 
     def adaptable(self) -> dict[str, nn.Module]:
         return {self.part: self.network}

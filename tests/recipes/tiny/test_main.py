@@ -2,7 +2,7 @@
 
 import re
 
-from lorakiln.schema.whole import check_whole
+from lorakiln.schema.whole_config import check_whole
 from pipelines.compose import compose_config
 from recipes.tiny import __main__ as recipe
 from recipes.tiny import vae, workspace

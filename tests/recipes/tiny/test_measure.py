@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import torch
 
-from lorakiln.sampling import Job, draw
+from lorakiln.sampling import DrawJob, draw
 from recipes.tiny import measure, workspace
 from recipes.tiny.captions import BASE_STYLES, THINGS
 from recipes.tiny.diffusion import load_pipeline
@@ -37,7 +37,7 @@ def test_the_pictures_are_those_of_diffusers_own_pipeline():
         generator=[torch.Generator().manual_seed(500 + i) for i in range(2)],
         output_type="np",
     ).images
-    jobs = [Job(prompt, 500 + i, *size) for i, prompt in enumerate(prompts)]
+    jobs = [DrawJob(prompt, 500 + i, *size) for i, prompt in enumerate(prompts)]
     ours = draw(measure.load_base(workspace.MODELS / "sd"), jobs, steps, measure.GUIDANCE, batch_size=2)
     for one, other in zip(ours, theirs, strict=True):
         # The same numbers; their last bits may fall on either side of a half.

@@ -6,7 +6,7 @@ from typing import Any
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.identity import identify
-from lorakiln.families.source import find
+from lorakiln.families.model_source import find_model_folder
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.model import Source
 
@@ -46,7 +46,7 @@ class BlipCaptioner:
         from lorakiln.captioners.blip.model import Blip
 
         self._folder()
-        folder = find(self.source.path, self.source.revision, FILES)
+        folder = find_model_folder(self.source.path, self.source.revision, FILES)
         if not any(folder.glob("model*.safetensors")):
             fix = "only safetensors are read, for pickles can run code: load it in transformers and save_pretrained it"
             raise UserError("no safetensors weights of a captioner", where=folder, fix=fix)

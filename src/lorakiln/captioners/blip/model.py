@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
-from lorakiln.families.ranges import check_folder
+from lorakiln.families.config_ranges import check_folder
 from lorakiln.schema.captioners.blip import BlipSettings
 
 HIDE_GPU = "end what else uses the GPU, or caption on the CPU: put CUDA_VISIBLE_DEVICES= before the command"

@@ -60,7 +60,7 @@ class DDPM:
         return len(self.alphas_cumprod)
 
     def check(self, objective: Objective) -> None:
-        low, high, total = timestep_range(objective.min_timestep, objective.max_timestep, self.count)
+        low, high, total = compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)
         if low >= high:
             raise UserError(
                 f"no timestep is left: min_timestep {low}, max_timestep {objective.max_timestep}",
@@ -70,11 +70,11 @@ class DDPM:
 
     def draw_times(self, rng: np.random.Generator, count: int, objective: Objective) -> Tensor:
         """Integer timesteps, all of the range equally likely."""
-        low, high, _ = timestep_range(objective.min_timestep, objective.max_timestep, self.count)
+        low, high, _ = compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)
         return torch.from_numpy(rng.integers(low, high, size=count))
 
     def spread_times(self, shifts: np.ndarray, objective: Objective) -> Tensor:
-        low, high, _ = timestep_range(objective.min_timestep, objective.max_timestep, self.count)
+        low, high, _ = compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)
         places = (np.arange(len(shifts)) + shifts) * (high - low) / len(shifts)
         return torch.from_numpy(low + places.astype(np.int64))
 
@@ -127,10 +127,12 @@ class DDPM:
         return scheduler
 
     def state_facts(self, objective: Objective) -> dict[str, Any]:
-        return {"timesteps": timestep_range(objective.min_timestep, objective.max_timestep, self.count)}
+        return {"timesteps": compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)}
 
     def describe(self, objective: Objective) -> dict[str, str]:
-        told = range_text(*timestep_range(objective.min_timestep, objective.max_timestep, self.count))
+        told = format_timestep_range(
+            *compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)
+        )
         return {"timesteps": told} if told else {}
 
     def to(self, device: torch.device) -> Self:
@@ -159,7 +161,7 @@ class DDIM:
         return before
 
 
-def timestep_range(first: int, end: int | None, total: int) -> tuple[int, int, int]:
+def compute_timestep_range(first: int, end: int | None, total: int) -> tuple[int, int, int]:
     """The first timestep that is trained on, the one after the last, and how many the model has.
 
     Args:
@@ -170,6 +172,6 @@ def timestep_range(first: int, end: int | None, total: int) -> tuple[int, int, i
     return first, min(end or total, total), total
 
 
-def range_text(low: int, high: int, total: int) -> str:
+def format_timestep_range(low: int, high: int, total: int) -> str:
     """ "300 to 999, of 0 to 999"; empty for all of them."""
     return "" if (low, high) == (0, total) else f"{low} to {high - 1}, of 0 to {total - 1}"

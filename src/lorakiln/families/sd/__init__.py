@@ -29,12 +29,12 @@ def version_of(config: Mapping[str, Any], prediction: str) -> Any:
 
 
 def recognise_file(checkpoint: Any) -> Any:
-    from lorakiln.families.sd.contents import recognise
+    from lorakiln.families.sd.file_contents import identify_version
 
-    return recognise(checkpoint, versions)
+    return identify_version(checkpoint, versions)
 
 
 def recognise_folder(root: Path) -> bool | str:
-    from lorakiln.families.sd.recognise import holds
+    from lorakiln.families.sd.model_checks import check_layout
 
-    return holds(root, layout, others=("text_encoder_2",))
+    return check_layout(root, layout, others=("text_encoder_2",))

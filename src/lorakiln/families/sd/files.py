@@ -13,16 +13,22 @@ from transformers import CLIPTokenizer
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
 from lorakiln.diffusion.processes.ddpm import PREDICTIONS
-from lorakiln.families.checkpoint import is_single_file, read_checkpoint
+from lorakiln.families.borrowed_configs import (
+    CLIPS_FILES,
+    Tokenizer,
+    borrow_config,
+    borrow_configs,
+    explain_tokenizer_fix,
+)
+from lorakiln.families.config_ranges import read_values
 from lorakiln.families.identity import identify
-from lorakiln.families.lending import CLIPS_FILES, Tokenizer, lend, lend_config, tokenizer_fix
-from lorakiln.families.part_files import FolderPart, PartFiles, SinglePart, from_folder
-from lorakiln.families.ranges import read_values
-from lorakiln.families.sd.contents import check_file, has, prediction_of, zero_snr
-from lorakiln.families.sd.recognise import check_kind, check_network, check_version
+from lorakiln.families.model_source import find_model_folder, make_weight_patterns
+from lorakiln.families.part_files import FolderPart, PartFiles, SinglePart, load_from_folder
+from lorakiln.families.sd.file_contents import check_file, find_prediction, find_zero_snr, has_prefix
+from lorakiln.families.sd.model_checks import check_kind, check_network, check_version
 from lorakiln.families.sd.versions import VAE
-from lorakiln.families.source import find, weight_patterns
 from lorakiln.families.versions import Config, Layout
+from lorakiln.families.weights_file import is_single_file, open_weights_file
 from lorakiln.schema.model import FAMILIES, ModelSettings
 
 CLIP_TOKENS = 49408  # of a text encoder whose config does not say
@@ -105,26 +111,26 @@ class Files:
         source = self.tokenizers[name]
         if not source.options:
             source.check()
-        tokenizer: CLIPTokenizer = from_folder(CLIPTokenizer, source.folder, **source.options)
+        tokenizer: CLIPTokenizer = load_from_folder(CLIPTokenizer, source.folder, **source.options)
         known = self.parts[name.replace("tokenizer", "text_encoder")].config.get("vocab_size", CLIP_TOKENS)
         # Another model's, lent, gives wrong numbers without a word; a model's own may leave some of them unused.
         if len(tokenizer) > known or (source.options and len(tokenizer) != known):
             what = f"this tokenizer has {len(tokenizer)} tokens, the model's text encoder {known}"
             own = f"put the model's own tokenizer there: {CLIPS_FILES}"
-            lent = source.options or self.model.config
+            borrowed = source.options or self.model.config
             raise UserError(
                 f"{what} (that of {source.folder})" if source.options else what,
                 where=self.root if source.options else source.folder,
-                fix=tokenizer_fix(self.model) if lent else own,
+                fix=explain_tokenizer_fix(self.model) if borrowed else own,
             )
         return tokenizer
 
 
 def _in_folder(model: ModelSettings, layout: Layout) -> Files:
-    names = ("config.json", *weight_patterns(model.variant))
+    names = ("config.json", *make_weight_patterns(model.variant))
     wanted = [f"{part}/{name}" for part in layout.weights for name in names]
     texts = [f"{folder}/*.{ending}" for folder in layout.tokenizers for ending in ("json", "txt")]
-    root = find(model.path, model.revision, ["model_index.json", "scheduler/*.json", *texts, *wanted])
+    root = find_model_folder(model.path, model.revision, ["model_index.json", "scheduler/*.json", *texts, *wanted])
     check_kind(root, layout)
     scheduler = root / "scheduler" / "scheduler_config.json"
     noise = read_values(scheduler)
@@ -140,18 +146,18 @@ def _in_file(model: ModelSettings, layout: Layout) -> Files:
     path = Path(model.path).expanduser()
     if model.revision is not None:
         raise UserError("a local file has no revisions", where=path, fix="set model.revision to null")
-    checkpoint = read_checkpoint(path, model.allow_pickle)
+    checkpoint = open_weights_file(path, model.allow_pickle)
     version = check_file(checkpoint, layout, own_vae=model.vae is None)
-    lent = lend(model, version.architecture)
-    prediction = prediction_of(checkpoint, version, model.prediction_type, lent.scheduler.get("prediction_type"))
+    borrowed = borrow_configs(model, version.architecture)
+    prediction = find_prediction(checkpoint, version, model.prediction_type, borrowed.scheduler.get("prediction_type"))
     parts: dict[str, PartFiles] = {
-        part: SinglePart(checkpoint, prefix, lent.configs[part])
+        part: SinglePart(checkpoint, prefix, borrowed.configs[part])
         for part, prefix in version.architecture.prefixes.items()
     }
     if model.vae is not None:
         parts["vae"] = _vae(model, layout, None)
-    noise = {**lent.scheduler, "prediction_type": prediction, **zero_snr(checkpoint)}
-    return Files(model, layout, path, parts, lent.tokenizers, noise, None)
+    noise = {**borrowed.scheduler, "prediction_type": prediction, **find_zero_snr(checkpoint)}
+    return Files(model, layout, path, parts, borrowed.tokenizers, noise, None)
 
 
 def _vae(model: ModelSettings, layout: Layout, replaced: Path | None) -> PartFiles:
@@ -162,12 +168,12 @@ def _vae(model: ModelSettings, layout: Layout, replaced: Path | None) -> PartFil
     """
     assert model.vae is not None
     if is_single_file(model.vae):
-        checkpoint = read_checkpoint(Path(model.vae).expanduser(), model.allow_pickle)
+        checkpoint = open_weights_file(Path(model.vae).expanduser(), model.allow_pickle)
         known = replaced is not None and replaced.exists() and model.config is None
         # Where a family's architectures differ, the first one's VAE is that of all.
         architecture = FAMILIES.find(layout.family).versions[0].architecture
-        config = read_values(replaced) if known and replaced else lend_config(model, architecture, "vae")
-        return SinglePart(checkpoint, VAE if has(checkpoint.tensors, VAE) else "", config)
+        config = read_values(replaced) if known and replaced else borrow_config(model, architecture, "vae")
+        return SinglePart(checkpoint, VAE if has_prefix(checkpoint.tensors, VAE) else "", config)
     names = ("config.json", "diffusion_pytorch_model.safetensors")
-    root = find(model.vae, None, [*names, *(f"vae/{name}" for name in names)])
+    root = find_model_folder(model.vae, None, [*names, *(f"vae/{name}" for name in names)])
     return FolderPart(root if (root / "config.json").exists() else root / "vae", None)

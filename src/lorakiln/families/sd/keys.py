@@ -1,7 +1,7 @@
 """The names of Stable Diffusion 1.x' and 2.x' layers: diffusers' paths, with kohya's underscores or without."""
 
-from lorakiln.families.names import Words, is_text_path, text_module, text_name
-from lorakiln.families.sd.original_names import unet_module
+from lorakiln.families.layer_names import Words, is_text_path, parse_text_name, to_text_name
+from lorakiln.families.sd.original_names import to_original_module
 
 PART, PREFIX = "unet", "lora_unet_"
 # diffusers' converter gives the text encoder SDXL's prefix.
@@ -21,7 +21,7 @@ def kohya_name(module: str) -> str:
     part, _, path = module.partition(".")
     if part == PART:
         return PREFIX + path.replace(".", "_")
-    return text_name(module, {"text_encoder": "lora_te_"})
+    return to_text_name(module, {"text_encoder": "lora_te_"})
 
 
 def module_of(name: str) -> str | None:
@@ -29,7 +29,7 @@ def module_of(name: str) -> str | None:
     if name.startswith(PREFIX):
         path = WORDS.dotted(name.removeprefix(PREFIX))
         return f"{PART}.{path}" if path else None
-    return text_module(name, PREFIXES)
+    return parse_text_name(name, PREFIXES)
 
 
 def known(module: str) -> bool:
@@ -41,6 +41,6 @@ def known(module: str) -> bool:
 def is_unet_path(path: str) -> bool:
     """Whether a path is one that Stability's networks have a name for."""
     try:
-        return WORDS.has(path) and bool(unet_module(path, LAYERS, ATTENTION))
+        return WORDS.has(path) and bool(to_original_module(path, LAYERS, ATTENTION))
     except ValueError:
         return False

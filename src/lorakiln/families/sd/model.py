@@ -14,16 +14,16 @@ from transformers import CLIPTextModel
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
 from lorakiln.diffusion.processes import make_process
-from lorakiln.families.finite import check_finite
-from lorakiln.families.part_files import hollow_part, telling_trouble
-from lorakiln.families.peak import META
+from lorakiln.families.part_files import make_hollow_part, telling_trouble
+from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, join_chunks, list_tokens, split_chunks
 from lorakiln.families.protocol import Conditioning, Part, Place
-from lorakiln.families.reading import PLAIN, Reading, chunked, joined, tokens_of
 from lorakiln.families.sd.clients import client_keys
 from lorakiln.families.sd.files import Files
 from lorakiln.families.sd.keys import kohya_name
 from lorakiln.families.sd.presets import PRESETS
 from lorakiln.families.sd.versions import LAYOUT
+from lorakiln.families.tensor_memory import META
+from lorakiln.families.weight_checks import check_weights
 from lorakiln.schema.model import ModelSettings
 
 NEEDED_BY = {
@@ -47,7 +47,7 @@ def put_parts(family: "StableDiffusion", files: Files, parts: Collection[Part]) 
         folders["vae"] = files.load(AutoencoderKL, "vae", family.vae_dtype)
     if "text" in parts:
         for folder, kind in family.encoders.items():
-            with quiet():
+            with silence_transformers():
                 folders[folder] = files.load(kind, folder, family.text_dtype)
             name = folder.replace("text_encoder", "tokenizer")
             setattr(family, name, files.load_tokenizer(name))
@@ -57,7 +57,7 @@ def put_parts(family: "StableDiffusion", files: Files, parts: Collection[Part]) 
         # One picture at a time inside: eight of 1024 pixels at once need 22 GB to encode and 29 GB to decode.
         folders["vae"].enable_slicing()
     for folder, module in folders.items():
-        check_finite(module, files.parts[folder].where)
+        check_weights(module, files.parts[folder].where)
         setattr(
             family, "network" if folder == "unet" else folder, module.to(family.device).eval().requires_grad_(False)
         )
@@ -136,20 +136,20 @@ class StableDiffusion:
         return [self.__dict__[name] for name in names if name in self.__dict__]
 
     def hollow(self, parts: Collection[Part]) -> Self:
-        twin = copy.copy(self)
-        twin.device, twin.process = META, self.process.to(META)
-        twin._rests, twin._present = False, set()
+        copied = copy.copy(self)
+        copied.device, copied.process = META, self.process.to(META)
+        copied._rests, copied._present = False, set()
         wanted: dict[str, tuple[type, torch.dtype]] = {}
         wanted |= {"vae": (AutoencoderKL, self.vae_dtype)} if "vae" in parts else {}
         wanted |= {name: (kind, self.text_dtype) for name, kind in self.encoders.items() if "text" in parts}
         wanted |= {"unet": (UNet2DConditionModel, self.dtype)} if "network" in parts else {}
         for name in NEEDED_BY:
-            twin.__dict__.pop(name, None)
+            copied.__dict__.pop(name, None)
         for name, (kind, dtype) in wanted.items():
-            setattr(twin, "network" if name == "unet" else name, hollow_part(self.configs[name], kind, dtype))
+            setattr(copied, "network" if name == "unet" else name, make_hollow_part(self.configs[name], kind, dtype))
         if "vae" in parts and self.device.type != "cpu":
-            twin.vae.enable_slicing()
-        return twin
+            copied.vae.enable_slicing()
+        return copied
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         factor = self._factor
@@ -159,17 +159,17 @@ class StableDiffusion:
         return self._vae_config.get("latent_channels", 4), height // factor, width // factor
 
     @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str], reading: Reading = PLAIN) -> dict[str, Tensor]:
+    def encode_prompts(self, prompts: Sequence[str], encoding: PromptEncoding = PLAIN) -> dict[str, Tensor]:
         with self.present("text"):
-            return self._encode_prompts(prompts, reading)
+            return self._encode_prompts(prompts, encoding)
 
-    def _encode_prompts(self, prompts: Sequence[str], reading: Reading) -> dict[str, Tensor]:
-        clip_skip = reading.clip_skip
+    def _encode_prompts(self, prompts: Sequence[str], encoding: PromptEncoding) -> dict[str, Tensor]:
+        clip_skip = encoding.clip_skip
         layers = self.text_encoder.config.num_hidden_layers
         if clip_skip >= layers:
             fix = f"set encode.clip_skip below {layers}"
             raise UserError(f"clip_skip {clip_skip}: the text encoder has only {layers} layers", fix=fix)
-        ids, mask = chunked(self.tokenizer, prompts, self._length, reading.chunks)
+        ids, mask = split_chunks(self.tokenizer, prompts, self._length, encoding.chunks)
         # As in diffusers: models trained with a mask say so in their config.
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         output = self.text_encoder(
@@ -181,19 +181,19 @@ class StableDiffusion:
             # The last layer norm follows whatever layer is taken: the network was trained on normalised embeddings.
             encoder = getattr(self.text_encoder, "text_model", self.text_encoder)
             states = encoder.final_layer_norm(output.hidden_states[-(clip_skip + 1)])
-        return {"prompt_embeds": joined(states.unflatten(0, ids.shape[:2]), ids, self.tokenizer)}
+        return {"prompt_embeds": join_chunks(states.unflatten(0, ids.shape[:2]), ids, self.tokenizer)}
 
     def place_conditioning(self, place: Place) -> dict[str, Tensor]:
         return {}
 
     def count_tokens(self, prompt: str) -> int:
-        return len(tokens_of(self.tokenizer, prompt))
+        return len(list_tokens(self.tokenizer, prompt))
 
     def pieces(self, prompt: str) -> list[str]:
-        return [self.tokenizer.decode([token]).strip() for token in tokens_of(self.tokenizer, prompt)]
+        return [self.tokenizer.decode([token]).strip() for token in list_tokens(self.tokenizer, prompt)]
 
     def unread(self, prompt: str, chunks: int = 1) -> str:
-        text: str = self.tokenizer.decode(tokens_of(self.tokenizer, prompt)[chunks * self.max_tokens :])
+        text: str = self.tokenizer.decode(list_tokens(self.tokenizer, prompt)[chunks * self.max_tokens :])
         return text.strip()
 
     @property
@@ -227,7 +227,7 @@ class StableDiffusion:
         return client_keys(parts.pop(self.part), parts, self.original_keys)
 
     def pipeline(self) -> Any:
-        with quiet():
+        with silence_transformers():
             from diffusers import StableDiffusionPipeline
 
         pipeline: Any = StableDiffusionPipeline(
@@ -256,7 +256,7 @@ class StableDiffusion:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """Errors alone from transformers: no bar for every load, no advice about torchvision, which nothing here needs."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from lorakiln.families.origins import Origin
+from lorakiln.families.shared_original_names import Origin
 
 RESNET = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
@@ -28,16 +28,16 @@ def network_origin(config: Mapping[str, Any], names: Collection[str]) -> Callabl
         names: of all its tensors.
     """
     attention = {int(key.split(".")[1]) for key in names if key.startswith("up_blocks.") and ".attentions." in key}
-    return partial(unet_origin, layers=config.get("layers_per_block", 2), attention=attention)
+    return partial(find_unet_origin, layers=config.get("layers_per_block", 2), attention=attention)
 
 
-def unet_origin(key: str, layers: int, attention: Collection[int]) -> Origin:
-    """Of a tensor of UNet2DConditionModel; see `unet_module`."""
+def find_unet_origin(key: str, layers: int, attention: Collection[int]) -> Origin:
+    """Of a tensor of UNet2DConditionModel; see `to_original_module`."""
     module, _, kind = key.rpartition(".")
-    return Origin(f"{unet_module(module, layers, attention)}.{kind}")
+    return Origin(f"{to_original_module(module, layers, attention)}.{kind}")
 
 
-def unet_module(module: str, layers: int, attention: Collection[int]) -> str:
+def to_original_module(module: str, layers: int, attention: Collection[int]) -> str:
     """The original name of a module of UNet2DConditionModel.
 
     Args:

@@ -11,12 +11,12 @@ from lorakiln.families.shapes import has_kernel
 ATTENTION = tuple(f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0"))
 
 
-def attention_modules(network: nn.Module) -> list[str]:
+def list_attention_modules(network: nn.Module) -> list[str]:
     """Names, sorted, of the attentions' projections: 128 in Stable Diffusion 1.5."""
     return sorted(name for name, _ in network.named_modules() if name.endswith(ATTENTION))
 
 
-def kohya_modules(network: nn.Module) -> list[str]:
+def list_kohya_modules(network: nn.Module) -> list[str]:
     """Names, sorted, of what kohya adapts: linear layers and 1x1 convolutions in transformers, 192 in 1.5."""
     return sorted(
         f"{outer}.{inner}"
@@ -27,7 +27,7 @@ def kohya_modules(network: nn.Module) -> list[str]:
     )
 
 
-def locon_modules(network: nn.Module) -> list[str]:
+def list_locon_modules(network: nn.Module) -> list[str]:
     """kohya's modules and, as with its conv_dim, all linear layers and convolutions of the residual blocks."""
     blocks = (ResnetBlock2D, Downsample2D, Upsample2D)
     residual = {
@@ -37,7 +37,7 @@ def locon_modules(network: nn.Module) -> list[str]:
         for inner, module in block.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
     }
-    return sorted({*kohya_modules(network), *residual})
+    return sorted({*list_kohya_modules(network), *residual})
 
 
-PRESETS = {"attention": attention_modules, "kohya": kohya_modules, "locon": locon_modules}
+PRESETS = {"attention": list_attention_modules, "kohya": list_kohya_modules, "locon": list_locon_modules}

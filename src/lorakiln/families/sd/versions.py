@@ -11,7 +11,7 @@ from lorakiln.families.versions import END, Architecture, BaseVersion, Config, L
 UNET, VAE = "model.diffusion_model.", "first_stage_model."  # how a part's tensors begin in a single file
 
 
-def unet_config(levels: tuple[int, ...], attention: tuple[bool, ...], **more: Any) -> Config:
+def make_unet_config(levels: tuple[int, ...], attention: tuple[bool, ...], **more: Any) -> Config:
     """Of a UNet2DConditionModel with so many channels at each level, and attention where it is said."""
     down = ["CrossAttnDownBlock2D" if has else "DownBlock2D" for has in attention]
     up = ["CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(attention)]
@@ -21,7 +21,7 @@ def unet_config(levels: tuple[int, ...], attention: tuple[bool, ...], **more: An
     }  # fmt: skip
 
 
-def vae_config(side: int, scale: float, **more: Any) -> Config:
+def make_vae_config(side: int, scale: float, **more: Any) -> Config:
     """Of an AutoencoderKL for pictures of `side` pixels, whose latents are multiplied by `scale`."""
     return {
         "_class_name": "AutoencoderKL", "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": side,
@@ -30,7 +30,7 @@ def vae_config(side: int, scale: float, **more: Any) -> Config:
     }  # fmt: skip
 
 
-def text_config(
+def make_text_config(
     kind: str, width: int, layers: int, heads: int, act: str, projection: int, pad: int = 49407
 ) -> Config:  # fmt: skip
     """Of one of CLIP's text encoders, a class of transformers'."""
@@ -42,7 +42,7 @@ def text_config(
     }  # fmt: skip
 
 
-CLIP_L = text_config("CLIPTextModel", 768, 12, 12, "quick_gelu", 768)
+CLIP_L = make_text_config("CLIPTextModel", 768, 12, 12, "quick_gelu", 768)
 _LEVELS, _FOUR = (320, 640, 1280, 1280), (True, True, True, False)
 
 LAYOUT = Layout(
@@ -61,8 +61,8 @@ SD1 = BaseVersion(
     architecture=Architecture(
         "StableDiffusionPipeline",
         {
-            "unet": unet_config(_LEVELS, _FOUR, cross_attention_dim=768, attention_head_dim=8, sample_size=64),
-            "vae": vae_config(512, 0.18215),
+            "unet": make_unet_config(_LEVELS, _FOUR, cross_attention_dim=768, attention_head_dim=8, sample_size=64),
+            "vae": make_vae_config(512, 0.18215),
             "text_encoder": CLIP_L,
         },
         {"unet": UNET, "vae": VAE, "text_encoder": "cond_stage_model.transformer."},
@@ -91,13 +91,13 @@ SD2 = BaseVersion(
         "StableDiffusionPipeline",
         {
             # In half precision 2.1's attention overflows.
-            "unet": unet_config(
+            "unet": make_unet_config(
                 _LEVELS, _FOUR, cross_attention_dim=1024, attention_head_dim=[5, 10, 20, 20], sample_size=96,
                 use_linear_projection=True, upcast_attention=True,
             ),
-            "vae": vae_config(768, 0.18215),
+            "vae": make_vae_config(768, 0.18215),
             # The last of OpenCLIP ViT-H's 24 layers is never used.
-            "text_encoder": text_config("CLIPTextModel", 1024, 23, 16, "gelu", 512, pad=0),
+            "text_encoder": make_text_config("CLIPTextModel", 1024, 23, 16, "gelu", 512, pad=0),
         },
         {"unet": UNET, "vae": VAE, "text_encoder": "cond_stage_model.model."},
         {"tokenizer": "!"},

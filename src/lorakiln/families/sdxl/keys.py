@@ -4,9 +4,9 @@ text encoders apart. Source: sd-scripts networks/lora.py and its convert_diffuse
 
 import re
 
-from lorakiln.families.names import is_text_path, text_module, text_name
+from lorakiln.families.layer_names import is_text_path, parse_text_name, to_text_name
 from lorakiln.families.sd.keys import ATTENTION, LAYERS, PART, PREFIX, WORDS, is_unet_path
-from lorakiln.families.sd.original_names import RESNET, UNET_ENDS, unet_module
+from lorakiln.families.sd.original_names import RESNET, UNET_ENDS, to_original_module
 
 TEXTS = {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
 PREFIXES = {prefix: part for part, prefix in TEXTS.items()}
@@ -23,15 +23,15 @@ def kohya_name(module: str) -> str:
         ValueError: a name with another beginning, or a path that SGM has no name for.
     """
     part, _, path = module.partition(".")
-    return PREFIX + sgm_path(path) if part == PART else text_name(module, TEXTS)
+    return PREFIX + to_sgm_path(path) if part == PART else to_text_name(module, TEXTS)
 
 
 def module_of(name: str) -> str | None:
     """The canonical module of a layer in kohya's spelling; None if it is no name of this family's."""
     if name.startswith(PREFIX):
-        path = diffusers_path(name.removeprefix(PREFIX))
+        path = to_diffusers_path(name.removeprefix(PREFIX))
         return f"{PART}.{path}" if path else None
-    return text_module(name, PREFIXES)
+    return parse_text_name(name, PREFIXES)
 
 
 def known(module: str) -> bool:
@@ -40,13 +40,13 @@ def known(module: str) -> bool:
     return is_unet_path(path) if part == PART else part in TEXTS and is_text_path(path)
 
 
-def sgm_path(path: str) -> str:
+def to_sgm_path(path: str) -> str:
     """SDXL's UNet path in SGM's spelling, with underscores; ValueError if there is none."""
-    return unet_module(path, LAYERS, ATTENTION).replace(".", "_")
+    return to_original_module(path, LAYERS, ATTENTION).replace(".", "_")
 
 
-def diffusers_path(name: str) -> str | None:
-    """The reverse of `sgm_path`; None if the name is no SGM block's."""
+def to_diffusers_path(name: str) -> str | None:
+    """The reverse of `to_sgm_path`; None if the name is no SGM block's."""
     for path, outside in _OUTSIDE.items():
         if name == outside:
             return path

@@ -8,10 +8,10 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from lorakiln.console.errors import UserError
+from lorakiln.families.prompt_encoding import PromptEncoding, join_chunks, split_chunks
 from lorakiln.families.protocol import Conditioning, Part, Place
-from lorakiln.families.reading import Reading, chunked, joined
 from lorakiln.families.sd.files import Files
-from lorakiln.families.sd.model import StableDiffusion, put_parts, quiet
+from lorakiln.families.sd.model import StableDiffusion, put_parts, silence_transformers
 from lorakiln.families.sdxl.keys import kohya_name
 from lorakiln.families.sdxl.versions import LAYOUT
 from lorakiln.schema.model import ModelSettings
@@ -34,19 +34,19 @@ class StableDiffusionXL(StableDiffusion):
     original_keys = True
     encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
-    def _encode_prompts(self, prompts: Sequence[str], reading: Reading) -> dict[str, Tensor]:
+    def _encode_prompts(self, prompts: Sequence[str], encoding: PromptEncoding) -> dict[str, Tensor]:
         """prompt_embeds (B, L, D1 + D2): both encoders' last layer but one (with clip_skip one before it, ...), without
         a last norm; pooled_embeds (B, P): the second encoder's projected end-of-text state, of the first chunk."""
-        states, clip_skip = [], reading.clip_skip
+        states, clip_skip = [], encoding.clip_skip
         for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
             layers = encoder.config.num_hidden_layers
             if clip_skip + 1 >= layers:
                 fix = f"set encode.clip_skip below {layers - 1}"
                 raise UserError(f"clip_skip {clip_skip}: a text encoder has only {layers} layers", fix=fix)
-            ids, _ = chunked(tokenizer, prompts, self._length, reading.chunks)
+            ids, _ = split_chunks(tokenizer, prompts, self._length, encoding.chunks)
             output = encoder(ids.flatten(0, 1).to(self.device), output_hidden_states=True)
             state = output.hidden_states[-(clip_skip + 2)].unflatten(0, ids.shape[:2])
-            states.append(joined(state, ids, tokenizer))
+            states.append(join_chunks(state, ids, tokenizer))
         pooled = output.text_embeds.unflatten(0, ids.shape[:2])[:, 0]
         return {"prompt_embeds": torch.cat(states, dim=-1), "pooled_embeds": pooled}
 
@@ -76,7 +76,7 @@ class StableDiffusionXL(StableDiffusion):
         return kohya_name(module)
 
     def pipeline(self) -> Any:
-        with quiet():
+        with silence_transformers():
             from diffusers import StableDiffusionXLPipeline
 
         pipeline: Any = StableDiffusionXLPipeline(

@@ -1,6 +1,6 @@
 """Stable Diffusion XL: what it is called, and the published configs of its parts."""
 
-from lorakiln.families.sd.versions import CLIP_L, UNET, VAE, text_config, unet_config, vae_config
+from lorakiln.families.sd.versions import CLIP_L, UNET, VAE, make_text_config, make_unet_config, make_vae_config
 from lorakiln.families.versions import END, Architecture, BaseVersion, Layout
 
 LAYOUT = Layout(
@@ -23,15 +23,15 @@ SDXL = BaseVersion(
     architecture=Architecture(
         "StableDiffusionXLPipeline",
         {
-            "unet": unet_config(
+            "unet": make_unet_config(
                 (320, 640, 1280), (False, True, True), cross_attention_dim=2048, attention_head_dim=[5, 10, 20],
                 sample_size=128, use_linear_projection=True, transformer_layers_per_block=[1, 2, 10],
                 addition_embed_type="text_time", addition_time_embed_dim=256,
                 projection_class_embeddings_input_dim=2816,
             ),
-            "vae": vae_config(1024, 0.13025, force_upcast=True),
+            "vae": make_vae_config(1024, 0.13025, force_upcast=True),
             "text_encoder": CLIP_L,
-            "text_encoder_2": text_config("CLIPTextModelWithProjection", 1280, 32, 20, "gelu", 1280, pad=0),
+            "text_encoder_2": make_text_config("CLIPTextModelWithProjection", 1280, 32, 20, "gelu", 1280, pad=0),
         },
         {
             "unet": UNET,

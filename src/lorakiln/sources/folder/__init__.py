@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakiln.sources import Found
+from lorakiln.sources import SourceContents
 from lorakiln.sources.folder.captions import CaptionFiles
 from lorakiln.sources.folder.scan import scan
 
@@ -26,7 +26,7 @@ class Folder:
     raw: Path
     follow_symlinks: bool
 
-    def scan(self) -> Found:
+    def scan(self) -> SourceContents:
         return scan(self.raw, self.follow_symlinks)
 
     def picture(self, name: str) -> AbstractContextManager[Path]:

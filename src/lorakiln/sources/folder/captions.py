@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from lorakiln.artefacts.openable import obstacle
-from lorakiln.sources import Problem
+from lorakiln.artefacts.file_safety import find_obstacle
+from lorakiln.sources import CaptionProblem
 
 LONGEST = 100_000  # bytes
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -33,18 +33,18 @@ class CaptionFiles:
                 return name
         return None
 
-    def read(self, name: str) -> str | Problem:
+    def read(self, name: str) -> str | CaptionProblem:
         """A file's text with all white space, line ends included, as single spaces."""
         path = self.raw / name
-        if found := obstacle(path, self.root, self.follow):
-            return Problem(name, found.reason, found.fix, found.detail)
+        if found := find_obstacle(path, self.root, self.follow):
+            return CaptionProblem(name, found.reason, found.fix, found.detail)
         if path.is_dir():
-            return Problem(name, "a folder, no regular file", "remove it")
+            return CaptionProblem(name, "a folder, no regular file", "remove it")
         try:
             with path.open("rb") as file:
                 content = file.read(LONGEST + 1)
         except OSError as error:
-            return Problem(name, f"cannot be read ({error.strerror})", "change its permissions")
+            return CaptionProblem(name, f"cannot be read ({error.strerror})", "change its permissions")
         return decode_caption(name, content)
 
     def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
@@ -58,19 +58,23 @@ class CaptionFiles:
                     yield path.as_posix()
 
 
-def decode_caption(name: str, content: bytes) -> str | Problem:
+def decode_caption(name: str, content: bytes) -> str | CaptionProblem:
     """A caption file's bytes as text, or why they are none; of more than LONGEST, LONGEST + 1 are enough."""
     if len(content) > LONGEST:
-        return Problem(name, f"longer than {LONGEST:,} bytes: no caption", "remove it, or shorten it")
+        return CaptionProblem(name, f"longer than {LONGEST:,} bytes: no caption", "remove it, or shorten it")
     if content.startswith(UTF16):
-        return Problem(name, "is UTF-16", "save it as UTF-8")
+        return CaptionProblem(name, "is UTF-16", "save it as UTF-8")
     if b"\0" in content:
-        return Problem(name, "holds NUL bytes: no text, or UTF-16", "save it as UTF-8")
+        return CaptionProblem(name, "holds NUL bytes: no text, or UTF-16", "save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         byte = content[error.start]
         command = f"iconv -f latin1 -t utf-8 {shlex.quote(name)}"
         detail = f"byte 0x{byte:02x} at {error.start}"
-        return Problem(name, "is not UTF-8, Latin-1 perhaps", f"save it as UTF-8, such as with `{command}`", detail)
-    return " ".join(text.split()) or Problem(name, "empty", "write a caption into it, or delete it to have one made")
+        return CaptionProblem(
+            name, "is not UTF-8, Latin-1 perhaps", f"save it as UTF-8, such as with `{command}`", detail
+        )
+    return " ".join(text.split()) or CaptionProblem(
+        name, "empty", "write a caption into it, or delete it to have one made"
+    )

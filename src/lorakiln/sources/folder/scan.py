@@ -4,8 +4,8 @@ import os
 import unicodedata
 from pathlib import Path, PurePosixPath
 
-from lorakiln.artefacts.openable import obstacle
-from lorakiln.sources import Bad, Found
+from lorakiln.artefacts.file_safety import find_obstacle
+from lorakiln.sources import SourceContents, UnusableFile
 
 # Endings of files that are meant as pictures. Whether one is readable, its content decides.
 READABLE = {
@@ -39,7 +39,7 @@ PULL = "run `dvc pull`"
 PICTURES = READABLE | FOREIGN.keys()
 
 
-def scan(raw: Path, follow_symlinks: bool = False) -> Found:
+def scan(raw: Path, follow_symlinks: bool = False) -> SourceContents:
     """Find pictures in `raw` and all folders below it; hidden files and folders are left out.
 
     Args:
@@ -50,10 +50,10 @@ def scan(raw: Path, follow_symlinks: bool = False) -> Found:
 
 class _Scanner:
     def __init__(self, raw: Path, follow: bool) -> None:
-        self.raw, self.root, self.follow, self.found = raw, raw.resolve(), follow, Found()
+        self.raw, self.root, self.follow, self.found = raw, raw.resolve(), follow, SourceContents()
         self.seen = {self.root}  # targets of the folders entered by links: links may lead in a circle
 
-    def run(self) -> Found:
+    def run(self) -> SourceContents:
         def unreadable(error: OSError) -> None:
             self._refuse(Path(error.filename), "a folder that cannot be read", "change its permissions")
 
@@ -63,7 +63,7 @@ class _Scanner:
                 if not name.startswith("."):
                     self._file(Path(parent, name))
         self.found.pictures.sort()
-        twins = find_twins(self.found.pictures)
+        twins = find_name_collisions(self.found.pictures)
         surplus = {entry.source for entry in twins}
         self.found.pictures = [name for name in self.found.pictures if name not in surplus]
         self.found.bad = sorted([*self.found.bad, *twins], key=lambda entry: entry.source)
@@ -93,7 +93,7 @@ class _Scanner:
                 self._refuse(path.with_suffix(""), "only its DVC pointer is here, not what it stands for", PULL)
         elif ending not in PICTURES:
             self.found.others[ending] += 1
-        elif found := obstacle(path, self.root, self.follow):
+        elif found := find_obstacle(path, self.root, self.follow):
             self._refuse(path, found.reason, found.fix, found.detail)
         elif ending in FOREIGN:
             self._refuse(path, *FOREIGN[ending])
@@ -109,13 +109,13 @@ class _Scanner:
     def _refuse(self, path: Path, reason: str, fix: str, detail: str = "") -> None:
         # A name that is not UTF-8 is shown with its bytes escaped, for it could not be written down.
         name = os.fsencode(self._name(path)).decode("utf-8", "backslashreplace")
-        self.found.bad.append(Bad(name, reason, fix, detail))
+        self.found.bad.append(UnusableFile(name, reason, fix, detail))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.raw).as_posix()
 
 
-def find_twins(names: list[str]) -> list[Bad]:
+def find_name_collisions(names: list[str]) -> list[UnusableFile]:
     """Names that are equal but for the ending, the case, or the Unicode form.
 
     They would share one output and one caption file here, or collide on Windows and macOS.
@@ -125,7 +125,7 @@ def find_twins(names: list[str]) -> list[Bad]:
         stem = PurePosixPath(name).with_suffix("").as_posix()
         groups.setdefault(unicodedata.normalize("NFC", stem).casefold(), []).append(name)
     return [
-        Bad(
+        UnusableFile(
             name, "the same name but for ending, case or accents' encoding", "rename all but one",
             "beside " + ", ".join(other for other in group if other != name),
         )

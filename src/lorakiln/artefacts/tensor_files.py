@@ -1,0 +1,259 @@
+"""Safetensors files whose bytes depend on their content alone.
+
+safetensors' own writer puts `__metadata__` in random order; this one sorts it. Format: 8 bytes little-endian
+header length, JSON header padded with spaces to a multiple of 8, then the tensors' bytes
+(https://github.com/huggingface/safetensors#format).
+"""
+
+import json
+import math
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+
+from lorakiln.artefacts.atomic_file import replacing_file
+from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.file_safety import check_regular
+from lorakiln.artefacts.fsync import sync_names
+from lorakiln.console.errors import UserError
+
+LARGEST_HEADER = 100_000_000  # bytes, the library's own limit
+MOST_KEYS = 10_000  # of metadata: sd-scripts writes about a hundred
+Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # by what settings call them
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
+    torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+}  # fmt: skip
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:  # fmt: skip
+    """Write named tensors, whole or not at all, with names and metadata sorted.
+
+    Args:
+        dtype: of the written floats, cast one tensor at a time; None: as they are.
+
+    Raises:
+        ValueError: a metadata value is no string, or a dtype has no name in the format.
+        UserError: the disk is full or not writable (the old file, if any, is intact).
+    """
+    stream_tensors(path, _layout(tensors, dtype), tensors.__getitem__, metadata)
+
+
+def stream_tensors(
+    path: Path, layout: Layout, read: Callable[[str], torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """As `save_tensors`, but each tensor is asked for when it is its turn and dropped when it is written.
+
+    Args:
+        layout: (dtype, shape) by name; what is read is cast to it.
+        read: the tensor of a name; they are asked for in the order of their names.
+
+    Raises:
+        ValueError: also if a tensor has another shape than the layout says.
+    """
+    with telling_disk_trouble(path), replacing_file(path) as beside:
+        with beside.open("wb") as file:
+            for chunk in _chunks(layout, read, metadata or {}):
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        sync_names(path.parent)
+
+
+def generate_chunks(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    """The bytes that `save_tensors` writes: the header, then one tensor after the other; raises its ValueErrors."""
+    return _chunks(_layout(tensors, None), tensors.__getitem__, metadata)
+
+
+def _chunks(
+    layout: Layout, read: Callable[[str], torch.Tensor], metadata: Mapping[str, str]
+) -> Iterator[bytes | memoryview]:
+    yield _header(layout, metadata)[0]
+    for name in sorted(layout):
+        dtype, shape = layout[name]
+        value = read(name)
+        if tuple(value.shape) != tuple(shape):
+            raise ValueError(f"{name} has the shape {tuple(value.shape)}, {tuple(shape)} was announced")
+        yield _bytes(value.to(dtype))
+        del value  # or it would be in memory beside the next one
+
+
+def _layout(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> Layout:
+    def written(value: torch.Tensor) -> torch.dtype:
+        return dtype if dtype and value.is_floating_point() else value.dtype
+
+    return {name: (written(value), value.shape) for name, value in tensors.items()}
+
+
+@contextmanager
+def mapped_tensors(path: Path, layout: Layout) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield tensors of zeros to be filled in place, which are the file itself: more than memory holds can be written.
+
+    The bytes are those that `save_tensors` writes; the file takes its name when the block ends without an error.
+
+    Raises:
+        UserError: as `save_tensors`; the space is reserved first, since a full disk under a mapping kills the process.
+    """
+    text, offsets = _header(layout, {})
+    with telling_disk_trouble(path), replacing_file(path) as beside:
+        with beside.open("wb") as file:
+            file.write(text)
+            file.flush()
+            if offsets["end"]:
+                os.posix_fallocate(file.fileno(), len(text), offsets["end"])
+        whole = np.memmap(beside, np.uint8, "r+")
+        tensors = {}
+        for name, (dtype, shape) in layout.items():
+            start = len(text) + offsets[name]
+            flat = torch.from_numpy(whole[start : start + math.prod(shape) * dtype.itemsize])
+            tensors[name] = flat.view(dtype).view(tuple(shape))
+        yield tensors
+        whole.flush()
+        os.replace(beside, path)
+        sync_names(path.parent)
+
+
+def _header(layout: Layout, metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
+    """The bytes before the tensors, and where each tensor begins behind them; "end" is where the last one ends."""
+    header: dict[str, object] = {}
+    if metadata:
+        if wrong := [key for key, value in metadata.items() if not isinstance(value, str)]:
+            raise ValueError(f"safetensors metadata must be strings: {wrong}")
+        header["__metadata__"] = dict(sorted(metadata.items()))
+    offsets, offset = {}, 0
+    for name in sorted(layout):
+        dtype, shape = layout[name]
+        size = math.prod(shape) * dtype.itemsize
+        header[name] = {
+            "dtype": _DTYPES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size],
+        }  # fmt: skip
+        offsets[name], offset = offset, offset + size
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text, offsets | {"end": offset}
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    # By way of uint8, since numpy has no bfloat16.
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read all tensors (memory-mapped, on the CPU) and the metadata of a safetensors file.
+
+    Raises:
+        UserError: the file is missing or cannot be read, or its header is damaged.
+    """
+    with telling_damage(path), safetensors.safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; raises UserError as `load_tensors` does."""
+    with telling_damage(path), safetensors.safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+class TensorFile:
+    """A safetensors file whose tensors are read one at a time: none stays in memory, nor mapped into it.
+
+    Attributes:
+        layout: (dtype, shape) by name.
+
+    Raises:
+        UserError: the file is missing, its header is damaged, or it holds a kind of number that torch has not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with telling_damage(path):
+            # The library checks the whole header, and that the file is as long as it says.
+            with safetensors.safe_open(path, framework="pt") as file:
+                self.metadata: dict[str, str] = dict(file.metadata() or {})
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(size))
+        header.pop("__metadata__", None)
+        dtypes = {name: dtype for dtype, name in _DTYPES.items()}
+        if unknown := sorted({one["dtype"] for one in header.values()} - set(dtypes)):
+            fix = "get it in fp16, bf16 or fp32"
+            raise UserError(f"it holds numbers of the kind {unknown[0]}, which is not known here", where=path, fix=fix)
+        self.layout = {name: (dtypes[one["dtype"]], tuple(one["shape"])) for name, one in header.items()}
+        self._begins = {name: 8 + size + one["data_offsets"][0] for name, one in header.items()}
+
+    def read(self, name: str) -> torch.Tensor:
+        """One tensor, the caller's own."""
+        dtype, shape = self.layout[name]
+        if not math.prod(shape):
+            return torch.empty(shape, dtype=dtype)
+        with self.path.open("rb") as file:
+            file.seek(self._begins[name])
+            flat = np.fromfile(file, np.uint8, math.prod(shape) * dtype.itemsize)
+        return torch.from_numpy(flat).view(dtype).view(shape)
+
+
+@contextmanager
+def telling_damage(path: Path) -> Iterator[None]:
+    """Turn what goes wrong when a safetensors file is opened into a UserError about `path`.
+
+    What the library lets through is refused first: what is no file (a pipe would be waited for without end), two
+    tensors of one name, of which programs take one or the other, and metadata of a size that no program writes.
+    """
+    check_regular(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("a folder")
+        _check_header(path)
+        yield
+    except FileNotFoundError as error:
+        raise UserError("no such file", where=path, fix="check the path") from error
+    except safetensors.SafetensorError as error:
+        raise UserError(
+            f"not a readable safetensors file ({error})", where=path, fix="download or make it again"
+        ) from error
+    except OSError as error:
+        raise UserError(f"cannot be read ({error})", where=path, fix="name a .safetensors file") from error
+
+
+def _check_header(path: Path) -> None:
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        text = file.read(min(size, LARGEST_HEADER))
+    try:
+        header = json.loads(text, object_pairs_hook=_single)
+    except (ValueError, RecursionError):
+        return  # the library says what is wrong with it
+    if isinstance(header, _Twice):
+        fix = "make the file again; programs would take one or the other"
+        raise UserError(f"two of its tensors are called {header.name}", where=path, fix=fix)
+    told = header.get("__metadata__") if isinstance(header, dict) else None
+    if isinstance(told, dict) and len(told) > MOST_KEYS:
+        what = f"its metadata has {len(told):,} keys, and {MOST_KEYS:,} are read at most"
+        raise UserError(what, where=path, fix="write it without them")
+
+
+class _Twice:
+    """In the place of an object in which two objects have one name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _single(pairs: list[tuple[str, object]]) -> object:
+    names = [name for name, value in pairs if isinstance(value, dict)]
+    if len(names) == len(set(names)):
+        return dict(pairs)
+    return _Twice(next(name for name, count in Counter(names).items() if count > 1))

@@ -1,0 +1,57 @@
+"""A written file counts when it has been read back and changes every weight as the trained adapter does."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lorakiln.adapters.adapter import Adapter
+from lorakiln.adapters.checks import TOLERANCE
+from lorakiln.adapters.protocol import TrainableKind
+from lorakiln.console.errors import UserError
+from lorakiln.lora_files.casting import CastAdapter
+
+
+def compare_adapters(
+    trained: Adapter, expected: CastAdapter, written: Adapter, dtype: torch.dtype, where: object,
+    kind: TrainableKind, weight: Callable[[str], Tensor],
+) -> float:  # fmt: skip
+    """The largest relative difference, over the layers, between the weight changes of two adapters.
+
+    It is ||dW_written - dW_trained|| / ||dW_trained||, Frobenius norms, in float32; layers that are nothing beside the
+    others (`fitting`) are left out of it.
+
+    Args:
+        expected: what was to be written; its numbers must be there exactly.
+        kind: of both adapters' layers.
+        weight: the base's weight of a module, by whose change both are measured.
+
+    Raises:
+        UserError: a layer is missing or too many, or differs by more than the precision explains.
+    """
+    if odd := sorted(set(trained.layers) ^ set(written.layers)):
+        raise UserError(f"{len(odd)} layers were lost or invented: {', '.join(odd[:3])}", where=where)
+    worst, wrong = 0.0, []
+    for name, layer in trained.layers.items():
+        found, told, base = written.layers[name], expected.adapter.layers[name], weight(name)
+        if layer.shape != found.shape:
+            wrong.append(f"{name} (its shape)")
+            continue
+        change = layer.change_of(base)
+        difference = (found.change_of(base) - change).norm().item()
+        size = change.norm().item()
+        relative = difference / size if size else difference
+        numbers, wanted = (kind.tensors(one, "kohya") for one in (found, told))
+        same = numbers.keys() == wanted.keys() and all(torch.equal(numbers[one], wanted[one]) for one in wanted)
+        if name in expected.lost and same:
+            continue
+        worst = max(worst, relative)
+        if not (same and relative <= TOLERANCE[dtype]):
+            wrong.append(f"{name} ({relative:.1e})")
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} layers differ from what was trained: {', '.join(wrong[:3])}",
+            where=where,
+            fix="" if dtype == torch.float32 else "set export.precision=fp32",
+        )
+    return worst

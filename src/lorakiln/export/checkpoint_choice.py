@@ -1,0 +1,35 @@
+"""Which of a run's saved adapters are exported."""
+
+from lorakiln.console.errors import UserError
+from lorakiln.facts import SavedAdapter
+
+
+def choose_adapters(adapters: list[SavedAdapter], which: str) -> tuple[SavedAdapter, list[SavedAdapter]]:
+    """The adapter that gets the plain name, and those that are written beside it.
+
+    Args:
+        adapters: by step.
+        which: "last", "best" (lowest validation loss) or "all" (the last, and every other beside it).
+
+    Raises:
+        UserError: "best", and no saved adapter has a validation loss.
+    """
+    last = max(adapters, key=lambda one: one.step)
+    if which == "last":
+        return last, []
+    if which == "all":
+        return last, [one for one in adapters if one is not last]
+    best = find_best_step(adapters)
+    if best is None:
+        raise UserError(
+            "no saved adapter has a validation loss",
+            where="export.which=best",
+            fix="set train.save_every to a multiple of train.validation.every, or export the last",
+        )
+    return next(one for one in adapters if one.step == best), []
+
+
+def find_best_step(adapters: list[SavedAdapter]) -> int | None:
+    """The step of the lowest validation loss, the earlier of equals; None if no saved adapter has one."""
+    judged = [(one.validation_loss, one.step) for one in adapters if one.validation_loss is not None]
+    return min(judged)[1] if judged else None

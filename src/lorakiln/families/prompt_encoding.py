@@ -1,0 +1,74 @@
+"""How a text encoder reads a prompt: in chunks of its own length, as kohya's max_token_length."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from lorakiln.schema.encode import EncodeSettings
+
+CHUNK = 75  # tokens of a prompt that CLIP reads at once, without those of its begin and end
+
+
+@dataclass(frozen=True)
+class PromptEncoding:
+    """How prompts become embeddings; an adapter is drawn with what it was trained with.
+
+    Attributes:
+        clip_skip: how many of the text encoder's last layers are left out.
+        chunks: how many times the encoder's length of a prompt is read; what is longer is cut off.
+    """
+
+    clip_skip: int = 0
+    chunks: int = 1
+
+    @classmethod
+    def of(cls, encode: EncodeSettings) -> "PromptEncoding":
+        """The reading that `encode`'s settings ask for."""
+        return cls(encode.clip_skip, encode.max_tokens // CHUNK)
+
+
+PLAIN = PromptEncoding()
+
+
+def split_chunks(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int, chunks: int) -> tuple[Tensor, Tensor]:
+    """Token numbers and mask, both (B, chunks, length): in each chunk begin, up to length - 2 tokens, end, padding.
+
+    One chunk is what the tokenizer itself makes with padding="max_length" and truncation. The mask is 1 up to the
+    end's token, which is the padding's too in Stable Diffusion 1.x.
+    """
+    room = length - 2
+    ids = torch.full((len(prompts), chunks, length), tokenizer.pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        tokens = list_tokens(tokenizer, prompt)
+        for number in range(chunks):
+            some = tokens[number * room : (number + 1) * room]
+            whole = [tokenizer.bos_token_id, *some, tokenizer.eos_token_id]
+            ids[row, number, : len(whole)] = torch.tensor(whole)
+            mask[row, number, : len(whole)] = 1
+    return ids, mask
+
+
+def join_chunks(states: Tensor, ids: Tensor, tokenizer: CLIPTokenizer) -> Tensor:
+    """One sequence, (B, chunks * (L - 2) + 2, D), of the chunks' states, (B, chunks, L, D).
+
+    As kohya does it: the first chunk's begin, every chunk's inner states, the last chunk's end. In an empty chunk
+    whose padding is not the end's token, the state of the end is replaced by that of the padding behind it.
+    """
+    inner = states[:, :, 1:-1]
+    if tokenizer.pad_token_id != tokenizer.eos_token_id:
+        # The tokenizer's numbers are on the CPU, the states on the encoder's device.
+        empty = (ids[:, :, 1] == tokenizer.eos_token_id).to(states.device)
+        empty[:, 0] = False
+        first = torch.where(empty[..., None], inner[:, :, 1], inner[:, :, 0])
+        inner = torch.cat([first[:, :, None], inner[:, :, 1:]], dim=2)
+    return torch.cat([states[:, 0, :1], inner.flatten(1, 2), states[:, -1, -1:]], dim=1)
+
+
+def list_tokens(tokenizer: CLIPTokenizer, prompt: str) -> list[int]:
+    """All of a prompt's tokens, without begin and end."""
+    tokens: list[int] = tokenizer(prompt, truncation=False, add_special_tokens=False, verbose=False).input_ids
+    return tokens

@@ -1,0 +1,95 @@
+"""What a job is made of beside its settings: pictures, captions and models, which may change from run to run."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lorakiln.artefacts.hashing import hash_file, hash_folder
+from lorakiln.families.identity import hash_quickly, identify
+from lorakiln.families.model_source import is_hub_id
+from lorakiln.schema.marks import read_setting, walk
+from lorakiln.schema.whole_config import Config
+
+Stamp = tuple[tuple[str, int, int], ...]
+MODEL_FILES = (".safetensors", ".json", ".txt")
+DIGITS = 16
+# What has been read once in this process, with the sizes and times of its files: a sweep asks for every job.
+_known: dict[Path, tuple[Stamp, str]] = {}
+
+
+def identify_sources(settings: dict[str, Any]) -> dict[str, str | None]:
+    """The identity of each by what people call it, 16 hex digits; None where that cannot be told now: a folder that is
+    not there (the job says so itself), a model that was not fetched yet.
+
+    Args:
+        settings: a job's whole config; parts that it does not have are left out.
+    """
+    found: dict[str, str | None] = {}
+    follow = bool(read_setting(settings, "prepare.follow_symlinks"))
+    for name, folder in _folders(settings):
+        found[name] = _once(folder, lambda path: hash_folder(path, follow))
+    for name, path, revision in _models(settings):
+        found[name] = _hub_commit(path, revision) if is_hub_id(path) else _once(Path(path).expanduser(), _model)
+    return found
+
+
+def list_differences(before: dict[str, str | None], now: dict[str, str | None]) -> list[str]:
+    """The names of what is another now. What was or is unknown is held for the same."""
+    return [name for name, one in now.items() if before.get(name) and one and before[name] != one]
+
+
+def _folders(settings: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Name and folder of every dataset of pictures that the settings name."""
+    raw = read_setting(settings, "paths.raw")
+    for setting in walk(Config):
+        names, dataset = setting.marks.names, read_setting(settings, setting.path)
+        if raw and dataset and names and names.sort == "pictures":
+            yield names.title, Path(raw) / dataset
+
+
+def _models(settings: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    """Name, path and revision of every model that the settings name."""
+    for setting in walk(Config):
+        names, path = setting.marks.names, read_setting(settings, setting.path)
+        if setting.section or not names or names.sort == "pictures" or not path:
+            continue
+        above = setting.path.rpartition(".")[0]
+        yield names.title, path, read_setting(settings, f"{above}.{names.revision}") if names.revision else None
+        if names.sort == "lora" and (config := Path(path).expanduser().parent / "adapter_config.json").is_file():
+            yield f"config of the {names.title}", str(config), None  # says how peft's are meant
+
+
+def _model(path: Path) -> str:
+    """A model's folder or file by its content, as cheaply as the stages do it: large files are not read whole."""
+    if path.is_file():
+        return hash_quickly(path) if path.suffix == ".safetensors" else hash_file(path)
+    files = [file for file in path.rglob("*") if file.suffix in MODEL_FILES and file.is_file()]
+    return identify((file.relative_to(path).as_posix(), file) for file in files)
+
+
+def _once(path: Path, read: Callable[[Path], str]) -> str | None:
+    """What `read` says of a folder or file, read again only if sizes or times have changed."""
+    try:
+        stamp = _stamp(path)
+        known = _known.get(path.absolute())
+        if known is None or known[0] != stamp:
+            known = (stamp, read(path)[:DIGITS])
+            _known[path.absolute()] = known
+    except OSError:
+        # Not there, not readable, or changed at this moment: the job itself says so.
+        return None
+    return known[1]
+
+
+def _stamp(path: Path) -> Stamp:
+    files = [path] if not path.is_dir() else sorted(file for file in path.rglob("*") if file.is_file())
+    return tuple((str(file), state.st_size, state.st_mtime_ns) for file in files for state in [file.stat()])
+
+
+def _hub_commit(name: str, revision: str | None) -> str | None:
+    """The commit that the hub's cache on this machine holds: nothing is asked of the network."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    reference = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs" / (revision or "main")
+    return reference.read_text("utf-8").strip()[:DIGITS] if reference.is_file() else None

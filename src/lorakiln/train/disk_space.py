@@ -1,0 +1,26 @@
+"""How much disk a run takes."""
+
+from lorakiln.optim.state import state_bytes
+from lorakiln.train.assembly import TrainingRun
+from lorakiln.train.checkpoint import KEPT
+from lorakiln.train.due_work import find_due_work
+
+WEIGHT = 4  # bytes, float32
+PIXEL = 3  # bytes, before a PNG makes them fewer
+
+
+def estimate_run_bytes(run: TrainingRun, pictures: int) -> int:
+    """Adapters and samples of the whole run, in bytes, about.
+
+    Args:
+        pictures: of one round of samples.
+    """
+    settings = run.settings
+    due = [find_due_work(step, settings) for step in range(1, settings.steps + 1)]
+    adapters, rounds = sum(entry.adapter for entry in due), sum(entry.samples for entry in due)
+    return adapters * run.module.flat.count * WEIGHT + rounds * pictures * run.model.resolution**2 * PIXEL
+
+
+def estimate_checkpoint_bytes(run: TrainingRun) -> int:
+    """The checkpoints that are there at once, the one being written included."""
+    return (KEPT + 1) * (run.module.flat.count * WEIGHT + state_bytes(run.module.build_optimizer, run.module.optimizer))

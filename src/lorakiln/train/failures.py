@@ -1,0 +1,70 @@
+"""What may end a training from outside its mathematics, told in the user's words."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+
+import torch.distributed as dist
+
+from lorakiln.console.errors import UserError
+from lorakiln.console.memory import is_out_of_memory
+from lorakiln.train.assembly import TrainingRun
+from lorakiln.train.precision import takes_bf16
+
+NOTICE = 2.0  # seconds within which a process that ended is seen to have
+
+
+def explain_failure(error: Exception, run: TrainingRun, others: Sequence[subprocess.Popen]) -> Exception:
+    """The error that the user is to see: a UserError where the cause is known, else the same.
+
+    Args:
+        others: the processes that this one started.
+    """
+    if is_out_of_memory(error):
+        return _out_of_memory(run)
+    if run.share.world > 1 and _is_of_a_peer(error):
+        return make_lost_process_error(others)
+    return error
+
+
+def make_lost_process_error(others: Sequence[subprocess.Popen]) -> UserError:
+    """The error about a process of several that ended."""
+    end = time.monotonic() + NOTICE
+    while (
+        not (ended := [(n, status) for n, p in enumerate(others, 1) if (status := p.poll())]) and time.monotonic() < end
+    ):
+        time.sleep(0.05)
+    causes = ", ".join(f"process {number} {_how(status)}" for number, status in ended)
+    return UserError(
+        f"another process of this training has ended{': ' + causes if causes else ''}",
+        fix="see its own message above; if there is none, it was out of memory most likely. The same command goes on "
+        "from the last checkpoint",
+    )
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
+
+
+def _is_of_a_peer(error: Exception) -> bool:
+    # gloo has no class of its own for a connection that broke.
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
+def _out_of_memory(run: TrainingRun) -> UserError:
+    settings = run.settings
+    share = settings.batch_size // run.share.world
+    micro = settings.micro_batch or share
+    advice = [f"train.micro_batch={max(1, micro // 2)}"] if micro > 1 else []
+    advice += [] if settings.trainer.gradient_checkpointing else ["train.trainer.gradient_checkpointing=true"]
+    # On a GPU that has bf16, auto has taken it already.
+    advice += ["train.trainer.precision=bf16"] if not run.share.bf16 and takes_bf16("bf16", run.device) else []
+    advice += ["a lower prepare.resolution"]
+    largest = max(run.encoded.buckets, key=lambda bucket: bucket.mean[0, 0].numel()).name
+    return UserError(
+        f"{run.device} is out of memory, with {micro} pictures at once, of {largest} pixels at most",
+        fix=f"set {', or '.join(advice)}; the last checkpoint is kept",
+    )

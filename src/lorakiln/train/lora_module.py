@@ -1,0 +1,237 @@
+"""One optimizer step: the global batch from the step's number, its micro-batches, one update."""
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lorakiln.adapters.networks import find_adapted_networks
+from lorakiln.diffusion import random_draws
+from lorakiln.diffusion.loss import Loss, Predict
+from lorakiln.families.protocol import Family
+from lorakiln.optim import find_optimizer
+from lorakiln.optim.flat import FlatWeights
+from lorakiln.optim.schedules import make_factor
+from lorakiln.schema.train import TrainSettings
+from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
+from lorakiln.train.latents import Encoded
+from lorakiln.train.network_parts import list_part_names
+from lorakiln.train.precision import norm_in_half
+from lorakiln.train.readings import Quarters, Readings
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of the global batch that this process takes.
+
+    Attributes:
+        rank, world: this process among all.
+        bf16: whether the network computes in bfloat16 (autocast; the adapter's weights stay float32).
+    """
+
+    rank: int = 0
+    world: int = 1
+    bf16: bool = False
+
+
+class LoraModule(pl.LightningModule):
+    """Trains the adapter in `family.network`.
+
+    Lightning calls `training_step` once for every optimizer step, with nothing: the step's number alone says what
+    is trained on, so there is no loader or sampler whose state a resumed run would have to restore.
+
+    Args:
+        family: with the network, its adapter in place, and no other parameter that requires a gradient.
+        trained: for each bucket the rows to train on, as `schedule` counts them.
+
+    Attributes:
+        done: optimizer steps done since the beginning of the run, by this process and those before it.
+        owners: of the optimizer's state, in order.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        encoded: Encoded,
+        trained: list[list[int]],
+        settings: TrainSettings,
+        share: Share,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = family.network
+        self.family, self.encoded, self.settings, self.share = family, encoded, settings, share
+        self.trained = [torch.tensor(rows, dtype=torch.int64) for rows in trained]
+        self.schedule = BatchSchedule(
+            [len(rows) for rows in trained], settings.batch_size, encoded.variants, settings.seed
+        )
+        self.adapted = find_adapted_networks(family, settings.adapter.kind)
+        trainable = self.adapted.parameters()
+        self.flat = FlatWeights(trainable, list_part_names([name for name, _ in trainable], settings.optimizer))
+        self.readings = Readings(self.flat.weights.device)
+        self.quarters = Quarters(self.flat.weights.device)
+        self.losses = Loss(family.process, settings.objective)
+        self.optimizer_kind = find_optimizer(settings.optimizer)
+        elementwise = self.optimizer_kind.ELEMENTWISE
+        self.owners = self.flat.owners(elementwise)
+        self.optimizer = self.build_optimizer(self.flat.groups(elementwise))
+        self.factor = make_factor(settings.scheduler, settings.steps)
+        if share.bf16:
+            self.adapted.take_half()
+            norm_in_half(family.network, self.kind)
+        self.done = 0
+
+    @property
+    def kind(self) -> str:
+        """The device's, by which autocast goes."""
+        return self.flat.weights.device.type
+
+    def build_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The settings' optimizer, of these parameter groups."""
+        return self.optimizer_kind.build(groups, self.settings.optimizer)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer
+
+    def train_dataloader(self) -> "StepLoader":
+        return StepLoader()
+
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        step = self.done
+        samples = self.schedule(step)
+        self.flat.gradients.zero_()
+        draws = self._draws(step, samples)
+        share = self.settings.batch_size // self.share.world
+        start, micro = self.share.rank * share, self.settings.micro_batch or share
+        if self.settings.adapter.dropout:
+            # torch's own generator serves only the adapter's dropout; one seed for each step and rank.
+            torch.manual_seed(random_draws.mix_seed(self.settings.seed, step, self.share.rank))
+        for at in range(start, start + share, micro):
+            loss = self.loss(samples, draws, slice(at, at + micro))
+            loss.backward()
+            self.flat.gradients[-1] += loss.detach()
+        if self.share.world > 1:
+            dist.all_reduce(self.flat.gradients)
+        self._update(step)
+
+    def loss(self, samples: GlobalBatch, draws: random_draws.Draws, part: slice) -> Tensor:
+        """The sum of the part's weighted losses over the size of the global batch, 0-dimensional.
+
+        Divided so, the gradients of all micro-batches and all devices add up to the gradient of the global mean.
+        """
+        x_0, conditioning = self._inputs(samples, draws, part)
+        epsilon, times = (self._move(tensor[part]) for tensor in (draws.epsilon, draws.times))
+        losses = self.losses(self.predicting(conditioning), x_0, epsilon, times)
+        self.quarters.push(self.family.process.locate(times), losses)
+        return losses.sum() / self.settings.batch_size
+
+    def predicting(self, conditioning: dict[str, Tensor]) -> Predict:
+        """The network with this conditioning, (B, ...), as it computes here, training or not."""
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            with self.autocast():
+                return self.family.predict(x_t, t, conditioning)
+
+        return predict
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """What the network's calls are wrapped in, training or not."""
+        if self.share.bf16:
+            return torch.autocast(self.kind, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def on_train_start(self) -> None:
+        self.network.train()
+        # Lightning has called zero_grad on its way here.
+        self.flat.gather_gradients()
+
+    def batch_files(self, step: int) -> tuple[str, list[str]]:
+        """The bucket's name and the file names of a step's global batch."""
+        samples = self.schedule(step)
+        bucket = self.encoded.buckets[samples.bucket]
+        rows = self.trained[samples.bucket][samples.pictures].tolist()
+        return bucket.name, [bucket.rows[row].file_name for row in rows]
+
+    def broken_files(self, step: int) -> list[str]:
+        """The pictures of a step's global batch whose encoded tensors are not finite."""
+        samples = self.schedule(step)
+        bucket = self.encoded.buckets[samples.bucket]
+        rows = dict.fromkeys(self.trained[samples.bucket][samples.pictures].tolist())
+        tensors = (bucket.mean, bucket.std, *bucket.conditioning.values())
+        return [
+            bucket.rows[row].file_name
+            for row in rows
+            if not all(bool(tensor[row].isfinite().all()) for tensor in tensors)
+        ]
+
+    def _update(self, step: int) -> None:
+        gradients, loss = self.flat.gradients[:-1], self.flat.gradients[-1].clone()
+        norm = torch.linalg.vector_norm(gradients)
+        if self.settings.max_grad_norm is not None:
+            # As torch.nn.utils.clip_grad_norm_ does it.
+            gradients.mul_((self.settings.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
+        bad = self.readings.push(step, loss, norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step, group["name"])
+        if self.optimizer_kind.MASKED:
+            masked: Any = self.optimizer  # torch reads what its types do not know
+            masked.found_inf = bad
+        # Another optimizer's step is left out as a whole: its state may be more than tensors that could be masked.
+        if self.optimizer_kind.MASKED or not bad:
+            optimizer = self.optimizers(use_pl_optimizer=True)
+            assert not isinstance(optimizer, list)  # `configure_optimizers` gives one
+            optimizer.step()
+        # Not Lightning's count, which leaves out what is left out here.
+        self.done = step + 1
+
+    def rate(self, step: int, part: str = "") -> float:
+        """The learning rate of the step with this index; of a part that has one of its own, if it is named."""
+        peak = self.settings.optimizer.part_lrs.get(part, self.settings.optimizer.lr)
+        return peak * self.factor(step)
+
+    def part_rates(self, step: int) -> dict[str, float]:
+        """The learning rates of parts that have their own: {"lr/up_blocks": 2e-4, ...}."""
+        return {f"lr/{part}": self.rate(step, part) for part in self.settings.optimizer.part_lrs}
+
+    def _draws(self, step: int, samples: GlobalBatch) -> random_draws.Draws:
+        shape = (self.settings.batch_size, *self.encoded.buckets[samples.bucket].mean.shape[2:])
+        return random_draws.make_draws(self.settings.seed, step, shape, self.settings.objective, self.family.process)
+
+    def _inputs(self, samples: GlobalBatch, draws: random_draws.Draws, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+        bucket = self.encoded.buckets[samples.bucket]
+        rows = self.trained[samples.bucket][samples.pictures[part]]
+        places = torch.stack([rows, torch.from_numpy(samples.variants[part])])
+        # In one upload, which does not wait for the device, where the dataset is on it.
+        rows, variants = self._move(places) if bucket.mean.device.type != "cpu" else places
+        mean, std = (self._move(tensor[rows, variants]).float() for tensor in (bucket.mean, bucket.std))
+        x_0 = mean + std * self._move(draws.posterior[part])
+        conditioning = {name: self._move(tensor[rows]) for name, tensor in bucket.conditioning.items()}
+        if self.settings.objective.caption_dropout:
+            dropped = self._move(draws.dropped[part])
+            for name, told in conditioning.items():
+                if name not in self.encoded.empty:  # not the caption's, such as a size and a crop
+                    continue
+                mask = dropped.view(-1, *[1] * (told.dim() - 1))
+                conditioning[name] = torch.where(mask, self._move(self.encoded.empty[name]), told)
+        return x_0, conditioning
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        device = self.flat.weights.device
+        if tensor.device == device:
+            return tensor
+        # Only from pinned memory does a copy not wait for the work before it.
+        return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+class StepLoader:
+    """Yields once for every step, without end, and nothing of meaning (Lightning skips None)."""
+
+    def __iter__(self) -> "StepLoader":
+        return self
+
+    def __next__(self) -> int:
+        return 0

@@ -1,0 +1,203 @@
+"""How much memory a training takes: counted before anything is loaded, on tensors that hold nothing.
+
+See `families.tensor_memory`. What is beside tensors is an allowance (`BESIDE`), for nothing here was measured on a GPU.
+"""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from lorakiln.adapters.targets import list_target_names
+from lorakiln.families.protocol import Family, Part
+from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_bytes
+from lorakiln.optim.state import state_tensors
+from lorakiln.schema.train import TrainSettings
+from lorakiln.train.adapting import put_adapter
+from lorakiln.train.batch_schedule import GlobalBatch
+from lorakiln.train.latents import Bucket, Encoded
+from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.validation import choose_batch
+
+BESIDE = 1_000_000_000  # bytes: CUDA's context, its libraries' workspaces, gaps between tensors
+DRAWN = 8  # samples at once, at most
+
+
+@dataclass(frozen=True)
+class MemoryCount:
+    """What a training holds, by what for, in bytes.
+
+    Attributes:
+        base: the frozen network.
+        adapter: its weights, their gradients and the optimizer's state.
+        step: what a step's two passes hold at most beside these.
+        validation: the same of validation; 0: there is none.
+        row: what the network holds for each sample that it works on without gradients: two a picture with guidance.
+        converted: the adapter's weights in half precision, which autocast keeps all that time.
+        text: the text encoders' weights.
+        vae, decode: the VAE's weights, and what it holds beside them while it decodes a picture.
+        rows: of the network for each picture drawn; 0: no samples are drawn.
+        drawn: pictures drawn at once.
+        dataset: what of it is on the device.
+        on_gpu: VAE and text encoders are on the device only while they work, and the VAE takes one picture at once.
+    """
+
+    base: int
+    adapter: int
+    step: int
+    validation: int = 0
+    row: int = 0
+    converted: int = 0
+    text: int = 0
+    vae: int = 0
+    decode: int = 0
+    rows: int = 0
+    drawn: int = DRAWN
+    dataset: int = 0
+    on_gpu: bool = True
+
+    @property
+    def resident(self) -> int:
+        """What stays from the first step to the last."""
+        return self.base + self.adapter + self.dataset + (0 if self.on_gpu else self.text + self.vae)
+
+    @property
+    def samples(self) -> int:
+        """What drawing holds at most beside that."""
+        if not self.rows:
+            return 0
+        network = self.converted + self.drawn * self.rows * self.row
+        if self.on_gpu:
+            return max(network, self.text, self.vae + self.decode)
+        return max(network, self.drawn * self.decode)
+
+    @property
+    def most(self) -> int:
+        """The peak, with what is beside tensors."""
+        beside = BESIDE if self.on_gpu else 0
+        return self.resident + max(self.step, self.validation, self.samples) + beside
+
+    def fitted(self, memory_fit: int) -> "MemoryCount":
+        """With as many pictures drawn at once as there is room for, one at least."""
+        for drawn in range(self.drawn, 1, -1):
+            fewer = replace(self, drawn=drawn)
+            if fewer.most <= memory_fit or fewer.samples <= max(self.step, self.validation):
+                return fewer
+        return replace(self, drawn=1)
+
+
+@dataclass(frozen=True)
+class CountRequest:
+    """What memory is counted for.
+
+    Args:
+        family: may be without its parts.
+        shape: (C, h, w) of the largest latents trained on.
+        told: conditioning as `encode` wrote it, any number of rows.
+        drawn: (C, h, w) of the samples; None: this process draws none.
+        validates: whether this process does.
+    """
+
+    family: Family
+    settings: TrainSettings
+    share: Share
+    shape: Sequence[int]
+    to_dict: Mapping[str, Tensor]
+    drawn: Sequence[int] | None = None
+    validates: bool = False
+
+    @property
+    def micro(self) -> int:
+        return self.settings.micro_batch or self.settings.batch_size // self.share.world
+
+
+def count_memory(wanted: CountRequest) -> MemoryCount:
+    """Run the training's own step, forward pass and decoding through, on tensors without numbers."""
+    settings, on_gpu = wanted.settings, wanted.family.device.type != "cpu"
+    parts: tuple[Part, ...] = ("network", "vae", "text") if wanted.drawn else ("network",)
+    hollow = wanted.family.hollow(parts)
+    base = count_held_bytes(hollow.network)
+    with Peak() as peak, GpuRules(single=on_gpu) as rules:
+        for part in (hollow.network, *([hollow.vae] if wanted.drawn else [])):
+            peak.hold([*part.parameters(), *part.buffers()])
+        module = _make_hollow_module(hollow, wanted, rules)
+        module.network.train()
+        before = peak.remeasurement()
+        _step(module)
+        step = peak.most - before
+        module.optimizer.step()
+        adapter = sum(tensor.nbytes for tensor in (module.flat.weights, module.flat.gradients))
+        adapter += sum(tensor.nbytes for tensor in state_tensors(module.optimizer.state))
+        found = MemoryCount(base, adapter, step, on_gpu=on_gpu)
+        if wanted.drawn or wanted.validates:
+            converted = module.flat.weights.nbytes // 2 if wanted.share.bf16 else 0
+            row = (_two_rows(module, peak, wanted.drawn or wanted.shape) - converted) // 2
+            found = replace(found, row=row, converted=converted)
+        if wanted.validates:
+            shape, drawn = wanted.shape, wanted.drawn or wanted.shape
+            row = found.row * math.prod(shape) // math.prod(drawn)  # without the attention's matrix it is linear
+            found = replace(found, validation=found.converted + choose_batch(shape[1:]) * row)
+        if wanted.drawn:
+            before = peak.remeasurement()
+            hollow.decode_latents(torch.empty(1, *wanted.drawn, device=META))
+            decode, rows = peak.most - before, 2 if settings.samples.guidance > 1 else 1
+            texts = sum(count_held_bytes(part) for name, part in hollow.adaptable().items() if name != hollow.part)
+            found = replace(found, rows=rows, text=texts, vae=count_held_bytes(hollow.vae), decode=decode)
+    return found
+
+
+class _HollowModule(LoraModule):
+    """A training module whose family is hollow: its steps can be run through, and nothing is computed."""
+
+    rules: GpuRules
+    kind = "cpu"  # by which `GpuRules` is told of autocast
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        return self.rules.autocast(torch.bfloat16) if self.share.bf16 else contextlib.nullcontext()
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        return tensor.to(META)
+
+
+def _make_hollow_module(hollow: Family, wanted: CountRequest, rules: GpuRules) -> _HollowModule:
+    settings, rows = wanted.settings, wanted.micro
+    network: Any = hollow.network  # torch's types know no memory format alone
+    network.to(memory_format=torch.channels_last)
+    if settings.trainer.gradient_checkpointing:
+        # The backward pass leaves the rules, and a part that it runs anew enters them again.
+        remeasurement = partial(checkpoint, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), rules))
+        network.enable_gradient_checkpointing(remeasurement)
+    adapter = settings.adapter.model_copy(update={"init_from": None})
+    put_adapter(hollow, adapter, list_target_names(hollow, adapter.targets), settings.seed)
+    mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))
+    told = {name: torch.empty(rows, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
+    empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
+    encoded = Encoded([Bucket("", [], mean, std, told)], empty)
+    alone = settings.model_copy(update={"batch_size": rows, "micro_batch": None})
+    module = _HollowModule(hollow, encoded, [list(range(rows))], alone, Share(bf16=wanted.share.bf16))
+    module.rules = rules
+    return module
+
+
+def _step(module: _HollowModule) -> None:
+    rows = module.settings.batch_size
+    samples = GlobalBatch(0, np.arange(rows), np.zeros(rows, np.int64))
+    module.loss(samples, module._draws(0, samples), slice(0, rows)).backward()
+
+
+def _two_rows(module: _HollowModule, peak: Peak, shape: Sequence[int]) -> int:
+    """What the network holds at most for two samples without gradients."""
+    told = {name: value[:1].expand(2, *value.shape[1:]) for name, value in module.encoded.empty.items()}
+    module.network.eval()
+    before = peak.remeasurement()
+    with torch.no_grad(), module.autocast():
+        times = module.family.process.spread_times(np.zeros(2), module.settings.objective)
+        module.family.predict(torch.empty(2, *shape, device=META), times, told)
+    return peak.most - before

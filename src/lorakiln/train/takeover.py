@@ -1,0 +1,63 @@
+"""A training that another job of the sweep has done, with the same settings and data, taken over as it is."""
+
+import csv
+import shutil
+from pathlib import Path
+
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.json_files import read_json, write_json
+from lorakiln.facts import RunFacts
+from lorakiln.families.prompt_encoding import PromptEncoding
+from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.train import TrainSettings
+from lorakiln.tracking.tracker import RECORD
+from lorakiln.train.latents import Encoded
+from lorakiln.train.record import Record
+from lorakiln.train.remeasuring import report_again
+from lorakiln.train.sample_pictures import SampleDrawer, choose_sample_prompts
+from lorakiln.train.tracking import begin_tracking
+from lorakiln.train.validation_split import hold_out
+
+
+def take_over(
+    trained: Path, encoded: Path, out: Path, settings: TrainSettings, model: ModelSettings, project: Path
+) -> None:  # fmt: skip
+    """Copy a finished run, and tell a tracker's record of its own what that holds: each LoRA has one.
+
+    Args:
+        trained: the other job's run.
+        encoded: what both train on.
+        settings: this job's; those that name its record may be others than the other job's.
+        project: see `begin_tracking`.
+    """
+    data = Encoded.read(encoded)
+    facts, provenance = RunFacts.read(trained / "facts.json"), read_json(trained / "provenance.json")
+    facts = facts.changed(settings={**facts.settings, "train": settings.model_dump(mode="json")})
+    tracker = begin_tracking(settings, data.index, facts.settings, project)
+    split = hold_out(data.buckets, settings.validation)
+    prompts = choose_sample_prompts(data, settings.samples, split.trained)
+    sampler = SampleDrawer(
+        prompts, settings.samples, model, PromptEncoding.of(data.index.made_with("encode", EncodeSettings))
+    )
+    report_again(tracker, read_record(trained), sampler, trained / "samples")
+    tracker.finish()
+    with replacing(out) as fresh:
+        shutil.copytree(trained, fresh, dirs_exist_ok=True)
+        facts.write(fresh / "facts.json")
+        write_json(fresh / RECORD, tracker.record)
+        # Nothing can be judged by how long it took.
+        write_json(fresh / "provenance.json", {**provenance, "steps_here": 0, "trained_for": str(trained.parent)})
+
+
+def read_record(run: Path) -> Record:
+    """The rows of a finished run."""
+    return Record(_rows(run / "metrics.csv"), _rows(run / "validation.csv"))
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {name: int(value) if name == "step" else float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,45 @@
+"""Files are written under names that are nobody else's."""
+
+import pytest
+import torch
+
+from lorakiln.adapters.adapter import Adapter, Layer
+from lorakiln.artefacts.atomic_file import replacing_file
+from lorakiln.artefacts.json_files import write_text
+from lorakiln.artefacts.tensor_files import save_tensors
+from lorakiln.console.errors import UserError
+from lorakiln.lora_files.writing import write_lora
+
+
+def test_what_lies_beside_is_left_alone(tmp_path):
+    beside = {name: f"precious {name}" for name in ("x.scratch", "x.safetensors.part", "x.json.part", "x.part")}
+    for name, text in beside.items():
+        (tmp_path / name).write_text(text)
+    layer = Layer(torch.ones(2, 4), torch.ones(4, 2), 1.0)
+    write_lora(Adapter({"unet.mid_block.attentions.0.proj_in": layer}), tmp_path / "x.safetensors", "kohya")
+    save_tensors(tmp_path / "x.safetensors", {"a": torch.ones(2)})
+    write_text(tmp_path / "x.json", "{}")
+    found = {path.name: path.read_text("latin-1") for path in tmp_path.iterdir()}
+    assert set(found) == {*beside, "x.safetensors", "x.json"}
+    assert {name: found[name] for name in beside} == beside
+
+
+def test_two_writers_of_one_file_have_two_names(tmp_path):
+    with replacing_file(tmp_path / "x") as one, replacing_file(tmp_path / "x") as two:
+        one.write_text("1")
+        two.write_text("2")
+        assert one != two and one.read_text() == "1" and one.suffix == two.suffix == ".part"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("write", [lambda path: save_tensors(path, {"a": torch.ones(1)}), lambda p: write_text(p, "")])
+def test_a_folder_of_that_name_or_a_file_above_is_said_so(tmp_path, write):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="folder: cannot write: Is a directory"):
+        write(tmp_path / "folder")
+    with pytest.raises(UserError, match="cannot write"):
+        write(tmp_path / "file" / "below")
+    with pytest.raises(UserError, match="cannot write"):
+        write(tmp_path / "file" / "far" / "below")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

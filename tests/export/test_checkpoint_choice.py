@@ -1,0 +1,39 @@
+"""Which saved adapters are exported."""
+
+import pytest
+
+from lorakiln.console.errors import UserError
+from lorakiln.export.checkpoint_choice import choose_adapters, find_best_step
+from lorakiln.facts import SavedAdapter
+
+
+def saved(**losses):
+    return [SavedAdapter(step=int(name[1:]), file=name, validation_loss=loss) for name, loss in losses.items()]
+
+
+@pytest.mark.parametrize(
+    ("adapters", "step"),
+    [
+        (saved(s5=0.3, s10=0.1, s15=0.2), 10),
+        # It has as good a loss with less training.
+        (saved(s5=0.3, s10=0.1, s15=0.1), 10),
+        (saved(s10=0.1, s5=0.1), 5),
+        (saved(s5=None, s10=0.4), 10),
+        (saved(s5=None), None),
+    ],
+)
+def test_the_best_is_the_earlier_of_equal_losses(adapters, step):
+    assert find_best_step(adapters) == step
+    if step is None:
+        with pytest.raises(UserError, match="no saved adapter has a validation loss"):
+            choose_adapters(adapters, "best")
+    else:
+        best, others = choose_adapters(adapters, "best")
+        lowest = min(one.validation_loss for one in adapters if one.validation_loss is not None)
+        assert (best.step, best.validation_loss, others) == (step, lowest, [])
+
+
+def test_the_last_and_all():
+    adapters = saved(s5=0.1, s15=0.3, s10=0.2)
+    assert choose_adapters(adapters, "last") == (adapters[1], [])
+    assert choose_adapters(adapters, "all") == (adapters[1], [adapters[0], adapters[2]])
