@@ -102,7 +102,7 @@ def test_planted_faults_are_found_and_the_rest_is_tried(tmp_path, temporary, mic
     monkeypatch.setattr(devices, "NVIDIA", driver)  # a GPU, and a torch without CUDA
     save = kohya_form.save
     monkeypatch.setattr(kohya_form, "save", lambda adapter, *rest: save(stronger(adapter), *rest))
-    monkeypatch.setattr(resume, "_set_moments", lambda *moments: None)
+    monkeypatch.setattr(resume, "put_state", lambda *given: None)
     provenance = stage.collect_provenance
     monkeypatch.setattr(stage, "collect_provenance", lambda *given: {**provenance(*given), "memory_counted": 4096})
     assert main(["doctor", micro_model.path, "--out", str(out)]) == 1

@@ -30,7 +30,7 @@ def micro_settings():
         optimizer={"kind": "adamw", "lr": 1e-2}, scheduler={"kind": "constant"},
         trainer={"accelerator": "cpu", "threads": 1}, tracker={"kind": "csv", "log_every": 2},
         validation={"every": 2, "fraction": 0.3, "draws": 2},
-        samples={"every": 3, "steps": 2, "prompts": ["a red cat", "a blue cat"]},
+        samples={"every": 3, "steps": 2, "seeds": [0], "prompts": ["a red cat", "a blue cat"]},
     )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def test_a_prepared_pictures_key():
 
 def test_a_datasets_hash():
     row = {"sha256": "0", "width": 8, "height": 8, "shading": 0.0}
-    assert known_to(lambda settings: _facts([row], [], settings)["hash"], PREPARE) == GEOMETRY
+    assert known_to(lambda settings: _facts([row], [], settings).hash, PREPARE) == GEOMETRY
 
 
 def test_what_a_captioner_has_written(tmp_path):
@@ -83,7 +83,7 @@ def run_of(settings, **changes):
     known = {"hash": "weights", "family": "sd", "prediction_type": "epsilon"} | changes.pop("base", {})
     family = type("Family", (), {"__module__": "lorakiln.families", "facts": known})()
     split = SimpleNamespace(held_out=changes.pop("held_out", [[1]]))
-    encoded = SimpleNamespace(index={"hash": changes.pop("data", "pictures")})
+    encoded = SimpleNamespace(index=SimpleNamespace(hash=changes.pop("data", "pictures")))
     precision = settings.trainer.precision.replace("auto", "fp32")
     return SimpleNamespace(settings=settings, family=family, split=split, encoded=encoded, precision=precision)
 

@@ -129,7 +129,7 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
             peak.hold([*part.parameters(), *part.buffers()])
         module = _make_hollow_module(hollow, wanted, rules)
         module.network.train()
-        before = peak.remeasurement()
+        before = peak.again()
         _step(module)
         step = peak.most - before
         module.optimizer.step()
@@ -145,7 +145,7 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
             row = found.row * math.prod(shape) // math.prod(drawn)  # without the attention's matrix it is linear
             found = replace(found, validation=found.converted + choose_batch(shape[1:]) * row)
         if wanted.drawn:
-            before = peak.remeasurement()
+            before = peak.again()
             hollow.decode_latents(torch.empty(1, *wanted.drawn, device=META))
             decode, rows = peak.most - before, 2 if settings.samples.guidance > 1 else 1
             texts = sum(count_held_bytes(part) for name, part in hollow.adaptable().items() if name != hollow.part)
@@ -172,8 +172,8 @@ def _make_hollow_module(hollow: Family, wanted: CountRequest, rules: GpuRules) -
     network.to(memory_format=torch.channels_last)
     if settings.trainer.gradient_checkpointing:
         # The backward pass leaves the rules, and a part that it runs anew enters them again.
-        remeasurement = partial(checkpoint, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), rules))
-        network.enable_gradient_checkpointing(remeasurement)
+        checkpointed = partial(checkpoint, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), rules))
+        network.enable_gradient_checkpointing(checkpointed)
     adapter = settings.adapter.model_copy(update={"init_from": None})
     put_adapter(hollow, adapter, list_target_names(hollow, adapter.targets), settings.seed)
     mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))
@@ -196,7 +196,7 @@ def _two_rows(module: _HollowModule, peak: Peak, shape: Sequence[int]) -> int:
     """What the network holds at most for two samples without gradients."""
     told = {name: value[:1].expand(2, *value.shape[1:]) for name, value in module.encoded.empty.items()}
     module.network.eval()
-    before = peak.remeasurement()
+    before = peak.again()
     with torch.no_grad(), module.autocast():
         times = module.family.process.spread_times(np.zeros(2), module.settings.objective)
         module.family.predict(torch.empty(2, *shape, device=META), times, told)
