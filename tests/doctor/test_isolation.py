@@ -44,7 +44,7 @@ def test_a_crash_is_told_with_its_place_and_no_folder(log):
 
     error = run_isolated(work, log=log).error
     assert error.what.startswith("RuntimeError: inconsistent tensor size")
-    assert re.search(r" \(at test_apart.py:\d+\)$", error.what) and "/" not in error.what
+    assert re.search(r" \(at test_isolation.py:\d+\)$", error.what) and "/" not in error.what
     assert error.fix == REPORT
 
 

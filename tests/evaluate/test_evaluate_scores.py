@@ -47,7 +47,7 @@ def evidence(ceiling, coherence, out_of_domain=None):
 
 def plan_of(prompts, seeds=(0, 1)):
     settings = EvaluateSettings(
-        prompts=prompts, seeds=list(seeds), weights=[0, 1], without_trigger=False, classify=[COLOUR, STYLE]
+        prompts=prompts, seeds=list(seeds), weights=[0, 1], between=[], without_trigger=False, classify=[COLOUR, STYLE]
     )
     return plan_shots(settings, "", (8, 8), "base", "lora")
 

@@ -48,8 +48,9 @@ class Clip:
                 where=f"model.clip.path = {source.path}",
                 fix="name a hub id or a folder that holds a CLIPModel in safetensors",
             ) from error
-        model.eval()
-        return cls(model, tokenizer, processor, device).to(device)
+        network: torch.nn.Module = model.eval()
+        network.to(device)
+        return cls(model, tokenizer, processor, device)
 
     def to(self, device: torch.device) -> "Clip":
         """Itself, on a device."""
