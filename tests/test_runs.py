@@ -226,8 +226,8 @@ def test_a_dataset_and_a_training_are_another_programs_where_the_code_is_another
     for module, others in (
         ("lorakiln.prepare.stage", (False, True)), ("lorakiln.prepare.buckets", (False, True)),
         ("lorakiln.caption.trigger", (False, True)), ("lorakiln.encode.batches", (False, True)),
-        ("lorakiln.train.noise", (True, False)), ("lorakiln.families.sd", (False, False)),
-        ("lorakiln.families.sdxl", (True, True)), ("lorakiln.sweep.jobs", (True, True)),
+        ("lorakiln.diffusion.loss", (True, False)), ("lorakiln.families.sd.model", (False, False)),
+        ("lorakiln.families.sdxl.model", (True, True)), ("lorakiln.sweep.jobs", (True, True)),
     ):  # fmt: skip
         with monkeypatch.context() as patched:
             forget()

@@ -7,7 +7,7 @@ from lorakiln.families.kinds import list_families
 from lorakiln.schema.model import FAMILIES
 
 SRC = Path("src/lorakiln")
-OWN = ("families/sd/", "families/sdxl/", "lora_files/", "conf/")
+OWN = ("families/sd/", "families/sdxl/", "lora_files/", "adapters/", "conf/")
 # sd-scripts' own words for its settings, which people bring along.
 THEIRS = re.compile(r"ss_unet_lr|unetlr")
 NAMES = re.compile(r"sdxl|unet", re.IGNORECASE)

@@ -55,7 +55,7 @@ def test_what_changes_nothing_reuses_everything(program):
         ("prepare/buckets.py", "    if size in buckets:", "    # Nothing new.\n    if size in buckets:  # as it was"),
         ("prepare/buckets.py", '    """A bucket of the very', '    """The bucket of the very'),
         ("prepare/stage.py", "reused)", "reused )"),
-        ("console/progress.py", "\ndef ", "\ndef unused():\n    pass\n\n\ndef "),
+        ("console/progress.py", "\n@contextmanager", "\ndef unused():\n    pass\n\n\n@contextmanager"),
         ("encode/batches.py", "\ndef ", "\ndef unused():\n    pass\n\n\ndef "),
         ("schema/prepare.py", "the folder below data/raw", "its folder"),
     ):

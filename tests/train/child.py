@@ -14,6 +14,7 @@ def main() -> None:
     from lorakiln.train.callbacks import StopTogether
 
     order = json.loads(Path(sys.argv[1]).read_text())
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # kinds are known by where their code is
     for module in order["add"]:
         importlib.import_module(module).add_kinds()
     heed = StopTogether.on_train_batch_end

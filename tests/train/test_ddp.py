@@ -61,7 +61,7 @@ def test_two_processes_stop_together_and_one_goes_on(train_child, train_micro, s
 def test_one_stops_and_two_go_on(added_kinds, train_killed, train_child, train_micro, settings, tmp_path, kind):
     wanted = {"optimizer": {"kind": kind}}
     train_killed(settings(1, **wanted), at=12)
-    ended = train_child(settings(2, **wanted), "out", add=["made_up"])
+    ended = train_child(settings(2, **wanted), "out", add=["tests.train.made_up"])
     assert ended.returncode == 0, ended.stderr
     assert "going on from the checkpoint after step 8" in ended.stderr
     assert "the run began with devices 1, now 2" in ended.stderr

@@ -13,7 +13,7 @@ from lorakiln.train.lora_module import Share
 
 def one_step(module, step):
     """`training_step` up to the update, which `apply_update` makes."""
-    module.first, module._update = step, lambda step: None
+    module.done, module._update = step, lambda step: None
     module.training_step(0, step)
     del module._update
 

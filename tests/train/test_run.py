@@ -51,7 +51,9 @@ def test_no_memory_for_samples_does_not_end_the_training(train_micro, make_setti
 
 def test_the_folder_holds_what_later_stages_read(train_micro, make_settings, micro_family, tmp_path):
     settings = make_settings(
-        save_every=5, validation={"every": 4, "fraction": 0.3, "draws": 4}, samples={"every": 6, "steps": 2}
+        save_every=5,
+        validation={"every": 4, "fraction": 0.3, "draws": 4},
+        samples={"every": 6, "steps": 2, "seeds": [0]},
     )
     out = train_micro(settings)
     facts = json.loads((out / "facts.json").read_text())

@@ -67,7 +67,7 @@ class Trial:
                 "trainer": {"accelerator": "auto", "gradient_checkpointing": self.checkpointing},
                 "tracker": {"kind": "none", "log_every": 1},
                 "validation": {"every": STEPS, "draws": 4},
-                "samples": {"every": STEPS if samples else 0, "prompts": list(PROMPTS), **DRAWING},
+                "samples": {"every": STEPS if samples else 0, "prompts": list(PROMPTS), "seeds": [0], **DRAWING},
             }
         )
 

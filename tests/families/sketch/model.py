@@ -5,12 +5,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.diffusion.processes import make_process
 from lorakiln.families.identity import identify
 from lorakiln.families.prompt_encoding import PLAIN
 from tests.families.sketch import NETWORK, kohya_name, layout, versions
@@ -64,12 +64,12 @@ class Sketch:
 
     def __init__(self, model, parts, device, dtype) -> None:
         file = Path(model.path) / NETWORK / "model.safetensors"
-        self.device, self.dtype, self.prediction_type = device, dtype, "v_prediction"
+        self.device, self.dtype = device, dtype
         self.facts = {
             "family": self.name, "path": model.path, "revision": "", "hash": identify([(NETWORK, file)]),
-            "prediction_type": self.prediction_type, "version": versions[0].kohya,
+            "prediction_type": "v_prediction", "version": versions[0].kohya,
         }  # fmt: skip
-        self.alphas_cumprod = DDIMScheduler(**NOISE).alphas_cumprod.to(device)
+        self.process = make_process({"_class_name": "DDIMScheduler", **NOISE}).to(device)
         if "network" in parts:
             self.network = Drawer()
             self.network.load_state_dict(load_tensors(file)[0])
@@ -140,6 +140,3 @@ class Sketch:
     def client_keys(self) -> dict[str, dict[str, str]]:
         layers = [n for n, m in self.network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
         return {"kohya": {kohya_name(f"{self.part}.{name}"): f"{self.part}.{name}" for name in layers}}
-
-    def sampler(self) -> DDIMScheduler:
-        return DDIMScheduler(**NOISE)
