@@ -59,7 +59,8 @@ def train_settings(**changes):
             "steps": 3, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0, "targets": "kohya"}, "objective": {},
             "optimizer": {"kind": "adamw", "lr": 1e-2}, "scheduler": {"kind": "constant"},
             "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "none"},
-            "validation": {"every": 0}, "samples": {"every": 3, "steps": 2, "seeds": [0], "prompts": ["sks red"]}, **changes,
+            "validation": {"every": 0},
+            "samples": {"every": 3, "steps": 2, "seeds": [0], "prompts": ["sks red"]}, **changes,
         }
     )  # fmt: skip
 
