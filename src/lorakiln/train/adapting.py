@@ -53,7 +53,7 @@ def _check_modules(given: Mapping[str, object], fresh: Mapping[str, object], set
         raise UserError(
             f"it adapts {len(texts)} layers of text encoders too, which stay as they are here",
             where=settings.init_from,
-            fix=f"take the other part alone: `lorakiln convert {file} lora.safetensors --only {part}`",
+            fix=f"take the network's part alone: `lorakiln convert {file} lora.safetensors --only {part}`",
         )
     if surplus:
         raise UserError(
