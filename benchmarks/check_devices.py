@@ -27,10 +27,16 @@ def trained(devices: int, given: argparse.Namespace) -> tuple[list[float], torch
     """Losses of all steps, and the adapter as one vector."""
     with tempfile.TemporaryDirectory() as folder:
         run = run_apart(
-            Path(folder), f"train.trainer.accelerator={given.accelerator}", f"train.trainer.devices={devices}",
-            f"train.steps={given.steps}", f"train.batch_size={4 * given.devices}", "train.deterministic=true",
-            "train.optimizer.lr=1e-4", "train.tracker.log_every=1", *given.overrides,
-        )  # fmt: skip
+            Path(folder),
+            f"train.trainer.accelerator={given.accelerator}",
+            f"train.trainer.devices={devices}",
+            f"train.steps={given.steps}",
+            f"train.batch_size={4 * given.devices}",
+            "train.deterministic=true",
+            "train.optimizer.lr=1e-4",
+            "train.tracker.log_every=1",
+            *given.overrides,
+        )
         with (run / "metrics.csv").open() as file:
             losses = [float(row["loss"]) for row in csv.DictReader(file)]
         tensors, _ = load_tensors(next((run / "adapters").iterdir()))

@@ -84,9 +84,15 @@ def load(kind: str, folder: Path, way: str) -> None:
         from lorakiln.schema.model import ModelSettings
 
         model = ModelSettings(
-            family=KINDS[kind][1], path=str(folder), resolution=512, bucket_min=256, bucket_max=1024, bucket_step=64,
-            captioner={"path": "x"}, clip={"path": "x"},
-        )  # fmt: skip
+            family=KINDS[kind][1],
+            path=str(folder),
+            resolution=512,
+            bucket_min=256,
+            bucket_max=1024,
+            bucket_step=64,
+            captioner={"path": "x"},
+            clip={"path": "x"},
+        )
         load_family(model, ())
         action = lambda: load_family(model, parts, dtype=dtype)  # noqa: E731
     else:

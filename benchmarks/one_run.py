@@ -17,10 +17,17 @@ from pipelines.compose import compose_config
 
 # Nothing that only one process does.
 PLAIN = (
-    "+experiment=demo_style", "train/trainer=ddp", "train.trainer.threads=1", "train.trainer.precision=fp32",
-    "train/tracker=none", "train.save_every=0", "train.checkpoint_every=0", "train.validation.every=0",
-    "train.samples.every=0", "train.scheduler.warmup_steps=0",
-)  # fmt: skip
+    "+experiment=demo_style",
+    "train/trainer=ddp",
+    "train.trainer.threads=1",
+    "train.trainer.precision=fp32",
+    "train/tracker=none",
+    "train.save_every=0",
+    "train.checkpoint_every=0",
+    "train.validation.every=0",
+    "train.samples.every=0",
+    "train.scheduler.warmup_steps=0",
+)
 
 
 def run_apart(folder: Path, *overrides: str) -> Path:

@@ -20,10 +20,14 @@ def speed(devices: int, given: argparse.Namespace) -> float:
     """Steps per second of a training, its start left out."""
     with tempfile.TemporaryDirectory() as folder:
         run = run_apart(
-            Path(folder), "train.trainer.accelerator=cpu", f"train.trainer.devices={devices}",
-            f"train.steps={given.steps}", f"train.batch_size={given.batch}", f"train.tracker.log_every={given.steps}",
+            Path(folder),
+            "train.trainer.accelerator=cpu",
+            f"train.trainer.devices={devices}",
+            f"train.steps={given.steps}",
+            f"train.batch_size={given.batch}",
+            f"train.tracker.log_every={given.steps}",
             *given.overrides,
-        )  # fmt: skip
+        )
         return json.loads((run / "provenance.json").read_text())["steps_per_second"]
 
 

@@ -21,9 +21,13 @@ from lorakiln.console.errors import UserError, exit_on_user_error
 
 # What a sweep varies most, and what it is judged by.
 SWEPT = {
-    "rank": "train.adapter.rank", "alpha": "train.adapter.alpha", "learning rate": "train.optimizer.lr",
-    "scheduler": "train.scheduler.kind", "batch": "train.batch_size", "steps": "train.steps",
-}  # fmt: skip
+    "rank": "train.adapter.rank",
+    "alpha": "train.adapter.alpha",
+    "learning rate": "train.optimizer.lr",
+    "scheduler": "train.scheduler.kind",
+    "batch": "train.batch_size",
+    "steps": "train.steps",
+}
 LIKENESS = "evaluate/likeness"
 OBEDIENCE = "evaluate/obedience"
 GRIDS = [f"evaluate/grids/{name}" for name in ("weights", "seeds", "trigger")]
@@ -87,13 +91,15 @@ def make_workspace(entity: str, project: str) -> Any:
             over_steps("seconds a step", "step_seconds"),
             over_steps("memory, GiB", "memory_gib"),
         ],
-    }  # fmt: skip
+    }
     # Not grouped: W&B's panels would draw a sweep as one point and one line. Its group stands in each run's row.
     return ws.Workspace(
-        entity=entity, project=project, name="LoRAKiln",
+        entity=entity,
+        project=project,
+        name="LoRAKiln",
         sections=[ws.Section(name=name, panels=panels, is_open=name != "System") for name, panels in sections.items()],
         runset_settings=ws.RunsetSettings(pinned_columns=["run:displayName", "run:group", "run:tags"]),
-    )  # fmt: skip
+    )
 
 
 def make_comparison(entity: str, project: str, runs: list[str], offline: bool) -> Any:
@@ -117,15 +123,19 @@ def make_comparison(entity: str, project: str, runs: list[str], offline: bool) -
         wr.MediaBrowser(title="grids", media_keys=GRIDS),
     ]
     return wr.Report(
-        entity=entity, project=project, title=make_title(runs),
+        entity=entity,
+        project=project,
+        title=make_title(runs),
         description="What differs in the settings, how they trained, and what they draw.",
         blocks=[
             wr.H1(make_title(runs)),
-            wr.P("Likeness is CLIP's similarity to the training pictures; obedience its score of picture and prompt. "
-                 "The same prompts and seeds were drawn with both; see each run's report artifact for the intervals."),
+            wr.P(
+                "Likeness is CLIP's similarity to the training pictures; obedience its score of picture and prompt. "
+                "The same prompts and seeds were drawn with both; see each run's report artifact for the intervals."
+            ),
             wr.PanelGrid(runsets=[chosen], panels=panels),
         ],
-    )  # fmt: skip
+    )
 
 
 def make_title(runs: list[str]) -> str:

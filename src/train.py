@@ -84,8 +84,9 @@ def check_place() -> None:
     if here.is_file() and not here.samefile(__file__):
         raise UserError(
             f"this checkout has code of its own, but that of {Path(__file__).absolute().parents[1]} is run",
-            where=Path.cwd(), fix="put PYTHONPATH=src in front of the command, or use this checkout's environment",
-        )  # fmt: skip
+            where=Path.cwd(),
+            fix="put PYTHONPATH=src in front of the command, or use this checkout's environment",
+        )
 
 
 def _in_this_process(hydra_config: "HydraConf") -> bool:

@@ -25,9 +25,15 @@ def micro_model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("micro") / "sd"
     write_micro_model(folder)
     return ModelSettings(
-        family="sd", path=str(folder), resolution=32, bucket_min=16, bucket_max=64, bucket_step=16,
-        captioner={"path": "models/tiny/blip"}, clip={"path": "models/tiny/clip"},
-    )  # fmt: skip
+        family="sd",
+        path=str(folder),
+        resolution=32,
+        bucket_min=16,
+        bucket_max=64,
+        bucket_step=16,
+        captioner={"path": "models/tiny/blip"},
+        clip={"path": "models/tiny/clip"},
+    )
 
 
 @pytest.fixture(scope="session")
@@ -60,23 +66,39 @@ def write_micro_model(folder: Path, seed: int = 0) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
-            block_out_channels=(8, 8, 16), layers_per_block=1, norm_num_groups=4, latent_channels=4, sample_size=32,
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(8, 8, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            latent_channels=4,
+            sample_size=32,
             scaling_factor=0.5,
-        )  # fmt: skip
+        )
         unet = UNet2DConditionModel(
-            sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
+            sample_size=8,
+            block_out_channels=(16, 32),
+            layers_per_block=1,
+            norm_num_groups=8,
             down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-            cross_attention_dim=24, attention_head_dim=2,
-        )  # fmt: skip
+            cross_attention_dim=24,
+            attention_head_dim=2,
+        )
         text = CLIPTextModel(
             CLIPTextConfig(
-                vocab_size=len(vocabulary), hidden_size=24, intermediate_size=48, num_hidden_layers=3,
-                num_attention_heads=2, max_position_embeddings=TOKENS, projection_dim=24,
-                bos_token_id=vocabulary[START], eos_token_id=vocabulary[END], pad_token_id=vocabulary[END],
+                vocab_size=len(vocabulary),
+                hidden_size=24,
+                intermediate_size=48,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                max_position_embeddings=TOKENS,
+                projection_dim=24,
+                bos_token_id=vocabulary[START],
+                eos_token_id=vocabulary[END],
+                pad_token_id=vocabulary[END],
             )
-        )  # fmt: skip
+        )
     for name, part in (("vae", vae), ("unet", unet), ("text_encoder", text)):
         part.save_pretrained(folder / name)
     write_text(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
@@ -85,17 +107,31 @@ def write_micro_model(folder: Path, seed: int = 0) -> None:
 
 # As Stable Diffusion 1.5 has it.
 SCHEDULER = {
-    "_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_start": 0.00085, "beta_end": 0.012,
-    "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "set_alpha_to_one": False, "clip_sample": False,
-    "skip_prk_steps": True, "steps_offset": 1, "trained_betas": None,
-}  # fmt: skip
+    "_class_name": "PNDMScheduler",
+    "_diffusers_version": "0.6.0",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "clip_sample": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+}
 INDEX = {
-    "_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.42.1", "feature_extractor": [None, None],
-    "requires_safety_checker": False, "safety_checker": [None, None], "image_encoder": [None, None],
-    "scheduler": ["diffusers", "PNDMScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
+    "_class_name": "StableDiffusionPipeline",
+    "_diffusers_version": "0.42.1",
+    "feature_extractor": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "image_encoder": [None, None],
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
-}  # fmt: skip
+}
 
 
 def write_micro_tokenizer(folder: Path, pad: str = END) -> dict[str, int]:
@@ -178,17 +214,26 @@ def write_micro_encoded(folder: Path, model, family) -> None:
     save_tensors(folder / "empty.safetensors", family.encode_prompts([""]))
     prepare = PrepareSettings(dataset="micro", resolution=32, bucket={"min": 16, "max": 64, "step": 16})
     settings = {
-        "prepare": prepare, "caption": BlipSettings(trigger="sks"), "encode": EncodeSettings(flip=True),
+        "prepare": prepare,
+        "caption": BlipSettings(trigger="sks"),
+        "encode": EncodeSettings(flip=True),
         "model": model,
-    }  # fmt: skip
+    }
     index = {
         "dataset": {
-            "name": "micro", "hash": hash_data("micro"), "pictures": number, "trigger": "sks", "out_of_domain": None,
+            "name": "micro",
+            "hash": hash_data("micro"),
+            "pictures": number,
+            "trigger": "sks",
+            "out_of_domain": None,
         },
-        "base": family.facts, "variants": ["plain", "flip"], "buckets": buckets, "empty": hash_data(""),
+        "base": family.facts,
+        "variants": ["plain", "flip"],
+        "buckets": buckets,
+        "empty": hash_data(""),
         "hash": hash_data(buckets),
         "settings": {name: value.model_dump(mode="json") for name, value in settings.items()},
-    }  # fmt: skip
+    }
     write_json(folder / "index.json", index)
 
 

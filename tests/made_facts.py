@@ -12,10 +12,19 @@ DATASET = {"name": "demo", "hash": "d" * 16, "pictures": 3}
 def captioned_row(file_name: str, **changes: Any) -> dict[str, Any]:
     """A row of a captioned folder's metadata.jsonl: a square source in a bucket of 32x32."""
     row = {
-        "file_name": file_name, "width": 32, "height": 32, "bucket": "32x32", "source": file_name, "sha256": "5" * 64,
-        "source_width": 32, "source_height": 32, "crop": [0, 0, 32, 32], "text": "a cat", "caption_source": "file",
+        "file_name": file_name,
+        "width": 32,
+        "height": 32,
+        "bucket": "32x32",
+        "source": file_name,
+        "sha256": "5" * 64,
+        "source_width": 32,
+        "source_height": 32,
+        "crop": [0, 0, 32, 32],
+        "text": "a cat",
+        "caption_source": "file",
         **changes,
-    }  # fmt: skip
+    }
     return CaptionedRow(**row).to_dict()
 
 
@@ -33,15 +42,34 @@ def encoded_row(**changes: Any) -> EncodedRow:
 
 def run_facts(**changes: Any) -> RunFacts:
     told = {
-        "step": 20, "rank": 2, "alpha": 1.0, "targets": [], "base": BASE, "dataset": DATASET, "trigger": "sks",
-        "held_out": 1, "adapters": [], "settings": {}, **changes,
-    }  # fmt: skip
+        "step": 20,
+        "rank": 2,
+        "alpha": 1.0,
+        "targets": [],
+        "base": BASE,
+        "dataset": DATASET,
+        "trigger": "sks",
+        "held_out": 1,
+        "adapters": [],
+        "settings": {},
+        **changes,
+    }
     return RunFacts(**told)
 
 
 def lora_facts(**changes: Any) -> LoraFacts:
     told = {
-        "name": "sks", "file": "sks.safetensors", "files": ["sks.safetensors"], "hash": "f" * 64, "step": 20, "rank": 2,
-        "alpha": 1.0, "trigger": "sks", "base": BASE, "dataset": DATASET, "settings": {}, **changes,
-    }  # fmt: skip
+        "name": "sks",
+        "file": "sks.safetensors",
+        "files": ["sks.safetensors"],
+        "hash": "f" * 64,
+        "step": 20,
+        "rank": 2,
+        "alpha": 1.0,
+        "trigger": "sks",
+        "base": BASE,
+        "dataset": DATASET,
+        "settings": {},
+        **changes,
+    }
     return LoraFacts(**told)

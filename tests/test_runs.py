@@ -224,11 +224,15 @@ def test_a_dataset_and_a_training_are_another_programs_where_the_code_is_another
     assert (runs.compute_data_key(config, tmp_path), runs.compute_training_key(config, tmp_path / "data")) == before
     # By stage a module in which something has changed; of the training, its optimizer too.
     for module, others in (
-        ("lorakiln.prepare.stage", (False, True)), ("lorakiln.prepare.buckets", (False, True)),
-        ("lorakiln.caption.trigger", (False, True)), ("lorakiln.encode.batches", (False, True)),
-        ("lorakiln.diffusion.loss", (True, False)), ("lorakiln.families.sd.model", (False, False)),
-        ("lorakiln.families.sdxl.model", (True, True)), ("lorakiln.sweep.jobs", (True, True)),
-    ):  # fmt: skip
+        ("lorakiln.prepare.stage", (False, True)),
+        ("lorakiln.prepare.buckets", (False, True)),
+        ("lorakiln.caption.trigger", (False, True)),
+        ("lorakiln.encode.batches", (False, True)),
+        ("lorakiln.diffusion.loss", (True, False)),
+        ("lorakiln.families.sd.model", (False, False)),
+        ("lorakiln.families.sdxl.model", (True, True)),
+        ("lorakiln.sweep.jobs", (True, True)),
+    ):
         with monkeypatch.context() as patched:
             forget()
             read = code_digest._read

@@ -20,9 +20,14 @@ def start(tmp_path):
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         command = f"{sys.executable} -m train {' '.join(arguments)} {after}"
         done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {command}"], cwd=folder, env=environment, capture_output=True, text=True,
-            timeout=120, check=False,
-        )  # fmt: skip
+            ["bash", "-c", f"set -o pipefail; {command}"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         return done.returncode, done.stdout + done.stderr
 
     return call

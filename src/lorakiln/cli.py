@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from lorakiln.tools.lowrank import Cut, Method
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     help="Inspect, convert, resize, merge, extract and try LoRA files; examine the machine (doctor).",
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     RandomBase = str
@@ -78,7 +80,7 @@ def convert(
     prediction: Annotated[str | None, typer.Option(metavar="epsilon|v_prediction", help="base: SD 2.x's")] = None,
     allow_pickle: AllowPickle = False,
     overwrite: Overwrite = False,
-) -> None:  # fmt: skip
+) -> None:
     """Write a LoRA in another program's form, what every layer does stays the same; or a base model as a single file
     (OUT ends in .safetensors) or as a folder in diffusers' layout."""
     from lorakiln.tools.base_weights import open_base
@@ -92,9 +94,14 @@ def convert(
         )
         return
     for_loras = {
-        "--to": to, "--rank": rank, "--only": only, "--base": base, "--weights-only": weights_only or None,
-        "--without-embeddings": without_embeddings or None, "--embeddings": embeddings,
-    }  # fmt: skip
+        "--to": to,
+        "--rank": rank,
+        "--only": only,
+        "--base": base,
+        "--weights-only": weights_only or None,
+        "--without-embeddings": without_embeddings or None,
+        "--embeddings": embeddings,
+    }
     for name, given in for_loras.items():
         if given is not None:
             fix = "leave it out: OUT is a .safetensors or a folder"
@@ -105,9 +112,18 @@ def convert(
 
 
 def _convert_lora(
-    file: Path, out: Path, to: str | None, precision: str | None, rank: int | None, only: str | None,
-    base: "BaseWeights | None", weights_only: bool, without_embeddings: bool, embeddings: Path | None, overwrite: bool,
-) -> None:  # fmt: skip
+    file: Path,
+    out: Path,
+    to: str | None,
+    precision: str | None,
+    rank: int | None,
+    only: str | None,
+    base: "BaseWeights | None",
+    weights_only: bool,
+    without_embeddings: bool,
+    embeddings: Path | None,
+    overwrite: bool,
+) -> None:
     from lorakiln.lora_files.embeddings import write_embeddings
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.combine import convert_to_loras, select_part
@@ -137,13 +153,17 @@ def _convert_lora(
 
 @app.command()
 def resize(
-    file: File, out: Out, rank: Rank,
+    file: File,
+    out: Out,
+    rank: Rank,
     sv_ratio: Annotated[float | None, typer.Option(help="keep singular values above the largest / this")] = None,
     sv_fro: Annotated[float | None, typer.Option(help="keep this share of the Frobenius norm")] = None,
     sv_cumulative: Annotated[float | None, typer.Option(help="keep this share of the singular values' sum")] = None,
-    to: FormOption = "kohya", precision: Precision = None, without_embeddings: WithoutEmbeddings = False,
+    to: FormOption = "kohya",
+    precision: Precision = None,
+    without_embeddings: WithoutEmbeddings = False,
     overwrite: Overwrite = False,
-) -> None:  # fmt: skip
+) -> None:
     """Cut a LoRA down to a lower rank, layer by layer, with the least loss (truncated SVD)."""
     from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
@@ -186,9 +206,12 @@ def merge(
     into: Annotated[Path | None, typer.Option(help="a base model's folder or file: merge into a copy of it")] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="cut the merged LoRA down [the ranks add up]")] = None,
     to: Annotated[str | None, typer.Option(metavar="kohya|diffusers|peft", help="the LoRA's form [kohya]")] = None,
-    precision: Precision = None, without_embeddings: WithoutEmbeddings = False, config: BaseConfig = None,
-    allow_pickle: AllowPickle = False, overwrite: Overwrite = False,
-) -> None:  # fmt: skip
+    precision: Precision = None,
+    without_embeddings: WithoutEmbeddings = False,
+    config: BaseConfig = None,
+    allow_pickle: AllowPickle = False,
+    overwrite: Overwrite = False,
+) -> None:
     """Make one LoRA of several, without loss, or merge them into a base model."""
     from lorakiln.lora_files.embeddings import warn_unused
     from lorakiln.lora_files.reading import read_any, read_lora
@@ -227,11 +250,15 @@ def merge(
 def extract(
     base: Annotated[Path, typer.Argument(metavar="BASE", help="the base model, folder or file")],
     tuned: Annotated[Path, typer.Argument(metavar="TUNED", help="a model trained from it, folder or file")],
-    out: Out, rank: Rank,
+    out: Out,
+    rank: Rank,
     least: Annotated[float, typer.Option(help="leave out layers whose weights differ by less")] = 1e-4,
-    to: FormOption = "kohya", precision: Precision = "fp16", config: BaseConfig = None,
-    allow_pickle: AllowPickle = False, overwrite: Overwrite = False,
-) -> None:  # fmt: skip
+    to: FormOption = "kohya",
+    precision: Precision = "fp16",
+    config: BaseConfig = None,
+    allow_pickle: AllowPickle = False,
+    overwrite: Overwrite = False,
+) -> None:
     """Find the LoRA between a base model and one trained from it (truncated SVD of the difference)."""
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.base_weights import open_base
@@ -270,7 +297,7 @@ def generate(
     rows: Annotated[str | None, typer.Option(metavar="AXIS=A,B", help="a grid's rows, such as seed=0,1")] = None,
     columns: Annotated[str | None, typer.Option(metavar="AXIS=A,B", help="and columns, such as weight=0,0.5,1")] = None,
     overwrite: Overwrite = False,
-) -> None:  # fmt: skip
+) -> None:
     """Draw pictures with a base model and LoRAs, singly or as a grid over two of: prompt, seed, weight, steps,
     guidance, strength, lora or checkpoint (FILE[:WEIGHT], in the place of --lora)."""
     from lorakiln.families.prompt_encoding import CHUNK, PromptEncoding
@@ -290,10 +317,17 @@ def generate(
         prompts = [describe_picture(image, prompt, settings) for prompt in prompts]
         print(f"prompt: {'; '.join(prompts)}", flush=True)
     request = DrawRequest(
-        prompts[0], parse_seed(seeds.split(",")[0]), steps=steps, guidance=guidance, negative=negative, image=image,
-        strength=strength, loras=tuple(map(parse_weighted, lora or [])), size=parse_size(size),
+        prompts[0],
+        parse_seed(seeds.split(",")[0]),
+        steps=steps,
+        guidance=guidance,
+        negative=negative,
+        image=image,
+        strength=strength,
+        loras=tuple(map(parse_weighted, lora or [])),
+        size=parse_size(size),
         encoding=PromptEncoding(clip_skip, max_tokens // CHUNK),
-    )  # fmt: skip
+    )
     down, across = _axes(rows, columns, prompts, seeds.split(","))
     requests = [apply_axis(apply_axis(request, down[0], r), across[0], c) for r in down[1] for c in across[1]]
     files = save_requests(requests, settings, out, precision)

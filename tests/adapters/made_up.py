@@ -163,10 +163,14 @@ class _Kind:
         pass
 
     def cast(self, layer, dtype, where):
-        return replace(layer, **{
-            name: cast_whole(value, dtype, f"{where}, {name}")
-            for name, value in vars(layer).items() if isinstance(value, Tensor)
-        }), 0.0  # fmt: skip
+        return replace(
+            layer,
+            **{
+                name: cast_whole(value, dtype, f"{where}, {name}")
+                for name, value in vars(layer).items()
+                if isinstance(value, Tensor)
+            },
+        ), 0.0
 
     def config(self, layers):
         return {}

@@ -94,16 +94,22 @@ def test_a_copy_is_the_same_code(package):
         ([("schema/train.py", "optimizer steps", "steps of the optimizer")], set()),
         ([("sweep/jobs.py", "finished", "done")], set()),
         # Rooms that all stages share are no exception.
-        ([("artefacts/tensor_files.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
-         {"encode", "weights", "run", "draw"}),
-        ([("console/memory.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
-         {"caption", "encode", "weights", "run", "draw"}),
+        (
+            [("artefacts/tensor_files.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
+            {"encode", "weights", "run", "draw"},
+        ),
+        (
+            [("console/memory.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
+            {"caption", "encode", "weights", "run", "draw"},
+        ),
         ([("artefacts/hashing.py", "ensure_ascii=False", "ensure_ascii=True")], set(DECIDING)),
-        ([("families/sd/model.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
-         {"encode", "weights", "run", "draw"}),
+        (
+            [("families/sd/model.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")],
+            {"encode", "weights", "run", "draw"},
+        ),
         ([("families/sdxl/model.py", "\ndef ", "\ndef other():\n    pass\n\n\ndef ")], set()),
     ],
-)  # fmt: skip
+)
 def test_what_behaves_otherwise_is_other_code_and_nothing_else_is(package, edits, expected):
     assert changed(package, *edits) == expected
 

@@ -7,9 +7,10 @@ from lorakiln.artefacts.tensor_files import load_tensors, mapped_tensors, save_t
 from lorakiln.console.errors import UserError
 
 TENSORS = {
-    "b": torch.arange(6, dtype=torch.float32).reshape(2, 3), "a": torch.tensor([1, 2, 3, 4], dtype=torch.float16),
+    "b": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+    "a": torch.tensor([1, 2, 3, 4], dtype=torch.float16),
     "none": torch.zeros(0, 4),
-}  # fmt: skip
+}
 LAYOUT = {name: (value.dtype, value.shape) for name, value in TENSORS.items()}
 
 

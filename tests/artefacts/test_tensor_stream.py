@@ -7,9 +7,12 @@ from lorakiln.artefacts.tensor_files import TensorFile, save_tensors, stream_ten
 from lorakiln.console.errors import UserError
 
 TENSORS = {
-    "b": torch.arange(6, dtype=torch.float32).reshape(2, 3), "a": torch.tensor([1.5, 2], dtype=torch.bfloat16),
-    "none": torch.zeros(0, 4), "scalar": torch.tensor(3), "yes": torch.tensor([True, False]),
-}  # fmt: skip
+    "b": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+    "a": torch.tensor([1.5, 2], dtype=torch.bfloat16),
+    "none": torch.zeros(0, 4),
+    "scalar": torch.tensor(3),
+    "yes": torch.tensor([True, False]),
+}
 LAYOUT = {name: (value.dtype, tuple(value.shape)) for name, value in TENSORS.items()}
 
 

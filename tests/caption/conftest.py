@@ -49,11 +49,19 @@ def captioner(tmp_path_factory) -> Source:
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = BlipConfig(
         text_config={
-            **shape, "vocab_size": len(WORDS), "encoder_hidden_size": 16, "max_position_embeddings": 12,
-            "bos_token_id": 5, "sep_token_id": 3, "eos_token_id": 3, "pad_token_id": 0,
+            **shape,
+            "vocab_size": len(WORDS),
+            "encoder_hidden_size": 16,
+            "max_position_embeddings": 12,
+            "bos_token_id": 5,
+            "sep_token_id": 3,
+            "eos_token_id": 3,
+            "pad_token_id": 0,
         },
-        vision_config={**shape, "image_size": 16, "patch_size": 4}, projection_dim=16, image_text_hidden_size=16,
-    )  # fmt: skip
+        vision_config={**shape, "image_size": 16, "patch_size": 4},
+        projection_dim=16,
+        image_text_hidden_size=16,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         model = BlipForConditionalGeneration(config)

@@ -51,9 +51,13 @@ def test_files_win_and_origins_are_recorded(tmp_path, prepared, raw, captioner, 
     assert rows["f.png"]["text"] == "sks cat, the first wins"
     origins = {name: (row["caption_source"], row["caption_file"]) for name, row in rows.items()}
     assert origins == {
-        "a.png": ("blip", None), "b.png": ("file", "b.txt"), "c.png": ("blip", None),
-        "deep/d.png": ("file", "deep/d.caption"), "e.png": ("blip", None), "f.png": ("file", "f.txt"),
-    }  # fmt: skip
+        "a.png": ("blip", None),
+        "b.png": ("file", "b.txt"),
+        "c.png": ("blip", None),
+        "deep/d.png": ("file", "deep/d.caption"),
+        "e.png": ("blip", None),
+        "f.png": ("file", "f.txt"),
+    }
     assert all(rows[name]["text"].startswith("sks cat, ") for name in ("a.png", "c.png", "e.png"))
     assert contents(raw) == before
     for row in read_jsonl(prepared / "metadata.jsonl"):
@@ -66,9 +70,10 @@ def test_dataset_facts(tmp_path, prepared, raw, captioner):
     caption(prepared, raw, tmp_path / "out", settings, captioner)
     before, facts = read_json(prepared / "dataset.json"), read_json(tmp_path / "out" / "dataset.json")
     assert facts == before | {
-        "trigger": "sks", "captioner": {"path": captioner.path, "revision": None},
+        "trigger": "sks",
+        "captioner": {"path": captioner.path, "revision": None},
         "settings": before["settings"] | {"caption": settings.model_dump(mode="json")},
-    }  # fmt: skip
+    }
 
 
 def test_hand_written_captions_can_be_left_as_they_are(tmp_path, prepared, raw):
@@ -102,11 +107,16 @@ def test_one_list_of_all_bad_caption_files(tmp_path, prepared, raw, captioner, c
         caption(prepared, raw, tmp_path / "out", BlipSettings(trigger="sks"), captioner)
     message = str(caught.value)
     for words in (
-        "is not UTF-8, Latin-1 perhaps (1); save it as UTF-8", "    a.txt (byte 0xe9 at 5)",
+        "is not UTF-8, Latin-1 perhaps (1); save it as UTF-8",
+        "    a.txt (byte 0xe9 at 5)",
         "`iconv -f latin1 -t utf-8 a.txt`",
-        "is UTF-16 (1)", "holds NUL bytes", "empty (1); write a caption into it", "a link that leads out",
-        "no regular file", "    deep/d.txt",
-    ):  # fmt: skip
+        "is UTF-16 (1)",
+        "holds NUL bytes",
+        "empty (1); write a caption into it",
+        "a link that leads out",
+        "no regular file",
+        "    deep/d.txt",
+    ):
         assert words in message
     assert contents(raw) == before
 

@@ -65,9 +65,12 @@ def test_an_added_captioner_captions_and_is_asked_about_what_is_new_alone(tmp_pa
     assert {rows[name]["text"] for name in bare} <= {"sks, shade 0 of 2", "sks, shade 1 of 2"}
     assert "3 texts from files, 3 by the captioner (3 new)" in capsys.readouterr().out
     assert read_json(tmp_path / "out" / "dataset.json")["settings"]["caption"] == {
-        "captioner": "shades", "levels": 2, "trigger": "sks", "trigger_in_files": True,
+        "captioner": "shades",
+        "levels": 2,
+        "trigger": "sks",
+        "trigger_in_files": True,
         "extensions": [".txt", ".caption"],
-    }  # fmt: skip
+    }
     caption(prepared, raw, tmp_path / "out", settings, NOWHERE)
     assert made[1].asked == []
     # A setting of its own decides what it writes.

@@ -144,26 +144,48 @@ def test_what_hydra_cannot_compose_is_a_users_error(override):
         ("trian.steps=6", "trian.steps: unknown setting", "did you mean train.steps?"),
         ("~train.stepz", "train.stepz: unknown setting", "did you mean train.steps?"),
         ("steps=6", "steps: unknown setting", "did you mean train.steps or train.samples.steps or evaluate.steps?"),
-        ("train.adapter.init_form=a", "train.adapter.init_form: unknown setting",
-         "did you mean train.adapter.init_from?"),
-        ("train.optimizer.momentum=0.9", "train.optimizer.momentum: unknown setting",
-         "known: train.optimizer.kind, train.optimizer.lr, train.optimizer.part_lrs, train.optimizer.betas, "
-         "train.optimizer.eps, train.optimizer.weight_decay"),
-        ("train.epochs=10", "train.epochs: unknown setting",
-         "did you mean train.steps, the optimizer's: epochs x pictures x train.repeats / train.batch_size?"),
+        (
+            "train.adapter.init_form=a",
+            "train.adapter.init_form: unknown setting",
+            "did you mean train.adapter.init_from?",
+        ),
+        (
+            "train.optimizer.momentum=0.9",
+            "train.optimizer.momentum: unknown setting",
+            "known: train.optimizer.kind, train.optimizer.lr, train.optimizer.part_lrs, train.optimizer.betas, "
+            "train.optimizer.eps, train.optimizer.weight_decay",
+        ),
+        (
+            "train.epochs=10",
+            "train.epochs: unknown setting",
+            "did you mean train.steps, the optimizer's: epochs x pictures x train.repeats / train.batch_size?",
+        ),
         ("learning_rate=1e-4", "learning_rate: unknown setting", "did you mean train.optimizer.lr?"),
-        ("train.adapter.network_dim=4", "train.adapter.network_dim: unknown setting",
-         "did you mean train.adapter.rank?"),
+        (
+            "train.adapter.network_dim=4",
+            "train.adapter.network_dim: unknown setting",
+            "did you mean train.adapter.rank?",
+        ),
         ("train/schedular=cosine", "train/schedular: there is no such group", "did you mean train/scheduler?"),
-        ("train/scheduler=cosin", "there is no train/scheduler=cosin",
-         "did you mean cosine? train/scheduler is one of: constant, cosine, cosine_with_restarts, linear, polynomial"),
+        (
+            "train/scheduler=cosin",
+            "there is no train/scheduler=cosin",
+            "did you mean cosine? train/scheduler is one of: constant, cosine, cosine_with_restarts, linear, "
+            "polynomial",
+        ),
         ("model=other", "there is no model=other", "model is one of: sd15, sd21, sd21_v, sdxl, tiny"),
-        ("+experiment=smokes", "there is no experiment=smokes",
-         "did you mean smoke? experiment is one of: character_r16, demo_style, smoke"),
-        ("experiment=smoke", "experiment: not in the defaults list",
-         "put a + in front: +experiment=NAME, with NAME among character_r16, demo_style, smoke"),
+        (
+            "+experiment=smokes",
+            "there is no experiment=smokes",
+            "did you mean smoke? experiment is one of: character_r16, demo_style, smoke",
+        ),
+        (
+            "experiment=smoke",
+            "experiment: not in the defaults list",
+            "put a + in front: +experiment=NAME, with NAME among character_r16, demo_style, smoke",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_name_that_nobody_knows_comes_with_the_nearest(override, what, fix):
     with pytest.raises(UserError) as told:
         compose_config([override] if "experiment" in override else [SMOKE, override])

@@ -147,9 +147,15 @@ def base(tmp_path_factory):
         write_micro_model(folder / "sd")
         write_text(folder / "sd/scheduler/scheduler_config.json", SCHEDULER)
         model = ModelSettings(
-            family="sd", path=str(folder / "sd"), resolution=32, bucket_min=16, bucket_max=64, bucket_step=16,
-            captioner={"path": "models/tiny/blip"}, clip={"path": "models/tiny/clip"},
-        )  # fmt: skip
+            family="sd",
+            path=str(folder / "sd"),
+            resolution=32,
+            bucket_min=16,
+            bucket_max=64,
+            bucket_step=16,
+            captioner={"path": "models/tiny/blip"},
+            clip={"path": "models/tiny/clip"},
+        )
         write_micro_encoded(folder / "encoded", model, load_family(model))
         return model, folder / "encoded"
     finally:

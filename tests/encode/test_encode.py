@@ -171,10 +171,12 @@ def test_taking_pictures_out_encodes_nothing(captioned, tmp_path, micro_model, c
 
 
 CHANGES = {
-    "flip": ({"flip": False}, True, False), "clip_skip": ({"clip_skip": 1}, False, True),
+    "flip": ({"flip": False}, True, False),
+    "clip_skip": ({"clip_skip": 1}, False, True),
     "max_tokens": ({"max_tokens": 150}, False, True),
-    "dtype": ({"dtype": "float16"}, True, True), "batch_size": ({"batch_size": 3}, True, True),
-}  # fmt: skip
+    "dtype": ({"dtype": "float16"}, True, True),
+    "batch_size": ({"batch_size": 3}, True, True),
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -188,8 +190,9 @@ def test_settings_remake_what_they_change(captioned, tmp_path, micro_model, call
     assert (bool(calls["pictures"]), bool(calls["texts"])) == (pictures, texts)
     after = rows_of(out)["a.png"][2]
     assert (before["key_picture"] != after["key_picture"], before["key_caption"] != after["key_caption"]) == (
-        pictures, texts,
-    )  # fmt: skip
+        pictures,
+        texts,
+    )
     assert_equals_fresh(captioned, out, micro_model, settings)
 
 

@@ -33,14 +33,24 @@ def micro_clip(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
     vocabulary = write_micro_tokenizer(folder)
     text = {
-        "vocab_size": len(vocabulary), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "max_position_embeddings": TOKENS, "bos_token_id": vocabulary[START],
-        "eos_token_id": vocabulary[END], "pad_token_id": vocabulary[END],
-    }  # fmt: skip
+        "vocab_size": len(vocabulary),
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": TOKENS,
+        "bos_token_id": vocabulary[START],
+        "eos_token_id": vocabulary[END],
+        "pad_token_id": vocabulary[END],
+    }
     vision = {
-        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "image_size": 16, "patch_size": 8,
-    }  # fmt: skip
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 16,
+        "patch_size": 8,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
@@ -84,14 +94,25 @@ def write_lora(folder, model, family, seed=0):
     folder.mkdir(exist_ok=True)
     kohya_form.save(Adapter(layers), folder / "sks.safetensors", family, {})
     facts = {
-        "name": "sks", "file": "sks.safetensors", "step": 20, "rank": 2, "alpha": 1.0, "base": family.facts,
-        "dataset": {"name": "demo", "hash": "d" * 16, "pictures": 3}, "held_out": 1, "trigger": "sks",
+        "name": "sks",
+        "file": "sks.safetensors",
+        "step": 20,
+        "rank": 2,
+        "alpha": 1.0,
+        "base": family.facts,
+        "dataset": {"name": "demo", "hash": "d" * 16, "pictures": 3},
+        "held_out": 1,
+        "trigger": "sks",
         "hash": hash_data(seed),
         "settings": {
-            "prepare": {"dataset": "demo"}, "caption": {"trigger": "sks"}, "encode": {"clip_skip": 0},
-            "model": model.model_dump(mode="json"), "train": {"steps": 20, "adapter": {"rank": 2}}, "export": {},
+            "prepare": {"dataset": "demo"},
+            "caption": {"trigger": "sks"},
+            "encode": {"clip_skip": 0},
+            "model": model.model_dump(mode="json"),
+            "train": {"steps": 20, "adapter": {"rank": 2}},
+            "export": {},
         },
-    }  # fmt: skip
+    }
     write_json(folder / "facts.json", facts)
 
 

@@ -26,12 +26,20 @@ from pipelines.compose import compose_config
 from tests.evaluate.conftest import NASTY, metrics_of, write_folders, write_lora
 
 SETTINGS = EvaluateSettings(
-    prompts=["{trigger}, a red cat", "a blue cat", f"{{trigger}} {NASTY}"], seeds=[0, 7], weights=[0, 1],
-    between=[0.5], grid_prompts=2, steps=2, guidance=3.0, batch_size=2, device="cpu",
+    prompts=["{trigger}, a red cat", "a blue cat", f"{{trigger}} {NASTY}"],
+    seeds=[0, 7],
+    weights=[0, 1],
+    between=[0.5],
+    grid_prompts=2,
+    steps=2,
+    guidance=3.0,
+    batch_size=2,
+    device="cpu",
     classify=[
-        {"name": "colour", "labels": ["red", "blue"]}, {"name": "kind", "labels": ["cat", "old"], "answer": "old"}
+        {"name": "colour", "labels": ["red", "blue"]},
+        {"name": "kind", "labels": ["cat", "old"], "answer": "old"},
     ],
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")

@@ -36,9 +36,10 @@ def test_a_file_of_pefts_is_put_on_as_its_config_means_it(tmp_path, micro_model,
     write_json(tmp_path / "captioned/dataset.json", {"name": "x", "hash": "d" * 16, "pictures": 1})
     empty = SimpleNamespace(model_dump=lambda mode: {})
     config = SimpleNamespace(
-        model=micro_model, caption=SimpleNamespace(trigger="cat", model_dump=lambda mode: {}),
+        model=micro_model,
+        caption=SimpleNamespace(trigger="cat", model_dump=lambda mode: {}),
         **dict.fromkeys(SPACES, empty),
-    )  # fmt: skip
+    )
     file = tmp_path / "given/adapter_model.safetensors"
     import_lora(file, tmp_path / "captioned", tmp_path / "lora", config)
     facts = read_json(tmp_path / "lora/facts.json")

@@ -164,17 +164,26 @@ def test_a_kind_s_doubt_keeps_the_verdict_from_praising(proven, tone, said):
 
 def test_the_order_of_tables_and_of_rows():
     questions = [
-        {"name": "thing", "labels": ["a", "b"]}, {"name": "style", "labels": ["c", "d"], "answer": "c"},
-    ]  # fmt: skip
+        {"name": "thing", "labels": ["a", "b"]},
+        {"name": "style", "labels": ["c", "d"], "answer": "c"},
+    ]
     metrics = metrics_of(questions)
     assert [metric.name for metric in metrics] == [
-        "image_similarity", "right_style", "right_thing", "clip_score", "seed_similarity", "nearest_similarity",
-    ]  # fmt: skip
+        "image_similarity",
+        "right_style",
+        "right_thing",
+        "clip_score",
+        "seed_similarity",
+        "nearest_similarity",
+    ]
     # Rows of samples/metadata.jsonl have them by their kinds' names.
     settings = SETTINGS.model_copy(update={"classify": []})
     assert [metric.name for metric in list_metrics(settings)] == [
-        "clip_score", "image_similarity", "nearest_similarity", "seed_similarity",
-    ]  # fmt: skip
+        "clip_score",
+        "image_similarity",
+        "nearest_similarity",
+        "seed_similarity",
+    ]
     assert [metric.name for metric in list_in_report_order([DARKNESS, *metrics])][-1] == "darkness"
 
 

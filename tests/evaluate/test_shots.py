@@ -9,9 +9,13 @@ from lorakiln.schema.evaluate import EvaluateSettings
 
 def plan_of(trigger="sks", lora="lora", base="base", size=(64, 64), **changes):
     settings = {
-        "prompts": ["{trigger}, in a forest", "a portrait of {trigger}", "a cat"], "seeds": [3, 5],
-        "weights": [0, 1], "between": [0.5, 1.0], "grid_prompts": 2, **changes,
-    }  # fmt: skip
+        "prompts": ["{trigger}, in a forest", "a portrait of {trigger}", "a cat"],
+        "seeds": [3, 5],
+        "weights": [0, 1],
+        "between": [0.5, 1.0],
+        "grid_prompts": 2,
+        **changes,
+    }
     return plan_shots(EvaluateSettings(**settings), trigger, size, base, lora)
 
 

@@ -31,21 +31,39 @@ def rows():
 def make_facts(model, family):
     """facts.json of a run of 20 steps over four pictures, one of them held out."""
     train = TrainSettings(
-        seed=7, steps=20, batch_size=4, micro_batch=2, repeats=3, save_every=10,
-        adapter={"rank": 4, "alpha": 2.0}, objective={"min_snr_gamma": 5.0}, optimizer={"kind": "adamw", "lr": 1e-4},
-        scheduler={"kind": "cosine", "warmup_steps": 2}, trainer={"accelerator": "cpu"},
-        tracker={"kind": "none", "entity": "somebody"}, validation={}, samples={"prompts": PROMPTS},
-    )  # fmt: skip
+        seed=7,
+        steps=20,
+        batch_size=4,
+        micro_batch=2,
+        repeats=3,
+        save_every=10,
+        adapter={"rank": 4, "alpha": 2.0},
+        objective={"min_snr_gamma": 5.0},
+        optimizer={"kind": "adamw", "lr": 1e-4},
+        scheduler={"kind": "cosine", "warmup_steps": 2},
+        trainer={"accelerator": "cpu"},
+        tracker={"kind": "none", "entity": "somebody"},
+        validation={},
+        samples={"prompts": PROMPTS},
+    )
     bucket = {"min": 16, "max": 64, "step": 16}
     settings = {
         "prepare": PrepareSettings(dataset="secret_folder", resolution=32, bucket=bucket),
-        "caption": BlipSettings(trigger="sks"), "encode": EncodeSettings(clip_skip=1), "model": model,
+        "caption": BlipSettings(trigger="sks"),
+        "encode": EncodeSettings(clip_skip=1),
+        "model": model,
         "train": train,
-    }  # fmt: skip
+    }
     losses = {10: 0.5, 15: 0.25, 20: 0.75}
     return {
-        "step": 20, "rank": 4, "alpha": 2.0, "targets": family.target_modules("kohya"),
-        "base": dict(family.facts), "trigger": "sks", "held_out": 1, "precision": "fp32",
+        "step": 20,
+        "rank": 4,
+        "alpha": 2.0,
+        "targets": family.target_modules("kohya"),
+        "base": dict(family.facts),
+        "trigger": "sks",
+        "held_out": 1,
+        "precision": "fp32",
         "libraries": {"torch": "2.13.0"},
         "dataset": {"name": "secret_folder", "hash": hash_data("pictures"), "pictures": 4, "trigger": "sks"},
         "adapters": [
@@ -53,7 +71,7 @@ def make_facts(model, family):
             for step, loss in losses.items()
         ],
         "settings": {name: value.model_dump(mode="json") for name, value in settings.items()},
-    }  # fmt: skip
+    }
 
 
 def make_rows():
@@ -61,12 +79,20 @@ def make_rows():
     sizes = [(32, 32), (32, 32), (48, 32), (32, 32)]
     return [
         {
-            "file_name": f"{number}.png", "width": width, "height": height, "bucket": f"{width}x{height}",
-            "source": f"{number}.png", "sha256": str(number) * 64, "crop": [0, 0, width, height],
-            "source_width": 100, "source_height": 100, "text": text, "caption_source": "file",
+            "file_name": f"{number}.png",
+            "width": width,
+            "height": height,
+            "bucket": f"{width}x{height}",
+            "source": f"{number}.png",
+            "sha256": str(number) * 64,
+            "crop": [0, 0, width, height],
+            "source_width": 100,
+            "source_height": 100,
+            "text": text,
+            "caption_source": "file",
         }
         for number, ((width, height), text) in enumerate(zip(sizes, CAPTIONS, strict=True))
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture

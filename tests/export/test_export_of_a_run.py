@@ -17,11 +17,19 @@ from tests.made_facts import captioned_row
 
 def test_a_run_is_exported(tmp_path, micro_encoded, micro_model, micro_family):
     settings = TrainSettings(
-        steps=4, batch_size=4, checkpoint_every=0, checkpoint_minutes=0, adapter={"rank": 4, "alpha": 2.0},
-        objective={}, optimizer={"kind": "adamw", "lr": 1e-2}, scheduler={"kind": "constant"},
-        trainer={"accelerator": "cpu", "threads": 1}, tracker={"kind": "none"},
-        validation={"every": 2, "fraction": 0.34}, samples={"every": 4, "steps": 1},
-    )  # fmt: skip
+        steps=4,
+        batch_size=4,
+        checkpoint_every=0,
+        checkpoint_minutes=0,
+        adapter={"rank": 4, "alpha": 2.0},
+        objective={},
+        optimizer={"kind": "adamw", "lr": 1e-2},
+        scheduler={"kind": "constant"},
+        trainer={"accelerator": "cpu", "threads": 1},
+        tracker={"kind": "none"},
+        validation={"every": 2, "fraction": 0.34},
+        samples={"every": 4, "steps": 1},
+    )
     run = tmp_path / "run"
     train(micro_encoded, run, settings, micro_model, tmp_path / "checkpoints")
     index = read_json(micro_encoded / "index.json")

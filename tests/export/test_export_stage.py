@@ -39,9 +39,16 @@ def files(folder):
 def test_the_folder(do, micro_family):
     out = do(name="cats")
     assert files(out) == {
-        "cats.safetensors", "diffusers/pytorch_lora_weights.safetensors", "diffusers/adapter_config.json", "README.md",
-        "cats.json", "cats.png", "previews/00.png", "previews/01.png", "facts.json",
-    }  # fmt: skip
+        "cats.safetensors",
+        "diffusers/pytorch_lora_weights.safetensors",
+        "diffusers/adapter_config.json",
+        "README.md",
+        "cats.json",
+        "cats.png",
+        "previews/00.png",
+        "previews/01.png",
+        "facts.json",
+    }
     facts = read_json(out / "facts.json")
     assert facts["hash"] == hashlib.sha256((out / "cats.safetensors").read_bytes()).hexdigest()
     assert facts["files"] == ["cats.safetensors", "diffusers/pytorch_lora_weights.safetensors"]
@@ -184,11 +191,22 @@ def test_the_model_card(do, facts):
         "widget": [{"text": PROMPTS[0], "output": {"url": "previews/00.png"}}],
     }
     for part in (
-        "# cats\n", "for `owner/model`, trained on 3 pictures", "`cats.safetensors`",
-        "## Trigger words", "`sks`", "`<lora:cats:1>`", "load_lora_weights", "ComfyUI", facts["dataset"]["hash"][:16],
-        "| seed | 7 |", "| step | 20 of 20 |", "![sample 1](previews/00.png)", f'pipe("{CAPTIONS[0]}")',
-        'DiffusionPipeline.from_pretrained("owner/model")\n', "| dataset | secret_folder |",
-    ):  # fmt: skip
+        "# cats\n",
+        "for `owner/model`, trained on 3 pictures",
+        "`cats.safetensors`",
+        "## Trigger words",
+        "`sks`",
+        "`<lora:cats:1>`",
+        "load_lora_weights",
+        "ComfyUI",
+        facts["dataset"]["hash"][:16],
+        "| seed | 7 |",
+        "| step | 20 of 20 |",
+        "![sample 1](previews/00.png)",
+        f'pipe("{CAPTIONS[0]}")',
+        'DiffusionPipeline.from_pretrained("owner/model")\n',
+        "| dataset | secret_folder |",
+    ):
         assert part in body, part
     assert not list((out / "previews").glob("01.png"))
 

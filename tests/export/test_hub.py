@@ -11,10 +11,16 @@ from lorakiln.export.hub import plan_upload
 from tests.http_server import Handler, address_of, serving
 
 FILES = {
-    "README.md": "card", "cat.safetensors": "weights", "cat.json": "{}", "cat.png": "x", "facts.json": "{}",
-    "diffusers/pytorch_lora_weights.safetensors": "weights", "diffusers/adapter_config.json": "{}",
-    "previews/0.png": "x", "notes.txt": "mine",
-}  # fmt: skip
+    "README.md": "card",
+    "cat.safetensors": "weights",
+    "cat.json": "{}",
+    "cat.png": "x",
+    "facts.json": "{}",
+    "diffusers/pytorch_lora_weights.safetensors": "weights",
+    "diffusers/adapter_config.json": "{}",
+    "previews/0.png": "x",
+    "notes.txt": "mine",
+}
 SENT = sorted(set(FILES) - {"facts.json", "notes.txt"})
 
 

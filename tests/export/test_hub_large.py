@@ -77,13 +77,21 @@ def hub():
 def push(hub, folder, home):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= {
-        "HF_ENDPOINT": address_of(hub), "HF_TOKEN": "hf_test", "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONPATH": str(ROOT / "src"),
-    }  # fmt: skip
+        "HF_ENDPOINT": address_of(hub),
+        "HF_TOKEN": "hf_test",
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "PYTHONPATH": str(ROOT / "src"),
+    }
     return subprocess.run(
-        [sys.executable, "-m", "lorakiln", "push", str(folder), "me/cat"], env=environment, capture_output=True,
-        text=True, timeout=200, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "lorakiln", "push", str(folder), "me/cat"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
 
 
 @pytest.mark.slow

@@ -5,15 +5,19 @@ from pathlib import Path
 from tests.conftest import END, SCHEDULER, START, TOKENS, write_micro_tokenizer, write_text
 
 INDEX = {
-    "scheduler": ["diffusers", "PNDMScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
-}  # fmt: skip
+}
 SD_INDEX = {"_class_name": "StableDiffusionPipeline", **INDEX}
 SDXL_INDEX = {
-    "_class_name": "StableDiffusionXLPipeline", **INDEX, "tokenizer_2": ["transformers", "CLIPTokenizer"],
+    "_class_name": "StableDiffusionXLPipeline",
+    **INDEX,
+    "tokenizer_2": ["transformers", "CLIPTokenizer"],
     "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-}  # fmt: skip
+}
 KINDS = ("sd15", "sd21", "sd21_v", "sdxl")
 
 
@@ -33,30 +37,48 @@ def write_reduced(folder: Path, kind: str, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         parts = {
             "vae": AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
-                block_out_channels=(8, 8, 16), layers_per_block=1, norm_num_groups=4, latent_channels=4,
-                sample_size=32, scaling_factor=0.5, force_upcast=kind == "sdxl",
+                down_block_types=("DownEncoderBlock2D",) * 3,
+                up_block_types=("UpDecoderBlock2D",) * 3,
+                block_out_channels=(8, 8, 16),
+                layers_per_block=1,
+                norm_num_groups=4,
+                latent_channels=4,
+                sample_size=32,
+                scaling_factor=0.5,
+                force_upcast=kind == "sdxl",
             ),
             "text_encoder": CLIPTextModel(_text(vocabulary, 24)),
-        }  # fmt: skip
+        }
         if kind == "sdxl":
             write_micro_tokenizer(folder / "tokenizer_2", "!")
             parts["text_encoder_2"] = CLIPTextModelWithProjection(_text(vocabulary, 40, projection=20))
             parts["unet"] = UNet2DConditionModel(
-                sample_size=8, block_out_channels=(8, 16, 24), layers_per_block=2, norm_num_groups=4,
+                sample_size=8,
+                block_out_channels=(8, 16, 24),
+                layers_per_block=2,
+                norm_num_groups=4,
                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
                 up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-                transformer_layers_per_block=[1, 2, 10], attention_head_dim=[1, 2, 3], cross_attention_dim=64,
-                use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=8,
+                transformer_layers_per_block=[1, 2, 10],
+                attention_head_dim=[1, 2, 3],
+                cross_attention_dim=64,
+                use_linear_projection=True,
+                addition_embed_type="text_time",
+                addition_time_embed_dim=8,
                 projection_class_embeddings_input_dim=6 * 8 + 20,
-            )  # fmt: skip
+            )
         else:
             parts["unet"] = UNet2DConditionModel(
-                sample_size=16, block_out_channels=(8, 16, 16, 16), layers_per_block=2, norm_num_groups=4,
+                sample_size=16,
+                block_out_channels=(8, 16, 16, 16),
+                layers_per_block=2,
+                norm_num_groups=4,
                 down_block_types=(*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"),
-                up_block_types=("UpBlock2D", *["CrossAttnUpBlock2D"] * 3), cross_attention_dim=24,
-                attention_head_dim=2 if kind == "sd15" else [1, 2, 2, 2], use_linear_projection=kind != "sd15",
-            )  # fmt: skip
+                up_block_types=("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
+                cross_attention_dim=24,
+                attention_head_dim=2 if kind == "sd15" else [1, 2, 2, 2],
+                use_linear_projection=kind != "sd15",
+            )
     for name, part in parts.items():
         part.save_pretrained(folder / name)
     prediction = "v_prediction" if kind == "sd21_v" else "epsilon"
@@ -71,7 +93,14 @@ def _text(vocabulary: dict[str, int], width: int, projection: int | None = None)
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(
-        vocab_size=len(vocabulary), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=3,
-        num_attention_heads=2, max_position_embeddings=TOKENS, projection_dim=projection or width,
-        bos_token_id=vocabulary[START], eos_token_id=vocabulary[END], pad_token_id=vocabulary[END],
-    )  # fmt: skip
+        vocab_size=len(vocabulary),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        projection_dim=projection or width,
+        bos_token_id=vocabulary[START],
+        eos_token_id=vocabulary[END],
+        pad_token_id=vocabulary[END],
+    )

@@ -20,9 +20,15 @@ def write_pair(folder: Path, kind: str) -> tuple[ModelSettings, ModelSettings]:
     model = write_reduced(folder / "folder", kind)
     convert_base(model, folder / "single.safetensors")
     settings = ModelSettings(
-        family="sdxl" if kind == "sdxl" else "sd", path=str(model), resolution=32, bucket_min=16, bucket_max=64,
-        bucket_step=16, captioner={"path": "models/tiny/blip"}, clip={"path": "models/tiny/clip"},
-    )  # fmt: skip
+        family="sdxl" if kind == "sdxl" else "sd",
+        path=str(model),
+        resolution=32,
+        bucket_min=16,
+        bucket_max=64,
+        bucket_step=16,
+        captioner={"path": "models/tiny/blip"},
+        clip={"path": "models/tiny/clip"},
+    )
     return settings, single_of(settings, folder / "single.safetensors")
 
 

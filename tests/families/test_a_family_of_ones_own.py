@@ -46,23 +46,35 @@ def registered():
 def model(tmp_path):
     write_sketch(tmp_path / "base")
     settings = {
-        "family": "sketch", "architecture": "sketch1", "path": str(tmp_path / "base"), "resolution": 32,
-        "bucket_min": 16, "bucket_max": 64, "bucket_step": 16, "captioner": {"path": "models/tiny/blip"},
+        "family": "sketch",
+        "architecture": "sketch1",
+        "path": str(tmp_path / "base"),
+        "resolution": 32,
+        "bucket_min": 16,
+        "bucket_max": 64,
+        "bucket_step": 16,
+        "captioner": {"path": "models/tiny/blip"},
         "clip": {"path": "models/tiny/clip"},
-    }  # fmt: skip
+    }
     return check(ModelSettings, settings)
 
 
 def train_settings(**changes):
     return TrainSettings(
         **{
-            "steps": 3, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0, "targets": "kohya"}, "objective": {},
-            "optimizer": {"kind": "adamw", "lr": 1e-2}, "scheduler": {"kind": "constant"},
-            "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "none"},
+            "steps": 3,
+            "batch_size": 2,
+            "adapter": {"rank": 2, "alpha": 2.0, "targets": "kohya"},
+            "objective": {},
+            "optimizer": {"kind": "adamw", "lr": 1e-2},
+            "scheduler": {"kind": "constant"},
+            "trainer": {"accelerator": "cpu", "threads": 1},
+            "tracker": {"kind": "none"},
             "validation": {"every": 0},
-            "samples": {"every": 3, "steps": 2, "seeds": [0], "prompts": ["sks red"]}, **changes,
+            "samples": {"every": 3, "steps": 2, "seeds": [0], "prompts": ["sks red"]},
+            **changes,
         }
-    )  # fmt: skip
+    )
 
 
 def test_from_pictures_to_a_report(tmp_path, model, capsys):
@@ -95,17 +107,22 @@ def test_from_pictures_to_a_report(tmp_path, model, capsys):
     export(run, captioned, lora, ExportSettings(which="last"), model)
     tensors, metadata = load_tensors(lora / "squares.safetensors")
     assert {key.split(".")[0] for key in tensors} == {
-        "lora_drawer_blocks_0_mix", "lora_drawer_blocks_0_read", "lora_drawer_blocks_1_mix",
+        "lora_drawer_blocks_0_mix",
+        "lora_drawer_blocks_0_read",
+        "lora_drawer_blocks_1_mix",
         "lora_drawer_blocks_1_read",
-    }  # fmt: skip
+    }
     assert any(value.abs().sum() > 0 for key, value in tensors.items() if key.endswith("lora_up.weight"))
     assert {key: metadata[key] for key in ("ss_base_model_version", "ss_v2")} == {
-        "ss_base_model_version": "sketch_v1", "ss_v2": "False",
-    }  # fmt: skip
+        "ss_base_model_version": "sketch_v1",
+        "ss_v2": "False",
+    }
     spec = {key: metadata[f"modelspec.{key}"] for key in ("architecture", "implementation", "prediction_type")}
     assert spec == {
-        "architecture": "sketch-v1/lora", "implementation": "https://example.org/sketch", "prediction_type": "v",
-    }  # fmt: skip
+        "architecture": "sketch-v1/lora",
+        "implementation": "https://example.org/sketch",
+        "prediction_type": "v",
+    }
     assert read_json(lora / "squares.json")["sd version"] == "Sketch"
 
     settings = EvaluateSettings(

@@ -48,9 +48,11 @@ def test_a_name_that_no_hub_has():
 
 def test_weight_files_by_variant(tmp_path):
     names = [
-        "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors",
-        "diffusion_pytorch_model.non_ema.safetensors", "diffusion_pytorch_model.bf16-00001-of-00002.safetensors",
-    ]  # fmt: skip
+        "diffusion_pytorch_model.safetensors",
+        "diffusion_pytorch_model.fp16.safetensors",
+        "diffusion_pytorch_model.non_ema.safetensors",
+        "diffusion_pytorch_model.bf16-00001-of-00002.safetensors",
+    ]
     for name in names:
         (tmp_path / name).touch()
     for variant, expected in (

@@ -15,9 +15,11 @@ from lorakiln.families.part_files import FolderPart
 from tests.families.reduced import write_reduced
 
 CLASSES = {
-    "vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel,
+    "vae": AutoencoderKL,
+    "unet": UNet2DConditionModel,
+    "text_encoder": CLIPTextModel,
     "text_encoder_2": CLIPTextModelWithProjection,
-}  # fmt: skip
+}
 SHARD = {"vae": "60KB", "unet": "1500KB", "text_encoder": "60KB", "text_encoder_2": "60KB"}
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -217,7 +219,7 @@ SPOILED = {
     "more": (UNET, lambda f: change(f, other=torch.zeros(1)), "1 tensors more than its config says: other"),
     "shape": (VAE, lambda f: change(f, **{"encoder.conv_in.bias": torch.zeros(3)}), r"encoder.conv_in.bias has the sh"),
     "float8": (UNET, lambda f: change(f, **{"conv_in.bias": FLOAT8}), "stored as float8_e4m3fn"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -77,18 +77,29 @@ class Programs:
         self.server, self.folder, self.count = server, folder, 0
 
     def start(
-        self, module: str, folder: Path, arguments: tuple[str, ...] = (), pause: str = "", count: int = 1,
+        self,
+        module: str,
+        folder: Path,
+        arguments: tuple[str, ...] = (),
+        pause: str = "",
+        count: int = 1,
         skip: tuple[str, ...] = (),
-    ) -> Job:  # fmt: skip
+    ) -> Job:
         """Run `python -m module arguments` in `folder`; see server.py."""
         self.count += 1
         signals = self.folder / str(self.count)
         signals.mkdir()
         (signals / "log").touch()
         order = {
-            "module": module, "folder": str(folder), "arguments": list(arguments), "pause": pause, "count": count,
-            "signals": str(signals), "skip": list(skip), "log": str(signals / "log"),
-        }  # fmt: skip
+            "module": module,
+            "folder": str(folder),
+            "arguments": list(arguments),
+            "pause": pause,
+            "count": count,
+            "signals": str(signals),
+            "skip": list(skip),
+            "log": str(signals / "log"),
+        }
         self.server.stdin.write(json.dumps(order) + "\n")
         self.server.stdin.flush()
         return Job(self.server, signals, signals / "log")
@@ -98,9 +109,14 @@ class Programs:
 def serving(folder: Path, *prefix: str, **variables: str) -> Iterator[Programs]:
     """A server of its own, with these environment variables, started by the command `prefix`."""
     environment = {
-        **os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1",
-        "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", **variables,
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "OMP_NUM_THREADS": "1",
+        "WANDB_MODE": "disabled",
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        **variables,
+    }
     command = [*prefix, sys.executable, str(Path(__file__).with_name("server.py"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout.readline() == "ready\n"
@@ -146,27 +162,48 @@ def checkout(tmp_path, pictures, micro_model):
 
 
 STAGES = {
-    "prepare": "prepared", "caption": "captioned", "encode": "encoded", "train": "run", "export": "lora",
+    "prepare": "prepared",
+    "caption": "captioned",
+    "encode": "encoded",
+    "train": "run",
+    "export": "lora",
     "evaluate": "report",
-}  # fmt: skip
+}
 SETTINGS = {
     "prepare": {
-        "dataset": "mine", "resolution": 64, "bucket": {"min": 32, "max": 128, "step": 16}, "workers": 1,
+        "dataset": "mine",
+        "resolution": 64,
+        "bucket": {"min": 32, "max": 128, "step": 16},
+        "workers": 1,
     },
     "caption": {"captioner": "none", "trigger": "sks"},
     "encode": {"flip": True, "batch_size": 4, "device": "cpu"},
     "train": {
-        "steps": 2, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0}, "objective": {},
+        "steps": 2,
+        "batch_size": 2,
+        "adapter": {"rank": 2, "alpha": 2.0},
+        "objective": {},
         "optimizer": {"kind": "adamw", "lr": 1e-3},
-        "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "none"},
-        "validation": {"every": 0}, "samples": {"every": 0}, "save_every": 1, "checkpoint_every": 1,
+        "scheduler": {"kind": "constant"},
+        "trainer": {"accelerator": "cpu", "threads": 1},
+        "tracker": {"kind": "none"},
+        "validation": {"every": 0},
+        "samples": {"every": 0},
+        "save_every": 1,
+        "checkpoint_every": 1,
     },
     "export": {},
     "evaluate": {
-        "prompts": ["{trigger}, a cat"], "seeds": [0, 1], "weights": [0.0, 1.0], "between": [], "steps": 2,
-        "width": 64, "height": 64, "device": "cpu",
+        "prompts": ["{trigger}, a cat"],
+        "seeds": [0, 1],
+        "weights": [0.0, 1.0],
+        "between": [],
+        "steps": 2,
+        "width": 64,
+        "height": 64,
+        "device": "cpu",
     },
-}  # fmt: skip
+}
 COUNT = 12
 
 

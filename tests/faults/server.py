@@ -13,8 +13,15 @@ import sys
 import time
 from pathlib import Path
 
-DOORS = ["train", "pipelines.prepare", "pipelines.caption", "pipelines.encode", "pipelines.train",
-         "pipelines.export", "pipelines.evaluate"]  # fmt: skip
+DOORS = [
+    "train",
+    "pipelines.prepare",
+    "pipelines.caption",
+    "pipelines.encode",
+    "pipelines.train",
+    "pipelines.export",
+    "pipelines.evaluate",
+]
 
 
 def main() -> None:

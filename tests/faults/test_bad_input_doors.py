@@ -15,14 +15,24 @@ from tests.faults.conftest import ROOT
 from tests.prepare.test_prepare_bad_files import CONTENTS, EXPECTED, SPECIAL, noise_bytes
 
 PREPARE = {
-    "dataset": "raw", "resolution": 32, "bucket": {"min": 16, "max": 64, "step": 16}, "workers": 2,
-}  # fmt: skip
+    "dataset": "raw",
+    "resolution": 32,
+    "bucket": {"min": 16, "max": 64, "step": 16},
+    "workers": 2,
+}
 TRAIN = {
-    "steps": 2, "batch_size": 2, "adapter": {"rank": 2, "alpha": 2.0}, "objective": {},
+    "steps": 2,
+    "batch_size": 2,
+    "adapter": {"rank": 2, "alpha": 2.0},
+    "objective": {},
     "optimizer": {"kind": "adamw", "lr": 1e-3},
-    "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "none"},
-    "validation": {"every": 0}, "samples": {"every": 0}, "checkpoint_every": 1,
-}  # fmt: skip
+    "scheduler": {"kind": "constant"},
+    "trainer": {"accelerator": "cpu", "threads": 1},
+    "tracker": {"kind": "none"},
+    "validation": {"every": 0},
+    "samples": {"every": 0},
+    "checkpoint_every": 1,
+}
 CAPTION, ENCODE = {"captioner": "none"}, {"batch_size": 4, "device": "cpu"}
 
 
@@ -88,8 +98,9 @@ def test_prepare_lists_all_bad_files_and_touches_none(programs, mine):
         assert f"    {name}" in told and fix in told and all(part in told for part in reason.split(": ")), name
     assert f"{len(EXPECTED)} files of {len(EXPECTED) + 6} cannot be used" in told
     assert sorted(path.name for path in (folder / "outputs").iterdir()) == [
-        "prepared.quarantine.jsonl", "resolved.yaml",
-    ]  # fmt: skip
+        "prepared.quarantine.jsonl",
+        "resolved.yaml",
+    ]
     assert seen(raw.parent) == before
 
 
@@ -259,9 +270,14 @@ def test_the_second_door_refuses_bad_pictures_too(programs, mine, micro_model):
     spoil(raw)
     before = seen(raw.parent)
     told = refused(
-        programs, "train", folder, f"model.path={micro_model.path}", f"paths.raw={raw.parent}", "prepare.dataset=raw",
+        programs,
+        "train",
+        folder,
+        f"model.path={micro_model.path}",
+        f"paths.raw={raw.parent}",
+        "prepare.dataset=raw",
         "hydra.run.dir=run",
-    )  # fmt: skip
+    )
     assert "a Git LFS pointer" in told and "truncated_jpg.jpg" in told
     assert not (folder / "run" / "run").exists() and seen(raw.parent) == before
 

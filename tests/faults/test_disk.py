@@ -75,9 +75,7 @@ def test_prepare_on_a_full_disk(small_disk, tmp_path, pictures):
     from lorakiln.prepare import prepare
     from lorakiln.schema.prepare import PrepareSettings
 
-    settings = PrepareSettings(
-        dataset="raw", resolution=32, bucket={"min": 16, "max": 64, "step": 16}, workers=1
-    )  # fmt: skip
+    settings = PrepareSettings(dataset="raw", resolution=32, bucket={"min": 16, "max": 64, "step": 16}, workers=1)
     prepare(pictures / "raw", small_disk / "out", settings)
     before = {path.name: path.read_bytes() for path in (small_disk / "out").iterdir()}
     (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 12_000))
@@ -112,11 +110,19 @@ def test_read_only_folders(small_disk, micro_encoded, programs, checkout):
 
 def settings_of_a_short_run():
     return {
-        "steps": 4, "batch_size": 4, "adapter": {"rank": 4, "alpha": 4.0}, "objective": {},
+        "steps": 4,
+        "batch_size": 4,
+        "adapter": {"rank": 4, "alpha": 4.0},
+        "objective": {},
         "optimizer": {"kind": "adamw", "lr": 1e-3},
-        "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1}, "tracker": {"kind": "csv"},
-        "validation": {"every": 0}, "samples": {"every": 0}, "save_every": 1, "checkpoint_every": 1,
-    }  # fmt: skip
+        "scheduler": {"kind": "constant"},
+        "trainer": {"accelerator": "cpu", "threads": 1},
+        "tracker": {"kind": "csv"},
+        "validation": {"every": 0},
+        "samples": {"every": 0},
+        "save_every": 1,
+        "checkpoint_every": 1,
+    }
 
 
 def test_space_is_told_in_a_readable_unit(tmp_path):

@@ -26,13 +26,20 @@ from pipelines.compose import compose_config, make_overrides
 
 QUIET = {"deadline": 5000, "suppress_health_check": list(HealthCheck), "derandomize": True, "database": None}
 FORMATS = {
-    "png": "PNG", "jpg": "JPEG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "tif": "TIFF", "ppm": "PPM",
-    "avif": "AVIF", "jp2": "JPEG2000",
-}  # fmt: skip
+    "png": "PNG",
+    "jpg": "JPEG",
+    "webp": "WEBP",
+    "gif": "GIF",
+    "bmp": "BMP",
+    "tif": "TIFF",
+    "ppm": "PPM",
+    "avif": "AVIF",
+    "jp2": "JPEG2000",
+}
 GROWTH = 500_000  # KiB that the process may grow by
 TINY = PrepareSettings(
     dataset="raw", resolution=64, bucket={"min": 32, "max": 128, "step": 16}, workers=1, max_pixels=1_000_000
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -139,9 +146,13 @@ def test_captions_that_are_none(tmp_path, content):
 
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=True), st.text(max_size=20),
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=True),
+    st.text(max_size=20),
     st.sampled_from(["1e-4", "${oc.env:HOME}", "../../x", "_target_", "", "null", "\0"]),
-)  # fmt: skip
+)
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -188,11 +199,37 @@ def test_damaged_experiments(tmp_path):
 def test_experiments_that_say_anything(tmp_path):
     """Whole files of any structure, with Hydra's own words and interpolations among it."""
     conf = shutil.copytree("conf", tmp_path / "conf")
-    words = st.sampled_from([
-        "defaults", "hydra", "train", "/train", "override /model", "_self_", "${train.seed}", "${hydra:run.dir}", "${",
-        "${oc.env:NOT_THERE}", "${oc.create:${train}}", "???", "optional x", "/experiment/mine", "tiny", "a@b.c",
-        "~train", "run", "dir", "seed", "callbacks", "searchpath", "_target_", "mode", "${now:%Y}", "${paths}", "",
-    ])  # fmt: skip
+    words = st.sampled_from(
+        [
+            "defaults",
+            "hydra",
+            "train",
+            "/train",
+            "override /model",
+            "_self_",
+            "${train.seed}",
+            "${hydra:run.dir}",
+            "${",
+            "${oc.env:NOT_THERE}",
+            "${oc.create:${train}}",
+            "???",
+            "optional x",
+            "/experiment/mine",
+            "tiny",
+            "a@b.c",
+            "~train",
+            "run",
+            "dir",
+            "seed",
+            "callbacks",
+            "searchpath",
+            "_target_",
+            "mode",
+            "${now:%Y}",
+            "${paths}",
+            "",
+        ]
+    )
     keys = words | st.text(max_size=5)
     inner = st.recursive(
         SCALARS | words, lambda more: st.lists(more, max_size=3) | st.dictionaries(keys, more, max_size=3), max_leaves=8
@@ -219,10 +256,12 @@ def test_overrides_that_say_anything():
     one = st.builds(
         "".join,
         st.tuples(
-            st.sampled_from(["", "+", "~", "++"]), st.sampled_from([*keys, "a", "model", "train/tracker", "hydra", ""]),
-            st.sampled_from(["=", "", "@a="]), SCALARS.map(str) | odd,
+            st.sampled_from(["", "+", "~", "++"]),
+            st.sampled_from([*keys, "a", "model", "train/tracker", "hydra", ""]),
+            st.sampled_from(["=", "", "@a="]),
+            SCALARS.map(str) | odd,
         ),
-    )  # fmt: skip
+    )
 
     @settings(max_examples=80, **QUIET)
     @given(st.lists(one | st.text(max_size=20), min_size=1, max_size=2))

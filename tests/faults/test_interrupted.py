@@ -16,10 +16,16 @@ from tests.faults.conftest import ROOT, STAGES, run_all
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 ARGUMENTS = (
-    "+experiment=smoke", "caption=none", "hydra.run.dir=run", "paths.cache=cache", f"paths.raw={ROOT / 'data/raw'}",
-    f"model.path={ROOT / 'models/tiny/sd'}", f"model.clip.path={ROOT / 'models/tiny/clip'}", "prepare.workers=1",
+    "+experiment=smoke",
+    "caption=none",
+    "hydra.run.dir=run",
+    "paths.cache=cache",
+    f"paths.raw={ROOT / 'data/raw'}",
+    f"model.path={ROOT / 'models/tiny/sd'}",
+    f"model.clip.path={ROOT / 'models/tiny/clip'}",
+    "prepare.workers=1",
     "train/tracker=none",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("number", STATUS)

@@ -12,9 +12,7 @@ from tests.faults.conftest import ROOT, STAGES, paint, run_all
 
 
 def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }  # fmt: skip
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # What makes the new output of a stage differ from the old one; the first three see other pictures.

@@ -25,13 +25,22 @@ def micro_settings():
     from lorakiln.schema.train import TrainSettings
 
     return TrainSettings(
-        seed=3, steps=5, batch_size=4, micro_batch=2, checkpoint_every=2, checkpoint_minutes=0, save_every=2,
-        adapter={"rank": 4, "alpha": 4.0, "dropout": 0.1}, objective={"caption_dropout": 0.3},
-        optimizer={"kind": "adamw", "lr": 1e-2}, scheduler={"kind": "constant"},
-        trainer={"accelerator": "cpu", "threads": 1}, tracker={"kind": "csv", "log_every": 2},
+        seed=3,
+        steps=5,
+        batch_size=4,
+        micro_batch=2,
+        checkpoint_every=2,
+        checkpoint_minutes=0,
+        save_every=2,
+        adapter={"rank": 4, "alpha": 4.0, "dropout": 0.1},
+        objective={"caption_dropout": 0.3},
+        optimizer={"kind": "adamw", "lr": 1e-2},
+        scheduler={"kind": "constant"},
+        trainer={"accelerator": "cpu", "threads": 1},
+        tracker={"kind": "csv", "log_every": 2},
         validation={"every": 2, "fraction": 0.3, "draws": 2},
         samples={"every": 3, "steps": 2, "seeds": [0], "prompts": ["a red cat", "a blue cat"]},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -162,18 +171,33 @@ def command(pictures, micro_model, micro_settings):
     plain = ("seed", "steps", "batch_size", "micro_batch", "checkpoint_every", "save_every")
     changed = {
         **{name: given[name] for name in plain},
-        "validation.every": 2, "validation.fraction": 0.3, "validation.draws": 2, "samples.every": 3,
-        "samples.steps": 2, "adapter.rank": 4, "adapter.dropout": 0.1, "optimizer.lr": 1e-2, "trainer.threads": 1,
-    }  # fmt: skip
+        "validation.every": 2,
+        "validation.fraction": 0.3,
+        "validation.draws": 2,
+        "samples.every": 3,
+        "samples.steps": 2,
+        "adapter.rank": 4,
+        "adapter.dropout": 0.1,
+        "optimizer.lr": 1e-2,
+        "trainer.threads": 1,
+    }
     model = {
-        "path": micro_model.path, "resolution": 32, "bucket_min": 16, "bucket_max": 64, "bucket_step": 16,
-    }  # fmt: skip
+        "path": micro_model.path,
+        "resolution": 32,
+        "bucket_min": 16,
+        "bucket_max": 64,
+        "bucket_step": 16,
+    }
     return (
         *(f"train.{name}={value}" for name, value in changed.items()),
         *(f"model.{name}={value}" for name, value in model.items()),
-        f"paths.raw={pictures}", "prepare.dataset=raw", "caption=none", "caption.trigger=sks", "train/tracker=csv",
+        f"paths.raw={pictures}",
+        "prepare.dataset=raw",
+        "caption=none",
+        "caption.trigger=sks",
+        "train/tracker=csv",
         "hydra.run.dir=run",
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +253,13 @@ def test_a_second_process_on_the_same_run_is_refused(programs, stage, whole_run)
     while not (job.signals / "paused").exists():
         pass
     second = subprocess.run(
-        [sys.executable, "-m", "pipelines.train"], cwd=folder, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "pipelines.train"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
     assert second.returncode == 1 and "Traceback" not in second.stderr
     assert "another process is" in second.stderr
     (job.signals / "go").touch()

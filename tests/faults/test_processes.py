@@ -15,15 +15,26 @@ from lorakiln.console.orphans import ancestors
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
-    **os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1",
-    "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "",
-}  # fmt: skip
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+    "OMP_NUM_THREADS": "1",
+    "WANDB_MODE": "disabled",
+    "HF_HUB_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 ENDLESS = {
-    "steps": 10**6, "batch_size": 4, "adapter": {"rank": 4, "alpha": 4.0}, "objective": {},
+    "steps": 10**6,
+    "batch_size": 4,
+    "adapter": {"rank": 4, "alpha": 4.0},
+    "objective": {},
     "optimizer": {"kind": "adamw", "lr": 1e-3},
-    "scheduler": {"kind": "constant"}, "tracker": {"kind": "csv", "log_every": 10**6}, "validation": {"every": 0},
-    "samples": {"every": 0}, "checkpoint_every": 10, "trainer": {"accelerator": "cpu", "threads": 1, "devices": 2},
-}  # fmt: skip
+    "scheduler": {"kind": "constant"},
+    "tracker": {"kind": "csv", "log_every": 10**6},
+    "validation": {"every": 0},
+    "samples": {"every": 0},
+    "checkpoint_every": 10,
+    "trainer": {"accelerator": "cpu", "threads": 1, "devices": 2},
+}
 
 
 def is_running(process: int) -> bool:

@@ -18,9 +18,19 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted(file for folder in ("src", "pipelines", "recipes") for file in (ROOT / folder).rglob("*.py"))
 # Calls that can run what a file says.
 UNSAFE = {
-    "eval", "exec", "compile", "pickle.load", "pickle.loads", "marshal.loads", "joblib.load", "yaml.unsafe_load",
-    "yaml.full_load", "os.system", "shutil.unpack_archive", "hydra.utils.instantiate",
-}  # fmt: skip
+    "eval",
+    "exec",
+    "compile",
+    "pickle.load",
+    "pickle.loads",
+    "marshal.loads",
+    "joblib.load",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "os.system",
+    "shutil.unpack_archive",
+    "hydra.utils.instantiate",
+}
 
 
 def calls_of(path):
@@ -93,9 +103,15 @@ def test_code_in_a_model_folder_is_not_run(tmp_path, monkeypatch):
     (sd / "model_index.json").write_text(json.dumps(index))
     source = {"path": str(blip)}
     model = ModelSettings(
-        family="sd", path=str(sd), resolution=64, bucket_min=32, bucket_max=128, bucket_step=16, captioner=source,
+        family="sd",
+        path=str(sd),
+        resolution=64,
+        bucket_min=32,
+        bucket_max=128,
+        bucket_step=16,
+        captioner=source,
         clip=source,
-    )  # fmt: skip
+    )
     load_family(model, ("network",))
     assert not (tmp_path / "owned").exists()
 
@@ -117,9 +133,15 @@ def test_pickles_are_not_read(tmp_path, monkeypatch):
     Path("sd/unet/diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Pickled()))
     source = {"path": "sd"}
     model = ModelSettings(
-        family="sd", path="sd", resolution=64, bucket_min=32, bucket_max=128, bucket_step=16, captioner=source,
+        family="sd",
+        path="sd",
+        resolution=64,
+        bucket_min=32,
+        bucket_max=128,
+        bucket_step=16,
+        captioner=source,
         clip=source,
-    )  # fmt: skip
+    )
     with pytest.raises(UserError, match="no safetensors weights"):
         load_family(model, ("network",))
     assert not Path("owned").exists()
@@ -160,16 +182,29 @@ def test_no_planted_key_in_anything_that_a_run_writes(tmp_path):
     project = tmp_path / "project"
     project.mkdir()
     arguments = [
-        "+experiment=smoke", "caption=none", "hydra.run.dir=run", "paths.cache=cache", f"paths.raw={ROOT / 'data/raw'}",
-        f"model.path={ROOT / 'models/tiny/sd'}", f"model.clip.path={ROOT / 'models/tiny/clip'}",
-        "train.steps=2", "train/tracker=wandb", "train.samples.every=0", "train.checkpoint_every=1",
-    ]  # fmt: skip
+        "+experiment=smoke",
+        "caption=none",
+        "hydra.run.dir=run",
+        "paths.cache=cache",
+        f"paths.raw={ROOT / 'data/raw'}",
+        f"model.path={ROOT / 'models/tiny/sd'}",
+        f"model.clip.path={ROOT / 'models/tiny/clip'}",
+        "train.steps=2",
+        "train/tracker=wandb",
+        "train.samples.every=0",
+        "train.checkpoint_every=1",
+    ]
     # Without what W&B's client has left in the environment of this process, such as its service's address.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment = {
-        **inherited, **SECRETS, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
-        "WANDB_MODE": "offline", "WANDB_DIR": str(project),
-    }  # fmt: skip
+        **inherited,
+        **SECRETS,
+        "PYTHONPATH": str(ROOT / "src"),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": str(project),
+    }
     done = subprocess.run(
         [sys.executable, "-m", "train", *arguments], cwd=project, env=environment, capture_output=True, check=False
     )

@@ -47,11 +47,21 @@ def test_two_folders_two_processes_the_same_bytes(programs, tmp_path, tmp_path_f
         assert unlike(one, other) <= MAY_DIFFER
         kinds = {(name.split("/")[0], Path(name).suffix) for name in one}
         assert kinds >= {
-            ("prepared", ".png"), ("prepared", ".jsonl"), ("captioned", ".png"), ("captioned", ".jsonl"),
-            ("encoded", ".safetensors"), ("run", ".safetensors"), ("run", ".csv"), ("run", ".png"),
-            ("lora", ".safetensors"), ("lora", ".png"), ("lora", ".md"), ("report", ".png"), ("report", ".json"),
+            ("prepared", ".png"),
+            ("prepared", ".jsonl"),
+            ("captioned", ".png"),
+            ("captioned", ".jsonl"),
+            ("encoded", ".safetensors"),
+            ("run", ".safetensors"),
+            ("run", ".csv"),
+            ("run", ".png"),
+            ("lora", ".safetensors"),
+            ("lora", ".png"),
+            ("lora", ".md"),
+            ("report", ".png"),
+            ("report", ".json"),
             ("report", ".html"),
-        }  # fmt: skip
+        }
         results = []
         for programs_of, folder in ((programs, here), (others, there)):
             shutil.rmtree(folder / "outputs" / "run")

@@ -52,12 +52,20 @@ def test_files(programs, tmp_path, conf, monkeypatch, kind):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["train.seed=${nope}"], ["train.seed=${train.seed}"], ["train.seed=${"], ["~train"], ["train.tracker=5"],
-        ["+experiment=nope"], ["a=b=c"], ["hydra.run.dir=${nope}"], ["train.steps=1,2"],
-        ["train.seed=${nope}", "-m"], ["--multirun", "--cfg", "job"],
+        ["train.seed=${nope}"],
+        ["train.seed=${train.seed}"],
+        ["train.seed=${"],
+        ["~train"],
+        ["train.tracker=5"],
+        ["+experiment=nope"],
+        ["a=b=c"],
+        ["hydra.run.dir=${nope}"],
+        ["train.steps=1,2"],
+        ["train.seed=${nope}", "-m"],
+        ["--multirun", "--cfg", "job"],
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_the_second_doors_command_line(programs, tmp_path, arguments):
     status, printed = second_door(programs, tmp_path, "+experiment=smoke", *arguments)
     assert status == 1 and printed.count("error: ") == 1 and "Traceback" not in printed, printed
@@ -67,12 +75,17 @@ def test_the_second_doors_command_line(programs, tmp_path, arguments):
 @pytest.mark.parametrize(
     "params",
     [
-        {"overrides": ["~train"]}, {"overrides": ["train=5"]}, {"overrides": ["train.tracker=5"]},
-        {"overrides": ["~train.tracker"]}, {"overrides": ["train.tracker.group=[1]"]}, {"experiment": [1]},
-        {1: 2, "a": 3}, {"dataset": {"a": 1}},
+        {"overrides": ["~train"]},
+        {"overrides": ["train=5"]},
+        {"overrides": ["train.tracker=5"]},
+        {"overrides": ["~train.tracker"]},
+        {"overrides": ["train.tracker.group=[1]"]},
+        {"experiment": [1]},
+        {1: 2, "a": 3},
+        {"dataset": {"a": 1}},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_params(tmp_path, monkeypatch, capsys, conf, params):
     monkeypatch.chdir(tmp_path)
     good = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -85,12 +98,15 @@ def test_params(tmp_path, monkeypatch, capsys, conf, params):
 @pytest.mark.parametrize(
     "arguments",
     [
-        [f"+train.tracker.key={TOKEN}"], [f"train.tracker.key={TOKEN}"], [f"train.tracker.project={TOKEN}"],
-        [f"hydra.run.dir=run/{TOKEN}"], [f"train.tracker.project={TOKEN},b", "-m"],
+        [f"+train.tracker.key={TOKEN}"],
+        [f"train.tracker.key={TOKEN}"],
+        [f"train.tracker.project={TOKEN}"],
+        [f"hydra.run.dir=run/{TOKEN}"],
+        [f"train.tracker.project={TOKEN},b", "-m"],
         [f"hydra.sweep.subdir={TOKEN}", "train.seed=1,2", "-m"],
     ],
     ids=lambda arguments: " ".join(arguments).replace(TOKEN, "TOKEN"),
-)  # fmt: skip
+)
 def test_a_key_on_the_command_line_is_written_nowhere(programs, tmp_path, arguments):
     status, printed = second_door(programs, tmp_path, "+experiment=smoke", *arguments)
     assert status == 1 and "Traceback" not in printed and TOKEN not in printed
@@ -100,9 +116,15 @@ def test_a_key_on_the_command_line_is_written_nowhere(programs, tmp_path, argume
 def test_a_key_that_a_sweeps_job_would_fetch(programs, tmp_path):
     project = "train.tracker.project='${train.tracker.entity}" + TOKEN.removeprefix("hf_") + "'"
     status, printed = second_door(
-        programs, tmp_path, "+experiment=smoke", "train.tracker.entity=hf_", project, "train.seed=1,2",
-        f"paths.raw={ROOT / 'data/raw'}", "-m",
-    )  # fmt: skip
+        programs,
+        tmp_path,
+        "+experiment=smoke",
+        "train.tracker.entity=hf_",
+        project,
+        "train.seed=1,2",
+        f"paths.raw={ROOT / 'data/raw'}",
+        "-m",
+    )
     assert status == 1 and "Traceback" not in printed and TOKEN not in printed, printed
     assert "holds a Hugging Face token" in printed
     assert not any(TOKEN in path.read_text() for path in (tmp_path / "run").rglob("*") if path.is_file())

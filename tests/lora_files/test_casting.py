@@ -80,8 +80,10 @@ def test_folded_every_layer_has_one_rank_in_its_part_and_the_same_change():
     given = {QUERY: layer(alpha=3.0), KEY: two, text: two}
     found = cast_adapter(Adapter(given), None, "x", fold=True).adapter.layers
     assert {name: (one.rank, one.alpha) for name, one in found.items()} == {
-        QUERY: (4, 4.0), KEY: (4, 4.0), text: (2, 2.0),
-    }  # fmt: skip
+        QUERY: (4, 4.0),
+        KEY: (4, 4.0),
+        text: (2, 2.0),
+    }
     for name, one in given.items():
         torch.testing.assert_close(found[name].delta(), one.delta())
     # In the type that it had.

@@ -17,9 +17,15 @@ TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 def model(request, tmp_path_factory):
     folder = write_reduced(tmp_path_factory.mktemp("reduced") / request.param, request.param)
     return ModelSettings(
-        family="sdxl" if request.param == "sdxl" else "sd", path=str(folder), resolution=64, bucket_min=32,
-        bucket_max=128, bucket_step=32, captioner={"path": "x"}, clip={"path": "models/tiny/clip"},
-    )  # fmt: skip
+        family="sdxl" if request.param == "sdxl" else "sd",
+        path=str(folder),
+        resolution=64,
+        bucket_min=32,
+        bucket_max=128,
+        bucket_step=32,
+        captioner={"path": "x"},
+        clip={"path": "models/tiny/clip"},
+    )
 
 
 def random_adapter(family, mixed: bool) -> Adapter:

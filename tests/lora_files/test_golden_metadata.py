@@ -37,19 +37,29 @@ def facts_of(experiment, overrides, family, version, prediction):
     stages = ("prepare", "caption", "encode", "model", "train")
     trigger = config.caption.trigger
     return {
-        "step": config.train.steps, "rank": config.train.adapter.rank, "alpha": config.train.adapter.alpha,
-        "targets": ["mid_block.attentions.0.proj_in"], "precision": "bf16" if "bf16" in str(overrides) else "fp32",
+        "step": config.train.steps,
+        "rank": config.train.adapter.rank,
+        "alpha": config.train.adapter.alpha,
+        "targets": ["mid_block.attentions.0.proj_in"],
+        "precision": "bf16" if "bf16" in str(overrides) else "fp32",
         "base": {
-            "family": family, "path": config.model.path, "revision": "", "hash": "ba5e" * 16,
-            "prediction_type": prediction, "version": version,
+            "family": family,
+            "path": config.model.path,
+            "revision": "",
+            "hash": "ba5e" * 16,
+            "prediction_type": prediction,
+            "version": version,
         },
         "dataset": {"name": "folder", "hash": "da7a" * 4, "pictures": 4, "trigger": trigger, "out_of_domain": None},
-        "trigger": trigger, "held_out": 1, "timesteps": [0, 1000, 1000], "init_from": None,
+        "trigger": trigger,
+        "held_out": 1,
+        "timesteps": [0, 1000, 1000],
+        "init_from": None,
         "libraries": {"torch": "2.13.0"},
         "adapters": [{"step": config.train.steps, "file": "adapters/last.safetensors", "validation_loss": None}],
         "settings": {stage: getattr(config, stage).model_dump(mode="json") for stage in stages},
         "convolutions": version == "sd_v2",
-    }  # fmt: skip
+    }
 
 
 def told(run):

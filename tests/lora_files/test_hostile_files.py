@@ -80,8 +80,12 @@ def test_a_pipe_is_not_waited_for(tmp_path, micro_model, name):
     words = [str(given.get(word, word)) for word in COMMANDS[name]]
     done = subprocess.run(
         [sys.executable, "-m", "lorakiln", *words],
-        env={**os.environ, "PYTHONPATH": "src"}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 1 and "a pipe, not a regular file" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -32,19 +32,41 @@ def metadata(facts):
 def test_the_values_are_true_and_spelled_as_sd_scripts_does(metadata):
     assert all(isinstance(value, str) for value in metadata.values())
     expected = {
-        "ss_output_name": "cats", "ss_network_module": "networks.lora", "ss_network_dim": "4",
-        "ss_network_alpha": "2.0", "ss_network_args": "{}", "ss_network_dropout": "None", "ss_v2": "False",
-        "ss_base_model_version": "sd_v1", "ss_sd_model_name": "sd", "ss_clip_skip": "2", "ss_seed": "7",
-        "ss_learning_rate": "0.0001", "ss_unet_lr": "0.0001", "ss_text_encoder_lr": "None", "ss_steps": "20",
-        "ss_max_train_steps": "20", "ss_lr_scheduler": "cosine", "ss_lr_warmup_steps": "2",
-        "ss_min_snr_gamma": "5.0", "ss_noise_offset": "None", "ss_loss_type": "l2", "ss_huber_c": "None",
-        "ss_mixed_precision": "no", "ss_resolution": "(32, 32)", "ss_max_grad_norm": "1.0",
+        "ss_output_name": "cats",
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": "4",
+        "ss_network_alpha": "2.0",
+        "ss_network_args": "{}",
+        "ss_network_dropout": "None",
+        "ss_v2": "False",
+        "ss_base_model_version": "sd_v1",
+        "ss_sd_model_name": "sd",
+        "ss_clip_skip": "2",
+        "ss_seed": "7",
+        "ss_learning_rate": "0.0001",
+        "ss_unet_lr": "0.0001",
+        "ss_text_encoder_lr": "None",
+        "ss_steps": "20",
+        "ss_max_train_steps": "20",
+        "ss_lr_scheduler": "cosine",
+        "ss_lr_warmup_steps": "2",
+        "ss_min_snr_gamma": "5.0",
+        "ss_noise_offset": "None",
+        "ss_loss_type": "l2",
+        "ss_huber_c": "None",
+        "ss_mixed_precision": "no",
+        "ss_resolution": "(32, 32)",
+        "ss_max_grad_norm": "1.0",
         # Four pictures less one held out, three times each: 9 in batches of 4.
-        "ss_num_train_images": "9", "ss_num_validation_images": "1", "ss_num_batches_per_epoch": "3",
-        "ss_num_epochs": "7", "ss_total_batch_size": "4", "ss_batch_size_per_device": "2",
+        "ss_num_train_images": "9",
+        "ss_num_validation_images": "1",
+        "ss_num_batches_per_epoch": "3",
+        "ss_num_epochs": "7",
+        "ss_total_batch_size": "4",
+        "ss_batch_size_per_device": "2",
         "ss_gradient_accumulation_steps": "2",
         "ss_optimizer": "torch.optim.AdamW(betas=[0.9, 0.999],eps=1e-08,weight_decay=0.01)",
-    }  # fmt: skip
+    }
     assert {key: metadata[key] for key in expected} == expected
 
 
@@ -114,8 +136,9 @@ def test_datasets_are_told_as_a1111_reads_them(metadata):
     assert tags == {"sks": 4, "a red cat": 2, "a blue cat": 1, "old": 1, "hidden treasure": 1}
     buckets = json.loads(metadata["ss_bucket_info"])
     assert buckets["buckets"] == {
-        "0": {"resolution": [32, 32], "count": 3}, "1": {"resolution": [48, 32], "count": 1},
-    }  # fmt: skip
+        "0": {"resolution": [32, 32], "count": 3},
+        "1": {"resolution": [48, 32], "count": 1},
+    }
     # Square sources: one of four went into a bucket of 1.5.
     assert buckets["mean_img_ar_error"] == 0.125
 
@@ -125,14 +148,19 @@ def test_the_dataset_is_told_as_sd_scripts_tells_one_of_a_dataset_config(metadat
     assert dataset["bucket_info"] == json.loads(metadata["ss_bucket_info"])
     assert dataset["tag_frequency"] == json.loads(metadata["ss_tag_frequency"])
     assert {key: dataset[key] for key in ("is_dreambooth", "batch_size_per_device", "num_train_images")} == {
-        "is_dreambooth": True, "batch_size_per_device": 2, "num_train_images": 9,
-    }  # fmt: skip
+        "is_dreambooth": True,
+        "batch_size_per_device": 2,
+        "num_train_images": 9,
+    }
     assert (dataset["resolution"], dataset["enable_bucket"]) == ([32, 32], True)
     assert (dataset["min_bucket_reso"], dataset["max_bucket_reso"]) == (16, 64)
     (subset,) = dataset["subsets"]
     assert {key: value for key, value in subset.items() if value} == {
-        "img_count": 4, "num_repeats": 3, "image_dir": "secret_folder", "class_tokens": "sks",
-    }  # fmt: skip
+        "img_count": 4,
+        "num_repeats": 3,
+        "image_dir": "secret_folder",
+        "class_tokens": "sks",
+    }
     facts["settings"]["encode"]["flip"] = True
     told = build(facts, "x", private=True)["ss_datasets"]
     assert json.loads(told)[0]["subsets"][0]["flip_aug"] is True
@@ -142,10 +170,15 @@ def test_the_dataset_is_told_as_sd_scripts_tells_one_of_a_dataset_config(metadat
 def test_the_model_standard_and_our_own_keys(metadata, facts):
     spec = {key.removeprefix("modelspec."): value for key, value in metadata.items() if key.startswith("modelspec.")}
     assert spec == {
-        "sai_model_spec": "1.0.1", "architecture": "stable-diffusion-v1/lora", "implementation": "diffusers",
-        "title": "cats", "resolution": "32x32", "prediction_type": "epsilon", "encoder_layer": "2",
+        "sai_model_spec": "1.0.1",
+        "architecture": "stable-diffusion-v1/lora",
+        "implementation": "diffusers",
+        "title": "cats",
+        "resolution": "32x32",
+        "prediction_type": "epsilon",
+        "encoder_layer": "2",
         "trigger_phrase": "sks",
-    }  # fmt: skip
+    }
     assert metadata["lorakiln_version"] == __version__
     assert json.loads(metadata["lorakiln_libraries"]) == {"torch": "2.13.0"}
     assert metadata["lorakiln_dataset_hash"] == facts["dataset"]["hash"]

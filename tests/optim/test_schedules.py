@@ -23,9 +23,12 @@ def diffusers_factors(settings: SchedulerSettings) -> list[float]:
     else:
         name = "constant_with_warmup" if settings.kind == "constant" else settings.kind
         scheduler = get_scheduler(
-            name, optimizer, num_warmup_steps=settings.warmup_steps, num_training_steps=TOTAL,
+            name,
+            optimizer,
+            num_warmup_steps=settings.warmup_steps,
+            num_training_steps=TOTAL,
             num_cycles=settings.cycles,
-        )  # fmt: skip
+        )
     factors = []
     for _ in range(TOTAL):
         factors.append(optimizer.param_groups[0]["lr"])

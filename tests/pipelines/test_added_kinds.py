@@ -24,9 +24,14 @@ def test_an_installed_optimizer_and_schedule_train(own_project, tmp_path_factory
     (groups / "optimizer/sign.yaml").write_text("kind: sign\nlr: 1e-3\npart_lrs: {}\nmomentum: 0.9\n")
     (groups / "scheduler/halving.yaml").write_text("kind: halving\nwarmup_steps: 0\nevery: 3\n")
     command = (
-        sys.executable, "-m", "train", "+experiment=smoke", "train/optimizer=sign", "train/scheduler=halving",
+        sys.executable,
+        "-m",
+        "train",
+        "+experiment=smoke",
+        "train/optimizer=sign",
+        "train/scheduler=halving",
         "hydra.run.dir=runs/smoke/added",
-    )  # fmt: skip
+    )
     refused = own_project.run(*command, "train.optimizer.momentum=2", status=1)
     assert "train.optimizer.momentum: Input should be less than 1 (got 2)" in refused
     told = own_project.run(*command, "train.optimizer.momentum=0.5")

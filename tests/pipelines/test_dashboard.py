@@ -20,9 +20,13 @@ def run(*arguments, home, **more):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     environment |= {"HOME": str(home), "NETRC": str(home / "netrc"), "PYTHONPATH": str(ROOT / "src"), **more}
     return subprocess.run(
-        [sys.executable, "-m", "pipelines.dashboard", *arguments], cwd=ROOT, env=environment, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "pipelines.dashboard", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.slow
@@ -39,9 +43,18 @@ def test_a_dry_run_prints_sections_and_the_metrics_that_are_logged(tmp_path):
     text = json.dumps(made["workspace"])
     # Each is logged under this name: see tests/tracking/test_recorded.py and tests/evaluate/test_evaluate_stage.py.
     for name in (
-        "loss_smoothed", "loss_quarter/4", "validation_loss", "grad_norm", "pictures_per_second", "memory_gib",
-        "samples_by_step", "evaluate/obedience", "evaluate/likeness", "evaluate/grids/trigger", "contact_sheet",
-    ):  # fmt: skip
+        "loss_smoothed",
+        "loss_quarter/4",
+        "validation_loss",
+        "grad_norm",
+        "pictures_per_second",
+        "memory_gib",
+        "samples_by_step",
+        "evaluate/obedience",
+        "evaluate/likeness",
+        "evaluate/grids/trigger",
+        "contact_sheet",
+    ):
         assert name in text, name
     # A front that falls from left to right cannot be drawn by the highest point so far.
     assert "w1.00" not in text and "Pareto" not in text
@@ -132,8 +145,9 @@ def test_a_second_run_updates_what_the_first_has_made(wandb, tmp_path):
     first = save(wandb, tmp_path)
     assert first.returncode == 0, first.stderr
     assert sorted((one["type"], one["displayName"]) for one in wandb.views.values()) == [
-        ("project-view", "LoRAKiln"), ("runs", "LoRAs compared"),
-    ]  # fmt: skip
+        ("project-view", "LoRAKiln"),
+        ("runs", "LoRAs compared"),
+    ]
     before = json.loads(json.dumps(wandb.views))
     for view in wandb.views.values():
         view["spec"] = "of an older release"

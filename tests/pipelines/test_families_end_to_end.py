@@ -23,11 +23,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def test_from_pictures_to_a_report(project, tmp_path, kind, version, first):
     model = write_reduced(tmp_path / kind, kind)
     overrides = [
-        f"model={kind}", f"model.path={model}", "model.resolution=64", "model.bucket_min=32",
-        "model.bucket_max=128", "model.bucket_step=32", "model.captioner.path=models/tiny/blip",
-        "model.clip.path=models/tiny/clip", "train.steps=3", "train.save_every=0", "train.validation.every=3",
-        "train.samples.every=3", f"hydra.run.dir=runs/{kind}",
-    ]  # fmt: skip
+        f"model={kind}",
+        f"model.path={model}",
+        "model.resolution=64",
+        "model.bucket_min=32",
+        "model.bucket_max=128",
+        "model.bucket_step=32",
+        "model.captioner.path=models/tiny/blip",
+        "model.clip.path=models/tiny/clip",
+        "train.steps=3",
+        "train.save_every=0",
+        "train.validation.every=3",
+        "train.samples.every=3",
+        f"hydra.run.dir=runs/{kind}",
+    ]
     project.run(sys.executable, "-m", "train", "+experiment=smoke", *overrides)
     folder = project.folder / "runs" / kind
     assert (folder / "report/report.html").is_file()

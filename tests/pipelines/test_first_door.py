@@ -97,9 +97,15 @@ def test_the_exported_lora_changes_diffusers_prediction_as_the_trained_adapter_d
     base = reproduced.folder / "models/tiny"
     clip = Source(path=str(base / "clip"))
     model = ModelSettings(
-        family="sd", path=str(base / "sd"), resolution=64, bucket_min=32, bucket_max=128, bucket_step=16,
-        captioner=clip, clip=clip,
-    )  # fmt: skip
+        family="sd",
+        path=str(base / "sd"),
+        resolution=64,
+        bucket_min=32,
+        bucket_max=128,
+        bucket_step=16,
+        captioner=clip,
+        clip=clip,
+    )
     family = load_family(model)
     prompt = family.encode_prompts(["a cat, outline style, blue background"])
     latents = torch.randn(1, *family.latent_shape(64, 64), generator=torch.Generator().manual_seed(0))
@@ -136,13 +142,21 @@ def test_no_file_holds_a_path_of_this_machine(reproduced):
         ("conf/experiment/smoke.yaml", "# Seconds", "# Few seconds", ["compose"]),
         ("conf/experiment/smoke.yaml", "every: 6, steps: 2", "every: 6, steps: 3", ["compose", *TRAIN_ON]),
         ("params.yaml", "overrides: []", 'overrides: ["evaluate.guidance=4.0"]', ["compose", "evaluate"]),
-        ("params.yaml", '"evaluate.guidance=4.0"', '"evaluate.guidance=4.0", "export.license=mit"',
-         ["compose", "export", "evaluate"]),
-        ("params.yaml", '"export.license=mit"', '"export.license=mit", "train.optimizer.lr=5e-4"',
-         ["compose", *TRAIN_ON]),
+        (
+            "params.yaml",
+            '"evaluate.guidance=4.0"',
+            '"evaluate.guidance=4.0", "export.license=mit"',
+            ["compose", "export", "evaluate"],
+        ),
+        (
+            "params.yaml",
+            '"export.license=mit"',
+            '"export.license=mit", "train.optimizer.lr=5e-4"',
+            ["compose", *TRAIN_ON],
+        ),
     ],
     ids=["comment", "samples", "evaluate", "export", "learning rate"],
-)  # fmt: skip
+)
 def test_what_reruns(reproduced, file, old, new, stages):
     reproduced.edit(file, old, new)
     assert reproduced.repro() == stages
@@ -172,9 +186,13 @@ def killed(project, stage, seconds):
     log = project.folder / "killed.log"
     with log.open("w") as file:
         dvc = subprocess.Popen(
-            ["dvc", "repro"], cwd=project.folder, env={**project.environment, "PYTHONUNBUFFERED": "1"}, stdout=file,
-            stderr=file, start_new_session=True,
-        )  # fmt: skip
+            ["dvc", "repro"],
+            cwd=project.folder,
+            env={**project.environment, "PYTHONUNBUFFERED": "1"},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
         end = time.monotonic() + 250
         while f"Running stage '{stage}'" not in log.read_text():
             assert dvc.poll() is None and time.monotonic() < end, log.read_text()

@@ -9,10 +9,17 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # Two steps and two pictures: the queue is tried here, not training.
 SMALL = (
-    "train.steps=2", "train.samples.every=0", "train.validation.every=0", "train.scheduler.warmup_steps=0",
-    "train/tracker=none", "evaluate.quick=true", "evaluate.steps=1", "evaluate.seeds=[0]", "evaluate.prompts=[a]",
+    "train.steps=2",
+    "train.samples.every=0",
+    "train.validation.every=0",
+    "train.scheduler.warmup_steps=0",
+    "train/tracker=none",
+    "evaluate.quick=true",
+    "evaluate.steps=1",
+    "evaluate.seeds=[0]",
+    "evaluate.prompts=[a]",
     "evaluate.classify=[]",
-)  # fmt: skip
+)
 STATES = ("success", "queued")
 
 

@@ -10,9 +10,14 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # The smallest of evaluations: these tests are about sweeps.
 TRAIN = (
-    sys.executable, "-m", "train", "+experiment=smoke", "train/tracker=none", "train.samples.every=0",
+    sys.executable,
+    "-m",
+    "train",
+    "+experiment=smoke",
+    "train/tracker=none",
+    "train.samples.every=0",
     "evaluate.prompts=['a cat, {trigger}, blue background']",
-)  # fmt: skip
+)
 
 LEARNS_FIRST = 2  # a seed with which the search draws the first of two values, then the second
 
@@ -24,17 +29,27 @@ def statuses(sweep):
 
 def test_two_processes_search_one_study_for_two_objectives_and_the_same_command_finds_it_done(project):
     command = (
-        *TRAIN, "hydra/sweeper=optuna", "hydra.sweeper.trials=2", "hydra.sweeper.startup_trials=1",
-        "hydra.sweeper.objectives=[likeness,validation_loss]", "hydra.sweep.dir=runs/smoke/search",
-        "train.adapter.rank=2,4", "train.optimizer.lr=tag(log, interval(1e-4, 1e-2))", "-m",
-    )  # fmt: skip
+        *TRAIN,
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.trials=2",
+        "hydra.sweeper.startup_trials=1",
+        "hydra.sweeper.objectives=[likeness,validation_loss]",
+        "hydra.sweep.dir=runs/smoke/search",
+        "train.adapter.rank=2,4",
+        "train.optimizer.lr=tag(log, interval(1e-4, 1e-2))",
+        "-m",
+    )
     both = [
         subprocess.Popen(
-            command, cwd=project.folder, env=project.environment, text=True, stdout=subprocess.PIPE,
+            command,
+            cwd=project.folder,
+            env=project.environment,
+            text=True,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     outputs = [process.communicate(timeout=240)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     sweep = project.folder / "runs/smoke/search"
@@ -51,10 +66,18 @@ def test_two_processes_search_one_study_for_two_objectives_and_the_same_command_
 def test_a_hopeless_run_is_pruned_by_its_validation_loss(project):
     """The first trial learns, the second, with next to no learning rate, does not get better than the base model."""
     output = project.run(
-        *TRAIN, "hydra/sweeper=optuna", "hydra.sweeper.objectives=[likeness]", "hydra.sweeper.prune=true",
-        "hydra.sweeper.prune_startup_trials=1", "hydra.sweeper.trials=2", f"hydra.sweeper.seed={LEARNS_FIRST}",
-        "train.optimizer.lr=1e-3,1e-9", "train.steps=30", "hydra.sweep.dir=runs/smoke/pruned", "-m",
-    )  # fmt: skip
+        *TRAIN,
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.objectives=[likeness]",
+        "hydra.sweeper.prune=true",
+        "hydra.sweeper.prune_startup_trials=1",
+        "hydra.sweeper.trials=2",
+        f"hydra.sweeper.seed={LEARNS_FIRST}",
+        "train.optimizer.lr=1e-3,1e-9",
+        "train.steps=30",
+        "hydra.sweep.dir=runs/smoke/pruned",
+        "-m",
+    )
     sweep = project.folder / "runs/smoke/pruned"
     assert re.findall(r"^sweep (\d/2) .*: (finished|pruned)", output, re.MULTILINE) == [
         ("1/2", "finished"),
@@ -69,9 +92,14 @@ def test_a_hopeless_run_is_pruned_by_its_validation_loss(project):
 
 def test_a_job_on_two_devices_through_submitit(project):
     output = project.run(
-        *TRAIN, "hydra/launcher=submitit_local", "train/trainer=ddp", "train.trainer.accelerator=cpu",
-        "train.trainer.devices=2", "hydra.sweep.dir=runs/smoke/submitit", "-m"
-    )  # fmt: skip
+        *TRAIN,
+        "hydra/launcher=submitit_local",
+        "train/trainer=ddp",
+        "train.trainer.accelerator=cpu",
+        "train.trainer.devices=2",
+        "hydra.sweep.dir=runs/smoke/submitit",
+        "-m",
+    )
     # One job is called by its experiment, not by all that was set.
     assert re.search(r"sweep: submitted \S+: smoke$", output, re.MULTILINE)
     sweep = project.folder / "runs/smoke/submitit"
@@ -85,7 +113,7 @@ def test_a_job_through_a_local_ray(project):
     pytest.importorskip("ray")
     project.run(
         *TRAIN, "hydra/launcher=ray", "hydra.launcher.cpus=2", "train.seed=3", "hydra.sweep.dir=runs/smoke/ray", "-m"
-    )  # fmt: skip
+    )
     assert statuses(project.folder / "runs/smoke/ray") == ["finished"]
 
 

@@ -33,9 +33,11 @@ def cropped(image):
 
 
 CHANGES = {
-    "jpeg": as_jpeg, "half": lambda image: image.resize([edge // 2 for edge in image.size]), "cropped": cropped,
+    "jpeg": as_jpeg,
+    "half": lambda image: image.resize([edge // 2 for edge in image.size]),
+    "cropped": cropped,
     "lighter": lambda image: image.point(lambda value: min(255, int(value * 1.05))),
-}  # fmt: skip
+}
 
 
 def rows(*images):

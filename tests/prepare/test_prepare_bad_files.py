@@ -138,28 +138,32 @@ CONTENTS: dict[str, tuple[bytes, str, str]] = {
     "pages.tif": (pages("TIFF"), "animated or with several pages: 3 frames", "prepare.animated=first_frame"),
     "moving.gif": (pages("GIF"), "animated or with several pages: 3 frames", "prepare.animated=first_frame"),
     "dot.png": (noise_bytes("png", (7, 8)), "7x8, the limit is 8 pixels", "prepare.min_side"),
-}  # fmt: skip
+}
 SPECIAL: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "folder.png": (lambda path: path.mkdir(), "a folder with a picture's name", "rename or remove it"),
     "pipe.png": (os.mkfifo, "not a regular file", "remove it"),
     "dangling.png": (lambda path: path.symlink_to("nowhere.png"), "a link to nothing", "mend the link"),
     "outside.png": (
-        lambda path: path.symlink_to(path.parent.parent / "secret.png"), "a link that leads out",
+        lambda path: path.symlink_to(path.parent.parent / "secret.png"),
+        "a link that leads out",
         "prepare.follow_symlinks",
     ),
     "outside": (
         lambda path: path.symlink_to(path.parent.parent / "elsewhere", target_is_directory=True),
-        "a link that leads out", "prepare.follow_symlinks",
+        "a link that leads out",
+        "prepare.follow_symlinks",
     ),
     "more.dvc": (
-        lambda path: path.write_text("outs:\n- md5: abc.dir\n  path: more\n"), "only its DVC pointer is here",
+        lambda path: path.write_text("outs:\n- md5: abc.dir\n  path: more\n"),
+        "only its DVC pointer is here",
         "dvc pull",
     ),
     "absent.png.dvc": (
-        lambda path: path.write_text("outs:\n- md5: abc\n  path: absent.png\n"), "only its DVC pointer is here",
+        lambda path: path.write_text("outs:\n- md5: abc\n  path: absent.png\n"),
+        "only its DVC pointer is here",
         "dvc pull",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture

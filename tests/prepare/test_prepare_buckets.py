@@ -21,21 +21,28 @@ def both(sizes: str) -> set[tuple[int, int]]:
         (512, 1024, "256x832 256x896 256x960 256x1024 320x704 320x768 384x640 448x576 512x512"),
         (768, 1024, "256x1024 320x1024 384x1024 448x1024 512x1024 576x960 576x1024 640x896 704x832 768x768"),
         (
-            1024, 2048,
+            1024,
+            2048,
             "256x2048 320x2048 384x2048 448x2048 512x1856 512x1920 512x1984 512x2048 576x1664 576x1728 576x1792 "
             "640x1536 640x1600 704x1408 704x1472 768x1280 768x1344 832x1216 896x1152 960x1088 1024x1024",
         ),
     ],
-)  # fmt: skip
+)
 def test_all_buckets_of_a_resolution(resolution, longest, expected):
     assert list(list_bucket_sizes(resolution, 256, longest, 64)) == sorted(both(expected))
 
 
 @pytest.mark.parametrize(
     ("resolution", "shortest", "longest", "step", "count"),
-    [(512, 256, 1024, 64, 17), (768, 256, 1024, 64, 19), (1024, 256, 1024, 64, 25), (1024, 256, 2048, 64, 41),
-     (1024, 512, 2048, 64, 33), (1024, 256, 2048, 32, 81)],
-)  # fmt: skip
+    [
+        (512, 256, 1024, 64, 17),
+        (768, 256, 1024, 64, 19),
+        (1024, 256, 1024, 64, 25),
+        (1024, 256, 2048, 64, 41),
+        (1024, 512, 2048, 64, 33),
+        (1024, 256, 2048, 32, 81),
+    ],
+)
 def test_how_many_buckets(resolution, shortest, longest, step, count):
     assert len(list_bucket_sizes(resolution, shortest, longest, step)) == count
 
@@ -46,19 +53,28 @@ def test_limits_are_rounded_outwards_to_steps():
 
 @pytest.mark.parametrize(
     ("size", "resolution", "longest", "bucket"),
-    [((1920, 1080), 1024, 2048, (1344, 768)), ((3000, 2000), 1024, 2048, (1216, 832)),
-     ((800, 600), 1024, 2048, (1152, 896)), ((500, 900), 1024, 2048, (768, 1344)),
-     ((1920, 1080), 512, 1024, (640, 384)), ((3000, 2000), 512, 1024, (640, 384))],
-)  # fmt: skip
+    [
+        ((1920, 1080), 1024, 2048, (1344, 768)),
+        ((3000, 2000), 1024, 2048, (1216, 832)),
+        ((800, 600), 1024, 2048, (1152, 896)),
+        ((500, 900), 1024, 2048, (768, 1344)),
+        ((1920, 1080), 512, 1024, (640, 384)),
+        ((3000, 2000), 512, 1024, (640, 384)),
+    ],
+)
 def test_chosen_bucket(size, resolution, longest, bucket):
     assert choose_bucket(size, resolution, buckets(longest)).bucket == bucket
 
 
 @pytest.mark.parametrize(
     ("size", "resolution", "bucket", "resized"),
-    [((1920, 1080), 1024, (1344, 768), (1365, 768)), ((800, 600), 1024, (768, 576), (800, 600)),
-     ((500, 900), 1024, (448, 896), (500, 900)), ((3000, 2000), 512, (576, 384), (576, 384))],
-)  # fmt: skip
+    [
+        ((1920, 1080), 1024, (1344, 768), (1365, 768)),
+        ((800, 600), 1024, (768, 576), (800, 600)),
+        ((500, 900), 1024, (448, 896), (500, 900)),
+        ((3000, 2000), 512, (576, 384), (576, 384)),
+    ],
+)
 def test_without_upscaling(size, resolution, bucket, resized):
     placement = choose_bucket(size, resolution, buckets(1024, no_upscale=True))
     assert (placement.bucket, placement.resized) == (bucket, resized)

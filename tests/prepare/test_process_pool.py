@@ -76,9 +76,11 @@ def test_no_process_outlives_its_killed_parent(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     source = str(Path(__file__).parents[2] / "src")
     parent = subprocess.Popen(
-        [sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, text=True,
+        [sys.executable, tmp_path / "script.py"],
+        stdout=subprocess.PIPE,
+        text=True,
         env=os.environ | {"PYTHONPATH": source},
-    )  # fmt: skip
+    )
     children = [int(parent.stdout.readline()) for _ in range(2)]
     parent.kill()
     parent.wait()

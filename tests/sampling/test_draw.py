@@ -22,9 +22,15 @@ def arrays(family, jobs, **options):
 def test_equals_diffusers(micro_family, guidance):
     pipeline = micro_family.pipeline()
     expected = pipeline(
-        [job.prompt for job in JOBS], negative_prompt=["ugly"] * 3, num_inference_steps=4, guidance_scale=guidance,
-        generator=[torch.Generator().manual_seed(job.seed) for job in JOBS], width=48, height=32, output_type="np",
-    ).images  # fmt: skip
+        [job.prompt for job in JOBS],
+        negative_prompt=["ugly"] * 3,
+        num_inference_steps=4,
+        guidance_scale=guidance,
+        generator=[torch.Generator().manual_seed(job.seed) for job in JOBS],
+        width=48,
+        height=32,
+        output_type="np",
+    ).images
     jobs = [DrawJob(job.prompt, job.seed, 48, 32) for job in JOBS]
     found = arrays(micro_family, jobs, steps=4, guidance=guidance, negative_prompt="ugly", batch_size=3)
     assert np.stack(found).shape == (3, 32, 48, 3)
@@ -34,10 +40,12 @@ def test_equals_diffusers(micro_family, guidance):
 def test_prompt_seed_guidance_and_negative_prompt_matter(micro_family):
     first = arrays(micro_family, JOBS[:1])[0]
     others = [
-        arrays(micro_family, [DrawJob("blue", 1, 32, 32)]), arrays(micro_family, [DrawJob("a red cat", 2, 32, 32)]),
-        arrays(micro_family, JOBS[:1], guidance=2.0), arrays(micro_family, JOBS[:1], negative_prompt="blue"),
+        arrays(micro_family, [DrawJob("blue", 1, 32, 32)]),
+        arrays(micro_family, [DrawJob("a red cat", 2, 32, 32)]),
+        arrays(micro_family, JOBS[:1], guidance=2.0),
+        arrays(micro_family, JOBS[:1], negative_prompt="blue"),
         arrays(micro_family, JOBS[:1], encoding=PromptEncoding(clip_skip=1)),
-    ]  # fmt: skip
+    ]
     assert all(not np.array_equal(first, other[0]) for other in others)
 
 

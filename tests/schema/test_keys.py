@@ -26,14 +26,27 @@ from lorakiln.train.tracking import _marks
 from tests.schema.changing import known_to
 
 GEOMETRY = {
-    "resolution", "background", "bucket.enable", "bucket.min", "bucket.max", "bucket.step", "bucket.no_upscale",
-}  # fmt: skip
+    "resolution",
+    "background",
+    "bucket.enable",
+    "bucket.min",
+    "bucket.max",
+    "bucket.step",
+    "bucket.no_upscale",
+}
 PREPARE = PrepareSettings(dataset="mine", resolution=64, bucket={"min": 32, "max": 128, "step": 16})
 TRAIN = {
-    "steps": 8, "batch_size": 4, "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "validation": {},
-    "optimizer": {"kind": "adamw", "lr": 1e-3}, "scheduler": {"kind": "constant"}, "tracker": {"kind": "csv"},
-    "trainer": {"accelerator": "cpu"}, "samples": {},
-}  # fmt: skip
+    "steps": 8,
+    "batch_size": 4,
+    "adapter": {"rank": 4, "alpha": 4.0},
+    "objective": {},
+    "validation": {},
+    "optimizer": {"kind": "adamw", "lr": 1e-3},
+    "scheduler": {"kind": "constant"},
+    "tracker": {"kind": "csv"},
+    "trainer": {"accelerator": "cpu"},
+    "samples": {},
+}
 
 
 def test_a_prepared_pictures_key():
@@ -97,22 +110,39 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
     settings = TrainSettings(**TRAIN | {"adapter": adapter, "scheduler": {"kind": scheduler}})
     found = known_to(lambda settings: collect_identity(run_of(settings)), settings)
     assert found == {
-        "seed", "batch_size", "max_grad_norm",
+        "seed",
+        "batch_size",
+        "max_grad_norm",
         *(f"adapter.{name}" for name in ("kind", "rank", "alpha", "dropout", "targets", "init_from")),
-        *(f"objective.{name}" for name in ("kind", "min_snr_gamma", "noise_offset", "huber_delta", "caption_dropout",
-                                           "min_timestep", "max_timestep")),
+        *(
+            f"objective.{name}"
+            for name in (
+                "kind",
+                "min_snr_gamma",
+                "noise_offset",
+                "huber_delta",
+                "caption_dropout",
+                "min_timestep",
+                "max_timestep",
+            )
+        ),
         *(f"optimizer.{name}" for name in ("kind", "lr", "part_lrs", "betas", "eps", "weight_decay")),
         *(f"scheduler.{name}" for name in ("kind", "warmup_steps", "cycles", "power")),
         *({"steps"} if scheduler == "linear" else ()),
-    }  # fmt: skip
+    }
 
 
 def test_a_runs_identity_knows_by_what_they_come_to(tmp_path, monkeypatch):
     monkeypatch.setattr("lorakiln.train.fingerprint.hash_lora", lambda path: path.read_text())
     settings = TrainSettings(**TRAIN)
     before = collect_identity(run_of(settings))
-    for change in ({"held_out": [[2]]}, {"data": "others"}, {"base": {"hash": "h"}}, {"base": {"family": "sdxl"}},
-                   {"base": {"prediction_type": "v_prediction"}}):  # fmt: skip
+    for change in (
+        {"held_out": [[2]]},
+        {"data": "others"},
+        {"base": {"hash": "h"}},
+        {"base": {"family": "sdxl"}},
+        {"base": {"prediction_type": "v_prediction"}},
+    ):
         assert collect_identity(run_of(settings, **change)) != before, change
     other = run_of(settings)
     other.precision = "bf16"
@@ -165,15 +195,21 @@ def facts():
             "prepare": {"dataset": "secret", "resolution": 64},
             "caption": {"trigger": "sks", "prompt": "my cat", "captioner": "blip"},
             "model": {
-                "path": "/home/me/sd", "revision": "main", "vae": "~/me/vae.safetensors", "config": "owner/sd",
-                "captioner": {"path": "me/sub/blip", "revision": None}, "clip": {"path": "owner/clip"},
+                "path": "/home/me/sd",
+                "revision": "main",
+                "vae": "~/me/vae.safetensors",
+                "config": "owner/sd",
+                "captioner": {"path": "me/sub/blip", "revision": None},
+                "clip": {"path": "owner/clip"},
             },
             "train": {
-                "seed": 1, "samples": {"prompts": ["sks"], "every": 3}, "tracker": {"kind": "csv", "entity": "me"},
+                "seed": 1,
+                "samples": {"prompts": ["sks"], "every": 3},
+                "tracker": {"kind": "csv", "entity": "me"},
                 "adapter": {"init_from": "/home/me/mine.safetensors", "rank": 4},
             },
         },
-    }  # fmt: skip
+    }
 
 
 def test_a_private_export_keeps_no_name_no_words_and_no_place(facts):
@@ -182,11 +218,15 @@ def test_a_private_export_keeps_no_name_no_words_and_no_place(facts):
         "prepare": {"resolution": 64},
         "caption": {"trigger": "sks", "prompt": "", "captioner": "blip"},
         "model": {
-            "path": "sd", "revision": "main", "vae": "vae.safetensors", "config": "owner/sd",
-            "captioner": {"path": "blip", "revision": None}, "clip": {"path": "owner/clip"},
+            "path": "sd",
+            "revision": "main",
+            "vae": "vae.safetensors",
+            "config": "owner/sd",
+            "captioner": {"path": "blip", "revision": None},
+            "clip": {"path": "owner/clip"},
         },
         "train": {"seed": 1, "samples": {"prompts": [], "every": 3}, "adapter": {"init_from": None, "rank": 4}},
-    }  # fmt: skip
+    }
     told = remove_private(facts, "lora")
     assert (told["base"], told["dataset"]["name"], told["init_from"]) == ({"path": "sd"}, "lora", None)
     assert facts["settings"]["prepare"]["dataset"] == "secret"
@@ -203,10 +243,15 @@ def test_an_exported_file_tells_no_place_of_this_machine(facts):
 
 @pytest.mark.parametrize(
     ("path", "title"),
-    [("model.path", "base model"), ("model.vae", "VAE"), ("model.config", "model config"),
-     ("model.captioner.path", "captioner"), ("model.clip.path", "CLIP"),
-     ("train.adapter.init_from", "LoRA to begin with")],
-)  # fmt: skip
+    [
+        ("model.path", "base model"),
+        ("model.vae", "VAE"),
+        ("model.config", "model config"),
+        ("model.captioner.path", "captioner"),
+        ("model.clip.path", "CLIP"),
+        ("train.adapter.init_from", "LoRA to begin with"),
+    ],
+)
 def test_a_sweep_sees_every_model_that_changes_under_its_name(tmp_path, path, title):
     file = tmp_path / "named.safetensors"
     file.write_text("weights")
@@ -251,5 +296,6 @@ def test_jobs_on_another_vae_have_another_base():
         for number, job in enumerate(jobs)
     ]
     assert [(base.title, base.places) for base in collect_base_models(results)] == [
-        ("base model of 0, 2", [0, 2]), ("base model of 1", [1])
-    ]  # fmt: skip
+        ("base model of 0, 2", [0, 2]),
+        ("base model of 1", [1]),
+    ]

@@ -74,8 +74,9 @@ def test_what_belongs_into_a_key():
     stage = Stage(model=Place(path="a"), part=Special(more=3), silent=Place(path="b"))
     assert select_decided(stage, Decides.EMBEDDINGS) == {"text": ""}
     assert select_decided(stage, Decides.CAPTIONS | Decides.WEIGHTS, {"part.precision": "fp32"}) == {
-        "text": "", "part": {"rate": 1.0, "precision": "fp32", "more": 3},
-    }  # fmt: skip
+        "text": "",
+        "part": {"rate": 1.0, "precision": "fp32", "more": 3},
+    }
     assert select_decided(stage, Decides.NOTHING) == {}
     # A file's name is no content, and "auto" no precision: whoever makes a key must say what they come to.
     with pytest.raises(KeyError, match=r"part\.precision"):

@@ -68,11 +68,17 @@ def test_objectives_that_no_report_will_have_are_refused(jobs, objectives, prune
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("train.objective.min_timestep", 300), ("train.objective.max_timestep", 700), ("train.validation.seed", 1),
-        ("train.validation.draws", 3), ("train.validation.fraction", 0.2), ("prepare.dataset", "demo_character"),
-        ("caption.trigger", "sks"), ("encode.clip_skip", 1), ("model.path", "another"),
+        ("train.objective.min_timestep", 300),
+        ("train.objective.max_timestep", 700),
+        ("train.validation.seed", 1),
+        ("train.validation.draws", 3),
+        ("train.validation.fraction", 0.2),
+        ("prepare.dataset", "demo_character"),
+        ("caption.trigger", "sks"),
+        ("encode.clip_skip", 1),
+        ("model.path", "another"),
     ],
-)  # fmt: skip
+)
 def test_a_validation_loss_of_something_else_is_not_compared(jobs, path, value):
     space, _, name = path.rpartition(".")
     section = jobs[1].settings
@@ -90,9 +96,11 @@ def test_a_validation_loss_of_something_else_is_not_compared(jobs, path, value):
 
 def test_a_validation_loss_is_compared_across_what_does_not_decide_of_what_it_is(jobs):
     for section, name, value in (
-        (jobs[1].settings["train"], "seed", 4), (jobs[1].settings["train"]["adapter"], "rank", 9),
-        (jobs[1].settings["prepare"], "workers", 1), (jobs[1].settings["encode"], "flip", True),
-    ):  # fmt: skip
+        (jobs[1].settings["train"], "seed", 4),
+        (jobs[1].settings["train"]["adapter"], "rank", 9),
+        (jobs[1].settings["prepare"], "workers", 1),
+        (jobs[1].settings["encode"], "flip", True),
+    ):
         section[name] = value
     check_objectives(jobs, ["validation_loss"], prune=True)
 
@@ -102,9 +110,15 @@ def test_the_names_are_those_of_the_evaluation():
     settings = EvaluateSettings(prompts=["a"], seeds=[0, 1], weights=[0, 1], classify=[question])
     known = list_possible_names(settings.model_dump())
     assert known == [
-        "likeness", "obedience", "validation_loss", "nearest_similarity", "seed_similarity", "right_style",
-        "image_similarity", "clip_score",
-    ]  # fmt: skip
+        "likeness",
+        "obedience",
+        "validation_loss",
+        "nearest_similarity",
+        "seed_similarity",
+        "right_style",
+        "image_similarity",
+        "clip_score",
+    ]
     assert set(known) - {"likeness", "obedience", "validation_loss"} == {one.name for one in list_metrics(settings)}
     assert "seed_similarity" not in list_possible_names(settings.model_copy(update={"seeds": [3, 3]}).model_dump())
 

@@ -123,9 +123,15 @@ def test_a_job_keeps_its_lock_when_the_sweep_is_killed(tmp_path, make_jobs):
     job.folder.mkdir()
     # As a process that a killed sweep has started: it has inherited the lock.
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2);"
-         "print(1, flush=True); time.sleep(1)", str(job.folder / "job.lock")], stdout=subprocess.PIPE,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2);"
+            "print(1, flush=True); time.sleep(1)",
+            str(job.folder / "job.lock"),
+        ],
+        stdout=subprocess.PIPE,
+    )
     holder.stdout.readline()
     began = time.monotonic()
     assert run_job(job, Stop()).status == "finished"
@@ -156,8 +162,11 @@ def test_a_folder_that_cannot_be_made_is_that_jobs_trouble(tmp_path, make_jobs):
 def test_the_command_is_one_that_hydra_reads(tmp_path):
     job = Job(0, ("+experiment=smoke", "train.adapter.rank=8"), tmp_path / "a=1,b=[2]", "t", {})
     done = subprocess.run(
-        [*job.command, "--cfg", "hydra", "--package", "hydra.run"], capture_output=True, text=True, check=False,
+        [*job.command, "--cfg", "hydra", "--package", "hydra.run"],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": "src"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "a=1,b=[2]" in done.stdout

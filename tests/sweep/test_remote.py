@@ -152,10 +152,13 @@ def test_what_submitit_refuses_is_a_users_error(tmp_path, cluster, parameters, m
         pass
 
 
-@pytest.mark.parametrize(("package", "make"), [
-    ("submitit", lambda folder: SubmititJobs("local", folder, 1, {})),
-    ("ray", lambda folder: RayJobs(None, 1, 1, 1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("package", "make"),
+    [
+        ("submitit", lambda folder: SubmititJobs("local", folder, 1, {})),
+        ("ray", lambda folder: RayJobs(None, 1, 1, 1)),
+    ],
+)
 def test_an_extra_that_is_not_installed_is_named(tmp_path, monkeypatch, package, make):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match="is not installed\n  fix: pip install"), make(tmp_path):
@@ -180,9 +183,14 @@ class Ray:
 
 @pytest.mark.parametrize(
     ("address", "per_job", "resources", "width"),
-    [(None, 1, {"CPU": 1.0}, 1), (None, 2, {"CPU": 9.0}, 4), (None, 1, {"CPU": 16.0, "GPU": 2.0}, 2),
-     (None, 0, {"CPU": 1.0}, 64), ("auto", 1, {"CPU": 1.0}, 64)],
-)  # fmt: skip
+    [
+        (None, 1, {"CPU": 1.0}, 1),
+        (None, 2, {"CPU": 9.0}, 4),
+        (None, 1, {"CPU": 16.0, "GPU": 2.0}, 2),
+        (None, 0, {"CPU": 1.0}, 64),
+        ("auto", 1, {"CPU": 1.0}, 64),
+    ],
+)
 def test_no_more_jobs_run_on_ray_than_it_has_cpus_and_gpus_for(make_jobs, address, per_job, resources, width):
     ray = RayJobs(address, per_job, None, 64)
     ray._ray, ray._gpus = Ray(**resources), "GPU" in resources

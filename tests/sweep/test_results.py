@@ -31,8 +31,11 @@ def outcomes(tmp_path, write_report):
 def test_the_front_and_the_best_of_likeness_and_obedience(outcomes, tmp_path, capsys):
     values = sum_up(outcomes, tmp_path)
     assert values == {
-        tmp_path / "0": (0.9, 20.0), tmp_path / "1": (0.8, 29.0), tmp_path / "2": (0.7, 25.0), tmp_path / "3": None
-    }  # fmt: skip
+        tmp_path / "0": (0.9, 20.0),
+        tmp_path / "1": (0.8, 29.0),
+        tmp_path / "2": (0.7, 25.0),
+        tmp_path / "3": None,
+    }
     told = json.loads((tmp_path / "sweep.json").read_text())
     assert [(row["on_front"], row["best"]) for row in told["jobs"]] == [(True, False), (True, True), (False, False)]
     assert told["failed"] == [
@@ -63,8 +66,9 @@ def test_the_printed_command_can_be_pasted(outcomes, tmp_path, capsys):
 def test_the_best_settings_are_evaluated_in_full(outcomes, tmp_path):
     sum_up(outcomes, tmp_path)
     assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {
-        "evaluate": {"quick": None}, "train": {"seed": "1", "repeats": 1}
-    }  # fmt: skip
+        "evaluate": {"quick": None},
+        "train": {"seed": "1", "repeats": 1},
+    }
 
 
 def results_of(tmp_path, write_report, reports, models=None):
@@ -83,9 +87,7 @@ def test_jobs_on_several_base_models_each_have_their_own(tmp_path, write_report,
     reports = [{"likeness": 0.5, "obedience": 20.0}, {"likeness": 0.9, "obedience": 30.0}] * 2
     results = results_of(tmp_path, write_report, reports, ["sd15", "sdxl"] * 2)
     found = collect_base_models(results)
-    assert [(base.title, base.places) for base in found] == [
-        ("base model sd15", [0, 2]), ("base model sdxl", [1, 3])
-    ]  # fmt: skip
+    assert [(base.title, base.places) for base in found] == [("base model sd15", [0, 2]), ("base model sdxl", [1, 3])]
     assert [base.values["image_similarity"] for base in found] == pytest.approx([0.4, 0.8])
     assert [base.title for base in collect_base_models(results[::2])] == ["base model"]
     # Other pictures or prompts: the same model with other numbers.

@@ -30,9 +30,17 @@ def parsed(*overrides):
 
 def test_hydras_sweeps_are_distributions():
     fixed, space = parsed(
-        "+experiment=smoke", "a=1,2", "b=range(1,9,2)", "c=interval(0,1.0)", "d=tag(log, interval(1e-5, 1e-3))",
-        "e=int(interval(2,6))", "train/scheduler=choice(cosine,constant)", "f=1,2", "f=3", "g=range(0,1,0.5)",
-    )  # fmt: skip
+        "+experiment=smoke",
+        "a=1,2",
+        "b=range(1,9,2)",
+        "c=interval(0,1.0)",
+        "d=tag(log, interval(1e-5, 1e-3))",
+        "e=int(interval(2,6))",
+        "train/scheduler=choice(cosine,constant)",
+        "f=1,2",
+        "f=3",
+        "g=range(0,1,0.5)",
+    )
     assert fixed == ["+experiment=smoke", "f=3"]
     distributions = optuna.distributions
     assert space == {

@@ -61,8 +61,11 @@ def merged(settings, path, weight):
 
 
 def states(family):
-    return {f"{part}.{name}": value for part, network in family.adaptable().items()
-            for name, value in network.state_dict().items()}  # fmt: skip
+    return {
+        f"{part}.{name}": value
+        for part, network in family.adaptable().items()
+        for name, value in network.state_dict().items()
+    }
 
 
 def test_a_single_file_gets_what_a_folder_gets_and_stays_what_it_is(pair, lora, tmp_path):
@@ -135,8 +138,9 @@ def half(tmp_path, micro_model):
     """The micro model in half precision, with what a hub's folder holds beside: pickles, a variant, a checker."""
     folder = tmp_path / "half"
     assert main(["convert", micro_model.path, str(folder), "--precision", "fp16"]) == 0
-    shutil.copy(folder / "unet/diffusion_pytorch_model.safetensors",
-                folder / "unet/diffusion_pytorch_model.non_ema.safetensors")  # fmt: skip
+    shutil.copy(
+        folder / "unet/diffusion_pytorch_model.safetensors", folder / "unet/diffusion_pytorch_model.non_ema.safetensors"
+    )
     for name in ("unet/diffusion_pytorch_model.bin", "v1-5-pruned.ckpt", "safety_checker/model.safetensors"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"unmerged")
@@ -152,8 +156,12 @@ def test_only_what_is_used_is_written(half, style, tmp_path):
     out = tmp_path / "out"
     assert main(["merge", style, "--into", str(half), "--out", str(out)]) == 0
     kept = {path.relative_to(half).as_posix() for path in half.rglob("*") if path.is_file()}
-    kept -= {"unet/diffusion_pytorch_model.non_ema.safetensors", "unet/diffusion_pytorch_model.bin",
-             "v1-5-pruned.ckpt", "safety_checker/model.safetensors"}  # fmt: skip
+    kept -= {
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "unet/diffusion_pytorch_model.bin",
+        "v1-5-pruned.ckpt",
+        "safety_checker/model.safetensors",
+    }
     assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == kept
     assert {value.dtype for value in weights_of(out / "unet").values()} == {torch.float16}
     assert StableDiffusionPipeline.from_pretrained(out, use_safetensors=True).safety_checker is None

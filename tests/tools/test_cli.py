@@ -96,10 +96,16 @@ def test_merged_loras_add_up_and_resize_cuts_them_down(file, tmp_path, micro_mod
     assert read_lora(small).adapter.metadata["ss_network_dim"] == "4"
 
 
-@pytest.mark.parametrize(("kinds", "expected"), [
-    (("fp16",), torch.float16), (("bf16",), torch.bfloat16), (("fp16", "fp16"), torch.float16),
-    (("fp16", "bf16"), torch.float32), (("fp16", "fp32"), torch.float32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (("fp16",), torch.float16),
+        (("bf16",), torch.bfloat16),
+        (("fp16", "fp16"), torch.float16),
+        (("fp16", "bf16"), torch.float32),
+        (("fp16", "fp32"), torch.float32),
+    ],
+)
 def test_resize_and_merge_keep_the_precision(file, tmp_path, kinds, expected):
     files = []
     for number, kind in enumerate(kinds):

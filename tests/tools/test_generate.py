@@ -115,9 +115,13 @@ def test_image_to_image_equals_diffusers(micro_model):
     (found,) = draw(family, [DrawJob("red", 7, 32, 32)], 5, 4.0, batch_size=1, start=start, strength=0.6)
     # diffusers takes latents for what they are, where they have the latents' channels.
     expected = pipe(
-        "red", image=start, strength=0.6, num_inference_steps=5, guidance_scale=4.0,
+        "red",
+        image=start,
+        strength=0.6,
+        num_inference_steps=5,
+        guidance_scale=4.0,
         generator=torch.Generator().manual_seed(7),
-    ).images[0]  # fmt: skip
+    ).images[0]
     assert np.abs(np.asarray(found).astype(int) - np.asarray(expected).astype(int)).max() <= 1
 
 
@@ -217,9 +221,10 @@ def test_a_lora_given_twice_acts_twice_and_one_name_is_told_twice(model, lora, t
     other.parent.mkdir()
     other.write_bytes(Path(lora).read_bytes())
     ways = {
-        "whole": ["--lora", lora], "twice": ["--lora", f"{lora}:0.5", "--lora", f"{lora}:0.5"],
+        "whole": ["--lora", lora],
+        "twice": ["--lora", f"{lora}:0.5", "--lora", f"{lora}:0.5"],
         "namesakes": ["--lora", f"{lora}:0.25", "--lora", f"{other}:0.75"],
-    }  # fmt: skip
+    }
     for name, arguments in ways.items():
         assert run("red", "--model", model, *arguments, "--out", tmp_path / name) == 0
     found = {name: pixels(tmp_path / name / "0000.png") for name in ways}
@@ -249,8 +254,22 @@ def test_the_captioner_describes_what_is_drawn_anew(lora, tmp_path, capsys):
         model[part]["path"] = str(ROOT / model[part]["path"])
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(model | {"path": str(ROOT / model["path"])}))
-    assert main(["generate", "clay style", "--model", str(file), *map(str, arguments[2:]), "--steps", "2",
-                 "--out", str(tmp_path / "out")]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "generate",
+                "clay style",
+                "--model",
+                str(file),
+                *map(str, arguments[2:]),
+                "--steps",
+                "2",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 0
+    )
     (prompt,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("prompt: ")]
     assert prompt.startswith("prompt: clay style, ") and "blue background" in prompt
     text = Image.open(tmp_path / "out/0000.png").info["parameters"]

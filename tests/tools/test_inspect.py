@@ -60,10 +60,18 @@ def test_the_model_to_go_on_with(width, metadata, module, expected):
 @pytest.mark.parametrize(
     "path",
     [
-        "plain/style-v1.safetensors", "my loras/a (1), b[2].safetensors", "it's.safetensors", 'a"b.safetensors',
-        "a=b{c}.safetensors", "\u732b.safetensors", "back\\slash.safetensors", 'both\\"', "end\\", "$HOME/#1",
+        "plain/style-v1.safetensors",
+        "my loras/a (1), b[2].safetensors",
+        "it's.safetensors",
+        'a"b.safetensors',
+        "a=b{c}.safetensors",
+        "\u732b.safetensors",
+        "back\\slash.safetensors",
+        'both\\"',
+        "end\\",
+        "$HOME/#1",
     ],
-)  # fmt: skip
+)
 def test_paths_survive_the_shell_and_hydra(path):
     settings = suggest_settings(Path(path), adapter(768, {"ss_unet_lr": "0.0001"}))
     words = shlex.split(" ".join(settings))
@@ -84,10 +92,15 @@ KINDS = {
 
 
 def layers_on(family, endings, where=""):
-    names = family.target_modules("kohya") if endings is None else [
-        name for name, module in family.network.named_modules()
-        if name.endswith(tuple(endings)) and name.startswith(where) and hasattr(module, "weight")
-    ]  # fmt: skip
+    names = (
+        family.target_modules("kohya")
+        if endings is None
+        else [
+            name
+            for name, module in family.network.named_modules()
+            if name.endswith(tuple(endings)) and name.startswith(where) and hasattr(module, "weight")
+        ]
+    )
     shapes = {name: family.network.get_submodule(name).weight.shape for name in names}
     return {
         f"unet.{name}": Layer(torch.randn(3, *shape[1:]), torch.randn(shape[0], 3, *(1,) * (len(shape) - 2)), 1.5)

@@ -80,8 +80,12 @@ def test_convolutions_have_sizes_of_their_own():
 
 
 def test_merging_keeps_what_the_files_say(tmp_path, micro_family):
-    said = {"ss_base_model_version": "sd_v2_v", "modelspec.prediction_type": "v", "ss_output_name": "a",
-            "ss_resolution": "(640, 512)"}  # fmt: skip
+    said = {
+        "ss_base_model_version": "sd_v2_v",
+        "modelspec.prediction_type": "v",
+        "ss_output_name": "a",
+        "ss_resolution": "(640, 512)",
+    }
     adapter = random_adapter(micro_family)
     write_lora(adapter, tmp_path / "silent.safetensors", "kohya")
     write_lora(Adapter(adapter.layers, said), tmp_path / "telling.safetensors", "kohya")
@@ -90,11 +94,19 @@ def test_merging_keeps_what_the_files_say(tmp_path, micro_family):
     assert main(["merge", *files, "--out", str(out)]) == 0
     found = metadata_of(out)
     expected = {
-        "ss_base_model_version": "sd_v2_v", "ss_v2": "True", "ss_network_module": "networks.lora",
-        "ss_network_dim": "8", "ss_network_alpha": "8.0", "ss_output_name": "both", "modelspec.title": "both",
-        "modelspec.architecture": "stable-diffusion-v2-768-v/lora", "modelspec.implementation": "diffusers",
-        "modelspec.prediction_type": "v", "modelspec.sai_model_spec": "1.0.1", "modelspec.resolution": "640x512",
-    }  # fmt: skip
+        "ss_base_model_version": "sd_v2_v",
+        "ss_v2": "True",
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": "8",
+        "ss_network_alpha": "8.0",
+        "ss_output_name": "both",
+        "modelspec.title": "both",
+        "modelspec.architecture": "stable-diffusion-v2-768-v/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.prediction_type": "v",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.resolution": "640x512",
+    }
     hashes = {"sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256"}
     assert {key: value for key, value in found.items() if key not in hashes} == expected
     assert hashes <= set(found)

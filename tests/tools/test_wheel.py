@@ -67,9 +67,15 @@ def run(installed, folder, *commands):
     environment = {**os.environ, "PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub")}
     arguments = json.dumps([[str(one) for one in command] for command in commands])
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=folder, env=environment, input=arguments, capture_output=True, text=True,
-        timeout=400, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", PROGRAM],
+        cwd=folder,
+        env=environment,
+        input=arguments,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
@@ -93,8 +99,14 @@ def test_every_command_works_in_an_empty_folder(installed, empty):
     for command, (status, said) in zip(commands, told, strict=True):
         assert status == 0, (command, said)
     assert sorted(path.name for path in empty.iterdir() if path.name != "hub") == [
-        "a.safetensors", "b.safetensors", "c.safetensors", "d", "e.safetensors", "f", "g",
-    ]  # fmt: skip
+        "a.safetensors",
+        "b.safetensors",
+        "c.safetensors",
+        "d",
+        "e.safetensors",
+        "f",
+        "g",
+    ]
     assert (empty / "f" / "0000.png").is_file()
 
 

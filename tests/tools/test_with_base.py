@@ -91,8 +91,9 @@ def test_every_way_to_a_base_makes_the_same_weights(tmp_path, kind, capsys):
     assert main(["merge", str(file), "--into", folder.path, "--out", str(tmp_path / "folder")]) == 0
     assert main(["merge", str(file), "--into", single.path, "--out", str(tmp_path / "one.safetensors"), *config]) == 0
     for settings in (
-        folder.model_copy(update={"path": str(tmp_path / "folder")}), single_of(folder, tmp_path / "one.safetensors"),
-    ):  # fmt: skip
+        folder.model_copy(update={"path": str(tmp_path / "folder")}),
+        single_of(folder, tmp_path / "one.safetensors"),
+    ):
         assert_close(states(load_family(settings).adaptable()), expected)
     # As a LoRA, made with either.
     for base in (folder.path, single.path):

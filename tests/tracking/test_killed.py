@@ -45,11 +45,21 @@ def train(tmp_path, environment):
 
     def call(*overrides, kill_after=None, **variables):
         command = (
-            sys.executable, "-m", "train", "+experiment=smoke", "caption=none", "train.steps=14",
-            "train.checkpoint_every=5", "train.tracker.log_every=1", "train.samples.every=7",
-            "evaluate.prompts=['a cat, {trigger}']", "evaluate.seeds=[0]", f"paths.cache={tmp_path}/cache",
-            f"hydra.run.dir={tmp_path}/k", *overrides,
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "train",
+            "+experiment=smoke",
+            "caption=none",
+            "train.steps=14",
+            "train.checkpoint_every=5",
+            "train.tracker.log_every=1",
+            "train.samples.every=7",
+            "evaluate.prompts=['a cat, {trigger}']",
+            "evaluate.seeds=[0]",
+            f"paths.cache={tmp_path}/cache",
+            f"hydra.run.dir={tmp_path}/k",
+            *overrides,
+        )
         with (tmp_path / "log").open("w") as log:
             process = subprocess.Popen(command, cwd=ROOT, env=environment | variables, stdout=log, stderr=log)
             pattern, end = f"checkpoints/*/step-{kill_after or 0:08d}.safetensors", time.monotonic() + 240
@@ -93,9 +103,14 @@ def cut_off(part):
 
 def sync(server, environment, folder, *arguments):
     sent = subprocess.run(
-        [str(Path(sys.executable).with_name("wandb")), "sync", *arguments], env=environment | server.environment,
-        cwd=folder, capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+        [str(Path(sys.executable).with_name("wandb")), "sync", *arguments],
+        env=environment | server.environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     assert "ERROR" not in sent.stdout + sent.stderr, sent.stderr
 
 

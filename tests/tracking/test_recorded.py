@@ -19,9 +19,12 @@ from tests.tracking.recorded import Recorded
 from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
 
 SETTINGS = {
-    "steps": 4, "batch_size": 2, "validation": {"every": 2}, "save_every": 4,
+    "steps": 4,
+    "batch_size": 2,
+    "validation": {"every": 2},
+    "save_every": 4,
     "samples": {"every": 2, "prompts": ["a secret cat", "{trigger}"], "seeds": [5, 9], "steps": 2},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -40,9 +43,14 @@ def train_recorded(tmp_path, micro_model, micro_encoded):
 
     def make(**settings):
         whole = {
-            "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-2},
-            "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu"}, "checkpoint_every": 0, **settings,
-        }  # fmt: skip
+            "adapter": {"rank": 4, "alpha": 4.0},
+            "objective": {},
+            "optimizer": {"kind": "adamw", "lr": 1e-2},
+            "scheduler": {"kind": "constant"},
+            "trainer": {"accelerator": "cpu"},
+            "checkpoint_every": 0,
+            **settings,
+        }
         train(micro_encoded, tmp_path / "run", TrainSettings(**whole), micro_model, tmp_path / "cache" / "checkpoints")
         return tmp_path / "run"
 
@@ -85,9 +93,20 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
     rows = found.history[record["id"]]
     keys = {key for row in rows for key in row}
     assert {
-        "step", "loss", "loss_smoothed", "lr", "grad_norm", "pictures_per_second", "step_seconds", "memory_gib",
-        "validation_loss", "samples/count", "samples_by_step/nrows", "lora_norm/mid_block", "lora_norm/up_blocks.1",
-    } <= keys  # fmt: skip
+        "step",
+        "loss",
+        "loss_smoothed",
+        "lr",
+        "grad_norm",
+        "pictures_per_second",
+        "step_seconds",
+        "memory_gib",
+        "validation_loss",
+        "samples/count",
+        "samples_by_step/nrows",
+        "lora_norm/mid_block",
+        "lora_norm/up_blocks.1",
+    } <= keys
     assert any(key.startswith("loss_quarter/") for key in keys)
     assert [row["step"] for row in rows if "loss" in row] == [2, 4]
     # The table grows, and begins with what the base draws.
@@ -99,8 +118,12 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
         max((tmp_path / "wandb").rglob("samples_by_step*.json"), key=lambda path: path.stat().st_size).read_text()
     )
     assert table["columns"] == [
-        "step", "00 a secret cat, seed 5", "01 sks, seed 5", "02 a secret cat, seed 9", "03 sks, seed 9"
-    ]  # fmt: skip
+        "step",
+        "00 a secret cat, seed 5",
+        "01 sks, seed 5",
+        "02 a secret cat, seed 9",
+        "03 sks, seed 9",
+    ]
     assert [row[0] for row in table["data"]] == [0, 2, 4]
     assert found.summary[record["id"]]["evaluate/clip_score/w1.00/mean"] == 0.5
     kinds = {(kind, name): (aliases, metadata, names) for _, kind, name, aliases, metadata, names in found.artifacts}
@@ -118,9 +141,7 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
     assert shown["contact_sheet/_type"] == "image-file" and shown["pictures/nrows"] == 6
 
 
-def test_of_all_exported_the_one_of_the_lowest_validation_loss_is_the_best(
-    trained, captioned, tmp_path, micro_model
-):  # fmt: skip
+def test_of_all_exported_the_one_of_the_lowest_validation_loss_is_the_best(trained, captioned, tmp_path, micro_model):
     run = trained()
     facts = read_json(run / "facts.json")
     shutil.copyfile(run / facts["adapters"][0]["file"], run / "adapters" / "step-00000002.safetensors")
@@ -129,8 +150,9 @@ def test_of_all_exported_the_one_of_the_lowest_validation_loss_is_the_best(
     export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", which="all"), micro_model)
     found = [one for one in Recorded(tmp_path).artifacts if one[1] == "lora"]
     assert [(names, "best" in aliases, metadata["step"]) for _, _, _, aliases, metadata, names in found] == [
-        ({"cat-step00000002.safetensors"}, True, 2), ({"cat.safetensors"}, False, 4),
-    ]  # fmt: skip
+        ({"cat-step00000002.safetensors"}, True, 2),
+        ({"cat.safetensors"}, False, 4),
+    ]
     assert found[0][2] == found[1][2] == "cat-lora"
 
 
@@ -184,8 +206,10 @@ def test_the_contact_sheet_shows_every_picture(tmp_path):
         Image.new("RGB", (200, 100), (50 * number, 0, 100)).save(paths[-1])
     sheet = make_contact_sheet(paths)
     assert sheet.size == (3 * (CELL + GAP) + GAP, 2 * (CELL + GAP) + GAP)
-    middles = [(GAP + CELL // 2 + number % 3 * (CELL + GAP), GAP + CELL // 2 + number // 3 * (CELL + GAP))
-               for number in range(5)]  # fmt: skip
+    middles = [
+        (GAP + CELL // 2 + number % 3 * (CELL + GAP), GAP + CELL // 2 + number // 3 * (CELL + GAP))
+        for number in range(5)
+    ]
     assert [sheet.getpixel(middle) for middle in middles] == [(50 * number, 0, 100) for number in range(5)]
 
 
@@ -222,8 +246,8 @@ def test_norms_are_those_of_the_weight_changes(micro_model):
     import torch
 
     from lorakiln.adapters import lora
+    from lorakiln.adapters.networks import compute_adapter_norms
     from lorakiln.families import load_family
-    from lorakiln.train.norms import compute_adapter_norms
     from tests.adapters.networks import adapted
 
     network = load_family(micro_model, ("network",)).network

@@ -17,16 +17,30 @@ ROOT = Path(__file__).parents[2]
 def train(folder, *overrides):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment |= {
-        "HOME": str(folder), "NETRC": str(folder / "netrc"), "WANDB_DIR": str(folder), "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1",
-    }  # fmt: skip
+        "HOME": str(folder),
+        "NETRC": str(folder / "netrc"),
+        "WANDB_DIR": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT / "src"),
+        "HF_HUB_OFFLINE": "1",
+    }
     done = subprocess.run(
         [
-            sys.executable, "-m", "train", "+experiment=smoke", f"paths.cache={folder}/cache",
-            "evaluate.weights=[0,0.8]", *overrides,
+            sys.executable,
+            "-m",
+            "train",
+            "+experiment=smoke",
+            f"paths.cache={folder}/cache",
+            "evaluate.weights=[0,0.8]",
+            *overrides,
         ],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stderr
 
@@ -67,9 +81,13 @@ def test_what_stays_at_home_is_in_no_record(tmp_path):
 
 def test_a_sweep_is_one_group_of_named_runs_with_one_dataset(tmp_path):
     train(
-        tmp_path, "train.adapter.rank=2,4", "train.samples.every=0", "evaluate.prompts=['a cat, {trigger}']",
-        f"hydra.sweep.dir={tmp_path}/f1", "-m",
-    )  # fmt: skip
+        tmp_path,
+        "train.adapter.rank=2,4",
+        "train.samples.every=0",
+        "evaluate.prompts=['a cat, {trigger}']",
+        f"hydra.sweep.dir={tmp_path}/f1",
+        "-m",
+    )
     runs = Recorded(tmp_path).runs
     jobs = {name: told for name, told in runs.items() if not name.startswith("dataset-")}
     assert {told["group"] for told in jobs.values()} == {"smoke f1"}
@@ -80,10 +98,18 @@ def test_a_sweep_is_one_group_of_named_runs_with_one_dataset(tmp_path):
 def test_jobs_that_share_a_training_train_it_once_and_have_a_run_each(tmp_path):
     """Two at a time: what differs in no weight, or in the number of steps alone, shares a folder of checkpoints."""
     train(
-        tmp_path, "caption=none", "train.steps=3,6", "export.strength=0.5,1", "train.samples.every=0",
-        "train.tracker.log_every=1", "evaluate.prompts=['a cat, {trigger}']", "evaluate.seeds=[0]",
-        f"hydra.sweep.dir={tmp_path}/f1", "hydra.launcher.jobs=2", "-m",
-    )  # fmt: skip
+        tmp_path,
+        "caption=none",
+        "train.steps=3,6",
+        "export.strength=0.5,1",
+        "train.samples.every=0",
+        "train.tracker.log_every=1",
+        "evaluate.prompts=['a cat, {trigger}']",
+        "evaluate.seeds=[0]",
+        f"hydra.sweep.dir={tmp_path}/f1",
+        "hydra.launcher.jobs=2",
+        "-m",
+    )
     folders = [path.parent for path in (tmp_path / "f1").glob("*/job.json")]
     jobs = sorted(folders, key=lambda folder: read_json(folder / "job.json")["own"][::-1])
     assert [read_json(job / "job.json")["status"] for job in jobs] == ["finished"] * 4

@@ -74,11 +74,15 @@ class Server:
         known = name in self.runs
         run = self.runs.setdefault(name, Run())
         bucket = {
-            "id": b64encode(name.encode()).decode(), "name": name, "displayName": asked.get("displayName") or name,
-            "description": "", "config": asked.get("config") or "{}", "sweepName": None,
+            "id": b64encode(name.encode()).decode(),
+            "name": name,
+            "displayName": asked.get("displayName") or name,
+            "description": "",
+            "config": asked.get("config") or "{}",
+            "sweepName": None,
             "historyLineCount": len(run.lines),
             "project": {"id": "p", "name": asked.get("project") or "lorakiln", "entity": ME},
-        }  # fmt: skip
+        }
         return {"upsertBucket": {"bucket": bucket, "inserted": not known}}
 
     def _RunResumeStatus(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -87,11 +91,19 @@ class Server:
             return {"model": {"bucket": None}}
         last = run.history[-1]
         bucket = {
-            "id": "b", "name": asked["name"], "displayName": asked["name"], "config": "{}", "tags": [],
-            "summaryMetrics": json.dumps({"_step": last["_step"]}), "wandbConfig": '{"t": 1}',
-            "logLineCount": 0, "historyLineCount": len(run.lines), "eventsLineCount": 0,
-            "historyTail": json.dumps([json.dumps(last)]), "eventsTail": "[]",
-        }  # fmt: skip
+            "id": "b",
+            "name": asked["name"],
+            "displayName": asked["name"],
+            "config": "{}",
+            "tags": [],
+            "summaryMetrics": json.dumps({"_step": last["_step"]}),
+            "wandbConfig": '{"t": 1}',
+            "logLineCount": 0,
+            "historyLineCount": len(run.lines),
+            "eventsLineCount": 0,
+            "historyTail": json.dumps([json.dumps(last)]),
+            "eventsTail": "[]",
+        }
         return {"model": {"id": "p", "name": "lorakiln", "entity": ME, "bucket": bucket}}
 
     def _CreateArtifact(self, asked: dict[str, Any]) -> dict[str, Any]:

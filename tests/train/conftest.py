@@ -24,11 +24,20 @@ def make_settings():
     from lorakiln.schema.train import TrainSettings
 
     base = {
-        "seed": 3, "steps": 12, "batch_size": 4, "checkpoint_every": 0, "checkpoint_minutes": 0,
-        "adapter": {"rank": 4, "alpha": 4.0}, "objective": {}, "optimizer": {"kind": "adamw", "lr": 1e-2},
-        "scheduler": {"kind": "constant"}, "trainer": {"accelerator": "cpu", "threads": 1},
-        "tracker": {"kind": "csv", "log_every": 3}, "validation": {"every": 0}, "samples": {"every": 0},
-    }  # fmt: skip
+        "seed": 3,
+        "steps": 12,
+        "batch_size": 4,
+        "checkpoint_every": 0,
+        "checkpoint_minutes": 0,
+        "adapter": {"rank": 4, "alpha": 4.0},
+        "objective": {},
+        "optimizer": {"kind": "adamw", "lr": 1e-2},
+        "scheduler": {"kind": "constant"},
+        "trainer": {"accelerator": "cpu", "threads": 1},
+        "tracker": {"kind": "csv", "log_every": 3},
+        "validation": {"every": 0},
+        "samples": {"every": 0},
+    }
     return lambda **changes: TrainSettings(**merged(base, changes))
 
 
@@ -86,11 +95,15 @@ def train_child(tmp_path, micro_model, micro_encoded):
     def run(settings, name="out", signal=0, at=0, encoded=micro_encoded, launcher=(), add=()):
         order = tmp_path / f"{name}.order.json"
         task = {
-            "encoded": str(encoded), "out": str(tmp_path / name),
+            "encoded": str(encoded),
+            "out": str(tmp_path / name),
             "checkpoints": str(tmp_path / "cache" / "checkpoints"),
-            "settings": settings.model_dump(mode="json"), "model": micro_model.model_dump(mode="json"),
-            "signal": int(signal), "at": at, "add": list(add),
-        }  # fmt: skip
+            "settings": settings.model_dump(mode="json"),
+            "model": micro_model.model_dump(mode="json"),
+            "signal": int(signal),
+            "at": at,
+            "add": list(add),
+        }
         order.write_text(json.dumps(task))
         environment = {
             **os.environ,
@@ -98,9 +111,13 @@ def train_child(tmp_path, micro_model, micro_encoded):
         }
         child = Path(__file__).with_name("child.py")
         return subprocess.run(
-            [sys.executable, *launcher, str(child), str(order)], env=environment, capture_output=True, text=True,
-            timeout=240, check=False,
-        )  # fmt: skip
+            [sys.executable, *launcher, str(child), str(order)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
 
     return run
 

@@ -31,9 +31,12 @@ def write(path, family, tensors_of):
 
 def loha(out, into):
     return {
-        "hada_w1_a": torch.randn(out, 2), "hada_w1_b": torch.randn(2, into),
-        "hada_w2_a": torch.randn(out, 2), "hada_w2_b": torch.randn(2, into), "alpha": torch.tensor(1.0),
-    }  # fmt: skip
+        "hada_w1_a": torch.randn(out, 2),
+        "hada_w1_b": torch.randn(2, into),
+        "hada_w2_a": torch.randn(out, 2),
+        "hada_w2_b": torch.randn(2, into),
+        "alpha": torch.tensor(1.0),
+    }
 
 
 def settings(path, rank):

@@ -13,15 +13,20 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(
     added_kinds, train_killed, train_micro, make_settings, read_files, tmp_path, capsys, kind
 ):
     settings = make_settings(
-        checkpoint_every=4, optimizer={"kind": kind, "part_lrs": {"up_blocks": 2e-2, "down_blocks": 1e-3}},
+        checkpoint_every=4,
+        optimizer={"kind": kind, "part_lrs": {"up_blocks": 2e-2, "down_blocks": 1e-3}},
         scheduler={"kind": "halving", "warmup_steps": 2, "every": 4},
-    )  # fmt: skip
+    )
     train_killed(settings, at=6)
     (kept,) = (tmp_path / "cache/checkpoints").glob("*/step-00000004.safetensors")
     names = {name.partition("/")[0] for name in load_tensors(kept)[0]}
-    assert names - {"adapter"} == {
-        "sign": {"optimizer.mean"}, "rows": {"optimizer.step", "optimizer.row_var", "optimizer.col_var"},
-    }[kind]  # fmt: skip
+    assert (
+        names - {"adapter"}
+        == {
+            "sign": {"optimizer.mean"},
+            "rows": {"optimizer.step", "optimizer.row_var", "optimizer.col_var"},
+        }[kind]
+    )
     out = train_micro(settings)
     assert "going on from the checkpoint after step 4" in capsys.readouterr().err
     assert read_files(out) == read_files(train_micro(settings, "whole"))

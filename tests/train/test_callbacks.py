@@ -10,9 +10,13 @@ from lorakiln.train.sample_pictures import choose_sample_prompts, tell_samples
 @pytest.fixture
 def settings(make_settings):
     return make_settings(
-        steps=20, save_every=6, checkpoint_every=4, validation={"every": 5}, samples={"every": 10},
+        steps=20,
+        save_every=6,
+        checkpoint_every=4,
+        validation={"every": 5},
+        samples={"every": 10},
         tracker={"log_every": 3},
-    )  # fmt: skip
+    )
 
 
 def test_what_is_due_when(settings):

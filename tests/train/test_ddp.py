@@ -25,9 +25,14 @@ def off(one, two, step=20, part=""):
 @pytest.fixture
 def settings(make_settings):
     return lambda devices, **changes: make_settings(
-        steps=20, tracker={"log_every": 2}, checkpoint_every=8, validation={"every": 10, "fraction": 0.3, "draws": 2},
-        trainer={"devices": devices}, objective={"caption_dropout": 0.2}, **changes,
-    )  # fmt: skip
+        steps=20,
+        tracker={"log_every": 2},
+        checkpoint_every=8,
+        validation={"every": 10, "fraction": 0.3, "draws": 2},
+        trainer={"devices": devices},
+        objective={"caption_dropout": 0.2},
+        **changes,
+    )
 
 
 def test_two_processes_train_what_one_trains(train_child, train_micro, settings, tmp_path):

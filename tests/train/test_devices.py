@@ -18,11 +18,16 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 @pytest.mark.parametrize(
     ("wanted", "device", "has_bf16", "taken"),
     [
-        ("auto", GPU, True, True), ("auto", GPU, False, False), ("auto", CPU, False, False),
-        ("bf16", GPU, True, True), ("bf16", GPU, False, False), ("bf16", CPU, False, True),
-        ("fp32", GPU, True, False), ("fp32", CPU, False, False),
+        ("auto", GPU, True, True),
+        ("auto", GPU, False, False),
+        ("auto", CPU, False, False),
+        ("bf16", GPU, True, True),
+        ("bf16", GPU, False, False),
+        ("bf16", CPU, False, True),
+        ("fp32", GPU, True, False),
+        ("fp32", CPU, False, False),
     ],
-)  # fmt: skip
+)
 def test_one_rule_of_precision(monkeypatch, wanted, device, has_bf16, taken):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
     assert takes_bf16(wanted, device) is taken

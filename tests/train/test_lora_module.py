@@ -57,9 +57,12 @@ def test_the_loss_is_that_of_a_plain_implementation(make_module):
     for step in range(4):
         samples = module.schedule(step)
         draws = random_draws.make_draws(
-            3, step, (4, *module.encoded.buckets[samples.bucket].mean.shape[2:]), module.settings.objective,
+            3,
+            step,
+            (4, *module.encoded.buckets[samples.bucket].mean.shape[2:]),
+            module.settings.objective,
             module.family.process,
-        )  # fmt: skip
+        )
         bucket = module.encoded.buckets[samples.bucket]
         losses = []
         for i, (picture, variant) in enumerate(zip(samples.pictures, samples.variants, strict=True)):

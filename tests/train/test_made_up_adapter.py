@@ -57,8 +57,10 @@ def test_it_is_trained_exported_verified_inspected_merged_and_gone_on_from(
     family = load_family(micro_model, ("network",))
     names = family.target_modules("kohya")
     assert facts["checked"] == {
-        "layers": len(names), "clients": list(family.client_keys()), "largest_relative_difference": 0.0,
-    }  # fmt: skip
+        "layers": len(names),
+        "clients": list(family.client_keys()),
+        "largest_relative_difference": 0.0,
+    }
     assert facts["files"] == ["x.safetensors"]
     card = (tmp_path / "lora" / "README.md").read_text()
     assert f"A {protocol.find_trained_kind(kind).TITLE} of rank 4" in card and "load_lora_weights" not in card

@@ -15,9 +15,16 @@ from lorakiln.train.memory_fit import check_memory_fit, read_free_memory
 GB = 10**9
 GPU, CPU = torch.device("cuda:0"), torch.device("cpu")
 SDXL = MemoryCount(
-    base=5 * GB, adapter=GB // 2, step=6 * GB, validation=GB // 4, row=GB // 5, text=2 * GB, vae=GB // 10, decode=GB,
+    base=5 * GB,
+    adapter=GB // 2,
+    step=6 * GB,
+    validation=GB // 4,
+    row=GB // 5,
+    text=2 * GB,
+    vae=GB // 10,
+    decode=GB,
     rows=2,
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -73,7 +80,7 @@ def test_the_line_of_a_cpu(free, made):
         (8.4, {"trainer": {"gradient_checkpointing": True}}, "set train.samples.every=0: then it takes 7.5 GB"),
         (6, {}, "is not enough; take a lower prepare.resolution, a smaller base, or a device with more memory"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_told_with_what_to_change(free, made, size, changes, advice):
     free(size)
     found = made(**changes)

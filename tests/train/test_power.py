@@ -36,9 +36,14 @@ def disk(monkeypatch):
 @pytest.fixture
 def settings(make_settings):
     return lambda **changes: make_settings(
-        steps=3, checkpoint_every=1, save_every=2, tracker={"log_every": 1},
-        validation={"every": 2, "fraction": 0.3, "draws": 1}, samples={"every": 2, "steps": 1}, **changes,
-    )  # fmt: skip
+        steps=3,
+        checkpoint_every=1,
+        save_every=2,
+        tracker={"log_every": 1},
+        validation={"every": 2, "fraction": 0.3, "draws": 1},
+        samples={"every": 2, "steps": 1},
+        **changes,
+    )
 
 
 # A constant rate keeps the last state for a longer run, another kind deletes all.

@@ -14,11 +14,13 @@ def settings(make_settings):
     def make(kind="wandb", **changes):
         return make_settings(
             **{
-                "checkpoint_every": 4, "validation": {"every": 4, "fraction": 0.3, "draws": 1},
+                "checkpoint_every": 4,
+                "validation": {"every": 4, "fraction": 0.3, "draws": 1},
                 "samples": {"every": 4, "steps": 1, "prompts": ["a red cat"]},
-                "tracker": {"kind": kind, "log_every": 1}, **changes,
+                "tracker": {"kind": kind, "log_every": 1},
+                **changes,
             }
-        )  # fmt: skip
+        )
 
     return make
 

@@ -17,10 +17,14 @@ from lorakiln.train.stop_request import StopRequest
 @pytest.fixture
 def settings(make_settings):
     return make_settings(
-        checkpoint_every=4, save_every=3, adapter={"dropout": 0.1}, objective={"caption_dropout": 0.3},
-        validation={"every": 5, "fraction": 0.3, "draws": 2}, samples={"every": 5, "steps": 2},
+        checkpoint_every=4,
+        save_every=3,
+        adapter={"dropout": 0.1},
+        objective={"caption_dropout": 0.3},
+        validation={"every": 5, "fraction": 0.3, "draws": 2},
+        samples={"every": 5, "steps": 2},
         tracker={"log_every": 5},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -34,8 +38,9 @@ def test_after_kill_the_run_is_the_uninterrupted_one(
     killed = train_child(settings, signal=signal.SIGKILL, at=11)
     assert killed.returncode == -signal.SIGKILL
     assert [path.name for path in sorted(checkpoints.glob("*/step-*"))] == [
-        "step-00000004.safetensors", "step-00000008.safetensors",
-    ]  # fmt: skip
+        "step-00000004.safetensors",
+        "step-00000008.safetensors",
+    ]
     rest = train_micro(settings)
     assert "going on from the checkpoint after step 8" in capsys.readouterr().err
     assert read_files(rest) == read_files(train_micro(settings, "whole"))
@@ -43,9 +48,10 @@ def test_after_kill_the_run_is_the_uninterrupted_one(
 
 def test_parts_with_learning_rates_resume_too(train_killed, train_micro, make_settings, read_files, capsys):
     settings = make_settings(
-        checkpoint_every=4, optimizer={"part_lrs": {"up_blocks": 2e-2, "down_blocks": 0.0}},
+        checkpoint_every=4,
+        optimizer={"part_lrs": {"up_blocks": 2e-2, "down_blocks": 0.0}},
         scheduler={"kind": "cosine", "warmup_steps": 2},
-    )  # fmt: skip
+    )
     train_killed(settings, at=6)
     out = train_micro(settings)
     assert "going on from the checkpoint after step 4" in capsys.readouterr().err
@@ -156,8 +162,9 @@ def test_weights_that_are_not_finite_are_not_saved(train_micro, make_settings, c
     with pytest.raises(UserError, match=r"is not finite after step 12; nothing was saved; the last good .*00000008"):
         train_micro(make_settings(checkpoint_every=4))
     assert [path.name for path in sorted(checkpoints.glob("*/step-*"))] == [
-        "step-00000004.safetensors", "step-00000008.safetensors",
-    ]  # fmt: skip
+        "step-00000004.safetensors",
+        "step-00000008.safetensors",
+    ]
     assert not (tmp_path / "out").exists()
 
 
@@ -360,16 +367,20 @@ def test_losses_whose_weights_are_gone_are_left_out(train_killed, train_micro, m
     rows = (out / "validation.csv").read_text().splitlines()[1:]
     assert [row.partition(",")[0] for row in rows] == ["0", "8", "10", "12"]
     assert [path.name for path in sorted((out / "samples").iterdir())] == [
-        "step-00000000", "step-00000008", "step-00000010", "step-00000012",
-    ]  # fmt: skip
+        "step-00000000",
+        "step-00000008",
+        "step-00000010",
+        "step-00000012",
+    ]
 
 
 def test_a_checkpoint_by_the_clock(train_killed, make_settings, checkpoints):
     settings = make_settings(checkpoint_minutes=1e-9)
     train_killed(settings, at=5)
     assert [path.name for path in sorted(checkpoints.glob("*/step-*"))] == [
-        "step-00000003.safetensors", "step-00000004.safetensors",
-    ]  # fmt: skip
+        "step-00000003.safetensors",
+        "step-00000004.safetensors",
+    ]
 
 
 def test_a_checkpoint_holds_the_adapter_the_optimizer_and_the_rows(train_killed, settings, checkpoints):

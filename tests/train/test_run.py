@@ -95,10 +95,12 @@ def test_watching_changes_nothing(train_micro, make_settings):
     # Validation is on in both, since it holds pictures out.
     quiet = make_settings(validation={"every": 100, "fraction": 0.3, "draws": 2}, tracker={"log_every": 100})
     loud = make_settings(
-        validation={"every": 1, "fraction": 0.3, "draws": 2}, tracker={"log_every": 1},
+        validation={"every": 1, "fraction": 0.3, "draws": 2},
+        tracker={"log_every": 1},
         samples={"every": 4, "steps": 2},
-        save_every=1, checkpoint_every=2,
-    )  # fmt: skip
+        save_every=1,
+        checkpoint_every=2,
+    )
     one, two = adapter_of(train_micro(quiet, "quiet")), adapter_of(train_micro(loud, "loud"))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -144,10 +146,12 @@ def test_the_plan_tells_of_parts_timesteps_and_the_beginning(train_micro, make_s
     assert not re.search("timesteps  |begins with", capsys.readouterr().out)
     out = train_micro(
         make_settings(
-            steps=2, optimizer={"part_lrs": {"up_blocks": 2e-3, "mid_block": 0.0}}, objective={"min_timestep": 300},
+            steps=2,
+            optimizer={"part_lrs": {"up_blocks": 2e-3, "mid_block": 0.0}},
+            objective={"min_timestep": 300},
             adapter={"init_from": str(begun)},
         )
-    )  # fmt: skip
+    )
     told = capsys.readouterr().out
     assert re.search(r"rate +0.01 \(mid_block 0, up_blocks 0.002\), constant, 0 warm-up steps", told)
     assert re.search(r"timesteps +300 to 999, of 0 to 999", told)
@@ -269,10 +273,15 @@ def test_going_on_with_more_than_the_file_has(train_micro, make_settings, make_m
         layers[name] = Layer(down, torch.randn(sizes[1], rank, generator=generator), 0.5 + number)
     write_lora(Adapter(layers), tmp_path / "given.safetensors", "diffusers")
     settings = make_settings(
-        steps=1, optimizer={"lr": 1e-12, "weight_decay": 0}, adapter={
-            "init_from": str(tmp_path / "given.safetensors"), "rank": 5, "alpha": 2.0, "targets": ["to_q", "to_k"],
+        steps=1,
+        optimizer={"lr": 1e-12, "weight_decay": 0},
+        adapter={
+            "init_from": str(tmp_path / "given.safetensors"),
+            "rank": 5,
+            "alpha": 2.0,
+            "targets": ["to_q", "to_k"],
         },
-    )  # fmt: skip
+    )
     kept = diffusers_form.load(train_micro(settings) / "adapters" / "step-00000001.safetensors").layers
     assert set(layers) < set(kept) and {layer.rank for layer in kept.values()} == {5}
     for name, layer in kept.items():

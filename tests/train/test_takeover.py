@@ -12,17 +12,25 @@ from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
 def settings(make_settings):
     def make(name):
         return make_settings(
-            checkpoint_every=4, save_every=6, validation={"every": 6, "fraction": 0.3, "draws": 2},
+            checkpoint_every=4,
+            save_every=6,
+            validation={"every": 6, "fraction": 0.3, "draws": 2},
             samples={"every": 6, "steps": 1, "prompts": ["a red cat"]},
             tracker={"kind": "wandb", "name": name, "log_every": 3},
-        )  # fmt: skip
+        )
 
     return make
 
 
 def test_the_run_is_the_same_and_its_record_its_own(
-    offline, settings, train_micro, micro_encoded, micro_model, tmp_path, read_files  # noqa: F811
-):  # fmt: skip
+    offline,  # noqa: F811 - the fixture
+    settings,
+    train_micro,
+    micro_encoded,
+    micro_model,
+    tmp_path,
+    read_files,
+):
     one, other = train_micro(settings("strength=1"), "one/run"), tmp_path / "other/run"
     take_over(one, micro_encoded, other, settings("strength=0.5"), micro_model, tmp_path)
     ours, theirs = read_files(other), read_files(one)

@@ -27,9 +27,14 @@ class Diary(Tracker):
     def __init__(self, settings, config, folder, known, job):
         self.settings, self.path, self.job = settings, folder / settings.page, job
         self.record = {
-            "kind": "diary", "id": "one", "project": settings.project, "url": None, "folder": str(folder),
-            "page": settings.page, "upload_images": settings.upload_images,
-        }  # fmt: skip
+            "kind": "diary",
+            "id": "one",
+            "project": settings.project,
+            "url": None,
+            "folder": str(folder),
+            "page": settings.page,
+            "upload_images": settings.upload_images,
+        }
         self.write(begins=known is None, stages=sorted(config))
 
     def write(self, **entry):

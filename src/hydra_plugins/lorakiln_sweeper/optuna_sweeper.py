@@ -30,10 +30,18 @@ class OptunaSweeper(Sweeper):
     """
 
     def __init__(
-        self, objectives: Sequence[str], trials: int, seed: int, startup_trials: int, prune: bool,
-        prune_startup_trials: int, prune_warmup_steps: int, storage: str | None, study: str | None,
+        self,
+        objectives: Sequence[str],
+        trials: int,
+        seed: int,
+        startup_trials: int,
+        prune: bool,
+        prune_startup_trials: int,
+        prune_warmup_steps: int,
+        storage: str | None,
+        study: str | None,
         params: Mapping[str, str] | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.objectives, self.trials, self.seed, self.startup_trials = list(objectives), trials, seed, startup_trials
         self.prune, self.prune_startup_trials, self.prune_warmup_steps = prune, prune_startup_trials, prune_warmup_steps
         self.storage, self.study, self.params = storage, study, dict(params or {})
@@ -73,14 +81,16 @@ class OptunaSweeper(Sweeper):
     def _checked(self) -> JobLauncher:
         if not isinstance(self.launcher, JobLauncher):
             raise UserError(
-                f"{type(self.launcher).__name__} keeps no record of its jobs", where="hydra/launcher",
+                f"{type(self.launcher).__name__} keeps no record of its jobs",
+                where="hydra/launcher",
                 fix="use processes, submitit_local, submitit_slurm or ray",
-            )  # fmt: skip
+            )
         if self.prune and len(self.objectives) > 1:
             raise UserError(
                 f"runs cannot be pruned for several objectives ({', '.join(self.objectives)})",
-                where="hydra.sweeper.prune", fix="set one: hydra.sweeper.objectives=[likeness]",
-            )  # fmt: skip
+                where="hydra.sweeper.prune",
+                fix="set one: hydra.sweeper.objectives=[likeness]",
+            )
         return self.launcher
 
     def _search(self, arguments: list[str], launcher: JobLauncher) -> "Search":
@@ -104,9 +114,13 @@ class OptunaSweeper(Sweeper):
         root.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, root / "multirun.yaml")
         settings = SearchSettings(
-            self.objectives, self.trials, self.seed, self.startup_trials, self.prune_startup_trials,
+            self.objectives,
+            self.trials,
+            self.seed,
+            self.startup_trials,
+            self.prune_startup_trials,
             self.prune_warmup_steps,
-        )  # fmt: skip
+        )
         study = SharedStudy(
             root,
             self.study or self._name(samples[0], space),

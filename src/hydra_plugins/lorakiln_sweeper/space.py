@@ -31,9 +31,10 @@ def make_search_space(overrides: Sequence[Override]) -> tuple[list[str], dict[st
             fixed[key] = f"{key}={override.get_value_element_as_str()}"
     if not space:
         raise UserError(
-            "nothing to search", where="hydra/sweeper=optuna",
+            "nothing to search",
+            where="hydra/sweeper=optuna",
             fix="give a setting several values: 'train.optimizer.lr=tag(log, interval(1e-5, 1e-3))'",
-        )  # fmt: skip
+        )
     return list(fixed.values()), space
 
 

@@ -44,9 +44,17 @@ SILENT = (
 )
 # The same of libraries: they read and write files whose content others decide, fetch, check, draw tables, call us.
 SILENT_LIBRARIES = {
-    "filelock", "huggingface_hub", "jinja2", "lightning", "pydantic", "pydantic_core", "rich", "safetensors", "wandb",
+    "filelock",
+    "huggingface_hub",
+    "jinja2",
+    "lightning",
+    "pydantic",
+    "pydantic_core",
+    "rich",
+    "safetensors",
+    "wandb",
     "yaml",
-}  # fmt: skip
+}
 # What is called otherwise where it is installed, and what decides through another.
 DISTRIBUTIONS = {"PIL": ("pillow",), "pillow_heif": ("pillow-heif",), "transformers": ("transformers", "tokenizers")}
 

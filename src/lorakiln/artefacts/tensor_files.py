@@ -29,16 +29,27 @@ MOST_KEYS = 10_000  # of metadata: sd-scripts writes about a hundred
 Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # by what settings call them
 _DTYPES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
-    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
-    torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
-}  # fmt: skip
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
 
 
 def save_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None,
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str] | None = None,
     dtype: torch.dtype | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write named tensors, whole or not at all, with names and metadata sorted.
 
     Args:
@@ -138,8 +149,10 @@ def _header(layout: Layout, metadata: Mapping[str, str]) -> tuple[bytes, dict[st
         dtype, shape = layout[name]
         size = math.prod(shape) * dtype.itemsize
         header[name] = {
-            "dtype": _DTYPES[dtype], "shape": list(shape), "data_offsets": [offset, offset + size],
-        }  # fmt: skip
+            "dtype": _DTYPES[dtype],
+            "shape": list(shape),
+            "data_offsets": [offset, offset + size],
+        }
         offsets[name], offset = offset, offset + size
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)

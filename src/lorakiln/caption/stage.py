@@ -44,9 +44,13 @@ class Captioned:
 
     def row_of(self, picture: PreparedRow) -> CaptionedRow:
         return CaptionedRow(
-            **picture.to_dict(), text=self.text, caption_source=self.source, caption_file=self.file,
-            caption_key=self.key, written=self.written,
-        )  # fmt: skip
+            **picture.to_dict(),
+            text=self.text,
+            caption_source=self.source,
+            caption_file=self.file,
+            caption_key=self.key,
+            written=self.written,
+        )
 
 
 def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, captioner: Source) -> None:
@@ -147,11 +151,14 @@ class _Stage:
         self.written |= write_texts(captioner, new, self.kept)
         return {
             name: Captioned(
-                prepend_trigger(self.settings.trigger, self.written[key]), self.settings.captioner, None, key,
+                prepend_trigger(self.settings.trigger, self.written[key]),
+                self.settings.captioner,
+                None,
+                key,
                 self.written[key],
             )
             for name, key in keys.items()
-        }  # fmt: skip
+        }
 
     def _textless(self, row: PreparedRow) -> CaptionProblem:
         if self.captioner is None:

@@ -11,10 +11,16 @@ Conditioning = Mapping[str, Tensor]
 
 
 def denoise(
-    sampler: Sampler, predict: Callable[[Tensor, Tensor, Conditioning], Tensor], epsilon: Tensor,
-    positive: Conditioning, negative: Conditioning | None, guidance: float, start: Tensor | None = None,
-    strength: float = 1.0, before_each: Callable[[], object] | None = None,
-) -> Tensor:  # fmt: skip
+    sampler: Sampler,
+    predict: Callable[[Tensor, Tensor, Conditioning], Tensor],
+    epsilon: Tensor,
+    positive: Conditioning,
+    negative: Conditioning | None,
+    guidance: float,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    before_each: Callable[[], object] | None = None,
+) -> Tensor:
     """x_0, (B, C, h, w), of the noise `epsilon`, or of a picture's latents that are noised and drawn anew.
 
     Args:

@@ -94,10 +94,18 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
             raise UserError("this picture of metadata.jsonl is missing", where=file, fix=fix)
         rows.append(
             Row(
-                entry.file_name, entry.text, entry.width, entry.height, entry.sha256, entry.likeness,
-                entry.caption_source, _place(entry), keys.picture(file), keys.caption(entry.text),
+                entry.file_name,
+                entry.text,
+                entry.width,
+                entry.height,
+                entry.sha256,
+                entry.likeness,
+                entry.caption_source,
+                _place(entry),
+                keys.picture(file),
+                keys.caption(entry.text),
             )
-        )  # fmt: skip
+        )
     if not rows:
         raise UserError("no pictures here", where=captioned, fix=fix)
     return rows

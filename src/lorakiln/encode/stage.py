@@ -211,12 +211,19 @@ def _index(
     identity = hash_data(keys.caption(""), content)
     return Index(
         dataset=DatasetFacts(
-            name=dataset.name, hash=dataset.hash, pictures=len(rows), trigger=dataset.trigger,
+            name=dataset.name,
+            hash=dataset.hash,
+            pictures=len(rows),
+            trigger=dataset.trigger,
             out_of_domain=dataset.out_of_domain,
         ),
-        base=BaseFacts(**facts), variants=list(keys.variants), buckets=buckets, empty=keys.caption(""), hash=identity,
+        base=BaseFacts(**facts),
+        variants=list(keys.variants),
+        buckets=buckets,
+        empty=keys.caption(""),
+        hash=identity,
         settings={**dataset.settings, **made_with},
-    )  # fmt: skip
+    )
 
 
 def _warn_split(family: Family, trigger: str) -> None:

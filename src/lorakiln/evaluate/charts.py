@@ -40,13 +40,14 @@ def draw_training_charts(run: Path) -> list[dict[str, Any]]:
     held_out = read_columns(run / "validation.csv", "step", "loss")
     charts = [
         (
-            "Training loss", "loss",
+            "Training loss",
+            "loss",
             [Series("as read", loss), Series("smoothed", smooth(loss))],
             ["as read", "smoothed"],
         ),
         ("Validation loss", "loss", [Series("held-out pictures", held_out, dots=True)], []),
         ("Learning rate", "rate", [Series("learning rate", rate)], []),
-    ]  # fmt: skip
+    ]
     made = ((title, draw_chart(series, "step", name, title), legend) for title, name, series, legend in charts)
     return [{"title": title, "svg": svg, "legend": legend} for title, svg, legend in made if svg != Markup("")]
 

@@ -92,18 +92,29 @@ class ShotDrawer:
                 some = list(group)
                 jobs = [self._job(shot) for shot in some]
                 images = draw(
-                    remembering, jobs, settings.steps, settings.guidance, settings.negative_prompt,
-                    batch, self.encoding, done=bar.advance,
-                )  # fmt: skip
+                    remembering,
+                    jobs,
+                    settings.steps,
+                    settings.guidance,
+                    settings.negative_prompt,
+                    batch,
+                    self.encoding,
+                    done=bar.advance,
+                )
                 yield from zip(some, images, strict=True)
 
     def _save(self, image: Image.Image, shot: Shot, path: Path) -> None:
         settings = self.settings
         text = format_infotext(
-            self._job(shot), settings.steps, settings.guidance, settings.negative_prompt, Path(self.model.path).name,
-            [Applied(self.lora.stem, shot.weight, self.lora_hash)] if shot.weight else [], self.encoding.clip_skip,
+            self._job(shot),
+            settings.steps,
+            settings.guidance,
+            settings.negative_prompt,
+            Path(self.model.path).name,
+            [Applied(self.lora.stem, shot.weight, self.lora_hash)] if shot.weight else [],
+            self.encoding.clip_skip,
             self.base_hash,
-        )  # fmt: skip
+        )
         save_picture(image, path, text)
 
     def _job(self, shot: Shot) -> DrawJob:

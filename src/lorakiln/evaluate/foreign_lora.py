@@ -35,10 +35,16 @@ def import_lora(file: Path, captioned: Path, out: Path, config: Config) -> None:
         if (beside := file.parent / PEFT_CONFIG).is_file():
             shutil.copyfile(beside, fresh / PEFT_CONFIG)
         facts = LoraFacts(
-            name=file.stem, file=file.name, files=[file.name], hash=hash_lora(file), step=None,
-            rank=largest.rank, alpha=largest.alpha, trigger=config.caption.trigger,
+            name=file.stem,
+            file=file.name,
+            files=[file.name],
+            hash=hash_lora(file),
+            step=None,
+            rank=largest.rank,
+            alpha=largest.alpha,
+            trigger=config.caption.trigger,
             base=BaseFacts(**load_family(config.model, ()).facts),
             dataset=DatasetFacts.read(captioned / "dataset.json"),
             settings={name: getattr(config, name).model_dump(mode="json") for name in spaces},
-        )  # fmt: skip
+        )
         facts.write(fresh / "facts.json")

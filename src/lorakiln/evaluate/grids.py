@@ -48,26 +48,34 @@ def make_grids(plan: ShotPlan) -> list[Grid]:
     few = plan.seeds[:4]
     lora = f"LoRA at {format_weight(plan.main)}"
     over_weights = Grid(
-        "weights", f"LoRA weight, seed {seed}", rows,
+        "weights",
+        f"LoRA weight, seed {seed}",
+        rows,
         ["0 (base)" if w == 0 else format_weight(w) for w in plan.grid_weights],
         [[shots.get((p.index, seed, w, True)) for w in plan.grid_weights] for p in prompts],
-    )  # fmt: skip
+    )
     seeds = [f"seed {s}" for s in few]
     over_seeds = Grid(
-        "seeds", "Base and LoRA from the same seeds", rows, seeds * 2,
+        "seeds",
+        "Base and LoRA from the same seeds",
+        rows,
+        seeds * 2,
         [[shots.get((p.index, s, w, True)) for w in (0.0, plan.main) for s in few] for p in prompts],
         (("base", len(few)), (lora, len(few))),
-    )  # fmt: skip
+    )
     grids = [over_weights, over_seeds]
     if plan.has_trigger:
         bare = [p for p in prompts if p.text != p.bare]
         grids.append(
             Grid(
-                "trigger", f"With and without the trigger words, {lora}", [p.text for p in bare], seeds * 2,
+                "trigger",
+                f"With and without the trigger words, {lora}",
+                [p.text for p in bare],
+                seeds * 2,
                 [[shots.get((p.index, s, plan.main, on)) for on in (True, False) for s in few] for p in bare],
                 (("with trigger", len(few)), ("without trigger", len(few))),
             )
-        )  # fmt: skip
+        )
     return grids
 
 

@@ -17,12 +17,20 @@ _MOST_POINTS = 240
 # Matplotlib takes no names of CSS: each of the page's colours is drawn as one that nothing else has.
 _COLOURS = {"--s1": "#010203", "--s2": "#010204", "--soft": "#010205", "--edge": "#010206"}
 _STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "font.size": 10, "axes.edgecolor": _COLOURS["--soft"], "grid.color": _COLOURS["--edge"],
-    "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.axisbelow": True,
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.edgecolor": _COLOURS["--soft"],
+    "grid.color": _COLOURS["--edge"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), _COLOURS["--soft"]),
-    "ytick.major.size": 0, "axes.formatter.useoffset": False, "axes.formatter.limits": (-4, 5),
+    "ytick.major.size": 0,
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-4, 5),
     "figure.constrained_layout.use": True,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

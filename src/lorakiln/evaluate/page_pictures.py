@@ -49,11 +49,14 @@ def collect_training_pictures(captioned: Path) -> dict[str, Any]:
     dataset = DatasetFacts.read(captioned / "dataset.json")
     shown = [
         {
-            "picture": make_data_uri(captioned / row.file_name, row.text), "text": row.text,
-            "name": row.file_name, "source": row.caption_source, "bucket": row.bucket,
+            "picture": make_data_uri(captioned / row.file_name, row.text),
+            "text": row.text,
+            "name": row.file_name,
+            "source": row.caption_source,
+            "bucket": row.bucket,
         }
         for row in rows[:_MOST_DATA]
-    ]  # fmt: skip
+    ]
     buckets = sorted(Counter(row.bucket for row in rows).items(), key=lambda item: (-item[1], item[0]))
     sources = sorted(Counter(row.caption_source for row in rows).items())
     return {

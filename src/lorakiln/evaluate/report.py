@@ -55,9 +55,12 @@ def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, 
     """
     plan, facts, results = findings.plan, findings.facts, findings.results
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lorakiln.evaluate"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.PackageLoader("lorakiln.evaluate"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["quoted"] = quote
     page = environment.get_template("report.html").render(
         facts=facts,
@@ -91,13 +94,17 @@ def make_number_rows(findings: Findings) -> list[dict[str, str]]:
         difference = findings.results.overall.differences.get(metric.name, {}).get(weight)
         rows.append(
             {
-                "title": metric.title, "meaning": metric.meaning + _ceiling(findings, metric),
-                "base": format_mean(metric, values[0.0]), "base_interval": format_interval(metric, values[0.0]),
-                "lora": format_mean(metric, values[weight]), "lora_interval": format_interval(metric, values[weight]),
+                "title": metric.title,
+                "meaning": metric.meaning + _ceiling(findings, metric),
+                "base": format_mean(metric, values[0.0]),
+                "base_interval": format_interval(metric, values[0.0]),
+                "lora": format_mean(metric, values[weight]),
+                "lora_interval": format_interval(metric, values[weight]),
                 "difference": format_difference(metric, difference) if difference else "",
-                "words": describe_change(metric, difference), "tone": choose_tone(metric, difference),
+                "words": describe_change(metric, difference),
+                "tone": choose_tone(metric, difference),
             }
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -116,14 +116,15 @@ def check_drawing(settings: EvaluateSettings, model: ModelSettings) -> Family:
 
 def _plan(
     facts: LoraFacts, settings: EvaluateSettings, model: ModelSettings, device: torch.device, encoding: PromptEncoding
-) -> ShotPlan:  # fmt: skip
+) -> ShotPlan:
     family = check_drawing(settings, model)
     base, code = family.facts, compute_code_key(ShotDrawer, type(family))
     if base["hash"] != facts.base.hash:
         raise UserError(
             f"the LoRA was trained on another base model, {facts.base.path}",
-            where=f"model.path = {model.path}", fix="evaluate it on that one, or train on this one",
-        )  # fmt: skip
+            where=f"model.path = {model.path}",
+            fix="evaluate it on that one, or train on this one",
+        )
     size = settings.width or model.resolution, settings.height or model.resolution
     # Another device or precision draws other bits.
     drawn_by = f"{code} {base['hash']} {device.type} {choose_drawing_dtype(device, settings.precision)} {encoding}"
@@ -159,6 +160,11 @@ def _row(item: Scored) -> dict[str, Any]:
     shot = item.shot
     values = {name: None if value is None else round(value, 6) for name, value in item.values.items()}
     return {
-        "file_name": shot.file_name, "prompt": shot.text, "seed": shot.seed, "weight": shot.weight,
-        "with_trigger": shot.with_trigger, **values, "key": shot.key,
-    }  # fmt: skip
+        "file_name": shot.file_name,
+        "prompt": shot.text,
+        "seed": shot.seed,
+        "weight": shot.weight,
+        "with_trigger": shot.with_trigger,
+        **values,
+        "key": shot.key,
+    }

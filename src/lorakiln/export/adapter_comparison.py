@@ -13,9 +13,14 @@ from lorakiln.lora_files.casting import CastAdapter
 
 
 def compare_adapters(
-    trained: Adapter, expected: CastAdapter, written: Adapter, dtype: torch.dtype, where: object,
-    kind: TrainableKind, weight: Callable[[str], Tensor],
-) -> float:  # fmt: skip
+    trained: Adapter,
+    expected: CastAdapter,
+    written: Adapter,
+    dtype: torch.dtype,
+    where: object,
+    kind: TrainableKind,
+    weight: Callable[[str], Tensor],
+) -> float:
     """The largest relative difference, over the layers, between the weight changes of two adapters.
 
     It is ||dW_written - dW_trained|| / ||dW_trained||, Frobenius norms, in float32; layers that are nothing beside the

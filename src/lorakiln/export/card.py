@@ -143,9 +143,14 @@ def _front_matter(facts: LoraFacts, previews: Sequence[Preview], settings: Expor
         matter["instance_prompt"] = facts.trigger
     if settings.license:
         known = settings.license.lower() in LICENSES
-        matter |= {"license": settings.license.lower()} if known else {
-            "license": "other", "license_name": settings.license,
-        }  # fmt: skip
+        matter |= (
+            {"license": settings.license.lower()}
+            if known
+            else {
+                "license": "other",
+                "license_name": settings.license,
+            }
+        )
     if previews:
         matter["widget"] = [{"text": one.prompt, "output": {"url": one.path}} for one in previews]
     return yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)

@@ -41,8 +41,11 @@ def plan_upload(folder: Path, repository: str, public: bool = False) -> Upload:
         UserError: `folder` is no exported one, or `repository` is no "owner/name".
     """
     if not (folder / "README.md").is_file() or not list(folder.glob("*.safetensors")):
-        raise UserError("not an exported LoRA: README.md or the .safetensors is missing", where=folder,
-                        fix="name the export's folder, such as outputs/lora")  # fmt: skip
+        raise UserError(
+            "not an exported LoRA: README.md or the .safetensors is missing",
+            where=folder,
+            fix="name the export's folder, such as outputs/lora",
+        )
     if repository.count("/") != 1 or not all(part.strip() for part in repository.split("/")):
         raise UserError(f"{repository!r} is no repository of the hub", fix="write owner/name")
     found = {path for pattern in WANTED for path in folder.glob(pattern) if path.is_file()}
@@ -68,9 +71,10 @@ def check_card(folder: Path) -> None:
     for name in named if isinstance(named, list) else [named]:
         if name is not None and not (isinstance(name, str) and HUB_ID.fullmatch(name) and is_hub_id(name)):
             raise UserError(
-                f"its base_model is {name!r}, no model of the hub, which refuses such a card", where=card,
+                f"its base_model is {name!r}, no model of the hub, which refuses such a card",
+                where=card,
                 fix="name one: export again with export.base_model=owner/name, or edit base_model there",
-            )  # fmt: skip
+            )
 
 
 def push(upload: Upload) -> str:
@@ -93,9 +97,11 @@ def push(upload: Upload) -> str:
     try:
         api.create_repo(name, private=not upload.public, exist_ok=True)
         api.upload_folder(
-            repo_id=name, folder_path=upload.folder, allow_patterns=[file for file, _ in upload.files],
+            repo_id=name,
+            folder_path=upload.folder,
+            allow_patterns=[file for file, _ in upload.files],
             commit_message=f"{upload.folder.name}: LoRA trained with LoRAKiln",
-        )  # fmt: skip
+        )
     except HfHubHTTPError as error:
         fix = "see that the name is right and that your token may write there"
         raise UserError(f"the hub refused: {str(error).splitlines()[0]}", where=name, fix=fix) from error

@@ -64,10 +64,11 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     if settings.private:
         facts = RunFacts.of(remove_private(facts.to_dict(), name), run / "facts.json")
     facts = facts.changed(
-        alpha=facts.alpha * settings.strength, strength=settings.strength,
+        alpha=facts.alpha * settings.strength,
+        strength=settings.strength,
         base=facts.base.changed(name=Path(model.path).name),
         base_model=settings.base_model or (model.path if is_hub_id(model.path) else None),
-    )  # fmt: skip
+    )
     main, others = choose_adapters(facts.adapters, settings.which)
     # Two files of the main one, and what is written stands beside what it replaces until the end.
     needed = sum((run / one.file).stat().st_size for one in (main, main, *others))
@@ -133,9 +134,7 @@ class WrittenVersion:
     aliases: list[str]
 
 
-def _versions(
-    name: str, main: SavedAdapter, others: Sequence[SavedAdapter], best: int | None
-) -> list[WrittenVersion]:  # fmt: skip
+def _versions(name: str, main: SavedAdapter, others: Sequence[SavedAdapter], best: int | None) -> list[WrittenVersion]:
     """All that were written, the main one last: the tracker's newest is its `latest`."""
     files = [(_beside(name, one), one) for one in others] + [(name, main)]
     return [
@@ -145,9 +144,14 @@ def _versions(
 
 
 def _facts(
-    facts: RunFacts, name: str, main: SavedAdapter, settings: ExportSettings, folder: Path, clients: list[str],
+    facts: RunFacts,
+    name: str,
+    main: SavedAdapter,
+    settings: ExportSettings,
+    folder: Path,
+    clients: list[str],
     difference: float,
-) -> LoraFacts:  # fmt: skip
+) -> LoraFacts:
     layers = len({key.partition(".")[0] for key in load_tensors(folder / f"{name}.safetensors")[0]})
     return LoraFacts(
         name=name,
@@ -173,9 +177,14 @@ def _facts(
 
 
 def _track(
-    run: Path, captioned: Path, out: Path, facts: LoraFacts, previews: Sequence[Preview],
-    settings: ExportSettings, versions: Sequence[WrittenVersion],
-) -> None:  # fmt: skip
+    run: Path,
+    captioned: Path,
+    out: Path,
+    facts: LoraFacts,
+    previews: Sequence[Preview],
+    settings: ExportSettings,
+    versions: Sequence[WrittenVersion],
+) -> None:
     tracker = resume_tracker(run, "export", {"export": settings.model_dump(mode="json")})
     assert facts.step is not None and facts.checked is not None  # of what export has just written
     tracker.log({"export/step": facts.step, "export/difference": facts.checked.largest_relative_difference})
@@ -236,11 +245,13 @@ class Writer:
         kohya_form.save(ready.adapter, path, self.family, metadata, self.kind_name)
         return max(
             self.compare(
-                trained, ready, kohya_form.load(path, self.family, client, self.kind_name),
+                trained,
+                ready,
+                kohya_form.load(path, self.family, client, self.kind_name),
                 f"{path.name}, read by {client}",
             )
             for client in self.clients
-        )  # fmt: skip
+        )
 
     def compare(self, trained: Adapter, ready: CastAdapter, written: Adapter, where: str) -> float:
         """The largest relative difference of a layer; UserError if one is wrong."""

@@ -15,10 +15,16 @@ from lorakiln.schema.model import ModelSettings
 
 # Of all families here (their models' scheduler_config.json).
 NOISE = {
-    "_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
-    "num_train_timesteps": 1000, "set_alpha_to_one": False, "clip_sample": False, "steps_offset": 1,
+    "_class_name": "DDIMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "clip_sample": False,
+    "steps_offset": 1,
     "timestep_spacing": "leading",
-}  # fmt: skip
+}
 CLIPS = ("vocab.json", "merges.txt")
 CLIPS_FILES = "CLIP's vocab.json and merges.txt (any Stable Diffusion of the family in diffusers' layout has them)"
 

@@ -14,11 +14,28 @@ WIDTH, LAYERS, LISTED = 100_000, 128, 32
 RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         (
-            "hidden_size", "intermediate_size", "projection_dim", "max_position_embeddings", "cross_attention_dim",
-            "block_out_channels", "in_channels", "out_channels", "latent_channels", "norm_num_groups",
-            "attention_head_dim", "num_attention_heads", "sample_size", "image_size", "patch_size",
-            "encoder_hidden_size", "image_text_hidden_size", "num_channels", "addition_time_embed_dim",
-            "projection_class_embeddings_input_dim", "num_train_timesteps", "num_key_value_heads",
+            "hidden_size",
+            "intermediate_size",
+            "projection_dim",
+            "max_position_embeddings",
+            "cross_attention_dim",
+            "block_out_channels",
+            "in_channels",
+            "out_channels",
+            "latent_channels",
+            "norm_num_groups",
+            "attention_head_dim",
+            "num_attention_heads",
+            "sample_size",
+            "image_size",
+            "patch_size",
+            "encoder_hidden_size",
+            "image_text_hidden_size",
+            "num_channels",
+            "addition_time_embed_dim",
+            "projection_class_embeddings_input_dim",
+            "num_train_timesteps",
+            "num_key_value_heads",
         ),
         (1, WIDTH),
     ),
@@ -32,7 +49,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "shift_factor": (-1e6, 1e6),
     "layer_norm_eps": (0.0, 1.0),
     "norm_eps": (0.0, 1.0),
-}  # fmt: skip
+}
 LONG = {"trained_betas": WIDTH}  # a number for every step
 
 

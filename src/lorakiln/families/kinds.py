@@ -29,9 +29,13 @@ class FamilyKind(Protocol):
     versions: Sequence[BaseVersion]
 
     def load(
-        self, model: "ModelSettings", parts: Collection["Part"], device: "torch.device", dtype: "torch.dtype",
+        self,
+        model: "ModelSettings",
+        parts: Collection["Part"],
+        device: "torch.device",
+        dtype: "torch.dtype",
         text_dtype: "torch.dtype",
-    ) -> "Family":  # fmt: skip
+    ) -> "Family":
         """See `families.load_family`."""
         ...
 

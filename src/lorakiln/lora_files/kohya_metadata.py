@@ -36,9 +36,12 @@ PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
 def build_metadata(
-    facts: RunFacts, rows: Sequence[CaptionedRow], name: str, private: bool,
+    facts: RunFacts,
+    rows: Sequence[CaptionedRow],
+    name: str,
+    private: bool,
     times: tuple[datetime, datetime] | None = None,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """The ss_*, modelspec.* and lorakiln_* keys; the hashes come with `add_hashes`.
 
     Args:
@@ -104,8 +107,10 @@ def add_hashes(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> di
         at += len(chunk)
     digest = body.hexdigest()
     hashes = {
-        "sshs_model_hash": digest, "sshs_legacy_hash": legacy.hexdigest()[:8], "modelspec.hash_sha256": f"0x{digest}",
-    }  # fmt: skip
+        "sshs_model_hash": digest,
+        "sshs_legacy_hash": legacy.hexdigest()[:8],
+        "modelspec.hash_sha256": f"0x{digest}",
+    }
     return {**metadata, **hashes}
 
 
@@ -158,19 +163,35 @@ def _dataset(facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, A
     side = facts.made_with("prepare", PrepareSettings).resolution
     flip = facts.made_with("encode", EncodeSettings).flip
     subset = {
-        "img_count": len(rows), "num_repeats": repeats, "color_aug": False, "flip_aug": flip,
-        "random_crop": False, "shuffle_caption": False, "keep_tokens": 0, "keep_tokens_separator": None,
-        "secondary_separator": None, "enable_wildcard": False, "caption_prefix": None, "caption_suffix": None,
-        "image_dir": None if private else name, "class_tokens": facts.trigger or None, "is_reg": False,
-    }  # fmt: skip
+        "img_count": len(rows),
+        "num_repeats": repeats,
+        "color_aug": False,
+        "flip_aug": flip,
+        "random_crop": False,
+        "shuffle_caption": False,
+        "keep_tokens": 0,
+        "keep_tokens_separator": None,
+        "secondary_separator": None,
+        "enable_wildcard": False,
+        "caption_prefix": None,
+        "caption_suffix": None,
+        "image_dir": None if private else name,
+        "class_tokens": facts.trigger or None,
+        "is_reg": False,
+    }
     return {
-        "is_dreambooth": True, "batch_size_per_device": told["ss_batch_size_per_device"],
-        "num_train_images": told["ss_num_train_images"], "num_reg_images": 0, "resolution": [side, side],
-        "enable_bucket": told["ss_enable_bucket"], "min_bucket_reso": told["ss_min_bucket_reso"],
+        "is_dreambooth": True,
+        "batch_size_per_device": told["ss_batch_size_per_device"],
+        "num_train_images": told["ss_num_train_images"],
+        "num_reg_images": 0,
+        "resolution": [side, side],
+        "enable_bucket": told["ss_enable_bucket"],
+        "min_bucket_reso": told["ss_min_bucket_reso"],
         "max_bucket_reso": told["ss_max_bucket_reso"],
         "tag_frequency": {} if private else {f"{repeats}_{name}": _tags(rows)},
-        "bucket_info": told["ss_bucket_info"], "subsets": [subset],
-    }  # fmt: skip
+        "bucket_info": told["ss_bucket_info"],
+        "subsets": [subset],
+    }
 
 
 def _modelspec(facts: RunFacts, name: str) -> dict[str, Any]:

@@ -92,10 +92,12 @@ def _block(name: str, width: int, text: int, early: bool | None) -> list[_Module
     """A transformer block's; `early`: the GEGLU comes before the cross-attention, None: there is none."""
     inside = f"{name}.transformer_blocks.0"
     one, two = (
-        [(f"{inside}.{kind}.{end}", width, text if kind == "attn2" and end in ("to_k", "to_v") else width)
-         for end in ("to_q", "to_k", "to_v", "to_out.0")]
+        [
+            (f"{inside}.{kind}.{end}", width, text if kind == "attn2" and end in ("to_k", "to_v") else width)
+            for end in ("to_q", "to_k", "to_v", "to_out.0")
+        ]
         for kind in ("attn1", "attn2")
-    )  # fmt: skip
+    )
     gate = [] if early is None else [(f"{inside}.ff.net.0.proj", 8 * width, width)]
     return [*one, *gate, *two] if early else [*one, *two, *gate]
 

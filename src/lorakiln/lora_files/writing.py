@@ -44,9 +44,10 @@ def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | No
     if form != "kohya" and adapter.embeddings:
         words = ", ".join(adapter.embeddings)
         raise UserError(
-            f"a file for {form} has no place for its embeddings of {words}", where=path,
+            f"a file for {form} has no place for its embeddings of {words}",
+            where=path,
             fix="leave them out, --without-embeddings, or as files of their own: convert with --embeddings FOLDER",
-        )  # fmt: skip
+        )
     adapter = replace(adapter, metadata=_own(adapter.metadata) | _base(adapter))
     ready = cast_adapter(adapter, dtype, path, fold=form == "diffusers")
     if form == "kohya":

@@ -18,9 +18,23 @@ from lorakiln.schema.registry import Registry
 
 __all__ = [
     "Alter",
-    "Caveat", "Finding", "LIKENESS", "METRICS", "Material", "Metric", "MetricKind", "OBEDIENCE", "Prompt", "Scored",
-    "Shot", "examine", "list_metrics", "list_rules", "list_in_report_order", "format_weight",
-]  # fmt: skip
+    "Caveat",
+    "Finding",
+    "LIKENESS",
+    "METRICS",
+    "Material",
+    "Metric",
+    "MetricKind",
+    "OBEDIENCE",
+    "Prompt",
+    "Scored",
+    "Shot",
+    "examine",
+    "list_metrics",
+    "list_rules",
+    "list_in_report_order",
+    "format_weight",
+]
 
 Role = Literal["learned", "prompt", "other"]
 Alter = Callable[[Image.Image], Image.Image]

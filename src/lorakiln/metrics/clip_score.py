@@ -21,8 +21,12 @@ def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
     asked = settings is not None and any(question.answer is None for question in settings.classify)
     return [
         ClipScore(
-            "clip_score", "CLIP score (text)",
+            "clip_score",
+            "CLIP score (text)",
             "100 × CLIP cosine between a picture and its prompt without the trigger words",
-            "other" if asked else "prompt", digits=2, board=OBEDIENCE, place=30,
+            "other" if asked else "prompt",
+            digits=2,
+            board=OBEDIENCE,
+            place=30,
         )
-    ]  # fmt: skip
+    ]

@@ -20,7 +20,11 @@ class ImageSimilarity(Metric):
 def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
     return [
         ImageSimilarity(
-            "image_similarity", "similarity to the training pictures",
-            "mean CLIP cosine between a picture and all training pictures", "learned", board=LIKENESS, place=0,
+            "image_similarity",
+            "similarity to the training pictures",
+            "mean CLIP cosine between a picture and all training pictures",
+            "learned",
+            board=LIKENESS,
+            place=0,
         )
-    ]  # fmt: skip
+    ]

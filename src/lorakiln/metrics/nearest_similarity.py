@@ -15,7 +15,10 @@ class NearestSimilarity(Metric):
 def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
     return [
         NearestSimilarity(
-            "nearest_similarity", "similarity to the nearest training picture",
-            "CLIP cosine to the nearest training picture; close to 1 may mean copying", "other", place=50,
+            "nearest_similarity",
+            "similarity to the nearest training picture",
+            "CLIP cosine to the nearest training picture; close to 1 may mean copying",
+            "other",
+            place=50,
         )
-    ]  # fmt: skip
+    ]

@@ -20,7 +20,10 @@ def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
         return []
     return [
         SeedSimilarity(
-            "seed_similarity", "likeness between seeds",
-            "mean CLIP cosine between pictures of one prompt; higher is less varied", "other", place=40,
+            "seed_similarity",
+            "likeness between seeds",
+            "mean CLIP cosine between pictures of one prompt; higher is less varied",
+            "other",
+            place=40,
         )
-    ]  # fmt: skip
+    ]

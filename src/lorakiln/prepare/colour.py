@@ -79,9 +79,13 @@ def _convert(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, li
         if space == "RGB" and "srgb" in name.lower():
             return image, []
         converted = ImageCms.profileToProfile(
-            image, source, SRGB, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB",
+            image,
+            source,
+            SRGB,
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )  # fmt: skip
+        )
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image.convert("RGB"), ["damaged colour profile: ignored"]
     assert converted is not None  # as it is for a picture that is changed in place

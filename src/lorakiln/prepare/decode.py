@@ -20,9 +20,14 @@ from lorakiln.schema.prepare import PrepareSettings
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000"]
 # EXIF orientation (tag 0x0112, EXIF 2.32 section 4.6.4) -> what puts the picture upright.
 UPRIGHT = {
-    2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
-}  # fmt: skip
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
 LYING = (5, 6, 7, 8)  # orientations that swap width and height
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where what is left is still this much larger than needed: enough for
 # Lanczos to see no difference.

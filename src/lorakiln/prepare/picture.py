@@ -33,9 +33,21 @@ REDUCING_GAP = 3.0
 COMPRESS_LEVEL = 1  # of PNG: 9 takes 17 times as long to save another 15 %
 # Formats by ending, where the two are usually the same.
 EXPECTED = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP",
-    ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF",
-}  # fmt: skip
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".apng": "PNG",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+}
 
 
 @dataclass(frozen=True)
@@ -124,12 +136,19 @@ class Preparer:
         if placement.scale > self.settings.warn_upscale:
             notes.append(f"enlarged {placement.scale:.1f} times")
         return {
-            "file_name": name, "width": placement.bucket[0], "height": placement.bucket[1],
-            "bucket": "{}x{}".format(*placement.bucket), "source": source, "sha256": "",
-            "source_width": decoded.size[0], "source_height": decoded.size[1],
-            "resized": list(placement.resized), "crop": list(placement.crop), "scale": round(placement.scale, 6),
+            "file_name": name,
+            "width": placement.bucket[0],
+            "height": placement.bucket[1],
+            "bucket": "{}x{}".format(*placement.bucket),
+            "source": source,
+            "sha256": "",
+            "source_width": decoded.size[0],
+            "source_height": decoded.size[1],
+            "resized": list(placement.resized),
+            "crop": list(placement.crop),
+            "scale": round(placement.scale, 6),
             "notes": notes,
-        }  # fmt: skip
+        }
 
 
 def compute_content_key(sha256: str, suffix: str, settings: PrepareSettings) -> str:

@@ -20,7 +20,7 @@ BEGINNINGS = [
     (b"PK\x03\x04", "a zip archive", "unpack it"),
     (b"\x1f\x8b", "a gzip archive", "unpack it"),
     (b"\x1aE\xdf\xa3", "a video", "export single frames as PNG"),
-]  # fmt: skip
+]
 # Bytes 4 to 12 of ISO media files.
 BRANDS = {
     **dict.fromkeys(

@@ -97,11 +97,14 @@ def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[Row 
 def _facts(rows: Sequence[Row], bad: Sequence[UnusableFile], settings: PrepareSettings) -> Dataset:
     geometry = select_decided(settings, Decides.PIXELS)
     return Dataset(
-        name=settings.dataset, pictures=len(rows), buckets=_count_buckets(rows),
+        name=settings.dataset,
+        pictures=len(rows),
+        buckets=_count_buckets(rows),
         hash=hash_data(sorted(row["sha256"] for row in rows), geometry)[:16],
-        quarantined=len(bad), out_of_domain=describe_unsuited_pictures(rows, settings.domain),
+        quarantined=len(bad),
+        out_of_domain=describe_unsuited_pictures(rows, settings.domain),
         settings={"prepare": settings.model_dump(mode="json")},
-    )  # fmt: skip
+    )
 
 
 def _count_buckets(rows: Sequence[Row]) -> dict[str, int]:

@@ -27,10 +27,18 @@ class DrawJob:
 
 
 def draw(
-    family: Family, jobs: Sequence[DrawJob], steps: int, guidance: float, negative_prompt: str = "",
-    batch_size: int | Batch = 8, encoding: PromptEncoding = PLAIN, start: Tensor | None = None, strength: float = 1.0,
-    before_each: Callable[[], object] | None = None, done: Callable[[int], object] = lambda count: None,
-) -> Iterator[Image.Image]:  # fmt: skip
+    family: Family,
+    jobs: Sequence[DrawJob],
+    steps: int,
+    guidance: float,
+    negative_prompt: str = "",
+    batch_size: int | Batch = 8,
+    encoding: PromptEncoding = PLAIN,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    before_each: Callable[[], object] | None = None,
+    done: Callable[[int], object] = lambda count: None,
+) -> Iterator[Image.Image]:
     """Draw `jobs` in their order, RGB.
 
     A picture depends on its job and the settings alone: its noise comes from its own seed, on the CPU, and all

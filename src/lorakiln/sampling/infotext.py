@@ -46,11 +46,16 @@ def format_infotext(
     prompt = " ".join([job.prompt, *(f"<lora:{one.name}:{one.weight:g}>" for one in loras)])
     named = next((model.removesuffix(one) for one in SINGLE_FILES if model.endswith(one)), model)
     fields = {
-        "Steps": steps, "Sampler": "DDIM", "CFG scale": float(guidance), "Seed": job.seed,
-        "Size": f"{job.width}x{job.height}", "Model hash": model_hash or None, "Model": named or None,
+        "Steps": steps,
+        "Sampler": "DDIM",
+        "CFG scale": float(guidance),
+        "Seed": job.seed,
+        "Size": f"{job.width}x{job.height}",
+        "Model hash": model_hash or None,
+        "Model": named or None,
         "Clip skip": clip_skip + 1 if clip_skip else None,
         "Lora hashes": ", ".join(dict.fromkeys(f"{one.name}: {one.hash}" for one in loras)) or None,
-    }  # fmt: skip
+    }
     last = ", ".join(f"{name}: {_quote(value)}" for name, value in fields.items() if value is not None)
     negative = [f"Negative prompt: {negative_prompt}"] if negative_prompt else []
     return "\n".join([prompt.strip(), *negative, last])

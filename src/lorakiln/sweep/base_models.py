@@ -34,11 +34,13 @@ def collect_base_models(results: Sequence[Result]) -> list[BaseModelResult]:
         groups.setdefault((model.get("path"), *_told_apart(model), *sorted(result.base.items())), []).append(place)
     names = [Path(str(path)).name for path, *_ in groups]
     titles = [
-        "base model" if len(groups) == 1
-        else f"base model {name}" if names.count(name) == 1
+        "base model"
+        if len(groups) == 1
+        else f"base model {name}"
+        if names.count(name) == 1
         else f"base model of {format_spans([results[place].outcome.job.number for place in places])}"
         for name, places in zip(names, groups.values(), strict=True)
-    ]  # fmt: skip
+    ]
     return [
         BaseModelResult(title, results[places[0]].base, places)
         for title, places in zip(titles, groups.values(), strict=True)

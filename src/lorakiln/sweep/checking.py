@@ -56,9 +56,10 @@ def check_objectives(jobs: Sequence[Job], objectives: Sequence[str], prune: bool
     where = "hydra.sweeper.objectives"
     if not objectives or len(set(objectives)) < len(objectives):
         raise UserError(
-            f"[{', '.join(objectives)}] holds {'a name twice' if objectives else 'nothing'}", where=where,
+            f"[{', '.join(objectives)}] holds {'a name twice' if objectives else 'nothing'}",
+            where=where,
             fix="name each thing that is looked for once, such as [likeness,obedience]",
-        )  # fmt: skip
+        )
     if prune or VALIDATION_LOSS in objectives:
         _check_comparable(jobs, "hydra.sweeper.prune" if prune else where)
     for job in jobs:
@@ -66,16 +67,15 @@ def check_objectives(jobs: Sequence[Job], objectives: Sequence[str], prune: bool
         if unmeasured and (prune or VALIDATION_LOSS in objectives):
             raise UserError(
                 f"it goes by the validation loss, which is never measured ({job.title})",
-                where="hydra.sweeper.prune" if prune else where, fix="set train.validation.every to a number of steps",
-            )  # fmt: skip
+                where="hydra.sweeper.prune" if prune else where,
+                fix="set train.validation.every to a number of steps",
+            )
         known = list_possible_names(job.settings["evaluate"])
         for name in objectives:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]}? " if near else ""
-                raise UserError(
-                    f"no report has {name!r}", where=where, fix=f"{hint}choose among: {', '.join(known)}"
-                )  # fmt: skip
+                raise UserError(f"no report has {name!r}", where=where, fix=f"{hint}choose among: {', '.join(known)}")
 
 
 def _check_comparable(jobs: Sequence[Job], where: str) -> None:
@@ -85,9 +85,10 @@ def _check_comparable(jobs: Sequence[Job], where: str) -> None:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise UserError(
             f"it goes by the validation loss, which is of other pictures, captions or timesteps where "
-            f"{', '.join(differing[:3])}{more} differ", where=where,
+            f"{', '.join(differing[:3])}{more} differ",
+            where=where,
             fix="look for likeness and obedience, which compare, or give each of these one value",
-        )  # fmt: skip
+        )
 
 
 def _measured(settings: dict[str, Any]) -> dict[str, Any]:

@@ -188,10 +188,15 @@ def _read(run: Path, settings: dict[str, Any], where: dict[str, Any]) -> Finishe
     adapters, report = measure_folder(run, "*.safetensors"), measure_folder(run / "report")
     largest = max((path.stat().st_size for path in run.glob("run/adapters/*.safetensors")), default=0)
     return FinishedRun(
-        where["pictures_per_second"], evaluation, beside - evaluation, count_drawing_steps(settings),
-        adapters + CHECKPOINT * largest, count_saved_weights(settings), report,
+        where["pictures_per_second"],
+        evaluation,
+        beside - evaluation,
+        count_drawing_steps(settings),
+        adapters + CHECKPOINT * largest,
+        count_saved_weights(settings),
+        report,
         measure_folder(run) - adapters - report + _tracked(run),
-    )  # fmt: skip
+    )
 
 
 def _tracked(run: Path) -> int:

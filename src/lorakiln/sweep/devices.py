@@ -66,9 +66,10 @@ class Claims:
             return
         if count > len(self.gpus):
             raise UserError(
-                f"it wants {count} GPUs, this machine shows {len(self.gpus)}", where="train.trainer.devices",
+                f"it wants {count} GPUs, this machine shows {len(self.gpus)}",
+                where="train.trainer.devices",
                 fix="ask for fewer",
-            )  # fmt: skip
+            )
         while not stop.asked:
             with ExitStack() as stack:
                 locks = self._free(count, stack)

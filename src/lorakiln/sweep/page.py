@@ -14,9 +14,13 @@ _FIXED = {"number", "job", "folder", "status", "seconds", "likeness", "obedience
 
 
 def format_page(
-    rows: Sequence[dict[str, Any]], bases: Sequence[dict[str, Any]], warnings: Sequence[str],
-    failures: Sequence[dict[str, str]], root: Path, objectives: Sequence[str],
-) -> str:  # fmt: skip
+    rows: Sequence[dict[str, Any]],
+    bases: Sequence[dict[str, Any]],
+    warnings: Sequence[str],
+    failures: Sequence[dict[str, str]],
+    root: Path,
+    objectives: Sequence[str],
+) -> str:
     """The HTML, its pictures inside; each job links to its own report, the base models stand among the jobs."""
     linked = [{**row, "link": _link(Path(row["folder"]), root)} for row in rows]
     names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in _FIXED]
@@ -29,9 +33,16 @@ def format_page(
     environment = Environment(loader=PackageLoader("lorakiln.sweep"), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("sweep.html")
     return template.render(
-        rows=[*linked, *bases], count=len(rows), places=places, warnings=warnings, failures=failures, root=root,
-        names=names, pictures=pictures, objectives=objectives,
-    )  # fmt: skip
+        rows=[*linked, *bases],
+        count=len(rows),
+        places=places,
+        warnings=warnings,
+        failures=failures,
+        root=root,
+        names=names,
+        pictures=pictures,
+        objectives=objectives,
+    )
 
 
 def _link(folder: Path, root: Path) -> str:

@@ -28,9 +28,12 @@ Judge = Callable[[int, float], bool]
 
 
 def run_job(
-    job: Job, stop: Stop, claims: Claims | None = None, judge: Judge | None = None,
+    job: Job,
+    stop: Stop,
+    claims: Claims | None = None,
+    judge: Judge | None = None,
     environment: Mapping[str, str] | None = None,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Run a job that is not done yet. Waits while another process runs it, and then finds it done.
 
     Args:
@@ -87,11 +90,16 @@ def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: S
         log.flush()
         begin = log.tell()
         process = subprocess.Popen(
-            job.command, cwd=job.project, env={**os.environ, **environment, **watched},
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=locks,
+            job.command,
+            cwd=job.project,
+            env={**os.environ, **environment, **watched},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=locks,
             # A Ctrl-C at the terminal goes to the sweep alone, which passes it on once.
             start_new_session=True,
-        )  # fmt: skip
+        )
         hopeless = _wait(process, stop, judge, live)
     outcome = _outcome(job, process.returncode, hopeless, stop, time.monotonic() - start, begin)
     more = {"reason": outcome.reason} if outcome.reason else {}

@@ -48,9 +48,12 @@ class RayJobs:
         here: dict[str, Any] = {"include_dashboard": False, "num_cpus": self.cpus, "num_gpus": len(visible_gpus())}
         try:
             ray.init(
-                address=self.address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment,
+                address=self.address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=environment,
                 **({} if self.address else here),
-            )  # fmt: skip
+            )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(
                 " ".join(str(error).split()), where="hydra.launcher.address", fix="start the cluster, or leave it null"
@@ -61,8 +64,9 @@ class RayJobs:
             ray.shutdown()
             raise UserError(
                 f"a job takes {self.cpus_per_job:g} CPUs, and Ray has {has.get('CPU', 0):g}: it would wait for ever",
-                where="hydra.launcher.cpus_per_job", fix="ask for fewer, or raise hydra.launcher.cpus",
-            )  # fmt: skip
+                where="hydra.launcher.cpus_per_job",
+                fix="ask for fewer, or raise hydra.launcher.cpus",
+            )
         return self
 
     def __exit__(self, *error: object) -> None:

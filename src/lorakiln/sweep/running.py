@@ -70,9 +70,12 @@ class ProgressReporter:
         """Print a line; `more` stands at its end."""
         self._ended += 1
         said = {
-            "finished": f"finished in {format_time(outcome.seconds)}", "skipped": "finished before", "failed": "FAILED",
-            "pruned": "pruned", "stopped": "stopped",
-        }[outcome.status]  # fmt: skip
+            "finished": f"finished in {format_time(outcome.seconds)}",
+            "skipped": "finished before",
+            "failed": "FAILED",
+            "pruned": "pruned",
+            "stopped": "stopped",
+        }[outcome.status]
         text = f"sweep {self._ended}/{self.total}  {outcome.job.title}: {said}{more}"
         text += self._rest(outcome)
         if outcome.reason:

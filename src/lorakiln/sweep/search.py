@@ -64,9 +64,10 @@ class Search:
         with self.launcher.executor() as executor:
             if self.prune and not executor.prunes:
                 raise UserError(
-                    "only jobs on this machine can be pruned", where="hydra.sweeper.prune",
+                    "only jobs on this machine can be pruned",
+                    where="hydra.sweeper.prune",
                     fix="use hydra/launcher=processes",
-                )  # fmt: skip
+                )
             # The first trial stands for those that nobody knows yet.
             foreseen = [self._job(first)] * max(1, left)
             width = min(executor.width(foreseen), len(foreseen))

@@ -82,9 +82,10 @@ class SharedStudy:
             raise UserError(what, where=mask_secrets(self.storage), fix="mend hydra.sweeper.storage") from error
         if study.metric_names not in (None, names):
             raise UserError(
-                f"the study {self.name} looks for {', '.join(study.metric_names)}", where=mask_secrets(self.storage),
+                f"the study {self.name} looks for {', '.join(study.metric_names)}",
+                where=mask_secrets(self.storage),
                 fix="set hydra.sweeper.study to a new name",
-            )  # fmt: skip
+            )
         study.set_metric_names(names)
         return study
 

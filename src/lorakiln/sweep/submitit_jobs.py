@@ -86,9 +86,10 @@ class SubmititJobs:
             executor.update_parameters(**{"nodes": 1, "tasks_per_node": 1, **self._asked(devices), **self.parameters})
         except (RuntimeError, NameError, TypeError, ValueError, AssertionError) as error:
             raise UserError(
-                " ".join(str(error).split()), where=f"hydra/launcher=submitit_{self.cluster}",
+                " ".join(str(error).split()),
+                where=f"hydra/launcher=submitit_{self.cluster}",
                 fix="mend hydra.launcher.parameters, or run this on a SLURM login node",
-            ) from error  # fmt: skip
+            ) from error
         return executor
 
     def _asked(self, devices: int) -> dict[str, Any]:

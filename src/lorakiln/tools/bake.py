@@ -22,16 +22,23 @@ from lorakiln.tools.base_weights import BaseWeights, TensorStore, WeightPlace, o
 FIX = "use the base model that the LoRA was trained on"
 # Of a folder's, beside its weights: what pipelines read. Pickles and other variants would be the base's, unmerged.
 BESIDE = (
-    "LICENSE*", "scheduler/*.json", "feature_extractor/*.json",
+    "LICENSE*",
+    "scheduler/*.json",
+    "feature_extractor/*.json",
     *(f"{folder}/*.{ending}" for folder in ("tokenizer", "tokenizer_2") for ending in ("json", "txt")),
-)  # fmt: skip
+)
 Added = Sequence[tuple[Change, float]]
 
 
 def bake(
-    base: Path, parts: Sequence[tuple[Adapter, float]], out: Path, dtype: torch.dtype | None = None, *,
-    config: str | None = None, allow_pickle: bool = False,
-) -> int:  # fmt: skip
+    base: Path,
+    parts: Sequence[tuple[Adapter, float]],
+    out: Path,
+    dtype: torch.dtype | None = None,
+    *,
+    config: str | None = None,
+    allow_pickle: bool = False,
+) -> int:
     """Write `base` with the LoRAs in its weights to `out`; how many weights were changed.
 
     A folder becomes a folder, each part's weights in one file without a variant's name; a single file becomes a
@@ -94,8 +101,9 @@ class _Writer:
     def write(self, stores: Sequence[TensorStore], target: Path, metadata: Mapping[str, str]) -> None:
         """All tensors of the stores, changed where a LoRA says so, as one file."""
         where = {name: store for store in stores for name in store.layout}
-        layout = {name: (_written(store.layout[name][0], self.dtype), store.layout[name][1])
-                  for name, store in where.items()}  # fmt: skip
+        layout = {
+            name: (_written(store.layout[name][0], self.dtype), store.layout[name][1]) for name, store in where.items()
+        }
         stream_tensors(target, layout, lambda name: self._tensor(where[name], name, layout[name][0]), metadata)
 
     def _tensor(self, store: TensorStore, name: str, dtype: torch.dtype) -> Tensor:

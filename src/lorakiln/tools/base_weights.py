@@ -204,6 +204,13 @@ def _file_kind(checkpoint: WeightsFile, version: BaseVersion) -> tuple[str, str]
 def make_reading_settings(source: Path, family: str, **more: Any) -> ModelSettings:
     """Settings of a model that is only read, never drawn with."""
     return ModelSettings(
-        family=family, path=str(source), resolution=512, bucket_min=256, bucket_max=1024, bucket_step=64,
-        captioner=Source(path=CLIP), clip=Source(path=CLIP), **more,
-    )  # fmt: skip
+        family=family,
+        path=str(source),
+        resolution=512,
+        bucket_min=256,
+        bucket_max=1024,
+        bucket_step=64,
+        captioner=Source(path=CLIP),
+        clip=Source(path=CLIP),
+        **more,
+    )

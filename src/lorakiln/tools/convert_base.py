@@ -39,9 +39,14 @@ def is_base(source: Path) -> bool:
 
 
 def convert_base(
-    source: Path, out: Path, dtype: torch.dtype | None = None, *, config: str | None = None,
-    prediction_type: str | None = None, allow_pickle: bool = False,
-) -> str:  # fmt: skip
+    source: Path,
+    out: Path,
+    dtype: torch.dtype | None = None,
+    *,
+    config: str | None = None,
+    prediction_type: str | None = None,
+    allow_pickle: bool = False,
+) -> str:
     """Write a base model in the form that `out` has: a single file (.safetensors) or a folder in diffusers' layout.
 
     A file becomes a file under the same names, whatever it holds; all else must be a Stable Diffusion 1.x, 2.x or XL.
@@ -111,9 +116,11 @@ def _write_file(files: Files, out: Path, dtype: torch.dtype | None) -> None:
     marks = {"v_pred": v and version.prediction is None, "ztsnr": files.scheduler.get("rescale_betas_zero_snr")}
     tensors |= {name: torch.zeros(1) for name, there in marks.items() if there}
     metadata = {
-        "modelspec.sai_model_spec": "1.0.0", "modelspec.architecture": version.modelspec,
-        "modelspec.prediction_type": "v" if v else "epsilon", "format": "pt",
-    }  # fmt: skip
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": version.modelspec,
+        "modelspec.prediction_type": "v" if v else "epsilon",
+        "format": "pt",
+    }
     _save(out, tensors, dtype, metadata)
 
 

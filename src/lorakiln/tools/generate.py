@@ -88,15 +88,29 @@ def draw_requests(
             ]
             batch = Batch(min(batch_size, len(jobs)), "drawing", advice="draw smaller pictures (--size)")
             pictures = draw(
-                WeightedPrompts(family), jobs, first.steps, first.guidance, first.negative, batch,
-                encoding=first.encoding, start=start, strength=first.strength, done=bar.advance,
-            )  # fmt: skip
+                WeightedPrompts(family),
+                jobs,
+                first.steps,
+                first.guidance,
+                first.negative,
+                batch,
+                encoding=first.encoding,
+                start=start,
+                strength=first.strength,
+                done=bar.advance,
+            )
             used = [Applied(path.stem, weight, hashes[path]) for path, weight in first.weights.items()]
             for index, job, picture in zip(members, jobs, pictures, strict=True):
                 text = format_infotext(
-                    job, first.steps, first.guidance, first.negative, Path(model.path).name, used,
-                    first.encoding.clip_skip, base,
-                )  # fmt: skip
+                    job,
+                    first.steps,
+                    first.guidance,
+                    first.negative,
+                    Path(model.path).name,
+                    used,
+                    first.encoding.clip_skip,
+                    base,
+                )
                 yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
             if batch.size < min(batch_size, len(jobs)):  # it was halved, so the next group begins there
                 batch_size = batch.size

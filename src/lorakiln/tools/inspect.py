@@ -21,17 +21,23 @@ RANKS = 1024  # the most that train.adapter.rank takes
 ATTENTION = {f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0")}
 KOHYA = ATTENTION | {"ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"}
 LOCON = KOHYA | {
-    "conv1", "conv2", "time_emb_proj", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv",
-}  # fmt: skip
+    "conv1",
+    "conv2",
+    "time_emb_proj",
+    "conv_shortcut",
+    "downsamplers.0.conv",
+    "upsamplers.0.conv",
+}
 PRESETS = {"attention": ATTENTION, "kohya": KOHYA, "locon": LOCON}
 _BLOCK = re.compile(r"(down_blocks|up_blocks)\.\d+|mid_block")
 _KINDS = tuple(
     re.compile(pattern)
     for pattern in (
-        r"\.transformer_blocks\.\d+\.(.+)$", r"\.((?:down|up)samplers\.\d+\.conv)$",
+        r"\.transformer_blocks\.\d+\.(.+)$",
+        r"\.((?:down|up)samplers\.\d+\.conv)$",
         r"\.(?:attentions|resnets)\.\d+\.(.+)$",
     )
-)  # fmt: skip
+)
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.ASCII)
 Counted = TypeVar("Counted", float, str)
 PLAIN = re.compile(r"[\w./:@%+~-]+", re.ASCII)  # values that Hydra's grammar takes without quotes
@@ -111,9 +117,11 @@ def suggest_settings(
     mine = {name: layer for name, layer in adapter.layers.items() if name.startswith(f"{network}.")}
     rank = max((layer.rank for layer in mine.values()), default=0)
     needed = {
-        " --rank 32": full or adapter.relative or rank > RANKS, " --base BASE": adapter.relative,
-        " --weights-only": beside, f" --only {network}": len(parts) > 1,
-    }  # fmt: skip
+        " --rank 32": full or adapter.relative or rank > RANKS,
+        " --base BASE": adapter.relative,
+        " --weights-only": beside,
+        f" --only {network}": len(parts) > 1,
+    }
     if options := "".join(option for option, wanted in needed.items() if wanted):
         return [f"lorakiln convert {shlex.quote(str(path))} {CONVERTED}{options}"]
     # Lower ranks are filled up, and each layer's change stays what it is: the scale is the one most layers have, of

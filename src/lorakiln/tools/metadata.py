@@ -47,9 +47,12 @@ def make_metadata(
     if found and not version.startswith(found.kohya_stem):
         version = found.kohya
     data: dict[str, Any] = {
-        "ss_network_module": LORA, "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.title": title, **make_rank_keys(adapter.layers),
-    }  # fmt: skip
+        "ss_network_module": LORA,
+        "ss_output_name": title,
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.title": title,
+        **make_rank_keys(adapter.layers),
+    }
     # Other editions have names of their own: they are told as the one that is known.
     known = next((one for one in list_versions() if one.kohya == version), guess_version(version))
     if version:

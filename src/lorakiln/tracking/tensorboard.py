@@ -27,9 +27,13 @@ class TensorboardTracker(Tracker):
     keeps = True
 
     def __init__(
-        self, settings: TrackerSettings, config: Mapping[str, Any], folder: Path,
-        known: Mapping[str, Any] | None, job: str,
-    ) -> None:  # fmt: skip
+        self,
+        settings: TrackerSettings,
+        config: Mapping[str, Any],
+        folder: Path,
+        known: Mapping[str, Any] | None,
+        job: str,
+    ) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
@@ -42,9 +46,14 @@ class TensorboardTracker(Tracker):
         if config:
             self._writer.add_text(f"settings/{job}", f"```json\n{json.dumps(config, indent=1, default=str)}\n```")
         self.record = {
-            "kind": "tensorboard", "id": name, "project": settings.project, "entity": None, "url": None,
-            "folder": str(folder), "upload_images": settings.upload_images,
-        }  # fmt: skip
+            "kind": "tensorboard",
+            "id": name,
+            "project": settings.project,
+            "entity": None,
+            "url": None,
+            "folder": str(folder),
+            "upload_images": settings.upload_images,
+        }
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         for name, value in values.items():

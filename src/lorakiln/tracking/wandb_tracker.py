@@ -45,19 +45,29 @@ class WandbTracker(Tracker):
     keeps = True
 
     def __init__(
-        self, settings: TrackerSettings, config: Mapping[str, Any], folder: Path,
-        known: Mapping[str, Any] | None, job: str,
-    ) -> None:  # fmt: skip
+        self,
+        settings: TrackerSettings,
+        config: Mapping[str, Any],
+        folder: Path,
+        known: Mapping[str, Any] | None,
+        job: str,
+    ) -> None:
         self.upload_images = settings.upload_images
         self._home = Path(os.environ.get("WANDB_DIR") or folder)
         known_id = known.get("id") if known else None
         last = mend_parts(self._home / "wandb", known_id) if known_id else -1
         arguments = {
-            "project": settings.project, "entity": settings.entity, "group": settings.group, "tags": settings.tags,
-            "name": settings.name and settings.name[:MOST_LETTERS], "config": self._shared(config),
-            "dir": str(self._home), "job_type": job,
-            "id": known_id, "resume": "allow" if known_id else None,
-        }  # fmt: skip
+            "project": settings.project,
+            "entity": settings.entity,
+            "group": settings.group,
+            "tags": settings.tags,
+            "name": settings.name and settings.name[:MOST_LETTERS],
+            "config": self._shared(config),
+            "dir": str(self._home),
+            "job_type": job,
+            "id": known_id,
+            "resume": "allow" if known_id else None,
+        }
         # What began offline goes on so: the whole run is uploaded by one command, and no later stage waits again.
         offline = bool(known and known_id and not known.get("url"))
         self._run = start(arguments, at_home=not settings.upload_images, offline=offline)
@@ -69,10 +79,17 @@ class WandbTracker(Tracker):
         self._last = self._held = last if offline else self._run.starting_step - 1
         self._trains = job == "train"
         self.record = {
-            "kind": "wandb", "id": self._run.id, "project": settings.project, "entity": settings.entity,
-            "url": None if offline else self._run.url, "folder": str(folder), "upload_images": settings.upload_images,
-            "group": settings.group, "name": settings.name, "tags": settings.tags,
-        }  # fmt: skip
+            "kind": "wandb",
+            "id": self._run.id,
+            "project": settings.project,
+            "entity": settings.entity,
+            "url": None if offline else self._run.url,
+            "folder": str(folder),
+            "upload_images": settings.upload_images,
+            "group": settings.group,
+            "name": settings.name,
+            "tags": settings.tags,
+        }
         if job == "train" and self._run.settings.mode == "offline":
             # Export and evaluate record into folders of their own, which the same command sends.
             sent = shlex.quote(str(Path(self._run.settings.sync_dir).parent))
@@ -145,13 +162,20 @@ class WandbTracker(Tracker):
         made.add_reference(pictures.resolve().as_uri(), checksum=False)
         run = start(
             {
-                "project": self.record["project"], "entity": self.record["entity"], "group": "datasets",
-                "job_type": "dataset", "id": f"dataset-{version}", "name": f"{facts.name} {version[:8]}",
-                "resume": "allow", "config": told, "dir": str(self._home),
+                "project": self.record["project"],
+                "entity": self.record["entity"],
+                "group": "datasets",
+                "job_type": "dataset",
+                "id": f"dataset-{version}",
+                "name": f"{facts.name} {version[:8]}",
+                "resume": "allow",
+                "config": told,
+                "dir": str(self._home),
                 "reinit": "create_new",
             },
-            at_home=not self.upload_images, mode=self._run.settings.mode,
-        )  # fmt: skip
+            at_home=not self.upload_images,
+            mode=self._run.settings.mode,
+        )
         if self.upload_images:
             cells = [[row.file_name, pictures / row.file_name, row.text] for row in rows[:MOST_ROWS]]
             sheet = make_contact_sheet([pictures / row.file_name for row in rows])
@@ -201,9 +225,7 @@ def mend_parts(folder: Path, run: str) -> int:
     return max((part.last for part in parts if part.whole), default=-1)
 
 
-def start(
-    arguments: dict[str, Any], at_home: bool = False, offline: bool = False, mode: str | None = None
-) -> Any:  # fmt: skip
+def start(arguments: dict[str, Any], at_home: bool = False, offline: bool = False, mode: str | None = None) -> Any:
     """wandb.init, online if there is a key and the server answers, else offline.
 
     Args:
@@ -216,7 +238,7 @@ def start(
     """
     quiet = wandb.Settings(
         silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE, x_disable_meta=at_home
-    )  # fmt: skip
+    )
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     silence = ServerSilence(Path(arguments["dir"]), str(wandb.setup().settings.base_url))
     if mode == "online" and (offline or silence.lasts()):

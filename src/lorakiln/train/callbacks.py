@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import ParallelStrategy
 
+from lorakiln.adapters.networks import compute_adapter_norms
 from lorakiln.artefacts.fsync import sync_folder, sync_names
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import Bar, PlainLines
@@ -20,10 +21,9 @@ from lorakiln.tracking.protocol import Tracker
 from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
 from lorakiln.train.devices import PATIENCE
 from lorakiln.train.due_work import DueWork, find_due_work
+from lorakiln.train.failures import make_not_finite_error
 from lorakiln.train.heartbeat import Heartbeat, end_without, share_store
 from lorakiln.train.lora_module import LoraModule
-from lorakiln.train.norms import compute_adapter_norms
-from lorakiln.train.not_finite_error import make_not_finite_error
 from lorakiln.train.readings import compute_smoothed
 from lorakiln.train.record import Record
 from lorakiln.train.remeasuring import Remeasurement, list_changed_recordings, report_again, select_recording

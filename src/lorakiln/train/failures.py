@@ -1,4 +1,4 @@
-"""What may end a training from outside its mathematics, told in the user's words."""
+"""What may end a training, told in the user's words."""
 
 import signal
 import subprocess
@@ -10,6 +10,8 @@ import torch.distributed as dist
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import is_out_of_memory
 from lorakiln.train.assembly import TrainingRun
+from lorakiln.train.checkpoint import CheckpointFolder
+from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.precision import takes_bf16
 
 NOTICE = 2.0  # seconds within which a process that ended is seen to have
@@ -68,3 +70,29 @@ def _out_of_memory(run: TrainingRun) -> UserError:
         f"{run.device} is out of memory, with {micro} pictures at once, of {largest} pixels at most",
         fix=f"set {', or '.join(advice)}; the last checkpoint is kept",
     )
+
+
+def make_not_finite_error(module: LoraModule, step: int, checkpoints: CheckpointFolder) -> UserError:
+    """It names the step (from 0), the bucket, the pictures of the batch, and the checkpoint from before it."""
+    bucket, files = module.batch_files(step)
+    broken, kept = module.broken_files(step), checkpoints.files()
+    after = f"; the last good checkpoint, {kept[-1]}, is kept" if kept else ""
+    if broken:
+        fix = f"the encoded {', '.join(broken)} is not finite: look at the picture, then run `encode` again"
+    else:
+        fix = "; or ".join(_advise_on_rates(module))
+    return UserError(
+        f"the loss or a gradient was not finite at step {step + 1}, bucket {bucket}, pictures "
+        f"{', '.join(dict.fromkeys(files))}; nothing was changed from that step on{after}",
+        fix=fix,
+    )
+
+
+def _advise_on_rates(module: LoraModule) -> list[str]:
+    """What is not so already."""
+    settings, norm = module.settings, module.settings.max_grad_norm
+    return [
+        f"lower train.optimizer.lr, which is {settings.optimizer.lr:g}",
+        "set train.max_grad_norm=1.0" if norm is None else f"lower train.max_grad_norm, which is {norm:g}",
+        *(["train with train.trainer.precision=fp32"] if module.share.bf16 else []),
+    ]

@@ -24,6 +24,7 @@ def list_part_names(names: Sequence[str], settings: OptimizerSettings) -> Callab
         known = sorted({".".join(name.split(".")[:count]) for name in names for count in (1, 2)})
         raise UserError(
             f"no trained module's name begins with {absent[0]!r}, or all have a longer part",
-            where="train.optimizer.part_lrs", fix=f"the parts here: {', '.join(known)}",
-        )  # fmt: skip
+            where="train.optimizer.part_lrs",
+            fix=f"the parts here: {', '.join(known)}",
+        )
     return part_of

@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "lightning", "diffusers", "transformers", "peft", "safeten
 
 def write_run(
     out: Path, work: Path, record: Record, facts: RunFacts, tracker: dict[str, Any], provenance: dict[str, Any]
-) -> None:  # fmt: skip
+) -> None:
     """Put the run into `out`, whole or not at all.
 
     Args:

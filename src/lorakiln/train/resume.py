@@ -22,10 +22,15 @@ def capture(module: LoraModule, record: Record, **more: Any) -> TrainingState:
     adapter = {f"adapter/{name}": tensor for name, tensor in module.flat.split(module.flat.weights.data).items()}
     optimizer, tensors = take_state(module.optimizer, module.owners)
     records = {
-        "metrics": record.metrics, "validation": record.validation, "tracked": record.tracked,
-        "losses": module.readings.losses, "norms": module.readings.norms, "optimizer": optimizer,
-        "circumstances": describe_environment(module), **more,
-    }  # fmt: skip
+        "metrics": record.metrics,
+        "validation": record.validation,
+        "tracked": record.tracked,
+        "losses": module.readings.losses,
+        "norms": module.readings.norms,
+        "optimizer": optimizer,
+        "circumstances": describe_environment(module),
+        **more,
+    }
     return TrainingState(module.done, adapter | tensors, records)
 
 

@@ -102,9 +102,13 @@ class SampleDrawer:
         files = self.files(folder)
         for job, picture, path in zip(self.jobs, pictures, files.values(), strict=True):
             text = format_infotext(
-                job, steps, guidance, model=Path(self.model.path).name, clip_skip=self.encoding.clip_skip,
+                job,
+                steps,
+                guidance,
+                model=Path(self.model.path).name,
+                clip_skip=self.encoding.clip_skip,
                 model_hash=compute_short_hash(self.model.path, module.family.facts["hash"]),
-            )  # fmt: skip
+            )
             save_picture(picture, path, text)
         return files
 

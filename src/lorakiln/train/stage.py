@@ -34,7 +34,7 @@ from lorakiln.train.tracking import begin_tracking, keep_record, known_record
 
 def train(
     encoded: Path, out: Path, settings: TrainSettings, model: ModelSettings, checkpoints: Path, job: str | None = None
-) -> None:  # fmt: skip
+) -> None:
     """Train an adapter, or go on with an interrupted run of the same settings, data and base model.
 
     Args:
@@ -133,7 +133,7 @@ def _begin_tracking(run: TrainingRun, folder: CheckpointFolder, project: Path, j
 
 def _fit(
     trainer: pl.Trainer, run: TrainingRun, folder: CheckpointFolder, tracker: Tracker, state: TrainingState | None
-) -> RunRecorder:  # fmt: skip
+) -> RunRecorder:
     settings, sampler = run.settings, None
     if state:
         print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)

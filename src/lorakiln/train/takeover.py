@@ -22,7 +22,7 @@ from lorakiln.train.validation_split import hold_out
 
 def take_over(
     trained: Path, encoded: Path, out: Path, settings: TrainSettings, model: ModelSettings, project: Path
-) -> None:  # fmt: skip
+) -> None:
     """Copy a finished run, and tell a tracker's record of its own what that holds: each LoRA has one.
 
     Args:

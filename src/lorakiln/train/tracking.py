@@ -16,9 +16,12 @@ from lorakiln.train.results import read_git_state
 
 
 def begin_tracking(
-    settings: TrainSettings, index: Index, lineage: Mapping[str, Any], folder: Path,
+    settings: TrainSettings,
+    index: Index,
+    lineage: Mapping[str, Any],
+    folder: Path,
     known: Mapping[str, Any] | None = None,
-) -> Tracker:  # fmt: skip
+) -> Tracker:
     """Start the tracker that the settings ask for.
 
     Args:

@@ -50,8 +50,10 @@ def test_the_projection_is_comfyuis_alone(model):
     # comfy/lora.py, model_lora_keys_clip: without the level "text_model", which every other layer has.
     key, module = "lora_te2_text_projection", "text_encoder_2.text_projection"
     assert {client: keys.get(key) for client, keys in found.items()} == {
-        "kohya": None, "A1111": None, "ComfyUI": module if model[2] else None,
-    }  # fmt: skip
+        "kohya": None,
+        "A1111": None,
+        "ComfyUI": module if model[2] else None,
+    }
     if model[2]:
         assert sdxl.kohya_name(module) == key
         assert module.partition(".")[2] in dict(model[1]["text_encoder_2"].named_modules())
@@ -76,7 +78,10 @@ def test_diffusers_names_of_sdxl_are_no_keys_of_kohya_but_of_the_others(model):
 
 def test_networks_that_a1111_cannot_load_have_no_keys_of_its():
     network = UNet2DConditionModel(
-        block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        cross_attention_dim=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
     assert set(client_keys(network, {}, False)) == {"kohya", "ComfyUI"}

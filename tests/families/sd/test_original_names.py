@@ -18,10 +18,14 @@ ARCHITECTURES = {one.name: one.architecture for one in list_versions()}
 PARTS = [(kind, part) for kind, one in ARCHITECTURES.items() for part in one.parts]
 # Parameters as published with the models (and the last of OpenCLIP's 24 layers left out).
 SIZES = {
-    ("sd1", "unet"): 859_520_964, ("sd2", "unet"): 865_910_724, ("sdxl", "unet"): 2_567_463_684,
-    ("sd1", "text_encoder"): 123_060_480, ("sd2", "text_encoder"): 340_387_840,
-    ("sdxl", "text_encoder"): 123_060_480, ("sdxl", "text_encoder_2"): 694_659_840,
-}  # fmt: skip
+    ("sd1", "unet"): 859_520_964,
+    ("sd2", "unet"): 865_910_724,
+    ("sdxl", "unet"): 2_567_463_684,
+    ("sd1", "text_encoder"): 123_060_480,
+    ("sd2", "text_encoder"): 340_387_840,
+    ("sdxl", "text_encoder"): 123_060_480,
+    ("sdxl", "text_encoder_2"): 694_659_840,
+}
 VAE_SIZE = 83_653_863
 
 
@@ -52,9 +56,11 @@ def test_every_tensor_is_where_diffusers_finds_it(kind, part):
 def tag(number: int, name: str) -> torch.Tensor:
     if "in_proj_" in name:
         return torch.arange(6.0).reshape(6, 1).expand(6, 2).add(10 * number)[:, : 2 if "weight" in name else 1]
-    return torch.tensor([[number, number + 0.5], [number + 0.25, 0]]) if name == "text_projection" else (
-        torch.full((1,), float(number))
-    )  # fmt: skip
+    return (
+        torch.tensor([[number, number + 0.5], [number + 0.25, 0]])
+        if name == "text_projection"
+        else (torch.full((1,), float(number)))
+    )
 
 
 def convert(part: str, prefix: str, tagged: dict, config: dict) -> dict:

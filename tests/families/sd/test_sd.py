@@ -192,10 +192,15 @@ def test_the_hub_is_asked_for_what_is_needed_and_no_more(micro_model, micro_fami
     local = Path(micro_model.path)
     needed = {path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()}
     others = {
-        "v1-5-pruned.safetensors", "unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.fp16.safetensors",
-        "unet/diffusion_pytorch_model.non_ema.safetensors", "text_encoder/model.fp16.safetensors",
-        "safety_checker/model.safetensors", "text_encoder/pytorch_model.bin", "vae/diffusion_pytorch_model.bin",
-    }  # fmt: skip
+        "v1-5-pruned.safetensors",
+        "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "text_encoder/model.fp16.safetensors",
+        "safety_checker/model.safetensors",
+        "text_encoder/pytorch_model.bin",
+        "vae/diffusion_pytorch_model.bin",
+    }
 
     def download(name, revision, allow_patterns):
         assert (name, revision) == ("owner/name", "v1")
@@ -269,7 +274,7 @@ BROKEN = {
     "a pipe as config": (lambda r: pipe(r / "text_encoder/config.json"), "a pipe, not a regular file"),
     "a pipe as tokenizer": (lambda r: pipe(r / "tokenizer/vocab.json"), "a pipe, not a regular file"),
     "a device as index": (lambda r: lead(r / "model_index.json", "/dev/zero"), "a device, not a regular file"),
-}  # fmt: skip
+}
 
 
 # A value of a config, and what is said of it. Each was a traceback, a hang or a model of nonsense.

@@ -270,7 +270,7 @@ OTHERS = {
     "a VAE alone.*\n.*model.vae": {"first_stage_model.encoder.conv_in.weight": ZERO},
     "a ControlNet": {"control_model.time_embed.0.weight": ZERO},
     "no model that is known": {"emb": ZERO},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", OTHERS)
@@ -290,7 +290,7 @@ DAMAGE = {
     "shape": (lambda t: {**t, CONV: torch.zeros(4, 4, 3, 3)}, r"has the shape \(4, 4, 3, 3\).*\n.*model.config"),
     "more": (lambda t: {**t, "model.diffusion_model.x.1": ZERO}, "1 tensors more than its family's"),
     "float8": (lambda t: {**t, CONV: t[CONV].to(torch.float8_e4m3fn)}, "float8_e4m3fn"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DAMAGE)

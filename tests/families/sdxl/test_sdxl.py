@@ -21,9 +21,15 @@ PROMPTS = ["a red cat", "blue", ""]
 def model(tmp_path_factory):
     folder = write_reduced(tmp_path_factory.mktemp("reduced") / "sdxl", "sdxl")
     return ModelSettings(
-        family="sdxl", path=str(folder), resolution=32, bucket_min=16, bucket_max=64, bucket_step=16,
-        captioner={"path": "models/tiny/blip"}, clip={"path": "models/tiny/clip"},
-    )  # fmt: skip
+        family="sdxl",
+        path=str(folder),
+        resolution=32,
+        bucket_min=16,
+        bucket_max=64,
+        bucket_step=16,
+        captioner={"path": "models/tiny/blip"},
+        clip={"path": "models/tiny/clip"},
+    )
 
 
 @pytest.fixture
@@ -56,9 +62,14 @@ def test_pictures_are_drawn_as_diffusers_draws_them(family, reference):
     (found,) = draw(family, [job], steps=3, guidance=4.0, batch_size=1)
     reference.scheduler = family.process.make_scheduler()
     expected = reference(
-        job.prompt, negative_prompt="", width=48, height=32, num_inference_steps=3, guidance_scale=4.0,
+        job.prompt,
+        negative_prompt="",
+        width=48,
+        height=32,
+        num_inference_steps=3,
+        guidance_scale=4.0,
         generator=torch.Generator().manual_seed(3),
-    ).images[0]  # fmt: skip
+    ).images[0]
     difference = torch.tensor([abs(a - b) for a, b in zip(found.tobytes(), expected.tobytes(), strict=True)])
     assert difference.max() <= 1
 
@@ -94,9 +105,15 @@ def test_a_lora_goes_out_in_sgm_names_and_comes_back(family, tmp_path):
 
 def family_settings(family):
     return ModelSettings(
-        family="sdxl", path=family.facts["path"], resolution=32, bucket_min=16, bucket_max=64, bucket_step=16,
-        captioner={"path": "x"}, clip={"path": "x"},
-    )  # fmt: skip
+        family="sdxl",
+        path=family.facts["path"],
+        resolution=32,
+        bucket_min=16,
+        bucket_max=64,
+        bucket_step=16,
+        captioner={"path": "x"},
+        clip={"path": "x"},
+    )
 
 
 def test_facts(family):

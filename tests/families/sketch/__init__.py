@@ -16,12 +16,24 @@ PATHS = {"stem", "blocks.0.read", "blocks.0.mix", "blocks.1.read", "blocks.1.mix
 layout = Layout("sketch", "Sketch", NETWORK, (), (), {NETWORK: ("tests.families.sketch.model", "Drawer")})
 versions = (
     BaseVersion(
-        name="sketch1", title="Sketch 1", layout=layout, architecture=Architecture("SketchPipeline", {}, {}, {}),
-        kohya="sketch_v1", kohya_stem="sketch", modelspec="sketch-v1", modelspec_stem="sketch",
-        implementation="https://example.org/sketch", a1111="Sketch", model=None, hub=None, prediction="v_prediction",
-        resolution=32, text_width=27, encoder_widths=(),
+        name="sketch1",
+        title="Sketch 1",
+        layout=layout,
+        architecture=Architecture("SketchPipeline", {}, {}, {}),
+        kohya="sketch_v1",
+        kohya_stem="sketch",
+        modelspec="sketch-v1",
+        modelspec_stem="sketch",
+        implementation="https://example.org/sketch",
+        a1111="Sketch",
+        model=None,
+        hub=None,
+        prediction="v_prediction",
+        resolution=32,
+        text_width=27,
+        encoder_widths=(),
     ),
-)  # fmt: skip
+)
 
 
 def load(*given):

@@ -17,9 +17,12 @@ from tests.families.sketch import NETWORK, kohya_name, layout, versions
 
 STEPS, CELL, LETTERS, LENGTH = 50, 4, "abcdefghijklmnopqrstuvwxyz ", 12
 NOISE = {
-    "num_train_timesteps": STEPS, "beta_start": 0.01, "beta_end": 0.2, "prediction_type": "v_prediction",
+    "num_train_timesteps": STEPS,
+    "beta_start": 0.01,
+    "beta_end": 0.2,
+    "prediction_type": "v_prediction",
     "clip_sample": False,
-}  # fmt: skip
+}
 
 
 class Block(nn.Module):
@@ -66,9 +69,13 @@ class Sketch:
         file = Path(model.path) / NETWORK / "model.safetensors"
         self.device, self.dtype = device, dtype
         self.facts = {
-            "family": self.name, "path": model.path, "revision": "", "hash": identify([(NETWORK, file)]),
-            "prediction_type": "v_prediction", "version": versions[0].kohya,
-        }  # fmt: skip
+            "family": self.name,
+            "path": model.path,
+            "revision": "",
+            "hash": identify([(NETWORK, file)]),
+            "prediction_type": "v_prediction",
+            "version": versions[0].kohya,
+        }
         self.process = make_process({"_class_name": "DDIMScheduler", **NOISE}).to(device)
         if "network" in parts:
             self.network = Drawer()

@@ -90,9 +90,12 @@ class Blip:
             prompt = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
         pixels = self.processor.image_processor(pictures, return_tensors="pt")["pixel_values"].to(self.device)
         written = self.model.generate(
-            pixel_values=pixels, **prompt, max_new_tokens=self._room(prompt, settings), num_beams=settings.num_beams,
+            pixel_values=pixels,
+            **prompt,
+            max_new_tokens=self._room(prompt, settings),
+            num_beams=settings.num_beams,
             do_sample=False,
-        )  # fmt: skip
+        )
         # The first token is [DEC], which not every tokenizer knows to be special.
         texts = self.processor.batch_decode(written[:, 1:], skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]

@@ -15,14 +15,19 @@ Keys = dict[str, str]  # "lora_unet_..." -> "unet.<diffusers' path>"
 
 PROJECTION = "text_projection"
 RESNET = {
-    "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "conv2": "out_layers.3",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
-}  # fmt: skip
+}
 OUTSIDE = {
-    "conv_in": "input_blocks.0.0", "conv_out": "out.2", "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2", "add_embedding.linear_1": "label_emb.0.0",
+    "conv_in": "input_blocks.0.0",
+    "conv_out": "out.2",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
     "add_embedding.linear_2": "label_emb.0.2",
-}  # fmt: skip
+}
 
 # A1111's patterns for diffusers' names; the group numbers are put into the sums.
 _A1111 = (

@@ -90,14 +90,16 @@ def find_prediction(checkpoint: WeightsFile, version: BaseVersion, set_to: str |
     said = _said(checkpoint)
     if set_to and said and set_to != said:
         raise UserError(
-            f"this file predicts {said}, the settings say {set_to}", where=checkpoint.path,
+            f"this file predicts {said}, the settings say {set_to}",
+            where=checkpoint.path,
             fix=f"set model.prediction_type={said} (model=sd21 is epsilon, model=sd21_v is v_prediction), or null",
-        )  # fmt: skip
+        )
     if set_to and not said and borrowed and set_to != borrowed:
         raise UserError(
-            f"the scheduler in model.config predicts {borrowed}, the settings say {set_to}", where=checkpoint.path,
+            f"the scheduler in model.config predicts {borrowed}, the settings say {set_to}",
+            where=checkpoint.path,
             fix=f"set model.prediction_type={borrowed}, or name a folder in model.config that suits this file",
-        )  # fmt: skip
+        )
     found = set_to or said or borrowed
     if found:
         return found

@@ -79,9 +79,13 @@ class Files:
         assert version is not None  # else check_network had refused it
         check_version(version, model.architecture, files.root)
         files.facts.update(
-            family=layout.family, path=model.path, revision=model.revision or "", hash=files.identity(),
-            prediction_type=prediction, version=version.kohya,
-        )  # fmt: skip
+            family=layout.family,
+            path=model.path,
+            revision=model.revision or "",
+            hash=files.identity(),
+            prediction_type=prediction,
+            version=version.kohya,
+        )
         return files
 
     @cached_property

@@ -27,9 +27,13 @@ from lorakiln.families.weight_checks import check_weights
 from lorakiln.schema.model import ModelSettings
 
 NEEDED_BY = {
-    "vae": "vae", "text_encoder": "text", "tokenizer": "text", "text_encoder_2": "text", "tokenizer_2": "text",
+    "vae": "vae",
+    "text_encoder": "text",
+    "tokenizer": "text",
+    "text_encoder_2": "text",
+    "tokenizer_2": "text",
     "network": "network",
-}  # fmt: skip
+}
 
 
 def load(
@@ -173,9 +177,10 @@ class StableDiffusion:
         # As in diffusers: models trained with a mask say so in their config.
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         output = self.text_encoder(
-            ids.flatten(0, 1).to(self.device), attention_mask=mask.flatten(0, 1).to(self.device) if masked else None,
+            ids.flatten(0, 1).to(self.device),
+            attention_mask=mask.flatten(0, 1).to(self.device) if masked else None,
             output_hidden_states=clip_skip > 0,
-        )  # fmt: skip
+        )
         states = output.last_hidden_state
         if clip_skip:
             # The last layer norm follows whatever layer is taken: the network was trained on normalised embeddings.
@@ -231,10 +236,15 @@ class StableDiffusion:
             from diffusers import StableDiffusionPipeline
 
         pipeline: Any = StableDiffusionPipeline(
-            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
-            scheduler=self.process.make_scheduler(), safety_checker=None, feature_extractor=None,
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.network,
+            scheduler=self.process.make_scheduler(),
+            safety_checker=None,
+            feature_extractor=None,
             requires_safety_checker=False,
-        )  # fmt: skip
+        )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

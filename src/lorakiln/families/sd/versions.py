@@ -16,30 +16,54 @@ def make_unet_config(levels: tuple[int, ...], attention: tuple[bool, ...], **mor
     down = ["CrossAttnDownBlock2D" if has else "DownBlock2D" for has in attention]
     up = ["CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(attention)]
     return {
-        "_class_name": "UNet2DConditionModel", "in_channels": 4, "out_channels": 4, "layers_per_block": 2,
-        "block_out_channels": list(levels), "down_block_types": down, "up_block_types": up, **more,
-    }  # fmt: skip
+        "_class_name": "UNet2DConditionModel",
+        "in_channels": 4,
+        "out_channels": 4,
+        "layers_per_block": 2,
+        "block_out_channels": list(levels),
+        "down_block_types": down,
+        "up_block_types": up,
+        **more,
+    }
 
 
 def make_vae_config(side: int, scale: float, **more: Any) -> Config:
     """Of an AutoencoderKL for pictures of `side` pixels, whose latents are multiplied by `scale`."""
     return {
-        "_class_name": "AutoencoderKL", "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": side,
-        "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "scaling_factor": scale,
-        "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4, **more,
-    }  # fmt: skip
+        "_class_name": "AutoencoderKL",
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": 4,
+        "sample_size": side,
+        "block_out_channels": [128, 256, 512, 512],
+        "layers_per_block": 2,
+        "scaling_factor": scale,
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        **more,
+    }
 
 
 def make_text_config(
     kind: str, width: int, layers: int, heads: int, act: str, projection: int, pad: int = 49407
-) -> Config:  # fmt: skip
+) -> Config:
     """Of one of CLIP's text encoders, a class of transformers'."""
     return {
-        "architectures": [kind], "model_type": "clip_text_model", "vocab_size": 49408, "max_position_embeddings": 77,
-        "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers, "hidden_act": act,
-        "num_attention_heads": heads, "projection_dim": projection, "layer_norm_eps": 1e-5,
-        "bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": pad,
-    }  # fmt: skip
+        "architectures": [kind],
+        "model_type": "clip_text_model",
+        "vocab_size": 49408,
+        "max_position_embeddings": 77,
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "hidden_act": act,
+        "num_attention_heads": heads,
+        "projection_dim": projection,
+        "layer_norm_eps": 1e-5,
+        "bos_token_id": 49406,
+        "eos_token_id": 49407,
+        "pad_token_id": pad,
+    }
 
 
 CLIP_L = make_text_config("CLIPTextModel", 768, 12, 12, "quick_gelu", 768)
@@ -92,8 +116,13 @@ SD2 = BaseVersion(
         {
             # In half precision 2.1's attention overflows.
             "unet": make_unet_config(
-                _LEVELS, _FOUR, cross_attention_dim=1024, attention_head_dim=[5, 10, 20, 20], sample_size=96,
-                use_linear_projection=True, upcast_attention=True,
+                _LEVELS,
+                _FOUR,
+                cross_attention_dim=1024,
+                attention_head_dim=[5, 10, 20, 20],
+                sample_size=96,
+                use_linear_projection=True,
+                upcast_attention=True,
             ),
             "vae": make_vae_config(768, 0.18215),
             # The last of OpenCLIP ViT-H's 24 layers is never used.
@@ -114,10 +143,14 @@ SD2 = BaseVersion(
     resolution=512,
     text_width=1024,
     encoder_widths=(1024,),
-)  # fmt: skip
+)
 SD2_V = replace(
-    SD2, kohya="sd_v2_v", modelspec="stable-diffusion-v2-768-v", model="sd21_v", prediction="v_prediction",
+    SD2,
+    kohya="sd_v2_v",
+    modelspec="stable-diffusion-v2-768-v",
+    model="sd21_v",
+    prediction="v_prediction",
     resolution=768,
-)  # fmt: skip
+)
 
 VERSIONS = (SD1, SD1_V, SD2, SD2_V)

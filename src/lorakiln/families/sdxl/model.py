@@ -67,9 +67,12 @@ class StableDiffusionXL(StableDiffusion):
             "time_ids": time_ids.to(self.device, torch.float32),
         }
         predicted: Tensor = self.network(
-            latents, times, conditioning["prompt_embeds"].to(self.device, self.dtype),
-            added_cond_kwargs=added, return_dict=False,
-        )[0]  # fmt: skip
+            latents,
+            times,
+            conditioning["prompt_embeds"].to(self.device, self.dtype),
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0]
         return predicted.to(noisy_latents.dtype)
 
     def kohya_name(self, module: str) -> str:
@@ -80,9 +83,15 @@ class StableDiffusionXL(StableDiffusion):
             from diffusers import StableDiffusionXLPipeline
 
         pipeline: Any = StableDiffusionXLPipeline(
-            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.network,
-            text_encoder_2=self.text_encoder_2, tokenizer_2=self.tokenizer_2, scheduler=self.process.make_scheduler(),
-            add_watermarker=False, force_zeros_for_empty_prompt=False,
-        )  # fmt: skip
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.network,
+            text_encoder_2=self.text_encoder_2,
+            tokenizer_2=self.tokenizer_2,
+            scheduler=self.process.make_scheduler(),
+            add_watermarker=False,
+            force_zeros_for_empty_prompt=False,
+        )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

@@ -24,9 +24,15 @@ SDXL = BaseVersion(
         "StableDiffusionXLPipeline",
         {
             "unet": make_unet_config(
-                (320, 640, 1280), (False, True, True), cross_attention_dim=2048, attention_head_dim=[5, 10, 20],
-                sample_size=128, use_linear_projection=True, transformer_layers_per_block=[1, 2, 10],
-                addition_embed_type="text_time", addition_time_embed_dim=256,
+                (320, 640, 1280),
+                (False, True, True),
+                cross_attention_dim=2048,
+                attention_head_dim=[5, 10, 20],
+                sample_size=128,
+                use_linear_projection=True,
+                transformer_layers_per_block=[1, 2, 10],
+                addition_embed_type="text_time",
+                addition_time_embed_dim=256,
                 projection_class_embeddings_input_dim=2816,
             ),
             "vae": make_vae_config(1024, 0.13025, force_upcast=True),
@@ -59,6 +65,6 @@ SDXL = BaseVersion(
     resolution=1024,
     text_width=2048,
     encoder_widths=(768, 1280),
-)  # fmt: skip
+)
 
 VERSIONS = (SDXL,)

@@ -9,16 +9,50 @@ from lorakiln.sources import SourceContents, UnusableFile
 
 # Endings of files that are meant as pictures. Whether one is readable, its content decides.
 READABLE = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif",
-    ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".heic", ".heif",
-}  # fmt: skip
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".apng",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".jp2",
+    ".j2k",
+    ".heic",
+    ".heif",
+}
 # What drawings and cameras' own files are, and what to do; opened as TIFF, a raw file would give its thumbnail.
 _EXPORT = "export it as PNG, or remove it"
 _CONVERT = "convert it to PNG, JPEG or WebP, or remove it"
 UNREAD = (
-    ".tga", ".qoi", ".dds", ".pcx", ".jpf", ".jpx", ".jpm", ".j2c", ".dib", ".sgi", ".xbm", ".xpm", ".pict",
-    ".bpg", ".flif", ".jxr", ".ktx", ".pfm",
-)  # fmt: skip
+    ".tga",
+    ".qoi",
+    ".dds",
+    ".pcx",
+    ".jpf",
+    ".jpx",
+    ".jpm",
+    ".j2c",
+    ".dib",
+    ".sgi",
+    ".xbm",
+    ".xpm",
+    ".pict",
+    ".bpg",
+    ".flif",
+    ".jxr",
+    ".ktx",
+    ".pfm",
+)
 _DEVELOP = ("a camera's raw file", "develop it and export it as JPEG, PNG or TIFF, or remove it")
 FOREIGN = {
     ".svg": ("an SVG drawing", _EXPORT),
@@ -126,11 +160,15 @@ def find_name_collisions(names: list[str]) -> list[UnusableFile]:
         groups.setdefault(unicodedata.normalize("NFC", stem).casefold(), []).append(name)
     return [
         UnusableFile(
-            name, "the same name but for ending, case or accents' encoding", "rename all but one",
+            name,
+            "the same name but for ending, case or accents' encoding",
+            "rename all but one",
             "beside " + ", ".join(other for other in group if other != name),
         )
-        for group in groups.values() if len(group) > 1 for name in group
-    ]  # fmt: skip
+        for group in groups.values()
+        if len(group) > 1
+        for name in group
+    ]
 
 
 def _is_utf8(name: str) -> bool:
