@@ -1,0 +1,46 @@
+"""The `lorakiln` command: what one does with LoRA files once they are there, and a look at the machine."""
+
+import sys
+from collections.abc import Callable, Mapping
+
+import typer
+
+from lorakiln.cli import convert, doctor, generate, lora_files
+from lorakiln.console.errors import exit_on_user_error
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Inspect, convert, resize, merge, extract and try LoRA files; examine the machine (doctor).",
+)
+# In the order in which --help lists them.
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "inspect": lora_files.inspect_command,
+    "convert": convert.convert,
+    "resize": lora_files.resize,
+    "push": lora_files.push_command,
+    "merge": lora_files.merge,
+    "extract": lora_files.extract,
+    "generate": generate.generate,
+    "doctor": doctor.doctor,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit status: 0, 1 for a mistake that is the user's to mend, 2 for wrong usage."""
+
+    def command() -> int:
+        try:
+            app(arguments, prog_name="lorakiln")
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else 0
+        return 0
+
+    return exit_on_user_error(command)
+
+
+def entry() -> None:
+    sys.exit(main())
