@@ -7,8 +7,8 @@ if __name__ == "__main__":
 
 import sys
 
-from lorakiln.artefacts.json_files import read_json
 from lorakiln.console.errors import exit_on_user_error
+from lorakiln.facts import Dataset
 from lorakiln.schema.captioners import CAPTIONERS
 from lorakiln.schema.model import Source
 from pipelines.resolved import Resolved
@@ -23,7 +23,7 @@ def main() -> None:
     prepared = resolved["prepared"]
     facts = prepared / "dataset.json"
     # Where it is missing, the stage says so.
-    raw = resolved["raw"] / (read_json(facts)["name"] if facts.is_file() else "")
+    raw = resolved["raw"] / (Dataset.read(facts).name if facts.is_file() else "")
     caption(prepared, raw, resolved["captioned"], settings, captioner)
 
 

@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from lorakiln.chain import CHAIN, DATA, TRAIN, Stage, list_namespaces, locate_folders, select_settings
+from lorakiln.facts import Dataset
 from lorakiln.runs import run_pipeline
 from lorakiln.schema.whole_config import Config, Paths, check_whole
 from pipelines.compose import compose_config
+from tests.made_facts import DATASET
 
 DVC = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
 NAMES = [stage.name for stage in CHAIN]
@@ -94,7 +96,7 @@ def test_the_first_doors_command_calls_the_same(config, called, tmp_path, monkey
     composed["paths"] = {name: str(tmp_path / name) for name in composed["paths"]}
     (tmp_path / "outputs" / "resolved.yaml").write_text(yaml.safe_dump(composed))
     (tmp_path / "prepared").mkdir()
-    (tmp_path / "prepared" / "dataset.json").write_text('{"name": "demo_shapes"}')
+    Dataset(**DATASET | {"name": "demo_shapes"}, settings={}).write(tmp_path / "prepared" / "dataset.json")
     monkeypatch.chdir(tmp_path)
     import_module(f"pipelines.{stage.name}").main()
     by_hand = dict(called)

@@ -40,30 +40,30 @@ CHANGES = {
 }
 
 
-def rows(*images):
-    return [{"look": near_duplicates.compute_look(image)} for image in images]
+def looks(*images):
+    return [near_duplicates.compute_look(image) for image in images]
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_same_picture_in_another_way_is_alike(change):
     for seed in range(10):
-        assert near_duplicates.find_near_duplicates(rows(drawing(seed), CHANGES[change](drawing(seed)))) == [[0, 1]]
+        assert near_duplicates.find_near_duplicates(looks(drawing(seed), CHANGES[change](drawing(seed)))) == [[0, 1]]
 
 
 def test_different_pictures_are_not_alike():
-    assert near_duplicates.find_near_duplicates(rows(*map(drawing, range(30)))) == []
+    assert near_duplicates.find_near_duplicates(looks(*map(drawing, range(30)))) == []
 
 
 def test_the_same_shape_in_another_colour_is_not_alike():
     red, blue = (Image.new("RGB", (64, 64), colour) for colour in ("red", "blue"))
-    assert near_duplicates.find_near_duplicates(rows(red, blue)) == [] and near_duplicates.find_near_duplicates(
-        rows(red, red)
+    assert near_duplicates.find_near_duplicates(looks(red, blue)) == [] and near_duplicates.find_near_duplicates(
+        looks(red, red)
     ) == [[0, 1]]
 
 
 def test_likeness_is_passed_on(monkeypatch):
     step = near_duplicates.MOST_COLOUR
-    greys = rows(*(Image.new("RGB", (32, 32), (value,) * 3) for value in (0, 2 * step, step, 200)))
+    greys = looks(*(Image.new("RGB", (32, 32), (value,) * 3) for value in (0, 2 * step, step, 200)))
     assert near_duplicates.find_near_duplicates(greys[:2]) == [] and near_duplicates.find_near_duplicates(greys) == [
         [0, 1, 2]
     ]

@@ -52,7 +52,7 @@ def test_the_share_is_counted():
 
 
 def test_only_a_model_that_knows_drawings_alone_is_doubted_and_only_if_most_are_shaded():
-    shaded, flat = {"shading": 0.4}, {"shading": 0.1}
+    shaded, flat = 0.4, 0.1
     assert describe_unsuited_pictures([shaded, shaded, flat], "any") is None
     assert describe_unsuited_pictures([shaded, flat], "drawings") is None
     told = describe_unsuited_pictures([shaded, shaded, flat], "drawings")

@@ -11,6 +11,7 @@ from lorakiln.evaluate.shots import plan_shots
 from lorakiln.export.privacy import remove_places, remove_private
 from lorakiln.prepare.picture import compute_content_key
 from lorakiln.prepare.stage import _facts
+from lorakiln.rows import PreparedRow
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -23,6 +24,7 @@ from lorakiln.tracking.private_settings import remove_words
 from lorakiln.train.fingerprint import collect_identity
 from lorakiln.train.remeasuring import select_recording
 from lorakiln.train.tracking import _marks
+from tests.made_facts import BASE, DATASET, prepared_row, run_facts
 from tests.schema.changing import known_to
 
 GEOMETRY = {
@@ -55,7 +57,7 @@ def test_a_prepared_pictures_key():
 
 
 def test_a_datasets_hash():
-    row = {"sha256": "0", "width": 8, "height": 8, "shading": 0.0}
+    row = PreparedRow(**prepared_row("a.png"))
     assert known_to(lambda settings: _facts([row], [], settings).hash, PREPARE) == GEOMETRY
 
 
@@ -187,11 +189,11 @@ def test_words_stay_at_home():
 
 @pytest.fixture
 def facts():
-    return {
-        "base": {"path": "/home/me/sd"},
-        "dataset": {"name": "secret", "trigger": "sks"},
-        "init_from": {"file": "mine.safetensors", "hash": "h"},
-        "settings": {
+    return run_facts(
+        base={**BASE, "path": "/home/me/sd"},
+        dataset={**DATASET, "name": "secret", "trigger": "sks"},
+        init_from={"file": "mine.safetensors", "hash": "h"},
+        settings={
             "prepare": {"dataset": "secret", "resolution": 64},
             "caption": {"trigger": "sks", "prompt": "my cat", "captioner": "blip"},
             "model": {
@@ -209,11 +211,11 @@ def facts():
                 "adapter": {"init_from": "/home/me/mine.safetensors", "rank": 4},
             },
         },
-    }
+    )
 
 
 def test_a_private_export_keeps_no_name_no_words_and_no_place(facts):
-    settings = remove_private(facts, "lora")["settings"]
+    settings = remove_private(facts, "lora").settings
     assert settings == {
         "prepare": {"resolution": 64},
         "caption": {"trigger": "sks", "prompt": "", "captioner": "blip"},
@@ -228,17 +230,17 @@ def test_a_private_export_keeps_no_name_no_words_and_no_place(facts):
         "train": {"seed": 1, "samples": {"prompts": [], "every": 3}, "adapter": {"init_from": None, "rank": 4}},
     }
     told = remove_private(facts, "lora")
-    assert (told["base"], told["dataset"]["name"], told["init_from"]) == ({"path": "sd"}, "lora", None)
-    assert facts["settings"]["prepare"]["dataset"] == "secret"
+    assert (told.base.path, told.dataset.name, told.init_from) == ("sd", "lora", None)
+    assert (facts.dataset.name, facts.settings["prepare"]["dataset"]) == ("secret", "secret")  # a copy was changed
 
 
 def test_an_exported_file_tells_no_place_of_this_machine(facts):
     told = remove_places(facts)
-    assert told["base"]["path"] == told["settings"]["model"]["path"] == "sd"
-    model, adapter = told["settings"]["model"], told["settings"]["train"]["adapter"]
+    assert told.base.path == told.settings["model"]["path"] == "sd"
+    model, adapter = told.settings["model"], told.settings["train"]["adapter"]
     assert (model["vae"], model["config"], model["captioner"]["path"]) == ("vae.safetensors", "owner/sd", "me/sub/blip")
     assert adapter == {"init_from": "mine.safetensors", "rank": 4}
-    assert told["settings"]["train"]["tracker"] == {"kind": "csv", "entity": "me"}
+    assert told.settings["train"]["tracker"] == {"kind": "csv", "entity": "me"}
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         )
     name = _name(settings, facts)
     if settings.private:
-        facts = RunFacts.of(remove_private(facts.to_dict(), name), run / "facts.json")
+        facts = remove_private(facts, name)
     facts = facts.changed(
         alpha=facts.alpha * settings.strength,
         strength=settings.strength,
@@ -235,8 +235,7 @@ class Writer:
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
         ready = self.fit(trained, name)
         wide = any(has_kernel(layer.shape or ()) for layer in trained.layers.values())
-        facts = RunFacts.of(remove_places(self.facts.to_dict()), self.run / "facts.json")
-        facts = facts.changed(step=adapter.step, convolutions=wide)
+        facts = remove_places(self.facts).changed(step=adapter.step, convolutions=wide)
         metadata = (
             kohya_metadata.build_metadata(facts, self.rows, name, self.settings.private, self.times()) | self.metadata
         )

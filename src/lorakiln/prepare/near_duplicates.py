@@ -1,7 +1,6 @@
 """Pictures that look the same: another size, another compression, a hair's breadth cropped."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -24,26 +23,27 @@ def compute_look(image: Image.Image) -> str:
     return bits.tobytes().hex() + colours.tobytes().hex()
 
 
-def find_near_duplicates(rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-    """Groups of row numbers whose pictures look the same, each with two or more; none beyond MOST_PICTURES.
+def find_near_duplicates(looks: Sequence[str]) -> list[list[int]]:
+    """Groups of numbers of pictures that look the same, each with two or more; none beyond MOST_PICTURES.
 
     Args:
-        rows: with `look`; likeness is passed on: if a is like b and b like c, all three are one group.
+        looks: as `compute_look` gives them; likeness is passed on: if a is like b and b like c, all three are one
+            group.
     """
-    if len(rows) > MOST_PICTURES:
+    if len(looks) > MOST_PICTURES:
         return []
-    raw = np.frombuffer(bytes.fromhex("".join(row["look"] for row in rows)), dtype=np.uint8).reshape(len(rows), -1)
+    raw = np.frombuffer(bytes.fromhex("".join(looks)), dtype=np.uint8).reshape(len(looks), -1)
     bits = np.ascontiguousarray(raw[:, :64]).view(np.uint64)
     colours = raw[:, 64:].astype(np.int16)
-    group = list(range(len(rows)))
-    for number in range(len(rows) - 1):
+    group = list(range(len(looks)))
+    for number in range(len(looks) - 1):
         others = slice(number + 1, None)
         near = np.bitwise_count(bits[others] ^ bits[number]).sum(axis=1, dtype=np.int16) <= MOST_BITS
         for other in np.flatnonzero(near) + number + 1:
             if np.abs(colours[other] - colours[number]).max() <= MOST_COLOUR:
                 _join(group, number, int(other))
     found: dict[int, list[int]] = {}
-    for number in range(len(rows)):
+    for number in range(len(looks)):
         found.setdefault(_root(group, number), []).append(number)
     return [numbers for numbers in found.values() if len(numbers) > 1]
 

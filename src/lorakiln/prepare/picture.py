@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from PIL import Image
 from PIL.Image import Resampling
@@ -14,7 +13,6 @@ from PIL.Image import Resampling
 from lorakiln.artefacts.code_digest import compute_code_key
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_file
-from lorakiln.artefacts.json_files import read_json, read_jsonl
 from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.buckets import Placement
@@ -22,11 +20,10 @@ from lorakiln.prepare.decode import Decoded, decode
 from lorakiln.prepare.near_duplicates import compute_look
 from lorakiln.prepare.shading import measure_shading
 from lorakiln.prepare.unusable_files import Refused
+from lorakiln.rows import PreparedRow, read_prepared
 from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import PictureSource, UnusableFile
-
-Row = dict[str, Any]
 
 # Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
 REDUCING_GAP = 3.0
@@ -54,7 +51,7 @@ EXPECTED = {
 class EarlierPicture:
     """A picture that was made before: its row of metadata.jsonl, and its PNG."""
 
-    row: Row
+    row: PreparedRow
     png: Path
 
 
@@ -75,7 +72,7 @@ class Preparer:
     known: Mapping[str, EarlierPicture]
     kept: PartialResults
 
-    def __call__(self, source: str) -> Row | UnusableFile:
+    def __call__(self, source: str) -> PreparedRow | UnusableFile:
         """Write the PNG of a file, copied from the earlier run if that made the same; give its row, or the reason."""
         with ExitStack() as opened:
             try:
@@ -87,45 +84,57 @@ class Preparer:
                 return UnusableFile(source, "cannot be read", "change its permissions", error.strerror or "")
             return self._prepare(path, sha256, source)
 
-    def _prepare(self, path: Path, sha256: str, source: str) -> Row | UnusableFile:
+    def _prepare(self, path: Path, sha256: str, source: str) -> PreparedRow | UnusableFile:
         key = compute_content_key(sha256, path.suffix, self.settings)
         name = PurePosixPath(source).with_suffix(".png").as_posix()
         target = self.fresh / name
         try:
             if self._reuse(key, target):
-                return {**self.known[key].row, "file_name": name, "source": source}
+                return self.known[key].row.changed(file_name=name, source=source)
             decoded = decode(path, self.settings)
             picture = resize_and_crop(decoded.image, decoded.placement)
             save_png(picture, target)
         except Refused as refused:
             return refused.of(source)
-        row = self._row(decoded, source, name) | {
-            "sha256": sha256,
-            "key": key,
-            "png_sha256": hash_file(target),
-            "look": compute_look(picture),
-            "shading": round(measure_shading(decoded.image), 4),
-        }
+        placement = decoded.placement
+        row = PreparedRow(
+            file_name=name,
+            width=placement.bucket[0],
+            height=placement.bucket[1],
+            bucket="{}x{}".format(*placement.bucket),
+            source=source,
+            sha256=sha256,
+            source_width=decoded.size[0],
+            source_height=decoded.size[1],
+            resized=placement.resized,
+            crop=placement.crop,
+            scale=round(placement.scale, 6),
+            notes=self._notes(decoded, source),
+            key=key,
+            png_sha256=hash_file(target),
+            look=compute_look(picture),
+            shading=round(measure_shading(decoded.image), 4),
+        )
         self._keep(key, row, target)
         return row
 
-    def _keep(self, key: str, row: Row, png: Path) -> None:
+    def _keep(self, key: str, row: PreparedRow, png: Path) -> None:
         # No waiting for the disk, as for what is to outlast a power cut: the sums in the row tell what did.
         link_or_copy(png, self.kept.folder / f"{key}.png")
-        self.kept.add(key, lambda path: path.write_text(json.dumps(row), encoding="utf-8"))
+        self.kept.add(key, lambda path: path.write_text(json.dumps(row.to_dict()), encoding="utf-8"))
 
     def _reuse(self, key: str, target: Path) -> bool:
         known = self.known.get(key)
         # Its own hash: somebody may have painted in the old output, and a power cut have cut off what was kept.
-        if known is None or not known.png.is_file() or hash_file(known.png) != known.row["png_sha256"]:
+        if known is None or not known.png.is_file() or hash_file(known.png) != known.row.png_sha256:
             return False
         with telling_disk_trouble(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(known.png, target)
         return True
 
-    def _row(self, decoded: Decoded, source: str, name: str) -> Row:
-        placement, notes = decoded.placement, list(decoded.notes)
+    def _notes(self, decoded: Decoded, source: str) -> list[str]:
+        notes, scale = list(decoded.notes), decoded.placement.scale
         ending = PurePosixPath(source).suffix.lower()
         # An MPO is a JPEG with more behind it.
         if EXPECTED.get(ending, decoded.format) not in (
@@ -133,22 +142,9 @@ class Preparer:
             decoded.format.replace("MPO", "JPEG"),
         ):
             notes.append(f"named {ending}, is {decoded.format}")
-        if placement.scale > self.settings.warn_upscale:
-            notes.append(f"enlarged {placement.scale:.1f} times")
-        return {
-            "file_name": name,
-            "width": placement.bucket[0],
-            "height": placement.bucket[1],
-            "bucket": "{}x{}".format(*placement.bucket),
-            "source": source,
-            "sha256": "",
-            "source_width": decoded.size[0],
-            "source_height": decoded.size[1],
-            "resized": list(placement.resized),
-            "crop": list(placement.crop),
-            "scale": round(placement.scale, 6),
-            "notes": notes,
-        }
+        if scale > self.settings.warn_upscale:
+            notes.append(f"enlarged {scale:.1f} times")
+        return notes
 
 
 def compute_content_key(sha256: str, suffix: str, settings: PrepareSettings) -> str:
@@ -178,11 +174,10 @@ def save_png(image: Image.Image, target: Path) -> None:
 def read_earlier_pictures(folder: Path) -> dict[str, EarlierPicture]:
     """The pictures of a prepared folder by key; none if it is absent or damaged."""
     try:
-        rows = read_jsonl(folder / "metadata.jsonl")
-        return {row["key"]: EarlierPicture(row, folder / row["file_name"]) for row in rows}
+        return {row.key: EarlierPicture(row, folder / row.file_name) for row in read_prepared(folder)}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         print(f"prepare: {folder} is damaged and made again ({error})", flush=True)
         return {}
 
@@ -192,7 +187,7 @@ def read_partial_pictures(kept: PartialResults) -> dict[str, EarlierPicture]:
     found = {}
     for key, path in kept.files().items():
         try:
-            found[key] = EarlierPicture(dict(read_json(path)), path.with_suffix(".png"))
+            found[key] = EarlierPicture(PreparedRow.read(path), path.with_suffix(".png"))
         except UserError:
             continue
     return found

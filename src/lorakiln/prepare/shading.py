@@ -1,7 +1,6 @@
 """Whether pictures are shaded, as photographs and paintings are, or flat, as most drawings are."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -30,18 +29,18 @@ def measure_shading(image: Image.Image) -> float:
     return float(((steps >= low) & (steps <= high)).mean()) if steps.size else 0.0
 
 
-def describe_unsuited_pictures(rows: Sequence[Mapping[str, Any]], domain: str) -> str | None:
+def describe_unsuited_pictures(shadings: Sequence[float], domain: str) -> str | None:
     """A sentence if the model knows flat drawings alone and most of the pictures are shaded; else None.
 
     Args:
-        rows: with `shading`.
+        shadings: of each picture, as `measure_shading` gives it.
         domain: the model's, "any" or "drawings".
     """
-    shaded = sum(row["shading"] > SHADED for row in rows)
-    if domain != "drawings" or 2 * shaded <= len(rows):
+    shaded = sum(shading > SHADED for shading in shadings)
+    if domain != "drawings" or 2 * shaded <= len(shadings):
         return None
     return (
-        f"{shaded} of {len(rows)} pictures are shaded like photographs, and this model knows flat drawings alone: its "
-        "base cannot draw them, its captioner misnames what they show, and its CLIP cannot judge them. Take a base "
+        f"{shaded} of {len(shadings)} pictures are shaded like photographs, and this model knows flat drawings alone: "
+        "its base cannot draw them, its captioner misnames what they show, and its CLIP cannot judge them. Take a base "
         "that knows photographs: add model=sd15 to the command, or to `overrides` in params.yaml."
     )

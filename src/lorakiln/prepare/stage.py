@@ -17,7 +17,7 @@ from lorakiln.facts import Dataset
 from lorakiln.prepare.damage import simplejpeg
 from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
 from lorakiln.prepare.near_duplicates import find_near_duplicates
-from lorakiln.prepare.picture import Preparer, Row, read_earlier_pictures, read_partial_pictures
+from lorakiln.prepare.picture import Preparer, read_earlier_pictures, read_partial_pictures
 from lorakiln.prepare.process_pool import count_workers, map_in_order
 from lorakiln.prepare.shading import describe_unsuited_pictures
 from lorakiln.prepare.unusable_files import LISTED, explain_unusable, make_refusal, write_quarantine
@@ -54,7 +54,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
         preparer = Preparer(source, fresh, settings, known, kept)
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures)))
-        rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row["file_name"])
+        rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
         bad = sorted(
             [*found.bad, *(entry for entry in results if isinstance(entry, UnusableFile))],
             key=lambda entry: entry.source,
@@ -65,14 +65,14 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
             raise make_refusal(raw, bad, len(rows), full_list)
         full_list.unlink(missing_ok=True)
         rows = _with_twins(rows)
-        write_rows(fresh, (PreparedRow.of(row, fresh) for row in rows))
+        write_rows(fresh, rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
         facts = _facts(rows, bad, settings)
         facts.write(fresh / "dataset.json")
     kept.clear()
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
-    _report(rows, bad, found.others, settings, sum(row["key"] in known for row in rows))
+    _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _leaving_nothing_but_when_stopped(kept: PartialResults) -> Iterator[None]:
         raise
 
 
-def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[Row | UnusableFile]:
+def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[PreparedRow | UnusableFile]:
     results = []
     with show_progress("prepare", len(pictures)) as bar:
         for result in map_in_order(preparer, pictures, workers):
@@ -94,32 +94,36 @@ def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[Row 
     return results
 
 
-def _facts(rows: Sequence[Row], bad: Sequence[UnusableFile], settings: PrepareSettings) -> Dataset:
+def _facts(rows: Sequence[PreparedRow], bad: Sequence[UnusableFile], settings: PrepareSettings) -> Dataset:
     geometry = select_decided(settings, Decides.PIXELS)
     return Dataset(
         name=settings.dataset,
         pictures=len(rows),
         buckets=_count_buckets(rows),
-        hash=hash_data(sorted(row["sha256"] for row in rows), geometry)[:16],
+        hash=hash_data(sorted(row.sha256 for row in rows), geometry)[:16],
         quarantined=len(bad),
-        out_of_domain=describe_unsuited_pictures(rows, settings.domain),
+        out_of_domain=describe_unsuited_pictures([row.shading for row in rows], settings.domain),
         settings={"prepare": settings.model_dump(mode="json")},
     )
 
 
-def _count_buckets(rows: Sequence[Row]) -> dict[str, int]:
-    counts = Counter((row["width"], row["height"]) for row in rows)
+def _count_buckets(rows: Sequence[PreparedRow]) -> dict[str, int]:
+    counts = Counter((row.width, row.height) for row in rows)
     return {f"{width}x{height}": count for (width, height), count in sorted(counts.items())}
 
 
 def _report(
-    rows: Sequence[Row], bad: Sequence[UnusableFile], others: Counter[str], settings: PrepareSettings, reused: int
+    rows: Sequence[PreparedRow],
+    bad: Sequence[UnusableFile],
+    others: Counter[str],
+    settings: PrepareSettings,
+    reused: int,
 ) -> None:
     """Warnings, then what there is in one line."""
-    enlarged = [row for row in rows if row["scale"] > settings.warn_upscale]
+    enlarged = [row for row in rows if row.scale > settings.warn_upscale]
     _warn(
         f"pictures enlarged more than {settings.warn_upscale:g} times look soft",
-        [f"{row['file_name']} ({row['scale']:.1f} times)" for row in enlarged],
+        [f"{row.file_name} ({row.scale:.1f} times)" for row in enlarged],
     )
     _warn("files with the same content count more than once", _duplicates(rows))
     _warn("pictures that look the same weigh as much as there are of them", _lookalikes(rows))
@@ -135,27 +139,27 @@ def _report(
     )
 
 
-def _duplicates(rows: Sequence[Row]) -> list[str]:
+def _duplicates(rows: Sequence[PreparedRow]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for row in rows:
-        groups.setdefault(row["sha256"], []).append(row["source"])
+        groups.setdefault(row.sha256, []).append(row.source)
     return [" = ".join(map(escape_line, names)) for names in groups.values() if len(names) > 1]
 
 
-def _with_twins(rows: Sequence[Row]) -> list[Row]:
+def _with_twins(rows: Sequence[PreparedRow]) -> list[PreparedRow]:
     """Each with `twin`, the sha256 of the first (by name) of those that look like it: its own, for most."""
-    twins = [row["sha256"] for row in rows]
-    for group in find_near_duplicates(rows):
+    twins = [row.sha256 for row in rows]
+    for group in find_near_duplicates([row.look for row in rows]):
         for number in group:
-            twins[number] = rows[group[0]]["sha256"]
-    return [row | {"twin": twin} for row, twin in zip(rows, twins, strict=True)]
+            twins[number] = rows[group[0]].sha256
+    return [row.changed(twin=twin) for row, twin in zip(rows, twins, strict=True)]
 
 
-def _lookalikes(rows: Sequence[Row]) -> list[str]:
+def _lookalikes(rows: Sequence[PreparedRow]) -> list[str]:
     """Groups whose files differ; equal files are told apart from them."""
     groups: dict[str, dict[str, str]] = {}
     for row in rows:
-        groups.setdefault(row["twin"], {}).setdefault(row["sha256"], row["source"])
+        groups.setdefault(row.likeness, {}).setdefault(row.sha256, row.source)
     return [" ~ ".join(map(escape_line, names.values())) for names in groups.values() if len(names) > 1]
 
 
