@@ -19,10 +19,11 @@ from lorakiln.families import load_family
 from lorakiln.families.sd import kohya_name
 from lorakiln.families.sd.presets import ATTENTION as ATTENTION_KINDS
 from lorakiln.families.sd.presets import PRESETS as FAMILY_PRESETS
+from lorakiln.families.sd.target_names import PRESETS, find_kind
 from lorakiln.lora_files.writing import write_lora
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.whole_config import check_whole
-from lorakiln.tools.inspect import PRESETS, _kind, suggest_settings
+from lorakiln.tools.inspect import suggest_settings
 from lorakiln.train.adapting import put_adapter
 from pipelines.compose import compose_config
 from tests.adapters.networks import adapted
@@ -183,7 +184,7 @@ def test_a_text_encoders_layers_alone_are_nothing_to_go_on_from(tmp_path, capsys
 def test_the_presets_are_those_of_training(preset, known):
     with torch.device("meta"):
         network = UNet2DConditionModel(cross_attention_dim=768)
-    assert {_kind(name) for name in FAMILY_PRESETS[preset](network)} == known
+    assert {find_kind(name) for name in FAMILY_PRESETS[preset](network)} == known
 
 
 def test_refusals_print_commands_that_work(tmp_path, capsys, micro_model):

@@ -145,7 +145,7 @@ def compute_adapter_norms(adapted: AdaptedNetworks) -> dict[str, float]:
     squares: dict[str, Tensor] = {}
     for name, square in adapted.squares().items():
         parts = name.split(".")
-        block = ".".join(parts[:2]) if parts[0] in ("down_blocks", "up_blocks") else parts[0]
+        block = ".".join(parts[:2] if parts[1:] and parts[1].isdigit() else parts[:1])
         squares[block] = squares.get(block, 0.0) + square
     values = torch.stack(list(squares.values())).clamp_min(0).sqrt().tolist()
     return {f"lora_norm/{block}": value for block, value in zip(squares, values, strict=True)}

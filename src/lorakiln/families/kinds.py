@@ -1,6 +1,6 @@
 """What is known of every family by name, before one of its models is loaded; asked instead of naming a family."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,6 +72,14 @@ class FamilyKind(Protocol):
 
     def known(self, module: str) -> bool:
         """Whether a canonical name may be one of this family's, of whatever size."""
+        ...
+
+    def suggest_targets(self, modules: Iterable[str]) -> str | list[str]:
+        """`train.adapter.targets` that mean these modules of the network: a preset, or endings and patterns.
+
+        Args:
+            modules: without the network's part in front, as a file's layers name them.
+        """
         ...
 
 

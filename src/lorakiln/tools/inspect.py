@@ -11,33 +11,13 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Adapter, Change, Embedding
-from lorakiln.families.kinds import find_version_predicting, list_versions
+from lorakiln.families.kinds import FamilyKind, find_version_predicting, list_versions
 from lorakiln.lora_files.base_model import find_base_version, find_generation, find_lora_family
 from lorakiln.lora_files.reading import read_any, read_as_stored
 from lorakiln.tools.lowrank import compute_singular
 
 CONVERTED = "lora.safetensors"  # what the printed command writes
 RANKS = 1024  # the most that train.adapter.rank takes
-ATTENTION = {f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0")}
-KOHYA = ATTENTION | {"ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"}
-LOCON = KOHYA | {
-    "conv1",
-    "conv2",
-    "time_emb_proj",
-    "conv_shortcut",
-    "downsamplers.0.conv",
-    "upsamplers.0.conv",
-}
-PRESETS = {"attention": ATTENTION, "kohya": KOHYA, "locon": LOCON}
-_BLOCK = re.compile(r"(down_blocks|up_blocks)\.\d+|mid_block")
-_KINDS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"\.transformer_blocks\.\d+\.(.+)$",
-        r"\.((?:down|up)samplers\.\d+\.conv)$",
-        r"\.(?:attentions|resnets)\.\d+\.(.+)$",
-    )
-)
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.ASCII)
 Counted = TypeVar("Counted", float, str)
 PLAIN = re.compile(r"[\w./:@%+~-]+", re.ASCII)  # values that Hydra's grammar takes without quotes
@@ -109,11 +89,12 @@ def suggest_settings(
         kind: the trainable one that all its layers are of; None: a LoRA goes on from it.
     """
     parts = {name.partition(".")[0] for name in adapter.changes}
-    network = find_lora_family(adapter).layout.network
+    family = find_lora_family(adapter)
+    network = family.layout.network
     if network not in parts:
         return []
     if kind and parts == {network} and not beside:
-        return [*_of_kind(kind, path, network), *_told(adapter)]
+        return [*_of_kind(kind, path, family), *_told(adapter)]
     mine = {name: layer for name, layer in adapter.layers.items() if name.startswith(f"{network}.")}
     rank = max((layer.rank for layer in mine.values()), default=0)
     needed = {
@@ -131,18 +112,17 @@ def suggest_settings(
         _override("train.adapter.init_from", str(path)),
         f"train.adapter.rank={rank}",
         f"train.adapter.alpha={scale[0][0] * rank if scale else rank:g}",
-        shlex.quote(f"train.adapter.targets={suggest_targets(name.removeprefix(f'{network}.') for name in mine)}"),
+        _targets(mine, family),
     ]
     if model := _model(adapter):
         settings.insert(0, f"model={model}")
     return settings + _told(adapter)
 
 
-def _of_kind(kind: str, path: Path, network: str) -> list[str]:
+def _of_kind(kind: str, path: Path, family: FamilyKind) -> list[str]:
     """The settings of a kind that goes on from its own layers as they are."""
     layers = read_as_stored(path).adapter.layers
     ranks, alphas = ({getattr(layer, name) for layer in layers.values()} for name in ("rank", "alpha"))
-    modules = (name.removeprefix(f"{network}.") for name in layers)
     return [
         _override("train/adapter", kind),
         _override("train.adapter.init_from", str(path)),
@@ -151,8 +131,15 @@ def _of_kind(kind: str, path: Path, network: str) -> list[str]:
             for name, one in (("rank", ranks), ("alpha", alphas))
             if None not in one
         ),
-        shlex.quote(f"train.adapter.targets={suggest_targets(modules)}"),
+        _targets(layers, family),
     ]
+
+
+def _targets(layers: Iterable[str], family: FamilyKind) -> str:
+    """`train.adapter.targets` for these layers of the trained network, as Hydra takes it."""
+    targets = family.suggest_targets(name.removeprefix(f"{family.layout.network}.") for name in layers)
+    listed = targets if isinstance(targets, str) else f"[{','.join(targets)}]"
+    return shlex.quote(f"train.adapter.targets={listed}")
 
 
 def _told(adapter: Adapter) -> list[str]:
@@ -165,33 +152,6 @@ def _told(adapter: Adapter) -> list[str]:
         if value and NUMBER.fullmatch(value):
             settings.append(_override(setting, value))
     return settings
-
-
-def suggest_targets(modules: Iterable[str]) -> str:
-    """`train.adapter.targets` for these modules of a network: a preset, or a list as Hydra takes it.
-
-    Where the middle and both sides are adapted, the file has a layer wherever the network has one of that kind, as far
-    as names tell it; else its kinds are looked for in its blocks alone.
-    """
-    kinds: set[str] = set()
-    blocks: dict[str, set[str]] = {}
-    for module in sorted(modules):
-        kind = _kind(module)
-        kinds.add(kind)
-        block = _BLOCK.match(module)
-        blocks.setdefault(block[0] if block else "", set()).add(kind)
-    sides = {block.partition("_")[0] for block in blocks}
-    if sides >= {"down", "mid", "up"}:
-        return next((name for name, known in PRESETS.items() if kinds == known), f"[{','.join(sorted(kinds))}]")
-    patterns = [
-        f"{block}.*{kind}" if block else kind for block, found in sorted(blocks.items()) for kind in sorted(found)
-    ]
-    return f"[{','.join(patterns)}]"
-
-
-def _kind(module: str) -> str:
-    """The end of a module's name that its like have in every block."""
-    return next((match[1] for pattern in _KINDS if (match := pattern.search(module))), module)
 
 
 def _model(adapter: Adapter) -> str | None:

@@ -4,7 +4,7 @@ What `families.kinds.FamilyKind` asks for, and nothing that Stable Diffusion has
 another conditioning, other presets, another key in LoRA files.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from lorakiln.families.shared_original_names import Origin
@@ -72,3 +72,7 @@ def module_of(name: str) -> str | None:
 def known(module: str) -> bool:
     part, _, path = module.partition(".")
     return part == NETWORK and path in PATHS
+
+
+def suggest_targets(modules: Iterable[str]) -> list[str]:
+    return sorted(modules)

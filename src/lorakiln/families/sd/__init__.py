@@ -6,11 +6,12 @@ from typing import Any
 
 from lorakiln.families.sd.keys import known, kohya_name, module_of
 from lorakiln.families.sd.original_names import network_origin
+from lorakiln.families.sd.target_names import suggest_targets
 from lorakiln.families.sd.versions import LAYOUT as layout
 from lorakiln.families.sd.versions import SD1, SD1_V, SD2, SD2_V
 from lorakiln.families.sd.versions import VERSIONS as versions
 
-__all__ = ["known", "kohya_name", "layout", "module_of", "network_origin", "versions"]
+__all__ = ["known", "kohya_name", "layout", "module_of", "network_origin", "suggest_targets", "versions"]
 
 
 def load(*given: Any) -> Any:

@@ -6,9 +6,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
+from lorakiln.families.sd.target_names import ATTENTION
 from lorakiln.families.shapes import has_kernel
-
-ATTENTION = tuple(f"{attn}.{to}" for attn in ("attn1", "attn2") for to in ("to_q", "to_k", "to_v", "to_out.0"))
 
 
 def list_attention_modules(network: nn.Module) -> list[str]:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.families.sd.original_names import network_origin
+from lorakiln.families.sd.target_names import suggest_targets
 from lorakiln.families.sdxl.keys import known, kohya_name, module_of
 from lorakiln.families.sdxl.versions import LAYOUT as layout
 from lorakiln.families.sdxl.versions import SDXL
 from lorakiln.families.sdxl.versions import VERSIONS as versions
 
-__all__ = ["known", "kohya_name", "layout", "module_of", "network_origin", "versions"]
+__all__ = ["known", "kohya_name", "layout", "module_of", "network_origin", "suggest_targets", "versions"]
 
 
 def load(*given: Any) -> Any:
