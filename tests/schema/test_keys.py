@@ -262,7 +262,7 @@ def test_a_sweep_sees_every_model_that_changes_under_its_name(tmp_path, path, ti
     for section in reversed(sections):
         settings = {section: settings}
     before = identify_sources(settings)
-    assert before.keys() == {title} and before[title]
+    assert before.keys() == {"program", title} and before[title]
     file.write_text("other weights")
     assert list_differences(before, identify_sources(settings)) == [title]
 

@@ -131,13 +131,14 @@ class OptunaSweeper(Sweeper):
         return Search(study, launcher, fixed, self.prune)
 
     def _name(self, job: "Job", space: Mapping[str, "BaseDistribution"]) -> str:
-        """The study's: trials of other settings or pictures, or for other objectives, cannot be compared, and are
-        another study.
+        """The study's: trials of other settings, pictures or code, or for other objectives, cannot be compared, and
+        are another study.
 
         Args:
             job: which takes the first value of everything.
         """
         searched = sorted((key, repr(values)) for key, values in space.items())
         # Of models nothing: the first job may have to fetch its own before they can be told.
-        pictures = job.sources().get("pictures or captions")
-        return f"search-{hash_data(job.key, pictures, searched, self.objectives)[:8]}"
+        made_of = job.sources()
+        known = [made_of.get(name) for name in ("pictures or captions", "program")]
+        return f"search-{hash_data(job.key, known, searched, self.objectives)[:8]}"

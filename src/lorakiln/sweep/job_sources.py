@@ -1,18 +1,24 @@
-"""What a job is made of beside its settings: pictures, captions and models, which may change from run to run."""
+"""What a job is made of beside its settings: pictures, captions, models and the program, which may change meanwhile."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from lorakiln.artefacts.code_digest import find_code
 from lorakiln.artefacts.hashing import hash_file, hash_folder
 from lorakiln.families.identity import hash_quickly, identify
 from lorakiln.families.model_source import is_hub_id
 from lorakiln.schema.marks import read_setting, walk
+from lorakiln.schema.registry import list_modules
 from lorakiln.schema.whole_config import Config
 
 Stamp = tuple[tuple[str, int, int], ...]
 MODEL_FILES = (".safetensors", ".json", ".txt")
 DIGITS = 16
+# The parts of the config that stages are called by, in their order.
+STAGES = tuple(name for name in Config.model_fields if name not in ("paths", "model"))
 # What has been read once in this process, with the sizes and times of its files: a sweep asks for every job.
 _known: dict[Path, tuple[Stamp, str]] = {}
 
@@ -24,7 +30,7 @@ def identify_sources(settings: dict[str, Any]) -> dict[str, str | None]:
     Args:
         settings: a job's whole config; parts that it does not have are left out.
     """
-    found: dict[str, str | None] = {}
+    found: dict[str, str | None] = {"program": _program(settings)}
     follow = bool(read_setting(settings, "prepare.follow_symlinks"))
     for name, folder in _folders(settings):
         found[name] = _once(folder, lambda path: hash_folder(path, follow))
@@ -36,6 +42,16 @@ def identify_sources(settings: dict[str, Any]) -> dict[str, str | None]:
 def list_differences(before: dict[str, str | None], now: dict[str, str | None]) -> list[str]:
     """The names of what is another now. What was or is unknown is held for the same."""
     return [name for name, one in now.items() if before.get(name) and one and before[name] != one]
+
+
+def _program(settings: dict[str, Any]) -> str | None:
+    """The code of all stages, with that of the kinds that the settings choose; of libraries nothing, as in a training's
+    identity: a sweep that takes days is not begun anew by an upgrade."""
+    try:
+        config = Config.model_validate(settings)
+    except ValidationError:  # the job itself says so
+        return None
+    return find_code(*(f"lorakiln.{stage}.stage" for stage in STAGES), *list_modules(config)).digest
 
 
 def _folders(settings: dict[str, Any]) -> Iterator[tuple[str, Path]]:
