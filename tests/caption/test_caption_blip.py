@@ -195,6 +195,15 @@ def test_out_of_memory_halves_the_batch_and_captions_every_picture(
     assert told.count("captioning: out of memory") == 1 and "caption.batch_size" in told
 
 
+def test_no_memory_for_the_captioner_is_told(tmp_path, prepared, raw, captioner, monkeypatch):
+    def full(self, *arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Blip, "__init__", full)
+    with pytest.raises(UserError, match="captioning: loading the captioner: out of memory(.|\n)*on the CPU"):
+        caption(prepared, raw, tmp_path / "out", BlipSettings(), captioner)
+
+
 def test_what_a_stopped_captioner_has_written_is_not_asked_again(
     tmp_path, prepared, raw, captioner, asked, monkeypatch
 ):

@@ -5,8 +5,8 @@ import weakref
 import pytest
 import torch
 
-from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch, is_out_of_memory, is_tight
+from lorakiln.console.errors import UserError, exit_on_user_error
+from lorakiln.console.memory import Batch, is_out_of_memory, is_tight, telling_no_memory
 
 ADVICE = "draw smaller pictures"
 
@@ -81,3 +81,24 @@ def test_what_did_not_fit_is_let_go():
 def test_a_gpu_with_little_memory_left_is_tight(monkeypatch, device, free, found):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free), 8 * 10**9))
     assert is_tight(torch.device(device)) is found
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_what_is_not_tried_with_less_is_told_with_what_helps(error):
+    told = f"loading it: out of memory(.|\n)*fix: {ADVICE}"
+    with pytest.raises(UserError, match=told), telling_no_memory("loading it", ADVICE):
+        raise error
+    with pytest.raises(RuntimeError, match="shapes do not fit"), telling_no_memory("loading it"):
+        raise RuntimeError("shapes do not fit")
+
+
+@pytest.mark.parametrize(
+    ("error", "device"), [(torch.OutOfMemoryError("CUDA out of memory"), "the GPU"), (MemoryError(), "the machine")]
+)
+def test_no_command_ends_with_a_traceback_for_want_of_memory(capsys, error, device):
+    def command():
+        raise error
+
+    assert exit_on_user_error(command) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {device} is out of memory\n  fix: ")

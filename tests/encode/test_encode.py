@@ -329,6 +329,17 @@ def test_out_of_memory_halves_the_batch_and_changes_no_tensor(captioned, tmp_pat
     assert told.count("encoding: out of memory with 4 at once") == 1 and "encode.batch_size" in told
 
 
+def test_no_memory_for_the_base_is_told(captioned, tmp_path, micro_model, monkeypatch):
+    def full(model, parts, *more, **named):
+        if parts:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return load_family(model, parts, *more, **named)
+
+    monkeypatch.setattr("lorakiln.encode.stage.load_family", full)
+    with pytest.raises(UserError, match="encode: loading the base model: out of memory(.|\n)*encode.device=cpu"):
+        encode(captioned, tmp_path / "out", SETTINGS, micro_model)
+
+
 def test_latents_that_are_not_finite_are_refused_by_name(captioned, tmp_path, micro_model, monkeypatch):
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
     before, encode_pictures = contents(tmp_path / "out"), StableDiffusion.encode_pictures

@@ -64,3 +64,38 @@ def test_a_clip_of_unreasonable_values_or_pipes_is_told(micro_clip, tmp_path):
     (tmp_path / "clip/model.safetensors").unlink()
     os.mkfifo(tmp_path / "clip/model.safetensors")
     refused("a pipe, not a regular file")
+
+
+def test_out_of_memory_halves_what_is_looked_at_and_changes_no_embedding(micro_clip, tmp_path, monkeypatch, capsys):
+    paths = []
+    for number in range(5):
+        paths.append(tmp_path / f"{number}.png")
+        Image.new("RGB", (16, 16), (number * 50, 10, 10)).save(paths[-1])
+    clip = Clip.load(Source(path=str(micro_clip)), torch.device("cpu"))
+    expected, images = clip.pictures(paths), Clip.images
+
+    def limit(most):
+        def limited(self, some):
+            if len(some) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return images(self, some)
+
+        monkeypatch.setattr(Clip, "images", limited)
+
+    limit(2)
+    np.testing.assert_allclose(clip.pictures(paths, batch_size=4), expected, atol=1e-5)
+    assert capsys.readouterr().err.count("judging: out of memory with 4 at once") == 1
+    limit(0)
+    with pytest.raises(UserError, match="judging: out of memory with one picture at once(.|\n)*evaluate.device=cpu"):
+        clip.pictures(paths)
+
+
+def test_no_memory_for_clip_itself_is_told(micro_clip, monkeypatch):
+    clip = Clip.load(Source(path=str(micro_clip)), torch.device("cpu"))
+
+    def full(self, device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(CLIPModel, "to", full)
+    with pytest.raises(UserError, match="loading CLIP: out of memory(.|\n)*evaluate.device=cpu"):
+        clip.to(torch.device("cpu"))

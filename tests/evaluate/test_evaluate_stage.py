@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -377,3 +378,23 @@ def test_the_clip_score_is_a_price_only_where_no_question_is_asked():
     roles = [{metric.name: metric.role for metric in metrics_of(questions)} for questions in ([], [style], [asked])]
     assert [role["clip_score"] for role in roles] == ["prompt", "prompt", "other"]
     assert roles[2]["right_thing"] == "prompt" and roles[1]["right_style"] == "learned"
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("lorakiln.evaluate.drawing.load_adapter", "evaluate: loading the base model: out of memory"),
+        ("lorakiln.lora_files.merging.Merged.set_weights", "evaluate: putting the LoRA on: out of memory"),
+        ("lorakiln.families.sd.model.StableDiffusion.encode_prompts", "drawing: reading the negative prompt: out of"),
+        ("lorakiln.families.sd.model.StableDiffusion.decode_latents", "drawing: out of memory with one picture"),
+    ],
+)
+def test_no_memory_is_told_with_what_helps(folders, tmp_path, judged_model, monkeypatch, place, said):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(place, full)
+    one = SETTINGS.model_copy(update={"prompts": ["a cat"], "seeds": [0], "between": [], "weights": [0.0, 1.0]})
+    with pytest.raises(UserError, match=f"^{said}(.|\n)*evaluate.device=cpu"):
+        evaluate(*folders, tmp_path / "report", one, judged_model)
+    assert not (tmp_path / "report").exists()

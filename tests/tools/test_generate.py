@@ -312,3 +312,25 @@ def test_on_a_tight_gpu_what_does_not_work_leaves_it(model, tmp_path, monkeypatc
     monkeypatch.setattr(StableDiffusion, "rest", lambda self: rested.append(True))
     assert run("a cat", "--model", model, "--out", tmp_path / "out") == 0
     assert len(rested) == tight
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("lorakiln.tools.generate.is_tight", "loading the base model: out of memory"),
+        ("lorakiln.lora_files.merging.Merged.set_weights", "putting the LoRAs on, and reading the picture"),
+        ("lorakiln.families.sd.model.StableDiffusion.encode_pictures", "putting the LoRAs on, and reading the picture"),
+        ("lorakiln.families.sd.model.StableDiffusion.encode_prompts", "drawing: reading the negative prompt: out of"),
+        ("lorakiln.families.sd.model.StableDiffusion.decode_latents", "drawing: out of memory with one picture"),
+    ],
+)
+def test_no_memory_is_told_with_what_helps(model, lora, tmp_path, capsys, monkeypatch, place, said):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "from.png")
+    monkeypatch.setattr(place, full)
+    begun = ("--lora", lora, "--image", tmp_path / "from.png", "--out", tmp_path / "out")
+    assert run("a cat", "--model", model, *begun) == 1
+    told = capsys.readouterr().err
+    assert f"error: {said}" in told and "\n  fix: " in told and "Traceback" not in told

@@ -220,7 +220,7 @@ def test_no_memory_for_loading_is_told(train_micro, make_settings, monkeypatch, 
     monkeypatch.setattr(assembly, "LARGE", large)
     monkeypatch.setattr(memory_fit, "read_free_memory", lambda device: 100)
     monkeypatch.setattr(assembly, "load_family", full)
-    with pytest.raises(UserError, match=f"cpu is out of memory while the base model is loaded(.|\n)*{fix}"):
+    with pytest.raises(UserError, match=f"loading the base model, on cpu: out of memory(.|\n)*{fix}"):
         train_micro(make_settings())
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from lorakiln.console.errors import UserError
 from lorakiln.diffusion import random_draws
 from lorakiln.train.validation import choose_batch, compute_validation_loss
 
@@ -42,3 +43,14 @@ def test_it_depends_on_the_pictures_and_the_weights_alone(make_module):
     assert loss == pytest.approx(np.mean(alone), rel=1e-7)
     module.flat.weights.data.normal_(std=0.5)
     assert compute_validation_loss(module, [[1], [0]]) != loss
+
+
+def test_no_memory_is_told_with_what_helps_there(make_module, monkeypatch):
+    module = make_module(validation=WATCHED)
+
+    def full(conditioning):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "predicting", full)
+    with pytest.raises(UserError, match="validating on pictures of 32x32 pixels: (.|\n)*train.validation.every=0"):
+        compute_validation_loss(module, [[1], [0]])

@@ -56,9 +56,15 @@ class ConfigError(UserError):
 
 
 def explain_error(error: Exception) -> UserError | None:
-    """What to tell of an error that a file or the disk is to blame for, wherever it came from; None if none is."""
+    """What to tell of an error that a file, the disk or too little memory is to blame for, wherever it came from; None
+    if none is.
+    """
     if isinstance(error, UserError):
         return error
+    # By name: commands that load no model do not wait for torch.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        device = "the machine" if isinstance(error, MemoryError) else "the GPU"
+        return UserError(f"{device} is out of memory", fix="end what else uses it, or take a smaller base or pictures")
     if not isinstance(error, OSError) or error.filename is None:
         return None
     if error.errno not in (*REMEDIES, *GONE):

@@ -2,7 +2,8 @@
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -59,6 +60,22 @@ class Batch:
             said = f"{self.doing}: out of memory with {self.size} at once, so fewer from here on{spare}"
             print(said, file=sys.stderr, flush=True)
         self.size //= 2
+
+
+@contextmanager
+def telling_no_memory(what: str, fix: str = "") -> Iterator[None]:
+    """Turn what the device says that has no memory for what is done inside into a UserError.
+
+    Args:
+        what: is out of memory, or when ("evaluating").
+        fix: what helps.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"{what}: out of memory", fix=fix or "end what else uses the device") from error
 
 
 def free_memory() -> None:

@@ -15,7 +15,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.artefacts.tensor_files import mapped_tensors, save_tensors
-from lorakiln.console.memory import Batch
+from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.content_keys import Keys, Row, group_by_bucket, read_rows
@@ -36,6 +36,7 @@ from lorakiln.schema.model import ModelSettings
 
 SOMEWHERE = (1, 1, 0, 0, 1, 1)  # a place, to see what a family tells of one
 PIECES = 3  # of a trigger word, worth a warning
+ADVICE = "a lower prepare.resolution, or encode.device=cpu"
 LISTED = 20  # of the captions that are too long
 
 
@@ -64,7 +65,8 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         add_partial_rows(known, kept)
         new = any(row.key_picture not in known.pictures for row in rows)
         parts: tuple[Part, ...] = ("vae", "text") if new else ("text",)
-        family = load_family(model, parts, device, text_dtype=half)
+        with telling_no_memory("encode: loading the base model", ADVICE):
+            family = load_family(model, parts, device, text_dtype=half)
         unread = {row.file_name: family.unread(row.text, encoding.chunks) for row in rows}
         told = {
             row.file_name: {name: value.tolist() for name, value in family.place_conditioning(row.place).items()}
@@ -95,8 +97,7 @@ class _Stage:
         self.captioned, self.fresh, self.settings = captioned, fresh, settings
         self.keys, self.family, self.known, self.kept = keys, family, known, kept
         self.dtype = getattr(torch, settings.dtype)
-        advice = "a lower prepare.resolution, or encode.device=cpu"
-        self.at_once = Batch(settings.batch_size, "encoding", "encode.batch_size", advice)
+        self.at_once = Batch(settings.batch_size, "encoding", "encode.batch_size", ADVICE)
 
     def run(self, buckets: Mapping[tuple[int, int], Sequence[Row]]) -> None:
         """Write all tensors."""

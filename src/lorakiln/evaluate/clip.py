@@ -1,6 +1,7 @@
 """CLIP as the judge of pictures (arXiv 2103.00020): unit embeddings of pictures and texts."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from transformers.utils import logging as transformers_logging
 
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.console.progress import show_progress
 from lorakiln.families.config_ranges import check_folder
 from lorakiln.schema.model import Source
+
+ADVICE = "end what else uses the device, or judge on the CPU (evaluate.device=cpu)"
 
 
 class Clip:
@@ -55,7 +59,8 @@ class Clip:
     def to(self, device: torch.device) -> "Clip":
         """Itself, on a device."""
         network: torch.nn.Module = self.model
-        network.to(device)
+        with telling_no_memory("loading CLIP", ADVICE):
+            network.to(device)
         self.device = device
         return self
 
@@ -89,16 +94,23 @@ class Clip:
         """Unit embeddings of picture files, (N, D) float32.
 
         Args:
+            batch_size: looked at at once; halved when the device is out of memory.
             alter: what becomes of each RGB picture before it is looked at.
+
+        Raises:
+            UserError: there is no memory for one picture.
         """
         paths = list(paths)
-        parts = []
+        parts, at_once = [], Batch(batch_size, title, advice=ADVICE)
         with show_progress(title, len(paths)) as bar:
-            for start in range(0, len(paths), batch_size):
-                images = [read_picture(path) for path in paths[start : start + batch_size]]
+            while paths:
+                images = [read_picture(path) for path in paths[: at_once.size]]
                 images = [alter(image) for image in images] if alter else images
-                parts.append(self.images(images))
-                bar.advance(len(images))
+                embedded = at_once.attempt(partial(self.images, images))
+                if embedded is not None:
+                    parts.append(embedded)
+                    paths = paths[len(images) :]
+                    bar.advance(len(images))
         return np.concatenate(parts)
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch, is_tight
+from lorakiln.console.memory import Batch, is_tight, telling_no_memory
 from lorakiln.console.progress import show_progress
 from lorakiln.evaluate.shots import Shot
 from lorakiln.families import load_family
@@ -29,6 +29,8 @@ from lorakiln.sampling import Applied, DrawJob, draw, format_infotext, save_pict
 from lorakiln.sampling.prompt_cache import PromptCache
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
+
+ON_CPU = "draw on the CPU (evaluate.device=cpu)"
 
 
 class ShotDrawer:
@@ -75,19 +77,21 @@ class ShotDrawer:
         return len(missing)
 
     def _draw(self, shots: Sequence[Shot]) -> Iterator[tuple[Shot, Image.Image]]:
-        family = load_family(
-            self.model, device=self.device, dtype=choose_drawing_dtype(self.device, self.settings.precision)
-        )
-        if is_tight(self.device):
-            family.rest()
-        merged = load_adapter(family, self.lora)
-        remembering = PromptCache(family)
         settings = self.settings
-        advice = "draw smaller pictures (evaluate.width, evaluate.height), or on the CPU (evaluate.device=cpu)"
+        with telling_no_memory("evaluate: loading the base model", ON_CPU):
+            family = load_family(
+                self.model, device=self.device, dtype=choose_drawing_dtype(self.device, settings.precision)
+            )
+            if is_tight(self.device):
+                family.rest()
+            merged = load_adapter(family, self.lora)
+        remembering = PromptCache(family)
+        advice = f"draw smaller pictures (evaluate.width, evaluate.height), or {ON_CPU}"
         batch = Batch(settings.batch_size, "drawing", "evaluate.batch_size", advice)
         with show_progress("drawing", len(shots)) as bar:
             for weight, group in groupby(sorted(shots, key=lambda s: s.weight), key=lambda s: s.weight):
-                merged.set_weights(weight)
+                with telling_no_memory("evaluate: putting the LoRA on", ON_CPU):
+                    merged.set_weights(weight)
                 remembering.forget()
                 some = list(group)
                 jobs = [self._job(shot) for shot in some]

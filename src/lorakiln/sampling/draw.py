@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch
+from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.diffusion.denoising import denoise
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding
 from lorakiln.families.protocol import Family
@@ -64,7 +64,8 @@ def draw(
     """
     sampler = family.process.make_sampler(steps)
     at_once = batch_size if isinstance(batch_size, Batch) else Batch(batch_size, "drawing")
-    negative = family.encode_prompts([negative_prompt], encoding) if guidance > 1 else None
+    with telling_no_memory(f"{at_once.doing}: reading the negative prompt", at_once.advice):
+        negative = family.encode_prompts([negative_prompt], encoding) if guidance > 1 else None
     for _, group in itertools.groupby(jobs, key=lambda job: (job.width, job.height)):
         alike = list(group)
         while alike:

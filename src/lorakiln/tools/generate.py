@@ -14,7 +14,7 @@ from lorakiln.caption.text_cache import write_texts
 from lorakiln.caption.trigger import prepend_trigger
 from lorakiln.captioners.blip import BlipCaptioner
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch, is_tight
+from lorakiln.console.memory import Batch, is_tight, telling_no_memory
 from lorakiln.console.progress import show_progress
 from lorakiln.families import load_family
 from lorakiln.families.file_hashes import compute_short_hash as base_hash
@@ -29,6 +29,7 @@ from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.tools.draw_request import DrawRequest
 
+HIDE_GPU = "end what else uses the GPU, or draw on the CPU: put CUDA_VISIBLE_DEVICES= before the command"
 CHUNKS = 3  # at most, of a prompt
 
 
@@ -53,9 +54,10 @@ def draw_requests(
         UserError: a file is not usable, or the model cannot draw the size.
     """
     device = choose_device()
-    family = load_family(model, device=device, dtype=choose_drawing_dtype(device, precision))
-    if is_tight(device):
-        family.rest()
+    with telling_no_memory("loading the base model", HIDE_GPU):
+        family = load_family(model, device=device, dtype=choose_drawing_dtype(device, precision))
+        if is_tight(device):
+            family.rest()
     for steps in sorted({request.steps for request in requests}):
         check_steps(family, steps, "steps")
     _warn_unread(WeightedPrompts(family), requests)
@@ -81,8 +83,9 @@ def draw_requests(
     with show_progress("drawing", len(requests)) as bar:
         for members in groups.values():
             first = requests[members[0]]
-            merged.set_weights(*(first.weights.get(path, 0.0) for path in files))
-            start, size = _start(family, first, model)
+            with telling_no_memory("putting the LoRAs on, and reading the picture to begin with", HIDE_GPU):
+                merged.set_weights(*(first.weights.get(path, 0.0) for path in files))
+                start, size = _start(family, first, model)
             jobs = [
                 DrawJob(requests[i].prompt, requests[i].seed, *(size or _size(requests[i], model))) for i in members
             ]

@@ -10,6 +10,7 @@ import torch
 
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import telling_no_memory
 from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
 from lorakiln.families.protocol import NETWORK, Family, Part, choose_text_dtype
@@ -21,7 +22,7 @@ from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Encoded
 from lorakiln.train.lora_module import LoraModule, Share
 from lorakiln.train.memory_count import CountRequest, count_memory
-from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit, telling_no_memory
+from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit
 from lorakiln.train.validation_split import ValidationSplit, hold_out
 
 
@@ -91,7 +92,7 @@ def assemble(
     memory_fit = _make_room(bare, encoded, split, settings, share, model.resolution if draws else 0)
     if memory_fit and share.rank == 0 and (warning := memory_fit.warning()):
         print(warning, file=sys.stderr, flush=True)
-    with telling_no_memory(device, memory_fit):
+    with telling_no_memory(f"loading the base model, on {device}", memory_fit.advice if memory_fit else ""):
         family = load_family(model, parts, **loading)
         family.rest()
         # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.

@@ -1,14 +1,11 @@
 """Whether a training fits its device: told in the plan, and what to change where it does not."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from lorakiln.console.errors import UserError
-from lorakiln.console.memory import is_out_of_memory
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.lora_module import Share
 from lorakiln.train.memory_count import BESIDE, MemoryCount
@@ -136,18 +133,6 @@ def _smaller_step(memory: MemoryCount, micro: int, pictures: int, free: int) -> 
     steps = {size: replace(memory, step=memory.step * size // micro) for size in sizes}
     size = next((size for size, one in steps.items() if one.most <= free), 1)
     return size, steps[size]
-
-
-@contextmanager
-def telling_no_memory(device: torch.device, memory_fit: MemoryFit | None) -> Iterator[None]:
-    """Turn what a device says that has no memory even for loading into a UserError."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        fix = (memory_fit and memory_fit.advice) or "end what else uses the device"
-        raise UserError(f"{device} is out of memory while the base model is loaded", fix=fix) from error
 
 
 def read_free_memory(device: torch.device) -> int:

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lorakiln.console.memory import telling_no_memory
 from lorakiln.diffusion import random_draws
 from lorakiln.diffusion.loss import Loss
 from lorakiln.schema.objectives.mse import MseSettings
 from lorakiln.train.latents import Bucket
 from lorakiln.train.lora_module import LoraModule
 
+ADVICE = "train.validation.every=0 validates never, a lower prepare.resolution takes less; the last checkpoint is kept"
 MOST, CELLS = 8, 64 * 64  # what the network takes at once: 8 pictures of 512 pixels, 2 of 1024
 
 
@@ -28,6 +30,9 @@ def compute_validation_loss(
     Args:
         held_out: row numbers by bucket, at least one.
         before_each: called before every picture; what it raises is raised.
+
+    Raises:
+        UserError: the device has no memory for it.
     """
     # Of runs with another objective too: the numbers are compared.
     plain = Loss(module.family.process, MseSettings())
@@ -38,7 +43,8 @@ def compute_validation_loss(
             for row in rows:
                 if before_each:
                     before_each()
-                errors.append(_picture_loss(module, plain, bucket, row))
+                with telling_no_memory(f"validating on pictures of {bucket.name} pixels", ADVICE):
+                    errors.append(_picture_loss(module, plain, bucket, row))
     finally:
         module.network.train(training)
     return float(np.mean(torch.stack(errors).tolist()))

@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch
+from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.families.config_ranges import check_folder
 from lorakiln.schema.captioners.blip import BlipSettings
 
@@ -56,7 +56,8 @@ class Blip:
         # transformers fills what is missing with random numbers, and the captions would be random too.
         if missing := sorted(key for key in facts["missing_keys"] if key.endswith("weight")):
             raise UserError(f"not a whole BLIP: weights are missing ({missing[0]}, ...)", where=folder, fix=fix)
-        return cls(model, BlipProcessor(pictures, tokenizer), device)
+        with telling_no_memory("captioning: loading the captioner", HIDE_GPU):
+            return cls(model, BlipProcessor(pictures, tokenizer), device)
 
     def write(
         self,
