@@ -1,4 +1,8 @@
-"""`compose`: conf/ and params.yaml -> outputs/resolved.yaml, validated as a whole."""
+"""`compose`: conf/ and params.yaml -> outputs/resolved.yaml, validated as a whole; and what DVC compares of the code.
+
+A stage depends on outputs/.code/<stage>, a digest of the code that decides what it makes, and not on files of code: a
+comment in them, or another kind of optimizer beside the one in use, is no reason to train again.
+"""
 
 from lorakiln.console.exit_signals import end_by_signals
 
@@ -12,12 +16,14 @@ from typing import Any
 import yaml
 
 from lorakiln.artefacts.json_files import write_text
+from lorakiln.chain import CHAIN, compute_stage_code
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole_config import Config, check_whole
 from pipelines.resolved import RESOLVED
 
 PARAMS = Path("params.yaml")
+CODE = RESOLVED.with_name(".code")
 
 
 def make_overrides(params: dict[str, Any]) -> list[str]:
@@ -72,6 +78,8 @@ def main() -> None:
         )
     _warn_of_device(checked)
     write_text(RESOLVED, format_resolved(checked, params.get("experiment")))
+    for stage in CHAIN:
+        write_text(CODE / stage.name, compute_stage_code(stage, checked, f"pipelines.{stage.name}") + "\n")
 
 
 def _warn_of_device(config: Config) -> None:

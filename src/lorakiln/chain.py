@@ -4,14 +4,17 @@ The second door and the doctor walk it. dvc.yaml states the same for `dvc repro`
 two.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.code_digest import find_code
+from lorakiln.schema import marks
 from lorakiln.schema.base import Settings
+from lorakiln.schema.registry import list_modules
 from lorakiln.schema.whole_config import Config
 
 
@@ -72,6 +75,36 @@ def list_namespaces(stages: Sequence[Stage]) -> list[str]:
     """The parts of the config that decide any of `stages`: each stage's own, in their order, then "model"."""
     named = [name.partition(".")[0] for stage in stages for name in stage.settings]
     return list(dict.fromkeys(reversed(named)))[::-1]
+
+
+def compute_stage_code(stage: Stage, config: Config, *besides: str) -> str:
+    """16 hex digits for the code that decides what a stage makes with these settings; see `artefacts.code_digest`.
+
+    Of kinds it is the code of those that the stage's settings choose. What settings say of themselves counts too: it
+    decides what is in keys, and what an export leaves out.
+
+    Args:
+        besides: other modules that run with the stage.
+    """
+    chosen = [attrgetter(name)(config) for name in stage.settings]
+    told = list_settings_modules(*([config] if stage == EXPORT else chosen))
+    return find_code(stage.module, *besides, *list_modules(*chosen), *told).digest
+
+
+def list_settings_modules(*settings: Settings) -> list[str]:
+    """The modules in which the classes of settings, and of those inside them, are defined; sorted."""
+    found = {marks.__name__}
+    for one in _with_inner(settings):
+        found.update(kind.__module__ for kind in type(one).__mro__ if issubclass(kind, Settings))
+    return sorted(found)
+
+
+def _with_inner(settings: Sequence[Settings]) -> Iterator[Settings]:
+    for one in settings:
+        yield one
+        yield from _with_inner(
+            [inner for name in type(one).model_fields if isinstance(inner := getattr(one, name), Settings)]
+        )
 
 
 def locate_folders(folder: Path, stages: Sequence[Stage]) -> dict[str, Path]:

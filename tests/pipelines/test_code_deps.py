@@ -1,73 +1,38 @@
-"""dvc.yaml lists, for each stage, the code that it imports: no more, no less."""
+"""The digests that dvc.yaml's stages depend on hold the code that they import, but for what cannot decide."""
 
 import ast
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lorakiln.artefacts.code_digest import SILENT
+from lorakiln.artefacts.code_digest import SILENT, find_code
+from lorakiln.chain import CHAIN, list_settings_modules
+from lorakiln.schema.registry import list_modules
+from lorakiln.schema.whole_config import check_whole
+from pipelines.compose import compose_config
 
 STAGES = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
 SRC = Path("src")
-# Names the settings of all stages: whom they tell of, which changes nothing that a stage makes of its own. `export`
-# has all of them: what it leaves out follows from it.
-NAMESPACES = "src/lorakiln/schema/whole_config.py"
 OWN = ("lorakiln", "pipelines", "hydra_plugins")
-# What cannot change a stage's output: rooms, or modules of them, that tell of the work or put things in their place.
-EVERYWHERE = (
-    "src/lorakiln/__init__.py",
-    "src/lorakiln/console/__init__.py",
-    "src/lorakiln/artefacts/__init__.py",
-    *(
-        file.as_posix()
-        for name in SILENT
-        if name.startswith(("lorakiln.console.", "lorakiln.artefacts."))
-        and (file := SRC.joinpath(*name.split(".")).with_suffix(".py"))
-    ),
-)
-SHARED = (
-    "src/lorakiln/schema/base.py",
-    "src/lorakiln/schema/other_trainers.py",
-    "src/lorakiln/schema/marks.py",
-    "src/lorakiln/schema/model.py",
-    "src/lorakiln/schema/registry.py",
-    "src/lorakiln/schema/__init__.py",
-    NAMESPACES,
-    "pipelines/resolved.py",
-    "pipelines/__init__.py",
-)
+NAMES = [stage.name for stage in CHAIN]
+# Starts a stage: which of the config's parts it takes is in DVC's own comparison.
+STARTS = ("pipelines.resolved",)
 
 
-def rooms() -> set[Path]:
-    """The folders whose modules are kinds, which the registry imports by name: src/lorakiln/optim, ..."""
+def rooms() -> set[str]:
+    """The packages whose modules are kinds, which the registry imports by name: lorakiln.optim, ..."""
     found = set()
     for path in sorted((SRC / "lorakiln").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Registry":
-                given = {keyword.arg: keyword.value for keyword in node.keywords}
-                found.add(SRC / Path(*ast.literal_eval(given["code"]).split(".")))
-                if "settings" in given:
-                    found.add(path.parent)
+                found.update(ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg == "code")
     return found
 
 
 ROOMS = rooms()
-
-
-@cache
-def imported(path: Path) -> frozenset[Path]:
-    """The project's own files that a file imports, directly; those of a room's kinds with the room."""
-    found = set(path.parent.rglob("*.py")) if path.name == "__init__.py" and path.parent in ROOMS else set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found.update(file for alias in node.names if (file := file_of(alias.name)))
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            if file := file_of(node.module):
-                found.add(file)
-            found.update(file for alias in node.names if (file := file_of(f"{node.module}.{alias.name}")))
-    return frozenset(found)
 
 
 def file_of(module: str) -> Path | None:
@@ -79,33 +44,81 @@ def file_of(module: str) -> Path | None:
     return None
 
 
-def reached(start: Path) -> set[str]:
-    """Every file of the project that running `start` loads."""
-    seen, todo = set(), [start]
+@cache
+def imported(module: str) -> frozenset[str]:
+    """The project's own modules that one imports, directly."""
+    found = set()
+    for node in ast.walk(ast.parse(file_of(module).read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+    return frozenset(name for name in found if file_of(name))
+
+
+def reached(*starts: str) -> set[str]:
+    """Every module of the project that running these loads, but for what only such load that cannot decide."""
+    seen, todo = set(), list(starts)
     while todo:
-        file = todo.pop()
-        if file not in seen:
-            seen.add(file)
-            if file.as_posix() != NAMESPACES or start.stem in ("compose", "export"):
-                todo.extend(imported(file))
-    return {file.as_posix() for file in seen}
+        module = todo.pop()
+        if module not in seen and not silent(module):
+            seen.add(module)
+            todo.extend(imported(module))
+    return seen
 
 
-def covers(entry: str, file: str) -> bool:
-    return file == entry or file.startswith(entry + "/")
+def silent(module: str) -> bool:
+    return module in STARTS or any(module == one or module.startswith(f"{one}.") for one in SILENT)
 
 
-@pytest.mark.parametrize("stage", sorted(STAGES))
-def test_code_deps_equal_the_imports(stage):
-    code = [dep for dep in STAGES[stage]["deps"] if dep.startswith(("src/", "pipelines/"))]
-    files = {file for file in reached(Path(f"pipelines/{stage}.py")) if not any(covers(e, file) for e in EVERYWHERE)}
-    unlisted = {file for file in files if file not in SHARED and not any(covers(dep, file) for dep in code)}
-    idle = [dep for dep in code if not any(covers(dep, file) for file in files)]
-    assert not unlisted, f"{stage} imports what dvc.yaml does not list: {sorted(unlisted)}"
-    assert not idle, f"{stage} does not import {idle}"
+def says_nothing(module: str) -> bool:
+    """Whether there is a docstring alone in it."""
+    return not ast.parse(file_of(module).read_text()).body[1:]
 
 
-@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"compose"}))
+@pytest.mark.parametrize("experiment", ["demo_style", "smoke", "character_r16"])
+@pytest.mark.parametrize("stage", CHAIN, ids=NAMES)
+def test_a_digest_holds_what_the_stage_imports(stage, experiment):
+    config = check_whole(compose_config([f"+experiment={experiment}"]))
+    chosen = [attrgetter(name)(config) for name in stage.settings]
+    starts = (stage.module, f"pipelines.{stage.name}", *list_modules(*chosen))
+    held = set(find_code(*starts, *list_settings_modules(*chosen)).modules)
+    wanted = {module for module in reached(*starts) if not says_nothing(module)}
+    assert not (missing := wanted - held), f"{stage.name}: {sorted(missing)}"
+    # Those of kinds that are in use, and not of others.
+    kinds = {module for module in list_modules(*chosen) if module.startswith("lorakiln.")}
+    assert kinds <= held and f"lorakiln.{stage.name}.stage" in held
+
+
+def test_a_kind_that_is_not_in_use_is_not_in_the_digest_and_a_family_always_is():
+    config = check_whole(compose_config(["+experiment=smoke", "train/scheduler=cosine"]))
+    train = next(stage for stage in CHAIN if stage.name == "train")
+    held = set(find_code(train.module, *list_modules(config.train, config.model)).modules)
+    assert {"lorakiln.optim.schedules.cosine", "lorakiln.optim.adamw", "lorakiln.adapters.lora"} <= held
+    assert not {"lorakiln.optim.schedules.linear", "lorakiln.adapters.loha", "lorakiln.diffusion.losses.huber"} & held
+    assert {"lorakiln.families.sd.model", "lorakiln.families.sdxl.model"} <= held
+
+
+@pytest.mark.parametrize("stage", NAMES)
+def test_a_stage_depends_on_its_digest_and_on_what_else_it_reads_of_the_program(stage):
+    """Code is in the digest; what is no code, such as a template of the report, is named."""
+    own = [dep for dep in STAGES[stage]["deps"] if dep.startswith(("src/", "pipelines/", "outputs/.code/"))]
+    held = {
+        path.parent for path in (SRC / "lorakiln").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    others = {path.as_posix() for path in held if path.is_relative_to(SRC / "lorakiln" / stage)}
+    assert set(own) == {f"outputs/.code/{stage}", *others}
+
+
+def test_compose_writes_the_digests_of_all_whatever_code_has_changed():
+    made = [next(iter(out)) for out in STAGES["compose"]["outs"]]
+    assert [name for name in made if "/.code/" in name] == [f"outputs/.code/{stage}" for stage in NAMES]
+    assert {"src/lorakiln", "pipelines", "conf"} <= set(STAGES["compose"]["deps"])
+    packages = {module.rpartition(".")[0] for module in imported("pipelines.compose") if module.startswith("hydra_")}
+    assert {f"src/{name.replace('.', '/')}" for name in packages} <= set(STAGES["compose"]["deps"])
+
+
+@pytest.mark.parametrize("stage", NAMES)
 def test_params_stay_in_the_stages_namespace(stage):
     (params,) = STAGES[stage]["params"]
     (keys,) = params.values()
