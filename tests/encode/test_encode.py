@@ -1,101 +1,18 @@
 """Encoding: the numbers, and that only what is new is made."""
 
 import json
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from lorakiln.artefacts.hashing import hash_file
-from lorakiln.artefacts.json_files import read_json, write_json, write_jsonl
-from lorakiln.console.errors import UserError
+from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.encode import encode
-from lorakiln.families import load_family
-from lorakiln.families.prompt_encoding import PLAIN
 from lorakiln.families.sd.model import StableDiffusion
-from lorakiln.schema.encode import EncodeSettings
-
-TEXTS = {"a.png": "red cat", "b.png": "blue cat", "c.png": "red cat", "deep/d.png": "a cat", "e.png": "blue"}
-SETTINGS = EncodeSettings(flip=True, batch_size=2)
-
-
-def write_picture(folder: Path, name: str, seed: int) -> None:
-    width, height = (48, 32) if name in ("b.png", "e.png") else (32, 32)
-    shades = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(shades).save(folder / name)
-
-
-def write_metadata(folder: Path, texts: dict[str, str]) -> None:
-    rows = []
-    for name, text in sorted(texts.items()):
-        width, height = Image.open(folder / name).size
-        rows.append(
-            {
-                "file_name": name,
-                "source": name,
-                "bucket": f"{width}x{height}",
-                "width": width,
-                "height": height,
-                "sha256": hash_file(folder / name),
-                "source_width": 2 * width,
-                "source_height": 2 * height + 4,
-                "crop": [0, 2, width, 2 + height],
-                "text": text,
-            }
-        )
-    write_jsonl(folder / "metadata.jsonl", rows)
-    settings = {"prepare": {"resolution": 32}, "caption": {"trigger": "sks"}}
-    write_json(
-        folder / "dataset.json",
-        {"name": "five", "hash": "abc", "trigger": "sks", "pictures": len(rows), "settings": settings},
-    )
-
-
-@pytest.fixture
-def captioned(tmp_path) -> Path:
-    folder = tmp_path / "captioned"
-    for seed, name in enumerate(TEXTS):
-        write_picture(folder, name, seed)
-    write_metadata(folder, TEXTS)
-    return folder
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """What the model was asked to encode: distinct pictures (plain and flipped count apart) and texts."""
-    asked = {"pictures": [], "texts": []}
-    pictures, prompts = StableDiffusion.encode_pictures, StableDiffusion.encode_prompts
-
-    def counted_pictures(self, pixels):
-        asked["pictures"] += list({row.numpy().tobytes() for row in pixels})
-        return pictures(self, pixels)
-
-    def counted_prompts(self, texts, encoding=PLAIN):
-        asked["texts"] += list(dict.fromkeys(texts))
-        return prompts(self, texts, encoding)
-
-    monkeypatch.setattr(StableDiffusion, "encode_pictures", counted_pictures)
-    monkeypatch.setattr(StableDiffusion, "encode_prompts", counted_prompts)
-    return asked
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def rows_of(folder: Path) -> dict[str, tuple[str, int, dict]]:
-    buckets = read_json(folder / "index.json")["buckets"]
-    return {row["file_name"]: (b["file"], i, row) for b in buckets for i, row in enumerate(b["rows"])}
-
-
-def assert_equals_fresh(captioned, out, model, settings=SETTINGS):
-    encode(captioned, out.parent / "fresh", settings, model)
-    assert contents(out) == contents(out.parent / "fresh")
+from tests.encode.conftest import SETTINGS, TEXTS, assert_equals_fresh, contents, rows_of, write_metadata, write_picture
 
 
 def test_tensors_are_the_models(captioned, tmp_path, micro_model, micro_family):
@@ -306,111 +223,6 @@ def test_a_damaged_folder_is_made_again(captioned, tmp_path, micro_model, capsys
         assert contents(out) == expected and "damaged and made again" in capsys.readouterr().out
 
 
-def test_out_of_memory_halves_the_batch_and_changes_no_tensor(captioned, tmp_path, micro_model, monkeypatch, capsys):
-    encode(captioned, tmp_path / "one", SETTINGS.model_copy(update={"batch_size": 1}), micro_model)
-    pictures, prompts = StableDiffusion.encode_pictures, StableDiffusion.encode_prompts
-
-    def small(method):
-        def limited(self, some, *more):
-            if len(some) > 1:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return method(self, some, *more)
-
-        return limited
-
-    monkeypatch.setattr(StableDiffusion, "encode_pictures", small(pictures))
-    monkeypatch.setattr(StableDiffusion, "encode_prompts", small(prompts))
-    encode(captioned, tmp_path / "out", SETTINGS.model_copy(update={"batch_size": 4}), micro_model)
-    one, out = contents(tmp_path / "one"), contents(tmp_path / "out")
-    assert {name: one[name] for name in one if name != "index.json"} == {
-        name: out[name] for name in out if name != "index.json"
-    }
-    told = capsys.readouterr().err
-    assert told.count("encoding: out of memory with 4 at once") == 1 and "encode.batch_size" in told
-
-
-def test_no_memory_for_the_base_is_told(captioned, tmp_path, micro_model, monkeypatch):
-    def full(model, parts, *more, **named):
-        if parts:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return load_family(model, parts, *more, **named)
-
-    monkeypatch.setattr("lorakiln.encode.stage.load_family", full)
-    with pytest.raises(UserError, match="encode: loading the base model: out of memory(.|\n)*encode.device=cpu"):
-        encode(captioned, tmp_path / "out", SETTINGS, micro_model)
-
-
-def test_latents_that_are_not_finite_are_refused_by_name(captioned, tmp_path, micro_model, monkeypatch):
-    encode(captioned, tmp_path / "out", SETTINGS, micro_model)
-    before, encode_pictures = contents(tmp_path / "out"), StableDiffusion.encode_pictures
-
-    def broken(self, pixels):
-        mean, std = encode_pictures(self, pixels)
-        mean[1] = float("inf")
-        return mean, std
-
-    monkeypatch.setattr(StableDiffusion, "encode_pictures", broken)
-    write_picture(captioned, "x.png", 9)
-    write_picture(captioned, "y.png", 10)
-    write_metadata(captioned, TEXTS | {"x.png": "x", "y.png": "y"})
-    with pytest.raises(UserError, match=r"y\.png: the VAE") as error:
-        encode(captioned, tmp_path / "out", SETTINGS, micro_model)
-    assert "x.png" not in str(error.value)
-    assert contents(tmp_path / "out") == before  # the old folder stays
-
-
-def test_captions_that_are_not_finite_are_refused_by_their_words(captioned, tmp_path, micro_model, monkeypatch):
-    encode_prompts = StableDiffusion.encode_prompts
-
-    def broken(self, texts, encoding=PLAIN):
-        told = encode_prompts(self, texts, encoding)
-        told["prompt_embeds"][[text == "a cat" for text in texts], 1, 0] = float("nan")
-        return told
-
-    monkeypatch.setattr(StableDiffusion, "encode_prompts", broken)
-    with pytest.raises(UserError, match=r"NaN or infinite numbers of 'a cat'(.|\n)*encode.device=cpu"):
-        encode(captioned, tmp_path / "out", SETTINGS, micro_model)
-
-
-@pytest.mark.parametrize(("half", "near"), [(torch.float16, 5e-3), (torch.bfloat16, 3e-2)])
-def test_half_precision_reads_captions_as_single_does(captioned, tmp_path, micro_model, monkeypatch, calls, half, near):
-    out = tmp_path / "out"
-    encode(captioned, out, SETTINGS, micro_model)
-    single = {file: load_file(out / file) for file in ("32x32.safetensors", "empty.safetensors")}
-    calls["texts"].clear()
-    # As on a GPU.
-    monkeypatch.setattr("lorakiln.encode.stage.choose_text_dtype", lambda device: half)
-    encode(captioned, out, SETTINGS, micro_model)
-    assert calls["texts"]  # what was read in another precision is not taken over
-    for file, tensors in single.items():
-        found = load_file(out / file)
-        for name, value in tensors.items():
-            error = float((found[name] - value).norm() / value.norm())
-            assert error == 0 if name.startswith("latent") else 0 < error < near
-
-
-def change_size(folder: Path) -> None:
-    Image.new("RGB", (16, 16)).save(folder / "a.png")
-
-
-BAD = {
-    "no folder": (shutil.rmtree, "no captioned pictures"),
-    "no rows": (lambda folder: (folder / "metadata.jsonl").write_text(""), "no pictures here"),
-    "missing": (lambda folder: (folder / "b.png").unlink(), r"b\.png: this picture of metadata"),
-    "size": (change_size, r"a\.png: is 16x16 pixels, metadata.jsonl says 32x32"),
-    "no picture": (lambda folder: (folder / "e.png").write_bytes(b"x"), r"e\.png: not a readable picture"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_folders_are_refused(captioned, tmp_path, micro_model, name):
-    spoil, message = BAD[name]
-    spoil(captioned)
-    with pytest.raises(UserError, match=message):
-        encode(captioned, tmp_path / "out", SETTINGS, micro_model)
-    assert not (tmp_path / "out").exists()
-
-
 def test_the_empty_caption_may_be_a_pictures_too(captioned, tmp_path, micro_model, calls):
     write_metadata(captioned, {"a.png": ""})
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
@@ -418,14 +230,6 @@ def test_the_empty_caption_may_be_a_pictures_too(captioned, tmp_path, micro_mode
         load_file(tmp_path / "out" / f)["prompt_embeds"] for f in ("32x32.safetensors", "empty.safetensors")
     )
     assert torch.equal(tensors, empty) and calls["texts"] == [""]
-
-
-def test_no_cuda_device(captioned, tmp_path, micro_model):
-    if torch.cuda.is_available():
-        encode(captioned, tmp_path / "out", SETTINGS.model_copy(update={"device": "cuda"}), micro_model)
-        return
-    with pytest.raises(UserError, match="no CUDA device"):
-        encode(captioned, tmp_path / "out", SETTINGS.model_copy(update={"device": "cuda"}), micro_model)
 
 
 def test_the_fixture_has_the_stages_form(captioned, tmp_path, micro_model, micro_encoded):
@@ -439,21 +243,3 @@ def test_the_fixture_has_the_stages_form(captioned, tmp_path, micro_model, micro
 
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
     assert form(tmp_path / "out") == form(micro_encoded)
-
-
-def test_vae_weights_that_overflow_are_caught_before(captioned, tmp_path, micro_model):
-    shutil.copytree(micro_model.path, tmp_path / "sd")
-    file = tmp_path / "sd/vae/diffusion_pytorch_model.safetensors"
-    save_file({name: value * float("inf") for name, value in load_file(file).items()}, file, {"format": "pt"})
-    broken = micro_model.model_copy(update={"path": str(tmp_path / "sd")})
-    with pytest.raises(UserError, match="weights are NaN"):
-        load_family(broken, ("vae",))
-    with pytest.raises(UserError, match="weights are NaN"):
-        encode(captioned, tmp_path / "out", SETTINGS, broken)
-
-
-def test_too_little_space_is_told_before_anything_is_written(captioned, micro_model, disk_of, tmp_path):
-    disk_of(500)
-    with pytest.raises(UserError, match="the encoded pictures and captions need about .*, the disk has 500 bytes left"):
-        encode(captioned, tmp_path / "encoded", SETTINGS, micro_model)
-    assert not (tmp_path / "encoded").exists()

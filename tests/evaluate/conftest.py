@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from lorakiln.artefacts.json_files import write_json, write_jsonl
+from lorakiln.evaluate import drawing, evaluate
 from lorakiln.metrics import list_in_report_order, list_metrics
-from lorakiln.sampling import DrawJob, format_infotext, save_picture
+from lorakiln.sampling import DrawJob, draw, format_infotext, save_picture
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
 from tests.made_facts import captioned_row
@@ -135,3 +136,41 @@ def write_run(folder):
     (folder / "metrics.csv").write_text("step,loss,lr,grad_norm\n10,0.5,0.001,1\n20,0.4,0.001,1\n")
     (folder / "validation.csv").write_text("step,loss\n0,0.6\n20,0.5\n")
     (folder / "tracker.json").write_text(json.dumps({"kind": "none", "id": None, "project": None, "url": None}))
+
+
+SETTINGS = EvaluateSettings(
+    prompts=["{trigger}, a red cat", "a blue cat", f"{{trigger}} {NASTY}"],
+    seeds=[0, 7],
+    weights=[0, 1],
+    between=[0.5],
+    grid_prompts=2,
+    steps=2,
+    guidance=3.0,
+    batch_size=2,
+    device="cpu",
+    classify=[
+        {"name": "colour", "labels": ["red", "blue"]},
+        {"name": "kind", "labels": ["cat", "old"], "answer": "old"},
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory, judged_model, micro_family):
+    """A report made once; a test that changes it copies it first."""
+    parent = tmp_path_factory.mktemp("reported")
+    evaluate(*write_folders(parent, judged_model, micro_family), parent / "report", SETTINGS, judged_model)
+    return parent / "report"
+
+
+@pytest.fixture
+def count_drawn(monkeypatch):
+    """The jobs that were really drawn."""
+    jobs = []
+
+    def counting(family, some, *args, **kwargs):
+        jobs.extend(some)
+        return draw(family, some, *args, **kwargs)
+
+    monkeypatch.setattr(drawing, "draw", counting)
+    return jobs

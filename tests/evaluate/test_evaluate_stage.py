@@ -24,44 +24,7 @@ from lorakiln.sampling import DrawJob, draw
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import Source
 from pipelines.compose import compose_config
-from tests.evaluate.conftest import NASTY, metrics_of, write_folders, write_lora
-
-SETTINGS = EvaluateSettings(
-    prompts=["{trigger}, a red cat", "a blue cat", f"{{trigger}} {NASTY}"],
-    seeds=[0, 7],
-    weights=[0, 1],
-    between=[0.5],
-    grid_prompts=2,
-    steps=2,
-    guidance=3.0,
-    batch_size=2,
-    device="cpu",
-    classify=[
-        {"name": "colour", "labels": ["red", "blue"]},
-        {"name": "kind", "labels": ["cat", "old"], "answer": "old"},
-    ],
-)
-
-
-@pytest.fixture(scope="module")
-def reported(tmp_path_factory, judged_model, micro_family):
-    """A report made once; a test that changes it copies it first."""
-    parent = tmp_path_factory.mktemp("reported")
-    evaluate(*write_folders(parent, judged_model, micro_family), parent / "report", SETTINGS, judged_model)
-    return parent / "report"
-
-
-@pytest.fixture
-def count_drawn(monkeypatch):
-    """The jobs that were really drawn."""
-    jobs = []
-
-    def counting(family, some, *args, **kwargs):
-        jobs.extend(some)
-        return draw(family, some, *args, **kwargs)
-
-    monkeypatch.setattr(drawing, "draw", counting)
-    return jobs
+from tests.evaluate.conftest import SETTINGS, metrics_of
 
 
 @pytest.mark.parametrize("tight", [True, False])
@@ -137,76 +100,6 @@ def test_pictures_are_counted_by_the_batch(folders, tmp_path, judged_model, monk
     evaluate(*folders, tmp_path / "report", SETTINGS.model_copy(update={"batch_size": 3}), judged_model)
     # 8 at weight 0, 4 at 0.5, 8 at 1.
     assert told == [3, 3, 2, 3, 1, 3, 3, 2]
-
-
-@pytest.fixture
-def stopped(folders, tmp_path, judged_model, monkeypatch):
-    """A report whose drawing was stopped when 7 of 20 pictures were there."""
-    saved, save = [], drawing.save_picture
-
-    def failing(*args):
-        if len(saved) == 7:
-            raise SystemExit(143)
-        saved.append(args)
-        save(*args)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(drawing, "save_picture", failing)
-        evaluate(*folders, tmp_path / "report", SETTINGS, judged_model)
-    return tmp_path / "report"
-
-
-def test_what_a_stopped_drawing_has_drawn_is_not_drawn_again(
-    folders, reported, stopped, judged_model, count_drawn, capsys
-):
-    assert not stopped.exists()
-    evaluate(*folders, stopped, SETTINGS, judged_model)
-    assert len(count_drawn) == 20 - 7 and "13 pictures drawn, 7 already there" in capsys.readouterr().out
-    assert hash_folder(stopped) == hash_folder(reported)
-    assert not list(stopped.parent.glob(".*"))
-
-
-def test_a_kept_picture_that_a_power_cut_has_cut_off_is_drawn_again(
-    folders, reported, stopped, judged_model, count_drawn
-):
-    kept = sorted(stopped.parent.glob(".report.kept/*.png"))
-    assert len(kept) == 7
-    kept[0].write_bytes(kept[0].read_bytes()[:-200])
-    kept[1].write_bytes(b"")
-    evaluate(*folders, stopped, SETTINGS, judged_model)
-    assert len(count_drawn) == 20 - 5 and hash_folder(stopped) == hash_folder(reported)
-
-
-def test_kept_pictures_serve_a_changed_plan_too(folders, stopped, tmp_path, judged_model, count_drawn):
-    settings = SETTINGS.model_copy(update={"seeds": [7], "classify": []})
-    kept = len(list(stopped.parent.glob(".report.kept/*.png")))
-    evaluate(*folders, stopped, settings, judged_model)
-    assert kept == 7 and 0 < 10 - len(count_drawn) <= 4  # of 10 at this seed
-    drawn = len(count_drawn)
-    evaluate(*folders, tmp_path / "fresh", settings, judged_model)
-    assert len(count_drawn) == drawn + 10 and hash_folder(tmp_path / "fresh") == hash_folder(stopped)
-
-
-def test_another_lora_redraws_all_but_the_base_and_equals_a_fresh_report(
-    folders, reported, tmp_path, judged_model, micro_family, count_drawn
-):
-    lora, captioned, run = folders
-    out = tmp_path / "report"
-    shutil.copytree(reported, out)
-    write_lora(lora, judged_model, micro_family, seed=1)
-    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
-    assert len(count_drawn) == 20 - 6 - 2  # weight 0: 6 with and 2 without the trigger words
-    evaluate(lora, captioned, run, tmp_path / "fresh", SETTINGS, judged_model)
-    assert hash_folder(tmp_path / "fresh") == hash_folder(out)
-
-
-def test_equal_pictures_are_drawn_once(folders, tmp_path, judged_model, count_drawn):
-    lora, captioned, run = folders
-    settings = SETTINGS.model_copy(update={"prompts": ["a cat", "a cat"], "between": []})
-    evaluate(lora, captioned, run, tmp_path / "report", settings, judged_model)
-    assert len(count_drawn) == 2 * 2
-    samples = tmp_path / "report" / "samples" / "w1.00"
-    assert (samples / "p000-s0.png").read_bytes() == (samples / "p001-s0.png").read_bytes()
 
 
 def test_the_report_stands_alone_and_escapes_what_it_quotes(reported, judged_model):

@@ -1,5 +1,7 @@
 """A run and its captioned pictures, as `train` and `caption` write them, in miniature."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -7,10 +9,12 @@ from PIL import Image
 from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import write_json, write_jsonl
+from lorakiln.export import export
 from lorakiln.lora_files import diffusers_form
 from lorakiln.sampling import DrawJob, format_infotext, save_picture
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
 
@@ -126,3 +130,18 @@ def trained(family, seed, rank=4, alpha=2.0):
         up = torch.randn(weight.shape[0], rank, *(1,) * (weight.ndim - 2), generator=generator) * 0.01
         layers[f"unet.{name}"] = Layer(down, up, alpha)
     return Adapter(layers)
+
+
+@pytest.fixture
+def do(tmp_path, run, captioned, micro_model):
+    """Export with the given settings; the folder."""
+
+    def call(out="lora", **settings) -> Path:
+        export(run, captioned, tmp_path / out, ExportSettings(**settings), micro_model)
+        return tmp_path / out
+
+    return call
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

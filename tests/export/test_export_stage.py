@@ -1,11 +1,9 @@
 import hashlib
 import json
-import re
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.hashing import hash_folder
@@ -18,22 +16,7 @@ from lorakiln.families import load_family
 from lorakiln.lora_files import diffusers_form, kohya_form
 from lorakiln.schema.export import ExportSettings
 from lorakiln.tools.convert_base import convert_base
-from tests.export.conftest import CAPTIONS, PROMPTS, trained
-
-
-@pytest.fixture
-def do(tmp_path, run, captioned, micro_model):
-    """Export with the given settings; the folder."""
-
-    def call(out="lora", **settings) -> Path:
-        export(run, captioned, tmp_path / out, ExportSettings(**settings), micro_model)
-        return tmp_path / out
-
-    return call
-
-
-def files(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+from tests.export.conftest import files, trained
 
 
 def test_the_folder(do, micro_family):
@@ -171,108 +154,6 @@ def test_a_private_export_tells_nothing_of_folders_captions_and_pictures(do, run
     assert [word for word in secrets if word.encode() not in public] == []
 
 
-def test_the_sidecar_is_what_a1111_reads(do):
-    notes = read_json(do(name="cats") / "cats.json")
-    assert (notes["sd version"], notes["activation text"], notes["preferred weight"]) == ("SD1", "sks", 1.0)
-    assert notes["description"] == "LoRA of rank 4, trained on 3 pictures"
-    assert set(notes) == {"description", "sd version", "activation text", "preferred weight", "negative text", "notes"}
-
-
-def test_the_model_card(do, facts):
-    out = do(name="cats", license="mit", previews=1, base_model="owner/model")
-    text = (out / "README.md").read_text()
-    _, front, body = text.split("---\n", 2)
-    assert yaml.safe_load(front) == {
-        "base_model": "owner/model",
-        "library_name": "diffusers",
-        "tags": ["text-to-image", "diffusers", "lora", "template:sd-lora"],
-        "instance_prompt": "sks",
-        "license": "mit",
-        "widget": [{"text": PROMPTS[0], "output": {"url": "previews/00.png"}}],
-    }
-    for part in (
-        "# cats\n",
-        "for `owner/model`, trained on 3 pictures",
-        "`cats.safetensors`",
-        "## Trigger words",
-        "`sks`",
-        "`<lora:cats:1>`",
-        "load_lora_weights",
-        "ComfyUI",
-        facts["dataset"]["hash"][:16],
-        "| seed | 7 |",
-        "| step | 20 of 20 |",
-        "![sample 1](previews/00.png)",
-        f'pipe("{CAPTIONS[0]}")',
-        'DiffusionPipeline.from_pretrained("owner/model")\n',
-        "| dataset | secret_folder |",
-    ):
-        assert part in body, part
-    assert not list((out / "previews").glob("01.png"))
-
-
-def test_the_card_warns_of_photographs_on_a_model_of_drawings(do, run):
-    facts = read_json(run / "facts.json")
-    assert "Warning" not in (do() / "README.md").read_text()
-    facts["dataset"]["out_of_domain"] = "4 of 4 pictures are shaded: add model=sd15."
-    write_json(run / "facts.json", facts)
-    assert "> **Warning:** 4 of 4 pictures are shaded: add model=sd15.\n" in (do() / "README.md").read_text()
-
-
-def test_a_base_of_this_machine_is_named_without_its_place(do, facts):
-    out = do(name="cats")
-    place = str(Path(facts["base"]["path"]).parent)
-    for name in files(out) - {"facts.json"}:
-        assert place.encode() not in (out / name).read_bytes(), name
-    settings = json.loads(load_tensors(out / "cats.safetensors")[1]["lorakiln_settings"])
-    assert settings["model"]["path"] == "sd" and settings["model"]["clip"]["path"] == "models/tiny/clip"
-    text = (out / "README.md").read_text()
-    assert "base_model" not in yaml.safe_load(text.split("---\n")[1])
-    assert "for `sd`, trained" in text and 'DiffusionPipeline.from_pretrained("sd")  # where you have it' in text
-    assert read_json(out / "diffusers/adapter_config.json")["base_model_name_or_path"] is None
-    assert read_json(out / "cats.json")["notes"] == "base model: sd; step 20"
-    named = do("named", name="cats", base_model="owner/model")
-    assert read_json(named / "diffusers/adapter_config.json")["base_model_name_or_path"] == "owner/model"
-    assert read_json(named / "cats.json")["notes"] == "base model: owner/model; step 20"
-
-
-@pytest.mark.parametrize(
-    ("given", "front"),
-    [
-        ("mit", {"license": "mit"}),
-        ("CreativeML-OpenRAIL-M", {"license": "creativeml-openrail-m"}),
-        ("ask me", {"license": "other", "license_name": "ask me"}),
-    ],
-)
-def test_a_license_is_named_as_the_hub_takes_it_and_stands_in_the_file(do, given, front):
-    out = do(name="cats", license=given)
-    matter = yaml.safe_load((out / "README.md").read_text().split("---\n")[1])
-    assert {key: value for key, value in matter.items() if key.startswith("license")} == front
-    assert load_tensors(out / "cats.safetensors")[1]["modelspec.license"] == given
-
-
-@pytest.mark.parametrize(
-    ("text", "span"),
-    [
-        ("sks", "`sks`"),
-        ("a`<img src=x>", "`` a`<img src=x> ``"),
-        ("``b\n\n# c", "``` ``b # c ```"),
-        ("`", "`` ` ``"),
-    ],
-)
-def test_what_is_chosen_freely_stays_inside_its_code_span(do, run, facts, text, span):
-    write_json(run / "facts.json", {**facts, "trigger": text})
-    assert f"## Trigger words\n\n{span}\n\n## Use" in (do(name="x") / "README.md").read_text()
-
-
-def test_names_are_text_in_the_card_whatever_they_hold(do, run, facts):
-    facts["dataset"]["name"] = "a|b<i>_c_d"
-    write_json(run / "facts.json", facts)
-    text = (do(name="x`<script>y") / "README.md").read_text()
-    assert "# x\\`\\<script\\>y\n" in text and "`` x`<script>y.safetensors ``" in text
-    assert "`` <lora:x`<script>y:1> ``" in text and r"| dataset | a\|b\<i\>\_c_d |" in text
-
-
 def test_the_file_names_the_bases_own_file_by_its_hashes(run, captioned, facts, micro_model, tmp_path):
     convert_base(Path(micro_model.path), tmp_path / "dream.safetensors")
     base = micro_model.model_copy(update={"path": str(tmp_path / "dream.safetensors"), "config": micro_model.path})
@@ -311,26 +192,6 @@ def test_larger_convolutions_are_told_as_sd_scripts_arguments(do, run, micro_fam
     assert json.loads(file()) == {"conv_dim": "4", "conv_alpha": "2.0"}
 
 
-def test_the_card_tells_what_was_not_all_alike(do, run, facts):
-    text = (do() / "README.md").read_text()
-    assert "| learning rate | 0.0001, cosine |" in text and not re.search(r"\| (timesteps|went on from) \|", text)
-    facts["settings"]["train"]["optimizer"]["part_lrs"] = {"up_blocks": 2e-4, "mid_block": 0.0}
-    told = {"timesteps": [300, 1000, 1000], "init_from": {"file": "a|`b`.safetensors", "hash": "0123456789abcdef" * 4}}
-    write_json(run / "facts.json", {**facts, **told})
-    text = (do() / "README.md").read_text()
-    assert "| learning rate | 0.0001 (mid_block 0, up_blocks 0.0002), cosine |" in text
-    assert "| timesteps | 300 to 999, of 0 to 999 |" in text
-    assert "| went on from | a__b_.safetensors (`0123456789abcdef`) |" in text
-    hidden = do("hidden", private=True)
-    assert "went on from" not in (hidden / "README.md").read_text()
-    assert read_json(hidden / "facts.json")["init_from"] is None
-
-
-def test_a_prompt_is_the_pictures_own_whatever_it_holds(do):
-    front = (do() / "README.md").read_text().split("---\n")[1]
-    assert [one["text"] for one in yaml.safe_load(front)["widget"]] == PROMPTS
-
-
 def test_diffusers_loads_the_folder(do, micro_model, micro_family):
     from lorakiln.lora_files.merging import Merged
     from tests.lora_files.conftest import predict
@@ -349,71 +210,6 @@ def test_another_base_model_is_refused(do, run, facts):
     write_json(run / "facts.json", facts)
     with pytest.raises(UserError, match="whose weights are not those of"):
         do()
-
-
-def replace_last(run, change):
-    path = run / "adapters" / "step-00000020.safetensors"
-    layers = dict(diffusers_form.load(path).layers)
-    name = sorted(layers)[0]
-    layers[name] = change(layers[name])
-    diffusers_form.save(Adapter(layers), path)
-    return name
-
-
-def test_what_half_precision_cannot_hold_is_refused_and_the_old_folder_stays(do, run):
-    before = hash_folder(do())
-    name = replace_last(run, lambda layer: Layer(layer.down * 1e12, layer.up, layer.alpha))
-    with pytest.raises(UserError, match="too large for float16") as caught:
-        do()
-    assert name in str(caught.value)
-    assert hash_folder(do("lora2", precision="bf16")) != before
-    with pytest.raises(UserError):
-        do()
-    assert hash_folder(run.parent / "lora") == before
-
-
-def changes(out, family):
-    return {
-        path.name: found.layers
-        for path, found in (
-            (out / "secret_folder.safetensors", kohya_form.load(out / "secret_folder.safetensors", family)),
-            (out / "diffusers", diffusers_form.load(out / "diffusers" / "pytorch_lora_weights.safetensors")),
-        )
-    }
-
-
-@pytest.mark.parametrize("factor", [1e-5, 1e7])
-def test_factors_too_small_or_large_for_half_precision_are_evened_out(do, run, micro_family, capsys, factor):
-    name = replace_last(run, lambda layer: Layer(layer.down, layer.up * factor, layer.alpha))
-    expected = factor * trained(micro_family, 20).layers[name].delta()
-    for found in changes(do(), micro_family).values():
-        assert (found[name].delta() - expected).norm() < 4e-3 * expected.norm()
-    assert "nearly zero" not in capsys.readouterr().out
-
-
-def test_a_layer_that_is_nearly_zero_does_not_stop_the_export(do, run, micro_family, capsys):
-    name = replace_last(run, lambda layer: Layer(layer.down, layer.up * 1e-11, layer.alpha))
-    expected = trained(micro_family, 20).layers
-    for found in changes(do(), micro_family).values():
-        assert found[name].delta().norm() < 1e-9 * expected[name].delta().norm()
-        other = next(one for one in expected if one != name)
-        assert (found[other].delta() - expected[other].delta()).norm() < 4e-3 * expected[other].delta().norm()
-    said = capsys.readouterr().out
-    assert said.count("note: 1 layer is nearly zero beside the others; the precision loses up to ") == 2
-    assert f"({name})" in said
-
-
-def test_what_half_precision_loses_of_a_layer_that_counts_is_refused_by_name(do, run, micro_family):
-    path = run / "adapters" / "step-00000020.safetensors"
-    small = {
-        name: Layer(layer.down, layer.up * 1e-11, layer.alpha)
-        for name, layer in diffusers_form.load(path).layers.items()
-    }
-    diffusers_form.save(Adapter(small), path)
-    with pytest.raises(UserError, match=r"weights are too small for float16, \d+% would be lost") as caught:
-        do()
-    assert "export.precision" in str(caught.value) and any(name in str(caught.value) for name in small)
-    do(precision="fp32")
 
 
 def test_a_file_that_is_read_back_otherwise_is_refused(do, monkeypatch):

@@ -13,30 +13,10 @@ from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.borrowed_configs import borrow_configs
 from lorakiln.families.parts import to_original_tensors
-from lorakiln.families.prompt_encoding import PromptEncoding
-from lorakiln.families.sd.versions import SD1
-from lorakiln.tools.convert_base import convert_base
 from tests.conftest import write_text
+from tests.families.sd.conftest import assert_same
 from tests.families.single_files import KINDS, equal, single_of, weights_of, write_pair
-
-TEXTS = ["a red cat", ""]
-
-
-@pytest.fixture(scope="session")
-def tensors(micro_model, tmp_path_factory):
-    """The micro model under the names of Stable Diffusion 1.x' single files."""
-    file = tmp_path_factory.mktemp("single") / "micro.safetensors"
-    convert_base(Path(micro_model.path), file)
-    return load_tensors(file)[0]
-
-
-@pytest.fixture
-def single(micro_model, tensors, tmp_path):
-    """Settings that name the micro model's single file."""
-    save_file(tensors, tmp_path / "my model.safetensors")
-    return single_of(micro_model, tmp_path / "my model.safetensors")
 
 
 @pytest.fixture(scope="session", params=KINDS)
@@ -48,22 +28,6 @@ def pair(request, tmp_path_factory):
 @pytest.fixture(scope="session")
 def sdxl(tmp_path_factory):
     return write_pair(tmp_path_factory.mktemp("sdxl alone"), "sdxl")
-
-
-def assert_same(found, expected):
-    for name in ("vae", "network", "text_encoder", "text_encoder_2"):
-        if name in vars(expected):
-            assert equal(getattr(found, name).state_dict(), getattr(expected, name).state_dict()), name
-    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    steps = torch.tensor([3, 900])
-    told, wanted = (family.encode_prompts(TEXTS, PromptEncoding(clip_skip=1)) for family in (found, expected))
-    assert equal(told, wanted)
-    # The same numbers elsewhere in memory may take another path through a convolution.
-    close = {"rtol": 1e-5, "atol": 1e-5}
-    torch.testing.assert_close(found.predict(latents, steps, told), expected.predict(latents, steps, wanted), **close)
-    torch.testing.assert_close(found.decode_latents(latents), expected.decode_latents(latents), **close)
-    assert torch.equal(found.process.alphas_cumprod, expected.process.alphas_cumprod)
-    assert found.facts["version"] == expected.facts["version"]
 
 
 def test_a_single_file_is_its_folder(single, micro_family):
@@ -312,64 +276,3 @@ def test_files_that_cannot_be_read(single, tmp_path):
         load_family(single.model_copy(update={"path": str(tmp_path / "mine.safetensors")}))
     with pytest.raises(UserError, match="no revisions"):
         load_family(single.model_copy(update={"revision": "main"}))
-
-
-def test_the_tokenizer_is_clips_or_is_asked_for(single, tmp_path):
-    model = single.model_copy(update={"config": None})
-    with pytest.raises(
-        UserError, match=r"(?s)nor has model.clip: no vocab.json.*FOLDER/tokenizer.*model.config=FOLDER"
-    ):
-        borrow_configs(
-            model.model_copy(update={"clip": model.clip.model_copy(update={"path": str(tmp_path)})}), SD1.architecture
-        )
-    far = model.model_copy(update={"clip": model.clip.model_copy(update={"path": "owner/clip"})})
-    with pytest.raises(
-        UserError, match=r"(?s)model.safetensors: a single file has no tokenizer.*owner/clip.*model.config=FOLDER"
-    ):
-        borrow_configs(far, SD1.architecture)
-
-
-@pytest.mark.parametrize("gone", [("vocab.json",), ("merges.txt",), ("vocab.json", "merges.txt"), ()])
-def test_a_folders_missing_tokenizer_is_told_by_the_folders_name(micro_model, tmp_path, gone):
-    folder = tmp_path / "mine"
-    shutil.copytree(micro_model.path, folder, ignore=None if gone else shutil.ignore_patterns("tokenizer"))
-    for name in gone:
-        (folder / "tokenizer" / name).unlink()
-    with pytest.raises(UserError) as told:
-        load_family(micro_model.model_copy(update={"path": str(folder)}), ("text",))
-    message, missing = str(told.value), gone or ("vocab.json", "merges.txt")
-    assert message.startswith(f"{folder / 'tokenizer'}: no tokenizer there: {' and '.join(missing)} missing")
-    assert "models/tiny" not in message and "vocab.json and merges.txt" in message.splitlines()[1]
-
-
-def test_another_models_tokenizer_in_a_folder_is_told_by_the_folders_name(micro_model, tmp_path):
-    shutil.copytree(micro_model.path, tmp_path / "mine", ignore=shutil.ignore_patterns("tokenizer"))
-    shutil.copytree("models/tiny/sd/tokenizer", tmp_path / "mine" / "tokenizer")
-    with pytest.raises(UserError, match=r"(?s)mine/tokenizer: this tokenizer has 1166 .* own tokenizer there") as told:
-        load_family(micro_model.model_copy(update={"path": str(tmp_path / "mine")}), ("text",))
-    assert "models/tiny" not in str(told.value)
-
-
-def test_clips_own_tokenizer_serves(single, micro_model, micro_family, tmp_path):
-    """A folder that lends all but the tokenizer: that is taken from `model.clip`."""
-    lender, clip = tmp_path / "lender", tmp_path / "clip"
-    shutil.copytree(micro_model.path, lender, ignore=shutil.ignore_patterns("tokenizer"))
-    clip.mkdir()
-    for name in ("vocab.json", "merges.txt"):
-        shutil.copy(Path(micro_model.path) / "tokenizer" / name, clip)
-    changes = {"config": str(lender), "clip": single.clip.model_copy(update={"path": str(clip)})}
-    found = load_family(single.model_copy(update=changes))
-    assert found.tokenizer.pad_token == "<|endoftext|>" and found.max_tokens == micro_family.max_tokens
-    assert_same(found, micro_family)
-    changes["clip"] = single.clip
-    with pytest.raises(UserError, match=r"(?s)this tokenizer has 1166 tokens, the model's text encoder .*FOLDER"):
-        load_family(single.model_copy(update=changes), ("text",))
-
-
-def test_a_tokenizer_of_more_tokens_than_the_text_encoder_is_refused(single, micro_model, tmp_path):
-    lender = tmp_path / "lender"
-    shutil.copytree(micro_model.path, lender)
-    file = lender / "tokenizer/vocab.json"
-    write_text(file, read_json(file) | {"one more</w>": 526, "and more</w>": 527})
-    with pytest.raises(UserError, match=r"(?s)this tokenizer has .* tokens, the model's text encoder .*FOLDER"):
-        load_family(single.model_copy(update={"config": str(lender)}), ("text",))
