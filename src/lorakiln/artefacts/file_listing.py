@@ -35,7 +35,7 @@ class FileListing:
         return "".join(f"{content}  {name}\n" for name, content in self.files.items())
 
     def compute_dvc_hash(self) -> str | None:
-        """The folder's MD5 as `dvc add` writes it (dvc-data, hashfile/tree.py); None if not every file was read."""
+        """The folder's MD5 as in DVC's NAME.dvc (dvc-data, hashfile/tree.py); None if not every file was read."""
         if UNREAD in self.files.values():
             return None
         entries = [{"md5": content, "relpath": name} for name, content in sorted(self.files.items())]
