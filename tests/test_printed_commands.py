@@ -38,8 +38,11 @@ def texts(path):
     """The strings of a Python file, what is put into them as X; or a page's lines."""
     if path.suffix != ".py":
         return path.read_text("utf-8").splitlines()
-    found = []
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    found, nodes = [], list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    pieces = {id(one) for node in nodes if isinstance(node, ast.JoinedStr) for one in node.values}
+    for node in nodes:
+        if id(node) in pieces:
+            continue
         if isinstance(node, ast.JoinedStr):
             found.append("".join(one.value if isinstance(one, ast.Constant) else "X" for one in node.values))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):

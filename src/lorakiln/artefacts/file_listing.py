@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.artefacts.hashing import list_files, spell_name
 from lorakiln.artefacts.json_files import Damaged, Missing, read_json, write_json
@@ -34,7 +35,7 @@ class FileListing:
         return "".join(f"{content}  {name}\n" for name, content in self.files.items())
 
     def compute_dvc_hash(self) -> str | None:
-        """The folder's MD5 as `dvc add` writes it (dvc-data, hashfile/tree.py); None if not every file was read."""
+        """The folder's MD5 as in DVC's NAME.dvc (dvc-data, hashfile/tree.py); None if not every file was read."""
         if UNREAD in self.files.values():
             return None
         entries = [{"md5": content, "relpath": name} for name, content in sorted(self.files.items())]
@@ -84,6 +85,11 @@ def read_states(path: Path) -> dict[str, list[int | str]]:
 
 
 def write_states(path: Path, listing: FileListing) -> None:
-    """Keep what spares the next `list_folder` the reading."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Keep what spares the next `list_folder` the reading.
+
+    Raises:
+        UserError: the disk is full or not writable.
+    """
+    with telling_disk_trouble(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {name: [*state, listing.files[name]] for name, state in listing.states.items()})

@@ -11,7 +11,7 @@ from PIL.Image import Transpose
 
 from lorakiln.prepare.buckets import Placement, Size, choose_bucket
 from lorakiln.prepare.colour import check_mode, to_srgb
-from lorakiln.prepare.damage import check_jpeg, find_missing_decoder, hearing_libtiff
+from lorakiln.prepare.damage import check_data, find_missing_decoder, hearing_libtiff
 from lorakiln.prepare.signatures import AGAIN, identify_file
 from lorakiln.prepare.unusable_files import Refused
 from lorakiln.schema.prepare import PrepareSettings
@@ -102,8 +102,8 @@ def _decode(image: Image.Image, path: Path, settings: PrepareSettings) -> Decode
     except ValueError as error:
         fix = "use larger pictures, or set prepare.bucket.no_upscale=false"
         raise Refused("smaller than the smallest bucket", fix, str(error)) from None
+    notes += check_data(image, path)
     if format in ("JPEG", "MPO"):
-        notes += check_jpeg(path)
         needed = placement.resized[::-1] if orientation in LYING else placement.resized
         image.draft(None, (needed[0] * DRAFT_MARGIN, needed[1] * DRAFT_MARGIN))
     notes += _load(image)
