@@ -11,6 +11,7 @@ from lorakiln.export import export
 from lorakiln.families import load_family
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any, read_as_stored
+from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.whole_config import check_whole
 from lorakiln.tools.inspect import inspect
@@ -139,6 +140,8 @@ def test_lora_plus_has_a_rate_for_each_factor(make_module):
         part = "*.attn2.to_q" if ".attn2.to_q." in name else part
         assert module.groups.of(name) == (f"{part} B".strip() if "lora_B" in name else part)
     assert module.part_rates(0)["lr/up_blocks B"] == pytest.approx(0.32)
+    told = format_rates(module.settings.optimizer, module.settings.adapter)
+    assert told == "0.01 (*.attn2.to_q 0, up_blocks 0.02; B 16 times as fast)"
     # One step of AdamW moves every number by its rate: those of B, which has a gradient at once, by 16 times A's.
     module.on_train_start()
     before = {name: tensor.clone() for name, tensor in module.flat.split(module.flat.weights.data).items()}

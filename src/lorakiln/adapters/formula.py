@@ -58,7 +58,7 @@ class FormulaLayer(Change):
 
     @property
     def alpha(self) -> float | None:
-        return self.fixed.get("alpha")
+        return self.fixed.get("alpha") if self.owner.SCALED else None
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -137,6 +137,7 @@ class FormulaKind(ABC):
 
     Attributes:
         ALGO: what LyCORIS calls it.
+        SCALED: whether `alpha` is a scale's numerator, and not another number of that name.
         KEPT: tensors that stay float32 in a file, for their rounding would be larger than the change.
     """
 
@@ -145,6 +146,7 @@ class FormulaKind(ABC):
     FULL_RANK: ClassVar[bool]
     RELATIVE: ClassVar[bool]
     ALGO: ClassVar[str]
+    SCALED: ClassVar[bool] = True
     KEPT: ClassVar[Set[str]] = frozenset()
 
     @abstractmethod
@@ -243,8 +245,8 @@ class FormulaKind(ABC):
                 raise UserError(
                     f"{name}: its tensors are {_describe(given.tensors)}, the settings' {_describe(layer.tensors)}",
                     where=settings.init_from,
-                    fix=f"set train.adapter as the file's was: rank {given.rank or settings.rank} and what else "
-                    "decides the tensors' shapes",
+                    fix="set what decides the tensors' shapes as it was for the file"
+                    + (f", train.adapter.rank={given.rank} among it" if given.rank else ""),
                 )
             found[name] = wide
         return found

@@ -34,7 +34,7 @@ _TINY = 1e-8  # in both programs' division by the norm
 class Rotation(FormulaKind):
     """What both kinds share; peft's files of them, which turn the inputs, are read and not trained."""
 
-    FULL_RANK, RELATIVE = False, True
+    FULL_RANK, RELATIVE, SCALED = False, True, False
     # Near 1, so that half precision's rounding would be larger than most changes.
     KEPT = frozenset({"rescale"})
 
