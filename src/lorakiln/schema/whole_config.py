@@ -46,7 +46,7 @@ class Config(Settings):
         adapter, strength = self.train.adapter, self.export.strength
         if strength != 1 and not adapter.scalable:
             raise ValueError(
-                f"export.strength {strength:g} cannot be written: no file of {adapter.kind} holds less of its change; "
+                f"export.strength: {strength:g} cannot be written: no file of {adapter.kind} holds less of its change; "
                 "set export.strength=1, and the strength where it is drawn"
             )
         return self
