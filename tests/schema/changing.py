@@ -25,7 +25,7 @@ def other(setting_type: Any, value: Any, metadata: list[Any]) -> Any:
     if isinstance(value, tuple):
         return tuple(one / 2 for one in value)
     if isinstance(value, dict):
-        return {**value, "more": 0.5}
+        return {**value, "more": 1}
     numbers = {int, float} & {setting_type, *get_args(setting_type)}
     if isinstance(value, int | float) or (value is None and numbers):
         least = [one.ge for one in metadata if isinstance(one, annotated_types.Ge)]

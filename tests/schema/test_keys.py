@@ -115,7 +115,24 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
         "seed",
         "batch_size",
         "max_grad_norm",
-        *(f"adapter.{name}" for name in ("kind", "rank", "alpha", "dropout", "targets", "init_from")),
+        *(
+            f"adapter.{name}"
+            for name in (
+                "kind",
+                "rank",
+                "alpha",
+                "dropout",
+                "targets",
+                "init_from",
+                "init",
+                "max_norm",
+                "module_dropout",
+                "rank_dropout",
+                "rank_pattern",
+                "alpha_pattern",
+                "rate_ratio",
+            )
+        ),
         *(
             f"objective.{name}"
             for name in (

@@ -147,13 +147,14 @@ def test_its_settings_are_checked_and_a_kind_that_is_only_read_is_refused_by_nam
         with pytest.raises(ConfigError) as caught:
             check(TrainSettings, {**given, "adapter": {"kind": "lora", "rank": 4, "alpha": 4.0, "slope": 2.0}}, "train")
         assert caught.value.problems == [
-            "train.adapter.slope: unknown setting; known: alpha, dropout, init_from, kind, rank, targets"
+            "train.adapter.slope: unknown setting; known: alpha, alpha_pattern, dropout, init, init_from, kind, "
+            "max_norm, module_dropout, rank, rank_dropout, rank_pattern, rate_ratio, targets"
         ]
         with pytest.raises(ConfigError) as caught:
-            check(TrainSettings, {**given, "adapter": {"kind": "dora", "rank": 4, "alpha": 4.0}}, "train")
+            check(TrainSettings, {**given, "adapter": {"kind": "full", "rank": 4, "alpha": 4.0}}, "train")
         (problem,) = caught.value.problems
-        assert problem.startswith("train.adapter.kind: Input should be 'lora' or 'tanh'; ")
-        assert "'dora' is known, and cannot be chosen yet (got 'dora')" in problem
+        assert problem.startswith("train.adapter.kind: Input should be 'boft', 'dora', ")
+        assert "'rslora' or 'tanh'; 'full' is known, and cannot be chosen yet (got 'full')" in problem
     finally:
         ADAPTERS.remove("tanh")
 

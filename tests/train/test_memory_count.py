@@ -12,6 +12,7 @@ from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, settings_of
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import Peak
+from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.train import TrainSettings
@@ -33,10 +34,19 @@ def told():
     return load_family(TINY, ("text",)).encode_prompts(["a red apple"] * BATCH)
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("bf16", [False, True])
-def test_a_step_takes_what_the_allocator_hands_out(told, bf16, checkpointing):
-    settings, share = settings_of(BATCH, checkpointing), Share(bf16=bf16)
+@pytest.mark.parametrize(
+    ("kind", "bf16", "checkpointing"),
+    [
+        *(("lora", bf16, checkpointing) for bf16 in (False, True) for checkpointing in (False, True)),
+        ("dora", False, False),
+        ("lokr", False, True),
+        ("oft", True, False),
+    ],
+)
+def test_a_step_takes_what_the_allocator_hands_out(told, kind, bf16, checkpointing):
+    adapter = ADAPTERS.settings(kind)(rank=16, alpha=16.0)
+    settings = settings_of(BATCH, checkpointing).model_copy(update={"adapter": adapter})
+    share = Share(bf16=bf16)
     family = load_family(TINY, ("network",), dtype=torch.bfloat16 if bf16 else None)
     shape = family.latent_shape(64, 64)
     counted = count_memory(CountRequest(family, settings, share, shape, told))
@@ -67,7 +77,7 @@ def test_a_step_takes_what_the_allocator_hands_out(told, bf16, checkpointing):
     moments = allocated(module.optimizer.step)
     flat = module.flat.weights.nbytes + module.flat.gradients.nbytes
     assert counted.adapter == pytest.approx(flat + moments, rel=1e-3)
-    assert counted.base == sum(p.nbytes for n, p in family.network.named_parameters() if ".lora_" not in n)
+    assert counted.base == sum(p.nbytes for p in family.network.parameters() if not p.requires_grad)
 
 
 # GB, counted with torch 2.13.0, diffusers 0.42.1, peft 0.21.2; docs/memory.md has more.

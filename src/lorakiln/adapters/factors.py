@@ -14,7 +14,6 @@ tuners/loha, lokr: layer.py.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -43,14 +42,26 @@ def make_layer(title: str, make: Make, stored: Stored) -> Layer:
     """
     where = stored.where
     sound = {
-        ending: to_weight(tensor, f"{where}, {ending}", (2, 4)).float()
+        ending: to_weight(tensor, f"{where}, {ending}", (2, 4))
         for ending, tensor in stored.tensors.items()
         if ending != "alpha"
     }
     given = stored.tensors.get("alpha")
     alpha = None if given is None else to_number(given, f"{where}, alpha")
+    return make_sound_layer(title, make, sound, alpha, stored.module, where)
+
+
+def make_sound_layer(
+    title: str, make: Make, tensors: Mapping[str, Tensor], alpha: float | None, module: str, where: str
+) -> Layer:
+    """As `make_layer`, of tensors that are weights.
+
+    Raises:
+        UserError: a tensor is missing, or they do not fit each other.
+    """
+    sound = {ending: tensor.float() for ending, tensor in tensors.items()}
     try:
-        up, down, scale = make(sound, alpha, stored.module)
+        up, down, scale = make(sound, alpha, module)
     except KeyError as error:
         raise UserError(f"{error.args[0]} is missing of a {title} layer", where=where, fix=FIX) from error
     except (RuntimeError, ValueError) as error:
@@ -59,8 +70,8 @@ def make_layer(title: str, make: Make, stored: Stored) -> Layer:
     return _layer(up, down, scale)
 
 
-def scale_by_config(layer: Layer, rank: int | None, stored: Stored) -> Layer:
-    """A layer of peft's, read as one without an alpha: its scale is the config's.
+def find_scale(rank: int | None, stored: Stored) -> float:
+    """The scale of a layer of peft's, alpha / rank by its config.
 
     Args:
         rank: as its tensors show it; None: the config's.
@@ -72,8 +83,7 @@ def scale_by_config(layer: Layer, rank: int | None, stored: Stored) -> Layer:
     divisor = find_entry(config, module, "r", "rank_pattern", 1, where) if rank is None else rank
     if not divisor > 0:
         raise UserError(f"its rank is {divisor:g} by its config", where=where, fix=FIX)
-    scale = find_entry(config, module, "alpha", "alpha_pattern", divisor, where) / divisor
-    return replace(layer, alpha=layer.alpha * scale)
+    return find_entry(config, module, "alpha", "alpha_pattern", divisor, where) / divisor
 
 
 def make_from_difference(delta: Tensor) -> Layer:

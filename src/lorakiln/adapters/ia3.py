@@ -9,34 +9,68 @@ Sources: arXiv 2205.05638; LyCORIS, modules/ia3.py; peft, tuners/ia3/layer.py.
 from collections.abc import Mapping, Set
 from dataclasses import replace
 from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lorakiln.adapters.adapter import Relative
-from lorakiln.adapters.checks import to_number, to_weight
+from lorakiln.adapters.adapter import Change, Relative
+from lorakiln.adapters.checks import to_weight
+from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors, read_tensors
 from lorakiln.adapters.peft_config import find_setting
 from lorakiln.adapters.protocol import Endings, Form, Stored
+from lorakiln.adapters.targets import fits
 from lorakiln.console.errors import UserError
+from lorakiln.schema.adapters.ia3 import Ia3Settings
 
-TITLE = "IA3"
-FULL_RANK, RELATIVE = False, True
-ENDINGS: Mapping[Form, Endings] = {"kohya": Endings({"weight", "on_input"}), "dotted": Endings({"ia3_l"})}
 UNBIASED = ("to_q", "to_k", "to_v")  # all other layers of Stable Diffusion's have a bias
 
 
-def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
-    return ENDINGS[form].whole(tensors)
+class IA3(FormulaKind):
+    """See above. LyCORIS' is trained, from 0."""
 
+    TITLE = "IA3"
+    FULL_RANK, RELATIVE = False, True
+    ALGO = "ia3"
+    ENDINGS: ClassVar[Mapping[Form, Endings]] = {
+        "kohya": Endings({"weight", "on_input"}),
+        "dotted": Endings({"ia3_l", "ia3_weight"}, {"on_input"}),  # a run's own files have the last two
+    }
 
-def read(stored: Stored) -> Relative:
-    return _of_lycoris(stored.tensors, stored.where) if stored.form == "kohya" else _of_peft(stored)
+    def claim(self, tensors: Tensors, form: Form) -> Set[str]:
+        if form == "kohya":
+            return self.ENDINGS[form].whole(tensors)
+        own = {"ia3_weight", "on_input"}
+        return own if own <= tensors.keys() else {"ia3_l"} & tensors.keys()
 
+    def read(self, stored: Stored) -> Change:
+        name = "weight" if stored.form == "kohya" else "ia3_weight"
+        if name not in stored.tensors:
+            return _of_peft(stored)
+        tensors, fixed = read_tensors(stored, {name: (1, 2, 4)}, frozenset({"on_input"}))
+        return FormulaLayer(self, {"weight": tensors[name]}, fixed, stored.where, stored.module)
 
-def _of_lycoris(tensors: Mapping[str, Tensor], where: str) -> Relative:
-    factors = to_weight(tensors["weight"], f"{where}, weight", (1, 2, 4))
-    axis = 1 if to_number(tensors["on_input"], f"{where}, on_input") else 0
-    return _scaling(factors.flatten().float(), axis, where, factors.dtype)
+    def change(self, tensors: Tensors, fixed: Fixed, weight: Tensor) -> Tensor:
+        return _change(tensors["weight"].flatten(), 1 if fixed["on_input"] else 0, weight)
+
+    def make(self, weight: Tensor, module: str, settings: Any, generator: torch.Generator) -> FormulaLayer:
+        assert isinstance(settings, Ia3Settings)
+        on_input = any(fits(one, module) for one in settings.on_input)
+        sides = (weight.shape[1 if on_input else 0],)
+        # LyCORIS' shapes: of a convolution (1, n, 1, 1), whichever side it is of.
+        shape = sides if weight.ndim == 2 else (1, *sides, *[1] * (weight.ndim - 2))
+        return FormulaLayer(self, {"weight": torch.zeros(shape)}, {"on_input": float(on_input)}, module=module)
+
+    def tensors(self, layer: FormulaLayer, form: Form) -> dict[str, Tensor]:
+        name = "weight" if form == "kohya" else "ia3_weight"
+        return {name: layer.tensors["weight"], "on_input": torch.tensor(int(layer.fixed["on_input"]))}
+
+    def scale(self, layer: FormulaLayer, strength: float) -> FormulaLayer:
+        return replace(layer, tensors={"weight": layer.tensors["weight"] * strength})
+
+    def config(self, layers: Mapping[str, FormulaLayer]) -> dict[str, Any]:
+        """peft's is another IA3: what there is to say is in the tensors."""
+        return {}
 
 
 def _of_peft(stored: Stored) -> Relative:
@@ -70,7 +104,7 @@ def _refuse(where: str, weight: Tensor) -> Tensor:
 
 
 def _scaling(more: Tensor, axis: int, where: str, dtype: torch.dtype) -> Relative:
-    return Relative(TITLE, partial(_change, more, axis), where, more.numel(), dtype)
+    return Relative(IA3.TITLE, partial(_change, more, axis), where, more.numel(), dtype)
 
 
 def _change(more: Tensor, axis: int, weight: Tensor) -> Tensor:
@@ -79,3 +113,6 @@ def _change(more: Tensor, axis: int, weight: Tensor) -> Tensor:
     shape = [1] * weight.ndim
     shape[axis] = -1
     return weight * more.reshape(shape)
+
+
+KIND = IA3()

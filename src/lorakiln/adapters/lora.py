@@ -5,10 +5,13 @@ files kohya's have the alpha beside them as a tensor, diffusers' and peft's in a
 """
 
 import math
+import re
 import shlex
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,15 +21,18 @@ from lorakiln.adapters.adapter import Layer
 from lorakiln.adapters.checks import FIX, TOLERANCE, format_shape, is_whole, scale_to_one, to_number, to_weight
 from lorakiln.adapters.peft_config import find_alpha
 from lorakiln.adapters.protocol import Endings, Form, StartingPoint, Stored
+from lorakiln.adapters.targets import choose_alpha, choose_rank
 from lorakiln.console.errors import UserError
 from lorakiln.facts import RunFacts
 from lorakiln.families.shapes import is_same_matrix
-from lorakiln.schema.adapters import AdapterSettings
+from lorakiln.schema.adapters import AdapterSettings, PairSettings
 
 TITLE = Layer.kind
 FULL_RANK, RELATIVE = False, False
 MODULE = "networks.lora"  # sd-scripts' own
 NAME = "default"  # of the adapter on a network, which peft allows several of
+FIRST = "first"  # of the factors that one began with, which are taken off
+FROM_WEIGHTS = ("pissa", "olora")
 
 _A, _B = "lora_A.weight", "lora_B.weight"
 # down -> up, in kohya's files; in diffusers' and peft's, of now and of before; in cloneofsimo's, which are numbered.
@@ -84,20 +90,63 @@ def make_layer(down: Tensor, up: Tensor, alpha: Tensor | float | None, where: st
     return layer
 
 
-def put_on(network: nn.Module, modules: Sequence[str], settings: AdapterSettings, seed: int) -> None:
-    wrap(network, modules, settings.rank, settings.alpha, settings.dropout, seed)
+def put_on(network: nn.Module, modules: Sequence[str], settings: PairSettings, seed: int) -> None:
+    put_pairs(network, modules, settings, seed)
 
 
-def wrap(network: nn.Module, modules: Sequence[str], rank: int, alpha: float, dropout: float, seed: int) -> nn.Module:
+def put_pairs(
+    network: nn.Module,
+    modules: Sequence[str],
+    settings: PairSettings,
+    seed: int,
+    alpha_of: Callable[[float, int], float] = lambda alpha, rank: alpha,
+) -> None:
+    """What the settings describe.
+
+    Args:
+        alpha_of: of the settings' alpha and a rank: LoRA's alpha.
+    """
+    ranks = {name: choose_rank(settings, name) for name in modules}
+    alphas = {name: alpha_of(choose_alpha(settings, name), rank) for name, rank in ranks.items()}
+    rank, alpha = settings.rank, alpha_of(settings.alpha, settings.rank)
+    wrap(network, modules, rank, alpha, settings.dropout, seed, ranks=ranks, alphas=alphas, init=settings.init)
+    for layer in layers_on(network).values():
+        if settings.rank_dropout:
+            layer.lora_A[NAME].register_forward_hook(partial(_drop_ranks, settings.rank_dropout))
+        if settings.module_dropout:
+            layer.lora_B[NAME].register_forward_hook(partial(_drop_all, settings.module_dropout))
+
+
+def wrap(
+    network: nn.Module,
+    modules: Sequence[str],
+    rank: int,
+    alpha: float,
+    dropout: float,
+    seed: int,
+    *,
+    ranks: Mapping[str, int] | None = None,
+    alphas: Mapping[str, float] | None = None,
+    init: str = "kaiming",
+) -> nn.Module:
     """Put a fresh LoRA on exactly the named modules, in place.
 
-    A is drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as torch draws a linear layer's weight, and B is zero, so
-    that the network computes what it did before, bit for bit. The draw depends on the seed and the modules' sorted
-    names alone: it is the same in every process. Only the adapter's parameters, all float32, take gradients.
+    A is drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as torch draws a linear layer's weight ("kaiming"), or from
+    N(0, 1/rank) ("gaussian", as peft), and B is zero, so that the network computes what it did before, bit for bit.
+    The draw depends on the seed and the modules' sorted names alone: it is the same in every process. Only the
+    adapter's parameters, all float32, take gradients.
+
+    "pissa" (arXiv 2404.02948) and "olora" (arXiv 2406.01775) begin with factors of the weight itself, A0 and B0: the
+    largest singular values' directions, or the first of its QR decomposition. The base stays as it is, and the first
+    factors are taken off beside it, never trained: W + s (B A - B0 A0). The change is then of twice the rank.
 
     Args:
         modules: full names of linear layers or convolutions of `network`.
         alpha: the update is scaled by alpha / rank.
+        ranks, alphas: of modules that have others than `rank` and `alpha`.
+
+    Raises:
+        UserError: a weight is smaller than the rank that "pissa" or "olora" are to take from it.
 
     Returns:
         `network` itself.
@@ -106,29 +155,113 @@ def wrap(network: nn.Module, modules: Sequence[str], rank: int, alpha: float, dr
 
     # peft divides by the rank whatever number it is given.
     scale: Any = alpha
-    config = LoraConfig(r=rank, lora_alpha=scale, lora_dropout=dropout, target_modules=list(modules))
+    # It takes names for regular expressions, and the first that fits the end of a name.
+    longest = sorted(modules, key=lambda name: (-len(name), name))
+    given: dict[str, Any] = {
+        "rank_pattern": {re.escape(name): ranks[name] for name in longest if ranks[name] != rank} if ranks else {},
+        "alpha_pattern": {re.escape(name): alphas[name] for name in longest if alphas[name] != alpha} if alphas else {},
+    }
+    config = LoraConfig(r=rank, lora_alpha=scale, lora_dropout=dropout, target_modules=list(modules), **given)
     # peft draws its own A from the global generator first.
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(config, network, adapter_name=NAME)
+        if init in FROM_WEIGHTS:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two are meant here
+                inject_adapter_in_model(replace(config, lora_dropout=0.0), network, adapter_name=FIRST)
     layers = layers_on(network)
     if set(layers) != set(modules):
         wrong = sorted(set(layers) ^ set(modules))
         raise ValueError(f"peft adapted other modules than asked for: {wrong[:5]}")
     generator = torch.Generator().manual_seed(seed)
     for name in sorted(layers):
-        _initialise(layers[name], generator)
+        if init in FROM_WEIGHTS:
+            _begin_with_weight(layers[name], init, name)
+        else:
+            _initialise(layers[name], init, generator)
     return network
 
 
-def _initialise(layer: Any, generator: torch.Generator) -> None:
+def _initialise(layer: Any, init: str, generator: torch.Generator) -> None:
     for part in (layer.lora_A[NAME], layer.lora_B[NAME]):
         part.float()
     down = layer.lora_A[NAME].weight
-    bound = 1 / math.sqrt(down[0].numel())
-    drawn = torch.empty(down.shape).uniform_(-bound, bound, generator=generator)
     with torch.no_grad():
-        down.copy_(drawn)
+        down.copy_(draw_down(tuple(down.shape), init, generator))
         layer.lora_B[NAME].weight.zero_()
+
+
+def draw_down(shape: tuple[int, ...], init: str, generator: torch.Generator) -> Tensor:
+    """A, (rank, in, ...), as `wrap` says."""
+    if init == "gaussian":
+        return torch.randn(shape, generator=generator) / shape[0]
+    bound = 1 / math.sqrt(math.prod(shape[1:]))
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def _begin_with_weight(layer: Any, init: str, name: str) -> None:
+    """Let both pairs of factors be those of the weight, and count the second against the first."""
+    weight = layer.get_base_layer().weight.detach().float().flatten(1)
+    rank, scale = layer.r[NAME], layer.scaling[NAME]
+    if rank > min(weight.shape):
+        what = f"{name} has a weight of {format_shape(weight)}, which has not {rank} ranks for {init} to begin with"
+        raise UserError(what, where="train.adapter.rank", fix=f"set train.adapter.rank={min(weight.shape)} or less")
+    if init == "pissa":
+        left, values, right = torch.linalg.svd(weight, full_matrices=False)
+        root = (values[:rank] / scale).sqrt()
+        first_up, first_down = left[:, :rank] * root, root[:, None] * right[:rank]
+    else:
+        left, right = torch.linalg.qr(weight)
+        first_up, first_down = left[:, :rank], right[:rank]
+    with torch.no_grad():
+        for adapter in (NAME, FIRST):
+            for part, first in ((layer.lora_A[adapter], first_down), (layer.lora_B[adapter], first_up)):
+                part.float()
+                part.weight.copy_(first.reshape(part.weight.shape))
+    layer.set_adapter([NAME, FIRST])
+    layer.set_scale(FIRST, -1.0)
+    for part in (layer.lora_A[FIRST], layer.lora_B[FIRST]):
+        part.requires_grad_(False)
+
+
+def _drop_ranks(share: float, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    """Ranks of each picture, while it trains, as sd-scripts does: what is left is larger, so that the mean stays."""
+    if not module.training:
+        return output
+    rank = output.shape[1] if isinstance(module, nn.Conv2d) else output.shape[-1]
+    shape = [len(output), *[1] * (output.ndim - 1)]
+    shape[1 if isinstance(module, nn.Conv2d) else -1] = rank
+    return output * (torch.rand(shape, device=output.device) >= share) / (1 - share)
+
+
+def _drop_all(share: float, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    """The module's whole change, of all pictures, while it trains."""
+    return output * (torch.rand((), device=output.device) >= share) if module.training else output
+
+
+def fixed(network: nn.Module) -> dict[str, Tensor]:
+    """What is beside the trained weights and was drawn or computed when they began: the factors that are taken off."""
+    return {
+        f"{name}.{part}": getattr(layer, part)[FIRST].weight
+        for name, layer in layers_on(network).items()
+        if FIRST in layer.lora_A
+        for part in ("lora_A", "lora_B")
+    }
+
+
+def limit(network: nn.Module, most: float) -> None:
+    """Scale every change that is larger than `most`, Frobenius, down to it, in place, both factors alike."""
+    layers = layers_on(network)
+    with torch.no_grad():
+        for name, square in squares(network).items():
+            factor = (most / square.clamp_min(1e-24).sqrt()).clamp(max=1.0).sqrt()
+            for part in (layers[name].lora_A, layers[name].lora_B):
+                part[NAME].weight.mul_(factor)
+
+
+def faster(name: str) -> bool:
+    """Whether a parameter is LoRA+'s B (arXiv 2402.12354), by its name."""
+    return f".lora_B.{NAME}." in name
 
 
 def layers_on(network: nn.Module) -> dict[str, Any]:
@@ -138,10 +271,13 @@ def layers_on(network: nn.Module) -> dict[str, Any]:
 
 
 def read_from(network: nn.Module) -> dict[str, Layer]:
-    return {
-        name: Layer(_copy(layer.lora_A[NAME].weight), _copy(layer.lora_B[NAME].weight), float(layer.lora_alpha[NAME]))
-        for name, layer in layers_on(network).items()
-    }
+    return {name: _read(layer) for name, layer in layers_on(network).items()}
+
+
+def _read(layer: Any) -> Layer:
+    down, up = _factors(layer)
+    # s (B A - B0 A0) is one LoRA of twice the rank, with the same scale.
+    return Layer(_copy(down), _copy(up), float(layer.lora_alpha[NAME]) * (len(down) // layer.r[NAME]))
 
 
 def _copy(weight: Tensor) -> Tensor:
@@ -159,6 +295,8 @@ def write_to(network: nn.Module, layers: Mapping[str, Layer]) -> None:
         raise UserError(f"the LoRA's modules differ from the network's: {', '.join(wrong[:3])}, ...")
     for name, layer in there.items():
         down, up, given = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layers[name]
+        if FIRST in layer.lora_A:
+            given = _take_first_off(layer, given, name)
         if not (is_same_matrix(given.down.shape, down.shape) and is_same_matrix(given.up.shape, up.shape)):
             shapes = f"{tuple(given.down.shape)} is not {tuple(down.shape)}"
             raise UserError(f"{name}: {shapes}", fix="use the base model that the LoRA was trained on, and its rank")
@@ -167,6 +305,19 @@ def write_to(network: nn.Module, layers: Mapping[str, Layer]) -> None:
             up.copy_(given.up.reshape(up.shape))
         layer.lora_alpha[NAME] = given.alpha
         layer.set_scale(NAME, 1.0)
+
+
+def _take_first_off(layer: Any, given: Layer, name: str) -> Layer:
+    """The trained half of what `_read` gives."""
+    rank = layer.r[NAME]
+    pairs = ((given.down[rank:], layer.lora_A[FIRST].weight), (-given.up[:, rank:], layer.lora_B[FIRST].weight))
+    if not all(
+        is_same_matrix(one.shape, first.shape) and torch.equal(_copy(one), _copy(first).reshape(one.shape))
+        for one, first in pairs
+    ):
+        what = f"{name}: it begins with other factors of the weight"
+        raise UserError(what, fix="use the base model that the LoRA was trained on, and its rank")
+    return Layer(given.down[:rank], given.up[:, :rank], given.alpha / 2)
 
 
 def go_on(begun: StartingPoint, fresh: Mapping[str, Layer], settings: AdapterSettings) -> dict[str, Layer]:
@@ -216,10 +367,17 @@ def squares(network: nn.Module) -> dict[str, Tensor]:
     """||B A||^2 is the sum of (B^T B) * (A A^T), matrices as small as the rank: the change itself is not made."""
     found = {}
     for name, layer in layers_on(network).items():
-        down = layer.lora_A[NAME].weight.float().flatten(1)
-        up = layer.lora_B[NAME].weight.float().flatten(1)
+        down, up = (part.float().flatten(1) for part in _factors(layer))
         found[name] = ((up.T @ up) * (down @ down.T)).sum() * layer.scaling[NAME] ** 2
     return found
+
+
+def _factors(layer: Any) -> tuple[Tensor, Tensor]:
+    """A and B, those that are taken off included, with the sign in B."""
+    down, up = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+    if FIRST not in layer.lora_A:
+        return down, up
+    return torch.cat([down, layer.lora_A[FIRST].weight]), torch.cat([up, -layer.lora_B[FIRST].weight], 1)
 
 
 def take_half(network: nn.Module) -> None:
@@ -263,15 +421,25 @@ def config(layers: Mapping[str, Layer]) -> dict[str, Any]:
     }
 
 
-def metadata(facts: RunFacts, settings: AdapterSettings) -> dict[str, Any]:
-    args = {"conv_dim": str(facts.rank), "conv_alpha": str(facts.alpha)}
+def metadata(facts: RunFacts, settings: PairSettings) -> dict[str, Any]:
+    # What began with the weight's factors is of twice the rank in the file, as `_read` has it.
+    times = 2 if settings.init in FROM_WEIGHTS else 1
+    rank, alpha = times * facts.rank, times * facts.alpha
+    # As one gives them to sd-scripts, strings: its network adapts larger convolutions (LoCon) where these are set.
+    args = {"conv_dim": rank, "conv_alpha": alpha} if facts.convolutions else {}
+    ratio = None if settings.rate_ratio == 1 else settings.rate_ratio
+    more = {
+        "rank_dropout": settings.rank_dropout,
+        "module_dropout": settings.module_dropout,
+        "loraplus_lr_ratio": ratio,
+    }
     return {
         "ss_network_module": MODULE,
-        "ss_network_dim": facts.rank,
-        "ss_network_alpha": facts.alpha,
+        "ss_network_dim": rank,
+        "ss_network_alpha": alpha,
         "ss_network_dropout": settings.dropout or None,
-        # As one gives them to sd-scripts, strings: its network adapts larger convolutions (LoCon) where these are set.
-        "ss_network_args": args if facts.convolutions else {},
+        "ss_network_args": {key: str(value) for key, value in (args | more).items() if value},
+        "ss_scale_weight_norms": settings.max_norm,
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from zlib import crc32
 
 import torch
@@ -85,6 +86,20 @@ class AdaptedNetworks:
             for part, network in self.networks.items()
             for name, square in self.kind.squares(network).items()
         }
+
+    def fixed(self) -> dict[str, Tensor]:
+        """What the kind has beside the trained weights and could not compute again to the last bit, by name."""
+        return {
+            name if part == self.denoiser else f"{part}.{name}": tensor
+            for part, network in self.networks.items()
+            for name, tensor in getattr(self.kind, "fixed", lambda _: {})(network).items()
+        }
+
+    def limit(self, most: float) -> None:
+        """Scale every change that is larger than `most`, Frobenius, down to it, in place; of kinds that can be."""
+        kind: Any = self.kind
+        for network in self:
+            kind.limit(network, most)
 
     def take_half(self) -> None:
         """From now on the networks' calls are under autocast to half precision."""

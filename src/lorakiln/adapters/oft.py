@@ -9,42 +9,59 @@ Source of the second: peft, tuners/oft/layer.py.
 import math
 from collections.abc import Mapping, Set
 from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lorakiln.adapters.adapter import Relative
+from lorakiln.adapters.adapter import Change, Relative
 from lorakiln.adapters.checks import FIX, to_weight
+from lorakiln.adapters.formula import Tensors
+from lorakiln.adapters.lokr import split
 from lorakiln.adapters.peft_config import find_entry, find_setting
 from lorakiln.adapters.protocol import Endings, Form, Refused, Stored
-from lorakiln.adapters.rotations import OUTPUTS, compute_cayley, make_rotation
+from lorakiln.adapters.rotations import OUTPUTS, Rotation, compute_cayley
 from lorakiln.console.errors import UserError
 
-TITLE = "OFT"
-FULL_RANK, RELATIVE = False, True
-ENDINGS: Mapping[Form, Endings] = {"kohya": OUTPUTS, "dotted": Endings({"oft_R.weight"})}
-REFUSED = (
-    Refused(
-        ("oft_diag", "oft_r", "oft_R", "oft_s"),
-        "OFT of an early LyCORIS or peft",
-        "several versions of the programs meant different things by this name",
-    ),
-)
 TERMS = 100  # of the series at most: peft takes 5
 
 
-def claim(tensors: Mapping[str, Tensor], form: Form) -> Set[str]:
-    """BOFT's blocks have the same name and four dimensions."""
-    is_boft = "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 4
-    return frozenset() if is_boft else ENDINGS[form].whole(tensors)
+class OFT(Rotation):
+    """See above."""
 
+    TITLE = "OFT"
+    ALGO = "diag-oft"
+    ENDINGS: ClassVar[Mapping[Form, Endings]] = {
+        "kohya": OUTPUTS,
+        "dotted": Endings({"oft_R.weight", *OUTPUTS.tells}, OUTPUTS.more),  # a run's own files have the others
+    }
+    REFUSED = (
+        Refused(
+            ("oft_diag", "oft_r", "oft_R", "oft_s"),
+            "OFT of an early LyCORIS or peft",
+            "several versions of the programs meant different things by this name",
+        ),
+    )
 
-def read(stored: Stored) -> Relative:
-    return make_rotation(TITLE, _turned, stored) if stored.form == "kohya" else _of_inputs(stored)
+    def claim(self, tensors: Tensors, form: Form) -> Set[str]:
+        """BOFT's blocks have the same name and four dimensions."""
+        if "oft_blocks" in tensors:
+            return frozenset() if tensors["oft_blocks"].ndim == 4 else OUTPUTS.whole(tensors)
+        return {"oft_R.weight"} & tensors.keys() if form == "dotted" else frozenset()
 
+    def turned(self, turns: Tensor, rows: Tensor) -> Tensor:
+        return (turns.mT @ rows.reshape(*turns.shape[:2], -1)).flatten(0, 1)
 
-def _turned(turns: Tensor, rows: Tensor) -> Tensor:
-    return (turns.mT @ rows.reshape(*turns.shape[:2], -1)).flatten(0, 1)
+    def block_shape(self, outputs: int, settings: Any, module: str) -> tuple[int, ...]:
+        """LyCORIS' blocks: their side, a divisor of the outputs, is no larger than their number."""
+        side, count = split(outputs, settings.rank)
+        if side == 1:
+            what = f"{module} has {outputs} outputs, which no blocks of up to {settings.rank} divide"
+            raise UserError(what, where="train.adapter.rank", fix="take a larger rank, or other targets")
+        return count, side, side
+
+    def read_inputs(self, stored: Stored) -> Change:
+        return _of_inputs(stored)
 
 
 def _of_inputs(stored: Stored) -> Relative:
@@ -67,7 +84,7 @@ def _of_inputs(stored: Stored) -> Relative:
         bound = find_entry(config, module, "eps", None, 6e-5, where) / math.sqrt(len(triangles))
     shared = bool(find_setting(config, module, "block_share"))
     change = partial(_change, triangles, side, terms, bound, shared, where)
-    return Relative(TITLE, change, where, triangles.numel(), triangles.dtype)
+    return Relative(OFT.TITLE, change, where, triangles.numel(), triangles.dtype)
 
 
 def _change(
@@ -103,3 +120,6 @@ def _series(skew: Tensor, terms: int) -> Tensor:
         power = power @ skew
         total = total + (1.0 if exponent == highest > 1 else 2.0) * power
     return total
+
+
+KIND = OFT()

@@ -210,6 +210,30 @@ class TrainableKind(AdapterKind, Protocol):
         ...
 
 
+class LimitedKind(TrainableKind, Protocol):
+    """A kind whose settings have `max_norm`."""
+
+    def limit(self, network: nn.Module, most: float) -> None:
+        """Scale every change that is larger than `most`, Frobenius, down to it, in place."""
+        ...
+
+
+class PairKind(TrainableKind, Protocol):
+    """A kind whose settings have `rate_ratio` (LoRA+)."""
+
+    def faster(self, name: str) -> bool:
+        """Whether a parameter is one that learns faster, by its name."""
+        ...
+
+
+class AnchoredKind(TrainableKind, Protocol):
+    """A kind that begins with something of the weights, which a checkpoint has to hold."""
+
+    def fixed(self, network: nn.Module) -> dict[str, Tensor]:
+        """It, by name, never trained: another machine would compute other last bits."""
+        ...
+
+
 class FoldableKind(TrainableKind, Protocol):
     """A kind that diffusers loads: export writes a folder for it too."""
 

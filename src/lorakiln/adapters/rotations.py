@@ -9,17 +9,20 @@ of skew ones Q.
 
 A `rescale` (out) then multiplies the outputs. `alpha` is COFT's constraint, ||Q|| <= alpha * out over all blocks:
 LyCORIS means none by 0, sd-scripts' networks/oft.py (names in oft_unet_) by no alpha at all.
+This is what is trained, from blocks that are 0: LyCORIS', A1111 and ComfyUI read it.
 Sources: arXiv 2306.07280, 2311.06243; sd-scripts, networks/oft.py; LyCORIS, functional/diag_oft.py, boft.py.
 """
 
-from collections.abc import Callable
-from functools import partial
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lorakiln.adapters.adapter import Relative
-from lorakiln.adapters.checks import FIX, to_number, to_weight
+from lorakiln.adapters.adapter import Change
+from lorakiln.adapters.checks import FIX
+from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors, read_tensors
 from lorakiln.adapters.protocol import Endings, Stored
 from lorakiln.console.errors import UserError
 
@@ -28,29 +31,68 @@ BY_KOHYA = "oft_unet_"  # what the names of sd-scripts' layers begin with
 _TINY = 1e-8  # in both programs' division by the norm
 
 
-def make_rotation(title: str, turned: Callable[[Tensor, Tensor], Tensor], stored: Stored) -> Relative:
-    """The layer of LyCORIS' or kohya's tensors.
+class Rotation(FormulaKind):
+    """What both kinds share; peft's files of them, which turn the inputs, are read and not trained."""
 
-    Args:
-        turned: of the rotations (..., b, b) and the weight (out, in): the weight turned.
-        stored: all but oft_blocks may be missing.
+    FULL_RANK, RELATIVE, SCALED = False, True, False
+    # Near 1, so that half precision's rounding would be larger than most changes.
+    KEPT = frozenset({"rescale"})
 
-    Raises:
-        UserError: they are no square blocks of finite numbers.
-    """
-    where, tensors = stored.where, stored.tensors
-    blocks = check_square(to_weight(tensors["oft_blocks"], f"{where}, oft_blocks", (3, 4)), where)
-    rescale = tensors.get("rescale")
-    if rescale is not None:
-        rescale = to_weight(rescale, f"{where}, rescale", (1, 2, 3, 4)).flatten()
-    alpha = to_number(tensors["alpha"], f"{where}, alpha") if "alpha" in tensors else None
-    outputs = blocks.shape[-3] * blocks.shape[-1]
-    limit = None
-    if alpha is not None and (stored.written_by == BY_KOHYA or alpha > 0):
-        limit = max(alpha, 0.0) * outputs
-    change = partial(_change, turned, blocks, limit, rescale)
-    numbers = blocks.numel() + (0 if rescale is None else rescale.numel())
-    return Relative(title, change, where, numbers, blocks.dtype)
+    @abstractmethod
+    def turned(self, turns: Tensor, rows: Tensor) -> Tensor:
+        """The weight (out, in), turned by rotations (..., b, b)."""
+
+    @abstractmethod
+    def block_shape(self, outputs: int, settings: Any, module: str) -> tuple[int, ...]:
+        """Of the blocks for a weight with so many outputs; UserError if there are none of these settings."""
+
+    @abstractmethod
+    def read_inputs(self, stored: Stored) -> Change:
+        """The layer of peft's tensors."""
+
+    def read(self, stored: Stored) -> Change:
+        return self._of_outputs(stored) if "oft_blocks" in stored.tensors else self.read_inputs(stored)
+
+    def _of_outputs(self, stored: Stored) -> FormulaLayer:
+        tensors, fixed = read_tensors(stored, {"oft_blocks": (3, 4), "rescale": (1, 2, 3, 4)})
+        check_square(tensors["oft_blocks"], stored.where)
+        if "alpha" in fixed and stored.written_by == BY_KOHYA:
+            # To sd-scripts 0 is a constraint too, under which nothing is turned.
+            fixed = {"alpha": max(fixed["alpha"], _TINY**2)}
+        return FormulaLayer(self, tensors, fixed, stored.where, stored.module)
+
+    def change(self, tensors: Tensors, fixed: Fixed, weight: Tensor) -> Tensor:
+        blocks, rescale, limit = tensors["oft_blocks"], tensors.get("rescale"), fixed.get("alpha", 0.0) * len(weight)
+        if blocks.shape[-3] * blocks.shape[-1] != len(weight):
+            raise ValueError("blocks for another number of outputs")
+        skew = blocks - blocks.mT
+        if limit > 0:
+            norm = skew.norm()
+            skew = skew * ((norm.clamp(max=limit) + _TINY) / (norm + _TINY))
+        rows = self.turned(compute_cayley(skew), weight.flatten(1))
+        if rescale is not None:
+            if rescale.numel() != len(weight):
+                raise ValueError("a scale for another number of outputs")
+            rows = rows * rescale.flatten()[:, None]
+        return rows.reshape(weight.shape) - weight
+
+    def make(self, weight: Tensor, module: str, settings: Any, generator: torch.Generator) -> FormulaLayer:
+        tensors = {"oft_blocks": torch.zeros(self.block_shape(len(weight), settings, module))}
+        if settings.rescale:
+            tensors["rescale"] = torch.ones(len(weight), *[1] * (weight.ndim - 1))
+        return FormulaLayer(self, tensors, {"alpha": settings.constraint}, module=module)
+
+    def widen(self, given: FormulaLayer, fresh: FormulaLayer) -> FormulaLayer | None:
+        # The constraint decides what the file's blocks do.
+        return replace(given, fixed=given.fixed or {"alpha": 0.0}) if super().widen(given, fresh) else None
+
+    def config(self, layers: Any) -> dict[str, Any]:
+        """peft has no such rotations: what there is to say is in the tensors."""
+        return {}
+
+    def arguments(self, settings: Any) -> dict[str, Any]:
+        given = {"constraint": settings.constraint} if settings.constraint else {}
+        return given | ({"rescaled": True} if settings.rescale else {})
 
 
 def check_square(blocks: Tensor, where: str) -> Tensor:
@@ -61,29 +103,8 @@ def check_square(blocks: Tensor, where: str) -> Tensor:
     return blocks
 
 
-def _change(
-    turned: Callable[[Tensor, Tensor], Tensor],
-    blocks: Tensor,
-    limit: float | None,
-    rescale: Tensor | None,
-    weight: Tensor,
-) -> Tensor:
-    if blocks.shape[-3] * blocks.shape[-1] != weight.shape[0]:
-        raise ValueError("blocks for another number of outputs")
-    skew = blocks.float() - blocks.float().mT
-    if limit is not None:
-        norm = skew.norm()
-        skew = skew * ((norm.clamp(max=limit) + _TINY) / (norm + _TINY))
-    rows = turned(compute_cayley(skew), weight.flatten(1))
-    if rescale is not None:
-        if len(rescale) != weight.shape[0]:
-            raise ValueError("a scale for another number of outputs")
-        rows = rows * rescale.float()[:, None]
-    return rows.reshape(weight.shape) - weight
-
-
 def compute_cayley(skew: Tensor) -> Tensor:
     """(I + Q) (I - Q)^-1 of skew matrices (..., b, b)."""
-    identity = torch.eye(skew.shape[-1])
+    identity = torch.eye(skew.shape[-1], device=skew.device)
     turned: Tensor = torch.linalg.solve(identity - skew, identity + skew, left=False)
     return turned

@@ -2,11 +2,58 @@
 
 import difflib
 import fnmatch
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from torch import nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Family
+from lorakiln.schema.adapters import LowRankSettings
+
+Value = TypeVar("Value", int, float)
+
+
+def fits(key: str, name: str) -> bool:
+    """Whether an ending, whole parts of a name, or a pattern with "*", the whole name, means a module of this name."""
+    if "*" in key:
+        return fnmatch.fnmatchcase(name, key)
+    return name == key or name.endswith(f".{key}")
+
+
+def choose_rank(settings: LowRankSettings, name: str) -> int:
+    """A module's rank: of the longest key of the pattern that means it, or the settings' own."""
+    return _choose(settings.rank_pattern, name, settings.rank)
+
+
+def choose_alpha(settings: LowRankSettings, name: str) -> float:
+    """A module's alpha, in the same way. Of a rank of its own it stays `alpha`, as in peft."""
+    return _choose(settings.alpha_pattern, name, settings.alpha)
+
+
+def _choose(pattern: Mapping[str, Value], name: str, otherwise: Value) -> Value:
+    found = max((key for key in pattern if fits(key, name)), key=lambda key: (len(key), key), default=None)
+    return otherwise if found is None else pattern[found]
+
+
+def check_patterns(settings: object, names: Iterable[str]) -> None:
+    """Refuse patterns of ranks and alphas, and lists of modules, that mean none of the adapted ones.
+
+    Raises:
+        UserError: one of them does not.
+    """
+    adapted = list(names)
+    for setting in ("rank_pattern", "alpha_pattern", "on_input"):
+        for key in getattr(settings, setting, ()):
+            # What IA3 takes for granted of a network need not be adapted.
+            if setting == "on_input" and key == "ff.net.2":
+                continue
+            if not any(fits(key, name) for name in adapted):
+                raise UserError(
+                    f"no adapted module's name {'matches' if '*' in key else 'ends in'} {key!r}",
+                    where=f"train.adapter.{setting}",
+                    fix=_suggestion(key, adapted),
+                )
 
 
 def list_target_names(family: Family, targets: str | list[str]) -> list[str]:
@@ -23,10 +70,7 @@ def list_target_names(family: Family, targets: str | list[str]) -> list[str]:
     able = [name for name, m in family.network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     chosen: set[str] = set()
     for ending in targets:
-        if "*" in ending:
-            found = fnmatch.filter(able, ending)
-        else:
-            found = [name for name in able if name == ending or name.endswith("." + ending)]
+        found = [name for name in able if fits(ending, name)]
         if not found:
             raise UserError(
                 f"no linear layer or convolution's name {'matches' if '*' in ending else 'ends in'} {ending!r}",

@@ -173,7 +173,7 @@ def _table(facts: LoraFacts, private: bool) -> dict[str, Any]:
     table = {
         "step": f"{facts.step} of {train.steps}",
         "batch size": train.batch_size,
-        "learning rate": f"{format_rates(train.optimizer)}, {train.scheduler.kind}",
+        "learning rate": f"{format_rates(train.optimizer, train.adapter)}, {train.scheduler.kind}",
         "optimizer": train.optimizer.kind,
         "seed": train.seed,
         "resolution": prepare.resolution,

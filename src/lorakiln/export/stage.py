@@ -32,7 +32,9 @@ from lorakiln.families.protocol import NETWORK, Family
 from lorakiln.families.shapes import has_kernel
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.casting import CastAdapter, cast_adapter
+from lorakiln.lora_files.reading import read_as_stored
 from lorakiln.lora_files.training_facts import read_timesteps
+from lorakiln.lora_files.writing import write_peft
 from lorakiln.rows import CaptionedRow, read_captioned
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
@@ -82,6 +84,9 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         if writer.foldable:
             worst = max(worst, writer.write_diffusers(main))
             clients.append("diffusers")
+        if writer.is_in_peft(main):
+            worst = max(worst, writer.write_peft(main))
+            clients.append("peft")
         most = 0 if settings.private else settings.previews
         previews = copy_previews(run, fresh, name, main.step, most)
         chosen = _facts(facts, name, main, settings, fresh, clients, float(f"{worst:.3g}"))
@@ -269,6 +274,11 @@ class Writer:
         """Whether diffusers loads this kind."""
         return hasattr(self.kind, "fold")
 
+    def is_in_peft(self, adapter: SavedAdapter) -> bool:
+        """Whether peft loads this kind's layers, and diffusers does not."""
+        ask: Any = getattr(self.kind, "in_peft", None)
+        return ask is not None and ask(self.trained(adapter).layers)
+
     def times(self) -> tuple[datetime, datetime] | None:
         """When the training began and ended, if that is to be told."""
         if not self.settings.timestamps:
@@ -283,10 +293,18 @@ class Writer:
         ready = self.fit(trained, path.name, fold=True)
         # Nothing else in it tells the base, where only self-attention is adapted.
         told = {"ss_base_model_version": self.facts.base.version}
-        diffusers_form.save(replace(ready.adapter, metadata=told), path)
-        config = diffusers_form.make_part_config(ready.adapter, self.family.part)
+        diffusers_form.save(replace(ready.adapter, metadata=told), path, self.kind_name)
+        config = diffusers_form.make_part_config(ready.adapter, self.family.part, self.kind_name)
         write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": self.facts.base_model})
-        return self.compare(trained, ready, diffusers_form.load(path), path.name)
+        return self.compare(trained, ready, diffusers_form.load(path, self.kind_name), path.name)
+
+    def write_peft(self, adapter: SavedAdapter) -> float:
+        """Write the folder that peft loads onto the network, of kinds that diffusers does not load."""
+        trained, folder = self.trained(adapter), self.folder / "peft"
+        ready = self.fit(trained, folder.name)
+        told = {"ss_base_model_version": self.facts.base.version}
+        write_peft(replace(ready.adapter, metadata=told), folder, self.kind_name)
+        return self.compare(trained, ready, read_as_stored(folder).adapter, folder.name)
 
 
 def _notes(facts: LoraFacts) -> dict[str, Any]:

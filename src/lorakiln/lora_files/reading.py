@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lorakiln.adapters.adapter import Adapter, Change, Layer
+from lorakiln.adapters.adapter import Adapter, Change, Layer, Relative
 from lorakiln.adapters.factors import make_from_difference
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
@@ -149,7 +149,7 @@ def _read(path: Path, shrink: Shrink | None, weights_only: bool, as_loras: bool)
         # Only what is to become LoRAs is cut down.
         layers[module] = shrink(module, low) if shrink and isinstance(low, Layer) else low
         if Layer.kind != found.kind.TITLE:
-            kinds[module] = layer.kind if layer.low_rank() is None else found.kind.TITLE
+            kinds[module] = found.kind.TITLE if isinstance(layer, Layer) else layer.kind
             size += _bytes(layers[module])
             _check_size(size, kinds[module], path)
     full_rank = frozenset(found.kind.TITLE for found in chosen.values() if found.kind.FULL_RANK)
@@ -158,7 +158,9 @@ def _read(path: Path, shrink: Shrink | None, weights_only: bool, as_loras: bool)
         pointwise = {name: _pointwise(name, layers[name]) for name in kinds if name in layers}
         adapter = replace(adapter, layers=layers | pointwise)
     _warn_of_alphas(adapter, path)
-    trainable = next((name for name in ADAPTERS.names if _all_of(name, chosen.values())), None)
+    # A layer that its kind has made a closure of is one in another program's form.
+    foreign = any(isinstance(layer, Relative) for layer in relative.values())
+    trainable = next((name for name in ADAPTERS.names if not foreign and _all_of(name, chosen.values())), None)
     return LoraFile(form, adapter, kinds, left_out, full_rank, trainable)
 
 

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lorakiln.adapters import lora
 from lorakiln.adapters.adapter import Adapter
+from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_json
 from lorakiln.artefacts.tensor_files import save_tensors
@@ -59,7 +59,7 @@ def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | No
     elif form == "diffusers":
         diffusers_form.save(ready.adapter, path)
     else:
-        _write_peft(ready.adapter, path)
+        write_peft(ready.adapter, path)
     told = [str(ready)] if ready.lost else []
     if form == "diffusers" and not has_one_rank(adapter):
         rank = max(layer.rank for layer in ready.adapter.layers.values())
@@ -97,7 +97,16 @@ def _base(adapter: Adapter) -> dict[str, str]:
     )
 
 
-def _write_peft(adapter: Adapter, folder: Path) -> None:
+def write_peft(adapter: Adapter, folder: Path, kind: str = "lora") -> None:
+    """Write a folder that peft loads onto one network: adapter_model.safetensors and adapter_config.json.
+
+    Args:
+        kind: of its layers, one that peft has.
+
+    Raises:
+        UserError: it adapts several networks, or the disk is full.
+    """
+    own = find_trained_kind(kind)
     parts = sorted({name.split(".")[0] for name in adapter.layers})
     if len(parts) != 1:
         fix = "convert to diffusers' form, which holds several"
@@ -106,10 +115,10 @@ def _write_peft(adapter: Adapter, folder: Path) -> None:
     tensors: dict[str, Tensor] = {}
     for name, layer in adapter.layers.items():
         stem = PEFT + name.removeprefix(f"{part}.")
-        tensors |= {f"{stem}.{ending}": tensor for ending, tensor in lora.tensors(layer, "dotted").items()}
+        tensors |= {f"{stem}.{ending}": tensor for ending, tensor in own.tensors(layer, "dotted").items()}
     with replacing(folder) as fresh:
         save_tensors(fresh / "adapter_model.safetensors", tensors, {**adapter.metadata, "format": "pt"})
-        config = diffusers_form.make_part_config(adapter, part) | {
+        config = diffusers_form.make_part_config(adapter, part, kind) | {
             "auto_mapping": diffusers_form.list_peft_classes()[part]
         }
         write_json(fresh / "adapter_config.json", config)

@@ -101,7 +101,9 @@ def _explain(kind: Validator[Settings], problem: dict[str, Any], path: str, data
         message += "; a number has no quotes"
     given = repr(problem["input"])
     # A whole section would drown the message.
-    return f"{where}: {message}" + (f" (got {given})" if len(given) <= 60 else "")
+    # What is about several sections names its settings itself.
+    place = f"{where}: " if where else ""
+    return f"{place}{message}" + (f" (got {given})" if len(given) <= 60 else "")
 
 
 def _known_keys(kind: Any, location: tuple[str | int, ...], data: Any) -> list[str]:

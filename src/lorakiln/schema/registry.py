@@ -1,8 +1,8 @@
 """Kinds by name: of each sort (adapters, optimizers, schedules, ...) there are many, and each is a file of its own.
 
 A kind is found by looking: its settings are `schema/<sort>/<name>.py`, one Settings class, and its code is a module of
-the same name in the sort's own package, which has what the sort's protocol asks for. Neither is imported before it is
-asked for, so that a config is checked without torch.
+the same name in the sort's own package, which has what the sort's protocol asks for, or whose `KIND` has it. Neither is
+imported before it is asked for, so that a config is checked without torch.
 
 Kinds of other packages are added by `Registry.add`. A package that is to be found by every command names a function
 that calls it as an entry point of the group "lorakiln.kinds":
@@ -97,8 +97,9 @@ class Registry(Generic[Kind]):
         self._check(name)
         if name in self._added:
             return self._added[name][0]
-        # A module is a kind: it has what the sort's protocol asks for.
-        return cast(Kind, importlib.import_module(f"{self.code}.{name}"))
+        # What has all that the sort's protocol asks for: a module, or the object in it that shares code with others.
+        module = importlib.import_module(f"{self.code}.{name}")
+        return cast(Kind, getattr(module, "KIND", module))
 
     def settings(self, name: str) -> type[Settings]:
         """The class of the kind's settings.

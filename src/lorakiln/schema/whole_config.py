@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any
 
+from pydantic import model_validator
+
 from lorakiln.schema.base import Settings, check
 from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.encode import EncodeSettings
@@ -38,6 +40,16 @@ class Config(Settings):
     train: TrainSettings
     export: ExportSettings
     evaluate: EvaluateSettings
+
+    @model_validator(mode="after")
+    def _strength_can_be_written(self) -> "Config":
+        adapter, strength = self.train.adapter, self.export.strength
+        if strength != 1 and not adapter.scalable:
+            raise ValueError(
+                f"export.strength: {strength:g} cannot be written: no file of {adapter.kind} holds less of its change; "
+                "set export.strength=1, and the strength where it is drawn"
+            )
+        return self
 
 
 def check_whole(data: dict[str, Any]) -> Config:

@@ -7,6 +7,7 @@ from pathlib import Path
 from lorakiln.adapters.adapter import Adapter
 from lorakiln.adapters.networks import AdaptedNetworks, Placement, find_denoiser_part, put_on
 from lorakiln.adapters.protocol import StartingPoint
+from lorakiln.adapters.targets import check_patterns
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Family
 from lorakiln.lora_files.embeddings import warn_unused
@@ -20,6 +21,7 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     Raises:
         UserError: an `init_from` that does not fit them.
     """
+    check_patterns(settings, names)
     adapted = put_on(family, {find_denoiser_part(family): Placement(names, settings)}, seed)
     if settings.init_from:
         go_on(adapted, settings, family.facts["path"])

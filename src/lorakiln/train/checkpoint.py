@@ -40,7 +40,8 @@ class TrainingState:
 
     Attributes:
         step: optimizer steps done.
-        tensors: "adapter/<name>", float32; and, as `optim.state` names them, the optimizer's.
+        tensors: "adapter/<name>", float32; "fixed/<name>", what it began with and never trains; and the optimizer's,
+            as `optim.state` names them.
         records: JSON-able; the rows of the metrics so far, what was made of them, where.
     """
 

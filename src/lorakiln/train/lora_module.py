@@ -19,7 +19,7 @@ from lorakiln.optim.schedules import make_factor
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
 from lorakiln.train.latents import Encoded
-from lorakiln.train.network_parts import list_part_names
+from lorakiln.train.network_parts import make_groups
 from lorakiln.train.precision import norm_in_half
 from lorakiln.train.readings import Quarters, Readings
 
@@ -71,7 +71,13 @@ class LoraModule(pl.LightningModule):
         )
         self.adapted = find_adapted_networks(family, settings.adapter.kind)
         trainable = self.adapted.parameters()
-        self.flat = FlatWeights(trainable, list_part_names([name for name, _ in trainable], settings.optimizer))
+        # What only some kinds of adapters have.
+        kind: Any = self.adapted.kind
+        ratio: float = getattr(settings.adapter, "rate_ratio", 1.0)
+        self.max_norm: float | None = getattr(settings.adapter, "max_norm", None)
+        faster = {"faster": kind.faster, "ratio": ratio} if ratio != 1 else {}
+        self.groups = make_groups([name for name, _ in trainable], settings.optimizer, **faster)
+        self.flat = FlatWeights(trainable, self.groups.of)
         self.readings = Readings(self.flat.weights.device)
         self.quarters = Quarters(self.flat.weights.device)
         self.losses = Loss(family.process, settings.objective)
@@ -107,8 +113,8 @@ class LoraModule(pl.LightningModule):
         draws = self._draws(step, samples)
         share = self.settings.batch_size // self.share.world
         start, micro = self.share.rank * share, self.settings.micro_batch or share
-        if self.settings.adapter.dropout:
-            # torch's own generator serves only the adapter's dropout; one seed for each step and rank.
+        if self.settings.adapter.draws:
+            # torch's own generator serves only the adapter's dropouts; one seed for each step and rank.
             torch.manual_seed(random_draws.mix_seed(self.settings.seed, step, self.share.rank))
         for at in range(start, start + share, micro):
             loss = self.loss(samples, draws, slice(at, at + micro))
@@ -185,17 +191,19 @@ class LoraModule(pl.LightningModule):
             optimizer = self.optimizers(use_pl_optimizer=True)
             assert not isinstance(optimizer, list)  # `configure_optimizers` gives one
             optimizer.step()
+        if self.max_norm is not None:
+            self.adapted.limit(self.max_norm)
         # Not Lightning's count, which leaves out what is left out here.
         self.done = step + 1
 
     def rate(self, step: int, part: str = "") -> float:
         """The learning rate of the step with this index; of a part that has one of its own, if it is named."""
-        peak = self.settings.optimizer.part_lrs.get(part, self.settings.optimizer.lr)
+        peak = self.groups.peaks[part] if part else self.settings.optimizer.lr
         return peak * self.factor(step)
 
     def part_rates(self, step: int) -> dict[str, float]:
-        """The learning rates of parts that have their own: {"lr/up_blocks": 2e-4, ...}."""
-        return {f"lr/{part}": self.rate(step, part) for part in self.settings.optimizer.part_lrs}
+        """The learning rates of groups that have their own: {"lr/up_blocks": 2e-4, ...}."""
+        return {f"lr/{part}": self.rate(step, part) for part in self.groups.peaks if part}
 
     def _draws(self, step: int, samples: GlobalBatch) -> random_draws.Draws:
         shape = (self.settings.batch_size, *self.encoded.buckets[samples.bucket].mean.shape[2:])

@@ -31,7 +31,7 @@ def format_plan(run: TrainingRun) -> str:
         f"memory      {run.memory_fit.describe() if run.memory_fit else _small(run)}",
         f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules, "
         f"{run.module.flat.count:,} parameters",
-        f"rate        {format_rates(settings.optimizer)}, {settings.scheduler.kind}, "
+        f"rate        {format_rates(settings.optimizer, adapter)}, {settings.scheduler.kind}, "
         f"{settings.scheduler.warmup_steps} warm-up steps",
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]

@@ -20,6 +20,7 @@ def capture(module: LoraModule, record: Record, **more: Any) -> TrainingState:
         more: what else the checkpoint is to remember, JSON-able.
     """
     adapter = {f"adapter/{name}": tensor for name, tensor in module.flat.split(module.flat.weights.data).items()}
+    adapter |= {f"fixed/{name}": tensor.detach() for name, tensor in module.adapted.fixed().items()}
     optimizer, tensors = take_state(module.optimizer, module.owners)
     records = {
         "metrics": record.metrics,
@@ -43,6 +44,9 @@ def restore(module: LoraModule, record: Record, state: TrainingState) -> None:
     named = {key.removeprefix("adapter/"): value for key, value in state.tensors.items() if key.startswith("adapter/")}
     try:
         weights = module.flat.join(named)
+        with torch.no_grad():
+            for name, tensor in module.adapted.fixed().items():
+                tensor.copy_(state.tensors[f"fixed/{name}"])
         put_state(module.optimizer, module.owners, state.records["optimizer"], state.tensors)
     except (KeyError, RuntimeError, ValueError) as error:
         raise UserError(f"the checkpoint does not fit the adapter ({error})", fix="delete it") from error
@@ -61,7 +65,8 @@ def broadcast(module: LoraModule) -> None:
     if module.share.world == 1:
         return
     device = module.flat.weights.device
-    dist.broadcast(module.flat.weights.data, src=0)
+    for weights in (module.flat.weights, *module.adapted.fixed().values()):
+        dist.broadcast(weights.data, src=0)
     record, tensors = take_state(module.optimizer, module.owners)
     layout = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     told = [(module.done, record, layout)]

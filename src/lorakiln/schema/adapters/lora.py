@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from lorakiln.schema.adapters import AdapterSettings
+from lorakiln.schema.adapters import PairSettings
 
 
-class LoraSettings(AdapterSettings):
+class LoraSettings(PairSettings):
     kind: Literal["lora"] = "lora"

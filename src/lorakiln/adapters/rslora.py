@@ -1,0 +1,35 @@
+"""Rank-stabilised LoRA (arXiv 2312.03732): delta W = (alpha / sqrt(rank)) up @ down.
+
+On a network and in files it is a LoRA whose alpha is alpha * sqrt(rank), which every program reads right.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from lorakiln.adapters import lora
+from lorakiln.facts import RunFacts
+from lorakiln.schema.adapters import PairSettings
+
+TITLE = "rsLoRA"
+FULL_RANK, RELATIVE = lora.FULL_RANK, lora.RELATIVE
+ENDINGS = lora.ENDINGS
+
+claim, read = lora.claim, lora.read
+layers_on, read_from, write_to, go_on = lora.layers_on, lora.read_from, lora.write_to, lora.go_on
+squares, limit, take_half, fixed, faster = lora.squares, lora.limit, lora.take_half, lora.fixed, lora.faster
+scale, cast, norms, tensors, config, fold = lora.scale, lora.cast, lora.norms, lora.tensors, lora.config, lora.fold
+
+
+def put_on(network: nn.Module, modules: Sequence[str], settings: PairSettings, seed: int) -> None:
+    lora.put_pairs(network, modules, settings, seed, _to_lora_alpha)
+
+
+def metadata(facts: RunFacts, settings: PairSettings) -> dict[str, Any]:
+    return lora.metadata(facts.changed(alpha=_to_lora_alpha(facts.alpha, facts.rank)), settings)
+
+
+def _to_lora_alpha(alpha: float, rank: int) -> float:
+    return alpha * math.sqrt(rank)
