@@ -152,7 +152,8 @@ def test_what_hydra_cannot_compose_is_a_users_error(override):
         (
             "train.optimizer.momentum=0.9",
             "train.optimizer.momentum: unknown setting",
-            "known: train.optimizer.kind, train.optimizer.lr, train.optimizer.part_lrs, train.optimizer.betas, "
+            "it is of train/optimizer=muon or train/optimizer=sgd; known: train.optimizer.kind, train.optimizer.lr, "
+            "train.optimizer.part_lrs, train.optimizer.betas, "
             "train.optimizer.eps, train.optimizer.weight_decay",
         ),
         (

@@ -9,9 +9,10 @@ TIMESTEPS = 1000  # Stable Diffusion's, of runs from before they were recorded
 
 
 def format_rates(optimizer: OptimizerSettings) -> str:
-    """The learning rates: "0.001", or "0.001 (mid_block 0, up_blocks 0.0002)"."""
+    """The learning rates: "0.001", or "0.001 (mid_block 0, up_blocks 0.0002)"; "1 x what prodigy finds"."""
     parts = ", ".join(f"{part} {rate:g}" for part, rate in sorted(optimizer.part_lrs.items()))
-    return f"{optimizer.lr:g}" + (f" ({parts})" if parts else "")
+    found = f" x what {optimizer.kind} finds" if optimizer.finds_rate else ""
+    return f"{optimizer.lr:g}{found}" + (f" ({parts})" if parts else "")
 
 
 def read_timesteps(facts: RunFacts) -> tuple[int, int, int]:
