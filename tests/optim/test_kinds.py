@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from lorakiln.console.errors import UserError
+from lorakiln.libraries import import_bitsandbytes
 from lorakiln.optim import find_optimizer, kohya_name
 from lorakiln.optim.flat import FlatWeights
 from lorakiln.optim.protocol import Averages, read_rate_factor
@@ -43,7 +45,6 @@ KINDS = {
     "muon, original": {"adjust_lr_fn": "original", "nesterov": False, "lr": 1e-3},
     "adamw8bit": {},
 }
-LIBRARIES = {"adamw8bit": "bitsandbytes"}
 FINDING = ("prodigy", "dadapt_adam")
 
 
@@ -73,8 +74,11 @@ def rate_of(settings, step):
 
 def build(name):
     settings = settings_of(name)
-    if library := LIBRARIES.get(settings.kind):
-        pytest.importorskip(library)
+    if settings.kind == "adamw8bit":
+        try:
+            import_bitsandbytes("a test")
+        except UserError as error:
+            pytest.skip(error.what)
     flat = FlatWeights({name: nn.Parameter(value) for name, value in first_weights().items()}.items(), part_of)
     kind = find_optimizer(settings)
     return flat, kind.build(flat.groups(kind.ELEMENTWISE), settings), flat.owners(kind.ELEMENTWISE), settings
@@ -209,6 +213,11 @@ def test_those_that_find_one_rate_refuse_two():
         make(lr=1.0, part_lrs={"up_blocks": 0.0, "mid_block": 1.0})
         with pytest.raises(ValueError, match="finds one rate for all parts, so that up_blocks can have 0, or the lr 1"):
             make(lr=1.0, part_lrs={"up_blocks": 0.5})
+        # Other settings than the optimizer's may make several, too.
+        _, optimizer, _, _ = build(kind)
+        optimizer.param_groups[0]["lr"] = 0.5
+        with pytest.raises(UserError, match=f"{kind} finds one learning rate for all weights, .* several, 0.5, 1"):
+            optimizer.step()
 
 
 def test_settings_that_mean_nothing_are_refused():
@@ -239,3 +248,13 @@ def test_a_gradient_that_is_not_finite_changes_nothing(name):
 def test_all_others_are_left_out():
     masked = {name for name in KINDS if find_optimizer(settings_of(name)).MASKED}
     assert masked == {"adamw", "sgd"}
+
+
+def test_a_library_without_kernels_for_the_device_is_refused(monkeypatch):
+    def step(optimizer):
+        raise NotImplementedError("no kernel for CPU\nmore")
+
+    build("adamw8bit")
+    monkeypatch.setattr("bitsandbytes.optim.AdamW8bit.step", step)
+    with pytest.raises(UserError, match="has no 8-bit AdamW for cpu: no kernel for CPU"):
+        build("adamw8bit")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lorakiln.console.errors import UserError
+from lorakiln.libraries import import_bitsandbytes
 from lorakiln.optim.naming import format_class
 from lorakiln.schema.optimizers.adamw8bit import AdamW8bitSettings
 
@@ -40,20 +41,31 @@ def build(groups: Sequence[dict[str, Any]], settings: AdamW8bitSettings) -> torc
     """See `OptimizerKind`.
 
     Raises:
-        UserError: bitsandbytes is not installed.
+        UserError: bitsandbytes is not installed, or has nothing for this device.
     """
     if groups[0]["params"][0].device.type == "meta":
         return _Hollow(groups, {"lr": settings.lr})
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise UserError(
-            "bitsandbytes is not installed", where="train/optimizer=adamw8bit", fix="pip install 'lorakiln[adamw8bit]'"
-        ) from error
-    made: torch.optim.Optimizer = AdamW8bit(
+    library = import_bitsandbytes("train/optimizer=adamw8bit")
+    _check_device(library, groups[0]["params"][0].device)
+    made: torch.optim.Optimizer = library.optim.AdamW8bit(
         groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
     )
     return made
+
+
+def _check_device(library: Any, device: torch.device) -> None:
+    """Raise UserError where the library cannot make a step: older ones have no such kernels for CPUs."""
+    weights = torch.nn.Parameter(torch.zeros(LEAST, device=device))
+    weights.grad = torch.zeros_like(weights)
+    try:
+        library.optim.AdamW8bit([weights]).step()
+    except (NotImplementedError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]
+        raise UserError(
+            f"bitsandbytes {library.__version__} has no 8-bit AdamW for {device.type}: {why}",
+            where="train/optimizer=adamw8bit",
+            fix="train/optimizer=adamw, or a newer bitsandbytes",
+        ) from error
 
 
 def kohya_name(settings: AdamW8bitSettings) -> str:

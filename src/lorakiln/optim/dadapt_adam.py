@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lorakiln.optim.naming import format_class
+from lorakiln.optim.one_rate import find_one_rate
 from lorakiln.schema.optimizers.dadapt_adam import DAdaptAdamSettings
 
 ELEMENTWISE = True
@@ -44,7 +45,7 @@ class DAdaptAdam(torch.optim.Optimizer):
         first = self.param_groups[0]["params"][0]
         if not self.state[first]:
             self._begin()
-        lr, step = max(group["lr"] for group in self.param_groups), self.param_groups[0]["step"] + 1
+        lr, step = find_one_rate(self.param_groups, "dadapt_adam"), self.param_groups[0]["step"] + 1
         if not lr:  # a warm-up begins so, and there is nothing to learn from it
             return
         settings, (beta1, beta2) = self.settings, self.settings.betas

@@ -1,4 +1,4 @@
-"""AdamW with moments of 8 bits (arXiv 2110.02861), bitsandbytes' own: the extra lorakiln[adamw8bit]."""
+"""AdamW with moments of 8 bits (arXiv 2110.02861), bitsandbytes' own: the extra lorakiln[quantized]."""
 
 from typing import Literal
 
