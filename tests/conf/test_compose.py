@@ -152,7 +152,8 @@ def test_what_hydra_cannot_compose_is_a_users_error(override):
         (
             "train.optimizer.momentum=0.9",
             "train.optimizer.momentum: unknown setting",
-            "known: train.optimizer.kind, train.optimizer.lr, train.optimizer.part_lrs, train.optimizer.betas, "
+            "it is of train/optimizer=muon or train/optimizer=sgd; known: train.optimizer.kind, train.optimizer.lr, "
+            "train.optimizer.part_lrs, train.optimizer.betas, "
             "train.optimizer.eps, train.optimizer.weight_decay",
         ),
         (
@@ -170,8 +171,8 @@ def test_what_hydra_cannot_compose_is_a_users_error(override):
         (
             "train/scheduler=cosin",
             "there is no train/scheduler=cosin",
-            "did you mean cosine? train/scheduler is one of: constant, cosine, cosine_with_restarts, linear, "
-            "polynomial",
+            "did you mean cosine? train/scheduler is one of: constant, cosine, cosine_with_restarts, inverse_sqrt, "
+            "linear, one_cycle, piecewise, polynomial, rex, wsd",
         ),
         ("model=other", "there is no model=other", "model is one of: sd15, sd21, sd21_v, sdxl, tiny"),
         (
@@ -246,4 +247,5 @@ def test_what_the_stages_read_is_what_the_schema_has_checked():
 def test_a_schedules_setting_stays_when_another_is_swapped_in(kind):
     """A sweep over the group may have cycles or power beside it: `train/scheduler=cosine,polynomial`."""
     config = compose(SMOKE, f"train/scheduler={kind}", "train.scheduler.cycles=3", "train.scheduler.power=2.0")
-    assert config.train.scheduler.model_dump() == {"kind": kind, "warmup_steps": 0, "cycles": 3, "power": 2.0}
+    found = config.train.scheduler.model_dump()
+    assert {name: found[name] for name in ("kind", "cycles", "power")} == {"kind": kind, "cycles": 3, "power": 2.0}

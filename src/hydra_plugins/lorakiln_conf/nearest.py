@@ -70,6 +70,9 @@ def _setting(key: str, error: Exception) -> tuple[str, str]:
         known = {name: name for name in list_settings()}
     if named := translate_setting(key):
         return f"{key}: unknown setting", f"did you mean {named}?"
+    if others := _options_with(above, last):
+        here = [f"{above}.{name}" for name in _beside(error)]
+        return f"{key}: unknown setting", f"it is of {' or '.join(others)}; known: {', '.join(here)}"
     # `steps=5` is most often the name without its section.
     near = [name for name in known if _last(name) == last] if not above else []
     near = (
@@ -100,6 +103,15 @@ def _of_files(section: str) -> dict[str, str]:
     files = sorted((FileConfigSource.root / group).glob("*.yaml")) if FileConfigSource.root else []
     names = [(f"{section}.{key}", file.stem) for file in files for key in read_yaml(file) if key[0] != "_"]
     return {name: f"{name} (with {group}={stem})" for name, stem in names}
+
+
+def _options_with(section: str, name: str) -> list[str]:
+    """What to choose for a section to have a setting that what is chosen has not: "train/optimizer=sgd", ..."""
+    group = section.replace(".", "/")
+    if FileConfigSource.root is None or group not in list_groups():
+        return []
+    files = sorted((FileConfigSource.root / group).glob("*.yaml"))
+    return [f"{group}={file.stem}" for file in files if name in read_yaml(file)]
 
 
 def _group(key: str) -> tuple[str, str]:

@@ -37,6 +37,8 @@ def draw_training_charts(run: Path) -> list[dict[str, Any]]:
     """Loss (as read, and smoothed), validation loss and learning rate, as far as they were recorded."""
     loss = read_columns(run / "metrics.csv", "step", "loss")
     rate = read_columns(run / "metrics.csv", "step", "lr")
+    if found := read_columns(run / "metrics.csv", "step", "effective_lr"):
+        rate = found  # by the optimizer; on one scale with its factor it would lie on the axis
     held_out = read_columns(run / "validation.csv", "step", "loss")
     charts = [
         (

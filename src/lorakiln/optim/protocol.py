@@ -1,7 +1,7 @@
 """What a kind of optimizer is: a module (or any object) found by name through `schema.optimizers.OPTIMIZERS`."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch.optim import Optimizer
 
@@ -38,3 +38,35 @@ class OptimizerKind(Protocol):
 
     def kohya_name(self, settings: OptimizerSettings) -> str:
         """What ss_optimizer in a file's metadata says: the class and its arguments, "torch.optim.AdamW(eps=1e-08)"."""
+
+
+@runtime_checkable
+class AdaptsRate(Protocol):
+    """An optimizer that finds the learning rate itself."""
+
+    def rate_factor(self) -> float | None:
+        """What it has found so far: the factor on its groups' "lr"; None if its settings have it find nothing."""
+
+
+@runtime_checkable
+class Averages(Protocol):
+    """An optimizer whose weights, between two steps, are not those to be used."""
+
+    def eval(self) -> None:
+        """Give the weights those values that are to be measured, drawn with and saved; nothing before the first step.
+        The state stays as it is.
+        """
+
+    def train(self) -> None:
+        """Give them back those that the next step goes on from, up to rounding."""
+
+
+def read_rate_factor(optimizer: Optimizer) -> float | None:
+    """The factor that an optimizer has found for its learning rate; None if it takes the rate as it is.
+
+    Other libraries' that estimate a distance keep it in their groups, as "d".
+    """
+    if isinstance(optimizer, AdaptsRate):
+        return optimizer.rate_factor()
+    found = optimizer.param_groups[0].get("d")
+    return None if found is None else float(found)

@@ -89,6 +89,7 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> "TrainSettings":
+        # Those that a fraction comes to are never more.
         if self.scheduler.warmup_steps > self.steps:
             raise ValueError(f"scheduler.warmup_steps {self.scheduler.warmup_steps} is more than steps {self.steps}")
         return self

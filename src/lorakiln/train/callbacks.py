@@ -240,13 +240,15 @@ class RunRecorder(pl.Callback):
 
     def _keep_adapter(self, module: LoraModule, step: int) -> None:
         path = self.checkpoints.work / "adapters" / f"step-{step:08d}.safetensors"
-        diffusers_form.save(module.adapted.read(), path, self.settings.adapter.kind)
+        with module.averaged():
+            diffusers_form.save(module.adapted.read(), path, self.settings.adapter.kind)
 
     def _row(self, module: LoraModule, step: int) -> None:
         if not module.readings.losses:
             return
         loss, norm = module.readings.means()
         row = {"step": step, "loss": loss, "lr": module.rate(step - 1), "grad_norm": norm}
+        row |= module.found_rate(step - 1)
         self.record.metrics.append(row)
         done, busy, at = self._row_at
         self._row_at = (step, self.busy, time.monotonic())
@@ -271,7 +273,8 @@ class RunRecorder(pl.Callback):
 
     def _validate(self, module: LoraModule, step: int) -> None:
         if self.split.held_out_count:
-            loss = compute_validation_loss(module, self.split.held_out, self._heed)
+            with module.averaged():
+                loss = compute_validation_loss(module, self.split.held_out, self._heed)
             self.record.validation.append({"step": step, "loss": loss})
             append_live_loss(step, loss)
             self.tracker.log({"validation_loss": loss}, step)
@@ -281,7 +284,8 @@ class RunRecorder(pl.Callback):
             return
         folder = self.checkpoints.work / "samples" / f"step-{step:08d}"
         try:
-            drawn = self.sampler.draw(module, folder, self._heed)
+            with module.averaged():
+                drawn = self.sampler.draw(module, folder, self._heed)
             # Before a checkpoint counts on them.
             sync_folder(folder)
             sync_names(folder.parent)

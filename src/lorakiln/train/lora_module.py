@@ -1,6 +1,7 @@
 """One optimizer step: the global batch from the step's number, its micro-batches, one update."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from lorakiln.diffusion.loss import Loss, Predict
 from lorakiln.families.protocol import Family
 from lorakiln.optim import find_optimizer
 from lorakiln.optim.flat import FlatWeights
+from lorakiln.optim.protocol import Averages, read_rate_factor
 from lorakiln.optim.schedules import make_factor
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
@@ -150,6 +152,24 @@ class LoraModule(pl.LightningModule):
             return torch.autocast(self.kind, torch.bfloat16)
         return contextlib.nullcontext()
 
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Meanwhile the weights are those that are measured, drawn with and saved; after it what they were, bit by bit.
+
+        They are the same but for an optimizer that trains others than it answers with.
+        """
+        if not isinstance(self.optimizer, Averages):
+            yield
+            return
+        trained = self.flat.weights.data.clone()
+        self.optimizer.eval()
+        try:
+            yield
+        finally:
+            self.optimizer.train()
+            # Back by the way that it came is not quite where it was.
+            self.flat.weights.data.copy_(trained)
+
     def on_train_start(self) -> None:
         self.network.train()
         # Lightning has called zero_grad on its way here.
@@ -200,6 +220,13 @@ class LoraModule(pl.LightningModule):
         """The learning rate of the step with this index; of a part that has one of its own, if it is named."""
         peak = self.groups.peaks[part] if part else self.settings.optimizer.lr
         return peak * self.factor(step)
+
+    def found_rate(self, step: int) -> dict[str, float]:
+        """{"effective_lr": the rate of the step with this index times what the optimizer has found}; {} if it takes the
+        rate as it is.
+        """
+        factor = read_rate_factor(self.optimizer)
+        return {} if factor is None else {"effective_lr": factor * self.rate(step)}
 
     def part_rates(self, step: int) -> dict[str, float]:
         """The learning rates of groups that have their own: {"lr/up_blocks": 2e-4, ...}."""

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.families.protocol import Family, Part
 from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_bytes
-from lorakiln.optim.state import state_tensors
+from lorakiln.optim.state import state_bytes
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.batch_schedule import GlobalBatch
@@ -132,9 +132,8 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
         before = peak.again()
         _step(module)
         step = peak.most - before
-        module.optimizer.step()
         adapter = sum(tensor.nbytes for tensor in (module.flat.weights, module.flat.gradients))
-        adapter += sum(tensor.nbytes for tensor in state_tensors(module.optimizer.state))
+        adapter += state_bytes(module.build_optimizer, module.optimizer)
         found = MemoryCount(base, adapter, step, on_gpu=on_gpu)
         if wanted.drawn or wanted.validates:
             converted = module.flat.weights.nbytes // 2 if wanted.share.bf16 else 0

@@ -1,10 +1,15 @@
 """What is going to happen, told before it does."""
 
+from lorakiln.console.sparkline import format_sparkline
 from lorakiln.lora_files.training_facts import format_rates
+from lorakiln.optim.schedules import trace_factors
 from lorakiln.optim.state import state_bytes
+from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.memory_fit import format_gb
 from lorakiln.train.sample_pictures import tell_samples
+
+CURVE = 40  # characters
 
 
 def format_plan(run: TrainingRun) -> str:
@@ -32,13 +37,30 @@ def format_plan(run: TrainingRun) -> str:
         f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules, "
         f"{run.module.flat.count:,} parameters",
         f"rate        {format_rates(settings.optimizer, adapter)}, {settings.scheduler.kind}, "
-        f"{settings.scheduler.warmup_steps} warm-up steps",
+        f"{settings.scheduler.count_warmup(settings.steps)} warm-up steps",
+        f"            {format_sparkline(trace_factors(settings.scheduler, settings.steps, CURVE))}",
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]
     lines += [f"{name:<11} {describe}" for name, describe in run.family.process.describe(settings.objective).items()]
     if adapter.init_from:
         lines.append(f"begins with {adapter.init_from}")
     return "training plan\n" + "\n".join("  " + line for line in lines)
+
+
+def list_doubts(settings: TrainSettings) -> list[str]:
+    """What may be set by mistake about how weights move, a sentence each, with what is usual."""
+    optimizer, scheduler, found = settings.optimizer, settings.scheduler, []
+    if optimizer.finds_rate and optimizer.lr != 1:
+        found.append(
+            f"train.optimizer.lr is {optimizer.lr:g}, and {optimizer.kind} finds its rate itself: lr is a factor on "
+            "it, usually train.optimizer.lr=1"
+        )
+    if optimizer.kind == "schedule_free" and trace_factors(scheduler, settings.steps, CURVE)[-1] < 1:
+        found.append(
+            f"schedule_free takes the mean of its weights in place of a falling rate, and {scheduler.kind} makes it "
+            "fall: usually train/scheduler=constant with a warm-up"
+        )
+    return found
 
 
 def _small(run: TrainingRun) -> str:

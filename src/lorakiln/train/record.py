@@ -8,6 +8,7 @@ from typing import Any
 from lorakiln.artefacts.json_files import write_text
 
 METRICS = ("step", "loss", "lr", "grad_norm")
+FOUND = "effective_lr"
 VALIDATION = ("step", "loss")
 
 
@@ -16,7 +17,8 @@ class Record:
     """Rows by name of column.
 
     Attributes:
-        metrics: METRICS; loss and grad_norm are means over the steps since the row before, lr is the last step's.
+        metrics: METRICS; loss and grad_norm are means over the steps since the row before, lr is the last step's. With
+            an optimizer that finds its rate also FOUND, that times what it has found.
         validation: VALIDATION; step 0 is the base model's loss (with `init_from`, the given adapter's).
         tracked: what else the tracker was told beside the row of a step, by step.
     """
@@ -24,6 +26,11 @@ class Record:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     validation: list[dict[str, Any]] = field(default_factory=list)
     tracked: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the metrics."""
+        return (*METRICS, FOUND) if any(FOUND in row for row in self.metrics) else METRICS
 
     def validation_loss(self, step: int) -> float | None:
         """The validation loss after so many steps, or None if it was not measured there."""

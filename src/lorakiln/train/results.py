@@ -18,7 +18,7 @@ from lorakiln.tracking.tracker import RECORD
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.callbacks import RunRecorder
 from lorakiln.train.environment import describe_environment
-from lorakiln.train.record import METRICS, VALIDATION, Record, write_csv
+from lorakiln.train.record import VALIDATION, Record, write_csv
 
 LIBRARIES = ("torch", "lightning", "diffusers", "transformers", "peft", "safetensors", "numpy")
 
@@ -38,7 +38,7 @@ def write_run(
             (fresh / name).mkdir()
             if (work / name).is_dir():
                 shutil.copytree(work / name, fresh / name, dirs_exist_ok=True)
-        write_csv(fresh / "metrics.csv", METRICS, record.metrics)
+        write_csv(fresh / "metrics.csv", record.columns, record.metrics)
         write_csv(fresh / "validation.csv", VALIDATION, record.validation)
         facts.write(fresh / "facts.json")
         write_json(fresh / RECORD, tracker)

@@ -26,7 +26,7 @@ from lorakiln.train.disk_space import estimate_checkpoint_bytes, estimate_run_by
 from lorakiln.train.failures import explain_failure
 from lorakiln.train.fingerprint import collect_identity, compute_fingerprint, explain_fresh_start
 from lorakiln.train.memory_count import DRAWN
-from lorakiln.train.plan import format_plan
+from lorakiln.train.plan import format_plan, list_doubts
 from lorakiln.train.results import check_tellable, collect_provenance, make_run_facts, write_run
 from lorakiln.train.sample_pictures import SampleDrawer, choose_sample_prompts
 from lorakiln.train.tracking import begin_tracking, keep_record, known_record
@@ -73,6 +73,8 @@ def _train(
     try:
         if run.leads:
             print(format_plan(run), flush=True)
+            for doubt in list_doubts(settings):
+                print(f"warning: {doubt}", file=sys.stderr, flush=True)
             _check_space(run, out, checkpoints)
             state = folder.newest(settings.steps)
             tracker = _begin_tracking(run, folder, checkpoints.parent.parent, job)

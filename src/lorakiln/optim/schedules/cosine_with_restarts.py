@@ -1,4 +1,4 @@
-"""(1 + cos(pi ((cycles p) mod 1))) / 2, with p = step / total; 0 from the end on."""
+"""d ** n (1 + cos(pi x)) / 2, with n + x = cycles step / total, n whole and d = cycle_decay; 0 from the end on."""
 
 import math
 
@@ -11,4 +11,6 @@ def factor(step: int, total: int, settings: CosineWithRestartsSettings) -> float
     """See `ScheduleKind`."""
     if step >= total:
         return 0.0
-    return 0.5 * (1 + math.cos(math.pi * (settings.cycles * (step / total) % 1.0)))
+    place = settings.cycles * (step / total)
+    peak = settings.cycle_decay ** math.floor(place)
+    return peak * 0.5 * (1 + math.cos(math.pi * (place % 1.0)))
