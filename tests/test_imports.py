@@ -16,6 +16,7 @@ SRC = Path("src")
 ORDER = [
     ["__init__"],
     ["console"],
+    ["libraries"],
     ["artefacts"],
     ["schema"],
     ["facts"],

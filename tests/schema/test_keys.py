@@ -130,6 +130,7 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
         ),
         *(f"optimizer.{name}" for name in ("kind", "lr", "part_lrs", "betas", "eps", "weight_decay")),
         *(f"scheduler.{name}" for name in ("kind", "warmup_steps", "cycles", "power")),
+        "trainer.quantize",
         *({"steps"} if scheduler == "linear" else ()),
     }
 

@@ -1,0 +1,37 @@
+"""Libraries that only some settings need: loaded when one of these is chosen, and not by others who find them there."""
+
+import importlib
+import logging
+import sys
+from typing import Any
+
+from lorakiln.console.errors import UserError
+
+BITSANDBYTES = "bitsandbytes"
+
+
+def import_bitsandbytes(setting: str) -> Any:
+    """The library, which `lorakiln` hides from all others: diffusers and peft would load it wherever it is installed.
+
+    Args:
+        setting: what needs it, as the user has written it.
+
+    Raises:
+        UserError: it is not installed, or cannot be loaded.
+    """
+    if sys.modules.get(BITSANDBYTES) is None:
+        sys.modules.pop(BITSANDBYTES, None)
+        # Of faster kernels for some processors, which it would fetch from the hub if it could.
+        logging.getLogger(BITSANDBYTES).setLevel(logging.ERROR)
+    try:
+        return importlib.import_module(BITSANDBYTES)
+    except ImportError as error:
+        hide_bitsandbytes()
+        missing = isinstance(error, ModuleNotFoundError) and error.name == BITSANDBYTES
+        what = "bitsandbytes is not installed" if missing else f"bitsandbytes cannot be loaded ({error})"
+        raise UserError(what, where=setting, fix='pip install "lorakiln[quantized]"') from error
+
+
+def hide_bitsandbytes() -> None:
+    """Whoever looks for the library does not find it, until `import_bitsandbytes`."""
+    sys.modules[BITSANDBYTES] = None  # type: ignore[assignment] # how Python spells it
