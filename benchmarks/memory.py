@@ -59,7 +59,9 @@ def told_to(kind: str) -> dict[str, torch.Tensor]:
     return told
 
 
-def settings_of(batch: int, checkpointing: bool, rank: int = 16, targets: str = "attention") -> TrainSettings:
+def settings_of(
+    batch: int, checkpointing: bool, rank: int = 16, targets: str = "attention", quantize: str = "none"
+) -> TrainSettings:
     """The defaults, as far as they take memory."""
     return TrainSettings.model_validate(
         {
@@ -69,7 +71,7 @@ def settings_of(batch: int, checkpointing: bool, rank: int = 16, targets: str = 
             "objective": {},
             "optimizer": {"kind": "adamw", "lr": 1e-4},
             "scheduler": {"kind": "constant"},
-            "trainer": {"accelerator": "gpu", "gradient_checkpointing": checkpointing},
+            "trainer": {"accelerator": "gpu", "gradient_checkpointing": checkpointing, "quantize": quantize},
             "tracker": {"kind": "none"},
             "validation": {"every": 100},
             "samples": {"every": 100},
@@ -78,12 +80,12 @@ def settings_of(batch: int, checkpointing: bool, rank: int = 16, targets: str = 
 
 
 @cache
-def training(kind: str, batch: int, checkpointing: bool, bf16: bool = True, **adapter: Any) -> MemoryCount:
+def training(kind: str, batch: int, checkpointing: bool, bf16: bool = True, **settings: Any) -> MemoryCount:
     """A training at the family's size, with validation and samples."""
     family = base_of(kind, torch.bfloat16 if bf16 else torch.float32)
     shape = family.latent_shape(SIDES[kind], SIDES[kind])
-    settings = settings_of(batch, checkpointing, **adapter)
-    return count_memory(CountRequest(family, settings, Share(bf16=bf16), shape, told_to(kind), shape, validates=True))
+    wanted = settings_of(batch, checkpointing, **settings)
+    return count_memory(CountRequest(family, wanted, Share(bf16=bf16), shape, told_to(kind), shape, validates=True))
 
 
 def encoding(kind: str) -> int:
@@ -146,6 +148,10 @@ def rows_of(kind: str) -> list[Row]:
     wide = training(kind, first, True, rank=64, targets="kohya")
     rows.append(Row(f"batch {first}, checkpointing, rank 64, kohya's targets", wide))
     rows.append(Row(f"batch {first}, checkpointing, fp32", training(kind, first, True, bf16=False)))
+    rows += [
+        Row(f"batch {first}, checkpointing, {title}", training(kind, first, True, quantize=quantize))
+        for quantize, title in (("int8", "int8 or fp8"), ("nf4", "nf4"))
+    ]
     return rows
 
 

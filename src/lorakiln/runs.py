@@ -34,6 +34,7 @@ from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import make_short_titles
 from lorakiln.train.devices import find_accelerator
 from lorakiln.train.precision import takes_bf16
+from lorakiln.train.quantized_layers import check_quantize
 from lorakiln.train.takeover import take_over
 
 
@@ -49,6 +50,7 @@ def run_pipeline(config: Config, folder: Path, experiment: str | None = None) ->
     """
     # Before the pictures and the training, which take long: the stages would refuse it after them.
     find_accelerator(config.train.trainer)
+    check_quantize(config.train.trainer.quantize)
     check_drawing(config.evaluate, config.model)
     data = make_dataset(config)
     free_memory()  # what one stage held on the device is nothing to the next

@@ -148,6 +148,7 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
         *(f"optimizer.{name}" for name in ("kind", "lr", "part_lrs", "betas", "eps", "weight_decay")),
         *(f"scheduler.{name}" for name in ("kind", "warmup_steps", "warmup_fraction", "min_lr_ratio")),
         *(f"scheduler.{name}" for name in ("cycles", "cycle_decay", "power")),
+        "trainer.quantize",
         *({"steps"} if scheduler == "linear" else ()),
     }
 

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, settings_of, table, told_to, training
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
-from lorakiln.families.tensor_memory import Peak
+from lorakiln.families.tensor_memory import Peak, count_held_bytes
 from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
@@ -96,6 +97,8 @@ def test_bases_of_full_size_take_what_they_took(kind, batch, checkpointing, expe
 
 def test_the_documents_table_is_what_is_counted_now():
     page = DOCS.read_text(encoding="utf-8")
+    nf4 = Row("batch 1, checkpointing, nf4", training("sdxl", 1, True, quantize="nf4"))
+    assert table([], [nf4.cells])[-1] in page
     for batch, checkpointing, title in ((4, False, "batch 4"), (4, True, "batch 4, checkpointing")):
         assert table([], [Row(title, training("sd1", batch, checkpointing)).cells])[-1] in page
     assert table([], [Row("batch 1, checkpointing", training("sdxl", 1, True)).cells])[-1] in page
@@ -136,6 +139,24 @@ def test_single_precision_takes_twice_the_base():
     )
     assert single.base == 2 * half.base and single.adapter == half.adapter
     assert single.step == pytest.approx(2 * half.step, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_a_base_in_fewer_bits_takes_so_many(kind):
+    hollow = base_of(kind).hollow(("network",)).network
+    chosen = [m for name, m in hollow.named_modules() if isinstance(m, nn.Linear) and "embedding" not in name]
+    whole, weights, rows = (
+        count_held_bytes(hollow),
+        sum(m.weight.numel() for m in chosen),
+        sum(m.out_features for m in chosen),
+    )
+    none = training(kind, 1, True)
+    for quantize, stored in (("int8", weights + 4 * rows), ("fp8", weights + 4 * rows), ("nf4", weights * 9 // 16)):
+        found = training(kind, 1, True, quantize=quantize)
+        assert found.base == whole - 2 * weights + stored
+        # Beside it a step holds one layer's weight at a time.
+        assert none.step <= found.step <= none.step + 2 * 2 * max(m.weight.numel() for m in chosen)
+        assert (found.adapter, found.text, found.vae) == (none.adapter, none.text, none.vae)
 
 
 OPTIONS = {

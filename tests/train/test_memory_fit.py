@@ -40,11 +40,13 @@ def free(monkeypatch):
 
 @pytest.fixture
 def made(make_settings):
-    """The room of a training that takes what SDXL's does; a step half of it with checkpointing."""
+    """The room of a training that takes what SDXL's does; a step less with checkpointing, a base less in fewer bits."""
 
     def make(memory=SDXL, share=Share(bf16=True), device=GPU, dataset=0, **changes):  # noqa: B008
         def counted(settings):
-            return replace(memory, step=memory.step // 6) if settings.trainer.gradient_checkpointing else memory
+            base = memory.base * {"none": 10, "int8": 6, "nf4": 4}[settings.trainer.quantize] // 10
+            step = memory.step // 6 if settings.trainer.gradient_checkpointing else memory.step
+            return replace(memory, base=base, step=step)
 
         return check_memory_fit(counted, make_settings(**changes), share, device, dataset)
 
@@ -78,7 +80,13 @@ def test_the_line_of_a_cpu(free, made):
         (9, {}, "set train.trainer.gradient_checkpointing=true: then it takes 8.9 GB"),
         (8, {}, "set train.trainer.gradient_checkpointing=true and train.samples.every=0: then it takes 7.5 GB"),
         (8.4, {"trainer": {"gradient_checkpointing": True}}, "set train.samples.every=0: then it takes 7.5 GB"),
-        (6, {}, "is not enough; take a lower prepare.resolution, a smaller base, or a device with more memory"),
+        (6, {}, " and train.trainer.quantize=int8: then it takes 5.0 GB"),
+        (4.5, {}, " and train.trainer.quantize=nf4: then it takes 4.0 GB"),
+        (
+            3,
+            {},
+            "nf4 is not enough; take a lower prepare.resolution, a smaller base, or a device with more memory",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_with_what_to_change(free, made, size, changes, advice):
@@ -100,11 +108,15 @@ def test_a_smaller_micro_batch_divides_the_share(free, made):
     assert found.advice == "set train.micro_batch=6: then it takes 7.5 GB"
 
 
-def test_half_precision_is_the_last_advice(free, made):
+def test_half_precision_and_fewer_bits_are_the_last_advice(free, made):
     free(6)
     memory = replace(SDXL, rows=0, step=GB, validation=0)
     found = made(memory, share=Share(), trainer={"gradient_checkpointing": True}, batch_size=1)
     assert found.advice == "set train.trainer.precision=bf16: then it takes 4.2 GB"
+    free(4)
+    found = made(memory, share=Share(), trainer={"gradient_checkpointing": True}, batch_size=1)
+    both = "set train.trainer.precision=bf16 and train.trainer.quantize=nf4: then it takes 3.8 GB"
+    assert found.advice == both
 
 
 def test_as_many_samples_are_drawn_at_once_as_there_is_room_for(free, made):

@@ -180,6 +180,8 @@ def _table(facts: LoraFacts, private: bool) -> dict[str, Any]:
         "base model's identity": f"`{facts.base.hash[:16]}`",
         "dataset's identity": f"`{facts.dataset.hash[:16]}`",
     }
+    if train.trainer.quantize != "none":
+        table["base while training"] = f"its linear layers in {train.trainer.quantize}"
     if facts.timesteps and (told := format_timestep_range(*facts.timesteps)):
         table["timesteps"] = told
     if begun := facts.init_from:

@@ -147,6 +147,7 @@ def _training(facts: RunFacts) -> dict[str, Any]:
         "ss_cache_latents": True,
         "ss_noise_offset": objective.noise_offset or None,
         "ss_min_snr_gamma": objective.min_snr_gamma,
+        **({"ss_fp8_base_unet": True} if train.trainer.quantize == "fp8" else {}),
         **{"ss_huber_c": None, **find_loss(objective.kind).tell_kohya(objective)},
         "ss_caption_dropout_rate": objective.caption_dropout,
         "ss_prior_loss_weight": 1.0,

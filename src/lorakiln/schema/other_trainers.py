@@ -2,6 +2,7 @@
 
 STEPS = "train.steps, the optimizer's: epochs x pictures x train.repeats / train.batch_size"
 RATE, RANK, ALPHA = "train.optimizer.lr", "train.adapter.rank", "train.adapter.alpha"
+QUANTIZE = "train.trainer.quantize"
 # By the other name's last part, without its "-" and "_".
 NAMES = {
     "epoch": STEPS,
@@ -84,6 +85,13 @@ NAMES = {
     "captiondropoutrate": "train.objective.caption_dropout",
     "losstype": "train/objective=NAME",
     "mixedprecision": "train.trainer.precision",
+    "fp8base": f"{QUANTIZE}=fp8",
+    "fp8baseunet": f"{QUANTIZE}=fp8",
+    "loadin4bit": f"{QUANTIZE}=nf4",
+    "loadin8bit": f"{QUANTIZE}=int8",
+    "bnbquantizationconfigpath": f"{QUANTIZE}=nf4",
+    "qtype": QUANTIZE,
+    "blockstoswap": f"{QUANTIZE}, for blocks are not swapped: a smaller base stays on the device",
     "saveeverynsteps": "train.save_every",
     "checkpointingsteps": "train.checkpoint_every",
     "sampleeverynsteps": "train.samples.every",

@@ -20,6 +20,9 @@ class TrainerSettings(Settings, decides=Decides.ROUNDING):
     precision: Annotated[Literal["auto", "fp32", "bf16"], Decides.WEIGHTS, HERE] = Field(
         "auto", description="of the frozen base, the adapter is always fp32; auto: bf16 on a GPU that has it, else fp32"
     )
+    quantize: Annotated[Literal["none", "fp8", "int8", "nf4"], Decides.WEIGHTS] = Field(
+        "none", description="what the frozen base's linear layers are stored in; nf4 is QLoRA's, by bitsandbytes"
+    )
     threads: int | None = Field(None, ge=1, le=512, description="CPU threads of each process; null: torch's own choice")
     gradient_checkpointing: bool = False
 

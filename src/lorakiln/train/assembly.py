@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from lorakiln.train.latents import Encoded
 from lorakiln.train.lora_module import LoraModule, Share
 from lorakiln.train.memory_count import CountRequest, count_memory
 from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit
+from lorakiln.train.quantized_layers import quantize_layers
 from lorakiln.train.validation_split import ValidationSplit, hold_out
 
 
@@ -93,7 +95,7 @@ def assemble(
     if memory_fit and share.rank == 0 and (warning := memory_fit.warning()):
         print(warning, file=sys.stderr, flush=True)
     with telling_no_memory(f"loading the base model, on {device}", memory_fit.advice if memory_fit else ""):
-        family = load_family(model, parts, **loading)
+        family = _load(model, parts, loading, settings.trainer.quantize)
         family.rest()
         # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
         network: Any = family.network  # diffusers' own methods, and torch's untyped keyword
@@ -110,6 +112,17 @@ def assemble(
             share,
         )
     return TrainingRun(settings, model, encoded, family, split, targets, module, device, memory_fit)
+
+
+def _load(model: ModelSettings, parts: Sequence[Part], loading: Mapping[str, Any], quantize: str) -> Family:
+    if quantize == "none":
+        return load_family(model, parts, **loading)
+    # Its layers come onto the device one by one, which so never holds the whole network.
+    family = load_family(model, [part for part in parts if part not in NETWORK], **loading)
+    network = load_family(model, NETWORK, **{**loading, "device": None}).network
+    quantize_layers(network, quantize, family.device)
+    family.network = network.to(family.device)
+    return family
 
 
 def _make_room(

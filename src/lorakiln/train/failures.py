@@ -64,6 +64,7 @@ def _out_of_memory(run: TrainingRun) -> UserError:
     advice += [] if settings.trainer.gradient_checkpointing else ["train.trainer.gradient_checkpointing=true"]
     # On a GPU that has bf16, auto has taken it already.
     advice += ["train.trainer.precision=bf16"] if not run.share.bf16 and takes_bf16("bf16", run.device) else []
+    advice += ["train.trainer.quantize=int8"] if settings.trainer.quantize == "none" else []
     advice += ["a lower prepare.resolution"]
     largest = max(run.encoded.buckets, key=lambda bucket: bucket.mean[0, 0].numel()).name
     return UserError(

@@ -24,6 +24,7 @@ from lorakiln.train.adapting import put_adapter
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Bucket, Encoded
 from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.quantized_layers import quantize_layers
 from lorakiln.train.validation import choose_batch
 
 BESIDE = 1_000_000_000  # bytes: CUDA's context, its libraries' workspaces, gaps between tensors
@@ -123,6 +124,8 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
     settings, on_gpu = wanted.settings, wanted.family.device.type != "cpu"
     parts: tuple[Part, ...] = ("network", "vae", "text") if wanted.drawn else ("network",)
     hollow = wanted.family.hollow(parts)
+    if settings.trainer.quantize != "none":
+        quantize_layers(hollow.network, settings.trainer.quantize, META)
     base = count_held_bytes(hollow.network)
     with Peak() as peak, GpuRules(single=on_gpu) as rules:
         for part in (hollow.network, *([hollow.vae] if wanted.drawn else [])):

@@ -122,7 +122,10 @@ def _savings(
             break
         yield change, memory.fitted(memory_fit.free) if memory.on_gpu else memory
     if not share.bf16 and takes_bf16("bf16", memory_fit.device):
-        yield "train.trainer.precision=bf16", replace(memory, base=memory.base // 2)
+        memory = replace(memory, base=memory.base // 2)
+        yield "train.trainer.precision=bf16", memory
+    if settings.trainer.quantize == "none":
+        yield _smaller_base(memory, settings, counted, memory_fit.free)
 
 
 def _smaller_step(memory: MemoryCount, micro: int, pictures: int, free: int) -> tuple[int, MemoryCount]:
@@ -133,6 +136,19 @@ def _smaller_step(memory: MemoryCount, micro: int, pictures: int, free: int) -> 
     steps = {size: replace(memory, step=memory.step * size // micro) for size in sizes}
     size = next((size for size, one in steps.items() if one.most <= free), 1)
     return size, steps[size]
+
+
+def _smaller_base(
+    memory: MemoryCount, settings: TrainSettings, counted: Callable[[TrainSettings], MemoryCount], free: int
+) -> tuple[str, MemoryCount]:
+    """The base in 8 bits, or in 4 if there is no room for that either; what else a step holds is as counted."""
+    for kind in ("int8", "nf4"):
+        trainer = settings.trainer.model_copy(update={"quantize": kind})
+        found = counted(settings.model_copy(update={"trainer": trainer}))
+        smaller = replace(memory, base=found.base)
+        if smaller.most <= free:
+            break
+    return f"train.trainer.quantize={kind}", smaller
 
 
 def read_free_memory(device: torch.device) -> int:

@@ -30,7 +30,8 @@ def format_plan(run: TrainingRun) -> str:
         f"buckets     {', '.join(sizes)}",
         f"variants    {', '.join(encoded.index.variants)}",
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
-        f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}",
+        f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
+        f"{', linear layers in ' + settings.trainer.quantize if settings.trainer.quantize != 'none' else ''}",
         f"steps       {settings.steps} = {settings.steps / epoch:.4g} epochs of {epoch:.4g} steps; "
         f"each picture is seen {settings.steps * batch / pictures:.4g} times",
         f"memory      {run.memory_fit.describe() if run.memory_fit else _small(run)}",
@@ -65,7 +66,8 @@ def list_doubts(settings: TrainSettings) -> list[str]:
 
 def _small(run: TrainingRun) -> str:
     """The memory of a training that is not counted any further."""
-    base = sum(weight.nbytes for weight in run.family.network.parameters() if not weight.requires_grad)
+    network = run.family.network
+    base = sum(weight.nbytes for weight in (*network.parameters(), *network.buffers()) if not weight.requires_grad)
     # Its weights, their gradients and the optimizer's state.
     adapter = 2 * run.module.flat.weights.nbytes + state_bytes(run.module.build_optimizer, run.module.optimizer)
     return f"base {format_gb(base)} GB, adapter and optimizer {format_gb(adapter)} GB"
