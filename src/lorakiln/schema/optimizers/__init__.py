@@ -9,6 +9,7 @@ from lorakiln.schema.marks import Decides, Private
 from lorakiln.schema.registry import Registry
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Epsilon = Annotated[float, Field(gt=0, le=1)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]  # YAML has lists alone
 
 

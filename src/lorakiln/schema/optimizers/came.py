@@ -4,9 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorakiln.schema.optimizers import Beta, OptimizerSettings
-
-Epsilon = Annotated[float, Field(gt=0, le=1)]
+from lorakiln.schema.optimizers import Beta, Epsilon, OptimizerSettings
 
 
 class CameSettings(OptimizerSettings):
