@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lorakiln import chain
 from lorakiln.artefacts.code_digest import SILENT, find_code
 from lorakiln.chain import CHAIN, list_settings_modules
 from lorakiln.schema.registry import list_modules
@@ -97,6 +98,22 @@ def test_a_kind_that_is_not_in_use_is_not_in_the_digest_and_a_family_always_is()
     assert {"lorakiln.optim.schedules.cosine", "lorakiln.optim.adamw", "lorakiln.adapters.lora"} <= held
     assert not {"lorakiln.optim.schedules.linear", "lorakiln.adapters.loha", "lorakiln.diffusion.losses.huber"} & held
     assert {"lorakiln.families.sd.model", "lorakiln.families.sdxl.model"} <= held
+
+
+def test_what_settings_say_of_themselves_is_in_the_digest(monkeypatch):
+    """It decides what keys hold; of all settings what an export leaves out."""
+    asked = {}
+    config = check_whole(compose_config(["+experiment=smoke"]))
+    for stage in CHAIN:
+        monkeypatch.setattr(
+            chain, "find_code", lambda *names, name=stage.name: asked.update({name: set(names)}) or find_code(*names)
+        )
+        chain.compute_stage_code(stage, config, f"pipelines.{stage.name}")
+    for name, names in asked.items():
+        assert {f"pipelines.{name}", f"lorakiln.{name}.stage", "lorakiln.schema.marks", "lorakiln.schema.base"} <= names
+    train = {"lorakiln.schema.train", "lorakiln.schema.optimizers", "lorakiln.schema.optimizers.adamw"}
+    assert train <= asked["train"] & asked["export"] and not train & asked["evaluate"]
+    assert "lorakiln.schema.evaluate" in asked["export"] - asked["train"]
 
 
 @pytest.mark.parametrize("stage", NAMES)
