@@ -61,6 +61,14 @@ def test_the_same_shape_in_another_colour_is_not_alike():
     ) == [[0, 1]]
 
 
+def test_a_drawing_with_red_and_blue_exchanged_is_another():
+    """Which hashes of greys call the same: docs/decisions/0020-near-duplicates-look-at-colours.md."""
+    for seed in range(10):
+        red, green, blue = drawing(seed).split()
+        other = Image.merge("RGB", (blue, green, red))
+        assert near_duplicates.find_near_duplicates(looks(drawing(seed), other)) == []
+
+
 def test_likeness_is_passed_on(monkeypatch):
     step = near_duplicates.MOST_COLOUR
     greys = looks(*(Image.new("RGB", (32, 32), (value,) * 3) for value in (0, 2 * step, step, 200)))
