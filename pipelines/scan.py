@@ -1,7 +1,7 @@
 """`scan`: data/raw/<dataset> -> outputs/pictures.md5, the names and hashes of its files.
 
 It runs each time, and stands for the folder among the dependencies in dvc.yaml: DVC itself would open pipes and
-devices, and looks before any of our code runs (docs/decisions/0018-dvc-sees-a-listing.md).
+devices, and looks before any of our code runs (docs/decisions/0019-dvc-sees-a-listing.md).
 """
 
 from lorakiln.console.exit_signals import end_by_signals
