@@ -207,6 +207,8 @@ def test_bitsandbytes_is_asked_for_where_it_is_missing(monkeypatch, micro_model)
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     monkeypatch.setattr(libraries.importlib, "import_module", missing)
     quantize_layers(copy.deepcopy(network), "int8", CPU)
+    # Its memory is counted for advice, where nobody has it yet.
+    quantize_layers(copy.deepcopy(network).to(META), "nf4", META)
     with pytest.raises(UserError) as told:
         quantize_layers(network, "nf4", CPU)
     assert str(told.value) == (

@@ -24,7 +24,7 @@ from lorakiln.train.latents import Encoded
 from lorakiln.train.lora_module import LoraModule, Share
 from lorakiln.train.memory_count import CountRequest, count_memory
 from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit
-from lorakiln.train.quantized_layers import quantize_layers
+from lorakiln.train.quantized_layers import check_quantize, quantize_layers
 from lorakiln.train.validation_split import ValidationSplit, hold_out
 
 
@@ -77,6 +77,7 @@ def assemble(
         UserError: the pictures were encoded with another base, settings do not suit the model, or the device has no
             memory for it.
     """
+    check_quantize(settings.trainer.quantize)
     encoded = Encoded.read(folder)
     split = hold_out(encoded.buckets, settings.validation)
     draws = bool(settings.samples.every) and share.rank == 0
