@@ -226,6 +226,8 @@ def test_settings_that_mean_nothing_are_refused():
         ("adafactor", {"warmup_init": True}, "warmup_init is of relative_step"),
         ("pytorch_optimizer", {"name": "AdaHessian"}, "needs second derivatives"),
         ("pytorch_optimizer", {"args": {"lr": 1.0}}, "lr stands beside args"),
+        ("pytorch_optimizer", {"args": {"betas": {"a": 1}}}, "args.betas must be a number"),
+        ("pytorch_optimizer", {"args": {"eps": float("inf")}}, "args.eps must be a number"),
     ]:
         with pytest.raises(ValueError, match=why):
             OPTIMIZERS.settings(kind)(lr=1e-3, **given)

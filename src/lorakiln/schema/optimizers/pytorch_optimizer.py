@@ -1,13 +1,13 @@
 """Any optimizer of the library pytorch-optimizer, by name: the extra lorakiln[optimizers]."""
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from lorakiln.schema.marks import Private
 from lorakiln.schema.optimizers import OptimizerSettings
 
-Number = bool | int | float | str | None
 # What of the library cannot train here: by reason, the names.
 REFUSED = {
     "needs the loss as a function that it can call again": ("alig", "bsam", "lbfgs"),
@@ -32,7 +32,7 @@ class PytorchOptimizerSettings(OptimizerSettings):
     name: Annotated[str, Private.NO] = Field(
         "adopt", max_length=100, description="as pytorch_optimizer.load_optimizer knows it, such as ademamix or soap"
     )
-    args: Annotated[dict[str, Number | list[Number]], Private.NO] = Field(
+    args: Annotated[dict[str, Any], Private.NO] = Field(
         default_factory=dict, description="the arguments of its class, but lr; lists are given as tuples"
     )
 
@@ -41,6 +41,13 @@ class PytorchOptimizerSettings(OptimizerSettings):
         for why, names in REFUSED.items():
             if self.name.lower() in names:
                 raise ValueError(f"{self.name} {why}, which a training here does not give it; take another one")
+        for name, value in self.args.items():
+            if not all(map(_is_plain, value if isinstance(value, list) else [value])):
+                raise ValueError(f"args.{name} must be a number, true, false, a text, null, or a list of them")
         if "lr" in self.args:
             raise ValueError("lr stands beside args: train.optimizer.lr")
         return self
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | str | int) or (isinstance(value, float) and math.isfinite(value))
