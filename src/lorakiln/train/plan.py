@@ -2,6 +2,7 @@
 
 from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.optim.state import state_bytes
+from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.memory_fit import format_gb
 from lorakiln.train.sample_pictures import tell_samples
@@ -33,12 +34,22 @@ def format_plan(run: TrainingRun) -> str:
         f"{run.module.flat.count:,} parameters",
         f"rate        {format_rates(settings.optimizer)}, {settings.scheduler.kind}, "
         f"{settings.scheduler.warmup_steps} warm-up steps",
+        f"objective   {_objective(settings.objective)}",
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]
     lines += [f"{name:<11} {describe}" for name, describe in run.family.process.describe(settings.objective).items()]
     if adapter.init_from:
         lines.append(f"begins with {adapter.init_from}")
     return "training plan\n" + "\n".join("  " + line for line in lines)
+
+
+def _objective(objective: ObjectiveSettings) -> str:
+    """The loss, and all that is not as it is by default: "huber, min_snr_gamma 5"."""
+    changes = [
+        name if value is True else f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in objective.list_changes().items()
+    ]
+    return ", ".join([objective.kind, *changes])
 
 
 def _small(run: TrainingRun) -> str:
