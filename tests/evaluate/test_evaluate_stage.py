@@ -199,6 +199,20 @@ def test_another_lora_redraws_all_but_the_base_and_equals_a_fresh_report(
     assert hash_folder(tmp_path / "fresh") == hash_folder(out)
 
 
+def test_another_noise_schedule_of_the_training_draws_all_anew(
+    folders, reported, tmp_path, judged_model, count_drawn, monkeypatch
+):
+    lora, captioned, run = folders
+    out, told = tmp_path / "report", []
+    shutil.copytree(reported, out)
+    monkeypatch.setattr(drawing, "follow_noise_schedule", lambda *given: told.append(given[1:]))
+    facts = read_json(lora / "facts.json")
+    (lora / "facts.json").write_text(json.dumps({**facts, "zero_terminal_snr": True}))
+    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    # The base's pictures too: a LoRA's are compared with them.
+    assert len(count_drawn) == 20 and told == [(True, lora / facts["file"])]
+
+
 def test_equal_pictures_are_drawn_once(folders, tmp_path, judged_model, count_drawn):
     lora, captioned, run = folders
     settings = SETTINGS.model_copy(update={"prompts": ["a cat", "a cat"], "between": []})
