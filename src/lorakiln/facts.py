@@ -160,6 +160,7 @@ class RunFacts(MadeWith):
         precision: of the frozen base, "fp32" or "bf16".
         held_out: pictures that were kept for validation.
         timesteps: the first that was trained on, the one after the last, how many the model has.
+        zero_terminal_snr: whether the noise schedule ends without signal, which drawing must know.
         libraries: version by name.
         convolutions: whether any larger than 1x1 are adapted; export finds it.
         strength: what export multiplies every change by.
@@ -176,6 +177,7 @@ class RunFacts(MadeWith):
     trigger: str
     held_out: int
     timesteps: tuple[int, int, int] | None = None
+    zero_terminal_snr: bool = False
     init_from: BegunWith | None = None
     libraries: dict[str, str] | None = None
     adapters: list[SavedAdapter]
@@ -199,6 +201,7 @@ class LoraFacts(MadeWith):
     Attributes:
         file: the LoRA's, in the same folder; `files`: all weights files there.
         hash: SHA-256 of `file`.
+        zero_terminal_snr: as of a run.
     """
 
     name: str
@@ -217,5 +220,6 @@ class LoraFacts(MadeWith):
     held_out: int = 0
     validation_loss: float | None = None
     timesteps: tuple[int, int, int] | None = None
+    zero_terminal_snr: bool = False
     init_from: BegunWith | None = None
     checked: Checked | None = None

@@ -71,6 +71,7 @@ class EncodedRow(Facts):
     Attributes:
         sha256, twin, text, caption_source: as in the captioned row.
         key_picture, key_caption: equal keys, equal tensors.
+        is_reg: whether it is a regularisation picture, of what the base shall go on to know (prior preservation).
         unread: what of the text is beyond what the model reads.
     """
 
@@ -82,6 +83,7 @@ class EncodedRow(Facts):
     key_picture: str
     key_caption: str
     unread: str = ""
+    is_reg: bool = False
 
     @property
     def likeness(self) -> str:

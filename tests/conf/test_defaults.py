@@ -13,8 +13,10 @@ from tests.conf.test_compose import GROUPS
 # What sets a member of a group apart from the others; and what the model says, in all of them.
 PRESETS = {
     "caption=none": {"caption.captioner"},
-    "train/objective=huber": {"train.objective.kind"},
+    **{f"train/objective={name}": {"train.objective.kind"} for name in ("huber", "l1", "smooth_l1")},
+    "train/objective=debiased": {"train.objective.debiased_estimation"},
     "train/objective=min_snr": {"train.objective.min_snr_gamma"},
+    "train/objective=p2": {"train.objective.p2_gamma"},
     "train/trainer=ddp": {"train.trainer.devices"},
 }
 # Facts of a model, of a subject, of an experiment's report are nobody's defaults.

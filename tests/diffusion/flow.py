@@ -57,6 +57,12 @@ class Flow:
     def compute_weight(self, t, objective):
         return torch.ones_like(t)
 
+    def compute_snr(self, t):
+        return ((1 - t) / t) ** 2
+
+    def rescale_to_zero_snr(self):
+        return self  # t = 1 is noise alone
+
     def make_sampler(self, steps, where=None):
         t = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
         return Euler((self.shift * t / (1 + (self.shift - 1) * t)).float())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from diffusers.training_utils import compute_snr
 
 from lorakiln.console.errors import UserError
@@ -82,6 +83,38 @@ def test_times_are_integers_of_the_range(low, high, end):
     assert spread.dtype == torch.int64 and [(t - low) // part for t in spread.tolist()] == list(range(10))
     assert process().spread_times(np.full(10, 1 - 1e-12), objective).max() == end - 1
     assert process().state_facts(objective) == {"timesteps": (low, end, 1000)}
+
+
+def test_a_schedule_is_rescaled_to_zero_terminal_snr_as_diffusers_does():
+    base = process("v_prediction", timestep_spacing="leading")
+    rescaled = base.rescale_to_zero_snr()
+    expected = torch.cumprod(1 - rescale_zero_terminal_snr(SCHEDULER.betas), dim=0)
+    torch.testing.assert_close(rescaled.alphas_cumprod, expected, rtol=1e-5, atol=1e-7)
+    # Algorithm 1 of the paper: the first as it was, the last nothing, all between in proportion.
+    before, after = base.alphas_cumprod.sqrt(), rescaled.alphas_cumprod.sqrt()
+    assert after[0].item() == pytest.approx(before[0].item(), rel=1e-6) and after[-1].item() == 0
+    torch.testing.assert_close(after, (before - before[-1]) * before[0] / (before[0] - before[-1]), rtol=0, atol=1e-5)
+    assert rescaled.rescale_to_zero_snr() is rescaled
+    assert base.alphas_cumprod[-1] > 0 and not base.ends_without_signal and rescaled.ends_without_signal
+    assert rescaled.state_facts(PLAIN)["zero_terminal_snr"] and "zero_terminal_snr" not in base.state_facts(PLAIN)
+    with pytest.raises(UserError, match="this base predicts epsilon"):
+        process().rescale_to_zero_snr()
+
+
+def test_a_rescaled_schedule_is_drawn_from_its_end(latents):
+    """The last timestep first (trailing spacing), where v alone says what the picture is."""
+    rescaled = process("v_prediction", set_alpha_to_one=True).rescale_to_zero_snr()
+    sampler = rescaled.make_sampler(4)
+    assert sampler.times.tolist() == [999, 749, 499, 249]
+    assert rescaled.make_scheduler().alphas_cumprod[-1] == 0
+    x_0, epsilon = latents[0][:1], latents[1][:1]
+
+    def answer(x_t, t, conditioning):
+        alpha_bar = rescaled.alphas_cumprod[t].view(-1, 1, 1, 1)
+        noise = (x_t - alpha_bar.sqrt() * x_0) / (1 - alpha_bar).sqrt()
+        return rescaled.compute_target(x_0.expand_as(x_t), noise, t)
+
+    torch.testing.assert_close(denoise(sampler, answer, epsilon, {}, None, 1.0), x_0, rtol=0, atol=2e-3)
 
 
 def test_quarters_are_those_of_the_timesteps():

@@ -13,10 +13,12 @@ from lorakiln.diffusion import random_draws
 from lorakiln.diffusion.denoising import denoise
 from lorakiln.diffusion.loss import Loss, check_objective
 from lorakiln.diffusion.processes import PROCESSES, make_process
+from lorakiln.diffusion.threshold import compute_threshold
 from lorakiln.families import load_family
 from lorakiln.sampling import DrawJob, draw
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.objectives import ObjectiveSettings
+from lorakiln.schema.objectives.huber import HuberSettings
 from lorakiln.schema.objectives.mse import MseSettings
 from lorakiln.train import train
 from lorakiln.train.validation import compute_validation_loss
@@ -124,6 +126,14 @@ def test_the_loss_is_the_processes(process, latents):
     [
         ("min_snr_gamma", 5.0, "train.objective.min_snr_gamma=null, or train/objective=mse"),
         ("noise_offset", 0.1, "train.objective.noise_offset=0.0"),
+        ("debiased_estimation", True, "train.objective.debiased_estimation=false, or train/objective=mse"),
+        ("p2_gamma", 1.0, "train.objective.p2_gamma=null, or train/objective=mse"),
+        ("v_pred_like_loss", 0.1, "train.objective.v_pred_like_loss=0.0"),
+        ("scale_v_pred_loss_like_noise_pred", True, "train.objective.scale_v_pred_loss_like_noise_pred=false"),
+        ("multires_noise_iterations", 6, "train.objective.multires_noise_iterations=0"),
+        ("ip_noise_gamma", 0.1, "train.objective.ip_noise_gamma=0.0"),
+        ("zero_terminal_snr", True, "train.objective.zero_terminal_snr=false"),
+        ("timestep_density", "cubic", "train.objective.timestep_density=uniform"),
         ("min_timestep", 300, "train.objective.min_timestep=0"),
         ("max_timestep", 700, "train.objective.max_timestep=null"),
     ],
@@ -185,6 +195,14 @@ def test_a_flow_is_trained_validated_and_drawn(kind, base, make_settings, tmp_pa
     assert "timesteps" not in facts
     assert len(list((out / "samples").rglob("*.png"))) > 0
     assert "noise       rectified flow, shift 3" in capsys.readouterr().out
+
+
+def test_thresholds_follow_a_flows_noise_too(process):
+    t = torch.tensor([0.25, 0.5, 0.75])
+    found = compute_threshold(process, t, HuberSettings(huber_schedule="snr")).flatten()
+    torch.testing.assert_close(found, 0.9 * (1 - t) ** 2 + 0.1)  # 1 / (1 + sigma) is the picture's share
+    found = compute_threshold(process, t, HuberSettings(huber_schedule="exponential")).flatten()
+    torch.testing.assert_close(found, 0.1**t)
 
 
 def test_its_losses_are_those_of_a_plain_implementation(kind, base, make_module, make_settings):

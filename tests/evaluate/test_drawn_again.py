@@ -1,10 +1,12 @@
 """Which pictures of a report are drawn, and which are taken from an earlier one."""
 
+import json
 import shutil
 
 import pytest
 
 from lorakiln.artefacts.hashing import hash_folder
+from lorakiln.artefacts.json_files import read_json
 from lorakiln.evaluate import drawing, evaluate
 from tests.evaluate.conftest import SETTINGS, write_lora
 
@@ -77,3 +79,17 @@ def test_equal_pictures_are_drawn_once(folders, tmp_path, judged_model, count_dr
     assert len(count_drawn) == 2 * 2
     samples = tmp_path / "report" / "samples" / "w1.00"
     assert (samples / "p000-s0.png").read_bytes() == (samples / "p001-s0.png").read_bytes()
+
+
+def test_another_noise_schedule_of_the_training_draws_all_anew(
+    folders, reported, tmp_path, judged_model, count_drawn, monkeypatch
+):
+    lora, captioned, run = folders
+    out, told = tmp_path / "report", []
+    shutil.copytree(reported, out)
+    monkeypatch.setattr(drawing, "follow_noise_schedule", lambda *given: told.append(given[1:]))
+    facts = read_json(lora / "facts.json")
+    (lora / "facts.json").write_text(json.dumps({**facts, "zero_terminal_snr": True}))
+    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    # The base's pictures too: a LoRA's are compared with them.
+    assert len(count_drawn) == 20 and told == [(True, lora / facts["file"])]

@@ -3,12 +3,15 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from diffusers import DDIMScheduler
 
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import load_tensors
+from lorakiln.facts import LoraFacts
 from tests.export.conftest import CAPTIONS, PROMPTS, files
 
 
@@ -132,3 +135,25 @@ def test_the_card_tells_what_was_not_all_alike(do, run, facts):
 def test_a_prompt_is_the_pictures_own_whatever_it_holds(do):
     front = (do() / "README.md").read_text().split("---\n")[1]
     assert [one["text"] for one in yaml.safe_load(front)["widget"]] == PROMPTS
+
+
+def test_who_draws_is_told_of_zero_terminal_snr(do, run, facts):
+    advice = (
+        "zero terminal SNR: in A1111 set the noise schedule for sampling to it, in ComfyUI use ModelSamplingDiscrete"
+    )
+    before = do()
+    assert advice not in (before / "README.md").read_text() + read_json(before / "secret_folder.json")["notes"]
+    assert not LoraFacts.read(before / "facts.json").zero_terminal_snr
+    write_json(run / "facts.json", {**facts, "zero_terminal_snr": True})
+    told = do()
+    card = (told / "README.md").read_text()
+    assert f"| noise schedule | {advice}" in card and advice in read_json(told / "secret_folder.json")["notes"]
+    assert LoraFacts.read(told / "facts.json").zero_terminal_snr
+    assert load_tensors(told / "secret_folder.safetensors")[1]["ss_zero_terminal_snr"] == "True"
+    # The card's own lines make diffusers' pipeline draw so.
+    code = card.split("```python")[1].split("```")[0]
+    lines = code[code.index("from diffusers import DDIMScheduler") : code.index("pipe.load_lora_weights")]
+    pipe = SimpleNamespace(scheduler=DDIMScheduler(prediction_type="v_prediction"))
+    exec(lines, {"pipe": pipe})
+    pipe.scheduler.set_timesteps(4)
+    assert pipe.scheduler.alphas_cumprod[-1] == 0 and pipe.scheduler.timesteps[0] == 999

@@ -137,12 +137,14 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
             f"objective.{name}"
             for name in (
                 "kind",
-                "min_snr_gamma",
-                "noise_offset",
-                "huber_delta",
+                *("huber_delta", "huber_schedule", "huber_scale"),
+                *("min_snr_gamma", "debiased_estimation", "p2_gamma", "p2_k"),
+                *("v_pred_like_loss", "scale_v_pred_loss_like_noise_pred"),
+                *("noise_offset", "noise_offset_random", "multires_noise_iterations", "multires_noise_discount"),
+                *("ip_noise_gamma", "ip_noise_gamma_random", "zero_terminal_snr"),
                 "caption_dropout",
-                "min_timestep",
-                "max_timestep",
+                *("min_timestep", "max_timestep", "timestep_density", "logit_mean", "logit_std"),
+                *("unmasked_weight", "normalize_masked_area", "prior_loss_weight"),
             )
         ),
         *(f"optimizer.{name}" for name in ("kind", "lr", "part_lrs", "betas", "eps", "weight_decay")),

@@ -1,6 +1,7 @@
 """`lorakiln generate` on the micro model: what it draws is what the pipeline draws, grids, image to image, mistakes."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,16 @@ def test_a_grid_over_weights_begins_with_the_base_itself(model, lora, tmp_path, 
     # A1111's hash of a LoRA: of all behind the header, as sshs_model_hash is.
     told = load_tensors(Path(lora))[1]["sshs_model_hash"]
     assert f'Lora hashes: "style: {told[:12]}"' in text
+
+
+def test_a_lora_is_drawn_by_the_noise_schedule_that_it_names(model, tmp_path, micro_family, monkeypatch):
+    told = []
+    monkeypatch.setattr("lorakiln.tools.generate.follow_noise_schedule", lambda *given: told.append(given[1:]))
+    for name, metadata in (("plain", {}), ("rescaled", {"ss_zero_terminal_snr": "True"})):
+        adapter = replace(random_adapter(micro_family), metadata=metadata)
+        write_lora(adapter, tmp_path / f"{name}.safetensors", "kohya")
+        assert run("a cat", "--model", model, "--lora", tmp_path / f"{name}.safetensors", "--out", tmp_path / name) == 0
+    assert told == [(False, tmp_path / "plain.safetensors"), (True, tmp_path / "rescaled.safetensors")]
 
 
 def test_a_lora_without_a_hash_in_it_gets_that_of_its_bytes(tmp_path):

@@ -65,6 +65,8 @@ def make_module(micro_model, micro_encoded, make_settings):
         settings = make_settings(**changes)
         torch.set_num_threads(1)
         family = load_family(model, ("network",))
+        if settings.objective.zero_terminal_snr:
+            family.process = family.process.rescale_to_zero_snr()
         put_adapter(family, settings.adapter, list_target_names(family, settings.adapter.targets), settings.seed)
         read = Encoded.read(encoded)
         split = hold_out(read.buckets, settings.validation)

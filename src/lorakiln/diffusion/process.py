@@ -54,7 +54,10 @@ class Process(Protocol):
         ...
 
     def spread_times(self, shifts: np.ndarray, objective: Objective) -> Tensor:
-        """One time in each of n parts of what `draw_times` draws from, equally likely all, (n,), on the CPU.
+        """One time in each of n parts of those that are trained on, (n,), on the CPU, to measure at.
+
+        The parts are equally likely as the process has times: how often the objective has which (timestep_density) does
+        not count, as its weights do not.
 
         Args:
             shifts: (n,) in [0, 1), the place within each part.
@@ -63,6 +66,10 @@ class Process(Protocol):
 
     def locate(self, t: Tensor) -> Tensor:
         """How far times, (B,), are on the way from the least noisy, 0, to the noisiest, 1."""
+        ...
+
+    def compute_snr(self, t: Tensor) -> Tensor:
+        """The squared ratio of the clean latents' share of x_t to the noise's, (B,), of times (B,)."""
         ...
 
     def add_noise(self, x_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
@@ -75,6 +82,14 @@ class Process(Protocol):
 
     def compute_weight(self, t: Tensor, objective: Objective) -> Tensor:
         """The weight of each picture's loss, (B,) float32; 1 where the objective says nothing of weights."""
+        ...
+
+    def rescale_to_zero_snr(self) -> Self:
+        """The process with a last time that is noise alone; itself, if that is so already.
+
+        Raises:
+            UserError: its network cannot answer there.
+        """
         ...
 
     def make_sampler(self, steps: int, where: str | None = None) -> Sampler:

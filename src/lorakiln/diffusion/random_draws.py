@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from lorakiln.diffusion.process import Process
 from lorakiln.schema.objectives import ObjectiveSettings
 
-TRAINING, VALIDATION = 1, 2  # the second half of the generator's key: what the numbers are for
+# The second half of the generator's key: what the numbers are for.
+TRAINING, VALIDATION, OFFSET_STRENGTH, MULTIRES, PERTURBATION, PERTURBATION_STRENGTH = range(1, 7)
 
 
 @dataclass(frozen=True)
@@ -22,19 +24,25 @@ class Draws:
         epsilon: (B, C, h, w) the noise.
         times: (B,) as the noise process counts them.
         dropped: (B,) bool, whose caption is replaced by the empty one.
+        noising: (B, C, h, w) what the latents are noised by: `epsilon` itself, but where the input is perturbed.
     """
 
     posterior: Tensor
     epsilon: Tensor
     times: Tensor
     dropped: Tensor
+    noising: Tensor
 
 
 def make_draws(seed: int, step: int, shape: Sequence[int], objective: ObjectiveSettings, process: Process) -> Draws:
     """The draws of a step's global batch: the same on every device count, from (seed, step) alone.
 
-    Everything is always drawn, in one order, so that changing one setting leaves the other draws as they were.
-    With a noise offset o (Guttenberg, "Diffusion with offset noise"): epsilon += o * N(0, 1) of shape (B, C, 1, 1).
+    What every training needs is always drawn, in one order, and the rest from streams of its own, so that changing one
+    setting leaves the other draws as they were. In this order, with xi ~ N(0, 1) and u ~ U(0, 1) or, if the strength is
+    fixed, u = 1:
+        noise_offset o:      epsilon += u o xi, xi of shape (B, C, 1, 1)  (Guttenberg, "Diffusion with offset noise")
+        multires_noise_*:    see `add_multires_noise`
+        ip_noise_gamma g:    noising = epsilon + u g xi, xi of shape (B, C, h, w)  (arXiv 2301.11706, algorithm 1)
 
     Args:
         shape: (B, C, h, w).
@@ -46,9 +54,54 @@ def make_draws(seed: int, step: int, shape: Sequence[int], objective: ObjectiveS
     times = process.draw_times(rng, batch, objective)
     dropped = rng.random(batch) < objective.caption_dropout
     offset = rng.standard_normal((batch, channels, 1, 1), dtype=np.float32)
+
+    def strength(most: float, random: bool, purpose: int) -> np.ndarray | np.float32:
+        drawn = make_generator(seed, purpose, step).random((batch, 1, 1, 1), dtype=np.float32) if random else 1
+        return np.float32(most) * drawn
+
     if objective.noise_offset:
-        epsilon += np.float32(objective.noise_offset) * offset
-    return Draws(torch.from_numpy(posterior), torch.from_numpy(epsilon), times, torch.from_numpy(dropped))
+        epsilon += strength(objective.noise_offset, objective.noise_offset_random, OFFSET_STRENGTH) * offset
+    if objective.multires_noise_iterations:
+        iterations, discount = objective.multires_noise_iterations, objective.multires_noise_discount
+        epsilon = add_multires_noise(epsilon, make_generator(seed, MULTIRES, step), iterations, discount)
+    noising = epsilon
+    if objective.ip_noise_gamma:
+        xi = make_generator(seed, PERTURBATION, step).standard_normal(shape, dtype=np.float32)
+        gamma = strength(objective.ip_noise_gamma, objective.ip_noise_gamma_random, PERTURBATION_STRENGTH)
+        noising = epsilon + gamma * xi
+    noise = torch.from_numpy(epsilon)
+    return Draws(
+        torch.from_numpy(posterior),
+        noise,
+        times,
+        torch.from_numpy(dropped),
+        noise if noising is epsilon else torch.from_numpy(noising),
+    )
+
+
+def add_multires_noise(epsilon: np.ndarray, rng: np.random.Generator, iterations: int, discount: float) -> np.ndarray:
+    """Noise with coarser noises added, which have more of what is large in a picture (Whitaker, "Multi-resolution noise
+    for diffusion model training"; sd-scripts).
+
+    For i = 0, 1, ... noise of (h / r^i, w / r^i) cells, with r ~ U(2, 4) anew each time, is made as large as epsilon
+    (bilinear) and added discount^i times, until there are enough or it has come down to one cell's width or height.
+    What comes out is divided by its standard deviation.
+
+    Args:
+        epsilon: (B, C, h, w) float32; another one is returned.
+    """
+    batch, channels, height, width = epsilon.shape
+    total = torch.from_numpy(epsilon.copy())
+    for i in range(iterations):
+        ratio = rng.uniform(2, 4) ** i
+        rows, columns = max(1, int(height / ratio)), max(1, int(width / ratio))
+        coarse = torch.from_numpy(rng.standard_normal((batch, channels, rows, columns), dtype=np.float32))
+        total += discount**i * interpolate(coarse, (height, width), mode="bilinear")
+        if rows == 1 or columns == 1:
+            break
+    added = total.numpy()
+    # numpy's sum, which no number of threads changes.
+    return added / np.float32(added.std(dtype=np.float64, ddof=1))
 
 
 def make_generator(seed: int, purpose: int, step: int) -> np.random.Generator:

@@ -25,7 +25,7 @@ from lorakiln.lora_files.embeddings import warn_unused
 from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
-from lorakiln.sampling import Applied, DrawJob, draw, format_infotext, save_picture
+from lorakiln.sampling import Applied, DrawJob, draw, follow_noise_schedule, format_infotext, save_picture
 from lorakiln.sampling.prompt_cache import PromptCache
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
@@ -43,9 +43,10 @@ class ShotDrawer:
         model: ModelSettings,
         device: torch.device,
         encoding: PromptEncoding,
+        zero_terminal_snr: bool = False,
     ) -> None:
         self.lora, self.settings, self.model = lora, settings, model
-        self.device, self.encoding = device, encoding
+        self.device, self.encoding, self.zero_terminal_snr = device, encoding, zero_terminal_snr
         # Read now: the file may be gone when the pictures are drawn.
         self.lora_hash = lora_hash(lora)
 
@@ -82,6 +83,7 @@ class ShotDrawer:
             family = load_family(
                 self.model, device=self.device, dtype=choose_drawing_dtype(self.device, settings.precision)
             )
+            follow_noise_schedule(family, self.zero_terminal_snr, self.lora)
             if is_tight(self.device):
                 family.rest()
             merged = load_adapter(family, self.lora)

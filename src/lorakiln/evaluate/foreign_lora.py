@@ -8,6 +8,7 @@ from lorakiln.facts import BaseFacts, DatasetFacts, LoraFacts
 from lorakiln.families import load_family
 from lorakiln.lora_files.file_layers import PEFT_CONFIG
 from lorakiln.lora_files.identity import hash_lora
+from lorakiln.lora_files.kohya_metadata import is_zero_terminal_snr
 from lorakiln.lora_files.reading import find_weights_file, read_any
 from lorakiln.schema.whole_config import Config
 
@@ -25,7 +26,8 @@ def import_lora(file: Path, captioned: Path, out: Path, config: Config) -> None:
         UserError: the file is no LoRA that is read here, or the base model is not there.
     """
     file = find_weights_file(file)
-    layers = read_any(file).adapter.changes.values()
+    adapter = read_any(file).adapter
+    layers = adapter.changes.values()
     # Rotations and scales have no rank.
     largest = max(layers, key=lambda layer: layer.rank or 0)
     spaces = ("model", "prepare", "caption", "encode")
@@ -44,6 +46,7 @@ def import_lora(file: Path, captioned: Path, out: Path, config: Config) -> None:
             alpha=largest.alpha,
             trigger=config.caption.trigger,
             base=BaseFacts(**load_family(config.model, ()).facts),
+            zero_terminal_snr=is_zero_terminal_snr(adapter.metadata),
             dataset=DatasetFacts.read(captioned / "dataset.json"),
             settings={name: getattr(config, name).model_dump(mode="json") for name in spaces},
         )

@@ -75,7 +75,7 @@ def evaluate(
     kept = PartialResults(out, ".png")
     with replacing(out) as fresh:
         samples = fresh / "samples"
-        drawer = ShotDrawer(lora / facts.file, settings, model, device, encoding)
+        drawer = ShotDrawer(lora / facts.file, settings, model, device, encoding, facts.zero_terminal_snr)
         drawn = drawer.fill(plan.shots, samples, out / "samples", kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
@@ -128,6 +128,7 @@ def _plan(
     size = settings.width or model.resolution, settings.height or model.resolution
     # Another device or precision draws other bits.
     drawn_by = f"{code} {base['hash']} {device.type} {choose_drawing_dtype(device, settings.precision)} {encoding}"
+    drawn_by += " zero terminal SNR" if facts.zero_terminal_snr else ""
     return plan_shots(settings, facts.trigger or "", size, drawn_by, facts.hash)
 
 

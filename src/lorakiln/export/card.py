@@ -63,6 +63,17 @@ _LICENSES = """
     eupl-1.1 eupl-1.2 gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lppl-1.3c mit mpl-2.0 ms-pl ncsa odbl odc-by
     ofl-1.1 openrail openrail++ osl-3.0 other pddl postgresql unknown unlicense wtfpl zlib
 """
+# A client that does not know it begins with noise that the training never saw alone.
+ZERO_SNR_ADVICE = (
+    "zero terminal SNR: in A1111 set the noise schedule for sampling to it, in ComfyUI use ModelSamplingDiscrete with "
+    "v_prediction and zsnr"
+)
+ZERO_SNR_SAMPLER = """
+from diffusers import DDIMScheduler
+
+pipe.scheduler = DDIMScheduler.from_config(
+    pipe.scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
+)"""
 LICENSES = frozenset(_LICENSES.split())
 
 
@@ -123,7 +134,11 @@ def _diffusers(facts: LoraFacts, prompt: str) -> str:
 
 
 def _loading(facts: LoraFacts) -> str:
-    """The lines that load the base model."""
+    """The lines that load the base model, with the sampler that it was trained for."""
+    return _loading_base(facts) + (ZERO_SNR_SAMPLER if facts.zero_terminal_snr else "")
+
+
+def _loading_base(facts: LoraFacts) -> str:
     name = json.dumps(facts.base_model or facts.base.name, ensure_ascii=False)
     if not facts.base_model and (facts.base.name or "").endswith(SINGLE_FILES):
         kind = find_version(facts.base.version).architecture.pipeline
@@ -184,6 +199,8 @@ def _table(facts: LoraFacts, private: bool) -> dict[str, Any]:
         table["base while training"] = f"its linear layers in {train.trainer.quantize}"
     if facts.timesteps and (told := format_timestep_range(*facts.timesteps)):
         table["timesteps"] = told
+    if facts.zero_terminal_snr:
+        table["noise schedule"] = ZERO_SNR_ADVICE
     if begun := facts.init_from:
         # Whoever wrote the file has named it.
         file = re.sub(r"[^\w .()+=,-]", "_", begun.file)

@@ -18,7 +18,7 @@ from lorakiln.artefacts.json_files import read_json, write_json, write_text
 from lorakiln.artefacts.tensor_files import DTYPES, load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export.adapter_comparison import compare_adapters
-from lorakiln.export.card import format_model_card
+from lorakiln.export.card import ZERO_SNR_ADVICE, format_model_card
 from lorakiln.export.checkpoint_choice import choose_adapters, find_best_step
 from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
@@ -175,6 +175,7 @@ def _facts(
         trigger=facts.trigger,
         held_out=facts.held_out,
         timesteps=read_timesteps(facts),
+        zero_terminal_snr=facts.zero_terminal_snr,
         init_from=facts.init_from,
         checked=Checked(layers=layers, clients=clients, largest_relative_difference=difference),
         settings={**facts.settings, "export": settings.model_dump(mode="json")},
@@ -317,5 +318,6 @@ def _notes(facts: LoraFacts) -> dict[str, Any]:
         "activation text": facts.trigger,
         "preferred weight": 1.0,
         "negative text": "",
-        "notes": f"base model: {facts.base_model or facts.base.name}; step {facts.step}",
+        "notes": f"base model: {facts.base_model or facts.base.name}; step {facts.step}"
+        + (f"; {ZERO_SNR_ADVICE}" if facts.zero_terminal_snr else ""),
     }

@@ -27,9 +27,11 @@ from lorakiln.lora_files.training_facts import read_timesteps
 from lorakiln.optim import kohya_name
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
 
+ZERO_SNR = "ss_zero_terminal_snr"
 # Our words in sd-scripts', and in the model standard's.
 PRECISIONS = {"fp32": "no", "bf16": "bf16"}
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
@@ -150,8 +152,28 @@ def _training(facts: RunFacts) -> dict[str, Any]:
         **({"ss_fp8_base_unet": True} if train.trainer.quantize == "fp8" else {}),
         **{"ss_huber_c": None, **find_loss(objective.kind).tell_kohya(objective)},
         "ss_caption_dropout_rate": objective.caption_dropout,
-        "ss_prior_loss_weight": 1.0,
+        "ss_prior_loss_weight": objective.prior_loss_weight,
+        **_noise(facts, objective),
     }
+
+
+def _noise(facts: RunFacts, objective: ObjectiveSettings) -> dict[str, Any]:
+    """What sd-scripts says of weights and noise; of what is not used nothing, which readers take for its "None"."""
+    told: dict[str, Any] = {
+        "ss_debiased_estimation": objective.debiased_estimation,
+        "ss_noise_offset_random_strength": objective.noise_offset_random,
+        "ss_multires_noise_iterations": objective.multires_noise_iterations,
+        "ss_multires_noise_discount": objective.multires_noise_iterations and objective.multires_noise_discount,
+        "ss_ip_noise_gamma": objective.ip_noise_gamma,
+        "ss_ip_noise_gamma_random_strength": objective.ip_noise_gamma_random,
+        ZERO_SNR: facts.zero_terminal_snr,
+    }
+    return {key: value for key, value in told.items() if value}
+
+
+def is_zero_terminal_snr(metadata: Mapping[str, str]) -> bool:
+    """Whether a LoRA file says that it was trained with a noise schedule that ends without signal."""
+    return metadata.get(ZERO_SNR) == "True"
 
 
 def _dataset(facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, Any], private: bool) -> dict[str, Any]:

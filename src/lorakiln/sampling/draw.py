@@ -1,9 +1,11 @@
 """From prompts and seeds to pictures: the base's own way back from noise, with classifier-free guidance."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -86,6 +88,22 @@ def draw(
                 alike = alike[len(batch) :]
                 done(len(batch))
                 yield from _pictures(pixels[: len(batch)])
+
+
+def follow_noise_schedule(family: Family, zero_terminal_snr: bool, lora: Path) -> None:
+    """Let the family draw by the noise schedule that a LoRA was trained with, at every weight of it.
+
+    Args:
+        zero_terminal_snr: whether that ends without signal.
+        lora: the file, for the warning where the network predicts epsilon and cannot follow.
+    """
+    if not zero_terminal_snr:
+        return
+    try:
+        family.process = family.process.rescale_to_zero_snr()
+    except UserError as error:
+        what = f"{lora}: trained with zero terminal SNR, and drawn without: {error.what}"
+        print(f"warning: {what}", file=sys.stderr, flush=True)
 
 
 def check_steps(family: Family, steps: int, where: str) -> None:

@@ -21,9 +21,18 @@ from lorakiln.families.file_hashes import compute_short_hash as base_hash
 from lorakiln.families.protocol import Family, choose_device, choose_drawing_dtype
 from lorakiln.lora_files.embeddings import warn_unused
 from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
+from lorakiln.lora_files.kohya_metadata import is_zero_terminal_snr
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
-from lorakiln.sampling import Applied, DrawJob, check_steps, draw, format_infotext, save_picture
+from lorakiln.sampling import (
+    Applied,
+    DrawJob,
+    check_steps,
+    draw,
+    follow_noise_schedule,
+    format_infotext,
+    save_picture,
+)
 from lorakiln.sampling.prompt_weights import WeightedPrompts
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.model import ModelSettings
@@ -65,6 +74,7 @@ def draw_requests(
     adapters = [read_any(path).adapter for path in files]
     for path, adapter in zip(files, adapters, strict=True):
         warn_unused(adapter.embeddings, path)
+        follow_noise_schedule(family, is_zero_terminal_snr(adapter.metadata), path)
     merged = Merged(family.adaptable(), *adapters)
     base, hashes = base_hash(model.path, family.facts["hash"]), {path: lora_hash(path) for path in files}
     groups: dict[tuple[Any, ...], list[int]] = {}

@@ -18,6 +18,7 @@ from lorakiln.families.protocol import NETWORK, Family, Part, choose_text_dtype
 from lorakiln.families.tensor_memory import count_held_bytes
 from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Encoded
@@ -90,6 +91,9 @@ def assemble(
     bare = load_family(model, (), **loading)
     _check_base(encoded, bare, model)
     check_objective(bare.process, settings.objective)
+    _check_rows(encoded, settings.objective)
+    if settings.objective.zero_terminal_snr:
+        bare.process = bare.process.rescale_to_zero_snr()
     if draws:
         check_steps(bare, settings.samples.steps, "train.samples.steps")
     memory_fit = _make_room(bare, encoded, split, settings, share, model.resolution if draws else 0)
@@ -97,6 +101,7 @@ def assemble(
         print(warning, file=sys.stderr, flush=True)
     with telling_no_memory(f"loading the base model, on {device}", memory_fit.advice if memory_fit else ""):
         family = _load(model, parts, loading, settings.trainer.quantize)
+        family.process = bare.process
         family.rest()
         # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
         network: Any = family.network  # diffusers' own methods, and torch's untyped keyword
@@ -156,6 +161,22 @@ def _make_room(
         why = str(error).partition("\n")[0]
         print(f"warning: the memory that this takes could not be counted: {why}", file=sys.stderr, flush=True)
         return None
+
+
+def _check_rows(encoded: Encoded, objective: ObjectiveSettings) -> None:
+    """Refuse what is said of masks and of regularisation pictures where there are none."""
+    masked = any(bucket.mask is not None for bucket in encoded.buckets)
+    regularises = any(row.is_reg for bucket in encoded.buckets for row in bucket.rows)
+    for name, there, absent in (
+        ("unmasked_weight", masked, "has a mask"),
+        ("prior_loss_weight", regularises, "is one for regularisation"),
+    ):
+        if getattr(objective, name) != 1 and not there:
+            raise UserError(
+                f"{getattr(objective, name):g} has no meaning here: no picture of the dataset {absent}",
+                where=f"train.objective.{name}",
+                fix=f"set train.objective.{name}=1.0",
+            )
 
 
 def _check_base(encoded: Encoded, family: Family, model: ModelSettings) -> None:

@@ -11,6 +11,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.rows import EncodedBucket, EncodedRow, Index
 
 LATENTS = ("latent_mean", "latent_std")
+MASK = "loss_mask"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Bucket:
         rows: one a picture.
         mean, std: (N, V, C, h, w) the posterior of each picture's variants, scaled as the network sees them.
         conditioning: tensors with first dimension N.
+        mask: (N, V, h, w) in [0, 1], how much of each cell of each picture's variants is to be learned; None: all of
+            all pictures.
     """
 
     name: str
@@ -29,6 +32,13 @@ class Bucket:
     mean: Tensor
     std: Tensor
     conditioning: dict[str, Tensor]
+    mask: Tensor | None = None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them."""
+        found = [self.mean, self.std, *self.conditioning.values()]
+        return found if self.mask is None else [*found, self.mask]
 
 
 class Encoded:
@@ -71,7 +81,7 @@ class Encoded:
     @property
     def nbytes(self) -> int:
         """Of all buckets' tensors."""
-        return sum(one.nbytes for b in self.buckets for one in (b.mean, b.std, *b.conditioning.values()))
+        return sum(one.nbytes for bucket in self.buckets for one in bucket.tensors)
 
     def to_device(self, device: torch.device, whole: bool) -> "Encoded":
         """Move to a GPU what every batch needs, the empty caption's conditioning, and all buckets if `whole`.
@@ -82,7 +92,14 @@ class Encoded:
             return self
         if whole:
             self.buckets = [
-                Bucket(b.name, b.rows, b.mean.to(device), b.std.to(device), _moved(b.conditioning, device))
+                Bucket(
+                    b.name,
+                    b.rows,
+                    b.mean.to(device),
+                    b.std.to(device),
+                    _moved(b.conditioning, device),
+                    None if b.mask is None else b.mask.to(device),
+                )
                 for b in self.buckets
             ]
         self.empty = _moved(self.empty, device)
@@ -96,8 +113,12 @@ def _read_bucket(folder: Path, entry: EncodedBucket) -> Bucket:
         len(tensor) != len(entry.rows) for tensor in tensors.values()
     ):
         raise UserError("does not hold what index.json lists", where=path, fix="run the stage `encode` again")
-    conditioning = {name: tensor for name, tensor in tensors.items() if name not in LATENTS}
-    return Bucket(entry.name, entry.rows, tensors["latent_mean"], tensors["latent_std"], conditioning)
+    mask, mean = tensors.get(MASK), tensors["latent_mean"]
+    if mask is not None and mask.shape != (*mean.shape[:2], *mean.shape[3:]):
+        what = f"its {MASK} has the shape {tuple(mask.shape)}, which is not that of its latents without their channels"
+        raise UserError(what, where=path, fix="run the stage `encode` again")
+    conditioning = {name: tensor for name, tensor in tensors.items() if name not in (*LATENTS, MASK)}
+    return Bucket(entry.name, entry.rows, mean, tensors["latent_std"], conditioning, mask)
 
 
 def _moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

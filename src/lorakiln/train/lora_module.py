@@ -1,7 +1,7 @@
 """One optimizer step: the global batch from the step's number, its micro-batches, one update."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from lorakiln.optim import find_optimizer
 from lorakiln.optim.flat import FlatWeights
 from lorakiln.optim.protocol import Averages, read_rate_factor
 from lorakiln.optim.schedules import make_factor
+from lorakiln.rows import EncodedRow
+from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
 from lorakiln.train.latents import Encoded
@@ -83,6 +85,7 @@ class LoraModule(pl.LightningModule):
         self.readings = Readings(self.flat.weights.device)
         self.quarters = Quarters(self.flat.weights.device)
         self.losses = Loss(family.process, settings.objective)
+        self.row_weights = [weigh_rows(bucket.rows, settings.objective) for bucket in encoded.buckets]
         self.optimizer_kind = find_optimizer(settings.optimizer)
         elementwise = self.optimizer_kind.ELEMENTWISE
         self.owners = self.flat.owners(elementwise)
@@ -133,7 +136,12 @@ class LoraModule(pl.LightningModule):
         """
         x_0, conditioning = self._inputs(samples, draws, part)
         epsilon, times = (self._move(tensor[part]) for tensor in (draws.epsilon, draws.times))
-        losses = self.losses(self.predicting(conditioning), x_0, epsilon, times)
+        noising = None if draws.noising is draws.epsilon else self._move(draws.noising[part])
+        mask = self._mask(samples, part)
+        losses = self.losses(self.predicting(conditioning), x_0, epsilon, times, noising, mask)
+        weights = self.row_weights[samples.bucket]
+        if weights is not None:
+            losses = losses * self._move(weights[self.trained[samples.bucket][samples.pictures[part]]])
         self.quarters.push(self.family.process.locate(times), losses)
         return losses.sum() / self.settings.batch_size
 
@@ -187,11 +195,10 @@ class LoraModule(pl.LightningModule):
         samples = self.schedule(step)
         bucket = self.encoded.buckets[samples.bucket]
         rows = dict.fromkeys(self.trained[samples.bucket][samples.pictures].tolist())
-        tensors = (bucket.mean, bucket.std, *bucket.conditioning.values())
         return [
             bucket.rows[row].file_name
             for row in rows
-            if not all(bool(tensor[row].isfinite().all()) for tensor in tensors)
+            if not all(bool(tensor[row].isfinite().all()) for tensor in bucket.tensors)
         ]
 
     def _update(self, step: int) -> None:
@@ -238,10 +245,7 @@ class LoraModule(pl.LightningModule):
 
     def _inputs(self, samples: GlobalBatch, draws: random_draws.Draws, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         bucket = self.encoded.buckets[samples.bucket]
-        rows = self.trained[samples.bucket][samples.pictures[part]]
-        places = torch.stack([rows, torch.from_numpy(samples.variants[part])])
-        # In one upload, which does not wait for the device, where the dataset is on it.
-        rows, variants = self._move(places) if bucket.mean.device.type != "cpu" else places
+        rows, variants = self._places(samples, part)
         mean, std = (self._move(tensor[rows, variants]).float() for tensor in (bucket.mean, bucket.std))
         x_0 = mean + std * self._move(draws.posterior[part])
         conditioning = {name: self._move(tensor[rows]) for name, tensor in bucket.conditioning.items()}
@@ -254,12 +258,37 @@ class LoraModule(pl.LightningModule):
                 conditioning[name] = torch.where(mask, self._move(self.encoded.empty[name]), told)
         return x_0, conditioning
 
+    def _mask(self, samples: GlobalBatch, part: slice) -> Tensor | None:
+        """What of the part's pictures is learned, (B, h, w); None where all of it is."""
+        mask = self.encoded.buckets[samples.bucket].mask
+        if mask is None or self.settings.objective.unmasked_weight == 1:
+            return None
+        rows, variants = self._places(samples, part)
+        return self._move(mask[rows, variants]).float()
+
+    def _places(self, samples: GlobalBatch, part: slice) -> Tensor:
+        """The rows and variants of the part, (2, B), where the bucket's tensors are."""
+        bucket = self.encoded.buckets[samples.bucket]
+        rows = self.trained[samples.bucket][samples.pictures[part]]
+        places = torch.stack([rows, torch.from_numpy(samples.variants[part])])
+        # In one upload, which does not wait for the device, where the dataset is on it.
+        return self._move(places) if bucket.mean.device.type != "cpu" else places
+
     def _move(self, tensor: Tensor) -> Tensor:
         device = self.flat.weights.device
         if tensor.device == device:
             return tensor
         # Only from pinned memory does a copy not wait for the work before it.
         return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def weigh_rows(rows: Sequence[EncodedRow], objective: ObjectiveSettings) -> Tensor | None:
+    """What each picture's loss is multiplied by, (N,): prior_loss_weight of a regularisation picture (prior
+    preservation, arXiv 2208.12242, section 3.3), else 1; None where it is 1 of all.
+    """
+    if objective.prior_loss_weight == 1 or not any(row.is_reg for row in rows):
+        return None
+    return torch.tensor([objective.prior_loss_weight if row.is_reg else 1.0 for row in rows])
 
 
 class StepLoader:

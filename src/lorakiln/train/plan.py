@@ -4,6 +4,7 @@ from lorakiln.console.sparkline import format_sparkline
 from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.optim.schedules import trace_factors
 from lorakiln.optim.state import state_bytes
+from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.memory_fit import format_gb
@@ -40,6 +41,7 @@ def format_plan(run: TrainingRun) -> str:
         f"rate        {format_rates(settings.optimizer, adapter)}, {settings.scheduler.kind}, "
         f"{settings.scheduler.count_warmup(settings.steps)} warm-up steps",
         f"            {format_sparkline(trace_factors(settings.scheduler, settings.steps, CURVE))}",
+        f"objective   {_objective(settings.objective)}",
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]
     lines += [f"{name:<11} {describe}" for name, describe in run.family.process.describe(settings.objective).items()]
@@ -62,6 +64,15 @@ def list_doubts(settings: TrainSettings) -> list[str]:
             "fall: usually train/scheduler=constant with a warm-up"
         )
     return found
+
+
+def _objective(objective: ObjectiveSettings) -> str:
+    """The loss, and all that is not as it is by default: "huber, min_snr_gamma 5"."""
+    changes = [
+        name if value is True else f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in objective.list_changes().items()
+    ]
+    return ", ".join([objective.kind, *changes])
 
 
 def _small(run: TrainingRun) -> str:

@@ -8,18 +8,28 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from lorakiln.diffusion.process import Process
 from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 
 
 class LossKind(Protocol):
     """A kind's module in this folder."""
 
-    def compute_errors(self, prediction: Tensor, target: Tensor, objective: ObjectiveSettings) -> Tensor:
-        """Each picture's error, (B,), the mean over its elements; prediction and target are (B, C, h, w)."""
+    def compute_errors(
+        self, prediction: Tensor, target: Tensor, objective: ObjectiveSettings, process: Process, t: Tensor
+    ) -> Tensor:
+        """The error of each number of a prediction, (B, C, h, w), as prediction and target are.
+
+        Args:
+            process: how the pictures were noised, for what depends on how much.
+            t: (B,) as the process counts times.
+        """
         ...
 
     def tell_kohya(self, objective: ObjectiveSettings) -> dict[str, Any]:
-        """What the metadata of a LoRA file says of it: sd-scripts' ss_loss_type, and ss_huber_c where there is one."""
+        """What the metadata of a LoRA file says of it: sd-scripts' ss_loss_type, and ss_huber_* where it has a
+        threshold.
+        """
         ...
 
 

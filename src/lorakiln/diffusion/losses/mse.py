@@ -4,11 +4,14 @@ from typing import Any
 
 from torch import Tensor
 
+from lorakiln.diffusion.process import Process
 from lorakiln.schema.objectives import ObjectiveSettings
 
 
-def compute_errors(prediction: Tensor, target: Tensor, objective: ObjectiveSettings) -> Tensor:
-    return (prediction - target).square().mean(dim=(1, 2, 3))
+def compute_errors(
+    prediction: Tensor, target: Tensor, objective: ObjectiveSettings, process: Process, t: Tensor
+) -> Tensor:
+    return (prediction - target).square()
 
 
 def tell_kohya(objective: ObjectiveSettings) -> dict[str, Any]:

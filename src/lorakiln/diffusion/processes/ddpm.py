@@ -15,15 +15,18 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
 from lorakiln.console.errors import UserError
+from lorakiln.diffusion import weighting
 from lorakiln.diffusion.process import Objective
+from lorakiln.diffusion.weighting import EPSILON, V
 
 SCHEDULERS: frozenset[str] = frozenset()  # all that no other kind has: see `processes.USUAL`
-PREDICTIONS = ("epsilon", "v_prediction")
+PREDICTIONS = (EPSILON, V)
+ZERO_SNR = "rescale_betas_zero_snr"  # of a scheduler's config: the schedule is rescaled to end without signal
 
 
 def make_process(config: Mapping[str, Any], where: object) -> "DDPM":
     """See `process.ProcessKind`: of any scheduler's config what concerns the noise, zero terminal SNR included."""
-    scheduler, prediction = str(config.get("_class_name", "")), config.get("prediction_type", "epsilon")
+    scheduler, prediction = str(config.get("_class_name", "")), config.get("prediction_type", EPSILON)
     if scheduler.startswith("FlowMatch"):
         fix = "use a base whose scheduler is DDPM's: DDIM, PNDM, Euler, DPM++, ..."
         raise UserError(f"its scheduler, {scheduler}, is of a flow, not of DDPM", where=where, fix=fix)
@@ -52,12 +55,32 @@ class DDPM:
     prediction_type: str
     config: Mapping[str, Any]
     name = "DDPM"
-    settings = frozenset({"min_snr_gamma", "noise_offset", "min_timestep", "max_timestep"})
+    settings = frozenset(
+        {
+            "min_snr_gamma",
+            "debiased_estimation",
+            "p2_gamma",
+            "v_pred_like_loss",
+            "scale_v_pred_loss_like_noise_pred",
+            "noise_offset",
+            "multires_noise_iterations",
+            "ip_noise_gamma",
+            "zero_terminal_snr",
+            "min_timestep",
+            "max_timestep",
+            "timestep_density",
+        }
+    )
 
     @property
     def count(self) -> int:
         """T."""
         return len(self.alphas_cumprod)
+
+    @property
+    def ends_without_signal(self) -> bool:
+        """Whether the schedule is one of zero terminal SNR."""
+        return bool(self.config.get(ZERO_SNR))
 
     def check(self, objective: Objective) -> None:
         low, high, total = compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)
@@ -67,11 +90,31 @@ class DDPM:
                 where="train.objective",
                 fix=f"the model has timesteps 0 to {total - 1}",
             )
+        if objective.zero_terminal_snr:
+            trained = self.rescale_to_zero_snr("train.objective.zero_terminal_snr")
+        else:
+            trained = self
+        weighting.check_weight(trained.alphas_cumprod[low:high], self.prediction_type, objective)
 
     def draw_times(self, rng: np.random.Generator, count: int, objective: Objective) -> Tensor:
-        """Integer timesteps, all of the range equally likely."""
+        """Integer timesteps of the range: all equally likely, or by the density of the objective.
+
+        With z ~ N(0, 1), u ~ U(0, 1) and n timesteps from `low` on, t = low + floor(n p) with
+            logit_normal:  p = sigmoid(logit_mean + logit_std z)  (arXiv 2403.03206, section 3.1)
+            cubic:         p = 1 - u^3  (arXiv 2302.08453, section 3.4)
+        """
         low, high, _ = compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)
-        return torch.from_numpy(rng.integers(low, high, size=count))
+        uniform = rng.integers(low, high, size=count)
+        if objective.timestep_density == "uniform":
+            return torch.from_numpy(uniform)
+        # From a stream of its own, far ahead: what is drawn after the times stays as it is, whatever their density.
+        stream: Any = rng.bit_generator  # numpy's types know of `jumped` by each kind alone
+        own = np.random.Generator(stream.jumped())
+        if objective.timestep_density == "cubic":
+            places = 1 - own.random(count) ** 3
+        else:
+            places = 1 / (1 + np.exp(-(objective.logit_mean + objective.logit_std * own.standard_normal(count))))
+        return torch.from_numpy(np.minimum(low + (places * (high - low)).astype(np.int64), high - 1))
 
     def spread_times(self, shifts: np.ndarray, objective: Objective) -> Tensor:
         low, high, _ = compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)
@@ -80,6 +123,9 @@ class DDPM:
 
     def locate(self, t: Tensor) -> Tensor:
         return t / self.count
+
+    def compute_snr(self, t: Tensor) -> Tensor:
+        return weighting.compute_snr(self.alphas_cumprod[t])
 
     def add_noise(self, x_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) epsilon  (eq. 4)."""
@@ -91,25 +137,32 @@ class DDPM:
         epsilon:       epsilon
         v_prediction:  v_t = sqrt(alpha_bar_t) epsilon - sqrt(1 - alpha_bar_t) x_0  (arXiv 2202.00512, appendix D)
         """
-        if self.prediction_type == "epsilon":
+        if self.prediction_type == EPSILON:
             return epsilon
         alpha_bar = self.alphas_cumprod[t].view(-1, 1, 1, 1)
         return alpha_bar.sqrt() * epsilon - (1 - alpha_bar).sqrt() * x_0
 
     def compute_weight(self, t: Tensor, objective: Objective) -> Tensor:
-        """Min-SNR-gamma; 1 without gamma  (arXiv 2303.09556, section 3.4).
+        return weighting.compute_weight(self.alphas_cumprod[t], self.prediction_type, objective)
 
-        epsilon:       min(SNR, gamma) / SNR
-        v_prediction:  min(SNR, gamma) / (SNR + 1)
+    def rescale_to_zero_snr(self, where: str | None = None) -> Self:
+        """With sqrt(alpha_bar) shifted to 0 at the last timestep and scaled to what it was at the first (arXiv
+        2305.08891, algorithm 1), and drawn from the last timestep on (trailing spacing, section 3.3).
+
+        Args:
+            where: the setting that asks for it, for the message.
         """
-        alpha_bar, gamma = self.alphas_cumprod[t], objective.min_snr_gamma
-        if gamma is None:
-            return torch.ones_like(alpha_bar)
-        snr = alpha_bar / (1 - alpha_bar)
-        if self.prediction_type == "epsilon":
-            bounded: Tensor = gamma / snr
-            return bounded.clamp(max=1.0)  # the same, and finite at SNR = 0
-        return snr.clamp(max=gamma) / (snr + 1)
+        if self.ends_without_signal:
+            return self
+        if self.prediction_type != V:
+            raise UserError(
+                f"this base predicts {self.prediction_type}: of noise alone, that says nothing of the picture",
+                where=where,
+                fix="use a base that predicts v, or "
+                + (f"set {where}=false" if where else "one with its own schedule"),
+            )
+        rescaled = make_process({**self.config, ZERO_SNR: True, "timestep_spacing": "trailing"}, None)
+        return replace(self, alphas_cumprod=rescaled.alphas_cumprod.to(self.alphas_cumprod), config=rescaled.config)
 
     def make_sampler(self, steps: int, where: str | None = None) -> "DDIM":
         scheduler = self.make_scheduler()
@@ -127,13 +180,15 @@ class DDPM:
         return scheduler
 
     def state_facts(self, objective: Objective) -> dict[str, Any]:
-        return {"timesteps": compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)}
+        found = {"timesteps": compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)}
+        return {**found, "zero_terminal_snr": True} if self.ends_without_signal else found
 
     def describe(self, objective: Objective) -> dict[str, str]:
         told = format_timestep_range(
             *compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)
         )
-        return {"timesteps": told} if told else {}
+        found = {"timesteps": told} if told else {}
+        return {**found, "noise": "to zero terminal SNR"} if self.ends_without_signal else found
 
     def to(self, device: torch.device) -> Self:
         return replace(self, alphas_cumprod=self.alphas_cumprod.to(device))
