@@ -25,6 +25,11 @@ class Record:
     validation: list[dict[str, Any]] = field(default_factory=list)
     tracked: dict[int, dict[str, float]] = field(default_factory=dict)
 
+    @property
+    def losses(self) -> dict[int, float]:
+        """The validation losses by step, without that of step 0."""
+        return {row["step"]: row["loss"] for row in self.validation if row["step"]}
+
     def validation_loss(self, step: int) -> float | None:
         """The validation loss after so many steps, or None if it was not measured there."""
         return next((row["loss"] for row in self.validation if row["step"] == step), None)
