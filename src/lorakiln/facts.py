@@ -156,6 +156,8 @@ class RunFacts(MadeWith):
 
     Attributes:
         step: how many there were.
+        max_steps: how many there were to be; more, where the training was stopped early.
+        epoch_steps: how many an epoch has, which may end within one.
         targets: full names of the network's adapted modules.
         precision: of the frozen base, "fp32" or "bf16".
         held_out: pictures that were kept for validation.
@@ -168,6 +170,8 @@ class RunFacts(MadeWith):
     """
 
     step: int
+    max_steps: int | None = None
+    epoch_steps: float | None = None
     rank: int
     alpha: float
     targets: list[str]
@@ -209,6 +213,7 @@ class LoraFacts(MadeWith):
     files: list[str] = []
     hash: str
     step: int | None
+    max_steps: int | None = None
     rank: int | None
     alpha: float | None
     trigger: str | None

@@ -157,9 +157,9 @@ def test_what_hydra_cannot_compose_is_a_users_error(override):
             "train.optimizer.eps, train.optimizer.weight_decay",
         ),
         (
-            "train.epochs=10",
-            "train.epochs: unknown setting",
-            "did you mean train.steps, the optimizer's: epochs x pictures x train.repeats / train.batch_size?",
+            "train.max_train_epochs=10",
+            "train.max_train_epochs: unknown setting",
+            "did you mean train.epochs, in place of train.steps?",
         ),
         ("learning_rate=1e-4", "learning_rate: unknown setting", "did you mean train.optimizer.lr?"),
         (

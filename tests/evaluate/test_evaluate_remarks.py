@@ -34,7 +34,7 @@ def test_a_step_with_a_lower_loss_is_told_with_the_setting_that_takes_it(run):
         "Step 200 was exported, with a validation loss of 0.0808; step 100 has the lowest, 0.0752: export.which=best "
         "would take it. The loss does not see likeness: compare the samples of both."
     )
-    assert "train.save_every=100 and export.which=best" in tell_step(lora_facts(step=200), run({100: 1, 200: 2}, [200]))
+    assert "train.keep_best=true and export.which=best" in tell_step(lora_facts(step=200), run({100: 1, 200: 2}, [200]))
 
 
 def test_the_best_step_is_told_as_such_and_the_base_is_no_step(run):

@@ -3,8 +3,9 @@
 import pytest
 
 from lorakiln.console.errors import UserError
-from lorakiln.export.checkpoint_choice import choose_adapters, find_best_step
+from lorakiln.export.checkpoint_choice import choose_adapters, choose_which, find_best_step
 from lorakiln.facts import SavedAdapter
+from lorakiln.schema.train import EarlyStoppingSettings, TrainSettings
 
 
 def saved(**losses):
@@ -37,3 +38,12 @@ def test_the_last_and_all():
     adapters = saved(s5=0.1, s15=0.3, s10=0.2)
     assert choose_adapters(adapters, "last") == (adapters[1], [])
     assert choose_adapters(adapters, "all") == (adapters[1], [adapters[0], adapters[2]])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "patience", "which"),
+    [("auto", None, "last"), ("auto", 3, "best"), ("last", 3, "last"), ("all", None, "all")],
+)
+def test_a_training_that_ends_early_gives_its_best(wanted, patience, which):
+    train = TrainSettings.model_construct(early_stopping=EarlyStoppingSettings(patience=patience))
+    assert choose_which(wanted, train) == which

@@ -61,7 +61,9 @@ def test_the_values_are_true_and_spelled_as_sd_scripts_does(metadata):
         "ss_num_train_images": "9",
         "ss_num_validation_images": "1",
         "ss_num_batches_per_epoch": "3",
-        "ss_num_epochs": "7",
+        # 80 pictures of 9 an epoch: eight whole ones.
+        "ss_num_epochs": "9",
+        "ss_epoch": "8",
         "ss_total_batch_size": "4",
         "ss_batch_size_per_device": "2",
         "ss_gradient_accumulation_steps": "2",

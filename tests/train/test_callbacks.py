@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import pytest
 
 from lorakiln.train.due_work import find_due_work
@@ -21,7 +23,7 @@ def settings(make_settings):
 
 def test_what_is_due_when(settings):
     def when(name, last=20):
-        return [step for step in range(1, last + 1) if getattr(find_due_work(step, settings), name)]
+        return [step for step in range(1, last + 1) if getattr(find_due_work(step, settings, Fraction(1)), name)]
 
     assert when("row") == [3, 6, 9, 12, 15, 18, 20]
     assert when("adapter") == [6, 12, 18, 20]
@@ -32,8 +34,8 @@ def test_what_is_due_when(settings):
 
 def test_what_is_never_due(make_settings):
     settings = make_settings(steps=9, save_every=0)
-    assert not any(any(find_due_work(step, settings)[1:]) for step in range(1, 9))
-    last = find_due_work(9, settings)
+    assert not any(any(find_due_work(step, settings, Fraction(1))[1:]) for step in range(1, 9))
+    last = find_due_work(9, settings, Fraction(1))
     assert last.adapter and last.row
     assert not (last.samples or last.validation or last.checkpoint)
 

@@ -34,7 +34,7 @@ def tell_step(facts: LoraFacts, run: Path) -> str | None:
     if best == step:
         return f"Step {step} was exported; of the steps that were validated it has the lowest loss, {losses[step]:.4f}."
     saved = best in {one.step for one in RunFacts.read(run / "facts.json").adapters}
-    way = "export.which=best" if saved else f"train.save_every={best} and export.which=best"
+    way = "export.which=best" if saved else "train.keep_best=true and export.which=best"
     return (
         f"Step {step} was exported, with a validation loss of {losses[step]:.4f}; step {best} has the lowest, "
         f"{losses[best]:.4f}: {way} would take it. The loss does not see likeness: compare the samples of both."

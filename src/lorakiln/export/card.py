@@ -186,7 +186,7 @@ def _gallery(previews: Sequence[Preview], strength: float) -> str:
 def _table(facts: LoraFacts, private: bool) -> dict[str, Any]:
     train, prepare = facts.made_with("train", TrainSettings), facts.made_with("prepare", PrepareSettings)
     table = {
-        "step": f"{facts.step} of {train.steps}",
+        "step": f"{facts.step} of {facts.max_steps or train.total_steps}",
         "batch size": train.batch_size,
         "learning rate": f"{format_rates(train.optimizer, train.adapter)}, {train.scheduler.kind}",
         "optimizer": train.optimizer.kind,

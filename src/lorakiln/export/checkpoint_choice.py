@@ -2,6 +2,14 @@
 
 from lorakiln.console.errors import UserError
 from lorakiln.facts import SavedAdapter
+from lorakiln.schema.train import TrainSettings
+
+
+def choose_which(wanted: str, train: TrainSettings) -> str:
+    """What "auto" comes to: a training that ends where the loss falls no more was meant to give its best."""
+    if wanted != "auto":
+        return wanted
+    return "best" if train.early_stopping.patience is not None else "last"
 
 
 def choose_adapters(adapters: list[SavedAdapter], which: str) -> tuple[SavedAdapter, list[SavedAdapter]]:
@@ -24,7 +32,7 @@ def choose_adapters(adapters: list[SavedAdapter], which: str) -> tuple[SavedAdap
         raise UserError(
             "no saved adapter has a validation loss",
             where="export.which=best",
-            fix="set train.save_every to a multiple of train.validation.every, or export the last",
+            fix="set train.keep_best=true and train.validation.every, or export the last",
         )
     return next(one for one in adapters if one.step == best), []
 

@@ -19,7 +19,7 @@ from lorakiln.artefacts.tensor_files import DTYPES, load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export.adapter_comparison import compare_adapters
 from lorakiln.export.card import ZERO_SNR_ADVICE, format_model_card
-from lorakiln.export.checkpoint_choice import choose_adapters, find_best_step
+from lorakiln.export.checkpoint_choice import choose_adapters, choose_which, find_best_step
 from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import remove_places, remove_private
@@ -71,7 +71,8 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         base=facts.base.changed(name=Path(model.path).name),
         base_model=settings.base_model or (model.path if is_hub_id(model.path) else None),
     )
-    main, others = choose_adapters(facts.adapters, settings.which)
+    which = choose_which(settings.which, facts.made_with("train", TrainSettings))
+    main, others = choose_adapters(facts.adapters, which)
     # Two files of the main one, and what is written stands beside what it replaces until the end.
     needed = sum((run / one.file).stat().st_size for one in (main, main, *others))
     check_space(out, needed, "the exported adapters")
@@ -164,6 +165,7 @@ def _facts(
         files=sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")),
         hash=hash_file(folder / f"{name}.safetensors"),
         step=main.step,
+        max_steps=facts.max_steps,
         validation_loss=main.validation_loss,
         rank=facts.rank,
         alpha=facts.alpha,

@@ -120,6 +120,7 @@ def _training(facts: RunFacts) -> dict[str, Any]:
     train, held_out = facts.made_with("train", TrainSettings), facts.held_out
     pictures = (facts.dataset.pictures - held_out) * train.repeats
     per_epoch = max(1, -(-pictures // train.batch_size))
+    total = facts.max_steps or train.total_steps
     share = train.batch_size // (train.trainer.devices * train.trainer.num_nodes)
     micro = train.micro_batch or share
     optimizer, objective = train.optimizer, train.objective
@@ -132,16 +133,17 @@ def _training(facts: RunFacts) -> dict[str, Any]:
         "ss_num_validation_images": held_out,
         "ss_num_reg_images": 0,
         "ss_num_batches_per_epoch": per_epoch,
-        "ss_num_epochs": -(-facts.step // per_epoch),
-        "ss_epoch": -(-facts.step // per_epoch),
+        # By what was seen: the batches of an epoch are whole numbers in sd-scripts, where each epoch begins one.
+        "ss_num_epochs": -(-total * train.batch_size // pictures),
+        "ss_epoch": facts.step * train.batch_size // pictures,
         "ss_steps": facts.step,
-        "ss_max_train_steps": train.steps,
+        "ss_max_train_steps": total,
         "ss_batch_size_per_device": micro,
         "ss_total_batch_size": train.batch_size,
         "ss_gradient_checkpointing": train.trainer.gradient_checkpointing,
         "ss_gradient_accumulation_steps": share // micro,
         "ss_lr_scheduler": train.scheduler.kind,
-        "ss_lr_warmup_steps": train.scheduler.count_warmup(train.steps),
+        "ss_lr_warmup_steps": train.scheduler.count_warmup(train.total_steps),
         "ss_optimizer": kohya_name(optimizer),
         "ss_max_grad_norm": train.max_grad_norm or 0.0,
         "ss_mixed_precision": _word(PRECISIONS, facts.precision or train.trainer.precision, "train.trainer.precision"),

@@ -12,7 +12,10 @@ class ExportSettings(Settings, decides=Decides.FILE):
     name: Annotated[Name | None, Private.NO] = Field(
         None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name"
     )
-    which: Literal["last", "best", "all"] = Field("last", description="best: lowest validation loss among the saved")
+    which: Literal["auto", "last", "best", "all"] = Field(
+        "auto",
+        description="best: lowest validation loss among the saved; auto: best with train.early_stopping, else the last",
+    )
     strength: float = Field(
         1.0, gt=0, le=2, description="how much of what was trained the file does at weight 1: alpha is multiplied by it"
     )

@@ -1,16 +1,17 @@
 """What other trainers call a setting: kohya's sd-scripts, diffusers' training scripts, peft."""
 
-STEPS = "train.steps, the optimizer's: epochs x pictures x train.repeats / train.batch_size"
+EPOCHS = "train.epochs, in place of train.steps"
+EVERY = ', as in "1 epoch"'
 RATE, RANK, ALPHA = "train.optimizer.lr", "train.adapter.rank", "train.adapter.alpha"
 QUANTIZE = "train.trainer.quantize"
 # By the other name's last part, without its "-" and "_".
 NAMES = {
-    "epoch": STEPS,
-    "epochs": STEPS,
-    "maxepochs": STEPS,
-    "maxtrainepochs": STEPS,
-    "numepochs": STEPS,
-    "numtrainepochs": STEPS,
+    "epoch": EPOCHS,
+    "epochs": EPOCHS,
+    "maxepochs": EPOCHS,
+    "maxtrainepochs": EPOCHS,
+    "numepochs": EPOCHS,
+    "numtrainepochs": EPOCHS,
     "maxsteps": "train.steps",
     "maxtrainsteps": "train.steps",
     "numsteps": "train.steps",
@@ -115,8 +116,21 @@ NAMES = {
     "qtype": QUANTIZE,
     "blockstoswap": f"{QUANTIZE}, for blocks are not swapped: a smaller base stays on the device",
     "saveeverynsteps": "train.save_every",
+    "saveeverynepochs": f"train.save_every{EVERY}",
+    "saveeveryepochs": f"train.save_every{EVERY}",
+    "savelastnepochs": "train.keep_last, of adapters",
+    "savelastnsteps": "train.keep_last, of adapters",
+    "checkpointstotallimit": "train.keep_last, of adapters",
     "checkpointingsteps": "train.checkpoint_every",
     "sampleeverynsteps": "train.samples.every",
+    "sampleeverynepochs": f"train.samples.every{EVERY}",
+    "sampleeveryepochs": f"train.samples.every{EVERY}",
+    "validateeverynsteps": "train.validation.every",
+    "validateeverynepochs": f"train.validation.every{EVERY}",
+    "validationepochs": f"train.validation.every{EVERY}",
+    "validationsplit": "train.validation.fraction",
+    "validationseed": "train.validation.seed",
+    "earlystoppingpatience": "train.early_stopping.patience",
     "sampleprompts": "train.samples.prompts",
     "validationprompt": "train.samples.prompts",
     "numrepeats": "train.repeats",

@@ -6,11 +6,14 @@ from pydantic import Field, model_validator
 
 from lorakiln.schema.adapters import ADAPTERS, AdapterSettings
 from lorakiln.schema.base import MANY, Seed, Settings
+from lorakiln.schema.intervals import Interval
 from lorakiln.schema.marks import HERE, Decides, Private
 from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
+
+USUAL_STEPS = 1000  # where neither steps nor epochs are set
 
 
 class TrainerSettings(Settings, decides=Decides.ROUNDING):
@@ -30,7 +33,9 @@ class TrainerSettings(Settings, decides=Decides.ROUNDING):
 class ValidationSettings(Settings, decides=Decides.HELD_OUT):
     """Loss on held-out pictures with fixed noise and timesteps."""
 
-    every: Annotated[int, Decides.HELD_OUT | Decides.MOMENTS] = Field(100, ge=0, le=MANY, description="steps; 0: never")
+    every: Annotated[Interval, Decides.HELD_OUT | Decides.MOMENTS, Private.NO] = Field(
+        100, description='steps, or epochs as in "2 epochs"; 0: never'
+    )
     fraction: float = Field(0.1, ge=0, lt=1, description="of the pictures, rounded; at least one of 8 or more")
     draws: Annotated[int, Decides.RECORD] = Field(
         16, ge=1, le=100_000, description="(noise, timestep) pairs per held-out picture"
@@ -41,27 +46,55 @@ class ValidationSettings(Settings, decides=Decides.HELD_OUT):
 class SampleSettings(Settings, decides=Decides.RECORD):
     """Pictures made while training."""
 
-    every: Annotated[int, Decides.MOMENTS] = Field(100, ge=0, le=MANY, description="steps; 0: never")
+    every: Annotated[Interval, Decides.MOMENTS, Private.NO] = Field(
+        100, description='steps, or epochs as in "2 epochs"; 0: never'
+    )
     prompts: Annotated[list[str], Private.WORDS] = Field(default_factory=list)
     seeds: list[Seed] = Field([0, 1], min_length=1, description="each prompt is drawn from each")
     steps: int = Field(20, ge=1, le=MANY, description="of denoising; at most the model's, 1000")
     guidance: float = Field(5.0, ge=0, le=1000)
 
 
+class EarlyStoppingSettings(Settings, decides=Decides.MOMENTS):
+    """The training ends where the validation loss falls no more; see `train.early_stopping`."""
+
+    patience: int | None = Field(
+        None, ge=1, le=MANY, description="validations in a row that may be no gain; null: the training goes to its end"
+    )
+    least_gain: float = Field(0.0, ge=0, le=1e9, description="by so much the loss must fall below the lowest so far")
+    smoothing: float = Field(
+        0.0, ge=0, lt=1, description="of the losses that are compared, an exponential moving average; 0: none"
+    )
+
+
 class TrainSettings(Settings, decides=Decides.WEIGHTS):
     seed: int = Field(0, ge=0, lt=2**32)
-    steps: Annotated[int, HERE] = Field(ge=1, le=MANY, description="optimizer steps")
+    steps: Annotated[int | None, HERE] = Field(
+        None, ge=1, le=MANY, description=f"optimizer steps; null: as epochs say, or {USUAL_STEPS:,}"
+    )
+    epochs: Annotated[float | None, HERE] = Field(
+        None, gt=0, le=MANY, description="in place of steps: how often each picture is seen, times repeats"
+    )
     batch_size: int = Field(ge=1, le=MANY, description="pictures per optimizer step, over all devices together")
     micro_batch: Annotated[int | None, Decides.ROUNDING] = Field(
         None, ge=1, le=MANY, description="pictures a device takes at once; null: all its share"
     )
     repeats: Annotated[int, Decides.FILE] = Field(
-        1, ge=1, le=1_000_000, description="how often a picture counts in an epoch"
+        1,
+        ge=1,
+        le=1_000_000,
+        description="how often an epoch shows each picture: what is counted in epochs gets so much longer",
     )
     max_grad_norm: float | None = Field(1.0, gt=0, le=1e9)
     deterministic: Annotated[bool, Decides.ROUNDING] = False
-    save_every: Annotated[int, Decides.MOMENTS] = Field(
-        0, ge=0, le=MANY, description="steps between saved adapters; 0: the last alone"
+    save_every: Annotated[Interval, Decides.MOMENTS, Private.NO] = Field(
+        0, description='steps between saved adapters, or epochs as in "1 epoch"; 0: the last alone'
+    )
+    keep_last: Annotated[int | None, Decides.MOMENTS] = Field(
+        None, ge=1, le=MANY, description="saved adapters that are kept, beside the best of them; null: all"
+    )
+    keep_best: Annotated[bool, Decides.MOMENTS] = Field(
+        False, description="save the adapter of the lowest validation loss too, whenever that was"
     )
     checkpoint_every: Annotated[int, Decides.NOTHING] = Field(
         100, ge=0, le=MANY, description="steps between resumable checkpoints; 0: only when stopped"
@@ -76,6 +109,7 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
     trainer: TrainerSettings
     tracker: Annotated[TrackerSettings, Private.NAME, TRACKERS.chosen()]
     validation: ValidationSettings
+    early_stopping: EarlyStoppingSettings = EarlyStoppingSettings()
     samples: SampleSettings
 
     @model_validator(mode="after")
@@ -90,9 +124,47 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
             )
         return self
 
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps, of settings whose epochs are counted (`train.length`).
+
+        Raises:
+            ValueError: they are not.
+        """
+        if self.epochs is not None:
+            raise ValueError(f"{self.epochs:g} epochs: how many steps that is depends on the pictures")
+        return USUAL_STEPS if self.steps is None else self.steps
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the adapter of the lowest validation loss is saved whenever it is measured."""
+        return self.keep_best or self.early_stopping.patience is not None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "TrainSettings":
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(
+                f"steps {self.steps} and epochs {self.epochs:g} are both set; set train.steps=null to train by epochs, "
+                "or train.epochs=null"
+            )
+        return self
+
     @model_validator(mode="after")
     def _warmup_fits(self) -> "TrainSettings":
         # Those that a fraction comes to are never more.
-        if self.scheduler.warmup_steps > self.steps:
-            raise ValueError(f"scheduler.warmup_steps {self.scheduler.warmup_steps} is more than steps {self.steps}")
+        if self.epochs is None and self.scheduler.warmup_steps > self.total_steps:
+            raise ValueError(
+                f"scheduler.warmup_steps {self.scheduler.warmup_steps} is more than steps {self.total_steps}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> "TrainSettings":
+        validated = self.validation.every and self.validation.fraction
+        if self.keeps_best and not validated:
+            name = "keep_best" if self.keep_best else "early_stopping.patience"
+            raise ValueError(
+                f"{name} goes by the validation loss, which is never measured; set train.validation.every and "
+                "train.validation.fraction"
+            )
         return self

@@ -1,7 +1,6 @@
 """What earlier runs took, and what a job with other settings may take by that: time, and space on the disk."""
 
 import contextlib
-import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from lorakiln.artefacts.json_files import read_json
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.sweep.jobs import STATE, Job
+from lorakiln.sweep.length import count_saves, count_steps
 
 MOST = 40  # of the newest runs, from which is judged
 # A checkpoint holds the weights and the optimizer's state, mostly two moments; the last one of a run is kept.
@@ -126,7 +126,7 @@ def measure_throughput(folder: Path, model: str | None) -> Throughput | None:
 def count_pictures(settings: dict[str, Any]) -> int:
     """On which is trained."""
     train = settings.get("train", {})
-    return int(train.get("steps", 0)) * int(train.get("batch_size", 1))
+    return count_steps(settings) * int(train.get("batch_size", 1))
 
 
 def count_drawing_steps(settings: dict[str, Any]) -> int:
@@ -145,10 +145,8 @@ def count_drawing_steps(settings: dict[str, Any]) -> int:
 def count_saved_weights(settings: dict[str, Any]) -> float:
     """How many weights a job keeps, in units that all jobs with the same targets share: rank times LoRA files."""
     train = settings.get("train", {})
-    steps, every = int(train.get("steps", 0)), int(train.get("save_every") or 0)
-    files = max(1, math.ceil(steps / every)) if every else 1
     # The exported ones, and the last checkpoint.
-    return float(train.get("adapter", {}).get("rank", 1)) * (files + 2 + CHECKPOINT)
+    return float(train.get("adapter", {}).get("rank", 1)) * (count_saves(settings) + 2 + CHECKPOINT)
 
 
 def measure_folder(folder: Path, pattern: str = "*") -> int:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.sweep.job_sources import identify_sources, list_differences
+from lorakiln.sweep.length import count_steps
 
 STATE = "job.json"
 LOG = "job.log"
@@ -51,7 +52,7 @@ class Job:
 
     @property
     def steps(self) -> int:
-        return int(self.settings.get("train", {}).get("steps", 0))
+        return count_steps(self.settings)
 
     @property
     def devices(self) -> int:

@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Encoded
+from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.lora_module import LoraModule, Share
 from lorakiln.train.memory_count import CountRequest, count_memory
 from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit
@@ -34,12 +36,15 @@ class TrainingRun:
     """What is trained, on what.
 
     Attributes:
+        settings: their length counted in steps.
+        asked: as they were given.
         targets: full names of the network's adapted modules.
         device: of this process.
         memory_fit: what was counted; None for what fits any machine.
     """
 
     settings: TrainSettings
+    asked: TrainSettings
     model: ModelSettings
     encoded: Encoded
     family: Family
@@ -59,6 +64,11 @@ class TrainingRun:
         return "bf16" if self.share.bf16 else "fp32"
 
     @property
+    def epoch(self) -> Fraction:
+        """Optimizer steps of an epoch."""
+        return count_epoch(self.settings, self.split.trained_count)
+
+    @property
     def leads(self) -> bool:
         """Whether this process validates, draws, saves and logs."""
         return self.share.rank == 0
@@ -66,21 +76,23 @@ class TrainingRun:
     @property
     def lineage(self) -> dict[str, object]:
         """The settings of this stage and of all before it, by stage."""
-        return {**self.encoded.index.settings, "train": self.settings.model_dump(mode="json")}
+        return {**self.encoded.index.settings, "train": self.asked.model_dump(mode="json")}
 
 
 def assemble(
-    folder: Path, settings: TrainSettings, model: ModelSettings, share: Share, device: torch.device
+    folder: Path, asked: TrainSettings, model: ModelSettings, share: Share, device: torch.device
 ) -> TrainingRun:
     """Load everything and put the adapter on.
 
     Raises:
-        UserError: the pictures were encoded with another base, settings do not suit the model, or the device has no
-            memory for it.
+        UserError: the pictures were encoded with another base, settings do not suit the model or the number of
+            pictures, or the device has no memory for it.
     """
-    check_quantize(settings.trainer.quantize)
+    check_quantize(asked.trainer.quantize)
     encoded = Encoded.read(folder)
-    split = hold_out(encoded.buckets, settings.validation)
+    split = hold_out(encoded.buckets, asked.validation)
+    settings = count_steps(asked, split.trained_count)
+    _check_measured(settings, split)
     draws = bool(settings.samples.every) and share.rank == 0
     parts: tuple[Part, ...] = ("vae", "text", "network") if draws else NETWORK
     loading: dict[str, Any] = {
@@ -117,7 +129,7 @@ def assemble(
             settings,
             share,
         )
-    return TrainingRun(settings, model, encoded, family, split, targets, module, device, memory_fit)
+    return TrainingRun(settings, asked, model, encoded, family, split, targets, module, device, memory_fit)
 
 
 def _load(model: ModelSettings, parts: Sequence[Part], loading: Mapping[str, Any], quantize: str) -> Family:
@@ -177,6 +189,16 @@ def _check_rows(encoded: Encoded, objective: ObjectiveSettings) -> None:
                 where=f"train.objective.{name}",
                 fix=f"set train.objective.{name}=1.0",
             )
+
+
+def _check_measured(settings: TrainSettings, split: ValidationSplit) -> None:
+    if settings.keeps_best and not split.held_out_count:
+        name = "train.keep_best" if settings.keep_best else "train.early_stopping.patience"
+        raise UserError(
+            f"it goes by the validation loss, and of {split.trained_count} pictures none is held out to measure it",
+            where=name,
+            fix="raise train.validation.fraction, or add pictures",
+        )
 
 
 def _check_base(encoded: Encoded, family: Family, model: ModelSettings) -> None:

@@ -1,5 +1,6 @@
 """What Lightning calls between two steps: to end when a signal asks for it, and to make what the run leaves behind."""
 
+import math
 import resource
 import sys
 import time
@@ -23,6 +24,7 @@ from lorakiln.train.devices import PATIENCE
 from lorakiln.train.due_work import DueWork, find_due_work
 from lorakiln.train.failures import make_not_finite_error
 from lorakiln.train.heartbeat import Heartbeat, end_without, share_store
+from lorakiln.train.length import choose_kept, count_epoch, is_due, is_ended_early
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.readings import compute_smoothed
 from lorakiln.train.record import Record
@@ -77,6 +79,14 @@ class StopTogether(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._request.install()
 
+    def agree(self, ended: bool) -> bool:
+        """Whether any of the processes says that the training has ended; each of them asks at the same step."""
+        if self._group is None:
+            return ended
+        flag = torch.tensor(int(ended))
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
+        return bool(flag)
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
@@ -125,6 +135,7 @@ class RunRecorder(pl.Callback):
         self.settings, self.split, self.checkpoints, self.sampler = settings, split, checkpoints, sampler
         self.tracker, self.stopping, self.bar, self.leader, self.state = tracker, stopping, bar, leader, state
         self.record, self.steps = Record(), 0
+        self.epoch = count_epoch(settings, split.trained_count)
         self.busy, self._began, self._saved_at = 0.0, time.monotonic(), time.monotonic()
         self._row_at = (0, 0.0, self._began)
 
@@ -144,7 +155,16 @@ class RunRecorder(pl.Callback):
             self._begin_work(module, first)
         self._began = time.monotonic()
         self._row_at = (module.done, 0.0, self._began)
-        trainer.should_stop = module.done >= self.settings.steps
+        trainer.should_stop = module.done >= self.settings.total_steps or self._agree_on_end()
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the validation losses so far end the training; the leader's, who alone has them."""
+        return is_ended_early([row["loss"] for row in self.record.validation], self.settings.early_stopping)
+
+    def _agree_on_end(self) -> bool:
+        """Whether the training ends early, as the leader says it to the others."""
+        return self.settings.early_stopping.patience is not None and self.stopping.agree(self.ended_early)
 
     def _begin_work(self, module: LoraModule, first: torch.Tensor | None) -> None:
         records = self.state.records if self.state else {"made": [], "done": []}
@@ -156,7 +176,13 @@ class RunRecorder(pl.Callback):
             self._validate(module, 0)
             self._draw(module, 0)  # what the base draws
         else:
-            self._work(module, module.done, find_due_work(module.done, self.settings).without(records["done"]))
+            step = module.done
+            left = self._work(module, step, self._due(step).without(records["done"]))
+            if self.ended_early:
+                self._work(module, step, self._due(step, last=True).without([*records["done"], *left.names]))
+
+    def _due(self, step: int, last: bool | None = None) -> DueWork:
+        return find_due_work(step, self.settings, self.epoch, last)
 
     def _begin_record(self, module: LoraModule, first: torch.Tensor, records: dict[str, Any]) -> None:
         """What the run has recorded so far, as the settings have it now."""
@@ -181,8 +207,9 @@ class RunRecorder(pl.Callback):
         assert isinstance(module, LoraModule)
         began, step = time.monotonic(), module.done
         self.steps += 1
-        due = find_due_work(step, self.settings)
+        due = self._due(step)
         stopping = bool(self.stopping.signal)
+        going_on = not stopping and step < self.settings.total_steps  # for all processes alike
         minutes = self.settings.checkpoint_minutes
         timed = self.leader and minutes > 0 and began - self._saved_at >= 60 * minutes
         if any(due) or stopping or timed:
@@ -192,26 +219,31 @@ class RunRecorder(pl.Callback):
                 # middle of its last words, when one of them ends with an error.
                 if self.leader:
                     raise make_not_finite_error(module, bad, self.checkpoints)
-                stopping = True
+                stopping, going_on = True, False
             if self.leader and bad is None:
                 stopping = self._work_and_save(module, step, due, stopping, timed)
         if self.leader:
             assert self.bar  # the leader has one
             self.bar.advance(1, self._note())
-        if stopping or step >= self.settings.steps:
+        if due.validation and going_on and self._agree_on_end():
+            stopping = True
+        if stopping or step >= self.settings.total_steps:
             trainer.should_stop = True
         self.busy += time.monotonic() - began
 
     def _work_and_save(self, module: LoraModule, step: int, due: DueWork, stopping: bool, timed: bool) -> bool:
         """Do what is due; whether this was the last step, `stopping` or called away from what is due."""
-        if step < self.settings.steps and not stopping:
+        if step < self.settings.total_steps and not stopping:
             done = self._work(module, step, due)
-            if done != due or due.checkpoint or timed:
+            ended = due.validation and done == due and self.ended_early
+            if done != due or due.checkpoint or timed or ended:
                 self._save(module, done.names)
+            if ended:
+                self._work(module, step, self._due(step, last=True).without(done.names))
             return done != due
         # Who asks for an end gets it before pictures are drawn: they are drawn when the run goes on. After the last
         # step, what a longer run would do here as well comes before the checkpoint, the rest after it.
-        first = find_due_work(step, self.settings, last=False)
+        first = self._due(step, last=False)
         if stopping:
             first = first.without(["validation", "samples"])
         done = self._work(module, step, first)
@@ -239,9 +271,21 @@ class RunRecorder(pl.Callback):
             raise WorkInterrupted
 
     def _keep_adapter(self, module: LoraModule, step: int) -> None:
+        self._save_adapter(module, step)
+        # After the last step nothing is removed here: a longer run may keep others.
+        if is_due(step, self.settings.save_every, self.epoch):
+            self._drop_adapters()
+
+    def _save_adapter(self, module: LoraModule, step: int) -> None:
         path = self.checkpoints.work / "adapters" / f"step-{step:08d}.safetensors"
         with module.averaged():
             diffusers_form.save(module.adapted.read(), path, self.settings.adapter.kind)
+
+    def _drop_adapters(self) -> None:
+        """Remove the saved adapters that are no more to be kept."""
+        files = self.checkpoints.adapters()
+        for step in files.keys() - choose_kept(list(files), self.record.losses, self.settings, self.epoch):
+            self.checkpoints.drop_adapter(step)
 
     def _row(self, module: LoraModule, step: int) -> None:
         if not module.readings.losses:
@@ -278,6 +322,10 @@ class RunRecorder(pl.Callback):
             self.record.validation.append({"step": step, "loss": loss})
             append_live_loss(step, loss)
             self.tracker.log({"validation_loss": loss}, step)
+            before = [other for at, other in self.record.losses.items() if at != step]
+            if self.settings.keeps_best and step and loss < min(before, default=math.inf):
+                self._save_adapter(module, step)
+                self._drop_adapters()
 
     def _draw(self, module: LoraModule, step: int) -> None:
         if not self.sampler:

@@ -124,7 +124,9 @@ class CheckpointFolder:
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir()
             for name in state.records["made"]:
-                _copy(here.work / name, self.work / name)
+                # What the longer run has made since then may have taken the place of some (`train.keep_last`).
+                if (here.work / name).exists():
+                    _copy(here.work / name, self.work / name)
             sync_folder(self.work)
             # Last: it counts on what was made.
             self._write(state)
@@ -176,6 +178,16 @@ class CheckpointFolder:
     def made(self) -> list[str]:
         """The adapters and samples so far, as paths below `work`."""
         return sorted(path.relative_to(self.work).as_posix() for path in self.work.glob("*/step-*"))
+
+    def adapters(self) -> dict[int, Path]:
+        """The saved adapters so far, by their steps, in order."""
+        files = sorted((self.work / "adapters").glob("step-*.safetensors"))
+        return {_step(path): path for path in files}
+
+    def drop_adapter(self, step: int) -> None:
+        """Remove what was saved of a step's adapter."""
+        for path in self.work.glob(f"*/step-{step:08d}.safetensors"):
+            path.unlink()
 
     def forget_after(self, step: int, made: list[str]) -> None:
         """Remove what is left of later steps: all adapters and samples but `made`, and checkpoints after `step`."""

@@ -16,8 +16,11 @@ def estimate_run_bytes(run: TrainingRun, pictures: int) -> int:
         pictures: of one round of samples.
     """
     settings = run.settings
-    due = [find_due_work(step, settings) for step in range(1, settings.steps + 1)]
+    due = [find_due_work(step, settings, run.epoch) for step in range(1, settings.total_steps + 1)]
     adapters, rounds = sum(entry.adapter for entry in due), sum(entry.samples for entry in due)
+    if settings.keep_last is not None:
+        adapters = min(adapters, settings.keep_last + 1)  # the best is one more
+    adapters += settings.keeps_best
     return adapters * run.module.flat.count * WEIGHT + rounds * pictures * run.model.resolution**2 * PIXEL
 
 

@@ -1,8 +1,10 @@
 """What is to be done after which step."""
 
+from fractions import Fraction
 from typing import NamedTuple
 
 from lorakiln.schema.train import TrainSettings
+from lorakiln.train.length import is_due
 
 
 class DueWork(NamedTuple):
@@ -23,16 +25,17 @@ class DueWork(NamedTuple):
         return DueWork(**{name: value and name not in names for name, value in self._asdict().items()})
 
 
-def find_due_work(step: int, settings: TrainSettings, last: bool | None = None) -> DueWork:
+def find_due_work(step: int, settings: TrainSettings, epoch: Fraction, last: bool | None = None) -> DueWork:
     """What is due after `step` steps; after the last, everything but a checkpoint.
 
     Args:
+        epoch: its steps; see `length.count_epoch`.
         last: whether it is the last; None: by the settings.
     """
-    last = step == settings.steps if last is None else last
+    last = step == settings.total_steps if last is None else last
 
-    def every(interval: int) -> bool:
-        return bool(interval) and step % interval == 0
+    def every(interval: int | str) -> bool:
+        return is_due(step, interval, epoch)
 
     adapter = last or every(settings.save_every)
     watched = settings.validation.every

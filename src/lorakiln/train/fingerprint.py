@@ -27,6 +27,7 @@ def collect_identity(run: TrainingRun) -> dict[str, Any]:
     settings, begun = run.settings, run.settings.adapter.init_from
     meant = {
         "steps": settings.steps if depends_on_total(settings.scheduler) else None,
+        "epochs": None,  # which are counted in steps
         "adapter.init_from": hash_lora(Path(begun)) if begun else None,
         "trainer.precision": run.precision,
     }

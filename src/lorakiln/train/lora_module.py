@@ -90,7 +90,7 @@ class LoraModule(pl.LightningModule):
         elementwise = self.optimizer_kind.ELEMENTWISE
         self.owners = self.flat.owners(elementwise)
         self.optimizer = self.build_optimizer(self.flat.groups(elementwise))
-        self.factor = make_factor(settings.scheduler, settings.steps)
+        self.factor = make_factor(settings.scheduler, settings.total_steps)
         if share.bf16:
             self.adapted.take_half()
             norm_in_half(family.network, self.kind)

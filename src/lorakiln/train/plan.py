@@ -7,6 +7,7 @@ from lorakiln.optim.state import state_bytes
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
+from lorakiln.train.length import format_interval, is_due
 from lorakiln.train.memory_fit import format_gb
 from lorakiln.train.sample_pictures import tell_samples
 
@@ -16,8 +17,8 @@ CURVE = 40  # characters
 def format_plan(run: TrainingRun) -> str:
     """The plan as lines of text."""
     encoded, split, settings = run.encoded, run.split, run.settings
-    pictures, batch = split.trained_count, settings.batch_size
-    epoch = pictures * settings.repeats / batch
+    pictures, batch, steps = split.trained_count, settings.batch_size, settings.total_steps
+    epoch = float(run.epoch)
     sizes = [f"{bucket.name}: {len(rows)}" for bucket, rows in zip(encoded.buckets, split.trained, strict=True) if rows]
     world = settings.trainer.devices * settings.trainer.num_nodes
     share = batch // world
@@ -33,14 +34,16 @@ def format_plan(run: TrainingRun) -> str:
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
         f"{', linear layers in ' + settings.trainer.quantize if settings.trainer.quantize != 'none' else ''}",
-        f"steps       {settings.steps} = {settings.steps / epoch:.4g} epochs of {epoch:.4g} steps; "
-        f"each picture is seen {settings.steps * batch / pictures:.4g} times",
+        f"steps       {steps:,} = {steps / epoch:.4g} epochs of {epoch:.4g} steps; "
+        f"each picture is seen {steps * batch / pictures:.4g} times",
+        *_notes(run),
+        f"saved       {_tell_saving(run)}",
         f"memory      {run.memory_fit.describe() if run.memory_fit else _small(run)}",
         f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules, "
         f"{run.module.flat.count:,} parameters",
         f"rate        {format_rates(settings.optimizer, adapter)}, {settings.scheduler.kind}, "
-        f"{settings.scheduler.count_warmup(settings.steps)} warm-up steps",
-        f"            {format_sparkline(trace_factors(settings.scheduler, settings.steps, CURVE))}",
+        f"{settings.scheduler.count_warmup(settings.total_steps)} warm-up steps",
+        f"            {format_sparkline(trace_factors(settings.scheduler, settings.total_steps, CURVE))}",
         f"objective   {_objective(settings.objective)}",
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]
@@ -58,7 +61,7 @@ def list_doubts(settings: TrainSettings) -> list[str]:
             f"train.optimizer.lr is {optimizer.lr:g}, and {optimizer.kind} finds its rate itself: lr is a factor on "
             "it, usually train.optimizer.lr=1"
         )
-    if optimizer.kind == "schedule_free" and trace_factors(scheduler, settings.steps, CURVE)[-1] < 1:
+    if optimizer.kind == "schedule_free" and trace_factors(scheduler, settings.total_steps, CURVE)[-1] < 1:
         found.append(
             f"schedule_free takes the mean of its weights in place of a falling rate, and {scheduler.kind} makes it "
             "fall: usually train/scheduler=constant with a warm-up"
@@ -73,6 +76,33 @@ def _objective(objective: ObjectiveSettings) -> str:
         for name, value in objective.list_changes().items()
     ]
     return ", ".join([objective.kind, *changes])
+
+
+def _notes(run: TrainingRun) -> list[str]:
+    """What of the settings does nothing here."""
+    settings = run.asked
+    watched = (settings.save_every, settings.validation.every, settings.samples.every)
+    in_epochs = settings.epochs is not None or any(isinstance(every, str) for every in watched)
+    if settings.repeats == 1 or in_epochs:
+        return []
+    told = f"repeats of {settings.repeats} change nothing: nothing here is counted in epochs (train.epochs)"
+    return [f"note        {told}"]
+
+
+def _tell_saving(run: TrainingRun) -> str:
+    settings = run.settings
+    count = sum(is_due(step, settings.save_every, run.epoch) for step in range(1, settings.total_steps))
+    every = format_interval(settings.save_every)
+    told = [f"{count + 1} adapters, every {every} and at the end" if count else "the last adapter"]
+    if settings.keep_last is not None:
+        best = " and the best" if settings.validation.every and not settings.keeps_best else ""
+        told.append(f"of which the last {settings.keep_last}{best} are kept")
+    if settings.keeps_best:
+        told.append("and that of the lowest validation loss")
+    stopping = settings.early_stopping
+    if stopping.patience is not None:
+        told.append(f"ends early after {stopping.patience} validations in a row without a gain")
+    return ", ".join(told)
 
 
 def _small(run: TrainingRun) -> str:

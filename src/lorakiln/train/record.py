@@ -32,6 +32,11 @@ class Record:
         """Of the metrics."""
         return (*METRICS, FOUND) if any(FOUND in row for row in self.metrics) else METRICS
 
+    @property
+    def losses(self) -> dict[int, float]:
+        """The validation losses by step, without that of step 0."""
+        return {row["step"]: row["loss"] for row in self.validation if row["step"]}
+
     def validation_loss(self, step: int) -> float | None:
         """The validation loss after so many steps, or None if it was not measured there."""
         return next((row["loss"] for row in self.validation if row["step"] == step), None)

@@ -18,6 +18,7 @@ from lorakiln.tracking.tracker import RECORD
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.callbacks import RunRecorder
 from lorakiln.train.environment import describe_environment
+from lorakiln.train.length import choose_kept
 from lorakiln.train.record import VALIDATION, Record, write_csv
 
 LIBRARIES = ("torch", "lightning", "diffusers", "transformers", "peft", "safetensors", "numpy")
@@ -29,15 +30,17 @@ def write_run(
     """Put the run into `out`, whole or not at all.
 
     Args:
-        work: holds `adapters` and `samples`.
+        work: holds `adapters`, of which those that the facts name are taken, and `samples`.
         facts: see `make_run_facts`.
         tracker: the tracker's record.
     """
     with replacing(out) as fresh:
         for name in ("adapters", "samples"):
             (fresh / name).mkdir()
-            if (work / name).is_dir():
-                shutil.copytree(work / name, fresh / name, dirs_exist_ok=True)
+        for one in facts.adapters:
+            shutil.copyfile(work / one.file, fresh / one.file)
+        if (work / "samples").is_dir():
+            shutil.copytree(work / "samples", fresh / "samples", dirs_exist_ok=True)
         write_csv(fresh / "metrics.csv", record.columns, record.metrics)
         write_csv(fresh / "validation.csv", VALIDATION, record.validation)
         facts.write(fresh / "facts.json")
@@ -45,13 +48,21 @@ def write_run(
         write_json(fresh / "provenance.json", provenance)
 
 
-def make_run_facts(run: TrainingRun, work: Path, record: Record) -> RunFacts:
-    """What is true of the run, for the stages after it."""
+def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | None = None) -> RunFacts:
+    """What is true of the run, for the stages after it.
+
+    Args:
+        step: after which it ended; None: after its last.
+    """
     settings = run.settings
     files = sorted((work / "adapters").glob("step-*.safetensors"))
-    steps = {path.name: int(path.stem.removeprefix("step-")) for path in files}
+    steps = {int(path.stem.removeprefix("step-")): path.name for path in files}
+    step = settings.total_steps if step is None else step
+    kept = choose_kept(list(steps), record.losses, settings, run.epoch, step)
     return RunFacts(
-        step=settings.steps,
+        step=step,
+        max_steps=settings.total_steps,
+        epoch_steps=float(run.epoch),
         rank=settings.adapter.rank,
         alpha=settings.adapter.alpha,
         targets=run.targets,
@@ -64,8 +75,9 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record) -> RunFacts:
         init_from=_begun_with(settings.adapter.init_from),
         libraries=list_libraries(),
         adapters=[
-            SavedAdapter(step=step, file=f"adapters/{name}", validation_loss=record.validation_loss(step))
-            for name, step in steps.items()
+            SavedAdapter(step=at, file=f"adapters/{name}", validation_loss=record.validation_loss(at))
+            for at, name in steps.items()
+            if at in kept
         ],
         settings=run.lineage,
     )

@@ -12,6 +12,7 @@ from lorakiln.sampling.prompt_cache import PromptCache
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import SampleSettings
 from lorakiln.train.latents import Encoded
+from lorakiln.train.length import format_interval
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.memory_count import DRAWN
 
@@ -47,7 +48,7 @@ def tell_samples(encoded: Encoded, settings: SampleSettings, trained: list[list[
     written = {row.text for row in rows if row.caption_source not in CHOSEN}
     guesses = sum(prompt in written for prompt in prompts) if not settings.prompts else 0
     note = f" ({guesses} of {len(prompts)} are the captioner's words; train.samples.prompts sets others)"
-    return f"every {settings.every} steps: {told}{note if guesses else ''}"
+    return f"every {format_interval(settings.every)}: {told}{note if guesses else ''}"
 
 
 class SampleDrawer:

@@ -76,7 +76,7 @@ def _train(
             for doubt in list_doubts(settings):
                 print(f"warning: {doubt}", file=sys.stderr, flush=True)
             _check_space(run, out, checkpoints)
-            state = folder.newest(settings.steps)
+            state = folder.newest(settings.total_steps)
             tracker = _begin_tracking(run, folder, checkpoints.parent.parent, job)
         recorder = _fit(trainer, run, folder, tracker, state)
         if not run.leads:
@@ -84,14 +84,18 @@ def _train(
         if number := recorder.stopping.signal:  # which may have come after the last step, in what is done there
             _say_stopped(run)
             raise SystemExit(128 + number)
-        facts = make_run_facts(run, folder.work, recorder.record)
+        if run.module.done < settings.total_steps:
+            print(_tell_early_end(run, recorder), flush=True)
+        step = run.module.done
+        facts = make_run_facts(run, folder.work, recorder.record, step)
         where = collect_provenance(run, began, time.monotonic() - started, recorder)
         write_run(out, folder.work, recorder.record, facts, tracker.record, where)
-        if depends_on_total(settings.scheduler):
+        # From where it was stopped early, one of more patience goes on, under any learning rate.
+        if depends_on_total(settings.scheduler) and step == settings.total_steps:
             folder.delete()
         else:
-            folder.finish(settings.steps)
-        print(f"trained {settings.steps} steps: {out}", flush=True)
+            folder.finish(step)
+        print(f"trained {step} steps: {out}", flush=True)
     finally:
         tracker.finish()
         folder.close()
@@ -103,7 +107,7 @@ def _open_checkpoints(run: TrainingRun, root: Path, job: str | None) -> Checkpoi
     if run.leads:
         dataset = run.encoded.index.dataset.name
         folder.open(now, dataset, wait=job is not None)
-        folder.leave_longer(run.settings.steps)
+        folder.leave_longer(run.settings.total_steps)
         if folder.longer:
             told = f"the checkpoints of a longer run, up to step {folder.longer}, are left as they are"
             print(told, file=sys.stderr, flush=True)
@@ -148,7 +152,7 @@ def _fit(
             encoding,
             run.memory_fit.memory.drawn if run.memory_fit else DRAWN,
         )
-    left = settings.steps - (state.step if state else 0)
+    left = settings.total_steps - (state.step if state else 0)
     with show_progress("training", left, "steps") if run.leads else nullcontext() as bar:
         stopping = StopTogether()
         recorder = RunRecorder(settings, run.split, folder, sampler, tracker, stopping, bar, run.leads, state)
@@ -170,6 +174,17 @@ def _fit(
         finally:
             stopping.end()
     return recorder
+
+
+def _tell_early_end(run: TrainingRun, recorder: RunRecorder) -> str:
+    settings = run.settings
+    losses = recorder.record.losses
+    best = min(losses, key=lambda step: (losses[step], step))
+    return (
+        f"stopped early after step {run.module.done} of {settings.total_steps}: {settings.early_stopping.patience} "
+        f"validations in a row were no gain; step {best} has the lowest validation loss, {losses[best]:.4f}; it is "
+        "kept, and what export takes"
+    )
 
 
 def _say_stopped(run: TrainingRun) -> None:
