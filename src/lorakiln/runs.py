@@ -33,7 +33,7 @@ from lorakiln.schema.whole_config import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import make_short_titles
 from lorakiln.train.devices import find_accelerator
-from lorakiln.train.precision import takes_bf16
+from lorakiln.train.precision import choose_precision
 from lorakiln.train.takeover import take_over
 
 
@@ -105,7 +105,7 @@ def compute_training_key(config: Config, data: Path) -> str:
         family.facts["hash"],
         hash_lora(Path(start)) if start else None,
         config.train.model_dump(mode="json"),
-        takes_bf16(config.train.trainer.precision, device),  # "auto" is another thing on another machine
+        choose_precision(config.train.trainer.precision, device),  # "auto" is another thing on another machine
     )
 
 

@@ -20,11 +20,16 @@ class TrainerSettings(Settings, decides=Decides.ROUNDING):
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int = Field(1, ge=1, le=1024)
     num_nodes: int = Field(1, ge=1, le=1024)
-    precision: Annotated[Literal["auto", "fp32", "bf16"], Decides.WEIGHTS, HERE] = Field(
-        "auto", description="of the frozen base, the adapter is always fp32; auto: bf16 on a GPU that has it, else fp32"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Decides.WEIGHTS, HERE] = Field(
+        "auto",
+        description="of the frozen base, the adapter is always fp32; auto: bf16 on a GPU that has it, fp16 with loss "
+        "scaling on an older one, fp32 on a CPU",
     )
     threads: int | None = Field(None, ge=1, le=512, description="CPU threads of each process; null: torch's own choice")
     gradient_checkpointing: bool = False
+    attention: Literal["auto", "math", "flash", "efficient", "cudnn"] = Field(
+        "auto", description="torch's kernel for it; auto: the fastest that there is for the device and the precision"
+    )
 
 
 class ValidationSettings(Settings, decides=Decides.HELD_OUT):
@@ -62,6 +67,14 @@ class EarlyStoppingSettings(Settings, decides=Decides.MOMENTS):
     smoothing: float = Field(
         0.0, ge=0, lt=1, description="of the losses that are compared, an exponential moving average; 0: none"
     )
+
+
+class EmaSettings(Settings, decides=Decides.WEIGHTS):
+    """The exponential moving average of the adapter's weights; see `train.average`."""
+
+    decay: float | None = Field(None, gt=0, lt=1, description="how much of it stays in a step; null: there is none")
+    start: int = Field(0, ge=0, le=MANY, description="steps before which it is the weights themselves")
+    warmup: bool = Field(True, description="the decay after k steps is at most (1 + k) / (10 + k)")
 
 
 class TrainSettings(Settings, decides=Decides.WEIGHTS):
@@ -105,6 +118,7 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
     scheduler: Annotated[SchedulerSettings, SCHEDULES.chosen()]
     trainer: TrainerSettings
     tracker: Annotated[TrackerSettings, Private.NAME, TRACKERS.chosen()]
+    ema: EmaSettings = EmaSettings()
     validation: ValidationSettings
     early_stopping: EarlyStoppingSettings = EarlyStoppingSettings()
     samples: SampleSettings

@@ -19,6 +19,7 @@ from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter
+from lorakiln.train.attention import check_attention
 from lorakiln.train.latents import Encoded
 from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.lora_module import LoraModule, Share
@@ -56,8 +57,8 @@ class TrainingRun:
 
     @property
     def precision(self) -> str:
-        """Of the frozen base, as it is on this process's device: "bf16" or "fp32"."""
-        return "bf16" if self.share.bf16 else "fp32"
+        """Of the frozen base, as it is on this process's device: "bf16", "fp16" or "fp32"."""
+        return self.share.precision
 
     @property
     def epoch(self) -> Fraction:
@@ -92,7 +93,7 @@ def assemble(
     parts: tuple[Part, ...] = ("vae", "text", "network") if draws else NETWORK
     loading: dict[str, Any] = {
         "device": device,
-        "dtype": torch.bfloat16 if share.bf16 else None,
+        "dtype": share.half,
         "text_dtype": choose_text_dtype(device),
     }
     bare = load_family(model, (), **loading)
@@ -100,6 +101,7 @@ def assemble(
     check_objective(bare.process, settings.objective)
     if draws:
         check_steps(bare, settings.samples.steps, "train.samples.steps")
+    check_attention(settings.trainer.attention, bare, share.half or torch.float32)
     memory_fit = _make_room(bare, encoded, split, settings, share, model.resolution if draws else 0)
     if memory_fit and share.rank == 0 and (warning := memory_fit.warning()):
         print(warning, file=sys.stderr, flush=True)

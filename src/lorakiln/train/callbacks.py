@@ -19,7 +19,7 @@ from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.live_losses import append_live_loss
 from lorakiln.tracking.protocol import Tracker
-from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
+from lorakiln.train.checkpoint import AVERAGES, CheckpointFolder, TrainingState
 from lorakiln.train.devices import PATIENCE
 from lorakiln.train.due_work import DueWork, find_due_work
 from lorakiln.train.failures import make_not_finite_error
@@ -277,8 +277,11 @@ class RunRecorder(pl.Callback):
             self._drop_adapters()
 
     def _save_adapter(self, module: LoraModule, step: int) -> None:
-        path = self.checkpoints.work / "adapters" / f"step-{step:08d}.safetensors"
-        diffusers_form.save(module.adapted.read(), path, self.settings.adapter.kind)
+        work, name = self.checkpoints.work, f"step-{step:08d}.safetensors"
+        diffusers_form.save(module.adapted.read(), work / "adapters" / name, self.settings.adapter.kind)
+        if module.average:
+            with module.averaged():
+                diffusers_form.save(module.adapted.read(), work / AVERAGES / name, self.settings.adapter.kind)
 
     def _drop_adapters(self) -> None:
         """Remove the saved adapters that are no more to be kept."""
@@ -303,6 +306,8 @@ class RunRecorder(pl.Callback):
                 "step_seconds": seconds / max(step - done, 1),
                 "memory_gib": measure_memory_gib(),
             }
+            if module.scale:
+                more["loss_scale"] = module.scale.value.item()
             # The quarters are those of this process's share of the batches.
             told = {
                 **more,
@@ -315,7 +320,8 @@ class RunRecorder(pl.Callback):
 
     def _validate(self, module: LoraModule, step: int) -> None:
         if self.split.held_out_count:
-            loss = compute_validation_loss(module, self.split.held_out, self._heed)
+            with module.averaged():
+                loss = compute_validation_loss(module, self.split.held_out, self._heed)
             self.record.validation.append({"step": step, "loss": loss})
             append_live_loss(step, loss)
             self.tracker.log({"validation_loss": loss}, step)
@@ -329,7 +335,8 @@ class RunRecorder(pl.Callback):
             return
         folder = self.checkpoints.work / "samples" / f"step-{step:08d}"
         try:
-            drawn = self.sampler.draw(module, folder, self._heed)
+            with module.averaged():
+                drawn = self.sampler.draw(module, folder, self._heed)
             # Before a checkpoint counts on them.
             sync_folder(folder)
             sync_names(folder.parent)

@@ -21,9 +21,11 @@ def estimate_run_bytes(run: TrainingRun, pictures: int) -> int:
     if settings.keep_last is not None:
         adapters = min(adapters, settings.keep_last + 1)  # the best is one more
     adapters += settings.keeps_best
+    adapters *= 2 if run.module.average else 1
     return adapters * run.module.flat.count * WEIGHT + rounds * pictures * run.model.resolution**2 * PIXEL
 
 
 def estimate_checkpoint_bytes(run: TrainingRun) -> int:
     """The checkpoints that are there at once, the one being written included."""
-    return (KEPT + 1) * (run.module.flat.count * WEIGHT + state_bytes(run.module.build_optimizer, run.module.optimizer))
+    weights = run.module.flat.count * WEIGHT * (2 if run.module.average else 1)
+    return (KEPT + 1) * (weights + state_bytes(run.module.build_optimizer, run.module.optimizer))

@@ -12,7 +12,7 @@ from lorakiln.console.memory import is_out_of_memory
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.lora_module import Share
 from lorakiln.train.memory_count import BESIDE, MemoryCount
-from lorakiln.train.precision import takes_bf16
+from lorakiln.train.precision import choose_half
 
 LARGE = 500_000_000  # bytes of a base's weights; smaller ones fit any machine, and are not counted for a CPU
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
@@ -124,8 +124,8 @@ def _savings(
         else:
             break
         yield change, memory.fitted(memory_fit.free) if memory.on_gpu else memory
-    if not share.bf16 and takes_bf16("bf16", memory_fit.device):
-        yield "train.trainer.precision=bf16", replace(memory, base=memory.base // 2)
+    if not share.half:
+        yield f"train.trainer.precision={choose_half(memory_fit.device)}", replace(memory, base=memory.base // 2)
 
 
 def _smaller_step(memory: MemoryCount, micro: int, pictures: int, free: int) -> tuple[int, MemoryCount]:

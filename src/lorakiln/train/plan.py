@@ -39,6 +39,9 @@ def format_plan(run: TrainingRun) -> str:
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]
     lines += [f"{name:<11} {describe}" for name, describe in run.family.process.describe(settings.objective).items()]
+    if (ema := settings.ema).decay is not None:
+        begins = f" from step {ema.start} on" if ema.start else ""
+        lines.append(f"average     of the weights, decay {ema.decay:g}{begins}: it is validated and drawn")
     if adapter.init_from:
         lines.append(f"begins with {adapter.init_from}")
     return "training plan\n" + "\n".join("  " + line for line in lines)
@@ -74,6 +77,7 @@ def _tell_saving(run: TrainingRun) -> str:
 def _small(run: TrainingRun) -> str:
     """The memory of a training that is not counted any further."""
     base = sum(weight.nbytes for weight in run.family.network.parameters() if not weight.requires_grad)
-    # Its weights, their gradients and the optimizer's state.
-    adapter = 2 * run.module.flat.weights.nbytes + state_bytes(run.module.build_optimizer, run.module.optimizer)
+    # Its weights, their gradients, their moving average and the optimizer's state.
+    vectors = 3 if run.module.average else 2
+    adapter = vectors * run.module.flat.weights.nbytes + state_bytes(run.module.build_optimizer, run.module.optimizer)
     return f"base {format_gb(base)} GB, adapter and optimizer {format_gb(adapter)} GB"

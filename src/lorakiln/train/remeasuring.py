@@ -15,6 +15,7 @@ from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.protocol import Tracker
+from lorakiln.train.checkpoint import AVERAGES
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.record import Record
 from lorakiln.train.sample_pictures import SampleDrawer
@@ -49,8 +50,10 @@ class Remeasurement:
 
     @property
     def kept(self) -> dict[int, Path | None]:
-        """By step the weights that are still there: None before the first one, else a saved adapter."""
-        files = sorted((self.work / "adapters").glob("step-*.safetensors"))
+        """By step the weights that are still there: None before the first one, else a saved adapter, of which the
+        average is taken where there is one."""
+        saved = AVERAGES if self.module.average else "adapters"
+        files = sorted((self.work / saved).glob("step-*.safetensors"))
         return {0: None, **{int(path.stem.removeprefix("step-")): path for path in files}}
 
     def measure(self, split: ValidationSplit) -> None:

@@ -19,6 +19,7 @@ from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import RECORD, Tracker
 from lorakiln.train.assembly import TrainingRun, assemble
+from lorakiln.train.attention import attending
 from lorakiln.train.callbacks import RunRecorder, StopTogether
 from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
 from lorakiln.train.devices import Launcher, compute_share, make_trainer
@@ -159,7 +160,8 @@ def _fit(
         callbacks.extend([stopping, recorder])
         launcher = trainer.strategy.launcher
         try:
-            trainer.fit(run.module)
+            with attending(settings.trainer.attention):
+                trainer.fit(run.module)
         except BaseException as error:
             started = launcher.procs if isinstance(launcher, Launcher) else []
             told = explain_failure(error, run, started) if isinstance(error, Exception) else error
