@@ -14,8 +14,9 @@ from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import Peak
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.schema.train import TrainSettings
+from lorakiln.schema.train import EmaSettings, TrainSettings
 from lorakiln.train.adapting import put_adapter
+from lorakiln.train.attention import attending
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Bucket
 from lorakiln.train.lora_module import LoraModule, Share
@@ -33,10 +34,21 @@ def told():
     return load_family(TINY, ("text",)).encode_prompts(["a red apple"] * BATCH)
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("bf16", [False, True])
-def test_a_step_takes_what_the_allocator_hands_out(told, bf16, checkpointing):
+@pytest.mark.parametrize(
+    ("bf16", "checkpointing", "attention"),
+    [
+        (False, False, "auto"),
+        (False, True, "auto"),
+        (True, False, "auto"),
+        (True, True, "auto"),
+        (False, False, "math"),
+    ],
+)
+def test_a_step_takes_what_the_allocator_hands_out(told, bf16, checkpointing, attention):
     settings, share = settings_of(BATCH, checkpointing), Share(bf16=bf16)
+    settings = settings.model_copy(
+        update={"trainer": settings.trainer.model_copy(update={"attention": attention}), "ema": EmaSettings(decay=0.9)}
+    )
     family = load_family(TINY, ("network",), dtype=torch.bfloat16 if bf16 else None)
     shape = family.latent_shape(64, 64)
     counted = count_memory(CountRequest(family, settings, share, shape, told))
@@ -52,7 +64,8 @@ def test_a_step_takes_what_the_allocator_hands_out(told, bf16, checkpointing):
     draws = module._draws(0, samples)
 
     def step() -> None:
-        module.loss(samples, draws, slice(0, BATCH)).backward()
+        with attending(attention):
+            module.loss(samples, draws, slice(0, BATCH)).backward()
 
     step()  # the first time, the libraries' own
     taken = allocated(step)
@@ -65,7 +78,7 @@ def test_a_step_takes_what_the_allocator_hands_out(told, bf16, checkpointing):
     assert peak.most - before == pytest.approx(taken, rel=0.1 if checkpointing else 0.01)
     assert counted.step == pytest.approx(taken, rel=0.2 if checkpointing else 0.08)
     moments = allocated(module.optimizer.step)
-    flat = module.flat.weights.nbytes + module.flat.gradients.nbytes
+    flat = module.flat.weights.nbytes + module.flat.gradients.nbytes + module.average.weights.nbytes
     assert counted.adapter == pytest.approx(flat + moments, rel=1e-3)
     assert counted.base == sum(p.nbytes for n, p in family.network.named_parameters() if ".lora_" not in n)
 

@@ -7,7 +7,8 @@ files kohya's have the alpha beside them as a tensor, diffusers' and peft's in a
 import math
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -226,6 +227,18 @@ def take_half(network: nn.Module) -> None:
     """Autocast turns what a layer takes into half precision; peft would first make a float32 copy, for nothing."""
     for layer in layers_on(network).values():
         layer.cast_input_dtype_enabled = False
+
+
+@contextmanager
+def weighted(network: nn.Module, weight: float) -> Iterator[None]:
+    scales = {layer: layer.scaling[NAME] for layer in layers_on(network).values()}
+    for layer, scale in scales.items():
+        layer.scaling[NAME] = scale * weight
+    try:
+        yield
+    finally:
+        for layer, scale in scales.items():
+            layer.scaling[NAME] = scale
 
 
 def scale(layer: Layer, strength: float) -> Layer:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from lorakiln.schema.adapters import ADAPTERS, AdapterSettings
 from lorakiln.schema.base import MANY, Seed, Settings
 from lorakiln.schema.intervals import Interval
-from lorakiln.schema.marks import HERE, Decides, Private
+from lorakiln.schema.marks import HERE, Decides, Names, Private
 from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
@@ -52,9 +52,18 @@ class SampleSettings(Settings, decides=Decides.RECORD):
         100, description='steps, or epochs as in "2 epochs"; 0: never'
     )
     prompts: Annotated[list[str], Private.WORDS] = Field(default_factory=list)
+    file: Annotated[str | None, Private.PATH, Names("prompts", "file of sample prompts")] = Field(
+        None, description="of prompts in their place, with sizes, seeds and the like: .txt, .json or .toml"
+    )
     seeds: list[Seed] = Field([0, 1], min_length=1, description="each prompt is drawn from each")
     steps: int = Field(20, ge=1, le=MANY, description="of denoising; at most the model's, 1000")
     guidance: float = Field(5.0, ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SampleSettings":
+        if self.prompts and self.file is not None:
+            raise ValueError("prompts and file are both set; put all prompts into the file, or set prompts=[]")
+        return self
 
 
 class EarlyStoppingSettings(Settings, decides=Decides.MOMENTS):

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
+from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.console.errors import UserError
 from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
 from lorakiln.families.protocol import NETWORK, Family, Part, choose_text_dtype
 from lorakiln.families.tensor_memory import count_held_bytes
-from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter
@@ -25,6 +25,7 @@ from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.lora_module import LoraModule, Share
 from lorakiln.train.memory_count import CountRequest, count_memory
 from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit, telling_no_memory
+from lorakiln.train.sample_pictures import Sample, check_samples, choose_largest, choose_requests, list_samples
 from lorakiln.train.validation_split import ValidationSplit, hold_out
 
 
@@ -37,6 +38,7 @@ class TrainingRun:
         asked: as they were given.
         targets: full names of the network's adapted modules.
         device: of this process.
+        samples: the pictures of a round, where this process draws.
         memory_fit: what was counted; None for what fits any machine.
     """
 
@@ -49,6 +51,7 @@ class TrainingRun:
     targets: list[str]
     module: LoraModule
     device: torch.device
+    samples: list[Sample]
     memory_fit: MemoryFit | None = None
 
     @property
@@ -99,10 +102,11 @@ def assemble(
     bare = load_family(model, (), **loading)
     _check_base(encoded, bare, model)
     check_objective(bare.process, settings.objective)
-    if draws:
-        check_steps(bare, settings.samples.steps, "train.samples.steps")
+    requests = choose_requests(encoded, settings.samples, split.trained) if draws else []
+    samples = list_samples(requests, settings.samples, model.resolution)
+    check_samples(samples, bare, hasattr(find_trained_kind(settings.adapter.kind), "weighted"))
     check_attention(settings.trainer.attention, bare, share.half or torch.float32)
-    memory_fit = _make_room(bare, encoded, split, settings, share, model.resolution if draws else 0)
+    memory_fit = _make_room(bare, encoded, split, settings, share, samples)
     if memory_fit and share.rank == 0 and (warning := memory_fit.warning()):
         print(warning, file=sys.stderr, flush=True)
     with telling_no_memory(device, memory_fit):
@@ -122,17 +126,22 @@ def assemble(
             settings,
             share,
         )
-    return TrainingRun(settings, asked, model, encoded, family, split, targets, module, device, memory_fit)
+    return TrainingRun(settings, asked, model, encoded, family, split, targets, module, device, samples, memory_fit)
 
 
 def _make_room(
-    family: Family, encoded: Encoded, split: ValidationSplit, settings: TrainSettings, share: Share, side: int
+    family: Family,
+    encoded: Encoded,
+    split: ValidationSplit,
+    settings: TrainSettings,
+    share: Share,
+    samples: list[Sample],
 ) -> MemoryFit | None:
     """What it takes and what there is, counted with the family's parts not yet loaded; None for a small base on a CPU,
     and where it could not be counted.
 
     Args:
-        side: of the samples, pixels; 0: none are drawn.
+        samples: that are drawn; none where there is none.
     """
     if family.device.type == "cpu" and count_held_bytes(family.hollow(NETWORK).network) < LARGE:
         return None
@@ -143,7 +152,8 @@ def _make_room(
         share,
         max(shapes, key=math.prod),
         encoded.buckets[0].conditioning,
-        drawn=family.latent_shape(side, side) if side else None,
+        drawn=family.latent_shape(*choose_largest(samples)) if samples else None,
+        guided=any(one.guidance > 1 for one in samples),
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
     )
     try:

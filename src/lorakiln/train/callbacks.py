@@ -47,9 +47,13 @@ class StopTogether(pl.Callback):
 
     Comes before the callback that acts on it. From the first step on a signal is noted; before, where there is nothing
     to be saved, it ends the process at once.
+
+    Attributes:
+        ending: whether a signal had come by the end of this step; the same in all processes.
     """
 
     def __init__(self) -> None:
+        self.ending = False
         self._request = StopRequest()
         self._group: dist.ProcessGroup | None = None
         self._heartbeat: Heartbeat | None = None
@@ -95,6 +99,7 @@ class StopTogether(pl.Callback):
             flag = torch.tensor(self._request.signal)
             dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
             self._request.signal = int(flag)
+        self.ending = bool(self._request.signal)
 
     def end(self) -> None:
         """Training is over, for whatever reason: signals and the other processes are no more heeded."""
@@ -209,7 +214,7 @@ class RunRecorder(pl.Callback):
         self.steps += 1
         due = self._due(step)
         stopping = bool(self.stopping.signal)
-        going_on = not stopping and step < self.settings.total_steps  # for all processes alike
+        going_on = not self.stopping.ending and step < self.settings.total_steps  # in all processes alike
         minutes = self.settings.checkpoint_minutes
         timed = self.leader and minutes > 0 and began - self._saved_at >= 60 * minutes
         if any(due) or stopping or timed:

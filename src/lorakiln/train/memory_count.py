@@ -102,6 +102,7 @@ class CountRequest:
         shape: (C, h, w) of the largest latents trained on.
         told: conditioning as `encode` wrote it, any number of rows.
         drawn: (C, h, w) of the samples; None: this process draws none.
+        guided: whether one of them has guidance, which takes a second row; None: as the settings say.
         validates: whether this process does.
     """
 
@@ -111,6 +112,7 @@ class CountRequest:
     shape: Sequence[int]
     to_dict: Mapping[str, Tensor]
     drawn: Sequence[int] | None = None
+    guided: bool | None = None
     validates: bool = False
 
     @property
@@ -148,7 +150,8 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
         if wanted.drawn:
             before = peak.again()
             hollow.decode_latents(torch.empty(1, *wanted.drawn, device=META))
-            decode, rows = peak.most - before, 2 if settings.samples.guidance > 1 else 1
+            guided = settings.samples.guidance > 1 if wanted.guided is None else wanted.guided
+            decode, rows = peak.most - before, 2 if guided else 1
             texts = sum(count_held_bytes(part) for name, part in hollow.adaptable().items() if name != hollow.part)
             found = replace(found, rows=rows, text=texts, vae=count_held_bytes(hollow.vae), decode=decode)
     return found

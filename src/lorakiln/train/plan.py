@@ -3,7 +3,7 @@
 from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.optim.state import state_bytes
 from lorakiln.train.assembly import TrainingRun
-from lorakiln.train.length import format_interval, is_due
+from lorakiln.train.length import count_due, format_interval
 from lorakiln.train.memory_fit import format_gb
 from lorakiln.train.sample_pictures import tell_samples
 
@@ -60,7 +60,7 @@ def _notes(run: TrainingRun) -> list[str]:
 
 def _tell_saving(run: TrainingRun) -> str:
     settings = run.settings
-    count = sum(is_due(step, settings.save_every, run.epoch) for step in range(1, settings.total_steps))
+    count = count_due(settings.total_steps - 1, settings.save_every, run.epoch)
     every = format_interval(settings.save_every)
     told = [f"{count + 1} adapters, every {every} and at the end" if count else "the last adapter"]
     if settings.keep_last is not None:
