@@ -137,10 +137,16 @@ class Dataset(DatasetFacts, MadeWith):
 
 
 class SavedAdapter(Facts):
-    """One of a run's adapters; `file` is relative to the run."""
+    """One of a run's adapters.
+
+    Attributes:
+        file: relative to the run.
+        average: the same of the weights' moving average, where there is one.
+    """
 
     step: int
     file: str
+    average: str | None = None
     validation_loss: float | None = None
 
 
@@ -159,13 +165,14 @@ class RunFacts(MadeWith):
         max_steps: how many there were to be; more, where the training was stopped early.
         epoch_steps: how many an epoch has, which may end within one.
         targets: full names of the network's adapted modules.
-        precision: of the frozen base, "fp32" or "bf16".
+        precision: of the frozen base, "fp32", "bf16" or "fp16".
         held_out: pictures that were kept for validation.
         timesteps: the first that was trained on, the one after the last, how many the model has.
         zero_terminal_snr: whether the noise schedule ends without signal, which drawing must know.
         libraries: version by name.
         convolutions: whether any larger than 1x1 are adapted; export finds it.
         strength: what export multiplies every change by.
+        averaged: whether export takes the moving averages of the weights.
         base_model: the hub's id of the base, if it has one; export gives it.
     """
 
@@ -187,6 +194,7 @@ class RunFacts(MadeWith):
     adapters: list[SavedAdapter]
     convolutions: bool = False
     strength: float = 1.0
+    averaged: bool = False
     base_model: str | None = None
 
 
@@ -220,6 +228,7 @@ class LoraFacts(MadeWith):
     base: BaseFacts
     dataset: DatasetFacts
     strength: float = 1.0
+    averaged: bool = False
     targets: list[str] | None = None
     base_model: str | None = None
     held_out: int = 0

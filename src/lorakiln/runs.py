@@ -18,7 +18,7 @@ from lorakiln.artefacts.code_digest import compute_code_key, find_code
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.folders import replacing
-from lorakiln.artefacts.hashing import hash_data, hash_folder
+from lorakiln.artefacts.hashing import hash_data, hash_file, hash_folder
 from lorakiln.artefacts.json_files import read_json, write_json, write_text
 from lorakiln.artefacts.partial_results import hand_on_partial_results
 from lorakiln.chain import DATA, RESULTS, TRAIN, list_namespaces, locate_folders, select_settings
@@ -33,8 +33,9 @@ from lorakiln.schema.whole_config import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import make_short_titles
 from lorakiln.train.devices import find_accelerator
-from lorakiln.train.precision import takes_bf16
+from lorakiln.train.precision import choose_precision
 from lorakiln.train.quantized_layers import check_quantize
+from lorakiln.train.sample_file import read_sample_file
 from lorakiln.train.takeover import take_over
 
 
@@ -52,6 +53,8 @@ def run_pipeline(config: Config, folder: Path, experiment: str | None = None) ->
     find_accelerator(config.train.trainer)
     check_quantize(config.train.trainer.quantize)
     check_drawing(config.evaluate, config.model)
+    if config.train.samples.file is not None:
+        read_sample_file(Path(config.train.samples.file))
     data = make_dataset(config)
     free_memory()  # what one stage held on the device is nothing to the next
     leader = is_leader()
@@ -98,7 +101,7 @@ def _train(config: Config, data: Path, folder: Path, experiment: str | None, lea
 def compute_training_key(config: Config, data: Path) -> str:
     """What training reads: its settings and, by content, the dataset, the base model and the file to go on from; and
     the code that trains."""
-    start = config.train.adapter.init_from
+    start, prompts = config.train.adapter.init_from, config.train.samples.file
     device = torch.device("cuda" if find_accelerator(config.train.trainer) == "gpu" else "cpu")
     family = load_family(config.model, ())
     return hash_data(
@@ -106,8 +109,9 @@ def compute_training_key(config: Config, data: Path) -> str:
         data.name,
         family.facts["hash"],
         hash_lora(Path(start)) if start else None,
+        hash_file(Path(prompts)) if prompts else None,
         config.train.model_dump(mode="json"),
-        takes_bf16(config.train.trainer.precision, device),  # "auto" is another thing on another machine
+        choose_precision(config.train.trainer.precision, device),  # "auto" is another thing on another machine
     )
 
 

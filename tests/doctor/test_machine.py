@@ -106,7 +106,7 @@ def test_a_gpu_that_computes_something_else_is_wrong(gpu):
 
 def test_a_gpu_without_bf16_is_told_what_it_costs(gpu):
     check = machine.check_precision(torch.device("cuda", 0))
-    assert check.status == "warning" and check.facts == {"base": "fp32", "adapter": "fp32"}
+    assert check.status == "warning" and check.facts == {"base": "fp16", "adapter": "fp32"}
     assert machine.check_precision(CPU).status == "ok"
 
 

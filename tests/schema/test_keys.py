@@ -23,6 +23,7 @@ from lorakiln.sweep.job_sources import identify_sources, list_differences
 from lorakiln.tracking.private_settings import remove_words
 from lorakiln.train.fingerprint import collect_identity
 from lorakiln.train.remeasuring import select_recording
+from lorakiln.train.sample_file import SampleRequest
 from lorakiln.train.tracking import _marks
 from tests.made_facts import BASE, DATASET, prepared_row, run_facts
 from tests.schema.changing import known_to
@@ -115,6 +116,7 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
         "seed",
         "batch_size",
         "max_grad_norm",
+        *(f"ema.{name}" for name in ("decay", "start", "warmup")),
         *(
             f"adapter.{name}"
             for name in (
@@ -179,9 +181,14 @@ def test_a_runs_identity_knows_by_what_they_come_to(tmp_path, monkeypatch):
     assert collect_identity(run_of(begun[0])) == collect_identity(run_of(begun[1])) != before
 
 
-def test_what_a_run_records():
+def test_what_a_run_records(monkeypatch):
+    named = [SampleRequest(prompt="a cat")]
+    monkeypatch.setattr("lorakiln.train.remeasuring.read_sample_file", lambda path: named)
     found = known_to(select_recording, TrainSettings(**TRAIN))
-    assert found == {"validation.draws", "samples.prompts", "samples.seeds", "samples.steps", "samples.guidance"}
+    assert found == {
+        "validation.draws",
+        *(f"samples.{name}" for name in ("prompts", "file", "seeds", "steps", "guidance")),
+    }
     kept = known_to(lambda settings: _marks(settings, None), TrainSettings(**TRAIN))
     assert kept == {f"tracker.{name}" for name in ("kind", "project", "entity")} | found
 
@@ -273,6 +280,7 @@ def test_an_exported_file_tells_no_place_of_this_machine(facts):
         ("model.captioner.path", "captioner"),
         ("model.clip.path", "CLIP"),
         ("train.adapter.init_from", "LoRA to begin with"),
+        ("train.samples.file", "file of sample prompts"),
     ],
 )
 def test_a_sweep_sees_every_model_that_changes_under_its_name(tmp_path, path, title):

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from lorakiln.console.errors import UserError
 from lorakiln.schema.train import TrainerSettings
 from lorakiln.train import devices
-from lorakiln.train.precision import takes_bf16
+from lorakiln.train.precision import choose_half, choose_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -18,19 +18,22 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 @pytest.mark.parametrize(
     ("wanted", "device", "has_bf16", "taken"),
     [
-        ("auto", GPU, True, True),
-        ("auto", GPU, False, False),
-        ("auto", CPU, False, False),
-        ("bf16", GPU, True, True),
-        ("bf16", GPU, False, False),
-        ("bf16", CPU, False, True),
-        ("fp32", GPU, True, False),
-        ("fp32", CPU, False, False),
+        ("auto", GPU, True, "bf16"),
+        ("auto", GPU, False, "fp16"),
+        ("auto", CPU, False, "fp32"),
+        ("bf16", GPU, True, "bf16"),
+        ("bf16", GPU, False, "fp32"),
+        ("bf16", CPU, False, "bf16"),
+        ("fp16", GPU, True, "fp16"),
+        ("fp16", CPU, False, "fp16"),
+        ("fp32", GPU, True, "fp32"),
+        ("fp32", CPU, False, "fp32"),
     ],
 )
 def test_one_rule_of_precision(monkeypatch, wanted, device, has_bf16, taken):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
-    assert takes_bf16(wanted, device) is taken
+    assert choose_precision(wanted, device) == taken
+    assert choose_half(device) == ("fp16" if device == GPU and not has_bf16 else "bf16")
 
 
 @pytest.fixture

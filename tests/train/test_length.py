@@ -11,7 +11,9 @@ import pytest
 from lorakiln.console.errors import ConfigError
 from lorakiln.schema.base import check
 from lorakiln.schema.train import EarlyStoppingSettings, TrainSettings
-from lorakiln.train.length import choose_kept, count_epoch, count_steps, is_due, is_ended_early
+from lorakiln.schema.whole_config import check_whole
+from lorakiln.train.length import choose_kept, count_due, count_epoch, count_steps, is_due, is_ended_early
+from pipelines.compose import compose_config
 
 # 25 pictures, 4 a step: 6.25 steps an epoch.
 EPOCH = Fraction(25, 4)
@@ -30,6 +32,9 @@ EPOCH = Fraction(25, 4)
 )
 def test_what_is_due_is_due_after_the_step_that_ends_it(interval, due):
     assert [step for step in range(1, 26) if is_due(step, interval, EPOCH)] == due
+    assert [count_due(steps, interval, EPOCH) for steps in (0, 7, 25)] == [
+        len([step for step in due if step <= steps]) for steps in (0, 7, 25)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +116,14 @@ def test_which_adapters_are_kept(make_settings):
     assert kept(steps, {}, 7, keep_last=1) == [7]
     assert kept(steps, losses, 7, keep_best=True) == [2, 3, 4, 6, 7]
     assert kept(steps, losses, 7, keep_last=1, keep_best=True) == [3, 7]
+
+
+def test_epochs_through_the_command_line():
+    given = ["train.steps=null", "train.epochs=2", "train.save_every=1epoch", "train.samples.every=5 epochs"]
+    train = check_whole(compose_config(["+experiment=smoke", *given])).train
+    assert (train.steps, train.epochs, train.save_every, train.samples.every) == (None, 2, "1epoch", "5 epochs")
+    with pytest.raises(ConfigError, match="set train.steps=null to train by epochs"):
+        check_whole(compose_config(["+experiment=smoke", "train.epochs=2"]))
 
 
 def steps_of(out):

@@ -16,8 +16,9 @@ from lorakiln.families.tensor_memory import Peak, count_held_bytes
 from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.schema.train import TrainSettings
+from lorakiln.schema.train import EmaSettings, TrainSettings
 from lorakiln.train.adapting import put_adapter
+from lorakiln.train.attention import attending
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Bucket
 from lorakiln.train.lora_module import LoraModule, Share
@@ -36,18 +37,20 @@ def told():
 
 
 @pytest.mark.parametrize(
-    ("kind", "bf16", "checkpointing"),
+    ("kind", "bf16", "checkpointing", "attention"),
     [
-        *(("lora", bf16, checkpointing) for bf16 in (False, True) for checkpointing in (False, True)),
-        ("dora", False, False),
-        ("lokr", False, True),
-        ("oft", True, False),
+        *(("lora", bf16, checkpointing, "auto") for bf16 in (False, True) for checkpointing in (False, True)),
+        ("lora", False, False, "math"),
+        ("dora", False, False, "auto"),
+        ("lokr", False, True, "auto"),
+        ("oft", True, False, "auto"),
     ],
 )
-def test_a_step_takes_what_the_allocator_hands_out(told, kind, bf16, checkpointing):
+def test_a_step_takes_what_the_allocator_hands_out(told, kind, bf16, checkpointing, attention):
     adapter = ADAPTERS.settings(kind)(rank=16, alpha=16.0)
-    settings = settings_of(BATCH, checkpointing).model_copy(update={"adapter": adapter})
-    share = Share(bf16=bf16)
+    settings, share = settings_of(BATCH, checkpointing), Share(bf16=bf16)
+    trainer = settings.trainer.model_copy(update={"attention": attention})
+    settings = settings.model_copy(update={"adapter": adapter, "trainer": trainer, "ema": EmaSettings(decay=0.9)})
     family = load_family(TINY, ("network",), dtype=torch.bfloat16 if bf16 else None)
     shape = family.latent_shape(64, 64)
     counted = count_memory(CountRequest(family, settings, share, shape, told))
@@ -63,7 +66,8 @@ def test_a_step_takes_what_the_allocator_hands_out(told, kind, bf16, checkpointi
     draws = module._draws(0, samples)
 
     def step() -> None:
-        module.loss(samples, draws, slice(0, BATCH)).backward()
+        with attending(attention):
+            module.loss(samples, draws, slice(0, BATCH)).backward()
 
     step()  # the first time, the libraries' own
     taken = allocated(step)
@@ -76,7 +80,7 @@ def test_a_step_takes_what_the_allocator_hands_out(told, kind, bf16, checkpointi
     assert peak.most - before == pytest.approx(taken, rel=0.1 if checkpointing else 0.01)
     assert counted.step == pytest.approx(taken, rel=0.2 if checkpointing else 0.08)
     moments = allocated(module.optimizer.step)
-    flat = module.flat.weights.nbytes + module.flat.gradients.nbytes
+    flat = module.flat.weights.nbytes + module.flat.gradients.nbytes + module.average.weights.nbytes
     assert counted.adapter == pytest.approx(flat + moments, rel=1e-3)
     assert counted.base == sum(p.nbytes for p in family.network.parameters() if not p.requires_grad)
 

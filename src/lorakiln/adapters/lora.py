@@ -9,7 +9,8 @@ import re
 import shlex
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -384,6 +385,18 @@ def take_half(network: nn.Module) -> None:
     """Autocast turns what a layer takes into half precision; peft would first make a float32 copy, for nothing."""
     for layer in layers_on(network).values():
         layer.cast_input_dtype_enabled = False
+
+
+@contextmanager
+def weighted(network: nn.Module, weight: float) -> Iterator[None]:
+    scales = {layer: layer.scaling[NAME] for layer in layers_on(network).values()}
+    for layer, scale in scales.items():
+        layer.scaling[NAME] = scale * weight
+    try:
+        yield
+    finally:
+        for layer, scale in scales.items():
+            layer.scaling[NAME] = scale
 
 
 def scale(layer: Layer, strength: float) -> Layer:

@@ -1,15 +1,16 @@
 """The networks of one model with an adapter on them: the denoiser, and the text encoders if they are trained too."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Adapter
-from lorakiln.adapters.protocol import TrainableKind, find_trained_kind
+from lorakiln.adapters.protocol import TrainableKind, WeightedKind, find_trained_kind
 from lorakiln.console.errors import UserError
 from lorakiln.families.layer_names import to_canonical_name
 from lorakiln.families.protocol import Family
@@ -78,6 +79,14 @@ class AdaptedNetworks:
         if left:
             part = min(left).partition(".")[0]
             raise UserError(f"it has layers of {part}, which carries no adapter", fix="leave that part out")
+
+    @contextmanager
+    def weighted(self, weight: float) -> Iterator[None]:
+        """With an adapter that does so many times what it does; of a kind that has a weight, where it is not 1."""
+        with ExitStack() as stack:
+            for network in self if weight != 1 else ():
+                stack.enter_context(cast(WeightedKind, self.kind).weighted(network, weight))
+            yield
 
     def squares(self) -> dict[str, Tensor]:
         """||change||^2 of each layer as it is now, 0-dimensional; names as those of the parameters."""

@@ -6,6 +6,7 @@ files has what `AdapterKind` asks for; one that is trained has what `TrainableKi
 """
 
 from collections.abc import Iterable, Mapping, Set
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -239,6 +240,14 @@ class FoldableKind(TrainableKind, Protocol):
 
     def fold(self, layer: Any, rank: int, dtype: torch.dtype | None, where: str) -> tuple[Change, float]:
         """As `cast`, with its whole scale in the tensors of the dotted form, filled up to `rank` with zeros."""
+        ...
+
+
+class WeightedKind(TrainableKind, Protocol):
+    """A kind that training can draw with at another weight than 1."""
+
+    def weighted(self, network: nn.Module, weight: float) -> AbstractContextManager[None]:
+        """With an adapter on `network` that does `weight` times as much; afterwards it is as before, bit for bit."""
         ...
 
 

@@ -20,6 +20,7 @@ ENDINGS = lora.ENDINGS
 claim, read = lora.claim, lora.read
 layers_on, read_from, write_to, go_on = lora.layers_on, lora.read_from, lora.write_to, lora.go_on
 squares, limit, take_half, fixed, faster = lora.squares, lora.limit, lora.take_half, lora.fixed, lora.faster
+weighted = lora.weighted
 scale, cast, norms, tensors, config, fold = lora.scale, lora.cast, lora.norms, lora.tensors, lora.config, lora.fold
 
 

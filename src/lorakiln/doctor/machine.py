@@ -22,7 +22,7 @@ from lorakiln.families.protocol import choose_device
 from lorakiln.train import devices
 from lorakiln.train.environment import read_device_name
 from lorakiln.train.memory_fit import read_free_memory
-from lorakiln.train.precision import takes_bf16
+from lorakiln.train.precision import HALVES, choose_precision
 from lorakiln.train.results import LIBRARIES
 
 BACKENDS = {
@@ -116,17 +116,18 @@ def _cannot_compute() -> str:
 
 def check_precision(chosen: torch.device) -> Check:
     """What `precision: auto` keeps the frozen base in here."""
-    bf16 = takes_bf16("auto", chosen)
-    facts = {"base": "bf16" if bf16 else "fp32", "adapter": "fp32"}
-    if chosen.type == "cuda" and not bf16:
-        what = "the base stays fp32, which takes twice the memory: this GPU has no bf16 (compute capability below 8.0)"
-        return Check("precision", "warning", what, "none but another GPU; --checkpointing saves memory", facts)
+    base = choose_precision("auto", chosen)
+    facts = {"base": base, "adapter": "fp32"}
+    if base == "fp16":
+        what = "the base is fp16, with loss scaling: this GPU has no bf16 (compute capability below 8.0)"
+        fix = "none but another GPU; where pictures come out black, train with train.trainer.precision=fp32"
+        return Check("precision", "warning", what, fix, facts)
     return Check("precision", "ok", f"base {facts['base']}, adapter fp32 (train.trainer.precision=auto)", "", facts)
 
 
 def check_attention(chosen: torch.device) -> Check:
     """Which kernels of torch's attention work here, forwards and backwards, and give what the plain formula gives."""
-    dtype = torch.bfloat16 if takes_bf16("auto", chosen) else torch.float32
+    dtype = HALVES.get(choose_precision("auto", chosen), torch.float32)
     found = {name: _attends(backend, chosen, dtype) for name, backend in BACKENDS.items()}
     facts = {"dtype": str(dtype).removeprefix("torch."), "backends": found}
     usable = [name for name, how in found.items() if how == "usable"]

@@ -205,6 +205,9 @@ def _table(facts: LoraFacts, private: bool) -> dict[str, Any]:
         # Whoever wrote the file has named it.
         file = re.sub(r"[^\w .()+=,-]", "_", begun.file)
         table["went on from"] = f"{file} (`{begun.hash[:16]}`)"
+    if facts.averaged:
+        ema = train.ema
+        table["weights"] = f"exponential moving average, decay {ema.decay:g}" if ema.decay else "averaged"
     if facts.strength != 1:
         table["strength"] = f"{facts.strength:g} of what was trained, at weight 1"
     if not private:

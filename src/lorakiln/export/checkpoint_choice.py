@@ -12,6 +12,26 @@ def choose_which(wanted: str, train: TrainSettings) -> str:
     return "best" if train.early_stopping.patience is not None else "last"
 
 
+def choose_weights(adapters: list[SavedAdapter], wanted: str) -> list[SavedAdapter]:
+    """The same adapters, with the moving averages of their weights as their files where these are wanted.
+
+    Args:
+        wanted: "ema", "raw" or "auto", which takes the averages where there are some: those were validated.
+
+    Raises:
+        UserError: averages are wanted, and there are none.
+    """
+    if wanted == "raw" or (wanted == "auto" and not all(one.average for one in adapters)):
+        return adapters
+    if not all(one.average for one in adapters):
+        raise UserError(
+            "the run has no moving average of its weights",
+            where="export.weights=ema",
+            fix="train with train.ema.decay=0.999, say, or set export.weights=raw",
+        )
+    return [one.changed(file=one.average) for one in adapters]
+
+
 def choose_adapters(adapters: list[SavedAdapter], which: str) -> tuple[SavedAdapter, list[SavedAdapter]]:
     """The adapter that gets the plain name, and those that are written beside it.
 

@@ -19,7 +19,7 @@ from lorakiln.artefacts.tensor_files import DTYPES, load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export.adapter_comparison import compare_adapters
 from lorakiln.export.card import ZERO_SNR_ADVICE, format_model_card
-from lorakiln.export.checkpoint_choice import choose_adapters, choose_which, find_best_step
+from lorakiln.export.checkpoint_choice import choose_adapters, choose_weights, choose_which, find_best_step
 from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import remove_places, remove_private
@@ -72,7 +72,10 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         base_model=settings.base_model or (model.path if is_hub_id(model.path) else None),
     )
     which = choose_which(settings.which, facts.made_with("train", TrainSettings))
-    main, others = choose_adapters(facts.adapters, which)
+    weights = choose_weights(facts.adapters, settings.weights)
+    if weights != facts.adapters:
+        facts = facts.changed(averaged=True)
+    main, others = choose_adapters(weights, which)
     # Two files of the main one, and what is written stands beside what it replaces until the end.
     needed = sum((run / one.file).stat().st_size for one in (main, main, *others))
     check_space(out, needed, "the exported adapters")
@@ -170,6 +173,7 @@ def _facts(
         rank=facts.rank,
         alpha=facts.alpha,
         strength=facts.strength,
+        **({"averaged": True} if facts.averaged else {}),
         targets=facts.targets,
         base=facts.base,
         base_model=facts.base_model,

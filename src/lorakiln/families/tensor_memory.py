@@ -99,11 +99,12 @@ class GpuRules(TorchFunctionMode):
 
     Args:
         single: whether autocast computes norms in float32, as it does for GPUs and not for the CPU.
+        matrix: whether attention holds its matrix, as torch's plain kernel does, in float32.
     """
 
-    def __init__(self, single: bool = True) -> None:
+    def __init__(self, single: bool = True, matrix: bool = False) -> None:
         super().__init__()
-        self._single = single
+        self._single, self._matrix = single, matrix
         self._converted: dict[int, Tensor] = {}
 
     def __torch_function__(
@@ -116,7 +117,7 @@ class GpuRules(TorchFunctionMode):
             elif func in SINGLE and self._single:
                 args, kwargs = self._to(torch.float32, args, kwargs)
         if func is F.scaled_dot_product_attention:
-            return _attend(*args, **kwargs)
+            return (_attend_by_matrix if self._matrix else _attend)(*args, **kwargs)
         return func(*args, **kwargs)
 
     @contextmanager
@@ -175,6 +176,12 @@ SINGLE = {F.group_norm, F.layer_norm, torch.group_norm, torch.layer_norm}
 def _attend(query: Tensor, key: Tensor, value: Tensor, *mask: Any, **rest: Any) -> Tensor:
     attended: Tensor = _Attention.apply(query, key, value)
     return attended
+
+
+def _attend_by_matrix(query: Tensor, key: Tensor, value: Tensor, *mask: Any, **rest: Any) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        weights = (query.float() @ key.float().mT).softmax(-1)
+        return (weights @ value.float()).to(query.dtype)
 
 
 class _Attention(torch.autograd.Function):

@@ -33,7 +33,7 @@ from lorakiln.schema.train import TrainSettings
 
 ZERO_SNR = "ss_zero_terminal_snr"
 # Our words in sd-scripts', and in the model standard's.
-PRECISIONS = {"fp32": "no", "bf16": "bf16"}
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
@@ -80,6 +80,8 @@ def build_metadata(
     if facts.strength != 1:
         # The network's alpha is that of the file: the trained one, in the settings, times this.
         data["lorakiln_strength"] = facts.strength
+    if facts.averaged:
+        data["lorakiln_ema_decay"] = train.ema.decay
     data["ss_datasets"] = [_dataset(facts, rows, data, private)]
     if not private:
         folder = f"{train.repeats}_{facts.dataset.name}"

@@ -16,6 +16,9 @@ class ExportSettings(Settings, decides=Decides.FILE):
         "auto",
         description="best: lowest validation loss among the saved; auto: best with train.early_stopping, else the last",
     )
+    weights: Literal["auto", "raw", "ema"] = Field(
+        "auto", description="of a training with train.ema: the average or the weights themselves; auto: the average"
+    )
     strength: float = Field(
         1.0, gt=0, le=2, description="how much of what was trained the file does at weight 1: alpha is multiplied by it"
     )

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from lorakiln.schema.adapters import ADAPTERS, AdapterSettings
 from lorakiln.schema.base import MANY, Seed, Settings
 from lorakiln.schema.intervals import Interval
-from lorakiln.schema.marks import HERE, Decides, Private
+from lorakiln.schema.marks import HERE, Decides, Names, Private
 from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
@@ -20,14 +20,19 @@ class TrainerSettings(Settings, decides=Decides.ROUNDING):
     accelerator: Literal["cpu", "gpu", "auto"]
     devices: int = Field(1, ge=1, le=1024)
     num_nodes: int = Field(1, ge=1, le=1024)
-    precision: Annotated[Literal["auto", "fp32", "bf16"], Decides.WEIGHTS, HERE] = Field(
-        "auto", description="of the frozen base, the adapter is always fp32; auto: bf16 on a GPU that has it, else fp32"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Decides.WEIGHTS, HERE] = Field(
+        "auto",
+        description="of the frozen base, the adapter is always fp32; auto: bf16 on a GPU that has it, fp16 with loss "
+        "scaling on an older one, fp32 on a CPU",
     )
     quantize: Annotated[Literal["none", "fp8", "int8", "nf4"], Decides.WEIGHTS] = Field(
         "none", description="what the frozen base's linear layers are stored in; nf4 is QLoRA's, by bitsandbytes"
     )
     threads: int | None = Field(None, ge=1, le=512, description="CPU threads of each process; null: torch's own choice")
     gradient_checkpointing: bool = False
+    attention: Literal["auto", "math", "flash", "efficient", "cudnn"] = Field(
+        "auto", description="torch's kernel for it; auto: the fastest that there is for the device and the precision"
+    )
 
 
 class ValidationSettings(Settings, decides=Decides.HELD_OUT):
@@ -50,9 +55,18 @@ class SampleSettings(Settings, decides=Decides.RECORD):
         100, description='steps, or epochs as in "2 epochs"; 0: never'
     )
     prompts: Annotated[list[str], Private.WORDS] = Field(default_factory=list)
+    file: Annotated[str | None, Private.PATH, Names("prompts", "file of sample prompts")] = Field(
+        None, description="of prompts in their place, with sizes, seeds and the like: .txt, .json or .toml"
+    )
     seeds: list[Seed] = Field([0, 1], min_length=1, description="each prompt is drawn from each")
     steps: int = Field(20, ge=1, le=MANY, description="of denoising; at most the model's, 1000")
     guidance: float = Field(5.0, ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SampleSettings":
+        if self.prompts and self.file is not None:
+            raise ValueError("prompts and file are both set; put all prompts into the file, or set prompts=[]")
+        return self
 
 
 class EarlyStoppingSettings(Settings, decides=Decides.MOMENTS):
@@ -65,6 +79,14 @@ class EarlyStoppingSettings(Settings, decides=Decides.MOMENTS):
     smoothing: float = Field(
         0.0, ge=0, lt=1, description="of the losses that are compared, an exponential moving average; 0: none"
     )
+
+
+class EmaSettings(Settings, decides=Decides.WEIGHTS):
+    """The exponential moving average of the adapter's weights; see `train.average`."""
+
+    decay: float | None = Field(None, gt=0, lt=1, description="how much of it stays in a step; null: there is none")
+    start: int = Field(0, ge=0, le=MANY, description="steps before which it is the weights themselves")
+    warmup: bool = Field(True, description="the decay after k steps is at most (1 + k) / (10 + k)")
 
 
 class TrainSettings(Settings, decides=Decides.WEIGHTS):
@@ -108,6 +130,7 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
     scheduler: Annotated[SchedulerSettings, SCHEDULES.chosen()]
     trainer: TrainerSettings
     tracker: Annotated[TrackerSettings, Private.NAME, TRACKERS.chosen()]
+    ema: EmaSettings = EmaSettings()
     validation: ValidationSettings
     early_stopping: EarlyStoppingSettings = EarlyStoppingSettings()
     samples: SampleSettings

@@ -33,14 +33,16 @@ def is_less_better(name: str) -> bool:
 
 
 def read_numbers(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """A finished job's numbers by name: at the LoRA's full weight, and at 0, the base model. The first hold the last
-    validation loss, where there is one.
+    """A finished job's numbers by name: at the LoRA's full weight, and at 0, the base model. The first hold the
+    validation loss of the adapter that was exported (else of the last), where there is one.
     """
     entries = read_entries(folder)
     full = {name: ends[0]["mean"] for name, ends in entries.items()}
-    adapters = RunFacts.read(folder / "run" / "facts.json").adapters
-    if adapters and adapters[-1].validation_loss is not None:
-        full[VALIDATION_LOSS] = adapters[-1].validation_loss
+    adapters, exported = RunFacts.read(folder / "run" / "facts.json").adapters, folder / "lora" / "facts.json"
+    step = read_json(exported).get("step") if exported.is_file() else None
+    losses = [one.validation_loss for one in adapters if one.step == step] or [one.validation_loss for one in adapters]
+    if losses and losses[-1] is not None:
+        full[VALIDATION_LOSS] = losses[-1]
     return full, {name: ends[1]["mean"] for name, ends in entries.items()}
 
 

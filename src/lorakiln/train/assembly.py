@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import telling_no_memory
@@ -17,17 +18,18 @@ from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
 from lorakiln.families.protocol import NETWORK, Family, Part, choose_text_dtype
 from lorakiln.families.tensor_memory import count_held_bytes
-from lorakiln.sampling import check_steps
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import put_adapter
+from lorakiln.train.attention import check_attention
 from lorakiln.train.latents import Encoded
 from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.lora_module import LoraModule, Share
 from lorakiln.train.memory_count import CountRequest, count_memory
 from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit
 from lorakiln.train.quantized_layers import check_quantize, quantize_layers
+from lorakiln.train.sample_pictures import Sample, check_samples, choose_largest, choose_requests, list_samples
 from lorakiln.train.validation_split import ValidationSplit, hold_out
 
 
@@ -40,6 +42,7 @@ class TrainingRun:
         asked: as they were given.
         targets: full names of the network's adapted modules.
         device: of this process.
+        samples: the pictures of a round, where this process draws.
         memory_fit: what was counted; None for what fits any machine.
     """
 
@@ -52,6 +55,7 @@ class TrainingRun:
     targets: list[str]
     module: LoraModule
     device: torch.device
+    samples: list[Sample]
     memory_fit: MemoryFit | None = None
 
     @property
@@ -60,8 +64,8 @@ class TrainingRun:
 
     @property
     def precision(self) -> str:
-        """Of the frozen base, as it is on this process's device: "bf16" or "fp32"."""
-        return "bf16" if self.share.bf16 else "fp32"
+        """Of the frozen base, as it is on this process's device: "bf16", "fp16" or "fp32"."""
+        return self.share.precision
 
     @property
     def epoch(self) -> Fraction:
@@ -97,7 +101,7 @@ def assemble(
     parts: tuple[Part, ...] = ("vae", "text", "network") if draws else NETWORK
     loading: dict[str, Any] = {
         "device": device,
-        "dtype": torch.bfloat16 if share.bf16 else None,
+        "dtype": share.half,
         "text_dtype": choose_text_dtype(device),
     }
     bare = load_family(model, (), **loading)
@@ -106,9 +110,11 @@ def assemble(
     _check_rows(encoded, settings.objective)
     if settings.objective.zero_terminal_snr:
         bare.process = bare.process.rescale_to_zero_snr()
-    if draws:
-        check_steps(bare, settings.samples.steps, "train.samples.steps")
-    memory_fit = _make_room(bare, encoded, split, settings, share, model.resolution if draws else 0)
+    requests = choose_requests(encoded, settings.samples, split.trained) if draws else []
+    samples = list_samples(requests, settings.samples, model.resolution)
+    check_samples(samples, bare, hasattr(find_trained_kind(settings.adapter.kind), "weighted"))
+    check_attention(settings.trainer.attention, bare, share.half or torch.float32)
+    memory_fit = _make_room(bare, encoded, split, settings, share, samples)
     if memory_fit and share.rank == 0 and (warning := memory_fit.warning()):
         print(warning, file=sys.stderr, flush=True)
     with telling_no_memory(f"loading the base model, on {device}", memory_fit.advice if memory_fit else ""):
@@ -129,7 +135,7 @@ def assemble(
             settings,
             share,
         )
-    return TrainingRun(settings, asked, model, encoded, family, split, targets, module, device, memory_fit)
+    return TrainingRun(settings, asked, model, encoded, family, split, targets, module, device, samples, memory_fit)
 
 
 def _load(model: ModelSettings, parts: Sequence[Part], loading: Mapping[str, Any], quantize: str) -> Family:
@@ -144,13 +150,18 @@ def _load(model: ModelSettings, parts: Sequence[Part], loading: Mapping[str, Any
 
 
 def _make_room(
-    family: Family, encoded: Encoded, split: ValidationSplit, settings: TrainSettings, share: Share, side: int
+    family: Family,
+    encoded: Encoded,
+    split: ValidationSplit,
+    settings: TrainSettings,
+    share: Share,
+    samples: list[Sample],
 ) -> MemoryFit | None:
     """What it takes and what there is, counted with the family's parts not yet loaded; None for a small base on a CPU,
     and where it could not be counted.
 
     Args:
-        side: of the samples, pixels; 0: none are drawn.
+        samples: that are drawn; none where there is none.
     """
     if family.device.type == "cpu" and count_held_bytes(family.hollow(NETWORK).network) < LARGE:
         return None
@@ -161,7 +172,8 @@ def _make_room(
         share,
         max(shapes, key=math.prod),
         encoded.buckets[0].conditioning,
-        drawn=family.latent_shape(side, side) if side else None,
+        drawn=family.latent_shape(*choose_largest(samples)) if samples else None,
+        guided=any(one.guidance > 1 for one in samples),
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
     )
     try:

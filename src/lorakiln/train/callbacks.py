@@ -19,7 +19,7 @@ from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.live_losses import append_live_loss
 from lorakiln.tracking.protocol import Tracker
-from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
+from lorakiln.train.checkpoint import AVERAGES, CheckpointFolder, TrainingState
 from lorakiln.train.devices import PATIENCE
 from lorakiln.train.due_work import DueWork, find_due_work
 from lorakiln.train.failures import make_not_finite_error
@@ -47,9 +47,13 @@ class StopTogether(pl.Callback):
 
     Comes before the callback that acts on it. From the first step on a signal is noted; before, where there is nothing
     to be saved, it ends the process at once.
+
+    Attributes:
+        ending: whether a signal had come by the end of this step; the same in all processes.
     """
 
     def __init__(self) -> None:
+        self.ending = False
         self._request = StopRequest()
         self._group: dist.ProcessGroup | None = None
         self._heartbeat: Heartbeat | None = None
@@ -95,6 +99,7 @@ class StopTogether(pl.Callback):
             flag = torch.tensor(self._request.signal)
             dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
             self._request.signal = int(flag)
+        self.ending = bool(self._request.signal)
 
     def end(self) -> None:
         """Training is over, for whatever reason: signals and the other processes are no more heeded."""
@@ -209,7 +214,7 @@ class RunRecorder(pl.Callback):
         self.steps += 1
         due = self._due(step)
         stopping = bool(self.stopping.signal)
-        going_on = not stopping and step < self.settings.total_steps  # for all processes alike
+        going_on = not self.stopping.ending and step < self.settings.total_steps  # in all processes alike
         minutes = self.settings.checkpoint_minutes
         timed = self.leader and minutes > 0 and began - self._saved_at >= 60 * minutes
         if any(due) or stopping or timed:
@@ -277,9 +282,12 @@ class RunRecorder(pl.Callback):
             self._drop_adapters()
 
     def _save_adapter(self, module: LoraModule, step: int) -> None:
-        path = self.checkpoints.work / "adapters" / f"step-{step:08d}.safetensors"
-        with module.averaged():
-            diffusers_form.save(module.adapted.read(), path, self.settings.adapter.kind)
+        work, name = self.checkpoints.work, f"step-{step:08d}.safetensors"
+        with module.answering():
+            diffusers_form.save(module.adapted.read(), work / "adapters" / name, self.settings.adapter.kind)
+        if module.average:
+            with module.averaged():
+                diffusers_form.save(module.adapted.read(), work / AVERAGES / name, self.settings.adapter.kind)
 
     def _drop_adapters(self) -> None:
         """Remove the saved adapters that are no more to be kept."""
@@ -305,6 +313,8 @@ class RunRecorder(pl.Callback):
                 "step_seconds": seconds / max(step - done, 1),
                 "memory_gib": measure_memory_gib(),
             }
+            if module.scale:
+                more["loss_scale"] = module.scale.value.item()
             # The quarters are those of this process's share of the batches.
             told = {
                 **more,

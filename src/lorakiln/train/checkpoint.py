@@ -32,6 +32,7 @@ from lorakiln.console.errors import UserError
 KEPT = 2
 POLL = 0.5  # seconds between two looks whether another job has ended
 FINISHED = "finished"
+AVERAGES = "averages"  # beside the saved adapters, those of their moving averages
 
 
 @dataclass
@@ -40,8 +41,8 @@ class TrainingState:
 
     Attributes:
         step: optimizer steps done.
-        tensors: "adapter/<name>", float32; "fixed/<name>", what it began with and never trains; and the optimizer's,
-            as `optim.state` names them.
+        tensors: "adapter/<name>", float32; "fixed/<name>", what it began with and never trains; "average/<name>" where
+            there is one (`train.ema`); "loss_scale/..." in fp16; and, as `optim.state` names them, the optimizer's.
         records: JSON-able; the rows of the metrics so far, what was made of them, where.
     """
 

@@ -22,7 +22,7 @@ from lorakiln.console.orphans import end_with_parents
 from lorakiln.schema.train import TrainerSettings, TrainSettings
 from lorakiln.train.failures import make_lost_process_error
 from lorakiln.train.lora_module import Share
-from lorakiln.train.precision import takes_bf16
+from lorakiln.train.precision import choose_precision
 
 # How long the others wait while the first process validates and draws; torch's own limit is ten minutes on GPUs.
 PATIENCE = timedelta(hours=2)
@@ -119,13 +119,15 @@ def _take_signals_from(trainer: pl.Trainer) -> None:
 def compute_share(trainer: pl.Trainer, settings: TrainSettings) -> Share:
     """This process's part in the work."""
     device = trainer.strategy.root_device
-    bf16 = takes_bf16(settings.trainer.precision, device)
+    wanted = settings.trainer.precision
+    precision = choose_precision(wanted, device)
     if trainer.global_rank == 0:
         if settings.trainer.accelerator == "auto" and device.type == "cpu" and (why := explain_unusable_gpu()):
             print(f"warning: training on the CPU: {why}", file=sys.stderr)
-        if settings.trainer.precision != "fp32" and device.type == "cuda" and not bf16:
-            print(f"{torch.cuda.get_device_name(device)} has no bf16: the base stays fp32", file=sys.stderr)
-    return Share(trainer.global_rank, trainer.world_size, bf16)
+        if device.type == "cuda" and wanted in ("auto", "bf16") and precision != "bf16":
+            how = "is fp16, with loss scaling" if precision == "fp16" else "stays fp32; precision=auto takes fp16"
+            print(f"{torch.cuda.get_device_name(device)} has no bf16: the base {how}", file=sys.stderr)
+    return Share(trainer.global_rank, trainer.world_size, bf16=precision == "bf16", fp16=precision == "fp16")
 
 
 def explain_unusable_gpu() -> str:

@@ -19,6 +19,7 @@ def describe_environment(module: LoraModule) -> dict[str, Any]:
         "micro_batch": module.settings.micro_batch or share,
         "threads": torch.get_num_threads(),
         "deterministic": module.settings.deterministic,
+        "attention": module.settings.trainer.attention,
         "torch": torch.__version__,
     }
 

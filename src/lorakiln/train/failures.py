@@ -12,7 +12,7 @@ from lorakiln.console.memory import is_out_of_memory
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.checkpoint import CheckpointFolder
 from lorakiln.train.lora_module import LoraModule
-from lorakiln.train.precision import takes_bf16
+from lorakiln.train.precision import choose_half
 
 NOTICE = 2.0  # seconds within which a process that ended is seen to have
 
@@ -62,8 +62,8 @@ def _out_of_memory(run: TrainingRun) -> UserError:
     micro = settings.micro_batch or share
     advice = [f"train.micro_batch={max(1, micro // 2)}"] if micro > 1 else []
     advice += [] if settings.trainer.gradient_checkpointing else ["train.trainer.gradient_checkpointing=true"]
-    # On a GPU that has bf16, auto has taken it already.
-    advice += ["train.trainer.precision=bf16"] if not run.share.bf16 and takes_bf16("bf16", run.device) else []
+    # On a GPU auto has taken it already.
+    advice += [] if run.share.half else [f"train.trainer.precision={choose_half(run.device)}"]
     advice += ["train.trainer.quantize=int8"] if settings.trainer.quantize == "none" else []
     advice += ["a lower prepare.resolution"]
     largest = max(run.encoded.buckets, key=lambda bucket: bucket.mean[0, 0].numel()).name
@@ -95,5 +95,5 @@ def _advise_on_rates(module: LoraModule) -> list[str]:
     return [
         f"lower train.optimizer.lr, which is {settings.optimizer.lr:g}",
         "set train.max_grad_norm=1.0" if norm is None else f"lower train.max_grad_norm, which is {norm:g}",
-        *(["train with train.trainer.precision=fp32"] if module.share.bf16 else []),
+        *(["train with train.trainer.precision=fp32"] if module.share.half else []),
     ]

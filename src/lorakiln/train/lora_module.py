@@ -21,10 +21,12 @@ from lorakiln.optim.schedules import make_factor
 from lorakiln.rows import EncodedRow
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
+from lorakiln.train.average import make_average
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
 from lorakiln.train.latents import Encoded
+from lorakiln.train.loss_scale import LossScale
 from lorakiln.train.network_parts import make_groups
-from lorakiln.train.precision import norm_in_half
+from lorakiln.train.precision import HALVES, norm_in_half
 from lorakiln.train.readings import Quarters, Readings
 
 
@@ -34,12 +36,24 @@ class Share:
 
     Attributes:
         rank, world: this process among all.
-        bf16: whether the network computes in bfloat16 (autocast; the adapter's weights stay float32).
+        bf16, fp16: whether the network computes in bfloat16, or in float16 with loss scaling (autocast; the adapter's
+            weights stay float32).
     """
 
     rank: int = 0
     world: int = 1
     bf16: bool = False
+    fp16: bool = False
+
+    @property
+    def precision(self) -> str:
+        """As the settings name it."""
+        return "bf16" if self.bf16 else "fp16" if self.fp16 else "fp32"
+
+    @property
+    def half(self) -> torch.dtype | None:
+        """What the network computes in, where that is half precision."""
+        return HALVES.get(self.precision)
 
 
 class LoraModule(pl.LightningModule):
@@ -53,6 +67,8 @@ class LoraModule(pl.LightningModule):
         trained: for each bucket the rows to train on, as `schedule` counts them.
 
     Attributes:
+        scale: of the loss in fp16; else None.
+        average: of the weights; None where there is none.
         done: optimizer steps done since the beginning of the run, by this process and those before it.
         owners: of the optimizer's state, in order.
     """
@@ -90,8 +106,10 @@ class LoraModule(pl.LightningModule):
         elementwise = self.optimizer_kind.ELEMENTWISE
         self.owners = self.flat.owners(elementwise)
         self.optimizer = self.build_optimizer(self.flat.groups(elementwise))
+        self.average = make_average(self.flat.weights.data, settings.ema)
         self.factor = make_factor(settings.scheduler, settings.total_steps)
-        if share.bf16:
+        self.scale = LossScale(self.flat.weights.device) if share.fp16 else None
+        if share.half:
             self.adapted.take_half()
             norm_in_half(family.network, self.kind)
         self.done = 0
@@ -123,7 +141,7 @@ class LoraModule(pl.LightningModule):
             torch.manual_seed(random_draws.mix_seed(self.settings.seed, step, self.share.rank))
         for at in range(start, start + share, micro):
             loss = self.loss(samples, draws, slice(at, at + micro))
-            loss.backward()
+            (loss * self.scale.value if self.scale else loss).backward()
             self.flat.gradients[-1] += loss.detach()
         if self.share.world > 1:
             dist.all_reduce(self.flat.gradients)
@@ -156,15 +174,14 @@ class LoraModule(pl.LightningModule):
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """What the network's calls are wrapped in, training or not."""
-        if self.share.bf16:
-            return torch.autocast(self.kind, torch.bfloat16)
+        if self.share.half:
+            return torch.autocast(self.kind, self.share.half)
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Meanwhile the weights are those that are measured, drawn with and saved; after it what they were, bit by bit.
-
-        They are the same but for an optimizer that trains others than it answers with.
+    def answering(self) -> Iterator[None]:
+        """Meanwhile the weights are those that the optimizer answers with, which are saved; after it what they were,
+        bit by bit. They are the same but for an optimizer that trains others.
         """
         if not isinstance(self.optimizer, Averages):
             yield
@@ -177,6 +194,10 @@ class LoraModule(pl.LightningModule):
             self.optimizer.train()
             # Back by the way that it came is not quite where it was.
             self.flat.weights.data.copy_(trained)
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """With the moving average of the weights, where there is one, in their place: what is validated and drawn."""
+        return self.average.put_into(self.flat.weights.data) if self.average else self.answering()
 
     def on_train_start(self) -> None:
         self.network.train()
@@ -203,11 +224,18 @@ class LoraModule(pl.LightningModule):
 
     def _update(self, step: int) -> None:
         gradients, loss = self.flat.gradients[:-1], self.flat.gradients[-1].clone()
+        if self.scale:
+            gradients.mul_(self.scale.value.reciprocal())
         norm = torch.linalg.vector_norm(gradients)
         if self.settings.max_grad_norm is not None:
             # As torch.nn.utils.clip_grad_norm_ does it.
             gradients.mul_((self.settings.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
-        bad = self.readings.push(step, loss, norm)
+        overflow = None
+        if self.scale:
+            # Where nothing is multiplied any more, scaling is not what made them overflow.
+            overflow = ~norm.isfinite() & (self.scale.value > 1)
+            self.scale.update(overflow)
+        bad = self.readings.push(step, loss, norm, overflow)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step, group["name"])
         if self.optimizer_kind.MASKED:
@@ -220,6 +248,8 @@ class LoraModule(pl.LightningModule):
             optimizer.step()
         if self.max_norm is not None:
             self.adapted.limit(self.max_norm)
+        if self.average:
+            self.average.update(self.flat.weights.data, step + 1)
         # Not Lightning's count, which leaves out what is left out here.
         self.done = step + 1
 

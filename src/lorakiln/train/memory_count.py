@@ -37,7 +37,7 @@ class MemoryCount:
 
     Attributes:
         base: the frozen network.
-        adapter: its weights, their gradients and the optimizer's state.
+        adapter: its weights, their gradients, their moving average and the optimizer's state.
         step: what a step's two passes hold at most beside these.
         validation: the same of validation; 0: there is none.
         row: what the network holds for each sample that it works on without gradients: two a picture with guidance.
@@ -103,6 +103,7 @@ class CountRequest:
         shape: (C, h, w) of the largest latents trained on.
         told: conditioning as `encode` wrote it, any number of rows.
         drawn: (C, h, w) of the samples; None: this process draws none.
+        guided: whether one of them has guidance, which takes a second row; None: as the settings say.
         validates: whether this process does.
     """
 
@@ -112,6 +113,7 @@ class CountRequest:
     shape: Sequence[int]
     to_dict: Mapping[str, Tensor]
     drawn: Sequence[int] | None = None
+    guided: bool | None = None
     validates: bool = False
 
     @property
@@ -127,7 +129,7 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
     if settings.trainer.quantize != "none":
         quantize_layers(hollow.network, settings.trainer.quantize, META)
     base = count_held_bytes(hollow.network)
-    with Peak() as peak, GpuRules(single=on_gpu) as rules:
+    with Peak() as peak, GpuRules(on_gpu, settings.trainer.attention == "math") as rules:
         for part in (hollow.network, *([hollow.vae] if wanted.drawn else [])):
             peak.hold([*part.parameters(), *part.buffers()])
         module = _make_hollow_module(hollow, wanted, rules)
@@ -136,10 +138,11 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
         _step(module)
         step = peak.most - before
         adapter = sum(tensor.nbytes for tensor in (module.flat.weights, module.flat.gradients))
+        adapter += module.average.weights.nbytes if module.average else 0
         adapter += state_bytes(module.build_optimizer, module.optimizer)
         found = MemoryCount(base, adapter, step, on_gpu=on_gpu)
         if wanted.drawn or wanted.validates:
-            converted = module.flat.weights.nbytes // 2 if wanted.share.bf16 else 0
+            converted = module.flat.weights.nbytes // 2 if wanted.share.half else 0
             row = (_two_rows(module, peak, wanted.drawn or wanted.shape) - converted) // 2
             found = replace(found, row=row, converted=converted)
         if wanted.validates:
@@ -149,7 +152,8 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
         if wanted.drawn:
             before = peak.again()
             hollow.decode_latents(torch.empty(1, *wanted.drawn, device=META))
-            decode, rows = peak.most - before, 2 if settings.samples.guidance > 1 else 1
+            guided = settings.samples.guidance > 1 if wanted.guided is None else wanted.guided
+            decode, rows = peak.most - before, 2 if guided else 1
             texts = sum(count_held_bytes(part) for name, part in hollow.adaptable().items() if name != hollow.part)
             found = replace(found, rows=rows, text=texts, vae=count_held_bytes(hollow.vae), decode=decode)
     return found
@@ -162,7 +166,7 @@ class _HollowModule(LoraModule):
     kind = "cpu"  # by which `GpuRules` is told of autocast
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
-        return self.rules.autocast(torch.bfloat16) if self.share.bf16 else contextlib.nullcontext()
+        return self.rules.autocast(self.share.half) if self.share.half else contextlib.nullcontext()
 
     def _move(self, tensor: Tensor) -> Tensor:
         return tensor.to(META)
@@ -183,7 +187,7 @@ def _make_hollow_module(hollow: Family, wanted: CountRequest, rules: GpuRules) -
     empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
     encoded = Encoded([Bucket("", [], mean, std, told)], empty)
     alone = settings.model_copy(update={"batch_size": rows, "micro_batch": None})
-    module = _HollowModule(hollow, encoded, [list(range(rows))], alone, Share(bf16=wanted.share.bf16))
+    module = _HollowModule(hollow, encoded, [list(range(rows))], alone, replace(wanted.share, rank=0, world=1))
     module.rules = rules
     return module
 

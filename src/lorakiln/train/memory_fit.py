@@ -9,7 +9,7 @@ import torch
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.lora_module import Share
 from lorakiln.train.memory_count import BESIDE, MemoryCount
-from lorakiln.train.precision import takes_bf16
+from lorakiln.train.precision import choose_half
 
 LARGE = 500_000_000  # bytes of a base's weights; smaller ones fit any machine, and are not counted for a CPU
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
@@ -121,9 +121,9 @@ def _savings(
         else:
             break
         yield change, memory.fitted(memory_fit.free) if memory.on_gpu else memory
-    if not share.bf16 and takes_bf16("bf16", memory_fit.device):
+    if not share.half:
         memory = replace(memory, base=memory.base // 2)
-        yield "train.trainer.precision=bf16", memory
+        yield f"train.trainer.precision={choose_half(memory_fit.device)}", memory
     if settings.trainer.quantize == "none":
         yield _smaller_base(memory, settings, counted, memory_fit.free)
 

@@ -7,7 +7,7 @@ from lorakiln.optim.state import state_bytes
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
-from lorakiln.train.length import format_interval, is_due
+from lorakiln.train.length import count_due, format_interval
 from lorakiln.train.memory_fit import format_gb
 from lorakiln.train.sample_pictures import tell_samples
 
@@ -48,6 +48,9 @@ def format_plan(run: TrainingRun) -> str:
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
     ]
     lines += [f"{name:<11} {describe}" for name, describe in run.family.process.describe(settings.objective).items()]
+    if (ema := settings.ema).decay is not None:
+        begins = f" from step {ema.start} on" if ema.start else ""
+        lines.append(f"average     of the weights, decay {ema.decay:g}{begins}: it is validated and drawn")
     if adapter.init_from:
         lines.append(f"begins with {adapter.init_from}")
     return "training plan\n" + "\n".join("  " + line for line in lines)
@@ -91,7 +94,7 @@ def _notes(run: TrainingRun) -> list[str]:
 
 def _tell_saving(run: TrainingRun) -> str:
     settings = run.settings
-    count = sum(is_due(step, settings.save_every, run.epoch) for step in range(1, settings.total_steps))
+    count = count_due(settings.total_steps - 1, settings.save_every, run.epoch)
     every = format_interval(settings.save_every)
     told = [f"{count + 1} adapters, every {every} and at the end" if count else "the last adapter"]
     if settings.keep_last is not None:
@@ -109,6 +112,7 @@ def _small(run: TrainingRun) -> str:
     """The memory of a training that is not counted any further."""
     network = run.family.network
     base = sum(weight.nbytes for weight in (*network.parameters(), *network.buffers()) if not weight.requires_grad)
-    # Its weights, their gradients and the optimizer's state.
-    adapter = 2 * run.module.flat.weights.nbytes + state_bytes(run.module.build_optimizer, run.module.optimizer)
+    # Its weights, their gradients, their moving average and the optimizer's state.
+    vectors = 3 if run.module.average else 2
+    adapter = vectors * run.module.flat.weights.nbytes + state_bytes(run.module.build_optimizer, run.module.optimizer)
     return f"base {format_gb(base)} GB, adapter and optimizer {format_gb(adapter)} GB"

@@ -7,16 +7,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-def takes_bf16(wanted: str, device: torch.device) -> bool:
-    """Whether the frozen base is bf16 on a device: one rule for one device and for several.
+
+def choose_precision(wanted: str, device: torch.device) -> str:
+    """What the frozen base is kept in on a device, "fp32", "bf16" or "fp16": one rule for one device and for several.
 
     Args:
-        wanted: "auto" takes bf16 on a GPU that computes in it; "bf16" on a CPU too, where it halves the base's memory.
+        wanted: "auto" takes bf16 on a GPU that computes in it, fp16 on an older one, fp32 on a CPU; "bf16" and "fp16"
+            on a CPU too, where they halve the base's memory. A GPU without bf16 stays fp32 where "bf16" is wanted.
     """
-    if device.type == "cuda":
-        return wanted != "fp32" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return wanted == "bf16"
+    if wanted not in ("auto", "bf16"):
+        return wanted
+    if device.type != "cuda":
+        return "fp32" if wanted == "auto" else wanted
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if wanted == "auto" else "fp32"
+
+
+def choose_half(device: torch.device) -> str:
+    """What there is to be advised, "bf16" or "fp16", where a base in fp32 is too large."""
+    return choose_precision("auto", device) if device.type == "cuda" else "bf16"
 
 
 def norm_in_half(network: nn.Module, kind: str) -> None:

@@ -20,18 +20,25 @@ class Readings:
         self._unread: list[Tensor] = []
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=device)
 
-    def push(self, step: int, loss: Tensor, norm: Tensor) -> Tensor:
+    def push(self, step: int, loss: Tensor, norm: Tensor, overflow: Tensor | None = None) -> Tensor:
         """Note a step's loss and gradient norm (0-dimensional).
 
+        Args:
+            overflow: whether its gradients, scaled for fp16, are too large: the step is left out, and the run goes on.
+
         Returns:
-            1.0 on the device from the first step on at which either was not finite, else 0.0: what the fused
-            optimizer calls `found_inf`. So the weights stay as they were before that step.
+            1.0 on the device where the step is left out, and from the first step on at which a loss or a norm was not
+            finite for another reason; else 0.0: what the fused optimizer calls `found_inf`. So the weights stay as they
+            were before that step.
         """
         pair = torch.stack([loss, norm])
         now_bad = ~pair.isfinite().all()
+        if overflow is not None:
+            now_bad &= ~(overflow & loss.isfinite())
         self._bad_step = torch.where((self._bad_step < 0) & now_bad, step, self._bad_step)
         self._unread.append(pair)
-        return (self._bad_step >= 0).float()
+        left_out = self._bad_step >= 0
+        return (left_out if overflow is None else left_out | overflow).float()
 
     def read(self) -> int | None:
         """Wait for the device and bring everything to the host; the first bad step, or None."""
@@ -44,9 +51,12 @@ class Readings:
         return None if bad < 0 else bad
 
     def means(self) -> tuple[float, float]:
-        """Mean loss and mean gradient norm since the last call (`read` comes first)."""
-        count = len(self.losses)
-        loss, norm = math.fsum(self.losses) / count, math.fsum(self.norms) / count
+        """Mean loss and mean gradient norm since the last call (`read` comes first); the norms of steps that were left
+        out are no numbers, and count for nothing.
+        """
+        norms = [norm for norm in self.norms if math.isfinite(norm)]
+        loss = math.fsum(self.losses) / len(self.losses)
+        norm = math.fsum(norms) / len(norms) if norms else math.inf
         self.losses, self.norms = [], []
         return loss, norm
 

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.marks import Decides, select_decided
-from lorakiln.schema.train import TrainSettings
+from lorakiln.schema.train import SampleSettings, TrainSettings
 from lorakiln.tracking.protocol import Tracker
+from lorakiln.train.checkpoint import AVERAGES
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.record import Record
+from lorakiln.train.sample_file import read_sample_file
 from lorakiln.train.sample_pictures import SampleDrawer
 from lorakiln.train.validation import compute_validation_loss
 from lorakiln.train.validation_split import ValidationSplit
@@ -26,8 +28,15 @@ def select_recording(settings: TrainSettings) -> dict[str, Any]:
     """The settings that decide what a validation loss and a sample are, and not the weights; JSON-able."""
     return {
         "validation": select_decided(settings.validation, Decides.RECORD),
-        "samples": select_decided(settings.samples, Decides.RECORD),
+        "samples": select_decided(settings.samples, Decides.RECORD, {"file": _read_requests(settings.samples)}),
     }
+
+
+def _read_requests(settings: SampleSettings) -> list[dict[str, Any]] | None:
+    # By content: a file changes while its name stays.
+    if settings.file is None or not settings.every:
+        return None
+    return [request.model_dump(mode="json") for request in read_sample_file(Path(settings.file))]
 
 
 def list_changed_recordings(records: dict[str, Any], settings: TrainSettings) -> list[str]:
@@ -49,8 +58,10 @@ class Remeasurement:
 
     @property
     def kept(self) -> dict[int, Path | None]:
-        """By step the weights that are still there: None before the first one, else a saved adapter."""
-        files = sorted((self.work / "adapters").glob("step-*.safetensors"))
+        """By step the weights that are still there: None before the first one, else a saved adapter, of which the
+        average is taken where there is one."""
+        saved = AVERAGES if self.module.average else "adapters"
+        files = sorted((self.work / saved).glob("step-*.safetensors"))
         return {0: None, **{int(path.stem.removeprefix("step-")): path for path in files}}
 
     def measure(self, split: ValidationSplit) -> None:

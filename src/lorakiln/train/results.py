@@ -17,6 +17,7 @@ from lorakiln.lora_files.kohya_metadata import build_metadata
 from lorakiln.tracking.tracker import RECORD
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.callbacks import RunRecorder
+from lorakiln.train.checkpoint import AVERAGES
 from lorakiln.train.environment import describe_environment
 from lorakiln.train.length import choose_kept
 from lorakiln.train.record import VALIDATION, Record, write_csv
@@ -30,15 +31,16 @@ def write_run(
     """Put the run into `out`, whole or not at all.
 
     Args:
-        work: holds `adapters`, of which those that the facts name are taken, and `samples`.
+        work: holds the adapters, of which those that the facts name are taken, and `samples`.
         facts: see `make_run_facts`.
         tracker: the tracker's record.
     """
     with replacing(out) as fresh:
         for name in ("adapters", "samples"):
             (fresh / name).mkdir()
-        for one in facts.adapters:
-            shutil.copyfile(work / one.file, fresh / one.file)
+        for file in (file for one in facts.adapters for file in (one.file, one.average) if file):
+            (fresh / file).parent.mkdir(exist_ok=True)
+            shutil.copyfile(work / file, fresh / file)
         if (work / "samples").is_dir():
             shutil.copytree(work / "samples", fresh / "samples", dirs_exist_ok=True)
         write_csv(fresh / "metrics.csv", record.columns, record.metrics)
@@ -75,7 +77,12 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
         init_from=_begun_with(settings.adapter.init_from),
         libraries=list_libraries(),
         adapters=[
-            SavedAdapter(step=at, file=f"adapters/{name}", validation_loss=record.validation_loss(at))
+            SavedAdapter(
+                step=at,
+                file=f"adapters/{name}",
+                validation_loss=record.validation_loss(at),
+                **({"average": f"{AVERAGES}/{name}"} if run.module.average else {}),
+            )
             for at, name in steps.items()
             if at in kept
         ],

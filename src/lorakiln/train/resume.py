@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from lorakiln.console.errors import UserError
 from lorakiln.optim.state import put_state, take_state
@@ -21,6 +22,10 @@ def capture(module: LoraModule, record: Record, **more: Any) -> TrainingState:
     """
     adapter = {f"adapter/{name}": tensor for name, tensor in module.flat.split(module.flat.weights.data).items()}
     adapter |= {f"fixed/{name}": tensor.detach() for name, tensor in module.adapted.fixed().items()}
+    if module.average:
+        adapter |= {f"average/{name}": tensor for name, tensor in module.flat.split(module.average.weights).items()}
+    if module.scale:
+        adapter |= {f"loss_scale/{name}": tensor for name, tensor in module.scale.tensors().items()}
     optimizer, tensors = take_state(module.optimizer, module.owners)
     records = {
         "metrics": record.metrics,
@@ -41,12 +46,15 @@ def restore(module: LoraModule, record: Record, state: TrainingState) -> None:
     Raises:
         UserError: it belongs to other modules of the network, or to another optimizer.
     """
-    named = {key.removeprefix("adapter/"): value for key, value in state.tensors.items() if key.startswith("adapter/")}
     try:
-        weights = module.flat.join(named)
+        weights = module.flat.join(_select(state, "adapter/"))
         with torch.no_grad():
             for name, tensor in module.adapted.fixed().items():
                 tensor.copy_(state.tensors[f"fixed/{name}"])
+        if module.average:
+            module.average.weights.copy_(module.flat.join(_select(state, "average/")))
+        if module.scale:
+            module.scale.put(_select(state, "loss_scale/"))
         put_state(module.optimizer, module.owners, state.records["optimizer"], state.tensors)
     except (KeyError, RuntimeError, ValueError) as error:
         raise UserError(f"the checkpoint does not fit the adapter ({error})", fix="delete it") from error
@@ -60,13 +68,23 @@ def restore(module: LoraModule, record: Record, state: TrainingState) -> None:
     module.readings.norms[:] = state.records["norms"]
 
 
+def _select(state: TrainingState, prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.tensors.items() if key.startswith(prefix)}
+
+
 def broadcast(module: LoraModule) -> None:
-    """Give all processes what rank 0 has: its step, its weights and its optimizer's state."""
+    """Give all processes what rank 0 has: its step, its weights and their average, its loss scale, and its optimizer's
+    state.
+    """
     if module.share.world == 1:
         return
     device = module.flat.weights.device
     for weights in (module.flat.weights, *module.adapted.fixed().values()):
         dist.broadcast(weights.data, src=0)
+    if module.average:
+        dist.broadcast(module.average.weights, src=0)
+    for tensor in module.scale.tensors().values() if module.scale else ():
+        dist.broadcast(tensor, src=0)
     record, tensors = take_state(module.optimizer, module.owners)
     layout = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     told = [(module.done, record, layout)]

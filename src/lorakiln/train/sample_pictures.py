@@ -1,13 +1,20 @@
 """Pictures drawn while training, with the adapter as it is."""
 
+import itertools
+import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
+from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
 from lorakiln.families.file_hashes import compute_short_hash
 from lorakiln.families.prompt_encoding import PromptEncoding
-from lorakiln.sampling import DrawJob, draw, format_infotext, save_picture
+from lorakiln.families.protocol import Family
+from lorakiln.sampling import DrawJob, check_steps, draw, format_infotext, save_picture
 from lorakiln.sampling.prompt_cache import PromptCache
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import SampleSettings
@@ -15,9 +22,95 @@ from lorakiln.train.latents import Encoded
 from lorakiln.train.length import format_interval
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.memory_count import DRAWN
+from lorakiln.train.sample_file import SampleRequest, read_sample_file
 
 CAPTIONS = 3  # of the dataset, drawn where no prompts are set
 CHOSEN = (None, "file", "trigger")  # sources of captions that are no captioner's words, None: nothing is known
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture that is drawn again and again.
+
+    Attributes:
+        weight: of the adapter.
+    """
+
+    job: DrawJob
+    steps: int
+    guidance: float
+    negative: str = ""
+    weight: float = 1.0
+
+    @property
+    def drawn_with(self) -> tuple[int, float, str, float]:
+        """What all pictures have in common that are drawn at once."""
+        return self.steps, self.guidance, self.negative, self.weight
+
+
+def choose_requests(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> list[SampleRequest]:
+    """What the file of prompts asks for ("{trigger}" stands for the trigger words); without one, see
+    `choose_sample_prompts`.
+
+    Args:
+        trained: rows trained on, by bucket.
+
+    Raises:
+        UserError: see `read_sample_file`.
+    """
+    if settings.file is None:
+        return [SampleRequest(prompt=prompt) for prompt in choose_sample_prompts(encoded, settings, trained)]
+    requests = read_sample_file(Path(settings.file))
+    return [
+        one.model_copy(update={"prompt": one.prompt.replace("{trigger}", encoded.trigger).strip()}) for one in requests
+    ]
+
+
+def list_samples(requests: Sequence[SampleRequest], settings: SampleSettings, side: int) -> list[Sample]:
+    """All pictures of a round: all requests with the first seed, then with the next; one that has a seed, once.
+
+    Args:
+        side: of a picture whose request says none, pixels.
+    """
+    samples = []
+    # The first few pictures, which a model card shows, are of different prompts.
+    for number, seed in enumerate(dict.fromkeys(settings.seeds)):
+        for one in requests:
+            if one.seed is not None and number:
+                continue
+            job = DrawJob(one.prompt, seed if one.seed is None else one.seed, one.width or side, one.height or side)
+            steps, guidance = one.steps or settings.steps, settings.guidance if one.guidance is None else one.guidance
+            samples.append(Sample(job, steps, guidance, one.negative, one.weight))
+    return samples
+
+
+def check_samples(samples: Sequence[Sample], family: Family, weighs: bool) -> None:
+    """Refuse, before anything is loaded, what could not be drawn.
+
+    Args:
+        family: may be without its parts.
+        weighs: whether the adapter can be drawn at another weight than 1.
+
+    Raises:
+        UserError: a size that this base does not have, more steps than it has, a weight that this kind has not.
+    """
+    for one in samples:
+        try:
+            family.latent_shape(one.job.width, one.job.height)
+        except UserError as error:
+            raise UserError(f"{error.what} ({one.job.prompt})", where="train.samples", fix=error.fix) from error
+        check_steps(family, one.steps, "train.samples.steps")
+        if one.weight != 1 and not weighs:
+            raise UserError(
+                f"adapters of this kind are drawn at weight 1 while training, not at {one.weight:g}",
+                where="train.samples.file",
+                fix="leave --am out; the evaluation draws at any weight",
+            )
+
+
+def choose_largest(samples: Sequence[Sample]) -> tuple[int, int]:
+    """Width and height of the picture that takes the most memory."""
+    return max(((one.job.width, one.job.height) for one in samples), key=math.prod)
 
 
 def choose_sample_prompts(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> list[str]:
@@ -42,17 +135,17 @@ def tell_samples(encoded: Encoded, settings: SampleSettings, trained: list[list[
     """
     if not settings.every:
         return "none"
-    prompts = choose_sample_prompts(encoded, settings, trained)
+    prompts = [one.prompt for one in choose_requests(encoded, settings, trained)]
     told = "; ".join(textwrap.shorten(prompt, 60, placeholder=" ...") for prompt in prompts)
     rows = [row for bucket in encoded.buckets for row in bucket.rows]
     written = {row.text for row in rows if row.caption_source not in CHOSEN}
-    guesses = sum(prompt in written for prompt in prompts) if not settings.prompts else 0
+    guesses = sum(prompt in written for prompt in prompts) if not (settings.prompts or settings.file) else 0
     note = f" ({guesses} of {len(prompts)} are the captioner's words; train.samples.prompts sets others)"
     return f"every {format_interval(settings.every)}: {told}{note if guesses else ''}"
 
 
 class SampleDrawer:
-    """Draws the same prompts from the same seeds each time: all prompts from the first seed, then from the next.
+    """Draws the same samples each time.
 
     The seeds' own generators make the noise, so drawing changes nothing about the training that goes on after it.
 
@@ -62,17 +155,12 @@ class SampleDrawer:
 
     def __init__(
         self,
-        prompts: Sequence[str],
-        settings: SampleSettings,
+        samples: Sequence[Sample],
         model: ModelSettings,
         encoding: PromptEncoding,
         at_once: int = DRAWN,
     ) -> None:
-        side = model.resolution
-        # The first few pictures, which a model card shows, are of different prompts.
-        seeds = dict.fromkeys(settings.seeds)
-        self.jobs = [DrawJob(prompt, seed, side, side) for seed in seeds for prompt in prompts]
-        self.settings, self.model, self.encoding, self.at_once = settings, model, encoding, at_once
+        self.samples, self.model, self.encoding, self.at_once = samples, model, encoding, at_once
         self._family: PromptCache | None = None
 
     def draw(
@@ -86,26 +174,20 @@ class SampleDrawer:
         Raises:
             UserError: the model drew something that is not finite.
         """
-        steps, guidance = self.settings.steps, self.settings.guidance
-        advice = "train.samples.every=0 draws none while training; the training itself goes on"
-        batch = Batch(min(self.at_once, len(self.jobs)), "drawing samples", advice=advice)
         # The text encoders stay as they are: what they read once, they need not come onto the device for again.
         family = self._family = self._family or PromptCache(module.family)
-        prompts = ["", *(job.prompt for job in self.jobs)]
-        told = None
+        told, batch = None, self._batch(len(self.samples))
+        prompts = ["", *(text for one in self.samples for text in (one.negative, one.job.prompt) if text)]
         while told is None:
             told = batch.attempt(lambda: family.encode_prompts(prompts, self.encoding))
-        with module.autocast():
-            drawn = draw(
-                family, self.jobs, steps, guidance, batch_size=batch, encoding=self.encoding, before_each=before_each
-            )
-            pictures = list(drawn)
+        pictures = list(self._draw(module, family, before_each))
         files = self.files(folder)
-        for job, picture, path in zip(self.jobs, pictures, files.values(), strict=True):
+        for one, picture, path in zip(self.samples, pictures, files.values(), strict=True):
             text = format_infotext(
-                job,
-                steps,
-                guidance,
+                one.job,
+                one.steps,
+                one.guidance,
+                one.negative,
                 model=Path(self.model.path).name,
                 clip_skip=self.encoding.clip_skip,
                 model_hash=compute_short_hash(self.model.path, module.family.facts["hash"]),
@@ -113,9 +195,32 @@ class SampleDrawer:
             save_picture(picture, path, text)
         return files
 
+    def _draw(
+        self, module: LoraModule, family: PromptCache, before_each: Callable[[], object] | None
+    ) -> Iterator[Image.Image]:
+        for (steps, guidance, negative, weight), group in itertools.groupby(
+            self.samples, key=lambda one: one.drawn_with
+        ):
+            jobs = [one.job for one in group]
+            with module.autocast(), module.adapted.weighted(weight):
+                yield from draw(
+                    family,
+                    jobs,
+                    steps,
+                    guidance,
+                    negative,
+                    batch_size=self._batch(len(jobs)),
+                    encoding=self.encoding,
+                    before_each=before_each,
+                )
+
+    def _batch(self, count: int) -> Batch:
+        advice = "train.samples.every=0 draws none while training; the training itself goes on"
+        return Batch(min(self.at_once, count), "drawing samples", advice=advice)
+
     def files(self, folder: Path) -> dict[str, Path]:
         """Caption -> file, of what `draw` writes into `folder`."""
-        return {_title(number, job): folder / f"{number:02d}.png" for number, job in enumerate(self.jobs)}
+        return {_title(number, one): folder / f"{number:02d}.png" for number, one in enumerate(self.samples)}
 
     def table(self, folder: Path) -> tuple[list[str], list[list[object]]]:
         """Columns and rows of what was drawn so far, below the run's samples: a row a step, a column a
@@ -124,9 +229,10 @@ class SampleDrawer:
         rows = [
             [int(step.name.rpartition("-")[2]), *sorted(step.glob("*.png"))] for step in sorted(folder.glob("step-*"))
         ]
-        columns = ["step", *(_title(number, job) for number, job in enumerate(self.jobs))]
+        columns = ["step", *(_title(number, one) for number, one in enumerate(self.samples))]
         return columns, [row for row in rows if len(row) == len(columns)]
 
 
-def _title(number: int, job: DrawJob) -> str:
-    return f"{number:02d} {job.prompt}, seed {job.seed}"
+def _title(number: int, sample: Sample) -> str:
+    weight = "" if sample.weight == 1 else f", weight {sample.weight:g}"
+    return f"{number:02d} {sample.job.prompt}, seed {sample.job.seed}{weight}"

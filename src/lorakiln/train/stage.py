@@ -12,6 +12,7 @@ import torch
 from lorakiln.artefacts.disk import check_space, telling_disk_trouble
 from lorakiln.artefacts.folders import claimed
 from lorakiln.console.progress import show_progress
+from lorakiln.facts import RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.optim.schedules import depends_on_total
 from lorakiln.schema.encode import EncodeSettings
@@ -19,6 +20,7 @@ from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import RECORD, Tracker
 from lorakiln.train.assembly import TrainingRun, assemble
+from lorakiln.train.attention import attending
 from lorakiln.train.callbacks import RunRecorder, StopTogether
 from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
 from lorakiln.train.devices import Launcher, compute_share, make_trainer
@@ -28,7 +30,7 @@ from lorakiln.train.fingerprint import collect_identity, compute_fingerprint, ex
 from lorakiln.train.memory_count import DRAWN
 from lorakiln.train.plan import format_plan, list_doubts
 from lorakiln.train.results import check_tellable, collect_provenance, make_run_facts, write_run
-from lorakiln.train.sample_pictures import SampleDrawer, choose_sample_prompts
+from lorakiln.train.sample_pictures import SampleDrawer
 from lorakiln.train.tracking import begin_tracking, keep_record, known_record
 
 
@@ -84,10 +86,10 @@ def _train(
         if number := recorder.stopping.signal:  # which may have come after the last step, in what is done there
             _say_stopped(run)
             raise SystemExit(128 + number)
-        if run.module.done < settings.total_steps:
-            print(_tell_early_end(run, recorder), flush=True)
         step = run.module.done
         facts = make_run_facts(run, folder.work, recorder.record, step)
+        if step < settings.total_steps:
+            print(_tell_early_end(facts, settings), flush=True)
         where = collect_provenance(run, began, time.monotonic() - started, recorder)
         write_run(out, folder.work, recorder.record, facts, tracker.record, where)
         # From where it was stopped early, one of more patience goes on, under any learning rate.
@@ -119,13 +121,10 @@ def _open_checkpoints(run: TrainingRun, root: Path, job: str | None) -> Checkpoi
 
 
 def _check_space(run: TrainingRun, out: Path, checkpoints: Path) -> None:
-    made = estimate_run_bytes(run, len(_prompts(run)) * len(run.settings.samples.seeds))
+    pixels = sum(one.job.width * one.job.height for one in run.samples)
+    made = estimate_run_bytes(run, pixels)
     check_space(checkpoints, made + estimate_checkpoint_bytes(run), "checkpoints, adapters and samples")
     check_space(out, made, "adapters and samples")
-
-
-def _prompts(run: TrainingRun) -> list[str]:
-    return choose_sample_prompts(run.encoded, run.settings.samples, run.split.trained)
 
 
 def _begin_tracking(run: TrainingRun, folder: CheckpointFolder, project: Path, job: str | None) -> Tracker:
@@ -143,11 +142,10 @@ def _fit(
     settings, sampler = run.settings, None
     if state:
         print(f"going on from the checkpoint after step {state.step}", file=sys.stderr, flush=True)
-    if run.leads and settings.samples.every:
+    if run.leads and run.samples:
         encoding = PromptEncoding.of(run.encoded.index.made_with("encode", EncodeSettings))
         sampler = SampleDrawer(
-            _prompts(run),
-            settings.samples,
+            run.samples,
             run.model,
             encoding,
             run.memory_fit.memory.drawn if run.memory_fit else DRAWN,
@@ -161,7 +159,8 @@ def _fit(
         callbacks.extend([stopping, recorder])
         launcher = trainer.strategy.launcher
         try:
-            trainer.fit(run.module)
+            with attending(settings.trainer.attention):
+                trainer.fit(run.module)
         except BaseException as error:
             started = launcher.procs if isinstance(launcher, Launcher) else []
             told = explain_failure(error, run, started) if isinstance(error, Exception) else error
@@ -176,14 +175,14 @@ def _fit(
     return recorder
 
 
-def _tell_early_end(run: TrainingRun, recorder: RunRecorder) -> str:
-    settings = run.settings
-    losses = recorder.record.losses
-    best = min(losses, key=lambda step: (losses[step], step))
+def _tell_early_end(facts: RunFacts, settings: TrainSettings) -> str:
+    best, loss = min(
+        ((one.step, one.validation_loss) for one in facts.adapters if one.validation_loss is not None),
+        key=lambda pair: (pair[1], pair[0]),
+    )
     return (
-        f"stopped early after step {run.module.done} of {settings.total_steps}: {settings.early_stopping.patience} "
-        f"validations in a row were no gain; step {best} has the lowest validation loss, {losses[best]:.4f}; it is "
-        "kept, and what export takes"
+        f"stopped early after step {facts.step} of {facts.max_steps}: {settings.early_stopping.patience} validations "
+        f"in a row were no gain; step {best} has the lowest validation loss, {loss:.4f}; it is kept, and exported"
     )
 
 

@@ -15,7 +15,7 @@ from lorakiln.tracking.tracker import RECORD
 from lorakiln.train.latents import Encoded
 from lorakiln.train.record import Record
 from lorakiln.train.remeasuring import report_again
-from lorakiln.train.sample_pictures import SampleDrawer, choose_sample_prompts
+from lorakiln.train.sample_pictures import SampleDrawer, choose_requests, list_samples
 from lorakiln.train.tracking import begin_tracking
 from lorakiln.train.validation_split import hold_out
 
@@ -36,10 +36,9 @@ def take_over(
     facts = facts.changed(settings={**facts.settings, "train": settings.model_dump(mode="json")})
     tracker = begin_tracking(settings, data.index, facts.settings, project)
     split = hold_out(data.buckets, settings.validation)
-    prompts = choose_sample_prompts(data, settings.samples, split.trained)
-    sampler = SampleDrawer(
-        prompts, settings.samples, model, PromptEncoding.of(data.index.made_with("encode", EncodeSettings))
-    )
+    requests = choose_requests(data, settings.samples, split.trained)
+    samples = list_samples(requests, settings.samples, model.resolution)
+    sampler = SampleDrawer(samples, model, PromptEncoding.of(data.index.made_with("encode", EncodeSettings)))
     report_again(tracker, read_record(trained), sampler, trained / "samples")
     tracker.finish()
     with replacing(out) as fresh:
