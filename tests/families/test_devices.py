@@ -1,6 +1,6 @@
 """A device that is no CPU, in name only: every tensor that a family leaves behind on the CPU raises there.
 
-Torch's meta device computes shapes alone, and refuses operations between its tensors and the CPU's as CUDA does.
+Torch's meta device computes shapes alone; `strict_device` makes it refuse what CUDA refuses.
 """
 
 import pytest
@@ -13,6 +13,7 @@ from lorakiln.families.protocol import choose_text_dtype
 from lorakiln.schema.model import ModelSettings
 from tests.conftest import END
 from tests.families.reduced import KINDS, write_reduced
+from tests.strict_device import StrictDevice
 
 META = torch.device("meta")
 MODULES = ("vae", "text_encoder", "text_encoder_2", "network")
@@ -31,6 +32,12 @@ def reduced_settings(folder, kind: str) -> ModelSettings:
         captioner={"path": "models/tiny/blip"},
         clip={"path": "models/tiny/clip"},
     )
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    with StrictDevice():
+        yield
 
 
 @pytest.fixture(scope="module", params=KINDS)
