@@ -81,6 +81,22 @@ def test_pictures_are_encoded_and_decoded_there(family):
     assert family.decode_latents(torch.zeros(2, *shape)).shape == (2, 3, 64, 64)
 
 
+@pytest.mark.parametrize(("device", "expected"), [("meta", [1, 1, 1]), ("cpu", [3])])
+@pytest.mark.parametrize("hollow", [False, True])
+def test_the_vae_takes_one_picture_at_a_time_there(micro_model, device, expected, hollow):
+    # Eight of 1024 pixels at once need 22 GB to encode and 29 GB to decode.
+    family = load_family(micro_model, ("vae",), torch.device(device))
+    if hollow:
+        family = family.hollow(("vae",))
+    sizes = {"encoder": [], "decoder": []}
+    for name, seen in sizes.items():
+        part = getattr(family.vae, name)
+        part.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(len(given[0])))
+    family.encode_pictures(torch.zeros(3, 3, 32, 32))
+    family.decode_latents(torch.zeros(3, *family.latent_shape(32, 32)))
+    assert sizes == {"encoder": expected, "decoder": expected}
+
+
 def test_noise_is_predicted_there(family):
     noisy = torch.zeros(2, *family.latent_shape(64, 64), device=META)
     predicted = family.predict(noisy, torch.tensor([3, 7]), conditioning(family, 2))
