@@ -1,8 +1,11 @@
 """How runs of the second door are shown."""
 
+import gc
 import json
 import threading
+import weakref
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -249,3 +252,30 @@ def test_a_dataset_and_a_training_are_another_programs_where_the_code_is_another
 
 def forget():
     code_digest.read_code.cache_clear()
+
+
+def test_what_one_stage_held_is_given_back_before_the_next(tmp_path, monkeypatch):
+    """A model is held by cycles, which Python's collector finds when it likes."""
+    held, left = [], []
+
+    class Model:
+        def __init__(self):
+            self.itself = self
+
+    def work(*arguments):
+        left.append([model() is not None for model in held])
+        held.append(weakref.ref(Model()))
+
+    for name in ("find_accelerator", "check_drawing"):
+        monkeypatch.setattr(runs, name, lambda *arguments: None)
+    for name in ("make_dataset", "_train"):
+        monkeypatch.setattr(runs, name, work)
+    monkeypatch.setattr(runs, "locate_folders", lambda *arguments: {})
+    monkeypatch.setattr(runs, "RESULTS", (SimpleNamespace(run=work), SimpleNamespace(run=work)))
+    config = check_whole(compose_config(["+experiment=smoke"]))
+    gc.disable()
+    try:
+        run_pipeline(config, tmp_path)
+    finally:
+        gc.enable()
+    assert left == [[False] * count for count in range(4)]

@@ -14,11 +14,12 @@ import torch
 
 from lorakiln.adapters import lora
 from lorakiln.cli import main
+from lorakiln.console import gpu
 from lorakiln.doctor import request
 from lorakiln.doctor.random_base import KINDS
 from lorakiln.lora_files import kohya_form
 from lorakiln.tools.model import find_model_settings
-from lorakiln.train import devices, resume, stage
+from lorakiln.train import resume, stage
 from tests.doctor.conftest import shrunk
 
 NAMES = [
@@ -99,7 +100,7 @@ def test_planted_faults_are_found_and_the_rest_is_tried(tmp_path, temporary, mic
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
-    monkeypatch.setattr(devices, "NVIDIA", driver)  # a GPU, and a torch without CUDA
+    monkeypatch.setattr(gpu, "NVIDIA", driver)  # a GPU, and a torch without CUDA
     save = kohya_form.save
     monkeypatch.setattr(kohya_form, "save", lambda adapter, *rest: save(stronger(adapter), *rest))
     monkeypatch.setattr(resume, "put_state", lambda *given: None)

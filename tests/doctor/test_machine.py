@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lorakiln.console import gpu as console_gpu
 from lorakiln.doctor import machine
-from lorakiln.train import devices
 
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build  (dvs-builder)\n"
 CLOSED = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\n"
@@ -18,9 +18,9 @@ def driver(tmp_path, monkeypatch):
 
     def write(text):
         (tmp_path / "version").write_text(text)
-        monkeypatch.setattr(devices, "NVIDIA", tmp_path / "version")
+        monkeypatch.setattr(console_gpu, "NVIDIA", tmp_path / "version")
 
-    monkeypatch.setattr(devices, "NVIDIA", tmp_path / "absent")
+    monkeypatch.setattr(console_gpu, "NVIDIA", tmp_path / "absent")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return write

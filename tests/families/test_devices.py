@@ -1,6 +1,6 @@
 """A device that is no CPU, in name only: every tensor that a family leaves behind on the CPU raises there.
 
-Torch's meta device computes shapes alone, and refuses operations between its tensors and the CPU's as CUDA does.
+Torch's meta device computes shapes alone; `strict_device` makes it refuse what CUDA refuses.
 """
 
 import pytest
@@ -13,6 +13,7 @@ from lorakiln.families.protocol import choose_text_dtype
 from lorakiln.schema.model import ModelSettings
 from tests.conftest import END
 from tests.families.reduced import KINDS, write_reduced
+from tests.strict_device import StrictDevice
 
 META = torch.device("meta")
 MODULES = ("vae", "text_encoder", "text_encoder_2", "network")
@@ -31,6 +32,12 @@ def reduced_settings(folder, kind: str) -> ModelSettings:
         captioner={"path": "models/tiny/blip"},
         clip={"path": "models/tiny/clip"},
     )
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    with StrictDevice():
+        yield
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -72,6 +79,22 @@ def test_pictures_are_encoded_and_decoded_there(family):
     shape = family.latent_shape(64, 64)
     assert mean.shape == (2, *shape)
     assert family.decode_latents(torch.zeros(2, *shape)).shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("meta", [1, 1, 1]), ("cpu", [3])])
+@pytest.mark.parametrize("hollow", [False, True])
+def test_the_vae_takes_one_picture_at_a_time_there(micro_model, device, expected, hollow):
+    # Eight of 1024 pixels at once need 22 GB to encode and 29 GB to decode.
+    family = load_family(micro_model, ("vae",), torch.device(device))
+    if hollow:
+        family = family.hollow(("vae",))
+    sizes = {"encoder": [], "decoder": []}
+    for name, seen in sizes.items():
+        part = getattr(family.vae, name)
+        part.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(len(given[0])))
+    family.encode_pictures(torch.zeros(3, 3, 32, 32))
+    family.decode_latents(torch.zeros(3, *family.latent_shape(32, 32)))
+    assert sizes == {"encoder": expected, "decoder": expected}
 
 
 def test_noise_is_predicted_there(family):

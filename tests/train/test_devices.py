@@ -7,7 +7,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from lorakiln.console import gpu
 from lorakiln.console.errors import UserError
+from lorakiln.families.protocol import choose_device
 from lorakiln.schema.train import TrainerSettings
 from lorakiln.train import devices
 from lorakiln.train.precision import choose_half, choose_precision
@@ -44,7 +46,7 @@ def machine(monkeypatch, tmp_path):
         file = tmp_path / "version"
         if driver:
             file.touch()
-        monkeypatch.setattr(devices, "NVIDIA", file)
+        monkeypatch.setattr(gpu, "NVIDIA", file)
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: usable > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: usable)
@@ -64,15 +66,23 @@ def machine(monkeypatch, tmp_path):
 )
 def test_a_gpu_that_torch_cannot_use_is_told_with_the_remedy(machine, driver, usable, build, said):
     machine(driver, usable, build)
-    found = devices.explain_unusable_gpu()
+    found = gpu.explain_unusable_gpu()
     assert re.search(said, found) if said else found == ""
+
+
+def test_every_stage_tells_of_a_gpu_that_it_cannot_use_and_once(machine, capsys):
+    machine(True, 0, None)
+    gpu.warn_of_unusable_gpu.cache_clear()
+    assert choose_device("cpu") == choose_device("auto") == choose_device("auto") == CPU
+    told = capsys.readouterr().err
+    assert told.count("warning: this computes on the CPU: a GPU is there") == 1 and "pip install torch" in told
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_a_gpu_that_is_hidden_on_purpose_is_not_told(machine, monkeypatch, hidden):
     machine(True, 0, "13.0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert devices.explain_unusable_gpu() == ""
+    assert gpu.explain_unusable_gpu() == ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A training step, validation and samples on a device that is no CPU, in name only: a tensor left behind raises there.
 
-Torch's meta device computes shapes alone, and refuses operations between its tensors and the CPU's as CUDA does.
+Torch's meta device computes shapes alone; `strict_device` makes it refuse what CUDA refuses.
 """
 
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from tests.families.reduced import KINDS, write_reduced
 from tests.families.test_devices import reduced_settings
 from tests.lora_files.conftest import random_adapter
 from tests.made_facts import encoded_row
+from tests.strict_device import StrictDevice
 
 ROWS, SIZE = 5, (64, 64)
 OPTIONS = [
@@ -42,6 +43,12 @@ def model(tmp_path_factory, request):
     return reduced_settings(
         write_reduced(tmp_path_factory.mktemp("reduced") / request.param, request.param), request.param
     )
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    with StrictDevice():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -17,9 +17,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lorakiln import __version__
 from lorakiln.artefacts.disk import format_size
+from lorakiln.console import gpu
 from lorakiln.doctor.check import Check
 from lorakiln.families.protocol import choose_device
-from lorakiln.train import devices
 from lorakiln.train.environment import read_device_name
 from lorakiln.train.memory_fit import read_free_memory
 from lorakiln.train.precision import HALVES, choose_precision
@@ -70,7 +70,7 @@ def check_device(left_alone: bool = False) -> Check:
         "processor": read_device_name(torch.device("cpu")),
         "threads": torch.get_num_threads(),
     }
-    if why := devices.explain_unusable_gpu():
+    if why := gpu.explain_unusable_gpu():
         what, _, fix = why.partition("; ")
         return Check("device", "wrong", what, fix, facts)
     if not torch.cuda.is_available():
@@ -85,16 +85,16 @@ def check_device(left_alone: bool = False) -> Check:
         one = torch.cuda.get_device_properties(number)
         free, total = torch.cuda.mem_get_info(number)
         gpus.append({"name": one.name, "capability": f"{one.major}.{one.minor}", "memory": total, "free": free})
-    told = ", ".join(f"{gpu['name']} ({format_size(gpu['free'])} of {format_size(gpu['memory'])} free)" for gpu in gpus)
+    told = ", ".join(f"{one['name']} ({format_size(one['free'])} of {format_size(one['memory'])} free)" for one in gpus)
     if broken := _cannot_compute():
-        return Check("device", "wrong", f"{told}: {broken}", f"install another build: {devices.INSTALL}", facts)
+        return Check("device", "wrong", f"{told}: {broken}", f"install another build: {gpu.INSTALL}", facts)
     return Check("device", "ok", f"{told}; driver {driver or 'of unknown version'}", "", facts)
 
 
 def _driver() -> str | None:
     """The version of NVIDIA's driver in the kernel; None if there is none."""
     try:
-        text = devices.NVIDIA.read_text(encoding="utf-8", errors="replace")
+        text = gpu.NVIDIA.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     found = re.search(r"Kernel Module\b.*?\b(\d+\.\d[\d.]*)", text)

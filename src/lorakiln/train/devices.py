@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from lorakiln.console.errors import UserError
+from lorakiln.console.gpu import INSTALL, explain_unusable_gpu, warn_of_unusable_gpu
 from lorakiln.console.orphans import end_with_parents
 from lorakiln.schema.train import TrainerSettings, TrainSettings
 from lorakiln.train.failures import make_lost_process_error
@@ -26,8 +26,6 @@ from lorakiln.train.precision import choose_precision
 
 # How long the others wait while the first process validates and draws; torch's own limit is ten minutes on GPUs.
 PATIENCE = timedelta(hours=2)
-NVIDIA = Path("/proc/driver/nvidia/version")  # the kernel's driver, whatever torch makes of it
-INSTALL = "pip install torch --index-url https://download.pytorch.org/whl/cu126 (or another: pytorch.org tells which)"
 GRACE = 20.0  # seconds that a process has to end by itself when another has ended
 
 
@@ -122,25 +120,12 @@ def compute_share(trainer: pl.Trainer, settings: TrainSettings) -> Share:
     wanted = settings.trainer.precision
     precision = choose_precision(wanted, device)
     if trainer.global_rank == 0:
-        if settings.trainer.accelerator == "auto" and device.type == "cpu" and (why := explain_unusable_gpu()):
-            print(f"warning: training on the CPU: {why}", file=sys.stderr)
+        if settings.trainer.accelerator == "auto" and device.type == "cpu":
+            warn_of_unusable_gpu()
         if device.type == "cuda" and wanted in ("auto", "bf16") and precision != "bf16":
             how = "is fp16, with loss scaling" if precision == "fp16" else "stays fp32; precision=auto takes fp16"
             print(f"{torch.cuda.get_device_name(device)} has no bf16: the base {how}", file=sys.stderr)
     return Share(trainer.global_rank, trainer.world_size, bf16=precision == "bf16", fp16=precision == "fp16")
-
-
-def explain_unusable_gpu() -> str:
-    """Why torch sees no GPU though the machine has its driver, and what mends it; "" where there is nothing to say."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")  # on purpose
-    if torch.cuda.is_available() or hidden or not NVIDIA.exists():
-        return ""
-    if not torch.version.cuda:
-        return f"a GPU is there, but torch {torch.__version__} is a build without CUDA; {INSTALL}"
-    return (
-        f"a GPU is there, but its driver does not run torch {torch.__version__}'s CUDA {torch.version.cuda}; update "
-        f"the driver, or install a torch for an older CUDA: {INSTALL}"
-    )
 
 
 def find_accelerator(wanted: TrainerSettings) -> str:

@@ -41,16 +41,15 @@ class BlipCaptioner:
     def write(self, pictures: Sequence[Path], done: Callable[[int, str], object]) -> Iterator[str]:
         """See `captioners.Captioner`."""
         # Imported late: a run that reuses all its captions should not wait for transformers.
-        import torch
-
         from lorakiln.captioners.blip.model import Blip
+        from lorakiln.families.protocol import choose_device
 
         self._folder()
         folder = find_model_folder(self.source.path, self.source.revision, FILES)
         if not any(folder.glob("model*.safetensors")):
             fix = "only safetensors are read, for pickles can run code: load it in transformers and save_pretrained it"
             raise UserError("no safetensors weights of a captioner", where=folder, fix=fix)
-        blip = Blip.load(folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        blip = Blip.load(folder, choose_device())
         yield from blip.write(pictures, self.settings, done)
 
     def _folder(self) -> Path:

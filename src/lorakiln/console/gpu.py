@@ -1,0 +1,31 @@
+"""A GPU that is there and that torch cannot use: why, and what mends it."""
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+import torch
+
+NVIDIA = Path("/proc/driver/nvidia/version")  # the kernel's driver, whatever torch makes of it
+INSTALL = "pip install torch --index-url https://download.pytorch.org/whl/cu126 (or another: pytorch.org tells which)"
+
+
+def explain_unusable_gpu() -> str:
+    """Why torch sees no GPU though the machine has its driver, and what mends it; "" where there is nothing to say."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")  # on purpose
+    if torch.cuda.is_available() or hidden or not NVIDIA.exists():
+        return ""
+    if not torch.version.cuda:
+        return f"a GPU is there, but torch {torch.__version__} is a build without CUDA; {INSTALL}"
+    return (
+        f"a GPU is there, but its driver does not run torch {torch.__version__}'s CUDA {torch.version.cuda}; update "
+        f"the driver, or install a torch for an older CUDA: {INSTALL}"
+    )
+
+
+@cache
+def warn_of_unusable_gpu() -> None:
+    """Say so on stderr, once in a process, before hours are spent on the CPU that a GPU would do in minutes."""
+    if why := explain_unusable_gpu():
+        print(f"warning: this computes on the CPU: {why}", file=sys.stderr, flush=True)

@@ -1,0 +1,56 @@
+"""What CUDA refuses and takes of tensors that are not all on the device, asked of the stand-in without a GPU."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.strict_device import StrictDevice
+
+
+def there(*shape, dtype=torch.float32):
+    return torch.zeros(*shape, device="meta", dtype=dtype)
+
+
+def here(*shape, dtype=torch.float32):
+    return torch.zeros(*shape, dtype=dtype)
+
+
+REFUSED = {
+    "product": lambda: there(2, 3) @ here(3, 2),
+    "linear": lambda: F.linear(here(2, 3), there(4, 3)),
+    "bias": lambda: F.linear(there(2, 3), there(4, 3), here(4)),
+    "convolution": lambda: F.conv2d(here(1, 3, 8, 8), there(4, 3, 3, 3)),
+    "embedding": lambda: F.embedding(here(2, 3, dtype=torch.long), there(5, 4)),
+    "norm": lambda: F.group_norm(there(1, 4, 3, 3), 2, here(4), here(4)),
+    "attention": lambda: F.scaled_dot_product_attention(there(1, 2, 3, 4), *[here(1, 2, 3, 4)] * 2),
+    "sum": lambda: there(2) + here(2),
+    "in place": lambda: there(2).add_(here(2)),
+    "cat": lambda: torch.cat([there(2), here(2)]),
+    "stack of numbers": lambda: torch.stack([there(()), here(())]),
+    "where": lambda: torch.where(here(2) > 0, there(2), there(2)),
+    "indices there, values here": lambda: here(5)[there(2, dtype=torch.long)],
+    "gather": lambda: there(5).gather(0, here(2, dtype=torch.long)),
+    "a number there beside tensors here": lambda: here(2) * there(()),
+    "loss": lambda: F.mse_loss(there(2), here(2)),
+    "a generator here": lambda: torch.randn(2, device="meta", generator=torch.Generator()),
+}
+TAKEN = {
+    "all there": lambda: there(2, 3) @ there(3, 2),
+    "a copy": lambda: there(2).copy_(here(2)),
+    "an upload": lambda: here(2).to("meta"),
+    "a number here beside tensors there": lambda: there(2) * here(()),
+    "indices here, values there": lambda: there(5)[here(2, dtype=torch.long)],
+    "all here": lambda: here(2) + here(2),
+}
+
+
+@pytest.mark.parametrize("work", REFUSED.values(), ids=REFUSED)
+def test_what_a_gpu_refuses_is_refused(work):
+    with StrictDevice(), pytest.raises(RuntimeError, match="device"):
+        work()
+
+
+@pytest.mark.parametrize("work", TAKEN.values(), ids=TAKEN)
+def test_what_a_gpu_takes_is_taken(work):
+    with StrictDevice():
+        work()
