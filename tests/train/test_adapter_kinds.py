@@ -175,6 +175,11 @@ def test_lora_plus_has_a_rate_for_each_factor(make_module):
         )
 
 
+def test_lora_plus_with_an_optimizer_that_finds_one_rate_is_refused(make_settings):
+    with pytest.raises(ValueError, match="finds one rate for all weights, and adapter.rate_ratio 4 asks for two"):
+        make_settings(adapter={"kind": "lora", "rate_ratio": 4.0}, optimizer={"kind": "prodigy", "lr": 1.0})
+
+
 def test_a_strength_that_no_file_can_hold_is_refused_before_anything_runs():
     given = ["prepare.dataset=demo_style", "train/adapter=dora"]
     assert check_whole(compose_config(given)).train.adapter.kind == "dora"

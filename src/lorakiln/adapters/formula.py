@@ -335,7 +335,7 @@ class FormulaKind(ABC):
             "ss_network_dropout": settings.dropout or None,
             # As one gives them to sd-scripts: strings.
             "ss_network_args": {key: str(value) for key, value in args.items()},
-            "ss_scale_weight_norms": getattr(settings, "max_norm", None),
+            **({"ss_scale_weight_norms": most} if (most := getattr(settings, "max_norm", None)) else {}),
         }
 
 

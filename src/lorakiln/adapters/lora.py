@@ -439,7 +439,7 @@ def metadata(facts: RunFacts, settings: PairSettings) -> dict[str, Any]:
         "ss_network_alpha": alpha,
         "ss_network_dropout": settings.dropout or None,
         "ss_network_args": {key: str(value) for key, value in (args | more).items() if value},
-        "ss_scale_weight_norms": settings.max_norm,
+        **({"ss_scale_weight_norms": settings.max_norm} if settings.max_norm else {}),
     }
 
 
