@@ -287,7 +287,7 @@ def test_ranks_of_a_lora_are_left_out_for_each_picture(bare):
 def test_norms_are_limited_and_smaller_changes_stay(bare, name):
     kind, network = put(bare, settings_of(**KINDS[name]))
     stir(network)
-    before = {one: square.sqrt() for one, square in kind.squares(network).items()}
+    before = {one: square.detach().sqrt() for one, square in kind.squares(network).items()}
     most = float(torch.stack(list(before.values())).median())
     changes = {one: layer.change_of(bare.get_submodule(one).weight) for one, layer in kind.read_from(network).items()}
     kind.limit(network, most)

@@ -15,6 +15,7 @@ from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.whole_config import check_whole
 from lorakiln.tools.inspect import inspect
+from lorakiln.train.lora_module import Share
 from pipelines.compose import compose_config
 from tests.made_facts import captioned_row
 
@@ -124,6 +125,25 @@ def test_factors_of_the_weight_are_those_of_the_checkpoint(train_killed, train_m
     assert file.read_bytes() == (whole / "adapters" / file.name).read_bytes()
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_the_shares_of_two_devices_add_up_to_the_batch(make_module, monkeypatch, name):
+    more, _, _ = KINDS[name]
+    adapter = {"kind": name.split()[0], "rank": 4, "alpha": 4.0, "targets": TARGETS, **more}
+    # What is drawn inside the network is each device's own: the exception.
+    adapter = {key: value for key, value in adapter.items() if "dropout" not in key}
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
+    gradients = []
+    for share in (Share(), Share(0, 2), Share(1, 2)):
+        module = make_module(share=share, adapter=adapter)
+        generator = torch.Generator().manual_seed(0)
+        module.flat.weights.data.add_(0.05 * torch.randn(module.flat.weights.shape, generator=generator))
+        module._update = lambda step: None
+        module.training_step(0, 0)
+        gradients.append(module.flat.gradients)
+    whole, first, second = gradients
+    assert whole[:-1].any() and (first + second - whole).norm() < 1e-5 * whole.norm()
+
+
 def test_lora_plus_has_a_rate_for_each_factor(make_module):
     adapter = {"kind": "lora", "rate_ratio": 16.0}
     module = make_module(adapter=adapter, optimizer={"part_lrs": {"up_blocks": 2e-2, "*.attn2.to_q": 0.0}})
@@ -153,6 +173,11 @@ def test_lora_plus_has_a_rate_for_each_factor(make_module):
         torch.testing.assert_close(
             moved, torch.full_like(moved, module.groups.peaks[module.groups.of(name)]), rtol=1e-3, atol=1e-7
         )
+
+
+def test_lora_plus_with_an_optimizer_that_finds_one_rate_is_refused(make_settings):
+    with pytest.raises(ValueError, match="finds one rate for all weights, and adapter.rate_ratio 4 asks for two"):
+        make_settings(adapter={"kind": "lora", "rate_ratio": 4.0}, optimizer={"kind": "prodigy", "lr": 1.0})
 
 
 def test_a_strength_that_no_file_can_hold_is_refused_before_anything_runs():

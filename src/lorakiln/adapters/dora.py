@@ -86,7 +86,8 @@ class DoRA(FormulaKind):
             raise ValueError("a magnitude for another number of outputs")
         ratio = ratio.reshape(-1, *[1] * (weight.ndim - 1))
         # m (W + dW) / ||W + dW|| - W, without the difference of two numbers that are nearly the same.
-        return (ratio - 1) * weight + ratio * low
+        changed: Tensor = (ratio - 1) * weight + ratio * low
+        return changed
 
     def make(self, weight: Tensor, module: str, settings: Any, generator: torch.Generator) -> FormulaLayer:
         assert isinstance(settings, DoraSettings)

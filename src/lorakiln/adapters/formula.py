@@ -297,16 +297,18 @@ class FormulaKind(ABC):
 
     def config(self, layers: Mapping[str, FormulaLayer]) -> dict[str, Any]:
         """peft's, for those that have one: ranks and alphas that differ are patterns."""
-        ranks = {name: layer.rank or 1 for name, layer in layers.items()}
-        alphas = {name: layer.alpha or 0.0 for name, layer in layers.items()}
-        rank, alpha = (Counter(one.values()).most_common(1)[0][0] for one in (ranks, alphas))
+        return self.format_config({name: (layer.rank or 1, layer.alpha or 0.0) for name, layer in layers.items()})
+
+    def format_config(self, scales: Mapping[str, tuple[int, float]]) -> dict[str, Any]:
+        """peft's config of these ranks and alphas, by module."""
+        rank, alpha = (Counter(one).most_common(1)[0][0] for one in zip(*scales.values(), strict=True))
         return {
             "peft_type": self.ALGO.upper(),
             "r": rank,
             "alpha": alpha,
-            "rank_pattern": {name: one for name, one in ranks.items() if one != rank},
-            "alpha_pattern": {name: one for name, one in alphas.items() if one != alpha},
-            "target_modules": sorted(layers),
+            "rank_pattern": {name: one for name, (one, _) in scales.items() if one != rank},
+            "alpha_pattern": {name: one for name, (_, one) in scales.items() if one != alpha},
+            "target_modules": sorted(scales),
             "rank_dropout": 0.0,
             "module_dropout": 0.0,
         }
@@ -333,7 +335,7 @@ class FormulaKind(ABC):
             "ss_network_dropout": settings.dropout or None,
             # As one gives them to sd-scripts: strings.
             "ss_network_args": {key: str(value) for key, value in args.items()},
-            "ss_scale_weight_norms": getattr(settings, "max_norm", None),
+            **({"ss_scale_weight_norms": most} if (most := getattr(settings, "max_norm", None)) else {}),
         }
 
 

@@ -7,7 +7,7 @@ linear layer's weight.
 """
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -123,8 +123,11 @@ class LoKr(FormulaKind):
 
     def config(self, layers: Mapping[str, FormulaLayer]) -> dict[str, Any]:
         """peft's. Whole factors have no scale, and peft gives them one: it is 1, of a rank that leaves them whole."""
-        known = {name: layer if layer.rank else _Whole(max(_sides(layer))) for name, layer in layers.items()}
-        return super().config(known) | {
+        scales = {}
+        for name, layer in layers.items():
+            rank = layer.rank or max(_sides(layer))
+            scales[name] = (rank, float(rank) if layer.rank is None or layer.alpha is None else layer.alpha)
+        return self.format_config(scales) | {
             "decompose_both": any("lokr_w1_a" in layer.tensors for layer in layers.values()),
             "decompose_factor": _find_factor(layers.values()) or -1,
         }
@@ -135,17 +138,6 @@ class LoKr(FormulaKind):
     def arguments(self, settings: LokrSettings) -> dict[str, Any]:
         given = {"factor": settings.factor, "decompose_both": settings.decompose_both}
         return given | ({"full_matrix": True} if settings.full_matrix else {})
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """What peft is told of a layer without a rank."""
-
-    rank: int
-
-    @property
-    def alpha(self) -> float:
-        return float(self.rank)
 
 
 def _find_factor(layers: Iterable[FormulaLayer]) -> int | None:

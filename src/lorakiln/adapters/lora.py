@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lorakiln.adapters.adapter import Layer
+from lorakiln.adapters.adapter import Change, Layer
 from lorakiln.adapters.checks import FIX, TOLERANCE, format_shape, is_whole, scale_to_one, to_number, to_weight
 from lorakiln.adapters.peft_config import find_alpha
 from lorakiln.adapters.protocol import Endings, Form, StartingPoint, Stored
@@ -416,7 +416,7 @@ def _alpha(alpha: float, dtype: torch.dtype) -> Tensor:
     return rounded if rounded.double() == single.double() else single
 
 
-def config(layers: Mapping[str, Layer]) -> dict[str, Any]:
+def config(layers: Mapping[str, Change]) -> dict[str, Any]:
     """peft's LoraConfig for layers by their modules; ranks and alphas that differ are patterns."""
     rank = Counter(layer.rank for layer in layers.values()).most_common(1)[0][0]
     alpha = Counter(layer.alpha for layer in layers.values()).most_common(1)[0][0]
@@ -452,7 +452,7 @@ def metadata(facts: RunFacts, settings: PairSettings) -> dict[str, Any]:
         "ss_network_alpha": alpha,
         "ss_network_dropout": settings.dropout or None,
         "ss_network_args": {key: str(value) for key, value in (args | more).items() if value},
-        "ss_scale_weight_norms": settings.max_norm,
+        **({"ss_scale_weight_norms": settings.max_norm} if settings.max_norm else {}),
     }
 
 

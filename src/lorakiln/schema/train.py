@@ -9,7 +9,7 @@ from lorakiln.schema.base import MANY, Seed, Settings
 from lorakiln.schema.intervals import Interval
 from lorakiln.schema.marks import HERE, Decides, Names, Private
 from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
-from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
+from lorakiln.schema.optimizers import OPTIMIZERS, AdaptiveSettings, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 
@@ -169,6 +169,16 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
             raise ValueError(
                 f"steps {self.steps} and epochs {self.epochs:g} are both set; set train.steps=null to train by epochs, "
                 "or train.epochs=null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _factors_have_rates(self) -> "TrainSettings":
+        ratio: float = getattr(self.adapter, "rate_ratio", 1.0)  # LoRA's kinds alone
+        if ratio != 1 and isinstance(self.optimizer, AdaptiveSettings):
+            raise ValueError(
+                f"{self.optimizer.kind} finds one rate for all weights, and adapter.rate_ratio {ratio:g} asks for two: "
+                "leave it at 1, or take another optimizer"
             )
         return self
 
