@@ -183,6 +183,32 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
         return self
 
     @model_validator(mode="after")
+    def _weights_move_one_way(self) -> "TrainSettings":
+        """Of settings in two sections that would each have the weights move their own way."""
+        optimizer, adapter = self.optimizer, self.adapter
+        averages = optimizer.kind == "schedule_free"
+        for name, meant, why in (
+            (
+                "ema.decay",
+                averages and self.ema.decay is not None,
+                "takes the mean of its weights itself: set it to null",
+            ),
+            (
+                "adapter.max_norm",
+                averages and getattr(adapter, "max_norm", None),
+                "keeps other weights too: set it to null",
+            ),
+            (
+                "adapter.rate_ratio",
+                optimizer.finds_rate and getattr(adapter, "rate_ratio", 1.0) != 1,
+                "finds one rate for all weights: set it to 1",
+            ),
+        ):
+            if meant:
+                raise ValueError(f"{name} means nothing with the optimizer {optimizer.kind}, which {why}")
+        return self
+
+    @model_validator(mode="after")
     def _warmup_fits(self) -> "TrainSettings":
         # Those that a fraction comes to are never more.
         if self.epochs is None and self.scheduler.warmup_steps > self.total_steps:
