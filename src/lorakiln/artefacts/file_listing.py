@@ -79,7 +79,7 @@ def _state(path: Path) -> list[int]:
 def read_states(path: Path) -> dict[str, list[int | str]]:
     """What `write_states` wrote; nothing if it is not there or damaged: then all files are read again."""
     try:
-        return dict(read_json(path))
+        return {name: known for name, known in read_json(path).items() if isinstance(known, list)}
     except (Missing, Damaged):
         return {}
 
