@@ -109,6 +109,54 @@ def test_a_range_of_timesteps_is_told(facts):
     assert build(facts, "x", private=False)["modelspec.timestep_range"] == "0,700"
 
 
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [
+        ({"kind": "l1"}, {"ss_loss_type": "l1"}),
+        (
+            {"kind": "smooth_l1", "huber_schedule": "exponential", "huber_scale": 2.0},
+            {
+                "ss_loss_type": "smooth_l1",
+                "ss_huber_schedule": "exponential",
+                "ss_huber_c": "0.1",
+                "ss_huber_scale": "2.0",
+            },
+        ),
+        ({"min_snr_gamma": None, "debiased_estimation": True}, {"ss_debiased_estimation": "True"}),
+        (
+            {"noise_offset": 0.1, "noise_offset_random": True},
+            {"ss_noise_offset": "0.1", "ss_noise_offset_random_strength": "True"},
+        ),
+        (
+            {"multires_noise_iterations": 6},
+            {"ss_multires_noise_iterations": "6", "ss_multires_noise_discount": "0.3"},
+        ),
+        (
+            {"ip_noise_gamma": 0.1, "ip_noise_gamma_random": True},
+            {"ss_ip_noise_gamma": "0.1", "ss_ip_noise_gamma_random_strength": "True"},
+        ),
+        ({"prior_loss_weight": 0.5}, {"ss_prior_loss_weight": "0.5"}),
+    ],
+)
+def test_an_objective_is_told_as_sd_scripts_would(facts, metadata, objective, told):
+    facts["settings"]["train"]["objective"] |= objective
+    found = build(facts, "cats", private=False)
+    assert found.items() >= told.items()
+    # And of all the rest nothing else than before.
+    aside = {*told, "lorakiln_settings", "ss_min_snr_gamma"}
+    assert {key: value for key, value in found.items() if key not in aside} == {
+        key: value for key, value in metadata.items() if key not in aside
+    }
+
+
+def test_zero_terminal_snr_is_told_where_it_was_trained_with(facts, metadata):
+    assert not kohya_metadata.is_zero_terminal_snr(metadata)
+    # The run's own word: a base may have such a schedule of itself.
+    facts["zero_terminal_snr"] = True
+    found = build(facts, "cats", private=False)
+    assert found["ss_zero_terminal_snr"] == "True" and kohya_metadata.is_zero_terminal_snr(found)
+
+
 def test_a_range_without_an_end_is_told(facts):
     facts["settings"]["train"]["objective"]["min_timestep"] = 300
     assert build(facts, "x", private=False)["modelspec.timestep_range"] == "300,1000"

@@ -1,14 +1,18 @@
 """Drawing, against diffusers' own pipeline."""
 
+import json
+import shutil
+
 import numpy as np
 import peft
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.prompt_encoding import PromptEncoding
-from lorakiln.sampling import DrawJob, draw
+from lorakiln.sampling import DrawJob, draw, follow_noise_schedule
 
 JOBS = [DrawJob(prompt, seed, 32, 32) for prompt, seed in (("a red cat", 1), ("blue", 2), ("a red cat", 3))]
 
@@ -35,6 +39,34 @@ def test_equals_diffusers(micro_family, guidance):
     found = arrays(micro_family, jobs, steps=4, guidance=guidance, negative_prompt="ugly", batch_size=3)
     assert np.stack(found).shape == (3, 32, 48, 3)
     assert np.abs(np.stack(found) - expected * 255).max() <= 0.502  # rounding
+
+
+def test_the_schedule_of_a_loras_training_is_followed_as_diffusers_does(tmp_path, micro_model, capsys):
+    """A model that predicts v, to the end of its noise and in trailing steps; one that predicts epsilon cannot."""
+    folder = shutil.copytree(micro_model.path, tmp_path / "sd")
+    scheduler = folder / "scheduler/scheduler_config.json"
+    scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "prediction_type": "v_prediction"}))
+    family = load_family(micro_model.model_copy(update={"path": str(folder)}))
+    follow_noise_schedule(family, False, tmp_path / "x.safetensors")
+    plain = arrays(family, JOBS[:1], steps=4)
+    follow_noise_schedule(family, True, tmp_path / "x.safetensors")
+    (found,) = arrays(family, JOBS[:1], steps=4, batch_size=1)
+    pipeline = load_family(micro_model.model_copy(update={"path": str(folder)})).pipeline()
+    pipeline.scheduler = DDIMScheduler.from_config(
+        pipeline.scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False
+    )
+    noise = torch.Generator().manual_seed(1)
+    options = {"num_inference_steps": 4, "guidance_scale": 5.0, "generator": noise, "width": 32, "height": 32}
+    (expected,) = pipeline(JOBS[0].prompt, output_type="np", **options).images
+    assert np.abs(found - expected * 255).max() <= 0.502  # rounding
+    assert np.abs(found.astype(int) - plain[0].astype(int)).max() > 2
+    assert not capsys.readouterr().err
+
+    epsilon = load_family(micro_model, ())
+    before = epsilon.process
+    follow_noise_schedule(epsilon, True, tmp_path / "x.safetensors")
+    assert epsilon.process is before
+    assert "x.safetensors: trained with zero terminal SNR, and drawn without: this base pred" in capsys.readouterr().err
 
 
 def test_prompt_seed_guidance_and_negative_prompt_matter(micro_family):
