@@ -9,7 +9,7 @@ from lorakiln.schema.base import MANY, Seed, Settings
 from lorakiln.schema.intervals import Interval
 from lorakiln.schema.marks import HERE, Decides, Private
 from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
-from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
+from lorakiln.schema.optimizers import OPTIMIZERS, AdaptiveSettings, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 
@@ -146,6 +146,16 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
             raise ValueError(
                 f"steps {self.steps} and epochs {self.epochs:g} are both set; set train.steps=null to train by epochs, "
                 "or train.epochs=null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_rate_where_one_is_found(self) -> "TrainSettings":
+        ratio: float = getattr(self.adapter, "rate_ratio", 1.0)  # LoRA's kinds alone have it
+        if isinstance(self.optimizer, AdaptiveSettings) and ratio != 1:
+            raise ValueError(
+                f"optimizer {self.optimizer.kind} finds one rate for all weights, and adapter.rate_ratio {ratio:g} "
+                "asks for two: set adapter.rate_ratio to 1, or take another optimizer"
             )
         return self
 
