@@ -93,3 +93,11 @@ def test_the_reports_chart_is_of_the_rate_that_was_found(tmp_path):
         (tmp_path / "metrics.csv").write_text(text)
         charts.append(draw_training_charts(tmp_path))
     assert charts[0] == charts[1] and "Learning rate" in [chart["title"] for chart in charts[0]]
+
+
+@pytest.mark.parametrize("kind", ["prodigy", "dadapt_adam"])
+def test_one_rate_for_all_is_not_two(make_settings, kind):
+    with pytest.raises(
+        ValueError, match=f"{kind} finds one rate for all weights, and adapter.rate_ratio 4 asks for two"
+    ):
+        make_settings(optimizer={"kind": kind, "lr": 1.0}, adapter={"rate_ratio": 4.0})

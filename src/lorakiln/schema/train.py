@@ -173,12 +173,12 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
         return self
 
     @model_validator(mode="after")
-    def _factors_have_rates(self) -> "TrainSettings":
-        ratio: float = getattr(self.adapter, "rate_ratio", 1.0)  # LoRA's kinds alone
-        if ratio != 1 and isinstance(self.optimizer, AdaptiveSettings):
+    def _one_rate_where_one_is_found(self) -> "TrainSettings":
+        ratio: float = getattr(self.adapter, "rate_ratio", 1.0)  # LoRA's kinds alone have it
+        if isinstance(self.optimizer, AdaptiveSettings) and ratio != 1:
             raise ValueError(
-                f"{self.optimizer.kind} finds one rate for all weights, and adapter.rate_ratio {ratio:g} asks for two: "
-                "leave it at 1, or take another optimizer"
+                f"optimizer {self.optimizer.kind} finds one rate for all weights, and adapter.rate_ratio {ratio:g} "
+                "asks for two: set adapter.rate_ratio to 1, or take another optimizer"
             )
         return self
 
@@ -197,11 +197,6 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
                 "adapter.max_norm",
                 averages and getattr(adapter, "max_norm", None),
                 "keeps other weights too: set it to null",
-            ),
-            (
-                "adapter.rate_ratio",
-                optimizer.finds_rate and getattr(adapter, "rate_ratio", 1.0) != 1,
-                "finds one rate for all weights: set it to 1",
             ),
         ):
             if meant:
