@@ -35,8 +35,8 @@ class StableDiffusionXL(StableDiffusion):
     encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
     def _encode_prompts(self, prompts: Sequence[str], encoding: PromptEncoding) -> dict[str, Tensor]:
-        """prompt_embeds (B, L, D1 + D2): both encoders' last layer but one (with clip_skip 2 the one before it), without
-        a last norm; pooled_embeds (B, P): the second encoder's projected end-of-text state, of the first chunk."""
+        """prompt_embeds (B, L, D1 + D2): both encoders' last layer but one (with clip_skip 2 the one before it), with
+        no last norm; pooled_embeds (B, P): the second encoder's projected end-of-text state, of the first chunk."""
         states, clip_skip = [], encoding.clip_skip
         for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
             layers = encoder.config.num_hidden_layers

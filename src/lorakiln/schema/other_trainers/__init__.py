@@ -1,55 +1,32 @@
-"""What other trainers call a setting: kohya's sd-scripts, diffusers' training scripts, peft."""
+"""What other trainers call a setting: kohya's sd-scripts, diffusers' training scripts, peft.
 
-EPOCHS = "train.epochs, in place of train.steps"
+Every option of the first two stands in the tables beside this, of which docs/from-kohya.md and docs/from-diffusers.md
+are made (`python -m pipelines.option_tables`), by which `lorakiln import` reads their configs, and from which a wrong
+name on our command line is answered.
+"""
+
+from functools import cache
+
 EVERY = ', as in "1 epoch"'
-RATE, RANK, ALPHA = "train.optimizer.lr", "train.adapter.rank", "train.adapter.alpha"
-QUANTIZE = "train.trainer.quantize"
-# By the other name's last part, without its "-" and "_".
-NAMES = {
-    "epoch": EPOCHS,
-    "epochs": EPOCHS,
-    "maxepochs": EPOCHS,
-    "maxtrainepochs": EPOCHS,
-    "numepochs": EPOCHS,
-    "numtrainepochs": EPOCHS,
+# Names of other places, and words of a config that are no options; by the last part, without its "-" and "_".
+OTHER_NAMES = {
+    "epoch": "train.epochs",
+    "epochs": "train.epochs",
+    "maxepochs": "train.epochs",
+    "numepochs": "train.epochs",
     "maxsteps": "train.steps",
-    "maxtrainsteps": "train.steps",
     "numsteps": "train.steps",
-    "learningrate": RATE,
-    "unetlr": RATE,
     "blocklr": "train.optimizer.part_lrs",
-    "trainbatchsize": "train.batch_size",
-    "gradientaccumulationsteps": "train.micro_batch, which follows from it",
-    "networkdim": RANK,
-    "dim": RANK,
-    "lorarank": RANK,
-    "r": RANK,
-    "networkalpha": ALPHA,
-    "loraalpha": ALPHA,
-    "networkdropout": "train.adapter.dropout",
+    "dim": "train.adapter.rank",
+    "lorarank": "train.adapter.rank",
+    "r": "train.adapter.rank",
+    "loraalpha": "train.adapter.alpha",
     "neurondropout": "train.adapter.dropout",
-    "loradropout": "train.adapter.dropout",
-    "rankdropout": "train.adapter.rank_dropout",
-    "moduledropout": "train.adapter.module_dropout",
-    "scaleweightnorms": "train.adapter.max_norm",
-    "lorapluslrratio": "train.adapter.rate_ratio",
-    "loraplusunetlrratio": "train.adapter.rate_ratio",
-    "blockdims": "train.adapter.rank_pattern",
-    "convblockdims": "train.adapter.rank_pattern",
-    "convdim": "train.adapter.rank_pattern, with train.adapter.targets=locon",
     "rankpattern": "train.adapter.rank_pattern",
-    "blockalphas": "train.adapter.alpha_pattern",
-    "convblockalphas": "train.adapter.alpha_pattern",
-    "convalpha": "train.adapter.alpha_pattern, with train.adapter.targets=locon",
     "alphapattern": "train.adapter.alpha_pattern",
-    "downlrweight": "train.optimizer.part_lrs",
-    "midlrweight": "train.optimizer.part_lrs",
-    "uplrweight": "train.optimizer.part_lrs",
     "initloraweights": "train.adapter.init",
     "targetmodules": "train.adapter.targets",
     "algo": "train/adapter=NAME",
-    "networkmodule": "train/adapter=NAME",
-    "usedora": "train/adapter=dora",
     "dorawd": "train/adapter=dora",
     "userslora": "train/adapter=rslora",
     "rslora": "train/adapter=rslora",
@@ -58,109 +35,55 @@ NAMES = {
     "fullmatrix": "train.adapter.full_matrix, of train/adapter=lokr",
     "rescaled": "train.adapter.rescale, of train/adapter=oft and boft",
     "oftblocksize": "train.adapter.rank, of train/adapter=oft",
-    "networkweights": "train.adapter.init_from",
-    "optimizertype": "train/optimizer=NAME",
-    "lrscheduler": "train/scheduler=NAME",
-    "lrwarmupsteps": "train.scheduler.warmup_steps",
-    "lrschedulernumcycles": "train.scheduler.cycles",
-    "lrschedulerpower": "train.scheduler.power",
-    "lrschedulertype": "train/scheduler=NAME",
-    "lrschedulertimescale": "train.scheduler.timescale",
-    "lrschedulerminlrratio": "train.scheduler.min_lr_ratio",
-    "lrdecaysteps": "train.scheduler.decay_fraction, of train/scheduler=wsd",
     "warmupratio": "train.scheduler.warmup_fraction",
     "warmupsteps": "train.scheduler.warmup_steps",
     "pctstart": "train.scheduler.rise, of train/scheduler=one_cycle",
-    "optimizerargs": "train.optimizer, each by its own name",
-    "use8bitadam": "train/optimizer=adamw8bit",
-    "uselionoptimizer": "train/optimizer=lion",
-    "adambeta1": "train.optimizer.betas",
-    "adambeta2": "train.optimizer.betas",
-    "adamepsilon": "train.optimizer.eps",
-    "adamweightdecay": "train.optimizer.weight_decay",
-    "prodigybeta3": "train.optimizer.beta3",
-    "prodigyusebiascorrection": "train.optimizer.use_bias_correction",
-    "prodigysafeguardwarmup": "train.optimizer.safeguard_warmup",
     "dcoef": "train.optimizer.d_coef",
-    "snrgamma": "train.objective.min_snr_gamma",
-    "minsnrgamma": "train.objective.min_snr_gamma",
-    "vpredlikeloss": "train.objective.v_pred_like_loss",
-    "scalevpredlosslikenoisepred": "train.objective.scale_v_pred_loss_like_noise_pred",
-    "noiseoffset": "train.objective.noise_offset",
-    "multiresnoiseiterations": "train.objective.multires_noise_iterations",
-    "multiresnoisediscount": "train.objective.multires_noise_discount",
-    "ipnoisegamma": "train.objective.ip_noise_gamma",
-    "zeroterminalsnr": "train.objective.zero_terminal_snr",
-    "mintimestep": "train.objective.min_timestep",
-    "maxtimestep": "train.objective.max_timestep",
-    "huberschedule": "train.objective.huber_schedule",
-    "huberscale": "train.objective.huber_scale",
-    "debiasedestimationloss": "train.objective.debiased_estimation",
-    "noiseoffsetrandomstrength": "train.objective.noise_offset_random",
-    "inputperturbation": "train.objective.ip_noise_gamma",
-    "ipnoisegammarandomstrength": "train.objective.ip_noise_gamma_random",
-    "rescalebetaszerosnr": "train.objective.zero_terminal_snr",
-    "timestepsampling": "train.objective.timestep_density",
-    "weightingscheme": "train.objective.timestep_density",
-    "maskedloss": "train.objective.unmasked_weight=0",
-    "priorlossweight": "train.objective.prior_loss_weight",
-    "captiondropoutrate": "train.objective.caption_dropout",
-    "losstype": "train/objective=NAME, mse being l2",
-    "huberc": "train.objective.huber_delta",
-    "mixedprecision": "train.trainer.precision",
-    "fp8base": f"{QUANTIZE}=fp8",
-    "fp8baseunet": f"{QUANTIZE}=fp8",
-    "loadin4bit": f"{QUANTIZE}=nf4",
-    "loadin8bit": f"{QUANTIZE}=int8",
-    "bnbquantizationconfigpath": f"{QUANTIZE}=nf4",
-    "qtype": QUANTIZE,
-    "blockstoswap": f"{QUANTIZE}, for blocks are not swapped: a smaller base stays on the device",
-    "saveeverynsteps": "train.save_every",
+    "loadin4bit": "train.trainer.quantize=nf4",
+    "loadin8bit": "train.trainer.quantize=int8",
+    "bnbquantizationconfigpath": "train.trainer.quantize=nf4",
+    "qtype": "train.trainer.quantize",
+    "blockstoswap": "train.trainer.quantize, for blocks are not swapped: a smaller base stays on the device",
     "saveeverynepochs": f"train.save_every{EVERY}",
     "saveeveryepochs": f"train.save_every{EVERY}",
-    "savelastnepochs": "train.keep_last, of adapters",
-    "savelastnsteps": "train.keep_last, of adapters",
-    "checkpointstotallimit": "train.keep_last, of adapters",
-    "checkpointingsteps": "train.checkpoint_every",
-    "sampleeverynsteps": "train.samples.every",
     "sampleeverynepochs": f"train.samples.every{EVERY}",
     "sampleeveryepochs": f"train.samples.every{EVERY}",
-    "validateeverynsteps": "train.validation.every",
     "validateeverynepochs": f"train.validation.every{EVERY}",
-    "validationepochs": f"train.validation.every{EVERY}",
-    "validationsplit": "train.validation.fraction",
-    "validationseed": "train.validation.seed",
-    "sdpa": "train.trainer.attention",
-    "xformers": "train.trainer.attention, of torch's own kernels",
-    "memefficientattention": "train.trainer.attention, of torch's own kernels",
-    "enablexformersmemoryefficientattention": "train.trainer.attention, of torch's own kernels",
+    "validationepochs": f"train.samples.every{EVERY}",
+    "checkpointstotallimit": "train.keep_last, of adapters",
     "useema": "train.ema.decay",
     "emadecay": "train.ema.decay",
     "emamaxdecay": "train.ema.decay",
     "earlystoppingpatience": "train.early_stopping.patience",
-    "sampleprompts": "train.samples.file",
-    "validationprompt": "train.samples.prompts",
-    "numrepeats": "train.repeats",
-    "maxtokenlength": "encode.max_tokens",
-    "flipaug": "encode.flip",
-    "randomflip": "encode.flip",
-    "pretrainedmodelnameorpath": "model.path",
-    "outputname": "export.name",
-    "saveprecision": "export.precision",
-    "instanceprompt": "caption.trigger",
-    "instancedatadir": "prepare.dataset",
-    "traindatadir": "prepare.dataset",
-    "maxbucketreso": "prepare.bucket.max",
-    "minbucketreso": "prepare.bucket.min",
-    "bucketresosteps": "prepare.bucket.step",
-    "bucketnoupscale": "prepare.bucket.no_upscale",
+    "inputperturbation": "train.objective.ip_noise_gamma",
+    "rescalebetaszerosnr": "train.objective.zero_terminal_snr",
+    "timestepsampling": "train.objective.timestep_density",
+    "weightingscheme": "train.objective.timestep_density",
 }
 
 
 def translate_setting(name: str) -> str | None:
-    """What a setting of another trainer is called here; None if it is not known.
+    """What a setting of another trainer is called here; None if it is not known, or has no counterpart.
 
     Args:
         name: dotted or not.
     """
-    return NAMES.get(name.rpartition(".")[2].replace("_", "").replace("-", "").lower())
+    plain = _plain(name.rpartition(".")[2])
+    return OTHER_NAMES.get(plain) or _names().get(plain)
+
+
+@cache
+def _names() -> dict[str, str]:
+    from lorakiln.schema.other_trainers import diffusers, sd_scripts  # for a wrong name alone
+
+    names: dict[str, str] = {}
+    for sections in (sd_scripts.SECTIONS, diffusers.SECTIONS):
+        for options in sections.values():
+            for option in options:
+                for theirs in option.theirs if option.ours else ():
+                    names.setdefault(_plain(theirs), " and ".join(option.ours))
+    return names
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
