@@ -12,8 +12,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Inspect, convert, resize, merge, extract and try LoRA files; import other programs' configs; examine the machine "
-    "(doctor).",
+    help="Inspect, convert, resize, merge, extract and try LoRA files; import configs of other programs; examine the "
+    "machine (doctor).",
 )
 # In the order in which --help lists them.
 COMMANDS: Mapping[str, Callable[..., None]] = {
