@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from hydra_plugins.lorakiln_conf.nearest import list_groups, list_settings
+from hydra_plugins.lorakiln_conf.nearest import list_settings
 from lorakiln.schema.other_trainers import OTHER_NAMES, diffusers, sd_scripts, translate_setting
 from lorakiln.schema.other_trainers.option import Option
 from pipelines.option_tables import PAGES, replace_tables
-from tests.conf.test_compose import compose
+from tests.conf.test_compose import GROUPS, compose
 
 PROGRAMS = {"sd_scripts": sd_scripts.SECTIONS, "diffusers": diffusers.SECTIONS}
+CHOICES = {group.partition("=")[0] for group in GROUPS} | {"experiment"}
 # What names a section in a table: options that are many settings.
 SECTIONS = {"train.adapter", "train.optimizer", "train.scheduler"}
 
@@ -29,13 +30,13 @@ def test_every_option_is_told_once_and_no_other(program):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_what_it_is_called_here_is_there(program):
-    known, groups = {*list_settings(), *SECTIONS}, set(list_groups())
+    known = {*list_settings(), *SECTIONS}
     for option in list_options(program):
         assert option.ours or option.remark, f"{option.theirs} has no counterpart, and no reason"
         for name in option.ours:
             setting, _, value = name.removeprefix("+").partition("=")
-            assert setting in known or setting in groups, (option.theirs, name)
-            if setting in groups and value != "NAME":
+            assert setting in known or setting in CHOICES, (option.theirs, name)
+            if setting in CHOICES and value != "NAME":
                 assert Path(f"conf/{setting}/{value}.yaml").is_file(), name
 
 
@@ -70,7 +71,7 @@ def test_a_name_of_theirs_is_translated(name, ours):
 
 
 def test_words_that_are_no_options_lead_to_settings_too():
-    known, groups = set(list_settings()), set(list_groups())
+    known = set(list_settings())
     for told in OTHER_NAMES.values():
         setting = re.split("[,=]", told)[0]
-        assert setting in known or setting in groups, told
+        assert setting in known or setting in CHOICES, told

@@ -47,12 +47,10 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(
             ("conv_dim",),
             ("train.adapter.targets=locon", "train.adapter.rank_pattern"),
-            "convolutions too; another rank for them: `{'*.conv1': 4, '*.conv2': 4}`",
+            "convolutions too; another rank for them: `{conv1: 4, conv2: 4}`",
         ),
         Option(("conv_alpha",), ("train.adapter.alpha_pattern",)),
-        Option(
-            ("block_dims", "conv_block_dims"), ("train.adapter.rank_pattern",), "by names: `{'down_blocks.0.*': 4}`"
-        ),
+        Option(("block_dims", "conv_block_dims"), ("train.adapter.rank_pattern",), "by names: `{down_blocks.0.*: 4}`"),
         Option(("block_alphas", "conv_block_alphas"), ("train.adapter.alpha_pattern",)),
         Option(
             ("down_lr_weight", "mid_lr_weight", "up_lr_weight"),
