@@ -1,6 +1,5 @@
 """Every shipped config composes and validates; wrong ones are refused with a way out."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -8,9 +7,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
-from hydra_plugins.lorakiln_conf.nearest import list_groups, list_settings
 from lorakiln.console.errors import ConfigError, UserError
-from lorakiln.schema import other_trainers
 from lorakiln.schema.whole_config import Config, check_whole
 from pipelines.compose import compose_config, format_resolved, make_overrides
 
@@ -159,7 +156,7 @@ def test_what_hydra_cannot_compose_is_a_users_error(override):
         (
             "train.max_train_epochs=10",
             "train.max_train_epochs: unknown setting",
-            "did you mean train.epochs, in place of train.steps?",
+            "did you mean train.epochs?",
         ),
         ("learning_rate=1e-4", "learning_rate: unknown setting", "did you mean train.optimizer.lr?"),
         (
@@ -193,13 +190,9 @@ def test_a_name_that_nobody_knows_comes_with_the_nearest(override, what, fix):
     assert told.value.what == f"cannot compose: {what}" and told.value.fix == fix
 
 
-def test_other_trainers_names_are_known_in_files_too_and_lead_to_settings_that_there_are():
-    with pytest.raises(ConfigError, match=r"epochs: unknown setting; did you mean train\.epochs, in place"):
-        compose(SMOKE, "+train.max_train_epochs=10")
-    known, there = set(list_settings()), set(list_groups())
-    for told in other_trainers.NAMES.values():
-        name = re.split("[, =]", told)[0]
-        assert name in known or name in there, told
+def test_other_trainers_names_are_known_in_files_too():
+    with pytest.raises(ConfigError, match=r"train\.network_dim: unknown setting; did you mean train\.adapter\.rank"):
+        compose(SMOKE, "+train.network_dim=10")
 
 
 def test_what_hydra_says_keeps_no_tabs_and_advises_nothing_wrong():

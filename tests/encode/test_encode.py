@@ -89,7 +89,7 @@ def test_taking_pictures_out_encodes_nothing(captioned, tmp_path, micro_model, c
 
 CHANGES = {
     "flip": ({"flip": False}, True, False),
-    "clip_skip": ({"clip_skip": 1}, False, True),
+    "clip_skip": ({"clip_skip": 2}, False, True),
     "max_tokens": ({"max_tokens": 150}, False, True),
     "dtype": ({"dtype": "float16"}, True, True),
     "batch_size": ({"batch_size": 3}, True, True),

@@ -108,7 +108,7 @@ def write_lora(folder, model, family, seed=0):
         "settings": {
             "prepare": {"dataset": "demo"},
             "caption": {"trigger": "sks"},
-            "encode": {"clip_skip": 0},
+            "encode": {"clip_skip": 1},
             "model": model.model_dump(mode="json"),
             "train": {"steps": 20, "adapter": {"rank": 2}},
             "export": {},

@@ -54,7 +54,7 @@ def make_facts(model, family):
     settings = {
         "prepare": PrepareSettings(dataset="secret_folder", resolution=32, bucket=bucket),
         "caption": BlipSettings(trigger="sks"),
-        "encode": EncodeSettings(clip_skip=1),
+        "encode": EncodeSettings(clip_skip=2),
         "model": model,
         "train": train,
     }

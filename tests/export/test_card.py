@@ -47,7 +47,8 @@ def test_the_model_card(do, facts):
         "| seed | 7 |",
         "| step | 20 of 20 |",
         "![sample 1](previews/00.png)",
-        f'pipe("{CAPTIONS[0]}")',
+        f'pipe("{CAPTIONS[0]}", clip_skip=1)',
+        "**Clip skip:** it was trained with 2, counted from 1",
         'DiffusionPipeline.from_pretrained("owner/model")\n',
         "| dataset | secret_folder |",
     ):
@@ -74,10 +75,10 @@ def test_a_base_of_this_machine_is_named_without_its_place(do, facts):
     assert "base_model" not in yaml.safe_load(text.split("---\n")[1])
     assert "for `sd`, trained" in text and 'DiffusionPipeline.from_pretrained("sd")  # where you have it' in text
     assert read_json(out / "diffusers/adapter_config.json")["base_model_name_or_path"] is None
-    assert read_json(out / "cats.json")["notes"] == "base model: sd; step 20"
+    assert read_json(out / "cats.json")["notes"] == "base model: sd; step 20; clip skip 2"
     named = do("named", name="cats", base_model="owner/model")
     assert read_json(named / "diffusers/adapter_config.json")["base_model_name_or_path"] == "owner/model"
-    assert read_json(named / "cats.json")["notes"] == "base model: owner/model; step 20"
+    assert read_json(named / "cats.json")["notes"] == "base model: owner/model; step 20; clip skip 2"
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_the_reduced_tokenizers_pad_as_the_real_ones(tmp_path, kind, pads):
     assert found == pads
 
 
-@pytest.mark.parametrize("encoding", [PromptEncoding(), PromptEncoding(clip_skip=1), PromptEncoding(chunks=3)])
+@pytest.mark.parametrize("encoding", [PromptEncoding(), PromptEncoding(clip_skip=2), PromptEncoding(chunks=3)])
 def test_prompts_are_read_there(family, encoding):
     for value in family.encode_prompts(PROMPTS, encoding).values():
         assert value.device.type == "meta" and len(value) == len(PROMPTS)

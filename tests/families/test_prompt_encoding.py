@@ -66,5 +66,5 @@ def test_what_is_behind_the_first_chunk_is_read(micro_family):
 
 
 def test_settings_make_a_reading():
-    assert PromptEncoding.of(EncodeSettings()) == PromptEncoding(0, 1)
-    assert PromptEncoding.of(EncodeSettings(clip_skip=1, max_tokens=225)) == PromptEncoding(1, 3)
+    assert PromptEncoding.of(EncodeSettings()) == PromptEncoding(1, 1)
+    assert PromptEncoding.of(EncodeSettings(clip_skip=2, max_tokens=225)) == PromptEncoding(2, 3)

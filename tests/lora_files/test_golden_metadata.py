@@ -26,7 +26,7 @@ RUNS = {
     "sd15": ("smoke", ["model=sd15"], "sd", "sd_v1", "epsilon"),
     "sd1_v": ("smoke", [], "sd", "sd_v1_v", "v_prediction"),
     "sd21": ("smoke", ["model=sd21", *HALF], "sd", "sd_v2", "epsilon"),
-    "sd21_v": ("smoke", ["model=sd21_v", "encode.clip_skip=1"], "sd", "sd_v2_v", "v_prediction"),
+    "sd21_v": ("smoke", ["model=sd21_v", "encode.clip_skip=2"], "sd", "sd_v2_v", "v_prediction"),
     "sdxl": ("smoke", ["model=sdxl", "encode.max_tokens=225"], "sdxl", "sdxl_base_v1-0", "epsilon"),
 }
 

@@ -76,7 +76,7 @@ def test_prompt_seed_guidance_and_negative_prompt_matter(micro_family):
         arrays(micro_family, [DrawJob("a red cat", 2, 32, 32)]),
         arrays(micro_family, JOBS[:1], guidance=2.0),
         arrays(micro_family, JOBS[:1], negative_prompt="blue"),
-        arrays(micro_family, JOBS[:1], encoding=PromptEncoding(clip_skip=1)),
+        arrays(micro_family, JOBS[:1], encoding=PromptEncoding(clip_skip=2)),
     ]
     assert all(not np.array_equal(first, other[0]) for other in others)
 

@@ -35,7 +35,7 @@ def test_a_model_is_named_without_its_files_ending():
 
 
 def test_clip_skip_counts_from_one():
-    assert format_infotext(JOB, 1, 1, clip_skip=1).endswith(", Clip skip: 2")
+    assert format_infotext(JOB, 1, 1, clip_skip=2).endswith(", Clip skip: 2")
 
 
 def test_a_parser_finds_every_field_again():

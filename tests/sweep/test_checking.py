@@ -75,7 +75,7 @@ def test_objectives_that_no_report_will_have_are_refused(jobs, objectives, prune
         ("train.validation.fraction", 0.2),
         ("prepare.dataset", "demo_character"),
         ("caption.trigger", "sks"),
-        ("encode.clip_skip", 1),
+        ("encode.clip_skip", 2),
         ("model.path", "another"),
     ],
 )

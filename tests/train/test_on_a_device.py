@@ -141,7 +141,7 @@ def test_samples_are_denoised_there(make_there, guidance):
     decoded = []
     family.decode_latents = lambda latents: decoded.append(latents) or torch.zeros(len(latents), 3, *SIZE, device=META)
     jobs = [DrawJob("a red cat", seed, *SIZE) for seed in (0, 1)]
-    pictures = list(draw(family, jobs, 3, guidance, "blue", batch_size=2, encoding=PromptEncoding(clip_skip=1)))
+    pictures = list(draw(family, jobs, 3, guidance, "blue", batch_size=2, encoding=PromptEncoding(clip_skip=2)))
     assert [picture.size for picture in pictures] == [SIZE, SIZE] and decoded[0].is_meta
     start = torch.zeros(1, *family.latent_shape(*SIZE), device=META)
     assert len(list(draw(family, jobs, 4, guidance, batch_size=2, start=start, strength=0.5))) == 2

@@ -27,7 +27,7 @@ def generate(
     image: Annotated[Path | None, typer.Option(help="begin with this picture: image to image")] = None,
     strength: Annotated[float, typer.Option(help="how much of it is drawn anew, in (0, 1]")] = 0.6,
     describe: Annotated[bool, typer.Option(help="PROMPT goes before what the captioner says of --image")] = False,
-    clip_skip: Annotated[int, typer.Option(min=0, help="as the LoRA was trained with")] = 0,
+    clip_skip: Annotated[int, typer.Option(min=1, help="as the LoRA was trained with; 1: no layer is skipped")] = 1,
     max_tokens: Annotated[int, typer.Option(metavar="75|150|225", help="of a prompt that are read")] = 75,
     precision: Annotated[DrawingPrecision, typer.Option(help="of the base [fp16 on a GPU, else fp32]")] = "auto",
     rows: Annotated[str | None, typer.Option(metavar="AXIS=A,B", help="a grid's rows, such as seed=0,1")] = None,

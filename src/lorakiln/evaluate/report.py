@@ -25,6 +25,7 @@ from lorakiln.evaluate.summary import format_difference, format_interval, format
 from lorakiln.evaluate.verdict import choose_tone, decide_verdict, describe_change, format_rule
 from lorakiln.facts import LoraFacts
 from lorakiln.metrics import Metric, Shot, format_weight
+from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
@@ -79,6 +80,7 @@ def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, 
         data=collect_training_pictures(captioned),
         gallery=make_gallery(plan, samples),
         example=plan.prompts[0].text,
+        clip_skip=facts.made_with("encode", EncodeSettings).clip_skip,
         experiment=format_experiment(facts.settings, findings.settings),
     )
     write_text(path, page)

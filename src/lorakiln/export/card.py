@@ -15,6 +15,7 @@ from lorakiln.families.kinds import find_version
 from lorakiln.families.model_source import SINGLE_FILES
 from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.rows import CaptionedRow
+from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
@@ -34,7 +35,7 @@ A {kind} of rank {rank} (alpha {alpha:g}) for {base}, trained on {pictures} pict
 
 **ComfyUI:** put it into `models/loras` and add a *Load LoRA* node.
 
-{diffusers}## Training
+{clip_skip}{diffusers}## Training
 
 | | |
 |---|---|
@@ -49,7 +50,7 @@ DIFFUSERS = """\
 ```python
 {load}
 pipe.load_lora_weights("diffusers")  # this folder's `diffusers`, which is for diffusers alone
-image = pipe({prompt}).images[0]
+image = pipe({prompt}{options}).images[0]
 ```
 
 """
@@ -100,6 +101,7 @@ def format_model_card(
         alpha=facts.alpha,
         base=format_code(base),
         kind=find_trained_kind(facts.made_with("train", TrainSettings).adapter.kind).TITLE,
+        clip_skip=_clip_skip(facts),
         diffusers=_diffusers(facts, prompt),
         pictures=facts.dataset.pictures - facts.held_out,
         warning=_warning(facts.dataset.out_of_domain),
@@ -130,7 +132,15 @@ def _diffusers(facts: LoraFacts, prompt: str) -> str:
     """How it is used in diffusers; nothing where that does not load its kind."""
     if facts.checked is None or "diffusers" not in facts.checked.clients:
         return ""
-    return DIFFUSERS.format(load=_loading(facts), prompt=json.dumps(prompt, ensure_ascii=False))
+    skip = facts.made_with("encode", EncodeSettings).clip_skip
+    options = f", clip_skip={skip - 1}" if skip > 1 else ""  # which counts from 0
+    return DIFFUSERS.format(load=_loading(facts), prompt=json.dumps(prompt, ensure_ascii=False), options=options)
+
+
+def _clip_skip(facts: LoraFacts) -> str:
+    """The paragraph about it; nothing where none is left out, as everywhere by default."""
+    skip = facts.made_with("encode", EncodeSettings).clip_skip
+    return f"**Clip skip:** it was trained with {skip}, counted from 1; set the same.\n\n" if skip > 1 else ""
 
 
 def _loading(facts: LoraFacts) -> str:

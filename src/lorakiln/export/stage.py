@@ -36,6 +36,7 @@ from lorakiln.lora_files.reading import read_as_stored
 from lorakiln.lora_files.training_facts import read_timesteps
 from lorakiln.lora_files.writing import write_peft
 from lorakiln.rows import CaptionedRow, read_captioned
+from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
@@ -318,12 +319,14 @@ def _notes(facts: LoraFacts) -> dict[str, Any]:
     """A1111's sidecar: what its card of the LoRA shows and puts into the prompt."""
     pictures = facts.dataset.pictures - facts.held_out
     kind = find_trained_kind(facts.made_with("train", TrainSettings).adapter.kind)
+    skip = facts.made_with("encode", EncodeSettings).clip_skip
+    skipped = f"; clip skip {skip}" if skip > 1 else ""
     return {
         "description": f"{kind.TITLE} of rank {facts.rank}, trained on {pictures} pictures",
         "sd version": find_version(facts.base.version).a1111,
         "activation text": facts.trigger,
         "preferred weight": 1.0,
         "negative text": "",
-        "notes": f"base model: {facts.base_model or facts.base.name}; step {facts.step}"
+        "notes": f"base model: {facts.base_model or facts.base.name}; step {facts.step}{skipped}"
         + (f"; {ZERO_SNR_ADVICE}" if facts.zero_terminal_snr else ""),
     }

@@ -17,11 +17,12 @@ class PromptEncoding:
     """How prompts become embeddings; an adapter is drawn with what it was trained with.
 
     Attributes:
-        clip_skip: how many of the text encoder's last layers are left out.
+        clip_skip: which of the text encoder's layers is read, from the end, as A1111 counts: 1 is the one that the base
+            was made for (the last; in SDXL the last but one), 2 the one before it.
         chunks: how many times the encoder's length of a prompt is read; what is longer is cut off.
     """
 
-    clip_skip: int = 0
+    clip_skip: int = 1
     chunks: int = 1
 
     @classmethod

@@ -66,7 +66,7 @@ def build_metadata(
         "ss_sd_model_name": Path(base.path).name,
         "ss_v2": find_version(base.version).is_v2,
         **find_trained_kind(train.adapter.kind).metadata(facts, train.adapter),
-        "ss_clip_skip": encode.clip_skip + 1,
+        "ss_clip_skip": encode.clip_skip,
         "ss_max_token_length": encode.max_tokens if encode.max_tokens > CHUNK else None,
         **_sizes(prepare, rows),
         "lorakiln_version": __version__,
@@ -230,7 +230,7 @@ def _modelspec(facts: RunFacts, name: str) -> dict[str, Any]:
         "modelspec.title": name,
         "modelspec.resolution": f"{side}x{side}",
         "modelspec.prediction_type": to_modelspec_prediction(facts.base.prediction_type),
-        "modelspec.encoder_layer": facts.made_with("encode", EncodeSettings).clip_skip + 1,
+        "modelspec.encoder_layer": facts.made_with("encode", EncodeSettings).clip_skip,
     }
     low, high, total = read_timesteps(facts)
     if (low, high) != (0, total):

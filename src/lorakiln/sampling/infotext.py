@@ -32,7 +32,7 @@ def format_infotext(
     negative_prompt: str = "",
     model: str = "",
     loras: Sequence[Applied] = (),
-    clip_skip: int = 0,
+    clip_skip: int = 1,
     model_hash: str = "",
 ) -> str:
     """The parameters of one picture in A1111's form (modules/infotext_utils.py there).
@@ -40,7 +40,7 @@ def format_infotext(
     Args:
         model: the base model's name, as a user would choose it; a file's ending is left out, as A1111 does.
         loras: written as A1111 takes them, in the prompt.
-        clip_skip: as in `encode.clip_skip`, 0 for none; A1111 counts from 1.
+        clip_skip: as in `encode.clip_skip`.
         model_hash: as `families.file_hashes.compute_short_hash` has it.
     """
     prompt = " ".join([job.prompt, *(f"<lora:{one.name}:{one.weight:g}>" for one in loras)])
@@ -53,7 +53,7 @@ def format_infotext(
         "Size": f"{job.width}x{job.height}",
         "Model hash": model_hash or None,
         "Model": named or None,
-        "Clip skip": clip_skip + 1 if clip_skip else None,
+        "Clip skip": clip_skip if clip_skip > 1 else None,
         "Lora hashes": ", ".join(dict.fromkeys(f"{one.name}: {one.hash}" for one in loras)) or None,
     }
     last = ", ".join(f"{name}: {_quote(value)}" for name, value in fields.items() if value is not None)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lorakiln.schema.base import MANY, Settings
 from lorakiln.schema.marks import HERE, Decides
@@ -13,7 +13,7 @@ class EncodeSettings(Settings, decides=Decides.TENSORS):
         False, description="also encode every picture mirrored left to right"
     )
     clip_skip: Annotated[int, Decides.EMBEDDINGS] = Field(
-        0, ge=0, le=11, description="how many of the text encoder's last layers to skip"
+        1, ge=1, le=12, description="which of the text encoder's layers is read, from the end; 1: none is skipped"
     )
     max_tokens: Annotated[Literal[75, 150, 225], Decides.EMBEDDINGS] = Field(
         75, description="of a prompt that are read, in chunks of 75; what is longer is cut off, and said"
@@ -21,3 +21,10 @@ class EncodeSettings(Settings, decides=Decides.TENSORS):
     batch_size: int = Field(8, ge=1, le=MANY)
     dtype: Literal["float32", "float16"] = Field("float32", description="of the stored tensors")
     device: Annotated[Literal["auto", "cpu", "cuda"], HERE] = "auto"
+
+    @field_validator("clip_skip", mode="before")
+    @classmethod
+    def _counts_from_one(cls, value: object) -> object:
+        if value == 0 and not isinstance(value, bool):
+            raise ValueError("counts from the end: 1 is the last layer, 2 the one before (what was 0 is 1, and 1 is 2)")
+        return value

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.libraries import import_bitsandbytes
-from lorakiln.schema.other_trainers import QUANTIZE
 
+SETTING = "train.trainer.quantize"
 BLOCK = 64  # weights that share a scale in nf4
 
 
@@ -120,7 +120,7 @@ def quantize_layers(network: nn.Module, kind: str, device: torch.device) -> None
     }
     if not chosen:
         what = "this base has no linear layers whose weights could be stored in fewer bits"
-        raise UserError(what, where=QUANTIZE, fix=f"set {QUANTIZE}=none")
+        raise UserError(what, where=SETTING, fix=f"set {SETTING}=none")
     for name, layer in chosen.items():
         network.set_submodule(name, QuantizedLinear(layer, kind, device))
 
@@ -128,7 +128,7 @@ def quantize_layers(network: nn.Module, kind: str, device: torch.device) -> None
 def check_quantize(kind: str) -> None:
     """Raise UserError if this machine cannot store a base so, before anything is loaded."""
     if kind == "nf4":
-        import_bitsandbytes(f"{QUANTIZE}=nf4")
+        import_bitsandbytes(f"{SETTING}=nf4")
 
 
 def _pack_rows(weight: Tensor, dtype: torch.dtype, largest: float) -> tuple[Tensor, Tensor]:
@@ -148,7 +148,7 @@ def _pack_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
     if weight.is_meta:
         codes = torch.empty((weight.numel() + 1) // 2, 1, dtype=torch.uint8, device=weight.device)
         return codes, torch.empty(-(-weight.numel() // BLOCK), device=weight.device)
-    library = import_bitsandbytes(f"{QUANTIZE}=nf4").functional
+    library = import_bitsandbytes(f"{SETTING}=nf4").functional
     codes, state = library.quantize_4bit(weight.contiguous(), blocksize=BLOCK, quant_type="nf4")
     return codes, state.absmax
 
@@ -156,7 +156,7 @@ def _pack_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
 def _unpack_nf4(codes: Tensor, scales: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
     if codes.is_meta:
         return torch.empty(shape, dtype=dtype, device=codes.device)
-    library = import_bitsandbytes(f"{QUANTIZE}=nf4").functional
+    library = import_bitsandbytes(f"{SETTING}=nf4").functional
     state = library.QuantState(scales, shape=shape, dtype=dtype, blocksize=BLOCK, quant_type="nf4")
     weight: Tensor = library.dequantize_4bit(codes, state)
     return weight.reshape(shape)  # a single byte of codes is given back transposed

@@ -170,8 +170,8 @@ class StableDiffusion:
     def _encode_prompts(self, prompts: Sequence[str], encoding: PromptEncoding) -> dict[str, Tensor]:
         clip_skip = encoding.clip_skip
         layers = self.text_encoder.config.num_hidden_layers
-        if clip_skip >= layers:
-            fix = f"set encode.clip_skip below {layers}"
+        if clip_skip > layers:
+            fix = f"set encode.clip_skip to {layers} at most"
             raise UserError(f"clip_skip {clip_skip}: the text encoder has only {layers} layers", fix=fix)
         ids, mask = split_chunks(self.tokenizer, prompts, self._length, encoding.chunks)
         # As in diffusers: models trained with a mask say so in their config.
@@ -179,13 +179,13 @@ class StableDiffusion:
         output = self.text_encoder(
             ids.flatten(0, 1).to(self.device),
             attention_mask=mask.flatten(0, 1).to(self.device) if masked else None,
-            output_hidden_states=clip_skip > 0,
+            output_hidden_states=clip_skip > 1,
         )
         states = output.last_hidden_state
-        if clip_skip:
+        if clip_skip > 1:
             # The last layer norm follows whatever layer is taken: the network was trained on normalised embeddings.
             encoder = getattr(self.text_encoder, "text_model", self.text_encoder)
-            states = encoder.final_layer_norm(output.hidden_states[-(clip_skip + 1)])
+            states = encoder.final_layer_norm(output.hidden_states[-clip_skip])
         return {"prompt_embeds": join_chunks(states.unflatten(0, ids.shape[:2]), ids, self.tokenizer)}
 
     def place_conditioning(self, place: Place) -> dict[str, Tensor]:

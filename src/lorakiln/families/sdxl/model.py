@@ -35,17 +35,17 @@ class StableDiffusionXL(StableDiffusion):
     encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
     def _encode_prompts(self, prompts: Sequence[str], encoding: PromptEncoding) -> dict[str, Tensor]:
-        """prompt_embeds (B, L, D1 + D2): both encoders' last layer but one (with clip_skip one before it, ...), without
-        a last norm; pooled_embeds (B, P): the second encoder's projected end-of-text state, of the first chunk."""
+        """prompt_embeds (B, L, D1 + D2): both encoders' last layer but one (with clip_skip 2 the one before it), with
+        no last norm; pooled_embeds (B, P): the second encoder's projected end-of-text state, of the first chunk."""
         states, clip_skip = [], encoding.clip_skip
         for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
             layers = encoder.config.num_hidden_layers
-            if clip_skip + 1 >= layers:
-                fix = f"set encode.clip_skip below {layers - 1}"
+            if clip_skip >= layers:
+                fix = f"set encode.clip_skip below {layers}"
                 raise UserError(f"clip_skip {clip_skip}: a text encoder has only {layers} layers", fix=fix)
             ids, _ = split_chunks(tokenizer, prompts, self._length, encoding.chunks)
             output = encoder(ids.flatten(0, 1).to(self.device), output_hidden_states=True)
-            state = output.hidden_states[-(clip_skip + 2)].unflatten(0, ids.shape[:2])
+            state = output.hidden_states[-(clip_skip + 1)].unflatten(0, ids.shape[:2])
             states.append(join_chunks(state, ids, tokenizer))
         pooled = output.text_embeds.unflatten(0, ids.shape[:2])[:, 0]
         return {"prompt_embeds": torch.cat(states, dim=-1), "pooled_embeds": pooled}

@@ -1,0 +1,36 @@
+"""`lorakiln import`: an experiment of what another program was told."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorakiln.cli.options import Overwrite
+
+
+def import_config(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a config, a command line, or a LoRA with its metadata")],
+    name: Annotated[str | None, typer.Option(help="of the experiment [the LoRA's, or the file's]")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make an experiment of what another program was told: sd-scripts, kohya_ss, diffusers, OneTrainer or ai-toolkit;
+    or of the settings in a LoRA's metadata. Without a conf/experiment it is printed."""
+    from lorakiln.artefacts.json_files import write_text
+    from lorakiln.tools.other_configs.imported import name_experiment
+    from lorakiln.tools.other_configs.translation import describe, format_command, suggest_name, translate_file
+    from lorakiln.tools.output_targets import check_free
+
+    config, imported = translate_file(file)
+    name = name_experiment(name) if name else suggest_name(file, imported)
+    command = format_command(name)
+    text = imported.format_experiment([f"Made of {file.name}, a config of {config.program}.", f"  {command}"])
+    folder = Path("conf/experiment")
+    if not folder.is_dir():
+        print(text, end="")
+        return
+    out = folder / f"{name}.yaml"
+    check_free(out, overwrite, folder=False)
+    write_text(out, text)
+    for line in describe(config, imported):
+        print(line)
+    print(f"{file} -> {out}; read it, put the pictures where it says, then: {command}")

@@ -1,0 +1,101 @@
+"""What a config of another program comes to here, and what of it does not."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from lorakiln.schema.other_trainers.option import Option
+
+INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+WORDS = {"true": True, "false": False, "none": None, "null": None, "": None}
+OFF: tuple[Any, ...] = (None, False, "", [], {}, ())
+
+
+@dataclass
+class Imported:
+    """An experiment in the making.
+
+    Attributes:
+        choices: members of config groups: {"model": "sd15", "/train/optimizer": "lion"}.
+        settings: by dotted path.
+        decided: what was not said there and had to be, each a sentence.
+        left: what has no counterpart: option, value, why.
+    """
+
+    choices: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    decided: list[str] = field(default_factory=list)
+    left: list[tuple[str, Any, str]] = field(default_factory=list)
+
+    def take(self, name: str, value: Any, option: Option) -> None:
+        """An option by its line in the tables: a flag, or a value that means the same here."""
+        if not option.ours:
+            self.leave(name, value, option.remark)
+            return
+        setting, _, fixed = option.ours[0].partition("=")
+        if not fixed:
+            self.settings[setting] = read_value(value)
+        elif "/" in setting or "." not in setting:
+            self.choices[setting] = fixed
+        else:
+            self.settings[setting] = read_value(fixed)
+
+    def leave(self, name: str, value: Any, why: str) -> None:
+        self.left.append((name, value, why))
+
+    def format_experiment(self, header: Iterable[str]) -> str:
+        """The file: conf/experiment/NAME.yaml."""
+        lines = ["# @package _global_", *(f"# {line}".rstrip() for line in header)]
+        parts: list[dict[str, Any]] = []
+        if self.choices:
+            parts.append({"defaults": [{f"override /{group}": name} for group, name in sorted(self.choices.items())]})
+        parts.append(_nest(self.settings))
+        texts = [yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=100) for part in parts]
+        return "\n".join(lines) + "\n" + "\n".join(texts)
+
+
+def read_value(value: Any) -> Any:
+    """A value of a command line, of metadata or of a config: numbers and words that stand in a text are these."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    if INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if NUMBER.fullmatch(text) else text
+
+
+def is_off(value: Any) -> bool:
+    """Whether an option with this value says nothing: absent, false, empty."""
+    return any(value is off or (value == off and type(value) is type(off)) for off in OFF) or (
+        isinstance(value, str) and value.strip().lower() in ("none", "false", "")
+    )
+
+
+def index_options(sections: Mapping[str, tuple[Option, ...]]) -> dict[str, Option]:
+    """The lines of a program's tables by the name of each option, without its dashes."""
+    return {
+        name.removeprefix("--"): option for options in sections.values() for option in options for name in option.theirs
+    }
+
+
+def name_experiment(text: str) -> str:
+    """A name that is a file's, a folder's and a word on Hydra's command line."""
+    return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower() or "imported"
+
+
+def _nest(settings: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in settings.items():
+        *above, last = path.split(".")
+        at = tree
+        for name in above:
+            at = at.setdefault(name, {})
+        at[last] = value
+    order = ["model", "prepare", "caption", "encode", "train", "export", "evaluate"]
+    return {name: tree[name] for name in [*order, *tree] if name in tree}

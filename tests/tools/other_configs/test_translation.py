@@ -1,0 +1,312 @@
+"""Configs as people have them become experiments that compose, and nothing of them is lost without a word."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from lorakiln.cli import main
+from lorakiln.console.errors import UserError
+from lorakiln.schema.whole_config import check_whole
+from lorakiln.tools.other_configs.imported import is_off, read_value
+from lorakiln.tools.other_configs.reading import read_config
+from lorakiln.tools.other_configs.translation import translate_file
+from pipelines.compose import compose_config
+from tests.conf.test_compose import compose
+
+CONFIGS = Path(__file__).parent / "configs"
+# What a reader of the config expects to find here.
+EXPECTED = {
+    "character.toml": {
+        "model": "sd15",
+        "train/optimizer": "adamw8bit",
+        "train/scheduler": "cosine_with_restarts",
+        "prepare.resolution": 640,
+        "prepare.dataset": "mira_v2",
+        "encode.clip_skip": 2,
+        "train.adapter.alpha": 16,
+        "train.adapter.max_norm": 1.0,
+        "train.batch_size": 4,
+        "train.micro_batch": 2,
+        "train.epochs": 10,
+        "train.save_every": "1 epoch",
+        "train.scheduler.cycles": 3,
+    },
+    "sdxl.sh": {
+        "model": "sdxl",
+        "train/adapter": "lokr",
+        "train/optimizer": "prodigy",
+        "train.adapter.factor": 8,
+        "train.optimizer.lr": 1.0,
+        "train.optimizer.d_coef": 2,
+        "train.scheduler.warmup_fraction": 0.1,
+        "train.max_grad_norm": None,
+        "train.objective.multires_noise_iterations": 6,
+    },
+    "gui.json": {
+        "train.scheduler.warmup_fraction": 0.1,
+        "train.objective.ip_noise_gamma": 0.1,
+        "train.epochs": 5,
+        "encode.clip_skip": 1,
+        "encode.flip": True,
+        "prepare.dataset": "my_mug",
+    },
+    "windows.bat": {
+        "train/objective": "huber",
+        "train.objective.huber_schedule": "snr",
+        "train.adapter.targets": "locon",
+        "train.adapter.rate_ratio": 16,
+        "train.adapter.rank_dropout": 0.1,
+        "train.adapter.alpha": 1,
+        "prepare.bucket.enable": False,
+    },
+    "vpred.toml": {"model": "sd21_v", "train.objective.scale_v_pred_loss_like_noise_pred": True},
+    "dataset.toml": {
+        "prepare.bucket.enable": True,
+        "prepare.bucket.no_upscale": True,
+        "train.batch_size": 3,
+        "train.repeats": 10,
+        "train.steps": 1600,
+        "train.adapter.rank": 4,
+    },
+    "diffusers.sh": {
+        "train/tracker": "wandb",
+        "train.adapter.alpha": 8,
+        "train.batch_size": 4,
+        "train.micro_batch": 1,
+        "train.epochs": 100,
+        "train.samples.seeds": [0, 1, 2, 3],
+        "train.objective.min_snr_gamma": 5.0,
+    },
+    "dreambooth.txt": {
+        "model": "sdxl",
+        "train/adapter": "dora",
+        "train.optimizer.betas": [0.9, 0.99],
+        "train.optimizer.beta3": 0.99,
+        "caption.trigger": "a photo of sks dog",
+    },
+    "onetrainer.json": {
+        "train/scheduler": "cosine",
+        "train/adapter": "dora",
+        "train.objective.noise_offset": 0.03,
+        "train.adapter.targets": ["*attn*", "*ff*"],
+        "train.scheduler.warmup_steps": 200,
+    },
+    "ai_toolkit.yaml": {
+        "train.ema.decay": 0.99,
+        "train.keep_last": 4,
+        "train.objective.caption_dropout": 0.05,
+        "caption.trigger": "p3r5on",
+        "prepare.resolution": 1024,
+    },
+}
+# What is said of each that has no counterpart: by a part of its name.
+LEFT = {
+    "character.toml": ["--text_encoder_lr", "--shuffle_caption", "--keep_tokens"],
+    "sdxl.sh": ["--full_bf16", "--dataset_config", "--persistent_data_loader_workers"],
+    "gui.json": ["--text_encoder_lr"],
+    "windows.bat": [],
+    "vpred.toml": ["--network_args block_dims", "--weighted_captions"],
+    "dataset.toml": ["[[datasets]]", "shuffle_caption", "class_tokens"],
+    "diffusers.sh": ["--caption_column"],
+    "dreambooth.txt": ["--class_prompt", "--with_prior_preservation"],
+    "onetrainer.json": ["concepts", "caption_unknown"],
+    "ai_toolkit.yaml": ["datasets.resolution", "datasets.shuffle_tokens", "save.dtype"],
+}
+
+
+def test_the_table_names_every_config_that_is_here():
+    assert EXPECTED.keys() == LEFT.keys() == {path.name for path in CONFIGS.iterdir()}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_a_config_says_is_what_the_experiment_says(name):
+    _, imported = translate_file(CONFIGS / name)
+    found = {**imported.choices, **imported.settings}
+    assert {key: found.get(key, "absent") for key in EXPECTED[name]} == EXPECTED[name]
+    assert sorted({told for told, _, _ in imported.left}) == sorted(LEFT[name])
+    assert all(why for _, _, why in imported.left)
+
+
+# SomethingNew is no optimizer, which is told when the experiment composes.
+@pytest.mark.parametrize("name", sorted(EXPECTED.keys() - {"vpred.toml"}))
+def test_the_experiment_composes(name, compose_imported):
+    _, imported = translate_file(CONFIGS / name)
+    config = compose_imported(imported).model_dump()
+    for path, value in imported.settings.items():
+        at = config
+        for part in path.split("."):
+            at = at[part]
+        assert at == value or list(at) == value, path
+
+
+@pytest.fixture
+def compose_imported(tmp_path):
+    """Composes what was imported as the experiment that it is written as."""
+    conf = shutil.copytree("conf", tmp_path / "conf")
+
+    def compose_it(imported):
+        (conf / "experiment/imported.yaml").write_text(imported.format_experiment(["An import."]))
+        # What a dataset config or a command without pictures leaves open.
+        given = (
+            [] if imported.settings.get("prepare.dataset", imported.settings.get("prepare")) else ["prepare.dataset=a"]
+        )
+        return check_whole(compose_config(["+experiment=imported", *given], conf))
+
+    return compose_it
+
+
+def test_the_command_writes_an_experiment_and_says_what_it_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    assert main(["import", str(CONFIGS / "character.toml")]) == 0
+    told = capsys.readouterr().out
+    assert "python -m train +experiment=mira_v2" in told
+    assert "left out  --shuffle_caption True: captions are embedded once, as they stand" in told
+    assert "decided   train.batch_size is 2 x 2" in told
+    written = (tmp_path / "conf/experiment/mira_v2.yaml").read_text()
+    assert written.startswith("# @package _global_\n# Made of character.toml, a config of sd-scripts.\n")
+    # Again, it is there already, and stays.
+    assert main(["import", str(CONFIGS / "character.toml")]) == 1
+    assert (tmp_path / "conf/experiment/mira_v2.yaml").read_text() == written
+    assert main(["import", str(CONFIGS / "gui.json"), "--name", "Mira v2", "--overwrite"]) == 0
+    assert "kohya_ss" in (tmp_path / "conf/experiment/mira_v2.yaml").read_text()
+
+
+def test_without_a_checkout_the_experiment_is_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["import", str(CONFIGS / "windows.bat")]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["train"]["adapter"]["rank"] == 8
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_in_kohyas_folders_tell_repeats_and_words(tmp_path):
+    (tmp_path / "img/12_zyx fox").mkdir(parents=True)
+    command = (
+        f"python train_network.py --train_data_dir '{tmp_path}/img' --output_name fox --network_module networks.lora"
+    )
+    (tmp_path / "go.sh").write_text(command)
+    _, imported = translate_file(tmp_path / "go.sh")
+    assert imported.settings["train.repeats"] == 12 and imported.settings["caption.trigger"] == "zyx fox"
+    # Where captions stand, kohya does not look at the words.
+    (tmp_path / "img/12_zyx fox/a.txt").write_text("a fox")
+    _, imported = translate_file(tmp_path / "go.sh")
+    assert "caption.trigger" not in imported.settings
+
+
+METADATA = {
+    "ss_network_module": "networks.lora",
+    "ss_network_dim": "24",
+    "ss_network_alpha": "12.0",
+    "ss_network_args": '{"conv_dim": "8"}',
+    "ss_learning_rate": "0.0001",
+    "ss_unet_lr": "0.0002",
+    "ss_text_encoder_lr": "None",
+    "ss_optimizer": "bitsandbytes.optim.adamw.AdamW8bit(weight_decay=0.05,betas=(0.9, 0.99))",
+    "ss_lr_scheduler": "cosine",
+    "ss_lr_warmup_steps": "30",
+    "ss_max_train_steps": "900",
+    "ss_batch_size_per_device": "2",
+    "ss_gradient_accumulation_steps": "3",
+    "ss_num_train_images": "120",
+    "ss_seed": "77",
+    "ss_clip_skip": "2",
+    "ss_resolution": "(768, 768)",
+    "ss_min_snr_gamma": "5.0",
+    "ss_noise_offset": "None",
+    "ss_base_model_version": "sdxl_base_v1-0",
+    "ss_sd_model_name": "dream.safetensors",
+    "ss_output_name": "otter",
+    "ss_dataset_dirs": '{"10_sks otter": {"n_repeats": 10, "img_count": 12}}',
+}
+
+
+def test_the_metadata_of_a_kohya_file_tell_its_settings(tmp_path):
+    save_file({"lora_unet_x.alpha": torch.ones(())}, tmp_path / "otter.safetensors", METADATA)
+    _, imported = translate_file(tmp_path / "otter.safetensors")
+    expected = {
+        "train.adapter.rank": 24,
+        "train.adapter.alpha": 12.0,
+        "train.adapter.targets": "locon",
+        "train.optimizer.lr": 0.0002,
+        "train.optimizer.weight_decay": 0.05,
+        "train.optimizer.betas": [0.9, 0.99],
+        "train.scheduler.warmup_steps": 30,
+        "train.steps": 900,
+        "train.batch_size": 6,
+        "train.micro_batch": 2,
+        "train.seed": 77,
+        "encode.clip_skip": 2,
+        "prepare.resolution": 768,
+        "prepare.dataset": "sks_otter",
+        "train.repeats": 10,
+        "train.objective.min_snr_gamma": 5.0,
+    }
+    assert {key: imported.settings.get(key, "absent") for key in expected} == expected
+    assert imported.choices["model"] == "sdxl" and imported.choices["train/optimizer"] == "adamw8bit"
+
+
+def test_a_file_of_ours_gives_the_settings_that_made_it(tmp_path, compose_imported):
+    made = compose("+experiment=demo_style", "train/scheduler=cosine", "train.seed=3", "train/objective=huber")
+    sections = {name: made.model_dump(mode="json")[name] for name in ("prepare", "caption", "encode", "train")}
+    sections["train"].pop("tracker")
+    metadata = {"lorakiln_settings": json.dumps(sections), "ss_output_name": "style"}
+    save_file({"lora_unet_x.alpha": torch.ones(())}, tmp_path / "a.safetensors", metadata)
+    config, imported = translate_file(tmp_path / "a.safetensors")
+    again = compose_imported(imported).model_dump(mode="json")
+    again["train"].pop("tracker")
+    assert config.program == "LoRAKiln" and again["export"]["name"] == "style"
+    assert {name: again[name] for name in sections} == sections
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.toml", "x = ", "no TOML"),
+        ("a.json", "{", "no JSON"),
+        ("a.json", '{"x": 1}', "no config of a trainer"),
+        ("a.json", "[" * 100_000, "no JSON"),
+        ("a.yaml", "x: 1\n", "no config of ai-toolkit"),
+        ("a.txt", "hello", "no command of a training script"),
+        ("a.sh", "python train_network.py --x 'open", "the command is not closed"),
+        ("a.toml", 'network_dim = 8\ntrain_batch_size = "many"\n', "a value of sd-scripts's config is none"),
+        ("a.txt", "\udcff", "no text in UTF-8"),
+    ],
+)
+def test_what_is_none_is_refused_in_one_message(tmp_path, name, text, said):
+    (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError, match=said) as told:
+        translate_file(tmp_path / name)
+    assert name in str(told.value)
+
+
+def test_a_lora_that_says_nothing_of_its_training_is_refused(tmp_path):
+    save_file({"lora_unet_x.alpha": torch.ones(())}, tmp_path / "bare.safetensors")
+    with pytest.raises(UserError, match="says nothing of its training"):
+        read_config(tmp_path / "bare.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("8", 8),
+        ("1e-4", 1e-4),
+        ("0.5", 0.5),
+        ("-3", -3),
+        ("True", True),
+        ("none", None),
+        ("cosine", "cosine"),
+        (2.5, 2.5),
+    ],
+)
+def test_values_of_texts(text, value):
+    assert read_value(text) == value and type(read_value(text)) is type(value)
+
+
+def test_what_is_off():
+    assert all(map(is_off, (None, False, "", "None", "false", [], {})))
+    assert not any(map(is_off, (0, 0.0, 1, True, "0", [0])))
