@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 from lorakiln.schema.base import MANY
@@ -29,7 +29,7 @@ class _Check:
 
 
 # Optimizer steps (0: never), or "2 epochs", "1 epoch", "0.5epochs".
-Interval = Annotated[int | str, _Check()]
+Interval = Annotated[Annotated[int, Field(ge=0, le=MANY)] | str, _Check()]
 
 
 def read_epochs(interval: int | str) -> Fraction | None:
