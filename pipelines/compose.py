@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from lorakiln.artefacts.dvc_pointers import check_pulled, is_unpulled
+from lorakiln.artefacts.file_safety import check_openable
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.chain import CHAIN, compute_stage_code
 from lorakiln.console.errors import UserError, exit_on_user_error
@@ -71,15 +73,51 @@ def main() -> None:
     params = read_yaml(PARAMS)
     checked = check_whole(compose_config(make_overrides(params)))
     if params.get("dataset") and checked.prepare.dataset != params["dataset"]:
+        # dvc.yaml depends on data/raw/${dataset} as params.yaml names it; without a name on all of data/raw.
         raise UserError(
             f"it says dataset: {params.get('dataset')}, but the config's prepare.dataset is {checked.prepare.dataset}",
             where=PARAMS,
             fix="name the dataset in params.yaml's `dataset` alone, or leave that empty",
         )
+    raw = Path(checked.paths.raw)
+    check_pulled(raw / checked.prepare.dataset)
+    _look_first(checked, bool(params.get("dataset")))
     _warn_of_device(checked)
+    if not params.get("dataset"):
+        _warn_of_unpulled(raw, checked.prepare.dataset)
     write_text(RESOLVED, format_resolved(checked, params.get("experiment")))
     for stage in CHAIN:
         write_text(CODE / stage.name, compute_stage_code(stage, checked, f"pipelines.{stage.name}") + "\n")
+
+
+def _warn_of_unpulled(raw: Path, dataset: str) -> None:
+    """Say how to go on where others' datasets were not fetched: DVC says next that they are missing, and no more."""
+    absent = [path.stem for path in sorted(raw.glob("*.dvc")) if is_unpulled(path.with_suffix(""))]
+    if absent:
+        print(
+            f"warning: only their DVC pointers are in {raw}: {', '.join(absent)}; DVC wants all of {raw} while "
+            f'params.yaml says dataset: ""\n  fix: go on without them by `dvc repro --allow-missing`, or by dataset: '
+            f"{dataset} in params.yaml; or fetch them by `dvc pull`",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _look_first(config: Config, named: bool) -> None:
+    """Refuse what DVC would open next, and hang in or break off without a word: pipes, devices, links to nothing.
+
+    Args:
+        named: whether params.yaml names the dataset; else DVC looks at all of data/raw.
+    """
+    raw, prepare = Path(config.paths.raw), config.prepare
+    # With on_bad=skip `prepare` leaves out what links lead to; what cannot be read at all keeps DVC from getting there.
+    check_openable(raw / prepare.dataset, prepare.follow_symlinks or prepare.on_bad == "skip")
+    if not named:
+        try:
+            check_openable(raw, follow_links=True)
+        except UserError as error:
+            fix = "mend or remove them, or name your dataset in params.yaml, so that DVC looks at no other"
+            raise UserError(error.what, where=error.where, fix=fix) from error
 
 
 def _warn_of_device(config: Config) -> None:

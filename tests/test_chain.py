@@ -12,7 +12,6 @@ from lorakiln.facts import Dataset
 from lorakiln.runs import run_pipeline
 from lorakiln.schema.whole_config import Config, Paths, check_whole
 from pipelines.compose import compose_config
-from pipelines.scan import LISTING
 from tests.made_facts import DATASET
 
 DVC = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
@@ -20,19 +19,13 @@ NAMES = [stage.name for stage in CHAIN]
 
 
 def paths_of(entries: list) -> list[str]:
-    """The names in conf/paths.yaml of the folders among a stage's `deps` or `outs`; the listing stands for `raw`."""
+    """The names in conf/paths.yaml of the folders among a stage's `deps` or `outs`."""
     keys = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
-    keys = ["${paths.raw}" if key == LISTING.as_posix() else key for key in keys]
     return [found[1] for key in keys if (found := re.match(r"\$\{paths\.(\w+)\}", key))]
 
 
-def test_dvc_has_the_same_stages_in_the_same_order_behind_compose_and_scan():
-    assert list(DVC) == ["compose", "scan", *NAMES]
-
-
-def test_dvc_opens_nothing_of_raw_by_itself():
-    assert all("raw" not in str(dep) for entry in DVC.values() for dep in entry["deps"])
-    assert DVC["scan"]["always_changed"] and list(DVC["scan"]["outs"][0]) == [LISTING.as_posix()]
+def test_dvc_has_the_same_stages_in_the_same_order_behind_compose():
+    assert list(DVC) == ["compose", *NAMES]
 
 
 @pytest.mark.parametrize("stage", CHAIN, ids=NAMES)

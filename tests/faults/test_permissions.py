@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.faults.conftest import COUNT, STAGES, run_all, serving
+from tests.faults.conftest import STAGES, run_all, serving
 
 # Root without its privileges is an ordinary user who owns the files.
 ORDINARY = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.getuid() == 0 else ()
@@ -49,16 +49,3 @@ def test_permissions(ordinary, stages, stage, path, mode, said):
     assert status == 1 and said in printed, printed
     assert "ermission" in printed and "Traceback" not in printed and "no such file" not in printed
     run_all(ordinary, stages, [stage])
-
-
-@pytest.mark.parametrize(("folder", "said"), [("cache", "cache/scanned"), ("outputs", "outputs/pictures.md5")])
-def test_a_listing_that_cannot_be_written(ordinary, stages, folder, said):
-    (stages / "cache").mkdir(exist_ok=True)
-    (stages / folder).chmod(0o555)
-    try:
-        status, printed = ordinary.start("pipelines.scan", stages).wait()
-    finally:
-        (stages / folder).chmod(0o755)
-    assert status == 1 and said in printed and WRITE in printed and "Traceback" not in printed, printed
-    run_all(ordinary, stages, ["scan"])
-    assert len((stages / "outputs" / "pictures.md5").read_text().splitlines()) == COUNT

@@ -200,7 +200,7 @@ def killed(project, stage, seconds):
         time.sleep(seconds)
         os.killpg(dvc.pid, signal.SIGKILL)
         dvc.wait()
-    return set(re.findall(r"Running stage '(\w+)'", log.read_text())) - {"scan"}
+    return re.findall(r"Running stage '(\w+)'", log.read_text())
 
 
 def made(project):
@@ -257,15 +257,6 @@ def test_the_wandb_run_is_one_for_train_and_evaluate(reproduced):
 
 
 def test_a_pipe_among_the_pictures_is_told_and_never_opened(own_project):
-    raw = own_project.folder / "data/raw"
-    (raw / "mine").mkdir()
-    shutil.copy(raw / "demo_style/star.png", raw / "mine")
-    own_project.run("dvc", "add", "-q", "data/raw/mine")
-    own_project.edit("params.yaml", 'dataset: ""', "dataset: mine")
-    assert "prepare: 1 picture" in own_project.run("dvc", "repro", "prepare")
-    # DVC knows the folder now, from `dvc add` and from its lock file: it would open what comes into it.
-    os.mkfifo(raw / "mine/fifo.png")
+    os.mkfifo(own_project.folder / "data/raw/demo_style/fifo.png")
     output = own_project.run("dvc", "repro", status=255)
     assert "fifo.png: not a regular file (a pipe); remove it" in output and "Traceback" not in output
-    own_project.edit("params.yaml", "dataset: mine", 'dataset: ""')
-    assert "prepare: 24 pictures" in own_project.run("dvc", "repro", "prepare")

@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -33,22 +32,16 @@ def test_its_own_command_is_named_through_both_doors(clone):
         assert told in output and "Traceback" not in output
 
 
-def test_another_experiment_is_not_blocked(clone):
-    output = clone.run("dvc", "repro", "prepare")
-    assert "prepare: 24 pictures" in output and "mine" not in output
-
-
-def test_pictures_that_dvc_knows_otherwise_are_told(own_project):
-    raw = own_project.folder / "data/raw"
-    (raw / "mine/more").mkdir(parents=True)
-    for name in ("star.png", "more/rocket.png", "\u00e9.png"):
-        shutil.copy(raw / "demo_style" / Path(name).with_stem("star").name, raw / "mine" / name)
-    own_project.run("dvc", "add", "-q", "data/raw/mine")
-    own_project.edit("params.yaml", 'dataset: ""', "dataset: mine")
-    assert "warning" not in own_project.run("dvc", "repro", "scan")
-    (raw / "mine/star.txt").write_text("a star")
-    output = own_project.run("dvc", "repro", "scan")
-    assert "files in data/raw/mine; new or changed since the last time: 1" in output
-    assert "warning: data/raw/mine is not what data/raw/mine.dvc says\n  fix: `dvc add data/raw/mine` keeps" in output
-    own_project.run("dvc", "add", "-q", "data/raw/mine")
-    assert "warning" not in own_project.run("dvc", "repro", "scan")
+def test_another_experiment_is_not_blocked_or_told_how_not_to_be(clone):
+    # With no dataset named, DVC looks at all of data/raw, and says what is missing without a way out.
+    output = clone.run("dvc", "repro", status=255)
+    assert "only their DVC pointers are in data/raw: mine" in output
+    assert "`dvc repro --allow-missing`" in output and "dataset: demo_style in params.yaml" in output
+    assert "prepare: 24 pictures" in clone.run("dvc", "repro", "--allow-missing", "prepare")
+    clone.edit("params.yaml", 'dataset: ""', "dataset: demo_style")
+    assert "Running stage 'caption'" in clone.run("dvc", "repro", "caption")
+    # In another clone, where nothing has changed since it was committed, it is told too.
+    clone.edit("params.yaml", "dataset: demo_style", 'dataset: ""')
+    clone.run("dvc", "repro", "--allow-missing", "caption")
+    (clone.folder / "outputs/.composed").unlink()
+    assert "`dvc repro --allow-missing`" in clone.run("dvc", "repro", status=255)

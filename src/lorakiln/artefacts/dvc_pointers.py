@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import yaml
-
 from lorakiln.console.errors import UserError
 
 
@@ -17,16 +15,3 @@ def check_pulled(path: Path) -> None:
     if is_unpulled(path):
         fix = f"run `dvc pull {path}.dvc`"
         raise UserError("only its DVC pointer is here, not what it stands for", where=path, fix=fix)
-
-
-def is_outdated(path: Path, now: str | None) -> bool:
-    """Whether DVC knows a folder, and as another content than it has.
-
-    Args:
-        now: the content's hash as DVC writes it (`FileListing.compute_dvc_hash`); None where it cannot be told.
-    """
-    try:
-        (out,) = yaml.safe_load(path.with_name(path.name + ".dvc").read_text(encoding="utf-8"))["outs"]
-        return bool(out["hash"] == "md5" and now and out["md5"] != now)
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # no pointer, or none of this kind: DVC tells
-        return False

@@ -30,9 +30,9 @@ def hash_folder(folder: Path, follow_links: bool = False) -> str:
     Args:
         follow_links: read files that links out of `folder` lead to, and enter folders, each once.
     """
-    files = sorted(path for path in list_files(folder, follow_links) if not path.name.startswith("."))
+    files = sorted(path for path in _files(folder, follow_links) if not path.name.startswith("."))
     root = folder.resolve()
-    return hash_data([[spell_name(path.relative_to(folder)), _content(path, root, follow_links)] for path in files])
+    return hash_data([[_spelled(path.relative_to(folder)), _content(path, root, follow_links)] for path in files])
 
 
 def _content(path: Path, root: Path, follow_links: bool) -> str | None:
@@ -44,8 +44,7 @@ def _content(path: Path, root: Path, follow_links: bool) -> str | None:
         return None
 
 
-def list_files(folder: Path, follow_links: bool = False) -> Iterator[Path]:
-    """All that is below `folder` and no folder, in no order; with `follow_links` each linked folder's, once."""
+def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
     entered = {folder.resolve()}  # links may lead in a circle
     for parent, folders, names in os.walk(folder, followlinks=follow_links):
         linked = [name for name in folders if Path(parent, name).is_symlink()]
@@ -57,7 +56,6 @@ def list_files(folder: Path, follow_links: bool = False) -> Iterator[Path]:
         yield from (Path(parent, name) for name in names)
 
 
-def spell_name(path: Path) -> str:
-    """A path with slashes, as text that can be written."""
+def _spelled(path: Path) -> str:
     # A name that is not UTF-8 has its bytes escaped: `prepare` is to refuse it, not this.
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
