@@ -43,5 +43,5 @@ def test_another_experiment_is_not_blocked_or_told_how_not_to_be(clone):
     # In another clone, where nothing has changed since it was committed, it is told too.
     clone.edit("params.yaml", "dataset: demo_style", 'dataset: ""')
     clone.run("dvc", "repro", "--allow-missing", "caption")
-    (clone.folder / "outputs/.composed").unlink()
+    shutil.rmtree(clone.folder / "outputs/.code")
     assert "`dvc repro --allow-missing`" in clone.run("dvc", "repro", status=255)
