@@ -102,11 +102,13 @@ def _decode(image: Image.Image, path: Path, settings: PrepareSettings) -> Decode
     except ValueError as error:
         fix = "use larger pictures, or set prepare.bucket.no_upscale=false"
         raise Refused("smaller than the smallest bucket", fix, str(error)) from None
-    notes += check_data(image, path)
     if format in ("JPEG", "MPO"):
+        notes += check_data(image, path)
         needed = placement.resized[::-1] if orientation in LYING else placement.resized
         image.draft(None, (needed[0] * DRAFT_MARGIN, needed[1] * DRAFT_MARGIN))
     notes += _load(image)
+    if format in ("GIF", "TIFF"):  # whose decoders say more of what they notice
+        notes += check_data(image, path)
     pixels, colour_notes = to_srgb(image, settings.background)
     if orientation in UPRIGHT:
         pixels = pixels.transpose(UPRIGHT[orientation])
