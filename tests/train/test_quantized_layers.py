@@ -14,11 +14,12 @@ from torch import nn
 
 from lorakiln import libraries
 from lorakiln.adapters.lora import NAME, layers_on
+from lorakiln.adapters.networks import find_adapted_networks
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import META, count_held_bytes
-from lorakiln.schema.adapters.lora import LoraSettings
+from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.precision import norm_in_half
 from lorakiln.train.quantized_layers import STORAGES, QuantizedLinear, quantize_layers
@@ -93,62 +94,66 @@ def test_nothing_of_the_weights_size_waits_for_the_backward_pass(kind, make_laye
     assert torch.allclose(gradient, 2 * product.detach() @ stored.weight, atol=1e-6)
 
 
-def carrying_lora(model, dtype):
-    """A network with a LoRA that does something."""
-    family = load_family(model, ("network",), dtype=dtype)
-
-    def put(changed):
-        family.network = changed
-        put_adapter(family, LoraSettings(rank=4, alpha=2.0), list_target_names(family, "kohya"), 0)
-        generator = torch.Generator().manual_seed(1)
-        for layer in layers_on(changed).values():
-            up = layer.lora_B[NAME].weight
-            up.data = torch.randn(up.shape, generator=generator) * 0.1
-            layer.cast_input_dtype_enabled = dtype == torch.float32
-        if dtype != torch.float32:
-            norm_in_half(changed, "cpu")
-        return family
-
-    return family.network, put
+def put_stirred(family, **adapter):
+    """Put an adapter that does something on the family's network."""
+    settings = ADAPTERS.settings(adapter["kind"])(**{"rank": 4, "alpha": 4.0, "targets": "kohya"} | adapter)
+    put_adapter(family, settings, list_target_names(family, settings.targets), 0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in family.network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_computes_and_learns_as_a_network_of_the_rounded_weights(micro_model, micro_family, kind, dtype):
+def round_weights(network):
+    """The quantized layers' weights in common linear layers."""
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, QuantizedLinear):
+            plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, dtype=layer.dtype)
+            plain.weight, plain.bias = layer.weight, layer.bias
+            network.set_submodule(name, plain)
+
+
+# Of the kinds of bases with a LoRA in both precisions, and of all kinds of adapters.
+CASES = [(kind, dtype, {"kind": "lora"}) for kind in KINDS for dtype in (torch.float32, torch.bfloat16)]
+CASES += [("int8", torch.float32, {"kind": name}) for name in ADAPTERS.names if name != "lora"]
+CASES += [("int8", torch.float32, {"kind": "lora", "init": init}) for init in ("pissa", "olora")]
+
+
+@pytest.mark.parametrize(("kind", "dtype", "adapter"), CASES, ids=str)
+def test_it_computes_and_learns_as_a_network_of_the_rounded_weights(micro_model, micro_family, kind, dtype, adapter):
     told = micro_family.encode_prompts(["a cat", "a dog"])
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(2, *micro_family.latent_shape(32, 32), generator=generator)
-
-    def run(rounded: bool):
-        network, put = carrying_lora(micro_model, dtype)
-        quantize_layers(network, kind, CPU)
+    x = torch.randn(2, *micro_family.latent_shape(32, 32), generator=torch.Generator().manual_seed(2))
+    found = []
+    for rounded in (False, True):
+        family = load_family(micro_model, ("network",), dtype=dtype)
+        quantize_layers(family.network, kind, CPU)
         if rounded:
-            for name, layer in list(network.named_modules()):
-                if isinstance(layer, QuantizedLinear):
-                    plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, dtype=dtype)
-                    plain.weight.data = layer.weight
-                    plain.bias = layer.bias
-                    network.set_submodule(name, plain.requires_grad_(False))
-        family = put(network)
+            round_weights(family.network)
+        put_stirred(family, **adapter)
+        if dtype != torch.float32:
+            find_adapted_networks(family, adapter["kind"]).take_half()
+            norm_in_half(family.network, "cpu")
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
             predicted = family.predict(x, torch.tensor([10, 700]), told).float()
         predicted.square().mean().backward()
-        return predicted.detach(), {n: p.grad for n, p in family.network.named_parameters() if p.requires_grad}
-
-    (predicted, gradients), (expected, true) = run(False), run(True)
+        trained = {name: one.grad for name, one in family.network.named_parameters() if one.requires_grad}
+        found.append((predicted.detach(), trained))
+    (predicted, gradients), (expected, true) = found
     assert torch.allclose(predicted, expected, rtol=1e-5, atol=1e-6)
-    assert gradients.keys() == true.keys() and len(true) > 20
+    assert gradients.keys() == true.keys() and len(true) > 10
+    assert sum(float(gradient.norm()) > 0 for gradient in true.values()) > 10
     for name, gradient in gradients.items():
-        assert true[name].norm() > 0
         assert (gradient - true[name]).norm() <= 1e-5 * true[name].norm(), name
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_top_is_the_adapters_product(micro_model, kind):
-    network, put = carrying_lora(micro_model, torch.float32)
-    before = copy.deepcopy(network)
-    quantize_layers(network, kind, CPU)
-    layers = layers_on(put(network).network)
+    family = load_family(micro_model, ("network",))
+    before = copy.deepcopy(family.network)
+    quantize_layers(family.network, kind, CPU)
+    put_stirred(family, kind="lora", alpha=2.0)
+    layers = layers_on(family.network)
     # The others are convolutions, which stay as they are.
     linear = {name: layer for name, layer in layers.items() if isinstance(layer.base_layer, QuantizedLinear)}
     assert len(linear) > 10
