@@ -138,7 +138,8 @@ def compute_loss(denoiser: Denoiser, process: DDPM, latents: torch.Tensor, ids: 
     times = torch.where(again, torch.randint(process.count // 8, process.count, (len(latents),)), times)
     epsilon = torch.randn_like(latents)
     prediction = denoiser(process.add_noise(latents, epsilon, times), times, ids).float()
-    return (weigh(process, times) * compute_errors(prediction, epsilon, OBJECTIVE)).mean()
+    errors = compute_errors(prediction, epsilon, OBJECTIVE, process, times)
+    return (weigh(process, times) * errors.mean(dim=(1, 2, 3))).mean()
 
 
 def train(part: str, steps: int, batch: int = 32) -> None:

@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 
 from lorakiln.console import gpu
 from lorakiln.console.errors import UserError
-from lorakiln.families.protocol import choose_device
+from lorakiln.console.gpu import choose_device
 from lorakiln.schema.train import TrainerSettings
 from lorakiln.train import devices
 from lorakiln.train.precision import choose_half, choose_precision

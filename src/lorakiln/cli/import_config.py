@@ -7,6 +7,8 @@ import typer
 
 from lorakiln.cli.options import Overwrite
 
+EXAMPLE = "python -m train +experiment=NAME"
+
 
 def import_config(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="a config, a command line, or a LoRA with its metadata")],
@@ -17,12 +19,12 @@ def import_config(
     or of the settings in a LoRA's metadata. Without a conf/experiment it is printed."""
     from lorakiln.artefacts.json_files import write_text
     from lorakiln.tools.other_configs.imported import name_experiment
-    from lorakiln.tools.other_configs.translation import describe, format_command, suggest_name, translate_file
+    from lorakiln.tools.other_configs.translation import describe, suggest_name, translate_file
     from lorakiln.tools.output_targets import check_free
 
     config, imported = translate_file(file)
     name = name_experiment(name) if name else suggest_name(file, imported)
-    command = format_command(name)
+    command = EXAMPLE.replace("NAME", name)
     text = imported.format_experiment([f"Made of {file.name}, a config of {config.program}.", f"  {command}"])
     folder = Path("conf/experiment")
     if not folder.is_dir():

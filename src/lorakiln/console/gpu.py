@@ -1,4 +1,4 @@
-"""A GPU that is there and that torch cannot use: why, and what mends it."""
+"""On which device a stage computes; a GPU that is there and that torch cannot use: why, and what mends it."""
 
 import os
 import sys
@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 
 import torch
+
+from lorakiln.console.errors import UserError
 
 NVIDIA = Path("/proc/driver/nvidia/version")  # the kernel's driver, whatever torch makes of it
 INSTALL = "pip install torch --index-url https://download.pytorch.org/whl/cu126 (or another: pytorch.org tells which)"
@@ -29,3 +31,16 @@ def warn_of_unusable_gpu() -> None:
     """Say so on stderr, once in a process, before hours are spent on the CPU that a GPU would do in minutes."""
     if why := explain_unusable_gpu():
         print(f"warning: this computes on the CPU: {why}", file=sys.stderr, flush=True)
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """The device for `auto`, `cpu` or `cuda`; UserError if there is no such device. Where `auto` is the CPU though a
+    GPU is there, a warning says what mends that.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        fix = "set device to auto or cpu, or install a CUDA build of torch"
+        raise UserError("torch sees no CUDA device", fix=fix)
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+        warn_of_unusable_gpu()
+    return torch.device(wanted)

@@ -18,8 +18,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lorakiln import __version__
 from lorakiln.artefacts.disk import format_size
 from lorakiln.console import gpu
+from lorakiln.console.gpu import choose_device
 from lorakiln.doctor.check import Check
-from lorakiln.families.protocol import choose_device
 from lorakiln.train.environment import read_device_name
 from lorakiln.train.memory_fit import read_free_memory
 from lorakiln.train.precision import HALVES, choose_precision

@@ -15,6 +15,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.artefacts.tensor_files import mapped_tensors, save_tensors
+from lorakiln.console.gpu import choose_device
 from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
@@ -29,7 +30,7 @@ from lorakiln.encode.tensor_cache import (
 )
 from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
 from lorakiln.families import load_family
-from lorakiln.families.protocol import Family, Part, choose_device, choose_text_dtype
+from lorakiln.families.protocol import Family, Part, choose_text_dtype
 from lorakiln.rows import EncodedBucket, EncodedRow, Index
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings

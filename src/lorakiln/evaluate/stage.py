@@ -14,6 +14,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_json, write_jsonl, write_text
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.console.errors import UserError
+from lorakiln.console.gpu import choose_device
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.comparison import Evidence, compare, select_headline_numbers
@@ -28,7 +29,7 @@ from lorakiln.evaluate.tracking import EvaluatedLora, track
 from lorakiln.facts import DatasetFacts, LoraFacts
 from lorakiln.families import load_family
 from lorakiln.families.prompt_encoding import PromptEncoding
-from lorakiln.families.protocol import Family, choose_device, choose_drawing_dtype
+from lorakiln.families.protocol import Family, choose_drawing_dtype
 from lorakiln.metrics import Alter, Material, Metric, Scored, examine, format_weight, list_metrics
 from lorakiln.rows import read_captioned
 from lorakiln.sampling import check_steps

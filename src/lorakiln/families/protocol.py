@@ -9,8 +9,6 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from lorakiln.artefacts.tensor_files import DTYPES
-from lorakiln.console.errors import UserError
-from lorakiln.console.gpu import warn_of_unusable_gpu
 from lorakiln.diffusion.process import Process
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding
 
@@ -146,16 +144,3 @@ def choose_text_dtype(device: torch.device) -> torch.dtype | None:
     memory; on a processor as the other parts.
     """
     return torch.float16 if device.type == "cuda" else None
-
-
-def choose_device(wanted: str = "auto") -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`; UserError if there is no such device. Where `auto` is the CPU though a
-    GPU is there, a warning says what mends that.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        fix = "set device to auto or cpu, or install a CUDA build of torch"
-        raise UserError("torch sees no CUDA device", fix=fix)
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-        warn_of_unusable_gpu()
-    return torch.device(wanted)

@@ -145,7 +145,7 @@ def _training(facts: RunFacts) -> dict[str, Any]:
         "ss_gradient_checkpointing": train.trainer.gradient_checkpointing,
         "ss_gradient_accumulation_steps": share // micro,
         "ss_lr_scheduler": train.scheduler.kind,
-        "ss_lr_warmup_steps": train.scheduler.count_warmup(train.total_steps),
+        "ss_lr_warmup_steps": train.scheduler.count_warmup(total),
         "ss_optimizer": kohya_name(optimizer),
         "ss_max_grad_norm": train.max_grad_norm or 0.0,
         "ss_mixed_precision": _word(PRECISIONS, facts.precision or train.trainer.precision, "train.trainer.precision"),

@@ -42,7 +42,7 @@ class BlipCaptioner:
         """See `captioners.Captioner`."""
         # Imported late: a run that reuses all its captions should not wait for transformers.
         from lorakiln.captioners.blip.model import Blip
-        from lorakiln.families.protocol import choose_device
+        from lorakiln.console.gpu import choose_device
 
         self._folder()
         folder = find_model_folder(self.source.path, self.source.revision, FILES)

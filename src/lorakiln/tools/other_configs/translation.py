@@ -1,7 +1,6 @@
 """Translate a file of any program that is known."""
 
 import importlib
-import shlex
 from pathlib import Path
 
 from lorakiln.console.errors import UserError
@@ -51,8 +50,3 @@ def describe(config: OtherConfig, imported: Imported) -> list[str]:
         shown = str(value)
         lines.append(f"left out  {name} {shown if len(shown) <= 40 else shown[:37] + '...'}: {why}")
     return lines
-
-
-def format_command(name: str) -> str:
-    """What runs it."""
-    return f"python -m train +experiment={shlex.quote(name)}"
