@@ -18,7 +18,7 @@ class PromptEncoding:
 
     Attributes:
         clip_skip: which of the text encoder's layers is read, from the end, as A1111 counts: 1 is the one that the base
-            was made for (the last; in SDXL the last but one), 2 the one before it.
+            was made for (the last, or the last but one: its family knows), 2 the one before it.
         chunks: how many times the encoder's length of a prompt is read; what is longer is cut off.
     """
 
