@@ -8,11 +8,11 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, inject_adapter_in_model
 
-from lorakiln.adapters import lora
 from lorakiln.adapters.adapter import Adapter
 from lorakiln.adapters.checks import TOLERANCE
 from lorakiln.adapters.formula import CHILD, FormulaLayer
 from lorakiln.adapters.lokr import split
+from lorakiln.adapters.lora_starts import FROM_WEIGHTS
 from lorakiln.adapters.protocol import StartingPoint, Stored, find_trained_kind
 from lorakiln.adapters.targets import check_patterns
 from lorakiln.console.errors import ConfigError, UserError
@@ -96,7 +96,7 @@ def test_a_fresh_one_changes_nothing_and_depends_on_the_seed(bare, settings):
     kind, network = put(bare, settings)
     with torch.no_grad():
         expected, got = draw(bare), draw(network)
-    begins_with_weights = getattr(settings, "init", "") in lora.FROM_WEIGHTS
+    begins_with_weights = getattr(settings, "init", "") in FROM_WEIGHTS
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-4 if begins_with_weights else 0)
     trained = {name: one for name, one in network.named_parameters() if one.requires_grad}
     assert trained and all(one.dtype == torch.float32 for one in trained.values())

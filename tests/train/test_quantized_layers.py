@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lorakiln import libraries
-from lorakiln.adapters.lora import NAME, layers_on
+from lorakiln.adapters.lora import layers_on
+from lorakiln.adapters.lora_starts import NAME
 from lorakiln.adapters.networks import find_adapted_networks
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.console.errors import UserError

@@ -12,7 +12,7 @@ FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
 # How far a layer's weight change may be from the original one, relative, in a precision. Half a unit in the last place
 # of each factor of up @ down, with room for their product. Half precision loses more where weights are below its
-# smallest normal number, 6e-5: see `lora.cast`.
+# smallest normal number, 6e-5: see `low_rank.cast`.
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 FIX = "the file is damaged, or of a kind that is not known: get it again from where it was made"
 

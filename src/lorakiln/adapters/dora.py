@@ -23,6 +23,7 @@ from lorakiln.adapters import lora
 from lorakiln.adapters.adapter import Change, Layer, Relative
 from lorakiln.adapters.checks import to_weight
 from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors, pad_ranks
+from lorakiln.adapters.lora_starts import draw_down
 from lorakiln.adapters.protocol import AdapterKind, Endings, Form, Stored, find_claiming_kind, list_kinds
 from lorakiln.adapters.targets import choose_alpha, choose_rank
 from lorakiln.console.errors import UserError
@@ -92,7 +93,7 @@ class DoRA(FormulaKind):
     def make(self, weight: Tensor, module: str, settings: Any, generator: torch.Generator) -> FormulaLayer:
         assert isinstance(settings, DoraSettings)
         rank, kernel = choose_rank(settings, module), weight.ndim - 2
-        down = lora.draw_down((rank, *weight.shape[1:]), settings.init, generator)
+        down = draw_down((rank, *weight.shape[1:]), settings.init, generator)
         length = torch.linalg.vector_norm(weight.detach().float().flatten(1), dim=1) + EPSILON
         tensors = {
             _DOWN: down,

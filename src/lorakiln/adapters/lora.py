@@ -19,7 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Change, Layer
-from lorakiln.adapters.checks import FIX, TOLERANCE, format_shape, is_whole, scale_to_one, to_number, to_weight
+from lorakiln.adapters.checks import FIX, format_shape, to_number, to_weight
+from lorakiln.adapters.lora_starts import FIRST, FROM_WEIGHTS, NAME, begin_with_weight, draw_factors
+from lorakiln.adapters.low_rank import cast as cast  # the kind's, under the names that every kind has
+from lorakiln.adapters.low_rank import fold as fold
+from lorakiln.adapters.low_rank import norms as norms
 from lorakiln.adapters.peft_config import find_alpha
 from lorakiln.adapters.protocol import Endings, Form, StartingPoint, Stored
 from lorakiln.adapters.targets import choose_alpha, choose_rank
@@ -31,9 +35,6 @@ from lorakiln.schema.adapters import AdapterSettings, PairSettings
 TITLE = Layer.kind
 FULL_RANK, RELATIVE = False, False
 MODULE = "networks.lora"  # sd-scripts' own
-NAME = "default"  # of the adapter on a network, which peft allows several of
-FIRST = "first"  # of the factors that one began with, which are taken off
-FROM_WEIGHTS = ("pissa", "olora")
 
 _A, _B = "lora_A.weight", "lora_B.weight"
 # down -> up, in kohya's files; in diffusers' and peft's, of now and of before; in cloneofsimo's, which are numbered.
@@ -177,52 +178,10 @@ def wrap(
     generator = torch.Generator().manual_seed(seed)
     for name in sorted(layers):
         if init in FROM_WEIGHTS:
-            _begin_with_weight(layers[name], init, name)
+            begin_with_weight(layers[name], init, name)
         else:
-            _initialise(layers[name], init, generator)
+            draw_factors(layers[name], init, generator)
     return network
-
-
-def _initialise(layer: Any, init: str, generator: torch.Generator) -> None:
-    for part in (layer.lora_A[NAME], layer.lora_B[NAME]):
-        part.float()
-    down = layer.lora_A[NAME].weight
-    with torch.no_grad():
-        down.copy_(draw_down(tuple(down.shape), init, generator))
-        layer.lora_B[NAME].weight.zero_()
-
-
-def draw_down(shape: tuple[int, ...], init: str, generator: torch.Generator) -> Tensor:
-    """A, (rank, in, ...), as `wrap` says."""
-    if init == "gaussian":
-        return torch.randn(shape, generator=generator) / shape[0]
-    bound = 1 / math.sqrt(math.prod(shape[1:]))
-    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
-
-
-def _begin_with_weight(layer: Any, init: str, name: str) -> None:
-    """Let both pairs of factors be those of the weight, and count the second against the first."""
-    weight = layer.get_base_layer().weight.detach().float().flatten(1)
-    rank, scale = layer.r[NAME], layer.scaling[NAME]
-    if rank > min(weight.shape):
-        what = f"{name} has a weight of {format_shape(weight)}, which has not {rank} ranks for {init} to begin with"
-        raise UserError(what, where="train.adapter.rank", fix=f"set train.adapter.rank={min(weight.shape)} or less")
-    if init == "pissa":
-        left, values, right = torch.linalg.svd(weight, full_matrices=False)
-        root = (values[:rank] / scale).sqrt()
-        first_up, first_down = left[:, :rank] * root, root[:, None] * right[:rank]
-    else:
-        left, right = torch.linalg.qr(weight)
-        first_up, first_down = left[:, :rank], right[:rank]
-    with torch.no_grad():
-        for adapter in (NAME, FIRST):
-            for part, first in ((layer.lora_A[adapter], first_down), (layer.lora_B[adapter], first_up)):
-                part.float()
-                part.weight.copy_(first.reshape(part.weight.shape))
-    layer.set_adapter([NAME, FIRST])
-    layer.set_scale(FIRST, -1.0)
-    for part in (layer.lora_A[FIRST], layer.lora_B[FIRST]):
-        part.requires_grad_(False)
 
 
 def _drop_ranks(share: float, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
@@ -454,66 +413,3 @@ def metadata(facts: RunFacts, settings: PairSettings) -> dict[str, Any]:
         "ss_network_args": {key: str(value) for key, value in (args | more).items() if value},
         **({"ss_scale_weight_norms": settings.max_norm} if settings.max_norm else {}),
     }
-
-
-def cast(layer: Layer, dtype: torch.dtype, where: str = "") -> tuple[Layer, float]:
-    """A layer with its factors in `dtype`, and the share of its change that is lost, if it is more than rounding.
-
-    Where factors are too small or too large for it, a power of two is moved from one factor to the other, which changes
-    no bit of their product.
-    """
-    small = replace(layer, down=layer.down.to(dtype), up=layer.up.to(dtype))
-    if is_whole(small.down, layer.down) and is_whole(small.up, layer.up):
-        return small, 0.0
-    even = _balanced(layer)
-    small = replace(even, down=even.down.to(dtype), up=even.up.to(dtype))
-    share = _lost(layer, small)
-    return small, 0.0 if share <= TOLERANCE.get(dtype, 0.0) else share
-
-
-def norms(layers: Mapping[str, Layer]) -> dict[str, float]:
-    """||dW||, Frobenius, of every layer, by way of two matrices as small as its rank."""
-    found = {}
-    for name, layer in layers.items():
-        up, u = scale_to_one(layer.up.double().flatten(1))
-        down, d = scale_to_one(layer.down.double().flatten(1))
-        product = float(((up.T @ up) * (down @ down.T)).sum())
-        found[name] = abs(layer.scale) * u * d * math.sqrt(max(0.0, product))
-    return found
-
-
-def _balanced(layer: Layer) -> Layer:
-    """The same product of factors whose largest numbers are alike, by a power of two."""
-    down, up = (float(factor.double().abs().max()) for factor in (layer.down, layer.up))
-    if not (down and up):
-        return layer
-    shift = round((math.log2(up) - math.log2(down)) / 2)
-    return replace(layer, down=layer.down.double() * 2.0**shift, up=layer.up.double() * 2.0**-shift)
-
-
-def _lost(layer: Layer, cast: Layer) -> float:
-    """||dW' - dW|| / ||dW||; NaN or infinite where a number was too large."""
-    rank = layer.rank
-    up = torch.cat([cast.up.double().flatten(1), -layer.up.double().flatten(1)], 1)
-    down = torch.cat([cast.down.double().flatten(1), layer.down.double().flatten(1)])
-    if not (torch.isfinite(up).all() and torch.isfinite(down).all()):
-        return math.inf
-    difference = Layer(down, up, 2.0 * rank)
-    pair = norms({"difference": difference, "whole": replace(layer, alpha=float(rank))})
-    return pair["difference"] / pair["whole"] if pair["whole"] else 0.0
-
-
-def fold(layer: Layer, rank: int, dtype: torch.dtype | None, where: str) -> tuple[Layer, float]:
-    """A layer with alpha = rank, filled up with zeros; and what `cast` tells.
-
-    Args:
-        dtype: None: of the given factors. What is computed is float64.
-    """
-    down, up = layer.down, layer.up
-    kept = torch.promote_types(down.dtype, up.dtype)
-    if layer.scale != 1:
-        up = up.double() * layer.scale
-    if missing := rank - layer.rank:
-        down = torch.cat([down, down.new_zeros(missing, *down.shape[1:])])
-        up = torch.cat([up, up.new_zeros(up.shape[0], missing, *up.shape[2:])], 1)
-    return cast(Layer(down, up, float(rank)), dtype or kept, where)

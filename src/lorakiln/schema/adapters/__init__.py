@@ -123,6 +123,8 @@ ADAPTERS: Registry[Any] = Registry(
         "checks",
         "factors",
         "formula",
+        "lora_starts",
+        "low_rank",
         "networks",
         "peft_config",
         "protocol",
