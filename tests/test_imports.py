@@ -22,7 +22,7 @@ ORDER = [
     ["facts"],
     ["rows"],
     ["tracking"],
-    ["diffusion", "optim"],
+    ["captions", "diffusion", "optim"],
     ["families"],
     ["sampling"],
     ["adapters"],

@@ -29,6 +29,7 @@ class Decides(Flag):
     DATASET = auto()  # which files are looked at, and what is said of all pictures together
     WRITING = auto()  # what the captioner writes about a picture
     CAPTIONS = auto()  # the text that a picture has in the end
+    CHOICES = auto()  # which texts of a caption training draws, and how often each
     LATENTS = auto()
     EMBEDDINGS = auto()
     TENSORS = LATENTS | EMBEDDINGS
