@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
 from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
@@ -53,12 +54,14 @@ class CaptionedRow(PreparedRow):
 
     Attributes:
         text: trigger words included.
-        caption_source: what wrote it: "file", the captioner's kind, or "trigger".
+        alternatives: more of its captions, of which training draws as of `text`, trigger words included.
+        caption_source: what wrote it: "file", the captioner's kind, "class" (caption.class_tokens), or "trigger".
         caption_file: below the dataset's folder.
         caption_key, written: the captioner's, to be found again by a later run; written is without trigger words.
     """
 
     text: str
+    alternatives: list[str] = []
     caption_source: str = "file"
     caption_file: str | None = None
     caption_key: str | None = None
@@ -69,10 +72,13 @@ class EncodedRow(Facts):
     """A row of index.json, whose tensors are in the bucket's file under the same number.
 
     Attributes:
-        sha256, twin, text, caption_source: as in the captioned row.
+        sha256, twin, caption_source: as in the captioned row.
+        text: the caption, with nothing drawn: what validation, samples and reports use.
         key_picture, key_caption: equal keys, equal tensors.
         is_reg: whether it is a regularisation picture, of what the base shall go on to know (prior preservation).
         unread: what of the text is beyond what the model reads.
+        templates: where captions are drawn, what the rules are applied to, one of them each time.
+        shares: where they are embedded ahead, which of the index's drawn texts come, and how often: they add up to 1.
     """
 
     file_name: str
@@ -84,6 +90,8 @@ class EncodedRow(Facts):
     key_caption: str
     unread: str = ""
     is_reg: bool = False
+    templates: list[str] = []
+    shares: list[tuple[int, float]] = []
 
     @property
     def likeness(self) -> str:
@@ -126,11 +134,31 @@ class EncodedBucket(Facts):
     rows: list[EncodedRow]
 
 
+class DrawnText(Facts):
+    """A text that training may draw; `key` as a caption's."""
+
+    text: str
+    key: str
+
+
+class DrawnCaptions(Facts):
+    """Where training draws captions, how that is done.
+
+    Attributes:
+        mode: "variants": `texts` are embedded in `file`, in their order; "live": they are embedded when they are drawn.
+    """
+
+    mode: Literal["variants", "live"]
+    file: str = ""
+    texts: list[DrawnText] = []
+
+
 class Index(MadeWith):
     """index.json of an encoded folder.
 
     Attributes:
         variants: of each picture, by which training draws: "plain", "flip".
+        captions: None: each picture has its one text.
         empty: the empty caption's content key.
         hash: the identity of all that is encoded.
     """
@@ -139,5 +167,6 @@ class Index(MadeWith):
     base: BaseFacts
     variants: list[str]
     buckets: list[EncodedBucket]
+    captions: DrawnCaptions | None = None
     empty: str
     hash: str

@@ -6,7 +6,8 @@ from PIL import Image
 from lorakiln.artefacts.json_files import read_json, read_jsonl, write_jsonl
 from lorakiln.caption import caption
 from lorakiln.caption.trigger import holds_trigger, prepend_trigger
-from lorakiln.console.errors import UserError
+from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.schema.base import check
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.model import Source
@@ -82,6 +83,34 @@ def test_hand_written_captions_can_be_left_as_they_are(tmp_path, prepared, raw):
     rows = {row["file_name"]: row for row in read_jsonl(tmp_path / "out" / "metadata.jsonl")}
     assert rows["b.png"]["text"] == "a blue dog"
     assert (rows["a.png"]["text"], rows["a.png"]["caption_source"]) == ("sks", "trigger")
+
+
+def test_lines_are_captions_of_their_own(tmp_path, prepared, raw):
+    (raw / "b.txt").write_bytes(b"\xef\xbb\xbfa blue\t dog\r\n\r\n  sks in blue \r\n")
+    (raw / "f.txt").write_text("the only one\n")
+    settings = NobodySettings(trigger="sks", lines=True, prefix="photo of, ", suffix=" best", class_tokens="dog")
+    caption(prepared, raw, tmp_path / "out", settings, NOBODY)
+    rows = {row["file_name"]: row for row in read_jsonl(tmp_path / "out" / "metadata.jsonl")}
+    assert rows["b.png"]["text"] == "sks, photo of, a blue dog best"
+    assert rows["b.png"]["alternatives"] == ["photo of, sks in blue best"]
+    # What has no alternatives does not speak of them.
+    assert rows["f.png"]["text"] == "sks, photo of, the only one best" and "alternatives" not in rows["f.png"]
+    assert (rows["a.png"]["text"], rows["a.png"]["caption_source"]) == ("sks, photo of, dog best", "class")
+
+
+def test_prefix_and_suffix_are_around_what_a_captioner_wrote(tmp_path, prepared, raw, captioner):
+    caption(prepared, raw, tmp_path / "plain", BlipSettings(), captioner)
+    caption(prepared, raw, tmp_path / "out", BlipSettings(prefix="photo of", suffix=", best"), captioner)
+    plain, around = (
+        {row["file_name"]: row["text"] for row in read_jsonl(tmp_path / name / "metadata.jsonl")}
+        for name in ("plain", "out")
+    )
+    assert around == {name: f"photo of {text} , best" for name, text in plain.items()}
+
+
+def test_class_tokens_are_for_pictures_of_which_nobody_writes():
+    with pytest.raises(ConfigError, match="class_tokens 'dog' has no meaning with the captioner blip.*caption=none"):
+        check(BlipSettings, {"class_tokens": "dog"}, "caption")
 
 
 def test_without_captioner_and_trigger_all_bare_pictures_are_listed(tmp_path, prepared, raw):

@@ -13,7 +13,7 @@ from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.caption.missing_captions import LISTED, make_refusal
 from lorakiln.caption.text_cache import compute_content_keys, read_earlier_texts, read_partial_texts, write_texts
-from lorakiln.caption.trigger import holds_trigger, prepend_trigger
+from lorakiln.caption.trigger import holds_trigger, prepend_trigger, put_around
 from lorakiln.captioners import Captioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
@@ -31,9 +31,10 @@ class Captioned:
 
     Attributes:
         text: trigger words included.
-        source: "file", the captioner's kind, or "trigger".
+        source: "file", the captioner's kind, "class" or "trigger".
         file: the caption file, below the dataset's folder.
         key, written: the captioner's, to be found again by a later run; written is without trigger words.
+        alternatives: further texts, trigger words included.
     """
 
     text: str
@@ -41,11 +42,14 @@ class Captioned:
     file: str | None = None
     key: str | None = None
     written: str | None = None
+    alternatives: tuple[str, ...] = ()
 
     def row_of(self, picture: PreparedRow) -> CaptionedRow:
+        more = {"alternatives": list(self.alternatives)} if self.alternatives else {}
         return CaptionedRow(
             **picture.to_dict(),
             text=self.text,
+            **more,
             caption_source=self.source,
             caption_file=self.file,
             caption_key=self.key,
@@ -90,7 +94,8 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     written = counts[settings.captioner]
     print(
         f"caption: {len(rows)} pictures: {counts['file']} texts from files, {written} by the captioner "
-        f"({stage.new} new), {counts['trigger']} of the trigger words alone",
+        f"({stage.new} new), {counts['trigger']} of the trigger words alone"
+        + (f", {counts['class']} of the class tokens" if counts["class"] else ""),
         flush=True,
     )
 
@@ -123,18 +128,17 @@ class _Stage:
         captioned, problems, bare = {}, [], []
         for row in rows:
             file = self.files.find(row.source)
-            text = self.files.read(file) if file else None
-            if isinstance(text, CaptionProblem):
-                problems.append(text)
-            elif text is not None:
-                whole = prepend_trigger(self.settings.trigger, text) if self.settings.trigger_in_files else text
-                captioned[row.file_name] = Captioned(whole, "file", file)
+            found = self._read(file) if file else None
+            if isinstance(found, CaptionProblem):
+                problems.append(found)
+            elif found is not None:
+                text, *more = (self._complete(one, self.settings.trigger_in_files) for one in found)
+                captioned[row.file_name] = Captioned(text, "file", file, alternatives=tuple(more))
             else:
                 bare.append(row)
         if self.captioner is None:
-            captioned |= {
-                row.file_name: Captioned(prepend_trigger(self.settings.trigger, ""), "trigger") for row in bare
-            }
+            words, source = self.settings.class_tokens, "class" if self.settings.class_tokens else "trigger"
+            captioned |= {row.file_name: Captioned(self._complete(words), source) for row in bare}
         elif bare and not problems:  # what the captioner writes would be lost
             captioned |= self._ask(self.captioner, bare)
         problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row.file_name))]
@@ -142,6 +146,18 @@ class _Stage:
             raise make_refusal(raw, problems, full_list)
         full_list.unlink(missing_ok=True)
         return captioned
+
+    def _read(self, file: str) -> list[str] | CaptionProblem:
+        """A caption file's captions."""
+        if self.settings.lines:
+            return self.files.read_lines(file)
+        text = self.files.read(file)
+        return text if isinstance(text, CaptionProblem) else [text]
+
+    def _complete(self, text: str, trigger: bool = True) -> str:
+        """With the trigger words first, then prefix, caption and suffix."""
+        whole = put_around(text, self.settings.prefix, self.settings.suffix)
+        return prepend_trigger(self.settings.trigger, whole) if trigger else whole
 
     def _ask(self, captioner: Captioner, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
         pictures = {row.file_name: self.prepared / row.file_name for row in rows}
@@ -151,7 +167,7 @@ class _Stage:
         self.written |= write_texts(captioner, new, self.kept)
         return {
             name: Captioned(
-                prepend_trigger(self.settings.trigger, self.written[key]),
+                self._complete(self.written[key]),
                 self.settings.captioner,
                 None,
                 key,
@@ -215,7 +231,11 @@ def _warn_lonely(files: Captions, prepared: Path, rows: Sequence[PreparedRow]) -
 
 def _warn_without_trigger(trigger: str, captioned: Mapping[str, Captioned]) -> None:
     """Say which texts lack the trigger words, as hand-written ones may with `trigger_in_files: false`."""
-    names = [name for name, entry in captioned.items() if trigger and not holds_trigger(entry.text, trigger)]
+    names = [
+        name
+        for name, entry in captioned.items()
+        if trigger and not all(holds_trigger(text, trigger) for text in (entry.text, *entry.alternatives))
+    ]
     if names:
         shown = ", ".join(escape_line(name) for name in names[:LISTED]) + (", ..." if len(names) > LISTED else "")
         print(

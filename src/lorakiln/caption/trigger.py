@@ -1,4 +1,4 @@
-"""Putting the trigger words in front of a caption."""
+"""Putting the trigger words, a prefix and a suffix to a caption."""
 
 import re
 
@@ -9,6 +9,11 @@ def prepend_trigger(trigger: str, text: str) -> str:
     if not trigger or holds_trigger(text, trigger):
         return text
     return f"{trigger}, {text}" if text else trigger
+
+
+def put_around(text: str, prefix: str, suffix: str) -> str:
+    """'photo of,' and 'best' around 'a cat' give 'photo of, a cat best', as sd-scripts joins them."""
+    return " ".join(part for part in (" ".join(prefix.split()), text, " ".join(suffix.split())) if part)
 
 
 def holds_trigger(text: str, trigger: str) -> bool:

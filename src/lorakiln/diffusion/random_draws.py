@@ -12,7 +12,7 @@ from lorakiln.diffusion.process import Process
 from lorakiln.schema.objectives import ObjectiveSettings
 
 # The second half of the generator's key: what the numbers are for.
-TRAINING, VALIDATION, OFFSET_STRENGTH, MULTIRES, PERTURBATION, PERTURBATION_STRENGTH = range(1, 7)
+TRAINING, VALIDATION, OFFSET_STRENGTH, MULTIRES, PERTURBATION, PERTURBATION_STRENGTH, CAPTIONS = range(1, 8)
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,15 @@ def add_multires_noise(epsilon: np.ndarray, rng: np.random.Generator, iterations
     return added / np.float32(added.std(dtype=np.float64, ddof=1))
 
 
-def make_generator(seed: int, purpose: int, step: int) -> np.random.Generator:
+def make_generator(seed: int, purpose: int, step: int, place: int = 0) -> np.random.Generator:
     """Philox is counter-based: with (seed, purpose) as key and the step in the counter's high word, no two steps'
     numbers overlap, and any step's are there without drawing those before it. (torch's CPU generator keeps 32 bits
     of its seed.)
+
+    Args:
+        place: within the step, where each has numbers of its own.
     """
-    return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, 0, step]))
+    return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, place, step]))
 
 
 def mix_seed(seed: int, step: int, rank: int) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
+from lorakiln.captions import make_plain_text
 from lorakiln.console.errors import UserError
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Place
@@ -20,6 +21,8 @@ class Row:
     """A picture with its caption.
 
     Attributes:
+        text: with nothing drawn.
+        templates: what training draws it from, one or more.
         width, height: pixels.
         sha256: of the source picture's file.
         twin: the sha256 of the first picture that looks like it; its own if there is none.
@@ -38,6 +41,7 @@ class Row:
     place: Place
     key_picture: str
     key_caption: str
+    templates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,11 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
         file = captioned / entry.file_name
         if not file.is_file():
             raise UserError("this picture of metadata.jsonl is missing", where=file, fix=fix)
+        text = make_plain_text(entry.text, keys.settings.captions)
         rows.append(
             Row(
                 entry.file_name,
-                entry.text,
+                text,
                 entry.width,
                 entry.height,
                 entry.sha256,
@@ -103,7 +108,8 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
                 entry.caption_source,
                 _place(entry),
                 keys.picture(file),
-                keys.caption(entry.text),
+                keys.caption(text),
+                (entry.text, *entry.alternatives),
             )
         )
     if not rows:

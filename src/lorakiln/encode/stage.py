@@ -19,6 +19,7 @@ from lorakiln.console.gpu import choose_device
 from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
+from lorakiln.encode.caption_variants import FILE, Variants, choose_variants
 from lorakiln.encode.content_keys import Keys, Row, group_by_bucket, read_rows
 from lorakiln.encode.tensor_cache import (
     EMPTY,
@@ -47,7 +48,8 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
 
     Writes <WxH>.safetensors per bucket with latent_mean and latent_std, (N, V, C, h, w) for N pictures in V variants,
     scaled as the network sees them, and the captions' conditioning, (N, ...); empty.safetensors with the empty
-    caption's; index.json.
+    caption's; captions.safetensors with those of all texts that captions are drawn from, (T, ...), where they are
+    embedded ahead; index.json.
 
     Raises:
         UserError: the folder or the model is not usable, or latents are not finite.
@@ -76,9 +78,11 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         dataset = Dataset.read(captioned / "dataset.json")
         _warn_split(family, dataset.trigger)
         _warn_unread(family, rows, unread, encoding.chunks * family.max_tokens)
-        _Stage(captioned, fresh, settings, keys, family, known, kept).run(group_by_bucket(rows))
+        drawn = choose_variants(rows, settings.captions)
+        stage = _Stage(captioned, fresh, settings, keys, family, known, kept)
+        stage.run(group_by_bucket(rows), drawn.texts if drawn else ())
         made_with = {"encode": settings.model_dump(mode="json"), "model": model.model_dump(mode="json")}
-        _index(dataset, rows, unread, told, keys, facts, made_with).write(fresh / "index.json")
+        _index(dataset, rows, unread, told, keys, facts, made_with, drawn).write(fresh / "index.json")
     kept.clear()
 
 
@@ -100,11 +104,16 @@ class _Stage:
         self.dtype = getattr(torch, settings.dtype)
         self.at_once = Batch(settings.batch_size, "encoding", "encode.batch_size", ADVICE)
 
-    def run(self, buckets: Mapping[tuple[int, int], Sequence[Row]]) -> None:
-        """Write all tensors."""
+    def run(self, buckets: Mapping[tuple[int, int], Sequence[Row]], drawn: Sequence[str]) -> None:
+        """Write all tensors.
+
+        Args:
+            drawn: texts that are embedded beside the pictures' own.
+        """
         rows = [row for bucket in buckets.values() for row in bucket]
         pictures = {row.key_picture for row in rows if row.key_picture not in self.known.pictures}
-        captions = {row.key_caption for row in rows if row.key_caption not in self.known.captions}
+        keys = {row.key_caption for row in rows} | {self.keys.caption(text) for text in drawn}
+        captions = {key for key in keys if key not in self.known.captions}
         print(
             f"encode: {len(rows)} pictures in {len(buckets)} buckets; "
             f"new: {len(pictures)} pictures, {len(captions)} captions",
@@ -112,8 +121,9 @@ class _Stage:
         )
         empty = self._empty()
         layouts = {size: self._layout(size, len(bucket), empty) for size, bucket in buckets.items()}
+        of_texts = self._layout_of_texts(len(drawn), empty) if drawn else {}
         # What is new is beside the output until that is whole.
-        needed = sum(_bytes(layout) for layout in layouts.values()) * (2 if pictures or captions else 1)
+        needed = sum(map(_bytes, (*layouts.values(), of_texts))) * (2 if pictures or captions else 1)
         check_space(self.fresh, needed, "the encoded pictures and captions")
         save_tensors(self.fresh / EMPTY, empty)
         with show_progress("encode", len(pictures) + len(captions), "pictures and captions") as bar:
@@ -122,6 +132,9 @@ class _Stage:
                     self._pictures(bucket, size, tensors, bar)
                     self._captions(bucket, tensors, bar)
                     self._places(bucket, tensors)
+            if drawn:
+                with mapped_tensors(self.fresh / FILE, of_texts) as tensors:
+                    self._texts([(self.keys.caption(text), text) for text in drawn], tensors, bar)
 
     def _empty(self) -> dict[str, Tensor]:
         """The empty caption's conditioning, (1, ...)."""
@@ -133,10 +146,13 @@ class _Stage:
 
     def _layout(self, size: tuple[int, int], count: int, empty: Mapping[str, Tensor]) -> dict[str, Any]:
         latents = (count, len(self.keys.variants), *self.family.latent_shape(*size))
-        conditioning = {name: (self.dtype, (count, *value.shape[1:])) for name, value in empty.items()}
+        conditioning = self._layout_of_texts(count, empty)
         place = self.family.place_conditioning(SOMEWHERE)
         told = {name: (value.dtype, (count, *value.shape)) for name, value in place.items()}
         return {"latent_mean": (self.dtype, latents), "latent_std": (self.dtype, latents)} | conditioning | told
+
+    def _layout_of_texts(self, count: int, empty: Mapping[str, Tensor]) -> dict[str, Any]:
+        return {name: (self.dtype, (count, *value.shape[1:])) for name, value in empty.items()}
 
     def _pictures(
         self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar: PlainLines | Bar
@@ -149,12 +165,16 @@ class _Stage:
         _fill(tensors, [row.key_picture for row in rows], cached, made, self.kept)
 
     def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar: PlainLines | Bar) -> None:
+        self._texts([(row.key_caption, row.text) for row in rows], tensors, bar)
+
+    def _texts(self, told: Sequence[tuple[str, str]], tensors: dict[str, Tensor], bar: PlainLines | Bar) -> None:
+        """Texts, each behind its key, in the order of the tensors' rows."""
         cached = self.known.captions
-        new = {row.key_caption: row.text for row in rows if row.key_caption not in cached}
+        new = {key: text for key, text in told if key not in cached}
         made = encode_captions(
             self.family, list(new.values()), self.keys.encoding, self.at_once, self.dtype, bar.advance
         )
-        _fill(tensors, [row.key_caption for row in rows], cached, made, self.kept)
+        _fill(tensors, [key for key, _ in told], cached, made, self.kept)
 
     def _places(self, rows: Sequence[Row], tensors: dict[str, Tensor]) -> None:
         for number, row in enumerate(rows):
@@ -197,10 +217,12 @@ def _index(
     keys: Keys,
     facts: dict[str, str],
     made_with: dict[str, Any],
+    drawn: Variants | None,
 ) -> Index:
     def entry(row: Row) -> EncodedRow:
         names = ("file_name", "text", "sha256", "twin", "caption_source", "key_picture", "key_caption")
-        return EncodedRow(**{name: getattr(row, name) for name in names}, unread=unread[row.file_name])
+        same = {name: getattr(row, name) for name in names}
+        return EncodedRow(**same, unread=unread[row.file_name], **(drawn.tell(row) if drawn else {}))
 
     buckets = [
         EncodedBucket(name=f"{size[0]}x{size[1]}", file=_file(size), rows=[entry(row) for row in bucket])
@@ -210,7 +232,9 @@ def _index(
         [row.file_name, row.key_picture, row.key_caption, *([told[row.file_name]] if told[row.file_name] else [])]
         for row in rows
     ]
-    identity = hash_data(keys.caption(""), content)
+    of_draws = [[drawn.identity, [row.templates for row in rows]]] if drawn else []
+    identity = hash_data(keys.caption(""), content, *of_draws)
+    captions = {"captions": drawn.describe([keys.caption(text) for text in drawn.texts])} if drawn else {}
     return Index(
         dataset=DatasetFacts(
             name=dataset.name,
@@ -222,6 +246,7 @@ def _index(
         base=BaseFacts(**facts),
         variants=list(keys.variants),
         buckets=buckets,
+        **captions,
         empty=keys.caption(""),
         hash=identity,
         settings={**dataset.settings, **made_with},

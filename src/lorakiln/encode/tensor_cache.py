@@ -68,6 +68,10 @@ def read_tensor_cache(folder: Path, empty_key: str, beside: frozenset[str] = fro
         files = [(bucket.file, bucket.rows) for bucket in index.buckets]
         if index.empty == empty_key:
             known.captions.put(empty_key, load_tensors(folder / EMPTY)[0], 0)
+        if index.captions and index.captions.texts:
+            embedded = _read_whole(folder / index.captions.file, len(index.captions.texts))
+            for number, drawn in enumerate(index.captions.texts):
+                known.captions.put(drawn.key, embedded, number)
         for tensors, rows in _whole_files(folder, files):
             for number, row in enumerate(rows):
                 known.pictures.put(row.key_picture, tensors, number)
@@ -84,10 +88,17 @@ def _whole_files(
     folder: Path, files: list[tuple[str, list[EncodedRow]]]
 ) -> Iterator[tuple[dict[str, Tensor], list[EncodedRow]]]:
     for name, rows in files:
-        tensors, _ = load_tensors(folder / name)
-        if any(len(value) != len(rows) for value in tensors.values()) or not set(PICTURE) < set(tensors):
+        tensors = _read_whole(folder / name, len(rows))
+        if not set(PICTURE) < set(tensors):
             raise UserError("its rows are not the index's", where=folder / name)
         yield tensors, rows
+
+
+def _read_whole(path: Path, rows: int) -> dict[str, Tensor]:
+    tensors, _ = load_tensors(path)
+    if any(len(value) != rows for value in tensors.values()):
+        raise UserError("its rows are not the index's", where=path)
+    return tensors
 
 
 class PartialRow(Mapping[str, Tensor]):

@@ -1,10 +1,11 @@
-"""`encode`: latents and text embeddings, and every variant that training draws from."""
+"""`encode`: latents and text embeddings, and every variant that training draws from, of pictures and of captions."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from lorakiln.schema.base import MANY, Settings
+from lorakiln.schema.caption_rules import CaptionRules
 from lorakiln.schema.marks import HERE, Decides
 
 
@@ -18,6 +19,7 @@ class EncodeSettings(Settings, decides=Decides.TENSORS):
     max_tokens: Annotated[Literal[75, 150, 225], Decides.EMBEDDINGS] = Field(
         75, description="of a prompt that are read, in chunks of 75; what is longer is cut off, and said"
     )
+    captions: CaptionRules = CaptionRules()
     batch_size: int = Field(8, ge=1, le=MANY)
     dtype: Literal["float32", "float16"] = Field("float32", description="of the stored tensors")
     device: Annotated[Literal["auto", "cpu", "cuda"], HERE] = "auto"

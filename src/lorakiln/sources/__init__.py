@@ -78,6 +78,9 @@ class Captions(Protocol):
     def read(self, name: str) -> str | CaptionProblem:
         """A caption's text with all white space, line ends included, as single spaces; or why it cannot be used."""
 
+    def read_lines(self, name: str) -> list[str] | CaptionProblem:
+        """Its lines as captions of their own, one at least, white space as single spaces; or why there are none."""
+
     def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
         """The names of captions that belong to none of the pictures, sorted."""
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lorakiln.schema.base import MANY, Settings
 from lorakiln.schema.marks import Decides, Private
@@ -22,6 +22,25 @@ class CaptionSettings(Settings, decides=Decides.WRITING):
     extensions: Annotated[
         list[Annotated[str, Field(pattern=r"^\.[^/\\\s]+$", max_length=50)]], Decides.CAPTIONS, Private.NO
     ] = Field([".txt", ".caption"], description="caption files beside a picture, the first found wins")
+    lines: Annotated[bool, Decides.CAPTIONS] = Field(
+        False, description="each line of a caption file is a caption, of which training draws one; else it is one text"
+    )
+    prefix: Annotated[str, Decides.CAPTIONS, Private.WORDS] = Field(
+        "", description="put in front of every caption, behind the trigger words, with a space between"
+    )
+    suffix: Annotated[str, Decides.CAPTIONS, Private.WORDS] = Field("", description="put behind every caption")
+    class_tokens: Annotated[str, Decides.CAPTIONS, Private.WORDS] = Field(
+        "", description="the caption of a picture that has none, with captioner=none"
+    )
+
+    @model_validator(mode="after")
+    def _someone_writes(self) -> "CaptionSettings":
+        if self.class_tokens and self.captioner != "none":
+            raise ValueError(
+                f"class_tokens {self.class_tokens!r} has no meaning with the captioner {self.captioner}, which writes "
+                "a caption for every picture that has none: take caption=none"
+            )
+        return self
 
 
 class TextModelSettings(CaptionSettings):

@@ -35,6 +35,11 @@ class CaptionFiles:
 
     def read(self, name: str) -> str | CaptionProblem:
         """A file's text with all white space, line ends included, as single spaces."""
+        lines = self.read_lines(name)
+        return lines if isinstance(lines, CaptionProblem) else " ".join(lines)
+
+    def read_lines(self, name: str) -> list[str] | CaptionProblem:
+        """A file's lines that are not empty, with all other white space as single spaces."""
         path = self.raw / name
         if found := find_obstacle(path, self.root, self.follow):
             return CaptionProblem(name, found.reason, found.fix, found.detail)
@@ -58,8 +63,8 @@ class CaptionFiles:
                     yield path.as_posix()
 
 
-def decode_caption(name: str, content: bytes) -> str | CaptionProblem:
-    """A caption file's bytes as text, or why they are none; of more than LONGEST, LONGEST + 1 are enough."""
+def decode_caption(name: str, content: bytes) -> list[str] | CaptionProblem:
+    """A caption file's bytes as lines, or why they are none; of more than LONGEST, LONGEST + 1 are enough."""
     if len(content) > LONGEST:
         return CaptionProblem(name, f"longer than {LONGEST:,} bytes: no caption", "remove it, or shorten it")
     if content.startswith(UTF16):
@@ -75,6 +80,5 @@ def decode_caption(name: str, content: bytes) -> str | CaptionProblem:
         return CaptionProblem(
             name, "is not UTF-8, Latin-1 perhaps", f"save it as UTF-8, such as with `{command}`", detail
         )
-    return " ".join(text.split()) or CaptionProblem(
-        name, "empty", "write a caption into it, or delete it to have one made"
-    )
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return lines or CaptionProblem(name, "empty", "write a caption into it, or delete it to have one made")

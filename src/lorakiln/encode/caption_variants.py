@@ -1,0 +1,84 @@
+"""The texts that training draws captions from, where they are embedded ahead."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lorakiln.artefacts.hashing import hash_data
+from lorakiln.captions import Distribution, draw_text, find_distribution
+from lorakiln.captions.chance import RandomChance
+from lorakiln.diffusion.random_draws import CAPTIONS, make_generator
+from lorakiln.encode.content_keys import Row
+from lorakiln.rows import DrawnCaptions, DrawnText
+from lorakiln.schema.caption_rules import CaptionRules
+from lorakiln.schema.marks import Decides, select_decided
+
+FILE = "captions.safetensors"
+Templates = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Variants:
+    """How captions are drawn.
+
+    Attributes:
+        texts: all that are embedded ahead, each once; none where they are embedded when they are drawn.
+        of: by a picture's templates, its texts with their probabilities.
+    """
+
+    mode: Literal["variants", "live"]
+    rules: CaptionRules
+    texts: tuple[str, ...]
+    of: dict[Templates, Distribution]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides, beside templates, which texts are drawn, JSON-able."""
+        return {**select_decided(self.rules, Decides.CHOICES), "mode": self.mode}
+
+    def tell(self, row: Row) -> dict[str, Any]:
+        """What a picture's row says of it."""
+        told: dict[str, Any] = {"templates": list(row.templates)}
+        if self.mode == "variants":
+            number = {text: at for at, text in enumerate(self.texts)}
+            told["shares"] = [(number[text], share) for text, share in self.of[row.templates].items()]
+        return told
+
+    def describe(self, keys: Sequence[str]) -> DrawnCaptions:
+        """What the index says.
+
+        Args:
+            keys: of `texts`.
+        """
+        if self.mode == "live":
+            return DrawnCaptions(mode="live")
+        texts = [DrawnText(text=text, key=key) for text, key in zip(self.texts, keys, strict=True)]
+        return DrawnCaptions(mode="variants", file=FILE, texts=texts)
+
+
+def choose_variants(rows: Sequence[Row], rules: CaptionRules) -> Variants | None:
+    """Decide whether what may be drawn is embedded ahead, and list it; None where nothing is drawn.
+
+    Of a picture that has `most_variants` texts at most these are all, each as often as it would be drawn; of one that
+    has more (with mode=variants) so many draws of them, which follow from its caption and the rules alone.
+    """
+    every = list(dict.fromkeys(row.templates for row in rows))
+    if not rules.draws and all(len(templates) == 1 for templates in every):
+        return None
+    found: dict[Templates, Distribution | None] = {}
+    if rules.mode != "live" and not rules.tag_warmup_steps:
+        found = {templates: find_distribution(templates, rules, rules.most_variants) for templates in every}
+    if not found or (rules.mode == "auto" and None in found.values()):
+        return Variants("live", rules, (), {})
+    of = {templates: known or _draw_some(templates, rules) for templates, known in found.items()}
+    texts = dict.fromkeys(text for distribution in of.values() for text in distribution)
+    return Variants("variants", rules, tuple(texts), of)
+
+
+def _draw_some(templates: Templates, rules: CaptionRules) -> Distribution:
+    """So many draws as are embedded, each with the share that it came up with."""
+    seed = int(hash_data(list(templates), select_decided(rules, Decides.CHOICES))[:16], 16)
+    rngs = (make_generator(seed, CAPTIONS, number) for number in range(rules.most_variants))
+    drawn = Counter(draw_text(templates, rules, RandomChance(rng)) for rng in rngs)
+    return {text: count / rules.most_variants for text, count in drawn.items()}
