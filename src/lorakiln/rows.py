@@ -55,7 +55,7 @@ class CaptionedRow(PreparedRow):
     Attributes:
         text: trigger words included.
         alternatives: more of its captions, of which training draws as of `text`, trigger words included.
-        caption_source: what wrote it: "file", the captioner's kind, "class" (caption.class_tokens), or "trigger".
+        caption_source: what wrote it: "file", the captioner's kind, "class_tokens", or "trigger".
         caption_file: below the dataset's folder.
         caption_key, written: the captioner's, to be found again by a later run; written is without trigger words.
     """

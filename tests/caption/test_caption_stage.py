@@ -95,7 +95,7 @@ def test_lines_are_captions_of_their_own(tmp_path, prepared, raw):
     assert rows["b.png"]["alternatives"] == ["photo of, sks in blue best"]
     # What has no alternatives does not speak of them.
     assert rows["f.png"]["text"] == "sks, photo of, the only one best" and "alternatives" not in rows["f.png"]
-    assert (rows["a.png"]["text"], rows["a.png"]["caption_source"]) == ("sks, photo of, dog best", "class")
+    assert (rows["a.png"]["text"], rows["a.png"]["caption_source"]) == ("sks, photo of, dog best", "class_tokens")
 
 
 def test_prefix_and_suffix_are_around_what_a_captioner_wrote(tmp_path, prepared, raw, captioner):

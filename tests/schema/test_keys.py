@@ -146,7 +146,7 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
                 *("v_pred_like_loss", "scale_v_pred_loss_like_noise_pred"),
                 *("noise_offset", "noise_offset_random", "multires_noise_iterations", "multires_noise_discount"),
                 *("ip_noise_gamma", "ip_noise_gamma_random", "zero_terminal_snr"),
-                "caption_dropout",
+                *("caption_dropout", "caption_dropout_every_epochs"),
                 *("min_timestep", "max_timestep", "timestep_density", "logit_mean", "logit_std"),
                 *("unmasked_weight", "normalize_masked_area", "prior_loss_weight"),
             )

@@ -31,7 +31,7 @@ class Captioned:
 
     Attributes:
         text: trigger words included.
-        source: "file", the captioner's kind, "class" or "trigger".
+        source: "file", the captioner's kind, "class_tokens" or "trigger".
         file: the caption file, below the dataset's folder.
         key, written: the captioner's, to be found again by a later run; written is without trigger words.
         alternatives: further texts, trigger words included.
@@ -95,7 +95,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     print(
         f"caption: {len(rows)} pictures: {counts['file']} texts from files, {written} by the captioner "
         f"({stage.new} new), {counts['trigger']} of the trigger words alone"
-        + (f", {counts['class']} of the class tokens" if counts["class"] else ""),
+        + (f", {counts['class_tokens']} of class tokens" if counts["class_tokens"] else ""),
         flush=True,
     )
 
@@ -137,7 +137,7 @@ class _Stage:
             else:
                 bare.append(row)
         if self.captioner is None:
-            words, source = self.settings.class_tokens, "class" if self.settings.class_tokens else "trigger"
+            words, source = self.settings.class_tokens, "class_tokens" if self.settings.class_tokens else "trigger"
             captioned |= {row.file_name: Captioned(self._complete(words), source) for row in bare}
         elif bare and not problems:  # what the captioner writes would be lost
             captioned |= self._ask(self.captioner, bare)

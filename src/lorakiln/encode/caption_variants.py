@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from lorakiln.artefacts.hashing import hash_data
@@ -37,12 +38,15 @@ class Variants:
         """What decides, beside templates, which texts are drawn, JSON-able."""
         return {**select_decided(self.rules, Decides.CHOICES), "mode": self.mode}
 
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {text: number for number, text in enumerate(self.texts)}
+
     def tell(self, row: Row) -> dict[str, Any]:
         """What a picture's row says of it."""
         told: dict[str, Any] = {"templates": list(row.templates)}
         if self.mode == "variants":
-            number = {text: at for at, text in enumerate(self.texts)}
-            told["shares"] = [(number[text], share) for text, share in self.of[row.templates].items()]
+            told["shares"] = [(self._numbers[text], share) for text, share in self.of[row.templates].items()]
         return told
 
     def describe(self, keys: Sequence[str]) -> DrawnCaptions:

@@ -232,9 +232,10 @@ def _index(
         [row.file_name, row.key_picture, row.key_caption, *([told[row.file_name]] if told[row.file_name] else [])]
         for row in rows
     ]
-    of_draws = [[drawn.identity, [row.templates for row in rows]]] if drawn else []
+    texts = [keys.caption(text) for text in drawn.texts] if drawn else []
+    of_draws = [[drawn.identity, texts, [drawn.tell(row) for row in rows]]] if drawn else []
     identity = hash_data(keys.caption(""), content, *of_draws)
-    captions = {"captions": drawn.describe([keys.caption(text) for text in drawn.texts])} if drawn else {}
+    captions = {"captions": drawn.describe(texts)} if drawn else {}
     return Index(
         dataset=DatasetFacts(
             name=dataset.name,

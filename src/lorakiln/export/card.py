@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from lorakiln.adapters.protocol import find_trained_kind
+from lorakiln.captions import make_plain_text
 from lorakiln.diffusion.processes.ddpm import format_timestep_range
 from lorakiln.export.previews import Preview
 from lorakiln.facts import LoraFacts
@@ -92,7 +93,8 @@ def format_model_card(
     checked, base = facts.checked, facts.base_model or facts.base.name or ""
     assert checked is not None  # of what export has just written
     trigger = facts.trigger or ""
-    prompt = rows[0].text if rows and not settings.private else trigger
+    rules = facts.made_with("encode", EncodeSettings).captions
+    prompt = make_plain_text(rows[0].text, rules) if rows and not settings.private else trigger
     body = CARD.format(
         title=escape_markdown(facts.name),
         file=format_code(f"{facts.name}.safetensors"),

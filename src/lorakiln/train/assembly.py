@@ -24,11 +24,12 @@ from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import list_parts, list_placements, put_adapters
 from lorakiln.train.attention import check_attention
+from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, is_live
 from lorakiln.train.latents import Encoded
 from lorakiln.train.length import count_epoch, count_steps
-from lorakiln.train.live_text import LiveText
+from lorakiln.train.live_text import LiveText, TextReader
 from lorakiln.train.lora_module import LoraModule, Share
-from lorakiln.train.memory_count import CountRequest, count_memory
+from lorakiln.train.memory_count import CountRequest, MemoryCount, count_memory
 from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit
 from lorakiln.train.quantized_layers import check_quantize, quantize_layers
 from lorakiln.train.sample_pictures import Sample, check_samples, choose_largest, choose_requests, list_samples
@@ -111,7 +112,9 @@ def assemble(
     loading: dict[str, Any] = {"device": device, "dtype": share.half}
     bare = load_family(model, (), **loading)
     encoders = [part for part in list_parts(bare, settings) if part != bare.part]
-    parts: tuple[Part, ...] = ("vae", "text", "network") if draws else (*TEXT, *NETWORK) if encoders else NETWORK
+    # Texts are read in every step where encoders are trained, or where captions are drawn anew.
+    reads = bool(encoders) or is_live(encoded)
+    parts: tuple[Part, ...] = ("vae", "text", "network") if draws else (*TEXT, *NETWORK) if reads else NETWORK
     # Encoders that are trained compute as the network does.
     loading["text_dtype"] = share.half if encoders else choose_text_dtype(device)
     bare = load_family(model, (), **loading)
@@ -130,7 +133,7 @@ def assemble(
     with telling_no_memory(f"loading the base model, on {device}", memory_fit.advice if memory_fit else ""):
         family = _load(model, parts, loading, settings.trainer.quantize)
         family.process = bare.process
-        family.rest(TEXT if encoders else ())
+        family.rest(TEXT if reads else ())
         # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
         network: Any = family.network  # diffusers' own methods, and torch's untyped keyword
         network.to(memory_format=torch.channels_last)
@@ -146,9 +149,17 @@ def assemble(
             split.trained,
             settings,
             share,
-            LiveText.of(family, encoded.index.made_with("encode", EncodeSettings), True) if encoders else None,
+            _choose_reader(family, encoded, bool(encoders)),
+            DrawnTexts(encoded, split.trained, settings.seed) if encoded.index.captions else None,
         )
     return TrainingRun(settings, asked, model, encoded, family, split, placements, module, device, samples, memory_fit)
+
+
+def _choose_reader(family: Family, encoded: Encoded, trained: bool) -> TextReader | None:
+    """What gives the embeddings of texts; None where each picture's own are all that there is."""
+    if trained or is_live(encoded):
+        return LiveText.of(family, encoded.index.made_with("encode", EncodeSettings), trained)
+    return EmbeddedTexts(encoded) if encoded.index.captions else None
 
 
 def _load(model: ModelSettings, parts: Sequence[Part], loading: Mapping[str, Any], quantize: str) -> Family:
@@ -189,10 +200,16 @@ def _make_room(
         guided=any(one.guidance > 1 for one in samples),
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
     )
+    # Text encoders that read in every step stay on the device beside the network.
+    texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) else ()
+    reading = sum(map(count_held_bytes, texts))
+
+    def count(other: TrainSettings) -> MemoryCount:
+        memory = count_memory(replace(wanted, settings=other))
+        return replace(memory, base=memory.base + reading)
+
     try:
-        return check_memory_fit(
-            lambda other: count_memory(replace(wanted, settings=other)), settings, share, family.device, encoded.nbytes
-        )
+        return check_memory_fit(count, settings, share, family.device, encoded.nbytes)
     except (NotImplementedError, RuntimeError) as error:
         # An operation that torch cannot do without numbers: it trains nevertheless.
         why = str(error).partition("\n")[0]

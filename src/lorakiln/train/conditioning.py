@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lorakiln.train.latents import Bucket, Encoded
-from lorakiln.train.live_text import LiveText
+from lorakiln.train.live_text import TextReader
 
 Move = Callable[[Tensor], Tensor]  # a tensor's copy on the device
 
@@ -15,24 +15,25 @@ class Conditioning:
     """Gives a batch's conditioning.
 
     Args:
-        live: reads texts as training goes on; None: the dataset's embeddings are taken.
+        live: gives what texts come to that are drawn or read as training goes on; None: the dataset's embeddings are
+            taken.
     """
 
-    def __init__(self, encoded: Encoded, live: LiveText | None, move: Move) -> None:
+    def __init__(self, encoded: Encoded, live: TextReader | None, move: Move) -> None:
         self.encoded, self.live, self.move = encoded, live, move
 
     def tell(self, bucket: Bucket, rows: Tensor | slice, texts: list[str], dropped: Tensor | None) -> dict[str, Tensor]:
         """The conditioning of some of a bucket's rows, each value with first dimension B.
 
         Args:
-            texts: what is read beside each, where texts are live.
+            texts: what is read beside each; none: their own captions, as the dataset has them embedded.
             dropped: (B,) bool, beside which nothing is read; None: beside none.
         """
         told = {name: self.move(tensor[rows]) for name, tensor in bucket.conditioning.items()}
-        if self.live:
+        if self.live and texts:
             flags = [False] * len(texts) if dropped is None else dropped.tolist()
             read = self.live.encode(["" if gone else text for text, gone in zip(texts, flags, strict=True)])
-            return {name: value for name, value in told.items() if name not in read} | read
+            return told | {name: self.move(value) for name, value in read.items()}
         if dropped is None:
             return told
         gone = self.move(dropped)
@@ -41,3 +42,8 @@ class Conditioning:
             mask = gone.view(-1, *[1] * (told[name].dim() - 1))
             told[name] = torch.where(mask, self.move(self.encoded.empty[name]), told[name])
         return told
+
+    def tell_plain(self, bucket: Bucket, row: int) -> dict[str, Tensor]:
+        """The conditioning of one row with its own caption, nothing drawn and nothing dropped, first dimension 1."""
+        texts = [bucket.rows[row].text] if self.live and self.live.trained else []
+        return self.tell(bucket, slice(row, row + 1), texts, None)

@@ -35,6 +35,8 @@ def collect_identity(run: TrainingRun) -> dict[str, Any]:
         else settings.text_encoders.count_steps(settings.total_steps),
     }
     chosen = {**select_decided(settings, Decides.WEIGHTS, meant), "held_out": run.split.held_out}
+    if settings.objective.caption_dropout_every_epochs:
+        chosen["repeats"] = settings.repeats  # how long an epoch is
     # A folder that was moved is the same base still.
     base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}
     # What trains, and what a checkpoint holds. Of the libraries nothing: a run that goes on with another version warns.

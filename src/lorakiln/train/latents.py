@@ -48,12 +48,19 @@ class Encoded:
         buckets: in the index's order.
         empty: the empty caption's conditioning, first dimension 1.
         variants: how many of each picture there are: the second dimension of its latents.
+        drawn: the conditioning of all texts that captions are drawn from, (T, ...), where they were embedded ahead.
     """
 
     def __init__(
-        self, buckets: list[Bucket], empty: dict[str, Tensor], variants: int = 1, index: Index | None = None
+        self,
+        buckets: list[Bucket],
+        empty: dict[str, Tensor],
+        variants: int = 1,
+        index: Index | None = None,
+        drawn: dict[str, Tensor] | None = None,
     ) -> None:
         self.buckets, self.empty, self.variants, self._index = buckets, empty, variants, index
+        self.drawn = drawn or {}
 
     @classmethod
     def read(cls, folder: Path) -> "Encoded":
@@ -66,7 +73,8 @@ class Encoded:
             raise UserError("no encoded pictures here", where=folder, fix="run the stage `encode` first")
         index = Index.read(folder / "index.json")
         buckets = [_read_bucket(folder, entry) for entry in index.buckets]
-        return cls(buckets, load_tensors(folder / "empty.safetensors")[0], len(index.variants), index)
+        empty = load_tensors(folder / "empty.safetensors")[0]
+        return cls(buckets, empty, len(index.variants), index, _read_drawn(folder, index))
 
     @property
     def index(self) -> Index:
@@ -80,8 +88,9 @@ class Encoded:
 
     @property
     def nbytes(self) -> int:
-        """Of all buckets' tensors."""
-        return sum(one.nbytes for bucket in self.buckets for one in bucket.tensors)
+        """Of all buckets' tensors, and of the texts that are drawn."""
+        buckets = sum(one.nbytes for bucket in self.buckets for one in bucket.tensors)
+        return buckets + sum(one.nbytes for one in self.drawn.values())
 
     def to_device(self, device: torch.device, whole: bool) -> "Encoded":
         """Move to a GPU what every batch needs, the empty caption's conditioning, and all buckets if `whole`.
@@ -102,6 +111,7 @@ class Encoded:
                 )
                 for b in self.buckets
             ]
+            self.drawn = _moved(self.drawn, device)
         self.empty = _moved(self.empty, device)
         return self
 
@@ -119,6 +129,16 @@ def _read_bucket(folder: Path, entry: EncodedBucket) -> Bucket:
         raise UserError(what, where=path, fix="run the stage `encode` again")
     conditioning = {name: tensor for name, tensor in tensors.items() if name not in (*LATENTS, MASK)}
     return Bucket(entry.name, entry.rows, mean, tensors["latent_std"], conditioning, mask)
+
+
+def _read_drawn(folder: Path, index: Index) -> dict[str, Tensor]:
+    if index.captions is None or not index.captions.file:
+        return {}
+    path = folder / index.captions.file
+    tensors, _ = load_tensors(path)
+    if any(len(tensor) != len(index.captions.texts) for tensor in tensors.values()):
+        raise UserError("does not hold what index.json lists", where=path, fix="run the stage `encode` again")
+    return tensors
 
 
 def _moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

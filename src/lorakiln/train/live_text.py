@@ -31,6 +31,21 @@ class CaptionDraws(Protocol):
         ...
 
 
+class TextReader(Protocol):
+    """Gives what texts come to: `LiveText`, or what was read ahead of all that may be drawn.
+
+    Attributes:
+        trained: whether it is another thing from step to step, for validation too.
+    """
+
+    @property
+    def trained(self) -> bool: ...
+
+    def encode(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """The texts' conditioning, as `Family.encode_prompts` gives it, each value with first dimension B."""
+        ...
+
+
 class OwnCaptions:
     """Each row's own text.
 

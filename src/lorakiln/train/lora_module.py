@@ -23,9 +23,10 @@ from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.average import make_average
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
+from lorakiln.train.caption_draws import find_dropped
 from lorakiln.train.conditioning import Conditioning
 from lorakiln.train.latents import Encoded
-from lorakiln.train.live_text import CaptionDraws, LiveText, OwnCaptions
+from lorakiln.train.live_text import CaptionDraws, OwnCaptions, TextReader
 from lorakiln.train.loss_scale import LossScale
 from lorakiln.train.network_parts import make_groups
 from lorakiln.train.precision import HALVES, norm_in_half
@@ -68,8 +69,8 @@ class LoraModule(pl.LightningModule):
     Args:
         family: with the network, its adapter in place, and no other parameter that requires a gradient.
         trained: for each bucket the rows to train on, as `schedule` counts them.
-        live: reads texts as they are trained on; None: the dataset's embeddings are taken. Needed where a text encoder
-            carries an adapter.
+        live: gives what the texts that are trained on come to; None: the dataset's embeddings are taken. Needed where a
+            text encoder carries an adapter.
         captions: what is read then; None: each picture's own caption.
 
     Attributes:
@@ -86,7 +87,7 @@ class LoraModule(pl.LightningModule):
         trained: list[list[int]],
         settings: TrainSettings,
         share: Share,
-        live: LiveText | None = None,
+        live: TextReader | None = None,
         captions: CaptionDraws | None = None,
     ) -> None:
         super().__init__()
@@ -289,7 +290,11 @@ class LoraModule(pl.LightningModule):
 
     def _draws(self, step: int, samples: GlobalBatch) -> random_draws.Draws:
         shape = (self.settings.batch_size, *self.encoded.buckets[samples.bucket].mean.shape[2:])
-        return random_draws.make_draws(self.settings.seed, step, shape, self.settings.objective, self.family.process)
+        draws = random_draws.make_draws(self.settings.seed, step, shape, self.settings.objective, self.family.process)
+        if every := self.settings.objective.caption_dropout_every_epochs:
+            epoch = sum(map(len, self.trained)) * self.settings.repeats
+            draws.dropped.logical_or_(find_dropped(step, self.settings.batch_size, epoch, every))
+        return draws
 
     def _inputs(self, samples: GlobalBatch, draws: random_draws.Draws, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         bucket = self.encoded.buckets[samples.bucket]
@@ -297,7 +302,7 @@ class LoraModule(pl.LightningModule):
         mean, std = (self._move(tensor[rows, variants]).float() for tensor in (bucket.mean, bucket.std))
         x_0 = mean + std * self._move(draws.posterior[part])
         texts = self.captions.texts(self.done, samples, part) if self.captions else []
-        dropped = draws.dropped[part] if self.settings.objective.caption_dropout else None
+        dropped = draws.dropped[part] if self.settings.objective.drops_captions else None
         with self.autocast(), torch.set_grad_enabled(torch.is_grad_enabled() and self.encoders.learns(self.done)):
             conditioning = self.conditioning.tell(bucket, rows, texts, dropped)
         return x_0, conditioning

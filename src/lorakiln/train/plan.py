@@ -1,9 +1,11 @@
 """What is going to happen, told before it does."""
 
+from lorakiln.captions import count_texts
 from lorakiln.console.sparkline import format_sparkline
 from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.optim.schedules import trace_factors
 from lorakiln.optim.state import state_bytes
+from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
@@ -12,6 +14,7 @@ from lorakiln.train.memory_fit import format_gb
 from lorakiln.train.sample_pictures import tell_samples
 
 CURVE = 40  # characters
+COUNTED = 100  # texts of a picture: of what has more only this is said
 
 
 def format_plan(run: TrainingRun) -> str:
@@ -31,6 +34,7 @@ def format_plan(run: TrainingRun) -> str:
         f"pictures    {pictures} x {settings.repeats} repeats, {held_out}",
         f"buckets     {', '.join(sizes)}",
         f"variants    {', '.join(encoded.index.variants)}",
+        *_tell_captions(run),
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
         f"{', linear layers in ' + settings.trainer.quantize if settings.trainer.quantize != 'none' else ''}",
@@ -86,10 +90,33 @@ def _notes(run: TrainingRun) -> list[str]:
     settings = run.asked
     watched = (settings.save_every, settings.validation.every, settings.samples.every)
     in_epochs = settings.epochs is not None or any(isinstance(every, str) for every in watched)
+    in_epochs = in_epochs or settings.objective.caption_dropout_every_epochs > 0
     if settings.repeats == 1 or in_epochs:
         return []
     told = f"repeats of {settings.repeats} change nothing: nothing here is counted in epochs (train.epochs)"
     return [f"note        {told}"]
+
+
+def _tell_captions(run: TrainingRun) -> list[str]:
+    """How captions are drawn, how many texts there are, and what they cost; no line where each picture has one."""
+    encoded, drawn = run.encoded, run.encoded.index.captions
+    if drawn is None:
+        return []
+    rules = encoded.index.made_with("encode", EncodeSettings).captions
+    rows = [bucket.rows[row] for bucket, kept in zip(encoded.buckets, run.split.trained, strict=True) for row in kept]
+    if drawn.mode == "variants":
+        counts = [len(row.shares) for row in rows]
+        size = sum(tensor.nbytes for tensor in encoded.drawn.values()) / 1e6
+        how = f"{len(drawn.texts):,} texts, embedded ahead: {size:,.3g} MB"
+        least, most = f"{min(counts):,}", f"{max(counts):,}"
+    else:
+        known = {of: count_texts(of, rules, COUNTED) for of in {tuple(row.templates) for row in rows}}
+        counted = [count for count in known.values() if count is not None]
+        how = f"embedded as they are drawn: {run.settings.batch_size} a step by the text encoders, which stay loaded"
+        more = f"more than {COUNTED:,}"
+        least = f"{min(counted):,}" if counted else more
+        most = f"{max(counted):,}" if len(counted) == len(known) else more
+    return [f"captions    {least if least == most else f'{least} to {most}'} of each picture are drawn from, {how}"]
 
 
 def _tell_saving(run: TrainingRun) -> str:

@@ -70,7 +70,7 @@ def _picture_loss(module: LoraModule, losses: Loss, bucket: Bucket, row: int) ->
     epsilon = torch.from_numpy(rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32))
     x_0 = bucket.mean[row, :1].to(device).float()
     with module.autocast():
-        told = module.conditioning.tell(bucket, slice(row, row + 1), [bucket.rows[row].text], None)
+        told = module.conditioning.tell_plain(bucket, row)
     total = torch.zeros((), device=device)
     chunk = choose_batch(bucket.mean.shape[-2:])
     for at in range(0, draws, chunk):

@@ -45,6 +45,9 @@ class ObjectiveSettings(Settings, decides=Decides.WEIGHTS):
     zero_terminal_snr: bool = Field(False, description="rescale the noise schedule to end in noise, arXiv 2305.08891")
 
     caption_dropout: float = Field(0.0, ge=0, le=1, description="how often a caption is replaced by the empty one")
+    caption_dropout_every_epochs: int = Field(
+        0, ge=0, le=MANY, description="in every so-many-th epoch all captions are; 0: in none"
+    )
 
     min_timestep: int = Field(0, ge=0, le=MANY)
     max_timestep: int | None = Field(None, ge=1, le=MANY, description="exclusive; null: the model's last")
@@ -90,6 +93,11 @@ class ObjectiveSettings(Settings, decides=Decides.WEIGHTS):
             if not meant and getattr(self, name) != usual[name].default:
                 raise ValueError(f"{name} {getattr(self, name)} has no meaning without {needs}")
         return self
+
+    @property
+    def drops_captions(self) -> bool:
+        """Whether any caption is replaced by the empty one."""
+        return self.caption_dropout > 0 or self.caption_dropout_every_epochs > 0
 
     def list_changes(self) -> dict[str, Any]:
         """The settings that are not as they are by default, the kind aside."""

@@ -1,0 +1,149 @@
+"""Captions drawn in training: what comes how often, that it follows from (seed, step), and what it leaves as it was."""
+
+import shutil
+from collections import Counter
+
+import pytest
+import torch
+
+from lorakiln.artefacts.hashing import hash_data
+from lorakiln.artefacts.json_files import read_json, write_json
+from lorakiln.artefacts.tensor_files import save_tensors
+from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, find_dropped
+from lorakiln.train.latents import Encoded
+
+RULES = {"shuffle": True, "tag_dropout": 0.5}
+# Of every caption, with the share of each by hand.
+SHARES = {"": 0.25, "sks": 0.25, "a {} cat": 0.25, "sks, a {} cat": 0.125, "a {} cat, sks": 0.125}
+
+
+@pytest.fixture(scope="module")
+def drawn_encoded(tmp_path_factory, micro_encoded, micro_family):
+    """The micro dataset with captions that are drawn from what `RULES` make of them."""
+    folder = shutil.copytree(micro_encoded, tmp_path_factory.mktemp("drawn") / "encoded")
+    index = read_json(folder / "index.json")
+    index["settings"]["encode"]["captions"] = RULES
+    texts: dict[str, int] = {}
+    for bucket in index["buckets"]:
+        for row in bucket["rows"]:
+            colour = row["text"].split()[2]
+            of = {text.format(colour): share for text, share in SHARES.items()}
+            row["templates"] = [row["text"]]
+            row["shares"] = [(texts.setdefault(text, len(texts)), share) for text, share in of.items()]
+    keys = [{"text": text, "key": hash_data(text)} for text in texts]
+    index |= {"captions": {"mode": "variants", "file": "captions.safetensors", "texts": keys}, "hash": "drawn"}
+    save_tensors(folder / "captions.safetensors", micro_family.encode_prompts(list(texts)))
+    write_json(folder / "index.json", index)
+    return folder
+
+
+@pytest.fixture
+def draw(drawn_encoded):
+    """Texts of a step's part."""
+    encoded = Encoded.read(drawn_encoded)
+    rows = [list(range(len(bucket.rows))) for bucket in encoded.buckets]
+    return lambda seed=0: DrawnTexts(encoded, rows, seed)
+
+
+def test_every_text_comes_as_often_as_its_share_says(make_module, drawn_encoded, draw):
+    module, captions, times = make_module(encoded=drawn_encoded), draw(), 300
+    counts = Counter()
+    for step in range(times):
+        samples = module.schedule(step)
+        texts = captions.texts(step, samples, slice(0, 4))
+        for row, text in zip(samples.pictures, texts, strict=True):
+            own = module.encoded.buckets[samples.bucket].rows[row]
+            counts[text.replace(own.text.split()[2], "{}")] += 1
+    total = 4 * times
+    assert counts.keys() == SHARES.keys()
+    for text, share in SHARES.items():
+        assert abs(counts[text] - total * share) < 5 * (total * share * (1 - share)) ** 0.5
+
+
+def test_draws_follow_from_seed_and_step(make_module, drawn_encoded, draw):
+    schedule = make_module(encoded=drawn_encoded).schedule
+    steps = range(20)
+    whole = [draw().texts(step, schedule(step), slice(0, 4)) for step in steps]
+    parts = [
+        [text for at in range(4) for text in draw().texts(step, schedule(step), slice(at, at + 1))] for step in steps
+    ]
+    assert parts == whole
+    assert [draw(1).texts(step, schedule(step), slice(0, 4)) for step in steps] != whole
+    # The same picture gets another text from step to step, and from place to place.
+    assert len({tuple(texts) for texts in whole}) > 10
+
+
+def test_the_network_is_told_the_texts_embeddings(make_module, drawn_encoded, draw, micro_family):
+    module = make_module(encoded=drawn_encoded)
+    module.conditioning.live, module.captions = EmbeddedTexts(module.encoded), draw()
+    for step in range(4):
+        samples = module.schedule(step)
+        module.done = step
+        _, told = module._inputs(samples, module._draws(step, samples), slice(1, 4))
+        expected = micro_family.encode_prompts(draw().texts(step, samples, slice(1, 4)))
+        assert told["prompt_embeds"].allclose(expected["prompt_embeds"], atol=1e-6)
+
+
+def test_a_killed_run_goes_on_bit_for_bit(make_settings, drawn_encoded, micro_model, tmp_path, read_files, capsys):
+    from lorakiln.train import train
+    from lorakiln.train.callbacks import RunRecorder
+
+    dropout = {"caption_dropout": 0.3, "caption_dropout_every_epochs": 2}
+    settings = make_settings(
+        checkpoint_every=5, objective=dropout, validation={"every": 6, "draws": 2, "fraction": 0.2}
+    )
+
+    def run(name, settings=settings, encoded=drawn_encoded):
+        train(encoded, tmp_path / name, settings, micro_model, tmp_path / "cache" / "checkpoints")
+        return read_files(tmp_path / name)
+
+    class Killed(BaseException):
+        pass
+
+    whole = run("whole")
+    record = RunRecorder.on_train_batch_end
+
+    def dying(callback, trainer, module, *batch):
+        if module.done == 8:
+            raise Killed
+        record(callback, trainer, module, *batch)
+
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(RunRecorder, "on_train_batch_end", dying)
+        run("killed")
+    assert run("killed") == whole
+    told = capsys.readouterr().out
+    assert "  captions    5 of each picture are drawn from, 14 texts, embedded ahead: 0.043 MB" in told
+    assert "caption_dropout 0.3, caption_dropout_every_epochs 2" in told
+
+
+def test_drawing_leaves_the_rest_as_it_was(make_module, drawn_encoded, micro_encoded, draw):
+    plain, drawn = make_module(encoded=micro_encoded), make_module(encoded=drawn_encoded)
+    drawn.conditioning.live, drawn.captions = EmbeddedTexts(drawn.encoded), draw()
+    samples = plain.schedule(3)
+    for module in (plain, drawn):
+        module.done = 3
+    one, other = (module._inputs(samples, module._draws(3, samples), slice(0, 4)) for module in (plain, drawn))
+    assert torch.equal(one[0], other[0]) and not torch.equal(one[1]["prompt_embeds"], other[1]["prompt_embeds"])
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs"),
+    [(1, {0, 1, 2, 3}), (2, {1, 3}), (3, {2}), (9, set())],
+)
+def test_whole_epochs_without_captions(every, epochs):
+    # Batches of 4 pictures of 6: the second epoch begins within the second step.
+    found = torch.cat([find_dropped(step, 4, 6, every) for step in range(6)])
+    assert found.tolist() == [picture // 6 in epochs for picture in range(24)]
+
+
+def test_an_epochs_captions_are_dropped_beside_those_by_chance(make_module):
+    module = make_module(objective={"caption_dropout_every_epochs": 2})
+    # Six pictures, batches of four: those from 6 to 11 are of the second epoch.
+    dropped = [module._draws(step, module.schedule(step)).dropped.tolist() for step in range(3)]
+    assert dropped == [[False] * 4, [False, False, True, True], [True] * 4]
+    module.done = 2
+    samples = module.schedule(2)
+    _, told = module._inputs(samples, module._draws(2, samples), slice(0, 4))
+    assert torch.equal(told["prompt_embeds"], module.encoded.empty["prompt_embeds"].expand(4, -1, -1))
