@@ -217,6 +217,39 @@ def test_the_dataset_is_told_as_sd_scripts_tells_one_of_a_dataset_config(metadat
     assert json.loads(told)[0]["subsets"][0]["image_dir"] is None and json.loads(told)[0]["tag_frequency"] == {}
 
 
+def test_rules_of_captions_are_told_as_sd_scripts_does(facts):
+    facts["settings"]["encode"]["captions"] = {
+        "shuffle": True,
+        "keep_tags": 2,
+        "keep_separator": "|||",
+        "secondary_separator": ";;;",
+        "wildcards": True,
+        "tag_dropout": 0.1,
+    }
+    facts["settings"]["caption"] |= {"prefix": "photo of my house,", "suffix": "best"}
+    facts["settings"]["train"]["objective"]["caption_dropout_every_epochs"] = 3
+    told = build(facts, "x", private=False)
+    expected = {
+        "ss_shuffle_caption": "True",
+        "ss_keep_tokens": "2",
+        "ss_caption_tag_dropout_rate": "0.1",
+        "ss_caption_dropout_every_n_epochs": "3",
+    }
+    assert {key: told[key] for key in expected} == expected
+    subset = json.loads(told["ss_datasets"])[0]["subsets"][0]
+    rules = {
+        "shuffle_caption": True,
+        "keep_tokens": 2,
+        "keep_tokens_separator": "|||",
+        "secondary_separator": ";;;",
+        "enable_wildcard": True,
+    }
+    words = {"caption_prefix": "photo of my house,", "caption_suffix": "best"}
+    assert subset.items() >= (rules | words).items()
+    hidden = json.loads(build(facts, "x", private=True)["ss_datasets"])[0]["subsets"][0]
+    assert hidden.items() >= (rules | dict.fromkeys(words)).items()
+
+
 def test_the_model_standard_and_our_own_keys(metadata, facts):
     spec = {key.removeprefix("modelspec."): value for key, value in metadata.items() if key.startswith("modelspec.")}
     assert spec == {

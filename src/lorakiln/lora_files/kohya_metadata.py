@@ -26,6 +26,7 @@ from lorakiln.families.prompt_encoding import CHUNK
 from lorakiln.lora_files.training_facts import read_timesteps
 from lorakiln.optim import kohya_name
 from lorakiln.rows import CaptionedRow
+from lorakiln.schema.caption_rules import CaptionRules
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.prepare import PrepareSettings
@@ -156,6 +157,7 @@ def _training(facts: RunFacts) -> dict[str, Any]:
         **({"ss_fp8_base_unet": True} if train.trainer.quantize == "fp8" else {}),
         **{"ss_huber_c": None, **find_loss(objective.kind).tell_kohya(objective)},
         "ss_caption_dropout_rate": objective.caption_dropout,
+        **_captions(objective, facts.made_with("encode", EncodeSettings).captions),
         "ss_prior_loss_weight": objective.prior_loss_weight,
         **_noise(facts, objective),
     }
@@ -175,6 +177,17 @@ def _noise(facts: RunFacts, objective: ObjectiveSettings) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value}
 
 
+def _captions(objective: ObjectiveSettings, rules: CaptionRules) -> dict[str, Any]:
+    """What sd-scripts says of captions that are drawn; of what is not used nothing."""
+    told: dict[str, Any] = {
+        "ss_caption_dropout_every_n_epochs": objective.caption_dropout_every_epochs,
+        "ss_caption_tag_dropout_rate": rules.tag_dropout,
+        "ss_shuffle_caption": rules.shuffle,
+        "ss_keep_tokens": rules.keep_tags,
+    }
+    return {key: value for key, value in told.items() if value}
+
+
 def is_zero_terminal_snr(metadata: Mapping[str, str]) -> bool:
     """Whether a LoRA file says that it was trained with a noise schedule that ends without signal."""
     return metadata.get(ZERO_SNR) == "True"
@@ -188,20 +201,21 @@ def _dataset(facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, A
     """
     name, repeats = facts.dataset.name, facts.made_with("train", TrainSettings).repeats
     side = facts.made_with("prepare", PrepareSettings).resolution
-    flip = facts.made_with("encode", EncodeSettings).flip
+    encode, captions = facts.made_with("encode", EncodeSettings), facts.settings.get("caption", {})
+    flip, rules = encode.flip, encode.captions
     subset = {
         "img_count": len(rows),
         "num_repeats": repeats,
         "color_aug": False,
         "flip_aug": flip,
         "random_crop": False,
-        "shuffle_caption": False,
-        "keep_tokens": 0,
-        "keep_tokens_separator": None,
-        "secondary_separator": None,
-        "enable_wildcard": False,
-        "caption_prefix": None,
-        "caption_suffix": None,
+        "shuffle_caption": rules.shuffle,
+        "keep_tokens": rules.keep_tags,
+        "keep_tokens_separator": rules.keep_separator or None,
+        "secondary_separator": rules.secondary_separator or None,
+        "enable_wildcard": rules.wildcards,
+        "caption_prefix": None if private else captions.get("prefix") or None,
+        "caption_suffix": None if private else captions.get("suffix") or None,
         "image_dir": None if private else name,
         "class_tokens": facts.trigger or None,
         "is_reg": False,

@@ -35,6 +35,8 @@ EXPECTED = {
         "train.epochs": 10,
         "train.save_every": "1 epoch",
         "train.scheduler.cycles": 3,
+        "encode.captions.shuffle": True,
+        "encode.captions.keep_tags": 1,
     },
     "sdxl.sh": {
         "model": "sdxl",
@@ -72,6 +74,9 @@ EXPECTED = {
         "train.repeats": 10,
         "train.steps": 1600,
         "train.adapter.rank": 4,
+        "caption": "none",
+        "caption.class_tokens": "sks otter",
+        "encode.captions.shuffle": True,
     },
     "diffusers.sh": {
         "train/tracker": "wandb",
@@ -102,20 +107,21 @@ EXPECTED = {
         "train.objective.caption_dropout": 0.05,
         "caption.trigger": "p3r5on",
         "prepare.resolution": 1024,
+        "encode.captions.shuffle": True,
     },
 }
 # What is said of each that has no counterpart: by a part of its name.
 LEFT = {
-    "character.toml": ["--text_encoder_lr", "--shuffle_caption", "--keep_tokens"],
+    "character.toml": ["--text_encoder_lr"],
     "sdxl.sh": ["--full_bf16", "--dataset_config", "--persistent_data_loader_workers"],
     "gui.json": ["--text_encoder_lr"],
     "windows.bat": [],
     "vpred.toml": ["--network_args block_dims", "--weighted_captions"],
-    "dataset.toml": ["[[datasets]]", "shuffle_caption", "class_tokens"],
+    "dataset.toml": ["[[datasets]]"],
     "diffusers.sh": ["--caption_column"],
     "dreambooth.txt": ["--class_prompt", "--with_prior_preservation"],
     "onetrainer.json": ["concepts", "caption_unknown"],
-    "ai_toolkit.yaml": ["datasets.resolution", "datasets.shuffle_tokens", "save.dtype"],
+    "ai_toolkit.yaml": ["datasets.resolution", "save.dtype"],
 }
 
 
@@ -166,7 +172,7 @@ def test_the_command_writes_an_experiment_and_says_what_it_left(tmp_path, monkey
     assert main(["import", str(CONFIGS / "character.toml")]) == 0
     told = capsys.readouterr().out
     assert "python -m train +experiment=mira_v2" in told
-    assert "left out  --shuffle_caption True: captions are embedded once, as they stand" in told
+    assert "left out  --text_encoder_lr 5e-05: text encoders are not trained" in told
     assert "decided   train.batch_size is 2 x 2" in told
     written = (tmp_path / "conf/experiment/mira_v2.yaml").read_text()
     assert written.startswith("# @package _global_\n# Made of character.toml, a config of sd-scripts.\n")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lorakiln.tools.other_configs.captions import settle_captions, take_ai_toolkit_captions
 from lorakiln.tools.other_configs.imported import Imported, is_off, name_experiment, read_value
 from lorakiln.tools.other_configs.reading import OtherConfig
 
@@ -165,11 +166,13 @@ def _take_datasets(imported: Imported, datasets: list[dict[str, Any]]) -> None:
         imported.settings["prepare.resolution"] = max(sizes)
         if len(sizes) > 1:
             imported.leave("datasets.resolution", sizes, f"one resolution is trained at: {max(sizes)}")
+    captions = take_ai_toolkit_captions(imported, first)
+    settle_captions(imported)
     known = (
         "folder_path caption_ext caption_dropout_rate resolution flip_x num_repeats cache_latents_to_disk cache_latents"
     )
     for key, value in first.items():
-        if key not in known.split() and not is_off(value):
+        if key not in (*known.split(), *captions) and not is_off(value):
             imported.leave(f"datasets.{key}", value, "no counterpart here")
     for other in datasets[1:]:
         imported.leave("datasets", other.get("folder_path"), "one folder of pictures is trained on")

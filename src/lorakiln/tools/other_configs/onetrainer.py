@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from lorakiln.tools.other_configs.captions import settle_captions, take_onetrainer_text
 from lorakiln.tools.other_configs.imported import Imported, is_off, name_experiment, read_value
 from lorakiln.tools.other_configs.reading import OtherConfig
 
@@ -208,9 +209,12 @@ def _weighting(imported: Imported, value: Any) -> None:
 
 
 def _concepts(imported: Imported, value: Any) -> None:
-    paths = [one.get("path") for one in value if isinstance(one, dict) and one.get("path") and one.get("enabled", True)]
+    used = [one for one in value if isinstance(one, dict) and one.get("path") and one.get("enabled", True)]
+    paths = [one["path"] for one in used]
     if not paths:
         return
+    take_onetrainer_text(imported, used[0].get("text") or {})
+    settle_captions(imported)
     name = name_experiment(str(paths[0]).replace("\\", "/").rstrip("/").rpartition("/")[2])
     imported.settings["prepare.dataset"] = name
     imported.decided.append(f"the pictures of {paths[0]} belong into data/raw/{name}")

@@ -9,6 +9,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
+from lorakiln.tools.other_configs.captions import settle_captions, take_class_tokens, take_warmup, take_wildcards
 from lorakiln.tools.other_configs.imported import Imported, index_options, is_off, name_experiment, read_value
 from lorakiln.tools.other_configs.reading import OtherConfig
 
@@ -86,6 +87,7 @@ def translate(config: OtherConfig) -> Imported:
         else:
             imported.leave(f"--{name}", value, "no option of sd-scripts that is known here")
     _fill_in(imported, given)
+    settle_captions(imported)
     return imported
 
 
@@ -359,6 +361,9 @@ CONVERTERS: dict[str, Callable[[Imported, Any, Mapping[str, Any]], None]] = {
     "sample_every_n_epochs": _epochs("train.samples.every"),
     "validate_every_n_epochs": _epochs("train.validation.every"),
     "caption_extension": _extension,
+    "enable_wildcard": take_wildcards,
+    "token_warmup_step": take_warmup,
+    "class_tokens": take_class_tokens,
     "sample_prompts": _prompts,
     "max_token_length": _tokenizer_length,
     "max_grad_norm": _norm,
