@@ -88,8 +88,8 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
     status (None: 0).
 
     A signal ends the program with its status, whatever became of what it raised (see `exit_signals`); an interrupt
-    (Ctrl-C) that nobody has taken returns 130, as shells do. If `dvc` or torchrun runs the command and ends, the command
-    ends too.
+    (Ctrl-C) that nobody has taken returns 130, as shells do. If `dvc` or torchrun runs the command and ends, it ends
+    too.
     """
     end_with_starter()
     with printing_safely():
