@@ -15,7 +15,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.artefacts.tensor_files import mapped_tensors, save_tensors
-from lorakiln.console.gpu import choose_device
+from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
@@ -107,7 +107,7 @@ class _Stage:
         captions = {row.key_caption for row in rows if row.key_caption not in self.known.captions}
         print(
             f"encode: {len(rows)} pictures in {len(buckets)} buckets; "
-            f"new: {len(pictures)} pictures, {len(captions)} captions",
+            f"new: {len(pictures)} pictures, {len(captions)} captions; on {describe_device(self.family.device)}",
             flush=True,
         )
         empty = self._empty()
