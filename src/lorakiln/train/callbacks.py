@@ -315,11 +315,12 @@ class RunRecorder(pl.Callback):
             }
             if module.scale:
                 more["loss_scale"] = module.scale.value.item()
-            # The quarters are those of this process's share of the batches.
+            # The quarters are those of this process's share of the batches; the blocks' gradients, the row's step's.
             told = {
                 **more,
                 **module.part_rates(step - 1),
                 **module.quarters.read(),
+                **module.block_norms.read(),
                 **compute_adapter_norms(module.adapted),
             }
             self.record.tracked[step] = told
