@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lorakiln.adapters.networks import find_adapted_networks
+from lorakiln.adapters.networks import find_adapted_networks, find_block
 from lorakiln.diffusion import random_draws
 from lorakiln.diffusion.loss import Loss, Predict
 from lorakiln.families.protocol import Family
@@ -27,7 +27,7 @@ from lorakiln.train.latents import Encoded
 from lorakiln.train.loss_scale import LossScale
 from lorakiln.train.network_parts import make_groups
 from lorakiln.train.precision import HALVES, norm_in_half
-from lorakiln.train.readings import Quarters, Readings
+from lorakiln.train.readings import BlockNorms, Quarters, Readings
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class LoraModule(pl.LightningModule):
         self.flat = FlatWeights(trainable, self.groups.of)
         self.readings = Readings(self.flat.weights.device)
         self.quarters = Quarters(self.flat.weights.device)
+        self.block_norms = BlockNorms(self.flat.spans(find_block))
         self.losses = Loss(family.process, settings.objective)
         self.row_weights = [weigh_rows(bucket.rows, settings.objective) for bucket in encoded.buckets]
         self.optimizer_kind = find_optimizer(settings.optimizer)
@@ -227,6 +228,8 @@ class LoraModule(pl.LightningModule):
         if self.scale:
             gradients.mul_(self.scale.value.reciprocal())
         norm = torch.linalg.vector_norm(gradients)
+        if (step + 1) % self.settings.tracker.log_every == 0 or step + 1 == self.settings.total_steps:
+            self.block_norms.push(gradients)
         if self.settings.max_grad_norm is not None:
             # As torch.nn.utils.clip_grad_norm_ does it.
             gradients.mul_((self.settings.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
