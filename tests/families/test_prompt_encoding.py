@@ -43,7 +43,7 @@ def test_chunks_are_kohyas(tokenizer, chunks):
 def test_one_sequence_is_made_of_the_chunks(tokenizer):
     ids, _ = split_chunks(tokenizer, ["a red cat", "a " * 31], 32, 3)
     states = torch.arange(2 * 3 * 32).float().reshape(2, 3, 32, 1)
-    found = join_chunks(states, ids, tokenizer)[..., 0]
+    found = join_chunks(states, ids, tokenizer.eos_token_id, tokenizer.pad_token_id)[..., 0]
     assert found.shape == (2, 92)
     rows = torch.arange(2 * 3 * 32).reshape(2, 3, 32)
     for row, empty in ((0, (1, 2)), (1, (2,))):

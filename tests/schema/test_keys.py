@@ -117,6 +117,8 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
         "batch_size",
         "max_grad_norm",
         *(f"ema.{name}" for name in ("decay", "start", "warmup")),
+        "parts",
+        *(f"text_encoders.{name}" for name in ("rank", "alpha", "dropout", "targets", "lr", "stop", "own")),
         *(
             f"adapter.{name}"
             for name in (

@@ -61,7 +61,7 @@ def make_module(micro_model, micro_encoded, make_settings):
     from lorakiln.train.lora_module import LoraModule, Share
     from lorakiln.train.validation_split import hold_out
 
-    def make(share=None, encoded=micro_encoded, model=micro_model, **changes):
+    def make(share=None, encoded=micro_encoded, model=micro_model, live=None, **changes):
         settings = make_settings(**changes)
         torch.set_num_threads(1)
         family = load_family(model, ("network",))
@@ -70,7 +70,7 @@ def make_module(micro_model, micro_encoded, make_settings):
         put_adapter(family, settings.adapter, list_target_names(family, settings.adapter.targets), settings.seed)
         read = Encoded.read(encoded)
         split = hold_out(read.buckets, settings.validation)
-        return LoraModule(family, read, split.trained, settings, share or Share())
+        return LoraModule(family, read, split.trained, settings, share or Share(), live)
 
     return make
 

@@ -56,8 +56,9 @@ def check_patterns(settings: object, names: Iterable[str]) -> None:
                 )
 
 
-def list_target_names(family: Family, targets: str | list[str]) -> list[str]:
-    """Full names, sorted, of the modules that a preset or a list of endings and patterns means.
+def list_target_names(family: Family, targets: str | list[str], part: str | None = None) -> list[str]:
+    """Full names, sorted, of the modules that a preset or a list of endings and patterns means: of the denoiser, or of
+    another part, as `Family.adaptable` names them.
 
     An ending matches whole parts of a name: "to_q" means every "...to_q", "attn2.to_q" those of cross-attention. A
     pattern holds "*" and matches whole names: "up_blocks.*.to_q".
@@ -66,20 +67,22 @@ def list_target_names(family: Family, targets: str | list[str]) -> list[str]:
         UserError: an unknown preset, or an ending that no linear layer or convolution has.
     """
     if isinstance(targets, str):
-        return family.target_modules(targets)
-    able = [name for name, m in family.network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        return family.target_modules(targets, part)
+    network = family.network if part is None else family.adaptable()[part]
+    where = f"train.{'adapter' if part in (None, family.part) else 'text_encoders'}.targets"
+    able = [name for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     chosen: set[str] = set()
     for ending in targets:
         found = [name for name in able if fits(ending, name)]
         if not found:
             raise UserError(
                 f"no linear layer or convolution's name {'matches' if '*' in ending else 'ends in'} {ending!r}",
-                where="train.adapter.targets",
+                where=where,
                 fix=_suggestion(ending, able),
             )
         chosen.update(found)
     if not chosen:
-        raise UserError("no module is named", where="train.adapter.targets", fix="use the preset `attention`")
+        raise UserError("no module is named", where=where, fix="use the preset `attention`")
     return sorted(chosen)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -34,6 +35,48 @@ class PromptEncoding:
 PLAIN = PromptEncoding()
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """Prompts as one text encoder reads them.
+
+    Attributes:
+        ids: (B, chunks, L) int64: in each chunk begin, up to L - 2 tokens, end, padding.
+        mask: of the same shape: 1 up to the end's token, which is the padding's too in Stable Diffusion 1.x.
+        end, padding: the numbers of these tokens.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    end: int
+    padding: int
+
+    @classmethod
+    def of(cls, tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int, chunks: int) -> Self:
+        """What a tokenizer makes of prompts."""
+        ids, mask = split_chunks(tokenizer, prompts, length, chunks)
+        return cls(ids, mask, tokenizer.eos_token_id, tokenizer.pad_token_id)
+
+    @classmethod
+    def blank(cls, count: int, length: int, chunks: int, device: torch.device) -> Self:
+        """Of that many prompts the shapes alone."""
+        ids = torch.zeros(count, chunks, length, dtype=torch.int64, device=device)
+        return cls(ids, torch.ones_like(ids), 0, 0)
+
+    @classmethod
+    def join_rows(cls, some: Sequence[Self]) -> Self:
+        """All of some prompts', which one tokenizer has made."""
+        ids, mask = torch.cat([one.ids for one in some]), torch.cat([one.mask for one in some])
+        return cls(ids, mask, some[0].end, some[0].padding)
+
+    def join(self, states: Tensor) -> Tensor:
+        """One sequence of each prompt's chunks, (B, chunks * (L - 2) + 2, D).
+
+        Args:
+            states: (B * chunks, L, D), as the encoder gives them.
+        """
+        return join_chunks(states.unflatten(0, self.ids.shape[:2]), self.ids, self.end, self.padding)
+
+
 def split_chunks(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int, chunks: int) -> tuple[Tensor, Tensor]:
     """Token numbers and mask, both (B, chunks, length): in each chunk begin, up to length - 2 tokens, end, padding.
 
@@ -53,16 +96,16 @@ def split_chunks(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int, 
     return ids, mask
 
 
-def join_chunks(states: Tensor, ids: Tensor, tokenizer: CLIPTokenizer) -> Tensor:
+def join_chunks(states: Tensor, ids: Tensor, end: int, padding: int) -> Tensor:
     """One sequence, (B, chunks * (L - 2) + 2, D), of the chunks' states, (B, chunks, L, D).
 
     As kohya does it: the first chunk's begin, every chunk's inner states, the last chunk's end. In an empty chunk
     whose padding is not the end's token, the state of the end is replaced by that of the padding behind it.
     """
     inner = states[:, :, 1:-1]
-    if tokenizer.pad_token_id != tokenizer.eos_token_id:
+    if padding != end:
         # The tokenizer's numbers are on the CPU, the states on the encoder's device.
-        empty = (ids[:, :, 1] == tokenizer.eos_token_id).to(states.device)
+        empty = (ids[:, :, 1] == end).to(states.device)
         empty[:, 0] = False
         first = torch.where(empty[..., None], inner[:, :, 1], inner[:, :, 0])
         inner = torch.cat([first[:, :, None], inner[:, :, 1:]], dim=2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lorakiln.artefacts.tensor_files import DTYPES
 from lorakiln.diffusion.process import Process
-from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding
+from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
 
 Part = Literal["vae", "text", "network"]
 NETWORK: tuple[Part, ...] = ("network",)
@@ -67,6 +67,22 @@ class Family(Protocol):
         """The conditioning of `prompts`, each value with first dimension B; the first is "prompt_embeds" (B, L, D)."""
         ...
 
+    def tokenise(self, prompts: Sequence[str], encoding: PromptEncoding = PLAIN) -> dict[str, Tokens]:
+        """What each text encoder reads of `prompts`, by its part's name; asked of families that have some in
+        `adaptable` alone, as the two below are.
+        """
+        ...
+
+    def encode_tokens(self, tokens: Mapping[str, Tokens], encoding: PromptEncoding = PLAIN) -> dict[str, Tensor]:
+        """What `encode_prompts` gives of the prompts with these tokens, with gradients where something in the encoders
+        takes them. They are to be on the device, and compute under whatever autocast there is.
+        """
+        ...
+
+    def make_blank_tokens(self, count: int, encoding: PromptEncoding = PLAIN) -> dict[str, Tokens]:
+        """Of that many prompts the shapes alone, on this family's device: what a hollow one can encode."""
+        ...
+
     def place_conditioning(self, place: Place) -> dict[str, Tensor]:
         """What the network is told about a picture beside its caption, without the batch's dimension; may be empty."""
         ...
@@ -90,16 +106,20 @@ class Family(Protocol):
         """The network's prediction, (B, C, h, w), for (B, C, h, w) latents at (B,) times as `process` counts them."""
         ...
 
-    def target_modules(self, preset: str) -> list[str]:
-        """The full names, sorted, of the network's modules that a preset ("attention", "kohya", "locon") adapts.
+    def target_modules(self, preset: str, part: str | None = None) -> list[str]:
+        """The full names, sorted, of the modules that a preset adapts: of the denoiser ("attention", "kohya", "locon"),
+        or of the text encoder `part` ("attention", "kohya").
 
         To be asked before an adapter is put on: the adapter's own layers are modules too.
         """
         ...
 
-    def rest(self) -> None:
+    def rest(self, working: Collection[Part] = ()) -> None:
         """From here on VAE and text encoders are on the device only while they work, else in the machine's memory: the
         network has the device to itself. On a CPU nothing moves.
+
+        Args:
+            working: parts that stay, and compute under whatever autocast there is.
         """
         ...
 

@@ -11,6 +11,7 @@ from lorakiln.schema.marks import HERE, Decides, Names, Private
 from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 from lorakiln.schema.optimizers import OPTIMIZERS, AdaptiveSettings, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
+from lorakiln.schema.text_encoders import TextEncodersSettings
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 
 USUAL_STEPS = 1000  # where neither steps nor epochs are set
@@ -124,6 +125,13 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
     checkpoint_minutes: Annotated[float, Decides.NOTHING] = Field(
         10.0, ge=0, le=1e6, description="and at least this often, minutes; 0: never by time"
     )
+    parts: Annotated[list[str] | None, Private.NO] = Field(
+        None,
+        min_length=1,
+        description="what is trained of the base, by its name in LoRA files: the network that draws, text encoders; "
+        "null: that network alone",
+    )
+    text_encoders: TextEncodersSettings = TextEncodersSettings()
     adapter: Annotated[AdapterSettings, ADAPTERS.chosen()]
     objective: Annotated[ObjectiveSettings, OBJECTIVES.chosen()]
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS.chosen()]
@@ -159,6 +167,11 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
         return USUAL_STEPS if self.steps is None else self.steps
 
     @property
+    def draws(self) -> bool:
+        """Whether anything in an adapter is drawn by chance while it trains."""
+        return self.adapter.draws or any(self.text_encoders.choose(part).dropout for part in self.parts or ())
+
+    @property
     def keeps_best(self) -> bool:
         """Whether the adapter of the lowest validation loss is saved whenever it is measured."""
         return self.keep_best or self.early_stopping.patience is not None
@@ -170,6 +183,32 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
                 f"steps {self.steps} and epochs {self.epochs:g} are both set; set train.steps=null to train by epochs, "
                 "or train.epochs=null"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _encoders_are_trained(self) -> "TrainSettings":
+        told, own = self.text_encoders, self.text_encoders.own
+        if self.parts is None and told != TextEncodersSettings():
+            name = next(name for name in type(told).model_fields if getattr(told, name) not in (None, {}))
+            raise ValueError(
+                f"text_encoders.{name} is set, and no text encoder is trained: name one in parts, or leave it out"
+            )
+        if self.parts is not None and len(set(self.parts)) < len(self.parts):
+            raise ValueError(f"parts names one twice: {', '.join(self.parts)}")
+        if absent := sorted(set(own) - set(self.parts or ())):
+            raise ValueError(f"text_encoders.own names {absent[0]}, which is not among parts: {self.parts}")
+        for part in self.parts or ():
+            rate, other = told.choose(part).lr, self.optimizer.part_lrs.get(part)
+            if rate is not None and other is not None:
+                raise ValueError(
+                    f"{part} has two learning rates, text_encoders' {rate:g} and optimizer.part_lrs' {other:g}: "
+                    "leave one out"
+                )
+            if rate not in (None, 0, self.optimizer.lr) and self.optimizer.finds_rate:
+                raise ValueError(
+                    f"{self.optimizer.kind} finds one rate for all parts, so that text encoders can have "
+                    f"text_encoders.lr 0, or the lr {self.optimizer.lr:g} alone"
+                )
         return self
 
     @model_validator(mode="after")

@@ -10,27 +10,32 @@ from typing import Any
 
 import torch
 
+from lorakiln.adapters.networks import Placement
 from lorakiln.adapters.protocol import find_trained_kind
-from lorakiln.adapters.targets import list_target_names
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import telling_no_memory
 from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
 from lorakiln.families.protocol import NETWORK, Family, Part, choose_text_dtype
 from lorakiln.families.tensor_memory import count_held_bytes
+from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import put_adapter
+from lorakiln.train.adapting import list_parts, list_placements, put_adapters
 from lorakiln.train.attention import check_attention
 from lorakiln.train.latents import Encoded
 from lorakiln.train.length import count_epoch, count_steps
+from lorakiln.train.live_text import LiveText
 from lorakiln.train.lora_module import LoraModule, Share
 from lorakiln.train.memory_count import CountRequest, count_memory
 from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit
 from lorakiln.train.quantized_layers import check_quantize, quantize_layers
 from lorakiln.train.sample_pictures import Sample, check_samples, choose_largest, choose_requests, list_samples
+from lorakiln.train.trained_encoders import recompute_activations
 from lorakiln.train.validation_split import ValidationSplit, hold_out
+
+TEXT: tuple[Part, ...] = ("text",)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class TrainingRun:
     Attributes:
         settings: their length counted in steps.
         asked: as they were given.
-        targets: full names of the network's adapted modules.
+        placements: what is trained, by part: full names of the adapted modules, and the settings of the adapter there.
         device: of this process.
         samples: the pictures of a round, where this process draws.
         memory_fit: what was counted; None for what fits any machine.
@@ -52,11 +57,16 @@ class TrainingRun:
     encoded: Encoded
     family: Family
     split: ValidationSplit
-    targets: list[str]
+    placements: dict[str, Placement]
     module: LoraModule
     device: torch.device
     samples: list[Sample]
     memory_fit: MemoryFit | None = None
+
+    @property
+    def targets(self) -> list[str]:
+        """Full names of the denoiser's adapted modules; none where it is not trained."""
+        return self.placements[self.family.part].modules if self.family.part in self.placements else []
 
     @property
     def share(self) -> Share:
@@ -98,12 +108,12 @@ def assemble(
     settings = count_steps(asked, split.trained_count)
     _check_measured(settings, split)
     draws = bool(settings.samples.every) and share.rank == 0
-    parts: tuple[Part, ...] = ("vae", "text", "network") if draws else NETWORK
-    loading: dict[str, Any] = {
-        "device": device,
-        "dtype": share.half,
-        "text_dtype": choose_text_dtype(device),
-    }
+    loading: dict[str, Any] = {"device": device, "dtype": share.half}
+    bare = load_family(model, (), **loading)
+    encoders = [part for part in list_parts(bare, settings) if part != bare.part]
+    parts: tuple[Part, ...] = ("vae", "text", "network") if draws else (*TEXT, *NETWORK) if encoders else NETWORK
+    # Encoders that are trained compute as the network does.
+    loading["text_dtype"] = share.half if encoders else choose_text_dtype(device)
     bare = load_family(model, (), **loading)
     _check_base(encoded, bare, model)
     check_objective(bare.process, settings.objective)
@@ -120,22 +130,25 @@ def assemble(
     with telling_no_memory(f"loading the base model, on {device}", memory_fit.advice if memory_fit else ""):
         family = _load(model, parts, loading, settings.trainer.quantize)
         family.process = bare.process
-        family.rest()
+        family.rest(TEXT if encoders else ())
         # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
         network: Any = family.network  # diffusers' own methods, and torch's untyped keyword
         network.to(memory_format=torch.channels_last)
         if settings.trainer.gradient_checkpointing:
             network.enable_gradient_checkpointing()
-        targets = list_target_names(family, settings.adapter.targets)
-        put_adapter(family, settings.adapter, targets, settings.seed)
+            for part in encoders:
+                recompute_activations(family.adaptable()[part])
+        placements = list_placements(family, settings)
+        put_adapters(family, placements, settings.seed)
         module = LoraModule(
             family,
             encoded.to_device(device, bool(memory_fit and memory_fit.memory.dataset)),
             split.trained,
             settings,
             share,
+            LiveText.of(family, encoded.index.made_with("encode", EncodeSettings), True) if encoders else None,
         )
-    return TrainingRun(settings, asked, model, encoded, family, split, targets, module, device, samples, memory_fit)
+    return TrainingRun(settings, asked, model, encoded, family, split, placements, module, device, samples, memory_fit)
 
 
 def _load(model: ModelSettings, parts: Sequence[Part], loading: Mapping[str, Any], quantize: str) -> Family:

@@ -30,6 +30,9 @@ def collect_identity(run: TrainingRun) -> dict[str, Any]:
         "epochs": None,  # which are counted in steps
         "adapter.init_from": hash_lora(Path(begun)) if begun else None,
         "trainer.precision": run.precision,
+        "text_encoders.stop": None
+        if settings.text_encoders.stop is None
+        else settings.text_encoders.count_steps(settings.total_steps),
     }
     chosen = {**select_decided(settings, Decides.WEIGHTS, meant), "held_out": run.split.held_out}
     # A folder that was moved is the same base still.

@@ -23,11 +23,14 @@ from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.average import make_average
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
+from lorakiln.train.conditioning import Conditioning
 from lorakiln.train.latents import Encoded
+from lorakiln.train.live_text import CaptionDraws, LiveText, OwnCaptions
 from lorakiln.train.loss_scale import LossScale
 from lorakiln.train.network_parts import make_groups
 from lorakiln.train.precision import HALVES, norm_in_half
 from lorakiln.train.readings import BlockNorms, Quarters, Readings
+from lorakiln.train.trained_encoders import TrainedEncoders
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ class LoraModule(pl.LightningModule):
     Args:
         family: with the network, its adapter in place, and no other parameter that requires a gradient.
         trained: for each bucket the rows to train on, as `schedule` counts them.
+        live: reads texts as they are trained on; None: the dataset's embeddings are taken. Needed where a text encoder
+            carries an adapter.
+        captions: what is read then; None: each picture's own caption.
 
     Attributes:
         scale: of the loss in fp16; else None.
@@ -80,6 +86,8 @@ class LoraModule(pl.LightningModule):
         trained: list[list[int]],
         settings: TrainSettings,
         share: Share,
+        live: LiveText | None = None,
+        captions: CaptionDraws | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -90,13 +98,18 @@ class LoraModule(pl.LightningModule):
             [len(rows) for rows in trained], settings.batch_size, encoded.variants, settings.seed
         )
         self.adapted = find_adapted_networks(family, settings.adapter.kind)
+        self.encoders = TrainedEncoders(self.adapted, settings)
+        self.live, self.conditioning = live, Conditioning(encoded, live, self._move)
+        self.captions = captions or (OwnCaptions(encoded.buckets, self.trained) if live else None)
         trainable = self.adapted.parameters()
         # What only some kinds of adapters have.
         kind: Any = self.adapted.kind
         ratio: float = getattr(settings.adapter, "rate_ratio", 1.0)
         self.max_norm: float | None = getattr(settings.adapter, "max_norm", None)
         faster = {"faster": kind.faster, "ratio": ratio} if ratio != 1 else {}
-        self.groups = make_groups([name for name, _ in trainable], settings.optimizer, **faster)
+        self.groups = make_groups(
+            [name for name, _ in trainable], settings.optimizer, own=self.encoders.rates(), **faster
+        )
         self.flat = FlatWeights(trainable, self.groups.of)
         self.readings = Readings(self.flat.weights.device)
         self.quarters = Quarters(self.flat.weights.device)
@@ -112,7 +125,8 @@ class LoraModule(pl.LightningModule):
         self.scale = LossScale(self.flat.weights.device) if share.fp16 else None
         if share.half:
             self.adapted.take_half()
-            norm_in_half(family.network, self.kind)
+            for network in dict.fromkeys([family.network, *self.adapted]):
+                norm_in_half(network, self.kind)
         self.done = 0
 
     @property
@@ -137,8 +151,9 @@ class LoraModule(pl.LightningModule):
         draws = self._draws(step, samples)
         share = self.settings.batch_size // self.share.world
         start, micro = self.share.rank * share, self.settings.micro_batch or share
-        if self.settings.adapter.draws:
-            # torch's own generator serves only the adapter's dropouts; one seed for each step and rank.
+        self.encoders.set_training(self.encoders.learns(step))
+        if self.settings.draws:
+            # torch's own generator serves only the adapters' dropouts; one seed for each step and rank.
             torch.manual_seed(random_draws.mix_seed(self.settings.seed, step, self.share.rank))
         for at in range(start, start + share, micro):
             loss = self.loss(samples, draws, slice(at, at + micro))
@@ -244,13 +259,14 @@ class LoraModule(pl.LightningModule):
         if self.optimizer_kind.MASKED:
             masked: Any = self.optimizer  # torch reads what its types do not know
             masked.found_inf = bad
-        # Another optimizer's step is left out as a whole: its state may be more than tensors that could be masked.
-        if self.optimizer_kind.MASKED or not bad:
-            optimizer = self.optimizers(use_pl_optimizer=True)
-            assert not isinstance(optimizer, list)  # `configure_optimizers` gives one
-            optimizer.step()
-        if self.max_norm is not None:
-            self.adapted.limit(self.max_norm)
+        with self.encoders.holding(step, self.flat):
+            # Another optimizer's step is left out as a whole: its state may be more than tensors that could be masked.
+            if self.optimizer_kind.MASKED or not bad:
+                optimizer = self.optimizers(use_pl_optimizer=True)
+                assert not isinstance(optimizer, list)  # `configure_optimizers` gives one
+                optimizer.step()
+            if self.max_norm is not None:
+                self.adapted.limit(self.max_norm)
         if self.average:
             self.average.update(self.flat.weights.data, step + 1)
         # Not Lightning's count, which leaves out what is left out here.
@@ -259,6 +275,8 @@ class LoraModule(pl.LightningModule):
     def rate(self, step: int, part: str = "") -> float:
         """The learning rate of the step with this index; of a part that has one of its own, if it is named."""
         peak = self.groups.peaks[part] if part else self.settings.optimizer.lr
+        if self.encoders.has(part) and not self.encoders.learns(step):
+            return 0.0
         return peak * self.factor(step)
 
     def found_rate(self, step: int) -> dict[str, float]:
@@ -281,14 +299,10 @@ class LoraModule(pl.LightningModule):
         rows, variants = self._places(samples, part)
         mean, std = (self._move(tensor[rows, variants]).float() for tensor in (bucket.mean, bucket.std))
         x_0 = mean + std * self._move(draws.posterior[part])
-        conditioning = {name: self._move(tensor[rows]) for name, tensor in bucket.conditioning.items()}
-        if self.settings.objective.caption_dropout:
-            dropped = self._move(draws.dropped[part])
-            for name, told in conditioning.items():
-                if name not in self.encoded.empty:  # not the caption's, such as a size and a crop
-                    continue
-                mask = dropped.view(-1, *[1] * (told.dim() - 1))
-                conditioning[name] = torch.where(mask, self._move(self.encoded.empty[name]), told)
+        texts = self.captions.texts(self.done, samples, part) if self.captions else []
+        dropped = draws.dropped[part] if self.settings.objective.caption_dropout else None
+        with self.autocast(), torch.set_grad_enabled(torch.is_grad_enabled() and self.encoders.learns(self.done)):
+            conditioning = self.conditioning.tell(bucket, rows, texts, dropped)
         return x_0, conditioning
 
     def _mask(self, samples: GlobalBatch, part: slice) -> Tensor | None:

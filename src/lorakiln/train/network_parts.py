@@ -28,16 +28,19 @@ def make_groups(
     settings: OptimizerSettings,
     faster: Callable[[str], bool] = lambda name: False,
     ratio: float = 1.0,
+    own: Mapping[str, float] | None = None,
 ) -> Groups:
     """By part, and in each part those that learn `ratio` times as fast by themselves: "up_blocks", "up_blocks B".
 
     Args:
         names: of all trained parameters.
         faster: whether a parameter is one of them.
+        own: learning rates of parts beside those of `part_lrs`.
 
     Raises:
         UserError: no trained parameter belongs to a part.
     """
+    settings = settings.model_copy(update={"part_lrs": {**(own or {}), **settings.part_lrs}})
     part_of = list_part_names(names, settings)
 
     def group_of(name: str) -> str:

@@ -4,6 +4,7 @@ import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,12 +175,14 @@ class SampleDrawer:
         Raises:
             UserError: the model drew something that is not finite.
         """
-        # The text encoders stay as they are: what they read once, they need not come onto the device for again.
+        # What encoders that stay as they are read once, they need not come onto the device for again.
         family = self._family = self._family or PromptCache(module.family)
+        module.encoders.set_training(False)
         told, batch = None, self._batch(len(self.samples))
         prompts = ["", *(text for one in self.samples for text in (one.negative, one.job.prompt) if text)]
         while told is None:
-            told = batch.attempt(lambda: family.encode_prompts(prompts, self.encoding))
+            with module.autocast() if module.encoders.parts else nullcontext():
+                told = batch.attempt(lambda: family.encode_prompts(prompts, self.encoding))
         pictures = list(self._draw(module, family, before_each))
         files = self.files(folder)
         for one, picture, path in zip(self.samples, pictures, files.values(), strict=True):
@@ -202,6 +205,8 @@ class SampleDrawer:
             self.samples, key=lambda one: one.drawn_with
         ):
             jobs = [one.job for one in group]
+            if module.encoders.parts:
+                family.forget()  # they are others since, or weigh otherwise
             with module.autocast(), module.adapted.weighted(weight):
                 yield from draw(
                     family,

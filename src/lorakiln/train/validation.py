@@ -38,6 +38,7 @@ def compute_validation_loss(
     plain = Loss(module.family.process, MseSettings())
     training, errors = module.network.training, []
     module.network.eval()
+    module.encoders.set_training(False)
     try:
         for bucket, rows in zip(module.encoded.buckets, held_out, strict=True):
             for row in rows:
@@ -68,7 +69,8 @@ def _picture_loss(module: LoraModule, losses: Loss, bucket: Bucket, row: int) ->
     times = losses.process.spread_times(rng.random(draws), settings.objective)
     epsilon = torch.from_numpy(rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32))
     x_0 = bucket.mean[row, :1].to(device).float()
-    told = {name: tensor[row : row + 1].to(device) for name, tensor in bucket.conditioning.items()}
+    with module.autocast():
+        told = module.conditioning.tell(bucket, slice(row, row + 1), [bucket.rows[row].text], None)
     total = torch.zeros((), device=device)
     chunk = choose_batch(bucket.mean.shape[-2:])
     for at in range(0, draws, chunk):

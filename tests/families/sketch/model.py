@@ -121,12 +121,12 @@ class Sketch:
         told = told * (1 - timesteps.to(told)[:, None] / STEPS)
         return self.network(noisy_latents.to(self.device, self.dtype), told).to(noisy_latents.dtype)
 
-    def target_modules(self, preset: str) -> list[str]:
+    def target_modules(self, preset: str, part=None) -> list[str]:
         if preset not in self.presets:
             raise UserError(f"unknown preset {preset!r}", where="train.adapter.targets", fix="attention, kohya")
         return self.presets[preset]
 
-    def rest(self) -> None:
+    def rest(self, working=()) -> None:
         pass  # it has no part but the network
 
     def present(self, part):

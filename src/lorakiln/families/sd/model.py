@@ -15,17 +15,19 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
 from lorakiln.diffusion.processes import make_process
 from lorakiln.families.part_files import make_hollow_part, telling_trouble
-from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, join_chunks, list_tokens, split_chunks
+from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens, list_tokens
 from lorakiln.families.protocol import Conditioning, Part, Place
 from lorakiln.families.sd.clients import client_keys
 from lorakiln.families.sd.files import Files
 from lorakiln.families.sd.keys import kohya_name
-from lorakiln.families.sd.presets import PRESETS
+from lorakiln.families.sd.presets import PRESETS, TEXT_PRESETS
 from lorakiln.families.sd.versions import LAYOUT
 from lorakiln.families.tensor_memory import META
 from lorakiln.families.weight_checks import check_weights
 from lorakiln.schema.model import ModelSettings
 
+RESTING: frozenset[Part] = frozenset({"vae", "text"})
+LENGTH = 77  # tokens of a chunk with begin and end, where a config says none
 NEEDED_BY = {
     "vae": "vae",
     "text_encoder": "text",
@@ -81,6 +83,7 @@ class StableDiffusion:
         self.facts = files.facts
         self.configs, self._rests = files.configs, False
         self._present: set[Part] = set()
+        self._working: frozenset[Part] = frozenset()
         self._vae_config, self._text_config = files.configs["vae"], files.configs["text_encoder"]
         # SDXL's VAE overflows in half precision, and its config says so.
         upcast = dtype == torch.float16 and self._vae_config.get("force_upcast")
@@ -110,15 +113,20 @@ class StableDiffusion:
             )[0]
             return pixels
 
-    def rest(self) -> None:
+    def rest(self, working: Collection[Part] = ()) -> None:
         self._rests = self.device.type != "cpu"
+        self._working = frozenset(working)
         if self._rests:
-            for module in (*self._modules_of("vae"), *self._modules_of("text")):
-                module.to("cpu")
+            for part in RESTING - self._working:
+                for module in self._modules_of(part):
+                    module.to("cpu")
             free_memory()
 
     @contextmanager
     def present(self, part: Part) -> Iterator[None]:
+        if part in self._working:
+            yield
+            return
         kind, moved = self.device.type, self._modules_of(part) if self._rests and part not in self._present else []
         # The network's autocast is not meant for these: they compute in what they were loaded in.
         own = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
@@ -142,7 +150,7 @@ class StableDiffusion:
     def hollow(self, parts: Collection[Part]) -> Self:
         copied = copy.copy(self)
         copied.device, copied.process = META, self.process.to(META)
-        copied._rests, copied._present = False, set()
+        copied._rests, copied._present, copied._working = False, set(), frozenset()
         wanted: dict[str, tuple[type, torch.dtype]] = {}
         wanted |= {"vae": (AutoencoderKL, self.vae_dtype)} if "vae" in parts else {}
         wanted |= {name: (kind, self.text_dtype) for name, kind in self.encoders.items() if "text" in parts}
@@ -165,20 +173,28 @@ class StableDiffusion:
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str], encoding: PromptEncoding = PLAIN) -> dict[str, Tensor]:
         with self.present("text"):
-            return self._encode_prompts(prompts, encoding)
+            return self.encode_tokens(self.tokenise(prompts, encoding), encoding)
 
-    def _encode_prompts(self, prompts: Sequence[str], encoding: PromptEncoding) -> dict[str, Tensor]:
+    def tokenise(self, prompts: Sequence[str], encoding: PromptEncoding = PLAIN) -> dict[str, Tokens]:
+        names = {part: getattr(self, part.replace("text_encoder", "tokenizer")) for part in self.encoders}
+        return {part: Tokens.of(name, prompts, self._length, encoding.chunks) for part, name in names.items()}
+
+    def make_blank_tokens(self, count: int, encoding: PromptEncoding = PLAIN) -> dict[str, Tokens]:
+        length: int = self._text_config.get("max_position_embeddings", LENGTH)
+        return {part: Tokens.blank(count, length, encoding.chunks, self.device) for part in self.encoders}
+
+    def encode_tokens(self, tokens: Mapping[str, Tokens], encoding: PromptEncoding = PLAIN) -> dict[str, Tensor]:
         clip_skip = encoding.clip_skip
         layers = self.text_encoder.config.num_hidden_layers
         if clip_skip > layers:
             fix = f"set encode.clip_skip to {layers} at most"
             raise UserError(f"clip_skip {clip_skip}: the text encoder has only {layers} layers", fix=fix)
-        ids, mask = split_chunks(self.tokenizer, prompts, self._length, encoding.chunks)
+        told = tokens["text_encoder"]
         # As in diffusers: models trained with a mask say so in their config.
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         output = self.text_encoder(
-            ids.flatten(0, 1).to(self.device),
-            attention_mask=mask.flatten(0, 1).to(self.device) if masked else None,
+            told.ids.flatten(0, 1).to(self.device),
+            attention_mask=told.mask.flatten(0, 1).to(self.device) if masked else None,
             output_hidden_states=clip_skip > 1,
         )
         states = output.last_hidden_state
@@ -186,7 +202,7 @@ class StableDiffusion:
             # The last layer norm follows whatever layer is taken: the network was trained on normalised embeddings.
             encoder = getattr(self.text_encoder, "text_model", self.text_encoder)
             states = encoder.final_layer_norm(output.hidden_states[-clip_skip])
-        return {"prompt_embeds": join_chunks(states.unflatten(0, ids.shape[:2]), ids, self.tokenizer)}
+        return {"prompt_embeds": told.join(states)}
 
     def place_conditioning(self, place: Place) -> dict[str, Tensor]:
         return {}
@@ -211,14 +227,16 @@ class StableDiffusion:
         predicted: Tensor = self.network(latents, times, prompt_embeds, return_dict=False)[0]
         return predicted.to(noisy_latents.dtype)
 
-    def target_modules(self, preset: str) -> list[str]:
-        if preset not in PRESETS:
+    def target_modules(self, preset: str, part: str | None = None) -> list[str]:
+        text = part in self.encoders
+        presets = TEXT_PRESETS if text else PRESETS
+        if preset not in presets:
             raise UserError(
                 f"unknown preset {preset!r}",
-                where="train.adapter.targets",
-                fix=f"known: {', '.join(PRESETS)}",
+                where="train.text_encoders.targets" if text else "train.adapter.targets",
+                fix=f"known: {', '.join(presets)}",
             )
-        return PRESETS[preset](self.network)
+        return presets[preset](self.adaptable()[part or self.part])
 
     def adaptable(self) -> dict[str, nn.Module]:
         parts = {"unet": "network", "text_encoder": "text_encoder", "text_encoder_2": "text_encoder_2"}
@@ -261,7 +279,7 @@ class StableDiffusion:
     def _length(self) -> int:
         # A tokenizer whose config lacks the length says 1e30.
         length: int = self.tokenizer.model_max_length
-        positions: int = self._text_config.get("max_position_embeddings", 77)
+        positions: int = self._text_config.get("max_position_embeddings", LENGTH)
         return min(length, positions)
 
 

@@ -1,4 +1,4 @@
-"""Which modules of a Stable Diffusion's UNet a preset adapts."""
+"""Which modules of a Stable Diffusion's UNet, and of its text encoders, a preset adapts."""
 
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
@@ -40,3 +40,21 @@ def list_locon_modules(network: nn.Module) -> list[str]:
 
 
 PRESETS = {"attention": list_attention_modules, "kohya": list_kohya_modules, "locon": list_locon_modules}
+
+
+TEXT_ATTENTION = tuple(f"self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj"))
+TEXT_KOHYA = (*TEXT_ATTENTION, "mlp.fc1", "mlp.fc2")
+
+
+def list_text_attention_modules(encoder: nn.Module) -> list[str]:
+    """Names, sorted, of the projections of a CLIP text encoder's attentions: 48 in Stable Diffusion 1.5, which is what
+    diffusers' scripts adapt."""
+    return sorted(name for name, _ in encoder.named_modules() if name.endswith(TEXT_ATTENTION))
+
+
+def list_text_kohya_modules(encoder: nn.Module) -> list[str]:
+    """Names, sorted, of what sd-scripts adapts: those and both layers of every MLP, 72 in 1.5."""
+    return sorted(name for name, _ in encoder.named_modules() if name.endswith(TEXT_KOHYA))
+
+
+TEXT_PRESETS = {"attention": list_text_attention_modules, "kohya": list_text_kohya_modules}

@@ -1,6 +1,6 @@
 """Stable Diffusion XL: two text encoders, a pooled text, and the picture's size and crop (arXiv 2307.01952)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from lorakiln.console.errors import UserError
-from lorakiln.families.prompt_encoding import PromptEncoding, join_chunks, split_chunks
+from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
 from lorakiln.families.protocol import Conditioning, Part, Place
 from lorakiln.families.sd.files import Files
 from lorakiln.families.sd.model import StableDiffusion, put_parts, silence_transformers
@@ -34,20 +34,19 @@ class StableDiffusionXL(StableDiffusion):
     original_keys = True
     encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
-    def _encode_prompts(self, prompts: Sequence[str], encoding: PromptEncoding) -> dict[str, Tensor]:
+    def encode_tokens(self, tokens: Mapping[str, Tokens], encoding: PromptEncoding = PLAIN) -> dict[str, Tensor]:
         """prompt_embeds (B, L, D1 + D2): both encoders' last layer but one (with clip_skip 2 the one before it), with
         no last norm; pooled_embeds (B, P): the second encoder's projected end-of-text state, of the first chunk."""
         states, clip_skip = [], encoding.clip_skip
-        for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
+        for part, encoder in ((part, getattr(self, part)) for part in self.encoders):
             layers = encoder.config.num_hidden_layers
             if clip_skip >= layers:
                 fix = f"set encode.clip_skip below {layers}"
                 raise UserError(f"clip_skip {clip_skip}: a text encoder has only {layers} layers", fix=fix)
-            ids, _ = split_chunks(tokenizer, prompts, self._length, encoding.chunks)
-            output = encoder(ids.flatten(0, 1).to(self.device), output_hidden_states=True)
-            state = output.hidden_states[-(clip_skip + 1)].unflatten(0, ids.shape[:2])
-            states.append(join_chunks(state, ids, tokenizer))
-        pooled = output.text_embeds.unflatten(0, ids.shape[:2])[:, 0]
+            told = tokens[part]
+            output = encoder(told.ids.flatten(0, 1).to(self.device), output_hidden_states=True)
+            states.append(told.join(output.hidden_states[-(clip_skip + 1)]))
+        pooled = output.text_embeds.unflatten(0, told.ids.shape[:2])[:, 0]
         return {"prompt_embeds": torch.cat(states, dim=-1), "pooled_embeds": pooled}
 
     def place_conditioning(self, place: Place) -> dict[str, Tensor]:

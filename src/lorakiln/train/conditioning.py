@@ -1,0 +1,43 @@
+"""What the network is told about pictures beside their noise: embeddings made ahead, or texts that are read now."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lorakiln.train.latents import Bucket, Encoded
+from lorakiln.train.live_text import LiveText
+
+Move = Callable[[Tensor], Tensor]  # a tensor's copy on the device
+
+
+class Conditioning:
+    """Gives a batch's conditioning.
+
+    Args:
+        live: reads texts as training goes on; None: the dataset's embeddings are taken.
+    """
+
+    def __init__(self, encoded: Encoded, live: LiveText | None, move: Move) -> None:
+        self.encoded, self.live, self.move = encoded, live, move
+
+    def tell(self, bucket: Bucket, rows: Tensor | slice, texts: list[str], dropped: Tensor | None) -> dict[str, Tensor]:
+        """The conditioning of some of a bucket's rows, each value with first dimension B.
+
+        Args:
+            texts: what is read beside each, where texts are live.
+            dropped: (B,) bool, beside which nothing is read; None: beside none.
+        """
+        told = {name: self.move(tensor[rows]) for name, tensor in bucket.conditioning.items()}
+        if self.live:
+            flags = [False] * len(texts) if dropped is None else dropped.tolist()
+            read = self.live.encode(["" if gone else text for text, gone in zip(texts, flags, strict=True)])
+            return {name: value for name, value in told.items() if name not in read} | read
+        if dropped is None:
+            return told
+        gone = self.move(dropped)
+        # What is not in it is not the caption's, such as a size and a crop.
+        for name in told.keys() & self.encoded.empty.keys():
+            mask = gone.view(-1, *[1] * (told[name].dim() - 1))
+            told[name] = torch.where(mask, self.move(self.encoded.empty[name]), told[name])
+        return told
