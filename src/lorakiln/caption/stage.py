@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
@@ -68,7 +68,8 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     follow = facts.made_with("prepare", PrepareSettings).follow_symlinks
     kept = PartialResults(out, ".json")
     asked = CAPTIONERS.find(settings.captioner).make_captioner(captioner, settings)
-    stage = _Stage(prepared, open_source(raw, follow).captions(settings.extensions), settings, asked, kept)
+    files = open_source(raw, follow).captions(settings.extensions, settings.precedence)
+    stage = _Stage(prepared, files, settings, asked, kept)
     check_space(out, _total_size(prepared, rows), "the captioned pictures")
     # It goes beside `out`: nothing is left inside after an error.
     full_list = out.with_name(f"{out.name}.problems.jsonl")
@@ -89,7 +90,8 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     counts = Counter(entry.source for entry in captioned.values())
     written = counts[settings.captioner]
     print(
-        f"caption: {len(rows)} pictures: {counts['file']} texts from files, {written} by the captioner "
+        f"caption: {len(rows)} pictures: {counts['file']} texts from files{_describe_files(captioned)}, {written} by "
+        "the captioner "
         f"({stage.new} new), {counts['trigger']} of the trigger words alone",
         flush=True,
     )
@@ -123,7 +125,7 @@ class _Stage:
         captioned, problems, bare = {}, [], []
         for row in rows:
             file = self.files.find(row.source)
-            text = self.files.read(file) if file else None
+            text = self.files.read(file, row.source) if file else None
             if isinstance(text, CaptionProblem):
                 problems.append(text)
             elif text is not None:
@@ -139,7 +141,8 @@ class _Stage:
             captioned |= self._ask(self.captioner, bare)
         problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row.file_name))]
         if problems:
-            raise make_refusal(raw, problems, full_list)
+            # What is wrong with a file of many captions is told once.
+            raise make_refusal(raw, list(dict.fromkeys(problems)), full_list)
         full_list.unlink(missing_ok=True)
         return captioned
 
@@ -166,6 +169,16 @@ class _Stage:
         else:
             what, fix = "the captioner wrote nothing about it", "write a caption file beside it"
         return CaptionProblem(row.source, what, f"{fix}, or set caption.trigger")
+
+
+def _describe_files(captioned: Mapping[str, Captioned]) -> str:
+    """Which files, if others than one a picture are among them: " (3 .txt, 2 metadata.jsonl)"."""
+    names = Counter(entry.file for entry in captioned.values() if entry.file)
+    kinds: Counter[str] = Counter()
+    for name, count in names.items():
+        path = PurePosixPath(name)
+        kinds[path.name if count > 1 else path.suffix] += count
+    return f" ({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))})" if len(kinds) > 1 else ""
 
 
 def _is_textless(captioned: Captioned | None) -> bool:

@@ -73,10 +73,10 @@ class Captions(Protocol):
     """The captions that people wrote for the pictures of a source."""
 
     def find(self, picture: str) -> str | None:
-        """The name of a picture's caption; None if it has none."""
+        """The name of what a picture's caption stands in, which may be that of others too; None if it has none."""
 
-    def read(self, name: str) -> str | CaptionProblem:
-        """A caption's text with all white space, line ends included, as single spaces; or why it cannot be used."""
+    def read(self, name: str, picture: str) -> str | CaptionProblem:
+        """A picture's text with all white space, line ends included, as single spaces; or why it cannot be used."""
 
     def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
         """The names of captions that belong to none of the pictures, sorted."""
@@ -95,11 +95,12 @@ class PictureSource(Protocol):
             OSError: it is not there any more, or cannot be read.
         """
 
-    def captions(self, endings: Sequence[str]) -> Captions:
+    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> Captions:
         """The captions.
 
         Args:
             endings: of caption files, where a source has such; of several for one picture the first wins.
+            precedence: of a picture's captions which wins, where a source can have several; see `caption.precedence`.
         """
 
 
