@@ -165,7 +165,7 @@ def test_caption_files_without_a_picture_are_named(tmp_path, prepared, raw, capf
     # The second caption file of f.png has a picture.
     assert printed.err == "warning: caption files without a picture (1):\n  gone.txt\n"
     assert printed.out.endswith(
-        "caption: 6 pictures: 3 texts from files, 0 by the captioner (0 new), 3 of the trigger words alone\n"
+        "caption: 6 pictures: 3 texts from files (1 .caption, 2 .txt), 0 by the captioner (0 new), 3 of the trigger words alone\n"
     )
 
 
