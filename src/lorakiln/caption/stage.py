@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
@@ -31,7 +31,7 @@ class Captioned:
 
     Attributes:
         text: trigger words included.
-        source: "file", the captioner's kind, or "trigger".
+        source: "file", the captioner's kind, "class_tokens", or "trigger".
         file: the caption file, below the dataset's folder.
         key, written: the captioner's, to be found again by a later run; written is without trigger words.
     """
@@ -56,19 +56,21 @@ class Captioned:
 def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, captioner: Source) -> None:
     """Write `out`: the pictures of `prepared`, metadata.jsonl with texts, dataset.json.
 
-    A caption file beside the raw picture wins; else the captioner writes, unless `out` holds what it wrote about the
-    same picture; without a captioner the text is the trigger words alone. What the captioner has written is kept
-    beside `out` until that is whole: whatever ends the stage, it is not asked again.
+    A caption that came with the raw picture wins; else the captioner writes, unless `out` holds what it wrote about the
+    same picture; without a captioner the text is the source's class tokens and the trigger words. What the captioner
+    has written is kept beside `out` until that is whole: whatever ends the stage, it is not asked again.
 
     Raises:
         UserError: a folder is missing; caption files cannot be read or are empty, or pictures end without a text
             (all are listed); the captioner cannot be loaded; the disk is full.
     """
     rows, facts = _read(prepared, raw)
-    follow = facts.made_with("prepare", PrepareSettings).follow_symlinks
+    prepare = facts.made_with("prepare", PrepareSettings)
     kept = PartialResults(out, ".json")
     asked = CAPTIONERS.find(settings.captioner).make_captioner(captioner, settings)
-    stage = _Stage(prepared, open_source(raw, follow).captions(settings.extensions), settings, asked, kept)
+    source = open_source(raw, prepare.follow_symlinks, prepare.source)
+    files = source.captions(settings.extensions, settings.precedence)
+    stage = _Stage(prepared, files, settings, asked, kept)
     check_space(out, _total_size(prepared, rows), "the captioned pictures")
     # It goes beside `out`: nothing is left inside after an error.
     full_list = out.with_name(f"{out.name}.problems.jsonl")
@@ -85,12 +87,15 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
         facts.write(fresh / "dataset.json")
     kept.clear()
     _warn_lonely(stage.files, prepared, rows)
-    _warn_without_trigger(facts.trigger, captioned)
+    about = {row.file_name: captioned[row.file_name] for row in rows if not row.is_reg}
+    _warn_without_trigger(facts.trigger, about)
     counts = Counter(entry.source for entry in captioned.values())
     written = counts[settings.captioner]
     print(
-        f"caption: {len(rows)} pictures: {counts['file']} texts from files, {written} by the captioner "
-        f"({stage.new} new), {counts['trigger']} of the trigger words alone",
+        f"caption: {len(rows)} pictures: {counts['file']} texts from files{_describe_files(captioned)}, {written} by "
+        "the captioner "
+        f"({stage.new} new), {counts['trigger']} of the trigger words alone"
+        + (f", {counts['class_tokens']} of class tokens" if counts["class_tokens"] else ""),
         flush=True,
     )
 
@@ -98,7 +103,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
 class _Stage:
     """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now, `kept` takes them.
 
-    Without a captioner the pictures that have no caption file get the trigger words alone.
+    Without a captioner the pictures that have no caption get their source's class tokens and the trigger words.
     """
 
     def __init__(
@@ -123,23 +128,27 @@ class _Stage:
         captioned, problems, bare = {}, [], []
         for row in rows:
             file = self.files.find(row.source)
-            text = self.files.read(file) if file else None
+            text = self.files.read(file, row.source) if file else None
             if isinstance(text, CaptionProblem):
                 problems.append(text)
             elif text is not None:
-                whole = prepend_trigger(self.settings.trigger, text) if self.settings.trigger_in_files else text
+                whole = self._with_trigger(row, text) if self.settings.trigger_in_files else text
                 captioned[row.file_name] = Captioned(whole, "file", file)
             else:
                 bare.append(row)
         if self.captioner is None:
             captioned |= {
-                row.file_name: Captioned(prepend_trigger(self.settings.trigger, ""), "trigger") for row in bare
+                row.file_name: Captioned(
+                    self._with_trigger(row, row.class_tokens), "class_tokens" if row.class_tokens else "trigger"
+                )
+                for row in bare
             }
         elif bare and not problems:  # what the captioner writes would be lost
             captioned |= self._ask(self.captioner, bare)
         problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row.file_name))]
         if problems:
-            raise make_refusal(raw, problems, full_list)
+            # What is wrong with a file of many captions is told once.
+            raise make_refusal(raw, list(dict.fromkeys(problems)), full_list)
         full_list.unlink(missing_ok=True)
         return captioned
 
@@ -150,15 +159,16 @@ class _Stage:
         self.new = len(new)
         self.written |= write_texts(captioner, new, self.kept)
         return {
-            name: Captioned(
-                prepend_trigger(self.settings.trigger, self.written[key]),
-                self.settings.captioner,
-                None,
-                key,
-                self.written[key],
+            row.file_name: Captioned(
+                self._with_trigger(row, self.written[key]), self.settings.captioner, None, key, self.written[key]
             )
-            for name, key in keys.items()
+            for row in rows
+            for key in (keys[row.file_name],)
         }
+
+    def _with_trigger(self, row: PreparedRow, text: str) -> str:
+        """A text about the subject; a regularisation picture is not about it."""
+        return text if row.is_reg else prepend_trigger(self.settings.trigger, text)
 
     def _textless(self, row: PreparedRow) -> CaptionProblem:
         if self.captioner is None:
@@ -166,6 +176,16 @@ class _Stage:
         else:
             what, fix = "the captioner wrote nothing about it", "write a caption file beside it"
         return CaptionProblem(row.source, what, f"{fix}, or set caption.trigger")
+
+
+def _describe_files(captioned: Mapping[str, Captioned]) -> str:
+    """Which files, if others than one a picture are among them: " (3 .txt, 2 metadata.jsonl)"."""
+    names = Counter(entry.file for entry in captioned.values() if entry.file)
+    kinds: Counter[str] = Counter()
+    for name, count in names.items():
+        path = PurePosixPath(name)
+        kinds[path.name if count > 1 else path.suffix] += count
+    return f" ({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))})" if len(kinds) > 1 else ""
 
 
 def _is_textless(captioned: Captioned | None) -> bool:

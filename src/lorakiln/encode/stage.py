@@ -200,14 +200,20 @@ def _index(
 ) -> Index:
     def entry(row: Row) -> EncodedRow:
         names = ("file_name", "text", "sha256", "twin", "caption_source", "key_picture", "key_caption")
-        return EncodedRow(**{name: getattr(row, name) for name in names}, unread=unread[row.file_name])
+        return EncodedRow(**{name: getattr(row, name) for name in names}, unread=unread[row.file_name], **row.training)
 
     buckets = [
         EncodedBucket(name=f"{size[0]}x{size[1]}", file=_file(size), rows=[entry(row) for row in bucket])
         for size, bucket in group_by_bucket(list(rows)).items()
     ]
     content = [
-        [row.file_name, row.key_picture, row.key_caption, *([told[row.file_name]] if told[row.file_name] else [])]
+        [
+            row.file_name,
+            row.key_picture,
+            row.key_caption,
+            *([told[row.file_name]] if told[row.file_name] else []),
+            *([row.training] if row.training else []),
+        ]
         for row in rows
     ]
     identity = hash_data(keys.caption(""), content)

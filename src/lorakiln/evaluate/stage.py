@@ -139,7 +139,7 @@ def _score(
     clip: Clip, plan: ShotPlan, samples: Path, captioned: Path, metrics: Sequence[Metric]
 ) -> tuple[list[Scored], Evidence]:
     """The scored pictures, and what the verdict asks for beside their scores."""
-    names = sorted(row.file_name for row in read_captioned(captioned))
+    names = sorted(row.file_name for row in read_captioned(captioned) if not row.is_reg)
     some = names[:: -(-len(names) // MOST_REFERENCES)]
     trained = [captioned / name for name in some]
     references = clip.pictures(trained, title="training pictures")
