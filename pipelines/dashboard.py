@@ -62,6 +62,7 @@ def make_workspace(entity: str, project: str) -> Any:
             over_steps("learning rate", "lr"),
             over_steps("gradient norm", "grad_norm", log_y=True),
             wr.LinePlot(title="norm of the weight change by block", x="step", metric_regex="lora_norm/.*"),
+            wr.LinePlot(title="gradient norm by block", x="step", metric_regex="grad_norm/.*", log_y=True),
         ],
         "Quality": [
             _scatter(wr, "likeness against obedience"),

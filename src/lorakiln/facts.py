@@ -164,6 +164,7 @@ class RunFacts(MadeWith):
         step: how many there were.
         max_steps: how many there were to be; more, where the training was stopped early.
         epoch_steps: how many an epoch has, which may end within one.
+        parameters: trained numbers.
         targets: full names of the network's adapted modules.
         precision: of the frozen base, "fp32", "bf16" or "fp16".
         held_out: pictures that were kept for validation.
@@ -181,6 +182,7 @@ class RunFacts(MadeWith):
     epoch_steps: float | None = None
     rank: int
     alpha: float
+    parameters: int | None = None
     targets: list[str]
     precision: str | None = None
     base: BaseFacts

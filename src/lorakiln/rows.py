@@ -23,6 +23,7 @@ class PreparedRow(Facts):
         png_sha256: of the picture.
         look, shading: see `prepare.near_duplicates` and `prepare.shading`.
         twin: the sha256 of the first picture that looks like it, its own if there is none; None: nobody has looked.
+        repeats, is_reg, class_tokens: what its source says of it, see `sources.Subset`.
     """
 
     file_name: str
@@ -42,6 +43,9 @@ class PreparedRow(Facts):
     look: str = ""
     shading: float = 0.0
     twin: str | None = None
+    repeats: int = 1
+    is_reg: bool = False
+    class_tokens: str = ""
 
     @property
     def likeness(self) -> str:
@@ -76,6 +80,7 @@ class EncodedRow(Facts):
         text: the caption, with nothing drawn: what validation, samples and reports use.
         key_picture, key_caption: equal keys, equal tensors.
         is_reg: whether it is a regularisation picture, of what the base shall go on to know (prior preservation).
+        repeats: how often an epoch shows it.
         unread: what of the text is beyond what the model reads.
         templates: where captions are drawn, what the rules are applied to, one of them each time.
         shares: where they are embedded ahead, which of the index's drawn texts come, and how often: they add up to 1.
@@ -90,6 +95,7 @@ class EncodedRow(Facts):
     key_caption: str
     unread: str = ""
     is_reg: bool = False
+    repeats: int = 1
     templates: list[str] = []
     shares: list[tuple[int, float]] = []
 

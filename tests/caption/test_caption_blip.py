@@ -54,8 +54,9 @@ def by_hand(source: Source, file: Path, prompt: str = "", **options) -> str:
     ("changes", "options"),
     [({}, {}), ({"num_beams": 3}, {"num_beams": 3}), ({"prompt": "a red cat"}, {"prompt": "a red cat"})],
 )
-def test_texts_are_the_model_s_own(tmp_path, prepared, raw, captioner, changes, options):
+def test_texts_are_the_model_s_own(tmp_path, prepared, raw, captioner, changes, options, capsys):
     caption(prepared, raw, tmp_path / "out", BlipSettings(max_new_tokens=6, **changes), captioner)
+    assert "pictures for the captioner, on the CPU\n" in capsys.readouterr().out
     found = texts(tmp_path / "out")
     for name in ("a.png", "c.png", "e.png"):
         assert found[name] == by_hand(captioner, prepared / name, max_new_tokens=6, **options)

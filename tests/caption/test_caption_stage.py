@@ -125,7 +125,7 @@ def test_without_captioner_and_trigger_all_bare_pictures_are_listed(tmp_path, pr
 def test_one_list_of_all_bad_caption_files(tmp_path, prepared, raw, captioner, contents):
     (tmp_path / "secret.txt").write_text("not for you")
     (raw / "a.txt").write_bytes("a café".encode("latin-1"))
-    (raw / "b.txt").write_bytes("a blue dog".encode("utf-16"))
+    (raw / "b.txt").write_bytes("a blue dog".encode("utf-16-le"))
     (raw / "c.txt").write_bytes(b"a \0 cat")
     (raw / "e.txt").write_text(" \n\t")
     (raw / "f.txt").unlink()
@@ -136,11 +136,9 @@ def test_one_list_of_all_bad_caption_files(tmp_path, prepared, raw, captioner, c
         caption(prepared, raw, tmp_path / "out", BlipSettings(trigger="sks"), captioner)
     message = str(caught.value)
     for words in (
-        "is not UTF-8, Latin-1 perhaps (1); save it as UTF-8",
-        "    a.txt (byte 0xe9 at 5)",
-        "`iconv -f latin1 -t utf-8 a.txt`",
-        "is UTF-16 (1)",
-        "holds NUL bytes",
+        "is not UTF-8; it may be (1); `lorakiln captions reencode FOLDER --from ENCODING`",
+        "    a.txt (cp1251 'a cafй', cp1252 'a café')",
+        "holds NUL bytes: no text, or UTF-16 without its mark (2)",
         "empty (1); write a caption into it",
         "a link that leads out",
         "no regular file",
@@ -165,7 +163,7 @@ def test_a_hundred_bad_captions_make_one_list_and_a_file_with_all(tmp_path, prep
     with pytest.raises(UserError, match="100 captions are missing or cannot be used") as caught:
         caption(prepared, raw, tmp_path / "out", NobodySettings(), NOBODY)
     message = str(caught.value)
-    assert "empty (50)" in message and "is not UTF-8, Latin-1 perhaps (50)" in message
+    assert "empty (50)" in message and "is not UTF-8; it may be (50)" in message
     assert message.count("and 30 more") == 2 and len(message.splitlines()) < 50
     assert len(read_jsonl(tmp_path / "out.problems.jsonl")) == 100
     assert "the full list is in" in message
@@ -196,7 +194,8 @@ def test_caption_files_without_a_picture_are_named(tmp_path, prepared, raw, capf
     # The second caption file of f.png has a picture.
     assert printed.err == "warning: caption files without a picture (1):\n  gone.txt\n"
     assert printed.out.endswith(
-        "caption: 6 pictures: 3 texts from files, 0 by the captioner (0 new), 3 of the trigger words alone\n"
+        "caption: 6 pictures: 3 texts from files (1 .caption, 2 .txt), 0 by the captioner (0 new), "
+        "3 of the trigger words alone\n"
     )
 
 

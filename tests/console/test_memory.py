@@ -1,12 +1,21 @@
 """A device that is out of memory: fewer at once, told once, and an end that says what helps."""
 
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
 
 from lorakiln.console.errors import UserError, exit_on_user_error
-from lorakiln.console.memory import Batch, is_out_of_memory, is_tight, telling_no_memory
+from lorakiln.console.memory import (
+    Batch,
+    forget_peak_memory,
+    free_memory,
+    is_out_of_memory,
+    is_tight,
+    read_peak_memory,
+    telling_no_memory,
+)
 
 ADVICE = "draw smaller pictures"
 
@@ -102,3 +111,16 @@ def test_no_command_ends_with_a_traceback_for_want_of_memory(capsys, error, devi
     assert exit_on_user_error(command) == 1
     told = capsys.readouterr().err
     assert told.startswith(f"error: {device} is out of memory\n  fix: ")
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets what a process has held")
+def test_what_was_held_before_is_forgotten():
+    cpu, size = torch.device("cpu"), 64 * 2**20
+    forget_peak_memory()
+    before = read_peak_memory(cpu)
+    held = torch.ones(size // 4)
+    assert read_peak_memory(cpu) - before == pytest.approx(size, rel=0.1)
+    del held
+    free_memory()
+    forget_peak_memory()
+    assert read_peak_memory(cpu) - before < size / 10

@@ -15,9 +15,10 @@ from lorakiln.families.sd.model import StableDiffusion
 from tests.encode.conftest import SETTINGS, TEXTS, assert_equals_fresh, contents, rows_of, write_metadata, write_picture
 
 
-def test_tensors_are_the_models(captioned, tmp_path, micro_model, micro_family):
+def test_tensors_are_the_models(captioned, tmp_path, micro_model, micro_family, capsys):
     out = tmp_path / "out"
     encode(captioned, out, SETTINGS, micro_model)
+    assert "captions; on the CPU\n" in capsys.readouterr().out
     assert sorted(contents(out)) == [
         "32x32.safetensors",
         "48x32.safetensors",

@@ -33,7 +33,9 @@ def test_what_a_stopped_drawing_has_drawn_is_not_drawn_again(
 ):
     assert not stopped.exists()
     evaluate(*folders, stopped, SETTINGS, judged_model)
-    assert len(count_drawn) == 20 - 7 and "13 pictures drawn, 7 already there" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert len(count_drawn) == 20 - 7 and "13 pictures drawn, 7 already there" in told
+    assert "evaluate: 20 pictures to be drawn and scored, on the CPU in fp32\n" in told
     assert hash_folder(stopped) == hash_folder(reported)
     assert not list(stopped.parent.glob(".*"))
 

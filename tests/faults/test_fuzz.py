@@ -21,7 +21,7 @@ from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole_config import Config, check_whole
 from lorakiln.sources import CaptionProblem
-from lorakiln.sources.folder.captions import LONGEST, CaptionFiles
+from lorakiln.sources.folder.captions import LONGEST, FolderCaptions
 from pipelines.compose import compose_config, make_overrides
 
 QUIET = {"deadline": 5000, "suppress_health_check": list(HealthCheck), "derandomize": True, "database": None}
@@ -115,7 +115,7 @@ def test_damaged_pictures(tmp_path, good, ending):
 
 def test_damaged_captions(tmp_path):
     path = tmp_path / "a.txt"
-    files = CaptionFiles(tmp_path, [".txt"], follow_symlinks=False)
+    files = FolderCaptions(tmp_path, [".txt"], follow_symlinks=False)
     texts = st.one_of(
         st.binary(max_size=300),
         st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace")),
@@ -128,7 +128,7 @@ def test_damaged_captions(tmp_path):
     @given(texts)
     def check(content):
         path.write_bytes(content)
-        result = files.read("a.txt")
+        result = files.read("a.txt", "a.png")
         if isinstance(result, CaptionProblem):
             assert result.what and result.fix
         else:
@@ -142,7 +142,7 @@ def test_damaged_captions(tmp_path):
 @pytest.mark.parametrize("content", [b"", b" \r\n", b"x" * (LONGEST + 1), b"\xff\xfea\0", b"a\0b"])
 def test_captions_that_are_none(tmp_path, content):
     (tmp_path / "a.txt").write_bytes(content)
-    assert isinstance(CaptionFiles(tmp_path, [".txt"], False).read("a.txt"), CaptionProblem)
+    assert isinstance(FolderCaptions(tmp_path, [".txt"], False).read("a.txt", "a.png"), CaptionProblem)
 
 
 SCALARS = st.one_of(

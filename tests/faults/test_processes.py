@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lorakiln.console.orphans import ancestors
+from lorakiln.console.orphans import INTERVAL, ancestors
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -56,22 +56,39 @@ def wait_until(condition, seconds, message):
 
 
 @pytest.fixture
-def two_ranks(checkout, micro_encoded, tmp_path):
-    """An endless training in two processes, some steps on its way; leader, the other's number, the log."""
-    folder = checkout(train=ENDLESS)
-    (folder / "outputs" / "encoded").symlink_to(micro_encoded)
-    log = tmp_path / "log"
-    with log.open("w") as file:
-        leader = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.train"], cwd=folder, env=ENVIRONMENT, stdout=file, stderr=file
-        )
-    wait_until(lambda: list(folder.glob("cache/checkpoints/*/step-*")), 150, log.read_text)
-    (other,) = [child for child in children_of(leader.pid) if is_running(child)]
-    yield leader, other, log
-    for process in (leader.pid, other):
+def start_training(checkout, micro_encoded, tmp_path):
+    """Starts an endless training in two processes; its first process, all that it has started once it is some steps on
+    its way, and the log.
+    """
+    started, others = [], []
+
+    def start(*launcher):
+        folder = checkout(train=ENDLESS)
+        (folder / "outputs" / "encoded").symlink_to(micro_encoded)
+        log = tmp_path / "log"
+        command = [sys.executable, *launcher, "-m", "pipelines.train"]
+        with log.open("w") as file:
+            first = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=file, stderr=file)
+        started.append(first)
+        wait_until(lambda: list(folder.glob("cache/checkpoints/*/step-*")), 150, log.read_text)
+        below = [child for child in children_of(first.pid) if is_running(child)]
+        others.extend(below)
+        return first, below, log
+
+    yield start
+    for process in others:
         if is_running(process):
             os.kill(process, signal.SIGKILL)
-    leader.wait()
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def two_ranks(start_training):
+    """A training whose second process was started by the first; leader, the other's number, the log."""
+    leader, (other,), log = start_training()
+    return leader, other, log
 
 
 @pytest.mark.slow
@@ -85,6 +102,60 @@ def test_when_one_of_two_dies_both_end_within_a_minute(two_ranks, killed):
     assert "Traceback" not in told
     if killed == "the other":
         assert "process 1 was killed by SIGKILL" in told and leader.returncode == 1
+
+
+@pytest.mark.slow
+def test_when_one_of_two_under_torchrun_dies_all_end_and_the_other_says_why(start_training):
+    torchrun, ranks, log = start_training("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    by_rank = {environment_of(process)["RANK"]: process for process in ranks}
+    os.kill(by_rank["1"], signal.SIGKILL)
+    wait_until(lambda: torchrun.poll() is not None and not any(map(is_running, ranks)), 60, log.read_text)
+    told = log.read_text()
+    assert "error: another process of this training has ended" in told, told
+    # torchrun's own report of the two: what killed the second, and with which status the first has ended for it.
+    assert torchrun.returncode == 1
+    assert re.search(r"rank +: 1 \(local_rank: 1\)\s+exitcode +: -9 ", told)
+    assert re.search(r"rank +: 0 \(local_rank: 0\)\s+exitcode +: 1 ", told)
+
+
+def environment_of(process: int) -> dict[str, str]:
+    entries = Path(f"/proc/{process}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+WAITS = """
+import time
+from lorakiln.console.errors import exit_on_user_error
+
+def wait():
+    print("here", flush=True)
+    time.sleep(60)
+
+exit_on_user_error(wait)
+"""
+
+
+@pytest.mark.parametrize(("variable", "ends"), [("TORCHELASTIC_RUN_ID", True), ("DVC_STAGE", True), ("OTHER", False)])
+def test_what_torchrun_or_dvc_has_started_ends_with_it(tmp_path, variable, ends):
+    script = tmp_path / "waits.py"
+    script.write_text(WAITS)
+    # The shell, which stands for who starts, stays for what follows.
+    shell = subprocess.Popen(
+        ["sh", "-c", f"{sys.executable} {script} & wait; true"],
+        env={**ENVIRONMENT, variable: "it"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert shell.stdout.readline() == "here\n"
+    (waiting,) = children_of(shell.pid)
+    shell.kill()
+    shell.wait()
+    if ends:
+        wait_until(lambda: not is_running(waiting), 30, lambda: f"{variable}: it goes on")
+    else:
+        time.sleep(2 * INTERVAL)
+        assert is_running(waiting)
+        os.kill(waiting, signal.SIGKILL)
 
 
 def descendants_of(process: int) -> list[int]:

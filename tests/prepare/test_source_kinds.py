@@ -32,7 +32,7 @@ class Words:
     def find(self, picture):
         return f"{picture}#text" if self.pages[picture].get("text") is not None else None
 
-    def read(self, name):
+    def read(self, name, picture):
         text = self.pages[name.removesuffix("#text")]["text"]
         return text or CaptionProblem(name, "empty", "write one")
 
@@ -67,7 +67,7 @@ class Album:
         finally:
             path.unlink()
 
-    def captions(self, endings):
+    def captions(self, endings, precedence):
         return Words(self.pages())
 
 

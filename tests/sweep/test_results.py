@@ -1,6 +1,7 @@
 """What is written and told of a sweep's jobs, from reports without pictures."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from lorakiln.sweep.plots import format_legend, plot_front, pyplot
 from lorakiln.sweep.results import Result
 from lorakiln.sweep.summary import sum_up
 from lorakiln.sweep.table import choose_decimals, format_table
+from tests.made_facts import run_facts
 
 
 @pytest.fixture
@@ -188,3 +190,33 @@ def test_points_bear_numbers_and_long_settings_are_listed_below(tmp_path, write_
         box = text.get_window_extent()
         assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
     assert all(text.get_window_extent().y1 < frame.y0 for text in seen[0].texts)
+
+
+def test_what_each_training_took_stands_in_the_table(outcomes, tmp_path, capsys):
+    """The second job went on from step 20 of 60 here, and the third is of a version that told none of it."""
+    told = {"steps_per_second": 4.0, "steps_here": 40, "peak_memory": 3 * 2**29}
+    for number in (0, 1):
+        run = outcomes[number].job.folder / "run"
+        run_facts(step=60, parameters=1000 + number).write(run / "facts.json")
+        (run / "provenance.json").write_text(json.dumps(told))
+    sum_up(outcomes, tmp_path)
+    rows = json.loads((tmp_path / "sweep.json").read_text())["jobs"]
+    assert [row["parameters"] for row in rows[:2]] == [1000, 1001]
+    assert {(row["training_seconds"], row["peak_memory_gib"]) for row in rows[:2]} == {(15.0, 1.5)}
+    assert "parameters" not in rows[2]
+    table = capsys.readouterr().out
+    assert re.search(r"obedience +parameters +training_seconds +peak_memory_gib +front$", table, re.MULTILINE)
+    assert re.search(r"seed=0 +0\.900 +20\.00 +1000 +15\.0 +1\.50", table)
+
+
+def test_shares_of_right_pictures_stand_in_the_terminals_table(outcomes, tmp_path, capsys):
+    question = {"name": "style", "answer": "ink", "labels": ["ink", "oil"]}
+    for outcome in outcomes[:3]:
+        outcome.job.settings["evaluate"] |= {"prompts": ["a"], "seeds": [0], "weights": [0, 1], "classify": [question]}
+        path = outcome.job.folder / "report/metrics.json"
+        share = {"w0.00": {"mean": 0.1}, "w1.00": {"mean": 0.9, "difference": 0.8}}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "right_style": share}))
+    sum_up(outcomes, tmp_path)
+    table = capsys.readouterr().out
+    assert re.search(r"^ *# +job +likeness +obedience +right_style +front$", table, re.MULTILINE)
+    assert re.search(r"seed=0 +0\.900 +20\.00 +0\.9000", table)

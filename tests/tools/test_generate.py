@@ -43,10 +43,11 @@ def pixels(path):
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
-def test_a_grid_over_weights_begins_with_the_base_itself(model, lora, tmp_path, micro_model):
+def test_a_grid_over_weights_begins_with_the_base_itself(model, lora, tmp_path, micro_model, capsys):
     out = tmp_path / "out"
     assert run("a red cat", "--model", model, "--lora", lora, "--columns", "weight=0,1", "--out", out) == 0
     assert sorted(path.name for path in out.iterdir()) == ["0000.png", "0001.png", "grid.png"]
+    assert capsys.readouterr().out.startswith("drawing 2 pictures, on the CPU in fp32\n")
     family = load_family(micro_model)
     (base,) = draw(family, [DrawJob("a red cat", 0, 32, 32)], 2, 5.0, batch_size=1)
     assert (pixels(out / "0000.png") == np.asarray(base)).all()

@@ -106,6 +106,8 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
         "samples_by_step/nrows",
         "lora_norm/mid_block",
         "lora_norm/up_blocks.1",
+        "grad_norm/mid_block",
+        "grad_norm/up_blocks.1",
     } <= keys
     assert any(key.startswith("loss_quarter/") for key in keys)
     assert [row["step"] for row in rows if "loss" in row] == [2, 4]

@@ -78,6 +78,12 @@ def test_every_stage_tells_of_a_gpu_that_it_cannot_use_and_once(machine, capsys)
     assert told.count("warning: this computes on the CPU: a GPU is there") == 1 and "pip install torch" in told
 
 
+def test_a_device_is_told_with_the_gpus_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA GeForce RTX 4090")
+    assert gpu.describe_device(CPU) == "the CPU"
+    assert gpu.describe_device(GPU) == "cuda (NVIDIA GeForce RTX 4090)"
+
+
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_a_gpu_that_is_hidden_on_purpose_is_not_told(machine, monkeypatch, hidden):
     machine(True, 0, "13.0")

@@ -82,6 +82,27 @@ def test_the_loss_is_that_of_a_plain_implementation(make_module):
         assert whole == pytest.approx(sum(losses) / 4, rel=1e-5)
 
 
+def test_each_blocks_gradient_norm_is_that_before_clipping(make_module):
+    """Of every second step here; with rates of parts a block may lie in several places of the flat vector."""
+    rates = {"part_lrs": {"up_blocks.*.attn2": 1e-3, "mid_block": 1e-4}}
+    module = make_module(max_grad_norm=1e-4, tracker={"log_every": 2}, optimizer=rates)
+    one_step(module, 0)
+    apply_update(module, 0)
+    assert module.block_norms.read() == {}
+    one_step(module, 1)
+    blocks = {}
+    for name, gradient in module.flat.split(module.flat.gradients).items():
+        block = name.split(".")[0] if name.startswith("mid_block") else ".".join(name.split(".")[:2])
+        blocks.setdefault(f"grad_norm/{block}", []).append(gradient.clone())
+    apply_update(module, 1)
+    found = module.block_norms.read()
+    assert "grad_norm/mid_block" in found and "grad_norm/up_blocks.1" in found
+    assert found == pytest.approx({name: torch.nn.utils.get_total_norm(some).item() for name, some in blocks.items()})
+    module.readings.read()
+    assert sum(value**2 for value in found.values()) ** 0.5 == pytest.approx(module.readings.norms[1])
+    assert module.block_norms.read() == {}
+
+
 def test_updates_are_those_of_adamw_and_clip_grad_norm(make_module):
     module = make_module(max_grad_norm=0.01, optimizer={"weight_decay": 0.1}, scheduler={"warmup_steps": 3})
     plain = {name: p.clone().requires_grad_() for name, p in module.flat.split(module.flat.weights.data).items()}

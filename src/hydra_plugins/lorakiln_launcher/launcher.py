@@ -110,7 +110,8 @@ class JobLauncher(Launcher):
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
             HydraConfig.instance().set_config(config)
-            folder = self.root / _folder_name(str(config.hydra.sweep.subdir) or str(number))
+            names = [*_swept_experiment(own), *filter(None, [str(config.hydra.sweep.subdir)])]
+            folder = self.root / _folder_name(",".join(names) or str(number))
             task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             with telling_what_is_wrong(where=" ".join(own)):
                 settings = to_plain_settings(task)
@@ -121,6 +122,12 @@ class JobLauncher(Launcher):
             settings["evaluate"]["quick"], given = True, (*given, QUICK)
         titled = tuple(filter_overrides(own))
         return Job(number, given, folder, " ".join(titled), settings, self.again, own=titled)
+
+
+def _swept_experiment(own: Sequence[str]) -> list[str]:
+    """The experiment's name where it sets a job apart: else it is in the name of the sweep's folder already."""
+    pairs = [one.partition("=") for one in own]
+    return [value for key, _, value in pairs if key.lstrip("+") == "experiment"]
 
 
 def _folder_name(name: str) -> str:

@@ -168,8 +168,13 @@ def compute_adapter_norms(adapted: AdaptedNetworks) -> dict[str, float]:
     """The Frobenius norm of the weight change, its scale included, by block: {"lora_norm/up_blocks.1": 0.3, ...}."""
     squares: dict[str, Tensor] = {}
     for name, square in adapted.squares().items():
-        parts = name.split(".")
-        block = ".".join(parts[:2] if parts[1:] and parts[1].isdigit() else parts[:1])
+        block = find_block(name)
         squares[block] = squares.get(block, 0.0) + square
     values = torch.stack(list(squares.values())).clamp_min(0).sqrt().tolist()
     return {f"lora_norm/{block}": value for block, value in zip(squares, values, strict=True)}
+
+
+def find_block(name: str) -> str:
+    """The block of a module or a parameter: "up_blocks.1.attentions.0.proj_in" -> "up_blocks.1", "mid_block"."""
+    parts = name.split(".")
+    return ".".join(parts[:2] if parts[1:] and parts[1].isdigit() else parts[:1])

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
@@ -31,7 +31,7 @@ class Captioned:
 
     Attributes:
         text: trigger words included.
-        source: "file", the captioner's kind, "class_tokens" or "trigger".
+        source: "file", the captioner's kind, "class_tokens", or "trigger".
         file: the caption file, below the dataset's folder.
         key, written: the captioner's, to be found again by a later run; written is without trigger words.
         alternatives: further texts, trigger words included.
@@ -60,19 +60,21 @@ class Captioned:
 def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, captioner: Source) -> None:
     """Write `out`: the pictures of `prepared`, metadata.jsonl with texts, dataset.json.
 
-    A caption file beside the raw picture wins; else the captioner writes, unless `out` holds what it wrote about the
-    same picture; without a captioner the text is the trigger words alone. What the captioner has written is kept
-    beside `out` until that is whole: whatever ends the stage, it is not asked again.
+    A caption that came with the raw picture wins; else the captioner writes, unless `out` holds what it wrote about the
+    same picture; without a captioner the text is the source's class tokens and the trigger words. What the captioner
+    has written is kept beside `out` until that is whole: whatever ends the stage, it is not asked again.
 
     Raises:
         UserError: a folder is missing; caption files cannot be read or are empty, or pictures end without a text
             (all are listed); the captioner cannot be loaded; the disk is full.
     """
     rows, facts = _read(prepared, raw)
-    follow = facts.made_with("prepare", PrepareSettings).follow_symlinks
+    prepare = facts.made_with("prepare", PrepareSettings)
     kept = PartialResults(out, ".json")
     asked = CAPTIONERS.find(settings.captioner).make_captioner(captioner, settings)
-    stage = _Stage(prepared, open_source(raw, follow).captions(settings.extensions), settings, asked, kept)
+    source = open_source(raw, prepare.follow_symlinks, prepare.source)
+    files = source.captions(settings.extensions, settings.precedence)
+    stage = _Stage(prepared, files, settings, asked, kept)
     check_space(out, _total_size(prepared, rows), "the captioned pictures")
     # It goes beside `out`: nothing is left inside after an error.
     full_list = out.with_name(f"{out.name}.problems.jsonl")
@@ -89,11 +91,13 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
         facts.write(fresh / "dataset.json")
     kept.clear()
     _warn_lonely(stage.files, prepared, rows)
-    _warn_without_trigger(facts.trigger, captioned)
+    about = {row.file_name: captioned[row.file_name] for row in rows if not row.is_reg}
+    _warn_without_trigger(facts.trigger, about)
     counts = Counter(entry.source for entry in captioned.values())
     written = counts[settings.captioner]
     print(
-        f"caption: {len(rows)} pictures: {counts['file']} texts from files, {written} by the captioner "
+        f"caption: {len(rows)} pictures: {counts['file']} texts from files{_describe_files(captioned)}, {written} by "
+        "the captioner "
         f"({stage.new} new), {counts['trigger']} of the trigger words alone"
         + (f", {counts['class_tokens']} of class tokens" if counts["class_tokens"] else ""),
         flush=True,
@@ -103,7 +107,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
 class _Stage:
     """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now, `kept` takes them.
 
-    Without a captioner the pictures that have no caption file get the trigger words alone.
+    Without a captioner the pictures that have no caption get their source's class tokens and the trigger words.
     """
 
     def __init__(
@@ -128,36 +132,41 @@ class _Stage:
         captioned, problems, bare = {}, [], []
         for row in rows:
             file = self.files.find(row.source)
-            found = self._read(file) if file else None
+            found = self._read(file, row.source) if file else None
             if isinstance(found, CaptionProblem):
                 problems.append(found)
             elif found is not None:
-                text, *more = (self._complete(one, self.settings.trigger_in_files) for one in found)
+                text, *more = (self._complete(row, one, self.settings.trigger_in_files) for one in found)
                 captioned[row.file_name] = Captioned(text, "file", file, alternatives=tuple(more))
             else:
                 bare.append(row)
         if self.captioner is None:
-            words, source = self.settings.class_tokens, "class_tokens" if self.settings.class_tokens else "trigger"
-            captioned |= {row.file_name: Captioned(self._complete(words), source) for row in bare}
+            for row in bare:
+                words = row.class_tokens or self.settings.class_tokens
+                whole = self._complete(row, words)
+                captioned[row.file_name] = Captioned(whole, "class_tokens" if words else "trigger")
         elif bare and not problems:  # what the captioner writes would be lost
             captioned |= self._ask(self.captioner, bare)
         problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row.file_name))]
         if problems:
-            raise make_refusal(raw, problems, full_list)
+            # What is wrong with a file of many captions is told once.
+            raise make_refusal(raw, list(dict.fromkeys(problems)), full_list)
         full_list.unlink(missing_ok=True)
         return captioned
 
-    def _read(self, file: str) -> list[str] | CaptionProblem:
-        """A caption file's captions."""
+    def _read(self, file: str, picture: str) -> list[str] | CaptionProblem:
+        """A picture's captions in a file."""
         if self.settings.lines:
-            return self.files.read_lines(file)
-        text = self.files.read(file)
+            return self.files.read_lines(file, picture)
+        text = self.files.read(file, picture)
         return text if isinstance(text, CaptionProblem) else [text]
 
-    def _complete(self, text: str, trigger: bool = True) -> str:
-        """With the trigger words first, then prefix, caption and suffix."""
+    def _complete(self, row: PreparedRow, text: str, trigger: bool = True) -> str:
+        """With the trigger words first, then prefix, caption and suffix. A regularisation picture is not about the
+        subject, and has no trigger words.
+        """
         whole = put_around(text, self.settings.prefix, self.settings.suffix)
-        return prepend_trigger(self.settings.trigger, whole) if trigger else whole
+        return prepend_trigger(self.settings.trigger, whole) if trigger and not row.is_reg else whole
 
     def _ask(self, captioner: Captioner, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
         pictures = {row.file_name: self.prepared / row.file_name for row in rows}
@@ -166,14 +175,11 @@ class _Stage:
         self.new = len(new)
         self.written |= write_texts(captioner, new, self.kept)
         return {
-            name: Captioned(
-                self._complete(self.written[key]),
-                self.settings.captioner,
-                None,
-                key,
-                self.written[key],
+            row.file_name: Captioned(
+                self._complete(row, self.written[key]), self.settings.captioner, None, key, self.written[key]
             )
-            for name, key in keys.items()
+            for row in rows
+            for key in (keys[row.file_name],)
         }
 
     def _textless(self, row: PreparedRow) -> CaptionProblem:
@@ -182,6 +188,16 @@ class _Stage:
         else:
             what, fix = "the captioner wrote nothing about it", "write a caption file beside it"
         return CaptionProblem(row.source, what, f"{fix}, or set caption.trigger")
+
+
+def _describe_files(captioned: Mapping[str, Captioned]) -> str:
+    """Which files, if others than one a picture are among them: " (3 .txt, 2 metadata.jsonl)"."""
+    names = Counter(entry.file for entry in captioned.values() if entry.file)
+    kinds: Counter[str] = Counter()
+    for name, count in names.items():
+        path = PurePosixPath(name)
+        kinds[path.name if count > 1 else path.suffix] += count
+    return f" ({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))})" if len(kinds) > 1 else ""
 
 
 def _is_textless(captioned: Captioned | None) -> bool:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from lorakiln.console.exit_signals import finish
-from lorakiln.console.orphans import end_with_dvc
+from lorakiln.console.orphans import end_with_starter
 from lorakiln.console.terminal_text import printing_safely
 
 # errno -> what to do about it. Others are no fault of the disk's, and are let through.
@@ -88,9 +88,10 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
     status (None: 0).
 
     A signal ends the program with its status, whatever became of what it raised (see `exit_signals`); an interrupt
-    (Ctrl-C) that nobody has taken returns 130, as shells do. If `dvc` runs the command and ends, the command ends too.
+    (Ctrl-C) that nobody has taken returns 130, as shells do. If `dvc` or torchrun runs the command and ends, it ends
+    too.
     """
-    end_with_dvc()
+    end_with_starter()
     with printing_safely():
         try:
             status = command() or 0

@@ -44,3 +44,8 @@ def choose_device(wanted: str = "auto") -> torch.device:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
         warn_of_unusable_gpu()
     return torch.device(wanted)
+
+
+def describe_device(device: torch.device) -> str:
+    """Where a stage computes, for the line that says so: "the CPU", "cuda (NVIDIA GeForce RTX 4090)"."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "the CPU"

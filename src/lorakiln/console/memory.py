@@ -1,9 +1,12 @@
-"""What to do when a device is out of memory: take fewer at once, say so, and end with advice that fits."""
+"""Memory: what to do when a device is out of it, which is to take fewer at once and say so; and how much was held."""
 
 import gc
+import re
+import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -88,3 +91,21 @@ def free_memory() -> None:
 def is_tight(device: torch.device) -> bool:
     """Whether what does not work had better leave the device: a GPU with little memory left."""
     return device.type == "cuda" and torch.cuda.mem_get_info(device)[0] < TIGHT
+
+
+def forget_peak_memory() -> None:
+    """Have `read_peak_memory` tell of what comes from now on; of a process, Linux alone can (proc(5))."""
+    if torch.cuda.is_initialized():  # else it would take a context of the first GPU, whichever one is to be used
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # another system, or a container that does not allow it
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def read_peak_memory(device: torch.device) -> int:
+    """The most bytes held so far: by tensors on a GPU, and, of work on the CPU, by this process, libraries and all."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):  # not Linux
+        if found := re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE):
+            return int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,4 +1,4 @@
-"""Work that nobody waits for any more ends: a killed `dvc repro` leaves no training behind."""
+"""Work that nobody waits for any more ends: a killed `dvc repro` or torchrun leaves no training behind."""
 
 import os
 import signal
@@ -13,14 +13,17 @@ INTERVAL = 1.0  # seconds between looks
 SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 
 
-def end_with_dvc() -> None:
-    """If `dvc` runs this process, have it end as by SIGTERM when `dvc` ends: killed alone, it leaves its stage behind.
+def end_with_starter() -> None:
+    """If `dvc` or torchrun runs this process, have it end as by SIGTERM when that ends: killed alone, either leaves
+    behind what it has started.
 
-    A shell may stand between the two; where it does not, the parent is `dvc`, whose own parent may well end first
-    (`nohup dvc repro &` in a terminal that is closed).
+    A shell may stand between `dvc` and this process; where it does not, the parent is `dvc`, whose own parent may well
+    end first (`nohup dvc repro &` in a terminal that is closed). torchrun starts its processes itself.
     """
     if os.environ.get("DVC_STAGE"):
         end_with_parents(2 if _name_of(os.getppid()) in SHELLS else 1)
+    elif os.environ.get("TORCHELASTIC_RUN_ID"):
+        end_with_parents(1)
 
 
 def end_with_parents(generations: int, patience: float | None = None) -> None:

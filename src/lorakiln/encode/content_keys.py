@@ -28,6 +28,7 @@ class Row:
         twin: the sha256 of the first picture that looks like it; its own if there is none.
         caption_source: what wrote the caption: "file", the captioner's kind, or "trigger".
         place: see `families.protocol.Place`.
+        is_reg, repeats: see `rows.EncodedRow`.
         key_picture, key_caption: equal keys, equal tensors.
     """
 
@@ -42,6 +43,15 @@ class Row:
     key_picture: str
     key_caption: str
     templates: tuple[str, ...]
+    is_reg: bool = False
+    repeats: int = 1
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """How it is trained on, as far as that is not as usual."""
+        usual = {"is_reg": False, "repeats": 1}
+        given = {name: getattr(self, name) for name in usual}
+        return {name: value for name, value in given.items() if value != usual[name]}
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,8 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
                 keys.picture(file),
                 keys.caption(text),
                 (entry.text, *entry.alternatives),
+                entry.is_reg,
+                entry.repeats,
             )
         )
     if not rows:

@@ -15,7 +15,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.artefacts.tensor_files import mapped_tensors, save_tensors
-from lorakiln.console.gpu import choose_device
+from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
@@ -116,7 +116,7 @@ class _Stage:
         captions = {key for key in keys if key not in self.known.captions}
         print(
             f"encode: {len(rows)} pictures in {len(buckets)} buckets; "
-            f"new: {len(pictures)} pictures, {len(captions)} captions",
+            f"new: {len(pictures)} pictures, {len(captions)} captions; on {describe_device(self.family.device)}",
             flush=True,
         )
         empty = self._empty()
@@ -222,14 +222,21 @@ def _index(
     def entry(row: Row) -> EncodedRow:
         names = ("file_name", "text", "sha256", "twin", "caption_source", "key_picture", "key_caption")
         same = {name: getattr(row, name) for name in names}
-        return EncodedRow(**same, unread=unread[row.file_name], **(drawn.tell(row) if drawn else {}))
+        more = {**row.training, **(drawn.tell(row) if drawn else {})}
+        return EncodedRow(**same, unread=unread[row.file_name], **more)
 
     buckets = [
         EncodedBucket(name=f"{size[0]}x{size[1]}", file=_file(size), rows=[entry(row) for row in bucket])
         for size, bucket in group_by_bucket(list(rows)).items()
     ]
     content = [
-        [row.file_name, row.key_picture, row.key_caption, *([told[row.file_name]] if told[row.file_name] else [])]
+        [
+            row.file_name,
+            row.key_picture,
+            row.key_caption,
+            *([told[row.file_name]] if told[row.file_name] else []),
+            *([row.training] if row.training else []),
+        ]
         for row in rows
     ]
     texts = [keys.caption(text) for text in drawn.texts] if drawn else []

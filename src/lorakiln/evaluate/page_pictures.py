@@ -45,7 +45,7 @@ def make_data_uri(path: Path, alt: str) -> Picture:
 
 def collect_training_pictures(captioned: Path) -> dict[str, Any]:
     """The dataset for the page: its name, counts, buckets, and the first pictures with their captions."""
-    rows = sorted(read_captioned(captioned), key=lambda row: row.file_name)
+    rows = sorted((row for row in read_captioned(captioned) if not row.is_reg), key=lambda row: row.file_name)
     dataset = DatasetFacts.read(captioned / "dataset.json")
     shown = [
         {

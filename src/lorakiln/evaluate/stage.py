@@ -14,7 +14,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_json, write_jsonl, write_text
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.console.errors import UserError
-from lorakiln.console.gpu import choose_device
+from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.comparison import Evidence, compare, select_headline_numbers
@@ -29,7 +29,7 @@ from lorakiln.evaluate.tracking import EvaluatedLora, track
 from lorakiln.facts import DatasetFacts, LoraFacts
 from lorakiln.families import load_family
 from lorakiln.families.prompt_encoding import PromptEncoding
-from lorakiln.families.protocol import Family, choose_drawing_dtype
+from lorakiln.families.protocol import Family, choose_drawing_dtype, choose_drawing_precision
 from lorakiln.metrics import Alter, Material, Metric, Scored, examine, format_weight, list_metrics
 from lorakiln.rows import read_captioned
 from lorakiln.sampling import check_steps
@@ -69,6 +69,8 @@ def evaluate(
     device = choose_device(settings.device)
     encoding = PromptEncoding.of(facts.made_with("encode", EncodeSettings))
     plan = _plan(facts, settings, model, device, encoding)
+    where = f"{describe_device(device)} in {choose_drawing_precision(device, settings.precision)}"
+    print(f"evaluate: {len(plan.shots)} pictures to be drawn and scored, on {where}", flush=True)
     # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once. It is on the device after it.
     clip = Clip.load(model.clip, torch.device("cpu"))
     # As much again for the grids and the report, which show them.
@@ -137,7 +139,7 @@ def _score(
     clip: Clip, plan: ShotPlan, samples: Path, captioned: Path, metrics: Sequence[Metric]
 ) -> tuple[list[Scored], Evidence]:
     """The scored pictures, and what the verdict asks for beside their scores."""
-    names = sorted(row.file_name for row in read_captioned(captioned))
+    names = sorted(row.file_name for row in read_captioned(captioned) if not row.is_reg)
     some = names[:: -(-len(names) // MOST_REFERENCES)]
     trained = [captioned / name for name in some]
     references = clip.pictures(trained, title="training pictures")

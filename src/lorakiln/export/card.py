@@ -93,8 +93,8 @@ def format_model_card(
     checked, base = facts.checked, facts.base_model or facts.base.name or ""
     assert checked is not None  # of what export has just written
     trigger = facts.trigger or ""
-    rules = facts.made_with("encode", EncodeSettings).captions
-    prompt = make_plain_text(rows[0].text, rules) if rows and not settings.private else trigger
+    shown, rules = [row for row in rows if not row.is_reg], facts.made_with("encode", EncodeSettings).captions
+    prompt = make_plain_text(shown[0].text, rules) if shown and not settings.private else trigger
     body = CARD.format(
         title=escape_markdown(facts.name),
         file=format_code(f"{facts.name}.safetensors"),
@@ -105,7 +105,7 @@ def format_model_card(
         kind=find_trained_kind(facts.made_with("train", TrainSettings).adapter.kind).TITLE,
         clip_skip=_clip_skip(facts),
         diffusers=_diffusers(facts, prompt),
-        pictures=facts.dataset.pictures - facts.held_out,
+        pictures=facts.dataset.pictures - (len(rows) - len(shown)) - facts.held_out,
         warning=_warning(facts.dataset.out_of_domain),
         gallery=_gallery(previews, facts.strength),
         trigger=format_code(trigger) if trigger else "None: the LoRA acts on every prompt.",

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ from lorakiln.diffusion.losses import find_loss
 from lorakiln.facts import RunFacts
 from lorakiln.families.kinds import find_version
 from lorakiln.families.prompt_encoding import CHUNK
+from lorakiln.lora_files.kohya_captions import tell_rules, tell_subset_rules
 from lorakiln.lora_files.training_facts import read_timesteps
 from lorakiln.optim import kohya_name
 from lorakiln.rows import CaptionedRow
-from lorakiln.schema.caption_rules import CaptionRules
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.prepare import PrepareSettings
@@ -61,7 +62,7 @@ def build_metadata(
     train, base = facts.made_with("train", TrainSettings), facts.base
     encode, prepare = facts.made_with("encode", EncodeSettings), facts.made_with("prepare", PrepareSettings)
     data: dict[str, Any] = {
-        **_training(facts),
+        **_training(facts, rows),
         "ss_output_name": name,
         "ss_base_model_version": base.version,
         "ss_sd_model_name": Path(base.path).name,
@@ -85,9 +86,14 @@ def build_metadata(
         data["lorakiln_ema_decay"] = train.ema.decay
     data["ss_datasets"] = [_dataset(facts, rows, data, private)]
     if not private:
-        folder = f"{train.repeats}_{facts.dataset.name}"
-        data["ss_dataset_dirs"] = {folder: {"n_repeats": train.repeats, "img_count": len(rows)}}
-        data["ss_tag_frequency"] = {folder: _tags(rows)}
+        folders = list_subsets(facts, rows)
+        dirs = {one.folder: {"n_repeats": one.repeats, "img_count": len(one.rows)} for one in folders if not one.is_reg}
+        data["ss_dataset_dirs"] = dirs
+        data["ss_tag_frequency"] = {one.folder: _tags(one.rows) for one in folders if not one.is_reg}
+        if regularising := {
+            one.folder: {"n_repeats": one.repeats, "img_count": len(one.rows)} for one in folders if one.is_reg
+        }:
+            data["ss_reg_dataset_dirs"] = regularising
         # Where a run was tracked did not make the LoRA, and names people.
         untracked = {key: value for key, value in facts.settings["train"].items() if key != "tracker"}
         data["lorakiln_settings"] = {**facts.settings, "train": untracked}
@@ -119,10 +125,52 @@ def add_hashes(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> di
     return {**metadata, **hashes}
 
 
-def _training(facts: RunFacts) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Subset:
+    """Pictures that are repeated alike, as sd-scripts has them in a folder.
+
+    Attributes:
+        folder: "10_sks dog".
+        repeats: of the folder times those of the training.
+    """
+
+    folder: str
+    repeats: int
+    class_tokens: str
+    is_reg: bool
+    rows: list[CaptionedRow]
+
+
+def list_subsets(facts: RunFacts, rows: Sequence[CaptionedRow]) -> list[Subset]:
+    """The pictures as the dataset's own folders have them; as one folder of its name, where it has none such."""
+    groups: dict[tuple[str, int, bool], list[CaptionedRow]] = {}
+    for row in rows:
+        groups.setdefault((row.class_tokens, row.repeats, row.is_reg), []).append(row)
+    repeats = facts.made_with("train", TrainSettings).repeats
+    return [
+        Subset(f"{times * repeats}_{tokens or facts.dataset.name}", times * repeats, tokens, is_reg, group)
+        for (tokens, times, is_reg), group in (groups or {("", 1, False): []}).items()
+    ]
+
+
+def _count_shown(facts: RunFacts, rows: Sequence[CaptionedRow]) -> tuple[int, int]:
+    """What an epoch shows of the subject, repeats counted, and of pictures for regularisation, which are as many if
+    there are any; see `train.validation_split.repeat_rows`.
+    """
+    repeats = facts.made_with("train", TrainSettings).repeats
+    for_reg = [row for row in rows if row.is_reg]
+    subjects = facts.dataset.pictures - len(for_reg)
+    shown = subjects + sum(row.repeats - 1 for row in rows if not row.is_reg)
+    # Which ones are held out is not known here: they count as the mean.
+    count = round(shown * (subjects - facts.held_out) / max(1, subjects)) * repeats
+    return count, count if for_reg else 0
+
+
+def _training(facts: RunFacts, rows: Sequence[CaptionedRow]) -> dict[str, Any]:
     train, held_out = facts.made_with("train", TrainSettings), facts.held_out
-    pictures = (facts.dataset.pictures - held_out) * train.repeats
-    per_epoch = max(1, -(-pictures // train.batch_size))
+    pictures, regularising = _count_shown(facts, rows)
+    seen = pictures + regularising
+    per_epoch = max(1, -(-seen // train.batch_size))
     total = facts.max_steps or train.total_steps
     share = train.batch_size // (train.trainer.devices * train.trainer.num_nodes)
     micro = train.micro_batch or share
@@ -134,11 +182,11 @@ def _training(facts: RunFacts) -> dict[str, Any]:
         "ss_text_encoder_lr": None,
         "ss_num_train_images": pictures,
         "ss_num_validation_images": held_out,
-        "ss_num_reg_images": 0,
+        "ss_num_reg_images": regularising,
         "ss_num_batches_per_epoch": per_epoch,
         # By what was seen: the batches of an epoch are whole numbers in sd-scripts, where each epoch begins one.
-        "ss_num_epochs": -(-total * train.batch_size // pictures),
-        "ss_epoch": facts.step * train.batch_size // pictures,
+        "ss_num_epochs": -(-total * train.batch_size // seen),
+        "ss_epoch": facts.step * train.batch_size // seen,
         "ss_steps": facts.step,
         "ss_max_train_steps": total,
         "ss_batch_size_per_device": micro,
@@ -157,7 +205,7 @@ def _training(facts: RunFacts) -> dict[str, Any]:
         **({"ss_fp8_base_unet": True} if train.trainer.quantize == "fp8" else {}),
         **{"ss_huber_c": None, **find_loss(objective.kind).tell_kohya(objective)},
         "ss_caption_dropout_rate": objective.caption_dropout,
-        **_captions(objective, facts.made_with("encode", EncodeSettings).captions),
+        **tell_rules(facts, objective),
         "ss_prior_loss_weight": objective.prior_loss_weight,
         **_noise(facts, objective),
     }
@@ -177,61 +225,50 @@ def _noise(facts: RunFacts, objective: ObjectiveSettings) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value}
 
 
-def _captions(objective: ObjectiveSettings, rules: CaptionRules) -> dict[str, Any]:
-    """What sd-scripts says of captions that are drawn; of what is not used nothing."""
-    told: dict[str, Any] = {
-        "ss_caption_dropout_every_n_epochs": objective.caption_dropout_every_epochs,
-        "ss_caption_tag_dropout_rate": rules.tag_dropout,
-        "ss_shuffle_caption": rules.shuffle,
-        "ss_keep_tokens": rules.keep_tags,
-    }
-    return {key: value for key, value in told.items() if value}
-
-
 def is_zero_terminal_snr(metadata: Mapping[str, str]) -> bool:
     """Whether a LoRA file says that it was trained with a noise schedule that ends without signal."""
     return metadata.get(ZERO_SNR) == "True"
 
 
 def _dataset(facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, Any], private: bool) -> dict[str, Any]:
-    """The dataset as sd-scripts tells one that a file describes (--dataset_config): one folder, one subset.
+    """The dataset as sd-scripts tells one that a file describes (--dataset_config): each folder a subset.
 
     Args:
         told: the keys that say the same of the whole training.
     """
-    name, repeats = facts.dataset.name, facts.made_with("train", TrainSettings).repeats
+    name = facts.dataset.name
     side = facts.made_with("prepare", PrepareSettings).resolution
-    encode, captions = facts.made_with("encode", EncodeSettings), facts.settings.get("caption", {})
-    flip, rules = encode.flip, encode.captions
-    subset = {
-        "img_count": len(rows),
-        "num_repeats": repeats,
+    flip = facts.made_with("encode", EncodeSettings).flip
+    shared = {
         "color_aug": False,
         "flip_aug": flip,
         "random_crop": False,
-        "shuffle_caption": rules.shuffle,
-        "keep_tokens": rules.keep_tags,
-        "keep_tokens_separator": rules.keep_separator or None,
-        "secondary_separator": rules.secondary_separator or None,
-        "enable_wildcard": rules.wildcards,
-        "caption_prefix": None if private else captions.get("prefix") or None,
-        "caption_suffix": None if private else captions.get("suffix") or None,
-        "image_dir": None if private else name,
-        "class_tokens": facts.trigger or None,
-        "is_reg": False,
+        **tell_subset_rules(facts, private),
     }
+    folders = list_subsets(facts, rows)
+    subsets = [
+        {
+            "img_count": len(one.rows),
+            "num_repeats": one.repeats,
+            **shared,
+            "image_dir": None if private else one.folder if one.class_tokens else name,
+            "class_tokens": ("" if private else one.class_tokens) or facts.trigger or None,
+            "is_reg": one.is_reg,
+        }
+        for one in folders
+    ]
     return {
         "is_dreambooth": True,
         "batch_size_per_device": told["ss_batch_size_per_device"],
         "num_train_images": told["ss_num_train_images"],
-        "num_reg_images": 0,
+        "num_reg_images": told["ss_num_reg_images"],
         "resolution": [side, side],
         "enable_bucket": told["ss_enable_bucket"],
         "min_bucket_reso": told["ss_min_bucket_reso"],
         "max_bucket_reso": told["ss_max_bucket_reso"],
-        "tag_frequency": {} if private else {f"{repeats}_{name}": _tags(rows)},
+        "tag_frequency": {} if private else {one.folder: _tags(one.rows) for one in folders if not one.is_reg},
         "bucket_info": told["ss_bucket_info"],
-        "subsets": [subset],
+        "subsets": subsets,
     }
 
 

@@ -102,6 +102,21 @@ class FlatWeights:
         """Trained numbers, without the padding between them."""
         return sum(shape.numel() for _, shape in self._pieces.values())
 
+    def spans(self, of: Callable[[str], str]) -> dict[str, list[slice]]:
+        """Where in `weights` what belongs together lies, with the padding behind it: as few slices as there can be.
+
+        Args:
+            of: what a parameter's name belongs to.
+        """
+        found: dict[str, list[slice]] = {}
+        starts = [start for start, _ in self._pieces.values()]
+        for name, start, end in zip(self._pieces, starts, [*starts[1:], len(self.weights)], strict=True):
+            slices = found.setdefault(of(name), [])
+            if slices and slices[-1].stop == start:
+                start = slices.pop().start
+            slices.append(slice(start, end))
+        return found
+
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """Name -> view of its part of a tensor laid out as `weights` is."""
         return {name: self._piece(flat, name) for name in self._pieces}

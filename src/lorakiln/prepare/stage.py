@@ -2,9 +2,10 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
@@ -24,7 +25,7 @@ from lorakiln.prepare.unusable_files import LISTED, explain_unusable, make_refus
 from lorakiln.rows import PreparedRow, write_rows
 from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.prepare import PrepareSettings
-from lorakiln.sources import UnusableFile, open_source
+from lorakiln.sources import Subset, UnusableFile, open_source
 
 # Bytes that a pixel of a drawing or a photograph takes at least in a PNG, about: a disk with less cannot do.
 PNG_BYTES = 0.5
@@ -44,7 +45,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     if simplejpeg is None:
         missed = "changed bytes in a JPEG are noticed only where they cut it off"
         print(f"warning: simplejpeg is not installed: {missed}\n  fix: pip install simplejpeg", file=sys.stderr)
-    source = open_source(raw, settings.follow_symlinks)
+    source = open_source(raw, settings.follow_symlinks, settings.source)
     found = source.scan()
     if not found.pictures and not found.bad:
         raise make_no_pictures_error(raw, found.others)
@@ -64,7 +65,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         if bad and (settings.on_bad == "error" or not rows):
             raise make_refusal(raw, bad, len(rows), full_list)
         full_list.unlink(missing_ok=True)
-        rows = _with_twins(rows)
+        rows = [_with_subset(row, found.subsets.get(row.source)) for row in _with_twins(rows)]
         write_rows(fresh, rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
         facts = _facts(rows, bad, settings)
@@ -73,6 +74,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
+    _report_subsets(rows, found.aside)
 
 
 @contextmanager
@@ -153,6 +155,30 @@ def _with_twins(rows: Sequence[PreparedRow]) -> list[PreparedRow]:
         for number in group:
             twins[number] = rows[group[0]].sha256
     return [row.changed(twin=twin) for row, twin in zip(rows, twins, strict=True)]
+
+
+def _with_subset(row: PreparedRow, subset: Subset | None) -> PreparedRow:
+    """With what the source says of it now: the row may be of an earlier run."""
+    usual, given = asdict(Subset()), asdict(subset or Subset())
+    rest = {name: value for name, value in row.to_dict().items() if name not in usual}
+    return PreparedRow(**rest, **{name: value for name, value in given.items() if value != usual[name]})
+
+
+def _report_subsets(rows: Sequence[PreparedRow], aside: Mapping[str, int]) -> None:
+    """How a source's own subsets are read, and what of it is not."""
+    groups: dict[tuple[str, int, bool], int] = {}
+    for row in rows:
+        if row.repeats != 1 or row.is_reg or row.class_tokens:
+            key = (PurePosixPath(row.source).parent.as_posix(), row.repeats, row.is_reg)
+            groups[key] = groups.get(key, 0) + 1
+    told = [
+        f"  {escape_line(name)}: {count} x {repeats}{', for regularisation' if is_reg else ''}"
+        for (name, repeats, is_reg), count in sorted(groups.items())
+    ]
+    told += [f"  not taken: {escape_line(name)} ({count} pictures)" for name, count in sorted(aside.items())]
+    if told:
+        title = "prepare: read by its folders' names (prepare.source=folder takes all alike):"
+        print("\n".join([title, *told]), flush=True)
 
 
 def _lookalikes(rows: Sequence[PreparedRow]) -> list[str]:

@@ -22,6 +22,13 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
     dataset: Annotated[Name, Decides.DATASET, Private.NAME, Names("pictures", "pictures or captions")] = Field(
         pattern=r"^[^/\\\s][^/\\]*$", description="the folder below data/raw"
     )
+    source: Annotated[str, Decides.DATASET, Private.NO] = Field(
+        "auto",
+        pattern=r"^[a-z0-9_]+$",
+        max_length=100,
+        description="what the dataset's folder is read as: folder (of pictures), kohya_tree (N_identifier class); "
+        "auto: what it looks like",
+    )
     resolution: int = Field(gt=0, le=LARGEST_SIDE, description="the side of the square whose area a bucket has, pixels")
     bucket: BucketSettings
     background: Annotated[str, Private.NO] = Field(

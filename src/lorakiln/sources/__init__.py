@@ -15,6 +15,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.schema.registry import Registry
 
 FOLDER = "folder"  # what is no other kind's
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,21 @@ class CaptionProblem:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Subset:
+    """What a source says of some of its pictures together.
+
+    Attributes:
+        repeats: how often an epoch shows each of them, times train.repeats.
+        is_reg: whether they are regularisation pictures, of what the base shall go on to know.
+        class_tokens: the caption of those that have no other; "": none.
+    """
+
+    repeats: int = 1
+    is_reg: bool = False
+    class_tokens: str = ""
+
+
 @dataclass
 class SourceContents:
     """What a source holds; names are paths with slashes.
@@ -62,23 +78,27 @@ class SourceContents:
         pictures: sorted, no two equal but for ending, case or accents' encoding: they would share one output.
         bad: what looks like a picture and cannot be one.
         others: how many files there are of every other ending.
+        subsets: of the pictures that are in one.
+        aside: folders with pictures that are not taken, with how many there are.
     """
 
     pictures: list[str] = field(default_factory=list)
     bad: list[UnusableFile] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    subsets: dict[str, Subset] = field(default_factory=dict)
+    aside: Counter[str] = field(default_factory=Counter)
 
 
 class Captions(Protocol):
     """The captions that people wrote for the pictures of a source."""
 
     def find(self, picture: str) -> str | None:
-        """The name of a picture's caption; None if it has none."""
+        """The name of what a picture's caption stands in, which may be that of others too; None if it has none."""
 
-    def read(self, name: str) -> str | CaptionProblem:
-        """A caption's text with all white space, line ends included, as single spaces; or why it cannot be used."""
+    def read(self, name: str, picture: str) -> str | CaptionProblem:
+        """A picture's text with all white space, line ends included, as single spaces; or why it cannot be used."""
 
-    def read_lines(self, name: str) -> list[str] | CaptionProblem:
+    def read_lines(self, name: str, picture: str) -> list[str] | CaptionProblem:
         """Its lines as captions of their own, one at least, white space as single spaces; or why there are none."""
 
     def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
@@ -98,11 +118,12 @@ class PictureSource(Protocol):
             OSError: it is not there any more, or cannot be read.
         """
 
-    def captions(self, endings: Sequence[str]) -> Captions:
+    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> Captions:
         """The captions.
 
         Args:
             endings: of caption files, where a source has such; of several for one picture the first wins.
+            precedence: of a picture's captions which wins, where a source can have several; see `caption.precedence`.
         """
 
 
@@ -123,14 +144,22 @@ class SourceKind(Protocol):
 SOURCES: Registry[SourceKind] = Registry("dataset source", code="lorakiln.sources")
 
 
-def open_source(raw: Path, follow_symlinks: bool = False) -> PictureSource:
+def open_source(raw: Path, follow_symlinks: bool = False, kind: str = AUTO) -> PictureSource:
     """What a dataset's folder holds, as the kind that recognises it; a folder of pictures if none does.
 
+    Args:
+        kind: a kind's name, if it shall be read as that.
+
     Raises:
-        UserError: several kinds do.
+        UserError: several kinds do; or there is no such kind.
     """
+    if kind != AUTO:
+        if kind not in SOURCES.names:
+            known = ", ".join([AUTO, *SOURCES.names])
+            raise UserError(f"no kind of dataset source {kind!r}", where="prepare.source", fix=f"one of {known}")
+        return SOURCES.find(kind).open_source(raw, follow_symlinks)
     names = [name for name in SOURCES.names if name != FOLDER and SOURCES.find(name).recognise(raw)]
     if len(names) > 1:
         what = f"can be read as {' and as '.join(names)}"
-        raise UserError(what, where=raw, fix="leave one of them in this folder, and put the other into another dataset")
+        raise UserError(what, where=raw, fix="name one in prepare.source, or put the other into another dataset")
     return SOURCES.find(names[0] if names else FOLDER).open_source(raw, follow_symlinks)

@@ -1,10 +1,16 @@
 """What the jobs of a sweep found."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from lorakiln.artefacts.json_files import read_json
+from lorakiln.facts import RunFacts
 from lorakiln.sweep.jobs import Outcome
 from lorakiln.sweep.objectives import DEFAULT, read_entries, read_numbers, read_prompts, select_values
+
+# What a training took, by name, with the decimals that mean something.
+COSTS = {"parameters": 0, "training_seconds": 1, "peak_memory_gib": 2}
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,7 @@ class Result:
         base: at weight 0.
         entries: at full weight, with the intervals that the report gives.
         prompts: how many were drawn; 0 if that is not known.
+        costs: see `read_costs`.
     """
 
     outcome: Outcome
@@ -23,15 +30,31 @@ class Result:
     base: dict[str, float]
     entries: dict[str, dict[str, Any]]
     prompts: int
+    costs: dict[str, float]
 
     @classmethod
     def read(cls, outcome: Outcome) -> "Result":
         folder = outcome.job.folder
         entries = {name: ends[0] for name, ends in read_entries(folder).items()}
-        return cls(outcome, *read_numbers(folder), entries, read_prompts(folder))
+        return cls(outcome, *read_numbers(folder), entries, read_prompts(folder), read_costs(folder))
 
     @property
     def point(self) -> tuple[float, float]:
         """Likeness and obedience."""
         likeness, obedience = select_values(self.values, DEFAULT)
         return likeness, obedience
+
+
+def read_costs(folder: Path) -> dict[str, float]:
+    """What a finished job's training took, those of COSTS that its files tell: trained numbers; seconds of all its
+    steps, without validation, samples and saving; the most memory that it held (see `read_peak_memory`), in GiB.
+    """
+    facts, file = RunFacts.read(folder / "run" / "facts.json"), folder / "run" / "provenance.json"
+    where = read_json(file) if file.is_file() else {}
+    found: dict[str, float | None] = {
+        "parameters": facts.parameters,
+        # A run that was interrupted has steps of other processes, too: at the last one's pace.
+        "training_seconds": facts.step / where["steps_per_second"] if where.get("steps_per_second") else None,
+        "peak_memory_gib": where["peak_memory"] / 2**30 if where.get("peak_memory") else None,
+    }
+    return {name: round(value, COSTS[name]) for name, value in found.items() if value is not None}

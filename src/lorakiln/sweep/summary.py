@@ -9,6 +9,8 @@ import yaml
 from filelock import FileLock
 
 from lorakiln.artefacts.json_files import write_json, write_text
+from lorakiln.metrics import list_metrics
+from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.sweep import objectives as wanted
 from lorakiln.sweep.base_models import BaseModelResult, collect_base_models
@@ -70,7 +72,7 @@ def _write(results: Sequence[Result], others: Sequence[Outcome], root: Path, obj
     plot_front(results, sorted(front), best, root / "front.png")
     save_comparison(results, best, root / "comparison.png")
     write_text(root / "sweep.html", format_page(rows, bases, warnings, failures, root, objectives))
-    print("\n" + format_table(rows, bases, objectives))
+    print("\n" + format_table(rows, bases, objectives, _list_questions(results)))
     names = " and ".join(objectives)
     why = f"on the front, best mean rank in {names}" if len(objectives) > 1 else f"by {names}"
     print(f"\nbest: {results[best].outcome.job.title}  ({why})")
@@ -93,7 +95,16 @@ def _row(result: Result, on_front: bool, best: bool) -> dict[str, Any]:
         "on_front": on_front,
         "best": best,
         **{name: value for name, value in result.values.items() if name not in METRICS.values()},
+        **result.costs,
     }
+
+
+def _list_questions(results: Sequence[Result]) -> list[str]:
+    """The names of the shares of pictures that are right, as the jobs' settings ask for them."""
+    settings = [result.outcome.job.settings.get("evaluate", {}) for result in results]
+    asked = [EvaluateSettings.model_validate(one) for one in settings if one.get("classify")]
+    found = [metric.name for one in asked for metric in list_metrics(one) if metric.fraction]
+    return list(dict.fromkeys(found))
 
 
 def _base_row(base: BaseModelResult) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from lorakiln.metrics import list_metrics
 from lorakiln.sweep.objectives import DEFAULT, is_less_better
+from lorakiln.sweep.results import COSTS
 
 # At least; of others four.
-DECIMALS = {metric.board: metric.digits for metric in list_metrics(None) if metric.board}
+DECIMALS = {**{metric.board: metric.digits for metric in list_metrics(None) if metric.board}, **COSTS}
 MOST_DECIMALS = 6  # as the reports have them
 
 
@@ -20,13 +21,20 @@ def choose_decimals(name: str, values: Sequence[float]) -> int:
     return next(fits, MOST_DECIMALS)
 
 
-def format_table(rows: Sequence[dict[str, Any]], bases: Sequence[dict[str, Any]], objectives: Sequence[str]) -> str:
-    """The jobs and their base models, the best first; what the stars mean stands below.
+def format_table(
+    rows: Sequence[dict[str, Any]],
+    bases: Sequence[dict[str, Any]],
+    objectives: Sequence[str],
+    questions: Sequence[str] = (),
+) -> str:
+    """The jobs and their base models, the best first, with what each training took; what the stars mean stands below.
 
     Args:
         rows: of the jobs; `bases` have "job", likeness, obedience, and no "number".
+        questions: names of the shares of pictures that are right.
     """
-    names = [*DEFAULT, *(name for name in objectives if name not in DEFAULT)]
+    costs = [name for name in COSTS if any(name in row for row in rows)]
+    names = list(dict.fromkeys([*DEFAULT, *objectives, *questions, *costs]))
     places = {name: choose_decimals(name, [row[name] for row in (*rows, *bases) if name in row]) for name in names}
     head = ["#", "job", *names, "front"]
     lines = []

@@ -14,12 +14,12 @@ from lorakiln.caption.text_cache import write_texts
 from lorakiln.caption.trigger import prepend_trigger
 from lorakiln.captioners.blip import BlipCaptioner
 from lorakiln.console.errors import UserError
-from lorakiln.console.gpu import choose_device
+from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import Batch, is_tight, telling_no_memory
 from lorakiln.console.progress import show_progress
 from lorakiln.families import load_family
 from lorakiln.families.file_hashes import compute_short_hash as base_hash
-from lorakiln.families.protocol import Family, choose_drawing_dtype
+from lorakiln.families.protocol import Family, choose_drawing_dtype, choose_drawing_precision
 from lorakiln.lora_files.embeddings import warn_unused
 from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
 from lorakiln.lora_files.kohya_metadata import is_zero_terminal_snr
@@ -64,6 +64,8 @@ def draw_requests(
         UserError: a file is not usable, or the model cannot draw the size.
     """
     device = choose_device()
+    where = f"{describe_device(device)} in {choose_drawing_precision(device, precision)}"
+    print(f"drawing {len(requests)} pictures, on {where}", flush=True)
     with telling_no_memory("loading the base model", HIDE_GPU):
         family = load_family(model, device=device, dtype=choose_drawing_dtype(device, precision))
         if is_tight(device):

@@ -237,7 +237,7 @@ def _check_measured(settings: TrainSettings, split: ValidationSplit) -> None:
     if settings.keeps_best and not split.held_out_count:
         name = "train.keep_best" if settings.keep_best else "train.early_stopping.patience"
         raise UserError(
-            f"it goes by the validation loss, and of {split.trained_count} pictures none is held out to measure it",
+            f"it goes by the validation loss, and of {split.picture_count} pictures none is held out to measure it",
             where=name,
             fix="raise train.validation.fraction, or add pictures",
         )

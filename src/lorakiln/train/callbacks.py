@@ -1,7 +1,6 @@
 """What Lightning calls between two steps: to end when a signal asks for it, and to make what the run leaves behind."""
 
 import math
-import resource
 import sys
 import time
 from typing import Any
@@ -14,6 +13,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from lorakiln.adapters.networks import compute_adapter_norms
 from lorakiln.artefacts.fsync import sync_folder, sync_names
 from lorakiln.console.errors import UserError
+from lorakiln.console.memory import read_peak_memory
 from lorakiln.console.progress import Bar, PlainLines
 from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.train import TrainSettings
@@ -311,15 +311,16 @@ class RunRecorder(pl.Callback):
                 "loss_smoothed": compute_smoothed([one["loss"] for one in self.record.metrics[-SMOOTHED:]]),
                 "pictures_per_second": speed,
                 "step_seconds": seconds / max(step - done, 1),
-                "memory_gib": measure_memory_gib(),
+                "memory_gib": read_peak_memory(module.flat.weights.device) / 2**30,
             }
             if module.scale:
                 more["loss_scale"] = module.scale.value.item()
-            # The quarters are those of this process's share of the batches.
+            # The quarters are those of this process's share of the batches; the blocks' gradients, the row's step's.
             told = {
                 **more,
                 **module.part_rates(step - 1),
                 **module.quarters.read(),
+                **module.block_norms.read(),
                 **compute_adapter_norms(module.adapted),
             }
             self.record.tracked[step] = told
@@ -360,10 +361,3 @@ class RunRecorder(pl.Callback):
 
     def _note(self) -> str:
         return f"loss {self.record.metrics[-1]['loss']:.4f}" if self.record.metrics else ""
-
-
-def measure_memory_gib() -> float:
-    """The most that this process has held so far, in GiB: of the GPU's memory if it uses one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -5,15 +5,17 @@ number of devices and in any micro-batches, and after a resume.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from lorakiln.captions import draw_text
 from lorakiln.captions.chance import RandomChance
-from lorakiln.diffusion.random_draws import CAPTIONS, make_generator
+from lorakiln.diffusion.random_draws import CAPTIONS, Draws, make_generator
 from lorakiln.rows import EncodedRow
 from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.train import TrainSettings
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Encoded
 
@@ -74,6 +76,19 @@ class EmbeddedTexts:
 def is_live(encoded: Encoded) -> bool:
     """Whether the texts of a dataset are embedded when they are drawn, by text encoders that stay loaded."""
     return encoded.index.captions is not None and encoded.index.captions.mode == "live"
+
+
+def drop_epochs(draws: Draws, step: int, settings: TrainSettings, pictures: int) -> Draws:
+    """A step's draws, without the captions of pictures of an epoch that has none.
+
+    Args:
+        pictures: that are trained on.
+    """
+    every = settings.objective.caption_dropout_every_epochs
+    if not every:
+        return draws
+    dropped = find_dropped(step, settings.batch_size, pictures * settings.repeats, every)
+    return replace(draws, dropped=draws.dropped | dropped)
 
 
 def find_dropped(step: int, batch: int, epoch: int, every: int) -> Tensor:

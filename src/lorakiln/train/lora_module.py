@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lorakiln.adapters.networks import find_adapted_networks
+from lorakiln.adapters.networks import find_adapted_networks, find_block
 from lorakiln.diffusion import random_draws
 from lorakiln.diffusion.loss import Loss, Predict
 from lorakiln.families.protocol import Family
@@ -23,14 +23,14 @@ from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.average import make_average
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
-from lorakiln.train.caption_draws import find_dropped
+from lorakiln.train.caption_draws import drop_epochs
 from lorakiln.train.conditioning import Conditioning
 from lorakiln.train.latents import Encoded
 from lorakiln.train.live_text import CaptionDraws, OwnCaptions, TextReader
 from lorakiln.train.loss_scale import LossScale
 from lorakiln.train.network_parts import make_groups
 from lorakiln.train.precision import HALVES, norm_in_half
-from lorakiln.train.readings import Quarters, Readings
+from lorakiln.train.readings import BlockNorms, Quarters, Readings
 from lorakiln.train.trained_encoders import TrainedEncoders
 
 
@@ -114,6 +114,7 @@ class LoraModule(pl.LightningModule):
         self.flat = FlatWeights(trainable, self.groups.of)
         self.readings = Readings(self.flat.weights.device)
         self.quarters = Quarters(self.flat.weights.device)
+        self.block_norms = BlockNorms(self.flat.spans(find_block))
         self.losses = Loss(family.process, settings.objective)
         self.row_weights = [weigh_rows(bucket.rows, settings.objective) for bucket in encoded.buckets]
         self.optimizer_kind = find_optimizer(settings.optimizer)
@@ -243,6 +244,8 @@ class LoraModule(pl.LightningModule):
         if self.scale:
             gradients.mul_(self.scale.value.reciprocal())
         norm = torch.linalg.vector_norm(gradients)
+        if (step + 1) % self.settings.tracker.log_every == 0 or step + 1 == self.settings.total_steps:
+            self.block_norms.push(gradients)
         if self.settings.max_grad_norm is not None:
             # As torch.nn.utils.clip_grad_norm_ does it.
             gradients.mul_((self.settings.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
@@ -291,10 +294,7 @@ class LoraModule(pl.LightningModule):
     def _draws(self, step: int, samples: GlobalBatch) -> random_draws.Draws:
         shape = (self.settings.batch_size, *self.encoded.buckets[samples.bucket].mean.shape[2:])
         draws = random_draws.make_draws(self.settings.seed, step, shape, self.settings.objective, self.family.process)
-        if every := self.settings.objective.caption_dropout_every_epochs:
-            epoch = sum(map(len, self.trained)) * self.settings.repeats
-            draws.dropped.logical_or_(find_dropped(step, self.settings.batch_size, epoch, every))
-        return draws
+        return drop_epochs(draws, step, self.settings, sum(map(len, self.trained)))
 
     def _inputs(self, samples: GlobalBatch, draws: random_draws.Draws, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         bucket = self.encoded.buckets[samples.bucket]

@@ -31,7 +31,8 @@ def format_plan(run: TrainingRun) -> str:
     if split.held_out_count:
         held_out += " (train.validation.every=0 trains on all)"
     lines = [
-        f"pictures    {pictures} x {settings.repeats} repeats, {held_out}",
+        f"pictures    {split.picture_count} x {settings.repeats} repeats, {held_out}",
+        *_tell_subsets(run),
         f"buckets     {', '.join(sizes)}",
         f"variants    {', '.join(encoded.index.variants)}",
         *_tell_captions(run),
@@ -83,6 +84,16 @@ def _objective(objective: ObjectiveSettings) -> str:
         for name, value in objective.list_changes().items()
     ]
     return ", ".join([objective.kind, *changes])
+
+
+def _tell_subsets(run: TrainingRun) -> list[str]:
+    """What an epoch shows where the dataset's own folders say how often."""
+    split, buckets = run.split, run.encoded.buckets
+    if split.trained_count == split.picture_count:
+        return []
+    for_reg = sum(buckets[bucket].rows[row].is_reg for bucket, rows in enumerate(split.trained) for row in rows)
+    told = f", {for_reg:,} of them for regularisation" if for_reg else ""
+    return [f"            by their folders' repeats an epoch shows {split.trained_count:,}{told}"]
 
 
 def _notes(run: TrainingRun) -> list[str]:

@@ -1,7 +1,7 @@
 """Losses stay on the device until somebody reads them; what is not finite is caught there, without a wait."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -80,6 +80,35 @@ class Quarters:
         sums, counts = self._sums.tolist()
         self._sums.zero_()
         return {f"loss_quarter/{i + 1}": sums[i] / counts[i] for i in range(4) if counts[i]}
+
+
+class BlockNorms:
+    """The gradient's norm in each block of the networks, of single steps.
+
+    Args:
+        spans: of every block the slices of the flat gradient vector.
+    """
+
+    def __init__(self, spans: Mapping[str, Sequence[slice]]) -> None:
+        self._spans = spans
+        self._norms: Tensor | None = None
+
+    def push(self, gradients: Tensor) -> None:
+        """Note those of a step, (n,), as they are before they are clipped; the host does not wait."""
+        squares = [
+            torch.stack([gradients[span].square().sum() for span in spans]).sum() for spans in self._spans.values()
+        ]
+        self._norms = torch.stack(squares).sqrt()
+
+    def read(self) -> dict[str, float]:
+        """{"grad_norm/up_blocks.1": 0.02, ...} of the last step that was noted since the last call; those that are no
+        numbers, of a step that was left out, are not among them.
+        """
+        noted, self._norms = self._norms, None
+        if noted is None:
+            return {}
+        pairs = zip(self._spans, noted.tolist(), strict=True)
+        return {f"grad_norm/{block}": value for block, value in pairs if math.isfinite(value)}
 
 
 def compute_smoothed(losses: Sequence[float], keep: float = 0.9) -> float:

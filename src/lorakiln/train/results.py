@@ -11,6 +11,7 @@ from typing import Any
 
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_json
+from lorakiln.console.memory import read_peak_memory
 from lorakiln.facts import BaseFacts, BegunWith, RunFacts, SavedAdapter
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.kohya_metadata import build_metadata
@@ -67,6 +68,7 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
         epoch_steps=float(run.epoch),
         rank=settings.adapter.rank,
         alpha=settings.adapter.alpha,
+        parameters=run.module.flat.count,
         targets=run.targets,
         precision=run.precision,
         base=BaseFacts(**run.family.facts),
@@ -106,7 +108,7 @@ def _begun_with(file: str | None) -> BegunWith | None:
 
 def collect_provenance(run: TrainingRun, began: datetime, seconds: float, recorder: RunRecorder) -> dict[str, Any]:
     """Where, when and how fast: what may differ between equal runs. The speed is that of the training steps, without
-    validation, samples and saving.
+    validation, samples and saving. `peak_memory` is in bytes, of the leading process, all of these included.
 
     Args:
         seconds: since `began`, by a clock that nobody sets: the end is told by it.
@@ -126,6 +128,7 @@ def collect_provenance(run: TrainingRun, began: datetime, seconds: float, record
         "libraries": list_libraries(),
         **describe_environment(run.module),
         "precision": run.precision,
+        "peak_memory": read_peak_memory(run.module.flat.weights.device),
         "memory_counted": run.memory_fit.memory.most if run.memory_fit else None,
         "command": sys.argv,
         "git": read_git_state(),

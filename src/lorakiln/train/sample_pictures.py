@@ -128,7 +128,7 @@ def choose_sample_prompts(encoded: Encoded, settings: SampleSettings, trained: l
     if settings.prompts:
         return [prompt.replace("{trigger}", encoded.trigger).strip() for prompt in settings.prompts]
     rows = [bucket.rows[i] for bucket, rows in zip(encoded.buckets, trained, strict=True) for i in rows]
-    captions = [row.text for row in sorted(rows, key=lambda row: row.file_name)]
+    captions = [row.text for row in sorted(rows, key=lambda row: row.file_name) if not row.is_reg]
     prompts = [encoded.trigger] if encoded.trigger else []
     return list(dict.fromkeys(prompts + captions))[: len(prompts) + CAPTIONS]
 

@@ -11,6 +11,7 @@ import torch
 
 from lorakiln.artefacts.disk import check_space, telling_disk_trouble
 from lorakiln.artefacts.folders import claimed
+from lorakiln.console.memory import forget_peak_memory
 from lorakiln.console.progress import show_progress
 from lorakiln.facts import RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
@@ -53,6 +54,7 @@ def train(
             138 (SIGUSR1). Of several processes the first alone raises; the others return.
     """
     began, started = datetime.now(UTC), time.monotonic()
+    forget_peak_memory()  # of the stages before it in the same process
     if settings.trainer.threads:
         torch.set_num_threads(settings.trainer.threads)
     trainer = make_trainer(settings)

@@ -1,4 +1,4 @@
-"""Which pictures are held out for validation, and which are trained on."""
+"""Which pictures are held out for validation, and which are trained on, how often."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,24 @@ from lorakiln.train.latents import Bucket
 
 @dataclass(frozen=True)
 class ValidationSplit:
-    """Row numbers by bucket, in the buckets' order; both lists are as long as the list of buckets."""
+    """Row numbers by bucket, in the buckets' order; both lists are as long as the list of buckets.
+
+    Attributes:
+        trained: what an epoch shows, a row as often as it is repeated.
+    """
 
     trained: list[list[int]]
     held_out: list[list[int]]
 
     @property
     def trained_count(self) -> int:
+        """Pictures that an epoch shows, repeats counted."""
         return sum(map(len, self.trained))
+
+    @property
+    def picture_count(self) -> int:
+        """Different pictures that are trained on, those for regularisation among them."""
+        return sum(len(set(rows)) for rows in self.trained)
 
     @property
     def held_out_count(self) -> int:
@@ -30,19 +40,39 @@ def hold_out(buckets: list[Bucket], settings: ValidationSettings) -> ValidationS
     So adding a picture changes the side of few others, and pictures that look the same (equal `twin`) are on one side,
     else validation would measure what was learned by heart. The number wanted is fraction x pictures, rounded, and at
     least one of 8 or more; twins may make it smaller. Without validation (`every: 0`) all pictures are trained on.
+    Regularisation pictures are never held out.
 
     Raises:
         UserError: there is no picture at all.
     """
-    digests = sorted({row.likeness for bucket in buckets for row in bucket.rows})
+    digests = sorted({row.likeness for bucket in buckets for row in bucket.rows if not row.is_reg})
     if not digests:
         raise UserError("there are no pictures to train on", fix="add pictures to the dataset's folder")
     chosen = _chosen(buckets, digests, settings)
     trained, held_out = (
-        [[i for i, row in enumerate(b.rows) if (row.likeness in chosen) == side] for b in buckets]
+        [[i for i, row in enumerate(b.rows) if (row.likeness in chosen and not row.is_reg) == side] for b in buckets]
         for side in (False, True)
     )
-    return ValidationSplit(trained, held_out)
+    return ValidationSplit(repeat_rows(buckets, trained), held_out)
+
+
+def repeat_rows(buckets: list[Bucket], trained: list[list[int]]) -> list[list[int]]:
+    """The rows as often as an epoch shows them.
+
+    Regularisation pictures are as many as the others, repeats counted, as in sd-scripts: in the buckets' order each
+    counts by its own repeats until they are enough, those that are left over are not used; where they are not enough,
+    they go round, each once more.
+    """
+    places = [(bucket, row) for bucket, rows in enumerate(trained) for row in rows]
+    times = {(bucket, row): buckets[bucket].rows[row].repeats for bucket, row in places}
+    regularising = [place for place in places if buckets[place[0]].rows[place[1]].is_reg]
+    left = sum(times[place] for place in places) - sum(times[place] for place in regularising)
+    for place in regularising:
+        times[place] = min(times[place], left)
+        left -= times[place]
+    for number in range(left if regularising else 0):
+        times[regularising[number % len(regularising)]] += 1
+    return [[row for row in rows for _ in range(times[bucket, row])] for bucket, rows in enumerate(trained)]
 
 
 def count_held_out(pictures: int, settings: ValidationSettings) -> int:
@@ -56,7 +86,8 @@ def _chosen(buckets: list[Bucket], digests: list[str], settings: ValidationSetti
     copies = dict.fromkeys(digests, 0)
     for bucket in buckets:
         for row in bucket.rows:
-            copies[row.likeness] += 1
+            if not row.is_reg:
+                copies[row.likeness] += 1
     left = count_held_out(sum(copies.values()), settings)
     chosen: set[str] = set()
     for digest in sorted(digests, key=lambda digest: hash_data(settings.seed, digest)):

@@ -42,14 +42,16 @@ class BlipCaptioner:
         """See `captioners.Captioner`."""
         # Imported late: a run that reuses all its captions should not wait for transformers.
         from lorakiln.captioners.blip.model import Blip
-        from lorakiln.console.gpu import choose_device
+        from lorakiln.console.gpu import choose_device, describe_device
 
         self._folder()
         folder = find_model_folder(self.source.path, self.source.revision, FILES)
         if not any(folder.glob("model*.safetensors")):
             fix = "only safetensors are read, for pickles can run code: load it in transformers and save_pretrained it"
             raise UserError("no safetensors weights of a captioner", where=folder, fix=fix)
-        blip = Blip.load(folder, choose_device())
+        device = choose_device()
+        print(f"caption: {len(pictures)} pictures for the captioner, on {describe_device(device)}", flush=True)
+        blip = Blip.load(folder, device)
         yield from blip.write(pictures, self.settings, done)
 
     def _folder(self) -> Path:

@@ -1,6 +1,6 @@
 """`caption`: a text for every picture; one file for the settings of each kind of captioner."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,7 +21,12 @@ class CaptionSettings(Settings, decides=Decides.WRITING):
     )
     extensions: Annotated[
         list[Annotated[str, Field(pattern=r"^\.[^/\\\s]+$", max_length=50)]], Decides.CAPTIONS, Private.NO
-    ] = Field([".txt", ".caption"], description="caption files beside a picture, the first found wins")
+    ] = Field([".txt", ".caption"], description="caption files beside a picture, in any case; the first found wins")
+    precedence: Annotated[list[Literal["sidecar", "metadata", "tags"]], Decides.CAPTIONS] = Field(
+        ["sidecar", "metadata", "tags"],
+        description="where captions are looked for before the captioner is asked, the first found wins: a file beside "
+        "the picture, its row of metadata.jsonl or .csv, a booru's .json; what is left out is not read",
+    )
     lines: Annotated[bool, Decides.CAPTIONS] = Field(
         False, description="each line of a caption file is a caption, of which training draws one; else it is one text"
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakiln.sources import SourceContents
-from lorakiln.sources.folder.captions import CaptionFiles
+from lorakiln.sources.folder.captions import FolderCaptions
 from lorakiln.sources.folder.scan import scan
 
 
@@ -32,5 +32,5 @@ class Folder:
     def picture(self, name: str) -> AbstractContextManager[Path]:
         return nullcontext(self.raw / name)
 
-    def captions(self, endings: Sequence[str]) -> CaptionFiles:
-        return CaptionFiles(self.raw, endings, self.follow_symlinks)
+    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> FolderCaptions:
+        return FolderCaptions(self.raw, endings, self.follow_symlinks, precedence)

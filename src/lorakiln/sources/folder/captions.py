@@ -1,45 +1,107 @@
-"""Caption files that lie beside the raw pictures."""
+"""The captions that lie with the raw pictures: a file beside each, tables of them, and tags of a booru."""
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.sources import CaptionProblem
+from lorakiln.sources.folder import tags
+from lorakiln.sources.folder.encodings import decode_text, describe_readings
+from lorakiln.sources.folder.metadata import TABLES, CaptionTables
 
-LONGEST = 100_000  # bytes
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
+PRECEDENCE = ("sidecar", "metadata", "tags")
+LONGEST = 100_000  # bytes of a caption
+LONGEST_TAGS = 10_000_000  # of a file with tags and all else that a site knows of a picture
 
 
-class CaptionFiles:
-    """The caption files of one dataset.
+class FolderCaptions:
+    """The captions of one dataset.
 
     Args:
         raw: the dataset's folder.
-        extensions: endings of caption files; of several beside one picture the first wins.
+        extensions: endings of caption files, in any case; of several beside one picture the first wins.
         follow_symlinks: read through links that lead out of `raw`.
+        precedence: where captions are looked for, the first that has one wins: "sidecar", a picture's own file;
+            "metadata", its row of a table; "tags", its file from a booru.
     """
 
-    def __init__(self, raw: Path, extensions: Sequence[str], follow_symlinks: bool) -> None:
-        self.raw, self.root, self.follow = raw, raw.resolve(), follow_symlinks
-        self.endings = ["." + ending.lstrip(".") for ending in extensions]
+    def __init__(
+        self, raw: Path, extensions: Sequence[str], follow_symlinks: bool, precedence: Sequence[str] = PRECEDENCE
+    ) -> None:
+        self.raw, self.root, self.follow, self.precedence = raw, raw.resolve(), follow_symlinks, precedence
+        self.endings = ["." + ending.lstrip(".").lower() for ending in extensions]
+        self.tables = CaptionTables(raw, follow_symlinks)
+        self._listed: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, picture: str) -> str | None:
-        """The caption file of a picture; both are paths below the dataset's folder."""
-        for ending in self.endings:
-            name = PurePosixPath(picture).with_suffix(ending).as_posix()
-            if os.path.lexists(self.raw / name):
-                return name
-        return None
+        """The file with the caption of a picture; both are paths below the dataset's folder."""
+        find = {"sidecar": self._find_sidecar, "metadata": self.tables.find, "tags": self._find_tags}
+        return next((name for kind in self.precedence if (name := find[kind](picture))), None)
 
-    def read(self, name: str) -> str | CaptionProblem:
-        """A file's text with all white space, line ends included, as single spaces."""
-        lines = self.read_lines(name)
+    def read(self, name: str, picture: str) -> str | CaptionProblem:
+        """A picture's text with all white space, line ends included, as single spaces."""
+        lines = self.read_lines(name, picture)
         return lines if isinstance(lines, CaptionProblem) else " ".join(lines)
 
-    def read_lines(self, name: str) -> list[str] | CaptionProblem:
-        """A file's lines that are not empty, with all other white space as single spaces."""
+    def read_lines(self, name: str, picture: str) -> list[str] | CaptionProblem:
+        """A picture's captions, a line each, with all other white space as single spaces; of tables and tags one."""
+        if PurePosixPath(name).name in TABLES and PurePosixPath(name).suffix not in self.endings:
+            return _in_list(self.tables.read(name, picture))
+        if PurePosixPath(name).suffix.lower() == ".json" and ".json" not in self.endings:
+            gone = CaptionProblem(name, "has no tags any more", "run the same command again")
+            return _in_list(self._read_tags(name) or gone)
+        content = self._read_bytes(name, LONGEST)
+        return content if isinstance(content, CaptionProblem) else decode_caption(name, content)
+
+    def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
+        """Caption files, and rows of tables, that belong to none of the pictures."""
+        stems = {PurePosixPath(name).with_suffix("").as_posix() for name in pictures}
+        for parent, folders, files in os.walk(self.raw):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            visible = [Path(parent, name).relative_to(self.raw) for name in files if not name.startswith(".")]
+            for path in sorted(visible):
+                if path.suffix.lower() in self.endings and path.with_suffix("").as_posix() not in stems:
+                    yield path.as_posix()
+        yield from self.tables.without_picture(set(pictures))
+
+    def _find_sidecar(self, picture: str) -> str | None:
+        stem = PurePosixPath(picture).with_suffix("").as_posix()
+        return self._find_beside([stem + ending for ending in self.endings])
+
+    def _find_tags(self, picture: str) -> str | None:
+        """The file of a picture's tags; None too where it is of something else, such as where a photograph was made."""
+        name = None if ".json" in self.endings else self._find_beside(list(tags.list_names(picture)))
+        return name if name and self._read_tags(name) else None
+
+    def _find_beside(self, wanted: Sequence[str]) -> str | None:
+        """The first of these files, whatever the case of its ending: Windows' tools write .TXT."""
+        for path in map(PurePosixPath, wanted):
+            alike = self._list(self.raw / path.parent).get(path.name.lower(), [])
+            exact = sorted(name for name in alike if PurePosixPath(name).stem == path.stem)
+            if exact:
+                return (path.parent / (path.name if path.name in exact else exact[0])).as_posix()
+        return None
+
+    def _list(self, folder: Path) -> dict[str, list[str]]:
+        """A folder's names by their lower case; links to nothing are among them, to be told."""
+        if folder not in self._listed:
+            found: dict[str, list[str]] = {}
+            try:
+                names = os.listdir(folder)
+            except OSError:
+                names = []
+            for name in names:
+                found.setdefault(name.lower(), []).append(name)
+            self._listed[folder] = found
+        return self._listed[folder]
+
+    def _read_tags(self, name: str) -> str | CaptionProblem | None:
+        content = self._read_bytes(name, LONGEST_TAGS)
+        return content if isinstance(content, CaptionProblem) else decode_tags(name, content)
+
+    def _read_bytes(self, name: str, most: int) -> bytes | CaptionProblem:
+        """A file's bytes, one more than `most` at most."""
         path = self.raw / name
         if found := find_obstacle(path, self.root, self.follow):
             return CaptionProblem(name, found.reason, found.fix, found.detail)
@@ -47,38 +109,41 @@ class CaptionFiles:
             return CaptionProblem(name, "a folder, no regular file", "remove it")
         try:
             with path.open("rb") as file:
-                content = file.read(LONGEST + 1)
+                return file.read(most + 1)
         except OSError as error:
             return CaptionProblem(name, f"cannot be read ({error.strerror})", "change its permissions")
-        return decode_caption(name, content)
-
-    def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
-        """Caption files that belong to none of the pictures, sorted."""
-        stems = {PurePosixPath(name).with_suffix("").as_posix() for name in pictures}
-        for parent, folders, files in os.walk(self.raw):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            visible = [Path(parent, name).relative_to(self.raw) for name in files if not name.startswith(".")]
-            for path in sorted(visible):
-                if path.suffix in self.endings and path.with_suffix("").as_posix() not in stems:
-                    yield path.as_posix()
 
 
 def decode_caption(name: str, content: bytes) -> list[str] | CaptionProblem:
     """A caption file's bytes as lines, or why they are none; of more than LONGEST, LONGEST + 1 are enough."""
     if len(content) > LONGEST:
         return CaptionProblem(name, f"longer than {LONGEST:,} bytes: no caption", "remove it, or shorten it")
-    if content.startswith(UTF16):
-        return CaptionProblem(name, "is UTF-16", "save it as UTF-8")
-    if b"\0" in content:
-        return CaptionProblem(name, "holds NUL bytes: no text, or UTF-16", "save it as UTF-8")
     try:
-        text = content.decode("utf-8-sig")
+        text = decode_text(content)
     except UnicodeDecodeError as error:
-        byte = content[error.start]
-        command = f"iconv -f latin1 -t utf-8 {shlex.quote(name)}"
-        detail = f"byte 0x{byte:02x} at {error.start}"
-        return CaptionProblem(
-            name, "is not UTF-8, Latin-1 perhaps", f"save it as UTF-8, such as with `{command}`", detail
+        if b"\0" in content:
+            return CaptionProblem(name, "holds NUL bytes: no text, or UTF-16 without its mark", "save it as UTF-8")
+        detail = describe_readings(content) or f"byte 0x{content[error.start]:02x} at {error.start}"
+        fix = (
+            "`lorakiln captions reencode FOLDER --from ENCODING` shows what it would write, and writes it with --write"
         )
+        return CaptionProblem(name, "is not UTF-8; it may be", fix, detail)
+    if "\0" in text:
+        return CaptionProblem(name, "holds NUL bytes: no text, or UTF-16 without its mark", "save it as UTF-8")
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     return lines or CaptionProblem(name, "empty", "write a caption into it, or delete it to have one made")
+
+
+def _in_list(text: str | CaptionProblem) -> list[str] | CaptionProblem:
+    return text if isinstance(text, CaptionProblem) else [text]
+
+
+def decode_tags(name: str, content: bytes) -> str | CaptionProblem | None:
+    """The caption that the tags in a .json file are, None if there are none; or why it cannot be read."""
+    fix = "mend it or remove it, or write a caption file, which wins"
+    if len(content) > LONGEST_TAGS:
+        return CaptionProblem(name, f"longer than {LONGEST_TAGS:,} bytes: no tags", fix)
+    try:
+        return tags.read_tags(decode_text(content))
+    except ValueError:
+        return CaptionProblem(name, "is no JSON", fix)

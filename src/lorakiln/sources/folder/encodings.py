@@ -1,0 +1,44 @@
+"""Caption files' bytes as text: UTF-8, and UTF-16 that says so; of what is neither, what it would be in others."""
+
+from lorakiln.console.terminal_text import escape_line
+
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+# What people's editors write where it is not UTF-8, by Python's names; a later one often reads an earlier one's bytes.
+CANDIDATES = ("cp932", "gb18030", "big5", "cp949", "cp1251", "cp1252")
+SHOWN = 40  # letters of each
+
+
+def decode_text(content: bytes, encoding: str = "") -> str:
+    """The text of a file.
+
+    Args:
+        encoding: Python's name of it; "": UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+    Raises:
+        UnicodeDecodeError: it is not.
+    """
+    if encoding:
+        return content.decode(encoding)
+    return content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
+
+
+def list_readings(content: bytes) -> dict[str, str]:
+    """What the bytes are in each encoding that can hold them, by its name; nothing where two give the same text twice.
+
+    No reading is chosen: Chinese, Japanese and Cyrillic text of a few words can be told apart by who can read it alone.
+    """
+    found: dict[str, str] = {}
+    for name in CANDIDATES:
+        try:
+            text = content.decode(name)
+        except UnicodeDecodeError:
+            continue
+        if text not in found.values() and all(letter.isprintable() or letter.isspace() for letter in text):
+            found[name] = text
+    return found
+
+
+def describe_readings(content: bytes) -> str:
+    """The readings in one line: cp1251 'кот', cp1252 'êîò'."""
+    shown = {name: " ".join(text.split())[:SHOWN] for name, text in list_readings(content).items()}
+    return ", ".join(f"{name} '{escape_line(text)}'" for name, text in shown.items())

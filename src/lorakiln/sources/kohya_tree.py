@@ -1,0 +1,81 @@
+"""kohya's folders: N_identifier class with the pictures of one subset each, beside them regularisation pictures.
+
+    img/10_sks dog/*.png     each shown 10 times an epoch; "sks dog" is the caption of those that have none
+    reg/1_dog/*.png          of what the base shall go on to know (prior preservation)
+    model/, log/, ...        not taken, and told
+
+The subsets of pictures may lie in the dataset's folder itself. As in sd-scripts, folders inside a subset are not looked
+into. Source: sd-scripts, library/config_util.py, generate_dreambooth_subsets_config_by_subdirs.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from lorakiln.sources import SourceContents, Subset
+from lorakiln.sources.folder import Folder
+from lorakiln.sources.folder.captions import FolderCaptions
+from lorakiln.sources.folder.scan import PICTURES
+
+IMAGES, REGULARISATION = "img", "reg"
+_SUBSET = re.compile(r"(\d{1,3})_(.*)")  # a folder of a year, 2024_summer, is none
+
+
+def recognise(raw: Path) -> bool:
+    """Whether there are subsets with pictures, in `raw` or in its img, and no pictures beside them."""
+    root = _find_images(raw)
+    return root is not None and not any(_is_picture(path) for path in root.iterdir())
+
+
+def open_source(raw: Path, follow_symlinks: bool) -> "KohyaTree":
+    return KohyaTree(Folder(raw, follow_symlinks))
+
+
+@dataclass(frozen=True)
+class KohyaTree:
+    """See `sources.PictureSource`."""
+
+    folder: Folder
+
+    def scan(self) -> SourceContents:
+        found, subsets = self.folder.scan(), dict(self._list_subsets())
+
+        def find_subset(name: str) -> Subset | None:
+            return subsets.get(PurePosixPath(name).parent.as_posix())
+
+        taken = {name: subset for name in found.pictures if (subset := find_subset(name))}
+        aside = Counter(PurePosixPath(name).parent.as_posix() for name in found.pictures if name not in taken)
+        bad = [one for one in found.bad if find_subset(one.source)]
+        return replace(found, pictures=list(taken), bad=bad, subsets=taken, aside=aside)
+
+    def picture(self, name: str) -> AbstractContextManager[Path]:
+        return self.folder.picture(name)
+
+    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> FolderCaptions:
+        return self.folder.captions(endings, precedence)
+
+    def _list_subsets(self) -> Iterator[tuple[str, Subset]]:
+        """By the folder's path in the dataset."""
+        raw = self.folder.raw
+        for root, is_reg in ((_find_images(raw), False), (raw / REGULARISATION, True)):
+            for path, subset in _list_subsets(root) if root else ():
+                yield path.relative_to(raw).as_posix(), replace(subset, is_reg=is_reg)
+
+
+def _find_images(raw: Path) -> Path | None:
+    return next((root for root in (raw / IMAGES, raw) if any(True for _ in _list_subsets(root))), None)
+
+
+def _list_subsets(root: Path) -> Iterator[tuple[Path, Subset]]:
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        match = _SUBSET.fullmatch(path.name)
+        # As in sd-scripts, 0 repeats are a subset that is not used.
+        if match and int(match[1]) and path.is_dir() and any(_is_picture(file) for file in path.iterdir()):
+            yield path, Subset(int(match[1]), class_tokens=" ".join(match[2].split()))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURES and not path.name.startswith(".")

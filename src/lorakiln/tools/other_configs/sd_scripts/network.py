@@ -1,0 +1,99 @@
+"""The base model and the adapter."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lorakiln.tools.other_configs.imported import Imported, is_off, read_value
+from lorakiln.tools.other_configs.sd_scripts.options import DEFAULTS, OPTIONS, Converter, ignore, read_pairs
+
+LYCORIS = {
+    "lora": "lora",
+    "locon": "lora",
+    "loha": "loha",
+    "lokr": "lokr",
+    "diag-oft": "oft",
+    "boft": "boft",
+    "ia3": "ia3",
+}
+
+
+def choose_model(imported: Imported, given: dict[str, Any], script: str) -> None:
+    path = str(given.get("pretrained_model_name_or_path", ""))
+    xl = given.pop("sdxl", False) or script.startswith("sdxl") or re.search(r"xl\b|sdxl|pony|illustrious", path.lower())
+    version = str(given.pop("base_model_version", ""))
+    if xl or version.startswith("sdxl"):
+        imported.choices["model"] = "sdxl"
+    elif given.pop("v2", False) or version.startswith("sd_v2"):
+        v = given.get("v_parameterization") or version.endswith("_v")
+        imported.choices["model"] = "sd21_v" if v else "sd21"
+    else:
+        imported.choices["model"] = "sd15"
+    imported.decided.append(f"model={imported.choices['model']}, by what the config says of its base")
+
+
+def _network(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    args = read_pairs(given.get("network_args"))
+    if "lycoris" in str(value):
+        algo = str(args.get("algo", "lora")).lower()
+        if algo not in LYCORIS:
+            imported.leave("--network_args algo", algo, "no adapter that is trained here; a LoRA is, of the same rank")
+        kind = LYCORIS.get(algo, "lora")
+        if read_value(args.get("dora_wd")):
+            kind = "dora"
+        imported.settings.setdefault("train.adapter.targets", "locon")
+    else:
+        kind = "oft" if str(value).endswith("oft") else "lora"
+        if not str(value).endswith(("networks.lora", "lora", "oft")):
+            imported.leave("--network_module", value, "no adapter that is trained here; a LoRA is, of the same rank")
+    imported.choices["train/adapter"] = kind
+
+
+def _network_args(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    for name, one in read_pairs(value).items():
+        if name in ("algo", "dora_wd", "preset") or is_off(one):
+            continue
+        if name == "conv_dim":
+            imported.settings["train.adapter.targets"] = "locon"
+            if read_value(one) != read_value(given.get("network_dim", DEFAULTS["network_dim"])):
+                _set_convolutions(imported, "rank_pattern", read_value(one))
+        elif name == "conv_alpha":
+            if read_value(one) != read_value(given.get("network_alpha", DEFAULTS["network_alpha"])):
+                _set_convolutions(imported, "alpha_pattern", float(one))
+        elif name in ("down_lr_weight", "mid_lr_weight", "up_lr_weight"):
+            _scale_rates(imported, name.partition("_")[0], one, given)
+        elif name in ("factor", "decompose_both", "full_matrix") and imported.choices.get("train/adapter") == "lokr":
+            imported.settings[f"train.adapter.{name}"] = read_value(one)
+        elif option := OPTIONS.get(name):
+            if name in ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"):
+                imported.leave(f"--network_args {name}", one, f"write them {option.remark}")
+            else:
+                imported.take(f"--network_args {name}", one, option)
+        else:
+            imported.leave(f"--network_args {name}", one, "no argument of networks.lora that is known here")
+
+
+def _set_convolutions(imported: Imported, setting: str, value: Any) -> None:
+    # Those of a size above 1, which conv_dim is for.
+    ends = ("conv1", "conv2", "downsamplers.0.conv", "upsamplers.0.conv")
+    imported.settings[f"train.adapter.{setting}"] = dict.fromkeys(ends, value)
+
+
+def _scale_rates(imported: Imported, side: str, value: Any, given: Mapping[str, Any]) -> None:
+    factors = [read_value(one) for one in str(value).split(",")]
+    part = "mid_block" if side == "mid" else f"{side}_blocks"
+    if len(set(factors)) != 1 or not isinstance(factors[0], int | float):
+        fix = f"write rates by names: train.optimizer.part_lrs={{{part}.1: 1e-4}}"
+        imported.leave(f"--network_args {side}_lr_weight", value, fix)
+        return
+    rates = imported.settings.setdefault("train.optimizer.part_lrs", {})
+    rates[part] = imported.settings["train.optimizer.lr"] * factors[0]
+
+
+CONVERTERS: dict[str, Converter] = {
+    "network_module": _network,
+    "network_args": _network_args,
+    "v2": ignore,
+    "network_train_unet_only": ignore,
+    "metadata": ignore,
+}

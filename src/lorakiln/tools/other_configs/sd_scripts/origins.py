@@ -1,0 +1,58 @@
+"""The program's options of what the kohya_ss GUI writes, and of a file's metadata."""
+
+import json
+import re
+from collections.abc import Mapping, Set
+from typing import Any
+
+from lorakiln.tools.other_configs.imported import read_value
+
+# The GUI's own names of the program's options.
+GUI_NAMES = {"epoch": "max_train_epochs", "max_resolution": "resolution", "optimizer": "optimizer_type"}
+# Of the metadata: counts and dates that nobody sets.
+RECORDED = re.compile(
+    r"session_id|training_\w+_at|num_\w+|epoch|steps|sd_model_hash|new_sd_model_hash|\w*vae_hash|\w*vae_name|dataset_dirs"
+    r"|reg_dataset_dirs|tag_frequency|bucket_info|sd_scripts_commit_hash|datasets|training_comment|bucket_no_upscale"
+    r"|enable_bucket|cache_latents|lowram|full_fp16|metadata|sd_model_name|sshs_\w+|face_crop_aug_range|color_aug|random_crop"
+)
+
+
+def read_gui(options: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
+    """The program's options of the GUI's, which has names of its own for some and writes 0 for "none"."""
+    found = {GUI_NAMES.get(name, name): value for name, value in options.items()}
+    kind = str(found.pop("LoRA_type", "Standard"))
+    found["network_module"] = "lycoris.kohya" if "LyCORIS" in kind else "networks.lora"
+    args = [found.pop("network_args", "") or ""]
+    if "LyCORIS" in kind:
+        args.append(f"algo={kind.partition('/')[2].lower()}")
+    if "LoCon" in kind or "C3Lier" in kind or "LyCORIS" in kind:
+        args += [f"{name}={found[name]}" for name in ("conv_dim", "conv_alpha") if found.get(name)]
+    for name in ("rank_dropout", "module_dropout"):
+        args += [f"{name}={found[name]}"] if found.get(name) else []
+    found["network_args"] = " ".join(args).strip()
+    if percent := float(found.pop("lr_warmup", 0) or 0):
+        found["lr_warmup_steps"] = percent / 100
+    if extra := str(found.pop("additional_parameters", "") or ""):
+        words = extra.replace("=", " ").split()
+        found.update({w.removeprefix("--"): v for w, v in zip(words, [*words[1:], True], strict=True) if w[:2] == "--"})
+    told = {*known, "sdxl", "unet_lr", "train_batch_size", "network_args"}
+    return {name: value for name, value in found.items() if name in told and value not in (0, 0.0, "0")}
+
+
+def read_training_metadata(options: dict[str, Any]) -> dict[str, Any]:
+    """The program's options of its ss_ keys."""
+    found = {name: read_value(value) if name != "network_args" else value for name, value in options.items()}
+    found["train_batch_size"] = found.pop("batch_size_per_device", None) or found.pop("total_batch_size", None) or 1
+    found["optimizer_type"] = found.pop("optimizer", None)
+    # "torch.optim.AdamW(weight_decay=0.05,betas=(0.9, 0.99))"
+    found["optimizer_args"] = dict(re.findall(r"(\w+)=(\([^)]*\)|[^,)]+)", str(found["optimizer_type"])))
+    if found.get("sd_model_name"):
+        found["pretrained_model_name_or_path"] = found["sd_model_name"]
+    folders = json.loads(options.get("dataset_dirs") or "{}")
+    if len(folders) == 1:
+        (name, counts), *_ = folders.items()
+        found["train_data_dir"] = re.sub(r"^\d+_", "", name)
+        found["dataset_repeats"] = counts.get("n_repeats", 1)
+    if found.get("max_train_steps") and found.get("num_epochs"):
+        found.pop("max_train_epochs", None)
+    return {name: value for name, value in found.items() if not RECORDED.fullmatch(name) or name == "metadata"}

@@ -1,0 +1,75 @@
+"""What is trained on: pictures and captions."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from lorakiln.tools.other_configs.captions import take_class_tokens, take_warmup, take_wildcards
+from lorakiln.tools.other_configs.imported import Imported, name_experiment, read_value
+from lorakiln.tools.other_configs.sd_scripts.options import Converter, ignore
+
+COMMON = {"img", "image", "images", "train", "data", "dataset"}
+
+
+def _resolution(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    sides = [int(side) for side in re.findall(r"\d+", str(value))]
+    if not sides:
+        imported.leave("--resolution", value, "no number of pixels")
+        return
+    side = sides[0]
+    if len(set(sides)) > 1:
+        side = round(math.sqrt(sides[0] * sides[1]) / 64) * 64
+        imported.decided.append(f"prepare.resolution is {side}, of nearly the same area as {value}")
+    imported.settings["prepare.resolution"] = side
+
+
+def _folder(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    path = PureWindowsPath(str(value)) if "\\" in str(value) else Path(str(value))
+    # What the GUI calls the folder in every project says nothing.
+    plain = path.name.lower() in COMMON
+    name = name_experiment(str(given.get("output_name") or path.parent.name) if plain else path.name)
+    imported.settings["prepare.dataset"] = name
+    imported.decided.append(f"the pictures of {value} belong into data/raw/{name}")
+    local = Path(str(value))
+    trees = sorted(one.name for one in local.iterdir() if re.match(r"\d+_", one.name)) if local.is_dir() else []
+    if trees:
+        times, _, words = trees[0].partition("_")
+        imported.settings["train.repeats"] = int(times)
+        imported.decided.append(
+            f"train.repeats is {times}, of the folder {trees[0]}: put its pictures into data/raw/{name} themselves"
+        )
+        if not any(local.glob("*/*.txt")) and not any(local.glob("*/*.caption")):
+            imported.settings["caption.trigger"] = words
+            imported.decided.append(f"caption.trigger is {words!r}, of the same folder, where no captions are")
+        for other in trees[1:]:
+            imported.leave("--train_data_dir", other, "one folder of pictures is trained on")
+
+
+def _extension(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.settings["caption.extensions"] = [str(value)]
+
+
+def _tokenizer_length(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    length = read_value(value)
+    if length in (75, 150, 225):
+        imported.settings["encode.max_tokens"] = length
+
+
+def _buckets(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.settings["prepare.bucket.enable"] = True
+
+
+CONVERTERS: dict[str, Converter] = {
+    "resolution": _resolution,
+    "train_data_dir": _folder,
+    "caption_extension": _extension,
+    "enable_wildcard": take_wildcards,
+    "token_warmup_step": take_warmup,
+    "class_tokens": take_class_tokens,
+    "max_token_length": _tokenizer_length,
+    "enable_bucket": _buckets,
+    "cache_latents": ignore,
+    "cache_latents_to_disk": ignore,
+}

@@ -1,0 +1,158 @@
+"""How weights move: batches, length, rate, optimizer, schedule, loss, and what is kept of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorakiln.tools.other_configs.imported import Imported, read_value
+from lorakiln.tools.other_configs.sd_scripts.options import DEFAULTS, Converter, ignore, read_literal, read_pairs
+
+OPTIMIZERS = {
+    "adamw": "adamw",
+    "adamw8bit": "adamw8bit",
+    "pagedadamw8bit": "adamw8bit",
+    "lion": "lion",
+    "lion8bit": "lion",
+    "sgdnesterov": "sgd",
+    "adafactor": "adafactor",
+    "prodigy": "prodigy",
+    "dadaptation": "dadapt_adam",
+    "dadaptadam": "dadapt_adam",
+    "adamwschedulefree": "schedule_free",
+    "came": "came",
+}
+
+SCHEDULES = {
+    "constant": "constant",
+    "constant_with_warmup": "constant",
+    "linear": "linear",
+    "cosine": "cosine",
+    "cosine_with_restarts": "cosine_with_restarts",
+    "cosine_with_min_lr": "cosine",
+    "polynomial": "polynomial",
+    "inverse_sqrt": "inverse_sqrt",
+    "warmup_stable_decay": "wsd",
+}
+
+LOSSES = {"l2": "mse", "l1": "l1", "huber": "huber", "smooth_l1": "smooth_l1"}
+
+
+def take_batch(imported: Imported, given: dict[str, Any]) -> None:
+    batch = int(read_value(given.pop("train_batch_size", given.pop("batch_size", DEFAULTS["train_batch_size"]))))
+    times = int(read_value(given.pop("gradient_accumulation_steps", 1)) or 1)
+    imported.settings["train.batch_size"] = batch * times
+    if times > 1:
+        imported.settings["train.micro_batch"] = batch
+        imported.decided.append(f"train.batch_size is {batch} x {times}: accumulation is part of it")
+
+
+def take_length(imported: Imported, given: dict[str, Any]) -> None:
+    epochs = read_value(given.pop("max_train_epochs", None))
+    steps = read_value(given.pop("max_train_steps", None))
+    if epochs:
+        imported.settings["train.epochs"] = epochs
+    else:
+        imported.settings["train.steps"] = steps or DEFAULTS["max_train_steps"]
+        if not steps:
+            imported.decided.append("train.steps is 1600, kohya's own where no length is given")
+
+
+def take_rate(imported: Imported, given: dict[str, Any]) -> None:
+    unet, common = read_value(given.pop("unet_lr", None)), read_value(given.pop("learning_rate", None))
+    rate = unet or common
+    if not isinstance(rate, int | float):  # rates by blocks, as a text
+        rate = common if isinstance(common, int | float) else DEFAULTS["learning_rate"]
+        imported.decided.append(f"train.optimizer.lr is {rate:g}: no one rate is given")
+    imported.settings["train.optimizer.lr"] = float(rate)
+
+
+def _optimizer(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    name = str(value).partition("(")[0].rpartition(".")[2]
+    kind = OPTIMIZERS.get(name.lower())
+    if kind is None:
+        imported.choices["train/optimizer"] = "pytorch_optimizer"
+        imported.settings["train.optimizer.name"] = name
+        imported.decided.append(f"{name} is taken from pytorch-optimizer: see train.optimizer.args")
+    else:
+        imported.choices["train/optimizer"] = kind
+        if kind not in name.lower().replace("_", ""):
+            imported.decided.append(f"train/optimizer={kind} for {name}")
+
+
+def _optimizer_args(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    known = {"weight_decay", "betas", "beta3", "eps", "d0", "d_coef", "growth_rate", "momentum", "nesterov"}
+    known |= {"use_bias_correction", "safeguard_warmup", "relative_step", "scale_parameter", "warmup_init"}
+    for name, one in read_pairs(value).items():
+        if name in known:
+            imported.settings[f"train.optimizer.{name}"] = read_literal(one)
+        elif name != "decouple":  # weight decay is AdamW's always
+            imported.leave(f"--optimizer_args {name}", one, "see the optimizer's own settings: docs/training.md")
+
+
+def _schedule(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    kind = SCHEDULES.get(str(value).lower())
+    if kind is None:
+        imported.leave("--lr_scheduler", value, "the rate is constant; train/scheduler=NAME chooses another")
+        return
+    imported.choices["train/scheduler"] = kind
+
+
+def _warmup(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    steps = read_value(value)
+    fraction = isinstance(steps, float) and steps < 1
+    imported.settings[f"train.scheduler.warmup_{'fraction' if fraction else 'steps'}"] = steps
+
+
+def _precision(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.settings["train.trainer.precision"] = {"no": "fp32"}.get(str(value), str(value))
+
+
+def _loss(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.choices["train/objective"] = LOSSES.get(str(value), "mse")
+
+
+def _norm(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.settings["train.max_grad_norm"] = float(value) or None
+
+
+def _epochs(setting: str) -> Converter:
+    def convert(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+        count = read_value(value)
+        imported.settings[setting] = f"{count} epoch{'s' if count != 1 else ''}"
+
+    return convert
+
+
+def _prompts(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.settings["train.samples.file"] = str(value)
+
+
+def _huber(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    if given.get("loss_type", "l2") in ("huber", "smooth_l1"):
+        imported.settings["train.objective.huber_delta"] = float(value)
+
+
+def _fp8(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.settings["train.trainer.quantize"] = "fp8"
+
+
+CONVERTERS: dict[str, Converter] = {
+    "optimizer_type": _optimizer,
+    "optimizer_args": _optimizer_args,
+    "lr_scheduler": _schedule,
+    "lr_warmup_steps": _warmup,
+    "mixed_precision": _precision,
+    "loss_type": _loss,
+    "huber_c": _huber,
+    "max_grad_norm": _norm,
+    "prior_loss_weight": ignore,
+    "fp8_base": _fp8,
+    "save_every_n_epochs": _epochs("train.save_every"),
+    "sample_every_n_epochs": _epochs("train.samples.every"),
+    "validate_every_n_epochs": _epochs("train.validation.every"),
+    "sample_prompts": _prompts,
+    "save_model_as": ignore,
+    "xformers": ignore,
+    "sdpa": ignore,
+    "output_dir": ignore,
+    "logging_dir": ignore,
+}
