@@ -157,6 +157,20 @@ class BegunWith(Facts):
     hash: str
 
 
+class EncoderFacts(Facts):
+    """A text encoder that was trained.
+
+    Attributes:
+        modules: adapted ones.
+        stop: after how many steps it stayed as it was; None: it was trained to the end.
+    """
+
+    rank: int
+    modules: int
+    lr: float
+    stop: int | None = None
+
+
 class RunFacts(MadeWith):
     """facts.json of a finished run.
 
@@ -165,7 +179,8 @@ class RunFacts(MadeWith):
         max_steps: how many there were to be; more, where the training was stopped early.
         epoch_steps: how many an epoch has, which may end within one.
         parameters: trained numbers.
-        targets: full names of the network's adapted modules.
+        targets: full names of the network's adapted modules; none where text encoders alone were trained.
+        encoders: text encoders that were trained, by their parts' names.
         precision: of the frozen base, "fp32", "bf16" or "fp16".
         held_out: pictures that were kept for validation.
         timesteps: the first that was trained on, the one after the last, how many the model has.
@@ -184,6 +199,7 @@ class RunFacts(MadeWith):
     alpha: float
     parameters: int | None = None
     targets: list[str]
+    encoders: dict[str, EncoderFacts] = {}
     precision: str | None = None
     base: BaseFacts
     dataset: DatasetFacts
@@ -232,6 +248,7 @@ class LoraFacts(MadeWith):
     strength: float = 1.0
     averaged: bool = False
     targets: list[str] | None = None
+    encoders: dict[str, EncoderFacts] = {}
     base_model: str | None = None
     held_out: int = 0
     validation_loss: float | None = None

@@ -24,9 +24,8 @@ from lorakiln.lora_files.writing import write_lora
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.whole_config import check_whole
 from lorakiln.tools.inspect import suggest_settings
-from lorakiln.train.adapting import put_adapter
+from lorakiln.train.adapting import list_placements, put_adapter, put_adapters
 from pipelines.compose import compose_config
-from tests.adapters.networks import adapted
 
 ATTENTION = "unet.mid_block.attentions.0.transformer_blocks.0"
 
@@ -125,24 +124,25 @@ def follow(file, capsys, tmp_path, base=None):
 
 def go_on(family, told):
     """Training's own way from the printed settings to an adapter on the network."""
-    settings = check_whole(compose_config(["+experiment=smoke", *shlex.split(" ".join(told))])).train.adapter
-    put_adapter(family, settings, list_target_names(family, settings.targets), 0)
-    return adapted(family.network).read().layers
+    settings = check_whole(compose_config(["+experiment=smoke", *shlex.split(" ".join(told))])).train
+    return put_adapters(family, list_placements(family, settings), 0).read().layers
 
 
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_takes_what_is_printed(tmp_path, capsys, micro_model, kind, text):
     endings, targets = KINDS[kind]
-    family = load_family(micro_model, ("network",))
+    family = load_family(micro_model, ("text", "network"))
     layers = layers_on(family, endings)
-    both = layers | ({TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)} if text else {})
-    write_lora(Adapter(both), tmp_path / "x.safetensors", "kohya")
+    layers |= {TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)} if text else {}
+    write_lora(Adapter(layers), tmp_path / "x.safetensors", "kohya")
     told, used = follow(tmp_path / "x.safetensors", capsys, tmp_path)
-    assert (used.name == "lora.safetensors") == text
+    assert used.name == "x.safetensors"
+    assert ("train.parts=[unet,text_encoder]" in shlex.split(" ".join(told))) == text
     assert f"train.adapter.targets={targets}" in shlex.split(" ".join(told)) and "train.adapter.alpha=1.5" in told
     found = go_on(family, told)
-    assert set(found) == set(layers)
+    # Of the text encoder, what is not in the file begins fresh.
+    assert {name for name in found if not name.startswith("text_encoder.") or found[name].up.any()} == set(layers)
     for name, layer in layers.items():
         torch.testing.assert_close(found[name].delta(), layer.delta(), rtol=1e-4, atol=1e-4)
 
@@ -162,7 +162,7 @@ def test_layers_of_some_blocks_alone_and_of_many_ranks(tmp_path, capsys, micro_m
 
 
 def test_what_is_printed_for_layers_that_depend_on_the_base_is_taken(tmp_path, capsys, micro_model):
-    family = load_family(micro_model, ("network",))
+    family = load_family(micro_model, ("text", "network"))
     layers = layers_on(family, ["attn1.to_q"])
     tensors = {}
     for name, layer in (layers | {TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)}).items():
@@ -171,13 +171,14 @@ def test_what_is_printed_for_layers_that_depend_on_the_base_is_taken(tmp_path, c
         tensors[f"{key}.dora_scale"] = torch.ones(layer.shape[0], 1)
     save_tensors(tmp_path / "x.safetensors", tensors)
     told, _ = follow(tmp_path / "x.safetensors", capsys, tmp_path, micro_model.path)
-    assert set(go_on(family, told)) == set(layers)
+    found = go_on(family, told)
+    assert {name for name in found if not name.startswith("text_encoder.") or found[name].up.any()} == {*layers, TEXT}
 
 
 def test_a_text_encoders_layers_alone_are_nothing_to_go_on_from(tmp_path, capsys):
     write_lora(Adapter({TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)}), tmp_path / "x.safetensors", "kohya")
     assert main(["inspect", str(tmp_path / "x.safetensors")]) == 0
-    assert "no training can go on from it: it has no layer of a network that is trained here" in capsys.readouterr().out
+    assert "no settings to go on with: it has no layer of the network that draws" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("preset", "known"), PRESETS.items())

@@ -54,21 +54,24 @@ def added_kinds():
 @pytest.fixture
 def make_module(micro_model, micro_encoded, make_settings):
     """A training module on the micro model, as `train` makes it, and no trainer."""
-    from lorakiln.adapters.targets import list_target_names
     from lorakiln.families import load_family
-    from lorakiln.train.adapting import put_adapter
+    from lorakiln.schema.encode import EncodeSettings
+    from lorakiln.train.adapting import list_placements, put_adapters
     from lorakiln.train.latents import Encoded
+    from lorakiln.train.live_text import LiveText
     from lorakiln.train.lora_module import LoraModule, Share
     from lorakiln.train.validation_split import hold_out
 
     def make(share=None, encoded=micro_encoded, model=micro_model, live=None, **changes):
         settings = make_settings(**changes)
         torch.set_num_threads(1)
-        family = load_family(model, ("network",))
+        family = load_family(model, ("text", "network") if settings.parts else ("network",))
         if settings.objective.zero_terminal_snr:
             family.process = family.process.rescale_to_zero_snr()
-        put_adapter(family, settings.adapter, list_target_names(family, settings.adapter.targets), settings.seed)
+        put_adapters(family, list_placements(family, settings), settings.seed)
         read = Encoded.read(encoded)
+        if settings.parts:
+            live = LiveText.of(family, read.index.made_with("encode", EncodeSettings), trained=True)
         split = hold_out(read.buckets, settings.validation)
         return LoraModule(family, read, split.trained, settings, share or Share(), live)
 

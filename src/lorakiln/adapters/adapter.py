@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -161,6 +161,14 @@ class Adapter:
     base: str | None = None
     relative: dict[str, Change] = field(default_factory=dict)
     embeddings: dict[str, Embedding] = field(default_factory=dict)
+
+    def select(self, part: str) -> "Adapter":
+        """Without the layers of other parts than this one."""
+        layers, relative = (
+            {name: layer for name, layer in given.items() if name.startswith(f"{part}.")}
+            for given in (self.layers, self.relative)
+        )
+        return replace(self, layers=layers, relative=relative)
 
     @property
     def changes(self) -> dict[str, Change]:

@@ -207,6 +207,9 @@ def _table(facts: LoraFacts, private: bool) -> dict[str, Any]:
         "base model's identity": f"`{facts.base.hash[:16]}`",
         "dataset's identity": f"`{facts.dataset.hash[:16]}`",
     }
+    for part, own in facts.encoders.items():
+        until = f", to step {own.stop}" if own.stop else ""
+        table[f"`{part}`"] = f"trained too: rank {own.rank}, learning rate {own.lr:g}{until}"
     if train.trainer.quantize != "none":
         table["base while training"] = f"its linear layers in {train.trainer.quantize}"
     if facts.timesteps and (told := format_timestep_range(*facts.timesteps)):

@@ -26,9 +26,9 @@ from lorakiln.export.privacy import remove_places, remove_private
 from lorakiln.facts import Checked, LoraFacts, RunFacts, SavedAdapter
 from lorakiln.families import load_family
 from lorakiln.families.file_hashes import compute_kohya_hashes
-from lorakiln.families.kinds import find_version
+from lorakiln.families.kinds import find_version, list_adapted_parts
 from lorakiln.families.model_source import is_hub_id
-from lorakiln.families.protocol import NETWORK, Family
+from lorakiln.families.protocol import NETWORK, Family, Part
 from lorakiln.families.shapes import has_kernel
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.casting import CastAdapter, cast_adapter
@@ -56,7 +56,7 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     facts = RunFacts.read(run / "facts.json")
     rows = read_captioned(captioned)
     # Only the names of its layers are needed: half the memory will do.
-    family = load_family(model, NETWORK, dtype=torch.bfloat16)
+    family = load_family(model, choose_parts(facts), dtype=torch.bfloat16)
     if family.facts["hash"] != facts.base.hash:
         raise UserError(
             f"the run was trained on {facts.base.path}, whose weights are not those of {model.path}",
@@ -108,6 +108,11 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         f"read back as {', '.join(clients)} do, and equal",
         flush=True,
     )
+
+
+def choose_parts(facts: RunFacts) -> tuple[Part, ...]:
+    """What of the base a run's adapters are on."""
+    return ("text", *NETWORK) if facts.encoders else NETWORK
 
 
 def read_file_facts(model: ModelSettings, settings: ExportSettings) -> dict[str, str]:
@@ -176,6 +181,7 @@ def _facts(
         strength=facts.strength,
         **({"averaged": True} if facts.averaged else {}),
         targets=facts.targets,
+        **({"encoders": facts.encoders} if facts.encoders else {}),
         base=facts.base,
         base_model=facts.base_model,
         dataset=facts.dataset,
@@ -302,17 +308,30 @@ class Writer:
         # Nothing else in it tells the base, where only self-attention is adapted.
         told = {"ss_base_model_version": self.facts.base.version}
         diffusers_form.save(replace(ready.adapter, metadata=told), path, self.kind_name)
-        config = diffusers_form.make_part_config(ready.adapter, self.family.part, self.kind_name)
+        config = diffusers_form.make_part_config(ready.adapter, list_parts(trained)[0], self.kind_name)
         write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": self.facts.base_model})
         return self.compare(trained, ready, diffusers_form.load(path, self.kind_name), path.name)
 
     def write_peft(self, adapter: SavedAdapter) -> float:
-        """Write the folder that peft loads onto the network, of kinds that diffusers does not load."""
-        trained, folder = self.trained(adapter), self.folder / "peft"
-        ready = self.fit(trained, folder.name)
-        told = {"ss_base_model_version": self.facts.base.version}
-        write_peft(replace(ready.adapter, metadata=told), folder, self.kind_name)
-        return self.compare(trained, ready, read_as_stored(folder).adapter, folder.name)
+        """Write the folder that peft loads onto the network, of kinds that diffusers does not load; of several
+        networks a folder each, in it.
+        """
+        whole, folder = self.trained(adapter), self.folder / "peft"
+        told, worst = {"ss_base_model_version": self.facts.base.version}, 0.0
+        parts = list_parts(whole)
+        for part in parts:
+            trained = whole.select(part)
+            path = folder / part if len(parts) > 1 else folder
+            ready = self.fit(trained, path.name)
+            write_peft(replace(ready.adapter, metadata=told), path, self.kind_name)
+            worst = max(worst, self.compare(trained, ready, read_as_stored(path).adapter, path.name))
+        return worst
+
+
+def list_parts(adapter: Adapter) -> list[str]:
+    """The parts of the base that it changes, the denoiser first."""
+    parts = {name.partition(".")[0] for name in adapter.layers}
+    return [part for part in list_adapted_parts() if part in parts]
 
 
 def _notes(facts: LoraFacts) -> dict[str, Any]:

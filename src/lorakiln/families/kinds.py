@@ -128,6 +128,12 @@ def find_family(version: BaseVersion) -> FamilyKind:
     return kind
 
 
+def list_networks(family: str) -> list[str]:
+    """The parts of a family's models that an adapter can be on, by their names in LoRA files, the denoiser first."""
+    kind: FamilyKind = FAMILIES.find(family)
+    return [kind.layout.network, *(part for part in kind.layout.networks if part != kind.layout.network)]
+
+
 def find_family_by_network(network_class: str) -> FamilyKind | None:
     """The first family whose network is of a class, which those that have it treat alike."""
     return next((one for one in list_families() if one.layout.networks[one.layout.network][1] == network_class), None)

@@ -30,6 +30,7 @@ from lorakiln.optim import kohya_name
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.objectives import ObjectiveSettings
+from lorakiln.schema.optimizers import OptimizerSettings
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
 
@@ -177,9 +178,8 @@ def _training(facts: RunFacts, rows: Sequence[CaptionedRow]) -> dict[str, Any]:
     optimizer, objective = train.optimizer, train.objective
     return {
         "ss_learning_rate": optimizer.lr,
-        # One number where there is one, as sd-scripts has it; else which part has which.
-        "ss_unet_lr": {"": optimizer.lr, **optimizer.part_lrs} if optimizer.part_lrs else optimizer.lr,
-        "ss_text_encoder_lr": None,
+        "ss_unet_lr": _denoisers_rate(facts, optimizer),
+        "ss_text_encoder_lr": _one_or_all([one.lr for one in facts.encoders.values()]),
         "ss_num_train_images": pictures,
         "ss_num_validation_images": held_out,
         "ss_num_reg_images": regularising,
@@ -209,6 +209,19 @@ def _training(facts: RunFacts, rows: Sequence[CaptionedRow]) -> dict[str, Any]:
         "ss_prior_loss_weight": objective.prior_loss_weight,
         **_noise(facts, objective),
     }
+
+
+def _denoisers_rate(facts: RunFacts, optimizer: OptimizerSettings) -> Any:
+    """One number where there is one, as sd-scripts has it; else which part has which; None: it was not trained."""
+    parts = {part: rate for part, rate in optimizer.part_lrs.items() if part.partition(".")[0] not in facts.encoders}
+    if facts.encoders and not facts.targets:
+        return None
+    return {"": optimizer.lr, **parts} if parts else optimizer.lr
+
+
+def _one_or_all(rates: Sequence[float]) -> Any:
+    """A number where all are one, a list where they differ, as one gives them to sd-scripts; None: there are none."""
+    return (rates[0] if len(set(rates)) == 1 else list(rates)) if rates else None
 
 
 def _noise(facts: RunFacts, objective: ObjectiveSettings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.marks import Decides, Private
-from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.model import FAMILIES, ModelSettings
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.secrets import check_no_secrets
 from lorakiln.schema.train import TrainSettings
@@ -40,6 +40,16 @@ class Config(Settings):
     train: TrainSettings
     export: ExportSettings
     evaluate: EvaluateSettings
+
+    @model_validator(mode="after")
+    def _parts_are_the_bases(self) -> "Config":
+        asked = self.train.parts
+        if asked and (wrong := sorted(set(asked) - set(there := FAMILIES.find(self.model.family).layout.networks))):
+            raise ValueError(
+                f"train.parts: a base of {self.model.family} has no part {wrong[0]!r} that is trained here; "
+                f"there are: {', '.join(there)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _strength_can_be_written(self) -> "Config":

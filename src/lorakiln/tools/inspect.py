@@ -4,13 +4,13 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from lorakiln.adapters.adapter import Adapter, Change, Embedding
+from lorakiln.adapters.adapter import Adapter, Change, Embedding, Layer
 from lorakiln.families.kinds import FamilyKind, find_version_predicting, list_versions
 from lorakiln.lora_files.base_model import find_base_version, find_generation, find_lora_family
 from lorakiln.lora_files.reading import read_any, read_as_stored
@@ -81,7 +81,7 @@ def suggest_settings(
     """The settings with which training can go on from this file, each as one writes it in a shell.
 
     Where it cannot go on from the file as it is, the one command that makes a file it can go on from; of a file without
-    the trained network's part nothing.
+    the denoiser's part nothing. Text encoders that the file adapts are trained too.
 
     Args:
         full: its changes are of full rank, and are to be cut down.
@@ -95,13 +95,14 @@ def suggest_settings(
         return []
     if kind and parts == {network} and not beside:
         return [*_of_kind(kind, path, family), *_told(adapter)]
-    mine = {name: layer for name, layer in adapter.layers.items() if name.startswith(f"{network}.")}
+    mine = adapter.select(network).layers
+    encoders = [part for part in family.layout.networks if part in parts - {network}]
     rank = max((layer.rank for layer in mine.values()), default=0)
     needed = {
         " --rank 32": full or adapter.relative or rank > RANKS,
         " --base BASE": adapter.relative,
         " --weights-only": beside,
-        f" --only {network}": len(parts) > 1,
+        f" --only {network}": parts - {network, *encoders},
     }
     if options := "".join(option for option, wanted in needed.items() if wanted):
         return [f"lorakiln convert {shlex.quote(str(path))} {CONVERTED}{options}"]
@@ -113,6 +114,7 @@ def suggest_settings(
         f"train.adapter.rank={rank}",
         f"train.adapter.alpha={scale[0][0] * rank if scale else rank:g}",
         _targets(mine, family),
+        *_of_encoders(adapter, [network, *encoders]),
     ]
     if model := _model(adapter):
         settings.insert(0, f"model={model}")
@@ -140,6 +142,27 @@ def _targets(layers: Iterable[str], family: FamilyKind) -> str:
     targets = family.suggest_targets(name.removeprefix(f"{family.layout.network}.") for name in layers)
     listed = targets if isinstance(targets, str) else f"[{','.join(targets)}]"
     return shlex.quote(f"train.adapter.targets={listed}")
+
+
+def _of_encoders(adapter: Adapter, parts: Sequence[str]) -> list[str]:
+    """The settings that train a file's text encoders too; `parts` are those that it adapts, the denoiser first."""
+    if len(parts) == 1:
+        return []
+    told = [shlex.quote(f"train.parts=[{','.join(parts)}]")]
+    wanted = {part: _of_encoder(adapter.select(part).layers) for part in parts[1:]}
+    alike = len({tuple(one.items()) for one in wanted.values()}) == 1
+    for part, settings in wanted.items():
+        where = "train.text_encoders" if alike else f"+train.text_encoders.own.{part}"
+        told += [shlex.quote(f"{where}.{name}={value}") for name, value in settings.items()]
+    return list(dict.fromkeys(told))
+
+
+def _of_encoder(layers: Mapping[str, Layer]) -> dict[str, str]:
+    """What one encoder's adapter has: its rank, its alpha, and the ends of its modules' names."""
+    rank = max(layer.rank for layer in layers.values())
+    scale = Counter(layer.scale for layer in layers.values() if layer.alpha > 0).most_common(1)
+    ends = sorted({name.rpartition(".")[2] for name in layers})
+    return {"rank": str(rank), "alpha": f"{scale[0][0] * rank if scale else rank:g}", "targets": f"[{','.join(ends)}]"}
 
 
 def _told(adapter: Adapter) -> list[str]:

@@ -41,7 +41,10 @@ def format_listing(found: dict[str, Any], layers: bool = False) -> str:
 
 def _going_on(retrain: Sequence[str]) -> list[str]:
     if not retrain:
-        return ["no training can go on from it: it has no layer of a network that is trained here"]
+        return [
+            "no settings to go on with: it has no layer of the network that draws (text encoders alone: train.parts "
+            "names them, and train.adapter.init_from this file)"
+        ]
     if retrain[0].startswith("lorakiln "):
         command = ["to go on training from it, make a file that training takes first", f"  {retrain[0]}"]
         return [*command, f"and then with what `lorakiln inspect {CONVERTED}` says"]

@@ -10,13 +10,12 @@ from lorakiln.adapters.networks import AdaptedNetworks, Placement, find_denoiser
 from lorakiln.adapters.protocol import StartingPoint
 from lorakiln.adapters.targets import check_patterns, list_target_names
 from lorakiln.console.errors import UserError
-from lorakiln.families.kinds import FamilyKind
+from lorakiln.families.kinds import list_networks
 from lorakiln.families.protocol import Family
 from lorakiln.lora_files.embeddings import warn_unused
 from lorakiln.lora_files.reading import read_as_stored
 from lorakiln.schema.adapters import AdapterSettings
 from lorakiln.schema.base import check
-from lorakiln.schema.model import FAMILIES
 from lorakiln.schema.text_encoders import TextEncodersSettings
 from lorakiln.schema.train import TrainSettings
 
@@ -47,12 +46,6 @@ def list_parts(family: Family, settings: TrainSettings) -> list[str]:
         fix = "its settings stand in train.adapter and train.optimizer"
         raise UserError(f"{family.part} is no text encoder", where="train.text_encoders.own", fix=fix)
     return [part for part in there if part in asked]
-
-
-def list_networks(family: str) -> list[str]:
-    """The parts of a family's bases that an adapter can be on, the denoiser first."""
-    kind: FamilyKind = FAMILIES.find(family)
-    return list(kind.layout.networks)
 
 
 def name_parts(there: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.memory import telling_no_memory
 from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
+from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import NETWORK, Family, Part, choose_text_dtype
 from lorakiln.families.tensor_memory import count_held_bytes
 from lorakiln.schema.encode import EncodeSettings
@@ -199,6 +200,7 @@ def _make_room(
         drawn=family.latent_shape(*choose_largest(samples)) if samples else None,
         guided=any(one.guidance > 1 for one in samples),
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
+        encoding=PromptEncoding.of(encoded.index.made_with("encode", EncodeSettings)),
     )
     # Text encoders that read in every step stay on the device beside the network.
     texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) else ()

@@ -101,7 +101,7 @@ class LoraModule(pl.LightningModule):
         self.adapted = find_adapted_networks(family, settings.adapter.kind)
         self.encoders = TrainedEncoders(self.adapted, settings)
         self.live, self.conditioning = live, Conditioning(encoded, live, self._move)
-        self.captions = captions or (OwnCaptions(encoded.buckets, self.trained) if live else None)
+        self.captions = (captions or OwnCaptions(encoded.buckets, self.trained)) if live else None
         trainable = self.adapted.parameters()
         # What only some kinds of adapters have.
         kind: Any = self.adapted.kind

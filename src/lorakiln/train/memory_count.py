@@ -15,16 +15,18 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lorakiln.adapters.targets import list_target_names
+from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
 from lorakiln.families.protocol import Family, Part
 from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_bytes
 from lorakiln.optim.state import state_bytes
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import put_adapter
+from lorakiln.train.adapting import list_parts, list_placements, put_adapters
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Bucket, Encoded
+from lorakiln.train.live_text import LiveText
 from lorakiln.train.lora_module import LoraModule, Share
 from lorakiln.train.quantized_layers import quantize_layers
+from lorakiln.train.trained_encoders import recompute_activations
 from lorakiln.train.validation import choose_batch
 
 BESIDE = 1_000_000_000  # bytes: CUDA's context, its libraries' workspaces, gaps between tensors
@@ -36,13 +38,13 @@ class MemoryCount:
     """What a training holds, by what for, in bytes.
 
     Attributes:
-        base: the frozen network.
+        base: the frozen network, and the text encoders where one is trained.
         adapter: its weights, their gradients, their moving average and the optimizer's state.
         step: what a step's two passes hold at most beside these.
         validation: the same of validation; 0: there is none.
         row: what the network holds for each sample that it works on without gradients: two a picture with guidance.
         converted: the adapter's weights in half precision, which autocast keeps all that time.
-        text: the text encoders' weights.
+        text: the text encoders' weights, where they are on the device only to draw.
         vae, decode: the VAE's weights, and what it holds beside them while it decodes a picture.
         rows: of the network for each picture drawn; 0: no samples are drawn.
         drawn: pictures drawn at once.
@@ -105,6 +107,7 @@ class CountRequest:
         drawn: (C, h, w) of the samples; None: this process draws none.
         guided: whether one of them has guidance, which takes a second row; None: as the settings say.
         validates: whether this process does.
+        encoding: how texts are read where a text encoder is trained.
     """
 
     family: Family
@@ -115,6 +118,12 @@ class CountRequest:
     drawn: Sequence[int] | None = None
     guided: bool | None = None
     validates: bool = False
+    encoding: PromptEncoding = PLAIN
+
+    @property
+    def encoders(self) -> list[str]:
+        """The text encoders that are trained."""
+        return [part for part in list_parts(self.family, self.settings) if part != self.family.part]
 
     @property
     def micro(self) -> int:
@@ -125,15 +134,19 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
     """Run the training's own step, forward pass and decoding through, on tensors without numbers."""
     settings, on_gpu = wanted.settings, wanted.family.device.type != "cpu"
     parts: tuple[Part, ...] = ("network", "vae", "text") if wanted.drawn else ("network",)
+    parts = ("network", "text") if wanted.encoders and not wanted.drawn else parts
     hollow = wanted.family.hollow(parts)
     if settings.trainer.quantize != "none":
         quantize_layers(hollow.network, settings.trainer.quantize, META)
-    base = count_held_bytes(hollow.network)
+    texts = [network for name, network in hollow.adaptable().items() if name != hollow.part]
+    working = texts if wanted.encoders else []
+    base = sum(map(count_held_bytes, [hollow.network, *working]))
     with Peak() as peak, GpuRules(on_gpu, settings.trainer.attention == "math") as rules:
-        for part in (hollow.network, *([hollow.vae] if wanted.drawn else [])):
+        for part in (hollow.network, *working, *([hollow.vae] if wanted.drawn else [])):
             peak.hold([*part.parameters(), *part.buffers()])
         module = _make_hollow_module(hollow, wanted, rules)
         module.network.train()
+        module.encoders.set_training(True)
         before = peak.again()
         _step(module)
         step = peak.most - before
@@ -154,9 +167,23 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
             hollow.decode_latents(torch.empty(1, *wanted.drawn, device=META))
             guided = settings.samples.guidance > 1 if wanted.guided is None else wanted.guided
             decode, rows = peak.most - before, 2 if guided else 1
-            texts = sum(count_held_bytes(part) for name, part in hollow.adaptable().items() if name != hollow.part)
-            found = replace(found, rows=rows, text=texts, vae=count_held_bytes(hollow.vae), decode=decode)
+            moved = 0 if working else sum(map(count_held_bytes, texts))
+            found = replace(found, rows=rows, text=moved, vae=count_held_bytes(hollow.vae), decode=decode)
     return found
+
+
+class _HollowText(LiveText):
+    """Reads texts without numbers."""
+
+    def tokenise(self, texts: Sequence[str]) -> dict[str, Tokens]:
+        return self.family.make_blank_tokens(len(texts), self.encoding)
+
+
+class _NoCaptions:
+    """Texts that say nothing."""
+
+    def texts(self, step: int, samples: GlobalBatch, part: slice) -> list[str]:
+        return [""] * len(samples.pictures[part])
 
 
 class _HollowModule(LoraModule):
@@ -180,14 +207,18 @@ def _make_hollow_module(hollow: Family, wanted: CountRequest, rules: GpuRules) -
         # The backward pass leaves the rules, and a part that it runs anew enters them again.
         checkpointed = partial(checkpoint, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), rules))
         network.enable_gradient_checkpointing(checkpointed)
-    adapter = settings.adapter.model_copy(update={"init_from": None})
-    put_adapter(hollow, adapter, list_target_names(hollow, adapter.targets), settings.seed)
+        for part in wanted.encoders:
+            recompute_activations(hollow.adaptable()[part], checkpointed)
+    fresh = settings.model_copy(update={"adapter": settings.adapter.model_copy(update={"init_from": None})})
+    put_adapters(hollow, list_placements(hollow, fresh), settings.seed)
     mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))
     told = {name: torch.empty(rows, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
     empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
     encoded = Encoded([Bucket("", [], mean, std, told)], empty)
     alone = settings.model_copy(update={"batch_size": rows, "micro_batch": None})
-    module = _HollowModule(hollow, encoded, [list(range(rows))], alone, replace(wanted.share, rank=0, world=1))
+    share = replace(wanted.share, rank=0, world=1)
+    live = _HollowText(hollow, wanted.encoding, trained=True) if wanted.encoders else None
+    module = _HollowModule(hollow, encoded, [list(range(rows))], alone, share, live, _NoCaptions())
     module.rules = rules
     return module
 

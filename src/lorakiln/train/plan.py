@@ -44,8 +44,8 @@ def format_plan(run: TrainingRun) -> str:
         *_notes(run),
         f"saved       {_tell_saving(run)}",
         f"memory      {run.memory_fit.describe() if run.memory_fit else _small(run)}",
-        f"adapter     {adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules, "
-        f"{run.module.flat.count:,} parameters",
+        f"adapter     {_describe_adapter(run)}, {run.module.flat.count:,} parameters",
+        *_describe_encoders(run),
         f"rate        {format_rates(settings.optimizer, adapter)}, {settings.scheduler.kind}, "
         f"{settings.scheduler.count_warmup(settings.total_steps)} warm-up steps",
         f"            {format_sparkline(trace_factors(settings.scheduler, settings.total_steps, CURVE))}",
@@ -59,6 +59,29 @@ def format_plan(run: TrainingRun) -> str:
     if adapter.init_from:
         lines.append(f"begins with {adapter.init_from}")
     return "training plan\n" + "\n".join("  " + line for line in lines)
+
+
+def _describe_adapter(run: TrainingRun) -> str:
+    """The kind; and of the network that draws, if it is trained, its rank."""
+    adapter = run.settings.adapter
+    if not run.targets:
+        return f"{adapter.kind}, none on {run.family.part}, which stays as it is"
+    return f"{adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules"
+
+
+def _describe_encoders(run: TrainingRun) -> list[str]:
+    """A line for each text encoder that is trained."""
+    encoders, total = run.module.encoders, run.settings.total_steps
+    lines = []
+    for part in encoders.parts:
+        placement, rate = run.placements[part], run.module.groups.peaks.get(part, 0.0)
+        own = placement.settings
+        until = f", to step {encoders.stop:,} of {total:,}" if encoders.stop < total else ""
+        lines.append(
+            f"            {part}: rank {own.rank}, alpha {own.alpha:g}, {len(placement.modules)} modules, "
+            f"rate {rate:g}{until}"
+        )
+    return lines
 
 
 def list_doubts(settings: TrainSettings) -> list[str]:
@@ -148,8 +171,13 @@ def _tell_saving(run: TrainingRun) -> str:
 
 def _small(run: TrainingRun) -> str:
     """The memory of a training that is not counted any further."""
-    network = run.family.network
-    base = sum(weight.nbytes for weight in (*network.parameters(), *network.buffers()) if not weight.requires_grad)
+    networks = dict.fromkeys([run.family.network, *run.module.adapted])
+    base = sum(
+        weight.nbytes
+        for network in networks
+        for weight in (*network.parameters(), *network.buffers())
+        if not weight.requires_grad
+    )
     # Its weights, their gradients, their moving average and the optimizer's state.
     vectors = 3 if run.module.average else 2
     adapter = vectors * run.module.flat.weights.nbytes + state_bytes(run.module.build_optimizer, run.module.optimizer)

@@ -12,7 +12,7 @@ from typing import Any
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_json
 from lorakiln.console.memory import read_peak_memory
-from lorakiln.facts import BaseFacts, BegunWith, RunFacts, SavedAdapter
+from lorakiln.facts import BaseFacts, BegunWith, EncoderFacts, RunFacts, SavedAdapter
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.kohya_metadata import build_metadata
 from lorakiln.tracking.tracker import RECORD
@@ -61,15 +61,17 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
     files = sorted((work / "adapters").glob("step-*.safetensors"))
     steps = {int(path.stem.removeprefix("step-")): path.name for path in files}
     step = settings.total_steps if step is None else step
+    first = next(iter(run.placements.values())).settings
     kept = choose_kept(list(steps), record.losses, settings, run.epoch, step)
     return RunFacts(
         step=step,
         max_steps=settings.total_steps,
         epoch_steps=float(run.epoch),
-        rank=settings.adapter.rank,
-        alpha=settings.adapter.alpha,
+        rank=first.rank,
+        alpha=first.alpha,
         parameters=run.module.flat.count,
         targets=run.targets,
+        **_describe_encoders(run),
         precision=run.precision,
         base=BaseFacts(**run.family.facts),
         dataset=run.encoded.index.dataset,
@@ -90,6 +92,21 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
         ],
         settings=run.lineage,
     )
+
+
+def _describe_encoders(run: TrainingRun) -> dict[str, dict[str, EncoderFacts]]:
+    """Of text encoders that are trained; nothing where there are none."""
+    encoders, total = run.module.encoders, run.settings.total_steps
+    told = {
+        part: EncoderFacts(
+            rank=run.placements[part].settings.rank,
+            modules=len(run.placements[part].modules),
+            lr=run.settings.optimizer.part_lrs.get(part, encoders.rates()[part]),
+            **({"stop": encoders.stop} if encoders.stop < total else {}),
+        )
+        for part in encoders.parts
+    }
+    return {"encoders": told} if told else {}
 
 
 def check_tellable(run: TrainingRun) -> None:

@@ -37,6 +37,7 @@ EXPECTED = {
         "train.scheduler.cycles": 3,
         "encode.captions.shuffle": True,
         "encode.captions.keep_tags": 1,
+        "train.parts": "absent",
     },
     "sdxl.sh": {
         "model": "sdxl",
@@ -56,6 +57,8 @@ EXPECTED = {
         "encode.clip_skip": 1,
         "encode.flip": True,
         "prepare.dataset": "my_mug",
+        "train.parts": ["unet", "text_encoder"],
+        "train.text_encoders.lr": 5e-5,
     },
     "windows.bat": {
         "train/objective": "huber",
@@ -93,6 +96,8 @@ EXPECTED = {
         "train.optimizer.betas": [0.9, 0.99],
         "train.optimizer.beta3": 0.99,
         "caption.trigger": "a photo of sks dog",
+        "train.parts": ["unet", "text_encoder", "text_encoder_2"],
+        "train.text_encoders.lr": "absent",
     },
     "onetrainer.json": {
         "train/scheduler": "cosine",
@@ -112,9 +117,9 @@ EXPECTED = {
 }
 # What is said of each that has no counterpart: by a part of its name.
 LEFT = {
-    "character.toml": ["--text_encoder_lr"],
+    "character.toml": [],
     "sdxl.sh": ["--full_bf16", "--dataset_config", "--persistent_data_loader_workers"],
-    "gui.json": ["--text_encoder_lr"],
+    "gui.json": [],
     "windows.bat": [],
     "vpred.toml": ["--network_args block_dims", "--weighted_captions"],
     "dataset.toml": ["[[datasets]]"],
@@ -254,6 +259,46 @@ def test_the_metadata_of_a_kohya_file_tell_its_settings(tmp_path):
     }
     assert {key: imported.settings.get(key, "absent") for key in expected} == expected
     assert imported.choices["model"] == "sdxl" and imported.choices["train/optimizer"] == "adamw8bit"
+
+
+@pytest.mark.parametrize(
+    ("more", "parts", "own"),
+    [
+        ("", ["unet", "text_encoder", "text_encoder_2"], {}),
+        ("--network_train_unet_only --text_encoder_lr 1e-5", "absent", {}),
+        ("--text_encoder_lr 0", "absent", {}),
+        ("--network_train_text_encoder_only --text_encoder_lr 1e-5", ["text_encoder", "text_encoder_2"], {"lr": 1e-5}),
+        (
+            "--text_encoder_lr 1e-5 2e-5",
+            ["unet", "text_encoder", "text_encoder_2"],
+            {"lr": 1e-5, "own": {"text_encoder_2": {"lr": 2e-5}}},
+        ),
+    ],
+)
+def test_kohya_trains_text_encoders_too_if_not_told_otherwise(tmp_path, more, parts, own, compose_imported):
+    (tmp_path / "go.sh").write_text(f"python sdxl_train_network.py --network_module networks.lora {more}")
+    _, imported = translate_file(tmp_path / "go.sh")
+    assert imported.settings.get("train.parts", "absent") == parts
+    given = {name.rpartition(".")[2]: one for name, one in imported.settings.items() if ".text_encoders." in name}
+    assert given == own
+    train = compose_imported(imported).train
+    assert (train.parts or "absent") == parts
+
+
+@pytest.mark.parametrize(
+    ("rates", "parts"),
+    [
+        ((1e-4, 5e-5), ["unet", "text_encoder"]),
+        ((1e-4, 0), "absent"),
+        ((0, 5e-5), ["text_encoder"]),
+    ],
+)
+def test_the_gui_leaves_out_what_has_no_rate(tmp_path, rates, parts):
+    given = {"LoRA_type": "Standard", "unet_lr": rates[0], "text_encoder_lr": rates[1]}
+    (tmp_path / "a.json").write_text(json.dumps({**given, "stop_text_encoder_training": 40}))
+    _, imported = translate_file(tmp_path / "a.json")
+    assert imported.settings.get("train.parts", "absent") == parts
+    assert imported.settings.get("train.text_encoders.stop", "absent") == ("absent" if parts == "absent" else 0.4)
 
 
 def test_a_file_of_ours_gives_the_settings_that_made_it(tmp_path, compose_imported):

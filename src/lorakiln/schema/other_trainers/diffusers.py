@@ -58,16 +58,10 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(
             ("--lora_unet_blocks", "--use_blora"), ("train.adapter.targets",), "a list of patterns: `[up_blocks.0.*]`"
         ),
-        Option(
-            (
-                "--train_text_encoder",
-                "--train_text_encoder_frac",
-                "--text_encoder_lr",
-                "--adam_weight_decay_text_encoder",
-            ),
-            (),
-            "text encoders are not trained",
-        ),
+        Option(("--train_text_encoder",), ("train.parts",), "[unet,text_encoder]; of SDXL text_encoder_2 too"),
+        Option(("--train_text_encoder_frac",), ("train.text_encoders.stop",), "a fraction of all steps"),
+        Option(("--text_encoder_lr",), ("train.text_encoders.lr",), "with `train.parts`"),
+        Option(("--adam_weight_decay_text_encoder",), (), "`train.optimizer.weight_decay` is that of all parts"),
         Option(
             (
                 "--train_text_encoder_ti",

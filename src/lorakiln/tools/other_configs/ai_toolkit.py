@@ -131,7 +131,7 @@ def _take_training(imported: Imported, train: dict[str, Any], sections: dict[str
     if average.get("use_ema"):
         imported.settings["train.ema.decay"] = average.get("ema_decay", 0.99)
     if train.get("train_text_encoder"):
-        imported.decided.append("text encoders are not trained here")
+        imported.train_encoders(train.get("text_encoder_lr"))
     if sections["model"].get("quantize"):
         imported.settings["train.trainer.quantize"] = "int8"
         imported.decided.append("train.trainer.quantize is int8, for model.quantize")

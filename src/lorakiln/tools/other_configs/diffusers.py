@@ -33,7 +33,7 @@ def translate(config: OtherConfig) -> Imported:
     if "max_train_steps" in given:
         given.pop("num_train_epochs", None)
     if given.get("train_text_encoder"):
-        imported.decided.append("text encoders are not trained here")
+        imported.train_encoders(given.pop("text_encoder_lr", None))
     if "random_flip" not in given:
         imported.settings["encode.flip"] = False
     for name, value in given.items():

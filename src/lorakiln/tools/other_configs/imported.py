@@ -44,6 +44,23 @@ class Imported:
         else:
             self.settings[setting] = read_value(fixed)
 
+    def train_encoders(self, rate: Any = None, denoiser: bool = True) -> None:
+        """Train the base's text encoders too.
+
+        Args:
+            rate: their learning rate, or one for each; None: that of all.
+            denoiser: whether the network that draws is trained as well.
+        """
+        encoders = ["text_encoder", "text_encoder_2"][: 2 if self.choices.get("model") == "sdxl" else 1]
+        self.settings["train.parts"] = ["unet"] * denoiser + encoders
+        words = rate.split() if isinstance(rate, str) else rate if isinstance(rate, list) else [rate]
+        rates = [None if is_off(one) and one != 0 else float(one) for one in words]
+        if rates and rates[0] is not None:
+            self.settings["train.text_encoders.lr"] = rates[0]
+        for part, other in zip(encoders[1:], rates[1:], strict=False):
+            if other is not None and other != rates[0]:
+                self.settings["train.text_encoders.own"] = {part: {"lr": other}}
+
     def leave(self, name: str, value: Any, why: str) -> None:
         self.left.append((name, value, why))
 

@@ -138,8 +138,10 @@ def translate(config: OtherConfig) -> Imported:
     if not options.get("masked_training"):
         imported.settings.pop("train.objective.unmasked_weight", None)
     encoders = [name for name in options if name.startswith("text_encoder") and isinstance(options[name], dict)]
-    if any(options[name].get("train") for name in encoders):
-        imported.decided.append("text encoders are not trained here")
+    trained = [name for name in encoders if options[name].get("train")]
+    if trained:
+        imported.train_encoders([options[name].get("learning_rate") for name in trained])
+        imported.decided.append("train.parts has all text encoders of the base")
     warmup = read_value(options.get("learning_rate_warmup_steps") or 0)
     if warmup:
         imported.settings[f"train.scheduler.warmup_{'fraction' if warmup < 1 else 'steps'}"] = warmup

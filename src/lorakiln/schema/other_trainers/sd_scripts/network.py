@@ -38,8 +38,8 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(("--network_args",), ("train.adapter",), "see the table of its keys below"),
         Option(("--network_weights",), ("train.adapter.init_from",)),
         Option(("--dim_from_weights",), (), "set `train.adapter.rank` to what `lorakiln inspect` tells"),
-        Option(("--network_train_unet_only",), (), "always so"),
-        Option(("--network_train_text_encoder_only",), (), "text encoders are not trained"),
+        Option(("--network_train_unet_only",), ("train.parts=null",), "our default; kohya's is all parts"),
+        Option(("--network_train_text_encoder_only",), ("train.parts",), "[text_encoder]; of SDXL text_encoder_2 too"),
         Option(("--scale_weight_norms",), ("train.adapter.max_norm",)),
         Option(("--training_comment",), (), "the file holds the whole config; `train.tracker.tags` for W&B"),
     ),
@@ -61,6 +61,6 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(("rank_dropout",), ("train.adapter.rank_dropout",)),
         Option(("module_dropout",), ("train.adapter.module_dropout",)),
         Option(("loraplus_lr_ratio", "loraplus_unet_lr_ratio"), ("train.adapter.rate_ratio",)),
-        Option(("loraplus_text_encoder_lr_ratio",), (), "text encoders are not trained"),
+        Option(("loraplus_text_encoder_lr_ratio",), (), "`train.adapter.rate_ratio` is that of all parts"),
     ),
 }

@@ -14,7 +14,11 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(("--use_lion_optimizer",), ("train/optimizer=lion",)),
         Option(("--learning_rate",), ("train.optimizer.lr",)),
         Option(("--unet_lr",), ("train.optimizer.lr",)),
-        Option(("--text_encoder_lr",), (), "text encoders are not trained"),
+        Option(
+            ("--text_encoder_lr",),
+            ("train.text_encoders.lr",),
+            "with `train.parts`; of SDXL's second alone: `train.text_encoders.own.text_encoder_2.lr`",
+        ),
         Option(("--max_grad_norm",), ("train.max_grad_norm",), "`null` for none, where kohya has 0"),
         Option(
             ("--lr_scheduler",),

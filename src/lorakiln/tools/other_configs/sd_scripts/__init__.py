@@ -7,7 +7,7 @@ from lorakiln.tools.other_configs.captions import settle_captions
 from lorakiln.tools.other_configs.imported import Imported, is_off
 from lorakiln.tools.other_configs.reading import OtherConfig
 from lorakiln.tools.other_configs.sd_scripts import network, pictures, training
-from lorakiln.tools.other_configs.sd_scripts.network import choose_model
+from lorakiln.tools.other_configs.sd_scripts.network import choose_model, take_encoders
 from lorakiln.tools.other_configs.sd_scripts.options import DEFAULTS, OPTIONS, Converter
 from lorakiln.tools.other_configs.sd_scripts.origins import read_gui, read_training_metadata
 from lorakiln.tools.other_configs.sd_scripts.training import take_batch, take_length, take_rate
@@ -55,10 +55,7 @@ def _fill_in(imported: Imported, given: Mapping[str, Any]) -> None:
     if "prepare.bucket.enable" not in settings and not given.get("metadata") and "prepare.resolution" in settings:
         settings["prepare.bucket.enable"] = False
         imported.decided.append("prepare.bucket.enable is false, as there without --enable_bucket")
-    if not given.get("network_train_unet_only"):
-        imported.decided.append(
-            "text encoders are not trained here, where kohya would without --network_train_unet_only"
-        )
+    take_encoders(imported, given)
     if "caption.trigger" not in settings and "prepare.dataset" in settings:
         imported.decided.append("caption.trigger is empty: captions that hold the trigger words need none")
 

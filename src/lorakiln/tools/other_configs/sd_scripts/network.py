@@ -7,6 +7,7 @@ from typing import Any
 from lorakiln.tools.other_configs.imported import Imported, is_off, read_value
 from lorakiln.tools.other_configs.sd_scripts.options import DEFAULTS, OPTIONS, Converter, ignore, read_pairs
 
+ONE_RATE = {"prodigy", "dadapt_adam"}
 LYCORIS = {
     "lora": "lora",
     "locon": "lora",
@@ -30,6 +31,23 @@ def choose_model(imported: Imported, given: dict[str, Any], script: str) -> None
     else:
         imported.choices["model"] = "sd15"
     imported.decided.append(f"model={imported.choices['model']}, by what the config says of its base")
+
+
+def take_encoders(imported: Imported, given: Mapping[str, Any]) -> None:
+    """Which parts are trained, at which rates: all of them where nothing is said; a file's metadata say nothing of it
+    where they have no rate.
+    """
+    rate, told = given.get("text_encoder_lr"), not given.get("metadata") or "text_encoder_lr" in given
+    if not told or given.get("network_train_unet_only") or (rate is not None and read_value(rate) == 0):
+        return
+    if rate is not None and imported.choices.get("train/optimizer") in ONE_RATE:
+        imported.leave("--text_encoder_lr", rate, "the optimizer finds one rate for all parts")
+        rate = None
+    imported.train_encoders(rate, denoiser=not given.get("network_train_text_encoder_only"))
+    parts = imported.settings["train.parts"]
+    imported.decided.append(f"train.parts is {parts}: kohya trains all without --network_train_unet_only")
+    if stop := given.get("stop_text_encoder_training"):
+        imported.settings["train.text_encoders.stop"] = read_value(stop)
 
 
 def _network(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
@@ -95,5 +113,8 @@ CONVERTERS: dict[str, Converter] = {
     "network_args": _network_args,
     "v2": ignore,
     "network_train_unet_only": ignore,
+    "network_train_text_encoder_only": ignore,
+    "text_encoder_lr": ignore,
+    "stop_text_encoder_training": ignore,
     "metadata": ignore,
 }

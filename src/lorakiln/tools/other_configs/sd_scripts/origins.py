@@ -32,6 +32,14 @@ def read_gui(options: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
     found["network_args"] = " ".join(args).strip()
     if percent := float(found.pop("lr_warmup", 0) or 0):
         found["lr_warmup_steps"] = percent / 100
+    # It has no switch: what has the rate 0 beside another one's is not trained.
+    rates = {name: float(found.get(name) or 0) for name in ("unet_lr", "text_encoder_lr")}
+    if "text_encoder_lr" in found and rates["unet_lr"] and not rates["text_encoder_lr"]:
+        found["network_train_unet_only"] = True
+    if "unet_lr" in found and rates["text_encoder_lr"] and not rates["unet_lr"]:
+        found["network_train_text_encoder_only"] = True
+    if 0 < (percent := float(found.pop("stop_text_encoder_training", 0) or 0)) < 100:
+        found["stop_text_encoder_training"] = percent / 100
     if extra := str(found.pop("additional_parameters", "") or ""):
         words = extra.replace("=", " ").split()
         found.update({w.removeprefix("--"): v for w, v in zip(words, [*words[1:], True], strict=True) if w[:2] == "--"})

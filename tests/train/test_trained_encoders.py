@@ -1,0 +1,322 @@
+"""Text encoders that are trained: as peft trains them, to their stop, through checkpoints, to the exported file."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from peft import LoraConfig, inject_adapter_in_model
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from lorakiln.artefacts.json_files import read_json, write_jsonl
+from lorakiln.artefacts.tensor_files import load_tensors
+from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.diffusion import random_draws
+from lorakiln.export import export
+from lorakiln.families import load_family
+from lorakiln.families.protocol import NETWORK
+from lorakiln.lora_files import diffusers_form, kohya_form
+from lorakiln.lora_files.merging import Merged
+from lorakiln.lora_files.reading import read_any
+from lorakiln.schema.base import check
+from lorakiln.schema.export import ExportSettings
+from lorakiln.schema.model import ModelSettings
+from lorakiln.schema.train import TrainSettings
+from lorakiln.train.adapting import list_placements, put_adapters
+from lorakiln.train.lora_module import Share
+from lorakiln.train.memory_count import CountRequest, count_memory
+from lorakiln.train.validation import compute_validation_loss
+from tests.conftest import write_micro_encoded
+from tests.families.reduced import write_reduced
+from tests.made_facts import captioned_row
+
+STEPS = 5
+BOTH = {
+    "parts": ["unet", "text_encoder"],
+    "text_encoders": {"rank": 2, "lr": 5e-3, "stop": 6},
+    "objective": {"caption_dropout": 0.3},
+}
+
+
+@pytest.fixture(scope="module", params=["micro", "sdxl"])
+def base(request, micro_model, micro_encoded, tmp_path_factory):
+    """A base with one text encoder, and one with two and a pooled text; and its encoded pictures."""
+    if request.param == "micro":
+        return micro_model, micro_encoded
+    folder = tmp_path_factory.mktemp("encoders")
+    path = str(write_reduced(folder / "sdxl", "sdxl"))
+    sides = {"resolution": 32, "bucket_min": 16, "bucket_max": 64, "bucket_step": 16}
+    source = {"path": "models/tiny/clip"}
+    model = ModelSettings(family="sdxl", path=path, captioner=source, clip=source, **sides)
+    write_micro_encoded(folder / "encoded", model, load_family(model, ("text",)))
+    return model, folder / "encoded"
+
+
+class PlainTexts:
+    """Prompts as diffusers' scripts encode them, with peft's adapters."""
+
+    def __init__(self, folder):
+        kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
+        self.encoders = {
+            name: kind.from_pretrained(folder, subfolder=name).requires_grad_(False)
+            for name, kind in kinds.items()
+            if (folder / name).is_dir()
+        }
+        self.tokenizers = {
+            name: CLIPTokenizer.from_pretrained(folder, subfolder=name.replace("text_encoder", "tokenizer"))
+            for name in self.encoders
+        }
+
+    def encode(self, texts):
+        """What the UNet's call takes."""
+        told, states = {}, []
+        for name, encoder in self.encoders.items():
+            given = {"padding": "max_length", "max_length": 32, "truncation": True, "return_tensors": "pt"}
+            output = encoder(self.tokenizers[name](texts, **given).input_ids, output_hidden_states=True)
+            states.append(output.hidden_states[-2] if len(self.encoders) > 1 else output.last_hidden_state)
+            if name == "text_encoder_2":
+                told = {"text_embeds": output.text_embeds}
+        return torch.cat(states, dim=-1), told
+
+
+def adapt(networks, module):
+    """Put peft's adapters on plain networks, with the module's first weights; what is trained, by name."""
+    start, found = module.flat.split(module.flat.weights.data), {}
+    for part in module.adapted.networks:
+        network, prefix = networks[part], "" if part == "unet" else f"{part}."
+        mine = [name.removeprefix(prefix) for name in start if name.startswith(prefix)]
+        others = tuple(f"{other}." for other in networks if other != "unet")
+        mine = [name for name in mine if prefix or not name.startswith(others)]
+        ends = [name.removesuffix(".lora_A.default.weight") for name in mine if "lora_A" in name]
+        rank = len(start[prefix + ends[0] + ".lora_A.default.weight"])
+        alpha = next(iter(module.adapted.kind.layers_on(module.adapted.networks[part]).values())).lora_alpha["default"]
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=ends), network)
+        for name, weight in network.named_parameters():
+            weight.requires_grad_("lora_" in name)
+            if "lora_" in name:
+                weight.data.copy_(start[prefix + name])
+                found[prefix + name] = weight
+    return found
+
+
+def train_plainly(module, folder):
+    """The losses of a loop as diffusers' scripts have it; the pictures and the noise are the module's."""
+    texts, settings = PlainTexts(folder), module.settings
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet").requires_grad_(False)
+    weights = adapt({"unet": unet, **texts.encoders}, module)
+    rate = settings.text_encoders.choose
+    groups = [
+        {"params": [weights[name]], "lr": rate(part).lr if part in texts.encoders else settings.optimizer.lr}
+        for name in weights
+        for part in [name.partition(".")[0]]
+    ]
+    given = settings.optimizer
+    optimizer = torch.optim.AdamW(groups, betas=given.betas, eps=given.eps, weight_decay=given.weight_decay)
+    scheduler, losses = DDPMScheduler.from_pretrained(folder, subfolder="scheduler"), []
+    for step in range(STEPS):
+        samples = module.schedule(step)
+        bucket = module.encoded.buckets[samples.bucket]
+        rows = module.trained[samples.bucket][samples.pictures]
+        shape = (len(rows), *bucket.mean.shape[2:])
+        draws = random_draws.make_draws(settings.seed, step, shape, settings.objective, module.family.process)
+        latents = bucket.mean[rows, samples.variants] + bucket.std[rows, samples.variants] * draws.posterior
+        read = ["" if gone else bucket.rows[row].text for row, gone in zip(rows, draws.dropped, strict=True)]
+        states, added = texts.encode(read)
+        if added:
+            height, width = (4 * side for side in shape[2:])
+            added["time_ids"] = torch.tensor([[height, width, 0, 0, height, width]]).expand(len(rows), -1)
+        noisy = scheduler.add_noise(latents, draws.epsilon, draws.times)
+        found = unet(noisy, draws.times, states, added_cond_kwargs=added or None, return_dict=False)[0]
+        loss = torch.nn.functional.mse_loss(found, draws.epsilon)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights.values(), settings.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses, {name: weight.detach() for name, weight in weights.items()}
+
+
+def step_by_hand(module):
+    """The module's own steps without a trainer."""
+    module.optimizers = lambda use_pl_optimizer=True: module.optimizer
+    module.network.train()
+    losses = []
+    for step in range(STEPS):
+        module.training_step(0, step)
+        losses.append(module.readings.read() or module.readings.losses[-1])
+    return losses
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["both", "encoders alone"])
+def test_encoders_are_trained_as_peft_trains_them(base, make_module, alone):
+    model, encoded = base
+    names = ["text_encoder", "text_encoder_2"][: 1 if model.family == "sd" else 2]
+    own = {names[-1]: {"lr": 2e-3, "rank": 3}}
+    module = make_module(
+        encoded=encoded,
+        model=model,
+        parts=names if alone else ["unet", *names],
+        text_encoders={"lr": 5e-3, "rank": 2, "own": own},
+        objective={"caption_dropout": 0.3},
+        # Adam's step is the gradient's sign where eps is nothing beside it, and rounding where that is nearly 0.
+        optimizer={"eps": 1e-3},
+    )
+    expected, weights = train_plainly(module, Path(model.path))
+    before = module.flat.weights.data.clone()
+    assert step_by_hand(module) == pytest.approx(expected, rel=1e-5)
+    found = module.flat.split(module.flat.weights.data)
+    assert found.keys() == weights.keys()
+    for name, weight in weights.items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-4, atol=1e-5)
+    moved = {name.partition(".")[0] for name, one in module.flat.split(before).items() if not one.equal(found[name])}
+    assert moved >= set(names)
+    assert {part: module.rate(0, part) for part in names} == {part: own.get(part, {"lr": 5e-3})["lr"] for part in names}
+
+
+def test_what_is_validated_is_what_the_trained_encoder_says(make_module, micro_model):
+    module = make_module(**BOTH)
+    generator = torch.Generator().manual_seed(0)
+    module.flat.weights.data.copy_(torch.randn(module.flat.weights.shape, generator=generator) * 0.3)
+    found = compute_validation_loss(module, [[0, 2], [1]])
+    # The same adapter merged into a bare base, whose texts are embedded ahead.
+    bare = load_family(micro_model, ("text", "network"))
+    Merged(bare.adaptable(), module.adapted.read()).set_weights(1.0)
+    plain = make_module()
+    plain.family.network = bare.network
+    untrained = compute_validation_loss(plain, [[0, 2], [1]])
+    for bucket in plain.encoded.buckets:
+        bucket.conditioning.update(bare.encode_prompts([row.text for row in bucket.rows]))
+    assert found == pytest.approx(compute_validation_loss(plain, [[0, 2], [1]]), rel=1e-4)
+    assert found != pytest.approx(untrained, rel=1e-3)
+
+
+def test_gradients_of_parts_of_a_batch_add_up_to_its_own(make_module):
+    whole, parts = (make_module(**BOTH, micro_batch=micro) for micro in (4, 1))
+    for module in (whole, parts):
+        module._update = lambda step: None
+        module.network.train()
+        module.training_step(0, 0)
+    theirs = {name: one for name, one in whole.flat.split(whole.flat.gradients).items() if whole.encoders.has(name)}
+    assert len(theirs) == 2 * 18 and any(one.any() for one in theirs.values())
+    torch.testing.assert_close(parts.flat.gradients, whole.flat.gradients, rtol=1e-4, atol=1e-7)
+
+
+def captioned(folder, encoded):
+    rows = []
+    for bucket in read_json(encoded / "index.json")["buckets"]:
+        width, height = map(int, bucket["name"].split("x"))
+        size = {"width": width, "height": height, "source_width": width, "source_height": height}
+        rows += [captioned_row(row["file_name"], text=row["text"], **size) for row in bucket["rows"]]
+    write_jsonl(folder / "metadata.jsonl", rows)
+    return folder
+
+
+def test_a_run_stops_them_goes_on_to_the_bit_and_is_exported(
+    tmp_path, make_settings, train_micro, train_killed, read_files, micro_model, micro_encoded, capsys
+):
+    settings = make_settings(
+        **BOTH,
+        save_every=6,
+        checkpoint_every=4,
+        optimizer={"kind": "adamw", "weight_decay": 0.1},
+        validation={"every": 6, "fraction": 0.34},
+        samples={"every": 12, "steps": 1},
+    )
+    whole = train_micro(settings, "whole")
+    assert "text_encoder: rank 2, alpha 2, 18 modules, rate 0.005, to step 6 of 12" in capsys.readouterr().out
+    (tmp_path / "cache").rename(tmp_path / "gone")
+    train_killed(settings, 9)
+    assert read_files(train_micro(settings, "again")) == read_files(whole)
+    files = [whole / "adapters" / f"step-{step:08d}.safetensors" for step in (6, 12)]
+    six, twelve = (diffusers_form.load(file).layers for file in files)
+    for name, layer in six.items():
+        same = torch.equal(layer.up, twelve[name].up) and torch.equal(layer.down, twelve[name].down)
+        assert same == name.startswith("text_encoder.") and layer.up.any()
+    # The exported file, as other programs read it.
+    out = tmp_path / "lora"
+    export(whole, captioned(tmp_path / "captioned", micro_encoded), out, ExportSettings(precision="fp32"), micro_model)
+    facts = read_json(out / "facts.json")
+    assert facts["encoders"] == {"text_encoder": {"rank": 2, "modules": 18, "lr": 5e-3, "stop": 6}}
+    tensors, metadata = load_tensors(out / facts["file"])
+    assert sum(name.startswith("lora_te_text_model_encoder_layers_") for name in tensors) == 3 * 18
+    assert (metadata["ss_text_encoder_lr"], metadata["ss_unet_lr"]) == ("0.005", "0.01")
+    assert "trained too: rank 2, learning rate 0.005, to step 6" in (out / "README.md").read_text()
+    bare = load_family(micro_model, ("text", *NETWORK))
+    for client in bare.client_keys():
+        read = kohya_form.load(out / facts["file"], bare, client).layers
+        assert read.keys() == twelve.keys() and all(read[one].rank == twelve[one].rank for one in twelve)
+    folder = out / "diffusers" / "pytorch_lora_weights.safetensors"
+    assert read_any(folder).adapter.layers.keys() == twelve.keys()
+    # A training of both goes on from it, one of the network alone does not.
+    more = {"adapter": {"init_from": str(out / facts["file"])}}
+    family = load_family(micro_model, ("text", *NETWORK))
+    placements = list_placements(family, make_settings(**{**BOTH, **more}))
+    found = put_adapters(family, placements, 5).read().layers
+    for name, layer in twelve.items():
+        torch.testing.assert_close(found[name].delta(), layer.delta(), rtol=1e-5, atol=1e-7)
+    alone = load_family(micro_model, NETWORK)
+    with pytest.raises(UserError, match=r"18 layers of text_encoder too.*\n.*train\.parts=\[unet,text_encoder\]"):
+        put_adapters(alone, list_placements(alone, make_settings(**more)), 5)
+
+
+REFUSED = {
+    "an encoder that this base has not": ({"parts": ["unet", "text_encoder_2"]}, "train.parts"),
+    "rates of what is not trained": ({"parts": ["unet"], "text_encoders": {"lr": 1e-4}}, "train.parts"),
+    "the network as an encoder": (
+        {**BOTH, "text_encoders": {"own": {"unet": {"lr": 1e-4}}}},
+        "train.text_encoders.own",
+    ),
+    "an unknown preset": ({**BOTH, "text_encoders": {"targets": "locon"}}, "train.text_encoders.targets"),
+    "modules that are not there": ({**BOTH, "text_encoders": {"targets": ["to_q"]}}, "train.text_encoders.targets"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_means_nothing_on_this_base_is_refused(case, make_settings, micro_model):
+    changes, where = REFUSED[case]
+    with pytest.raises(UserError) as told:
+        list_placements(load_family(micro_model, ("text", *NETWORK)), make_settings(**changes))
+    assert told.value.where == where and told.value.fix
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_encoders": {"lr": 1e-4}}, "text_encoders.lr is set, and no text encoder is trained"),
+        ({"parts": ["unet", "unet"]}, "names one twice"),
+        ({"parts": []}, "at least 1"),
+        ({**BOTH, "text_encoders": {"own": {"text_encoder_2": {"lr": 1e-4}}}}, "not among parts"),
+        ({**BOTH, "optimizer": {"part_lrs": {"text_encoder": 1e-4}}}, "two learning rates"),
+        ({**BOTH, "optimizer": {"kind": "prodigy", "lr": 1.0}}, "finds one rate"),
+        ({**BOTH, "text_encoders": {"stop": 1.5}}, "stop"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_what_means_nothing_anywhere_is_refused(changes, message, make_settings):
+    plain = json.loads(make_settings().model_dump_json())
+    given = {name: {**plain[name], **one} if isinstance(one, dict) else one for name, one in changes.items()}
+    if "optimizer" in changes and "kind" in changes["optimizer"]:
+        given["optimizer"] = changes["optimizer"]
+    with pytest.raises(ConfigError, match=message):
+        check(TrainSettings, {**plain, **given}, "train")
+
+
+def test_memory_is_counted_with_them(base, make_settings):
+    model, _ = base
+    names = ["text_encoder", "text_encoder_2"][: 1 if model.family == "sd" else 2]
+    family = load_family(model, ())
+    told = {name: value[:1] for name, value in load_family(model, ("text",)).encode_prompts(["a cat"]).items()}
+
+    def count(**changes):
+        settings = make_settings(**changes)
+        return count_memory(CountRequest(family, settings, Share(), (4, 8, 8), told, drawn=(4, 8, 8)))
+
+    without, both = count(), count(parts=["unet", *names])
+    texts = load_family(model, ("text",)).adaptable().values()
+    weights = sum(tensor.nbytes for one in texts for tensor in (*one.parameters(), *one.buffers()))
+    assert both.base - without.base == weights and (without.text, both.text) == (weights, 0)
+    assert both.adapter > without.adapter and both.step > without.step
+    recomputed = count(parts=["unet", *names], trainer={"gradient_checkpointing": True})
+    plain = count(trainer={"gradient_checkpointing": True})
+    assert recomputed.step - plain.step < both.step - without.step
