@@ -7,7 +7,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import contextlib
 import json
+import subprocess
+import sys
+import tempfile
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -15,6 +20,34 @@ import pytest
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 TOKENS = 32  # in a text, start and end included
+
+
+PRELOADED = Path(__file__).with_name("preloaded")
+
+
+@pytest.fixture(scope="session")
+def preloaded():
+    """A folder with `python` and `dvc`, which run what they are asked to in forks of one process: see preloaded/.
+
+    First in a command's PATH, they stand also for the Pythons that the command starts itself.
+    """
+    # Not in pytest's own: a socket's path has at most 107 letters.
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as ending:
+        folder = Path(name)
+        for command in ("python", "dvc"):
+            program = f"#!{sys.executable} -IS\n" + (PRELOADED / "client.py").read_text()
+            (folder / command).write_text(program)
+            (folder / command).chmod(0o755)
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        command = [sys.executable, str(PRELOADED / "server.py"), str(folder / "socket")]
+        log = ending.enter_context((folder / "log").open("w"))
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, env=environment)
+        ending.enter_context(server)
+        ending.callback(server.stdin.close)
+        while not (folder / "socket").exists():
+            assert server.poll() is None, (folder / "log").read_text()
+            time.sleep(0.01)
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -76,11 +76,16 @@ def test_on_a_terminal_the_bar_is_drawn_and_the_rest_made_safe(monkeypatch):
     assert "\u202e" not in drawn and "\x9b" not in drawn and "\x1b[31mb" not in drawn
 
 
-def printed(folder, module, *arguments):
+@pytest.fixture
+def printed(preloaded):
     """What a door prints that has something to complain of."""
+    return lambda *words: run(preloaded / "python", *words)
+
+
+def run(python, folder, module, *arguments):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "HF_HUB_OFFLINE": "1", "TERM": "xterm"}
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [python, "-m", module, *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -100,12 +105,12 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_file_names_through_the_second_door(project):
+def test_file_names_through_the_second_door(project, printed):
     told = printed(project, "train", "+experiment=smoke", "prepare.dataset=mine", "hydra.run.dir=run")
     assert f"    {SHOWN}.png" in told and "\x1b" not in told and "\u202e" not in told and "\x9b" not in told
 
 
-def test_tensor_names_through_the_second_door(project, micro_lora):
+def test_tensor_names_through_the_second_door(project, micro_lora, printed):
     given = ("prepare.dataset=demo_style", f"paths.raw={ROOT / 'data/raw'}", f"train.adapter.init_from={micro_lora}")
     told = printed(project, "train", "+experiment=smoke", *given, "caption=none", "hydra.run.dir=run")
     assert SHOWN in told and "\x1b" not in told and "\u202e" not in told and "\x9b" not in told
@@ -121,7 +126,7 @@ def micro_lora(tmp_path):
     return tmp_path / "hostile.safetensors"
 
 
-def test_prompts_through_the_first_door(project):
+def test_prompts_through_the_first_door(project, printed):
     prompts = {"experiment": "smoke", "overrides": [f"evaluate.prompts=['{HOSTILE}', 7]"]}
     (project / "params.yaml").write_text(yaml.safe_dump(prompts))
     told = printed(project, "pipelines.compose")

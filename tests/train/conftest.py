@@ -1,7 +1,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -92,7 +91,7 @@ def train_micro(tmp_path, micro_model, micro_encoded):
 
 
 @pytest.fixture
-def train_child(tmp_path, micro_model, micro_encoded):
+def train_child(tmp_path, micro_model, micro_encoded, preloaded):
     """Train in a process of its own, which signals itself after a step if asked to, with the kinds that the modules
     `add` of this folder add.
     """
@@ -116,7 +115,7 @@ def train_child(tmp_path, micro_model, micro_encoded):
         }
         child = Path(__file__).with_name("child.py")
         return subprocess.run(
-            [sys.executable, *launcher, str(child), str(order)],
+            [str(preloaded / "python"), *launcher, str(child), str(order)],
             env=environment,
             capture_output=True,
             text=True,
