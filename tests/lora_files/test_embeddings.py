@@ -1,16 +1,23 @@
 """LoRA files that bring words' embeddings along: read, kept or left out by choice."""
 
+import hashlib
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
+from lorakiln.lora_files.embeddings import is_embedding, read_embeddings
+from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
+from lorakiln.sampling import DrawJob, draw
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.train.adapting import put_adapter
 
@@ -107,9 +114,6 @@ def test_a_form_without_a_place_for_them_asks_for_the_choice(file, tmp_path, cap
 
 def test_what_does_not_use_them_says_so(file, tmp_path, capsys, micro_model):
     said = "x.safetensors: its embeddings are left out, and mydog read as any other text"
-    base = ["--base", micro_model.path, "--steps", "1"]
-    assert main(["generate", "x", "--lora", file, *base, "--out", str(tmp_path / "drawn")]) == 0
-    assert capsys.readouterr().err.count(said) == 1
     into = ["merge", file, "--into", micro_model.path, "--out"]
     assert main([*into, str(tmp_path / "baked")]) == 0 and said in capsys.readouterr().err
     assert main([*into, str(tmp_path / "more"), "--without-embeddings"]) == 0 and said not in capsys.readouterr().err
@@ -143,6 +147,108 @@ def test_damaged_ones_are_refused(tmp_path, tensors, said):
     save_tensors(tmp_path / "x.safetensors", LAYER | tensors)
     with pytest.raises(UserError, match=said):
         read_lora(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors", "metadata", "expected"),
+    [
+        ("mydog", {"emb_params": VECTORS}, {}, {"mydog": {"text_encoder": (2, 24)}}),
+        ("file", {"emb_params": VECTORS[0]}, {"word": "<dog>"}, {"<dog>": {"text_encoder": (1, 24)}}),
+        (
+            "mydog",
+            {"string_to_param.*": VECTORS, "string_to_token.*": torch.tensor(265)},
+            {},
+            {"mydog": {"text_encoder": (2, 24)}},
+        ),
+        (
+            "xl",
+            {"clip_l": VECTORS, "clip_g": torch.ones(2, 40)},
+            {},
+            {"xl": {"text_encoder": (2, 24), "text_encoder_2": (2, 40)}},
+        ),
+        ("learned_embeds", {"<cat-toy>": VECTORS[0]}, {}, {"<cat-toy>": {"text_encoder": (1, 24)}}),
+        ("learned_embeds", {"cattoy": VECTORS[0]}, {}, {"cattoy": {"text_encoder": (1, 24)}}),
+        (
+            "several",
+            {"<s1>": VECTORS[0], "<s2>": VECTORS[1]},
+            {},
+            {"<s1>": {"text_encoder": (1, 24)}, "<s2>": {"text_encoder": (1, 24)}},
+        ),
+        ("lora", LAYER | ONE, {}, {"mydog": {"text_encoder": (2, 24)}}),
+    ],
+)
+def test_files_of_their_own_are_read_in_every_form(tmp_path, name, tensors, metadata, expected):
+    path = tmp_path / f"{name}.safetensors"
+    save_tensors(path, tensors, metadata)
+    found = read_embeddings(path)
+    assert {
+        word: {part: tuple(rows.shape) for part, rows in one.vectors.items()} for word, one in found.items()
+    } == expected
+    assert torch.equal(next(iter(found.values())).vectors["text_encoder"][0], VECTORS[0])
+    assert is_embedding(path) == (name != "lora")
+    if len(expected) > 1:
+        with pytest.raises(UserError, match="it holds several words, <s1>, <s2>"):
+            read_embeddings(path, "dog")
+    else:
+        assert [one.word for one in read_embeddings(path, "dog").values()] == ["dog"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors", "said"),
+    [
+        ("x.safetensors", LAYER, "it holds no words' embeddings: lora_unet"),
+        ("x.safetensors", {"emb_params": torch.ones(1, 2, 3)}, "its shape is 1x2x3"),
+        ("x.safetensors", {"clip_l": VECTORS, "clip_g": torch.full((1, 40), float("inf"))}, "not finite"),
+        ("x.pt", {"emb_params": VECTORS}, "a pickle, which can run code"),
+    ],
+)
+def test_files_that_are_no_embeddings_are_refused(tmp_path, name, tensors, said):
+    save_tensors(tmp_path / name, tensors)
+    with pytest.raises(UserError, match=said):
+        read_embeddings(tmp_path / name)
+
+
+def test_pictures_are_drawn_with_them_as_diffusers_draws(file, tmp_path, capsys, micro_model):
+    """A LoRA's bundle, and a file of its own under a word of one's choice: the same pictures, which are diffusers'."""
+    save_tensors(tmp_path / "own.safetensors", {"emb_params": VECTORS})
+    family = load_family(micro_model)
+    pipe = family.pipeline()
+    pipe.load_textual_inversion(str(tmp_path), weight_name="own.safetensors", token="mydog")
+    Merged(family.adaptable(), read_lora(Path(file)).adapter).set_weights(0.5)
+    (expected,) = draw(family_of(pipe, family), [DrawJob("a mydog mydog_1", 0, 32, 32)], 2, 5.0, batch_size=1)
+    base = ["--base", micro_model.path, "--steps", "2"]
+    drawn = {}
+    for name, given in {
+        "bundle": ["a mydog", "--lora", f"{file}:0.5"],
+        "own": ["a rex", "--lora", f"{file}:0.5", "--embedding", f"{tmp_path / 'own.safetensors'}=rex"],
+        "off": ["a mydog", "--lora", f"{file}:0"],
+        "bare": ["a mydog"],
+    }.items():
+        assert main(["generate", *given, *base, "--out", str(tmp_path / name)]) == 0
+        drawn[name] = Image.open(tmp_path / name / "0000.png")
+    assert "left out" not in capsys.readouterr().err
+    for name in ("bundle", "own"):
+        difference = np.abs(np.asarray(drawn[name]).astype(int) - np.asarray(expected).astype(int)).max()
+        assert difference <= 1, name
+    assert drawn["off"].tobytes() == drawn["bare"].tobytes() != drawn["bundle"].tobytes()
+    digest = hashlib.sha256((tmp_path / "own.safetensors").read_bytes()).hexdigest()[:12]
+    assert f'TI hashes: "rex: {digest}"' in drawn["own"].info["parameters"]
+    assert "TI hashes" not in drawn["bundle"].info["parameters"]
+
+
+def family_of(pipe, family):
+    """`family`, which reads with what diffusers has made of its tokenizer and its text encoder."""
+    family.tokenizer, family.text_encoder = pipe.tokenizer, pipe.text_encoder
+    return family
+
+
+def test_two_files_of_one_word_are_not_drawn_with(file, tmp_path, capsys, micro_model):
+    save_tensors(tmp_path / "mydog.safetensors", {"emb_params": VECTORS + 1})
+    given = ["generate", "mydog", "--lora", file, "--base", micro_model.path, "--out", str(tmp_path / "out")]
+    assert main([*given, "--embedding", str(tmp_path / "mydog.safetensors")]) == 1
+    assert "the files have different embeddings of mydog" in capsys.readouterr().err
+    assert main([*given, "--embedding", f"{tmp_path / 'mydog.safetensors'}="]) == 1
+    assert "there is no word" in capsys.readouterr().err
 
 
 def test_embeddings_alone_are_no_lora(tmp_path):

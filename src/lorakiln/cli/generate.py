@@ -19,6 +19,9 @@ def generate(
     ] = None,
     base: Annotated[str | None, typer.Option(help="the base model: a folder, a file or a hub id")] = None,
     lora: Annotated[list[str] | None, typer.Option(metavar="FILE[:WEIGHT]", help="may be given several times")] = None,
+    embedding: Annotated[
+        list[str] | None, typer.Option(metavar="FILE[=WORD]", help="a textual inversion, by its own name or by WORD")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="one picture of each prompt for each")] = "0",
     steps: Annotated[int, typer.Option(min=1)] = 20,
     guidance: Annotated[float, typer.Option(min=0)] = 5.0,
@@ -41,7 +44,7 @@ def generate(
     from lorakiln.tools.generate import describe_picture, save_requests, save_sheet
     from lorakiln.tools.model import find_model_settings
     from lorakiln.tools.output_targets import check_free
-    from lorakiln.tools.weighted_file import parse_weighted
+    from lorakiln.tools.weighted_file import parse_named, parse_weighted
 
     check_free(out, overwrite, folder=True)
     if max_tokens not in (CHUNK, 2 * CHUNK, 3 * CHUNK):
@@ -66,7 +69,7 @@ def generate(
     )
     down, across = _axes(rows, columns, prompts, seeds.split(","))
     requests = [apply_axis(apply_axis(request, down[0], r), across[0], c) for r in down[1] for c in across[1]]
-    files = save_requests(requests, settings, out, precision)
+    files = save_requests(requests, settings, out, precision, dict(map(parse_named, embedding or [])))
     if len(files) > 1:
         beside, above = ([format_label(axis, value) for value in values] for axis, values in (down, across))
         save_sheet(files, beside, above, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")

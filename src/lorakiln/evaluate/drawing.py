@@ -21,10 +21,9 @@ from lorakiln.families import load_family
 from lorakiln.families.file_hashes import compute_short_hash as base_hash
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Family, choose_drawing_dtype
-from lorakiln.lora_files.embeddings import warn_unused
+from lorakiln.lora_files.applying import AppliedAdapters, read_applicable
+from lorakiln.lora_files.embeddings import compute_embedding_short_hash, is_embedding
 from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
-from lorakiln.lora_files.merging import Merged
-from lorakiln.lora_files.reading import read_any
 from lorakiln.sampling import Applied, DrawJob, draw, follow_noise_schedule, format_infotext, save_picture
 from lorakiln.sampling.prompt_cache import PromptCache
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -48,7 +47,8 @@ class ShotDrawer:
         self.lora, self.settings, self.model = lora, settings, model
         self.device, self.encoding, self.zero_terminal_snr = device, encoding, zero_terminal_snr
         # Read now: the file may be gone when the pictures are drawn.
-        self.lora_hash = lora_hash(lora)
+        self.embeds = is_embedding(lora)
+        self.lora_hash = compute_embedding_short_hash(lora) if self.embeds else lora_hash(lora)
 
     @cached_property
     def base_hash(self) -> str:
@@ -111,15 +111,17 @@ class ShotDrawer:
 
     def _save(self, image: Image.Image, shot: Shot, path: Path) -> None:
         settings = self.settings
+        used = [Applied(self.lora.stem, shot.weight, self.lora_hash)] if shot.weight else []
         text = format_infotext(
             self._job(shot),
             settings.steps,
             settings.guidance,
             settings.negative_prompt,
             Path(self.model.path).name,
-            [Applied(self.lora.stem, shot.weight, self.lora_hash)] if shot.weight else [],
+            [] if self.embeds else used,
             self.encoding.clip_skip,
             self.base_hash,
+            {one.name: one.hash for one in used} if self.embeds else {},
         )
         save_picture(image, path, text)
 
@@ -127,15 +129,13 @@ class ShotDrawer:
         return DrawJob(shot.text, shot.seed, shot.width, shot.height)
 
 
-def load_adapter(family: Family, lora: Path) -> Merged:
-    """The family's networks with the LoRA of a file, to be set to a weight.
+def load_adapter(family: Family, lora: Path) -> AppliedAdapters:
+    """The family with what a LoRA's or an embedding's file brings, to be set to a weight.
 
     Raises:
-        UserError: it is no LoRA file, or one for another base model.
+        UserError: it is neither, or one for another base model.
     """
-    adapter = read_any(lora).adapter
-    warn_unused(adapter.embeddings, lora)
-    return Merged(family.adaptable(), adapter)
+    return AppliedAdapters(family, read_applicable(lora))
 
 
 def list_drawn_pictures(samples: Path) -> dict[str, Path]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from lorakiln.families.learned_words import WordTokenizer
 from lorakiln.schema.encode import EncodeSettings
 
 CHUNK = 75  # tokens of a prompt that CLIP reads at once, without those of its begin and end
@@ -112,7 +113,9 @@ def join_chunks(states: Tensor, ids: Tensor, end: int, padding: int) -> Tensor:
     return torch.cat([states[:, 0, :1], inner.flatten(1, 2), states[:, -1, -1:]], dim=1)
 
 
-def list_tokens(tokenizer: CLIPTokenizer, prompt: str) -> list[int]:
+def list_tokens(tokenizer: CLIPTokenizer | WordTokenizer, prompt: str) -> list[int]:
     """All of a prompt's tokens, without begin and end."""
+    if isinstance(tokenizer, WordTokenizer):
+        return tokenizer.list_tokens(prompt)
     tokens: list[int] = tokenizer(prompt, truncation=False, add_special_tokens=False, verbose=False).input_ids
     return tokens

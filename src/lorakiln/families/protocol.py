@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lorakiln.artefacts.tensor_files import DTYPES
 from lorakiln.diffusion.process import Process
+from lorakiln.families.learned_words import Words
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
 
 Part = Literal["vae", "text", "network"]
@@ -81,6 +82,17 @@ class Family(Protocol):
 
     def make_blank_tokens(self, count: int, encoding: PromptEncoding = PLAIN) -> dict[str, Tokens]:
         """Of that many prompts the shapes alone, on this family's device: what a hollow one can encode."""
+        ...
+
+    def know_words(self, words: Words) -> None:
+        """From here on prompts may hold these words, each read as its vectors, and no others that were given before.
+
+        Args:
+            words: none: the text encoders are again what they were, without a trace.
+
+        Raises:
+            UserError: the vectors are not for this model's text encoders.
+        """
         ...
 
     def place_conditioning(self, place: Place) -> dict[str, Tensor]:

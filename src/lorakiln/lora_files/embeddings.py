@@ -4,22 +4,28 @@
     bundle_emb.<word>.clip_l, .clip_g     of SDXL's two
     <word>                                with its brackets, (width,) or (n, width): cloneofsimo's
 
-Sources: A1111, extensions-builtin/Lora/networks.py and modules/textual_inversion; cloneofsimo/lora, save_safeloras.
+A file of their own holds one word, which is the file's name, under the same endings and no other tensor; or, diffusers'
+`learned_embeds.safetensors`, words as they are: (width,) or (n, width).
+Sources: A1111, extensions-builtin/Lora/networks.py and modules/textual_inversion; cloneofsimo/lora, save_safeloras;
+diffusers, loaders/textual_inversion.py and examples/textual_inversion.
 """
 
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Embedding
 from lorakiln.adapters.checks import FIX, to_weight
-from lorakiln.artefacts.tensor_files import save_tensors
+from lorakiln.artefacts.hashing import hash_file
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_text
+from lorakiln.families.model_source import PICKLES
 
 BUNDLE = "bundle_emb."
 _ONE = ("string_to_param.*", "emb_params")
@@ -48,6 +54,70 @@ def split_embeddings(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[st
             raise UserError(f"two embeddings of {word}", where=path, fix=FIX)
         found[word][part] = vectors if vectors.ndim == 2 else vectors[None]
     return rest, {word: Embedding(word, vectors) for word, vectors in sorted(found.items())}
+
+
+def is_embedding(path: Path) -> bool:
+    """Whether a file holds words' vectors and nothing else; no file that cannot be read is one.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    if path.is_dir():
+        return False
+    return _is_embedding(load_tensors(path)[0])
+
+
+def _is_embedding(tensors: Mapping[str, Tensor]) -> bool:
+    names = set(tensors) - {_NOTHING}
+    own = names == {"emb_params"} or names == {"string_to_param.*"} or (names and names <= set(_CLIPS))
+    # A LoRA's names have dots.
+    return bool(own or (len(names) == 1 and "." not in min(names)) or (names and all(_of_key(one)[0] for one in names)))
+
+
+def read_embeddings(path: Path, word: str | None = None) -> dict[str, Embedding]:
+    """The words of a file of their own, in any of the forms above, or of a LoRA file that brings them along.
+
+    Args:
+        word: what the file's one word is to be; without it the name that the file itself holds, or has.
+
+    Raises:
+        UserError: the file is missing, damaged, a pickle, or holds no words' vectors; or several, and `word` is given.
+    """
+    if path.suffix.lower() in PICKLES:
+        fix = "get the .safetensors version of it"
+        raise UserError("a pickle, which can run code when it is read", where=path, fix=fix)
+    tensors, metadata = load_tensors(path)
+    names = set(tensors) - {_NOTHING}
+    if _is_embedding(tensors) and not any(_of_key(name)[0] for name in names):
+        single = min(names)
+        known = single in (*_ONE, *_CLIPS)
+        said = (metadata.get("word") or path.stem) if known else single
+        # The same tensors as a bundle's.
+        endings = {name if known else _ONE[1]: tensors[name] for name in names}
+        found = {said: _join_parts(said, endings, path)}
+    else:
+        found = split_embeddings(tensors, path)[1]
+    if not found:
+        some = ", ".join(sorted(tensors)[:3]) or "no tensors"
+        raise UserError(f"it holds no words' embeddings: {some}", where=path, fix="name a textual inversion")
+    if word is None:
+        return found
+    if len(found) > 1:
+        raise UserError(f"it holds several words, {', '.join(found)}", where=path, fix=f"leave ={word} out")
+    return {word: replace(next(iter(found.values())), word=word)}
+
+
+def compute_embedding_short_hash(path: Path) -> str:
+    """What A1111 calls an embedding's hash: the first 12 hex digits of its file's SHA-256."""
+    return hash_file(path)[:12]
+
+
+def _join_parts(word: str, endings: Mapping[str, Tensor], path: Path) -> Embedding:
+    vectors = {}
+    for ending, tensor in endings.items():
+        rows = to_weight(tensor, f"{path}: {ending}", (1, 2))
+        vectors[_CLIPS.get(ending, "text_encoder")] = rows if rows.ndim == 2 else rows[None]
+    return Embedding(word, dict(sorted(vectors.items())))
 
 
 def warn_unused(embeddings: Mapping[str, Embedding], path: Path) -> None:
@@ -109,8 +179,13 @@ def write_embeddings(embeddings: Iterable[Embedding], folder: Path, overwrite: b
     return list(files)
 
 
-def join_embeddings(given: Sequence[Mapping[str, Embedding]]) -> dict[str, Embedding]:
+def join_embeddings(
+    given: Iterable[Mapping[str, Embedding]], fix: str = "leave them out: --without-embeddings"
+) -> dict[str, Embedding]:
     """Those of several files.
+
+    Args:
+        fix: what to do where they do not go together.
 
     Raises:
         UserError: a word means other things in two of them.
@@ -120,7 +195,7 @@ def join_embeddings(given: Sequence[Mapping[str, Embedding]]) -> dict[str, Embed
         for word, one in embeddings.items():
             if word in found and not _equal(found[word], one):
                 what = f"the files have different embeddings of {word}"
-                raise UserError(what, fix="leave them out: --without-embeddings")
+                raise UserError(what, fix=fix)
             found[word] = one
     return found
 

@@ -1,7 +1,7 @@
 """How a picture was drawn, in the text that A1111 writes and many programs read ("PNG Info")."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ def format_infotext(
     loras: Sequence[Applied] = (),
     clip_skip: int = 1,
     model_hash: str = "",
+    embeddings: Mapping[str, str] | None = None,
 ) -> str:
     """The parameters of one picture in A1111's form (modules/infotext_utils.py there).
 
@@ -42,6 +43,7 @@ def format_infotext(
         loras: written as A1111 takes them, in the prompt.
         clip_skip: as in `encode.clip_skip`.
         model_hash: as `families.file_hashes.compute_short_hash` has it.
+        embeddings: the textual inversions' hashes by their words.
     """
     prompt = " ".join([job.prompt, *(f"<lora:{one.name}:{one.weight:g}>" for one in loras)])
     named = next((model.removesuffix(one) for one in SINGLE_FILES if model.endswith(one)), model)
@@ -55,6 +57,7 @@ def format_infotext(
         "Model": named or None,
         "Clip skip": clip_skip if clip_skip > 1 else None,
         "Lora hashes": ", ".join(dict.fromkeys(f"{one.name}: {one.hash}" for one in loras)) or None,
+        "TI hashes": ", ".join(f"{word}: {told}" for word, told in (embeddings or {}).items()) or None,
     }
     last = ", ".join(f"{name}: {_quote(value)}" for name, value in fields.items() if value is not None)
     negative = [f"Negative prompt: {negative_prompt}"] if negative_prompt else []

@@ -1,7 +1,7 @@
 """Draw pictures with a base model and LoRAs: prompts, seeds, and grids over any two things."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from lorakiln.console.memory import Batch, is_tight, telling_no_memory
 from lorakiln.console.progress import show_progress
 from lorakiln.families import load_family
 from lorakiln.families.file_hashes import compute_short_hash as base_hash
+from lorakiln.families.learned_words import WordFinder
 from lorakiln.families.protocol import Family, choose_drawing_dtype, choose_drawing_precision
-from lorakiln.lora_files.embeddings import warn_unused
+from lorakiln.lora_files.applying import AppliedAdapters
+from lorakiln.lora_files.embeddings import compute_embedding_short_hash, join_embeddings, read_embeddings
 from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
 from lorakiln.lora_files.kohya_metadata import is_zero_terminal_snr
-from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
 from lorakiln.sampling import (
     Applied,
@@ -56,9 +57,16 @@ def describe_picture(picture: Path, trigger: str, model: ModelSettings) -> str:
 
 
 def draw_requests(
-    requests: Sequence[DrawRequest], model: ModelSettings, batch_size: int = 4, precision: str = "auto"
+    requests: Sequence[DrawRequest],
+    model: ModelSettings,
+    batch_size: int = 4,
+    precision: str = "auto",
+    embeddings: Mapping[Path, str | None] | None = None,
 ) -> Iterator[tuple[int, Image.Image, str]]:
     """(index, picture, infotext) of every wish, those with the same LoRAs and settings together.
+
+    Args:
+        embeddings: textual inversions, each with the word that it is to be called by, None for its own.
 
     Raises:
         UserError: a file is not usable, or the model cannot draw the size.
@@ -72,13 +80,15 @@ def draw_requests(
             family.rest()
     for steps in sorted({request.steps for request in requests}):
         check_steps(family, steps, "steps")
-    _warn_unread(WeightedPrompts(family), requests)
     files = list(dict.fromkeys(path for request in requests for path, _ in request.loras))
     adapters = [read_any(path).adapter for path in files]
     for path, adapter in zip(files, adapters, strict=True):
-        warn_unused(adapter.embeddings, path)
         follow_noise_schedule(family, is_zero_terminal_snr(adapter.metadata), path)
-    merged = Merged(family.adaptable(), *adapters)
+    given = {path: read_embeddings(path, word) for path, word in (embeddings or {}).items()}
+    words = join_embeddings(given.values(), "give one of them another word: --embedding FILE=WORD")
+    merged = AppliedAdapters(family, *adapters, embeddings=words)
+    _warn_unread(WeightedPrompts(family), requests)
+    hashes_of_words = {word: compute_embedding_short_hash(path) for path, found in given.items() for word in found}
     base, hashes = base_hash(model.path, family.facts["hash"]), {path: lora_hash(path) for path in files}
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, request in enumerate(requests):
@@ -116,6 +126,7 @@ def draw_requests(
                 done=bar.advance,
             )
             used = [Applied(path.stem, weight, hashes[path]) for path, weight in first.weights.items()]
+            finder = WordFinder(hashes_of_words)
             for index, job, picture in zip(members, jobs, pictures, strict=True):
                 text = format_infotext(
                     job,
@@ -126,6 +137,7 @@ def draw_requests(
                     used,
                     first.encoding.clip_skip,
                     base,
+                    {word: hashes_of_words[word] for word in finder.list_words(f"{job.prompt} {first.negative}")},
                 )
                 yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
             if batch.size < min(batch_size, len(jobs)):  # it was halved, so the next group begins there
@@ -166,11 +178,15 @@ def _start(
 
 
 def save_requests(
-    requests: Sequence[DrawRequest], model: ModelSettings, out: Path, precision: str = "auto"
+    requests: Sequence[DrawRequest],
+    model: ModelSettings,
+    out: Path,
+    precision: str = "auto",
+    embeddings: Mapping[Path, str | None] | None = None,
 ) -> list[Path]:
     """Write 0000.png, 0001.png, ... into `out` as they are drawn."""
     files = [out / f"{index:04}.png" for index in range(len(requests))]
-    for index, picture, text in draw_requests(requests, model, precision=precision):
+    for index, picture, text in draw_requests(requests, model, precision=precision, embeddings=embeddings):
         save_picture(picture, files[index], text)
     return files
 

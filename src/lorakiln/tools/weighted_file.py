@@ -1,4 +1,4 @@
-"""A LoRA file and how strongly it acts, as people write it: "style.safetensors:0.8"."""
+"""Files with what is to be made of them, as people write it: "style.safetensors:0.8", "cat.safetensors=mycat"."""
 
 import math
 from pathlib import Path
@@ -22,3 +22,17 @@ def parse_weighted(text: str) -> tuple[Path, float]:
     if not math.isfinite(value):
         raise UserError(f"{weight!r} is no finite weight", where=text, fix="write FILE:0.8")
     return Path(path), value
+
+
+def parse_named(text: str) -> tuple[Path, str | None]:
+    """ "cat.safetensors=mycat" -> the file and "mycat"; without a word, None.
+
+    Raises:
+        UserError: nothing stands behind the sign.
+    """
+    path, sign, word = text.rpartition("=")
+    if not path or Path(text).exists():
+        return Path(text), None
+    if sign and not word.strip():
+        raise UserError("there is no word", where=text, fix="write FILE=WORD")
+    return Path(path), word.strip()

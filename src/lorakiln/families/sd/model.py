@@ -14,6 +14,7 @@ from transformers import CLIPTextModel
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
 from lorakiln.diffusion.processes import make_process
+from lorakiln.families.learned_words import Words, check_words, put_words
 from lorakiln.families.part_files import make_hollow_part, telling_trouble
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens, list_tokens
 from lorakiln.families.protocol import Conditioning, Part, Place
@@ -203,6 +204,14 @@ class StableDiffusion:
             encoder = getattr(self.text_encoder, "text_model", self.text_encoder)
             states = encoder.final_layer_norm(output.hidden_states[-clip_skip])
         return {"prompt_embeds": told.join(states)}
+
+    def know_words(self, words: Words) -> None:
+        encoders = {part: getattr(self, part) for part in self.encoders}
+        widths = {part: encoder.config.hidden_size for part, encoder in encoders.items()}
+        check_words(words, widths, self.max_tokens)
+        for part, encoder in encoders.items():
+            name = part.replace("text_encoder", "tokenizer")
+            setattr(self, name, put_words(encoder, getattr(self, name), part, words))
 
     def place_conditioning(self, place: Place) -> dict[str, Tensor]:
         return {}
