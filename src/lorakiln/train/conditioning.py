@@ -21,14 +21,17 @@ class Conditioning:
     def __init__(self, encoded: Encoded, live: LiveText | None, move: Move) -> None:
         self.encoded, self.live, self.move = encoded, live, move
 
-    def tell(self, bucket: Bucket, rows: Tensor | slice, texts: list[str], dropped: Tensor | None) -> dict[str, Tensor]:
+    def tell(
+        self, bucket: Bucket, rows: Tensor, variants: Tensor, texts: list[str], dropped: Tensor | None
+    ) -> dict[str, Tensor]:
         """The conditioning of some of a bucket's rows, each value with first dimension B.
 
         Args:
+            rows, variants: (B,), which of the bucket's rows, and which variant of each.
             texts: what is read beside each, where texts are live.
             dropped: (B,) bool, beside which nothing is read; None: beside none.
         """
-        told = {name: self.move(tensor[rows]) for name, tensor in bucket.conditioning.items()}
+        told = {name: self.move(tensor) for name, tensor in bucket.condition(rows, variants).items()}
         if self.live:
             flags = [False] * len(texts) if dropped is None else dropped.tolist()
             read = self.live.encode(["" if gone else text for text, gone in zip(texts, flags, strict=True)])

@@ -69,8 +69,9 @@ def _picture_loss(module: LoraModule, losses: Loss, bucket: Bucket, row: int) ->
     times = losses.process.spread_times(rng.random(draws), settings.objective)
     epsilon = torch.from_numpy(rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32))
     x_0 = bucket.mean[row, :1].to(device).float()
+    plain = torch.zeros(1, dtype=torch.int64)
     with module.autocast():
-        told = module.conditioning.tell(bucket, slice(row, row + 1), [bucket.rows[row].text], None)
+        told = module.conditioning.tell(bucket, torch.tensor([row]), plain, [bucket.rows[row].text], None)
     total = torch.zeros((), device=device)
     chunk = choose_batch(bucket.mean.shape[-2:])
     for at in range(0, draws, chunk):
