@@ -22,7 +22,7 @@ from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import RECORD, Tracker
 from lorakiln.train.assembly import TrainingRun, assemble
 from lorakiln.train.attention import attending
-from lorakiln.train.callbacks import RunRecorder, StopTogether
+from lorakiln.train.callbacks import RunRecorder
 from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
 from lorakiln.train.devices import Launcher, compute_share, make_trainer
 from lorakiln.train.disk_space import estimate_checkpoint_bytes, estimate_run_bytes
@@ -32,6 +32,7 @@ from lorakiln.train.memory_count import DRAWN
 from lorakiln.train.plan import format_plan, list_doubts
 from lorakiln.train.results import check_tellable, collect_provenance, make_run_facts, write_run
 from lorakiln.train.sample_pictures import SampleDrawer
+from lorakiln.train.stop_together import StopTogether
 from lorakiln.train.tracking import begin_tracking, keep_record, known_record
 
 
