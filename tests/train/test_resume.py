@@ -352,7 +352,7 @@ def test_other_recording_settings_leave_one_kind_of_record(
     out = train_micro(now)
     told = capsys.readouterr().err
     assert "measured with other train.validation.draws until here: measured again at steps 0, 2, 4, 6, 8" in told
-    assert "drawn with other train.samples until here: drawn again at steps 0, 4, 8" in told
+    assert "drawn with other train.samples or model.resolution until here: drawn again at steps 0, 4, 8" in told
     shutil.rmtree(checkpoints)
     assert read_files(out) == read_files(train_micro(now, "whole"))
 

@@ -14,6 +14,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.memory import read_peak_memory
 from lorakiln.console.progress import Bar, PlainLines
 from lorakiln.lora_files import diffusers_form
+from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.live_losses import append_live_loss
 from lorakiln.tracking.protocol import Tracker
@@ -58,6 +59,7 @@ class RunRecorder(pl.Callback):
     def __init__(
         self,
         settings: TrainSettings,
+        model: ModelSettings,
         split: ValidationSplit,
         checkpoints: CheckpointFolder,
         sampler: SampleDrawer | None,
@@ -67,7 +69,8 @@ class RunRecorder(pl.Callback):
         leader: bool,
         state: TrainingState | None,
     ) -> None:
-        self.settings, self.split, self.checkpoints, self.sampler = settings, split, checkpoints, sampler
+        self.settings, self.model, self.split = settings, model, split
+        self.checkpoints, self.sampler = checkpoints, sampler
         self.tracker, self.stopping, self.bar, self.leader, self.state = tracker, stopping, bar, leader, state
         self.record, self.steps = Record(), 0
         self.epoch = count_epoch(settings, split.trained_count)
@@ -121,7 +124,7 @@ class RunRecorder(pl.Callback):
 
     def _begin_record(self, module: LoraModule, first: torch.Tensor, records: dict[str, Any]) -> None:
         """What the run has recorded so far, as the settings have it now."""
-        changed = list_changed_recordings(records, self.settings)
+        changed = list_changed_recordings(records, self.settings, self.model)
         remeasurement = Remeasurement(module, self.record, first, self.checkpoints.work)
         if "validation" in changed:
             remeasurement.measure(self.split)
@@ -285,7 +288,7 @@ class RunRecorder(pl.Callback):
             print(f"warning: no samples at step {step}: {error}", file=sys.stderr)
 
     def _save(self, module: LoraModule, done: list[str]) -> None:
-        made, kept = self.checkpoints.made(), select_recording(self.settings)
+        made, kept = self.checkpoints.made(), select_recording(self.settings, self.model)
         self.checkpoints.save(capture(module, self.record, made=made, done=done, recording=kept))
         self._saved_at = time.monotonic()
 
