@@ -184,6 +184,9 @@ def test_a_runs_identity_knows_by_what_they_come_to(tmp_path, monkeypatch):
     other = run_of(settings)
     other.precision = "bf16"
     assert collect_identity(other) != before
+    # Of kinds the code of those in use counts.
+    lion = TrainSettings(**TRAIN | {"optimizer": {"kind": "lion", "lr": 1e-3}})
+    assert collect_identity(run_of(lion))["code"] != before["code"]
     # A file that was moved is the same file.
     for name in ("a", "b"):
         (tmp_path / name).write_text("the same weights")
