@@ -1,10 +1,16 @@
-"""Content keys of folders: what is in them, links and odd names included."""
+"""Content keys of data, and of folders: what is in them, links and odd names included."""
 
+import hashlib
 import os
 
 import pytest
 
-from lorakiln.artefacts.hashing import hash_folder
+from lorakiln.artefacts.hashing import hash_data, hash_folder
+
+
+def test_equal_data_are_one_text_whatever_the_order_of_keys():
+    expected = hashlib.sha256('[1,{"a":[null],"b":"ä"}]'.encode()).hexdigest()
+    assert hash_data(1, {"b": "ä", "a": [None]}) == hash_data(1, {"a": [None], "b": "ä"}) == expected
 
 
 @pytest.fixture
