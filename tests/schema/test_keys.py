@@ -7,11 +7,13 @@ import pytest
 from lorakiln.caption.text_cache import compute_content_keys
 from lorakiln.captioners.blip import make_captioner
 from lorakiln.encode.content_keys import Keys
+from lorakiln.encode.variants import ViewedPicture
 from lorakiln.evaluate.shots import plan_shots
 from lorakiln.export.privacy import remove_places, remove_private
 from lorakiln.prepare.picture import compute_content_key
 from lorakiln.prepare.stage import _facts
 from lorakiln.rows import PreparedRow
+from lorakiln.schema.augment import AugmentSettings
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -54,7 +56,7 @@ TRAIN = {
 
 def test_a_prepared_pictures_key():
     found = known_to(lambda settings: compute_content_key("0" * 64, ".png", settings), PREPARE)
-    assert found == GEOMETRY | {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale"}
+    assert found == GEOMETRY | {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale", "margin"}
 
 
 def test_a_datasets_hash():
@@ -77,10 +79,12 @@ def test_encoded_tensors(tmp_path):
         return Keys({"base": "b"}, settings, "cpu" if settings.device == "auto" else settings.device)
 
     both = {"batch_size", "dtype", "device"}
-    pictures = known_to(lambda settings: keys(settings).picture(tmp_path / "picture"), EncodeSettings())
+    viewed = ViewedPicture(tmp_path / "picture")
+    pictures = known_to(lambda settings: keys(settings).picture(viewed), EncodeSettings())
     captions = known_to(lambda settings: keys(settings).caption("a cat"), EncodeSettings())
     # "auto" is the CPU here: the key is the same for both.
-    assert pictures == {*both, "flip"} - {"device"}
+    augment = {f"augment.{name}" for name in AugmentSettings.model_fields}
+    assert pictures == {*both, "flip", *augment} - {"device"}
     assert captions == {*both, "clip_skip", "max_tokens"} - {"device"}
     assert keys(EncodeSettings(device="cuda")).caption("a") != keys(EncodeSettings()).caption("a")
     assert Keys({"base": "c"}, EncodeSettings(), "cpu").caption("a") != keys(EncodeSettings()).caption("a")
