@@ -49,4 +49,5 @@ class Conditioning:
     def tell_plain(self, bucket: Bucket, row: int) -> dict[str, Tensor]:
         """The conditioning of one row's plain picture with its own caption; first dimension 1."""
         texts = [bucket.rows[row].text] if self.live and self.live.trained else []
+        # The plain picture is the first of its variants.
         return self.tell(bucket, torch.tensor([row]), torch.tensor([0]), texts, None)
