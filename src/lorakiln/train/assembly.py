@@ -203,7 +203,7 @@ def _make_room(
         encoding=PromptEncoding.of(encoded.index.made_with("encode", EncodeSettings)),
     )
     # Text encoders that read in every step stay on the device beside the network.
-    texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) else ()
+    texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) and not wanted.encoders else ()
     reading = sum(map(count_held_bytes, texts))
 
     def count(other: TrainSettings) -> MemoryCount:
