@@ -202,9 +202,9 @@ def _make_room(
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
         encoding=PromptEncoding.of(encoded.index.made_with("encode", EncodeSettings)),
     )
-    # Text encoders that read in every step stay on the device beside the network.
-    texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) else ()
-    reading = sum(map(count_held_bytes, texts))
+    # Text encoders that read in every step stay on the device beside the network; those that are trained are counted.
+    reads = is_live(encoded) and list_parts(family, settings) == [family.part]
+    reading = sum(map(count_held_bytes, family.hollow(TEXT).adaptable().values())) if reads else 0
 
     def count(other: TrainSettings) -> MemoryCount:
         memory = count_memory(replace(wanted, settings=other))
