@@ -14,11 +14,11 @@ demo: $(READY)
 	python -m pipelines.summary
 
 test: lint
-	python -m pytest -n $(WORKERS) --dist loadfile
+	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # How much of the code the tests run; slower than `make test`.
 coverage: lint
-	python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
+	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 lint: $(READY)
 	ruff check .

@@ -18,6 +18,13 @@ from pathlib import Path
 
 import pytest
 
+# The hooks of all tests.
+from tests.file_seconds import (  # noqa: F401
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+)
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 TOKENS = 32  # in a text, start and end included
 

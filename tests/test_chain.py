@@ -7,9 +7,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lorakiln.chain import CHAIN, DATA, TRAIN, Stage, list_namespaces, locate_folders, select_settings
+from lorakiln.chain import (
+    CHAIN,
+    DATA,
+    TRAIN,
+    Stage,
+    list_namespaces,
+    list_settings_modules,
+    locate_folders,
+    select_settings,
+)
 from lorakiln.facts import Dataset
 from lorakiln.runs import run_pipeline
+from lorakiln.schema.optimizers.adamw import AdamWSettings
 from lorakiln.schema.whole_config import Config, Paths, check_whole
 from pipelines.compose import compose_config
 from tests.made_facts import DATASET
@@ -110,3 +120,12 @@ def test_a_stage_hands_its_settings_on_in_order(called):
     stage = Stage("export", reads=("b", "a"), writes="c", settings=("y", "x"))
     stage.run({"a": 1, "b": 2, "c": 3}, {"x": 4, "y": 5}, 6)
     assert called == {"export": (2, 1, 3, 5, 4, 6)}
+
+
+def test_what_settings_say_stands_in_the_modules_of_their_classes_and_of_those_above():
+    assert list_settings_modules(AdamWSettings(lr=1e-4)) == [
+        "lorakiln.schema.base",
+        "lorakiln.schema.marks",
+        "lorakiln.schema.optimizers",
+        "lorakiln.schema.optimizers.adamw",
+    ]

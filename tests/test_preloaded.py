@@ -25,6 +25,8 @@ elif what == "wait":
     time.sleep(60)
 elif what == "raise":
     raise ValueError("torch" in sys.modules)
+elif what == "kill":
+    os.kill(os.getpid(), int(more[0]))
 elif what == "end":
     sys.exit(eval(more[0]))
 """
@@ -64,6 +66,12 @@ def test_it_has_the_commands_files_folder_environment_and_checkout(tmp_path, com
 def test_it_ends_with_the_same_status(command, code, status):
     done = subprocess.run(command("end", code), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (status, "no\n" if code == "'no'" else "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT])
+def test_it_ends_by_the_same_signal(command, number):
+    done = subprocess.run(command("kill", str(int(number))), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-number, "")
 
 
 def test_what_nobody_catches_is_a_traceback_and_the_libraries_are_there(command):

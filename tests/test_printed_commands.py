@@ -34,6 +34,7 @@ STANDS_FOR = {"NAME": "demo_style", "TEAM": "team", "X": "x", "FILE": "file", "F
 LORAKILN = typer.main.get_command(app).commands
 
 
+@cache
 def texts(path):
     """The strings of a Python file, what is put into them as X; or a page's lines."""
     if path.suffix != ".py":

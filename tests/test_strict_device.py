@@ -44,6 +44,26 @@ TAKEN = {
 }
 
 
+WAITED_FOR = {
+    "an upload": lambda: here(2).to("meta"),
+    "an upload in place": lambda: there(2).copy_(here(2)),
+    "a download": lambda: there(2).to("cpu"),
+    "a download by name": lambda: there(2).cpu(),
+    "a number read": lambda: there(()).item(),
+    "a truth": lambda: bool(there(()) > 0),
+    "a list": lambda: there(2).tolist(),
+    "indices here, values there": lambda: there(5)[here(2, dtype=torch.long)],
+}
+NOT_WAITED_FOR = {
+    "an upload": lambda: here(2).to("meta", non_blocking=True),
+    "an upload in place": lambda: there(2).copy_(here(2), non_blocking=True),
+    "a copy there": lambda: there(2).to(torch.float16),
+    "a copy here": lambda: here(2).copy_(here(2)).cpu(),
+    "a number of ours": lambda: there(2) * 3.0 + torch.full((), 2.0, device="meta"),
+    "indices there": lambda: there(5)[there(2, dtype=torch.long)],
+}
+
+
 @pytest.mark.parametrize("work", REFUSED.values(), ids=REFUSED)
 def test_what_a_gpu_refuses_is_refused(work):
     with StrictDevice(), pytest.raises(RuntimeError, match="device"):
@@ -54,3 +74,17 @@ def test_what_a_gpu_refuses_is_refused(work):
 def test_what_a_gpu_takes_is_taken(work):
     with StrictDevice():
         work()
+
+
+@pytest.mark.parametrize("work", WAITED_FOR.values(), ids=WAITED_FOR)
+def test_what_the_host_waits_for_is_noted(work):
+    with StrictDevice() as device, device.reading_zeros():
+        work()
+    assert len(device.waits) == 1
+
+
+@pytest.mark.parametrize("work", NOT_WAITED_FOR.values(), ids=NOT_WAITED_FOR)
+def test_what_it_does_not_wait_for_is_not_noted(work):
+    with StrictDevice() as device, device.reading_zeros():
+        work()
+    assert not device.waits

@@ -8,6 +8,21 @@ from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
 from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
 
 
+class Uncropped(Facts):
+    """A picture before its crop, as `prepare.margin` has it kept.
+
+    Attributes:
+        file_name: relative to the stage's folder.
+        width, height: pixels, of the whole source.
+        png_sha256: of the file.
+    """
+
+    file_name: str
+    width: int
+    height: int
+    png_sha256: str
+
+
 class PreparedRow(Facts):
     """A picture as `prepare` has made it; sizes in pixels. In the order in which the file has it.
 
@@ -24,6 +39,7 @@ class PreparedRow(Facts):
         look, shading: see `prepare.near_duplicates` and `prepare.shading`.
         twin: the sha256 of the first picture that looks like it, its own if there is none; None: nobody has looked.
         repeats, is_reg, class_tokens: what its source says of it, see `sources.Subset`.
+        uncropped: the picture before its crop, where it is kept.
     """
 
     file_name: str
@@ -46,11 +62,17 @@ class PreparedRow(Facts):
     repeats: int = 1
     is_reg: bool = False
     class_tokens: str = ""
+    uncropped: Uncropped | None = None
 
     @property
     def likeness(self) -> str:
         """Equal for pictures that look the same."""
         return self.twin or self.sha256
+
+    @property
+    def files(self) -> list[str]:
+        """All that there is of it, relative to the stage's folder."""
+        return [self.file_name, *([self.uncropped.file_name] if self.uncropped else [])]
 
 
 class CaptionedRow(PreparedRow):
@@ -163,8 +185,9 @@ class Index(MadeWith):
     """index.json of an encoded folder.
 
     Attributes:
-        variants: of each picture, by which training draws: "plain", "flip".
+        variants: of each picture, by which training draws: "plain", "flip", "augment1", "augment1_flip".
         captions: None: each picture has its one text.
+        by_variant: tensors beside the latents that are another for each variant, and have its dimension too.
         empty: the empty caption's content key.
         hash: the identity of all that is encoded.
     """
@@ -174,5 +197,6 @@ class Index(MadeWith):
     variants: list[str]
     buckets: list[EncodedBucket]
     captions: DrawnCaptions | None = None
+    by_variant: list[str] = []
     empty: str
     hash: str

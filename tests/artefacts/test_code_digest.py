@@ -61,6 +61,12 @@ def read(root: Path, *deciding: object) -> Code:
     return read_code(tuple(one.__module__ for one in deciding), root)
 
 
+def read_all(root: Path) -> dict[str, Code]:
+    """What decides each content; every file is read once."""
+    forget()
+    return {name: read_code(tuple(one.__module__ for one in deciding), root) for name, deciding in DECIDING.items()}
+
+
 def edit(root: Path, file: str, old: str, new: str) -> None:
     text = (root / file).read_text()
     assert old in text
@@ -69,15 +75,14 @@ def edit(root: Path, file: str, old: str, new: str) -> None:
 
 def changed(root: Path, *edits: tuple[str, str, str]) -> set[str]:
     """The deciding functions whose code is another after the edits."""
-    before = {name: read(root, *deciding).digest for name, deciding in DECIDING.items()}
+    before = read_all(root)
     for one in edits:
         edit(root, *one)
-    return {name for name, deciding in DECIDING.items() if read(root, *deciding).digest != before[name]}
+    return {name for name, code in read_all(root).items() if code.digest != before[name].digest}
 
 
 def test_a_copy_is_the_same_code(package):
-    for deciding in DECIDING.values():
-        assert read(package, *deciding) == read(ROOT, *deciding)
+    assert read_all(package) == read_all(ROOT)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +161,7 @@ def test_imports_are_followed_from_inside_of_functions_and_not_for_a_type_checke
 
 
 def test_libraries_that_decide_count_and_others_do_not(monkeypatch):
-    asked = {name: read(ROOT, *deciding).libraries for name, deciding in DECIDING.items()}
+    asked = {name: code.libraries for name, code in read_all(ROOT).items()}
     assert asked["prepare"].keys() == {"pillow", "pillow-heif", "simplejpeg", "numpy"}
     assert {"torch", "transformers", "tokenizers", "pillow"} <= asked["caption"].keys()
     assert {"torch", "pillow", "diffusers", "transformers", "tokenizers"} <= asked["encode"].keys()

@@ -1,10 +1,18 @@
-"""Content keys of folders: what is in them, links and odd names included."""
+"""Content keys of data, and of folders: what is in them, links and odd names included."""
 
+import hashlib
 import os
+from pathlib import Path
 
 import pytest
+from pathspec import PathSpec
 
-from lorakiln.artefacts.hashing import hash_folder
+from lorakiln.artefacts.hashing import hash_data, hash_folder
+
+
+def test_equal_data_are_one_text_whatever_the_order_of_keys():
+    expected = hashlib.sha256('[1,{"a":[null],"b":"ä"}]'.encode()).hexdigest()
+    assert hash_data(1, {"b": "ä", "a": [None]}) == hash_data(1, {"a": [None], "b": "ä"}) == expected
 
 
 @pytest.fixture
@@ -66,3 +74,17 @@ def test_files_behind_links_are_read_where_they_are_followed(folder, tmp_path):
     assert hash_folder(folder, follow_links=True) != followed
     (folder / "deep" / "a.png").write_bytes(b"c")
     assert hash_folder(folder) != closed
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Thumbs.db", "desktop.ini", ".DS_Store", "a.png:Zone.Identifier", "__MACOSX/._a.png", ".ipynb_checkpoints/a.png"],
+)
+def test_what_file_managers_leave_behind_changes_nothing(tmp_path, name):
+    (tmp_path / "a.png").write_bytes(b"a")
+    before = hash_folder(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"left")
+    assert hash_folder(tmp_path) == before
+    ignored = PathSpec.from_lines("gitwildmatch", Path(".dvcignore").read_text().splitlines())
+    assert ignored.match_file(f"data/raw/dog/{name}") and not ignored.match_file("data/raw/dog/a.png")

@@ -57,12 +57,12 @@ def reported(file):
 
 
 @pytest.mark.slow
-def test_all_is_well_on_the_tiny_family(tmp_path):
+def test_all_is_well_on_the_tiny_family(tmp_path, preloaded):
     out, work = tmp_path / "report.txt", tmp_path / "secret-client"
     work.mkdir()
     secrets = {"TMPDIR": str(work), "HF_TOKEN": "hf_" + "a1B2" * 8, "HOME": str(tmp_path / "home-of-jo")}
     done = subprocess.run(
-        [sys.executable, "-m", "lorakiln", "doctor", "--cpu", "--out", str(out)],
+        [preloaded / "python", "-m", "lorakiln", "doctor", "--cpu", "--out", str(out)],
         env={**os.environ, **secrets},
         capture_output=True,
         text=True,

@@ -165,6 +165,14 @@ def test_what_must_not_be_opened_is_told_before_dvc_reads_it(programs, project):
 
 
 @pytest.mark.timeout(120)
+def test_a_pipe_that_comes_later_is_told_by_compose(programs, project):
+    compose(project, "mine")
+    done(programs, project, "compose")
+    os.mkfifo(project / "data" / "raw" / "mine" / "later.png")
+    assert "  later.png: not a regular file" in refused(programs, "pipelines.compose", project)
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("follow", [False, True])
 def test_what_must_not_be_opened_is_told_through_the_second_door(programs, project, follow):
     for name, (make, _) in UNOPENABLE.items():

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -177,7 +176,7 @@ def test_a_secret_in_the_config_is_refused_and_not_repeated(monkeypatch, value, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_no_planted_key_in_anything_that_a_run_writes(tmp_path):
+def test_no_planted_key_in_anything_that_a_run_writes(tmp_path, preloaded):
     """Through the second door, all stages, recorded by W&B's client, offline."""
     project = tmp_path / "project"
     project.mkdir()
@@ -206,7 +205,11 @@ def test_no_planted_key_in_anything_that_a_run_writes(tmp_path):
         "WANDB_DIR": str(project),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "train", *arguments], cwd=project, env=environment, capture_output=True, check=False
+        [preloaded / "python", "-m", "train", *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:].decode()
     files = [path for path in project.rglob("*") if path.is_file()]

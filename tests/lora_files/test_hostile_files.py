@@ -4,7 +4,6 @@ import json
 import os
 import struct
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -72,14 +71,14 @@ def test_numbers_within_it_are_not(tmp_path, run):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_pipe_is_not_waited_for(tmp_path, micro_model, name):
+def test_a_pipe_is_not_waited_for(tmp_path, micro_model, preloaded, name):
     os.mkfifo(tmp_path / "x.safetensors")
     given = {"FILE": tmp_path / "x.safetensors", "OUT": tmp_path / "out", "BASE": micro_model.path}
     if name in ("convert", "resize", "merge"):
         given["OUT"] = tmp_path / "out.safetensors"
     words = [str(given.get(word, word)) for word in COMMANDS[name]]
     done = subprocess.run(
-        [sys.executable, "-m", "lorakiln", *words],
+        [preloaded / "python", "-m", "lorakiln", *words],
         env={**os.environ, "PYTHONPATH": "src"},
         capture_output=True,
         text=True,

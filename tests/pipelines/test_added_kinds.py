@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 
 import pytest
 
@@ -24,7 +23,7 @@ def test_an_installed_optimizer_and_schedule_train(own_project, tmp_path_factory
     (groups / "optimizer/sign.yaml").write_text("kind: sign\nlr: 1e-3\npart_lrs: {}\nmomentum: 0.9\n")
     (groups / "scheduler/halving.yaml").write_text("kind: halving\nwarmup_steps: 0\nevery: 3\n")
     command = (
-        sys.executable,
+        "python",
         "-m",
         "train",
         "+experiment=smoke",

@@ -27,7 +27,8 @@ def rooms() -> set[str]:
     """The packages whose modules are kinds, which the registry imports by name: lorakiln.optim, ..."""
     found = set()
     for path in sorted((SRC / "lorakiln").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if "Registry(" in text else ():
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Registry":
                 found.update(ast.literal_eval(keyword.value) for keyword in node.keywords if keyword.arg == "code")
     return found

@@ -1,7 +1,5 @@
 """Each family from pictures to a report, on a reduced random model, with the config files of the full one."""
 
-import sys
-
 import pytest
 import yaml
 from safetensors import safe_open
@@ -37,7 +35,7 @@ def test_from_pictures_to_a_report(project, tmp_path, kind, version, first):
         "train.samples.every=3",
         f"hydra.run.dir=runs/{kind}",
     ]
-    project.run(sys.executable, "-m", "train", "+experiment=smoke", *overrides)
+    project.run("python", "-m", "train", "+experiment=smoke", *overrides)
     folder = project.folder / "runs" / kind
     assert (folder / "report/report.html").is_file()
     with safe_open(folder / "lora/demo_style.safetensors", framework="pt") as file:

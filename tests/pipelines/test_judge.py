@@ -1,14 +1,13 @@
 """Evaluating a LoRA file from anywhere: the same numbers as the pipeline's own report of it."""
 
 import shutil
-import sys
 
 import pytest
 
 from lorakiln.artefacts.json_files import read_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-JUDGE = (sys.executable, "-m", "pipelines.judge")
+JUDGE = ("python", "-m", "pipelines.judge")
 # A dataset of its own in the cache: other tests look at when theirs is made.
 EXPERIMENT = ("+experiment=smoke", "prepare.warn_upscale=3")
 
@@ -16,7 +15,7 @@ EXPERIMENT = ("+experiment=smoke", "prepare.warn_upscale=3")
 @pytest.fixture(scope="module")
 def run(project):
     """What `python -m train` made, and the experiment that it made it of."""
-    project.run(sys.executable, "-m", "train", *EXPERIMENT, "hydra.run.dir=runs/to_judge")
+    project.run("python", "-m", "train", *EXPERIMENT, "hydra.run.dir=runs/to_judge")
     return project.folder / "runs/to_judge"
 
 

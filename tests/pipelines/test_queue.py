@@ -25,6 +25,7 @@ STATES = ("success", "queued")
 
 @pytest.fixture
 def queue(own_project):
+    own_project.programs = None  # its workers outlive the commands that start them
     own_project.run("git", "config", "user.name", "t")
     own_project.run("git", "config", "user.email", "t@t")
     yield own_project

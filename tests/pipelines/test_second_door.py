@@ -4,13 +4,12 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-TRAIN = (sys.executable, "-m", "train", "+experiment=smoke")
+TRAIN = ("python", "-m", "train", "+experiment=smoke")
 
 
 def datasets(project):
@@ -50,7 +49,7 @@ def test_a_sweep_runs_every_combination_sums_it_up_and_goes_on_where_it_was(proj
     assert "2 to run, 2 finished before" in project.run(*command, status=1)
     # The best settings are an experiment that composes.
     shutil.copy(sweep / "best.yaml", project.folder / "conf/experiment/best.yaml")
-    shown = project.run(sys.executable, "-m", "train", "+experiment=best", "--cfg", "job", "--package", "train.adapter")
+    shown = project.run("python", "-m", "train", "+experiment=best", "--cfg", "job", "--package", "train.adapter")
     (project.folder / "conf/experiment/best.yaml").unlink()
     best = next(row for row in rows["jobs"] if row["best"])
     assert "targets: attention" in shown and best["job"].startswith("train.adapter.targets=attention")
@@ -60,7 +59,7 @@ def killed_after_the_first_job(project, command, sweep):
     """Start the sweep and end it as a shell does when the first job is finished; its exit status."""
     with (project.folder / "killed.log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=project.folder, env=project.environment, stdout=log, stderr=log, start_new_session=True
+            command, cwd=project.folder, env=project.with_programs(), stdout=log, stderr=log, start_new_session=True
         )
         end = time.monotonic() + 200
         while not any('"finished"' in path.read_text() for path in sweep.glob("*/job.json")):

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -14,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_two_tasks_of_srun_train_one_lora(project, nodes):
     command = [
-        sys.executable,
+        "python",
         "-m",
         "train",
         "+experiment=smoke",
@@ -35,7 +34,7 @@ def test_two_tasks_of_srun_train_one_lora(project, nodes):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**project.environment, **task(rank, nodes)},
+            env={**project.with_programs(), **task(rank, nodes)},
         )
         for rank in range(2)
     ]
@@ -51,7 +50,7 @@ def test_two_tasks_of_srun_train_one_lora(project, nodes):
 def test_a_task_of_srun_that_hangs_does_not_hang_the_other(project, stopped):
     """SIGSTOP: its connections stay open, as when a machine has stopped, and gloo would wait for two hours."""
     command = [
-        sys.executable,
+        "python",
         "-m",
         "train",
         "+experiment=smoke",

@@ -3,14 +3,13 @@
 import json
 import re
 import subprocess
-import sys
 
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # The smallest of evaluations: these tests are about sweeps.
 TRAIN = (
-    sys.executable,
+    "python",
     "-m",
     "train",
     "+experiment=smoke",
@@ -43,7 +42,7 @@ def test_two_processes_search_one_study_for_two_objectives_and_the_same_command_
         subprocess.Popen(
             command,
             cwd=project.folder,
-            env=project.environment,
+            env=project.with_programs(),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,7 +1,6 @@
 """Datasets that DVC knows and that were not fetched, through both doors."""
 
 import shutil
-import sys
 
 import pytest
 
@@ -27,7 +26,7 @@ def test_its_own_command_is_named_through_both_doors(clone):
     )
     clone.edit("params.yaml", 'dataset: ""', "dataset: mine")
     first = clone.run("dvc", "repro", status=255)
-    second = clone.run(sys.executable, "-m", "train", "+experiment=smoke", "prepare.dataset=mine", status=1)
+    second = clone.run("python", "-m", "train", "+experiment=smoke", "prepare.dataset=mine", status=1)
     for output in (first, second):
         assert told in output and "Traceback" not in output
 

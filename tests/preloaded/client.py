@@ -69,7 +69,8 @@ def inherited(number: int) -> bool:
 def end(status: int) -> None:
     if status >= 0:
         os._exit(status)
-    signal.signal(-status, signal.SIG_DFL)
+    if -status in PASSED_ON:
+        signal.signal(-status, signal.SIG_DFL)
     os.kill(os.getpid(), -status)
 
 

@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from lorakiln.prepare.decode import decode
 from lorakiln.prepare.picture import resize_and_crop
@@ -216,13 +216,23 @@ def test_colour_profile_is_applied(tmp_path, settings, name):
 
 def test_srgb_and_damaged_profiles_leave_the_colours_alone(tmp_path, settings, noise):
     picture = noise(64, 64)
-    picture.save(tmp_path / "srgb.png", icc_profile=adobe_profile(b"sRGB IEC61966-2.1"))
+    picture.save(tmp_path / "srgb.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     decoded = decode(tmp_path / "srgb.png", settings())
     assert np.array_equal(decoded.image, picture) and decoded.notes == []
     picture.save(tmp_path / "damaged.png", icc_profile=b"no profile at all" * 20)
     decoded = decode(tmp_path / "damaged.png", settings())
     assert np.array_equal(decoded.image, picture)
     assert decoded.notes == ["damaged colour profile: ignored"]
+
+
+def test_another_profile_is_converted_whatever_its_name(tmp_path, settings):
+    """As "GIMP built-in Linear sRGB" is, whose pictures come out dark where its name is believed."""
+    colours = np.array([40, 160, 60])
+    picture = Image.new("RGB", (64, 64), tuple(colours.tolist()))
+    picture.save(tmp_path / "a.png", icc_profile=adobe_profile(b"Nearly sRGB"))
+    decoded = decode(tmp_path / "a.png", settings())
+    assert np.abs(np.asarray(decoded.image)[32, 32] - adobe_to_srgb(colours[None])[0]).max() <= 2
+    assert decoded.notes[0] == "colours converted from Nearly sRGB"
 
 
 def test_cmyk_has_colours(tmp_path, settings):

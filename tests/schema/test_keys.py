@@ -7,15 +7,17 @@ import pytest
 from lorakiln.caption.text_cache import compute_content_keys
 from lorakiln.captioners.blip import make_captioner
 from lorakiln.encode.content_keys import Keys
+from lorakiln.encode.variants import ViewedPicture
 from lorakiln.evaluate.shots import plan_shots
 from lorakiln.export.privacy import remove_places, remove_private
 from lorakiln.prepare.picture import compute_content_key
 from lorakiln.prepare.stage import _facts
 from lorakiln.rows import PreparedRow
+from lorakiln.schema.augment import AugmentSettings
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
-from lorakiln.schema.model import Source
+from lorakiln.schema.model import ModelSettings, Source
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.sweep.base_models import collect_base_models
@@ -38,6 +40,16 @@ GEOMETRY = {
     "bucket.no_upscale",
 }
 PREPARE = PrepareSettings(dataset="mine", resolution=64, bucket={"min": 32, "max": 128, "step": 16})
+MODEL = ModelSettings(
+    family="sd",
+    path="base",
+    resolution=64,
+    bucket_min=32,
+    bucket_max=128,
+    bucket_step=16,
+    captioner={"path": "blip"},
+    clip={"path": "clip"},
+)
 TRAIN = {
     "steps": 8,
     "batch_size": 4,
@@ -54,7 +66,7 @@ TRAIN = {
 
 def test_a_prepared_pictures_key():
     found = known_to(lambda settings: compute_content_key("0" * 64, ".png", settings), PREPARE)
-    assert found == GEOMETRY | {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale"}
+    assert found == GEOMETRY | {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale", "margin"}
 
 
 def test_a_datasets_hash():
@@ -77,10 +89,12 @@ def test_encoded_tensors(tmp_path):
         return Keys({"base": "b"}, settings, "cpu" if settings.device == "auto" else settings.device)
 
     both = {"batch_size", "dtype", "device"}
-    pictures = known_to(lambda settings: keys(settings).picture(tmp_path / "picture"), EncodeSettings())
+    viewed = ViewedPicture(tmp_path / "picture")
+    pictures = known_to(lambda settings: keys(settings).picture(viewed), EncodeSettings())
     captions = known_to(lambda settings: keys(settings).caption("a cat"), EncodeSettings())
     # "auto" is the CPU here: the key is the same for both.
-    assert pictures == {*both, "flip"} - {"device"}
+    augment = {f"augment.{name}" for name in AugmentSettings.model_fields}
+    assert pictures == {*both, "flip", *augment} - {"device"}
     assert captions == {*both, "clip_skip", "max_tokens"} - {"device"}
     assert keys(EncodeSettings(device="cuda")).caption("a") != keys(EncodeSettings()).caption("a")
     assert Keys({"base": "c"}, EncodeSettings(), "cpu").caption("a") != keys(EncodeSettings()).caption("a")
@@ -174,6 +188,9 @@ def test_a_runs_identity_knows_by_what_they_come_to(tmp_path, monkeypatch):
     other = run_of(settings)
     other.precision = "bf16"
     assert collect_identity(other) != before
+    # Of kinds the code of those in use counts.
+    lion = TrainSettings(**TRAIN | {"optimizer": {"kind": "lion", "lr": 1e-3}})
+    assert collect_identity(run_of(lion))["code"] != before["code"]
     # A file that was moved is the same file.
     for name in ("a", "b"):
         (tmp_path / name).write_text("the same weights")
@@ -186,13 +203,15 @@ def test_a_runs_identity_knows_by_what_they_come_to(tmp_path, monkeypatch):
 def test_what_a_run_records(monkeypatch):
     named = [SampleRequest(prompt="a cat")]
     monkeypatch.setattr("lorakiln.train.remeasuring.read_sample_file", lambda path: named)
-    found = known_to(select_recording, TrainSettings(**TRAIN))
+    found = known_to(lambda settings: select_recording(settings, MODEL), TrainSettings(**TRAIN))
     assert found == {
         "validation.draws",
         *(f"samples.{name}" for name in ("prompts", "file", "seeds", "steps", "guidance")),
     }
-    kept = known_to(lambda settings: _marks(settings, None), TrainSettings(**TRAIN))
+    kept = known_to(lambda settings: _marks(settings, MODEL, None), TrainSettings(**TRAIN))
     assert kept == {f"tracker.{name}" for name in ("kind", "project", "entity")} | found
+    # A sample of which nobody says how large it is has the base's size.
+    assert known_to(lambda model: select_recording(TrainSettings(**TRAIN), model), MODEL) == {"resolution"}
 
 
 def test_words_stay_at_home():

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lorakiln.console.errors import ConfigError
 from lorakiln.schema import registry
+from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.base import Settings, check, list_sections
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.optimizers.adamw import AdamWSettings
@@ -102,6 +103,13 @@ def test_an_added_kind_takes_no_others_name(sign):
             OPTIMIZERS.add(name, SimpleNamespace(), SignSettings)
     with pytest.raises(ValueError, match="must be a subclass of OptimizerSettings"):
         OPTIMIZERS.add("other", SimpleNamespace(), Settings)
+
+
+def test_a_kind_that_files_alone_have_is_known_and_what_kinds_share_is_none():
+    assert "glora" in ADAPTERS.known and "glora" not in ADAPTERS.names
+    with pytest.raises(ValueError, match="there is a kind of adapter called 'glora'"):
+        ADAPTERS.add("glora", SimpleNamespace())
+    assert not {*ADAPTERS.besides} & {*ADAPTERS.known}
 
 
 def test_code_is_imported_when_it_is_asked_for(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ def main() -> None:
     from lorakiln.schema.model import ModelSettings
     from lorakiln.schema.train import TrainSettings
     from lorakiln.train import train
-    from lorakiln.train.callbacks import StopTogether
+    from lorakiln.train.stop_together import StopTogether
 
     order = json.loads(Path(sys.argv[1]).read_text())
     sys.path.insert(0, str(Path(__file__).parents[2]))  # kinds are known by where their code is

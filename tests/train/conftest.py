@@ -126,6 +126,12 @@ def train_child(tmp_path, micro_model, micro_encoded, preloaded):
     return run
 
 
+@pytest.fixture
+def checkpoints(tmp_path):
+    """Where the trainings of the test have theirs."""
+    return tmp_path / "cache" / "checkpoints"
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing catches it."""
 

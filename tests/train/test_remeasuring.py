@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from lorakiln.artefacts.json_files import read_json
+from lorakiln.train.remeasuring import list_changed_recordings, select_recording
 from tests.tracking.recorded import Recorded
 from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
 
@@ -71,3 +72,13 @@ def test_tensorboard_shows_every_step_once(offline, settings, train_killed, trai
     events.Reload()
     assert [event.step for event in events.Scalars("loss")] == list(range(1, 13))
     assert [event.step for event in events.Scalars("validation_loss")] == [0, 4, 8, 12]
+
+
+def test_what_a_checkpoint_does_not_say_of_its_recording_is_the_same(settings, micro_model):
+    recording = select_recording(settings(), micro_model)
+    larger = micro_model.model_copy(update={"resolution": 48})
+    assert list_changed_recordings({"recording": recording}, settings(), micro_model) == []
+    assert list_changed_recordings({"recording": recording}, settings(), larger) == ["samples"]
+    del recording["samples"]["resolution"]  # as earlier versions have written it
+    assert list_changed_recordings({"recording": recording}, settings(), larger) == []
+    assert list_changed_recordings({}, settings(), larger) == []

@@ -3,6 +3,7 @@ import torch
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
+from lorakiln.schema.marks import Decides, walk
 from lorakiln.schema.train import ValidationSettings
 from lorakiln.train.latents import Bucket
 from lorakiln.train.validation_split import count_held_out, hold_out
@@ -34,6 +35,15 @@ def test_how_many_are_held_out(count, fraction, expected):
 
 def test_without_validation_all_are_trained_on():
     assert hold_out(buckets(pictures(20)), ValidationSettings(every=0)).trained == [list(range(20))]
+
+
+def test_what_says_that_it_decides_who_is_held_out_does():
+    before, changes = ValidationSettings(), {"every": 0, "fraction": 0.5, "draws": 1, "seed": 1}
+    assert changes.keys() == ValidationSettings.model_fields.keys()
+    shown = buckets(pictures(40))
+    splits = {name: hold_out(shown, before.model_copy(update={name: value})) for name, value in changes.items()}
+    found = {name for name, split in splits.items() if split.held_out != hold_out(shown, before).held_out}
+    assert found == {one.path for one in walk(ValidationSettings) if one.marks.decides & Decides.HELD_OUT}
 
 
 def test_the_trainings_own_seed_moves_no_picture(make_module):

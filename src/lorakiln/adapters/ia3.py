@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lorakiln.adapters.adapter import Change, Relative
 from lorakiln.adapters.checks import to_weight
-from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors, read_tensors
+from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors
+from lorakiln.adapters.formula_tensors import read_tensors
 from lorakiln.adapters.peft_config import find_setting
 from lorakiln.adapters.protocol import Endings, Form, Stored
 from lorakiln.adapters.targets import fits

@@ -21,7 +21,8 @@ from lorakiln.adapters.factors import (
     multiply,
     to_kernel,
 )
-from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors, pad_ranks, read_tensors
+from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors
+from lorakiln.adapters.formula_tensors import pad_ranks, read_tensors
 from lorakiln.adapters.protocol import Endings, Form, Stored
 from lorakiln.adapters.targets import choose_alpha, choose_rank
 from lorakiln.schema.adapters.loha import LohaSettings

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from lorakiln.adapters.adapter import Change
 from lorakiln.adapters.checks import FIX
-from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors, read_tensors
+from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors
+from lorakiln.adapters.formula_tensors import read_tensors
 from lorakiln.adapters.protocol import Endings, Stored
 from lorakiln.console.errors import UserError
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from lorakiln.artefacts.file_safety import find_obstacle
 
+# Of Windows and macOS, in small letters; .dvcignore names the same.
+LEFT_BEHIND = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx")
+
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hex digits."""
@@ -23,14 +26,16 @@ def hash_data(*parts: Any) -> str:
 
 
 def hash_folder(folder: Path, follow_links: bool = False) -> str:
-    """SHA-256 over the names and contents of all files below `folder` (hidden files left out), 64 hex digits.
+    """SHA-256 over the names and contents of all files below `folder`, 64 hex digits.
+
+    Hidden files and folders, and what file managers leave behind, are left out.
 
     Of what must not be opened, or cannot be read, the name alone counts: it is for `prepare` to tell.
 
     Args:
         follow_links: read files that links out of `folder` lead to, and enter folders, each once.
     """
-    files = sorted(path for path in _files(folder, follow_links) if not path.name.startswith("."))
+    files = sorted(path for path in _files(folder, follow_links) if not _is_left_behind(path.name))
     root = folder.resolve()
     return hash_data([[_spelled(path.relative_to(folder)), _content(path, root, follow_links)] for path in files])
 
@@ -47,6 +52,7 @@ def _content(path: Path, root: Path, follow_links: bool) -> str | None:
 def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
     entered = {folder.resolve()}  # links may lead in a circle
     for parent, folders, names in os.walk(folder, followlinks=follow_links):
+        folders[:] = [name for name in folders if not _is_left_behind(name)]
         linked = [name for name in folders if Path(parent, name).is_symlink()]
         for name in linked:
             target = Path(parent, name).resolve()
@@ -54,6 +60,11 @@ def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
                 folders.remove(name)
             entered.add(target)
         yield from (Path(parent, name) for name in names)
+
+
+def _is_left_behind(name: str) -> bool:
+    """Whether a file or folder is hidden, or was written by a file manager or an archiver for itself."""
+    return name.startswith(".") or name.lower() in LEFT_BEHIND or name.endswith(":Zone.Identifier")
 
 
 def _spelled(path: Path) -> str:

@@ -214,7 +214,7 @@ def _read(prepared: Path, raw: Path) -> tuple[list[PreparedRow], Dataset]:
 
 def _total_size(prepared: Path, rows: Sequence[PreparedRow]) -> int:
     """Bytes of all pictures."""
-    files = [prepared / row.file_name for row in rows]
+    files = [prepared / name for row in rows for name in row.files]
     if missing := [file for file in files if not file.is_file()]:
         raise UserError(
             "this picture of metadata.jsonl is missing" + (f" ({len(missing)} are)" if len(missing) > 1 else ""),
@@ -225,10 +225,10 @@ def _total_size(prepared: Path, rows: Sequence[PreparedRow]) -> int:
 
 
 def _copy(prepared: Path, fresh: Path, rows: Sequence[PreparedRow]) -> None:
-    for row in rows:
-        target = fresh / row.file_name
+    for name in (name for row in rows for name in row.files):
+        target = fresh / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(prepared / row.file_name, target)
+        shutil.copyfile(prepared / name, target)
 
 
 def _warn_lonely(files: Captions, prepared: Path, rows: Sequence[PreparedRow]) -> None:

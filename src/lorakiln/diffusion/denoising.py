@@ -39,10 +39,12 @@ def denoise(
     if negative is not None:
         shared = {name: value.expand_as(positive[name]) for name, value in negative.items()}
         conditioning = {name: torch.cat([shared[name], value]) for name, value in positive.items()}
+    # All at once: an upload in every step would wait for the step before it.
+    times = sampler.times.to(x_t.device)
     for at in range(first, steps):
         if before_each:
             before_each()
-        t = sampler.times[at]
+        t = times[at]
         if negative is None:
             prediction = predict(x_t, t.expand(len(x_t)), conditioning)
         else:

@@ -8,53 +8,54 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
+from lorakiln.encode.colour_changes import change_colours
+from lorakiln.encode.variants import OpenPicture, ViewedPicture, to_pixels
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Family
 
-# How a variant is made of the pixels, (B, 3, H, W).
-VARIANTS = {"plain": lambda pixels: pixels, "flip": lambda pixels: pixels.flip(-1)}
 READERS = 4  # threads that decode a batch's pictures
 
 
 def encode_pictures(
     family: Family,
-    files: Sequence[Path],
+    pictures: Sequence[ViewedPicture],
     size: tuple[int, int],
-    variants: Sequence[str],
+    flip: bool,
     at_once: Batch,
     dtype: torch.dtype,
     done: Callable[[int], object] = lambda count: None,
 ) -> Iterator[dict[str, Tensor]]:
-    """latent_mean and latent_std, each (V, C, h, w), of every file in turn.
+    """latent_mean and latent_std, each (V, C, h, w), of every picture in turn; its variants are its views, each
+    followed by its mirror image if there is one.
 
     Args:
+        pictures: all with as many views.
         done: told how many each batch has given, before they are handed out.
 
     Raises:
-        UserError: a file is no picture of `size` (width, height), or its latents are not finite in `dtype`.
+        UserError: a file is no picture, the prepared one not of `size` (width, height), or its latents are not finite
+            in `dtype`.
     """
     with ThreadPoolExecutor(READERS) as pool:
-        while files:
-            batch, count = _filled(files, at_once.size)
-            pixels = torch.stack(list(pool.map(lambda file: read_pixels(file, size), batch)))
+        while pictures:
+            batch, count = _filled(pictures, at_once.size)
+            opened = list(pool.map(lambda picture: picture.open(size), batch))
 
-            def encode(pixels: Tensor = pixels) -> list[Tensor]:
-                pairs = [family.encode_pictures(VARIANTS[name](pixels)) for name in variants]
+            def encode(opened: list[OpenPicture] = opened) -> list[Tensor]:
+                pairs = [family.encode_pictures(pixels) for pixels in view_pictures(opened, flip)]
                 return [torch.stack(tensors, dim=1).to("cpu", dtype) for tensors in zip(*pairs, strict=True)]
 
             if encoded := at_once.attempt(encode):
                 mean, std = encoded
-                check_latents(batch, mean, std)
+                check_latents([picture.file for picture in batch], mean, std)
                 done(count)
                 yield from ({"latent_mean": mean[i], "latent_std": std[i]} for i in range(count))
-                files = files[count:]
+                pictures = pictures[count:]
 
 
 def encode_captions(
@@ -85,14 +86,15 @@ def encode_captions(
             texts = texts[count:]
 
 
-def read_pixels(file: Path, size: tuple[int, int]) -> Tensor:
-    """A picture's pixels, (3, H, W) in [-1, 1]."""
-    fix = "it was changed after `prepare`: change the raw picture instead, and run `dvc repro`"
-    shades = np.asarray(read_picture(file, fix), dtype=np.float32)
-    if shades.shape != (size[1], size[0], 3):
-        found = f"{shades.shape[1]}x{shades.shape[0]}"
-        raise UserError(f"is {found} pixels, metadata.jsonl says {size[0]}x{size[1]}", where=file, fix=fix)
-    return torch.from_numpy(shades / 127.5 - 1).permute(2, 0, 1)
+def view_pictures(opened: Sequence[OpenPicture], flip: bool) -> Iterator[Tensor]:
+    """The pictures' variants in their order, each (B, 3, H, W) in [-1, 1]."""
+    for number in range(len(opened[0].views)):
+        pixels = torch.stack([to_pixels(picture.crop(number)) for picture in opened])
+        if colours := [change for picture in opened if (change := picture.views[number].colour)]:
+            pixels = change_colours(pixels, colours)
+        yield pixels
+        if flip:
+            yield pixels.flip(-1)
 
 
 def check_latents(files: Sequence[Path], mean: Tensor, std: Tensor) -> None:

@@ -1,7 +1,7 @@
 """What there is to encode, with a content key for every picture and caption."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.captions import make_plain_text
 from lorakiln.console.errors import UserError
+from lorakiln.encode.variants import ViewedPicture, draw_views, list_variants, locate_view
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Place
-from lorakiln.rows import CaptionedRow, read_captioned
+from lorakiln.rows import read_captioned
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.marks import Decides, select_decided
 
@@ -27,7 +28,8 @@ class Row:
         sha256: of the source picture's file.
         twin: the sha256 of the first picture that looks like it; its own if there is none.
         caption_source: what wrote the caption: "file", the captioner's kind, or "trigger".
-        place: see `families.protocol.Place`.
+        viewed: its files, and how it is seen.
+        places: see `families.protocol.Place`; of every variant.
         is_reg, repeats: see `rows.EncodedRow`.
         key_picture, key_caption: equal keys, equal tensors.
     """
@@ -39,7 +41,8 @@ class Row:
     sha256: str
     twin: str
     caption_source: str
-    place: Place
+    viewed: ViewedPicture
+    places: tuple[Place, ...]
     key_picture: str
     key_caption: str
     templates: tuple[str, ...]
@@ -70,14 +73,17 @@ class Keys:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        return ("plain", "flip") if self.settings.flip else ("plain",)
+        return list_variants(self.settings)
 
     @property
     def encoding(self) -> PromptEncoding:
         return PromptEncoding.of(self.settings)
 
-    def picture(self, file: Path) -> str:
-        return hash_data("picture", self.common, self._of_pictures, hash_file(file))
+    def picture(self, viewed: ViewedPicture) -> str:
+        uncropped = hash_file(viewed.uncropped) if viewed.uncropped else None
+        # What is drawn follows from the source's bytes, which may be others for the same pixels.
+        drawn = [[asdict(view) for view in viewed.views], uncropped] if len(viewed.views) > 1 else []
+        return hash_data("picture", self.common, self._of_pictures, hash_file(viewed.file), *drawn)
 
     def caption(self, text: str) -> str:
         return hash_data("caption", self.common, self._of_captions, text)
@@ -97,15 +103,25 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
     Raises:
         UserError: the folder has no metadata.jsonl, no pictures, or a picture of it is missing.
     """
-    metadata = captioned / "metadata.jsonl"
+    metadata, augment = captioned / "metadata.jsonl", keys.settings.augment
     fix = "run the stages before again, `dvc repro caption`"
     if not metadata.exists():
         raise UserError("no captioned pictures here", where=captioned, fix=fix)
     rows = []
     for entry in read_captioned(captioned):
-        file = captioned / entry.file_name
-        if not file.is_file():
-            raise UserError("this picture of metadata.jsonl is missing", where=file, fix=fix)
+        for name in entry.files:
+            if not (captioned / name).is_file():
+                raise UserError("this picture of metadata.jsonl is missing", where=captioned / name, fix=fix)
+        if augment.crop != "centre" and not entry.uncropped:
+            raise UserError(
+                f"encode.augment.crop={augment.crop} needs the picture before its crop, which `prepare` has not kept",
+                where=captioned / entry.file_name,
+                fix="set prepare.margin=0.25, and run `dvc repro prepare`",
+            )
+        views = draw_views(entry, augment)
+        uncropped = captioned / entry.uncropped.file_name if entry.uncropped and augment.crop != "centre" else None
+        viewed = ViewedPicture(captioned / entry.file_name, uncropped, views)
+        sides = (False, True) if keys.settings.flip else (False,)
         text = make_plain_text(entry.text, keys.settings.captions)
         rows.append(
             Row(
@@ -116,8 +132,9 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
                 entry.sha256,
                 entry.likeness,
                 entry.caption_source,
-                _place(entry),
-                keys.picture(file),
+                viewed,
+                tuple(locate_view(entry, view, mirrored) for view in views for mirrored in sides),
+                keys.picture(viewed),
                 keys.caption(text),
                 (entry.text, *entry.alternatives),
                 entry.is_reg,
@@ -127,11 +144,6 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
     if not rows:
         raise UserError("no pictures here", where=captioned, fix=fix)
     return rows
-
-
-def _place(entry: CaptionedRow) -> Place:
-    left, top = entry.crop[:2]
-    return (entry.source_height, entry.source_width, top, left, entry.height, entry.width)
 
 
 def group_by_bucket(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:

@@ -29,6 +29,7 @@ from lorakiln.encode.tensor_cache import (
     read_tensor_cache,
     write_partial_row,
 )
+from lorakiln.encode.variant_sheet import SHEET, make_variant_sheet
 from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
 from lorakiln.families import load_family
 from lorakiln.families.protocol import Family, Part, choose_text_dtype
@@ -47,9 +48,10 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     is what a call had made when it was stopped, whatever stopped it.
 
     Writes <WxH>.safetensors per bucket with latent_mean and latent_std, (N, V, C, h, w) for N pictures in V variants,
-    scaled as the network sees them, and the captions' conditioning, (N, ...); empty.safetensors with the empty
-    caption's; captions.safetensors with those of all texts that captions are drawn from, (T, ...), where they are
-    embedded ahead; index.json.
+    scaled as the network sees them, the captions' conditioning, (N, ...), and what tells where a picture was taken, (N,
+    ...) or with several variants (N, V, ...); empty.safetensors with the empty caption's; captions.safetensors with
+    those of all texts that captions are drawn from, (T, ...), where they are embedded ahead; index.json; and, where
+    variants are drawn, variants.png, a sheet of them.
 
     Raises:
         UserError: the folder or the model is not usable, or latents are not finite.
@@ -72,16 +74,17 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
             family = load_family(model, parts, device, text_dtype=half)
         unread = {row.file_name: family.unread(row.text, encoding.chunks) for row in rows}
         told = {
-            row.file_name: {name: value.tolist() for name, value in family.place_conditioning(row.place).items()}
-            for row in rows
+            row.file_name: {name: value.tolist() for name, value in _tell_places(family, row).items()} for row in rows
         }
         dataset = Dataset.read(captioned / "dataset.json")
         _warn_split(family, dataset.trigger)
         _warn_unread(family, rows, unread, encoding.chunks * family.max_tokens)
         drawn = choose_variants(rows, settings.captions)
-        stage = _Stage(captioned, fresh, settings, keys, family, known, kept)
+        stage = _Stage(fresh, settings, keys, family, known, kept)
         stage.run(group_by_bucket(rows), drawn.texts if drawn else ())
         made_with = {"encode": settings.model_dump(mode="json"), "model": model.model_dump(mode="json")}
+        if settings.augment.variants:
+            make_variant_sheet(rows, settings.flip).save(fresh / SHEET)
         _index(dataset, rows, unread, told, keys, facts, made_with, drawn).write(fresh / "index.json")
     kept.clear()
 
@@ -91,7 +94,6 @@ class _Stage:
 
     def __init__(
         self,
-        captioned: Path,
         fresh: Path,
         settings: EncodeSettings,
         keys: Keys,
@@ -99,7 +101,7 @@ class _Stage:
         known: TensorCache,
         kept: PartialResults,
     ) -> None:
-        self.captioned, self.fresh, self.settings = captioned, fresh, settings
+        self.fresh, self.settings = fresh, settings
         self.keys, self.family, self.known, self.kept = keys, family, known, kept
         self.dtype = getattr(torch, settings.dtype)
         self.at_once = Batch(settings.batch_size, "encoding", "encode.batch_size", ADVICE)
@@ -114,8 +116,9 @@ class _Stage:
         pictures = {row.key_picture for row in rows if row.key_picture not in self.known.pictures}
         keys = {row.key_caption for row in rows} | {self.keys.caption(text) for text in drawn}
         captions = {key for key in keys if key not in self.known.captions}
+        variants = f", {len(self.keys.variants)} variants of each" if self.settings.augment.variants else ""
         print(
-            f"encode: {len(rows)} pictures in {len(buckets)} buckets; "
+            f"encode: {len(rows)} pictures in {len(buckets)} buckets{variants}; "
             f"new: {len(pictures)} pictures, {len(captions)} captions; on {describe_device(self.family.device)}",
             flush=True,
         )
@@ -148,7 +151,8 @@ class _Stage:
         latents = (count, len(self.keys.variants), *self.family.latent_shape(*size))
         conditioning = self._layout_of_texts(count, empty)
         place = self.family.place_conditioning(SOMEWHERE)
-        told = {name: (value.dtype, (count, *value.shape)) for name, value in place.items()}
+        lead = latents[: 2 if len(self.keys.variants) > 1 else 1]
+        told = {name: (value.dtype, (*lead, *value.shape)) for name, value in place.items()}
         return {"latent_mean": (self.dtype, latents), "latent_std": (self.dtype, latents)} | conditioning | told
 
     def _layout_of_texts(self, count: int, empty: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -158,9 +162,9 @@ class _Stage:
         self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar: PlainLines | Bar
     ) -> None:
         cached = self.known.pictures
-        new = {row.key_picture: self.captioned / row.file_name for row in rows if row.key_picture not in cached}
+        new = {row.key_picture: row.viewed for row in rows if row.key_picture not in cached}
         made = encode_pictures(
-            self.family, list(new.values()), size, self.keys.variants, self.at_once, self.dtype, bar.advance
+            self.family, list(new.values()), size, self.settings.flip, self.at_once, self.dtype, bar.advance
         )
         _fill(tensors, [row.key_picture for row in rows], cached, made, self.kept)
 
@@ -178,8 +182,16 @@ class _Stage:
 
     def _places(self, rows: Sequence[Row], tensors: dict[str, Tensor]) -> None:
         for number, row in enumerate(rows):
-            for name, value in self.family.place_conditioning(row.place).items():
+            for name, value in _tell_places(self.family, row).items():
                 tensors[name][number] = value
+
+
+def _tell_places(family: Family, row: Row) -> dict[str, Tensor]:
+    """What the network is told of where a picture was taken; of several variants (V, ...)."""
+    told = [family.place_conditioning(place) for place in row.places]
+    if len(told) == 1:
+        return told[0]
+    return {name: torch.stack([one[name] for one in told]) for name in told[0]}
 
 
 def _fill(
@@ -243,6 +255,7 @@ def _index(
     of_draws = [[drawn.identity, texts, [drawn.tell(row) for row in rows]]] if drawn else []
     identity = hash_data(keys.caption(""), content, *of_draws)
     captions = {"captions": drawn.describe(texts)} if drawn else {}
+    by_variant = sorted(told[rows[0].file_name]) if len(keys.variants) > 1 else []
     return Index(
         dataset=DatasetFacts(
             name=dataset.name,
@@ -255,6 +268,7 @@ def _index(
         variants=list(keys.variants),
         buckets=buckets,
         **captions,
+        **({"by_variant": by_variant} if by_variant else {}),
         empty=keys.caption(""),
         hash=identity,
         settings={**dataset.settings, **made_with},

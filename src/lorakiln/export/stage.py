@@ -313,9 +313,7 @@ class Writer:
         return self.compare(trained, ready, diffusers_form.load(path, self.kind_name), path.name)
 
     def write_peft(self, adapter: SavedAdapter) -> float:
-        """Write the folder that peft loads onto the network, of kinds that diffusers does not load; of several
-        networks a folder each, in it.
-        """
+        """Write the folder that peft loads, of kinds that diffusers does not load; of several networks one for each."""
         whole, folder = self.trained(adapter), self.folder / "peft"
         told, worst = {"ss_base_model_version": self.facts.base.version}, 0.0
         parts = list_parts(whole)

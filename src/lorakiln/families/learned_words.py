@@ -39,7 +39,8 @@ class WordEmbedding(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The encoder's own table, for those who ask an embedding for its dtype or device."""
-        weight: Tensor = self.own.weight
+        weight = self.own.weight
+        assert isinstance(weight, Tensor)  # a module's attribute may be a module
         return weight
 
 

@@ -12,58 +12,24 @@ import torch
 from torch import Tensor
 
 from lorakiln.optim.naming import format_class
-from lorakiln.optim.one_rate import find_one_rate
+from lorakiln.optim.one_distance import OneDistance
 from lorakiln.schema.optimizers.dadapt_adam import DAdaptAdamSettings
 
 ELEMENTWISE = True
 MASKED = False
 
 
-class DAdaptAdam(torch.optim.Optimizer):
-    """Keeps two moments and s; d in the state of the first parameter, for all."""
+class DAdaptAdam(OneDistance):
+    """Keeps the numerator beside d."""
 
-    def __init__(self, groups: Sequence[dict[str, Any]], settings: DAdaptAdamSettings) -> None:
-        self.settings = settings
-        super().__init__(groups, {"lr": settings.lr, "step": 0})
-
-    def rate_factor(self) -> float | None:
-        """See `AdaptsRate`."""
-        found = self.state[self.param_groups[0]["params"][0]]
-        return float(found["d"]) if found else self.settings.d0
+    settings: DAdaptAdamSettings
 
     def _begin(self) -> None:
-        for group in self.param_groups:
-            for weights in group["params"]:
-                names = ("exp_avg", "exp_avg_sq", "s")
-                self.state[weights].update({name: torch.zeros_like(weights) for name in names})
-        first = self.param_groups[0]["params"][0]
-        d = torch.full((), self.settings.d0, device=first.device)
-        self.state[first].update(d=d, numerator=torch.zeros_like(d))
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override] # nothing here is evaluated anew
-        first = self.param_groups[0]["params"][0]
-        if not self.state[first]:
-            self._begin()
-        lr, step = find_one_rate(self.param_groups, "dadapt_adam"), self.param_groups[0]["step"] + 1
-        if not lr:  # a warm-up begins so, and there is nothing to learn from it
-            return
-        settings, (beta1, beta2) = self.settings, self.settings.betas
-        correction = math.sqrt(1 - beta2**step) / (1 - beta1**step) if settings.use_bias_correction else 1.0
-        rate = self.state[first]["d"] * (lr * correction)
-        self._look(rate)
-        for group in self.param_groups:
-            group["step"] = step
-            for weights in group["params"] if group["lr"] else ():
-                state = self.state[weights]
-                if settings.weight_decay:
-                    weights.mul_(1 - settings.weight_decay * rate)
-                # The first moment has the rate in it.
-                weights.addcdiv_(state["exp_avg"], state["exp_avg_sq"].sqrt().add_(settings.eps), value=-1)
+        super()._begin()
+        self.shared["numerator"] = torch.zeros_like(self.shared["d"])
 
     def _look(self, rate: Tensor) -> None:
-        """Take the gradients into the moments, and learn d from them."""
-        settings, (beta1, beta2) = self.settings, self.settings.betas
+        settings, shared, (beta1, beta2) = self.settings, self.shared, self.settings.betas
         keep, gained, length = math.sqrt(beta2), torch.zeros_like(rate), torch.zeros_like(rate)
         for group in self.param_groups:
             if not group["lr"]:
@@ -76,7 +42,6 @@ class DAdaptAdam(torch.optim.Optimizer):
                 state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
                 state["s"].mul_(keep).add_(gradient * (rate * (1 - keep)))
                 length += state["s"].abs().sum()
-        shared = self.state[self.param_groups[0]["params"][0]]
         shared["numerator"].mul_(keep).add_(gained, alpha=1 - keep)
         d = shared["d"]
         # No gradient at all has told nothing.
@@ -84,6 +49,11 @@ class DAdaptAdam(torch.optim.Optimizer):
         if settings.growth_rate is not None:
             found = torch.minimum(found, d * settings.growth_rate)
         d.copy_(torch.maximum(d, found))
+
+    def _move(self, weights: Tensor, rate: Tensor) -> None:
+        state = self.state[weights]
+        # The first moment has the rate in it.
+        weights.addcdiv_(state["exp_avg"], state["exp_avg_sq"].sqrt().add_(self.settings.eps), value=-1)
 
 
 def build(groups: Sequence[dict[str, Any]], settings: DAdaptAdamSettings) -> DAdaptAdam:

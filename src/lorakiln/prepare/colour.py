@@ -13,6 +13,9 @@ COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 # Formats whose 32-bit integers are 16-bit greys, scaled to 0..65535.
 WIDE_GREYS = ("PPM", "PNG")
 SRGB = ImageCms.createProfile("sRGB")
+# Greys and full colours, by which a profile is told from sRGB.
+PROBE = np.array([[(v, v, v), (v, 0, 0), (0, v, 0), (0, 0, v)] for v in range(0, 256, 15)], dtype=np.uint8)
+SAME = 3  # levels
 
 
 def check_mode(image: Image.Image) -> None:
@@ -76,17 +79,29 @@ def _convert(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, li
             image = image.convert("RGB")
         if space != {"L": "GRAY"}.get(image.mode, image.mode):
             return image.convert("RGB"), [f"colour profile {name} is for {space}: ignored"]
-        if space == "RGB" and "srgb" in name.lower():
+        # By what it does, and not by its name: "GIMP built-in Linear sRGB" is another.
+        if space == "RGB" and _is_srgb(source):
             return image, []
-        converted = ImageCms.profileToProfile(
-            image,
-            source,
-            SRGB,
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
+        converted = _to_srgb(image, source)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image.convert("RGB"), ["damaged colour profile: ignored"]
-    assert converted is not None  # as it is for a picture that is changed in place
     return converted, [f"colours converted from {name}"]
+
+
+def _to_srgb(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    converted = ImageCms.profileToProfile(
+        image,
+        source,
+        SRGB,
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    assert converted is not None  # as it is for a picture that is changed in place
+    return converted
+
+
+def _is_srgb(source: ImageCms.ImageCmsProfile) -> bool:
+    """Whether a profile's colours are sRGB's but for rounding: vendors' profiles differ in their last digits."""
+    probe = np.asarray(_to_srgb(Image.fromarray(PROBE), source)).astype(int)
+    return int(np.abs(probe - PROBE).max()) <= SAME

@@ -55,8 +55,11 @@ class Decoded:
     notes: list[str]
 
 
-def decode(path: Path, settings: PrepareSettings) -> Decoded:
+def decode(path: Path, settings: PrepareSettings, least: Size | None = None) -> Decoded:
     """Decode a regular file fully.
+
+    Args:
+        least: the largest size that the picture is resized to; None: its placement's.
 
     Raises:
         Refused: it is damaged, no picture, or outside the settings' limits.
@@ -67,7 +70,7 @@ def decode(path: Path, settings: PrepareSettings) -> Decoded:
         with _quiet_pillow() as told, Image.open(path, formats=_formats()) as image:  # noqa: TID251
             if image.format == "PNG":
                 _verify_png(path)
-            decoded = _decode(image, path, settings)
+            decoded = _decode(image, path, settings, least)
         decoded.notes.extend(sorted({str(warning.message).strip() for warning in told}))
         return decoded
     except Refused:
@@ -90,7 +93,7 @@ def decode(path: Path, settings: PrepareSettings) -> Decoded:
         raise find_missing_decoder(_format_of(path), reason) or Refused("damaged or cut off", AGAIN, reason) from None
 
 
-def _decode(image: Image.Image, path: Path, settings: PrepareSettings) -> Decoded:
+def _decode(image: Image.Image, path: Path, settings: PrepareSettings, least: Size | None) -> Decoded:
     format, orientation = image.format or "", _orientation(image)
     width, height = image.size
     size = (height, width) if orientation in LYING else (width, height)
@@ -104,7 +107,8 @@ def _decode(image: Image.Image, path: Path, settings: PrepareSettings) -> Decode
         raise Refused("smaller than the smallest bucket", fix, str(error)) from None
     if format in ("JPEG", "MPO"):
         notes += check_data(image, path)
-        needed = placement.resized[::-1] if orientation in LYING else placement.resized
+        needed = least or placement.resized
+        needed = needed[::-1] if orientation in LYING else needed
         image.draft(None, (needed[0] * DRAFT_MARGIN, needed[1] * DRAFT_MARGIN))
     notes += _load(image)
     if format in ("GIF", "TIFF"):  # whose decoders say more of what they notice

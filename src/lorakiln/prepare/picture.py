@@ -19,8 +19,9 @@ from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
 from lorakiln.prepare.near_duplicates import compute_look
 from lorakiln.prepare.shading import measure_shading
+from lorakiln.prepare.uncropped import choose_uncropped_size, find_enough_pixels, keep_beside, name_uncropped
 from lorakiln.prepare.unusable_files import Refused
-from lorakiln.rows import PreparedRow, read_prepared
+from lorakiln.rows import PreparedRow, Uncropped, read_prepared
 from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import PictureSource, UnusableFile
@@ -49,10 +50,19 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class EarlierPicture:
-    """A picture that was made before: its row of metadata.jsonl, and its PNG."""
+    """A picture that was made before: its row of metadata.jsonl, its PNG, and that of the uncropped one if there is."""
 
     row: PreparedRow
     png: Path
+    uncropped: Path | None = None
+
+    def files(self) -> list[tuple[Path, str]]:
+        """Each with the hash that it was written with."""
+        found = [(self.png, self.row.png_sha256)]
+        if self.row.uncropped:
+            assert self.uncropped is not None
+            found.append((self.uncropped, self.row.uncropped.png_sha256))
+        return found
 
 
 @dataclass(frozen=True)
@@ -89,11 +99,12 @@ class Preparer:
         name = PurePosixPath(source).with_suffix(".png").as_posix()
         target = self.fresh / name
         try:
-            if self._reuse(key, target):
-                return self.known[key].row.changed(file_name=name, source=source)
+            if row := self._reuse(key, name):
+                return row.changed(source=source)
             decoded = decode(path, self.settings)
             picture = resize_and_crop(decoded.image, decoded.placement)
             save_png(picture, target)
+            uncropped = self._save_uncropped(decoded, path, name)
         except Refused as refused:
             return refused.of(source)
         placement = decoded.placement
@@ -114,24 +125,43 @@ class Preparer:
             png_sha256=hash_file(target),
             look=compute_look(picture),
             shading=round(measure_shading(decoded.image), 4),
+            **({"uncropped": uncropped} if uncropped else {}),
         )
-        self._keep(key, row, target)
+        self._keep(key, row)
         return row
 
-    def _keep(self, key: str, row: PreparedRow, png: Path) -> None:
+    def _save_uncropped(self, decoded: Decoded, path: Path, name: str) -> Uncropped | None:
+        """Write the picture before its crop, where the settings want it."""
+        if self.settings.margin is None:
+            return None
+        size = choose_uncropped_size(decoded.size, decoded.placement, self.settings.margin)
+        image = find_enough_pixels(decoded, size, lambda least: decode(path, self.settings, least))
+        beside = name_uncropped(name)
+        save_png(image.resize(size, Resampling.LANCZOS, reducing_gap=REDUCING_GAP), self.fresh / beside)
+        return Uncropped(file_name=beside, width=size[0], height=size[1], png_sha256=hash_file(self.fresh / beside))
+
+    def _keep(self, key: str, row: PreparedRow) -> None:
         # No waiting for the disk, as for what is to outlast a power cut: the sums in the row tell what did.
-        link_or_copy(png, self.kept.folder / f"{key}.png")
+        link_or_copy(self.fresh / row.file_name, self.kept.folder / f"{key}.png")
+        if row.uncropped:
+            link_or_copy(self.fresh / row.uncropped.file_name, keep_beside(self.kept.folder, key))
         self.kept.add(key, lambda path: path.write_text(json.dumps(row.to_dict()), encoding="utf-8"))
 
-    def _reuse(self, key: str, target: Path) -> bool:
+    def _reuse(self, key: str, name: str) -> PreparedRow | None:
+        """Copy what was made earlier under this key, and give its row, by its new name."""
         known = self.known.get(key)
         # Its own hash: somebody may have painted in the old output, and a power cut have cut off what was kept.
-        if known is None or not known.png.is_file() or hash_file(known.png) != known.row.png_sha256:
-            return False
-        with telling_disk_trouble(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(known.png, target)
-        return True
+        if known is None or any(not file.is_file() or hash_file(file) != sha256 for file, sha256 in known.files()):
+            return None
+        row = known.row.changed(file_name=name)
+        if row.uncropped:
+            row = row.changed(uncropped=row.uncropped.changed(file_name=name_uncropped(name)))
+        for (file, _), new in zip(known.files(), row.files, strict=True):
+            target = self.fresh / new
+            with telling_disk_trouble(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+        return row
 
     def _notes(self, decoded: Decoded, source: str) -> list[str]:
         notes, scale = list(decoded.notes), decoded.placement.scale
@@ -174,7 +204,7 @@ def save_png(image: Image.Image, target: Path) -> None:
 def read_earlier_pictures(folder: Path) -> dict[str, EarlierPicture]:
     """The pictures of a prepared folder by key; none if it is absent or damaged."""
     try:
-        return {row.key: EarlierPicture(row, folder / row.file_name) for row in read_prepared(folder)}
+        return {row.key: EarlierPicture(row, *(folder / file for file in row.files)) for row in read_prepared(folder)}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -187,7 +217,7 @@ def read_partial_pictures(kept: PartialResults) -> dict[str, EarlierPicture]:
     found = {}
     for key, path in kept.files().items():
         try:
-            found[key] = EarlierPicture(PreparedRow.read(path), path.with_suffix(".png"))
+            found[key] = EarlierPicture(PreparedRow.read(path), path.with_suffix(".png"), keep_beside(path.parent, key))
         except UserError:
             continue
     return found

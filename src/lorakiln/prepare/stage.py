@@ -34,7 +34,8 @@ PNG_BYTES = 0.5
 def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     """Decode, orient, convert to sRGB, resize and crop all pictures below `raw`; the originals are only read.
 
-    Writes PNGs under the sources' relative names, metadata.jsonl, dataset.json and quarantine.jsonl. What `out` holds
+    Writes PNGs under the sources' relative names, those before the crop in .uncropped where settings.margin wants them,
+    metadata.jsonl, dataset.json and quarantine.jsonl. What `out` holds
     under the same content key is copied, not made again, and so is what a run had made that was stopped.
 
     Raises:
@@ -49,7 +50,8 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     found = source.scan()
     if not found.pictures and not found.bad:
         raise make_no_pictures_error(raw, found.others)
-    check_space(out, int(len(found.pictures) * settings.resolution**2 * PNG_BYTES), "the prepared pictures")
+    pixels = settings.resolution**2 * (1 if settings.margin is None else 1 + (1 + settings.margin) ** 2)
+    check_space(out, int(len(found.pictures) * pixels * PNG_BYTES), "the prepared pictures")
     kept = PartialResults(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
@@ -75,6 +77,8 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
     _report_subsets(rows, found.aside)
+    if settings.margin is not None:
+        _report_uncropped(out, rows, settings.margin)
 
 
 @contextmanager
@@ -139,6 +143,15 @@ def _report(
         + (f"; other files: {ignored}" if ignored else ""),
         flush=True,
     )
+
+
+def _report_uncropped(out: Path, rows: Sequence[PreparedRow], margin: float) -> None:
+    """What the uncropped pictures cost, and how many are too small for the margin."""
+    kept = [row.uncropped for row in rows if row.uncropped]
+    taken = sum((out / one.file_name).stat().st_size for one in kept) / 1e6
+    small = sum(row.scale * (1 + margin) > 1 for row in rows)
+    less = f"; {small} have no pixels for the whole margin of {margin:g}, and get what they have" if small else ""
+    print(f"prepare: uncropped pictures take {taken:.1f} MB{less}", flush=True)
 
 
 def _duplicates(rows: Sequence[PreparedRow]) -> list[str]:

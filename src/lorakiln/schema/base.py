@@ -14,6 +14,7 @@ from lorakiln.schema.other_trainers import translate_setting
 MANY = 10**9  # steps, pictures or numbers at once: more is a slip of the pen
 LARGEST_SIDE = 16_384  # pixels
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch's generators take
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(max_length=200)]  # with an ending, still a file's name on every file system
 
 

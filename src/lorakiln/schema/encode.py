@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from lorakiln.schema.augment import AugmentSettings
 from lorakiln.schema.base import MANY, Settings
 from lorakiln.schema.caption_rules import CaptionRules
 from lorakiln.schema.marks import HERE, Decides
@@ -13,6 +14,7 @@ class EncodeSettings(Settings, decides=Decides.TENSORS):
     flip: Annotated[bool, Decides.LATENTS] = Field(
         False, description="also encode every picture mirrored left to right"
     )
+    augment: AugmentSettings = AugmentSettings()
     clip_skip: Annotated[int, Decides.EMBEDDINGS] = Field(
         1, ge=1, le=12, description="which of the text encoder's layers is read, from the end; 1: none is skipped"
     )

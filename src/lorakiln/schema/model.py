@@ -63,7 +63,8 @@ class ModelSettings(Settings, decides=Decides.BASE):
     domain: Annotated[Literal["any", "drawings"], Decides.NOTHING] = Field(
         "any", description="what the base, its captioner and its CLIP know; drawings: photographs get a warning"
     )
-    resolution: Annotated[int, Decides.RECORD | Decides.DRAWINGS] = Field(
+    # What the report draws is keyed by the size that this and `evaluate` come to.
+    resolution: Annotated[int, Decides.RECORD] = Field(
         gt=0, le=LARGEST_SIDE, description="the side of the square it was trained on, pixels"
     )
     bucket_min: Annotated[int, Decides.NOTHING] = Field(

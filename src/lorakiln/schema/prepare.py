@@ -47,6 +47,13 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
     max_aspect: Annotated[float, Decides.NOTES] = Field(
         6.0, ge=1, le=10_000, description="longer pictures are refused, long side / short side"
     )
+    margin: Annotated[float | None, Decides.NOTES] = Field(
+        None,
+        ge=0,
+        le=4,
+        description="also keep every picture as it is before the crop, scaled this much larger than its bucket needs: "
+        "0.25 is a quarter; null: the crop alone",
+    )
     domain: Annotated[Literal["any", "drawings"], Decides.DATASET] = Field(
         "any", description="what the model knows; drawings: pictures shaded like photographs get a warning"
     )

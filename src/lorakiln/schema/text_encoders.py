@@ -4,12 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lorakiln.schema.base import MANY, Settings
+from lorakiln.schema.base import MANY, Fraction, Settings
 from lorakiln.schema.marks import HERE, Decides, Private
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Steps = Annotated[int, Field(ge=1, le=MANY)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class EncoderSettings(Settings, decides=Decides.WEIGHTS):

@@ -61,6 +61,16 @@ class Config(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _crops_have_room(self) -> "Config":
+        if self.encode.augment.crop != "centre" and self.prepare.margin is None:
+            raise ValueError(
+                f"encode.augment.crop: {self.encode.augment.crop} takes its crops from the uncropped picture, and "
+                "prepare.margin is null: nothing but the crop is kept; set prepare.margin=0.25, or 0 for what a bucket "
+                "leaves over alone"
+            )
+        return self
+
 
 def check_whole(data: dict[str, Any]) -> Config:
     """Validate a composed config; see `base.check` and `secrets.check_no_secrets` for what is raised."""

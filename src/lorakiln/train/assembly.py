@@ -196,7 +196,7 @@ def _make_room(
         settings,
         share,
         max(shapes, key=math.prod),
-        encoded.buckets[0].conditioning,
+        encoded.buckets[0].condition_plain(0),
         drawn=family.latent_shape(*choose_largest(samples)) if samples else None,
         guided=any(one.guidance > 1 for one in samples),
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,

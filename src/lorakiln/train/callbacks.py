@@ -1,4 +1,4 @@
-"""What Lightning calls between two steps: to end when a signal asks for it, and to make what the run leaves behind."""
+"""What Lightning calls between two steps to make what the run leaves behind."""
 
 import math
 import sys
@@ -7,8 +7,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import torch.distributed as dist
-from lightning.pytorch.strategies import ParallelStrategy
 
 from lorakiln.adapters.networks import compute_adapter_norms
 from lorakiln.artefacts.fsync import sync_folder, sync_names
@@ -16,14 +14,13 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.memory import read_peak_memory
 from lorakiln.console.progress import Bar, PlainLines
 from lorakiln.lora_files import diffusers_form
+from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.live_losses import append_live_loss
 from lorakiln.tracking.protocol import Tracker
 from lorakiln.train.checkpoint import AVERAGES, CheckpointFolder, TrainingState
-from lorakiln.train.devices import PATIENCE
 from lorakiln.train.due_work import DueWork, find_due_work
 from lorakiln.train.failures import make_not_finite_error
-from lorakiln.train.heartbeat import Heartbeat, end_without, share_store
 from lorakiln.train.length import choose_kept, count_epoch, is_due, is_ended_early
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.readings import compute_smoothed
@@ -31,7 +28,7 @@ from lorakiln.train.record import Record
 from lorakiln.train.remeasuring import Remeasurement, list_changed_recordings, report_again, select_recording
 from lorakiln.train.resume import broadcast, capture, restore
 from lorakiln.train.sample_pictures import SampleDrawer
-from lorakiln.train.stop_request import StopRequest
+from lorakiln.train.stop_together import StopTogether
 from lorakiln.train.validation import compute_validation_loss
 from lorakiln.train.validation_split import ValidationSplit
 
@@ -40,72 +37,6 @@ SMOOTHED = 100  # rows that the smoothed loss looks back on
 
 class WorkInterrupted(Exception):
     """A signal came while something was measured or drawn; it is done when the run goes on."""
-
-
-class StopTogether(pl.Callback):
-    """Heeds signals, and the other processes: where one of them is asked to end, all end after the same step.
-
-    Comes before the callback that acts on it. From the first step on a signal is noted; before, where there is nothing
-    to be saved, it ends the process at once.
-
-    Attributes:
-        ending: whether a signal had come by the end of this step; the same in all processes.
-    """
-
-    def __init__(self) -> None:
-        self.ending = False
-        self._request = StopRequest()
-        self._group: dist.ProcessGroup | None = None
-        self._heartbeat: Heartbeat | None = None
-
-    @property
-    def signal(self) -> int:
-        """The number of the signal that came, or 0."""
-        return self._request.signal
-
-    @property
-    def alone(self) -> bool:
-        """Whether there are no other processes."""
-        return self._group is None
-
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        assert isinstance(module, LoraModule)
-        if module.share.world == 1:
-            return
-        self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
-        assert isinstance(trainer.strategy, ParallelStrategy)  # there are several processes
-        cluster = trainer.strategy.cluster_environment
-        assert cluster is not None  # Lightning has chosen one
-        if cluster.creates_processes_externally:
-            store = share_store(module.share.rank, cluster.main_address, self._group)
-            self._heartbeat = Heartbeat(store, module.share.rank, module.share.world, end_without)
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._request.install()
-
-    def agree(self, ended: bool) -> bool:
-        """Whether any of the processes says that the training has ended; each of them asks at the same step."""
-        if self._group is None:
-            return ended
-        flag = torch.tensor(int(ended))
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
-        return bool(flag)
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
-    ) -> None:
-        # A signal reaches the processes at different steps, or only one of them: they agree in every step.
-        if self._group is not None:
-            flag = torch.tensor(self._request.signal)
-            dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
-            self._request.signal = int(flag)
-        self.ending = bool(self._request.signal)
-
-    def end(self) -> None:
-        """Training is over, for whatever reason: signals and the other processes are no more heeded."""
-        self._request.remove()
-        if self._heartbeat:
-            self._heartbeat.end()
 
 
 class RunRecorder(pl.Callback):
@@ -128,6 +59,7 @@ class RunRecorder(pl.Callback):
     def __init__(
         self,
         settings: TrainSettings,
+        model: ModelSettings,
         split: ValidationSplit,
         checkpoints: CheckpointFolder,
         sampler: SampleDrawer | None,
@@ -137,7 +69,8 @@ class RunRecorder(pl.Callback):
         leader: bool,
         state: TrainingState | None,
     ) -> None:
-        self.settings, self.split, self.checkpoints, self.sampler = settings, split, checkpoints, sampler
+        self.settings, self.model, self.split = settings, model, split
+        self.checkpoints, self.sampler = checkpoints, sampler
         self.tracker, self.stopping, self.bar, self.leader, self.state = tracker, stopping, bar, leader, state
         self.record, self.steps = Record(), 0
         self.epoch = count_epoch(settings, split.trained_count)
@@ -191,7 +124,7 @@ class RunRecorder(pl.Callback):
 
     def _begin_record(self, module: LoraModule, first: torch.Tensor, records: dict[str, Any]) -> None:
         """What the run has recorded so far, as the settings have it now."""
-        changed = list_changed_recordings(records, self.settings)
+        changed = list_changed_recordings(records, self.settings, self.model)
         remeasurement = Remeasurement(module, self.record, first, self.checkpoints.work)
         if "validation" in changed:
             remeasurement.measure(self.split)
@@ -355,7 +288,7 @@ class RunRecorder(pl.Callback):
             print(f"warning: no samples at step {step}: {error}", file=sys.stderr)
 
     def _save(self, module: LoraModule, done: list[str]) -> None:
-        made, kept = self.checkpoints.made(), select_recording(self.settings)
+        made, kept = self.checkpoints.made(), select_recording(self.settings, self.model)
         self.checkpoints.save(capture(module, self.record, made=made, done=done, recording=kept))
         self._saved_at = time.monotonic()
 

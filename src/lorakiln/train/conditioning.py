@@ -22,14 +22,17 @@ class Conditioning:
     def __init__(self, encoded: Encoded, live: TextReader | None, move: Move) -> None:
         self.encoded, self.live, self.move = encoded, live, move
 
-    def tell(self, bucket: Bucket, rows: Tensor | slice, texts: list[str], dropped: Tensor | None) -> dict[str, Tensor]:
+    def tell(
+        self, bucket: Bucket, rows: Tensor, variants: Tensor, texts: list[str], dropped: Tensor | None
+    ) -> dict[str, Tensor]:
         """The conditioning of some of a bucket's rows, each value with first dimension B.
 
         Args:
+            rows, variants: (B,), which of the bucket's rows, and which variant of each.
             texts: what is read beside each; none: their own captions, as the dataset has them embedded.
             dropped: (B,) bool, beside which nothing is read; None: beside none.
         """
-        told = {name: self.move(tensor[rows]) for name, tensor in bucket.conditioning.items()}
+        told = {name: self.move(tensor) for name, tensor in bucket.condition(rows, variants).items()}
         if self.live and texts:
             flags = [False] * len(texts) if dropped is None else dropped.tolist()
             read = self.live.encode(["" if gone else text for text, gone in zip(texts, flags, strict=True)])
@@ -44,6 +47,7 @@ class Conditioning:
         return told
 
     def tell_plain(self, bucket: Bucket, row: int) -> dict[str, Tensor]:
-        """The conditioning of one row with its own caption, nothing drawn and nothing dropped, first dimension 1."""
+        """The conditioning of one row's plain picture with its own caption; first dimension 1."""
         texts = [bucket.rows[row].text] if self.live and self.live.trained else []
-        return self.tell(bucket, slice(row, row + 1), texts, None)
+        # The plain picture is the first of its variants.
+        return self.tell(bucket, torch.tensor([row]), torch.tensor([0]), texts, None)

@@ -107,7 +107,7 @@ def make_trainer(settings: TrainSettings) -> pl.Trainer:
 def _take_signals_from(trainer: pl.Trainer) -> None:
     # Lightning 2.6 has no public way to leave signals to its user. Its handlers would take one that comes before ours
     # are in place, and keep it until an epoch is over; and of several processes each would broadcast in every step
-    # whether it has one, and wait for the device to read the answer. `callbacks.StopTogether` does both over the CPU.
+    # whether it has one, and wait for the device to read the answer. `StopTogether` does both over the CPU.
     connector: Any = trainer._signal_connector
     connector.register_signal_handlers = lambda: None
     loop: Any = trainer.fit_loop.epoch_loop

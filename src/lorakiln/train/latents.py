@@ -22,9 +22,10 @@ class Bucket:
         name: "64x48", width x height in pixels.
         rows: one a picture.
         mean, std: (N, V, C, h, w) the posterior of each picture's variants, scaled as the network sees them.
-        conditioning: tensors with first dimension N.
+        conditioning: tensors with first dimension N, those of `by_variant` with a second, V.
         mask: (N, V, h, w) in [0, 1], how much of each cell of each picture's variants is to be learned; None: all of
             all pictures.
+        by_variant: names of conditioning that is another for each variant, such as where it was cropped.
     """
 
     name: str
@@ -33,6 +34,18 @@ class Bucket:
     std: Tensor
     conditioning: dict[str, Tensor]
     mask: Tensor | None = None
+    by_variant: frozenset[str] = frozenset()
+
+    def condition(self, rows: Tensor, variants: Tensor) -> dict[str, Tensor]:
+        """The conditioning of some variants of some rows, both (B,): tensors with first dimension B."""
+        return {
+            name: tensor[rows, variants] if name in self.by_variant else tensor[rows]
+            for name, tensor in self.conditioning.items()
+        }
+
+    def condition_plain(self, row: int) -> dict[str, Tensor]:
+        """The same of one row's plain picture, the first of its variants."""
+        return self.condition(torch.tensor([row]), torch.tensor([0]))
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -72,7 +85,7 @@ class Encoded:
         if not (folder / "index.json").is_file():
             raise UserError("no encoded pictures here", where=folder, fix="run the stage `encode` first")
         index = Index.read(folder / "index.json")
-        buckets = [_read_bucket(folder, entry) for entry in index.buckets]
+        buckets = [_read_bucket(folder, entry, index) for entry in index.buckets]
         empty = load_tensors(folder / "empty.safetensors")[0]
         return cls(buckets, empty, len(index.variants), index, _read_drawn(folder, index))
 
@@ -108,6 +121,7 @@ class Encoded:
                     b.std.to(device),
                     _moved(b.conditioning, device),
                     None if b.mask is None else b.mask.to(device),
+                    b.by_variant,
                 )
                 for b in self.buckets
             ]
@@ -116,7 +130,7 @@ class Encoded:
         return self
 
 
-def _read_bucket(folder: Path, entry: EncodedBucket) -> Bucket:
+def _read_bucket(folder: Path, entry: EncodedBucket, index: Index) -> Bucket:
     path = folder / entry.file
     tensors, _ = load_tensors(path)
     if any(name not in tensors for name in LATENTS) or any(
@@ -124,11 +138,16 @@ def _read_bucket(folder: Path, entry: EncodedBucket) -> Bucket:
     ):
         raise UserError("does not hold what index.json lists", where=path, fix="run the stage `encode` again")
     mask, mean = tensors.get(MASK), tensors["latent_mean"]
+    wrong = [name for name in index.by_variant if name not in tensors or tensors[name].shape[:2] != mean.shape[:2]]
+    if wrong or mean.shape[1] != len(index.variants):
+        what = f"{(wrong or LATENTS)[0]} is not there for every variant that index.json lists"
+        raise UserError(what, where=path, fix="run the stage `encode` again")
     if mask is not None and mask.shape != (*mean.shape[:2], *mean.shape[3:]):
         what = f"its {MASK} has the shape {tuple(mask.shape)}, which is not that of its latents without their channels"
         raise UserError(what, where=path, fix="run the stage `encode` again")
     conditioning = {name: tensor for name, tensor in tensors.items() if name not in (*LATENTS, MASK)}
-    return Bucket(entry.name, entry.rows, mean, tensors["latent_std"], conditioning, mask)
+    by_variant = frozenset(index.by_variant)
+    return Bucket(entry.name, entry.rows, mean, tensors["latent_std"], conditioning, mask, by_variant)
 
 
 def _read_drawn(folder: Path, index: Index) -> dict[str, Tensor]:

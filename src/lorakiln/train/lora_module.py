@@ -304,7 +304,7 @@ class LoraModule(pl.LightningModule):
         texts = self.captions.texts(self.done, samples, part) if self.captions else []
         dropped = draws.dropped[part] if self.settings.objective.drops_captions else None
         with self.autocast(), torch.set_grad_enabled(torch.is_grad_enabled() and self.encoders.learns(self.done)):
-            conditioning = self.conditioning.tell(bucket, rows, texts, dropped)
+            conditioning = self.conditioning.tell(bucket, rows, variants, texts, dropped)
         return x_0, conditioning
 
     def _mask(self, samples: GlobalBatch, part: slice) -> Tensor | None:

@@ -9,6 +9,7 @@ from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
+from lorakiln.train.latents import Encoded
 from lorakiln.train.length import count_due, format_interval
 from lorakiln.train.memory_fit import format_gb
 from lorakiln.train.sample_pictures import tell_samples
@@ -34,7 +35,7 @@ def format_plan(run: TrainingRun) -> str:
         f"pictures    {split.picture_count} x {settings.repeats} repeats, {held_out}",
         *_tell_subsets(run),
         f"buckets     {', '.join(sizes)}",
-        f"variants    {', '.join(encoded.index.variants)}",
+        f"variants    {_tell_variants(encoded)}",
         *_tell_captions(run),
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
@@ -98,6 +99,19 @@ def list_doubts(settings: TrainSettings) -> list[str]:
             "fall: usually train/scheduler=constant with a warm-up"
         )
     return found
+
+
+def _tell_variants(encoded: Encoded) -> str:
+    """The names of a picture's variants; of drawn ones their number, what is drawn and what they cost."""
+    variants, settings = encoded.index.variants, encoded.index.made_with("encode", EncodeSettings)
+    if not settings.augment.variants:
+        return ", ".join(variants)
+    drawn = ", ".join(f"{name} {value}" for name, value in settings.augment.list_changes().items())
+    latents = sum(bucket.mean.nbytes + bucket.std.nbytes for bucket in encoded.buckets) / 1e6
+    return (
+        f"{len(variants)} of each picture, in turn: {', '.join(variants[:2])} to {variants[-1]}, drawn with {drawn}; "
+        f"their latents take {latents:.3g} MB"
+    )
 
 
 def _objective(objective: ObjectiveSettings) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.marks import Decides, select_decided
+from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import SampleSettings, TrainSettings
 from lorakiln.tracking.protocol import Tracker
 from lorakiln.train.checkpoint import AVERAGES
@@ -24,11 +25,15 @@ from lorakiln.train.validation import compute_validation_loss
 from lorakiln.train.validation_split import ValidationSplit
 
 
-def select_recording(settings: TrainSettings) -> dict[str, Any]:
+def select_recording(settings: TrainSettings, model: ModelSettings) -> dict[str, Any]:
     """The settings that decide what a validation loss and a sample are, and not the weights; JSON-able."""
+    requests = {"file": _read_requests(settings.samples)}
     return {
         "validation": select_decided(settings.validation, Decides.RECORD),
-        "samples": select_decided(settings.samples, Decides.RECORD, {"file": _read_requests(settings.samples)}),
+        "samples": {
+            **select_decided(settings.samples, Decides.RECORD, requests),
+            **select_decided(model, Decides.RECORD),  # how large one is that says no size
+        },
     }
 
 
@@ -39,10 +44,13 @@ def _read_requests(settings: SampleSettings) -> list[dict[str, Any]] | None:
     return [request.model_dump(mode="json") for request in read_sample_file(Path(settings.file))]
 
 
-def list_changed_recordings(records: dict[str, Any], settings: TrainSettings) -> list[str]:
-    """Which of a checkpoint's records, "validation" and "samples", were made with other settings than these."""
-    before, now = records.get("recording", {}), select_recording(settings)
-    return [name for name, made_with in now.items() if before.get(name, made_with) != made_with]
+def list_changed_recordings(records: dict[str, Any], settings: TrainSettings, model: ModelSettings) -> list[str]:
+    """Which of a checkpoint's records, "validation" and "samples", were made with other settings than these.
+
+    What the checkpoint of an earlier version does not say is taken to be the same.
+    """
+    before, now = records.get("recording", {}), select_recording(settings, model)
+    return [name for name, made_with in now.items() if made_with != {**made_with, **before.get(name, {})}]
 
 
 class Remeasurement:
@@ -90,7 +98,7 @@ class Remeasurement:
         for step in drawn:
             with self._weights_of(self.kept[step]):
                 sampler.draw(self.module, folders[step])
-        self._say("the samples were drawn with other train.samples", "drawn", drawn)
+        self._say("the samples were drawn with other train.samples or model.resolution", "drawn", drawn)
 
     @contextmanager
     def _weights_of(self, adapter: Path | None) -> Iterator[None]:

@@ -22,7 +22,7 @@ from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import RECORD, Tracker
 from lorakiln.train.assembly import TrainingRun, assemble
 from lorakiln.train.attention import attending
-from lorakiln.train.callbacks import RunRecorder, StopTogether
+from lorakiln.train.callbacks import RunRecorder
 from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
 from lorakiln.train.devices import Launcher, compute_share, make_trainer
 from lorakiln.train.disk_space import estimate_checkpoint_bytes, estimate_run_bytes
@@ -32,6 +32,7 @@ from lorakiln.train.memory_count import DRAWN
 from lorakiln.train.plan import format_plan, list_doubts
 from lorakiln.train.results import check_tellable, collect_provenance, make_run_facts, write_run
 from lorakiln.train.sample_pictures import SampleDrawer
+from lorakiln.train.stop_together import StopTogether
 from lorakiln.train.tracking import begin_tracking, keep_record, known_record
 
 
@@ -132,9 +133,9 @@ def _check_space(run: TrainingRun, out: Path, checkpoints: Path) -> None:
 def _begin_tracking(run: TrainingRun, folder: CheckpointFolder, project: Path, job: str | None) -> Tracker:
     settings, path = run.settings, folder.folder / RECORD
     # Who goes on from a finished run makes another LoRA.
-    known = None if folder.finished else known_record(path, settings, job)
+    known = None if folder.finished else known_record(path, settings, run.model, job)
     tracker = begin_tracking(settings, run.encoded.index, run.lineage, project, known)
-    keep_record(path, tracker, settings, job)
+    keep_record(path, tracker, settings, run.model, job)
     return tracker
 
 
@@ -155,7 +156,9 @@ def _fit(
     left = settings.total_steps - (state.step if state else 0)
     with show_progress("training", left, "steps") if run.leads else nullcontext() as bar:
         stopping = StopTogether()
-        recorder = RunRecorder(settings, run.split, folder, sampler, tracker, stopping, bar, run.leads, state)
+        recorder = RunRecorder(
+            settings, run.model, run.split, folder, sampler, tracker, stopping, bar, run.leads, state
+        )
         # In this order.
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by its connector
         callbacks.extend([stopping, recorder])

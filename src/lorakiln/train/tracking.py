@@ -9,6 +9,7 @@ from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.console.errors import UserError
 from lorakiln.rows import Index
 from lorakiln.schema.marks import Decides, select_decided
+from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import Tracker, start_tracker
 from lorakiln.train.remeasuring import select_recording
@@ -39,7 +40,7 @@ def begin_tracking(
     return start_tracker(shown, config, folder, known, "train")
 
 
-def known_record(path: Path, settings: TrainSettings, job: str | None) -> dict[str, Any] | None:
+def known_record(path: Path, settings: TrainSettings, model: ModelSettings, job: str | None) -> dict[str, Any] | None:
     """The record that `keep_record` has left; None where there is none, or one of another kind, place or job."""
     try:
         known = read_json(path)
@@ -48,21 +49,22 @@ def known_record(path: Path, settings: TrainSettings, job: str | None) -> dict[s
     except UserError as error:
         print(f"warning: {error.where}: {error.what}; tracking starts a record of its own", file=sys.stderr)
         return None
-    return known if all(known.get(name) == value for name, value in _marks(settings, job).items()) else None
+    return known if all(known.get(name) == value for name, value in _marks(settings, model, job).items()) else None
 
 
-def keep_record(path: Path, tracker: Tracker, settings: TrainSettings, job: str | None) -> None:
+def keep_record(path: Path, tracker: Tracker, settings: TrainSettings, model: ModelSettings, job: str | None) -> None:
     """Note, beside the checkpoints, the record that a run goes on in if it is cut off.
 
     Args:
         job: the sweep's job that the record is of.
     """
-    write_json(path, {**tracker.record, **_marks(settings, job)})
+    write_json(path, {**tracker.record, **_marks(settings, model, job)})
 
 
-def _marks(settings: TrainSettings, job: str | None) -> dict[str, Any]:
+def _marks(settings: TrainSettings, model: ModelSettings, job: str | None) -> dict[str, Any]:
     """What one record has one of."""
-    return {**select_decided(settings.tracker, Decides.TRACKER), "job": job, "recording": select_recording(settings)}
+    recording = select_recording(settings, model)
+    return {**select_decided(settings.tracker, Decides.TRACKER), "job": job, "recording": recording}
 
 
 def _tags(settings: TrainSettings, index: Index) -> list[str]:

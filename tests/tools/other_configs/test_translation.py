@@ -184,6 +184,8 @@ def test_the_command_writes_an_experiment_and_says_what_it_left(tmp_path, monkey
     # Again, it is there already, and stays.
     assert main(["import", str(CONFIGS / "character.toml")]) == 1
     assert (tmp_path / "conf/experiment/mira_v2.yaml").read_text() == written
+    assert main(["import", str(CONFIGS / "vpred.toml")]) == 0
+    assert "left out  --weighted_captions True: prompts have weights, captions have not" in capsys.readouterr().out
     assert main(["import", str(CONFIGS / "gui.json"), "--name", "Mira v2", "--overwrite"]) == 0
     assert "kohya_ss" in (tmp_path / "conf/experiment/mira_v2.yaml").read_text()
     assert main(["import", str(CONFIGS / "sdxl.sh"), "--name", "other"]) == 0
@@ -197,18 +199,21 @@ def test_without_a_checkout_the_experiment_is_printed(tmp_path, monkeypatch, cap
     assert not list(tmp_path.iterdir())
 
 
-def test_pictures_in_kohyas_folders_tell_repeats_and_words(tmp_path):
+def test_pictures_in_kohyas_folders_stay_in_them(tmp_path):
     (tmp_path / "img/12_zyx fox").mkdir(parents=True)
     command = (
-        f"python train_network.py --train_data_dir '{tmp_path}/img' --output_name fox --network_module networks.lora"
+        f"python train_network.py --train_data_dir '{tmp_path}/img' --reg_data_dir '{tmp_path}/reg' --output_name fox "
+        "--network_module networks.lora"
     )
     (tmp_path / "go.sh").write_text(command)
     _, imported = translate_file(tmp_path / "go.sh")
-    assert imported.settings["train.repeats"] == 12 and imported.settings["caption.trigger"] == "zyx fox"
+    assert imported.choices["caption"] == "none" and "train.repeats" not in imported.settings
+    told = "\n".join(imported.decided)
+    assert "the folders 12_zyx fox go there as they are" in told and f"{tmp_path}/reg belong into `reg`" in told
     # Where captions stand, kohya does not look at the words.
     (tmp_path / "img/12_zyx fox/a.txt").write_text("a fox")
     _, imported = translate_file(tmp_path / "go.sh")
-    assert "caption.trigger" not in imported.settings
+    assert "caption" not in imported.choices
 
 
 METADATA = {

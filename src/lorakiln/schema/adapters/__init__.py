@@ -123,6 +123,7 @@ ADAPTERS: Registry[Any] = Registry(
         "checks",
         "factors",
         "formula",
+        "formula_tensors",
         "lora_starts",
         "low_rank",
         "networks",

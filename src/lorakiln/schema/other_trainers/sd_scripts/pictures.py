@@ -4,11 +4,15 @@ from lorakiln.schema.other_trainers.option import Option
 
 SECTIONS: dict[str, tuple[Option, ...]] = {
     "Pictures": (
-        Option(("--train_data_dir",), ("prepare.dataset",), "a folder below data/raw"),
-        Option(("--in_json",), (), "captions are `.txt` files beside the pictures"),
+        Option(
+            ("--train_data_dir",),
+            ("prepare.dataset", "prepare.source=kohya_tree"),
+            "a folder below data/raw; `N_identifier class` folders are known by their names",
+        ),
+        Option(("--in_json",), (), "captions are files beside the pictures, or rows of a metadata.jsonl or .csv"),
         Option(("--dataset_config",), (), "one dataset an experiment"),
         Option(("--dataset_class",), (), "a source of one's own: docs/extending.md"),
-        Option(("--reg_data_dir",), (), "nothing reads regularisation pictures yet"),
+        Option(("--reg_data_dir",), ("prepare.source=kohya_tree",), "the folder `reg` of the dataset's own folder"),
         Option(("--resolution",), ("prepare.resolution",), "the side of a square of the same area"),
         Option(("--enable_bucket",), ("prepare.bucket.enable",), "on by default"),
         Option(("--min_bucket_reso",), ("prepare.bucket.min",)),
@@ -60,13 +64,14 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
 DATASET_CONFIG: dict[str, tuple[Option, ...]] = {
     "Keys of a dataset config that are no options": (
         Option(("batch_size",), ("train.batch_size",)),
-        Option(("num_repeats",), ("train.repeats",)),
+        Option(("num_repeats",), ("train.repeats", "prepare.source=kohya_tree"), "of all, or of each folder"),
+        Option(("is_reg",), ("prepare.source=kohya_tree",), "by the folders' names"),
         Option(("image_dir",), ("prepare.dataset",)),
         Option(("class_tokens",), ("caption.class_tokens",), "with `caption=none`, of pictures without a caption"),
         Option(
-            ("metadata_file", "is_reg", "network_multiplier", "custom_attributes"),
+            ("metadata_file", "network_multiplier", "custom_attributes"),
             (),
-            "captions are `.txt` files beside the pictures of one folder",
+            "captions are files beside the pictures, or rows of a metadata.jsonl or .csv",
         ),
     ),
 }

@@ -35,16 +35,16 @@ def _folder(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     local = Path(str(value))
     trees = sorted(one.name for one in local.iterdir() if re.match(r"\d+_", one.name)) if local.is_dir() else []
     if trees:
-        times, _, words = trees[0].partition("_")
-        imported.settings["train.repeats"] = int(times)
         imported.decided.append(
-            f"train.repeats is {times}, of the folder {trees[0]}: put its pictures into data/raw/{name} themselves"
+            f"the folders {', '.join(trees)} go there as they are: their names say how often each picture is shown"
         )
         if not any(local.glob("*/*.txt")) and not any(local.glob("*/*.caption")):
-            imported.settings["caption.trigger"] = words
-            imported.decided.append(f"caption.trigger is {words!r}, of the same folder, where no captions are")
-        for other in trees[1:]:
-            imported.leave("--train_data_dir", other, "one folder of pictures is trained on")
+            imported.choices["caption"] = "none"
+            imported.decided.append("caption=none: where no captions are, sd-scripts takes the folders' class tokens")
+
+
+def _regularisation(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.decided.append(f"the N_class folders of {value} belong into `reg`, in the dataset's own folder")
 
 
 def _extension(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
@@ -64,6 +64,7 @@ def _buckets(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
 CONVERTERS: dict[str, Converter] = {
     "resolution": _resolution,
     "train_data_dir": _folder,
+    "reg_data_dir": _regularisation,
     "caption_extension": _extension,
     "enable_wildcard": take_wildcards,
     "token_warmup_step": take_warmup,
