@@ -202,7 +202,7 @@ def _make_room(
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
         encoding=PromptEncoding.of(encoded.index.made_with("encode", EncodeSettings)),
     )
-    # Text encoders that read in every step stay on the device beside the network.
+    # Text encoders that read in every step stay on the device beside the network; those that are trained are counted.
     texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) and not wanted.encoders else ()
     reading = sum(map(count_held_bytes, texts))
 

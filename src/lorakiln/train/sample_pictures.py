@@ -26,12 +26,8 @@ from lorakiln.train.memory_count import DRAWN
 from lorakiln.train.sample_file import SampleRequest, read_sample_file
 
 CAPTIONS = 3  # of the dataset, drawn where no prompts are set
-CHOSEN = (
-    None,
-    "file",
-    "class_tokens",
-    "trigger",
-)  # sources of captions that are no captioner's words, None: nothing is known
+# Sources of captions that are no captioner's words; None: nothing is known.
+CHOSEN = (None, "file", "class_tokens", "trigger")
 
 
 @dataclass(frozen=True)

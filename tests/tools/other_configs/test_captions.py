@@ -114,6 +114,12 @@ def test_options_of_captions(name, tmp_path):
     assert LEFT.get(name, set()) <= told and not told & {"shuffle_caption", "keep_tokens", "class_tokens"}
 
 
+def test_lines_that_are_captions_there_are_said(tmp_path):
+    (tmp_path / "onetrainer.json").write_text(CONFIGS["onetrainer.json"])
+    _, imported = translate_file(tmp_path / "onetrainer.json")
+    assert any(told.startswith("caption.lines is true") for told in imported.decided)
+
+
 def test_what_means_nothing_is_said(tmp_path):
     (tmp_path / "useless.toml").write_text(CONFIGS["useless.toml"])
     _, imported = translate_file(tmp_path / "useless.toml")

@@ -177,6 +177,7 @@ def test_the_command_writes_an_experiment_and_says_what_it_left(tmp_path, monkey
     assert main(["import", str(CONFIGS / "character.toml")]) == 0
     told = capsys.readouterr().out
     assert "python -m train +experiment=mira_v2" in told
+    assert "left out" not in told
     assert "decided   train.batch_size is 2 x 2" in told
     written = (tmp_path / "conf/experiment/mira_v2.yaml").read_text()
     assert written.startswith("# @package _global_\n# Made of character.toml, a config of sd-scripts.\n")
@@ -187,6 +188,8 @@ def test_the_command_writes_an_experiment_and_says_what_it_left(tmp_path, monkey
     assert "left out  --weighted_captions True: prompts have weights, captions have not" in capsys.readouterr().out
     assert main(["import", str(CONFIGS / "gui.json"), "--name", "Mira v2", "--overwrite"]) == 0
     assert "kohya_ss" in (tmp_path / "conf/experiment/mira_v2.yaml").read_text()
+    assert main(["import", str(CONFIGS / "sdxl.sh"), "--name", "other"]) == 0
+    assert "left out  --full_bf16 True: the adapter is float32 always" in capsys.readouterr().out
 
 
 def test_without_a_checkout_the_experiment_is_printed(tmp_path, monkeypatch, capsys):

@@ -64,6 +64,7 @@ def take_onetrainer_text(imported: Imported, text: Mapping[str, Any]) -> None:
     imported.settings |= {f"{RULES}{name}": value for name, value in rules.items()}
     if str(text.get("prompt_source", "sample")) == "sample":  # a file beside each picture, of a caption a line
         imported.settings["caption.lines"] = True
+        imported.decided.append("caption.lines is true: a caption file with several lines has a caption in each there")
     known = {"prompt_source", "prompt_path", "enable_tag_shuffling", "tag_delimiter", "keep_tags_count"}
     for name, value in text.items():
         if name not in known and not name.startswith("tag_dropout") and not is_off(value):
