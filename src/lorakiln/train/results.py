@@ -77,6 +77,7 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
         dataset=run.encoded.index.dataset,
         trigger=run.encoded.trigger,
         held_out=run.split.held_out_count,
+        **({"tokens": run.module.tokens.counts} if run.module.tokens else {}),
         **run.family.process.state_facts(settings.objective),
         init_from=_begun_with(settings.adapter.init_from),
         libraries=list_libraries(),
