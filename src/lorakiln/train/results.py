@@ -61,7 +61,8 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
     files = sorted((work / "adapters").glob("step-*.safetensors"))
     steps = {int(path.stem.removeprefix("step-")): path.name for path in files}
     step = settings.total_steps if step is None else step
-    first = next(iter(run.placements.values())).settings
+    # Of words alone there is no adapter.
+    first = next((one.settings for one in run.placements.values()), settings.adapter)
     kept = choose_kept(list(steps), record.losses, settings, run.epoch, step)
     return RunFacts(
         step=step,

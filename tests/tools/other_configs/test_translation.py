@@ -100,7 +100,7 @@ EXPECTED = {
         "train.text_encoders.lr": "absent",
     },
     "onetrainer.json": {
-        "train.tokens": {"<light>": {"init": "lighthouse", "vectors": 2}},
+        "train.tokens": {"<light>": {"init": "lighthouse", "vectors": 2, "lr": None, "max_norm": None}},
         "train/scheduler": "cosine",
         "train/adapter": "dora",
         "train.objective.noise_offset": 0.03,

@@ -232,7 +232,7 @@ def _words(imported: Imported, value: Any) -> None:
             imported.leave("additional_embeddings", word, "words are trained anew: from a file, none is gone on with")
             continue
         vectors = read_value(one.get("token_count") or 1)
-        tokens[word] = {"init": None if begun == "*" else begun, "vectors": vectors}
+        tokens[word] = {"init": None if begun == "*" else begun, "vectors": vectors, "lr": None, "max_norm": None}
     if tokens:
         imported.settings["train.tokens"] = tokens
         rate = "train.tokens.WORD.lr is a word's own learning rate: vectors want more than a LoRA"
