@@ -185,6 +185,7 @@ class RunFacts(MadeWith):
         held_out: pictures that were kept for validation.
         timesteps: the first that was trained on, the one after the last, how many the model has.
         zero_terminal_snr: whether the noise schedule ends without signal, which drawing must know.
+        tokens: new words that were trained, and how many vectors each has.
         libraries: version by name.
         convolutions: whether any larger than 1x1 are adapted; export finds it.
         strength: what export multiplies every change by.
@@ -208,6 +209,7 @@ class RunFacts(MadeWith):
     timesteps: tuple[int, int, int] | None = None
     zero_terminal_snr: bool = False
     init_from: BegunWith | None = None
+    tokens: dict[str, int] | None = None
     libraries: dict[str, str] | None = None
     adapters: list[SavedAdapter]
     convolutions: bool = False
@@ -232,6 +234,7 @@ class LoraFacts(MadeWith):
         file: the LoRA's, in the same folder; `files`: all weights files there.
         hash: SHA-256 of `file`.
         zero_terminal_snr: as of a run.
+        tokens: as of a run; `embeddings`: the files of these words, in the same folder.
     """
 
     name: str
@@ -255,4 +258,6 @@ class LoraFacts(MadeWith):
     timesteps: tuple[int, int, int] | None = None
     zero_terminal_snr: bool = False
     init_from: BegunWith | None = None
+    tokens: dict[str, int] | None = None
+    embeddings: list[str] | None = None
     checked: Checked | None = None

@@ -9,12 +9,15 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from lorakiln.adapters.adapter import Adapter
+from lorakiln.adapters.adapter import Adapter, Embedding
 from lorakiln.adapters.protocol import TrainableKind, WeightedKind, find_trained_kind
 from lorakiln.console.errors import UserError
 from lorakiln.families.layer_names import to_canonical_name
+from lorakiln.families.learned_words import list_word_tables
 from lorakiln.families.protocol import Family
 from lorakiln.schema.adapters import AdapterSettings
+
+TOKENS = "tokens"  # what the names of words' vectors begin with
 
 
 @dataclass(frozen=True)
@@ -38,22 +41,36 @@ class AdaptedNetworks:
         networks: those of the model that carry it.
         denoiser: the part whose parameters go by their own names; the others' have the part in front:
             "text_encoder.<name>". A learning rate for names that begin so is that part's own.
+        words: of words that are trained, by word and by the encoder that reads them, the vectors (n, width): parameters
+            too, called "tokens.<word>.<part>".
     """
 
-    def __init__(self, kind: TrainableKind, networks: Mapping[str, nn.Module], denoiser: str) -> None:
+    def __init__(
+        self,
+        kind: TrainableKind,
+        networks: Mapping[str, nn.Module],
+        denoiser: str,
+        words: Mapping[str, Mapping[str, nn.Parameter]] | None = None,
+    ) -> None:
         self.kind, self.networks, self.denoiser = kind, dict(networks), denoiser
+        self.words = {word: dict(vectors) for word, vectors in (words or {}).items()}
 
     def __iter__(self) -> Iterator[nn.Module]:
         return iter(self.networks.values())
 
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         """(name, parameter) of all that is trained."""
-        return [
+        words = [
+            (f"{TOKENS}.{word}.{part}", rows) for word, vectors in self.words.items() for part, rows in vectors.items()
+        ]
+        apart = {id(rows) for _, rows in words}
+        layers = [
             (name if part == self.denoiser else f"{part}.{name}", parameter)
             for part, network in self.networks.items()
             for name, parameter in network.named_parameters()
-            if parameter.requires_grad
+            if parameter.requires_grad and id(parameter) not in apart
         ]
+        return layers + words
 
     def read(self) -> Adapter:
         """A copy of the present weights, on the CPU, float32, by canonical names with the part in front."""
@@ -62,7 +79,11 @@ class AdaptedNetworks:
             for part, network in self.networks.items()
             for name, layer in self.kind.read_from(network).items()
         }
-        return Adapter(layers)
+        embeddings = {
+            word: Embedding(word, {part: rows.detach().to("cpu", copy=True) for part, rows in vectors.items()})
+            for word, vectors in self.words.items()
+        }
+        return Adapter(layers, embeddings=embeddings)
 
     def write(self, adapter: Adapter) -> None:
         """Put the weights of `adapter` into the networks.
@@ -79,6 +100,10 @@ class AdaptedNetworks:
         if left:
             part = min(left).partition(".")[0]
             raise UserError(f"it has layers of {part}, which carries no adapter", fix="leave that part out")
+        for word, vectors in self.words.items():
+            for part, rows in vectors.items():
+                with torch.no_grad():
+                    rows.copy_(adapter.embeddings[word].vectors[part])
 
     @contextmanager
     def weighted(self, weight: float) -> Iterator[None]:
@@ -141,7 +166,17 @@ def find_adapted_networks(family: Family, kind: str) -> AdaptedNetworks:
     """Those of the loaded networks of `family` that carry an adapter of this kind."""
     found = find_trained_kind(kind)
     carrying = {part: network for part, network in family.adaptable().items() if found.layers_on(network)}
-    return AdaptedNetworks(found, carrying, find_denoiser_part(family))
+    return AdaptedNetworks(found, carrying, find_denoiser_part(family), _find_words(family))
+
+
+def _find_words(family: Family) -> dict[str, dict[str, nn.Parameter]]:
+    """The words that are trained, by the text encoders that read them."""
+    found: dict[str, dict[str, nn.Parameter]] = {}
+    for part, table in list_word_tables(family.adaptable()).items():
+        for word, rows in zip(table.words, table.learned, strict=True):
+            if rows.requires_grad:
+                found.setdefault(word, {})[part] = rows
+    return found
 
 
 def find_denoiser_part(family: Family) -> str:
@@ -170,6 +205,8 @@ def compute_adapter_norms(adapted: AdaptedNetworks) -> dict[str, float]:
     for name, square in adapted.squares().items():
         block = find_block(name)
         squares[block] = squares.get(block, 0.0) + square
+    if not squares:  # words alone are trained
+        return {}
     values = torch.stack(list(squares.values())).clamp_min(0).sqrt().tolist()
     return {f"lora_norm/{block}": value for block, value in zip(squares, values, strict=True)}
 

@@ -3,6 +3,7 @@ from a drawing that was stopped.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +23,7 @@ from lorakiln.families.file_hashes import compute_short_hash as base_hash
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Family, choose_drawing_dtype
 from lorakiln.lora_files.applying import AppliedAdapters, read_applicable
-from lorakiln.lora_files.embeddings import compute_embedding_short_hash, is_embedding
+from lorakiln.lora_files.embeddings import compute_embedding_short_hash, is_embedding, read_embeddings
 from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
 from lorakiln.sampling import Applied, DrawJob, draw, follow_noise_schedule, format_infotext, save_picture
 from lorakiln.sampling.prompt_cache import PromptCache
@@ -33,7 +34,9 @@ ON_CPU = "draw on the CPU (evaluate.device=cpu)"
 
 
 class ShotDrawer:
-    """Draws shots with one base model and one LoRA file; loads them when there is something to draw."""
+    """Draws shots with one base model, one LoRA file and the words that belong to it; loads them when there is
+    something to draw.
+    """
 
     def __init__(
         self,
@@ -43,10 +46,12 @@ class ShotDrawer:
         device: torch.device,
         encoding: PromptEncoding,
         zero_terminal_snr: bool = False,
+        words: Sequence[Path] = (),
     ) -> None:
         self.lora, self.settings, self.model = lora, settings, model
         self.device, self.encoding, self.zero_terminal_snr = device, encoding, zero_terminal_snr
         # Read now: the file may be gone when the pictures are drawn.
+        self.words = words
         self.embeds = is_embedding(lora)
         self.lora_hash = compute_embedding_short_hash(lora) if self.embeds else lora_hash(lora)
 
@@ -86,7 +91,7 @@ class ShotDrawer:
             follow_noise_schedule(family, self.zero_terminal_snr, self.lora)
             if is_tight(self.device):
                 family.rest()
-            merged = load_adapter(family, self.lora)
+            merged = load_adapter(family, self.lora, self.words)
         remembering = PromptCache(family)
         advice = f"draw smaller pictures (evaluate.width, evaluate.height), or {ON_CPU}"
         batch = Batch(settings.batch_size, "drawing", "evaluate.batch_size", advice)
@@ -129,13 +134,18 @@ class ShotDrawer:
         return DrawJob(shot.text, shot.seed, shot.width, shot.height)
 
 
-def load_adapter(family: Family, lora: Path) -> AppliedAdapters:
+def load_adapter(family: Family, lora: Path, words: Sequence[Path] = ()) -> AppliedAdapters:
     """The family with what a LoRA's or an embedding's file brings, to be set to a weight.
+
+    Args:
+        words: files of embeddings that belong to it.
 
     Raises:
         UserError: it is neither, or one for another base model.
     """
-    return AppliedAdapters(family, read_applicable(lora))
+    adapter = read_applicable(lora)
+    own = {word: one for path in words for word, one in read_embeddings(path).items()}
+    return AppliedAdapters(family, replace(adapter, embeddings={**adapter.embeddings, **own}))
 
 
 def list_drawn_pictures(samples: Path) -> dict[str, Path]:

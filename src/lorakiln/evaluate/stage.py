@@ -11,6 +11,7 @@ import torch
 from lorakiln.artefacts.code_digest import compute_code_key
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.json_files import write_json, write_jsonl, write_text
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.console.errors import UserError
@@ -68,7 +69,7 @@ def evaluate(
     facts = LoraFacts.read(lora / "facts.json")
     device = choose_device(settings.device)
     encoding = PromptEncoding.of(facts.made_with("encode", EncodeSettings))
-    plan = _plan(facts, settings, model, device, encoding)
+    plan = _plan(facts, lora, settings, model, device, encoding)
     where = f"{describe_device(device)} in {choose_drawing_precision(device, settings.precision)}"
     print(f"evaluate: {len(plan.shots)} pictures to be drawn and scored, on {where}", flush=True)
     # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once. It is on the device after it.
@@ -78,7 +79,8 @@ def evaluate(
     kept = PartialResults(out, ".png")
     with replacing(out) as fresh:
         samples = fresh / "samples"
-        drawer = ShotDrawer(lora / facts.file, settings, model, device, encoding, facts.zero_terminal_snr)
+        words = [lora / name for name in facts.embeddings or ()]
+        drawer = ShotDrawer(lora / facts.file, settings, model, device, encoding, facts.zero_terminal_snr, words)
         drawn = drawer.fill(plan.shots, samples, out / "samples", kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
@@ -118,7 +120,12 @@ def check_drawing(settings: EvaluateSettings, model: ModelSettings) -> Family:
 
 
 def _plan(
-    facts: LoraFacts, settings: EvaluateSettings, model: ModelSettings, device: torch.device, encoding: PromptEncoding
+    facts: LoraFacts,
+    lora: Path,
+    settings: EvaluateSettings,
+    model: ModelSettings,
+    device: torch.device,
+    encoding: PromptEncoding,
 ) -> ShotPlan:
     family = check_drawing(settings, model)
     base, code = family.facts, compute_code_key(ShotDrawer, type(family))
@@ -132,7 +139,10 @@ def _plan(
     # Another device or precision draws other bits.
     drawn_by = f"{code} {base['hash']} {device.type} {choose_drawing_dtype(device, settings.precision)} {encoding}"
     drawn_by += " zero terminal SNR" if facts.zero_terminal_snr else ""
-    return plan_shots(settings, facts.trigger or "", size, drawn_by, facts.hash)
+    identity = facts.hash
+    if facts.embeddings:
+        identity = hash_data([identity, *(hash_file(lora / name) for name in facts.embeddings)])
+    return plan_shots(settings, facts.trigger or "", size, drawn_by, identity)
 
 
 def _score(

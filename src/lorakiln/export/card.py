@@ -14,6 +14,7 @@ from lorakiln.export.previews import Preview
 from lorakiln.facts import LoraFacts
 from lorakiln.families.kinds import find_version
 from lorakiln.families.model_source import SINGLE_FILES
+from lorakiln.lora_files.embeddings import name_file
 from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.encode import EncodeSettings
@@ -24,7 +25,7 @@ from lorakiln.schema.train import TrainSettings
 CARD = """\
 # {title}
 
-A {kind} of rank {rank} (alpha {alpha:g}) for {base}, trained on {pictures} pictures with LoRAKiln.
+{what} for {base}, trained on {pictures} pictures with LoRAKiln.
 
 {warning}{gallery}## Trigger words
 
@@ -32,18 +33,31 @@ A {kind} of rank {rank} (alpha {alpha:g}) for {base}, trained on {pictures} pict
 
 ## Use
 
-**A1111, Forge:** put {file} into `models/Lora` and write {tag} in the prompt.
-
-**ComfyUI:** put it into `models/loras` and add a *Load LoRA* node.
-
-{clip_skip}{diffusers}## Training
+{use}{words}{clip_skip}{diffusers}## Training
 
 | | |
 |---|---|
 {table}
 
+{checked}
+"""
+USE = """\
+**A1111, Forge:** put {file} into `models/Lora` and write {tag} in the prompt.
+
+**ComfyUI:** put it into `models/loras` and add a *Load LoRA* node.
+
+"""
+CHECKED = """\
 Every layer of the files was read back as {clients} find it, and compared with what was trained: the largest relative
-difference of a weight change is {difference:g}.
+difference of a weight change is {difference:g}."""
+WORDS = """\
+**The word {word}**{beside}: put {file} into `embeddings` of A1111 or Forge and write {stem}, or into
+`models/embeddings` of ComfyUI and write {comfy}; in diffusers:
+
+```python
+{load}
+```
+
 """
 DIFFUSERS = """\
 **diffusers:**
@@ -76,6 +90,7 @@ from diffusers import DDIMScheduler
 pipe.scheduler = DDIMScheduler.from_config(
     pipe.scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
 )"""
+LORA_TAGS = ["lora", "template:sd-lora"]
 LICENSES = frozenset(_LICENSES.split())
 
 
@@ -97,12 +112,15 @@ def format_model_card(
     prompt = make_plain_text(shown[0].text, rules) if shown and not settings.private else trigger
     body = CARD.format(
         title=escape_markdown(facts.name),
-        file=format_code(f"{facts.name}.safetensors"),
-        tag=format_code(f"<lora:{facts.name}:1>"),
-        rank=facts.rank,
-        alpha=facts.alpha,
+        what=_what(facts),
+        use=USE.format(
+            file=format_code(f"{facts.name}.safetensors"),
+            tag=format_code(f"<lora:{facts.name}:1>"),
+        )
+        if checked.clients
+        else "",
+        words="".join(_word(facts, word, settings.embeddings) for word in facts.tokens or ()),
         base=format_code(base),
-        kind=find_trained_kind(facts.made_with("train", TrainSettings).adapter.kind).TITLE,
         clip_skip=_clip_skip(facts),
         diffusers=_diffusers(facts, prompt),
         pictures=facts.dataset.pictures - (len(rows) - len(shown)) - facts.held_out,
@@ -110,10 +128,45 @@ def format_model_card(
         gallery=_gallery(previews, facts.strength),
         trigger=format_code(trigger) if trigger else "None: the LoRA acts on every prompt.",
         table="\n".join(f"| {key} | {value} |" for key, value in _table(facts, settings.private).items()),
-        clients=", ".join(checked.clients),
-        difference=checked.largest_relative_difference,
+        checked=CHECKED.format(clients=", ".join(checked.clients), difference=checked.largest_relative_difference)
+        if checked.clients
+        else "Every file was read back, and holds the very numbers that were trained.",
     )
     return f"---\n{_front_matter(facts, previews, settings)}---\n\n{body}"
+
+
+def _what(facts: LoraFacts) -> str:
+    kind = find_trained_kind(facts.made_with("train", TrainSettings).adapter.kind).TITLE
+    words = " and ".join(map(format_code, facts.tokens or ()))
+    if facts.rank is None:
+        return f"A textual inversion of {words}"
+    return f"A {kind} of rank {facts.rank} (alpha {facts.alpha:g}){f' with the words {words}' if words else ''}"
+
+
+def _word(facts: LoraFacts, word: str, where: str) -> str:
+    """How a trained word is used."""
+    if facts.checked and facts.checked.clients and where == "bundle":
+        return (
+            f"**The word {format_code(word)}** is in the LoRA's file: A1111 and Forge know it while they use that.\n\n"
+        )
+    path = f"embeddings/{name_file(word)}"
+    name, token = json.dumps(path), json.dumps(word, ensure_ascii=False)
+    load = f"pipe.load_textual_inversion({name}, token={token})"
+    if len(find_version(facts.base.version).layout.networks) > 2:  # several text encoders, whose rows stand apart
+        load = f"from safetensors.torch import load_file\n\nwords = load_file({name})\n" + "\n".join(
+            f'pipe.load_textual_inversion(words["{key}"], token={token}, text_encoder=pipe.text_encoder{end}, '
+            f"tokenizer=pipe.tokenizer{end})"
+            for key, end in (("clip_l", ""), ("clip_g", "_2"))
+        )
+    inside = bool(facts.checked and facts.checked.clients) and where == "both"
+    return WORDS.format(
+        word=format_code(word),
+        beside=", which A1111 and Forge know by the LoRA's file already" if inside else "",
+        file=format_code(path),
+        stem=format_code(name_file(word).removesuffix(".safetensors")),
+        comfy=format_code(f"embedding:{name_file(word).removesuffix('.safetensors')}"),
+        load=load,
+    )
 
 
 def format_code(text: str) -> str:
@@ -164,7 +217,7 @@ def _front_matter(facts: LoraFacts, previews: Sequence[Preview], settings: Expor
     matter: dict[str, Any] = {"base_model": facts.base_model} if facts.base_model else {}
     matter |= {
         "library_name": "diffusers",
-        "tags": ["text-to-image", "diffusers", "lora", "template:sd-lora"],
+        "tags": ["text-to-image", "diffusers", *(["textual_inversion"] if facts.rank is None else LORA_TAGS)],
     }
     if facts.trigger:
         matter["instance_prompt"] = facts.trigger

@@ -23,6 +23,8 @@ from lorakiln.export.checkpoint_choice import choose_adapters, choose_weights, c
 from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import remove_places, remove_private
+from lorakiln.export.words import FOLDER as WORDS
+from lorakiln.export.words import check_bundle, write_words
 from lorakiln.facts import Checked, LoraFacts, RunFacts, SavedAdapter
 from lorakiln.families import load_family
 from lorakiln.families.file_hashes import compute_kohya_hashes
@@ -32,6 +34,7 @@ from lorakiln.families.protocol import NETWORK, Family, Part
 from lorakiln.families.shapes import has_kernel
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.casting import CastAdapter, cast_adapter
+from lorakiln.lora_files.embeddings import split_embeddings
 from lorakiln.lora_files.reading import read_as_stored
 from lorakiln.lora_files.training_facts import read_timesteps
 from lorakiln.lora_files.writing import write_peft
@@ -85,27 +88,29 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         worst = writer.write_kohya(name, main)
         for other in others:
             worst = max(worst, writer.write_kohya(_beside(name, other), other))
-        clients = list(writer.clients)
-        if writer.foldable:
+        for one in (main, *others):
+            writer.write_words(one, "" if one is main else _beside("", one))
+        clients = list(writer.clients) if writer.adapts else []
+        if writer.foldable and writer.adapts:
             worst = max(worst, writer.write_diffusers(main))
             clients.append("diffusers")
-        if writer.is_in_peft(main):
+        if writer.adapts and writer.is_in_peft(main):
             worst = max(worst, writer.write_peft(main))
             clients.append("peft")
         most = 0 if settings.private else settings.previews
         previews = copy_previews(run, fresh, name, main.step, most)
-        chosen = _facts(facts, name, main, settings, fresh, clients, float(f"{worst:.3g}"))
+        chosen = _facts(facts, name, main, settings, fresh, clients, float(f"{worst:.3g}"), writer.words)
         chosen.write(fresh / "facts.json")
         write_json(fresh / f"{name}.json", _notes(chosen))
         write_text(fresh / "README.md", format_model_card(chosen, rows, previews, settings))
-    versions = _versions(name, main, others, find_best_step(facts.adapters))
+    versions = _versions(chosen.file, name, main, others if writer.adapts else [], find_best_step(facts.adapters))
     _track(run, captioned, out, chosen, previews, settings, versions)
     if settings.push_to_hub:
         upload = plan_upload(out, settings.push_to_hub)
         print(f"{upload}\nsent: {push(upload)}", flush=True)
+    how = f"{settings.precision}, read back as {', '.join(clients)} do" if clients else "fp32, read back"
     print(
-        f"exported {out / name}.safetensors: step {main.step}, {settings.precision}, "
-        f"read back as {', '.join(clients)} do, and equal",
+        f"exported {out / chosen.file}: step {main.step}, {how}, and equal",
         flush=True,
     )
 
@@ -129,7 +134,7 @@ def read_file_facts(model: ModelSettings, settings: ExportSettings) -> dict[str,
 def _name(settings: ExportSettings, facts: RunFacts) -> str:
     """The LoRA's name: the dataset's folder's if none is set, but that is nobody's business with `private`."""
     name = settings.name or ("lora" if settings.private else facts.dataset.name)
-    if name in ("facts", "diffusers", "previews", "README"):
+    if name in ("facts", "diffusers", "previews", "README", WORDS):
         raise UserError(f"{name!r} is the name of another file there", fix="set export.name to another name")
     return name
 
@@ -149,12 +154,13 @@ class WrittenVersion:
     aliases: list[str]
 
 
-def _versions(name: str, main: SavedAdapter, others: Sequence[SavedAdapter], best: int | None) -> list[WrittenVersion]:
+def _versions(
+    file: str, name: str, main: SavedAdapter, others: Sequence[SavedAdapter], best: int | None
+) -> list[WrittenVersion]:
     """All that were written, the main one last: the tracker's newest is its `latest`."""
-    files = [(_beside(name, one), one) for one in others] + [(name, main)]
+    files = [(f"{_beside(name, one)}.safetensors", one) for one in others] + [(file, main)]
     return [
-        WrittenVersion(f"{file}.safetensors", one.step, one.validation_loss, ["best"] if one.step == best else [])
-        for file, one in files
+        WrittenVersion(path, one.step, one.validation_loss, ["best"] if one.step == best else []) for path, one in files
     ]
 
 
@@ -166,19 +172,26 @@ def _facts(
     folder: Path,
     clients: list[str],
     difference: float,
+    words: list[str],
 ) -> LoraFacts:
-    layers = len({key.partition(".")[0] for key in load_tensors(folder / f"{name}.safetensors")[0]})
+    file, layers = f"{name}.safetensors", 0
+    if clients:
+        kept = split_embeddings(load_tensors(folder / file)[0], folder / file)[0]
+        layers = len({key.partition(".")[0] for key in kept})
+    else:
+        file = words[0]
     return LoraFacts(
         name=name,
-        file=f"{name}.safetensors",
+        file=file,
         files=sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")),
-        hash=hash_file(folder / f"{name}.safetensors"),
+        hash=hash_file(folder / file),
         step=main.step,
         max_steps=facts.max_steps,
         validation_loss=main.validation_loss,
-        rank=facts.rank,
-        alpha=facts.alpha,
+        rank=facts.rank if clients else None,
+        alpha=facts.alpha if clients else None,
         strength=facts.strength,
+        **({"tokens": facts.tokens, "embeddings": words} if facts.tokens else {}),
         **({"averaged": True} if facts.averaged else {}),
         targets=facts.targets,
         **({"encoders": facts.encoders} if facts.encoders else {}),
@@ -240,6 +253,9 @@ class Writer:
         self.kind, self.weights = find_trained_kind(self.kind_name), list_weights(family.adaptable())
         self.metadata = dict(told)
         self.noted: set[str] = set()
+        # Files of words, below the folder.
+        self.words: list[str] = []
+        self.adapts = facts.made_with("train", TrainSettings).parts != []
 
     def trained(self, adapter: SavedAdapter) -> Adapter:
         """What was trained, at the strength that the files are to have."""
@@ -250,8 +266,12 @@ class Writer:
         return replace(found, layers=layers)
 
     def write_kohya(self, name: str, adapter: SavedAdapter) -> float:
-        """Write `<name>.safetensors`; return the largest relative difference of a layer."""
+        """Write `<name>.safetensors`, if there is an adapter; return the largest relative difference of a layer."""
+        if not self.adapts:
+            return 0.0
         trained, path = self.trained(adapter), self.folder / f"{name}.safetensors"
+        if self.settings.embeddings == "file":
+            trained = replace(trained, embeddings={})
         ready = self.fit(trained, name)
         wide = any(has_kernel(layer.shape or ()) for layer in trained.layers.values())
         facts = remove_places(self.facts).changed(step=adapter.step, convolutions=wide)
@@ -261,6 +281,7 @@ class Writer:
         tensors = kohya_form.make_tensors(ready.adapter, self.family.kohya_name, self.kind_name)
         metadata = kohya_metadata.add_hashes(metadata, tensors)
         kohya_form.save(ready.adapter, path, self.family, metadata, self.kind_name)
+        check_bundle(trained.embeddings.values(), path)
         return max(
             self.compare(
                 trained,
@@ -270,6 +291,14 @@ class Writer:
             )
             for client in self.clients
         )
+
+    def write_words(self, adapter: SavedAdapter, suffix: str) -> None:
+        """Write the trained words as files of their own, if they are to be; `suffix` ends their names."""
+        if self.adapts and self.settings.embeddings == "bundle":
+            return
+        trained, version = self.trained(adapter).embeddings.values(), find_version(self.facts.base.version)
+        written = write_words(trained, self.folder, suffix, version)
+        self.words += [] if suffix else written
 
     def compare(self, trained: Adapter, ready: CastAdapter, written: Adapter, where: str) -> float:
         """The largest relative difference of a layer; UserError if one is wrong."""
@@ -307,7 +336,7 @@ class Writer:
         ready = self.fit(trained, path.name, fold=True)
         # Nothing else in it tells the base, where only self-attention is adapted.
         told = {"ss_base_model_version": self.facts.base.version}
-        diffusers_form.save(replace(ready.adapter, metadata=told), path, self.kind_name)
+        diffusers_form.save(replace(ready.adapter, metadata=told, embeddings={}), path, self.kind_name)
         config = diffusers_form.make_part_config(ready.adapter, list_parts(trained)[0], self.kind_name)
         write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": self.facts.base_model})
         return self.compare(trained, ready, diffusers_form.load(path, self.kind_name), path.name)
@@ -338,8 +367,9 @@ def _notes(facts: LoraFacts) -> dict[str, Any]:
     kind = find_trained_kind(facts.made_with("train", TrainSettings).adapter.kind)
     skip = facts.made_with("encode", EncodeSettings).clip_skip
     skipped = f"; clip skip {skip}" if skip > 1 else ""
+    what = f"{kind.TITLE} of rank {facts.rank}" if facts.rank is not None else "Textual inversion"
     return {
-        "description": f"{kind.TITLE} of rank {facts.rank}, trained on {pictures} pictures",
+        "description": f"{what}, trained on {pictures} pictures",
         "sd version": find_version(facts.base.version).a1111,
         "activation text": facts.trigger,
         "preferred weight": 1.0,

@@ -21,19 +21,24 @@ Words = Mapping[str, Mapping[str, Tensor]]  # of a word, by the text encoder's p
 class WordEmbedding(nn.Module):
     """A text encoder's table of tokens with further rows.
 
+    Args:
+        own: the encoder's, which stays as it is.
+        words: of each its rows, (n, width); the first's have the numbers -1, -2, ...
+
     Attributes:
-        own: the encoder's, as it was.
-        learned: (N, width), the rows of the numbers -1, -2, ...; float32.
+        words: in order; `learned`: their rows, float32.
     """
 
-    def __init__(self, own: nn.Module, learned: Tensor) -> None:
+    def __init__(self, own: nn.Module, words: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.own, self.learned = own, nn.Parameter(learned, requires_grad=False)
+        self.own, self.words = own, tuple(words)
+        rows = [nn.Parameter(vectors, requires_grad=False) for vectors in words.values()]
+        self.learned = nn.ParameterList(rows)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """(..., width) of (...) numbers; where none is below 0, what `own` gives, bit for bit."""
         told: Tensor = self.own(numbers.clamp(min=0))
-        rows = F.embedding((-1 - numbers).clamp(min=0), self.learned).to(told.dtype)
+        rows = F.embedding((-1 - numbers).clamp(min=0), torch.cat(tuple(self.learned))).to(told.dtype)
         return torch.where((numbers < 0)[..., None], rows, told)
 
     @property
@@ -42,6 +47,16 @@ class WordEmbedding(nn.Module):
         weight = self.own.weight
         assert isinstance(weight, Tensor)  # a module's attribute may be a module
         return weight
+
+
+def list_word_tables(networks: Mapping[str, nn.Module]) -> dict[str, WordEmbedding]:
+    """The tables that know words, by the part that reads them."""
+    return {
+        part: module
+        for part, network in networks.items()
+        for module in network.modules()
+        if isinstance(module, WordEmbedding)
+    }
 
 
 class WordTokenizer:
@@ -161,6 +176,6 @@ def put_words(encoder: Any, tokenizer: Any, part: str, words: Words) -> Any:
     if not words:
         encoder.set_input_embeddings(table)
         return plain
-    rows = torch.cat([vectors[part].float() for vectors in words.values()]).to(table.weight.device)
+    rows = {word: vectors[part].to(table.weight.device, torch.float32, copy=True) for word, vectors in words.items()}
     encoder.set_input_embeddings(WordEmbedding(table, rows))
     return WordTokenizer(plain, {word: len(vectors[part]) for word, vectors in words.items()})

@@ -21,6 +21,7 @@ from lorakiln.adapters.protocol import Stored, find_trained_kind
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.kinds import list_adapted_parts
+from lorakiln.lora_files.embeddings import bundle_embeddings, split_embeddings
 
 METADATA = "lora_adapter_metadata"
 
@@ -50,6 +51,9 @@ def save(adapter: Adapter, path: Path, kind: str = "lora") -> None:
         given = own.tensors(layer, "dotted")
         check_finite(*given.values(), where=f"{path}: {name}")
         tensors |= {f"{name}.{ending}": tensor for ending, tensor in given.items()}
+    brought = bundle_embeddings(adapter.embeddings.values())
+    check_finite(*brought.values(), where=f"{path}: {', '.join(adapter.embeddings)}")
+    tensors |= brought
     parts = sorted({name.split(".")[0] for name in adapter.layers})
     config = {f"{part}.{key}": value for part in parts for key, value in make_part_config(adapter, part, kind).items()}
     told = json.dumps(config, indent=2, sort_keys=True)
@@ -77,6 +81,7 @@ def load(path: Path, kind: str = "lora") -> Adapter:
         UserError: it is no readable file of this kind in this form, or holds numbers that are not finite.
     """
     tensors, metadata = load_tensors(path)
+    tensors, embeddings = split_embeddings(tensors, path)
     config = read_config(metadata.get(METADATA, "{}"), path)
     own = find_trained_kind(kind)
     given, unknown = group_by_layer(tensors, ".", own.ENDINGS["dotted"].all), set(tensors)
@@ -85,10 +90,11 @@ def load(path: Path, kind: str = "lora") -> Adapter:
         if given[name].keys() == own.claim(given[name], "dotted"):
             layers[name] = own.read(Stored(path, name, name, "dotted", given[name], config))
             unknown -= {f"{name}.{ending}" for ending in given[name]}
-    if unknown or not layers:
+    if unknown or not (layers or embeddings):
         odd = ", ".join(sorted(unknown)[:3])
         raise UserError(f"not a {own.TITLE} file in diffusers' form ({odd})", where=path, fix="check the path")
-    return Adapter(layers, {key: value for key, value in metadata.items() if key not in (METADATA, "format")})
+    told = {key: value for key, value in metadata.items() if key not in (METADATA, "format")}
+    return Adapter(layers, told, embeddings=embeddings)
 
 
 def group_by_layer(tensors: Mapping[str, Tensor], mark: str, endings: Set[str]) -> dict[str, dict[str, Tensor]]:

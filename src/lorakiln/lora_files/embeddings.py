@@ -169,14 +169,24 @@ def write_embeddings(embeddings: Iterable[Embedding], folder: Path, overwrite: b
     """
     files = {}
     for one in embeddings:
-        name = re.sub(r"[^\w-]+", "_", one.word).strip("_") or "embedding"
-        path = folder / f"{name}.safetensors"
+        path = folder / name_file(one.word)
         if path in files or (path.exists() and not overwrite):
             raise UserError("is there already", where=path, fix="give --overwrite, or another folder")
         files[path] = one
     for path, one in files.items():
-        save_tensors(path, _endings(one, _ONE[1]), {"format": "pt", "word": one.word})
+        save_embedding(one, path)
     return list(files)
+
+
+def name_file(word: str, suffix: str = "") -> str:
+    """What a word's own file is called, which is what other programs call the word."""
+    stem = re.sub(r"[^\w-]+", "_", word).strip("_") or "embedding"
+    return f"{stem}{suffix}.safetensors"
+
+
+def save_embedding(embedding: Embedding, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write one word's own file, its numbers as they are; raises UserError if the disk is full."""
+    save_tensors(path, _endings(embedding, _ONE[1]), {"format": "pt", "word": embedding.word, **(metadata or {})})
 
 
 def join_embeddings(
@@ -193,14 +203,14 @@ def join_embeddings(
     found: dict[str, Embedding] = {}
     for embeddings in given:
         for word, one in embeddings.items():
-            if word in found and not _equal(found[word], one):
+            if word in found and not is_equal(found[word], one):
                 what = f"the files have different embeddings of {word}"
                 raise UserError(what, fix=fix)
             found[word] = one
     return found
 
 
-def _equal(one: Embedding, other: Embedding) -> bool:
+def is_equal(one: Embedding, other: Embedding) -> bool:
     return set(one.vectors) == set(other.vectors) and all(
         vectors.shape == other.vectors[part].shape and bool((vectors == other.vectors[part]).all())
         for part, vectors in one.vectors.items()

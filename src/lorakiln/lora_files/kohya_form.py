@@ -14,10 +14,11 @@ from lorakiln.adapters.protocol import Stored, find_trained_kind, select_endings
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Family
+from lorakiln.lora_files.embeddings import bundle_embeddings, split_embeddings
 
 
 def make_tensors(adapter: Adapter, name_of: Callable[[str], str], kind: str = "lora") -> dict[str, Tensor]:
-    """The file's tensors.
+    """The file's tensors, with the words that the adapter brings along.
 
     Args:
         adapter: in the precision that is to be written (`casting.cast_adapter`).
@@ -29,7 +30,7 @@ def make_tensors(adapter: Adapter, name_of: Callable[[str], str], kind: str = "l
     for module, layer in adapter.layers.items():
         name = name_of(module)
         tensors |= {f"{name}.{ending}": tensor for ending, tensor in own.tensors(layer, "kohya").items()}
-    return tensors
+    return tensors | bundle_embeddings(adapter.embeddings.values())
 
 
 def save(adapter: Adapter, path: Path, family: Family, metadata: Mapping[str, str], kind: str = "lora") -> None:
@@ -49,6 +50,7 @@ def load(path: Path, family: Family, client: str = "kohya", kind: str = "lora") 
         UserError: it is no adapter of this kind for this base model, or holds numbers that are not finite.
     """
     tensors, metadata = load_tensors(path)
+    tensors, embeddings = split_embeddings(tensors, path)
     own, modules = find_trained_kind(kind), family.client_keys()[client]
     given: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -69,4 +71,4 @@ def load(path: Path, family: Family, client: str = "kohya", kind: str = "lora") 
             where=path,
             fix=f"use the base model that the {own.TITLE} was trained on; other kinds of adapter are read by convert",
         )
-    return Adapter(layers, metadata)
+    return Adapter(layers, metadata, embeddings=embeddings)

@@ -18,7 +18,6 @@ from lorakiln.families.model_source import PICKLES
 from lorakiln.lora_files import diffusers_form, kohya_form, kohya_metadata
 from lorakiln.lora_files.base_model import find_generation, find_lora_family
 from lorakiln.lora_files.casting import cast_adapter, has_one_rank
-from lorakiln.lora_files.embeddings import bundle_embeddings
 from lorakiln.lora_files.file_layers import PEFT
 
 Form = Literal["kohya", "diffusers", "peft"]
@@ -51,9 +50,7 @@ def write_lora(adapter: Adapter, path: Path, form: Form, dtype: torch.dtype | No
     adapter = replace(adapter, metadata=_own(adapter.metadata) | _base(adapter))
     ready = cast_adapter(adapter, dtype, path, fold=form == "diffusers")
     if form == "kohya":
-        tensors = kohya_form.make_tensors(ready.adapter, find_lora_family(adapter).kohya_name) | bundle_embeddings(
-            adapter.embeddings.values()
-        )
+        tensors = kohya_form.make_tensors(ready.adapter, find_lora_family(adapter).kohya_name)
         metadata = kohya_metadata.add_hashes(adapter.metadata, tensors)
         save_tensors(path, tensors, metadata)
     elif form == "diffusers":

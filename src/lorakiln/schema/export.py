@@ -34,4 +34,9 @@ class ExportSettings(Settings, decides=Decides.FILE):
         pattern=r"^[\w.-]+/[\w.-]+$",
         description="what the card names as the base, a model of the Hugging Face Hub; null: model.path if it is one",
     )
+    embeddings: Literal["file", "bundle", "both"] = Field(
+        "both",
+        description="of a training with train.tokens: each word as a file of its own in `embeddings`, as a bundle in "
+        "the LoRA's file, which A1111, Forge and OneTrainer read, or both",
+    )
     previews: int = Field(4, ge=0, le=16, description="sample pictures in the model card")

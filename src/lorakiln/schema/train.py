@@ -12,6 +12,7 @@ from lorakiln.schema.objectives import OBJECTIVES, ObjectiveSettings
 from lorakiln.schema.optimizers import OPTIMIZERS, AdaptiveSettings, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 from lorakiln.schema.text_encoders import TextEncodersSettings
+from lorakiln.schema.tokens import TokenSettings
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 
 USUAL_STEPS = 1000  # where neither steps nor epochs are set
@@ -127,11 +128,14 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
     )
     parts: Annotated[list[str] | None, Private.NO] = Field(
         None,
-        min_length=1,
         description="what is trained of the base, by its name in LoRA files: the network that draws, text encoders; "
-        "null: that network alone",
+        "null: that network alone; none, [], with tokens alone",
     )
     text_encoders: TextEncodersSettings = TextEncodersSettings()
+    tokens: Annotated[dict[str, TokenSettings], Private.TRIGGER] = Field(
+        default_factory=dict,
+        description="new words of the captions whose vectors are trained, beside the parts: {mydog: {init: dog}}",
+    )
     adapter: Annotated[AdapterSettings, ADAPTERS.chosen()]
     objective: Annotated[ObjectiveSettings, OBJECTIVES.chosen()]
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS.chosen()]
@@ -208,6 +212,32 @@ class TrainSettings(Settings, decides=Decides.WEIGHTS):
                 raise ValueError(
                     f"{self.optimizer.kind} finds one rate for all parts, so that text encoders can have "
                     f"text_encoders.lr 0, or the lr {self.optimizer.lr:g} alone"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_are_words(self) -> "TrainSettings":
+        if self.parts == [] and not self.tokens:
+            raise ValueError("parts is empty, and no tokens are trained either: name a part, or words in tokens")
+        seen: set[str] = set()
+        for word, one in self.tokens.items():
+            if not word.strip() or word != word.strip() or "." in word or any(mark in word for mark in "()[]:\\"):
+                raise ValueError(
+                    f"tokens names {word!r}: a word holds no dot and no bracket, colon or backslash, which mean "
+                    "something in files and prompts, and no space at its ends"
+                )
+            if word.lower() in seen:
+                raise ValueError(f"tokens names {word!r} twice: text encoders read no capitals")
+            seen.add(word.lower())
+            if one.lr not in (None, self.optimizer.lr) and self.optimizer.finds_rate:
+                raise ValueError(
+                    f"{self.optimizer.kind} finds one rate for all weights, and tokens.{word}.lr {one.lr:g} asks for "
+                    "its own: leave it out"
+                )
+            if one.max_norm is not None and self.optimizer.kind == "schedule_free":
+                raise ValueError(
+                    f"tokens.{word}.max_norm means nothing with the optimizer schedule_free, which keeps other weights "
+                    "too: set it to null"
                 )
         return self
 

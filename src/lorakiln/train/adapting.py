@@ -31,7 +31,7 @@ def list_parts(family: Family, settings: TrainSettings) -> list[str]:
     Raises:
         UserError: one of `train.parts` is none of this base's, or an encoder has settings and is not trained.
     """
-    asked, there = settings.parts or [family.part], list_networks(family.name)
+    asked, there = [family.part] if settings.parts is None else settings.parts, list_networks(family.name)
     if wrong := sorted(set(asked) - set(there)):
         raise UserError(
             f"this base has no part {wrong[0]!r} that an adapter can be on", where="train.parts", fix=name_parts(there)

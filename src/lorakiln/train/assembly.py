@@ -27,6 +27,7 @@ from lorakiln.train.adapting import list_parts, list_placements, put_adapters
 from lorakiln.train.attention import check_attention
 from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, is_live
 from lorakiln.train.latents import Encoded
+from lorakiln.train.learned_tokens import check_tokens, put_tokens
 from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.live_text import LiveText, TextReader
 from lorakiln.train.lora_module import LoraModule, Share
@@ -113,15 +114,17 @@ def assemble(
     loading: dict[str, Any] = {"device": device, "dtype": share.half}
     bare = load_family(model, (), **loading)
     encoders = [part for part in list_parts(bare, settings) if part != bare.part]
-    # Texts are read in every step where encoders are trained, or where captions are drawn anew.
-    reads = bool(encoders) or is_live(encoded)
+    # Texts are read in every step where encoders or words are trained, or where captions are drawn anew.
+    learns = bool(encoders or settings.tokens)
+    reads = learns or is_live(encoded)
     parts: tuple[Part, ...] = ("vae", "text", "network") if draws else (*TEXT, *NETWORK) if reads else NETWORK
     # Encoders that are trained compute as the network does.
-    loading["text_dtype"] = share.half if encoders else choose_text_dtype(device)
+    loading["text_dtype"] = share.half if learns else choose_text_dtype(device)
     bare = load_family(model, (), **loading)
     _check_base(encoded, bare, model)
     check_objective(bare.process, settings.objective)
     _check_rows(encoded, settings.objective)
+    check_tokens(settings.tokens, encoded, split)
     if settings.objective.zero_terminal_snr:
         bare.process = bare.process.rescale_to_zero_snr()
     requests = choose_requests(encoded, settings.samples, split.trained) if draws else []
@@ -143,14 +146,16 @@ def assemble(
             for part in encoders:
                 recompute_activations(family.adaptable()[part])
         placements = list_placements(family, settings)
-        put_adapters(family, placements, settings.seed)
+        if placements:
+            put_adapters(family, placements, settings.seed)
+        put_tokens(family, settings.tokens, settings.seed)
         module = LoraModule(
             family,
             encoded.to_device(device, bool(memory_fit and memory_fit.memory.dataset)),
             split.trained,
             settings,
             share,
-            _choose_reader(family, encoded, bool(encoders)),
+            _choose_reader(family, encoded, learns),
             DrawnTexts(encoded, split.trained, settings.seed) if encoded.index.captions else None,
         )
     return TrainingRun(settings, asked, model, encoded, family, split, placements, module, device, samples, memory_fit)
@@ -190,6 +195,9 @@ def _make_room(
     """
     if family.device.type == "cpu" and count_held_bytes(family.hollow(NETWORK).network) < LARGE:
         return None
+    if settings.tokens:
+        # Words are a few rows; what reading captions anew takes beside them is not counted.
+        settings = settings.model_copy(update={"tokens": {}, "parts": settings.parts or None})
     shapes = [bucket.mean.shape[2:] for bucket, rows in zip(encoded.buckets, split.trained, strict=True) if rows]
     wanted = CountRequest(
         family,

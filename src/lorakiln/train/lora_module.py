@@ -26,6 +26,7 @@ from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
 from lorakiln.train.caption_draws import drop_epochs
 from lorakiln.train.conditioning import Conditioning
 from lorakiln.train.latents import Encoded
+from lorakiln.train.learned_tokens import LearnedTokens
 from lorakiln.train.live_text import CaptionDraws, OwnCaptions, TextReader
 from lorakiln.train.loss_scale import LossScale
 from lorakiln.train.network_parts import make_groups
@@ -100,6 +101,7 @@ class LoraModule(pl.LightningModule):
         )
         self.adapted = find_adapted_networks(family, settings.adapter.kind)
         self.encoders = TrainedEncoders(self.adapted, settings)
+        self.tokens = LearnedTokens(family, settings.tokens)
         self.live, self.conditioning = live, Conditioning(encoded, live, self._move)
         self.captions = (captions or OwnCaptions(encoded.buckets, self.trained)) if live else None
         trainable = self.adapted.parameters()
@@ -109,7 +111,10 @@ class LoraModule(pl.LightningModule):
         self.max_norm: float | None = getattr(settings.adapter, "max_norm", None)
         faster = {"faster": kind.faster, "ratio": ratio} if ratio != 1 else {}
         self.groups = make_groups(
-            [name for name, _ in trainable], settings.optimizer, own=self.encoders.rates(), **faster
+            [name for name, _ in trainable],
+            settings.optimizer,
+            own=self.encoders.rates() | self.tokens.rates(),
+            **faster,
         )
         self.flat = FlatWeights(trainable, self.groups.of)
         self.readings = Readings(self.flat.weights.device)
@@ -129,6 +134,11 @@ class LoraModule(pl.LightningModule):
             for network in dict.fromkeys([family.network, *self.adapted]):
                 norm_in_half(network, self.kind)
         self.done = 0
+
+    @property
+    def reads_anew(self) -> bool:
+        """Whether prompts come to other embeddings from step to step."""
+        return bool(self.encoders.parts or self.tokens)
 
     @property
     def kind(self) -> str:
@@ -268,6 +278,7 @@ class LoraModule(pl.LightningModule):
                 optimizer.step()
             if self.max_norm is not None:
                 self.adapted.limit(self.max_norm)
+            self.tokens.limit()
         if self.average:
             self.average.update(self.flat.weights.data, step + 1)
         # Not Lightning's count, which leaves out what is left out here.
@@ -303,7 +314,8 @@ class LoraModule(pl.LightningModule):
         x_0 = mean + std * self._move(draws.posterior[part])
         texts = self.captions.texts(self.done, samples, part) if self.captions else []
         dropped = draws.dropped[part] if self.settings.objective.drops_captions else None
-        with self.autocast(), torch.set_grad_enabled(torch.is_grad_enabled() and self.encoders.learns(self.done)):
+        learns = self.encoders.learns(self.done) or bool(self.tokens)
+        with self.autocast(), torch.set_grad_enabled(torch.is_grad_enabled() and learns):
             conditioning = self.conditioning.tell(bucket, rows, variants, texts, dropped)
         return x_0, conditioning
 

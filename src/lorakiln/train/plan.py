@@ -10,6 +10,7 @@ from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.latents import Encoded
+from lorakiln.train.learned_tokens import count_captions
 from lorakiln.train.length import count_due, format_interval
 from lorakiln.train.memory_fit import format_gb
 from lorakiln.train.sample_pictures import tell_samples
@@ -47,6 +48,7 @@ def format_plan(run: TrainingRun) -> str:
         f"memory      {run.memory_fit.describe() if run.memory_fit else _small(run)}",
         f"adapter     {_describe_adapter(run)}, {run.module.flat.count:,} parameters",
         *_describe_encoders(run),
+        *_describe_tokens(run),
         f"rate        {format_rates(settings.optimizer, adapter)}, {settings.scheduler.kind}, "
         f"{settings.scheduler.count_warmup(settings.total_steps)} warm-up steps",
         f"            {format_sparkline(trace_factors(settings.scheduler, settings.total_steps, CURVE))}",
@@ -65,6 +67,8 @@ def format_plan(run: TrainingRun) -> str:
 def _describe_adapter(run: TrainingRun) -> str:
     """The kind; and of the network that draws, if it is trained, its rank."""
     adapter = run.settings.adapter
+    if not run.placements:
+        return "none, words alone"
     if not run.targets:
         return f"{adapter.kind}, none on {run.family.part}, which stays as it is"
     return f"{adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules"
@@ -83,6 +87,13 @@ def _describe_encoders(run: TrainingRun) -> list[str]:
             f"rate {rate:g}{until}"
         )
     return lines
+
+
+def _describe_tokens(run: TrainingRun) -> list[str]:
+    """The new words, with how many captions hold each."""
+    captions, tokens = count_captions(run.settings.tokens, run.encoded, run.split), run.module.tokens.counts
+    words = [f"{word} ({count} vectors, in {captions[word]} captions)" for word, count in tokens.items()]
+    return [f"tokens      {', '.join(words)}"] if words else []
 
 
 def list_doubts(settings: TrainSettings) -> list[str]:

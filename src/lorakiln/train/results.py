@@ -61,7 +61,8 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
     files = sorted((work / "adapters").glob("step-*.safetensors"))
     steps = {int(path.stem.removeprefix("step-")): path.name for path in files}
     step = settings.total_steps if step is None else step
-    first = next(iter(run.placements.values())).settings
+    # Of words alone there is no adapter.
+    first = next((one.settings for one in run.placements.values()), settings.adapter)
     kept = choose_kept(list(steps), record.losses, settings, run.epoch, step)
     return RunFacts(
         step=step,
@@ -77,6 +78,7 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
         dataset=run.encoded.index.dataset,
         trigger=run.encoded.trigger,
         held_out=run.split.held_out_count,
+        **({"tokens": run.module.tokens.counts} if run.module.tokens else {}),
         **run.family.process.state_facts(settings.objective),
         init_from=_begun_with(settings.adapter.init_from),
         libraries=list_libraries(),

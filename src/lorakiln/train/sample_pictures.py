@@ -182,7 +182,7 @@ class SampleDrawer:
         told, batch = None, self._batch(len(self.samples))
         prompts = ["", *(text for one in self.samples for text in (one.negative, one.job.prompt) if text)]
         while told is None:
-            with module.autocast() if module.encoders.parts else nullcontext():
+            with module.autocast() if module.reads_anew else nullcontext():
                 told = batch.attempt(lambda: family.encode_prompts(prompts, self.encoding))
         pictures = list(self._draw(module, family, before_each))
         files = self.files(folder)
@@ -206,7 +206,7 @@ class SampleDrawer:
             self.samples, key=lambda one: one.drawn_with
         ):
             jobs = [one.job for one in group]
-            if module.encoders.parts:
+            if module.reads_anew:
                 family.forget()  # they are others since, or weigh otherwise
             with module.autocast(), module.adapted.weighted(weight):
                 yield from draw(

@@ -100,6 +100,7 @@ EXPECTED = {
         "train.text_encoders.lr": "absent",
     },
     "onetrainer.json": {
+        "train.tokens": {"<light>": {"init": "lighthouse", "vectors": 2, "lr": None, "max_norm": None}},
         "train/scheduler": "cosine",
         "train/adapter": "dora",
         "train.objective.noise_offset": 0.03,
@@ -125,7 +126,7 @@ LEFT = {
     "dataset.toml": ["[[datasets]]"],
     "diffusers.sh": ["--caption_column"],
     "dreambooth.txt": ["--class_prompt", "--with_prior_preservation"],
-    "onetrainer.json": ["concepts", "caption_unknown"],
+    "onetrainer.json": ["concepts", "caption_unknown", "additional_embeddings"],
     "ai_toolkit.yaml": ["datasets.resolution", "save.dtype"],
 }
 

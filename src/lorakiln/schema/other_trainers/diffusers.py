@@ -65,12 +65,16 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(
             (
                 "--train_text_encoder_ti",
-                "--train_text_encoder_ti_frac",
                 "--token_abstraction",
                 "--num_new_tokens_per_abstraction",
             ),
             (),
-            "no new tokens are trained",
+            "`train.tokens` names the words themselves: `{mydog: {init: dog, vectors: 2}}`",
+        ),
+        Option(
+            ("--train_text_encoder_ti_frac",),
+            (),
+            "words are trained to the end; a LoRA goes on from a file without them",
         ),
         Option(
             ("--train_batch_size",),

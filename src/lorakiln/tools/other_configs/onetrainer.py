@@ -224,6 +224,21 @@ def _concepts(imported: Imported, value: Any) -> None:
         imported.leave("concepts", other, "one folder of pictures is trained on")
 
 
+def _words(imported: Imported, value: Any) -> None:
+    tokens: dict[str, Any] = {}
+    for one in value if isinstance(value, list) else ():
+        word, begun = str(one.get("placeholder") or ""), str(one.get("initial_embedding_text") or "*")
+        if not one.get("train", True) or not word or one.get("model_name"):
+            imported.leave("additional_embeddings", word, "words are trained anew: from a file, none is gone on with")
+            continue
+        vectors = read_value(one.get("token_count") or 1)
+        tokens[word] = {"init": None if begun == "*" else begun, "vectors": vectors, "lr": None, "max_norm": None}
+    if tokens:
+        imported.settings["train.tokens"] = tokens
+        rate = "train.tokens.WORD.lr is a word's own learning rate: vectors want more than a LoRA"
+        imported.decided.append(rate)
+
+
 CONVERTERS: dict[str, Callable[[Imported, Any], None]] = {
     "optimizer": _optimizer,
     "learning_rate_scheduler": _schedule,
@@ -231,4 +246,5 @@ CONVERTERS: dict[str, Callable[[Imported, Any], None]] = {
     "layer_filter": _filter,
     "loss_weight_fn": _weighting,
     "concepts": _concepts,
+    "additional_embeddings": _words,
 }
