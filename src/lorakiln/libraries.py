@@ -32,6 +32,23 @@ def import_bitsandbytes(setting: str) -> Any:
         raise UserError(what, where=setting, fix='pip install "lorakiln[quantized]"') from error
 
 
+def import_onnxruntime(setting: str) -> Any:
+    """The library that runs ONNX files.
+
+    Args:
+        setting: what needs it, as the user has written it.
+
+    Raises:
+        UserError: it is not installed, or cannot be loaded.
+    """
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime"
+        what = "onnxruntime is not installed" if missing else f"onnxruntime cannot be loaded ({error})"
+        raise UserError(what, where=setting, fix='pip install "lorakiln[faces]"') from error
+
+
 def hide_bitsandbytes() -> None:
     """Whoever looks for the library does not find it, until `import_bitsandbytes`."""
     sys.modules[BITSANDBYTES] = None  # type: ignore[assignment] # how Python spells it

@@ -15,12 +15,18 @@ class Uncropped(Facts):
         file_name: relative to the stage's folder.
         width, height: pixels, of the whole source.
         png_sha256: of the file.
+        face: where the largest face is, left, top, right and bottom, pixels; None where there is none, and where none
+            was looked for.
+        closest, widest: crops around it: their shorter sides, in multiples of the face's longer one.
     """
 
     file_name: str
     width: int
     height: int
     png_sha256: str
+    face: tuple[int, int, int, int] | None = None
+    closest: float = 1.0
+    widest: float = 1.0
 
 
 class PreparedRow(Facts):

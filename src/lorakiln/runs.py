@@ -175,13 +175,16 @@ def make_dataset(config: Config) -> Path:
 
 
 def compute_data_key(config: Config, raw: Path) -> str:
-    """What the data stages read, as 16 hex digits: pictures, base model and settings; and their code."""
+    """What the data stages read, as 16 hex digits: pictures, base model, face detector and settings; and their code."""
     spaces = [getattr(config, name) for name in list_namespaces(DATA)]
     settings = [space.model_dump(mode="json") for space in spaces]
     pictures = hash_folder(raw, config.prepare.follow_symlinks)
     family = load_family(config.model, ())
     code = compute_code_key(*(stage.module for stage in DATA), type(family), *list_modules(*spaces))
-    return hash_data(code, pictures, family.facts["hash"], settings)[:16]
+    detector = Path(config.prepare.face.detector or "").expanduser()
+    # Of one that is not there, `prepare` says so.
+    faces = [hash_file(detector)] if detector.is_file() else []
+    return hash_data(code, pictures, family.facts["hash"], settings, *faces)[:16]
 
 
 def is_leader() -> bool:

@@ -163,6 +163,13 @@ def test_crops_without_the_uncropped_pictures_are_refused(captioned, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
+def test_an_uncropped_picture_of_another_size_is_refused(uncropped, tmp_path, micro_model):
+    Image.new("RGB", (40, 40)).save(uncropped / ".uncropped" / "a.png")
+    with pytest.raises(UserError, match="is 40x40 pixels, metadata.jsonl says 52x52") as refused:
+        encode(uncropped, tmp_path / "out", DRAWN, micro_model)
+    assert str(refused.value.where).endswith(".uncropped/a.png")
+
+
 def test_the_sheet_shows_every_variant(uncropped, tmp_path, micro_model):
     encode(uncropped, tmp_path / "out", DRAWN, micro_model)
     sheet = np.asarray(Image.open(tmp_path / "out" / "variants.png"), dtype=int)

@@ -212,8 +212,11 @@ def test_the_dataset_is_told_as_sd_scripts_tells_one_of_a_dataset_config(metadat
         "class_tokens": "sks",
     }
     facts["settings"]["encode"]["flip"] = True
+    facts["settings"]["encode"]["augment"] = {"variants": 2, "crop": "random", "hue": 16.0}
     told = build(facts, "x", private=True)["ss_datasets"]
     assert json.loads(told)[0]["subsets"][0]["flip_aug"] is True
+    assert json.loads(told)[0]["subsets"][0]["random_crop"] is json.loads(told)[0]["subsets"][0]["color_aug"] is True
+    assert "face_crop_aug_range" not in json.loads(told)[0]["subsets"][0]
     assert json.loads(told)[0]["subsets"][0]["image_dir"] is None and json.loads(told)[0]["tag_frequency"] == {}
 
 

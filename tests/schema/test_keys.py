@@ -66,7 +66,11 @@ TRAIN = {
 
 def test_a_prepared_pictures_key():
     found = known_to(lambda settings: compute_content_key("0" * 64, ".png", settings), PREPARE)
-    assert found == GEOMETRY | {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale", "margin"}
+    # Of a face detector it is the file's content that counts.
+    faces = {"face.least_score", "face.closest", "face.widest"}
+    notes = {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale", "margin"}
+    assert found == GEOMETRY | notes | faces
+    assert compute_content_key("0" * 64, ".png", PREPARE, "detector") != compute_content_key("0" * 64, ".png", PREPARE)
 
 
 def test_a_datasets_hash():

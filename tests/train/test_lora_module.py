@@ -1,14 +1,18 @@
 import json
+import shutil
 
 import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from lorakiln.artefacts.json_files import read_json, write_json
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.diffusion import random_draws
 from lorakiln.families import load_family
 from lorakiln.optim.state import take_state
 from lorakiln.train.lora_module import Share
+from lorakiln.train.validation import compute_validation_loss
 
 
 def one_step(module, step):
@@ -260,3 +264,33 @@ def test_flat_weights_are_the_networks(make_module):
     named = {name: part.clone() for name, part in module.flat.split(module.flat.weights.data).items()}
     assert torch.equal(module.flat.join(named), module.flat.weights.data)
     assert module.flat.count == sum(part.numel() for part in named.values())
+
+
+def test_the_network_is_told_of_each_variant_where_it_was_taken(make_module, micro_encoded, tmp_path):
+    encoded = tmp_path / "encoded"
+    shutil.copytree(micro_encoded, encoded)
+    index = read_json(encoded / "index.json")
+    for number, bucket in enumerate(index["buckets"]):
+        tensors, _ = load_tensors(encoded / bucket["file"])
+        count = len(bucket["rows"])
+        tensors["time_ids"] = torch.arange(count * 12.0).view(count, 2, 6) + 100 * number
+        save_tensors(encoded / f"{number}.safetensors", tensors)
+        bucket["file"] = f"{number}.safetensors"
+    write_json(encoded / "index.json", index | {"by_variant": ["time_ids"]})
+    module = make_module(encoded=encoded, objective={"caption_dropout": 0.5}, validation={"draws": 2})
+    told, predict = [], module.family.predict
+    module.family.predict = lambda x, t, given: told.append(given["time_ids"]) or predict(x, t, given)
+    seen = set()
+    for step in range(6):
+        samples = module.schedule(step)
+        one_step(module, step)
+        rows = module.trained[samples.bucket][samples.pictures]
+        expected = module.encoded.buckets[samples.bucket].conditioning["time_ids"][rows, samples.variants]
+        assert torch.equal(told.pop(), expected)
+        seen |= set(samples.variants.tolist())
+    assert seen == {0, 1}
+    held_out = [[0] for _ in module.encoded.buckets]
+    compute_validation_loss(module, held_out)
+    # Validation is of the plain pictures.
+    for bucket, given in zip(module.encoded.buckets, told, strict=True):
+        assert torch.equal(given, bucket.conditioning["time_ids"][:1, 0].expand(len(given), -1))

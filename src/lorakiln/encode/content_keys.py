@@ -1,7 +1,7 @@
 """What there is to encode, with a content key for every picture and caption."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,10 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
                 where=captioned / entry.file_name,
                 fix="set prepare.margin=0.25, and run `dvc repro prepare`",
             )
-        views = draw_views(entry, augment)
-        uncropped = captioned / entry.uncropped.file_name if entry.uncropped and augment.crop != "centre" else None
-        viewed = ViewedPicture(captioned / entry.file_name, uncropped, views)
+        viewed = ViewedPicture(captioned / entry.file_name, views=draw_views(entry, augment))
+        if entry.uncropped and augment.crop != "centre":
+            size = (entry.uncropped.width, entry.uncropped.height)
+            viewed = replace(viewed, uncropped=captioned / entry.uncropped.file_name, uncropped_size=size)
         sides = (False, True) if keys.settings.flip else (False,)
         text = make_plain_text(entry.text, keys.settings.captions)
         rows.append(
@@ -133,7 +134,7 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
                 entry.likeness,
                 entry.caption_source,
                 viewed,
-                tuple(locate_view(entry, view, mirrored) for view in views for mirrored in sides),
+                tuple(locate_view(entry, view, mirrored) for view in viewed.views for mirrored in sides),
                 keys.picture(viewed),
                 keys.caption(text),
                 (entry.text, *entry.alternatives),

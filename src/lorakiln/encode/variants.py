@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.Image import Resampling
 from torch import Tensor
 
 from lorakiln.artefacts.pictures import read_picture
@@ -20,6 +21,7 @@ from lorakiln.rows import CaptionedRow, Uncropped
 from lorakiln.schema.augment import AugmentSettings
 from lorakiln.schema.encode import EncodeSettings
 
+FACE_SHIFT = 1 / 20  # of the face's longer side
 CHANGED = "it was changed after `prepare`: change the raw picture instead, and run `dvc repro`"
 
 
@@ -28,7 +30,8 @@ class View:
     """A way of seeing a picture.
 
     Attributes:
-        box: what of the uncropped picture is seen: left, top, right and bottom, pixels; None: the prepared crop.
+        box: what of the uncropped picture is seen, shrunk to the bucket where it is larger: left, top, right and
+            bottom, pixels; None: the prepared crop.
         colour: what of its colours is changed; None: nothing.
     """
 
@@ -42,24 +45,22 @@ class ViewedPicture:
 
     Attributes:
         file: of the prepared crop.
-        uncropped: of the picture before it, where a view needs it.
+        uncropped: of the picture before it, where a view needs it; `uncropped_size` (width, height), pixels.
     """
 
     file: Path
     uncropped: Path | None = None
+    uncropped_size: tuple[int, int] = (0, 0)
     views: tuple[View, ...] = (View(),)
 
     def open(self, size: tuple[int, int]) -> "OpenPicture":
         """Read the files.
 
         Raises:
-            UserError: one is no picture, or the crop is not of `size` (width, height).
+            UserError: one is no picture, or not of its size; that of the crop is `size` (width, height).
         """
-        image = read_picture(self.file, CHANGED)
-        if image.size != size:
-            found = "{}x{}".format(*image.size)
-            raise UserError(f"is {found} pixels, metadata.jsonl says {size[0]}x{size[1]}", where=self.file, fix=CHANGED)
-        return OpenPicture(image, read_picture(self.uncropped, CHANGED) if self.uncropped else None, self.views)
+        uncropped = _read(self.uncropped, self.uncropped_size) if self.uncropped else None
+        return OpenPicture(_read(self.file, size), uncropped, self.views)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,17 @@ class OpenPicture:
         if box is None:
             return self.image
         assert self.uncropped is not None
-        return self.uncropped.crop(box)
+        cut = self.uncropped.crop(box)
+        # Around a face, the box may be larger than the bucket.
+        return cut if cut.size == self.image.size else cut.resize(self.image.size, Resampling.LANCZOS)
+
+
+def _read(file: Path, size: tuple[int, int]) -> Image.Image:
+    image = read_picture(file, CHANGED)
+    if image.size != size:
+        found = "{}x{}".format(*image.size)
+        raise UserError(f"is {found} pixels, metadata.jsonl says {size[0]}x{size[1]}", where=file, fix=CHANGED)
+    return image
 
 
 def list_variants(settings: EncodeSettings) -> tuple[str, ...]:
@@ -98,13 +109,16 @@ def draw_views(row: CaptionedRow, settings: AugmentSettings) -> tuple[View, ...]
 
 def _draw_view(row: CaptionedRow, settings: AugmentSettings, number: int) -> View:
     # All are drawn whatever the settings are, so that one range does not decide what comes of the others.
-    drawn = np.random.default_rng([int(row.sha256[:16], 16), number]).random(7).tolist()
-    colour = ColourChange.draw(settings, drawn[2:]) if settings.changes_colour else None
+    drawn = np.random.default_rng([int(row.sha256[:16], 16), number]).random(8).tolist()
+    colour = ColourChange.draw(settings, drawn[2:7]) if settings.changes_colour else None
     if settings.crop == "centre":
         return View(colour=colour)
     if row.uncropped is None:
         raise ValueError("there is nothing to crop from")
-    return View(_draw_box(row.uncropped, (row.width, row.height), drawn[0], drawn[1]), colour)
+    bucket, (x, y) = (row.width, row.height), drawn[:2]
+    if settings.crop == "face" and row.uncropped.face:
+        return View(_draw_face_box(row.uncropped, row.uncropped.face, bucket, x, y, drawn[7]), colour)
+    return View(_draw_box(row.uncropped, bucket, x, y), colour)
 
 
 def _draw_box(uncropped: Uncropped, bucket: tuple[int, int], x: float, y: float) -> tuple[int, int, int, int]:
@@ -114,10 +128,36 @@ def _draw_box(uncropped: Uncropped, bucket: tuple[int, int], x: float, y: float)
     return left, top, left + bucket[0], top + bucket[1]
 
 
+def _draw_face_box(
+    uncropped: Uncropped, face: tuple[int, int, int, int], bucket: tuple[int, int], x: float, y: float, size: float
+) -> tuple[int, int, int, int]:
+    """A box of the bucket's shape around the face, of a size from `closest` to `widest`, as far as the picture reaches,
+    and never smaller than the bucket, which would enlarge it; in its middle the face, moved by up to a twentieth of
+    itself (as sd-scripts does it), and all of it inside of the picture.
+    """
+    longer = max(face[2] - face[0], face[3] - face[1])
+    least, most = 1.0, min(uncropped.width / bucket[0], uncropped.height / bucket[1])
+    closest, widest = (
+        min(max(factor * longer / min(bucket), least), most) for factor in (uncropped.closest, uncropped.widest)
+    )
+    scale = closest + size * (widest - closest)
+    edges = []
+    limits = (uncropped.width, uncropped.height)
+    for start, end, side, limit, shift in zip(face[:2], face[2:], bucket, limits, (x, y), strict=True):
+        length = min(round(side * scale), limit)
+        middle = (start + end) / 2 + (2 * shift - 1) * FACE_SHIFT * longer
+        first = min(max(round(middle - length / 2), 0), limit - length)
+        edges.append((first, first + length))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
+
+
 def locate_view(row: CaptionedRow, view: View, mirrored: bool = False) -> Place:
     """Where a view was taken from its source, which was mirrored first if the view is."""
     if view.box and row.uncropped:
-        (left, top, right, _), width = view.box, row.uncropped.width
+        # As counted where the box has the bucket's size.
+        scale = row.width / (view.box[2] - view.box[0])
+        left, top, right, width = (round(edge * scale) for edge in (*view.box[:3], row.uncropped.width))
     else:
         (left, top, right, _), width = row.crop, row.resized[0] if row.resized else row.crop[0] + row.crop[2]
     return (row.source_height, row.source_width, top, width - right if mirrored else left, row.height, row.width)

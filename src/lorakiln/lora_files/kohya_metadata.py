@@ -250,12 +250,14 @@ def _dataset(facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, A
         told: the keys that say the same of the whole training.
     """
     name = facts.dataset.name
-    side = facts.made_with("prepare", PrepareSettings).resolution
-    flip = facts.made_with("encode", EncodeSettings).flip
+    prepare = facts.made_with("prepare", PrepareSettings)
+    side, face = prepare.resolution, prepare.face
+    encode = facts.made_with("encode", EncodeSettings)
     shared = {
-        "color_aug": False,
-        "flip_aug": flip,
-        "random_crop": False,
+        "color_aug": encode.augment.changes_colour,
+        "flip_aug": encode.flip,
+        "random_crop": encode.augment.crop == "random",
+        **({"face_crop_aug_range": [face.closest, face.widest]} if encode.augment.crop == "face" else {}),
         **tell_subset_rules(facts, private),
     }
     folders = list_subsets(facts, rows)

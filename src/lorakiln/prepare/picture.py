@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from PIL import Image
 from PIL.Image import Resampling
@@ -17,9 +18,16 @@ from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
+from lorakiln.prepare.faces import FaceDetector
 from lorakiln.prepare.near_duplicates import compute_look
 from lorakiln.prepare.shading import measure_shading
-from lorakiln.prepare.uncropped import choose_uncropped_size, find_enough_pixels, keep_beside, name_uncropped
+from lorakiln.prepare.uncropped import (
+    choose_uncropped_size,
+    find_enough_pixels,
+    keep_beside,
+    name_uncropped,
+    place_face,
+)
 from lorakiln.prepare.unusable_files import Refused
 from lorakiln.rows import PreparedRow, Uncropped, read_prepared
 from lorakiln.schema.marks import Decides, select_decided
@@ -74,6 +82,7 @@ class Preparer:
         fresh: where PNGs are written.
         known: what earlier runs have made, by key.
         kept: takes each picture as it is made, so that a run that is stopped need not make it again.
+        detector: of faces.
     """
 
     pictures: PictureSource
@@ -81,6 +90,7 @@ class Preparer:
     settings: PrepareSettings
     known: Mapping[str, EarlierPicture]
     kept: PartialResults
+    detector: FaceDetector | None = None
 
     def __call__(self, source: str) -> PreparedRow | UnusableFile:
         """Write the PNG of a file, copied from the earlier run if that made the same; give its row, or the reason."""
@@ -95,7 +105,7 @@ class Preparer:
             return self._prepare(path, sha256, source)
 
     def _prepare(self, path: Path, sha256: str, source: str) -> PreparedRow | UnusableFile:
-        key = compute_content_key(sha256, path.suffix, self.settings)
+        key = compute_content_key(sha256, path.suffix, self.settings, self.detector.identity if self.detector else None)
         name = PurePosixPath(source).with_suffix(".png").as_posix()
         target = self.fresh / name
         try:
@@ -134,11 +144,17 @@ class Preparer:
         """Write the picture before its crop, where the settings want it."""
         if self.settings.margin is None:
             return None
-        size = choose_uncropped_size(decoded.size, decoded.placement, self.settings.margin)
+        face, reach = self.detector.find(decoded.image) if self.detector else None, self.settings.face
+        size = choose_uncropped_size(decoded.size, decoded.placement, self.settings.margin, face, reach.closest)
         image = find_enough_pixels(decoded, size, lambda least: decode(path, self.settings, least))
         beside = name_uncropped(name)
         save_png(image.resize(size, Resampling.LANCZOS, reducing_gap=REDUCING_GAP), self.fresh / beside)
-        return Uncropped(file_name=beside, width=size[0], height=size[1], png_sha256=hash_file(self.fresh / beside))
+        found: dict[str, Any] = {}
+        if face:
+            found = {"face": place_face(face, size), "closest": reach.closest, "widest": reach.widest}
+        return Uncropped(
+            file_name=beside, width=size[0], height=size[1], png_sha256=hash_file(self.fresh / beside), **found
+        )
 
     def _keep(self, key: str, row: PreparedRow) -> None:
         # No waiting for the disk, as for what is to outlast a power cut: the sums in the row tell what did.
@@ -177,9 +193,13 @@ class Preparer:
         return notes
 
 
-def compute_content_key(sha256: str, suffix: str, settings: PrepareSettings) -> str:
-    """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code."""
-    kept = select_decided(settings, Decides.PIXELS | Decides.NOTES)
+def compute_content_key(sha256: str, suffix: str, settings: PrepareSettings, detector: str | None = None) -> str:
+    """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code.
+
+    Args:
+        detector: the identity of the settings' face detector.
+    """
+    kept = select_decided(settings, Decides.PIXELS | Decides.NOTES, {"face.detector": detector})
     return hash_data(compute_code_key(Preparer), sha256, suffix.lower(), kept)
 
 

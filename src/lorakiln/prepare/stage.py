@@ -16,6 +16,7 @@ from lorakiln.console.progress import show_progress
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
 from lorakiln.prepare.damage import simplejpeg
+from lorakiln.prepare.faces import FaceDetector
 from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
 from lorakiln.prepare.near_duplicates import find_near_duplicates
 from lorakiln.prepare.picture import Preparer, read_earlier_pictures, read_partial_pictures
@@ -52,10 +53,11 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         raise make_no_pictures_error(raw, found.others)
     pixels = settings.resolution**2 * (1 if settings.margin is None else 1 + (1 + settings.margin) ** 2)
     check_space(out, int(len(found.pictures) * pixels * PNG_BYTES), "the prepared pictures")
+    detector = FaceDetector.of(settings.face)
     kept = PartialResults(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
-        preparer = Preparer(source, fresh, settings, known, kept)
+        preparer = Preparer(source, fresh, settings, known, kept, detector)
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures)))
         rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
         bad = sorted(
@@ -78,7 +80,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
     _report_subsets(rows, found.aside)
     if settings.margin is not None:
-        _report_uncropped(out, rows, settings.margin)
+        _report_uncropped(out, rows, settings)
 
 
 @contextmanager
@@ -145,13 +147,18 @@ def _report(
     )
 
 
-def _report_uncropped(out: Path, rows: Sequence[PreparedRow], margin: float) -> None:
-    """What the uncropped pictures cost, and how many are too small for the margin."""
+def _report_uncropped(out: Path, rows: Sequence[PreparedRow], settings: PrepareSettings) -> None:
+    """What the uncropped pictures cost, how many are too small for the margin, and in which no face was found."""
+    margin = settings.margin or 0.0
     kept = [row.uncropped for row in rows if row.uncropped]
     taken = sum((out / one.file_name).stat().st_size for one in kept) / 1e6
     small = sum(row.scale * (1 + margin) > 1 for row in rows)
     less = f"; {small} have no pixels for the whole margin of {margin:g}, and get what they have" if small else ""
     print(f"prepare: uncropped pictures take {taken:.1f} MB{less}", flush=True)
+    if settings.face.detector is not None:
+        faceless = [escape_line(row.file_name) for row in rows if row.uncropped and not row.uncropped.face]
+        print(f"prepare: faces found in {len(rows) - len(faceless)} of {len(rows)} pictures", flush=True)
+        _warn("no face was found in these; their crops are drawn anywhere", faceless)
 
 
 def _duplicates(rows: Sequence[PreparedRow]) -> list[str]:

@@ -16,7 +16,10 @@ class AugmentSettings(Settings, decides=Decides.LATENTS):
     variants: int = Field(
         0, ge=0, le=64, description="so many beside the plain picture, each with draws of its own; 0: none"
     )
-    crop: Literal["centre", "random"] = Field("centre", description="random: anywhere in what prepare.margin has kept")
+    crop: Literal["centre", "random", "face"] = Field(
+        "centre",
+        description="random: anywhere in what prepare.margin has kept; face: around the face that prepare.face found",
+    )
     brightness: float = Field(0.0, ge=0, lt=1, description="range of the factor on all values")
     contrast: float = Field(0.0, ge=0, lt=1, description="range of the factor on the distance from the mean grey")
     saturation: float = Field(0.0, ge=0, le=1, description="range of the factor on the distance from the pixel's grey")

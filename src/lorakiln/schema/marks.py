@@ -61,12 +61,13 @@ class Names:
     """The setting names something that may change while its name stays. On a section: what its settings call it.
 
     Attributes:
-        sort: "pictures": a dataset's folder; "model": a hub id, a folder or a file; "lora", "prompts": a file.
+        sort: "pictures": a dataset's folder; "model": a hub id, a folder or a file; "lora", "prompts", "detector": a
+            file.
         title: what people call it, for messages; "": as the section says.
         revision: the setting beside it that says which of a hub's revisions is meant.
     """
 
-    sort: Literal["pictures", "model", "lora", "prompts"]
+    sort: Literal["pictures", "model", "lora", "prompts", "detector"]
     title: str
     revision: str = ""
 

@@ -18,6 +18,25 @@ class BucketSettings(Settings, decides=Decides.PIXELS):
     no_upscale: bool = Field(False, description="never enlarge; a small picture gets a bucket of its own size")
 
 
+class FaceSettings(Settings, decides=Decides.NOTES):
+    """Faces, for encode.augment.crop=face; see docs/augmentation.md for what a detector must be."""
+
+    detector: Annotated[str | None, Private.PATH, Names("detector", "face detector")] = Field(
+        None, description="an ONNX file of UltraFace's form; null: no faces are looked for"
+    )
+    least_score: float = Field(0.7, gt=0, lt=1, description="what the detector gives less is no face")
+    closest: float = Field(
+        2.0, ge=1, le=100, description="the shorter side of the closest crop, in multiples of the face's longer side"
+    )
+    widest: float = Field(4.0, ge=1, le=100, description="the same of the widest crop")
+
+    @model_validator(mode="after")
+    def _closest_is_closer(self) -> "FaceSettings":
+        if self.closest > self.widest:
+            raise ValueError(f"closest {self.closest:g} must not be above widest {self.widest:g}: both count faces")
+        return self
+
+
 class PrepareSettings(Settings, decides=Decides.PIXELS):
     dataset: Annotated[Name, Decides.DATASET, Private.NAME, Names("pictures", "pictures or captions")] = Field(
         pattern=r"^[^/\\\s][^/\\]*$", description="the folder below data/raw"
@@ -54,6 +73,7 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
         description="also keep every picture as it is before the crop, scaled this much larger than its bucket needs: "
         "0.25 is a quarter; null: the crop alone",
     )
+    face: FaceSettings = FaceSettings()
     domain: Annotated[Literal["any", "drawings"], Decides.DATASET] = Field(
         "any", description="what the model knows; drawings: pictures shaded like photographs get a warning"
     )
@@ -81,6 +101,15 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
 
         ImageColor.getrgb(value)
         return value
+
+    @model_validator(mode="after")
+    def _faces_are_kept(self) -> "PrepareSettings":
+        if self.face.detector is not None and self.margin is None:
+            raise ValueError(
+                "face.detector without margin: crops around a face come from the uncropped picture, which only "
+                "prepare.margin keeps; set prepare.margin=0.25"
+            )
+        return self
 
     @model_validator(mode="after")
     def _bucket_holds_resolution(self) -> "PrepareSettings":

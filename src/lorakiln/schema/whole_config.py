@@ -69,6 +69,11 @@ class Config(Settings):
                 "prepare.margin is null: nothing but the crop is kept; set prepare.margin=0.25, or 0 for what a bucket "
                 "leaves over alone"
             )
+        if self.encode.augment.crop == "face" and self.prepare.face.detector is None:
+            raise ValueError(
+                "encode.augment.crop: face needs to know where the faces are, and prepare.face.detector is null; set "
+                "it to an ONNX file (docs/augmentation.md), or encode.augment.crop=random"
+            )
         return self
 
 

@@ -36,7 +36,7 @@ def format_plan(run: TrainingRun) -> str:
         f"pictures    {split.picture_count} x {settings.repeats} repeats, {held_out}",
         *_tell_subsets(run),
         f"buckets     {', '.join(sizes)}",
-        f"variants    {_tell_variants(encoded)}",
+        f"variants    {tell_variants(encoded)}",
         *_tell_captions(run),
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
@@ -112,17 +112,16 @@ def list_doubts(settings: TrainSettings) -> list[str]:
     return found
 
 
-def _tell_variants(encoded: Encoded) -> str:
+def tell_variants(encoded: Encoded) -> str:
     """The names of a picture's variants; of drawn ones their number, what is drawn and what they cost."""
-    variants, settings = encoded.index.variants, encoded.index.made_with("encode", EncodeSettings)
+    names, settings = encoded.index.variants, encoded.index.made_with("encode", EncodeSettings)
     if not settings.augment.variants:
-        return ", ".join(variants)
-    drawn = ", ".join(f"{name} {value}" for name, value in settings.augment.list_changes().items())
+        return ", ".join(names)
+    changes = settings.augment.list_changes().items()
+    drawn = ", ".join(f"{name} {value if isinstance(value, str) else format(value, 'g')}" for name, value in changes)
     latents = sum(bucket.mean.nbytes + bucket.std.nbytes for bucket in encoded.buckets) / 1e6
-    return (
-        f"{len(variants)} of each picture, in turn: {', '.join(variants[:2])} to {variants[-1]}, drawn with {drawn}; "
-        f"their latents take {latents:.3g} MB"
-    )
+    shown = ", ".join(names) if len(names) < 4 else f"{names[0]}, {names[1]} to {names[-1]}"
+    return f"{len(names)} of each picture, in turn: {shown}, drawn with {drawn}; their latents take {latents:.3g} MB"
 
 
 def _objective(objective: ObjectiveSettings) -> str:

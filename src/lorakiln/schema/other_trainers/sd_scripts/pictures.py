@@ -21,7 +21,21 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(("--bucket_no_upscale",), ("prepare.bucket.no_upscale",)),
         Option(("--resize_interpolation",), (), "Lanczos, as Pillow does it, in sRGB"),
         Option(("--flip_aug",), ("encode.flip",)),
-        Option(("--color_aug", "--face_crop_aug_range", "--random_crop"), (), "crops are in the middle"),
+        Option(
+            ("--random_crop",),
+            ("encode.augment.crop=random",),
+            "made ahead: `encode.augment.variants` says how many; `prepare.margin=0` is as much room as there",
+        ),
+        Option(
+            ("--color_aug",),
+            ("encode.augment.hue", "encode.augment.gamma"),
+            "16 and 0.05, with `encode.augment.variants`: [augmentation.md](augmentation.md#colours)",
+        ),
+        Option(
+            ("--face_crop_aug_range",),
+            ("prepare.face.closest", "prepare.face.widest"),
+            "with `encode.augment.crop=face`; `prepare.face.detector` finds faces, files' names tell none",
+        ),
         Option(
             ("--cache_latents", "--cache_latents_to_disk", "--skip_cache_check"),
             (),

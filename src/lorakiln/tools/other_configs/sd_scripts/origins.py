@@ -13,7 +13,7 @@ GUI_NAMES = {"epoch": "max_train_epochs", "max_resolution": "resolution", "optim
 RECORDED = re.compile(
     r"session_id|training_\w+_at|num_\w+|epoch|steps|sd_model_hash|new_sd_model_hash|\w*vae_hash|\w*vae_name|dataset_dirs"
     r"|reg_dataset_dirs|tag_frequency|bucket_info|sd_scripts_commit_hash|datasets|training_comment|bucket_no_upscale"
-    r"|enable_bucket|cache_latents|lowram|full_fp16|metadata|sd_model_name|sshs_\w+|face_crop_aug_range|color_aug|random_crop"
+    r"|enable_bucket|cache_latents|lowram|full_fp16|metadata|sd_model_name|sshs_\w+"
 )
 
 

@@ -10,6 +10,7 @@ from lorakiln.tools.other_configs.captions import take_class_tokens, take_warmup
 from lorakiln.tools.other_configs.imported import Imported, name_experiment, read_value
 from lorakiln.tools.other_configs.sd_scripts.options import Converter, ignore
 
+VARIANTS = 6  # of a picture that are drawn ahead, where the program draws them anew each time
 COMMON = {"img", "image", "images", "train", "data", "dataset"}
 
 
@@ -57,6 +58,39 @@ def _tokenizer_length(imported: Imported, value: Any, given: Mapping[str, Any]) 
         imported.settings["encode.max_tokens"] = length
 
 
+def _crops(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.settings["encode.augment.crop"] = "random"
+    imported.settings["prepare.margin"] = 0.0
+    _draw_variants(imported)
+
+
+def _colours(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    # What it draws of at most: docs/augmentation.md.
+    imported.settings |= {"encode.augment.hue": 16.0, "encode.augment.gamma": 0.05}
+    _draw_variants(imported)
+
+
+def _draw_variants(imported: Imported) -> None:
+    if "encode.augment.variants" not in imported.settings:
+        imported.settings["encode.augment.variants"] = VARIANTS
+        imported.decided.append(
+            f"encode.augment.variants is {VARIANTS}: what is drawn of a picture is encoded ahead, where kohya draws "
+            "anew each time"
+        )
+
+
+def _faces(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    ends = [read_value(one) for one in (value if isinstance(value, list) else str(value).strip("()[]").split(","))]
+    if len(ends) == 2 and all(isinstance(one, int | float) for one in ends):
+        imported.settings |= {"prepare.face.closest": float(ends[0]), "prepare.face.widest": float(ends[1])}
+    imported.leave(
+        "--face_crop_aug_range",
+        value,
+        "faces are found by a detector here: set prepare.face.detector, prepare.margin and encode.augment.crop=face "
+        "(docs/augmentation.md)",
+    )
+
+
 def _buckets(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     imported.settings["prepare.bucket.enable"] = True
 
@@ -71,6 +105,9 @@ CONVERTERS: dict[str, Converter] = {
     "class_tokens": take_class_tokens,
     "max_token_length": _tokenizer_length,
     "enable_bucket": _buckets,
+    "random_crop": _crops,
+    "color_aug": _colours,
+    "face_crop_aug_range": _faces,
     "cache_latents": ignore,
     "cache_latents_to_disk": ignore,
 }
