@@ -77,7 +77,8 @@ def test_a_jpeg_is_decoded_large_enough_for_its_margin(tmp_path, raw, settings):
     with Image.open(raw / "photo.jpg") as source:
         expected = np.asarray(source.resize((298, 224), Image.Resampling.LANCZOS), dtype=float)
     found = np.asarray(Image.open(tmp_path / "out" / row["uncropped"]["file_name"]), dtype=float)
-    assert found.shape == expected.shape and np.abs(found - expected).mean() < 1
+    # Decoded at 1/2 it is off by 1.6 levels, at 1/4 by 4.4.
+    assert found.shape == expected.shape and np.abs(found - expected).mean() < 2.5
 
 
 def test_what_is_there_is_copied_under_its_new_name(tmp_path, raw, settings, contents, monkeypatch):

@@ -136,6 +136,7 @@ def test_a_runs_identity(scheduler, tmp_path, monkeypatch):
         "max_grad_norm",
         *(f"ema.{name}" for name in ("decay", "start", "warmup")),
         "parts",
+        "tokens",
         *(f"text_encoders.{name}" for name in ("rank", "alpha", "dropout", "targets", "lr", "stop", "own")),
         *(
             f"adapter.{name}"

@@ -43,7 +43,8 @@ class ColourChange:
         """
         ranges = (settings.gamma, settings.brightness, settings.contrast, settings.saturation, settings.hue)
         shifts = [limit * (2 * one - 1) for limit, one in zip(ranges, drawn, strict=True)]
-        return cls(*(1 + shift for shift in shifts[:-1]), shifts[-1])
+        gamma, brightness, contrast, saturation = (1 + shift for shift in shifts[:-1])
+        return cls(gamma, brightness, contrast, saturation, shifts[-1])
 
 
 def change_colours(pixels: Tensor, changes: Sequence[ColourChange]) -> Tensor:

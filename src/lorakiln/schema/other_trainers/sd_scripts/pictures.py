@@ -23,8 +23,8 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(("--flip_aug",), ("encode.flip",)),
         Option(
             ("--random_crop",),
-            ("encode.augment.crop=random",),
-            "made ahead: `encode.augment.variants` says how many; `prepare.margin=0` is as much room as there",
+            ("encode.augment.crop",),
+            "random, made ahead: `encode.augment.variants` says how many; `prepare.margin=0` is as much room as there",
         ),
         Option(
             ("--color_aug",),
