@@ -130,6 +130,9 @@ def train_plainly(module, folder):
         found = unet(noisy, draws.times, states, added_cond_kwargs=added or None, return_dict=False)[0]
         loss = torch.nn.functional.mse_loss(found, draws.epsilon)
         loss.backward()
+        for weight in weights.values():
+            # What is not read, as the last layer of SDXL's encoders, has no gradient, and decays all the same.
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
         torch.nn.utils.clip_grad_norm_(weights.values(), settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
