@@ -36,7 +36,7 @@ def start(tmp_path):
 def test_bare_it_says_what_to_give_it(start):
     status, said = start(folder=ROOT)
     assert status == 1 and len(said.splitlines()) == 2
-    assert "neither an experiment nor a dataset is named" in said and "+experiment=NAME" in said
+    assert "no dataset is named" in said and "+experiment=NAME" in said
 
 
 @pytest.mark.parametrize("shown", ["--help", f"{SMOKE} --cfg job"])

@@ -136,8 +136,8 @@ def _missing(key: str) -> tuple[str, str]:
     if key != "prepare.dataset":
         return f"{key}: a value is missing", f"give it: {key}=..."
     return (
-        "neither an experiment nor a dataset is named",
-        f"+experiment=NAME, with NAME among {_options('experiment')}; or prepare.dataset=NAME, a folder below data/raw",
+        "no dataset is named",
+        f"prepare.dataset=NAME, a folder below data/raw; or +experiment=NAME, with NAME among {_options('experiment')}",
     )
 
 

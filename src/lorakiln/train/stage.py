@@ -56,13 +56,36 @@ def train(
     """
     began, started = datetime.now(UTC), time.monotonic()
     forget_peak_memory()  # of the stages before it in the same process
+    trainer, run = _put_together(encoded, settings, model)
+    with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
+        _train(run, trainer, out, checkpoints, began, started, job)
+
+
+def plan(encoded: Path, settings: TrainSettings, model: ModelSettings) -> None:
+    """Say what `train` would, and train nothing: everything is loaded and checked, and nothing is written.
+
+    Args:
+        encoded: what `encode` wrote.
+
+    Raises:
+        UserError: the inputs do not fit each other, the devices are not there.
+    """
+    _tell_plan(_put_together(encoded, settings, model)[1])
+
+
+def _put_together(encoded: Path, settings: TrainSettings, model: ModelSettings) -> tuple[pl.Trainer, TrainingRun]:
     if settings.trainer.threads:
         torch.set_num_threads(settings.trainer.threads)
     trainer = make_trainer(settings)
     run = assemble(encoded, settings, model, compute_share(trainer, settings), trainer.strategy.root_device)
     check_tellable(run)
-    with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
-        _train(run, trainer, out, checkpoints, began, started, job)
+    return trainer, run
+
+
+def _tell_plan(run: TrainingRun) -> None:
+    print(format_plan(run), flush=True)
+    for doubt in list_doubts(run.settings):
+        print(f"warning: {doubt}", file=sys.stderr, flush=True)
 
 
 def _train(
@@ -77,9 +100,7 @@ def _train(
     settings, folder, tracker, state = run.settings, _open_checkpoints(run, checkpoints, job), Tracker(), None
     try:
         if run.leads:
-            print(format_plan(run), flush=True)
-            for doubt in list_doubts(settings):
-                print(f"warning: {doubt}", file=sys.stderr, flush=True)
+            _tell_plan(run)
             _check_space(run, out, checkpoints)
             state = folder.newest(settings.total_steps)
             tracker = _begin_tracking(run, folder, checkpoints.parent.parent, job)
