@@ -101,6 +101,11 @@ def _report(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
         imported.leave("--report_to", value, "train/tracker is wandb, tensorboard or csv")
 
 
+def _hub(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    if not given.get("hub_model_id"):
+        imported.leave("--push_to_hub", value, "name where: export.push_to_hub=OWNER/NAME")
+
+
 def _quiet(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     """What is told elsewhere, or is what happens here anyway."""
 
@@ -121,6 +126,8 @@ CONVERTERS: dict[str, Callable[[Imported, Any, Mapping[str, Any]], None]] = {
     "num_validation_images": _pictures,
     "validation_epochs": _epochs,
     "report_to": _report,
+    "push_to_hub": _hub,
+    "enable_npu_flash_attention": _quiet,
     "output_dir": _quiet,
     "logging_dir": _quiet,
     "output_kohya_format": _quiet,

@@ -37,7 +37,9 @@ class Imported:
             self.leave(name, value, option.remark)
             return
         setting, _, fixed = option.ours[0].partition("=")
-        if not fixed:
+        if fixed == "NAME":  # which of them its value means, nobody has said
+            self.leave(name, value, option.remark)
+        elif not fixed:
             self.settings[setting] = read_value(value)
         elif "/" in setting or "." not in setting:
             self.choices[setting] = fixed

@@ -105,7 +105,10 @@ QUIET = {
     "layer_filter_regex",
     "layer_filter_preset",
     "ema",
+    "loss_weight_fn",
     "loss_weight_strength",
+    "force_epsilon_prediction",
+    "force_v_prediction",
     "lora_decompose_norm_epsilon",
     "secrets",
     "__version",
@@ -133,6 +136,11 @@ def translate(config: OtherConfig) -> Imported:
             imported.settings[SAME[name]] = read_value(value)
         elif not isinstance(value, dict | list) and value not in (0, 0.0, 1.0):
             imported.leave(name, value, "no counterpart here")
+    if weighting := options.get("loss_weight_fn"):
+        _weighting(imported, weighting, options.get("loss_weight_strength"))
+    for name in ("epsilon", "v"):
+        if options.get(f"force_{name}_prediction"):
+            imported.settings["model.prediction_type"] = {"v": "v_prediction"}.get(name, name)
     if not options.get("use_ema", options.get("ema") not in (None, "OFF")):
         imported.settings.pop("train.ema.decay", None)
     if not options.get("masked_training"):
@@ -197,7 +205,7 @@ def _filter(imported: Imported, value: Any) -> None:
         imported.settings["train.adapter.targets"] = [f"*{pattern}*" for pattern in patterns]
 
 
-def _weighting(imported: Imported, value: Any) -> None:
+def _weighting(imported: Imported, value: Any, strength: Any) -> None:
     known = {
         "MIN_SNR_GAMMA": ("train.objective.min_snr_gamma", 5.0),
         "DEBIASED_ESTIMATION": ("train.objective.debiased_estimation", True),
@@ -205,7 +213,7 @@ def _weighting(imported: Imported, value: Any) -> None:
     }
     if str(value) in known:
         setting, usual = known[str(value)]
-        imported.settings[setting] = usual
+        imported.settings[setting] = usual if usual is True else float(strength or usual)
     elif str(value) != "CONSTANT":
         imported.leave("loss_weight_fn", value, "no weighting of that name here")
 
@@ -244,7 +252,6 @@ CONVERTERS: dict[str, Callable[[Imported, Any], None]] = {
     "learning_rate_scheduler": _schedule,
     "resolution": _resolution,
     "layer_filter": _filter,
-    "loss_weight_fn": _weighting,
     "concepts": _concepts,
     "additional_embeddings": _words,
 }

@@ -4,17 +4,29 @@ import json
 import re
 import shlex
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lorakiln.artefacts.tensor_files import read_metadata
 from lorakiln.console.errors import UserError
+from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
 from lorakiln.schema.strict_yaml import read_yaml
+from lorakiln.tools.other_configs.imported import index_options
 
 LARGEST = 10_000_000  # bytes: what is larger was not written by people
 Program = Literal["sd-scripts", "kohya_ss", "diffusers", "OneTrainer", "ai-toolkit", "LoRAKiln"]
 SCRIPT = re.compile(r"([\w-]+)\.py\b")
+# Scripts of the same programs that train all weights, or what is no adapter.
+ADAPTING = ("lora", "network")
+# Of families that are not trained here, by what a script's name holds.
+ELSEWHERE = ("flux", "sd3", "sana", "hunyuan", "lumina", "hidream", "qwen", "cogv", "kandinsky", "anima", "z_image")
+# NAME=value, export NAME="value", set NAME=value, set "NAME=value", $NAME = "value"
+ASSIGNED = re.compile(
+    r"""\s*(?:export\s+|set\s+"?|\$(?=\w+\s*=))?(\w+)\s*=\s*("[^"]*"|'[^']*'|[^\s"']+)"?\s*;?\s*$""", re.IGNORECASE
+)
+COMMENT = re.compile(r"\s*(#|rem\s|::)", re.IGNORECASE)
 READABLE = (
     "a kohya .toml or .json, a command line in a .sh, .bat or .txt, a OneTrainer .json, an ai-toolkit .yaml, or a "
     ".safetensors with its training's metadata"
@@ -47,7 +59,10 @@ def read_config(path: Path) -> OtherConfig:
     suffix = path.suffix.lower()
     try:
         if suffix == ".toml":
-            return OtherConfig("sd-scripts", _flatten(tomllib.loads(text)))
+            options = _flatten(tomllib.loads(text))
+            if not options.keys() & {"dataset_config", *index_options(SECTIONS)}:
+                raise UserError("holds no option of sd-scripts", where=str(path), fix=f"give {READABLE}")
+            return OtherConfig("sd-scripts", options)
         if suffix == ".json":
             return _of_json(path, json.loads(text))
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
@@ -61,11 +76,16 @@ def _read(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST:
             raise UserError(f"has {path.stat().st_size:,} bytes", where=str(path), fix=f"give {READABLE}")
-        return path.read_text("utf-8-sig")
+        data = path.read_bytes()
+        # What PowerShell's > writes begins with UTF-16's mark.
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError("is no text in UTF-8", where=str(path), fix=f"give {READABLE}") from error
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    if not text.strip():
+        raise UserError("is empty", where=str(path), fix=f"give {READABLE}")
+    return text
 
 
 def _flatten(table: dict[str, Any]) -> dict[str, Any]:
@@ -103,30 +123,72 @@ def _of_command(path: Path, text: str) -> OtherConfig:
     """The options of the first command that runs a training script, whatever starts it."""
     # A line goes on after \ in a shell, ^ in a batch file, ` in PowerShell.
     joined = re.sub(r"[\\^`][ \t]*\r?\n", " ", text)
-    line = next((one for one in joined.splitlines() if SCRIPT.search(one) and " --" in one), None)
-    if line is None or not (script := next((s for s in SCRIPT.findall(line) if s.startswith(("train", "sdxl"))), None)):
+    lines = [one for one in joined.splitlines() if not COMMENT.match(one)]
+    line = next((one for one in lines if SCRIPT.search(one) and " --" in one), None)
+    if line is None or not (script := next((s for s in SCRIPT.findall(line) if "train" in s), None)):
         raise UserError("holds no command of a training script", where=str(path), fix=f"give {READABLE}")
-    windows = path.suffix.lower() in (".bat", ".cmd", ".ps1")
+    _check_script(script, path)
+    # A path with a drive's letter: in a shell its backslashes would be taken for something else.
+    windows = path.suffix.lower() in (".bat", ".cmd", ".ps1") or bool(re.search(r"\b[A-Za-z]:\\", line))
     try:
-        words = [word.strip("\"'") for word in shlex.split(line, posix=False)] if windows else shlex.split(line)
+        words = _split(_fill_in(line, lines), windows)
     except ValueError as error:
         raise UserError(f"the command is not closed: {error}", where=str(path), fix="look at its quotes") from error
-    options: dict[str, Any] = {}
     begun = next(number for number, word in enumerate(words) if f"{script}.py" in word)
-    name = ""
-    for word in words[begun + 1 :]:
-        if word.startswith("--"):
-            name, given, value = word[2:].partition("=")
-            options[name] = value if given else True
-        elif name:
-            options[name] = word if options[name] is True else [*_listed(options[name]), word]
-    own = script in ("train_network", "sdxl_train_network") or "network_module" in options
+    options = read_words(words[begun + 1 :])
+    own = "network" in script or "network_module" in options
     program: Program = "sd-scripts" if own else "diffusers"
     if program == "sd-scripts" and isinstance(file := options.pop("config_file", None), str):
         beside = path.parent / file
         shared = _flatten(tomllib.loads(_read(beside))) if beside.is_file() else {"config_file": file}
         options = {**shared, **options}
     return OtherConfig(program, options, script)
+
+
+def _check_script(script: str, path: Path) -> None:
+    if any(name in script for name in ELSEWHERE):
+        fix = "give a config for Stable Diffusion 1.x, 2.x or XL"
+        raise UserError(f"{script}.py trains a family of models that is none here", where=str(path), fix=fix)
+    if not any(name in script for name in ADAPTING):
+        fix = "train all weights with that program; here it would be a LoRA: docs/recipes.md"
+        raise UserError(f"{script}.py trains no adapter", where=str(path), fix=fix)
+
+
+def _fill_in(line: str, lines: list[str]) -> str:
+    """The command with what the file's own lines assign: `$NAME`, `${NAME}`, `%NAME%`."""
+    assigned = {match[1]: match[2].strip("\"'") for one in lines if (match := ASSIGNED.match(one))}
+    for name, value in assigned.items():
+        plain = value.replace("\\", "\\\\")
+        line = re.sub(rf"\$\{{{name}\}}|\${name}\b|%{name}%", plain, line)
+    return line
+
+
+def _split(line: str, windows: bool) -> list[str]:
+    """The words of a command, without quotes.
+
+    Raises:
+        ValueError: a quote is not closed.
+    """
+    if not windows:
+        return shlex.split(line, comments=True)
+    # There a backslash is a letter, and quotes may stand within a word: --vae="C:\a b".
+    words = re.findall(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""", line)
+    if len(re.sub(r"""[^"]""", "", line)) % 2:
+        raise ValueError("No closing quotation")
+    return [re.sub(r"""["']""", "", word) for word in words]
+
+
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """The options of a command's words: `--name value`, `--name=value`, `--flag`, `--name one two`."""
+    options: dict[str, Any] = {}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, given, value = word[2:].partition("=")
+            options[name] = value if given else True
+        elif name:
+            options[name] = word if options[name] is True else [*_listed(options[name]), word]
+    return options
 
 
 def _listed(value: Any) -> list[Any]:

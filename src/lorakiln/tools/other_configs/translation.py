@@ -2,11 +2,21 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 from lorakiln.console.errors import UserError
+from lorakiln.schema.adapters import ADAPTERS
+from lorakiln.schema.optimizers import OPTIMIZERS
+from lorakiln.schema.registry import Registry
+from lorakiln.schema.schedules import SCHEDULES
 from lorakiln.tools.other_configs.imported import Imported, name_experiment
 from lorakiln.tools.other_configs.reading import OtherConfig, read_config
 
+KINDS: tuple[tuple[str, Registry[Any], str], ...] = (
+    ("train/adapter", ADAPTERS, "lora"),
+    ("train/optimizer", OPTIMIZERS, "adamw"),
+    ("train/scheduler", SCHEDULES, "constant"),
+)
 MODULES = {
     "sd-scripts": "sd_scripts",
     "kohya_ss": "sd_scripts",
@@ -33,7 +43,29 @@ def translate_file(path: Path) -> tuple[OtherConfig, Imported]:
         raise UserError(
             what, where=str(path), fix=f"compare it with one that {config.program} itself has written"
         ) from error
+    if config.program != "LoRAKiln":
+        _take_captions(imported)
+        _leave_what_kinds_have_not(imported)
     return config, imported
+
+
+def _take_captions(imported: Imported) -> None:
+    # None of these programs writes captions while it trains.
+    imported.choices["caption"] = "none"
+    imported.decided.append("caption=none: pictures without a caption file have the trigger words; caption=blip writes")
+
+
+def _leave_what_kinds_have_not(imported: Imported) -> None:
+    """Leave out, and say so, kinds that there are not, and settings that the chosen kinds have not."""
+    for group, registry, usual in KINDS:
+        kind = imported.choices.get(group, usual)
+        if kind not in registry.names:
+            imported.leave(group, imported.choices.pop(group), f"none of that name here; {usual} is taken")
+            kind = usual
+        fields, section = registry.settings(kind).model_fields, group.replace("/", ".")
+        for path in [path for path in imported.settings if path.startswith(f"{section}.")]:
+            if path.split(".")[2] not in fields:
+                imported.leave(path, imported.settings.pop(path), f"{group}={kind} has no such setting")
 
 
 def suggest_name(path: Path, imported: Imported) -> str:

@@ -12,6 +12,9 @@ from lorakiln.tools.other_configs.sd_scripts.options import DEFAULTS, OPTIONS, C
 from lorakiln.tools.other_configs.sd_scripts.origins import read_gui, read_training_metadata
 from lorakiln.tools.other_configs.sd_scripts.training import take_batch, take_length, take_rate
 
+# Which kinds they choose decides what their arguments mean.
+FIRST = ("network_module", "optimizer_type")
+
 
 def translate(config: OtherConfig) -> Imported:
     """The experiment that a config asks for.
@@ -25,12 +28,16 @@ def translate(config: OtherConfig) -> Imported:
     if options.get("metadata"):
         options = read_training_metadata(options)
     imported = Imported()
+    for name in ("flux1_checkbox", "sd3_checkbox"):
+        if config.options.get(name):
+            imported.leave(name, True, "no family that is trained here; Stable Diffusion 1.5 is taken")
     given = {name: value for name, value in options.items() if not is_off(value)}
     choose_model(imported, given, config.script)
     take_batch(imported, given)
     take_length(imported, given)
     take_rate(imported, given)
-    for name, value in given.items():
+    for name in sorted(given, key=lambda name: name not in FIRST):
+        value = given[name]
         if convert := CONVERTERS.get(name):
             convert(imported, value, given)
         elif option := OPTIONS.get(name):
@@ -65,7 +72,9 @@ def _dataset_config(imported: Imported, value: Any, given: Mapping[str, Any]) ->
         imported.leave("--dataset_config", value, "import that file itself, and take its settings over")
         return
     datasets = value.get("datasets") or [{}]
-    subsets = [one for data in datasets for one in data.get("subsets", [])]
+    every = [one for data in datasets for one in data.get("subsets", [])]
+    # What is trained on comes first here, wherever it stands there.
+    subsets = sorted(every, key=lambda one: bool(one.get("is_reg")))
     merged: dict[str, Any] = {**value.get("general", {}), **datasets[0], **(subsets[0] if subsets else {})}
     merged.pop("subsets", None)
     for other in [*datasets[1:], *subsets[1:]]:

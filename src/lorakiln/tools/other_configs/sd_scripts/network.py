@@ -18,10 +18,15 @@ LYCORIS = {
     "ia3": "ia3",
 }
 
+# What bases made of SDXL have in their names.
+OF_SDXL = re.compile(r"xl\b|sdxl|pony|illustrious|noobai|animagine")
+# LyCORIS' own, by what they adapt of a UNet.
+PRESETS = {"full": "locon", "full-lin": "locon", "attn-mlp": "kohya", "attn-only": "attention"}
+
 
 def choose_model(imported: Imported, given: dict[str, Any], script: str) -> None:
     path = str(given.get("pretrained_model_name_or_path", ""))
-    xl = given.pop("sdxl", False) or script.startswith("sdxl") or re.search(r"xl\b|sdxl|pony|illustrious", path.lower())
+    xl = given.pop("sdxl", False) or script.startswith("sdxl") or OF_SDXL.search(path.lower())
     version = str(given.pop("base_model_version", ""))
     if xl or version.startswith("sdxl"):
         imported.choices["model"] = "sdxl"
@@ -59,7 +64,10 @@ def _network(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
         kind = LYCORIS.get(algo, "lora")
         if read_value(args.get("dora_wd")):
             kind = "dora"
-        imported.settings.setdefault("train.adapter.targets", "locon")
+        preset = str(args.get("preset", "full"))
+        if preset not in PRESETS:
+            imported.leave("--network_args preset", preset, "train.adapter.targets takes patterns of names")
+        imported.settings.setdefault("train.adapter.targets", PRESETS.get(preset, "locon"))
     else:
         kind = "oft" if str(value).endswith("oft") else "lora"
         if not str(value).endswith(("networks.lora", "lora", "oft")):
@@ -72,7 +80,8 @@ def _network_args(imported: Imported, value: Any, given: Mapping[str, Any]) -> N
         if name in ("algo", "dora_wd", "preset") or is_off(one):
             continue
         if name == "conv_dim":
-            imported.settings["train.adapter.targets"] = "locon"
+            if imported.settings.get("train.adapter.targets") not in ("attention", "kohya"):
+                imported.settings["train.adapter.targets"] = "locon"
             if read_value(one) != read_value(given.get("network_dim", DEFAULTS["network_dim"])):
                 _set_convolutions(imported, "rank_pattern", read_value(one))
         elif name == "conv_alpha":
@@ -108,6 +117,14 @@ def _scale_rates(imported: Imported, side: str, value: Any, given: Mapping[str, 
     rates[part] = imported.settings["train.optimizer.lr"] * factors[0]
 
 
+def _clip_skip(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    if imported.choices["model"] == "sdxl":
+        if read_value(value) != 1:
+            imported.leave("--clip_skip", value, "sd-scripts does not heed it for SDXL")
+    else:
+        imported.settings["encode.clip_skip"] = read_value(value)
+
+
 CONVERTERS: dict[str, Converter] = {
     "network_module": _network,
     "network_args": _network_args,
@@ -117,4 +134,5 @@ CONVERTERS: dict[str, Converter] = {
     "text_encoder_lr": ignore,
     "stop_text_encoder_training": ignore,
     "metadata": ignore,
+    "clip_skip": _clip_skip,
 }

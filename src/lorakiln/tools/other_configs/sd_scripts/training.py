@@ -1,10 +1,19 @@
 """How weights move: batches, length, rate, optimizer, schedule, loss, and what is kept of it."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from lorakiln.schema.optimizers import OPTIMIZERS as KINDS
 from lorakiln.tools.other_configs.imported import Imported, read_value
-from lorakiln.tools.other_configs.sd_scripts.options import DEFAULTS, Converter, ignore, read_literal, read_pairs
+from lorakiln.tools.other_configs.sd_scripts.options import (
+    DEFAULTS,
+    OPTIONS,
+    Converter,
+    ignore,
+    read_literal,
+    read_pairs,
+)
 
 OPTIMIZERS = {
     "adamw": "adamw",
@@ -79,13 +88,14 @@ def _optimizer(imported: Imported, value: Any, given: Mapping[str, Any]) -> None
 
 
 def _optimizer_args(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
-    known = {"weight_decay", "betas", "beta3", "eps", "d0", "d_coef", "growth_rate", "momentum", "nesterov"}
-    known |= {"use_bias_correction", "safeguard_warmup", "relative_step", "scale_parameter", "warmup_init"}
+    kind = imported.choices.get("train/optimizer") or OPTIMIZERS.get(str(given.get("optimizer_type", "adamw")).lower())
     for name, one in read_pairs(value).items():
-        if name in known:
+        if kind in (None, "pytorch_optimizer"):
+            imported.settings.setdefault("train.optimizer.args", {})[name] = read_literal(one)
+        elif name in KINDS.settings(kind).model_fields:
             imported.settings[f"train.optimizer.{name}"] = read_literal(one)
         elif name != "decouple":  # weight decay is AdamW's always
-            imported.leave(f"--optimizer_args {name}", one, "see the optimizer's own settings: docs/training.md")
+            imported.leave(f"--optimizer_args {name}", one, f"train/optimizer={kind} has no such setting")
 
 
 def _schedule(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
@@ -131,6 +141,54 @@ def _huber(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
         imported.settings["train.objective.huber_delta"] = float(value)
 
 
+def _only_with(other: str, setting: str) -> Converter:
+    """Of what the program writes always, and heeds where another option is given."""
+
+    def convert(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+        if read_value(given.get(other)) not in (None, 0, 0.0, "l2", "l1"):
+            imported.settings[setting] = read_value(value)
+
+    return convert
+
+
+def _decay(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    steps, total = read_value(value), imported.settings.get("train.steps")
+    if str(given.get("lr_scheduler")).lower() != "warmup_stable_decay" or (steps >= 1 and not total):
+        imported.leave("--lr_decay_steps", value, "train.scheduler.decay_fraction, of train/scheduler=wsd")
+    else:
+        imported.settings["train.scheduler.decay_fraction"] = steps if steps < 1 else min(1.0, steps / total)
+
+
+def _last(unit: str) -> Converter:
+    """sd-scripts keeps what is no older than so many steps or epochs; here it is a number of files."""
+
+    def convert(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+        every = read_value(given.get(f"save_every_n_{unit}"))
+        if every:
+            imported.settings["train.keep_last"] = max(1, math.ceil(read_value(value) / every))
+
+    return convert
+
+
+def _tracker(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    kind = "wandb" if value == "all" else str(value)
+    if kind in ("wandb", "tensorboard"):
+        imported.choices["train/tracker"] = kind
+    else:
+        imported.leave("--log_with", value, "train/tracker is wandb, tensorboard or csv")
+
+
+def _file_precision(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.settings["export.precision"] = {"float": "fp32"}.get(str(value), str(value))
+
+
+def _masks(name: str) -> Converter:
+    def convert(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+        imported.leave(f"--{name}", value, OPTIONS[name].remark)
+
+    return convert
+
+
 def _fp8(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     imported.settings["train.trainer.quantize"] = "fp8"
 
@@ -143,6 +201,22 @@ CONVERTERS: dict[str, Converter] = {
     "mixed_precision": _precision,
     "loss_type": _loss,
     "huber_c": _huber,
+    "huber_schedule": _only_with("loss_type", "train.objective.huber_schedule"),
+    "huber_scale": _only_with("loss_type", "train.objective.huber_scale"),
+    "multires_noise_discount": _only_with("multires_noise_iterations", "train.objective.multires_noise_discount"),
+    "noise_offset_random_strength": _only_with("noise_offset", "train.objective.noise_offset_random"),
+    "ip_noise_gamma_random_strength": _only_with("ip_noise_gamma", "train.objective.ip_noise_gamma_random"),
+    "masked_loss": _masks("masked_loss"),
+    "alpha_mask": _masks("alpha_mask"),
+    "conditioning_data_dir": _masks("conditioning_data_dir"),
+    "lr_decay_steps": _decay,
+    "save_precision": _file_precision,
+    "save_last_n_steps": _last("steps"),
+    "save_last_n_epochs": _last("epochs"),
+    "save_state": ignore,
+    "save_state_on_train_end": ignore,
+    "log_with": _tracker,
+    "mem_eff_attn": ignore,
     "max_grad_norm": _norm,
     "prior_loss_weight": ignore,
     "fp8_base": _fp8,
