@@ -288,7 +288,7 @@ def test_what_means_nothing_on_this_base_is_refused(case, make_settings, micro_m
     [
         ({"text_encoders": {"lr": 1e-4}}, "text_encoders.lr is set, and no text encoder is trained"),
         ({"parts": ["unet", "unet"]}, "names one twice"),
-        ({"parts": []}, "at least 1"),
+        ({"parts": []}, "parts is empty"),
         ({**BOTH, "text_encoders": {"own": {"text_encoder_2": {"lr": 1e-4}}}}, "not among parts"),
         ({**BOTH, "optimizer": {"part_lrs": {"text_encoder": 1e-4}}}, "two learning rates"),
         ({**BOTH, "optimizer": {"kind": "prodigy", "lr": 1.0}}, "finds one rate"),

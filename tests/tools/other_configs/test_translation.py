@@ -153,14 +153,14 @@ LEFT = {
     "character.toml": [],
     "sdxl.sh": ["--full_bf16", "--dataset_config", "--persistent_data_loader_workers"],
     "gui.json": [],
-    "windows.bat": [],
+    "windows.bat": ["--zero_terminal_snr"],
     "vpred.toml": ["--network_args block_dims", "--weighted_captions"],
     "dataset.toml": ["[[datasets]]"],
     "diffusers.sh": ["--caption_column"],
     "dreambooth.txt": ["--class_prompt", "--with_prior_preservation"],
     "onetrainer.json": ["concepts", "caption_unknown", "additional_embeddings"],
     "ai_toolkit.yaml": ["datasets.resolution", "save.dtype"],
-    "loha.toml": ["--masked_loss"],
+    "loha.toml": ["--masked_loss", "--network_args conv_alpha", "--network_args conv_dim"],
     "lokr_gui.json": ["--clip_skip"],
     "variables.sh": ["--push_to_hub", "train/scheduler"],
 }
@@ -233,7 +233,7 @@ def test_pictures_in_kohyas_folders_stay_in_them(tmp_path):
     # Where captions stand, kohya does not look at the words.
     (tmp_path / "img/12_zyx fox/a.txt").write_text("a fox")
     _, imported = translate_file(tmp_path / "go.sh")
-    assert "caption" not in imported.choices
+    assert "class tokens" not in "\n".join(imported.decided)
 
 
 METADATA = {

@@ -22,10 +22,11 @@ SCRIPT = re.compile(r"([\w-]+)\.py\b")
 ADAPTING = ("lora", "network")
 # Of families that are not trained here, by what a script's name holds.
 ELSEWHERE = ("flux", "sd3", "sana", "hunyuan", "lumina", "hidream", "qwen", "cogv", "kandinsky", "anima", "z_image")
-# NAME=value, export NAME="value", set NAME=value, set "NAME=value", $NAME = "value"
+# NAME=value, export NAME="value", set NAME=value, $NAME = "value"; and with spaces in a batch file, set "NAME=a value"
 ASSIGNED = re.compile(
-    r"""\s*(?:export\s+|set\s+"?|\$(?=\w+\s*=))?(\w+)\s*=\s*("[^"]*"|'[^']*'|[^\s"']+)"?\s*;?\s*$""", re.IGNORECASE
+    r"""\s*(?:export\s+|set\s+|\$(?=\w+\s*=))?(\w+)\s*=\s*("[^"]*"|'[^']*'|[^\s"']+)\s*;?\s*$""", re.IGNORECASE
 )
+SET = re.compile(r"""\s*set\s+"(\w+)=([^"]*)"\s*$""", re.IGNORECASE)
 COMMENT = re.compile(r"\s*(#|rem\s|::)", re.IGNORECASE)
 READABLE = (
     "a kohya .toml or .json, a command line in a .sh, .bat or .txt, a OneTrainer .json, an ai-toolkit .yaml, or a "
@@ -156,7 +157,7 @@ def _check_script(script: str, path: Path) -> None:
 
 def _fill_in(line: str, lines: list[str]) -> str:
     """The command with what the file's own lines assign: `$NAME`, `${NAME}`, `%NAME%`."""
-    assigned = {match[1]: match[2].strip("\"'") for one in lines if (match := ASSIGNED.match(one))}
+    assigned = {match[1]: match[2].strip("\"'") for one in lines if (match := SET.match(one) or ASSIGNED.match(one))}
     for name, value in assigned.items():
         plain = value.replace("\\", "\\\\")
         line = re.sub(rf"\$\{{{name}\}}|\${name}\b|%{name}%", plain, line)

@@ -76,12 +76,14 @@ def _network(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
 
 
 def _network_args(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
-    for name, one in read_pairs(value).items():
+    args = read_pairs(value)
+    for name, one in args.items():
         if name in ("algo", "dora_wd", "preset") or is_off(one):
             continue
-        if name == "conv_dim":
-            if imported.settings.get("train.adapter.targets") not in ("attention", "kohya"):
-                imported.settings["train.adapter.targets"] = "locon"
+        if name in ("conv_dim", "conv_alpha") and args.get("preset") in ("attn-mlp", "attn-only"):
+            imported.leave(f"--network_args {name}", one, f"the preset {args['preset']} has no convolutions of 3x3")
+        elif name == "conv_dim":
+            imported.settings["train.adapter.targets"] = "locon"
             if read_value(one) != read_value(given.get("network_dim", DEFAULTS["network_dim"])):
                 _set_convolutions(imported, "rank_pattern", read_value(one))
         elif name == "conv_alpha":

@@ -193,6 +193,19 @@ def _fp8(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     imported.settings["train.trainer.quantize"] = "fp8"
 
 
+def _zero_snr(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    if given.get("v_parameterization"):
+        imported.settings["train.objective.zero_terminal_snr"] = True
+    else:
+        imported.leave("--zero_terminal_snr", value, "a base that predicts epsilon has no answer to noise alone")
+
+
+def _prior(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    """Of regularisation pictures, where there are some."""
+    if given.get("reg_data_dir"):
+        imported.settings["train.objective.prior_loss_weight"] = read_value(value)
+
+
 CONVERTERS: dict[str, Converter] = {
     "optimizer_type": _optimizer,
     "optimizer_args": _optimizer_args,
@@ -218,7 +231,8 @@ CONVERTERS: dict[str, Converter] = {
     "log_with": _tracker,
     "mem_eff_attn": ignore,
     "max_grad_norm": _norm,
-    "prior_loss_weight": ignore,
+    "prior_loss_weight": _prior,
+    "zero_terminal_snr": _zero_snr,
     "fp8_base": _fp8,
     "save_every_n_epochs": _epochs("train.save_every"),
     "sample_every_n_epochs": _epochs("train.samples.every"),
