@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def train(tmp_path, preloaded):
-    """Run the command; what it printed to stderr."""
-    return lambda *overrides: train_in(tmp_path, preloaded, *overrides)
-
-
-def train_in(folder, programs, *overrides):
+def train(folder, *overrides):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment |= {
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder),
         "NETRC": str(folder / "netrc"),
         "WANDB_DIR": str(folder),
@@ -32,7 +26,7 @@ def train_in(folder, programs, *overrides):
     }
     done = subprocess.run(
         [
-            str(programs / "python"),
+            sys.executable,
             "-m",
             "train",
             "+experiment=smoke",
@@ -51,8 +45,8 @@ def train_in(folder, programs, *overrides):
     return done.stderr
 
 
-def test_one_record_from_the_group_to_the_report(tmp_path, train):
-    told = train("export.which=best", f"hydra.run.dir={tmp_path}/today")
+def test_one_record_from_the_group_to_the_report(tmp_path):
+    told = train(tmp_path, "export.which=best", f"hydra.run.dir={tmp_path}/today")
     assert "Images sizes do not match" not in told and told.count("wandb sync") == 2
     found, record = Recorded(tmp_path), read_json(tmp_path / "today/run/tracker.json")
     run, step = record["id"], read_json(tmp_path / "today/lora/facts.json")["step"]
@@ -77,16 +71,17 @@ def test_one_record_from_the_group_to_the_report(tmp_path, train):
     assert ("dataset", "demo_style-dataset") in kinds
 
 
-def test_what_stays_at_home_is_in_no_record(tmp_path, train):
+def test_what_stays_at_home_is_in_no_record(tmp_path):
     words = ("caption.trigger=SECRETWORD", "train.samples.prompts=[SECRETPROMPT]", "evaluate.prompts=[SECRETTEST]")
-    train("train.tracker.upload_images=false", *words, f"hydra.run.dir={tmp_path}/today")
+    train(tmp_path, "train.tracker.upload_images=false", *words, f"hydra.run.dir={tmp_path}/today")
     files = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" and "dataset-" in path.name for path in files)
     assert not [path for path in files if b"SECRET" in path.read_bytes()]
 
 
-def test_a_sweep_is_one_group_of_named_runs_with_one_dataset(tmp_path, train):
+def test_a_sweep_is_one_group_of_named_runs_with_one_dataset(tmp_path):
     train(
+        tmp_path,
         "train.adapter.rank=2,4",
         "train.samples.every=0",
         "evaluate.prompts=['a cat, {trigger}']",
@@ -100,9 +95,10 @@ def test_a_sweep_is_one_group_of_named_runs_with_one_dataset(tmp_path, train):
     assert len(runs) == 3 and len(list((tmp_path / "wandb").glob("offline-run-*-dataset-*"))) == 1
 
 
-def test_jobs_that_share_a_training_train_it_once_and_have_a_run_each(tmp_path, train):
+def test_jobs_that_share_a_training_train_it_once_and_have_a_run_each(tmp_path):
     """Two at a time: what differs in no weight, or in the number of steps alone, shares a folder of checkpoints."""
     train(
+        tmp_path,
         "caption=none",
         "train.steps=3,6",
         "export.strength=0.5,1",
