@@ -1,7 +1,8 @@
 """`compose`: conf/ and params.yaml -> outputs/resolved.yaml, validated as a whole; and what DVC compares of the code.
 
 A stage depends on outputs/.code/<stage>, a digest of the code that decides what it makes, and not on files of code: a
-comment in them, or another kind of optimizer beside the one in use, is no reason to train again.
+comment in them, or another kind of optimizer beside the one in use, is no reason to train again. With it stand digests
+of the files that the training's settings name, since dvc.yaml cannot know them.
 """
 
 from lorakiln.console.exit_signals import end_by_signals
@@ -17,8 +18,9 @@ import yaml
 
 from lorakiln.artefacts.dvc_pointers import check_pulled, is_unpulled
 from lorakiln.artefacts.file_safety import check_openable
+from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.json_files import write_text
-from lorakiln.chain import CHAIN, compute_stage_code
+from lorakiln.chain import CHAIN, TRAIN, compute_stage_code
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole_config import Config, check_whole
@@ -86,8 +88,33 @@ def main() -> None:
     if not params.get("dataset"):
         _warn_of_unpulled(raw, checked.prepare.dataset)
     write_text(RESOLVED, format_resolved(checked, params.get("experiment")))
+    files = {TRAIN: hash_named_files(checked)}
     for stage in CHAIN:
-        write_text(CODE / stage.name, compute_stage_code(stage, checked, f"pipelines.{stage.name}") + "\n")
+        code = compute_stage_code(stage, checked, f"pipelines.{stage.name}")
+        write_text(CODE / stage.name, "".join(f"{line}\n" for line in (code, *files.get(stage, ()))))
+
+
+def hash_named_files(config: Config, conf: Path = Path("conf")) -> list[str]:
+    """A line for each file whose content decides the training: its setting, and 16 digits. DVC runs `compose` again
+    after a change of one that lies in `conf`; of another it is told, on stderr, that DVC does not look at it.
+
+    Raises:
+        UserError: one is not there, or no such file.
+    """
+    start, prompts = config.train.adapter.init_from, config.train.samples.file
+    lines = []
+    if prompts:
+        from lorakiln.train.sample_file import read_sample_file
+
+        read_sample_file(Path(prompts))  # else it is told after the pictures are encoded
+        lines.append(f"train.samples.file {hash_file(Path(prompts))[:16]}")
+        if not Path(prompts).resolve().is_relative_to(conf.resolve()):
+            told = f"warning: train.samples.file: `dvc repro` does not look at {prompts}, and takes it as it was\n"
+            fix = f"keep it in {conf}, which it looks at; or after a change of it, run `dvc repro -f compose`"
+            print(f"{told}  fix: {fix}", file=sys.stderr, flush=True)
+    if start and Path(start).is_file():  # else the training says so
+        lines.append(f"train.adapter.init_from {hash_file(Path(start))[:16]}")
+    return lines
 
 
 def _warn_of_unpulled(raw: Path, dataset: str) -> None:
