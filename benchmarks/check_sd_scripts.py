@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lorakiln.adapters.targets import list_target_names
 from lorakiln.artefacts.tensor_files import DTYPES, load_tensors
 from lorakiln.facts import LoraFacts, RunFacts
 from lorakiln.families import load_family
@@ -29,7 +28,7 @@ from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import put_adapter
+from lorakiln.train.adapting import list_placements, put_adapters
 
 BARS = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 TIMES = [10, 300, 900]
@@ -48,14 +47,22 @@ def predict(family: Family, model: ModelSettings) -> Tensor:
 
 
 def put_trained(family: Family, file: Path, settings: TrainSettings) -> None:
-    """The network as the training had it."""
-    adapter = settings.adapter.model_copy(update={"init_from": None})
-    adapted = put_adapter(family, adapter, list_target_names(family, adapter.targets), settings.seed)
-    adapted.write(diffusers_form.load(file, adapter.kind))
+    """The networks as the training had them."""
+    fresh = settings.model_copy(update={"adapter": settings.adapter.model_copy(update={"init_from": None})})
+    adapted = put_adapters(family, list_placements(family, fresh), settings.seed)
+    adapted.write(diffusers_form.load(file, fresh.adapter.kind))
 
 
-def put_theirs(family: Family, file: Path, code: Path) -> nn.Module:
-    """The network as the other program makes it."""
+class OldEncoder(nn.Module):
+    """A text encoder with the level that transformers 5 has dropped, and the other program's names have."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.text_model = getattr(encoder, "text_model", encoder)
+
+
+def put_theirs(family: Family, file: Path, code: Path, facts: RunFacts) -> nn.Module:
+    """The networks as the other program makes them."""
     sys.path.insert(0, str(code))
     # sd-scripts' own needs OpenCV and torchvision, for pictures.
     told: Any = ModuleType("library.utils")
@@ -63,10 +70,11 @@ def put_theirs(family: Family, file: Path, code: Path) -> nn.Module:
     sys.modules["library.utils"] = told
     name = load_tensors(file)[1]["ss_network_module"]
     parts: Any = SimpleNamespace(**family.adaptable())
+    encoder = OldEncoder(parts.text_encoder)
     network, weights = importlib.import_module(name).create_network_from_weights(
-        1.0, str(file), None, parts.text_encoder, parts.unet, for_inference=True
+        1.0, str(file), None, encoder, parts.unet, for_inference=True
     )
-    network.apply_to(parts.text_encoder, parts.unet, apply_text_encoder=False, apply_unet=True)
+    network.apply_to(encoder, parts.unet, apply_text_encoder=bool(facts.encoders), apply_unet=bool(facts.targets))
     found = network.load_state_dict(weights, strict=False)
     if found.missing_keys or found.unexpected_keys:
         sys.exit(f"{name} lacks {found.missing_keys[:3]}, and knows no {found.unexpected_keys[:3]}")
@@ -84,7 +92,7 @@ def main() -> int:
     base, mine, theirs = (load_family(model) for _ in range(3))
     file = next(one.file for one in facts.adapters if one.step == lora.step)
     put_trained(mine, given.run / "run" / file, settings)
-    kept = put_theirs(theirs, given.run / "lora" / lora.file, given.code)
+    kept = put_theirs(theirs, given.run / "lora" / lora.file, given.code, facts)
     without, trained, read = (predict(family, model) for family in (base, mine, theirs))
     del kept
     effect = (trained - without).norm()

@@ -18,7 +18,8 @@ from lorakiln.families import load_family
 from lorakiln.families.protocol import NETWORK
 from lorakiln.lora_files import diffusers_form, kohya_form
 from lorakiln.lora_files.merging import Merged
-from lorakiln.lora_files.reading import read_any
+from lorakiln.lora_files.reading import read_any, read_as_stored
+from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.base import check
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
@@ -140,12 +141,12 @@ def train_plainly(module, folder):
     return losses, {name: weight.detach() for name, weight in weights.items()}
 
 
-def step_by_hand(module):
+def step_by_hand(module, steps=STEPS):
     """The module's own steps without a trainer."""
     module.optimizers = lambda use_pl_optimizer=True: module.optimizer
     module.network.train()
     losses = []
-    for step in range(STEPS):
+    for step in range(steps):
         module.training_step(0, step)
         losses.append(module.readings.read() or module.readings.losses[-1])
     return losses
@@ -192,6 +193,24 @@ def test_what_is_validated_is_what_the_trained_encoder_says(make_module, micro_m
         bucket.conditioning.update(bare.encode_prompts([row.text for row in bucket.rows]))
     assert found == pytest.approx(compute_validation_loss(plain, [[0, 2], [1]]), rel=1e-4)
     assert found != pytest.approx(untrained, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ADAPTERS.names)
+def test_every_kind_is_trained_on_an_encoder_and_written(kind, make_module, tmp_path):
+    rank = {"ia3": 1, "boft": 6}.get(kind, 4)
+    adapter = {"kind": kind, "rank": rank, "alpha": float(rank)}
+    module = make_module(share=Share(bf16=True), parts=["unet", "text_encoder"], adapter=adapter)
+    before = module.flat.weights.data.clone()
+    step_by_hand(module, steps=2)
+    now, first = (module.flat.split(one) for one in (module.flat.weights.data, before))
+    theirs = [name for name in now if module.encoders.has(name)]
+    assert len(theirs) >= 18 and all(now[name].isfinite().all() for name in theirs)
+    assert any(not torch.equal(now[name], first[name]) for name in theirs)
+    given, file = module.adapted.read(), tmp_path / "a.safetensors"
+    kohya_form.save(given, file, module.family, {}, kind)
+    layers = read_as_stored(file).adapter.layers
+    assert layers.keys() == given.layers.keys() and any(name.startswith("text_encoder.") for name in layers)
+    assert {type(one) for one in layers.values()} == {type(one) for one in given.layers.values()}
 
 
 def test_gradients_of_parts_of_a_batch_add_up_to_its_own(make_module):
