@@ -25,6 +25,7 @@ from lorakiln.train.average import make_average
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
 from lorakiln.train.caption_draws import drop_epochs
 from lorakiln.train.conditioning import Conditioning
+from lorakiln.train.gates import gate_frugally
 from lorakiln.train.latents import Encoded
 from lorakiln.train.learned_tokens import LearnedTokens
 from lorakiln.train.live_text import CaptionDraws, OwnCaptions, TextReader
@@ -133,6 +134,7 @@ class LoraModule(pl.LightningModule):
             self.adapted.take_half()
             for network in dict.fromkeys([family.network, *self.adapted]):
                 norm_in_half(network, self.kind)
+            gate_frugally(family.network)
         self.done = 0
 
     @property
