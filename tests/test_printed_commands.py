@@ -82,7 +82,10 @@ def test_lorakiln(line):
     if name == "x":  # the version
         return
     assert name in LORAKILN
-    assert options(rest) <= {option for parameter in LORAKILN[name].params for option in parameter.opts}
+    command = LORAKILN[name]
+    while hasattr(command, "commands") and rest:
+        command = command.commands[rest.pop(0)]
+    assert options(rest) <= {option for parameter in command.params for option in parameter.opts}
 
 
 @pytest.mark.parametrize("line", printed("dvc"), ids=" ".join)

@@ -43,7 +43,7 @@ def trainings():
 def test_every_shown_training_composes(command):
     words = [word for word in shlex.split(command)[3:] if word != "-m"]
     listed = [re.sub(r"=(?:choice|range)\((.*)\)$", r"=\1", word) for word in words]
-    first = [re.sub(r"=([^\[]*?),.*", r"=\1", word) for word in listed]
+    first = [re.sub(r"=([^\[{]*?),.*", r"=\1", word) for word in listed]
     check_whole(compose_config(first))
 
 

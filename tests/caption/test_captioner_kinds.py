@@ -63,13 +63,16 @@ def test_an_added_captioner_captions_and_is_asked_about_what_is_new_alone(tmp_pa
     bare = ["a.png", "c.png", "e.png"]
     assert [name for name, row in rows.items() if row["caption_source"] == "shades"] == bare == made[0].asked
     assert {rows[name]["text"] for name in bare} <= {"sks, shade 0 of 2", "sks, shade 1 of 2"}
-    assert "3 texts from files, 3 by the captioner (3 new)" in capsys.readouterr().out
+    assert "3 texts from files (1 .caption, 2 .txt), 3 by the captioner (3 new)" in capsys.readouterr().out
     assert read_json(tmp_path / "out" / "dataset.json")["settings"]["caption"] == {
         "captioner": "shades",
         "levels": 2,
         "trigger": "sks",
         "trigger_in_files": True,
         "extensions": [".txt", ".caption"],
+        "precedence": ["sidecar", "metadata", "tags"],
+        "lines": False,
+        **dict.fromkeys(("prefix", "suffix", "class_tokens"), ""),
     }
     caption(prepared, raw, tmp_path / "out", settings, NOWHERE)
     assert made[1].asked == []
@@ -91,7 +94,8 @@ def test_whoever_is_named_decides_which_settings_there_are(made):
     with pytest.raises(ConfigError) as caught:
         check(CAPTIONERS.chosen(), {"captioner": "shades", "num_beams": 2, "level": 3}, "caption")
     assert caught.value.problems == [
-        "caption.num_beams: unknown setting; known: captioner, extensions, levels, trigger, trigger_in_files",
+        "caption.num_beams: unknown setting; known: captioner, class_tokens, extensions, levels, lines, precedence, "
+        "prefix, suffix, trigger, trigger_in_files",
         "caption.level: unknown setting; did you mean levels?",
     ]
     with pytest.raises(ConfigError) as caught:

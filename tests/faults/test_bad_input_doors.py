@@ -184,8 +184,8 @@ def test_what_must_not_be_opened_is_told_through_the_second_door(programs, proje
 
 
 TEXTS = {
-    "0.txt": ("a cat".encode("utf-16"), "is UTF-16"),
-    "1.txt": ("caf\u00e9".encode("latin-1"), "is not UTF-8, Latin-1 perhaps"),
+    "0.txt": ("a cat".encode("utf-16-le"), "holds NUL bytes"),
+    "1.txt": ("caf\u00e9".encode("latin-1"), "is not UTF-8; it may be"),
     "2.txt": (b"a\0cat", "holds NUL bytes"),
     "3.txt": (b" \r\n", "empty"),
     "4.txt": (b"x" * 102_400, "no caption"),

@@ -125,7 +125,13 @@ def test_the_names_are_those_of_the_evaluation():
 
 def test_what_boards_call_the_metrics():
     assert METRICS == {"likeness": "image_similarity", "obedience": "clip_score"}
-    assert DECIMALS == {"likeness": 3, "obedience": 2}
+    assert DECIMALS == {
+        "likeness": 3,
+        "obedience": 2,
+        "parameters": 0,
+        "training_seconds": 1,
+        "peak_memory_gib": 2,
+    }
 
 
 def test_a_space_is_checked_by_each_value_and_each_end():

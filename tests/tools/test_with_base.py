@@ -166,7 +166,7 @@ def test_inspect_says_what_it_is_without_a_base(file, capsys):
         one.numel() for key, one in load_file(file).items() if not key.endswith(("alpha", "on_input"))
     )
     assert all(one["norm"] is None and one["kind"] in ("DoRA", "OFT", "IA3") for one in found["layers"])
-    assert found["retrain"] == [f"lorakiln convert {file} lora.safetensors --rank 32 --base BASE --only unet"]
+    assert found["retrain"] == [f"lorakiln convert {file} lora.safetensors --rank 32 --base BASE"]
     assert main(["inspect", str(file), "--layers"]) == 0
     told = capsys.readouterr().out
     assert "of these do depends on the base model's weights\n" in told and "norm" not in told

@@ -56,6 +56,9 @@ def base(request, tmp_path_factory):
     model, encoded = write_base(tmp_path_factory.mktemp(request.param), request.param)
     shutil.copytree(encoded, encoded.with_name("plain"))
     add_masks(encoded, REGULARISING)
+    # The same rows for regularisation, whose number decides how often each is shown, without masks.
+    shutil.copytree(encoded.with_name("plain"), encoded.with_name("unmasked"))
+    shutil.copy(encoded / "index.json", encoded.with_name("unmasked") / "index.json")
     return request.param, model, encoded
 
 
@@ -141,7 +144,7 @@ def test_masks_and_regularisation_weigh_as_they_say(base, make_module):
 
 
 def test_masks_are_not_looked_at_unless_they_are_to_count(base, make_module):
-    plain = base[2].with_name("plain")
+    plain = base[2].with_name("unmasked")
     with_masks, without = make_module(), make_module(encoded=plain)
     samples = without.schedule(0)
     draws = without._draws(0, samples)

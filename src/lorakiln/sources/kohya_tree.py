@@ -27,7 +27,7 @@ _SUBSET = re.compile(r"(\d{1,3})_(.*)")  # a folder of a year, 2024_summer, is n
 def recognise(raw: Path) -> bool:
     """Whether there are subsets with pictures, in `raw` or in its img, and no pictures beside them."""
     root = _find_images(raw)
-    return root is not None and not any(_is_picture(path) for path in root.iterdir())
+    return root is not None and not any(_is_picture(path) for path in _list(root))
 
 
 def open_source(raw: Path, follow_symlinks: bool) -> "KohyaTree":
@@ -70,11 +70,19 @@ def _find_images(raw: Path) -> Path | None:
 
 
 def _list_subsets(root: Path) -> Iterator[tuple[Path, Subset]]:
-    for path in sorted(root.iterdir()) if root.is_dir() else ():
+    for path in _list(root):
         match = _SUBSET.fullmatch(path.name)
         # As in sd-scripts, 0 repeats are a subset that is not used.
-        if match and int(match[1]) and path.is_dir() and any(_is_picture(file) for file in path.iterdir()):
+        if match and int(match[1]) and path.is_dir() and any(_is_picture(file) for file in _list(path)):
             yield path, Subset(int(match[1]), class_tokens=" ".join(match[2].split()))
+
+
+def _list(folder: Path) -> list[Path]:
+    """What a folder holds, sorted; nothing where it may not be read, which the scan tells."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _is_picture(path: Path) -> bool:

@@ -59,7 +59,9 @@ class StableDiffusionXL(StableDiffusion):
         time_ids = conditioning.get("time_ids")
         if time_ids is None:
             height, width = (edge * self._factor for edge in latents.shape[-2:])
-            time_ids = torch.tensor([[height, width, 0, 0, height, width]]).expand(len(latents), -1)
+            # Without an upload in every step of drawing, which would wait for the one before.
+            whole = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
+            time_ids = whole.to(self.device, non_blocking=True).expand(len(latents), -1)
         added = {
             "text_embeds": conditioning["pooled_embeds"].to(self.device, self.dtype),
             # Sizes go beyond what half precision counts exactly.
