@@ -146,10 +146,13 @@ class _Examination:
 
     def _resume(self, one: Trial) -> Check:
         name = "resumed"
+        sent: list[int] = []
 
         def interrupt(process: int) -> None:
-            if trial.find_checkpoint(one, name):
+            # Once: a second one asks for an end without a checkpoint.
+            if not sent and trial.find_checkpoint(one, name):
                 os.kill(process, signal.SIGTERM)
+                sent.append(process)
 
         stopped = self.apart(trial.train_once, one, name, False, name="stop", meanwhile=interrupt)
         if stopped.status != 128 + signal.SIGTERM:  # it was over before, or something is wrong
