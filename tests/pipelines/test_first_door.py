@@ -11,10 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
-import yaml
-from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from safetensors.torch import load_file
-from voluptuous import Invalid
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -186,8 +183,7 @@ def test_dvc_killed_again_and_again_leaves_whole_folders_and_goes_on(reproduced)
 
 def killed(project, stage, seconds):
     """Kill `dvc repro` and all below it so long after a stage began; the stages that ran."""
-    log, lock = project.folder / "killed.log", project.folder / "dvc.lock"
-    before = lock.read_bytes()
+    log = project.folder / "killed.log"
     with log.open("w") as file:
         dvc = subprocess.Popen(
             ["dvc", "repro"],
@@ -204,11 +200,6 @@ def killed(project, stage, seconds):
         time.sleep(seconds)
         os.killpg(dvc.pid, signal.SIGKILL)
         dvc.wait()
-    # DVC writes its lock in place: killed in that moment it leaves half of one, which a copy alone mends.
-    try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(lock.read_text()))
-    except (yaml.YAMLError, Invalid):
-        lock.write_bytes(before)
     return re.findall(r"Running stage '(\w+)'", log.read_text())
 
 

@@ -82,11 +82,7 @@ def replace_words(folder: Path, old: str, new: str, as_pattern: bool) -> list[Ca
         raise UserError(f"no regular expression: {error}", where=old, fix="mend it, or leave --pattern out") from error
     edits = []
     for name, content in _read_all(folder):
-        try:
-            before = decode_text(content)
-        except UnicodeDecodeError as error:
-            fix = "`lorakiln captions reencode FOLDER --from ENCODING` first"
-            raise UserError("is not UTF-8", where=folder / name, fix=fix) from error
+        before = _decode(folder / name, content)
         after = pattern.sub(new if as_pattern else lambda _: new, before)
         if after != before:
             edits.append(CaptionEdit(name, before, after if new else tidy_commas(after)))
@@ -115,14 +111,19 @@ def count_tags(folder: Path) -> tuple[int, Counter[str]]:
     counts: Counter[str] = Counter()
     files = 0
     for name, content in _read_all(folder):
-        try:
-            text = decode_text(content)
-        except UnicodeDecodeError as error:
-            fix = "`lorakiln captions reencode FOLDER --from ENCODING` first"
-            raise UserError("is not UTF-8", where=folder / name, fix=fix) from error
+        text = _decode(folder / name, content)
         files += 1
         counts.update({" ".join(tag.split()) for tag in re.split(r"[,\n]", text)} - {""})
     return files, counts
+
+
+def _decode(path: Path, content: bytes) -> str:
+    """Raises UserError for what is not UTF-8."""
+    try:
+        return decode_text(content)
+    except UnicodeDecodeError as error:
+        fix = "`lorakiln captions reencode FOLDER --from ENCODING` first"
+        raise UserError("is not UTF-8", where=path, fix=fix) from error
 
 
 def _read_all(folder: Path) -> Iterator[tuple[str, bytes]]:

@@ -59,9 +59,11 @@ class StableDiffusionXL(StableDiffusion):
         time_ids = conditioning.get("time_ids")
         if time_ids is None:
             height, width = (edge * self._factor for edge in latents.shape[-2:])
-            # Without an upload in every step of drawing, which would wait for the one before.
-            whole = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
-            time_ids = whole.to(self.device, non_blocking=True).expand(len(latents), -1)
+            # Made where it is needed: an upload in every step of drawing would wait for the step before.
+            whole = torch.zeros(1, 6, device=self.device)
+            whole[:, 0::4].fill_(height)
+            whole[:, 1::4].fill_(width)
+            time_ids = whole.expand(len(latents), -1)
         added = {
             "text_embeds": conditioning["pooled_embeds"].to(self.device, self.dtype),
             # Sizes go beyond what half precision counts exactly.
