@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from lorakiln.facts import RunFacts
 from lorakiln.families.kinds import find_version
 from lorakiln.families.prompt_encoding import CHUNK
 from lorakiln.lora_files.kohya_captions import tell_rules, tell_subset_rules
+from lorakiln.lora_files.subsets import count_shown, list_subsets
 from lorakiln.lora_files.training_facts import read_timesteps
 from lorakiln.optim import kohya_name
 from lorakiln.rows import CaptionedRow
@@ -126,50 +126,9 @@ def add_hashes(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> di
     return {**metadata, **hashes}
 
 
-@dataclass(frozen=True)
-class Subset:
-    """Pictures that are repeated alike, as sd-scripts has them in a folder.
-
-    Attributes:
-        folder: "10_sks dog".
-        repeats: of the folder times those of the training.
-    """
-
-    folder: str
-    repeats: int
-    class_tokens: str
-    is_reg: bool
-    rows: list[CaptionedRow]
-
-
-def list_subsets(facts: RunFacts, rows: Sequence[CaptionedRow]) -> list[Subset]:
-    """The pictures as the dataset's own folders have them; as one folder of its name, where it has none such."""
-    groups: dict[tuple[str, int, bool], list[CaptionedRow]] = {}
-    for row in rows:
-        groups.setdefault((row.class_tokens, row.repeats, row.is_reg), []).append(row)
-    repeats = facts.made_with("train", TrainSettings).repeats
-    return [
-        Subset(f"{times * repeats}_{tokens or facts.dataset.name}", times * repeats, tokens, is_reg, group)
-        for (tokens, times, is_reg), group in (groups or {("", 1, False): []}).items()
-    ]
-
-
-def _count_shown(facts: RunFacts, rows: Sequence[CaptionedRow]) -> tuple[int, int]:
-    """What an epoch shows of the subject, repeats counted, and of pictures for regularisation, which are as many if
-    there are any; see `train.validation_split.repeat_rows`.
-    """
-    repeats = facts.made_with("train", TrainSettings).repeats
-    for_reg = [row for row in rows if row.is_reg]
-    subjects = facts.dataset.pictures - len(for_reg)
-    shown = subjects + sum(row.repeats - 1 for row in rows if not row.is_reg)
-    # Which ones are held out is not known here: they count as the mean.
-    count = round(shown * (subjects - facts.held_out) / max(1, subjects)) * repeats
-    return count, count if for_reg else 0
-
-
 def _training(facts: RunFacts, rows: Sequence[CaptionedRow]) -> dict[str, Any]:
     train, held_out = facts.made_with("train", TrainSettings), facts.held_out
-    pictures, regularising = _count_shown(facts, rows)
+    pictures, regularising = count_shown(facts, rows)
     seen = pictures + regularising
     per_epoch = max(1, -(-seen // train.batch_size))
     total = facts.max_steps or train.total_steps
