@@ -304,7 +304,7 @@ def measure(wanted: Wanted, rate: float) -> list[list[str]]:
         held = torch.cuda.max_memory_allocated(wanted.device) / 1e9 if wanted.device.type == "cuda" else None
         told = [f"{clock.rate:.2f}", f"{clock.rate * wanted.batch:.1f}", f"{clock.rate / bare:.2f}" if bare else ""]
         told.append(f"{operations * clock.rate / rate:.0%}" if operations else "")
-        rows.append([*head, *told, "" if held is None else f"{held:.1f}", f"{clock.first:.1f}"])
+        rows.append([*head, *told, "" if held is None else f"{held:.1f}", f"{clock.first:.2f}"])
         print(f"{', '.join(head)}: {clock.rate:.2f} steps/s", file=sys.stderr, flush=True)
     return rows
 

@@ -7,6 +7,7 @@ wait for the device for is noted.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class StrictDevice(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
+        self._known: dict[Any, Any] = {}  # shapes that an operation gave, by what it got
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -46,13 +48,27 @@ class StrictDevice(TorchDispatchMode):
             if here and any(one.is_meta for one in tensors):
                 where = ", ".join(f"{one.device.type} {tuple(one.shape)}" for one in tensors)
                 raise RuntimeError(f"{func}: expected all tensors to be on the same device, but found {where}")
-        result = func(*args, **kwargs)
+        result = self._compute(func, args, kwargs)
         if kwargs.get("generator") is not None and any(one.is_meta for one in _list_tensors(result)):
             raise RuntimeError(f"{func}: expected a generator of the meta device, but found one of the CPU")
         if kind in COPIES and not _is_non_blocking(kind, args, kwargs):
             where = {one.device.type for one in _list_tensors((args, result))}
             if len(where) > 1:
                 self.waits.append(f"{func}: {tuple(next(_list_tensors(args)).shape)}")
+        return result
+
+    def _compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """As `func` does. Torch computes shapes in Python, which takes long: the same of the same shapes is known."""
+        if not _is_repeatable(func):
+            return func(*args, **kwargs)
+        key = (func, _describe((args, kwargs)))
+        if key in self._known:
+            return _make(self._known[key])
+        result = func(*args, **kwargs)
+        if all(one.is_meta for one in _list_tensors((args, kwargs, result))):
+            made = [result] if isinstance(result, Tensor) else result
+            if isinstance(made, list | tuple) and all(type(one) is Tensor for one in made):
+                self._known[key] = _describe(result)
         return result
 
     @contextmanager
@@ -77,6 +93,34 @@ class StrictDevice(TorchDispatchMode):
         finally:
             for name, method in real.items():
                 setattr(Tensor, name, method)
+
+
+@cache
+def _is_repeatable(func: Any) -> bool:
+    """That it gives new tensors whose shapes come from its arguments' shapes and numbers."""
+    schema = func._schema
+    parts = [*schema.arguments, *schema.returns]
+    tensors = any("Tensor" in str(one.type) for one in schema.arguments)
+    return tensors and all(one.alias_info is None for one in parts) and func.overloadpacket not in COPIES
+
+
+def _describe(value: Any) -> Any:
+    """What shapes come from, to be looked up by: a tensor's own, a number with its sort (1 is no 1.0, and no True)."""
+    if isinstance(value, Tensor):
+        return Tensor, tuple(value.shape), value.stride(), value.dtype, value.device
+    if isinstance(value, list | tuple):
+        return type(value), tuple(map(_describe, value))
+    if isinstance(value, dict):
+        return dict, tuple((key, _describe(one)) for key, one in value.items())
+    return type(value), value
+
+
+def _make(described: Any) -> Any:
+    kind, inside, *more = described
+    if kind is Tensor:
+        stride, dtype, device = more
+        return torch.empty_strided(inside, stride, dtype=dtype, device=device)
+    return kind(map(_make, inside))
 
 
 def _is_non_blocking(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Random models with a family's true topology and a fraction of its width, in diffusers' layout."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.conftest import END, SCHEDULER, START, TOKENS, write_micro_tokenizer, write_text
@@ -21,11 +22,12 @@ SDXL_INDEX = {
 KINDS = ("sd15", "sd21", "sd21_v", "sdxl")
 
 
-def write_reduced(folder: Path, kind: str, seed: int = 0) -> Path:
+def write_reduced(folder: Path, kind: str, seed: int = 0, layers: Sequence[int] = (1, 2, 10)) -> Path:
     """Write a reduced model of one of KINDS.
 
     sd15 and sd21 have four levels, attention on three of them, the projections convolutions or linear; sdxl has three
-    with 0, 2 and 10 transformer layers, and two text encoders. Their pictures' sides are multiples of 32 and 16 pixels.
+    with 0, 2 and 10 transformer layers (the last two of `layers`), and two text encoders. Their pictures' sides are
+    multiples of 32 and 16 pixels.
     """
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -59,7 +61,7 @@ def write_reduced(folder: Path, kind: str, seed: int = 0) -> Path:
                 norm_num_groups=4,
                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
                 up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-                transformer_layers_per_block=[1, 2, 10],
+                transformer_layers_per_block=list(layers),
                 attention_head_dim=[1, 2, 3],
                 cross_attention_dim=64,
                 use_linear_projection=True,

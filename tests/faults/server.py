@@ -34,6 +34,7 @@ def main() -> None:
     for name in DOORS:
         importlib.import_module(name)
         del sys.modules[name]  # `runpy` warns of what it finds imported already
+    warm()
     print("ready", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
@@ -43,6 +44,16 @@ def main() -> None:
         print(child, flush=True)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def warm() -> None:
+    """Find once what every program would find for itself."""
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    from lorakiln.artefacts.code_digest import find_code
+
+    get_checkpoint_conversion_mapping("clip_text_model")  # it compiles a thousand patterns
+    find_code("lorakiln.train.assembly", "lorakiln.prepare", "lorakiln.caption", "lorakiln.encode", "lorakiln.evaluate")
 
 
 def run(job: dict) -> None:

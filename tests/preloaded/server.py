@@ -166,6 +166,8 @@ def prepare(address: str) -> Server:
     del sys.path[0]  # the folder of this file
     for name in LIBRARIES:
         importlib.import_module(name)
+    # It compiles a thousand patterns, which every fork would do for itself.
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("clip_text_model")
     # A fork has of several threads one, and would wait for what the others hold.
     assert os.listdir("/proc/self/task") == [str(os.getpid())]
     gc.freeze()
