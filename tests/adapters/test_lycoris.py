@@ -1,9 +1,13 @@
 """LyCORIS' kinds of layers against their closed forms, written out here element by element."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from lorakiln.adapters.adapter import Layer
+from lorakiln.adapters.lokr import KIND
+from lorakiln.adapters.protocol import Stored
 from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files import reading
@@ -105,6 +109,17 @@ def test_lokr_of_a_linear_layer(tmp_path, first, second):
         scale = 1.0  # whatever alpha says
     rank = 2 * (4 if second == "whole" else 2)
     check(tmp_path / "x.safetensors", LINEAR, tensors, scale * kronecker(one, two), "LoKr", rank)
+
+
+def test_lokr_is_written_with_an_alpha_even_where_it_counts_for_nothing():
+    """LyCORIS 4 asks every layer's for a number; our files between the stages hold none where both factors are whole."""
+    whole = {"lokr_w1": randn(2, 3), "lokr_w2": randn(5, 4)}
+    layer = KIND.read(Stored(Path("x"), LINEAR, LINEAR, "dotted", whole))
+    assert layer.fixed == {} and layer.rank is None
+    written = KIND.tensors(layer, "kohya")
+    assert written.keys() == {*whole, "alpha"} and float(written["alpha"]) == 1
+    again = KIND.read(Stored(Path("x"), LINEAR, LINEAR, "kohya", written))
+    torch.testing.assert_close(again.change_of(torch.zeros(10, 12)), torch.kron(*whole.values()))
 
 
 @pytest.mark.parametrize("second", ["whole", "factored", "core"])

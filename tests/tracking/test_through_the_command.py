@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 
 
-def train(folder, *overrides):
+@pytest.fixture
+def train(tmp_path, preloaded):
+    """Run the command; what it printed to stderr."""
+    return lambda *overrides: train_in(tmp_path, preloaded, *overrides)
+
+
+def train_in(folder, programs, *overrides):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment |= {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder),
         "NETRC": str(folder / "netrc"),
         "WANDB_DIR": str(folder),
@@ -26,7 +32,7 @@ def train(folder, *overrides):
     }
     done = subprocess.run(
         [
-            sys.executable,
+            str(programs / "python"),
             "-m",
             "train",
             "+experiment=smoke",
@@ -45,8 +51,8 @@ def train(folder, *overrides):
     return done.stderr
 
 
-def test_one_record_from_the_group_to_the_report(tmp_path):
-    told = train(tmp_path, "export.which=best", f"hydra.run.dir={tmp_path}/today")
+def test_one_record_from_the_group_to_the_report(tmp_path, train):
+    told = train("export.which=best", f"hydra.run.dir={tmp_path}/today")
     assert "Images sizes do not match" not in told and told.count("wandb sync") == 2
     found, record = Recorded(tmp_path), read_json(tmp_path / "today/run/tracker.json")
     run, step = record["id"], read_json(tmp_path / "today/lora/facts.json")["step"]
@@ -71,17 +77,16 @@ def test_one_record_from_the_group_to_the_report(tmp_path):
     assert ("dataset", "demo_style-dataset") in kinds
 
 
-def test_what_stays_at_home_is_in_no_record(tmp_path):
+def test_what_stays_at_home_is_in_no_record(tmp_path, train):
     words = ("caption.trigger=SECRETWORD", "train.samples.prompts=[SECRETPROMPT]", "evaluate.prompts=[SECRETTEST]")
-    train(tmp_path, "train.tracker.upload_images=false", *words, f"hydra.run.dir={tmp_path}/today")
+    train("train.tracker.upload_images=false", *words, f"hydra.run.dir={tmp_path}/today")
     files = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" and "dataset-" in path.name for path in files)
     assert not [path for path in files if b"SECRET" in path.read_bytes()]
 
 
-def test_a_sweep_is_one_group_of_named_runs_with_one_dataset(tmp_path):
+def test_a_sweep_is_one_group_of_named_runs_with_one_dataset(tmp_path, train):
     train(
-        tmp_path,
         "train.adapter.rank=2,4",
         "train.samples.every=0",
         "evaluate.prompts=['a cat, {trigger}']",
@@ -95,10 +100,9 @@ def test_a_sweep_is_one_group_of_named_runs_with_one_dataset(tmp_path):
     assert len(runs) == 3 and len(list((tmp_path / "wandb").glob("offline-run-*-dataset-*"))) == 1
 
 
-def test_jobs_that_share_a_training_train_it_once_and_have_a_run_each(tmp_path):
+def test_jobs_that_share_a_training_train_it_once_and_have_a_run_each(tmp_path, train):
     """Two at a time: what differs in no weight, or in the number of steps alone, shares a folder of checkpoints."""
     train(
-        tmp_path,
         "caption=none",
         "train.steps=3,6",
         "export.strength=0.5,1",

@@ -293,7 +293,11 @@ class FormulaKind(ABC):
 
     def tensors(self, layer: FormulaLayer, form: Form) -> dict[str, Tensor]:
         known = self.ENDINGS[form].all
-        return {**layer.tensors, **{name: torch.tensor(one) for name, one in layer.fixed.items() if name in known}}
+        fixed = {name: one for name, one in layer.fixed.items() if name in known}
+        if self.SCALED and "alpha" in known:
+            # LyCORIS reads no layer without one, also where it counts for nothing: as LoKr's of whole factors.
+            fixed.setdefault("alpha", float(layer.rank or 1))
+        return {**layer.tensors, **{name: torch.tensor(one) for name, one in fixed.items()}}
 
     def config(self, layers: Mapping[str, FormulaLayer]) -> dict[str, Any]:
         """peft's, for those that have one: ranks and alphas that differ are patterns."""
