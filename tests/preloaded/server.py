@@ -44,7 +44,6 @@ LIBRARIES = (
     "transformers.models.clip.image_processing_pil_clip",
     "transformers.models.clip.modeling_clip",
     "transformers.models.clip.tokenization_clip",
-    "wandb",
 )
 FILES = 200  # the most that a command has open
 
