@@ -112,7 +112,7 @@ def test_lokr_of_a_linear_layer(tmp_path, first, second):
 
 
 def test_lokr_is_written_with_an_alpha_even_where_it_counts_for_nothing():
-    """LyCORIS 4 asks every layer's for a number; our files between the stages hold none where both factors are whole."""
+    """LyCORIS 4 reads no layer without; our files between the stages hold none where both factors are whole."""
     whole = {"lokr_w1": randn(2, 3), "lokr_w2": randn(5, 4)}
     layer = KIND.read(Stored(Path("x"), LINEAR, LINEAR, "dotted", whole))
     assert layer.fixed == {} and layer.rank is None

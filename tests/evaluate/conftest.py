@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lorakiln.artefacts.json_files import write_json, write_jsonl
-from lorakiln.evaluate import drawing, evaluate
+from lorakiln.evaluate import evaluate, painter
 from lorakiln.metrics import list_in_report_order, list_metrics
 from lorakiln.sampling import DrawJob, draw, format_infotext, save_picture
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -172,5 +172,5 @@ def count_drawn(monkeypatch):
         jobs.extend(some)
         return draw(family, some, *args, **kwargs)
 
-    monkeypatch.setattr(drawing, "draw", counting)
+    monkeypatch.setattr(painter, "draw", counting)
     return jobs

@@ -7,7 +7,8 @@ import pytest
 
 from lorakiln.artefacts.hashing import hash_folder
 from lorakiln.artefacts.json_files import read_json
-from lorakiln.evaluate import drawing, evaluate
+from lorakiln.evaluate import drawing, evaluate, painter
+from lorakiln.metrics import Prompt, Shot
 from tests.evaluate.conftest import SETTINGS, write_lora
 
 
@@ -38,6 +39,28 @@ def test_what_a_stopped_drawing_has_drawn_is_not_drawn_again(
     assert "evaluate: 20 pictures to be drawn and scored, on the CPU in fp32\n" in told
     assert hash_folder(stopped) == hash_folder(reported)
     assert not list(stopped.parent.glob(".*"))
+
+
+@pytest.mark.timeout(120)
+def test_several_processes_draw_what_one_draws(folders, reported, tmp_path, judged_model, count_drawn):
+    settings = SETTINGS.model_copy(update={"workers": 2})
+    evaluate(*folders, tmp_path / "report", settings, judged_model)
+    assert not count_drawn  # in this process
+    # The page shows the settings, and so how many processes there were.
+    assert {path.name for path in differing(tmp_path / "report", reported)} == {"report.html"}
+
+
+def differing(one, other):
+    files = [{path.relative_to(root): path.read_bytes() for path in root.rglob("*.*")} for root in (one, other)]
+    assert files[0].keys() == files[1].keys()
+    return [path for path, content in files[0].items() if content != files[1][path]]
+
+
+def test_a_batch_is_of_one_weight_and_one_size():
+    cat = Prompt(0, "a cat", "a cat")
+    shots = [Shot(cat, True, n, n // 5 / 2, 64, 64 if n < 8 else 32, str(n)) for n in range(10)]
+    split = [[shot.key for shot in batch] for batch in drawing.split_batches(shots, 3)]
+    assert split == [["0", "1", "2"], ["3", "4"], ["5", "6", "7"], ["8", "9"]]
 
 
 def test_a_kept_picture_that_a_power_cut_has_cut_off_is_drawn_again(
@@ -89,7 +112,7 @@ def test_another_noise_schedule_of_the_training_draws_all_anew(
     lora, captioned, run = folders
     out, told = tmp_path / "report", []
     shutil.copytree(reported, out)
-    monkeypatch.setattr(drawing, "follow_noise_schedule", lambda *given: told.append(given[1:]))
+    monkeypatch.setattr(painter, "follow_noise_schedule", lambda *given: told.append(given[1:]))
     facts = read_json(lora / "facts.json")
     (lora / "facts.json").write_text(json.dumps({**facts, "zero_terminal_snr": True}))
     evaluate(lora, captioned, run, out, SETTINGS, judged_model)

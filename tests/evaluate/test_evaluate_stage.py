@@ -15,7 +15,7 @@ from lorakiln.artefacts.hashing import hash_folder
 from lorakiln.artefacts.json_files import read_json, read_jsonl, write_json
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import PlainLines
-from lorakiln.evaluate import drawing, evaluate
+from lorakiln.evaluate import evaluate, painter
 from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.report import format_experiment
 from lorakiln.families import load_family
@@ -30,7 +30,7 @@ from tests.evaluate.conftest import SETTINGS, metrics_of
 @pytest.mark.parametrize("tight", [True, False])
 def test_a_tight_gpu_holds_one_model_at_a_time(folders, tmp_path, judged_model, monkeypatch, tight):
     done = []
-    monkeypatch.setattr(drawing, "is_tight", lambda device: tight)
+    monkeypatch.setattr(painter, "is_tight", lambda device: tight)
     monkeypatch.setattr(StableDiffusion, "rest", lambda self: done.append("rest"))
     load, to, decode = Clip.load, Clip.to, StableDiffusion.decode_latents
     monkeypatch.setattr(Clip, "load", lambda *given: done.append(f"clip on {given[-1]}") or load(*given))
@@ -276,7 +276,7 @@ def test_the_clip_score_is_a_price_only_where_no_question_is_asked():
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("lorakiln.evaluate.drawing.load_adapter", "evaluate: loading the base model: out of memory"),
+        ("lorakiln.evaluate.painter.load_adapter", "evaluate: loading the base model: out of memory"),
         ("lorakiln.lora_files.merging.Merged.set_weights", "evaluate: putting the LoRA on: out of memory"),
         ("lorakiln.families.sd.model.StableDiffusion.encode_prompts", "drawing: reading the negative prompt: out of"),
         ("lorakiln.families.sd.model.StableDiffusion.decode_latents", "drawing: out of memory with one picture"),

@@ -8,8 +8,8 @@ from peft import LoraConfig, OFTConfig, get_peft_model
 
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import save_tensors
-from lorakiln.evaluate.drawing import load_adapter
 from lorakiln.evaluate.foreign_lora import import_lora
+from lorakiln.evaluate.painter import load_adapter
 from lorakiln.families import load_family
 
 SPACES = ("prepare", "encode")

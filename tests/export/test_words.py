@@ -8,7 +8,7 @@ import torch
 from lorakiln.adapters.adapter import Adapter, Embedding
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import load_tensors
-from lorakiln.evaluate.drawing import load_adapter
+from lorakiln.evaluate.painter import load_adapter
 from lorakiln.families import load_family
 from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.embeddings import read_embeddings

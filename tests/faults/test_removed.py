@@ -25,8 +25,8 @@ AGAIN = "run the same command again"
         ("train", "lorakiln.train.results:write_csv", "outputs/.run.new", "removed while this ran"),
         ("export", "lorakiln.export.stage:load_family", "outputs/run", "cannot be read or written: No such file"),
         ("export", "lorakiln.export.stage:hash_file", "outputs/.lora.new", "cannot be read or written: No such file"),
-        ("evaluate", "lorakiln.evaluate.drawing:load_family", "outputs/lora", "mine.safetensors: no such file"),
-        ("evaluate", "lorakiln.evaluate.drawing:draw", "outputs/lora", ""),
+        ("evaluate", "lorakiln.evaluate.painter:load_family", "outputs/lora", "mine.safetensors: no such file"),
+        ("evaluate", "lorakiln.evaluate.painter:draw", "outputs/lora", ""),
     ],
 )
 def test_what_is_removed_while_a_stage_runs(programs, stages, stage, place, gone, said):

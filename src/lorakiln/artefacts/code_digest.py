@@ -26,6 +26,7 @@ SILENT = (
     "lorakiln.console.exit_signals",
     "lorakiln.console.errors",
     "lorakiln.console.orphans",
+    "lorakiln.console.process_pool",
     "lorakiln.console.progress",
     "lorakiln.console.terminal_text",
     "lorakiln.artefacts.atomic_file",

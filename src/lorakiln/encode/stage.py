@@ -32,6 +32,7 @@ from lorakiln.encode.tensor_cache import (
 from lorakiln.encode.variant_sheet import SHEET, make_variant_sheet
 from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
 from lorakiln.families import load_family
+from lorakiln.families.cpu_threads import choosing_threads
 from lorakiln.families.protocol import Family, Part, choose_text_dtype
 from lorakiln.rows import EncodedBucket, EncodedRow, Index
 from lorakiln.schema.encode import EncodeSettings
@@ -81,7 +82,8 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         _warn_unread(family, rows, unread, encoding.chunks * family.max_tokens)
         drawn = choose_variants(rows, settings.captions)
         stage = _Stage(fresh, settings, keys, family, known, kept)
-        stage.run(group_by_bucket(rows), drawn.texts if drawn else ())
+        with choosing_threads(family):
+            stage.run(group_by_bucket(rows), drawn.texts if drawn else ())
         made_with = {"encode": settings.model_dump(mode="json"), "model": model.model_dump(mode="json")}
         if settings.augment.variants:
             make_variant_sheet(rows, settings.flip).save(fresh / SHEET)

@@ -2,8 +2,7 @@
 from a drawing that was stopped.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -15,22 +14,21 @@ from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch, is_tight, telling_no_memory
+from lorakiln.console.process_pool import count_workers, map_in_order
 from lorakiln.console.progress import show_progress
+from lorakiln.evaluate.painter import Painter, make_job
 from lorakiln.evaluate.shots import Shot
 from lorakiln.families import load_family
+from lorakiln.families.cpu_threads import is_small
 from lorakiln.families.file_hashes import compute_short_hash as base_hash
 from lorakiln.families.prompt_encoding import PromptEncoding
-from lorakiln.families.protocol import Family, choose_drawing_dtype
-from lorakiln.lora_files.applying import AppliedAdapters, read_applicable
-from lorakiln.lora_files.embeddings import compute_embedding_short_hash, is_embedding, read_embeddings
+from lorakiln.lora_files.embeddings import compute_embedding_short_hash, is_embedding
 from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
-from lorakiln.sampling import Applied, DrawJob, draw, follow_noise_schedule, format_infotext, save_picture
-from lorakiln.sampling.prompt_cache import PromptCache
+from lorakiln.sampling import Applied, format_infotext, save_picture
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
 
-ON_CPU = "draw on the CPU (evaluate.device=cpu)"
+WORTH = 64  # small pictures: starting a process, which loads the libraries and the base, takes about half as long
 
 
 class ShotDrawer:
@@ -84,41 +82,34 @@ class ShotDrawer:
 
     def _draw(self, shots: Sequence[Shot]) -> Iterator[tuple[Shot, Image.Image]]:
         settings = self.settings
-        with telling_no_memory("evaluate: loading the base model", ON_CPU):
-            family = load_family(
-                self.model, device=self.device, dtype=choose_drawing_dtype(self.device, settings.precision)
-            )
-            follow_noise_schedule(family, self.zero_terminal_snr, self.lora)
-            if is_tight(self.device):
-                family.rest()
-            merged = load_adapter(family, self.lora, self.words)
-        remembering = PromptCache(family)
-        advice = f"draw smaller pictures (evaluate.width, evaluate.height), or {ON_CPU}"
-        batch = Batch(settings.batch_size, "drawing", "evaluate.batch_size", advice)
+        painter = Painter(
+            self.lora, settings, self.model, self.device, self.encoding, self.zero_terminal_snr, self.words
+        )
+        ordered = sorted(shots, key=lambda shot: shot.weight)
+        workers = self._count_workers(len(shots))
         with show_progress("drawing", len(shots)) as bar:
-            for weight, group in groupby(sorted(shots, key=lambda s: s.weight), key=lambda s: s.weight):
-                with telling_no_memory("evaluate: putting the LoRA on", ON_CPU):
-                    merged.set_weights(weight)
-                remembering.forget()
-                some = list(group)
-                jobs = [self._job(shot) for shot in some]
-                images = draw(
-                    remembering,
-                    jobs,
-                    settings.steps,
-                    settings.guidance,
-                    settings.negative_prompt,
-                    batch,
-                    self.encoding,
-                    done=bar.advance,
-                )
-                yield from zip(some, images, strict=True)
+            if workers == 1:
+                for _, group in groupby(ordered, key=lambda shot: shot.weight):
+                    some = list(group)
+                    yield from zip(some, painter.paint(some, bar.advance), strict=True)
+                return
+            # The batches that one process would draw: the bits of a picture depend on its batch's shape.
+            batches = list(split_batches(ordered, settings.batch_size))
+            for batch, images in zip(batches, map_in_order(painter, batches, workers, _explain_killed), strict=True):
+                bar.advance(len(batch))
+                yield from zip(batch, images, strict=True)
+
+    def _count_workers(self, shots: int) -> int:
+        """Processes that draw: one for a GPU, and for a base that uses all cores by itself."""
+        if self.device.type != "cpu" or not is_small(load_family(self.model, ())):
+            return 1
+        return count_workers(self.settings.workers, shots, WORTH)
 
     def _save(self, image: Image.Image, shot: Shot, path: Path) -> None:
         settings = self.settings
         used = [Applied(self.lora.stem, shot.weight, self.lora_hash)] if shot.weight else []
         text = format_infotext(
-            self._job(shot),
+            make_job(shot),
             settings.steps,
             settings.guidance,
             settings.negative_prompt,
@@ -130,22 +121,20 @@ class ShotDrawer:
         )
         save_picture(image, path, text)
 
-    def _job(self, shot: Shot) -> DrawJob:
-        return DrawJob(shot.text, shot.seed, shot.width, shot.height)
+
+def split_batches(shots: Iterable[Shot], size: int) -> Iterator[list[Shot]]:
+    """As `draw` takes them: of one weight and one size, in their order, at most so many at once."""
+    for _, group in groupby(shots, key=lambda shot: (shot.weight, shot.width, shot.height)):
+        alike = list(group)
+        yield from (alike[start : start + size] for start in range(0, len(alike), size))
 
 
-def load_adapter(family: Family, lora: Path, words: Sequence[Path] = ()) -> AppliedAdapters:
-    """The family with what a LoRA's or an embedding's file brings, to be set to a weight.
-
-    Args:
-        words: files of embeddings that belong to it.
-
-    Raises:
-        UserError: it is neither, or one for another base model.
-    """
-    adapter = read_applicable(lora)
-    own = {word: one for path in words for word, one in read_embeddings(path).items()}
-    return AppliedAdapters(family, replace(adapter, embeddings={**adapter.embeddings, **own}))
+def _explain_killed(batches: Sequence[Sequence[Shot]]) -> UserError:
+    return UserError(
+        "a process that drew pictures was killed",
+        where="evaluate.workers",
+        fix="out of memory, most likely: set evaluate.workers=1; what is drawn is kept",
+    )
 
 
 def list_drawn_pictures(samples: Path) -> dict[str, Path]:

@@ -12,6 +12,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.console.errors import UserError
+from lorakiln.console.process_pool import count_workers, map_in_order
 from lorakiln.console.progress import show_progress
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
@@ -20,7 +21,6 @@ from lorakiln.prepare.faces import FaceDetector
 from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
 from lorakiln.prepare.near_duplicates import find_near_duplicates
 from lorakiln.prepare.picture import Preparer, read_earlier_pictures, read_partial_pictures
-from lorakiln.prepare.process_pool import count_workers, map_in_order
 from lorakiln.prepare.shading import describe_unsuited_pictures
 from lorakiln.prepare.unusable_files import LISTED, explain_unusable, make_refusal, write_quarantine
 from lorakiln.rows import PreparedRow, write_rows
@@ -30,6 +30,7 @@ from lorakiln.sources import Subset, UnusableFile, open_source
 
 # Bytes that a pixel of a drawing or a photograph takes at least in a PNG, about: a disk with less cannot do.
 PNG_BYTES = 0.5
+WORTH = 32  # small pictures: starting a process costs about as much
 
 
 def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
@@ -58,7 +59,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
         preparer = Preparer(source, fresh, settings, known, kept, detector)
-        results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures)))
+        results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures), WORTH))
         rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
         bad = sorted(
             [*found.bad, *(entry for entry in results if isinstance(entry, UnusableFile))],
@@ -96,10 +97,17 @@ def _leaving_nothing_but_when_stopped(kept: PartialResults) -> Iterator[None]:
 def _run(preparer: Preparer, pictures: Sequence[str], workers: int) -> list[PreparedRow | UnusableFile]:
     results = []
     with show_progress("prepare", len(pictures)) as bar:
-        for result in map_in_order(preparer, pictures, workers):
+        for result in map_in_order(preparer, pictures, workers, _explain_killed):
             results.append(result)
             bar.advance()
     return results
+
+
+def _explain_killed(files: Sequence[str]) -> UserError:
+    return UserError(
+        f"a process that read pictures was killed; it was at one of: {', '.join(files) or 'the last ones'}",
+        fix="out of memory, most likely: lower prepare.workers, or take out or shrink the largest of these files",
+    )
 
 
 def _facts(rows: Sequence[PreparedRow], bad: Sequence[UnusableFile], settings: PrepareSettings) -> Dataset:

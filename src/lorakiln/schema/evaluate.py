@@ -60,6 +60,9 @@ class EvaluateSettings(Settings, decides=Decides.DRAWINGS):
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], HERE] = Field(
         "auto", description="of the base while it draws; auto: fp16 on a GPU, fp32 on a CPU"
     )
+    workers: Annotated[int | None, Decides.NOTHING] = Field(
+        None, ge=1, le=512, description="processes that draw with a small base on the CPU; null: one per core"
+    )
     device: Annotated[str, Private.NO, HERE] = Field("auto", pattern="^(auto|cpu|cuda)$")
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import Batch, is_tight, telling_no_memory
 from lorakiln.console.progress import show_progress
 from lorakiln.families import load_family
+from lorakiln.families.cpu_threads import choosing_threads
 from lorakiln.families.file_hashes import compute_short_hash as base_hash
 from lorakiln.families.learned_words import WordFinder
 from lorakiln.families.protocol import Family, choose_drawing_dtype, choose_drawing_precision
@@ -103,7 +104,7 @@ def draw_requests(
             request.encoding,
         )
         groups.setdefault(common, []).append(index)
-    with show_progress("drawing", len(requests)) as bar:
+    with choosing_threads(family), show_progress("drawing", len(requests)) as bar:
         for members in groups.values():
             first = requests[members[0]]
             with telling_no_memory("putting the LoRAs on, and reading the picture to begin with", HIDE_GPU):

@@ -16,6 +16,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.memory import telling_no_memory
 from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
+from lorakiln.families.cpu_threads import is_small
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import NETWORK, Family, Part, choose_text_dtype
 from lorakiln.families.tensor_memory import count_held_bytes
@@ -32,7 +33,7 @@ from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.live_text import LiveText, TextReader
 from lorakiln.train.lora_module import LoraModule, Share
 from lorakiln.train.memory_count import CountRequest, MemoryCount, count_memory
-from lorakiln.train.memory_fit import LARGE, MemoryFit, check_memory_fit
+from lorakiln.train.memory_fit import MemoryFit, check_memory_fit
 from lorakiln.train.quantized_layers import check_quantize, quantize_layers
 from lorakiln.train.sample_pictures import Sample, check_samples, choose_largest, choose_requests, list_samples
 from lorakiln.train.trained_encoders import recompute_activations
@@ -193,7 +194,7 @@ def _make_room(
     Args:
         samples: that are drawn; none where there is none.
     """
-    if family.device.type == "cpu" and count_held_bytes(family.hollow(NETWORK).network) < LARGE:
+    if family.device.type == "cpu" and is_small(family):
         return None
     if settings.tokens:
         # Words are a few rows; what reading captions anew takes beside them is not counted.

@@ -11,7 +11,6 @@ from lorakiln.train.lora_module import Share
 from lorakiln.train.memory_count import BESIDE, MemoryCount
 from lorakiln.train.precision import choose_half
 
-LARGE = 500_000_000  # bytes of a base's weights; smaller ones fit any machine, and are not counted for a CPU
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 

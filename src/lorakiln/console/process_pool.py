@@ -1,4 +1,4 @@
-"""The same work on many files, in several processes, results in order."""
+"""The same work on many things, in several processes, results in order."""
 
 import multiprocessing
 import os
@@ -14,65 +14,72 @@ from typing import Any, TypeVar
 
 from lorakiln.console.errors import UserError
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 4  # files a process has waiting, so that none idles
-FILES_EACH = 32  # starting a process costs about as much as this many small pictures
+AHEAD = 4  # of what there is to do a process has so many waiting, so that none idles
 
-_work: Callable[[str], Any] | None = None  # what a process of the pool does
+_work: Callable[[Any], Any] | None = None  # what a process of the pool does
 
 
-def map_in_order(work: Callable[[str], Result], files: Sequence[str], workers: int) -> Iterator[Result]:
-    """Yield `work(file)` for every file, in order.
+def map_in_order(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    explain: Callable[[Sequence[Item]], UserError],
+) -> Iterator[Result]:
+    """Yield `work(item)` for every item, in order.
 
     Args:
         work: can be pickled; sent to each process once.
         workers: processes; with 1, the work is done in this one.
+        explain: the error of a process that was killed, from the items of which it was at one.
 
     Raises:
-        UserError: a process was killed; the files that it may have been reading are named.
+        UserError: a process was killed.
     """
     if workers == 1:
-        yield from map(work, files)
+        yield from map(work, items)
         return
     # Spawned, not forked: torch may have started threads here.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(work,)) as pool:
-        waiting: deque[tuple[str, Future[Result]]] = deque()
+        waiting: deque[tuple[Item, Future[Result]]] = deque()
         try:
-            for file in files:
+            for item in items:
                 with _deaf_children():
-                    waiting.append((file, pool.submit(_do, file)))
+                    waiting.append((item, pool.submit(_do, item)))
                 if len(waiting) >= workers * AHEAD:
                     yield _next(waiting)
             while waiting:
                 yield _next(waiting)
         except BrokenProcessPool:
-            raise _killed([file for file, _ in waiting], workers) from None
+            raise explain([item for item, _ in waiting][: workers * AHEAD]) from None
         except BaseException:
             for process in multiprocessing.active_children():  # nobody waits for what they are at
                 process.terminate()
             raise
 
 
-def _next(waiting: deque[tuple[str, Future[Result]]]) -> Result:
+def _next(waiting: deque[tuple[Item, Future[Result]]]) -> Result:
     result = waiting[0][1].result()
-    waiting.popleft()  # only now: of a killed process, the file is to be named
+    waiting.popleft()  # only now: of a killed process, what it was at is to be named
     return result
 
 
-def count_workers(wanted: int | None, files: int) -> int:
-    """How many processes are worth it: at most one a core, and fewer for few files."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return wanted or max(1, min(cores, files // FILES_EACH))
+def count_workers(wanted: int | None, items: int, worth: int) -> int:
+    """How many processes are worth it: at most one a core, and fewer for few items.
+
+    Args:
+        wanted: as many in any case; None: what is worth it.
+        worth: to start a process costs about as much as the work on so many.
+    """
+    return wanted or max(1, min(count_cores(), items // worth))
 
 
-def _killed(files: list[str], workers: int) -> UserError:
-    names = ", ".join(files[: workers * AHEAD]) or "the last ones"
-    return UserError(
-        f"a process that read pictures was killed; it was at one of: {names}",
-        fix="out of memory, most likely: lower prepare.workers, or take out or shrink the largest of these files",
-    )
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -88,7 +95,7 @@ def _deaf_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start(work: Callable[[str], Any]) -> None:
+def _start(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
     threading.Thread(target=_follow_parent, daemon=True).start()
@@ -102,6 +109,6 @@ def _follow_parent() -> None:
     os._exit(1)
 
 
-def _do(file: str) -> Any:
+def _do(item: Any) -> Any:
     assert _work is not None  # `_start` was called first
-    return _work(file)
+    return _work(item)

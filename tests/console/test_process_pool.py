@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from lorakiln.console.errors import UserError
-from lorakiln.prepare.process_pool import FILES_EACH, count_workers, map_in_order
+from lorakiln.console.process_pool import count_workers, map_in_order
+
+
+def explain(items):
+    return UserError(f"killed at one of: {' '.join(items)}", fix="end what else runs")
 
 
 def slow_first(name: str) -> str:
@@ -31,43 +35,44 @@ def raises(name: str) -> str:
 
 @pytest.mark.timeout(60)
 def test_results_come_in_order():
-    assert list(map_in_order(slow_first, [str(n) for n in range(20)], 2)) == [str(n) * 2 for n in range(20)]
+    assert list(map_in_order(slow_first, [str(n) for n in range(20)], 2, explain)) == [str(n) * 2 for n in range(20)]
 
 
 @pytest.mark.timeout(60)
 def test_a_killed_process_is_told_with_the_files_it_was_at():
-    with pytest.raises(UserError, match=r"was killed; it was at one of: .*\b5\b") as caught:
-        list(map_in_order(killed_at_5, [str(n) for n in range(40)], 2))
-    assert "prepare.workers" in str(caught.value)
+    with pytest.raises(UserError, match=r"killed at one of: .*\b5\b") as caught:
+        list(map_in_order(killed_at_5, [str(n) for n in range(40)], 2, explain))
+    assert caught.value.fix == "end what else runs"
 
 
 @pytest.mark.timeout(60)
 def test_an_error_in_a_process_arrives_whole():
     with pytest.raises(UserError) as caught:
-        list(map_in_order(raises, ["a"], 2))
+        list(map_in_order(raises, ["a"], 2, explain))
     assert (caught.value.where, caught.value.fix) == ("a", "free it")
 
 
 def test_one_worker_works_here():
-    assert set(map_in_order(lambda name: os.getpid(), ["a", "b"], 1)) == {os.getpid()}
+    assert set(map_in_order(lambda name: os.getpid(), ["a", "b"], 1, explain)) == {os.getpid()}
 
 
 def test_few_files_are_not_worth_a_process():
-    assert count_workers(None, FILES_EACH) == 1
-    assert count_workers(None, 10**6) == len(os.sched_getaffinity(0))
-    assert count_workers(3, 1) == 3
+    assert count_workers(None, 32, worth=32) == 1
+    assert count_workers(None, 10**6, worth=32) == len(os.sched_getaffinity(0))
+    assert count_workers(3, 1, worth=32) == 3
 
 
 SCRIPT = """
 import os, sys, time
-from lorakiln.prepare.process_pool import map_in_order
+from lorakiln.console.errors import UserError
+from lorakiln.console.process_pool import map_in_order
 
 def work(name):
     print(os.getpid(), flush=True)
     time.sleep(60)
 
 if __name__ == "__main__":
-    list(map_in_order(work, ["a", "b"], 2))
+    list(map_in_order(work, ["a", "b"], 2, lambda items: UserError("killed")))
 """
 
 
@@ -106,7 +111,7 @@ def deaf(name: str) -> bool:
 @pytest.mark.timeout(60)
 def test_ctrl_c_is_the_parents_alone_from_a_childs_first_moment():
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    assert all(map_in_order(deaf, ["0", "1", "2"], 2))
+    assert all(map_in_order(deaf, ["0", "1", "2"], 2, explain))
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
@@ -124,7 +129,7 @@ def test_nobody_waits_for_what_is_given_up():
     began = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
-            list(map_in_order(endless, ["0", "1", "2", "3"], 2))
+            list(map_in_order(endless, ["0", "1", "2", "3"], 2, explain))
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 30
