@@ -195,9 +195,6 @@ def _make_room(
     """
     if family.device.type == "cpu" and count_held_bytes(family.hollow(NETWORK).network) < LARGE:
         return None
-    if settings.tokens:
-        # Words are a few rows; what reading captions anew takes beside them is not counted.
-        settings = settings.model_copy(update={"tokens": {}, "parts": settings.parts or None})
     shapes = [bucket.mean.shape[2:] for bucket, rows in zip(encoded.buckets, split.trained, strict=True) if rows]
     wanted = CountRequest(
         family,
@@ -210,8 +207,8 @@ def _make_room(
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
         encoding=PromptEncoding.of(encoded.index.made_with("encode", EncodeSettings)),
     )
-    # Text encoders that read in every step stay on the device beside the network; those that are trained are counted.
-    texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) and not wanted.encoders else ()
+    # Text encoders that read in every step stay on the device beside the network; those that learn are counted.
+    texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) and not wanted.reads_anew else ()
     reading = sum(map(count_held_bytes, texts))
 
     def count(other: TrainSettings) -> MemoryCount:
