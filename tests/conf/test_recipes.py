@@ -21,6 +21,7 @@ PLANS = {
         "saved       6 adapters, every 250 steps and at the end",
         "adapter     lora, rank 16, alpha 16",
         "objective   mse, min_snr_gamma 5",
+        "predicts    epsilon",
     ),
     "sd15_style_r4": (
         "variants    plain, flip",
@@ -47,6 +48,7 @@ PLANS = {
     "sdxl_drawn_character": (
         "steps       1,200 = 208.7 epochs of 5.75 steps; each picture is seen 208.7 times",
         "objective   mse, min_snr_gamma 5, zero_terminal_snr",
+        "predicts    v_prediction",
         "noise       to zero terminal SNR",
     ),
     "low_memory": (
