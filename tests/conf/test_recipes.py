@@ -95,6 +95,16 @@ def test_the_plan_of_a_recipe_is_printed_for_25_pictures(recipe, given, capsys, 
     assert not list(tmp_path.iterdir())
 
 
+def test_the_plan_of_a_word_beside_a_lora_on_a_real_base(small_runs, capsys):
+    """As the header of `pivotal` says it, but for what the word begins as: a reduced base's tokenizer reads letters."""
+    word = "+train.tokens.mydog={init: d, vectors: 2, lr: 1e-3, max_norm: 1.5}"
+    own = ["model=sd15", "~train.tokens.kilnling", word, *small_runs.overrides("sd15"), "caption.trigger=mydog"]
+    plan.main(["+experiment=pivotal", *own])
+    told = capsys.readouterr().out
+    assert "adapter     lora, rank 8, alpha 8" in told and "predicts    epsilon" in told
+    assert "tokens      mydog (2 vectors, in 23 captions)" in told
+
+
 @pytest.mark.parametrize("recipe", ["sd15_pose", "sdxl_drawn_character"])
 def test_a_recipe_trains_on_a_base_of_its_family(recipe, given, tmp_path):
     short = ["train.steps=2", "train.scheduler.warmup_steps=0", "train.samples.every=0", "train.validation.draws=1"]
