@@ -7,6 +7,8 @@ from typing import Literal
 from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
 from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
 
+VARIANT_SHEET = "variants.png"  # beside index.json where variants are drawn: all of some pictures
+
 
 class Uncropped(Facts):
     """A picture before its crop, as `prepare.margin` has it kept.

@@ -21,6 +21,7 @@ PLANS = {
         "saved       6 adapters, every 250 steps and at the end",
         "adapter     lora, rank 16, alpha 16",
         "objective   mse, min_snr_gamma 5",
+        "predicts    epsilon",
     ),
     "sd15_style_r4": (
         "variants    plain, flip",
@@ -47,6 +48,7 @@ PLANS = {
     "sdxl_drawn_character": (
         "steps       1,200 = 208.7 epochs of 5.75 steps; each picture is seen 208.7 times",
         "objective   mse, min_snr_gamma 5, zero_terminal_snr",
+        "predicts    v_prediction",
         "noise       to zero terminal SNR",
     ),
     "low_memory": (
@@ -91,6 +93,16 @@ def test_the_plan_of_a_recipe_is_printed_for_25_pictures(recipe, given, capsys, 
     for line in PLANS[recipe]:
         assert line in told, told
     assert not list(tmp_path.iterdir())
+
+
+def test_the_plan_of_a_word_beside_a_lora_on_a_real_base(small_runs, capsys):
+    """As the header of `pivotal` says it, but for what the word begins as: a reduced base's tokenizer reads letters."""
+    word = "+train.tokens.mydog={init: d, vectors: 2, lr: 1e-3, max_norm: 1.5}"
+    own = ["model=sd15", "~train.tokens.kilnling", word, *small_runs.overrides("sd15"), "caption.trigger=mydog"]
+    plan.main(["+experiment=pivotal", *own])
+    told = capsys.readouterr().out
+    assert "adapter     lora, rank 8, alpha 8" in told and "predicts    epsilon" in told
+    assert "tokens      mydog (2 vectors, in 23 captions)" in told
 
 
 @pytest.mark.parametrize("recipe", ["sd15_pose", "sdxl_drawn_character"])

@@ -263,3 +263,61 @@ def test_words_that_mean_two_things_are_not_merged(file, tmp_path, capsys):
     assert main(merge) == 1
     assert "the files have different embeddings of mydog" in capsys.readouterr().err
     assert main([*merge, "--without-embeddings"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("tensors", "form", "base", "vectors"),
+    [
+        ({"emb_params": torch.ones(2, 768)}, "A1111 (emb_params)", "sd15", "text_encoder 2 x 768"),
+        ({"<s1>": torch.ones(1024)}, "diffusers", "sd21", "text_encoder 1 x 1024"),
+        (
+            {"clip_l": torch.ones(3, 768), "clip_g": torch.ones(3, 1280)},
+            "SDXL's two encoders, clip_l and clip_g",
+            "sdxl",
+            "text_encoder 3 x 768, text_encoder_2 3 x 1280",
+        ),
+        (ONE, "bundle (bundle_emb)", "unknown", "text_encoder 2 x 24"),
+    ],
+)
+def test_inspect_tells_what_a_file_of_words_is(tmp_path, capsys, tensors, form, base, vectors):
+    save_tensors(tmp_path / "mydog.safetensors", tensors, {"step": "500"})
+    path = str(tmp_path / "mydog.safetensors")
+    assert main(["inspect", path]) == 0
+    told = capsys.readouterr().out
+    word = "<s1>" if form == "diffusers" else "mydog"
+    for line in (f"form        {form}: words' vectors", f"base        {base}\n", f"{word}: {vectors}; of", "step: 500"):
+        assert line in told
+    count = int(vectors.split()[1])
+    # A word that Hydra does not take as it is has no command to be copied.
+    assert (f"'+train.tokens={{mydog: {{vectors: {count}}}}}'" in told) == (word == "mydog") == ("to go on" in told)
+    assert main(["inspect", path, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["embeddings"]
+    assert found["lengths"]["text_encoder"] == pytest.approx(
+        next(iter(tensors.values())).reshape(count, -1).norm(dim=1).tolist()
+    )
+
+
+def test_words_are_converted_between_programs_to_the_bit(tmp_path, capsys):
+    diffusers, a1111, back = (tmp_path / f"{name}.safetensors" for name in ("learned_embeds", "sks", "back"))
+    save_tensors(diffusers, {"<sks>": VECTORS})
+    assert main(["convert", str(diffusers), str(a1111)]) == 0
+    assert "<sks>, as A1111 (emb_params)" in capsys.readouterr().out
+    assert torch.equal(load_file(a1111)["emb_params"], VECTORS)
+    assert main(["convert", str(a1111), str(back), "--to", "diffusers"]) == 0
+    assert {word: torch.equal(rows, VECTORS) for word, rows in load_file(back).items()} == {"<sks>": True}
+    assert main(["convert", str(diffusers), str(a1111)]) == 1 and "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tensors", "options", "said"),
+    [
+        ({"<a>": VECTORS, "<b>": VECTORS}, [], "holds one word, and these are <a>, <b>\n  fix: give --to diffusers"),
+        (XL, ["--to", "diffusers"], "of one text encoder, and mydog is for two\n  fix: leave --to out"),
+        (ONE, ["--to", "peft"], "has no form for words' vectors"),
+        (ONE, ["--rank", "4"], "--rank: is for LoRAs and base models"),
+    ],
+)
+def test_words_that_a_form_has_no_place_for_are_refused(tmp_path, capsys, tensors, options, said):
+    save_tensors(tmp_path / "x.safetensors", tensors)
+    assert main(["convert", str(tmp_path / "x.safetensors"), str(tmp_path / "out.safetensors"), *options]) == 1
+    assert said in capsys.readouterr().err and not (tmp_path / "out.safetensors").exists()

@@ -263,6 +263,7 @@ def facts():
                 "samples": {"prompts": ["sks"], "every": 3},
                 "tracker": {"kind": "csv", "entity": "me"},
                 "adapter": {"init_from": "/home/me/mine.safetensors", "rank": 4},
+                "tokens": {"sks": {"init": "my cat", "vectors": 2}, "init": {"init": None, "vectors": 1}},
             },
         },
     )
@@ -281,7 +282,13 @@ def test_a_private_export_keeps_no_name_no_words_and_no_place(facts):
             "captioner": {"path": "blip", "revision": None},
             "clip": {"path": "owner/clip"},
         },
-        "train": {"seed": 1, "samples": {"prompts": [], "every": 3}, "adapter": {"init_from": None, "rank": 4}},
+        "train": {
+            "seed": 1,
+            "samples": {"prompts": [], "every": 3},
+            "adapter": {"init_from": None, "rank": 4},
+            # Whoever draws needs the words; what they began as nobody does.
+            "tokens": {"sks": {"init": None, "vectors": 2}, "init": {"init": None, "vectors": 1}},
+        },
     }
     told = remove_private(facts, "lora")
     assert (told.base.path, told.dataset.name, told.init_from) == ("sd", "lora", None)

@@ -9,7 +9,7 @@ from PIL import Image
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.export import export
 from lorakiln.facts import DatasetFacts
-from lorakiln.rows import read_captioned
+from lorakiln.rows import VARIANT_SHEET, read_captioned
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking import resume_tracker, start_tracker
@@ -51,7 +51,10 @@ def train_recorded(tmp_path, micro_model, micro_encoded):
             "checkpoint_every": 0,
             **settings,
         }
-        train(micro_encoded, tmp_path / "run", TrainSettings(**whole), micro_model, tmp_path / "cache" / "checkpoints")
+        encoded = tmp_path / "encoded"
+        shutil.copytree(micro_encoded, encoded, dirs_exist_ok=True)
+        Image.new("RGB", (64, 32), "blue").save(encoded / VARIANT_SHEET)
+        train(encoded, tmp_path / "run", TrainSettings(**whole), micro_model, tmp_path / "cache" / "checkpoints")
         return tmp_path / "run"
 
     return make
@@ -104,6 +107,7 @@ def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captio
         "validation_loss",
         "samples/count",
         "samples_by_step/nrows",
+        "variants/count",
         "lora_norm/mid_block",
         "lora_norm/up_blocks.1",
         "grad_norm/mid_block",

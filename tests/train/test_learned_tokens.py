@@ -1,18 +1,21 @@
 """New words that are trained, alone and beside a LoRA, against plain torch on a table that has grown."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from lorakiln.artefacts.tensor_files import load_tensors
+from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.learned_words import list_word_tables
 from lorakiln.lora_files import diffusers_form
+from lorakiln.lora_files.embeddings import save_embedding
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.tokens import TokenSettings
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Encoded
-from lorakiln.train.learned_tokens import check_tokens, put_tokens
+from lorakiln.train.learned_tokens import check_tokens, put_tokens, read_begun
 from lorakiln.train.live_text import LiveText
 from lorakiln.train.lora_module import LoraModule, Share
 from lorakiln.train.validation_split import hold_out
@@ -127,6 +130,44 @@ def test_a_run_of_words_goes_on_bit_for_bit(train_micro, train_killed, make_sett
     first, last = (whole / f"samples/step-0000000{step}/00.png" for step in (0, 8))
     assert first.read_bytes() != last.read_bytes()
     assert all(torch.isfinite(one).all() for one in load_tensors(files[0])[0].values())
+
+
+def test_words_go_on_from_a_lora_or_from_a_file_of_their_own(train_micro, make_settings, tmp_path, capsys):
+    both = train_micro(make_settings(steps=2, tokens=WORD), "first") / "adapters/step-00000002.safetensors"
+    first = diffusers_form.load(both)
+    given = first.embeddings["sks"].vectors["text_encoder"]
+    own = tmp_path / "my dog.safetensors"
+    save_embedding(replace(first.embeddings["sks"], word="<my-dog>"), own)
+    still = {"steps": 1, "tokens": {"sks": {"init": "red", "lr": 1e-12}}, "optimizer": {"lr": 1e-12, "weight_decay": 0}}
+    for name, file, parts in (("both", both, None), ("alone", own, []), ("beside a fresh one", own, None)):
+        out = train_micro(make_settings(parts=parts, adapter={"init_from": str(file)}, **still), name)
+        told = capsys.readouterr()
+        assert f"begins with {file}, with its vectors of sks\n" in told.out and "warning" not in told.err
+        found = diffusers_form.load(out / "adapters/step-00000001.safetensors")
+        torch.testing.assert_close(found.embeddings["sks"].vectors["text_encoder"], given, rtol=1e-6, atol=1e-7)
+        assert bool(found.layers) == (parts is None)
+        for module, layer in found.layers.items():
+            wanted = first.layers[module].delta() if file == both else torch.zeros_like(layer.delta())
+            torch.testing.assert_close(layer.delta(), wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_a_file_without_the_word_or_with_others_of_its_vectors_is_refused(make_settings, micro_model, tmp_path):
+    files = {count: tmp_path / f"{count}.safetensors" for count in (1, 2)}
+    save_tensors(files[1], {"emb_params": torch.ones(3, 24)})
+    save_tensors(files[2], {"<a>": torch.ones(24), "<b>": torch.ones(24)})
+
+    def begin(file, **changes):
+        settings = make_settings(tokens=WORD, adapter={"init_from": str(file)}, **changes)
+        put_tokens(load_family(micro_model, ("text",)), settings.tokens, 0, read_begun(settings))
+
+    with pytest.raises(UserError, match="has 3 vectors of sks, and it is to have 2.*\n  fix: set vectors: 3"):
+        begin(files[1])
+    with pytest.raises(UserError, match="holds <a>, <b>, and none of those that are trained: sks"):
+        begin(files[2])
+    save_tensors(files[1], {"lora_unet_x.lora_down.weight": torch.ones(1, 2)})
+    begin(files[1])
+    with pytest.raises(UserError, match="holds no words, and none"):
+        begin(files[1], parts=[])
 
 
 def test_words_that_would_learn_nothing_or_do_not_fit_are_refused(micro_encoded, micro_model, make_settings):

@@ -342,3 +342,10 @@ def test_memory_is_counted_with_them(base, make_settings):
     recomputed = count(parts=["unet", *names], trainer={"gradient_checkpointing": True})
     plain = count(trainer={"gradient_checkpointing": True})
     assert recomputed.step - plain.step < both.step - without.step
+    # Words take the encoders and the way back through them, and of what is trained a vector, a gradient and Adam's two.
+    words = {"sks": {"vectors": 64}, "dog": {"init": "a dog", "vectors": None}}
+    beside, alone = count(tokens=words), count(tokens=words, parts=[])
+    widths = sum(one.get_input_embeddings().weight.shape[1] for one in texts)
+    assert (beside.base, beside.text, alone.base) == (both.base, 0, both.base)
+    assert beside.adapter - without.adapter == pytest.approx(65 * widths * 4 * 4, rel=0.05)
+    assert without.step < beside.step < both.step and alone.step < beside.step

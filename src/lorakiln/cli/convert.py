@@ -1,5 +1,6 @@
 """`lorakiln convert`: a LoRA in another program's form, or a base model as a file or a folder."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,13 +39,31 @@ def convert(
     allow_pickle: AllowPickle = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a LoRA in another program's form, what every layer does stays the same; or a base model as a single file
-    (OUT ends in .safetensors) or as a folder in diffusers' layout."""
+    """Write a LoRA in another program's form, what every layer does stays the same; words' embeddings in that of A1111
+    and ComfyUI or of diffusers; or a base model as a single file (OUT ends in .safetensors) or as a folder in
+    diffusers' layout."""
+    from lorakiln.lora_files.embeddings import is_embedding
     from lorakiln.tools.base_weights import open_base
     from lorakiln.tools.convert_base import convert_base, is_base
     from lorakiln.tools.output_targets import check_base_target
 
-    if not is_base(file):
+    base_model = is_base(file)
+    if not base_model and is_embedding(file):
+        others = {
+            "--precision": precision,
+            "--rank": rank,
+            "--only": only,
+            "--base": base,
+            "--weights-only": weights_only or None,
+            "--without-embeddings": without_embeddings or None,
+            "--embeddings": embeddings,
+            "--config": config,
+            "--prediction": prediction,
+        }
+        _check_left_out(others, "is for LoRAs and base models, and this file holds words' vectors alone")
+        _convert_words(file, out, to or "kohya", overwrite)
+        return
+    if not base_model:
         known = open_base(base, config, allow_pickle) if base else None
         _convert_lora(
             file, out, to, precision, rank, only, known, weights_only, without_embeddings, embeddings, overwrite
@@ -59,13 +78,28 @@ def convert(
         "--without-embeddings": without_embeddings or None,
         "--embeddings": embeddings,
     }
-    for name, given in for_loras.items():
-        if given is not None:
-            fix = "leave it out: OUT is a .safetensors or a folder"
-            raise UserError("is for LoRA files, and this is a base model", where=name, fix=fix)
+    _check_left_out(for_loras, "is for LoRA files, and this is a base model", ": OUT is a .safetensors or a folder")
     dtype = check_base_target(out, precision, overwrite)
     made = convert_base(file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle)
     print(f"{file} -> {out}: {made}")
+
+
+def _check_left_out(options: Mapping[str, object], what: str, why: str = "") -> None:
+    for name, given in options.items():
+        if given is not None:
+            raise UserError(what, where=name, fix=f"leave it out{why}")
+
+
+def _convert_words(file: Path, out: Path, to: str, overwrite: bool) -> None:
+    from lorakiln.lora_files.embeddings import describe_form, read_embeddings, save_words
+    from lorakiln.tools.output_targets import check_lora_target
+
+    if to == "peft":
+        raise UserError("has no form for words' vectors", where="--to", fix="known for them: kohya, diffusers")
+    check_lora_target(out, to, None, overwrite)
+    words = read_embeddings(file)
+    tensors = save_words(words, out, to)
+    print(f"{file} -> {out}: {', '.join(words)}, as {describe_form(tensors)}")
 
 
 def _convert_lora(

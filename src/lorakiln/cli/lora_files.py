@@ -32,12 +32,19 @@ def inspect_command(
     as_json: Annotated[bool, typer.Option("--json", help="everything, as JSON")] = False,
     all_layers: Annotated[bool, typer.Option("--layers", help="one line for every layer")] = False,
 ) -> None:
-    """Say what a LoRA file is: form, base model, ranks, alphas, norms, metadata, settings to go on training with."""
+    """Say what a LoRA file is: form, base model, ranks, alphas, norms, metadata, settings to go on training with; and
+    what a file of words' embeddings is."""
+    from lorakiln.lora_files.embeddings import is_embedding
     from lorakiln.tools.inspect import inspect
+    from lorakiln.tools.inspect_words import format_words, inspect_words
     from lorakiln.tools.listing import format_listing
 
-    found = inspect(file)
-    print(json.dumps(found, indent=2) if as_json else format_listing(found, all_layers))
+    words = is_embedding(file)
+    found = inspect_words(file) if words else inspect(file)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(format_words(found) if words else format_listing(found, all_layers))
 
 
 def resize(

@@ -29,12 +29,12 @@ from lorakiln.encode.tensor_cache import (
     read_tensor_cache,
     write_partial_row,
 )
-from lorakiln.encode.variant_sheet import SHEET, make_variant_sheet
+from lorakiln.encode.variant_sheet import make_variant_sheet
 from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import choosing_threads
 from lorakiln.families.protocol import Family, Part, choose_text_dtype
-from lorakiln.rows import EncodedBucket, EncodedRow, Index
+from lorakiln.rows import VARIANT_SHEET, EncodedBucket, EncodedRow, Index
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -86,7 +86,7 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
             stage.run(group_by_bucket(rows), drawn.texts if drawn else ())
         made_with = {"encode": settings.model_dump(mode="json"), "model": model.model_dump(mode="json")}
         if settings.augment.variants:
-            make_variant_sheet(rows, settings.flip).save(fresh / SHEET)
+            make_variant_sheet(rows, settings.flip).save(fresh / VARIANT_SHEET)
         _index(dataset, rows, unread, told, keys, facts, made_with, drawn).write(fresh / "index.json")
     kept.clear()
 

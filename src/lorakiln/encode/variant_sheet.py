@@ -9,7 +9,6 @@ from lorakiln.encode.batches import view_pictures
 from lorakiln.encode.content_keys import Row
 from lorakiln.tracking.contact_sheet import choose_evenly, paste_cells
 
-SHEET = "variants.png"
 MOST_PICTURES, MOST_VARIANTS = 24, 16  # rows and columns: 2,400 x 1,600 pixels
 
 

@@ -43,7 +43,7 @@ def split_embeddings(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[st
     rest: dict[str, Tensor] = {}
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        if key.startswith(BUNDLE) and key.endswith(f".{_NOTHING}"):
+        if _is_nothing(key):
             continue
         word, part = _of_key(key)
         if word is None:
@@ -67,8 +67,27 @@ def is_embedding(path: Path) -> bool:
     return _is_embedding(load_tensors(path)[0])
 
 
+def describe_form(tensors: Mapping[str, Tensor]) -> str:
+    """Whose names a file of words alone has for its tensors."""
+    names = _list_telling(tensors)
+    if names <= set(_CLIPS):
+        return "SDXL's two encoders, clip_l and clip_g"
+    if names <= set(_ONE):
+        return f"A1111 ({min(names)})"
+    return "bundle (bundle_emb)" if any(name.startswith(BUNDLE) for name in names) else "diffusers"
+
+
+def _list_telling(tensors: Mapping[str, Tensor]) -> set[str]:
+    """The names of tensors that tell something."""
+    return {name for name in tensors if name != _NOTHING and not _is_nothing(name)}
+
+
+def _is_nothing(key: str) -> bool:
+    return key.startswith(BUNDLE) and key.endswith(f".{_NOTHING}")
+
+
 def _is_embedding(tensors: Mapping[str, Tensor]) -> bool:
-    names = set(tensors) - {_NOTHING}
+    names = _list_telling(tensors)
     own = names == {"emb_params"} or names == {"string_to_param.*"} or (names and names <= set(_CLIPS))
     # A LoRA's names have dots.
     return bool(own or (len(names) == 1 and "." not in min(names)) or (names and all(_of_key(one)[0] for one in names)))
@@ -83,20 +102,8 @@ def read_embeddings(path: Path, word: str | None = None) -> dict[str, Embedding]
     Raises:
         UserError: the file is missing, damaged, a pickle, or holds no words' vectors; or several, and `word` is given.
     """
-    if path.suffix.lower() in PICKLES:
-        fix = "get the .safetensors version of it"
-        raise UserError("a pickle, which can run code when it is read", where=path, fix=fix)
-    tensors, metadata = load_tensors(path)
-    names = set(tensors) - {_NOTHING}
-    if _is_embedding(tensors) and not any(_of_key(name)[0] for name in names):
-        single = min(names)
-        known = single in (*_ONE, *_CLIPS)
-        said = (metadata.get("word") or path.stem) if known else single
-        # The same tensors as a bundle's.
-        endings = {name if known else _ONE[1]: tensors[name] for name in names}
-        found = {said: _join_parts(said, endings, path)}
-    else:
-        found = split_embeddings(tensors, path)[1]
+    tensors, metadata = _load(path)
+    found = _find_embeddings(tensors, metadata, path)
     if not found:
         some = ", ".join(sorted(tensors)[:3]) or "no tensors"
         raise UserError(f"it holds no words' embeddings: {some}", where=path, fix="name a textual inversion")
@@ -105,6 +112,35 @@ def read_embeddings(path: Path, word: str | None = None) -> dict[str, Embedding]
     if len(found) > 1:
         raise UserError(f"it holds several words, {', '.join(found)}", where=path, fix=f"leave ={word} out")
     return {word: replace(next(iter(found.values())), word=word)}
+
+
+def find_embeddings(path: Path) -> tuple[dict[str, Embedding], bool]:
+    """The words of a file, as `read_embeddings` reads them, which may be none; and whether it holds nothing else.
+
+    Raises:
+        UserError: the file is missing, damaged or a pickle.
+    """
+    tensors, metadata = _load(path)
+    return _find_embeddings(tensors, metadata, path), _is_embedding(tensors)
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if path.suffix.lower() in PICKLES:
+        fix = "get the .safetensors version of it"
+        raise UserError("a pickle, which can run code when it is read", where=path, fix=fix)
+    return load_tensors(path)
+
+
+def _find_embeddings(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> dict[str, Embedding]:
+    names = _list_telling(tensors)
+    if _is_embedding(tensors) and not any(_of_key(name)[0] for name in names):
+        single = min(names)
+        known = single in (*_ONE, *_CLIPS)
+        said = (metadata.get("word") or path.stem) if known else single
+        # The same tensors as a bundle's.
+        endings = {name if known else _ONE[1]: tensors[name] for name in names}
+        return {said: _join_parts(said, endings, path)}
+    return split_embeddings(tensors, path)[1]
 
 
 def compute_embedding_short_hash(path: Path) -> str:
@@ -187,6 +223,33 @@ def name_file(word: str, suffix: str = "") -> str:
 def save_embedding(embedding: Embedding, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write one word's own file, its numbers as they are; raises UserError if the disk is full."""
     save_tensors(path, _endings(embedding, _ONE[1]), {"format": "pt", "word": embedding.word, **(metadata or {})})
+
+
+def save_words(words: Mapping[str, Embedding], path: Path, form: str) -> dict[str, Tensor]:
+    """Write words as one file of their own, their numbers as they are; its tensors.
+
+    Args:
+        form: "kohya": one word, as A1111 and ComfyUI read it; "diffusers": any number, by their names, of bases with
+            one text encoder.
+
+    Raises:
+        UserError: the form has no place for them.
+    """
+    if form == "diffusers":
+        if pairs := [word for word, one in words.items() if set(one.vectors) != {"text_encoder"}]:
+            fix = "leave --to out: clip_l and clip_g are what diffusers' `load_textual_inversion` is given, one by one"
+            raise UserError(
+                f"diffusers' files are of one text encoder, and {pairs[0]} is for two", where="--to", fix=fix
+            )
+        tensors = {word: one.vectors["text_encoder"] for word, one in words.items()}
+        save_tensors(path, tensors, {"format": "pt"})
+        return tensors
+    if len(words) > 1:
+        fix = "give --to diffusers, whose files hold several"
+        raise UserError(f"a file of A1111's holds one word, and these are {', '.join(words)}", where="--to", fix=fix)
+    (one,) = words.values()
+    save_embedding(one, path)
+    return _endings(one, _ONE[1])
 
 
 def join_embeddings(

@@ -110,7 +110,7 @@ def suggest_settings(
     # those with which one can train.
     scale = Counter(layer.scale for layer in mine.values() if layer.alpha > 0).most_common(1)
     settings = [
-        _override("train.adapter.init_from", str(path)),
+        format_override("train.adapter.init_from", str(path)),
         f"train.adapter.rank={rank}",
         f"train.adapter.alpha={scale[0][0] * rank if scale else rank:g}",
         _targets(mine, family),
@@ -126,8 +126,8 @@ def _of_kind(kind: str, path: Path, family: FamilyKind) -> list[str]:
     layers = read_as_stored(path).adapter.layers
     ranks, alphas = ({getattr(layer, name) for layer in layers.values()} for name in ("rank", "alpha"))
     return [
-        _override("train/adapter", kind),
-        _override("train.adapter.init_from", str(path)),
+        format_override("train/adapter", kind),
+        format_override("train.adapter.init_from", str(path)),
         *(
             f"train.adapter.{name}={max(one):g}"
             for name, one in (("rank", ranks), ("alpha", alphas))
@@ -173,7 +173,7 @@ def _told(adapter: Adapter) -> list[str]:
         value = adapter.metadata.get(key)
         # What stands there is run by whoever copies the command: numbers alone.
         if value and NUMBER.fullmatch(value):
-            settings.append(_override(setting, value))
+            settings.append(format_override(setting, value))
     return settings
 
 
@@ -196,7 +196,7 @@ def _model(adapter: Adapter) -> str | None:
     return exact.model or found.model
 
 
-def _override(setting: str, value: str) -> str:
+def format_override(setting: str, value: str) -> str:
     """`setting=value`, quoted for Hydra where its grammar needs it, and then for the shell."""
     if not PLAIN.fullmatch(value):
         # Backslashes are doubled only where they would escape the quote behind them.

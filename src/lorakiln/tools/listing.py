@@ -35,7 +35,7 @@ def format_listing(found: dict[str, Any], layers: bool = False) -> str:
         lines += [f"  {_layer(one)}{_rank(one)}" for one in found["layers"]]
     if found["metadata"]:
         lines.append("metadata")
-        lines += [f"  {_short(key)}: {_short(value)}" for key, value in found["metadata"].items()]
+        lines += [f"  {shorten_value(key)}: {shorten_value(value)}" for key, value in found["metadata"].items()]
     return escape_text("\n".join([*lines, *_going_on(found["retrain"])]))
 
 
@@ -117,6 +117,7 @@ def _rank(one: dict[str, Any]) -> str:
     return "" if one["rank"] is None else f", rank {one['rank']}, alpha {one['alpha']:g}"
 
 
-def _short(value: Any) -> str:
+def shorten_value(value: Any) -> str:
+    """A metadata's name or value in one line."""
     text = str(value).replace("\n", " ")
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

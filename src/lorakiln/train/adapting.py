@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from lorakiln.adapters.adapter import Adapter, Change
@@ -12,7 +12,7 @@ from lorakiln.adapters.targets import check_patterns, list_target_names
 from lorakiln.console.errors import UserError
 from lorakiln.families.kinds import list_networks
 from lorakiln.families.protocol import Family
-from lorakiln.lora_files.embeddings import warn_unused
+from lorakiln.lora_files.embeddings import is_embedding, warn_unused
 from lorakiln.lora_files.reading import read_as_stored
 from lorakiln.schema.adapters import AdapterSettings
 from lorakiln.schema.base import check
@@ -89,8 +89,13 @@ def choose_encoder_settings(settings: TrainSettings, part: str) -> AdapterSettin
     return check(type(adapter), {**adapter.model_dump(), **changes}, f"train.text_encoders, for {part}")
 
 
-def put_adapters(family: Family, placements: Mapping[str, Placement], seed: int) -> AdaptedNetworks:
+def put_adapters(
+    family: Family, placements: Mapping[str, Placement], seed: int, words: Collection[str] = ()
+) -> AdaptedNetworks:
     """Put the adapters of `list_placements` on networks of `family`, in place.
+
+    Args:
+        words: that are trained too (`train.learned_tokens`); a file of such alone may be the one to go on from.
 
     Raises:
         UserError: an `init_from` that does not fit them, or a pattern that means none of their modules.
@@ -100,7 +105,7 @@ def put_adapters(family: Family, placements: Mapping[str, Placement], seed: int)
     check_patterns(first, names)
     adapted = put_on(family, placements, seed)
     if first.init_from:
-        go_on(adapted, {part: one.settings for part, one in placements.items()}, family)
+        go_on(adapted, {part: one.settings for part, one in placements.items()}, family, words)
     return adapted
 
 
@@ -113,21 +118,27 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     return put_adapters(family, {find_denoiser_part(family): Placement(names, settings)}, seed)
 
 
-def go_on(adapted: AdaptedNetworks, settings: Mapping[str, AdapterSettings], family: Family) -> None:
-    """Let fresh adapters do what those of the file `init_from` do.
+def go_on(
+    adapted: AdaptedNetworks, settings: Mapping[str, AdapterSettings], family: Family, words: Collection[str] = ()
+) -> None:
+    """Let fresh adapters do what those of the file `init_from` do; where it is of words alone they stay fresh.
 
     Args:
         settings: of each part's adapter.
+        words: see `put_adapters`.
 
     Raises:
         UserError: the file's modules, kind or rank are others than the settings'.
     """
     one = next(iter(settings.values()))
     path = Path(str(one.init_from))
+    if words and is_embedding(path):
+        return
     found, fresh = read_as_stored(path), adapted.read()
     given = found.adapter.layers
     _check_modules(given, fresh.layers, one, list_networks(family.name), list(settings))
-    warn_unused(found.adapter.embeddings, path)
+    trained = {word.lower() for word in words}
+    warn_unused({word: one for word, one in found.adapter.embeddings.items() if word.lower() not in trained}, path)
     layers: dict[str, Change] = {}
     for part, own in settings.items():
         begun = StartingPoint(_select(given, part), found.full_rank, family.facts["path"])

@@ -28,7 +28,7 @@ from lorakiln.train.adapting import list_parts, list_placements, put_adapters
 from lorakiln.train.attention import check_attention
 from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, is_live
 from lorakiln.train.latents import Encoded
-from lorakiln.train.learned_tokens import check_tokens, put_tokens
+from lorakiln.train.learned_tokens import check_tokens, put_tokens, read_begun
 from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.live_text import LiveText, TextReader
 from lorakiln.train.lora_module import LoraModule, Share
@@ -53,6 +53,7 @@ class TrainingRun:
         device: of this process.
         samples: the pictures of a round, where this process draws.
         memory_fit: what was counted; None for what fits any machine.
+        begun: the words that begin with the vectors of `train.adapter.init_from`.
     """
 
     settings: TrainSettings
@@ -66,6 +67,7 @@ class TrainingRun:
     device: torch.device
     samples: list[Sample]
     memory_fit: MemoryFit | None = None
+    begun: tuple[str, ...] = ()
 
     @property
     def targets(self) -> list[str]:
@@ -126,6 +128,7 @@ def assemble(
     check_objective(bare.process, settings.objective)
     _check_rows(encoded, settings.objective)
     check_tokens(settings.tokens, encoded, split)
+    begun = read_begun(settings)
     if settings.objective.zero_terminal_snr:
         bare.process = bare.process.rescale_to_zero_snr()
     requests = choose_requests(encoded, settings.samples, split.trained) if draws else []
@@ -148,8 +151,8 @@ def assemble(
                 recompute_activations(family.adaptable()[part])
         placements = list_placements(family, settings)
         if placements:
-            put_adapters(family, placements, settings.seed)
-        put_tokens(family, settings.tokens, settings.seed)
+            put_adapters(family, placements, settings.seed, settings.tokens)
+        put_tokens(family, settings.tokens, settings.seed, begun)
         module = LoraModule(
             family,
             encoded.to_device(device, bool(memory_fit and memory_fit.memory.dataset)),
@@ -159,7 +162,9 @@ def assemble(
             _choose_reader(family, encoded, learns),
             DrawnTexts(encoded, split.trained, settings.seed) if encoded.index.captions else None,
         )
-    return TrainingRun(settings, asked, model, encoded, family, split, placements, module, device, samples, memory_fit)
+    return TrainingRun(
+        settings, asked, model, encoded, family, split, placements, module, device, samples, memory_fit, tuple(begun)
+    )
 
 
 def _choose_reader(family: Family, encoded: Encoded, trained: bool) -> TextReader | None:
@@ -196,9 +201,6 @@ def _make_room(
     """
     if family.device.type == "cpu" and is_small(family):
         return None
-    if settings.tokens:
-        # Words are a few rows; what reading captions anew takes beside them is not counted.
-        settings = settings.model_copy(update={"tokens": {}, "parts": settings.parts or None})
     shapes = [bucket.mean.shape[2:] for bucket, rows in zip(encoded.buckets, split.trained, strict=True) if rows]
     wanted = CountRequest(
         family,
@@ -211,8 +213,8 @@ def _make_room(
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
         encoding=PromptEncoding.of(encoded.index.made_with("encode", EncodeSettings)),
     )
-    # Text encoders that read in every step stay on the device beside the network; those that are trained are counted.
-    texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) and not wanted.encoders else ()
+    # Text encoders that read in every step stay on the device beside the network; those that learn are counted.
+    texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) and not wanted.reads_anew else ()
     reading = sum(map(count_held_bytes, texts))
 
     def count(other: TrainSettings) -> MemoryCount:

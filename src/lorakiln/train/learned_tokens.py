@@ -4,16 +4,21 @@ Nothing else of the text encoder's table moves: the words' rows are parameters o
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
+from lorakiln.adapters.adapter import Embedding
 from lorakiln.adapters.networks import TOKENS
 from lorakiln.console.errors import UserError
 from lorakiln.families.learned_words import WordFinder, list_word_tables
 from lorakiln.families.protocol import Family
+from lorakiln.lora_files.embeddings import find_embeddings
+from lorakiln.lora_files.reading import find_weights_file
 from lorakiln.schema.tokens import TokenSettings
+from lorakiln.schema.train import TrainSettings
 from lorakiln.train.latents import Encoded
 from lorakiln.train.validation_split import ValidationSplit
 
@@ -44,15 +49,42 @@ def check_tokens(tokens: Mapping[str, TokenSettings], encoded: Encoded, split: V
             )
 
 
-def put_tokens(family: Family, tokens: Mapping[str, TokenSettings], seed: int) -> None:
+def read_begun(settings: TrainSettings) -> dict[str, Embedding]:
+    """Of the words that are to be trained those that the file to go on from has, in whatever case: a LoRA that brings
+    them along, or a file of words alone. Of such a file the only word is the only one that is trained.
+
+    Raises:
+        UserError: the file holds words alone, or words alone are trained, and it has none of these.
+    """
+    tokens, init_from = settings.tokens, settings.adapter.init_from
+    if not tokens or init_from is None:
+        return {}
+    there, alone = find_embeddings(find_weights_file(Path(init_from)))
+    known = {word.lower(): one for word, one in there.items()}
+    found = {word: known[word.lower()] for word in tokens if word.lower() in known}
+    if alone and not found and len(there) == len(tokens) == 1:
+        found = dict(zip(tokens, there.values(), strict=True))
+    if not found and (alone or settings.parts == []):
+        raise UserError(
+            f"it holds {', '.join(there) or 'no words'}, and none of those that are trained: {', '.join(tokens)}",
+            where=init_from,
+            fix="call them alike, in train.tokens and in the captions; or set train.adapter.init_from=null",
+        )
+    return found
+
+
+def put_tokens(
+    family: Family, tokens: Mapping[str, TokenSettings], seed: int, begun: Mapping[str, Embedding] | None = None
+) -> None:
     """Let the family's text encoders know new words, whose vectors are to be trained.
 
     Args:
         family: with its text encoders, which know no words yet; without them where there are no tokens.
         seed: of vectors that are drawn; each word's and encoder's are drawn by themselves.
+        begun: the vectors of words that are gone on with, whatever `init` says.
 
     Raises:
-        UserError: `init` has other tokens than the word is to have vectors.
+        UserError: `init`, or what is begun, has other tokens than the word is to have vectors.
     """
     if not tokens:
         return
@@ -61,10 +93,26 @@ def put_tokens(family: Family, tokens: Mapping[str, TokenSettings], seed: int) -
         for part, network in family.adaptable().items()
         if part != family.part
     }
-    words = {word: _begin(family, word, one, tables, seed) for word, one in tokens.items()}
+    known = {word: _go_on(one, word, tokens[word], family) for word, one in (begun or {}).items()}
+    words = {
+        word: known[word] if word in known else _begin(family, word, one, tables, seed) for word, one in tokens.items()
+    }
     family.know_words(words)
     for table in list_word_tables(family.adaptable()).values():
         table.learned.requires_grad_(True)
+
+
+def _go_on(one: Embedding, word: str, settings: TokenSettings, family: Family) -> Mapping[str, Tensor]:
+    """The vectors of a file, by the text encoder."""
+    counts = {len(rows) for rows in one.vectors.values()}
+    if settings.vectors is not None and counts != {settings.vectors}:
+        told = "/".join(map(str, sorted(counts)))
+        raise UserError(
+            f"the file to go on from has {told} vectors of {word}, and it is to have {settings.vectors}",
+            where=f"train.tokens.{word}",
+            fix=f"set vectors: {max(counts)}, or null",
+        )
+    return {part: rows.to(family.device) for part, rows in one.vectors.items()}
 
 
 def _begin(

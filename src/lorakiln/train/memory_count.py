@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lorakiln.families.learned_words import list_word_tables, put_words
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
 from lorakiln.families.protocol import Family, Part
 from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_bytes
 from lorakiln.optim.state import state_bytes
+from lorakiln.schema.tokens import TokenSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import list_parts, list_placements, put_adapters
 from lorakiln.train.batch_schedule import GlobalBatch
@@ -38,7 +40,7 @@ class MemoryCount:
     """What a training holds, by what for, in bytes.
 
     Attributes:
-        base: the frozen network, and the text encoders where one is trained.
+        base: the frozen network, and the text encoders where one is trained, or a word.
         adapter: its weights, their gradients, their moving average and the optimizer's state.
         step: what a step's two passes hold at most beside these.
         validation: the same of validation; 0: there is none.
@@ -107,7 +109,7 @@ class CountRequest:
         drawn: (C, h, w) of the samples; None: this process draws none.
         guided: whether one of them has guidance, which takes a second row; None: as the settings say.
         validates: whether this process does.
-        encoding: how texts are read where a text encoder is trained.
+        encoding: how texts are read where a text encoder is trained, or a word.
     """
 
     family: Family
@@ -126,6 +128,11 @@ class CountRequest:
         return [part for part in list_parts(self.family, self.settings) if part != self.family.part]
 
     @property
+    def reads_anew(self) -> bool:
+        """Whether each step's gradients go through the text encoders, all of which stay on the device then."""
+        return bool(self.encoders or self.settings.tokens)
+
+    @property
     def micro(self) -> int:
         return self.settings.micro_batch or self.settings.batch_size // self.share.world
 
@@ -134,12 +141,12 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
     """Run the training's own step, forward pass and decoding through, on tensors without numbers."""
     settings, on_gpu = wanted.settings, wanted.family.device.type != "cpu"
     parts: tuple[Part, ...] = ("network", "vae", "text") if wanted.drawn else ("network",)
-    parts = ("network", "text") if wanted.encoders and not wanted.drawn else parts
+    parts = ("network", "text") if wanted.reads_anew and not wanted.drawn else parts
     hollow = wanted.family.hollow(parts)
     if settings.trainer.quantize != "none":
         quantize_layers(hollow.network, settings.trainer.quantize, META)
     texts = [network for name, network in hollow.adaptable().items() if name != hollow.part]
-    working = texts if wanted.encoders else []
+    working = texts if wanted.reads_anew else []
     base = sum(map(count_held_bytes, [hollow.network, *working]))
     with Peak() as peak, GpuRules(on_gpu, settings.trainer.attention == "math") as rules:
         for part in (hollow.network, *working, *([hollow.vae] if wanted.drawn else [])):
@@ -210,17 +217,32 @@ def _make_hollow_module(hollow: Family, wanted: CountRequest, rules: GpuRules) -
         for part in wanted.encoders:
             recompute_activations(hollow.adaptable()[part], checkpointed)
     fresh = settings.model_copy(update={"adapter": settings.adapter.model_copy(update={"init_from": None})})
-    put_adapters(hollow, list_placements(hollow, fresh), settings.seed)
+    if placements := list_placements(hollow, fresh):
+        put_adapters(hollow, placements, settings.seed)
+    _put_blank_words(hollow, settings.tokens)
     mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))
     told = {name: torch.empty(rows, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
     empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
     encoded = Encoded([Bucket("", [], mean, std, told)], empty)
     alone = settings.model_copy(update={"batch_size": rows, "micro_batch": None})
     share = replace(wanted.share, rank=0, world=1)
-    live = _HollowText(hollow, wanted.encoding, trained=True) if wanted.encoders else None
+    live = _HollowText(hollow, wanted.encoding, trained=True) if wanted.reads_anew else None
     module = _HollowModule(hollow, encoded, [list(range(rows))], alone, share, live, _NoCaptions())
     module.rules = rules
     return module
+
+
+def _put_blank_words(hollow: Family, tokens: Mapping[str, TokenSettings]) -> None:
+    """Let the hollow encoders know words without numbers, one vector each where only `init` says how many: a tokenizer
+    would tell, and a vector is a few kilobytes."""
+    for part, encoder in hollow.adaptable().items() if tokens else ():
+        if part != hollow.part:
+            found: Any = encoder  # transformers' own method
+            width = found.get_input_embeddings().weight.shape[1]
+            words = {word: {part: torch.empty(one.vectors or 1, width, device=META)} for word, one in tokens.items()}
+            put_words(encoder, None, part, words)
+    for table in list_word_tables(hollow.adaptable()).values():
+        table.learned.requires_grad_(True)
 
 
 def _step(module: _HollowModule) -> None:

@@ -60,7 +60,8 @@ def format_plan(run: TrainingRun) -> str:
         begins = f" from step {ema.start} on" if ema.start else ""
         lines.append(f"average     of the weights, decay {ema.decay:g}{begins}: it is validated and drawn")
     if adapter.init_from:
-        lines.append(f"begins with {adapter.init_from}")
+        words = f", with its vectors of {', '.join(run.begun)}" if run.begun else ""
+        lines.append(f"begins with {adapter.init_from}{words}")
     return "training plan\n" + "\n".join("  " + line for line in lines)
 
 

@@ -16,6 +16,7 @@ from lorakiln.console.progress import show_progress
 from lorakiln.facts import RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.optim.schedules import depends_on_total
+from lorakiln.rows import VARIANT_SHEET
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
@@ -58,7 +59,7 @@ def train(
     forget_peak_memory()  # of the stages before it in the same process
     trainer, run = _put_together(encoded, settings, model)
     with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
-        _train(run, trainer, out, checkpoints, began, started, job)
+        _train(run, trainer, encoded, out, checkpoints, began, started, job)
 
 
 def plan(encoded: Path, settings: TrainSettings, model: ModelSettings) -> None:
@@ -91,6 +92,7 @@ def _tell_plan(run: TrainingRun) -> None:
 def _train(
     run: TrainingRun,
     trainer: pl.Trainer,
+    encoded: Path,
     out: Path,
     checkpoints: Path,
     began: datetime,
@@ -104,6 +106,8 @@ def _train(
             _check_space(run, out, checkpoints)
             state = folder.newest(settings.total_steps)
             tracker = _begin_tracking(run, folder, checkpoints.parent.parent, job)
+            if (sheet := encoded / VARIANT_SHEET).is_file():
+                tracker.images("variants", {"variants of pictures": sheet}, 0)
         recorder = _fit(trainer, run, folder, tracker, state)
         if not run.leads:
             return

@@ -44,11 +44,15 @@ def small_runs(tmp_path_factory):
 def test_an_imported_config_trains(name, small_runs, compose_imported, tmp_path):
     _, imported = translate_file(CONFIGS / name)
     kind = imported.choices["model"]
-    # A reduced base's tokenizer reads letters: a word to begin with has more tokens than it is to have vectors.
-    words = ["~train.tokens"] if "train.tokens" in imported.settings else []
-    config = compose_imported(imported, *small_runs.overrides(kind), *words, *SHORT)
+    words = imported.settings.get("train.tokens", {})
+    for one in words.values():
+        # A reduced base's tokenizer reads letters: a word to begin with has more tokens than it is to have vectors.
+        one["init"] = one["init"][0]
+    trigger = [f'caption.trigger="{word}"' for word in words]
+    config = compose_imported(imported, *small_runs.overrides(kind), *trigger, *SHORT)
     train(make_dataset(config) / "encoded", tmp_path / "run", config.train, config.model, tmp_path / "checkpoints")
     facts = json.loads((tmp_path / "run/facts.json").read_text())
     adapter = imported.settings["train.adapter.rank"]
     assert (facts["step"], facts["rank"]) == (2, adapter)
+    assert facts.get("tokens") == ({word: one["vectors"] for word, one in words.items()} or None)
     assert facts["settings"]["train"]["optimizer"]["kind"] == imported.choices.get("train/optimizer", "adamw")

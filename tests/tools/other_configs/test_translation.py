@@ -93,7 +93,7 @@ EXPECTED = {
         "train.text_encoders.lr": "absent",
     },
     "onetrainer.json": {
-        "train.tokens": {"<light>": {"init": "lighthouse", "vectors": 2, "lr": None, "max_norm": None}},
+        "train.tokens": {"<light>": {"init": "lighthouse", "vectors": 2, "lr": 0.003, "max_norm": None}},
         "train/scheduler": "cosine",
         "train/adapter": "dora",
         "train.objective.noise_offset": 0.03,
@@ -158,7 +158,7 @@ LEFT = {
     "dataset.toml": ["[[datasets]]"],
     "diffusers.sh": ["--caption_column"],
     "dreambooth.txt": ["--class_prompt", "--with_prior_preservation"],
-    "onetrainer.json": ["concepts", "caption_unknown", "additional_embeddings"],
+    "onetrainer.json": ["concepts", "caption_unknown", "additional_embeddings.train"],
     "ai_toolkit.yaml": ["datasets.resolution", "save.dtype"],
     "loha.toml": ["--masked_loss", "--network_args conv_alpha", "--network_args conv_dim"],
     "lokr_gui.json": ["--clip_skip"],
@@ -355,3 +355,26 @@ def test_onetrainers_strength_is_min_snrs_gamma(tmp_path):
     _, imported = translate_file(tmp_path / "a.json")
     assert imported.settings["train.objective.min_snr_gamma"] == 3.0
     assert imported.settings["model.prediction_type"] == "v_prediction"
+
+
+def test_onetrainers_embedding_is_a_word_alone(tmp_path, compose_imported):
+    word = {"placeholder": "mydog", "train": True, "token_count": 3, "initial_embedding_text": "*"}
+    file = {"model_name": "begun.safetensors", "stop_training_after": 9, "stop_training_after_unit": "EPOCH"}
+    config = {
+        "training_method": "EMBEDDING",
+        "model_type": "STABLE_DIFFUSION_15",
+        "lora_rank": 16,
+        "learning_rate": 5e-3,
+    }
+    config |= {"text_encoder": {"train": True}, "embedding": word | file, "preserve_embedding_norm": True}
+    (tmp_path / "word.json").write_text(json.dumps(config))
+    _, imported = translate_file(tmp_path / "word.json")
+    assert {name for name, _, _ in imported.left} == {"embedding.stop_training_after", "preserve_embedding_norm"}
+    train = compose_imported(imported, "prepare.dataset=mine").train
+    assert train.parts == [] and train.tokens["mydog"].model_dump() == {
+        "init": None,
+        "vectors": 3,
+        "lr": None,
+        "max_norm": None,
+    }
+    assert (train.adapter.init_from, train.optimizer.lr) == ("begun.safetensors", 5e-3)

@@ -187,7 +187,7 @@ class DDPM:
         told = format_timestep_range(
             *compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)
         )
-        found = {"timesteps": told} if told else {}
+        found = {"predicts": self.prediction_type, **({"timesteps": told} if told else {})}
         return {**found, "noise": "to zero terminal SNR"} if self.ends_without_signal else found
 
     def to(self, device: torch.device) -> Self:

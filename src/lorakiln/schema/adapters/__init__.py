@@ -31,7 +31,7 @@ class AdapterSettings(Settings, decides=Decides.WEIGHTS):
         description="a preset (attention, kohya, locon), or endings of the network's module names, or patterns with *",
     )
     init_from: Annotated[str | None, Private.PATH, Names("lora", "LoRA to begin with")] = Field(
-        None, description="a LoRA file to go on from"
+        None, description="a LoRA file to go on from, with words (`train.tokens`) that it brings along; or words' alone"
     )
 
     @property

@@ -1,10 +1,11 @@
-"""OneTrainer's configs (.json), of its LoRA method."""
+"""OneTrainer's configs (.json), of its methods LoRA and embedding."""
 
 from collections.abc import Callable
 from typing import Any
 
 from lorakiln.tools.other_configs.captions import settle_captions, take_onetrainer_text
 from lorakiln.tools.other_configs.imported import Imported, is_off, name_experiment, read_value
+from lorakiln.tools.other_configs.onetrainer_words import take_words
 from lorakiln.tools.other_configs.reading import OtherConfig
 
 MODELS = {
@@ -41,6 +42,7 @@ PRECISIONS = {"FLOAT_32": "fp32", "FLOAT_16": "fp16", "BFLOAT_16": "bf16"}
 # What means the same here, value and all.
 SAME = {
     "base_model_name": "model.path",
+    "lora_model_name": "train.adapter.init_from",
     "lora_rank": "train.adapter.rank",
     "lora_alpha": "train.adapter.alpha",
     "dropout_probability": "train.adapter.dropout",
@@ -113,6 +115,11 @@ QUIET = {
     "secrets",
     "__version",
     "learning_rate_warmup_steps",
+    "embedding",
+    "additional_embeddings",
+    "embedding_learning_rate",
+    "embedding_weight_dtype",
+    "preserve_embedding_norm",
 }
 
 
@@ -150,6 +157,7 @@ def translate(config: OtherConfig) -> Imported:
     if trained:
         imported.train_encoders([options[name].get("learning_rate") for name in trained])
         imported.decided.append("train.parts has all text encoders of the base")
+    take_words(imported, options)
     warmup = read_value(options.get("learning_rate_warmup_steps") or 0)
     if warmup:
         imported.settings[f"train.scheduler.warmup_{'fraction' if warmup < 1 else 'steps'}"] = warmup
@@ -159,7 +167,7 @@ def translate(config: OtherConfig) -> Imported:
         imported.leave(
             "peft_type", options["peft_type"], "no adapter that is trained here; a LoRA is, of the same rank"
         )
-    if "train.adapter.targets" not in imported.settings:
+    if "train.adapter.targets" not in imported.settings and imported.settings.get("train.parts") != []:
         imported.settings["train.adapter.targets"] = "locon"
         imported.decided.append("train.adapter.targets is locon: OneTrainer adapts every layer")
     precision = PRECISIONS.get(str(options.get("train_dtype")))
@@ -232,26 +240,10 @@ def _concepts(imported: Imported, value: Any) -> None:
         imported.leave("concepts", other, "one folder of pictures is trained on")
 
 
-def _words(imported: Imported, value: Any) -> None:
-    tokens: dict[str, Any] = {}
-    for one in value if isinstance(value, list) else ():
-        word, begun = str(one.get("placeholder") or ""), str(one.get("initial_embedding_text") or "*")
-        if not one.get("train", True) or not word or one.get("model_name"):
-            imported.leave("additional_embeddings", word, "words are trained anew: from a file, none is gone on with")
-            continue
-        vectors = read_value(one.get("token_count") or 1)
-        tokens[word] = {"init": None if begun == "*" else begun, "vectors": vectors, "lr": None, "max_norm": None}
-    if tokens:
-        imported.settings["train.tokens"] = tokens
-        rate = "train.tokens.WORD.lr is a word's own learning rate: vectors want more than a LoRA"
-        imported.decided.append(rate)
-
-
 CONVERTERS: dict[str, Callable[[Imported, Any], None]] = {
     "optimizer": _optimizer,
     "learning_rate_scheduler": _schedule,
     "resolution": _resolution,
     "layer_filter": _filter,
     "concepts": _concepts,
-    "additional_embeddings": _words,
 }
