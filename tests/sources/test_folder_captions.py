@@ -147,13 +147,6 @@ def test_tags_are_found_by_either_name_and_other_json_is_none_of_them(tmp_path, 
     ]
 
 
-def test_masks_of_pictures_are_no_pictures(tmp_path):
-    for name in ("a.jpg", "a-masklabel.png", "b-masklabel.png"):
-        (tmp_path / name).write_bytes(b"")
-    found = open_source(tmp_path).scan()
-    assert found.pictures == ["a.jpg", "b-masklabel.png"] and found.others == {"-masklabel.png": 1}
-
-
 def test_precedence_is_as_it_is_set(tmp_path, read):
     (tmp_path / "a.txt").write_text("own")
     write_table(tmp_path / "metadata.jsonl", [{"file_name": "a.png", "text": "row"}])

@@ -53,6 +53,11 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
     background: Annotated[str, Private.NO] = Field(
         "white", description="what shows through transparent pictures: a CSS colour"
     )
+    masks: Annotated[Literal["auto", "files", "alpha", "none"], Decides.NOTES] = Field(
+        "auto",
+        description="what of a picture is to be learned, for train.objective.unmasked_weight: files, masks/NAME.png or "
+        "NAME-masklabel.png; alpha, the picture's alpha channel; auto: a file where there is one, else alpha",
+    )
     on_bad: Annotated[Literal["error", "skip"], Decides.DATASET] = Field(
         "error", description="what to do when files are unusable"
     )

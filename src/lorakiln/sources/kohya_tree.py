@@ -49,7 +49,8 @@ class KohyaTree:
         taken = {name: subset for name in found.pictures if (subset := find_subset(name))}
         aside = Counter(PurePosixPath(name).parent.as_posix() for name in found.pictures if name not in taken)
         bad = [one for one in found.bad if find_subset(one.source)]
-        return replace(found, pictures=list(taken), bad=bad, subsets=taken, aside=aside)
+        masks = {name: files for name, files in found.masks.items() if name in taken}
+        return replace(found, pictures=list(taken), bad=bad, subsets=taken, aside=aside, masks=masks)
 
     def picture(self, name: str) -> AbstractContextManager[Path]:
         return self.folder.picture(name)
