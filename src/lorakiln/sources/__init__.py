@@ -82,6 +82,8 @@ class SourceContents:
         aside: folders with pictures that are not taken, with how many there are.
         masks: of the pictures that have some, as files; one each, where it can be used.
         lonely_masks: files that are masks of none of the pictures.
+        read_by: what told the subsets, for messages.
+        remarks: lines about what the source says and nobody takes.
     """
 
     pictures: list[str] = field(default_factory=list)
@@ -91,6 +93,8 @@ class SourceContents:
     aside: Counter[str] = field(default_factory=Counter)
     masks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lonely_masks: list[str] = field(default_factory=list)
+    read_by: str = "by its folders' names"
+    remarks: list[str] = field(default_factory=list)
 
 
 class Captions(Protocol):
