@@ -96,6 +96,10 @@ class SourceContents:
     read_by: str = "by its folders' names"
     remarks: list[str] = field(default_factory=list)
 
+    def is_reg(self, picture: str) -> bool:
+        """Whether it is a regularisation picture."""
+        return picture in self.subsets and self.subsets[picture].is_reg
+
 
 class Captions(Protocol):
     """The captions that people wrote for the pictures of a source."""
