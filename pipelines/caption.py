@@ -7,6 +7,7 @@ if __name__ == "__main__":
 
 import sys
 
+from lorakiln.artefacts.folder_state import FolderState
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.facts import Dataset
 from lorakiln.schema.captioners import CAPTIONERS
@@ -24,7 +25,9 @@ def main() -> None:
     facts = prepared / "dataset.json"
     # Where it is missing, the stage says so.
     raw = resolved["raw"] / (Dataset.read(facts).name if facts.is_file() else "")
+    state = FolderState(raw)
     caption(prepared, raw, resolved["captioned"], settings, captioner)
+    state.check()
 
 
 if __name__ == "__main__":

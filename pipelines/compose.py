@@ -32,6 +32,8 @@ CODE = RESOLVED.with_name(".code")
 
 def make_overrides(params: dict[str, Any]) -> list[str]:
     """params.yaml as a Hydra command line; later overrides win, so the user's come last."""
+    from hydra_plugins.lorakiln_conf.quoting import quote_value
+
     if unknown := sorted(str(key) for key in set(params) - {"experiment", "dataset", "overrides"}):
         raise UserError(f"unknown keys {unknown}", where=PARAMS, fix="keep experiment, dataset and overrides alone")
     for key in ("experiment", "dataset"):
@@ -42,7 +44,7 @@ def make_overrides(params: dict[str, Any]) -> list[str]:
         raise UserError("`overrides` is no list of texts", where=PARAMS, fix='write it as ["train.optimizer.lr=1e-4"]')
     overrides = [f"+experiment={params['experiment']}"] if params.get("experiment") else []
     if params.get("dataset"):
-        overrides.append(f"prepare.dataset={params['dataset']}")
+        overrides.append(f"prepare.dataset={quote_value(params['dataset'])}")
     return [*overrides, *given]
 
 
@@ -55,13 +57,14 @@ def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str,
     from hydra import compose, initialize_config_dir
 
     from hydra_plugins.lorakiln_conf.composing import read_strictly, telling_what_is_wrong, to_plain_settings
+    from hydra_plugins.lorakiln_conf.quoting import quote_datasets
 
     read_strictly()
     with (
         telling_what_is_wrong(f"{conf} with {overrides}"),
         initialize_config_dir(str(conf.resolve()), version_base="1.3"),
     ):
-        return to_plain_settings(compose("config", overrides))
+        return to_plain_settings(compose("config", quote_datasets(overrides)))
 
 
 def format_resolved(config: Config, experiment: str | None) -> str:

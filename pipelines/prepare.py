@@ -7,6 +7,7 @@ if __name__ == "__main__":
 
 import sys
 
+from lorakiln.artefacts.folder_state import FolderState
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.prepare import PrepareSettings
 from pipelines.resolved import Resolved
@@ -17,7 +18,10 @@ def main() -> None:
 
     resolved = Resolved()
     settings = resolved.check(PrepareSettings, "prepare")
-    prepare(resolved["raw"] / settings.dataset, resolved["prepared"], settings)
+    raw = resolved["raw"] / settings.dataset
+    state = FolderState(raw)
+    prepare(raw, resolved["prepared"], settings)
+    state.check()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
 from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
 
 VARIANT_SHEET = "variants.png"  # beside index.json where variants are drawn: all of some pictures
+LOSS_MASK = "loss_mask"  # the tensor of an encoded bucket
 
 
 class Uncropped(Facts):
@@ -31,6 +32,25 @@ class Uncropped(Facts):
     widest: float = 1.0
 
 
+class PictureMask(Facts):
+    """What of a picture is to be learned: a PNG of its size, white where it is.
+
+    Attributes:
+        file_name: relative to the stage's folder.
+        png_sha256: of that file.
+        source: its file below the dataset's folder; "alpha": the picture's alpha channel.
+        share: the mean of it, in [0, 1].
+        uncropped, uncropped_sha256: the same of the picture before its crop, where that is kept.
+    """
+
+    file_name: str
+    png_sha256: str
+    source: str
+    share: float
+    uncropped: str | None = None
+    uncropped_sha256: str | None = None
+
+
 class PreparedRow(Facts):
     """A picture as `prepare` has made it; sizes in pixels. In the order in which the file has it.
 
@@ -48,6 +68,7 @@ class PreparedRow(Facts):
         twin: the sha256 of the first picture that looks like it, its own if there is none; None: nobody has looked.
         repeats, is_reg, class_tokens: what its source says of it, see `sources.Subset`.
         uncropped: the picture before its crop, where it is kept.
+        mask: what of it is to be learned; None: all of it.
     """
 
     file_name: str
@@ -71,6 +92,7 @@ class PreparedRow(Facts):
     is_reg: bool = False
     class_tokens: str = ""
     uncropped: Uncropped | None = None
+    mask: PictureMask | None = None
 
     @property
     def likeness(self) -> str:
@@ -80,7 +102,19 @@ class PreparedRow(Facts):
     @property
     def files(self) -> list[str]:
         """All that there is of it, relative to the stage's folder."""
-        return [self.file_name, *([self.uncropped.file_name] if self.uncropped else [])]
+        return list(self.sums)
+
+    @property
+    def sums(self) -> dict[str, str]:
+        """The same, each with the sha256 that it was written with."""
+        found = {self.file_name: self.png_sha256}
+        if self.uncropped:
+            found[self.uncropped.file_name] = self.uncropped.png_sha256
+        if self.mask:
+            found[self.mask.file_name] = self.mask.png_sha256
+            if self.mask.uncropped:
+                found[self.mask.uncropped] = self.mask.uncropped_sha256 or ""
+        return found
 
 
 class CaptionedRow(PreparedRow):
@@ -111,6 +145,8 @@ class EncodedRow(Facts):
         key_picture, key_caption: equal keys, equal tensors.
         is_reg: whether it is a regularisation picture, of what the base shall go on to know (prior preservation).
         repeats: how often an epoch shows it.
+        key_mask, mask_share: of what is to be learned of it: equal keys, equal masks; the mean over the prepared
+            picture, in [0, 1]. None: all of it is.
         unread: what of the text is beyond what the model reads.
         templates: where captions are drawn, what the rules are applied to, one of them each time.
         shares: where they are embedded ahead, which of the index's drawn texts come, and how often: they add up to 1.
@@ -126,6 +162,8 @@ class EncodedRow(Facts):
     unread: str = ""
     is_reg: bool = False
     repeats: int = 1
+    key_mask: str | None = None
+    mask_share: float | None = None
     templates: list[str] = []
     shares: list[tuple[int, float]] = []
 

@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lorakiln.artefacts.code_digest import compute_code_key, find_code
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.dvc_pointers import check_pulled
+from lorakiln.artefacts.folder_state import FolderState
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_file, hash_folder
 from lorakiln.artefacts.json_files import read_json, write_json, write_text
@@ -164,6 +165,7 @@ def make_dataset(config: Config) -> Path:
     if not raw.is_dir():
         known = sorted(path.name for path in raw.parent.glob("*") if path.is_dir())
         raise UserError("no such folder", where=raw, fix=f"datasets here: {', '.join(known) or 'none'}")
+    state = FolderState(raw)
     folder = Path(config.paths.cache) / "datasets" / compute_data_key(config, raw)
     with _locked(folder):
         if (folder / "encoded" / "index.json").exists():
@@ -171,6 +173,8 @@ def make_dataset(config: Config) -> Path:
             return folder
         for stage in DATA:
             stage.run({"raw": raw, **locate_folders(folder, DATA)}, select_settings(config))
+            if "raw" in stage.reads:
+                state.check()  # else other pictures would be kept under the key of these
     return folder
 
 

@@ -7,6 +7,7 @@ import pytest
 from lorakiln.sources import CaptionProblem, open_source
 from lorakiln.sources.folder.captions import PRECEDENCE
 from lorakiln.sources.folder.encodings import list_readings
+from lorakiln.sources.folder.metadata import CaptionTables
 from lorakiln.sources.folder.tags import read_tags
 
 
@@ -103,6 +104,41 @@ def test_a_csv_is_such_a_table(tmp_path, read):
     assert read("a.png") == ("metadata.csv", "red, with stripes")
 
 
+KOHYA = {"a": {"caption": "a dog", "tags": "solo, grass"}, "deep/b.jpg": {"tags": "1girl"}, "c": {"caption": "a cat"}}
+
+
+@pytest.mark.parametrize("start", ["", "/home/me/train/", "C:\\train\\"])
+def test_kohyas_metadata_is_such_a_table(tmp_path, read, start):
+    """Its names have no endings, or are whole paths, of a machine with slashes or one with backslashes."""
+    named = {start + (name.replace("/", "\\") if "\\" in start else name): row for name, row in KOHYA.items()}
+    (tmp_path / "meta_cap_dd.json").write_text(json.dumps(named))
+    assert [read(name) for name in ("a.png", "deep/b.jpg", "c.webp")] == [
+        ("meta_cap_dd.json", "a dog, solo, grass"),
+        ("meta_cap_dd.json", "1girl"),
+        ("meta_cap_dd.json", "a cat"),
+    ]
+    tables = CaptionTables(tmp_path, False)
+    assert list(tables.without_picture({"a.png", "deep/b.jpg"})) == ["meta_cap_dd.json: c"]
+    # The one that its scripts write after it.
+    (tmp_path / "meta_clean.json").write_text('{"a": {"caption": "a small dog"}}')
+    assert read("a.png") == ("meta_clean.json", "a small dog") and read("c.webp")[0] == "meta_cap_dd.json"
+
+
+def test_kohyas_lines_are_such_a_table(tmp_path, read):
+    rows = [
+        {"image_path": "/data/set/a.png", "caption": "a dog", "tags": "solo", "image_size": [512, 512]},
+        {"image_path": "/data/set/deep/b.png", "caption": "", "tags": "1girl"},
+    ]
+    write_table(tmp_path / "metadata.jsonl", rows)
+    assert read("a.png") == ("metadata.jsonl", "a dog, solo")
+    assert read("deep/b.png") == ("metadata.jsonl", "1girl")
+
+
+def test_another_programs_metadata_is_no_table(tmp_path, read):
+    (tmp_path / "metadata.json").write_text('{"info": {"version": 1}, "a": [1]}')
+    assert read("a.png") == (None, None)
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [
@@ -145,13 +181,6 @@ def test_tags_are_found_by_either_name_and_other_json_is_none_of_them(tmp_path, 
         (None, None),
         ("d.json", "is no JSON"),
     ]
-
-
-def test_masks_of_pictures_are_no_pictures(tmp_path):
-    for name in ("a.jpg", "a-masklabel.png", "b-masklabel.png"):
-        (tmp_path / name).write_bytes(b"")
-    found = open_source(tmp_path).scan()
-    assert found.pictures == ["a.jpg", "b-masklabel.png"] and found.others == {"-masklabel.png": 1}
 
 
 def test_precedence_is_as_it_is_set(tmp_path, read):

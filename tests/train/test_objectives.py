@@ -152,6 +152,23 @@ def test_masks_are_not_looked_at_unless_they_are_to_count(base, make_module):
     assert losses[0] == losses[1]
 
 
+def test_what_is_outside_of_a_mask_moves_nothing(base, make_module):
+    """The loss's gradient by the network's answer is 0 in every cell that is wholly outside, and in no other."""
+    module, answers = make_module(objective={"unmasked_weight": 0.0}), []
+    module.network.register_forward_hook(lambda network, given, answer: answers.append(answer[0]))
+    for step in range(2):
+        answers.clear()
+        samples = module.schedule(step)
+        loss = module.loss(samples, module._draws(step, samples), slice(0, 4))
+        (answer,) = answers
+        (gradient,) = torch.autograd.grad(loss, answer)
+        bucket = module.encoded.buckets[samples.bucket]
+        rows = [module.trained[samples.bucket][picture] for picture in samples.pictures]
+        mask = bucket.mask[rows, list(samples.variants)][:, None].expand_as(gradient)
+        assert 0 < (mask == 0).double().mean() < 1
+        assert torch.equal(gradient == 0, mask == 0)
+
+
 def test_validation_stays_the_plain_squared_error(base, everything, make_module):
     schedule = {"zero_terminal_snr": everything.get("zero_terminal_snr", False)}
     module, plain = make_module(objective=everything), make_module(objective=schedule)

@@ -35,7 +35,7 @@ def hash_folder(folder: Path, follow_links: bool = False) -> str:
     Args:
         follow_links: read files that links out of `folder` lead to, and enter folders, each once.
     """
-    files = sorted(path for path in _files(folder, follow_links) if not _is_left_behind(path.name))
+    files = sorted(list_files(folder, follow_links))
     root = folder.resolve()
     return hash_data([[_spelled(path.relative_to(folder)), _content(path, root, follow_links)] for path in files])
 
@@ -49,7 +49,12 @@ def _content(path: Path, root: Path, follow_links: bool) -> str | None:
         return None
 
 
-def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
+def list_files(folder: Path, follow_links: bool) -> Iterator[Path]:
+    """All files below `folder` but hidden ones and what file managers leave behind, in no order.
+
+    Args:
+        follow_links: enter folders that links lead to, each once.
+    """
     entered = {folder.resolve()}  # links may lead in a circle
     for parent, folders, names in os.walk(folder, followlinks=follow_links):
         folders[:] = [name for name in folders if not _is_left_behind(name)]
@@ -59,7 +64,7 @@ def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
             if target in entered:
                 folders.remove(name)
             entered.add(target)
-        yield from (Path(parent, name) for name in names)
+        yield from (Path(parent, name) for name in names if not _is_left_behind(name))
 
 
 def _is_left_behind(name: str) -> bool:

@@ -59,6 +59,29 @@ def stats(
         print(f"{count:6}  {count / files:4.0%}  {escape_line(tag)[:WIDTH]}")
 
 
+@app.command()
+def lint(
+    folder: Folder,
+    trigger: Annotated[str, typer.Option(help="words that every caption is to hold: caption.trigger")] = "",
+) -> None:
+    """Say what is odd about the captions: missing, empty, contradicting, without the trigger, tags in all of them.
+
+    The exit status is 1 where pictures have no usable caption or several that differ, or lack the trigger words.
+    """
+    from lorakiln.tools.caption_lint import lint_captions
+
+    found = lint_captions(folder, trigger)
+    for title, lines in found.titles().items():
+        print(f"{title} ({len(lines)}):")
+        for line in lines[:SHOWN]:
+            print(f"  {_shorten(line)}")
+        if len(lines) > SHOWN:
+            print(f"  and {len(lines) - SHOWN} more")
+    print(f"{found.captions} captions of {found.pictures} pictures" + ("" if found.titles() else ": nothing is odd"))
+    if found.missing or found.unusable or found.contradictions or found.untriggered:
+        raise typer.Exit(1)
+
+
 def _finish(folder: Path, edits: Sequence["CaptionEdit"], write: bool) -> None:
     from lorakiln.tools.caption_files import write_edits
 

@@ -32,6 +32,7 @@ class Row:
         places: see `families.protocol.Place`; of every variant.
         is_reg, repeats: see `rows.EncodedRow`.
         key_picture, key_caption: equal keys, equal tensors.
+        key_mask, mask_share: see `rows.EncodedRow`.
     """
 
     file_name: str
@@ -48,11 +49,13 @@ class Row:
     templates: tuple[str, ...]
     is_reg: bool = False
     repeats: int = 1
+    key_mask: str | None = None
+    mask_share: float | None = None
 
     @property
     def training(self) -> dict[str, Any]:
         """How it is trained on, as far as that is not as usual."""
-        usual = {"is_reg": False, "repeats": 1}
+        usual = {"is_reg": False, "repeats": 1, "key_mask": None, "mask_share": None}
         given = {name: getattr(self, name) for name in usual}
         return {name: value for name, value in given.items() if value != usual[name]}
 
@@ -84,6 +87,12 @@ class Keys:
         # What is drawn follows from the source's bytes, which may be others for the same pixels.
         drawn = [[asdict(view) for view in viewed.views], uncropped] if len(viewed.views) > 1 else []
         return hash_data("picture", self.common, self._of_pictures, hash_file(viewed.file), *drawn)
+
+    def mask(self, viewed: ViewedPicture) -> str | None:
+        if viewed.mask is None:
+            return None
+        files = [hash_file(path) for path in (viewed.mask, viewed.uncropped_mask) if path]
+        return hash_data("mask", self.common, self._of_pictures, files, [view.box for view in viewed.views])
 
     def caption(self, text: str) -> str:
         return hash_data("caption", self.common, self._of_captions, text)
@@ -122,6 +131,9 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
         if entry.uncropped and augment.crop != "centre":
             size = (entry.uncropped.width, entry.uncropped.height)
             viewed = replace(viewed, uncropped=captioned / entry.uncropped.file_name, uncropped_size=size)
+        if entry.mask:
+            beside = captioned / entry.mask.uncropped if viewed.uncropped and entry.mask.uncropped else None
+            viewed = replace(viewed, mask=captioned / entry.mask.file_name, uncropped_mask=beside)
         sides = (False, True) if keys.settings.flip else (False,)
         text = make_plain_text(entry.text, keys.settings.captions)
         rows.append(
@@ -140,6 +152,8 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
                 (entry.text, *entry.alternatives),
                 entry.is_reg,
                 entry.repeats,
+                keys.mask(viewed),
+                entry.mask.share if entry.mask else None,
             )
         )
     if not rows:

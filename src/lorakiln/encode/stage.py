@@ -21,6 +21,8 @@ from lorakiln.console.progress import Bar, PlainLines, show_progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.caption_variants import FILE, Variants, choose_variants
 from lorakiln.encode.content_keys import Keys, Row, group_by_bucket, read_rows
+from lorakiln.encode.masks import DTYPE as MASK_DTYPE
+from lorakiln.encode.masks import encode_mask
 from lorakiln.encode.tensor_cache import (
     EMPTY,
     CachedTensors,
@@ -34,7 +36,7 @@ from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import choosing_threads
 from lorakiln.families.protocol import Family, Part, choose_text_dtype
-from lorakiln.rows import VARIANT_SHEET, EncodedBucket, EncodedRow, Index
+from lorakiln.rows import LOSS_MASK, VARIANT_SHEET, EncodedBucket, EncodedRow, Index
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 
@@ -50,7 +52,8 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
 
     Writes <WxH>.safetensors per bucket with latent_mean and latent_std, (N, V, C, h, w) for N pictures in V variants,
     scaled as the network sees them, the captions' conditioning, (N, ...), and what tells where a picture was taken, (N,
-    ...) or with several variants (N, V, ...); empty.safetensors with the empty caption's; captions.safetensors with
+    ...) or with several variants (N, V, ...); where pictures of the bucket have masks, loss_mask, (N, V, h, w) in
+    [0, 1], what of each cell is to be learned; empty.safetensors with the empty caption's; captions.safetensors with
     those of all texts that captions are drawn from, (T, ...), where they are embedded ahead; index.json; and, where
     variants are drawn, variants.png, a sheet of them.
 
@@ -59,9 +62,9 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     """
     device = choose_device(settings.device)
     bare, half = load_family(model, ()), choose_text_dtype(device)
-    facts, beside = bare.facts, frozenset(bare.place_conditioning(SOMEWHERE))
+    facts, beside = bare.facts, frozenset((*bare.place_conditioning(SOMEWHERE), LOSS_MASK))
     text = {"text": str(half)} if half else {}
-    code = compute_code_key(encode_pictures, mapped_tensors, type(bare))
+    code = compute_code_key(encode_pictures, encode_mask, mapped_tensors, type(bare))
     keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type)
     encoding = keys.encoding
     rows = read_rows(captioned, keys)
@@ -125,7 +128,7 @@ class _Stage:
             flush=True,
         )
         empty = self._empty()
-        layouts = {size: self._layout(size, len(bucket), empty) for size, bucket in buckets.items()}
+        layouts = {size: self._layout(size, bucket, empty) for size, bucket in buckets.items()}
         of_texts = self._layout_of_texts(len(drawn), empty) if drawn else {}
         # What is new is beside the output until that is whole.
         needed = sum(map(_bytes, (*layouts.values(), of_texts))) * (2 if pictures or captions else 1)
@@ -137,6 +140,7 @@ class _Stage:
                     self._pictures(bucket, size, tensors, bar)
                     self._captions(bucket, tensors, bar)
                     self._places(bucket, tensors)
+                    self._masks(bucket, size, tensors)
             if drawn:
                 with mapped_tensors(self.fresh / FILE, of_texts) as tensors:
                     self._texts([(self.keys.caption(text), text) for text in drawn], tensors, bar)
@@ -149,13 +153,16 @@ class _Stage:
             self.known.captions.put(key, {name: value[None] for name, value in made.items()}, 0)
         return {name: value[None] for name, value in self.known.captions[key].items()}
 
-    def _layout(self, size: tuple[int, int], count: int, empty: Mapping[str, Tensor]) -> dict[str, Any]:
+    def _layout(self, size: tuple[int, int], rows: Sequence[Row], empty: Mapping[str, Tensor]) -> dict[str, Any]:
+        count = len(rows)
         latents = (count, len(self.keys.variants), *self.family.latent_shape(*size))
         conditioning = self._layout_of_texts(count, empty)
         place = self.family.place_conditioning(SOMEWHERE)
         lead = latents[: 2 if len(self.keys.variants) > 1 else 1]
         told = {name: (value.dtype, (*lead, *value.shape)) for name, value in place.items()}
-        return {"latent_mean": (self.dtype, latents), "latent_std": (self.dtype, latents)} | conditioning | told
+        masked = any(row.key_mask for row in rows)
+        mask = {LOSS_MASK: (MASK_DTYPE, (*latents[:2], *latents[3:]))} if masked else {}
+        return {"latent_mean": (self.dtype, latents), "latent_std": (self.dtype, latents)} | conditioning | told | mask
 
     def _layout_of_texts(self, count: int, empty: Mapping[str, Tensor]) -> dict[str, Any]:
         return {name: (self.dtype, (count, *value.shape[1:])) for name, value in empty.items()}
@@ -186,6 +193,12 @@ class _Stage:
         for number, row in enumerate(rows):
             for name, value in _tell_places(self.family, row).items():
                 tensors[name][number] = value
+
+    def _masks(self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor]) -> None:
+        if LOSS_MASK in tensors:
+            _, height, width = self.family.latent_shape(*size)
+            for number, row in enumerate(rows):
+                tensors[LOSS_MASK][number] = encode_mask(row.viewed, size, (height, width), self.settings.flip)
 
 
 def _tell_places(family: Family, row: Row) -> dict[str, Tensor]:

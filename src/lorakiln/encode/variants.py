@@ -46,12 +46,15 @@ class ViewedPicture:
     Attributes:
         file: of the prepared crop.
         uncropped: of the picture before it, where a view needs it; `uncropped_size` (width, height), pixels.
+        mask, uncropped_mask: of the same sizes, what of it is to be learned; None: all of it.
     """
 
     file: Path
     uncropped: Path | None = None
     uncropped_size: tuple[int, int] = (0, 0)
     views: tuple[View, ...] = (View(),)
+    mask: Path | None = None
+    uncropped_mask: Path | None = None
 
     def open(self, size: tuple[int, int]) -> "OpenPicture":
         """Read the files.
@@ -62,6 +65,12 @@ class ViewedPicture:
         uncropped = _read(self.uncropped, self.uncropped_size) if self.uncropped else None
         return OpenPicture(_read(self.file, size), uncropped, self.views)
 
+    def open_mask(self, size: tuple[int, int]) -> "OpenPicture":
+        """The same of the masks, where there is one."""
+        assert self.mask is not None
+        uncropped = _read(self.uncropped_mask, self.uncropped_size) if self.uncropped_mask else None
+        return OpenPicture(_read(self.mask, size), uncropped, self.views)
+
 
 @dataclass(frozen=True)
 class OpenPicture:
@@ -71,13 +80,17 @@ class OpenPicture:
     uncropped: Image.Image | None
     views: tuple[View, ...]
 
-    def crop(self, number: int) -> Image.Image:
-        """RGB of the bucket's size, as view `number` has it, its own colours."""
+    def cut(self, number: int) -> Image.Image:
+        """What view `number` shows, RGB, as large as it is there."""
         box = self.views[number].box
         if box is None:
             return self.image
         assert self.uncropped is not None
-        cut = self.uncropped.crop(box)
+        return self.uncropped.crop(box)
+
+    def crop(self, number: int) -> Image.Image:
+        """RGB of the bucket's size, as view `number` has it, its own colours."""
+        cut = self.cut(number)
         # Around a face, the box may be larger than the bucket.
         return cut if cut.size == self.image.size else cut.resize(self.image.size, Resampling.LANCZOS)
 

@@ -55,6 +55,16 @@ def to_srgb(image: Image.Image, background: str) -> tuple[Image.Image, list[str]
     return Image.composite(colours, behind, alpha), [*notes, f"transparent, drawn on {background}"]
 
 
+def take_alpha(image: Image.Image) -> Image.Image | None:
+    """How opaque a loaded picture's pixels are, L in [0, 255]; None where all of them are wholly so."""
+    if image.mode in (*SIXTEEN_BITS, "I"):
+        image = _eight_bits(image)
+    if not image.has_transparency_data:
+        return None
+    alpha = image.convert("RGBA").getchannel("A")
+    return None if alpha.getextrema() == (255, 255) else alpha
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """The upper 8 of 16 bits (Pillow's own convert would clip to white); a colour key becomes an alpha channel."""
     shades = np.asarray(image).astype(np.uint16)

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from lorakiln.prepare.buckets import Placement, Size, choose_bucket
-from lorakiln.prepare.colour import check_mode, to_srgb
+from lorakiln.prepare.colour import check_mode, take_alpha, to_srgb
 from lorakiln.prepare.damage import check_data, find_missing_decoder, hearing_libtiff
 from lorakiln.prepare.signatures import AGAIN, identify_file
 from lorakiln.prepare.unusable_files import Refused
@@ -46,6 +46,7 @@ class Decoded:
         placement: where it goes.
         format: Pillow's name of the file's format.
         notes: what was special.
+        alpha: how opaque it is, L and of the image's size; None: wholly.
     """
 
     image: Image.Image
@@ -53,6 +54,7 @@ class Decoded:
     placement: Placement
     format: str
     notes: list[str]
+    alpha: Image.Image | None = None
 
 
 def decode(path: Path, settings: PrepareSettings, least: Size | None = None) -> Decoded:
@@ -114,10 +116,12 @@ def _decode(image: Image.Image, path: Path, settings: PrepareSettings, least: Si
     if format in ("GIF", "TIFF"):  # whose decoders say more of what they notice
         notes += check_data(image, path)
     pixels, colour_notes = to_srgb(image, settings.background)
+    alpha = take_alpha(image)
     if orientation in UPRIGHT:
         pixels = pixels.transpose(UPRIGHT[orientation])
+        alpha = alpha.transpose(UPRIGHT[orientation]) if alpha else None
         notes.append(f"put upright (EXIF orientation {orientation})")
-    return Decoded(pixels, size, placement, format, notes + colour_notes)
+    return Decoded(pixels, size, placement, format, notes + colour_notes, alpha)
 
 
 def _load(image: Image.Image) -> list[str]:

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,17 +19,17 @@ from lorakiln.console.errors import UserError
 from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.decode import Decoded, decode
 from lorakiln.prepare.faces import FaceDetector
+from lorakiln.prepare.masks import ALPHA, MaskFile, choose_mask, name_masks, read_mask, write_mask
 from lorakiln.prepare.near_duplicates import compute_look
 from lorakiln.prepare.shading import measure_shading
 from lorakiln.prepare.uncropped import (
     choose_uncropped_size,
     find_enough_pixels,
-    keep_beside,
     name_uncropped,
     place_face,
 )
 from lorakiln.prepare.unusable_files import Refused
-from lorakiln.rows import PreparedRow, Uncropped, read_prepared
+from lorakiln.rows import PictureMask, PreparedRow, Uncropped, read_prepared
 from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import PictureSource, UnusableFile
@@ -58,19 +58,15 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class EarlierPicture:
-    """A picture that was made before: its row of metadata.jsonl, its PNG, and that of the uncropped one if there is."""
+    """A picture that was made before: its row of metadata.jsonl, and its files in the order of the row's."""
 
     row: PreparedRow
-    png: Path
-    uncropped: Path | None = None
+    files: tuple[Path, ...]
 
-    def files(self) -> list[tuple[Path, str]]:
-        """Each with the hash that it was written with."""
-        found = [(self.png, self.row.png_sha256)]
-        if self.row.uncropped:
-            assert self.uncropped is not None
-            found.append((self.uncropped, self.row.uncropped.png_sha256))
-        return found
+    def is_whole(self) -> bool:
+        """Somebody may have painted in the old output, and a power cut have cut off what was kept."""
+        sums = zip(self.files, self.row.sums.values(), strict=True)
+        return all(file.is_file() and hash_file(file) == sha256 for file, sha256 in sums)
 
 
 @dataclass(frozen=True)
@@ -83,6 +79,7 @@ class Preparer:
         known: what earlier runs have made, by key.
         kept: takes each picture as it is made, so that a run that is stopped need not make it again.
         detector: of faces.
+        masks: their files, of the pictures that have some; see `sources.SourceContents`.
     """
 
     pictures: PictureSource
@@ -91,6 +88,7 @@ class Preparer:
     known: Mapping[str, EarlierPicture]
     kept: PartialResults
     detector: FaceDetector | None = None
+    masks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __call__(self, source: str) -> PreparedRow | UnusableFile:
         """Write the PNG of a file, copied from the earlier run if that made the same; give its row, or the reason."""
@@ -98,23 +96,35 @@ class Preparer:
             try:
                 path = opened.enter_context(self.pictures.picture(source))
                 sha256 = hash_file(path)
+                mask = self._open_mask(source, opened)
+            except Refused as refused:
+                return refused.of(source)
             except FileNotFoundError:
                 return UnusableFile(source, "removed while this ran", "run the same command again")
             except OSError as error:
                 return UnusableFile(source, "cannot be read", "change its permissions", error.strerror or "")
-            return self._prepare(path, sha256, source)
+            return self._prepare(path, sha256, source, mask)
 
-    def _prepare(self, path: Path, sha256: str, source: str) -> PreparedRow | UnusableFile:
-        key = compute_content_key(sha256, path.suffix, self.settings, self.detector.identity if self.detector else None)
+    def _open_mask(self, source: str, opened: ExitStack) -> MaskFile | None:
+        name = choose_mask(source, self.masks, self.settings)
+        if name is None:
+            return None
+        path = opened.enter_context(self.pictures.picture(name))
+        return MaskFile(name, path, hash_file(path))
+
+    def _prepare(self, path: Path, sha256: str, source: str, mask: MaskFile | None) -> PreparedRow | UnusableFile:
+        detector = self.detector.identity if self.detector else None
+        key = compute_content_key(sha256, path.suffix, self.settings, detector, mask.sha256 if mask else None)
         name = PurePosixPath(source).with_suffix(".png").as_posix()
         target = self.fresh / name
         try:
-            if row := self._reuse(key, name):
+            if row := self._reuse(key, name, mask):
                 return row.changed(source=source)
             decoded = decode(path, self.settings)
             picture = resize_and_crop(decoded.image, decoded.placement)
             save_png(picture, target)
             uncropped = self._save_uncropped(decoded, path, name)
+            masked = self._save_mask(mask, decoded, uncropped, name)
         except Refused as refused:
             return refused.of(source)
         placement = decoded.placement
@@ -136,6 +146,7 @@ class Preparer:
             look=compute_look(picture),
             shading=round(measure_shading(decoded.image), 4),
             **({"uncropped": uncropped} if uncropped else {}),
+            **({"mask": masked} if masked else {}),
         )
         self._keep(key, row)
         return row
@@ -156,23 +167,30 @@ class Preparer:
             file_name=beside, width=size[0], height=size[1], png_sha256=hash_file(self.fresh / beside), **found
         )
 
+    def _save_mask(
+        self, file: MaskFile | None, decoded: Decoded, uncropped: Uncropped | None, name: str
+    ) -> PictureMask | None:
+        """Write what of the picture is to be learned, as the picture is cropped and, where that is kept, before."""
+        size = (uncropped.width, uncropped.height) if uncropped else None
+        least = max(decoded.placement.resized, size or (0, 0))
+        mask = read_mask(file, decoded, least, self.settings)
+        if mask is None:
+            return None
+        return write_mask(mask, decoded.placement, size, self.fresh, name, file.name if file else None, save_png)
+
     def _keep(self, key: str, row: PreparedRow) -> None:
         # No waiting for the disk, as for what is to outlast a power cut: the sums in the row tell what did.
-        link_or_copy(self.fresh / row.file_name, self.kept.folder / f"{key}.png")
-        if row.uncropped:
-            link_or_copy(self.fresh / row.uncropped.file_name, keep_beside(self.kept.folder, key))
+        for file, kept in zip(row.files, _list_kept(self.kept.folder, key, row), strict=True):
+            link_or_copy(self.fresh / file, kept)
         self.kept.add(key, lambda path: path.write_text(json.dumps(row.to_dict()), encoding="utf-8"))
 
-    def _reuse(self, key: str, name: str) -> PreparedRow | None:
+    def _reuse(self, key: str, name: str, mask: MaskFile | None) -> PreparedRow | None:
         """Copy what was made earlier under this key, and give its row, by its new name."""
         known = self.known.get(key)
-        # Its own hash: somebody may have painted in the old output, and a power cut have cut off what was kept.
-        if known is None or any(not file.is_file() or hash_file(file) != sha256 for file, sha256 in known.files()):
+        if known is None or not known.is_whole():
             return None
-        row = known.row.changed(file_name=name)
-        if row.uncropped:
-            row = row.changed(uncropped=row.uncropped.changed(file_name=name_uncropped(name)))
-        for (file, _), new in zip(known.files(), row.files, strict=True):
+        row = _rename(known.row, name, mask)
+        for file, new in zip(known.files, row.files, strict=True):
             target = self.fresh / new
             with telling_disk_trouble(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -193,14 +211,34 @@ class Preparer:
         return notes
 
 
-def compute_content_key(sha256: str, suffix: str, settings: PrepareSettings, detector: str | None = None) -> str:
+def compute_content_key(
+    sha256: str, suffix: str, settings: PrepareSettings, detector: str | None = None, mask: str | None = None
+) -> str:
     """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code.
 
     Args:
         detector: the identity of the settings' face detector.
+        mask: the sha256 of the picture's mask, if that is a file of its own.
     """
     kept = select_decided(settings, Decides.PIXELS | Decides.NOTES, {"face.detector": detector})
-    return hash_data(compute_code_key(Preparer), sha256, suffix.lower(), kept)
+    return hash_data(compute_code_key(Preparer), sha256, suffix.lower(), kept, *([mask] if mask else []))
+
+
+def _rename(row: PreparedRow, name: str, mask: MaskFile | None) -> PreparedRow:
+    """The row of the same picture by another name, with its mask's file as it is called now."""
+    row = row.changed(file_name=name)
+    if row.uncropped:
+        row = row.changed(uncropped=row.uncropped.changed(file_name=name_uncropped(name)))
+    if row.mask:
+        file_name, beside = name_masks(name)
+        masked = row.mask.changed(file_name=file_name, source=mask.name if mask else ALPHA)
+        row = row.changed(mask=masked.changed(uncropped=beside) if masked.uncropped else masked)
+    return row
+
+
+def _list_kept(folder: Path, key: str, row: PreparedRow) -> list[Path]:
+    """Where a stopped run keeps a row's files."""
+    return [folder / f"{key}.{number}.png" for number in range(len(row.files))]
 
 
 def resize_and_crop(image: Image.Image, placement: Placement) -> Image.Image:
@@ -224,7 +262,8 @@ def save_png(image: Image.Image, target: Path) -> None:
 def read_earlier_pictures(folder: Path) -> dict[str, EarlierPicture]:
     """The pictures of a prepared folder by key; none if it is absent or damaged."""
     try:
-        return {row.key: EarlierPicture(row, *(folder / file for file in row.files)) for row in read_prepared(folder)}
+        rows = read_prepared(folder)
+        return {row.key: EarlierPicture(row, tuple(folder / file for file in row.files)) for row in rows}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -237,7 +276,8 @@ def read_partial_pictures(kept: PartialResults) -> dict[str, EarlierPicture]:
     found = {}
     for key, path in kept.files().items():
         try:
-            found[key] = EarlierPicture(PreparedRow.read(path), path.with_suffix(".png"), keep_beside(path.parent, key))
+            row = PreparedRow.read(path)
         except UserError:
             continue
+        found[key] = EarlierPicture(row, tuple(_list_kept(path.parent, key, row)))
     return found

@@ -2,10 +2,11 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
+from statistics import fmean
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
@@ -18,6 +19,7 @@ from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
 from lorakiln.prepare.damage import simplejpeg
 from lorakiln.prepare.faces import FaceDetector
+from lorakiln.prepare.masks import ALPHA, FROM_FILES
 from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
 from lorakiln.prepare.near_duplicates import find_near_duplicates
 from lorakiln.prepare.picture import Preparer, read_earlier_pictures, read_partial_pictures
@@ -26,7 +28,7 @@ from lorakiln.prepare.unusable_files import LISTED, explain_unusable, make_refus
 from lorakiln.rows import PreparedRow, write_rows
 from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.prepare import PrepareSettings
-from lorakiln.sources import Subset, UnusableFile, open_source
+from lorakiln.sources import SourceContents, Subset, UnusableFile, open_source
 
 # Bytes that a pixel of a drawing or a photograph takes at least in a PNG, about: a disk with less cannot do.
 PNG_BYTES = 0.5
@@ -37,8 +39,8 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     """Decode, orient, convert to sRGB, resize and crop all pictures below `raw`; the originals are only read.
 
     Writes PNGs under the sources' relative names, those before the crop in .uncropped where settings.margin wants them,
-    metadata.jsonl, dataset.json and quarantine.jsonl. What `out` holds
-    under the same content key is copied, not made again, and so is what a run had made that was stopped.
+    masks in .masks, metadata.jsonl, dataset.json and quarantine.jsonl. What `out` holds under the same content key is
+    copied, not made again, and so is what a run had made that was stopped.
 
     Raises:
         UserError: there are no pictures; some cannot be used and settings.on_bad is "error", or none can; a process was
@@ -58,7 +60,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     kept = PartialResults(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
-        preparer = Preparer(source, fresh, settings, known, kept, detector)
+        preparer = Preparer(source, fresh, settings, known, kept, detector, found.masks)
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures), WORTH))
         rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
         bad = sorted(
@@ -79,7 +81,8 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
-    _report_subsets(rows, found.aside)
+    _report_subsets(rows, found)
+    _report_masks(rows, found, settings)
     if settings.margin is not None:
         _report_uncropped(out, rows, settings)
 
@@ -112,11 +115,12 @@ def _explain_killed(files: Sequence[str]) -> UserError:
 
 def _facts(rows: Sequence[PreparedRow], bad: Sequence[UnusableFile], settings: PrepareSettings) -> Dataset:
     geometry = select_decided(settings, Decides.PIXELS)
+    masks = sorted(f"{row.sha256} {row.mask.png_sha256}" for row in rows if row.mask)
     return Dataset(
         name=settings.dataset,
         pictures=len(rows),
         buckets=_count_buckets(rows),
-        hash=hash_data(sorted(row.sha256 for row in rows), geometry)[:16],
+        hash=hash_data(sorted(row.sha256 for row in rows), geometry, *([masks] if masks else []))[:16],
         quarantined=len(bad),
         out_of_domain=describe_unsuited_pictures([row.shading for row in rows], settings.domain),
         settings={"prepare": settings.model_dump(mode="json")},
@@ -192,7 +196,7 @@ def _with_subset(row: PreparedRow, subset: Subset | None) -> PreparedRow:
     return PreparedRow(**rest, **{name: value for name, value in given.items() if value != usual[name]})
 
 
-def _report_subsets(rows: Sequence[PreparedRow], aside: Mapping[str, int]) -> None:
+def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents) -> None:
     """How a source's own subsets are read, and what of it is not."""
     groups: dict[tuple[str, int, bool], int] = {}
     for row in rows:
@@ -203,10 +207,35 @@ def _report_subsets(rows: Sequence[PreparedRow], aside: Mapping[str, int]) -> No
         f"  {escape_line(name)}: {count} x {repeats}{', for regularisation' if is_reg else ''}"
         for (name, repeats, is_reg), count in sorted(groups.items())
     ]
-    told += [f"  not taken: {escape_line(name)} ({count} pictures)" for name, count in sorted(aside.items())]
+    told += [f"  not taken: {escape_line(name)} ({count} pictures)" for name, count in sorted(found.aside.items())]
     if told:
-        title = "prepare: read by its folders' names (prepare.source=folder takes all alike):"
+        title = f"prepare: read {found.read_by} (prepare.source=folder takes all alike):"
         print("\n".join([title, *told]), flush=True)
+    if found.remarks:
+        print("prepare: " + "\n".join(map(escape_line, found.remarks)), flush=True)
+
+
+def _report_masks(rows: Sequence[PreparedRow], found: SourceContents, settings: PrepareSettings) -> None:
+    """How many pictures have a mask, and how much they leave; which leave nothing, and which belong to nothing."""
+    masks = {row.file_name: row.mask for row in rows if row.mask}
+    if masks:
+        by_alpha = sum(mask.source == ALPHA for mask in masks.values())
+        kinds = {"of files": len(masks) - by_alpha, "of alpha channels": by_alpha}
+        of = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+        learned = fmean(mask.share for mask in masks.values())
+        told = f"masks for {len(masks)} of {len(rows)} pictures ({of}); of these {learned:.0%} is to be learned"
+        print(f"prepare: {told}", flush=True)
+    _warn(
+        "masks that are black: nothing of these pictures is to be learned",
+        [f"{escape_line(name)} ({escape_line(mask.source)})" for name, mask in masks.items() if mask.share == 0],
+    )
+    _warn(
+        "masks of no picture; they are called as it, masks/NAME.png or NAME-masklabel.png",
+        list(map(escape_line, found.lonely_masks)),
+    )
+    if found.masks and settings.masks not in FROM_FILES:
+        unused = sum(map(len, found.masks.values()))
+        print(f"prepare: {unused} files with masks are not used (prepare.masks={settings.masks})", flush=True)
 
 
 def _lookalikes(rows: Sequence[PreparedRow]) -> list[str]:

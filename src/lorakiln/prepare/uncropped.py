@@ -1,7 +1,7 @@
 """The picture before its crop, scaled to leave room for other crops than the one in the middle."""
 
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from PIL import Image
 
@@ -69,8 +69,3 @@ def find_enough_pixels(decoded: Decoded, wanted: Size, again: Callable[[Size], D
     ):
         return image
     return again(wanted).image
-
-
-def keep_beside(folder: Path, key: str) -> Path:
-    """Where a stopped run keeps the file."""
-    return folder / f"{key}.uncropped.png"

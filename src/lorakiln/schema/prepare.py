@@ -45,13 +45,18 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
         "auto",
         pattern=r"^[a-z0-9_]+$",
         max_length=100,
-        description="what the dataset's folder is read as: folder (of pictures), kohya_tree (N_identifier class); "
-        "auto: what it looks like",
+        description="what the dataset's folder is read as: folder (of pictures), kohya_tree (N_identifier class), "
+        "kohya_config (a .toml of datasets and subsets); auto: what it looks like",
     )
     resolution: int = Field(gt=0, le=LARGEST_SIDE, description="the side of the square whose area a bucket has, pixels")
     bucket: BucketSettings
     background: Annotated[str, Private.NO] = Field(
         "white", description="what shows through transparent pictures: a CSS colour"
+    )
+    masks: Annotated[Literal["auto", "files", "alpha", "none"], Decides.NOTES] = Field(
+        "auto",
+        description="what of a picture is to be learned, for train.objective.unmasked_weight: files, masks/NAME.png or "
+        "NAME-masklabel.png; alpha, the picture's alpha channel; auto: a file where there is one, else alpha",
     )
     on_bad: Annotated[Literal["error", "skip"], Decides.DATASET] = Field(
         "error", description="what to do when files are unusable"

@@ -80,6 +80,10 @@ class SourceContents:
         others: how many files there are of every other ending.
         subsets: of the pictures that are in one.
         aside: folders with pictures that are not taken, with how many there are.
+        masks: of the pictures that have some, as files; one each, where it can be used.
+        lonely_masks: files that are masks of none of the pictures.
+        read_by: what told the subsets, for messages.
+        remarks: lines about what the source says and nobody takes.
     """
 
     pictures: list[str] = field(default_factory=list)
@@ -87,6 +91,14 @@ class SourceContents:
     others: Counter[str] = field(default_factory=Counter)
     subsets: dict[str, Subset] = field(default_factory=dict)
     aside: Counter[str] = field(default_factory=Counter)
+    masks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lonely_masks: list[str] = field(default_factory=list)
+    read_by: str = "by its folders' names"
+    remarks: list[str] = field(default_factory=list)
+
+    def is_reg(self, picture: str) -> bool:
+        """Whether it is a regularisation picture."""
+        return picture in self.subsets and self.subsets[picture].is_reg
 
 
 class Captions(Protocol):
@@ -112,7 +124,7 @@ class PictureSource(Protocol):
         """Find all pictures, without opening them."""
 
     def picture(self, name: str) -> AbstractContextManager[Path]:
-        """A picture as a file, which is there while the context lasts and is only read.
+        """A picture, or a mask, as a file, which is there while the context lasts and is only read.
 
         Raises:
             OSError: it is not there any more, or cannot be read.

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from lorakiln.sources import SourceContents, Subset
+from lorakiln.sources import SourceContents, Subset, kohya_config
 from lorakiln.sources.folder import Folder
 from lorakiln.sources.folder.captions import FolderCaptions
 from lorakiln.sources.folder.scan import PICTURES
@@ -25,7 +25,9 @@ _SUBSET = re.compile(r"(\d{1,3})_(.*)")  # a folder of a year, 2024_summer, is n
 
 
 def recognise(raw: Path) -> bool:
-    """Whether there are subsets with pictures, in `raw` or in its img, and no pictures beside them."""
+    """Whether there are subsets with pictures, in `raw` or in its img, and no pictures or config beside them."""
+    if kohya_config.recognise(raw):
+        return False
     root = _find_images(raw)
     return root is not None and not any(_is_picture(path) for path in _list(root))
 
@@ -49,7 +51,8 @@ class KohyaTree:
         taken = {name: subset for name in found.pictures if (subset := find_subset(name))}
         aside = Counter(PurePosixPath(name).parent.as_posix() for name in found.pictures if name not in taken)
         bad = [one for one in found.bad if find_subset(one.source)]
-        return replace(found, pictures=list(taken), bad=bad, subsets=taken, aside=aside)
+        masks = {name: files for name, files in found.masks.items() if name in taken}
+        return replace(found, pictures=list(taken), bad=bad, subsets=taken, aside=aside, masks=masks)
 
     def picture(self, name: str) -> AbstractContextManager[Path]:
         return self.folder.picture(name)

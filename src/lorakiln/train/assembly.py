@@ -234,15 +234,20 @@ def _check_rows(encoded: Encoded, objective: ObjectiveSettings) -> None:
     """Refuse what is said of masks and of regularisation pictures where there are none."""
     masked = any(bucket.mask is not None for bucket in encoded.buckets)
     regularises = any(row.is_reg for bucket in encoded.buckets for row in bucket.rows)
-    for name, there, absent in (
-        ("unmasked_weight", masked, "has a mask"),
-        ("prior_loss_weight", regularises, "is one for regularisation"),
+    for name, there, absent, source in (
+        ("unmasked_weight", masked, "has a mask", "give pictures masks (docs/datasets.md)"),
+        (
+            "prior_loss_weight",
+            regularises,
+            "is one for regularisation",
+            "add some, reg/1_class beside N_class folders (docs/datasets.md)",
+        ),
     ):
         if getattr(objective, name) != 1 and not there:
             raise UserError(
                 f"{getattr(objective, name):g} has no meaning here: no picture of the dataset {absent}",
                 where=f"train.objective.{name}",
-                fix=f"set train.objective.{name}=1.0",
+                fix=f"set train.objective.{name}=1.0, or {source}",
             )
 
 

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.rows import EncodedBucket, EncodedRow, Index
+from lorakiln.rows import LOSS_MASK, EncodedBucket, EncodedRow, Index
 
 LATENTS = ("latent_mean", "latent_std")
-MASK = "loss_mask"
 
 
 @dataclass(frozen=True)
@@ -137,15 +136,16 @@ def _read_bucket(folder: Path, entry: EncodedBucket, index: Index) -> Bucket:
         len(tensor) != len(entry.rows) for tensor in tensors.values()
     ):
         raise UserError("does not hold what index.json lists", where=path, fix="run the stage `encode` again")
-    mask, mean = tensors.get(MASK), tensors["latent_mean"]
+    mask, mean = tensors.get(LOSS_MASK), tensors["latent_mean"]
     wrong = [name for name in index.by_variant if name not in tensors or tensors[name].shape[:2] != mean.shape[:2]]
     if wrong or mean.shape[1] != len(index.variants):
         what = f"{(wrong or LATENTS)[0]} is not there for every variant that index.json lists"
         raise UserError(what, where=path, fix="run the stage `encode` again")
     if mask is not None and mask.shape != (*mean.shape[:2], *mean.shape[3:]):
-        what = f"its {MASK} has the shape {tuple(mask.shape)}, which is not that of its latents without their channels"
+        shape = tuple(mask.shape)
+        what = f"its {LOSS_MASK} has the shape {shape}, which is not that of its latents without their channels"
         raise UserError(what, where=path, fix="run the stage `encode` again")
-    conditioning = {name: tensor for name, tensor in tensors.items() if name not in (*LATENTS, MASK)}
+    conditioning = {name: tensor for name, tensor in tensors.items() if name not in (*LATENTS, LOSS_MASK)}
     by_variant = frozenset(index.by_variant)
     return Bucket(entry.name, entry.rows, mean, tensors["latent_std"], conditioning, mask, by_variant)
 

@@ -1,5 +1,7 @@
 """What is going to happen, told before it does."""
 
+from statistics import fmean
+
 from lorakiln.captions import count_texts
 from lorakiln.console.sparkline import format_sparkline
 from lorakiln.lora_files.training_facts import format_rates
@@ -37,6 +39,7 @@ def format_plan(run: TrainingRun) -> str:
         *_tell_subsets(run),
         f"buckets     {', '.join(sizes)}",
         f"variants    {tell_variants(encoded)}",
+        *_tell_masks(run),
         *_tell_captions(run),
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
@@ -142,6 +145,22 @@ def _tell_subsets(run: TrainingRun) -> list[str]:
     for_reg = sum(buckets[bucket].rows[row].is_reg for bucket, rows in enumerate(split.trained) for row in rows)
     told = f", {for_reg:,} of them for regularisation" if for_reg else ""
     return [f"            by their folders' repeats an epoch shows {split.trained_count:,}{told}"]
+
+
+def _tell_masks(run: TrainingRun) -> list[str]:
+    """How many of the pictures that are trained on have a mask, what it leaves, and what the rest weighs."""
+    buckets = zip(run.encoded.buckets, run.split.trained, strict=True)
+    rows = {id(row): row for bucket, kept in buckets for row in (bucket.rows[number] for number in kept)}
+    shares = [row.mask_share for row in rows.values() if row.mask_share is not None]
+    if not shares:
+        return []
+    objective = run.settings.objective
+    outside = f"outside weighs {objective.unmasked_weight:g}"
+    if objective.unmasked_weight == 1:
+        outside += ": they are not looked at (train.objective.unmasked_weight)"
+    elif objective.normalize_masked_area:
+        outside += ", and a small mask counts as much as a whole picture"
+    return [f"masks       {len(shares)} of {len(rows)} pictures, {fmean(shares):.0%} of them is learned; {outside}"]
 
 
 def _notes(run: TrainingRun) -> list[str]:

@@ -1,12 +1,20 @@
-"""Captions in a table beside the pictures: metadata.jsonl or metadata.csv of a Hugging Face imagefolder.
+"""Captions in a table beside the pictures.
 
-A row names its picture, relative to the table's folder, in `file_name`, and has the caption in `text`, or else in
-`caption` or `prompt`. Our own outputs/captioned is such a folder. Source: the docs of Hugging Face `datasets`.
+    metadata.jsonl, metadata.csv    of a Hugging Face imagefolder: a row names its picture, relative to the table's
+                                    folder, in `file_name`, and has the caption in `text`, or else in `caption` or
+                                    `prompt`; our own outputs/captioned is such a folder (the docs of `datasets`)
+    metadata.jsonl                  of sd-scripts: `image_path`, and `caption`, `tags` or both
+    metadata.json, meta_cap.json,   of sd-scripts (--in_json): {NAME: {"caption": ..., "tags": ...}} with names without
+    ...                             their ending, or whole paths of the machine where it was made
+
+Of sd-scripts' tables a picture's text is its caption and its tags, as there (train_util.py, FineTuningDataset).
 """
 
 import csv
 import io
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -15,10 +23,16 @@ from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.sources import CaptionProblem
 from lorakiln.sources.folder.encodings import decode_text
 
-TABLES = ("metadata.jsonl", "metadata.csv")
+# Of sd-scripts' the later ones, as its finetune scripts write them one after another, first.
+TABLES = (
+    *("metadata.jsonl", "metadata.csv", "metadata.json"),
+    *("meta_lat.json", "meta_clean.json", "meta_cap_dd.json", "meta_cap.json"),
+)
 NAME, TEXTS = "file_name", ("text", "caption", "prompt")
+PATH, TAGS = "image_path", "tags"  # of sd-scripts
 LARGEST = 1_000_000_000  # bytes of a table
 _SAVE = "save it as UTF-8"
+_DRIVE = re.compile(r"[A-Za-z]:/")
 
 
 class CaptionTables:
@@ -39,7 +53,7 @@ class CaptionTables:
         """
         for name in self._above(picture):
             table = self._table(name)
-            if isinstance(table, CaptionProblem) or picture in table:
+            if isinstance(table, CaptionProblem) or _find_key(table, picture) is not None:
                 return name
         return None
 
@@ -48,7 +62,7 @@ class CaptionTables:
         table = self._table(name)
         if isinstance(table, CaptionProblem):
             return table
-        text = " ".join(table[picture].split())
+        text = " ".join(table[_find_key(table, picture) or picture].split())
         return text or CaptionProblem(
             f"{name}: {picture}", "empty", "write a caption into its row, or delete the row to have one made"
         )
@@ -58,7 +72,8 @@ class CaptionTables:
         for name in sorted({name for picture in pictures for name in self._above(picture)}):
             table = self._table(name)
             if not isinstance(table, CaptionProblem):
-                yield from (f"{name}: {other}" for other in sorted(table) if other not in pictures)
+                known = pictures | {key for picture in pictures if (key := _find_key(table, picture))}
+                yield from (f"{name}: {other}" for other in sorted(table) if other not in known)
 
     def _above(self, picture: str) -> Iterator[str]:
         """The tables that may be about a picture, the nearest first."""
@@ -75,8 +90,9 @@ class CaptionTables:
             return CaptionProblem(name, "no table of captions", "remove it")
         try:
             content = decode_text(path.read_bytes())
-            rows = _read_csv(content) if path.suffix == ".csv" else _read_jsonl(content)
-            texts = {one: text for row in rows if (one := _name_of(row)) and (text := _text_of(row)) is not None}
+            rows = _READERS[path.suffix](content)
+            told = {one: text for row in rows if (one := _name_of(row)) and (text := _text_of(row)) is not None}
+            texts = dict(zip(_make_relative(list(told)), told.values(), strict=True))
         except UnicodeDecodeError:
             return CaptionProblem(name, "is not UTF-8", _SAVE)
         except OSError as error:
@@ -91,13 +107,45 @@ class CaptionTables:
         return {(folder / one).as_posix(): text for one, text in texts.items()}
 
 
+def _find_key(table: Mapping[str, str], picture: str) -> str | None:
+    """What a table calls a picture: sd-scripts' call it without its ending too."""
+    return next((key for key in (picture, PurePosixPath(picture).with_suffix("").as_posix()) if key in table), None)
+
+
 def _name_of(row: Mapping[str, object]) -> str:
-    name = row.get(NAME)
+    name = row.get(NAME, row.get(PATH))
     return name.replace("\\", "/").removeprefix("./") if isinstance(name, str) else ""
 
 
 def _text_of(row: Mapping[str, object]) -> str | None:
-    return next((text for key in TEXTS if isinstance(text := row.get(key), str)), None)
+    text = next((text for key in TEXTS if isinstance(text := row.get(key), str)), None)
+    tags = row.get(TAGS) if PATH in row else None
+    if not isinstance(tags, str) or not tags.strip():
+        return text
+    return f"{text}, {tags}" if text and text.strip() else tags
+
+
+def _make_relative(names: list[str]) -> list[str]:
+    """Names as they were given; whole paths below the folder that they have in common, which the pictures came from."""
+    paths = [PurePosixPath(name) for name in names]
+    whole = [path.parent for path in paths if _is_whole(path)]
+    common = os.path.commonpath(whole) if whole else ""
+    return [path.relative_to(common).as_posix() if _is_whole(path) else path.as_posix() for path in paths]
+
+
+def _is_whole(path: PurePosixPath) -> bool:
+    return path.is_absolute() or bool(_DRIVE.match(path.as_posix()))
+
+
+def _read_json(content: str) -> list[dict[str, object]]:
+    """sd-scripts' table as rows of its metadata.jsonl; another program's file of the same name gives none."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is no JSON") from error
+    rows = data.items() if isinstance(data, dict) else ()
+    told = [(name, row) for name, row in rows if isinstance(row, dict)]
+    return [{**row, PATH: name} for name, row in told if any(isinstance(row.get(key), str) for key in (*TEXTS, TAGS))]
 
 
 def _read_jsonl(content: str) -> list[dict[str, object]]:
@@ -122,3 +170,6 @@ def _read_csv(content: str) -> list[dict[str, object]]:
         return [{key: value for key, value in row.items() if isinstance(key, str)} for row in reader]
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from error
+
+
+_READERS = {".csv": _read_csv, ".json": _read_json, ".jsonl": _read_jsonl}

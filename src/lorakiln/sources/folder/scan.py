@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.sources import SourceContents, UnusableFile
+from lorakiln.sources.folder.masks import split_masks
 
 # Endings of files that are meant as pictures. Whether one is readable, its content decides.
 READABLE = {
@@ -69,7 +70,6 @@ FOREIGN = {
     ".jxl": ("a JPEG XL picture, which is not supported", _EXPORT),
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"), _DEVELOP),
 }
-MASK = "-masklabel.png"
 PULL = "run `dvc pull`"
 PICTURES = READABLE | FOREIGN.keys()
 
@@ -97,21 +97,13 @@ class _Scanner:
             for name in files:
                 if not name.startswith("."):
                     self._file(Path(parent, name))
-        self._leave_masks()
         self.found.pictures.sort()
+        self.found.pictures, self.found.masks, self.found.lonely_masks = split_masks(self.found.pictures)
         twins = find_name_collisions(self.found.pictures)
         surplus = {entry.source for entry in twins}
         self.found.pictures = [name for name in self.found.pictures if name not in surplus]
         self.found.bad = sorted([*self.found.bad, *twins], key=lambda entry: entry.source)
         return self.found
-
-    def _leave_masks(self) -> None:
-        """OneTrainer's masks, a-masklabel.png of a.jpg, are no pictures; they are counted among the other files."""
-        stems = {PurePosixPath(name).with_suffix("").as_posix() for name in self.found.pictures}
-        masks = [name for name in self.found.pictures if name.endswith(MASK) and name.removesuffix(MASK) in stems]
-        self.found.pictures = [name for name in self.found.pictures if name not in set(masks)]
-        if masks:
-            self.found.others[MASK] += len(masks)
 
     def _enters(self, folder: Path) -> bool:
         if folder.name.startswith("."):

@@ -1,6 +1,6 @@
 """OneTrainer's configs (.json), of its methods LoRA and embedding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lorakiln.tools.other_configs.captions import settle_captions, take_onetrainer_text
@@ -39,6 +39,7 @@ SCHEDULES = {
     "REX": "rex",
 }
 PRECISIONS = {"FLOAT_32": "fp32", "FLOAT_16": "fp16", "BFLOAT_16": "bf16"}
+UNMASKED = 0.1  # unmasked_weight where a config does not say it
 # What means the same here, value and all.
 SAME = {
     "base_model_name": "model.path",
@@ -56,7 +57,6 @@ SAME = {
     "perturbation_noise_weight": "train.objective.ip_noise_gamma",
     "rescale_noise_scheduler_to_zero_terminal_snr": "train.objective.zero_terminal_snr",
     "ema_decay": "train.ema.decay",
-    "unmasked_weight": "train.objective.unmasked_weight",
 }
 # What decides nothing of the weights, or what happens here anyway.
 QUIET = {
@@ -103,6 +103,7 @@ QUIET = {
     "enable_async_offloading",
     "enable_activation_offloading",
     "masked_training",
+    "unmasked_weight",
     "normalize_masked_area_loss",
     "layer_filter_regex",
     "layer_filter_preset",
@@ -150,8 +151,7 @@ def translate(config: OtherConfig) -> Imported:
             imported.settings["model.prediction_type"] = {"v": "v_prediction"}.get(name, name)
     if not options.get("use_ema", options.get("ema") not in (None, "OFF")):
         imported.settings.pop("train.ema.decay", None)
-    if not options.get("masked_training"):
-        imported.settings.pop("train.objective.unmasked_weight", None)
+    _masks(imported, options)
     encoders = [name for name in options if name.startswith("text_encoder") and isinstance(options[name], dict)]
     trained = [name for name in encoders if options[name].get("train")]
     if trained:
@@ -224,6 +224,17 @@ def _weighting(imported: Imported, value: Any, strength: Any) -> None:
         imported.settings[setting] = usual if usual is True else float(strength or usual)
     elif str(value) != "CONSTANT":
         imported.leave("loss_weight_fn", value, "no weighting of that name here")
+
+
+def _masks(imported: Imported, options: Mapping[str, Any]) -> None:
+    """Files beside the pictures, a-masklabel.png, which are known by their names."""
+    if not options.get("masked_training"):
+        return
+    weight = options.get("unmasked_weight")
+    imported.settings["prepare.masks"] = "files"
+    imported.settings["train.objective.unmasked_weight"] = UNMASKED if weight is None else float(weight)
+    if options.get("normalize_masked_area_loss") and imported.settings["train.objective.unmasked_weight"] < 1:
+        imported.settings["train.objective.normalize_masked_area"] = True
 
 
 def _concepts(imported: Imported, value: Any) -> None:

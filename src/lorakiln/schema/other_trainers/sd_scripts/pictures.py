@@ -9,8 +9,12 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
             ("prepare.dataset", "prepare.source=kohya_tree"),
             "a folder below data/raw; `N_identifier class` folders are known by their names",
         ),
-        Option(("--in_json",), (), "captions are files beside the pictures, or rows of a metadata.jsonl or .csv"),
-        Option(("--dataset_config",), (), "one dataset an experiment"),
+        Option(("--in_json",), (), "read as `metadata.json` beside the pictures: [datasets.md](datasets.md#captions)"),
+        Option(
+            ("--dataset_config",),
+            ("prepare.source=kohya_config",),
+            "a .toml in the dataset's folder; one resolution and one set of caption rules an experiment",
+        ),
         Option(("--dataset_class",), (), "a source of one's own: docs/extending.md"),
         Option(("--reg_data_dir",), ("prepare.source=kohya_tree",), "the folder `reg` of the dataset's own folder"),
         Option(("--resolution",), ("prepare.resolution",), "the side of a square of the same area"),
@@ -78,14 +82,11 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
 DATASET_CONFIG: dict[str, tuple[Option, ...]] = {
     "Keys of a dataset config that are no options": (
         Option(("batch_size",), ("train.batch_size",)),
-        Option(("num_repeats",), ("train.repeats", "prepare.source=kohya_tree"), "of all, or of each folder"),
-        Option(("is_reg",), ("prepare.source=kohya_tree",), "by the folders' names"),
+        Option(("num_repeats",), ("train.repeats", "prepare.source=kohya_config"), "of all, or of each folder"),
+        Option(("is_reg",), ("prepare.source=kohya_config",)),
         Option(("image_dir",), ("prepare.dataset",)),
         Option(("class_tokens",), ("caption.class_tokens",), "with `caption=none`, of pictures without a caption"),
-        Option(
-            ("metadata_file", "network_multiplier", "custom_attributes"),
-            (),
-            "captions are files beside the pictures, or rows of a metadata.jsonl or .csv",
-        ),
+        Option(("metadata_file",), (), "as `metadata.json` in `image_dir` it is read"),
+        Option(("network_multiplier", "custom_attributes"), (), "all pictures are trained on alike"),
     ),
 }

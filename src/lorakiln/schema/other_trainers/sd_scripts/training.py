@@ -92,14 +92,20 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(("--min_timestep",), ("train.objective.min_timestep",)),
         Option(("--max_timestep",), ("train.objective.max_timestep",)),
         Option(
-            ("--masked_loss", "--conditioning_data_dir", "--alpha_mask"),
+            ("--masked_loss",),
             ("train.objective.unmasked_weight",),
-            "the loss knows masks; nothing makes them of files yet",
+            "0 for what is done there; a picture without a mask is learned as a whole",
         ),
+        Option(
+            ("--conditioning_data_dir",),
+            ("prepare.masks=files",),
+            "the folder `masks` beside the pictures: [datasets.md](datasets.md#masks)",
+        ),
+        Option(("--alpha_mask",), ("prepare.masks=alpha",), "with `train.objective.unmasked_weight=0`"),
         Option(
             ("--prior_loss_weight",),
             ("train.objective.prior_loss_weight",),
-            "the loss knows regularisation pictures; nothing reads a folder of them yet",
+            "of regularisation pictures: [datasets.md](datasets.md)",
         ),
     ),
 }

@@ -85,7 +85,7 @@ def _dataset_config(imported: Imported, value: Any, given: Mapping[str, Any]) ->
         if is_off(one):
             continue
         if convert := CONVERTERS.get("train_data_dir" if name == "image_dir" else name):
-            convert(imported, one, given)
+            convert(imported, one, {**given, **merged})
         elif option := OPTIONS.get(name):
             imported.take(name, one, option)
         else:

@@ -8,7 +8,6 @@ from lorakiln.schema.optimizers import OPTIMIZERS as KINDS
 from lorakiln.tools.other_configs.imported import Imported, read_value
 from lorakiln.tools.other_configs.sd_scripts.options import (
     DEFAULTS,
-    OPTIONS,
     Converter,
     ignore,
     read_literal,
@@ -182,11 +181,22 @@ def _file_precision(imported: Imported, value: Any, given: Mapping[str, Any]) ->
     imported.settings["export.precision"] = {"float": "fp32"}.get(str(value), str(value))
 
 
-def _masks(name: str) -> Converter:
-    def convert(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
-        imported.leave(f"--{name}", value, OPTIONS[name].remark)
+def _masked(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    """Alone it does nothing there."""
+    if not any(given.get(name) for name in ("alpha_mask", "conditioning_data_dir", "dataset_config")):
+        imported.leave("--masked_loss", value, "nothing here names masks: import the dataset config that does")
 
-    return convert
+
+def _alpha_masks(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    # Where a picture has both, sd-scripts takes the file.
+    kind = "auto" if given.get("conditioning_data_dir") else "alpha"
+    imported.settings |= {"prepare.masks": kind, "train.objective.unmasked_weight": 0.0}
+
+
+def _mask_folder(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    imported.settings |= {"train.objective.unmasked_weight": 0.0}
+    imported.settings.setdefault("prepare.masks", "files")
+    imported.decided.append(f"the masks of {value} belong into `masks`, in the dataset's own folder")
 
 
 def _fp8(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
@@ -219,9 +229,9 @@ CONVERTERS: dict[str, Converter] = {
     "multires_noise_discount": _only_with("multires_noise_iterations", "train.objective.multires_noise_discount"),
     "noise_offset_random_strength": _only_with("noise_offset", "train.objective.noise_offset_random"),
     "ip_noise_gamma_random_strength": _only_with("ip_noise_gamma", "train.objective.ip_noise_gamma_random"),
-    "masked_loss": _masks("masked_loss"),
-    "alpha_mask": _masks("alpha_mask"),
-    "conditioning_data_dir": _masks("conditioning_data_dir"),
+    "masked_loss": _masked,
+    "alpha_mask": _alpha_masks,
+    "conditioning_data_dir": _mask_folder,
     "lr_decay_steps": _decay,
     "save_precision": _file_precision,
     "save_last_n_steps": _last("steps"),

@@ -1,0 +1,238 @@
+"""sd-scripts' dataset config: a .toml in the dataset's own folder says what the folders beside it are.
+
+    [general]                   what holds for all, unless a dataset or a subset says otherwise
+    [[datasets]]
+    [[datasets.subsets]]
+    image_dir = "10_dog"        a folder of the dataset; a path from another machine is known by how it ends
+    num_repeats = 10
+
+Taken are `image_dir`, `num_repeats`, `is_reg`, `class_tokens`, `caption_extension` and `conditioning_data_dir` (of
+masks). All other keys are an experiment's settings here, and told. As there, folders in an image_dir are not looked
+into, of two subsets with one image_dir the first counts, and what is no key is refused. Source: sd-scripts,
+library/config_util.py.
+"""
+
+import difflib
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lorakiln.console.errors import UserError
+from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
+from lorakiln.sources import SourceContents, Subset
+from lorakiln.sources.folder import Folder
+from lorakiln.sources.folder.captions import FolderCaptions
+
+MARK = "[[datasets"
+LARGEST = 1_000_000  # bytes of a config
+Keys = Mapping[str, tuple[type, ...]]
+_BOOL, _INT, _FLOAT, _TEXT, _PAIR = (bool,), (int,), (float, int), (str,), (list,)
+# By the lowest place where a key may stand; it may stand in any above it.
+DATASET_KEYS: Keys = {
+    **dict.fromkeys(("batch_size", "bucket_reso_steps", "max_bucket_reso", "min_bucket_reso", "validation_seed"), _INT),
+    **dict.fromkeys(("bucket_no_upscale", "enable_bucket"), _BOOL),
+    **dict.fromkeys(("validation_split", "network_multiplier"), _FLOAT),
+    "resolution": (int, list),
+}
+ANY_KEYS: Keys = {
+    **dict.fromkeys(
+        ("color_aug", "flip_aug", "random_crop", "shuffle_caption", "enable_wildcard", "cache_info"), _BOOL
+    ),
+    **dict.fromkeys(("num_repeats", "keep_tokens", "token_warmup_min", "caption_dropout_every_n_epochs"), _INT),
+    **dict.fromkeys(("token_warmup_step", "caption_dropout_rate", "caption_tag_dropout_rate"), _FLOAT),
+    **dict.fromkeys(("keep_tokens_separator", "secondary_separator", "caption_separator", "caption_prefix"), _TEXT),
+    **dict.fromkeys(("caption_suffix", "caption_extension", "class_tokens", "resize_interpolation"), _TEXT),
+    "custom_attributes": (dict,),
+    "face_crop_aug_range": _PAIR,
+}
+SUBSET_KEYS: Keys = {
+    **dict.fromkeys(("image_dir", "conditioning_data_dir", "metadata_file"), _TEXT),
+    **dict.fromkeys(("is_reg", "alpha_mask"), _BOOL),
+}
+TAKEN = {"image_dir", "num_repeats", "is_reg", "class_tokens", "caption_extension", "conditioning_data_dir"}
+
+
+def recognise(raw: Path) -> bool:
+    """Whether a dataset config lies in `raw`."""
+    return bool(_list_configs(raw))
+
+
+def open_source(raw: Path, follow_symlinks: bool) -> "KohyaConfig":
+    """Raises UserError where there is no config, or several."""
+    configs = _list_configs(raw)
+    if len(configs) != 1:
+        names = ", ".join(path.name for path in configs)
+        what = f"several dataset configs: {names}" if configs else "no dataset config, a .toml with [[datasets]]"
+        raise UserError(
+            what, where=raw, fix="leave one there" if configs else "put it there, or set prepare.source=auto"
+        )
+    return KohyaConfig(Folder(raw, follow_symlinks), configs[0])
+
+
+@dataclass(frozen=True)
+class ConfigSubset:
+    """A [[datasets.subsets]]; folders are paths in the dataset, "." its own."""
+
+    folder: str
+    subset: Subset
+    masks: str | None
+    extension: str | None
+
+
+@dataclass(frozen=True)
+class KohyaConfig:
+    """See `sources.PictureSource`."""
+
+    folder: Folder
+    config: Path
+
+    def scan(self) -> SourceContents:
+        """Raises UserError for what is wrong with the config."""
+        found = self.folder.scan()
+        # A folder of masks may be called as it likes: what lies in it is told from pictures here.
+        files = [*found.pictures, *(name for names in found.masks.values() for name in names), *found.lonely_masks]
+        by_folder: dict[str, list[str]] = {}
+        for name in sorted(files):
+            by_folder.setdefault(_parent(name), []).append(name)
+        known, mask_folders = set(found.pictures), {one.masks for one in self._subsets if one.masks}
+        pictures, masks = dict[str, Subset](), dict[str, tuple[str, ...]]()
+        for one in self._subsets:
+            of_stems = {PurePosixPath(name).stem: name for name in by_folder.get(one.masks or "", [])}
+            for name in by_folder.get(one.folder, []) if one.subset.repeats else []:
+                if name not in known:
+                    continue
+                pictures[name] = one.subset
+                if mask := of_stems.get(PurePosixPath(name).stem):
+                    masks[name] = (mask,)
+                elif name in found.masks:
+                    masks[name] = found.masks[name]
+        used = {mask for names in masks.values() for mask in names}
+        lonely = [name for folder in sorted(mask_folders) for name in by_folder.get(folder, []) if name not in used]
+        rest = [name for name in found.pictures if name not in pictures]
+        return replace(
+            found,
+            pictures=sorted(pictures),
+            bad=[one for one in found.bad if _parent(one.source) in self._folders | mask_folders],
+            subsets=pictures,
+            aside=Counter(_parent(name) for name in rest if _parent(name) not in mask_folders),
+            masks=masks,
+            lonely_masks=lonely,
+            read_by=f"as {self.config.name} says",
+            remarks=self._tell_others(),
+        )
+
+    def picture(self, name: str) -> AbstractContextManager[Path]:
+        return self.folder.picture(name)
+
+    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> FolderCaptions:
+        own = [one.extension for one in self._subsets if one.extension]
+        return self.folder.captions(list(dict.fromkeys([*own, *endings])), precedence)
+
+    @cached_property
+    def _folders(self) -> set[str]:
+        return {one.folder for one in self._subsets}
+
+    @cached_property
+    def _subsets(self) -> list[ConfigSubset]:
+        """Of two with the same folder the first."""
+        found: dict[str, ConfigSubset] = {}
+        for where, keys in self._list_merged():
+            if "metadata_file" in keys:
+                fix = "remove the key, and put that file into image_dir as metadata.json, where its captions are read"
+                raise UserError("metadata_file is not read", where=f"{where}: metadata_file", fix=fix)
+            if "image_dir" not in keys:
+                raise UserError("image_dir is missing", where=where, fix="name the subset's folder of pictures")
+            folder = self._locate(where, "image_dir", keys["image_dir"])
+            masks = keys.get("conditioning_data_dir")
+            repeats = max(0, keys.get("num_repeats", 1))  # as there, 0 repeats are a subset that is not used
+            one = ConfigSubset(
+                folder,
+                Subset(repeats, keys.get("is_reg", False), " ".join(keys.get("class_tokens", "").split())),
+                self._locate(where, "conditioning_data_dir", masks) if masks else None,
+                keys.get("caption_extension"),
+            )
+            found.setdefault(folder, one)
+        return list(found.values())
+
+    def _list_merged(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each subset's keys, with those above it that it does not have, and where it stands."""
+        for number, data in enumerate(self._read.get("datasets", []), 1):
+            above = {key: value for key, value in data.items() if key != "subsets"}
+            for place, subset in enumerate(data.get("subsets", []), 1):
+                where = f"{self.config}: [[datasets]] {number}, subset {place}"
+                yield where, {**self._read.get("general", {}), **above, **subset}
+
+    def _tell_others(self) -> list[str]:
+        """The keys that are settings here, each with every value that it has."""
+        values: dict[str, list[str]] = {}
+        for _, keys in self._list_merged():
+            for key, value in keys.items():
+                if key not in TAKEN and repr(value) not in values.setdefault(key, []):
+                    values[key].append(repr(value))
+        told = [f"  {key} = {' and '.join(given)}: {_find_counterpart(key)}" for key, given in sorted(values.items())]
+        title = f"of {self.config.name} these are settings of the experiment, and not taken from it"
+        return [f"{title} (`lorakiln import` writes them):", *told] if told else []
+
+    def _locate(self, where: str, key: str, given: str) -> str:
+        """The folder of the dataset that a path means: itself, or the longest end of it that there is."""
+        raw, parts = self.folder.raw, [part for part in given.replace("\\", "/").split("/") if part not in ("", ".")]
+        for start in range(len(parts) + (not parts)):
+            folder = PurePosixPath(*parts[start:])
+            if ".." not in parts[start:] and (raw / folder).is_dir():
+                return folder.as_posix()
+        fix = f"copy it into {raw}, in which all pictures of the dataset are"
+        raise UserError(f"no folder {given!r} in the dataset", where=f"{where}: {key}", fix=fix)
+
+    @cached_property
+    def _read(self) -> dict[str, Any]:
+        try:
+            data = tomllib.loads(self.config.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"is no TOML: {error}", where=self.config, fix="mend this place") from error
+        anywhere = {**DATASET_KEYS, **ANY_KEYS}
+        self._check("the file", data, {"general": (dict,), "datasets": (list,)})
+        self._check("[general]", data.get("general", {}), anywhere)
+        for number, dataset in enumerate(data.get("datasets", []), 1):
+            self._check(f"[[datasets]] {number}", dataset, {**anywhere, "subsets": (list,)})
+            for place, subset in enumerate(dataset.get("subsets", []), 1):
+                self._check(f"[[datasets]] {number}, subset {place}", subset, {**ANY_KEYS, **SUBSET_KEYS})
+        return data
+
+    def _check(self, where: str, table: Any, known: Keys) -> None:
+        """Refuse a key that is none there, and a value of another kind."""
+        for key, value in table.items() if isinstance(table, dict) else [(where, table)]:
+            place = f"{self.config}: {where}: {key}"
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1)
+                fix = f"did you mean {near[0]}?" if near else "remove it, or move it to where sd-scripts takes it"
+                raise UserError(f"{key} is no key of a dataset config there", where=place, fix=fix)
+            kinds = known[key]
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                wanted = " or ".join(kind.__name__ for kind in kinds)
+                raise UserError(f"{value!r} is not of the kind {wanted}", where=place, fix=f"write a {wanted}")
+
+
+def _list_configs(raw: Path) -> list[Path]:
+    """The files beside the dataset's folders that hold [[datasets]]."""
+    try:
+        paths = sorted(path for path in raw.glob("*.toml") if path.is_file() and path.stat().st_size <= LARGEST)
+        return [path for path in paths if MARK in path.read_text(encoding="utf-8", errors="replace")]
+    except OSError:
+        return []  # what may not be read, the scan tells
+
+
+def _parent(name: str) -> str:
+    return PurePosixPath(name).parent.as_posix()
+
+
+def _find_counterpart(key: str) -> str:
+    options = [one for section in SECTIONS.values() for one in section]
+    option = next((one for one in options if {key, f"--{key}"} & set(one.theirs)), None)
+    if option is None:
+        return "nothing here"
+    return ", ".join(option.ours) or option.remark

@@ -1,0 +1,157 @@
+"""sd-scripts' dataset config in a dataset's folder: what is taken, what is told, and what is refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lorakiln.artefacts.json_files import read_jsonl
+from lorakiln.caption import caption
+from lorakiln.console.errors import UserError
+from lorakiln.prepare import prepare
+from lorakiln.schema.captioners.none import NobodySettings
+from lorakiln.schema.model import Source
+from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.sources import Subset, open_source
+from lorakiln.sources.kohya_config import KohyaConfig
+
+CONFIG = """
+[general]
+shuffle_caption = true
+num_repeats = 2
+class_tokens = "sks  cat"
+
+[[datasets]]
+resolution = [512, 512]
+batch_size = 4
+
+  [[datasets.subsets]]
+  image_dir = "/home/me/train/dogs"
+  num_repeats = 10
+  class_tokens = "sks dog"
+  conditioning_data_dir = "marks"
+  caption_extension = ".words"
+
+  [[datasets.subsets]]
+  image_dir = 'C:\\train\\deep\\cats'
+
+[[datasets]]
+resolution = 768
+num_repeats = 3
+
+  [[datasets.subsets]]
+  image_dir = "reg"
+  is_reg = true
+
+  [[datasets.subsets]]
+  image_dir = "unused"
+  num_repeats = 0
+
+  [[datasets.subsets]]
+  image_dir = "dogs"
+  num_repeats = 99
+"""
+PICTURES = (
+    *("dogs/a.png", "dogs/b.png", "dogs/deeper/x.png", "deep/cats/c.png", "reg/r.png", "unused/u.png", "rest/z.png"),
+    *("marks/a.png", "marks/q.png"),
+)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    raw = tmp_path / "raw"
+    for number, name in enumerate(PICTURES):
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        shades = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(shades).save(raw / name)
+    (raw / "set.toml").write_text(CONFIG)
+    (raw / "dogs/a.words").write_text("on the grass")
+    return raw
+
+
+def test_subsets_are_what_the_config_says(raw):
+    found = open_source(raw).scan()
+    assert found.subsets == {
+        "dogs/a.png": Subset(10, False, "sks dog"),
+        "dogs/b.png": Subset(10, False, "sks dog"),
+        "deep/cats/c.png": Subset(2, False, "sks cat"),
+        "reg/r.png": Subset(3, True, "sks cat"),
+    }
+    assert found.pictures == sorted(found.subsets)
+    assert found.aside == {"dogs/deeper": 1, "unused": 1, "rest": 1}
+    assert found.masks == {"dogs/a.png": ("marks/a.png",)} and found.lonely_masks == ["marks/q.png"]
+
+
+def test_it_is_prepared_and_captioned(raw, tmp_path, capsys):
+    bucket = {"min": 16, "max": 64, "step": 16}
+    prepare(raw, tmp_path / "out", PrepareSettings(dataset="raw", resolution=32, bucket=bucket, workers=1))
+    told = capsys.readouterr().out
+    assert "prepare: read as set.toml says" in told and "  dogs: 2 x 10\n" in told
+    assert "  reg: 1 x 3, for regularisation\n" in told and "  not taken: rest (1 pictures)\n" in told
+    # What it says beside, with all values that it has, and what sets it here.
+    assert "  resolution = [512, 512] and 768: prepare.resolution\n" in told
+    assert "  batch_size = 4: train.batch_size\n" in told
+    assert "  shuffle_caption = True: encode.captions.shuffle\n" in told
+    assert "num_repeats =" not in told
+    settings = NobodySettings(trigger="")
+    caption(tmp_path / "out", raw, tmp_path / "captioned", settings, Source(path="./nowhere"))
+    texts = {row["source"]: row["text"] for row in read_jsonl(tmp_path / "captioned/metadata.jsonl")}
+    assert texts == {
+        "dogs/a.png": "on the grass",
+        "dogs/b.png": "sks dog",
+        "deep/cats/c.png": "sks cat",
+        "reg/r.png": "sks cat",
+    }
+
+
+def test_a_config_goes_before_what_folders_names_say(tmp_path):
+    (tmp_path / "7_dog").mkdir()
+    (tmp_path / "7_dog/a.png").write_bytes(b"")
+    (tmp_path / "set.toml").write_text('[[datasets]]\n[[datasets.subsets]]\nimage_dir = "7_dog"\n')
+    assert open_source(tmp_path).scan().subsets == {"7_dog/a.png": Subset(1)}
+    # Another program's settings are no config of a dataset.
+    (tmp_path / "set.toml").write_text('[tool]\nname = "x"\n')
+    assert open_source(tmp_path).scan().subsets == {"7_dog/a.png": Subset(7, False, "dog")}
+    with pytest.raises(UserError, match=r"no dataset config, a .toml with \[\[datasets\]\]"):
+        open_source(tmp_path, kind="kohya_config")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        # Refused by sd-scripts too: a slip, a key in the wrong place, a value of another kind.
+        (
+            "num_repeats = 10",
+            "num_repeat = 10",
+            r"subset 1: num_repeat: .* is no key .*\n.*did you mean num_repeats",
+        ),
+        ("[general]", "[general]\nis_reg = true", r"\[general\]: is_reg: is_reg is no key"),
+        ("is_reg = true", "batch_size = 2", r"\[\[datasets\]\] 2, subset 1: batch_size: batch_size is no key"),
+        ("num_repeats = 10", 'num_repeats = "10"', r"subset 1: num_repeats: '10' is not of the kind int"),
+        ("num_repeats = 10", "num_repeats = true", r"True is not of the kind int"),
+        ('image_dir = "reg"', "", r"\[\[datasets\]\] 2, subset 1: image_dir is missing"),
+        ('image_dir = "reg"', 'image_dir = "../raw"', r"subset 1: image_dir: no folder '../raw'"),
+        ('image_dir = "reg"', 'image_dir = "gone"', r"no folder 'gone' in the dataset\n.*copy it into"),
+        ("is_reg = true", 'metadata_file = "a.json"', r"metadata_file is not read\n.*as metadata.json"),
+        ("[general]", "[general", "is no TOML"),
+    ],
+)
+def test_what_is_wrong_is_refused_where_it_stands(raw, old, new, message):
+    (raw / "set.toml").write_text(CONFIG.replace(old, new, 1))
+    with pytest.raises(UserError, match=message) as refused:
+        open_source(raw).scan()
+    assert str(refused.value.where).startswith(str(raw / "set.toml"))
+
+
+def test_two_configs_are_refused(raw):
+    (raw / "other.toml").write_text(CONFIG)
+    with pytest.raises(UserError, match="several dataset configs: other.toml, set.toml"):
+        open_source(raw)
+
+
+def test_it_goes_to_other_processes(raw):
+
+    source = open_source(raw)
+    assert isinstance(source, KohyaConfig)
+    assert pickle.loads(pickle.dumps(source)).scan() == source.scan()
