@@ -20,7 +20,7 @@ from lorakiln.families.protocol import Family, Part
 from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_bytes
 from lorakiln.optim.state import state_bytes
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import list_parts, list_placements, put_adapters
+from lorakiln.train.adapting import list_encoders, list_placements, put_adapters
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Bucket, Encoded
 from lorakiln.train.live_text import LiveText
@@ -123,7 +123,7 @@ class CountRequest:
     @property
     def encoders(self) -> list[str]:
         """The text encoders that are trained."""
-        return [part for part in list_parts(self.family, self.settings) if part != self.family.part]
+        return list_encoders(self.family.name, self.settings)
 
     @property
     def micro(self) -> int:
