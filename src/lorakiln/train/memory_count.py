@@ -195,7 +195,7 @@ class _HollowModule(LoraModule):
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         return self.rules.autocast(self.share.half) if self.share.half else contextlib.nullcontext()
 
-    def _move(self, tensor: Tensor) -> Tensor:
+    def move(self, tensor: Tensor) -> Tensor:
         return tensor.to(META)
 
 
