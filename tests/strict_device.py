@@ -15,10 +15,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten: Any = torch.ops.aten
+META = torch.device("meta")
 COPIES = {aten.copy_, aten._to_copy, aten._foreach_copy_, aten.copy}  # from one device to another
 PICKS = {aten.index, aten.index_put, aten.index_put_, aten._unsafe_index, aten._index_put_impl_}  # by CPU indices, too
+NUMBERS = {aten.item, aten._local_scalar_dense}
 READS = ("cpu", "tolist", "item", "__int__", "__float__", "__bool__", "to")  # ways of a tensor's numbers to the CPU
 JOINS = {aten.cat, aten.stack, aten._fused_adamw_}  # which take no number from the CPU, either
+
+KNOWN: dict[Any, Any] = {}  # shapes that an operation gave, by what it got
 
 
 class StrictDevice(TorchDispatchMode):
@@ -27,18 +31,52 @@ class StrictDevice(TorchDispatchMode):
     numbers on the meta device.
 
     Attributes:
-        waits: what the host would have waited for: a copy to or from the device that does not say `non_blocking`, a
-            number on the device that was read, indices on the CPU for values there.
+        waits: what the host would have waited for: a copy to the device that does not say `non_blocking`, or comes from
+            memory that is not pinned, which CUDA may wait to stage; a copy from the device; a number there that was
+            read; indices on the CPU for values there.
+
+    A copy from the device that says `non_blocking` raises RuntimeError, too: what is read of it before the device has
+    written it is anything (torch's "A guide on good usage of non_blocking and pin_memory()"), and nothing here waits.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
-        self._known: dict[Any, Any] = {}  # shapes that an operation gave, by what it got
+        self._reads_zeros = False
+        self._pinned: dict[int, Tensor] = {}  # by where they begin; kept, so that none begins there later
+        self._real_pin = Tensor.pin_memory
+
+    def __enter__(self) -> Any:
+        # Without a GPU torch has no pinned memory.
+        def pin(tensor: Tensor) -> Tensor:
+            return self._pin(tensor)
+
+        Tensor.pin_memory = pin  # type: ignore[method-assign, assignment]
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        Tensor.pin_memory = self._real_pin  # type: ignore[method-assign]
+
+    def _pin(self, tensor: Tensor) -> Tensor:
+        if tensor.is_meta:
+            raise RuntimeError("cannot pin a tensor of the meta device: only dense CPU tensors can be pinned")
+        if self._is_pinned(tensor):
+            return tensor
+        pinned = tensor.detach().clone()
+        self._pinned[_begin(pinned)] = pinned
+        return pinned
+
+    def _is_pinned(self, tensor: Tensor) -> bool:
+        return _begin(tensor) in self._pinned
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         kind = func.overloadpacket
+        if self._reads_zeros and kind in NUMBERS and args[0].is_meta:
+            # Torch itself reads what an operation is given on the device for a number.
+            self.waits.append(f"{func}: a number")
+            return torch.full((), args[0].dtype == torch.bool, dtype=args[0].dtype).item()
         if kind in PICKS and args[0].is_meta and any(not one.is_meta for one in _list_tensors(args[1])):
             self.waits.append(f"{func}: indices on the CPU")
         if kind not in COPIES:
@@ -48,27 +86,43 @@ class StrictDevice(TorchDispatchMode):
             if here and any(one.is_meta for one in tensors):
                 where = ", ".join(f"{one.device.type} {tuple(one.shape)}" for one in tensors)
                 raise RuntimeError(f"{func}: expected all tensors to be on the same device, but found {where}")
+        elif self._crosses(func, args, kwargs) and self._waits(func, args, kwargs):
+            self.waits.append(f"{func}: {tuple(next(_list_tensors(args)).shape)}")
         result = self._compute(func, args, kwargs)
         if kwargs.get("generator") is not None and any(one.is_meta for one in _list_tensors(result)):
             raise RuntimeError(f"{func}: expected a generator of the meta device, but found one of the CPU")
-        if kind in COPIES and not _is_non_blocking(kind, args, kwargs):
-            where = {one.device.type for one in _list_tensors((args, result))}
-            if len(where) > 1:
-                self.waits.append(f"{func}: {tuple(next(_list_tensors(args)).shape)}")
         return result
+
+    def _crosses(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a copy is one to the device or from it.
+
+        Raises:
+            RuntimeError: from it, and nothing waits until it is there.
+        """
+        kind = func.overloadpacket
+        given, made = (args[0], kwargs.get("device")) if kind is aten._to_copy else (args[1], args[0])
+        leaves = next(_list_tensors(given)).is_meta
+        arrives = leaves if made is None else next((one.is_meta for one in _list_tensors(made)), made == META)
+        if leaves and not arrives and _is_non_blocking(kind, args, kwargs):
+            raise RuntimeError(f"{func}: a non_blocking copy from the device, which nothing waits for")
+        return leaves != arrives
+
+    def _waits(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        given = list(_list_tensors(args[:1] if func.overloadpacket is aten._to_copy else args[1]))
+        return not (_is_non_blocking(func.overloadpacket, args, kwargs) and all(map(self._is_pinned, given)))
 
     def _compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """As `func` does. Torch computes shapes in Python, which takes long: the same of the same shapes is known."""
         if not _is_repeatable(func):
             return func(*args, **kwargs)
         key = (func, _describe((args, kwargs)))
-        if key in self._known:
-            return _make(self._known[key])
+        if key in KNOWN:
+            return _make(KNOWN[key])
         result = func(*args, **kwargs)
         if all(one.is_meta for one in _list_tensors((args, kwargs, result))):
             made = [result] if isinstance(result, Tensor) else result
-            if isinstance(made, list | tuple) and all(type(one) is Tensor for one in made):
-                self._known[key] = _describe(result)
+            if isinstance(made, list | tuple) and all(one is None or type(one) is Tensor for one in made):
+                KNOWN[key] = _describe(result)
         return result
 
     @contextmanager
@@ -79,6 +133,8 @@ class StrictDevice(TorchDispatchMode):
         def read_as(name: str) -> Callable[..., Any]:
             def read(tensor: Tensor, *arguments: Any, **named: Any) -> Any:
                 leaves = tensor.is_meta and (name != "to" or "cpu" in map(str, arguments))
+                if leaves and named.get("non_blocking"):
+                    raise RuntimeError("to: a non_blocking copy from the device, which nothing waits for")
                 if leaves:
                     self.waits.append(name)
                     tensor = torch.full(tensor.shape, tensor.dtype == torch.bool, dtype=tensor.dtype)
@@ -86,11 +142,13 @@ class StrictDevice(TorchDispatchMode):
 
             return read
 
+        self._reads_zeros = True
         try:
             for name in READS:
                 setattr(Tensor, name, read_as(name))
             yield
         finally:
+            self._reads_zeros = False
             for name, method in real.items():
                 setattr(Tensor, name, method)
 
@@ -117,10 +175,17 @@ def _describe(value: Any) -> Any:
 
 def _make(described: Any) -> Any:
     kind, inside, *more = described
+    if inside is None:  # the gradient of what takes none
+        return None
     if kind is Tensor:
         stride, dtype, device = more
         return torch.empty_strided(inside, stride, dtype=dtype, device=device)
     return kind(map(_make, inside))
+
+
+def _begin(tensor: Tensor) -> int:
+    """Where its memory begins, which those that are views of one another have in common."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def _is_non_blocking(kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

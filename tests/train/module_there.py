@@ -1,18 +1,28 @@
 """A training module on a device that is no CPU, in name only: torch's meta device, which computes shapes alone."""
 
+import copy
+from functools import cache
 from types import SimpleNamespace
 
 import torch
 
-from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import META
-from lorakiln.train.adapting import put_adapter
+from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.model import ModelSettings
+from lorakiln.train.adapting import list_placements, put_adapters
+from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts
 from lorakiln.train.latents import Bucket
+from lorakiln.train.learned_tokens import put_tokens
+from lorakiln.train.live_text import LiveText
 from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.trained_encoders import recompute_activations
 from tests.made_facts import encoded_row
 
 ROWS, SIZE = 5, (64, 64)
+TRAINED = [list(range(ROWS - 1))]
+CAPTION, OTHERS = "a red cat", ("blue", "a big dog")
+RULES = EncodeSettings(captions={"shuffle": True})
 
 
 class ModuleThere(LoraModule):
@@ -21,33 +31,60 @@ class ModuleThere(LoraModule):
     kind = "cpu"
 
 
-def encode_there(family, resident):
-    """Five pictures of one size, on the device or, as where they are too many for it, on the CPU."""
-    text = family.encode_prompts(["a red cat"] * ROWS)
+def encode_there(family, resident, masked=False, drawn=None):
+    """Five pictures of one size, on the device or, as where they are too many for it, on the CPU; two are there for
+    regularisation.
+
+    Args:
+        drawn: how captions are drawn: "live", or "ahead"; None: they are not.
+    """
+    text = family.encode_prompts([CAPTION] * ROWS)
+    ahead = family.encode_prompts(OTHERS) if drawn == "ahead" else {}
     place = family.place_conditioning((*SIZE, 0, 0, *SIZE))
     conditioning = text | {name: value.expand(ROWS, *value.shape).clone() for name, value in place.items()}
     latents = torch.zeros(ROWS, 1, *family.latent_shape(*SIZE))
+    mask = torch.ones(ROWS, 1, *latents.shape[-2:]) if masked else None
     if resident:
-        conditioning = {name: value.to(META) for name, value in conditioning.items()}
-        latents = latents.to(META)
-    rows = [encoded_row(file_name=f"{number}.png", sha256=f"{number:064x}") for number in range(ROWS)]
-    bucket = Bucket("64x64", rows, latents, latents.clone(), conditioning)
+        conditioning, ahead = ({name: value.to(META) for name, value in some.items()} for some in (conditioning, ahead))
+        latents, mask = latents.to(META), None if mask is None else mask.to(META)
+    caption = {"live": {"templates": ["red, big, cat"]}, "ahead": {"shares": [(0, 0.5), (1, 0.5)]}}.get(drawn, {})
+    rows = [
+        encoded_row(file_name=f"{number}.png", sha256=f"{number:064x}", text=CAPTION, is_reg=number < 2, **caption)
+        for number in range(ROWS)
+    ]
+    bucket = Bucket("64x64", rows, latents, latents.clone(), conditioning, mask)
     empty = {name: value[:1].to(META) for name, value in text.items()}
-    return SimpleNamespace(buckets=[bucket], empty=empty, variants=1)
+    texts = [SimpleNamespace(text=one) for one in OTHERS] if drawn == "ahead" else []
+    index = SimpleNamespace(captions=SimpleNamespace(texts=texts), made_with=lambda stage, settings: RULES)
+    return SimpleNamespace(buckets=[bucket], empty=empty, variants=1, drawn=ahead, index=index)
 
 
-def make_module_there(model, settings, resident=True, share=None):
+@cache
+def load_once(model):
+    """The family that settings describe, given in JSON; to be copied."""
+    return load_family(ModelSettings.model_validate_json(model), ("text", "network"))
+
+
+def make_module_there(model, settings, resident=True, share=None, masked=False, drawn=None):
     """With the network there, and the text encoders once they have read the captions."""
-    family = load_family(model, ("text", "network"))
-    told = encode_there(family, resident)
+    family = copy.deepcopy(load_once(model.model_dump_json()))
+    told = encode_there(family, resident, masked, drawn)
     for name in ("network", "text_encoder", "text_encoder_2"):
         if hasattr(family, name):
             getattr(family, name).to(META)
     family.device, family.process = META, family.process.to(META)
-    put_adapter(family, settings.adapter, list_target_names(family, settings.adapter.targets), settings.seed)
+    placements = list_placements(family, settings)
+    if placements:
+        put_adapters(family, placements, settings.seed)
+    put_tokens(family, settings.tokens, settings.seed)
     if settings.trainer.gradient_checkpointing:
         family.network.enable_gradient_checkpointing()
-    return ModuleThere(family, told, [list(range(ROWS - 1))], settings, share or Share())
+        for part in placements.keys() - {family.part}:
+            recompute_activations(family.adaptable()[part])
+    learns = bool(placements.keys() - {family.part} or settings.tokens)
+    live = LiveText.of(family, RULES, learns) if learns or drawn == "live" else EmbeddedTexts(told) if drawn else None
+    captions = DrawnTexts(told, TRAINED, settings.seed) if drawn else None
+    return ModuleThere(family, told, TRAINED, settings, share or Share(), live, captions)
 
 
 class Unmasked:

@@ -23,6 +23,7 @@ from lorakiln.adapters.checks import is_whole
 from lorakiln.adapters.protocol import Endings, Form, StartingPoint, Stored
 from lorakiln.console.errors import UserError
 from lorakiln.facts import RunFacts
+from lorakiln.families.autocast import leave_autocast
 from lorakiln.schema.adapters import AdapterSettings
 
 Tensors = Mapping[str, Tensor]
@@ -99,8 +100,7 @@ class OnModule(nn.Module):
 
     def change(self, weight: Tensor) -> Tensor:
         """Of the module's weight, float32, in its shape."""
-        kind = weight.device.type
-        with torch.autocast(kind if kind != "meta" else "cpu", enabled=False):
+        with leave_autocast(weight.device.type):
             return self.owner.change(self.tensors(), self.fixed, weight.detach().float())
 
     def forward(self, x: Tensor, module: nn.Module) -> Tensor:

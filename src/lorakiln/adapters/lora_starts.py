@@ -57,7 +57,8 @@ def begin_with_weight(layer: Any, init: str, name: str) -> None:
     with torch.no_grad():
         for adapter in (NAME, FIRST):
             for part, first in ((layer.lora_A[adapter], first_down), (layer.lora_B[adapter], first_up)):
-                part.float()
+                # Where memory is counted, peft leaves a second pair on the CPU.
+                part.to(weight.device, torch.float32)
                 part.weight.copy_(first.reshape(part.weight.shape))
     layer.set_adapter([NAME, FIRST])
     layer.set_scale(FIRST, -1.0)

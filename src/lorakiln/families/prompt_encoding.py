@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from lorakiln.families.learned_words import WordTokenizer
+from lorakiln.families.upload import upload
 from lorakiln.schema.encode import EncodeSettings
 
 CHUNK = 75  # tokens of a prompt that CLIP reads at once, without those of its begin and end
@@ -106,7 +107,7 @@ def join_chunks(states: Tensor, ids: Tensor, end: int, padding: int) -> Tensor:
     inner = states[:, :, 1:-1]
     if padding != end:
         # The tokenizer's numbers are on the CPU, the states on the encoder's device.
-        empty = (ids[:, :, 1] == end).to(states.device)
+        empty = upload(ids[:, :, 1] == end, states.device)
         empty[:, 0] = False
         first = torch.where(empty[..., None], inner[:, :, 1], inner[:, :, 0])
         inner = torch.cat([first[:, :, None], inner[:, :, 1:]], dim=2)

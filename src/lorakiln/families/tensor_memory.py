@@ -32,12 +32,11 @@ class Peak(TorchDispatchMode):
         super().__init__()
         self.now = self.most = 0
         self._alive: dict[int, tuple[weakref.ref[Any], int]] = {}
-        self._made = _Made()
 
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: Arguments = (), kwargs: Named | None = None
     ) -> Any:
-        result = self._made.run(func, args, kwargs or {})
+        result = _MADE.run(func, args, kwargs or {})
         if isinstance(result, Tensor):
             self._note(result)
         elif isinstance(result, list | tuple):
@@ -69,8 +68,8 @@ class Peak(TorchDispatchMode):
 
 
 class _Made:
-    """Runs operations on tensors without numbers, each once for the same shapes: a model's blocks are alike, and what
-    torch works out in Python for every one of them takes most of the time.
+    """Runs operations on tensors without numbers, each once for the same shapes: a model's blocks are alike, and so are
+    trainings that are counted one after another; what torch works out in Python for every one takes most of the time.
     """
 
     def __init__(self) -> None:
@@ -89,6 +88,9 @@ class _Made:
             self._known[key] = _recipe(result)
             return result
         return _again(self._known[key], func, args, kwargs)
+
+
+_MADE = _Made()
 
 
 class GpuRules(TorchFunctionMode):

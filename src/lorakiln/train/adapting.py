@@ -22,30 +22,37 @@ from lorakiln.schema.train import TrainSettings
 TEXT_TARGETS = "kohya"  # what sd-scripts adapts of a text encoder
 
 
-def list_parts(family: Family, settings: TrainSettings) -> list[str]:
+def list_parts(family: str, settings: TrainSettings) -> list[str]:
     """What is trained of a base, by its parts' names in LoRA files, in the base's order: the denoiser comes first.
 
     Args:
-        family: may be without its parts.
+        family: its name.
 
     Raises:
         UserError: one of `train.parts` is none of this base's, or an encoder has settings and is not trained.
     """
-    asked, there = [family.part] if settings.parts is None else settings.parts, list_networks(family.name)
+    denoiser, *_ = there = list_networks(family)
+    asked = [denoiser] if settings.parts is None else settings.parts
     if wrong := sorted(set(asked) - set(there)):
         raise UserError(
             f"this base has no part {wrong[0]!r} that an adapter can be on", where="train.parts", fix=name_parts(there)
         )
-    if settings.text_encoders != TextEncodersSettings() and asked == [family.part]:
+    if settings.text_encoders != TextEncodersSettings() and asked == [denoiser]:
         raise UserError(
             "train.text_encoders says how text encoders are trained, and none is",
             where="train.parts",
             fix=f"add one, or leave train.text_encoders as it is; {name_parts(there)}",
         )
-    if family.part in settings.text_encoders.own:
+    if denoiser in settings.text_encoders.own:
         fix = "its settings stand in train.adapter and train.optimizer"
-        raise UserError(f"{family.part} is no text encoder", where="train.text_encoders.own", fix=fix)
+        raise UserError(f"{denoiser} is no text encoder", where="train.text_encoders.own", fix=fix)
     return [part for part in there if part in asked]
+
+
+def list_encoders(family: str, settings: TrainSettings) -> list[str]:
+    """The text encoders among what is trained; see `list_parts`."""
+    denoiser = list_networks(family)[0]
+    return [part for part in list_parts(family, settings) if part != denoiser]
 
 
 def name_parts(there: Sequence[str]) -> str:
@@ -63,7 +70,7 @@ def list_placements(family: Family, settings: TrainSettings) -> dict[str, Placem
         UserError: modules that are not there, or settings that an encoder's adapter cannot have.
     """
     found = {}
-    for part in list_parts(family, settings):
+    for part in list_parts(family.name, settings):
         if part == family.part:
             found[part] = Placement(list_target_names(family, settings.adapter.targets), settings.adapter)
             continue

@@ -24,7 +24,7 @@ from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import list_parts, list_placements, put_adapters
+from lorakiln.train.adapting import list_encoders, list_placements, put_adapters
 from lorakiln.train.attention import check_attention
 from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, is_live
 from lorakiln.train.latents import Encoded
@@ -114,15 +114,14 @@ def assemble(
     settings = count_steps(asked, split.trained_count)
     _check_measured(settings, split)
     draws = bool(settings.samples.every) and share.rank == 0
-    loading: dict[str, Any] = {"device": device, "dtype": share.half}
-    bare = load_family(model, (), **loading)
-    encoders = [part for part in list_parts(bare, settings) if part != bare.part]
+    encoders = list_encoders(model.family, settings)
     # Texts are read in every step where encoders or words are trained, or where captions are drawn anew.
     learns = bool(encoders or settings.tokens)
     reads = learns or is_live(encoded)
     parts: tuple[Part, ...] = ("vae", "text", "network") if draws else (*TEXT, *NETWORK) if reads else NETWORK
     # Encoders that are trained compute as the network does.
-    loading["text_dtype"] = share.half if learns else choose_text_dtype(device)
+    text_dtype = share.half if learns else choose_text_dtype(device)
+    loading: dict[str, Any] = {"device": device, "dtype": share.half, "text_dtype": text_dtype}
     bare = load_family(model, (), **loading)
     _check_base(encoded, bare, model)
     check_objective(bare.process, settings.objective)

@@ -60,17 +60,19 @@ class EmbeddedTexts:
     def __init__(self, encoded: Encoded) -> None:
         drawn = encoded.index.captions
         self._numbers = {one.text: number for number, one in enumerate(drawn.texts)} if drawn else {}
-        self._encoded = encoded
+        # Where the others are: brought there in every step, it would make each wait for the one before.
+        self._tables = {
+            name: (tensor, encoded.empty[name][0].to(tensor.device)) for name, tensor in encoded.drawn.items()
+        }
 
     def encode(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """The texts' conditioning, each value with first dimension B."""
         # The empty one is among them only where rules make it.
         numbers = [self._numbers[text] if text else self._numbers.get(text) for text in texts]
-        found = {}
-        for name, tensor in self._encoded.drawn.items():
-            empty = self._encoded.empty[name][0].to(tensor.device)
-            found[name] = torch.stack([empty if at is None else tensor[at] for at in numbers])
-        return found
+        return {
+            name: torch.stack([empty if at is None else tensor[at] for at in numbers])
+            for name, (tensor, empty) in self._tables.items()
+        }
 
 
 def is_live(encoded: Encoded) -> bool:

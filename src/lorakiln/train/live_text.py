@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lorakiln.families.autocast import leave_autocast
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
 from lorakiln.families.protocol import Family
 from lorakiln.schema.encode import EncodeSettings
@@ -17,7 +18,8 @@ from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Bucket
 
 KEPT = 2**16  # texts whose tokens are kept: a few hundred bytes each
-EMBEDDED = 2**10  # texts whose embeddings are kept: up to a megabyte each
+EMBEDDED = 2**10  # texts whose embeddings are kept on a CPU: up to a megabyte each
+EMBEDDED_THERE = 2**6  # and on a GPU, beside all else that it holds
 
 
 class CaptionDraws(Protocol):
@@ -87,6 +89,8 @@ class LiveText:
         self.family, self.encoding, self.trained = family, encoding, trained
         self._batch_size, self._dtype = batch_size, dtype
         self._known: dict[str, dict[str, Tensor]] = {}
+        # They stay on the device, for a step that brought them to the host would wait for the one before it.
+        self._most = EMBEDDED if family.device.type == "cpu" else EMBEDDED_THERE
         self._tokenise = lru_cache(KEPT)(lambda text: self.family.tokenise([text], self.encoding))
 
     @classmethod
@@ -108,8 +112,8 @@ class LiveText:
             return self.family.encode_tokens(self.tokenise(texts), self.encoding)
         self._read([text for text in dict.fromkeys(texts) if text not in self._known])
         told = [self._known[text] for text in texts]
-        found = {name: torch.stack([one[name] for one in told]).to(self.family.device) for name in told[0]}
-        if len(self._known) > EMBEDDED:
+        found = {name: torch.stack([one[name] for one in told]) for name in told[0]}
+        if len(self._known) > self._most:
             self._known.clear()
         return found
 
@@ -124,7 +128,7 @@ class LiveText:
             some = list(texts[at : at + self._batch_size])
             batch = some + some[-1:] * (self._batch_size - len(some))
             # As where they are alone: encoders that only read compute in what they were loaded in.
-            with torch.autocast(self.family.device.type, enabled=False):
+            with leave_autocast(self.family.device.type):
                 made = self.family.encode_prompts(batch, self.encoding)
             for row, text in enumerate(some):
-                self._known[text] = {name: value[row].to("cpu", self._dtype) for name, value in made.items()}
+                self._known[text] = {name: value[row].to(self._dtype, copy=True) for name, value in made.items()}

@@ -14,6 +14,7 @@ from lorakiln.adapters.networks import find_adapted_networks, find_block
 from lorakiln.diffusion import random_draws
 from lorakiln.diffusion.loss import Loss, Predict
 from lorakiln.families.protocol import Family
+from lorakiln.families.upload import upload
 from lorakiln.optim import find_optimizer
 from lorakiln.optim.flat import FlatWeights
 from lorakiln.optim.protocol import Averages, read_rate_factor
@@ -103,7 +104,7 @@ class LoraModule(pl.LightningModule):
         self.adapted = find_adapted_networks(family, settings.adapter.kind)
         self.encoders = TrainedEncoders(self.adapted, settings)
         self.tokens = LearnedTokens(family, settings.tokens)
-        self.live, self.conditioning = live, Conditioning(encoded, live, self._move)
+        self.live, self.conditioning = live, Conditioning(encoded, live, self.move)
         self.captions = (captions or OwnCaptions(encoded.buckets, self.trained)) if live else None
         trainable = self.adapted.parameters()
         # What only some kinds of adapters have.
@@ -182,13 +183,13 @@ class LoraModule(pl.LightningModule):
         Divided so, the gradients of all micro-batches and all devices add up to the gradient of the global mean.
         """
         x_0, conditioning = self._inputs(samples, draws, part)
-        epsilon, times = (self._move(tensor[part]) for tensor in (draws.epsilon, draws.times))
-        noising = None if draws.noising is draws.epsilon else self._move(draws.noising[part])
+        epsilon, times = (self.move(tensor[part]) for tensor in (draws.epsilon, draws.times))
+        noising = None if draws.noising is draws.epsilon else self.move(draws.noising[part])
         mask = self._mask(samples, part)
         losses = self.losses(self.predicting(conditioning), x_0, epsilon, times, noising, mask)
         weights = self.row_weights[samples.bucket]
         if weights is not None:
-            losses = losses * self._move(weights[self.trained[samples.bucket][samples.pictures[part]]])
+            losses = losses * self.move(weights[self.trained[samples.bucket][samples.pictures[part]]])
         self.quarters.push(self.family.process.locate(times), losses)
         return losses.sum() / self.settings.batch_size
 
@@ -312,8 +313,8 @@ class LoraModule(pl.LightningModule):
     def _inputs(self, samples: GlobalBatch, draws: random_draws.Draws, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         bucket = self.encoded.buckets[samples.bucket]
         rows, variants = self._places(samples, part)
-        mean, std = (self._move(tensor[rows, variants]).float() for tensor in (bucket.mean, bucket.std))
-        x_0 = mean + std * self._move(draws.posterior[part])
+        mean, std = (self.move(tensor[rows, variants]).float() for tensor in (bucket.mean, bucket.std))
+        x_0 = mean + std * self.move(draws.posterior[part])
         texts = self.captions.texts(self.done, samples, part) if self.captions else []
         dropped = draws.dropped[part] if self.settings.objective.drops_captions else None
         learns = self.encoders.learns(self.done) or bool(self.tokens)
@@ -327,7 +328,7 @@ class LoraModule(pl.LightningModule):
         if mask is None or self.settings.objective.unmasked_weight == 1:
             return None
         rows, variants = self._places(samples, part)
-        return self._move(mask[rows, variants]).float()
+        return self.move(mask[rows, variants]).float()
 
     def _places(self, samples: GlobalBatch, part: slice) -> Tensor:
         """The rows and variants of the part, (2, B), where the bucket's tensors are."""
@@ -335,14 +336,11 @@ class LoraModule(pl.LightningModule):
         rows = self.trained[samples.bucket][samples.pictures[part]]
         places = torch.stack([rows, torch.from_numpy(samples.variants[part])])
         # In one upload, which does not wait for the device, where the dataset is on it.
-        return self._move(places) if bucket.mean.device.type != "cpu" else places
+        return self.move(places) if bucket.mean.device.type != "cpu" else places
 
-    def _move(self, tensor: Tensor) -> Tensor:
-        device = self.flat.weights.device
-        if tensor.device == device:
-            return tensor
-        # Only from pinned memory does a copy not wait for the work before it.
-        return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+    def move(self, tensor: Tensor) -> Tensor:
+        """A tensor's copy where the weights are; the host does not wait."""
+        return upload(tensor, self.flat.weights.device)
 
 
 def weigh_rows(rows: Sequence[EncodedRow], objective: ObjectiveSettings) -> Tensor | None:

@@ -22,7 +22,7 @@ from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_byt
 from lorakiln.optim.state import state_bytes
 from lorakiln.schema.tokens import TokenSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import list_parts, list_placements, put_adapters
+from lorakiln.train.adapting import list_encoders, list_placements, put_adapters
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Bucket, Encoded
 from lorakiln.train.live_text import LiveText
@@ -125,7 +125,7 @@ class CountRequest:
     @property
     def encoders(self) -> list[str]:
         """The text encoders that are trained."""
-        return [part for part in list_parts(self.family, self.settings) if part != self.family.part]
+        return list_encoders(self.family.name, self.settings)
 
     @property
     def reads_anew(self) -> bool:
@@ -202,7 +202,7 @@ class _HollowModule(LoraModule):
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         return self.rules.autocast(self.share.half) if self.share.half else contextlib.nullcontext()
 
-    def _move(self, tensor: Tensor) -> Tensor:
+    def move(self, tensor: Tensor) -> Tensor:
         return tensor.to(META)
 
 

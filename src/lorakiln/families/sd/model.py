@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -14,6 +14,7 @@ from transformers import CLIPTextModel
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
 from lorakiln.diffusion.processes import make_process
+from lorakiln.families.autocast import leave_autocast
 from lorakiln.families.learned_words import Words, check_words, put_words
 from lorakiln.families.part_files import make_hollow_part, telling_trouble
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens, list_tokens
@@ -24,6 +25,7 @@ from lorakiln.families.sd.keys import kohya_name
 from lorakiln.families.sd.presets import PRESETS, TEXT_PRESETS
 from lorakiln.families.sd.versions import LAYOUT
 from lorakiln.families.tensor_memory import META
+from lorakiln.families.upload import upload
 from lorakiln.families.weight_checks import check_weights
 from lorakiln.schema.model import ModelSettings
 
@@ -129,13 +131,12 @@ class StableDiffusion:
             yield
             return
         kind, moved = self.device.type, self._modules_of(part) if self._rests and part not in self._present else []
-        # The network's autocast is not meant for these: they compute in what they were loaded in.
-        own = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
         try:
             for module in moved:
                 module.to(self.device)
             self._present |= {part} if moved else set()
-            with own:
+            # The network's autocast is not meant for these: they compute in what they were loaded in.
+            with leave_autocast(kind):
                 yield
         finally:
             for module in moved:
@@ -194,8 +195,8 @@ class StableDiffusion:
         # As in diffusers: models trained with a mask say so in their config.
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         output = self.text_encoder(
-            told.ids.flatten(0, 1).to(self.device),
-            attention_mask=told.mask.flatten(0, 1).to(self.device) if masked else None,
+            upload(told.ids.flatten(0, 1), self.device),
+            attention_mask=upload(told.mask.flatten(0, 1), self.device) if masked else None,
             output_hidden_states=clip_skip > 1,
         )
         states = output.last_hidden_state

@@ -14,6 +14,7 @@ from lorakiln.families.sd.files import Files
 from lorakiln.families.sd.model import StableDiffusion, put_parts, silence_transformers
 from lorakiln.families.sdxl.keys import kohya_name
 from lorakiln.families.sdxl.versions import LAYOUT
+from lorakiln.families.upload import upload
 from lorakiln.schema.model import ModelSettings
 
 
@@ -44,7 +45,7 @@ class StableDiffusionXL(StableDiffusion):
                 fix = f"set encode.clip_skip below {layers}"
                 raise UserError(f"clip_skip {clip_skip}: a text encoder has only {layers} layers", fix=fix)
             told = tokens[part]
-            output = encoder(told.ids.flatten(0, 1).to(self.device), output_hidden_states=True)
+            output = encoder(upload(told.ids.flatten(0, 1), self.device), output_hidden_states=True)
             states.append(told.join(output.hidden_states[-(clip_skip + 1)]))
         pooled = output.text_embeds.unflatten(0, told.ids.shape[:2])[:, 0]
         return {"prompt_embeds": torch.cat(states, dim=-1), "pooled_embeds": pooled}
