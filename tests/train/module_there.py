@@ -9,7 +9,8 @@ from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import META
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Bucket
-from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.lora_module import LoraModule
+from lorakiln.train.share import Share
 from tests.made_facts import encoded_row
 
 ROWS, SIZE = 5, (64, 64)

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.lora_module import Share
 from lorakiln.train.memory_count import BESIDE, MemoryCount
 from lorakiln.train.precision import choose_half
+from lorakiln.train.share import Share
 
 LARGE = 500_000_000  # bytes of a base's weights; smaller ones fit any machine, and are not counted for a CPU
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
