@@ -39,8 +39,9 @@ from lorakiln.train.adapting import put_adapter
 from lorakiln.train.devices import make_trainer
 from lorakiln.train.environment import read_device_name
 from lorakiln.train.latents import Bucket, Encoded
-from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.precision import HALVES, choose_precision
+from lorakiln.train.share import Share
 
 BATCHES = {"sd1": (1, 4, 16), "sdxl": (1, 4)}
 PICTURES = 16

@@ -24,8 +24,8 @@ from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.families.sdxl.model import StableDiffusionXL
 from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_bytes
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.lora_module import Share
 from lorakiln.train.memory_count import BESIDE, CountRequest, MemoryCount, count_memory
+from lorakiln.train.share import Share
 
 GPU = torch.device("cuda")
 ARCHITECTURES = {version.name: version.architecture for version in list_versions()}

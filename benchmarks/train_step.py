@@ -25,7 +25,8 @@ from lorakiln.schema.train import TrainSettings
 from lorakiln.schema.whole_config import check_whole
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Encoded
-from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.lora_module import LoraModule
+from lorakiln.train.share import Share
 from lorakiln.train.validation_split import hold_out
 from pipelines.compose import compose_config
 

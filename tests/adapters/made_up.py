@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lorakiln.adapters.adapter import Change, Layer
-from lorakiln.adapters.checks import cast_whole, to_number, to_weight
+from lorakiln.adapters.checks import to_number, to_weight
 from lorakiln.adapters.factors import make_from_difference
 from lorakiln.adapters.protocol import Endings
 from lorakiln.console.errors import UserError
@@ -163,14 +163,8 @@ class _Kind:
         pass
 
     def cast(self, layer, dtype, where):
-        return replace(
-            layer,
-            **{
-                name: cast_whole(value, dtype, f"{where}, {name}")
-                for name, value in vars(layer).items()
-                if isinstance(value, Tensor)
-            },
-        ), 0.0
+        numbers = {name: value.to(dtype) for name, value in vars(layer).items() if isinstance(value, Tensor)}
+        return replace(layer, **numbers), 0.0
 
     def config(self, layers):
         return {}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorakiln.adapters import lora
+from lorakiln.adapters import lora_network
 from lorakiln.adapters.adapter import Adapter
 from lorakiln.console.errors import UserError
 from tests.adapters.networks import adapted
@@ -11,14 +11,14 @@ from tests.lora_files.conftest import predict, predict_merged, random_adapter
 @pytest.mark.parametrize("preset", ["attention", "kohya"])
 def test_a_fresh_adapter_equals_the_base_bit_for_bit(family, preset):
     before = predict(family.network)
-    lora.wrap(family.network, family.target_modules(preset), 4, 2.0, 0.0, seed=0)
+    lora_network.wrap(family.network, family.target_modules(preset), 4, 2.0, 0.0, seed=0)
     assert torch.equal(predict(family.network), before)
 
 
 def test_exactly_the_named_modules_are_adapted_and_they_alone_train(family):
     names = family.target_modules("kohya")[::3]
-    lora.wrap(family.network, names, 4, 2.0, 0.0, seed=0)
-    assert sorted(lora.layers_on(family.network)) == sorted(names)
+    lora_network.wrap(family.network, names, 4, 2.0, 0.0, seed=0)
+    assert sorted(lora_network.layers_on(family.network)) == sorted(names)
     training = {name: p for name, p in family.network.named_parameters() if p.requires_grad}
     expected = {f"{name}.lora_{side}.default.weight" for name in names for side in "AB"}
     assert set(training) == expected
@@ -28,7 +28,7 @@ def test_exactly_the_named_modules_are_adapted_and_they_alone_train(family):
 def test_the_weights_are_float32_on_a_bfloat16_network_too(family):
     family.network.to(torch.bfloat16)
     before = predict(family.network, torch.bfloat16)
-    lora.wrap(family.network, family.target_modules("kohya"), 4, 2.0, 0.0, seed=0)
+    lora_network.wrap(family.network, family.target_modules("kohya"), 4, 2.0, 0.0, seed=0)
     assert {p.dtype for p in family.network.parameters() if p.requires_grad} == {torch.float32}
     assert torch.equal(predict(family.network, torch.bfloat16), before)
 
@@ -41,7 +41,7 @@ def test_the_first_weights_depend_on_the_seed_and_the_names_alone(micro_model):
         family = load_family(micro_model, ("network",))
         torch.manual_seed(state)
         before = torch.get_rng_state()
-        lora.wrap(family.network, family.target_modules("kohya"), 4, 2.0, 0.0, seed=seed)
+        lora_network.wrap(family.network, family.target_modules("kohya"), 4, 2.0, 0.0, seed=seed)
         assert torch.equal(torch.get_rng_state(), before)
         read.append(adapted(family.network).read().layers)
     name = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -58,7 +58,7 @@ def test_the_first_weights_depend_on_the_seed_and_the_names_alone(micro_model):
 def test_what_is_written_is_read_back_and_acts_as_added_weights_do(family):
     adapter = random_adapter(family)
     expected = predict_merged(family, adapter)
-    lora.wrap(family.network, family.target_modules("kohya"), 4, 3.0, 0.0, seed=0)
+    lora_network.wrap(family.network, family.target_modules("kohya"), 4, 3.0, 0.0, seed=0)
     adapted(family.network).write(adapter)
     found = adapted(family.network).read()
     assert set(found.layers) == set(adapter.layers)
@@ -70,17 +70,17 @@ def test_what_is_written_is_read_back_and_acts_as_added_weights_do(family):
 
 
 def test_reading_gives_a_copy(family):
-    lora.wrap(family.network, family.target_modules("attention"), 4, 2.0, 0.0, seed=0)
+    lora_network.wrap(family.network, family.target_modules("attention"), 4, 2.0, 0.0, seed=0)
     before = adapted(family.network).read()
     with torch.no_grad():
-        for layer in lora.layers_on(family.network).values():
+        for layer in lora_network.layers_on(family.network).values():
             layer.lora_B["default"].weight.add_(1.0)
     assert not any(layer.up.any() for layer in before.layers.values())
 
 
 def test_an_adapter_of_other_modules_or_shapes_is_refused(family):
     adapter = random_adapter(family)
-    lora.wrap(family.network, family.target_modules("kohya"), 8, 8.0, 0.0, seed=0)
+    lora_network.wrap(family.network, family.target_modules("kohya"), 8, 8.0, 0.0, seed=0)
     with pytest.raises(UserError, match="its rank"):
         adapted(family.network).write(adapter)
     name, layer = next(iter(adapter.layers.items()))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.lokr import KIND
+from lorakiln.adapters.lokr import KIND, split
 from lorakiln.adapters.protocol import Stored
 from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.console.errors import UserError
@@ -207,3 +207,23 @@ def test_what_would_be_too_large_is_refused_with_the_way_out(tmp_path, monkeypat
     small = Layer(torch.ones(1, 20), torch.ones(20, 1), 1.0)
     found = read(tmp_path / "x.safetensors", LINEAR, tensors, shrink=lambda module, layer: small)
     assert found.adapter.layers == {f"unet.{LINEAR}": small}
+
+
+@pytest.mark.parametrize(
+    ("side", "factor", "expected"),
+    # What LyCORIS' function gives; of 360 by 16 its table has another pair.
+    [
+        (127, 2, (1, 127)),
+        (128, -1, (8, 16)),
+        (128, 4, (4, 32)),
+        (250, -1, (10, 25)),
+        (250, 4, (2, 125)),
+        (250, 8, (5, 50)),
+        (360, 16, (15, 24)),
+        (512, 16, (16, 32)),
+        (1024, -1, (32, 32)),
+        (32, 16, (2, 16)),
+    ],
+)
+def test_sides_are_split_as_lycoris_splits_them(side, factor, expected):
+    assert split(side, factor) == expected

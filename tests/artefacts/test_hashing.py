@@ -35,6 +35,43 @@ def test_names_and_contents_count_and_hidden_files_do_not(folder):
     assert hash_folder(folder) not in (before, added)
 
 
+def test_it_is_a_hash_of_paths_and_contents_in_their_order(folder, tmp_path, monkeypatch):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "c.png").write_bytes(b"c")
+    (outside / "round").symlink_to(outside)
+    (folder / "b.png").write_bytes(b"b")
+    (folder / "link").symlink_to(outside)
+    (folder / "home").symlink_to(folder)
+
+    def expected(*files):
+        return hash_data([[name, hashlib.sha256(content).hexdigest()] for name, content in files])
+
+    inside = [("b.png", b"b"), ("deep/a.png", b"a")]
+    # What a link leads to is entered once, and the folder itself not again.
+    followed = expected(*inside, ("link/c.png", b"c"))
+    assert (hash_folder(folder), hash_folder(folder, follow_links=True)) == (expected(*inside), followed)
+    walk = os.walk
+
+    def backwards(*given, **options):
+        for parent, folders, names in walk(*given, **options):
+            folders.sort(reverse=True)
+            yield parent, folders, sorted(names, reverse=True)
+
+    monkeypatch.setattr("os.walk", backwards)
+    assert hash_folder(folder, follow_links=True) == followed
+    (folder / "deep" / "a.png").rename(folder / "a.png")
+    assert hash_folder(folder) == expected(("a.png", b"a"), ("b.png", b"b"))
+
+
+def test_of_what_cannot_be_read_the_name_counts(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr("lorakiln.artefacts.hashing.hash_file", refuse)
+    assert hash_folder(folder) == hash_data([["deep/a.png", None]])
+
+
 def test_folders_behind_links_count_where_they_are_followed(folder, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()

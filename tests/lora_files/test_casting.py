@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.adapters.lora import norms
+from lorakiln.adapters.low_rank import norms
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError

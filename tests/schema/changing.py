@@ -1,45 +1,80 @@
 """Other values for every setting, and which of them a key knows."""
 
-from collections.abc import Callable
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-import annotated_types
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from lorakiln.schema.base import Settings
 
-# Of kinds that are found by name: what else there is.
+# Of kinds that are found by name, whose own type has one name alone: what else there is.
 OTHER_KINDS = {"constant": "linear", "linear": "cosine"}
+# Of texts that are checked: what fits one or another.
+TEXTS = ("cpu", "sdxl", "#000000", "more")
 
 
-def other(setting_type: Any, value: Any, metadata: list[Any]) -> Any:
-    """Another value that the type takes."""
-    if isinstance(value, bool) or bool in get_args(setting_type):
-        return not value
-    options = [one for one in literals(setting_type) if one != value]
-    if options or (isinstance(value, str) and value in OTHER_KINDS):
-        return (options or [OTHER_KINDS[value]])[0]
+def other(field: FieldInfo, value: Any) -> Any:
+    """Another value that the setting takes.
+
+    Raises:
+        ValueError: none of those that are tried is one.
+    """
+    if isinstance(value, str) and [value] == list(literals(field.annotation)):
+        return OTHER_KINDS.get(value, f"{value}x")
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, Field(), *field.metadata])
+    for candidate in candidates(field.annotation, value):
+        try:
+            found = adapter.validate_python(candidate, strict=True)
+        except ValidationError:
+            continue
+        if found != value:
+            return found
+    raise ValueError(f"there is no other value for {value!r}, which is a {field.annotation}")
+
+
+def candidates(setting_type: Any, value: Any) -> Iterator[Any]:
+    """Values of all sorts, those first that are nearest to the present one."""
+    if isinstance(value, bool):
+        yield not value
+    names = list(literals(setting_type))
+    yield from names
+    if isinstance(value, int | float):
+        yield from (value + 1, value / 2)
+    if isinstance(value, str):
+        yield f"{value}x"
+    inner = [kind.model_construct() for kind in settings_in(setting_type)]
+    for more in (*inner, *names, True, *TEXTS, 1, 0.5):
+        if isinstance(value, tuple):
+            yield tuple(one / 2 for one in value)
+        elif isinstance(value, list):
+            yield [*value, more]
+        elif isinstance(value, dict):
+            yield {**value, "more": more}
+        else:
+            yield from (more, [more], {"more": more})
     if isinstance(value, list):
-        kinds = [one for one in get_args(setting_type) if isinstance(one, type) and issubclass(one, Settings)]
-        more = kinds[0].model_construct() if kinds else type(value[0])() if value else "more"
-        return [*value, more]
-    if isinstance(value, tuple):
-        return tuple(one / 2 for one in value)
-    if isinstance(value, dict):
-        return {**value, "more": 1}
-    numbers = {int, float} & {setting_type, *get_args(setting_type)}
-    if isinstance(value, int | float) or (value is None and numbers):
-        least = [one.ge for one in metadata if isinstance(one, annotated_types.Ge)]
-        return (value or (least or [1])[0]) + 1 if int in numbers else (value or 0.5) / 2
-    return f"{value or ''}x"
+        yield value[:-1]
 
 
-def literals(setting_type: Any) -> list[Any]:
+def literals(setting_type: Any) -> Iterator[Any]:
+    """The values of every Literal in a type."""
     if get_origin(setting_type) is Literal:
-        return list(get_args(setting_type))
-    return [one for inner in get_args(setting_type) for one in literals(inner)]
+        yield from get_args(setting_type)
+    else:
+        for inner in get_args(setting_type):
+            yield from literals(inner)
 
 
-def known_to(key: Callable[[Settings], Any], settings: Settings, path: str = "") -> set[str]:
+def settings_in(setting_type: Any) -> Iterator[type[Settings]]:
+    """The classes of settings in a type."""
+    if isinstance(setting_type, type) and issubclass(setting_type, Settings):
+        yield setting_type
+    for inner in get_args(setting_type):
+        yield from settings_in(inner)
+
+
+def known_to(key: Callable[[Settings], Any], settings: Settings) -> set[str]:
     """The dotted names of the settings that `key` is another for."""
     before, found = key(settings), set()
     for name, field in type(settings).model_fields.items():
@@ -50,6 +85,6 @@ def known_to(key: Callable[[Settings], Any], settings: Settings, path: str = "")
                 return key(settings.model_copy(update={name: part}))
 
             found |= {f"{name}.{one}" for one in known_to(inner, value)}
-        elif key(settings.model_copy(update={name: other(field.annotation, value, field.metadata)})) != before:
+        elif key(settings.model_copy(update={name: other(field, value)})) != before:
             found.add(name)
     return found

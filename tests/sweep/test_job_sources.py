@@ -108,3 +108,50 @@ def test_a_finished_job_runs_again_with_another_program_and_the_plan_says_why(
     assert "(finished, but again: other program)" in format_plan(made, root, 1)
     assert run() == ["finished"] and run() == ["skipped"]
     assert len(calls(job)) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("model.path", "base model"),
+        ("model.vae", "VAE"),
+        ("model.config", "model config"),
+        ("model.captioner.path", "captioner"),
+        ("model.clip.path", "CLIP"),
+        ("train.adapter.init_from", "LoRA to begin with"),
+        ("train.samples.file", "file of sample prompts"),
+    ],
+)
+def test_a_sweep_sees_every_model_that_changes_under_its_name(tmp_path, path, title):
+    file = tmp_path / "named.safetensors"
+    file.write_text("weights")
+    *sections, last = path.split(".")
+    settings = {last: str(file)}
+    for section in reversed(sections):
+        settings = {section: settings}
+    before = identify_sources(settings)
+    assert before.keys() == {"program", title} and before[title]
+    file.write_text("other weights")
+    assert list_differences(before, identify_sources(settings)) == [title]
+
+
+def test_a_sweep_sees_the_config_beside_a_peft_file(tmp_path):
+    for name in ("named.safetensors", "adapter_config.json"):
+        (tmp_path / name).write_text("{}")
+    settings = {"train": {"adapter": {"init_from": str(tmp_path / "named.safetensors")}}}
+    before = identify_sources(settings)
+    (tmp_path / "adapter_config.json").write_text('{"a": 1}')
+    assert list_differences(before, identify_sources(settings)) == ["config of the LoRA to begin with"]
+
+
+def test_a_hub_models_revision_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    refs = tmp_path / "models--owner--clip" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("1" * 40)
+    (refs / "v2").write_text("2" * 40)
+    told = [
+        identify_sources({"model": {"clip": {"path": "owner/clip", "revision": revision}}})["CLIP"]
+        for revision in (None, "v2")
+    ]
+    assert told == ["1" * 16, "2" * 16]

@@ -251,15 +251,15 @@ def test_a_tracker_that_raises_stops_nothing(trained, monkeypatch, capsys):
 def test_norms_are_those_of_the_weight_changes(micro_model):
     import torch
 
-    from lorakiln.adapters import lora
+    from lorakiln.adapters import lora_network
     from lorakiln.adapters.networks import compute_adapter_norms
     from lorakiln.families import load_family
     from tests.adapters.networks import adapted
 
     network = load_family(micro_model, ("network",)).network
     names = [name for name, _ in network.named_modules() if name.endswith(("to_q", "conv1"))]
-    lora.wrap(network, names, 4, 2.0, 0.0, seed=0)
-    for number, layer in enumerate(lora.layers_on(network).values()):
+    lora_network.wrap(network, names, 4, 2.0, 0.0, seed=0)
+    for number, layer in enumerate(lora_network.layers_on(network).values()):
         torch.nn.init.normal_(layer.lora_B["default"].weight, generator=torch.Generator().manual_seed(number))
     squares = {}
     for name, layer in adapted(network).read().layers.items():

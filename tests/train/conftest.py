@@ -58,7 +58,8 @@ def make_module(micro_model, micro_encoded, make_settings):
     from lorakiln.train.adapting import list_placements, put_adapters
     from lorakiln.train.latents import Encoded
     from lorakiln.train.live_text import LiveText
-    from lorakiln.train.lora_module import LoraModule, Share
+    from lorakiln.train.lora_module import LoraModule
+    from lorakiln.train.share import Share
     from lorakiln.train.validation_split import hold_out
 
     def make(share=None, encoded=micro_encoded, model=micro_model, live=None, **changes):

@@ -15,7 +15,8 @@ from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts
 from lorakiln.train.latents import Bucket
 from lorakiln.train.learned_tokens import put_tokens
 from lorakiln.train.live_text import LiveText
-from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.lora_module import LoraModule
+from lorakiln.train.share import Share
 from lorakiln.train.trained_encoders import recompute_activations
 from tests.made_facts import encoded_row
 

@@ -15,7 +15,7 @@ from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.whole_config import check_whole
 from lorakiln.tools.inspect import inspect
-from lorakiln.train.lora_module import Share
+from lorakiln.train.share import Share
 from pipelines.compose import compose_config
 from tests.made_facts import captioned_row
 

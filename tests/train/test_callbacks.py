@@ -2,9 +2,9 @@ from fractions import Fraction
 
 import pytest
 
-from lorakiln.train.due_work import find_due_work
 from lorakiln.train.fingerprint import list_changes
 from lorakiln.train.latents import Encoded
+from lorakiln.train.length import find_due_work
 from lorakiln.train.record import write_csv
 from lorakiln.train.sample_pictures import choose_sample_prompts, tell_samples
 

@@ -17,7 +17,8 @@ from lorakiln.train.adapting import put_adapter
 from lorakiln.train.latents import Encoded
 from lorakiln.train.learned_tokens import check_tokens, put_tokens, read_begun
 from lorakiln.train.live_text import LiveText
-from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.lora_module import LoraModule
+from lorakiln.train.share import Share
 from lorakiln.train.validation_split import hold_out
 
 WORD = {"sks": {"init": "cat", "vectors": 2}}

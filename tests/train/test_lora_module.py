@@ -11,7 +11,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.diffusion import random_draws
 from lorakiln.families import load_family
 from lorakiln.optim.state import take_state
-from lorakiln.train.lora_module import Share
+from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
 
 

@@ -11,9 +11,9 @@ from lorakiln.optim.state import state_tensors
 from lorakiln.schema.train import EmaSettings
 from lorakiln.train import loss_scale
 from lorakiln.train.average import WeightAverage
-from lorakiln.train.lora_module import Share
 from lorakiln.train.loss_scale import LossScale
 from lorakiln.train.readings import Readings
+from lorakiln.train.share import Share
 
 
 def test_the_factor_is_torchs(monkeypatch):

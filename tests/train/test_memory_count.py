@@ -21,8 +21,9 @@ from lorakiln.train.adapting import put_adapter
 from lorakiln.train.attention import attending
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Bucket
-from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.memory_count import BESIDE, CountRequest, MemoryCount, count_memory
+from lorakiln.train.share import Share
 from tests.families.reduced import KINDS, write_reduced
 from tests.families.test_devices import reduced_settings
 from tests.families.test_tensor_memory import allocated

@@ -8,9 +8,9 @@ import torch
 
 from lorakiln.console.errors import UserError
 from lorakiln.train import assembly, memory_fit
-from lorakiln.train.lora_module import Share
 from lorakiln.train.memory_count import MemoryCount
 from lorakiln.train.memory_fit import check_memory_fit, read_free_memory
+from lorakiln.train.share import Share
 
 GB = 10**9
 GPU, CPU = torch.device("cuda:0"), torch.device("cpu")

@@ -11,7 +11,7 @@ from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.train.assembly import assemble
 from lorakiln.train.latents import Encoded
-from lorakiln.train.lora_module import Share
+from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
 from tests.train.micro_base import add_masks, write_base
 from tests.train.test_lora_module import one_step

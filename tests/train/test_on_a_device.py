@@ -11,7 +11,7 @@ from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.tensor_memory import META
 from lorakiln.lora_files.merging import Merged
 from lorakiln.sampling import DrawJob, draw
-from lorakiln.train.lora_module import Share
+from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
 from tests.families.reduced import KINDS, write_reduced
 from tests.families.test_devices import reduced_settings

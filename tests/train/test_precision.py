@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from lorakiln.adapters.lora import layers_on
+from lorakiln.adapters.lora_network import layers_on
 from lorakiln.adapters.lora_starts import NAME
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family

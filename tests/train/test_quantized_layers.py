@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lorakiln import libraries
-from lorakiln.adapters.lora import layers_on
+from lorakiln.adapters.lora_network import layers_on
 from lorakiln.adapters.lora_starts import NAME
 from lorakiln.adapters.networks import find_adapted_networks
 from lorakiln.adapters.targets import list_target_names
@@ -231,7 +231,7 @@ def test_what_does_not_need_it_does_not_load_it(tmp_path):
     (told / "METADATA").write_text("Metadata-Version: 2.1\nName: bitsandbytes\nVersion: 99.0\n")
     program = """
 import lorakiln.train.stage, torch
-from lorakiln.adapters.lora import wrap
+from lorakiln.adapters.lora_network import wrap
 wrap(torch.nn.Sequential(torch.nn.Linear(4, 4)), ["0"], 2, 2.0, 0.0, 0)
 from lorakiln.libraries import import_bitsandbytes
 try:

@@ -25,8 +25,8 @@ from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import list_placements, put_adapters
-from lorakiln.train.lora_module import Share
 from lorakiln.train.memory_count import CountRequest, count_memory
+from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
 from tests.conftest import write_micro_encoded
 from tests.families.reduced import write_reduced

@@ -56,19 +56,6 @@ def to_number(value: Tensor | float, where: str) -> float:
     return value
 
 
-def cast_whole(tensor: Tensor, dtype: torch.dtype, where: str) -> Tensor:
-    """`tensor` in `dtype`.
-
-    Raises:
-        UserError: that loses more than rounding.
-    """
-    small = tensor.to(dtype)
-    if not is_whole(small, tensor):
-        what = f"weights are too large or too small for {_name(small)}"
-        raise UserError(what, where=where, fix="take bf16 or fp32 (--precision, export.precision)")
-    return small
-
-
 def is_whole(cast: Tensor, given: Tensor) -> bool:
     """Whether a tensor in another type is what was given, but for rounding."""
     if cast.dtype == given.dtype:

@@ -1,4 +1,4 @@
-"""What a pair of factors on a network begins with; see `lora.wrap`."""
+"""What a pair of factors on a network begins with; see `lora_network.wrap`."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def draw_factors(layer: Any, init: str, generator: torch.Generator) -> None:
 
 
 def draw_down(shape: tuple[int, ...], init: str, generator: torch.Generator) -> Tensor:
-    """A, (rank, in, ...), as `lora.wrap` says."""
+    """A, (rank, in, ...), as `lora_network.wrap` says."""
     if init == "gaussian":
         return torch.randn(shape, generator=generator) / shape[0]
     bound = 1 / math.sqrt(math.prod(shape[1:]))

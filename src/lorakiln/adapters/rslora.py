@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from lorakiln.adapters import lora
+from lorakiln.adapters import lora, lora_network
 from lorakiln.facts import RunFacts
 from lorakiln.schema.adapters import PairSettings
 
@@ -25,7 +25,7 @@ scale, cast, norms, tensors, config, fold = lora.scale, lora.cast, lora.norms, l
 
 
 def put_on(network: nn.Module, modules: Sequence[str], settings: PairSettings, seed: int) -> None:
-    lora.put_pairs(network, modules, settings, seed, _to_lora_alpha)
+    lora_network.put_pairs(network, modules, settings, seed, _to_lora_alpha)
 
 
 def metadata(facts: RunFacts, settings: PairSettings) -> dict[str, Any]:

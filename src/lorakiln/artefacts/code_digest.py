@@ -184,8 +184,8 @@ def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
             getattr(node.test, "id", ""),
             getattr(node.test, "attr", ""),
         ):
-            continue
-        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield from _nodes(ast.Module(node.orelse, []))
+        elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
             yield node
             yield from _nodes(node)
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from PIL import Image
 from PIL.Image import Resampling
@@ -160,12 +159,10 @@ class Preparer:
         image = find_enough_pixels(decoded, size, lambda least: decode(path, self.settings, least))
         beside = name_uncropped(name)
         save_png(image.resize(size, Resampling.LANCZOS, reducing_gap=REDUCING_GAP), self.fresh / beside)
-        found: dict[str, Any] = {}
-        if face:
-            found = {"face": place_face(face, size), "closest": reach.closest, "widest": reach.widest}
-        return Uncropped(
-            file_name=beside, width=size[0], height=size[1], png_sha256=hash_file(self.fresh / beside), **found
-        )
+        row = Uncropped(file_name=beside, width=size[0], height=size[1], png_sha256=hash_file(self.fresh / beside))
+        if not face:
+            return row
+        return row.changed(face=place_face(face, size), closest=reach.closest, widest=reach.widest)
 
     def _save_mask(
         self, file: MaskFile | None, decoded: Decoded, uncropped: Uncropped | None, name: str

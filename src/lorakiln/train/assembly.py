@@ -31,11 +31,12 @@ from lorakiln.train.latents import Encoded
 from lorakiln.train.learned_tokens import check_tokens, put_tokens, read_begun
 from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.live_text import LiveText, TextReader
-from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.memory_count import CountRequest, MemoryCount, count_memory
 from lorakiln.train.memory_fit import MemoryFit, check_memory_fit
 from lorakiln.train.quantized_layers import check_quantize, quantize_layers
 from lorakiln.train.sample_pictures import Sample, check_samples, choose_largest, choose_requests, list_samples
+from lorakiln.train.share import Share
 from lorakiln.train.trained_encoders import recompute_activations
 from lorakiln.train.validation_split import ValidationSplit, hold_out
 

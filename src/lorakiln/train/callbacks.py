@@ -19,9 +19,8 @@ from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.live_losses import append_live_loss
 from lorakiln.tracking.protocol import Tracker
 from lorakiln.train.checkpoint import AVERAGES, CheckpointFolder, TrainingState
-from lorakiln.train.due_work import DueWork, find_due_work
 from lorakiln.train.failures import make_not_finite_error
-from lorakiln.train.length import choose_kept, count_epoch, is_due, is_ended_early
+from lorakiln.train.length import DueWork, choose_kept, count_epoch, find_due_work, is_due, is_ended_early
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.readings import compute_smoothed
 from lorakiln.train.record import Record

@@ -21,8 +21,8 @@ from lorakiln.console.gpu import INSTALL, explain_unusable_gpu, warn_of_unusable
 from lorakiln.console.orphans import end_with_parents
 from lorakiln.schema.train import TrainerSettings, TrainSettings
 from lorakiln.train.failures import make_lost_process_error
-from lorakiln.train.lora_module import Share
 from lorakiln.train.precision import choose_precision
+from lorakiln.train.share import Share
 
 # How long the others wait while the first process validates and draws; torch's own limit is ten minutes on GPUs.
 PATIENCE = timedelta(hours=2)

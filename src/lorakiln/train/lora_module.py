@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -32,35 +31,10 @@ from lorakiln.train.learned_tokens import LearnedTokens
 from lorakiln.train.live_text import CaptionDraws, OwnCaptions, TextReader
 from lorakiln.train.loss_scale import LossScale
 from lorakiln.train.network_parts import make_groups
-from lorakiln.train.precision import HALVES, norm_in_half
+from lorakiln.train.precision import norm_in_half
 from lorakiln.train.readings import BlockNorms, Quarters, Readings
+from lorakiln.train.share import Share
 from lorakiln.train.trained_encoders import TrainedEncoders
-
-
-@dataclass(frozen=True)
-class Share:
-    """The part of the global batch that this process takes.
-
-    Attributes:
-        rank, world: this process among all.
-        bf16, fp16: whether the network computes in bfloat16, or in float16 with loss scaling (autocast; the adapter's
-            weights stay float32).
-    """
-
-    rank: int = 0
-    world: int = 1
-    bf16: bool = False
-    fp16: bool = False
-
-    @property
-    def precision(self) -> str:
-        """As the settings name it."""
-        return "bf16" if self.bf16 else "fp16" if self.fp16 else "fp32"
-
-    @property
-    def half(self) -> torch.dtype | None:
-        """What the network computes in, where that is half precision."""
-        return HALVES.get(self.precision)
 
 
 class LoraModule(pl.LightningModule):

@@ -26,8 +26,9 @@ from lorakiln.train.adapting import list_encoders, list_placements, put_adapters
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Bucket, Encoded
 from lorakiln.train.live_text import LiveText
-from lorakiln.train.lora_module import LoraModule, Share
+from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.quantized_layers import quantize_layers
+from lorakiln.train.share import Share
 from lorakiln.train.trained_encoders import recompute_activations
 from lorakiln.train.validation import choose_batch
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.lora_module import Share
 from lorakiln.train.memory_count import BESIDE, MemoryCount
 from lorakiln.train.precision import choose_half
+from lorakiln.train.share import Share
 
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 

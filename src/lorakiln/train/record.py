@@ -1,5 +1,6 @@
 """The rows that a run writes: equal runs on equal machines write equal bytes."""
 
+import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,3 +51,16 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]
 
 def _number(value: float | int) -> str:
     return str(value) if isinstance(value, int) else format(value, ".9g")
+
+
+def read_record(run: Path) -> Record:
+    """The rows of a finished run."""
+    return Record(_rows(run / "metrics.csv"), _rows(run / "validation.csv"))
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {name: int(value) if name == "step" else float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]

@@ -1,6 +1,5 @@
 """A training that another job of the sweep has done, with the same settings and data, taken over as it is."""
 
-import csv
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import RECORD
 from lorakiln.train.latents import Encoded
-from lorakiln.train.record import Record
+from lorakiln.train.record import read_record
 from lorakiln.train.remeasuring import report_again
 from lorakiln.train.sample_pictures import SampleDrawer, choose_requests, list_samples
 from lorakiln.train.tracking import begin_tracking
@@ -47,16 +46,3 @@ def take_over(
         write_json(fresh / RECORD, tracker.record)
         # Nothing can be judged by how long it took.
         write_json(fresh / "provenance.json", {**provenance, "steps_here": 0, "trained_for": str(trained.parent)})
-
-
-def read_record(run: Path) -> Record:
-    """The rows of a finished run."""
-    return Record(_rows(run / "metrics.csv"), _rows(run / "validation.csv"))
-
-
-def _rows(path: Path) -> list[dict[str, float]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            {name: int(value) if name == "step" else float(value) for name, value in row.items()}
-            for row in csv.DictReader(file)
-        ]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
 
-from lorakiln.adapters import lora
+from lorakiln.adapters import lora_network
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.prompt_encoding import PromptEncoding
@@ -94,7 +94,7 @@ def test_the_vae_stays_in_single_precision_where_its_config_says_so(model):
 
 def test_a_lora_goes_out_in_sgm_names_and_comes_back(family, tmp_path):
     names = family.target_modules("kohya")
-    lora.wrap(family.network, names, 4, 2.0, 0.0, seed=0)
+    lora_network.wrap(family.network, names, 4, 2.0, 0.0, seed=0)
     adapter = adapted(family.network).read()
     kohya_form.save(adapter, tmp_path / "x.safetensors", family, {})
     found = kohya_form.load(tmp_path / "x.safetensors", load_family(family_settings(family), ("network",)))

@@ -124,6 +124,7 @@ ADAPTERS: Registry[Any] = Registry(
         "factors",
         "formula",
         "formula_tensors",
+        "lora_network",
         "lora_starts",
         "low_rank",
         "networks",
