@@ -9,12 +9,14 @@ import sys
 
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.prepare import PrepareSettings
+from pipelines.lock import keep_lock
 from pipelines.resolved import Resolved
 
 
 def main() -> None:
     from lorakiln.prepare import prepare
 
+    keep_lock()
     resolved = Resolved()
     settings = resolved.check(PrepareSettings, "prepare")
     prepare(resolved["raw"] / settings.dataset, resolved["prepared"], settings)
