@@ -12,12 +12,14 @@ from lorakiln.console.errors import exit_on_user_error
 from lorakiln.facts import Dataset
 from lorakiln.schema.captioners import CAPTIONERS
 from lorakiln.schema.model import Source
+from pipelines.lock import keep_lock
 from pipelines.resolved import Resolved
 
 
 def main() -> None:
     from lorakiln.caption import caption
 
+    keep_lock()
     resolved = Resolved()
     settings = resolved.check(CAPTIONERS.chosen(), "caption")
     captioner = resolved.check(Source, "model.captioner")

@@ -24,6 +24,7 @@ from lorakiln.chain import CHAIN, TRAIN, compute_stage_code
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole_config import Config, check_whole
+from pipelines.lock import keep_lock
 from pipelines.resolved import RESOLVED
 
 PARAMS = Path("params.yaml")
@@ -75,6 +76,7 @@ def format_resolved(config: Config, experiment: str | None) -> str:
 
 
 def main() -> None:
+    keep_lock()
     params = read_yaml(PARAMS)
     checked = check_whole(compose_config(make_overrides(params)))
     if params.get("dataset") and checked.prepare.dataset != params["dataset"]:

@@ -10,12 +10,14 @@ import sys
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
+from pipelines.lock import keep_lock
 from pipelines.resolved import Resolved
 
 
 def main() -> None:
     from lorakiln.encode import encode
 
+    keep_lock()
     resolved = Resolved()
     settings = resolved.check(EncodeSettings, "encode")
     model = resolved.check(ModelSettings, "model")

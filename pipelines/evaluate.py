@@ -10,12 +10,14 @@ import sys
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
+from pipelines.lock import keep_lock
 from pipelines.resolved import Resolved
 
 
 def main() -> None:
     from lorakiln.evaluate import evaluate
 
+    keep_lock()
     resolved = Resolved()
     settings = resolved.check(EvaluateSettings, "evaluate")
     model = resolved.check(ModelSettings, "model")

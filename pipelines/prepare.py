@@ -10,12 +10,14 @@ import sys
 from lorakiln.artefacts.folder_state import FolderState
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.prepare import PrepareSettings
+from pipelines.lock import keep_lock
 from pipelines.resolved import Resolved
 
 
 def main() -> None:
     from lorakiln.prepare import prepare
 
+    keep_lock()
     resolved = Resolved()
     settings = resolved.check(PrepareSettings, "prepare")
     raw = resolved["raw"] / settings.dataset

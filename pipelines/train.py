@@ -10,12 +10,14 @@ import sys
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
+from pipelines.lock import keep_lock
 from pipelines.resolved import Resolved, locate_checkpoint_root
 
 
 def main() -> None:
     from lorakiln.train import train
 
+    keep_lock()
     resolved = Resolved()
     settings = resolved.check(TrainSettings, "train")
     model = resolved.check(ModelSettings, "model")

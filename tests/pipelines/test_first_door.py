@@ -11,6 +11,9 @@ import time
 import numpy as np
 import pytest
 import torch
+import voluptuous
+import yaml
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -182,7 +185,8 @@ def test_dvc_killed_again_and_again_leaves_whole_folders_and_goes_on(reproduced)
 
 
 def killed(project, stage, seconds):
-    """Kill `dvc repro` and all below it so long after a stage began; the stages that ran."""
+    """Kill `dvc repro` and all below it so long after a stage began, and mend what it may have torn as
+    docs/bad_input.md says; the stages that ran."""
     log = project.folder / "killed.log"
     with log.open("w") as file:
         dvc = subprocess.Popen(
@@ -200,7 +204,50 @@ def killed(project, stage, seconds):
         time.sleep(seconds)
         os.killpg(dvc.pid, signal.SIGKILL)
         dvc.wait()
+    mend(project)
     return re.findall(r"Running stage '(\w+)'", log.read_text())
+
+
+def mend(project):
+    """Do what docs/bad_input.md says of a file of DVC's own that a kill has torn; one that is whole is left alone."""
+    lock, held = project.folder / "dvc.lock", project.folder / ".dvc/tmp/rwlock"
+    try:
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(lock.read_text()) or {})
+    except (yaml.YAMLError, voluptuous.Invalid):
+        shutil.copy(project.folder / "outputs/.dvc_lock", lock)
+    if held.exists() and not held.read_text().endswith("}"):
+        held.unlink()
+
+
+# DVC ends as it would by a kill between emptying dvc.lock and writing it.
+TORN = """
+import os, signal, sys
+from dvc.utils.serialize import _yaml
+_yaml._dump = lambda data, stream: os.kill(os.getpid(), signal.SIGKILL)
+from dvc.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_a_lock_that_dvc_was_killed_over_is_mended_by_the_copy(reproduced):
+    lock, copy = reproduced.folder / "dvc.lock", reproduced.folder / "outputs/.dvc_lock"
+    reproduced.repro()
+    whole, old = lock.read_bytes(), made(reproduced)
+    reproduced.run("python", "-c", TORN, "repro", "-f", "-s", "export", status=-signal.SIGKILL)
+    assert lock.read_bytes() == b"" and copy.read_bytes() == whole
+    assert "dvc.lock' validation failed" in reproduced.run("dvc", "repro", status=255)
+    mend(reproduced)
+    assert lock.read_bytes() == whole
+    assert reproduced.repro() == [] and made(reproduced) == old
+
+
+def test_a_torn_list_of_what_dvc_works_on_may_be_removed(reproduced):
+    held = reproduced.folder / ".dvc/tmp/rwlock"
+    assert reproduced.repro() == [] and held.exists()
+    held.write_text("")
+    assert "JSON structure is corrupted" in reproduced.run("dvc", "repro", status=255)
+    mend(reproduced)
+    assert reproduced.repro() == []
 
 
 def made(project):
@@ -260,3 +307,36 @@ def test_a_pipe_among_the_pictures_is_told_and_never_opened(own_project):
     os.mkfifo(own_project.folder / "data/raw/demo_style/fifo.png")
     output = own_project.run("dvc", "repro", status=255)
     assert "fifo.png: not a regular file (a pipe); remove it" in output and "Traceback" not in output
+
+
+def test_dvc_waits_for_a_pipe_that_comes_later_and_compose_names_it(reproduced):
+    """What docs/bad_input.md says of it. Where DVC no longer opens pipes, that page has a row too many."""
+    assert reproduced.repro() == []
+    pipe, log = reproduced.folder / "data/raw/demo_style/later.png", reproduced.folder / "waits.log"
+    os.mkfifo(pipe)
+    with log.open("w") as file:
+        dvc = subprocess.Popen(
+            ["dvc", "repro"], cwd=reproduced.folder, env=reproduced.environment, stdout=file, stderr=file
+        )
+    try:
+        writer = wait_for_reader(pipe, dvc, log)
+        told = reproduced.run("python", "-m", "pipelines.compose", status=1)
+    finally:
+        dvc.kill()
+        dvc.wait()
+        pipe.unlink()
+    os.close(writer)
+    assert "later.png: not a regular file (a pipe); remove it" in told
+    said = log.read_text()
+    assert "Stage 'compose' didn't change, skipping" in said and "'prepare'" not in said
+    assert reproduced.repro() == []
+
+
+def wait_for_reader(pipe, program, log):
+    """The pipe, opened for writing, as soon as a program has opened it; while it stays open the program waits."""
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads it
+            assert program.poll() is None, log.read_text()
+            time.sleep(0.05)
