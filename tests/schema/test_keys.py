@@ -34,7 +34,7 @@ def test_a_prepared_pictures_key():
     found = known_to(lambda settings: compute_content_key("0" * 64, ".png", settings), PREPARE)
     # Of a face detector it is the file's content that counts.
     faces = {"face.least_score", "face.closest", "face.widest"}
-    notes = {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale", "margin"}
+    notes = {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale", "margin", "masks"}
     assert found == GEOMETRY | notes | faces
     keys = {
         compute_content_key(*given)

@@ -4,7 +4,7 @@ import pytest
 
 from lorakiln.optim import find_optimizer
 from lorakiln.schema.optimizers import OPTIMIZERS
-from lorakiln.train.lora_module import Share
+from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
 from tests.adapters.test_trained_kinds import ENDS
 from tests.adapters.test_trained_kinds import KINDS as ADAPTERS
