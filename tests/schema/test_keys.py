@@ -44,9 +44,10 @@ def test_a_prepared_pictures_key():
             ("1" * 64, ".png", PREPARE),
             ("0" * 64, ".jpg", PREPARE),
             ("0" * 64, ".png", PREPARE, "detector"),
+            ("0" * 64, ".png", PREPARE, None, "mask"),
         )
     }
-    assert len(keys) == 4  # in whatever case its ending is written
+    assert len(keys) == 5  # in whatever case its ending is written
 
 
 def test_a_datasets_hash():
