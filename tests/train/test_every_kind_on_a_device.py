@@ -6,7 +6,7 @@ from lorakiln.optim import find_optimizer
 from lorakiln.schema.optimizers import OPTIMIZERS
 from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
-from tests.adapters.test_trained_kinds import ENDS
+from tests.adapters.networks import ENDS
 from tests.adapters.test_trained_kinds import KINDS as ADAPTERS
 from tests.families.reduced import write_reduced
 from tests.families.test_devices import reduced_settings

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lorakiln.console.errors import UserError
+from lorakiln.families import cpu_threads
 from lorakiln.train import assembly, memory_fit
 from lorakiln.train.memory_count import MemoryCount
 from lorakiln.train.memory_fit import check_memory_fit, read_free_memory
@@ -176,7 +177,7 @@ SAMPLED = {"steps": 1, "samples": {"every": 1, "steps": 1}, "validation": {"ever
 
 
 def test_the_plan_tells_what_was_counted(train_micro, make_settings, capsys, monkeypatch):
-    monkeypatch.setattr(assembly, "LARGE", 0)
+    monkeypatch.setattr(cpu_threads, "LARGE", 0)
     train_micro(make_settings(**SAMPLED))
     printed = capsys.readouterr()
     (line,) = [line for line in printed.out.splitlines() if line.startswith("  memory ")]
@@ -186,7 +187,7 @@ def test_the_plan_tells_what_was_counted(train_micro, make_settings, capsys, mon
 
 
 def test_too_little_memory_is_told_before_anything_is_loaded(train_micro, make_settings, capsys, monkeypatch):
-    monkeypatch.setattr(assembly, "LARGE", 0)
+    monkeypatch.setattr(cpu_threads, "LARGE", 0)
     monkeypatch.setattr(memory_fit, "read_free_memory", lambda device: 1_500_000)
     load, loaded = assembly.load_family, []
 
@@ -205,7 +206,7 @@ def test_what_cannot_be_counted_is_trained_nevertheless(train_micro, make_settin
     def unable(wanted):
         raise NotImplementedError("aten::nonzero: no numbers\nmore of it")
 
-    monkeypatch.setattr(assembly, "LARGE", 0)
+    monkeypatch.setattr(cpu_threads, "LARGE", 0)
     monkeypatch.setattr(assembly, "count_memory", unable)
     out = train_micro(make_settings(**SAMPLED))
     assert (out / "facts.json").is_file()
@@ -229,7 +230,7 @@ def test_no_memory_for_loading_is_told(train_micro, make_settings, monkeypatch, 
             raise error
         return load(model, parts, **more)
 
-    monkeypatch.setattr(assembly, "LARGE", large)
+    monkeypatch.setattr(cpu_threads, "LARGE", large)
     monkeypatch.setattr(memory_fit, "read_free_memory", lambda device: 100)
     monkeypatch.setattr(assembly, "load_family", full)
     with pytest.raises(UserError, match=f"loading the base model, on cpu: out of memory(.|\n)*{fix}"):
@@ -237,7 +238,7 @@ def test_no_memory_for_loading_is_told(train_micro, make_settings, monkeypatch, 
 
 
 def test_the_room_is_made_of_what_this_run_trains_on(train_micro, make_settings, monkeypatch, capsys):
-    monkeypatch.setattr(assembly, "LARGE", 0)
+    monkeypatch.setattr(cpu_threads, "LARGE", 0)
     asked = []
     count = assembly.count_memory
     monkeypatch.setattr(assembly, "count_memory", lambda wanted: asked.append(wanted) or count(wanted))

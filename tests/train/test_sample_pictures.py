@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lorakiln.families import cpu_threads
 from lorakiln.families.prompt_encoding import PLAIN
 from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.train import assembly, memory_fit
@@ -51,7 +52,7 @@ def test_as_many_are_drawn_at_once_as_were_counted_to_fit(train_micro, sampled, 
         return decode(self, latents)
 
     count = assembly.count_memory
-    monkeypatch.setattr(assembly, "LARGE", 0)
+    monkeypatch.setattr(cpu_threads, "LARGE", 0)
     monkeypatch.setattr(memory_fit, "read_free_memory", lambda device: free)
     # On a GPU, so far as room is made; steps that take next to nothing leave no more to the samples.
     monkeypatch.setattr(
