@@ -7,7 +7,6 @@ from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from lorakiln.artefacts.json_files import read_jsonl
@@ -21,37 +20,21 @@ from lorakiln.evaluate.shots import Shot
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import is_small
 from lorakiln.families.file_hashes import compute_short_hash as base_hash
-from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.lora_files.embeddings import compute_embedding_short_hash, is_embedding
 from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
 from lorakiln.sampling import Applied, format_infotext, save_picture
-from lorakiln.schema.evaluate import EvaluateSettings
-from lorakiln.schema.model import ModelSettings
 
 WORTH = 64  # small pictures: starting a process, which loads the libraries and the base, takes about half as long
 
 
 class ShotDrawer:
-    """Draws shots with one base model, one LoRA file and the words that belong to it; loads them when there is
-    something to draw.
-    """
+    """Draws shots with a painter, and writes each with what it was drawn from."""
 
-    def __init__(
-        self,
-        lora: Path,
-        settings: EvaluateSettings,
-        model: ModelSettings,
-        device: torch.device,
-        encoding: PromptEncoding,
-        zero_terminal_snr: bool = False,
-        words: Sequence[Path] = (),
-    ) -> None:
-        self.lora, self.settings, self.model = lora, settings, model
-        self.device, self.encoding, self.zero_terminal_snr = device, encoding, zero_terminal_snr
+    def __init__(self, painter: Painter) -> None:
+        self.painter, self.settings, self.model, self.lora = painter, painter.settings, painter.model, painter.lora
         # Read now: the file may be gone when the pictures are drawn.
-        self.words = words
-        self.embeds = is_embedding(lora)
-        self.lora_hash = compute_embedding_short_hash(lora) if self.embeds else lora_hash(lora)
+        self.embeds = is_embedding(self.lora)
+        self.lora_hash = compute_embedding_short_hash(self.lora) if self.embeds else lora_hash(self.lora)
 
     @cached_property
     def base_hash(self) -> str:
@@ -81,27 +64,25 @@ class ShotDrawer:
         return len(missing)
 
     def _draw(self, shots: Sequence[Shot]) -> Iterator[tuple[Shot, Image.Image]]:
-        settings = self.settings
-        painter = Painter(
-            self.lora, settings, self.model, self.device, self.encoding, self.zero_terminal_snr, self.words
-        )
         ordered = sorted(shots, key=lambda shot: shot.weight)
         workers = self._count_workers(len(shots))
         with show_progress("drawing", len(shots)) as bar:
             if workers == 1:
                 for _, group in groupby(ordered, key=lambda shot: shot.weight):
                     some = list(group)
-                    yield from zip(some, painter.paint(some, bar.advance), strict=True)
+                    yield from zip(some, self.painter.paint(some, bar.advance), strict=True)
                 return
             # The batches that one process would draw: the bits of a picture depend on its batch's shape.
-            batches = list(split_batches(ordered, settings.batch_size))
-            for batch, images in zip(batches, map_in_order(painter, batches, workers, _explain_killed), strict=True):
+            batches = list(split_batches(ordered, self.settings.batch_size))
+            for batch, images in zip(
+                batches, map_in_order(self.painter, batches, workers, _explain_killed), strict=True
+            ):
                 bar.advance(len(batch))
                 yield from zip(batch, images, strict=True)
 
     def _count_workers(self, shots: int) -> int:
         """Processes that draw: one for a GPU, and for a base that uses all cores by itself."""
-        if self.device.type != "cpu" or not is_small(load_family(self.model, ())):
+        if self.painter.device.type != "cpu" or not is_small(load_family(self.model, ())):
             return 1
         return count_workers(self.settings.workers, shots, WORTH)
 
@@ -115,7 +96,7 @@ class ShotDrawer:
             settings.negative_prompt,
             Path(self.model.path).name,
             [] if self.embeds else used,
-            self.encoding.clip_skip,
+            self.painter.encoding.clip_skip,
             self.base_hash,
             {one.name: one.hash for one in used} if self.embeds else {},
         )

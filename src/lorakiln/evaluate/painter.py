@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -33,7 +34,9 @@ class _Loaded:
 
 
 class Painter:
-    """What draws shots. It can be pickled as long as it has drawn none: another process loads the base for itself.
+    """Draws shots with one base model, one LoRA file and the words that belong to it.
+
+    They are loaded when there is something to draw. Pickled, it goes without them: another process loads its own.
 
     Args:
         lora: a LoRA's or an embedding's file.
@@ -54,6 +57,9 @@ class Painter:
         self.lora, self.settings, self.model = lora, settings, model
         self.device, self.encoding, self.zero_terminal_snr = device, encoding, zero_terminal_snr
         self.words = words
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_loaded"}
 
     def __call__(self, shots: Sequence[Shot]) -> list[Image.Image]:
         """The pictures of shots of one weight, RGB, in their order."""

@@ -21,6 +21,7 @@ from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.comparison import Evidence, compare, select_headline_numbers
 from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.evaluate.grids import make_grids, save_grid
+from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
 from lorakiln.evaluate.shots import ShotPlan, plan_shots
@@ -80,7 +81,8 @@ def evaluate(
     with replacing(out) as fresh:
         samples = fresh / "samples"
         words = [lora / name for name in facts.embeddings or ()]
-        drawer = ShotDrawer(lora / facts.file, settings, model, device, encoding, facts.zero_terminal_snr, words)
+        painter = Painter(lora / facts.file, settings, model, device, encoding, facts.zero_terminal_snr, words)
+        drawer = ShotDrawer(painter)
         drawn = drawer.fill(plan.shots, samples, out / "samples", kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
