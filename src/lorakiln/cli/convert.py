@@ -47,19 +47,17 @@ def convert(
     from lorakiln.tools.convert_base import convert_base, is_base
     from lorakiln.tools.output_targets import check_base_target
 
+    for_loras = {
+        "--rank": rank,
+        "--only": only,
+        "--base": base,
+        "--weights-only": weights_only or None,
+        "--without-embeddings": without_embeddings or None,
+        "--embeddings": embeddings,
+    }
     base_model = is_base(file)
     if not base_model and is_embedding(file):
-        others = {
-            "--precision": precision,
-            "--rank": rank,
-            "--only": only,
-            "--base": base,
-            "--weights-only": weights_only or None,
-            "--without-embeddings": without_embeddings or None,
-            "--embeddings": embeddings,
-            "--config": config,
-            "--prediction": prediction,
-        }
+        others = {"--precision": precision, **for_loras, "--config": config, "--prediction": prediction}
         _check_left_out(others, "is for LoRAs and base models, and this file holds words' vectors alone")
         _convert_words(file, out, to or "kohya", overwrite)
         return
@@ -69,16 +67,9 @@ def convert(
             file, out, to, precision, rank, only, known, weights_only, without_embeddings, embeddings, overwrite
         )
         return
-    for_loras = {
-        "--to": to,
-        "--rank": rank,
-        "--only": only,
-        "--base": base,
-        "--weights-only": weights_only or None,
-        "--without-embeddings": without_embeddings or None,
-        "--embeddings": embeddings,
-    }
-    _check_left_out(for_loras, "is for LoRA files, and this is a base model", ": OUT is a .safetensors or a folder")
+    _check_left_out(
+        {"--to": to, **for_loras}, "is for LoRA files, and this is a base model", ": OUT is a .safetensors or a folder"
+    )
     dtype = check_base_target(out, precision, overwrite)
     made = convert_base(file, out, dtype, config=config, prediction_type=prediction, allow_pickle=allow_pickle)
     print(f"{file} -> {out}: {made}")
