@@ -18,9 +18,12 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import threading
 
 LIBRARIES = (
+    # First, for it looks through all modules that there are, again and again.
+    "wandb.sdk.launch",
     "diffusers.models.autoencoders.autoencoder_kl",
     "diffusers.models.unets.unet_2d_condition",
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
@@ -150,6 +153,8 @@ def run(order: dict) -> None:
     more = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:0] = [first, *map(os.path.abspath, more)]
     importlib.invalidate_caches()
+    for shared in find_folders_of_wandb():
+        shared.name = tempfile.mkdtemp(dir=os.path.dirname(shared.name))
     if module:
         sys.argv = words[1:]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -158,13 +163,23 @@ def run(order: dict) -> None:
         runpy.run_path(words[0], run_name="__main__")
 
 
+def find_folders_of_wandb() -> list[tempfile.TemporaryDirectory]:
+    """What its client makes when it is imported, beside the socket; each fork has its own."""
+    media, artifact = map(importlib.import_module, ("wandb.sdk.data_types._private", "wandb.sdk.artifacts.artifact"))
+    return [media.MEDIA_TMP, artifact.Artifact._TMP_DIR]
+
+
 def prepare(address: str) -> Server:
     door = socket.socket(socket.AF_UNIX)
     door.bind(address)
     door.listen(64)
     del sys.path[0]  # the folder of this file
+    tempfile.tempdir = os.path.dirname(address)
     for name in LIBRARIES:
         importlib.import_module(name)
+    tempfile.tempdir = None
+    for shared in find_folders_of_wandb():
+        shared._finalizer.detach()  # a fork that ends would remove it
     # It compiles a thousand patterns, which every fork would do for itself.
     importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("clip_text_model")
     # A fork has of several threads one, and would wait for what the others hold.
