@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,18 +148,18 @@ def checkout(tmp_path, pictures, micro_model):
     """Makes a folder as a stage of `dvc repro` finds it, with outputs/resolved.yaml."""
 
     def make(name: str = "checkout", **spaces) -> Path:
-        folder = tmp_path / name
-        paths = {key: f"outputs/{key}" for key in ("prepared", "captioned", "encoded", "run", "lora", "report")}
-        config = {
-            "paths": {**paths, "raw": str(pictures), "cache": "cache"},
-            "model": micro_model.model_dump(mode="json"),
-            **spaces,
-        }
-        (folder / "outputs").mkdir(parents=True)
-        (folder / "outputs" / "resolved.yaml").write_text(yaml.safe_dump(config))
-        return folder
+        model = micro_model.model_dump(mode="json")
+        return write_checkout(tmp_path / name, pictures, {"model": model, **spaces})
 
     return make
+
+
+def write_checkout(folder, raw, spaces):
+    paths = {key: f"outputs/{key}" for key in ("prepared", "captioned", "encoded", "run", "lora", "report")}
+    config = {"paths": {**paths, "raw": str(raw), "cache": "cache"}, **spaces}
+    (folder / "outputs").mkdir(parents=True)
+    (folder / "outputs" / "resolved.yaml").write_text(yaml.safe_dump(config))
+    return folder
 
 
 STAGES = {
@@ -207,18 +208,41 @@ SETTINGS = {
 COUNT = 12
 
 
-@pytest.fixture
-def stages(checkout, micro_model):
-    """A checkout whose data/raw/mine may be changed, ready for all stages."""
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, programs, micro_model):
+    """A checkout in which all stages have run."""
     model = micro_model.model_copy(update={"clip": Source(path=str(ROOT / "models" / "tiny" / "clip"))})
-    folder = checkout(**SETTINGS, model=model.model_dump(mode="json"))
-    raw = folder / "raw"
-    text = (folder / "outputs" / "resolved.yaml").read_text()
-    lines = [f"  raw: {raw}" if line.startswith("  raw:") else line for line in text.splitlines()]
-    (folder / "outputs" / "resolved.yaml").write_text("\n".join(lines))
-    (raw / "mine").mkdir(parents=True)
-    paint(raw / "mine", 0)
+    folder = tmp_path_factory.mktemp("finished") / "checkout"
+    write_checkout(folder, folder / "raw", {**SETTINGS, "model": model.model_dump(mode="json")})
+    (folder / "raw" / "mine").mkdir(parents=True)
+    paint(folder / "raw" / "mine", 0)
+    run_all(programs, folder, STAGES)
     return folder
+
+
+@pytest.fixture
+def stages(finished, tmp_path):
+    """A checkout of the test's own, with data/raw/mine, in which all stages have run."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(finished, folder)
+    resolved = folder / "outputs" / "resolved.yaml"
+    resolved.write_text(resolved.read_text().replace(str(finished), str(folder)))
+    return folder
+
+
+@pytest.fixture
+def stages_before(stages):
+    """The same as it was when a stage was next."""
+
+    def call(stage: str) -> Path:
+        names = list(STAGES)
+        for name in names[names.index(stage) :]:
+            shutil.rmtree(stages / "outputs" / STAGES[name])
+        if stage not in ("export", "evaluate"):
+            shutil.rmtree(stages / "cache")  # which training alone uses
+        return stages
+
+    return call
 
 
 def paint(folder, seed):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.faults.conftest import STAGES, run_all, serving
+from tests.faults.conftest import run_all, serving
 
 # Root without its privileges is an ordinary user who owns the files.
 ORDINARY = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.getuid() == 0 else ()
@@ -37,8 +37,8 @@ def ordinary(tmp_path_factory):
         ("evaluate", "outputs", 0o555, WRITE),
     ],
 )
-def test_permissions(ordinary, stages, stage, path, mode, said):
-    run_all(ordinary, stages, list(STAGES)[: list(STAGES).index(stage)])
+def test_permissions(ordinary, stages_before, stage, path, mode, said):
+    stages = stages_before(stage)
     (stages / "cache").mkdir(exist_ok=True)
     before = (stages / path).stat().st_mode
     (stages / path).chmod(mode)

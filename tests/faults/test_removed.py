@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.faults.conftest import STAGES, run_all
+from tests.faults.conftest import STAGES
 
 AGAIN = "run the same command again"
 
@@ -29,8 +29,8 @@ AGAIN = "run the same command again"
         ("evaluate", "lorakiln.evaluate.painter:draw", "outputs/lora", ""),
     ],
 )
-def test_what_is_removed_while_a_stage_runs(programs, stages, stage, place, gone, said):
-    run_all(programs, stages, list(STAGES)[: list(STAGES).index(stage)])
+def test_what_is_removed_while_a_stage_runs(programs, stages_before, stage, place, gone, said):
+    stages = stages_before(stage)
 
     def remove(process):
         path = stages / gone
