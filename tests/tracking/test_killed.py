@@ -40,12 +40,12 @@ def environment(tmp_path):
 
 
 @pytest.fixture
-def train(tmp_path, environment):
+def train(tmp_path, environment, preloaded):
     """`python -m train`; killed by SIGKILL as soon as a checkpoint is there, if one is named."""
 
     def call(*overrides, kill_after=None, **variables):
         command = (
-            sys.executable,
+            str(preloaded / "python"),
             "-m",
             "train",
             "+experiment=smoke",
