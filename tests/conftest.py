@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import contextlib
+import gc
 import json
 import subprocess
 import sys
@@ -24,6 +25,13 @@ from tests.file_seconds import (  # noqa: F401
     pytest_collection_modifyitems,
     pytest_configure,
 )
+
+
+def pytest_collection_finish():
+    """Each collection of garbage need not look through the million objects of the libraries."""
+    gc.collect()
+    gc.freeze()
+
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 TOKENS = 32  # in a text, start and end included
