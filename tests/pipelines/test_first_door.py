@@ -32,6 +32,8 @@ def test_every_folder_is_what_the_design_says(reproduced):
     assert {row["bucket"] for row in rows} == set(
         json.loads((outputs / "prepared/dataset.json").read_text())["buckets"]
     )
+    page = (outputs / "captioned.html").read_text()
+    assert "6 = 1.091 epochs of 5.5 steps; each picture is seen 1.091 times" in page
     assert (outputs / "lora/demo_style.safetensors").is_file() and (outputs / "lora/README.md").is_file()
     assert (outputs / "report/report.html").stat().st_size > 50_000
     assert len(list((outputs / "report/grids").glob("*.png"))) == 3
