@@ -12,12 +12,14 @@ from lorakiln.console.errors import exit_on_user_error
 from lorakiln.facts import Dataset
 from lorakiln.schema.captioners import CAPTIONERS
 from lorakiln.schema.model import Source
+from lorakiln.schema.train import TrainSettings
 from pipelines.lock import keep_lock
 from pipelines.resolved import Resolved
 
 
 def main() -> None:
     from lorakiln.caption import caption
+    from lorakiln.tools.dataset_page import write_dataset_page
 
     keep_lock()
     resolved = Resolved()
@@ -28,8 +30,11 @@ def main() -> None:
     # Where it is missing, the stage says so.
     raw = resolved["raw"] / (Dataset.read(facts).name if facts.is_file() else "")
     state = FolderState(raw)
-    caption(prepared, raw, resolved["captioned"], settings, captioner)
+    out = resolved["captioned"]
+    caption(prepared, raw, out, settings, captioner)
     state.check()
+    # Beside the output, for it also tells of settings that are none of this stage's.
+    write_dataset_page(out, prepared, resolved.check(TrainSettings, "train"), out.with_name(f"{out.name}.html"))
 
 
 if __name__ == "__main__":

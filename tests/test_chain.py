@@ -108,7 +108,12 @@ def test_the_first_doors_command_calls_the_same(config, called, tmp_path, monkey
     (tmp_path / "prepared").mkdir()
     Dataset(**DATASET | {"name": "demo_shapes"}, settings={}).write(tmp_path / "prepared" / "dataset.json")
     monkeypatch.chdir(tmp_path)
+    pages = []
+    monkeypatch.setattr("lorakiln.tools.dataset_page.write_dataset_page", lambda *given: pages.append(given))
     import_module(f"pipelines.{stage.name}").main()
+    captioned, prepared = tmp_path / "captioned", tmp_path / "prepared"
+    of_caption = [(captioned, prepared, config.train, tmp_path / "captioned.html")]
+    assert pages == (of_caption if stage.name == "caption" else [])
     by_hand = dict(called)
     folders = {name: Path(path) for name, path in composed["paths"].items()}
     more = by_hand[stage.name][-1:] if stage == TRAIN else ()

@@ -1,9 +1,10 @@
 """The rows of pictures that the stages hand on: metadata.jsonl of prepare and of caption, and those of index.json."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
 from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
 
@@ -126,6 +127,7 @@ class CaptionedRow(PreparedRow):
         caption_source: what wrote it: "file", the captioner's kind, "class_tokens", or "trigger".
         caption_file: below the dataset's folder.
         caption_key, written: the captioner's, to be found again by a later run; written is without trigger words.
+        text_key: of the texts as the stage wrote them; "": a version wrote them that did not say.
     """
 
     text: str
@@ -134,6 +136,17 @@ class CaptionedRow(PreparedRow):
     caption_file: str | None = None
     caption_key: str | None = None
     written: str | None = None
+    text_key: str = ""
+
+    @property
+    def texts(self) -> list[str]:
+        """All of its captions."""
+        return [self.text, *self.alternatives]
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether somebody has changed the texts in the stage's own output."""
+        return bool(self.text_key) and self.text_key != compute_text_key(self.texts)
 
 
 class EncodedRow(Facts):
@@ -171,6 +184,11 @@ class EncodedRow(Facts):
     def likeness(self) -> str:
         """Equal for pictures that look the same."""
         return self.twin or self.sha256
+
+
+def compute_text_key(texts: Sequence[str]) -> str:
+    """12 hex digits for the captions of a picture."""
+    return hash_data(*texts)[:12]
 
 
 def read_captioned(folder: Path) -> list[CaptionedRow]:

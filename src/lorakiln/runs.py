@@ -21,11 +21,12 @@ from lorakiln.artefacts.folder_state import FolderState
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_file, hash_folder
 from lorakiln.artefacts.json_files import read_json, write_json, write_text
-from lorakiln.artefacts.partial_results import hand_on_partial_results
+from lorakiln.artefacts.partial_results import hand_on_partial_results, link_or_copy
 from lorakiln.chain import DATA, RESULTS, TRAIN, list_namespaces, locate_folders, select_settings
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate import check_drawing
+from lorakiln.facts import Dataset
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.schema.registry import list_modules
@@ -38,6 +39,8 @@ from lorakiln.train.precision import choose_precision
 from lorakiln.train.quantized_layers import check_quantize
 from lorakiln.train.sample_file import read_sample_file
 from lorakiln.train.takeover import take_over
+
+UNFINISHED = "unfinished"  # in a dataset's folder: what stands there is another's, until the stages are through
 
 
 def run_pipeline(config: Config, folder: Path, experiment: str | None = None) -> None:
@@ -168,14 +171,46 @@ def make_dataset(config: Config) -> Path:
     state = FolderState(raw)
     folder = Path(config.paths.cache) / "datasets" / compute_data_key(config, raw)
     with _locked(folder):
-        if (folder / "encoded" / "index.json").exists():
+        if is_whole(folder):
             print(f"data: reusing {folder}", flush=True)
             return folder
+        begin_with_earlier(folder, config.prepare.dataset)
         for stage in DATA:
             stage.run({"raw": raw, **locate_folders(folder, DATA)}, select_settings(config))
             if "raw" in stage.reads:
                 state.check()  # else other pictures would be kept under the key of these
+        (folder / UNFINISHED).unlink(missing_ok=True)
     return folder
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder of cache/datasets holds all that the data stages make."""
+    return (folder / "encoded" / "index.json").exists() and not (folder / UNFINISHED).exists()
+
+
+def begin_with_earlier(folder: Path, dataset: str) -> None:
+    """Give a folder that is new the newest outputs of the same dataset, so that its stages make anew only what differs:
+    of one changed caption one embedding. They are second names of the same files, which no stage changes in place.
+    """
+    if any((folder / stage.writes).exists() for stage in DATA):
+        return
+    whole = [one for one in folder.parent.iterdir() if is_whole(one) and _is_of(one, dataset)]
+    if not whole:
+        return
+    newest = max(whole, key=lambda one: ((one / "encoded" / "index.json").stat().st_mtime_ns, one.name))
+    (folder / UNFINISHED).touch()  # before what looks like a finished dataset
+    with telling_disk_trouble(folder):
+        for stage in DATA:
+            for path in (newest / stage.writes).rglob("*"):
+                if path.is_file():
+                    link_or_copy(path, folder / stage.writes / path.relative_to(newest / stage.writes))
+
+
+def _is_of(folder: Path, dataset: str) -> bool:
+    try:
+        return Dataset.read(folder / "captioned" / "dataset.json").name == dataset
+    except (UserError, OSError):  # what is damaged is no help
+        return False
 
 
 def compute_data_key(config: Config, raw: Path) -> str:

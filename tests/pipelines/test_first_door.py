@@ -32,6 +32,8 @@ def test_every_folder_is_what_the_design_says(reproduced):
     assert {row["bucket"] for row in rows} == set(
         json.loads((outputs / "prepared/dataset.json").read_text())["buckets"]
     )
+    page = (outputs / "captioned.html").read_text()
+    assert "6 = 1.091 epochs of 5.5 steps; each picture is seen 1.091 times" in page
     assert (outputs / "lora/demo_style.safetensors").is_file() and (outputs / "lora/README.md").is_file()
     assert (outputs / "report/report.html").stat().st_size > 50_000
     assert len(list((outputs / "report/grids").glob("*.png"))) == 3
@@ -39,6 +41,8 @@ def test_every_folder_is_what_the_design_says(reproduced):
 
 
 def test_a_second_repro_runs_nothing(reproduced):
+    # What file managers leave behind is no change either.
+    (reproduced.folder / "data/raw/demo_style/Thumbs.db").write_bytes(b"x")
     assert reproduced.repro() == []
 
 
@@ -264,15 +268,17 @@ def made(project):
     return found
 
 
-def test_one_more_picture_is_prepared_captioned_and_encoded_alone(reproduced):
+def test_one_more_picture_and_a_changed_caption_are_prepared_captioned_and_encoded_alone(reproduced):
     raw = reproduced.folder / "data/raw/demo_style"
     from PIL import Image
 
     with Image.open(raw / "star.png") as image:
         image.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(raw / "star_two.png")
+    (raw / "star_two.txt").write_text("two stars, outline style")
+    (raw / "star.txt").write_text("one star, outline style")
     output = reproduced.run("dvc", "repro")
     assert "25 pictures (24 reused)" in output
-    assert "new: 1 picture" in output
+    assert "new: 1 pictures, 2 captions" in output
     assert len(load_file(reproduced.folder / "outputs/lora/demo_style.safetensors")) > 0
 
 

@@ -19,7 +19,7 @@ def test_what_is_not_utf8_is_shown_and_then_written(folder, capsys):
     assert main(["captions", "reencode", str(folder), "--from", "gbk"]) == 0
     assert "deep/b.TXT\n  + 一只小狗, 蓝天\n1 files; nothing is written yet" in capsys.readouterr().out
     assert (folder / "deep" / "b.TXT").read_bytes() == before
-    assert main(["captions", "reencode", str(folder), "--from", "gbk", "--write"]) == 0
+    assert main(["captions", "reencode", str(folder), "--from", "gbk", "--yes"]) == 0
     assert (folder / "deep" / "b.TXT").read_text(encoding="utf-8") == "一只小狗, 蓝天"
     assert (folder / "a.txt").read_text() == "Cat, a red cat, concatenated"
     assert main(["captions", "reencode", str(folder), "--from", "gbk"]) == 1
@@ -31,7 +31,7 @@ def test_what_is_not_utf8_is_shown_and_then_written(folder, capsys):
 )
 def test_a_wrong_encoding_writes_nothing(folder, capsys, encoding, message):
     before = (folder / "deep" / "b.TXT").read_bytes()
-    assert main(["captions", "reencode", str(folder), "--from", encoding, "--write"]) == 1
+    assert main(["captions", "reencode", str(folder), "--from", encoding, "--yes"]) == 1
     assert message in capsys.readouterr().err
     assert (folder / "deep" / "b.TXT").read_bytes() == before
 
@@ -40,11 +40,11 @@ def test_words_are_replaced_whole_and_a_removed_tag_takes_its_comma_along(folder
     (folder / "deep" / "b.TXT").unlink()
     assert main(["captions", "replace", str(folder), "cat", "dog"]) == 0
     assert "  + dog, a red dog, concatenated" in capsys.readouterr().out
-    assert main(["captions", "replace", str(folder), "a red cat", "", "--write"]) == 0
+    assert main(["captions", "replace", str(folder), "a red cat", "", "--yes"]) == 0
     assert (folder / "a.txt").read_text() == "Cat, concatenated"
-    assert main(["captions", "replace", str(folder), r"con(cat)\w+", r"\1", "--pattern", "--write"]) == 0
+    assert main(["captions", "replace", str(folder), r"con(cat)\w+", r"\1", "--regex", "--yes"]) == 0
     assert (folder / "a.txt").read_text() == "Cat, cat"
-    assert main(["captions", "replace", str(folder), "(", "x", "--pattern"]) == 1
+    assert main(["captions", "replace", str(folder), "(", "x", "--regex"]) == 1
     assert main(["captions", "replace", str(folder), "horse", "x"]) == 1
     assert "no caption has 'horse'" in capsys.readouterr().err
 
@@ -60,3 +60,61 @@ def test_tags_are_counted_once_a_caption(folder, capsys):
 @pytest.mark.parametrize(("text", "expected"), [("a, , b,", "a, b"), (", a", "a"), ("a,b\n,c", "a, b\nc")])
 def test_commas_are_tidied(text, expected):
     assert tidy_commas(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "old", "new", "after"),
+    [
+        (b"1girl, solo, Long  Hair\r\nsolo\r\n", "long hair", "short hair", b"1girl, solo, short hair\r\nsolo\r\n"),
+        (b"1girl, solo, a solo cat\r\n", "solo", "", b"1girl, a solo cat\r\n"),
+        ("\ufeffé, solo\n".encode("utf-16-le"), "solo", "duo", "\ufeffé, duo\n".encode("utf-16-le")),
+        ("\ufeffé, solo".encode("utf-16-be"), "solo", "猫", "\ufeffé, 猫".encode("utf-16-be")),
+        (b"\xef\xbb\xbfsolo, a\rb", "solo", "duo", b"\xef\xbb\xbfduo, a\rb"),
+        (b"solo, duo, solo", "solo", "Duo", b"duo"),  # no tag comes twice
+    ],
+    ids=["line ends", "removed", "UTF-16", "big end first", "mark", "twice"],
+)
+def test_a_tag_is_replaced_and_all_else_stays(tmp_path, before, old, new, after):
+    (tmp_path / "a.txt").write_bytes(before)
+    assert main(["captions", "replace", str(tmp_path), old, new, "--tag", "--yes"]) == 0
+    assert (tmp_path / "a.txt").read_bytes() == after
+
+
+def test_removed_words_leave_line_ends_as_they_are(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"a, red cat, b\r\nred cat, c\r\n")
+    assert main(["captions", "replace", str(tmp_path), "red cat", "", "--yes"]) == 0
+    assert (tmp_path / "a.txt").read_bytes() == b"a, b\r\nc\r\n"
+
+
+def test_a_link_goes_on_to_lead_to_its_caption(tmp_path):
+    (tmp_path / "kept").write_text("solo")
+    (tmp_path / "a.txt").symlink_to("kept")
+    assert main(["captions", "replace", str(tmp_path), "solo", "duo", "--yes"]) == 0
+    assert (tmp_path / "a.txt").is_symlink() and (tmp_path / "kept").read_text() == "duo"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a", r"\1", "--regex"], "invalid group reference"),
+        (["a", r"\g<b>", "--regex"], "unknown group name"),
+        (["a, b", "c", "--tag"], "no tag"),
+        (["a", "b", "--tag", "--regex"], "leave one out"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(folder, capsys, words, message):
+    (folder / "deep" / "b.TXT").unlink()
+    assert main(["captions", "replace", str(folder), *words, "--yes"]) == 1
+    assert message in capsys.readouterr().err
+    assert (folder / "a.txt").read_text() == "Cat, a red cat, concatenated"
+
+
+def test_words_lengths_and_the_triggers_share_are_told(folder, micro_model, capsys):
+    (folder / "deep" / "b.TXT").write_text("sks cat, red blue cat")
+    told = ["--words", "--trigger", "sks cat", "--base", micro_model.path]
+    assert main(["captions", "stats", str(folder), *told]) == 0
+    out = capsys.readouterr().out
+    assert "2 captions, 6 different words\n1 of them (50%) have the trigger words 'sks cat'\n" in out
+    # s, k, s, cat, the comma and three words; "concatenated" are 11, all single letters but for "ca", and six others.
+    assert "tokens: 8 to 17, half of them at most 8; 0 have more than" in out
+    assert "     2  100%  cat" in out and "     1   50%  blue" in out

@@ -3,7 +3,7 @@
 import pytest
 
 from lorakiln.cli import main
-from lorakiln.tools.caption_lint import find_common_tags, lint_captions
+from lorakiln.tools.caption_lint import Reader, describe_trigger, find_common_tags, lint_captions
 
 
 @pytest.fixture
@@ -69,3 +69,39 @@ def test_a_folder_without_pictures_is_refused(tmp_path, monkeypatch, capsys, nam
 def test_tags_of_a_few_captions_say_nothing():
     assert find_common_tags(["a, b", "A, c", "a"]) == []
     assert find_common_tags(["a, b", "A, c", "a", "d,a ,sks"], "sks") == ["a"]
+
+
+def test_what_the_base_cuts_off_is_shown(folder, micro_model, micro_family, capsys):
+    most = micro_family.max_tokens
+    (folder / "good.txt").write_text("sks dog, photo" + " red" * most + " blue cat")
+    assert main(["captions", "lint", str(folder), "--trigger", "sks dog", "--base", micro_model.path]) == 1
+    told = capsys.readouterr().out
+    # s, k, s, d, o, g, the comma, p, h, o, t, o: twelve tokens stand before the words of one.
+    cut = " ".join(["red"] * 12 + ["blue", "cat"])
+    assert (
+        f"captions that are longer than the base reads (1):\n  good.png: {most + 14} tokens of {most}, cut: '{cut}'"
+        in told
+    )
+    assert "read in pieces, which bring along what they mean: sks = s + k + s\n" in told
+    assert main(["captions", "lint", str(folder), "--base", micro_model.path, "--max-tokens", "150"]) == 1
+    assert "longer than the base reads" not in capsys.readouterr().out
+
+
+def test_the_trigger_that_caption_will_put_in_front_counts(micro_family):
+    text = " ".join(["red"] * micro_family.max_tokens)
+    reader = Reader(micro_family)
+    assert reader.describe_cut(text) == ""
+    assert reader.describe_cut(text, "blue").endswith("cut: 'red red'")  # one for the word, one for its comma
+
+
+def test_ordinary_words_are_told_from_rare_ones(micro_family, monkeypatch):
+    rarities = {"dog": 0.04, "big": 0.02, "sks": 0.97}
+    monkeypatch.setattr(type(micro_family), "rarity", lambda _, word: rarities.get(word))
+    found = {words: describe_trigger(micro_family, words) for words in ("dog", "big dog", "sks dog", "sks", "")}
+    assert [words for words, lines in found.items() if any("ordinary" in line for line in lines)] == ["dog", "big dog"]
+
+
+def test_a_word_is_as_rare_as_its_place_in_the_vocabulary(micro_family):
+    tokenizer = micro_family.tokenizer
+    assert micro_family.rarity("cat") == tokenizer.get_vocab()["cat</w>"] / len(tokenizer)
+    assert micro_family.rarity("dog") is None

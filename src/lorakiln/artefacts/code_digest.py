@@ -42,6 +42,7 @@ SILENT = (
     "lorakiln.train.memory_count",
     "lorakiln.train.plan",
     "lorakiln.train.memory_fit",
+    "lorakiln.tools.dataset_page",
 )
 # The same of libraries: they read and write files whose content others decide, fetch, check, draw tables, call us.
 SILENT_LIBRARIES = {

@@ -80,13 +80,18 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name, then rename it into place; then it outlasts a power cut.
+    """Write UTF-8 text, line ends as they are; see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it into place; then it outlasts a power cut.
 
     Raises:
         UserError: the disk is full or not writable; the old file, if any, is intact.
     """
     with telling_disk_trouble(path), replacing_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(content)
         sync_file(beside)
         os.replace(beside, path)
         sync_names(path.parent)

@@ -11,14 +11,15 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
+from lorakiln.caption.hand_edits import check_hand_edits, read_texts
 from lorakiln.caption.missing_captions import LISTED, make_refusal
 from lorakiln.caption.text_cache import compute_content_keys, read_earlier_texts, read_partial_texts, write_texts
-from lorakiln.caption.trigger import holds_trigger, prepend_trigger, put_around
+from lorakiln.caption.trigger import complete_text, holds_trigger
 from lorakiln.captioners import Captioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
-from lorakiln.rows import CaptionedRow, PreparedRow, read_prepared, write_rows
+from lorakiln.rows import CaptionedRow, PreparedRow, compute_text_key, read_prepared, write_rows
 from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.model import Source
 from lorakiln.schema.prepare import PrepareSettings
@@ -54,6 +55,7 @@ class Captioned:
             caption_file=self.file,
             caption_key=self.key,
             written=self.written,
+            text_key=compute_text_key([self.text, *self.alternatives]),
         )
 
 
@@ -66,7 +68,8 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
 
     Raises:
         UserError: a folder is missing; caption files cannot be read or are empty, or pictures end without a text
-            (all are listed); the captioner cannot be loaded; the disk is full.
+            (all are listed); somebody has edited the captions in `out`, which would be undone; the captioner cannot be
+            loaded; the disk is full.
     """
     rows, facts = _read(prepared, raw)
     prepare = facts.made_with("prepare", PrepareSettings)
@@ -74,6 +77,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     asked = CAPTIONERS.find(settings.captioner).make_captioner(captioner, settings)
     source = open_source(raw, prepare.follow_symlinks, prepare.source)
     files = source.captions(settings.extensions, settings.precedence)
+    check_hand_edits(out, raw, rows, files, settings)
     stage = _Stage(prepared, files, settings, asked, kept)
     check_space(out, _total_size(prepared, rows), "the captioned pictures")
     # It goes beside `out`: nothing is left inside after an error.
@@ -132,11 +136,11 @@ class _Stage:
         captioned, problems, bare = {}, [], []
         for row in rows:
             file = self.files.find(row.source)
-            found = self._read(file, row.source) if file else None
+            found = read_texts(self.files, self.settings, file, row.source) if file else None
             if isinstance(found, CaptionProblem):
                 problems.append(found)
             elif found is not None:
-                text, *more = (self._complete(row, one, self.settings.trigger_in_files) for one in found)
+                text, *more = (complete_text(self.settings, one, row.is_reg, by_hand=True) for one in found)
                 captioned[row.file_name] = Captioned(text, "file", file, alternatives=tuple(more))
             else:
                 bare.append(row)
@@ -154,19 +158,8 @@ class _Stage:
         full_list.unlink(missing_ok=True)
         return captioned
 
-    def _read(self, file: str, picture: str) -> list[str] | CaptionProblem:
-        """A picture's captions in a file."""
-        if self.settings.lines:
-            return self.files.read_lines(file, picture)
-        text = self.files.read(file, picture)
-        return text if isinstance(text, CaptionProblem) else [text]
-
-    def _complete(self, row: PreparedRow, text: str, trigger: bool = True) -> str:
-        """With the trigger words first, then prefix, caption and suffix. A regularisation picture is not about the
-        subject, and has no trigger words.
-        """
-        whole = put_around(text, self.settings.prefix, self.settings.suffix)
-        return prepend_trigger(self.settings.trigger, whole) if trigger and not row.is_reg else whole
+    def _complete(self, row: PreparedRow, text: str) -> str:
+        return complete_text(self.settings, text, row.is_reg, by_hand=False)
 
     def _ask(self, captioner: Captioner, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
         pictures = {row.file_name: self.prepared / row.file_name for row in rows}

@@ -1,6 +1,34 @@
-"""Putting the trigger words, a prefix and a suffix to a caption."""
+"""Putting the trigger words, a prefix and a suffix to a caption, and taking them off again."""
 
 import re
+
+from lorakiln.schema.captioners import CaptionSettings
+
+
+def complete_text(settings: CaptionSettings, text: str, is_reg: bool, by_hand: bool) -> str:
+    """A caption with the trigger words first, then prefix, caption and suffix.
+
+    Args:
+        is_reg: whether its picture is for regularisation: that is not about the subject, and gets no trigger words.
+        by_hand: whether somebody has written it, see `caption.trigger_in_files`.
+    """
+    whole = put_around(text, settings.prefix, settings.suffix)
+    triggered = not is_reg and (settings.trigger_in_files or not by_hand)
+    return prepend_trigger(settings.trigger, whole) if triggered else whole
+
+
+def strip_text(settings: CaptionSettings, whole: str, is_reg: bool) -> str | None:
+    """What to write by hand, so that `complete_text` makes `whole` of it; None if nothing does.
+
+    Trigger words are left out where they are put in front again.
+    """
+    trigger, prefix, suffix = (" ".join(part.split()) for part in (settings.trigger, settings.prefix, settings.suffix))
+    text = " ".join(whole.split())
+    for candidate in (text.removeprefix(f"{trigger}, ") if trigger else text, text):
+        bare = candidate.removeprefix(f"{prefix} " if prefix else "").removesuffix(f" {suffix}" if suffix else "")
+        if bare and complete_text(settings, bare, is_reg, by_hand=True) == text:
+            return bare
+    return None
 
 
 def prepend_trigger(trigger: str, text: str) -> str:

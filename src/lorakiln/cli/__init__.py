@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from lorakiln.cli import captions, convert, doctor, generate, import_config, lora_files
+from lorakiln.cli import captions, convert, doctor, generate, import_config, lora_files, new
 from lorakiln.console.errors import exit_on_user_error
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Inspect, convert, resize, merge, extract and try LoRA files; import configs of other programs; change "
-    "captions; examine the machine (doctor).",
+    help="Inspect, convert, resize, merge, extract and try LoRA files; import configs of other programs; begin "
+    "with pictures (new); change captions; examine the machine (doctor).",
 )
 # In the order in which --help lists them.
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "extract": lora_files.extract,
     "generate": generate.generate,
     "import": import_config.import_config,
+    "new": new.new,
     "doctor": doctor.doctor,
 }
 for name, command in COMMANDS.items():

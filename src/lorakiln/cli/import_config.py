@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lorakiln.cli.options import Overwrite
-
-EXAMPLE = "python -m train +experiment=NAME"
+from lorakiln.cli.options import TRAIN_NAME, Overwrite
 
 
 def import_config(
@@ -24,7 +22,7 @@ def import_config(
 
     config, imported = translate_file(file)
     name = name_experiment(name) if name else suggest_name(file, imported)
-    command = EXAMPLE.replace("NAME", name)
+    command = TRAIN_NAME.replace("NAME", name)
     text = imported.format_experiment([f"Made of {file.name}, a config of {config.program}.", f"  {command}"])
     folder = Path("conf/experiment")
     if not folder.is_dir():

@@ -7,7 +7,7 @@ from typing import Any
 from lorakiln.doctor.random_base import KINDS, write_random_base
 from lorakiln.families import load_family
 from lorakiln.schema.model import ModelSettings
-from lorakiln.tools.model import find_model_settings
+from lorakiln.tools.model import find_model_settings, find_settings_of, is_named
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ExaminationRequest:
     @property
     def named(self) -> bool:
         """Whether `base` is the name of known settings, and no path."""
-        return self.base is not None and "/" not in self.base and not Path(self.base).exists()
+        return self.base is not None and is_named(self.base)
 
     def public(self) -> dict[str, Any]:
         """For the report: a folder's name, or a hub id of one's own, is nobody else's business."""
@@ -55,9 +55,7 @@ def make_settings(request: ExaminationRequest, folder: Path) -> ModelSettings:
         write_random_base(folder, KINDS[request.random])
         # Plain files, whatever the hub's variant is called.
         return find_model_settings(request.random, str(folder))
-    if request.base is not None and (request.named or request.base.endswith(".yaml")):
-        return find_model_settings(request.base, None)
-    return find_model_settings(None, request.base)
+    return find_settings_of(request.base)
 
 
 def prepare_base(request: ExaminationRequest, folder: Path) -> dict[str, Any]:

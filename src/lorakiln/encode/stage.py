@@ -36,12 +36,12 @@ from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import choosing_threads
 from lorakiln.families.protocol import Family, Part, choose_text_dtype
+from lorakiln.families.trigger_words import PIECES, find_broken_words
 from lorakiln.rows import LOSS_MASK, VARIANT_SHEET, EncodedBucket, EncodedRow, Index
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 
 SOMEWHERE = (1, 1, 0, 0, 1, 1)  # a place, to see what a family tells of one
-PIECES = 3  # of a trigger word, worth a warning
 ADVICE = "a lower prepare.resolution, or encode.device=cpu"
 LISTED = 20  # of the captions that are too long
 
@@ -292,9 +292,7 @@ def _index(
 
 def _warn_split(family: Family, trigger: str) -> None:
     """Say which trigger words the model knows only in pieces: such a word brings along what its pieces mean."""
-    told = [(word, family.pieces(word)) for word in trigger.split()]
-    broken = [f"{word} = {' + '.join(pieces)}" for word, pieces in told if len(pieces) >= PIECES]
-    if broken:
+    if broken := find_broken_words(family, trigger):
         print(
             f"warning: trigger words that the model reads in {PIECES} pieces or more: {'; '.join(broken)} "
             "(a shorter word is learned faster)",

@@ -107,6 +107,12 @@ class Family(Protocol):
         """The tokens of `prompt` as text."""
         ...
 
+    def rarity(self, word: str) -> float | None:
+        """Where a word stands among all that the model reads as one token, from 0, the most usual, to 1; None: it is
+        read in several. A vocabulary of byte pairs is in the order of their frequency (arXiv 1508.07909).
+        """
+        ...
+
     def unread(self, prompt: str, chunks: int = 1) -> str:
         """What of `prompt` lies beyond that many chunks and is cut off; empty if nothing is."""
         ...

@@ -1,1 +1,1 @@
-"""What the `lorakiln` command does with LoRA files: inspect, convert, resize, merge, extract, generate."""
+"""What the `lorakiln` command does with LoRA files and with datasets: inspect, convert, ..., captions, new."""

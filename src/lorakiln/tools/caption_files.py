@@ -3,17 +3,22 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from lorakiln.artefacts.file_safety import find_obstacle
-from lorakiln.artefacts.json_files import write_text
+from lorakiln.artefacts.json_files import write_bytes
+from lorakiln.caption.trigger import holds_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.sources.folder.captions import LONGEST
-from lorakiln.sources.folder.encodings import decode_text, list_readings
+from lorakiln.sources.folder.encodings import decode_text, encode_text, list_readings
 
 ENDINGS = (".txt", ".caption")
+Matching = Literal["words", "tag", "regex"]
+_WORD = re.compile(r"\w[\w'-]*")
+_LINE_END = re.compile(r"(\r\n|\r|\n)")
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,13 @@ class CaptionEdit:
     Attributes:
         name: below the folder.
         before: its text, "" where it could not be read.
+        was: its bytes, whose encoding `after` is written in; none: UTF-8.
     """
 
     name: str
     before: str
     after: str
+    was: bytes = b""
 
 
 def reencode_captions(folder: Path, encoding: str) -> list[CaptionEdit]:
@@ -65,56 +72,125 @@ def reencode_captions(folder: Path, encoding: str) -> list[CaptionEdit]:
     return edits
 
 
-def replace_words(folder: Path, old: str, new: str, as_pattern: bool) -> list[CaptionEdit]:
-    """The captions in which something stands, with something else in its place.
+def replace_words(folder: Path, old: str, new: str, matching: Matching = "words") -> list[CaptionEdit]:
+    """The captions in which something stands, with something else in its place; encodings and line ends stay.
 
     Args:
-        old: words, found whole and in any case; or a regular expression.
-        new: what takes their place; "" takes a tag's comma along.
-        as_pattern: whether `old` is an expression; `new` may then name its groups.
+        new: what takes its place; "" takes a tag's comma along.
+        matching: what `old` is: "words", found whole and in any case; a "tag", all that stands between two commas, in
+            any case, which does not come twice where `new` is there already; a "regex", whose groups `new` may name.
 
     Raises:
         UserError: it is no expression, or nothing holds it.
     """
-    try:
-        pattern = re.compile(old if as_pattern else rf"(?<!\w){re.escape(old)}(?!\w)", re.IGNORECASE)
-    except re.error as error:
-        raise UserError(f"no regular expression: {error}", where=old, fix="mend it, or leave --pattern out") from error
+    change = _replace_tag(old, new) if matching == "tag" else _replace_pattern(old, new, matching == "regex")
     edits = []
     for name, content in _read_all(folder):
         before = _decode(folder / name, content)
-        after = pattern.sub(new if as_pattern else lambda _: new, before)
+        after = change(before)
         if after != before:
-            edits.append(CaptionEdit(name, before, after if new else tidy_commas(after)))
+            edits.append(CaptionEdit(name, before, after, content))
     if not edits:
         raise UserError(f"no caption has {old!r}", where=folder, fix="look at `lorakiln captions stats FOLDER`")
     return edits
 
 
 def tidy_commas(text: str) -> str:
-    """ "a, , b," is "a, b": what is left where a tag was taken out."""
-    return "\n".join(", ".join(tag for one in line.split(",") if (tag := one.strip())) for line in text.split("\n"))
+    """ "a, , b," is "a, b": what is left where a tag was taken out. Line ends stay."""
+    parts = _LINE_END.split(text)
+    parts[::2] = [", ".join(tag for one in line.split(",") if (tag := one.strip())) for line in parts[::2]]
+    return "".join(parts)
 
 
 def write_edits(folder: Path, edits: Sequence[CaptionEdit]) -> None:
-    """Write them, UTF-8, each file whole or not at all."""
-    for edit in edits:
-        write_text(folder / edit.name, edit.after)
+    """Write them, each file whole or not at all, and none where one cannot be spelled in its encoding."""
+    contents = {folder / edit.name: encode_text(edit.after, edit.was) for edit in edits}
+    for path, content in contents.items():
+        write_bytes(path.resolve(), content)  # a link goes on to lead there
 
 
-def count_tags(folder: Path) -> tuple[int, Counter[str]]:
-    """How many caption files there are, and in how many of them each tag stands, what is between commas.
+def _replace_pattern(old: str, new: str, as_regex: bool) -> Callable[[str], str]:
+    try:
+        pattern = re.compile(old if as_regex else rf"(?<!\w){re.escape(old)}(?!\w)", re.IGNORECASE)
+        if as_regex:
+            pattern.sub(new, "")  # groups that are not there are told, whatever the captions hold
+    except (re.error, IndexError) as error:
+        fix = "mend it, or leave --regex out"
+        raise UserError(f"no regular expression, or NEW is none for it: {error}", where=old, fix=fix) from error
+
+    def change(text: str) -> str:
+        after = pattern.sub(new if as_regex else lambda _: new, text)
+        return after if new or after == text else tidy_commas(after)
+
+    return change
+
+
+def _replace_tag(old: str, new: str) -> Callable[[str], str]:
+    wanted, put = fold_tag(old), new.strip()
+    if not wanted or "," in old:
+        raise UserError("no tag: it is what stands between two commas", where=old, fix="name one, without its commas")
+
+    def change_line(line: str) -> str:
+        tags = line.split(",")
+        if wanted not in map(fold_tag, tags):
+            return line
+        there = {fold_tag(tag) for tag in tags} - {wanted}
+        kept = []
+        for tag in tags:
+            if fold_tag(tag) != wanted:
+                kept.append(tag.strip())
+            elif put and fold_tag(put) not in there:
+                there.add(fold_tag(put))
+                kept.append(put)
+        return ", ".join(tag for tag in kept if tag)
+
+    def change(text: str) -> str:
+        parts = _LINE_END.split(text)
+        parts[::2] = map(change_line, parts[::2])
+        return "".join(parts)
+
+    return change
+
+
+def fold_tag(tag: str) -> str:
+    """Equal for tags that are the same but for case and white space."""
+    return " ".join(tag.split()).casefold()
+
+
+@dataclass
+class CaptionStats:
+    """What stands in a folder's caption files.
+
+    Attributes:
+        captions: how many files there are.
+        tags, words: in how many of them each stands: what is between commas; what is spaces and marks, in small
+            letters.
+        texts: of the files, with single spaces.
+        triggered: how many hold the trigger words.
+    """
+
+    captions: int = 0
+    tags: Counter[str] = field(default_factory=Counter)
+    words: Counter[str] = field(default_factory=Counter)
+    texts: list[str] = field(default_factory=list)
+    triggered: int = 0
+
+
+def collect_stats(folder: Path, trigger: str = "") -> CaptionStats:
+    """Count what stands in the caption files.
 
     Raises:
         UserError: there is none, or one is not UTF-8.
     """
-    counts: Counter[str] = Counter()
-    files = 0
+    found = CaptionStats()
     for name, content in _read_all(folder):
         text = _decode(folder / name, content)
-        files += 1
-        counts.update({" ".join(tag.split()) for tag in re.split(r"[,\n]", text)} - {""})
-    return files, counts
+        found.captions += 1
+        found.texts.append(" ".join(text.split()))
+        found.tags.update({" ".join(tag.split()) for tag in re.split(r"[,\n]", text)} - {""})
+        found.words.update(set(_WORD.findall(text.lower())))
+        found.triggered += bool(trigger.split()) and holds_trigger(text, trigger)
+    return found
 
 
 def _decode(path: Path, content: bytes) -> str:

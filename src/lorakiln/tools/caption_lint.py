@@ -1,7 +1,6 @@
 """What is odd about a dataset's captions, found before they are trained on: nothing is written, no model is asked.
 
-Captions are found as `caption` finds them. What a base cuts off or reads in pieces, `encode` tells, which has its
-tokenizer.
+Captions are found as `caption` finds them. What a base cuts off, and how it reads trigger words, its tokenizer says.
 """
 
 import re
@@ -10,13 +9,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lorakiln.caption.trigger import holds_trigger
+from lorakiln.caption.trigger import holds_trigger, prepend_trigger
 from lorakiln.console.errors import UserError
+from lorakiln.families.protocol import Family
+from lorakiln.families.trigger_words import find_broken_words, is_ordinary
 from lorakiln.sources import CaptionProblem, Captions, open_source
 from lorakiln.sources.folder.captions import PRECEDENCE
 
 ENDINGS = (".txt", ".caption")
 FEW = 4  # captions, of which a tag in all says nothing yet
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A base model that reads the captions.
+
+    Attributes:
+        family: its text encoders' tokenizers are loaded.
+        chunks: how many times the encoder's length is read, see `encode.max_tokens`.
+    """
+
+    family: Family
+    chunks: int = 1
+
+    def describe_cut(self, text: str, trigger: str = "") -> str:
+        """What of a caption is not read, "93 tokens of 75, cut: 'in the rain'"; "" if all of it is.
+
+        Args:
+            trigger: words that `caption` will put in front.
+        """
+        whole = prepend_trigger(trigger, text)
+        cut = self.family.unread(whole, self.chunks)
+        most = self.chunks * self.family.max_tokens
+        return f"{self.family.count_tokens(whole)} tokens of {most}, cut: {cut!r}" if cut else ""
 
 
 @dataclass
@@ -30,6 +55,8 @@ class CaptionFindings:
         contradictions: pictures with several captions that differ, the one that is taken first.
         untriggered, doubled: captions without the trigger words, and with them more than once.
         everywhere: tags that all captions have, which tell the pictures apart in nothing.
+        cut: captions that are longer than the base reads, with what is lost.
+        trigger: what is odd about the trigger words themselves.
         lonely: caption files of no picture.
     """
 
@@ -41,6 +68,8 @@ class CaptionFindings:
     untriggered: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     everywhere: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
+    trigger: list[str] = field(default_factory=list)
     lonely: list[str] = field(default_factory=list)
 
     def titles(self) -> Mapping[str, Sequence[str]]:
@@ -52,16 +81,19 @@ class CaptionFindings:
             "captions without the trigger words": self.untriggered,
             "captions that have the trigger words more than once": self.doubled,
             "tags in every caption, which the trigger words could stand for": self.everywhere,
+            "captions that are longer than the base reads": self.cut,
+            "trigger words": self.trigger,
             "captions without a picture": self.lonely,
         }
         return {title: found for title, found in titles.items() if found}
 
 
-def lint_captions(folder: Path, trigger: str = "") -> CaptionFindings:
+def lint_captions(folder: Path, trigger: str = "", reader: Reader | None = None) -> CaptionFindings:
     """Look through a dataset's captions.
 
     Args:
         trigger: words that every caption is to hold; "": this is not looked at. Regularisation pictures need none.
+        reader: a base model; None: what needs one is not looked at.
 
     Raises:
         UserError: there is no such folder, or no picture in it.
@@ -93,8 +125,27 @@ def lint_captions(folder: Path, trigger: str = "") -> CaptionFindings:
     if trigger.split():
         found.untriggered = [f"{name}: {text}" for name, text in of_subject.items() if not holds_trigger(text, trigger)]
         found.doubled = [f"{name}: {text}" for name, text in of_subject.items() if count_trigger(text, trigger) > 1]
+    if reader:
+        cut = {
+            name: reader.describe_cut(text, "" if contents.is_reg(name) else trigger) for name, text in texts.items()
+        }
+        found.cut = [f"{name}: {what}" for name, what in cut.items() if what]
+        found.trigger = describe_trigger(reader.family, trigger)
     found.everywhere = find_common_tags(list(of_subject.values()), trigger)
     found.lonely = sorted(source.captions(ENDINGS, PRECEDENCE).without_picture(contents.pictures))
+    return found
+
+
+def describe_trigger(family: Family, trigger: str) -> list[str]:
+    """What is odd about trigger words, a sentence each."""
+    found = [
+        f"read in pieces, which bring along what they mean: {broken}" for broken in find_broken_words(family, trigger)
+    ]
+    if is_ordinary(family, trigger):
+        found.append(
+            f"{trigger!r} is ordinary words, which the base knows as something else: put a rare one before, as in "
+            "'sks dog'"
+        )
     return found
 
 

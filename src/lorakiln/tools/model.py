@@ -38,6 +38,25 @@ def find_model_settings(name: str | None, base: str | None) -> ModelSettings:
     return _from_here(check(ModelSettings, settings, str(file)), file)
 
 
+def is_named(base: str) -> bool:
+    """Whether a base is the name of known settings, and no path."""
+    return "/" not in base and not Path(base).exists()
+
+
+def find_settings_of(base: str | None) -> ModelSettings:
+    """The settings of a base, whatever it is called by: a name in conf/model, a .yaml file, a folder, file or hub id.
+
+    Args:
+        base: None: the embedded model.
+
+    Raises:
+        UserError: as `find_model_settings`.
+    """
+    if base is not None and (is_named(base) or base.endswith(".yaml")):
+        return find_model_settings(base, None)
+    return find_model_settings(None, base)
+
+
 def make_model_settings(base: str) -> ModelSettings:
     """Settings for a base model by what it says of itself: its family, and the size that it was trained at.
 

@@ -1,5 +1,7 @@
 """What is going to happen, told before it does."""
 
+from collections.abc import Sequence
+from fractions import Fraction
 from statistics import fmean
 
 from lorakiln.captions import count_texts
@@ -13,9 +15,10 @@ from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.latents import Encoded
 from lorakiln.train.learned_tokens import count_captions
-from lorakiln.train.length import count_due, format_interval
+from lorakiln.train.length import count_due, count_epoch, format_interval
 from lorakiln.train.memory_fit import format_gb
 from lorakiln.train.sample_pictures import tell_samples
+from lorakiln.train.validation_split import ValidationSplit
 
 CURVE = 40  # characters
 COUNTED = 100  # texts of a picture: of what has more only this is said
@@ -24,36 +27,29 @@ COUNTED = 100  # texts of a picture: of what has more only this is said
 def format_plan(run: TrainingRun) -> str:
     """The plan as lines of text."""
     encoded, split, settings = run.encoded, run.split, run.settings
-    pictures, batch, steps = split.trained_count, settings.batch_size, settings.total_steps
-    epoch = float(run.epoch)
-    sizes = [f"{bucket.name}: {len(rows)}" for bucket, rows in zip(encoded.buckets, split.trained, strict=True) if rows]
+    batch, told = settings.batch_size, tell_length([bucket.name for bucket in encoded.buckets], split, settings)
     world = settings.trainer.devices * settings.trainer.num_nodes
     share = batch // world
     micro = settings.micro_batch or share
     adapter = settings.adapter
-    held_out = f"{split.held_out_count} held out for validation"
-    if split.held_out_count:
-        held_out += " (train.validation.every=0 trains on all)"
     lines = [
-        f"pictures    {split.picture_count} x {settings.repeats} repeats, {held_out}",
+        f"pictures    {told['pictures']}",
         *_tell_subsets(run),
-        f"buckets     {', '.join(sizes)}",
+        f"buckets     {told['buckets']}",
         f"variants    {tell_variants(encoded)}",
         *_tell_masks(run),
         *_tell_captions(run),
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
         f"{', linear layers in ' + settings.trainer.quantize if settings.trainer.quantize != 'none' else ''}",
-        f"steps       {steps:,} = {steps / epoch:.4g} epochs of {epoch:.4g} steps; "
-        f"each picture is seen {steps * batch / pictures:.4g} times",
+        f"steps       {told['steps']}",
         *_notes(run),
-        f"saved       {_tell_saving(run)}",
+        f"saved       {told['saved']}",
         f"memory      {run.memory_fit.describe() if run.memory_fit else _small(run)}",
         f"adapter     {_describe_adapter(run)}, {run.module.flat.count:,} parameters",
         *_describe_encoders(run),
         *_describe_tokens(run),
-        f"rate        {format_rates(settings.optimizer, adapter)}, {settings.scheduler.kind}, "
-        f"{settings.scheduler.count_warmup(settings.total_steps)} warm-up steps",
+        f"rate        {told['rate']}",
         f"            {format_sparkline(trace_factors(settings.scheduler, settings.total_steps, CURVE))}",
         f"objective   {_objective(settings.objective)}",
         f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
@@ -66,6 +62,32 @@ def format_plan(run: TrainingRun) -> str:
         words = f", with its vectors of {', '.join(run.begun)}" if run.begun else ""
         lines.append(f"begins with {adapter.init_from}{words}")
     return "training plan\n" + "\n".join("  " + line for line in lines)
+
+
+def tell_length(buckets: Sequence[str], split: ValidationSplit, settings: TrainSettings) -> dict[str, str]:
+    """What follows from the pictures and the settings alone, before anything is encoded: the plan's lines "pictures",
+    "buckets", "steps", "saved" and "rate".
+
+    Args:
+        buckets: their names, in the split's order.
+        settings: their length counted in steps.
+    """
+    pictures, batch, steps = split.trained_count, settings.batch_size, settings.total_steps
+    exact = count_epoch(settings, pictures)
+    epoch = float(exact)
+    held_out = f"{split.held_out_count} held out for validation"
+    if split.held_out_count:
+        held_out += " (train.validation.every=0 trains on all)"
+    sizes = [f"{name}: {len(rows)}" for name, rows in zip(buckets, split.trained, strict=True) if rows]
+    return {
+        "pictures": f"{split.picture_count} x {settings.repeats} repeats, {held_out}",
+        "buckets": ", ".join(sizes),
+        "steps": f"{steps:,} = {steps / epoch:.4g} epochs of {epoch:.4g} steps; "
+        f"each picture is seen {steps * batch / pictures:.4g} times",
+        "saved": _tell_saving(settings, exact),
+        "rate": f"{format_rates(settings.optimizer, settings.adapter)}, {settings.scheduler.kind}, "
+        f"{settings.scheduler.count_warmup(steps)} warm-up steps",
+    }
 
 
 def _describe_adapter(run: TrainingRun) -> str:
@@ -197,9 +219,8 @@ def _tell_captions(run: TrainingRun) -> list[str]:
     return [f"captions    {least if least == most else f'{least} to {most}'} of each picture are drawn from, {how}"]
 
 
-def _tell_saving(run: TrainingRun) -> str:
-    settings = run.settings
-    count = count_due(settings.total_steps - 1, settings.save_every, run.epoch)
+def _tell_saving(settings: TrainSettings, epoch: Fraction) -> str:
+    count = count_due(settings.total_steps - 1, settings.save_every, epoch)
     every = format_interval(settings.save_every)
     told = [f"{count + 1} adapters, every {every} and at the end" if count else "the last adapter"]
     if settings.keep_last is not None:

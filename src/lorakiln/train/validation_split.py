@@ -1,11 +1,30 @@
 """Which pictures are held out for validation, and which are trained on, how often."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
 from lorakiln.schema.train import ValidationSettings
-from lorakiln.train.latents import Bucket
+
+
+class SplitRow(Protocol):
+    """What of a picture decides on which side it is; see `rows.EncodedRow`."""
+
+    @property
+    def likeness(self) -> str: ...
+    @property
+    def is_reg(self) -> bool: ...
+    @property
+    def repeats(self) -> int: ...
+
+
+class SplitBucket(Protocol):
+    """Pictures of one size, encoded or still to be."""
+
+    @property
+    def rows(self) -> Sequence[SplitRow]: ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,7 @@ class ValidationSplit:
         return sum(map(len, self.held_out))
 
 
-def hold_out(buckets: list[Bucket], settings: ValidationSettings) -> ValidationSplit:
+def hold_out(buckets: Sequence[SplitBucket], settings: ValidationSettings) -> ValidationSplit:
     """Hold out the pictures whose hash(validation.seed, twin) is smallest, whatever the training's own seed is.
 
     So adding a picture changes the side of few others, and pictures that look the same (equal `twin`) are on one side,
@@ -56,7 +75,7 @@ def hold_out(buckets: list[Bucket], settings: ValidationSettings) -> ValidationS
     return ValidationSplit(repeat_rows(buckets, trained), held_out)
 
 
-def repeat_rows(buckets: list[Bucket], trained: list[list[int]]) -> list[list[int]]:
+def repeat_rows(buckets: Sequence[SplitBucket], trained: list[list[int]]) -> list[list[int]]:
     """The rows as often as an epoch shows them.
 
     Regularisation pictures are as many as the others, repeats counted, as in sd-scripts: in the buckets' order each
@@ -82,7 +101,7 @@ def count_held_out(pictures: int, settings: ValidationSettings) -> int:
     return max(round(settings.fraction * pictures), 1 if pictures >= 8 else 0)
 
 
-def _chosen(buckets: list[Bucket], digests: list[str], settings: ValidationSettings) -> set[str]:
+def _chosen(buckets: Sequence[SplitBucket], digests: list[str], settings: ValidationSettings) -> set[str]:
     copies = dict.fromkeys(digests, 0)
     for bucket in buckets:
         for row in bucket.rows:

@@ -110,6 +110,9 @@ class Sketch:
     def count_tokens(self, prompt: str) -> int:
         return len(self.pieces(prompt))
 
+    def rarity(self, word: str) -> float | None:
+        return LETTERS.index(word) / len(LETTERS) if word in LETTERS else None
+
     def unread(self, prompt: str, chunks: int = 1) -> str:
         return "".join(self.pieces(prompt)[chunks * LENGTH :]).strip()
 

@@ -223,6 +223,10 @@ class StableDiffusion:
     def pieces(self, prompt: str) -> list[str]:
         return [self.tokenizer.decode([token]).strip() for token in list_tokens(self.tokenizer, prompt)]
 
+    def rarity(self, word: str) -> float | None:
+        tokens = list_tokens(self.tokenizer, word)
+        return tokens[0] / self.tokenizer.vocab_size if len(tokens) == 1 else None
+
     def unread(self, prompt: str, chunks: int = 1) -> str:
         text: str = self.tokenizer.decode(list_tokens(self.tokenizer, prompt)[chunks * self.max_tokens :])
         return text.strip()

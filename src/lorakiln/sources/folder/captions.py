@@ -124,9 +124,7 @@ def decode_caption(name: str, content: bytes) -> list[str] | CaptionProblem:
         if b"\0" in content:
             return CaptionProblem(name, "holds NUL bytes: no text, or UTF-16 without its mark", "save it as UTF-8")
         detail = describe_readings(content) or f"byte 0x{content[error.start]:02x} at {error.start}"
-        fix = (
-            "`lorakiln captions reencode FOLDER --from ENCODING` shows what it would write, and writes it with --write"
-        )
+        fix = "`lorakiln captions reencode FOLDER --from ENCODING` shows what it would write, and writes it with --yes"
         return CaptionProblem(name, "is not UTF-8; it may be", fix, detail)
     if "\0" in text:
         return CaptionProblem(name, "holds NUL bytes: no text, or UTF-16 without its mark", "save it as UTF-8")

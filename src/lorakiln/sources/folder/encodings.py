@@ -1,8 +1,10 @@
 """Caption files' bytes as text: UTF-8, and UTF-16 that says so; of what is neither, what it would be in others."""
 
+import codecs
+
 from lorakiln.console.terminal_text import escape_line
 
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # What people's editors write where it is not UTF-8, by Python's names; a later one often reads an earlier one's bytes.
 CANDIDATES = ("cp932", "gb18030", "big5", "cp949", "cp1251", "cp1252")
 SHOWN = 40  # letters of each
@@ -20,6 +22,17 @@ def decode_text(content: bytes, encoding: str = "") -> str:
     if encoding:
         return content.decode(encoding)
     return content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
+
+
+def encode_text(text: str, like: bytes) -> bytes:
+    """The bytes of a text in the encoding of a file that `decode_text` can read, with the same byte order mark."""
+    marks = {
+        codecs.BOM_UTF16_LE: "utf-16-le",
+        codecs.BOM_UTF16_BE: "utf-16-be",
+        codecs.BOM_UTF8: "utf-8",
+    }
+    mark, encoding = next(((one, name) for one, name in marks.items() if like.startswith(one)), (b"", "utf-8"))
+    return mark + text.encode(encoding)
 
 
 def list_readings(content: bytes) -> dict[str, str]:

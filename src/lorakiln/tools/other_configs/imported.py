@@ -105,7 +105,9 @@ def index_options(sections: Mapping[str, tuple[Option, ...]]) -> dict[str, Optio
 
 def name_experiment(text: str) -> str:
     """A name that is a file's, a folder's and a word on Hydra's command line."""
-    return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower() or "imported"
+    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower() or "imported"
+    # Hydra takes these for a number, or for no text at all.
+    return f"named_{name}" if not name[0].isalpha() or name in ("true", "false", "null", "nan", "inf") else name
 
 
 def _nest(settings: Mapping[str, Any]) -> dict[str, Any]:
