@@ -14,12 +14,12 @@ from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.caption.missing_captions import LISTED, make_refusal
 from lorakiln.caption.text_cache import compute_content_keys, read_earlier_texts, read_partial_texts, write_texts
 from lorakiln.caption.trigger import holds_trigger, prepend_trigger, put_around
-from lorakiln.captioners import Captioner
+from lorakiln.captioners import Captioner, open_captioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
 from lorakiln.rows import CaptionedRow, PreparedRow, read_prepared, write_rows
-from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
+from lorakiln.schema.captioners import CaptionSettings
 from lorakiln.schema.model import Source
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import CaptionProblem, Captions, open_source
@@ -71,7 +71,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     rows, facts = _read(prepared, raw)
     prepare = facts.made_with("prepare", PrepareSettings)
     kept = PartialResults(out, ".json")
-    asked = CAPTIONERS.find(settings.captioner).make_captioner(captioner, settings)
+    asked = open_captioner(settings, captioner)
     source = open_source(raw, prepare.follow_symlinks, prepare.source)
     files = source.captions(settings.extensions, settings.precedence)
     stage = _Stage(prepared, files, settings, asked, kept)
@@ -85,7 +85,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
         write_rows(fresh, (captioned[row.file_name].row_of(row) for row in rows))
         facts = facts.changed(
             trigger=" ".join(settings.trigger.split()),
-            captioner=captioner.model_dump(mode="json"),
+            captioner=(settings.source or captioner).model_dump(mode="json"),
             settings={**facts.settings, "caption": settings.model_dump(mode="json")},
         )
         facts.write(fresh / "dataset.json")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.model import Source
 
 
@@ -38,6 +39,16 @@ class CaptionerKind(Protocol):
         """A captioner; None if nobody writes, and pictures without a caption file get the trigger words alone.
 
         Args:
-            source: `model.captioner`, where the model is.
+            source: where the model is.
             settings: of this kind.
         """
+
+
+def open_captioner(settings: CaptionSettings, suiting: Source) -> Captioner | None:
+    """The captioner of some settings; None if nobody writes.
+
+    Args:
+        suiting: `model.captioner`, the base's, where the settings name no model of their own.
+    """
+    kind: CaptionerKind = CAPTIONERS.find(settings.captioner)
+    return kind.make_captioner(settings.source or suiting, settings)

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from lorakiln.schema.base import MANY, Settings
-from lorakiln.schema.marks import Decides, Private
+from lorakiln.schema.marks import Decides, Names, Private
+from lorakiln.schema.model import Source
 from lorakiln.schema.registry import Registry
 
 
@@ -13,6 +14,10 @@ class CaptionSettings(Settings, decides=Decides.WRITING):
     """What is the same whoever writes."""
 
     captioner: str = Field(description="who writes captions where no .txt stands")
+    # Keys hold what the captioner says of its model instead.
+    source: Annotated[Source | None, Decides.NOTHING, Names.model("captioner of caption.source")] = Field(
+        None, description="where the captioner's model is: a path and a revision; null: as model.captioner says"
+    )
     trigger: Annotated[str, Decides.CAPTIONS, Private.TRIGGER] = Field(
         "", description="words put in front of every caption, such as 'sks dog'"
     )
