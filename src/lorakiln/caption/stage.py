@@ -169,7 +169,9 @@ class _Stage:
         return prepend_trigger(self.settings.trigger, whole) if trigger and not row.is_reg else whole
 
     def _ask(self, captioner: Captioner, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
-        pictures = {row.file_name: self.prepared / row.file_name for row in rows}
+        # Those of one size together, for captioners that take no others at once.
+        by_size = sorted(rows, key=lambda row: (row.width, row.height))
+        pictures = {row.file_name: self.prepared / row.file_name for row in by_size}
         keys = compute_content_keys(captioner, self.settings, pictures)
         new = {key: pictures[name] for name, key in keys.items() if key not in self.written}
         self.new = len(new)

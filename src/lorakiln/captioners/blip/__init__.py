@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.captioners.model_files import identify_source, locate
-from lorakiln.console.errors import UserError
 from lorakiln.families.model_source import find_model_folder
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.model import Source
@@ -40,9 +39,6 @@ class BlipCaptioner:
 
         locate(self.source)
         folder = find_model_folder(self.source.path, self.source.revision, FILES)
-        if not any(folder.glob("model*.safetensors")):
-            fix = "only safetensors are read, for pickles can run code: load it in transformers and save_pretrained it"
-            raise UserError("no safetensors weights of a captioner", where=folder, fix=fix)
         device = choose_device()
         print(f"caption: {len(pictures)} pictures for the captioner, on {describe_device(device)}", flush=True)
         blip = Blip.load(folder, device)

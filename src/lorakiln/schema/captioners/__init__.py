@@ -59,6 +59,12 @@ class TextModelSettings(CaptionSettings):
     prompt: Annotated[str, Private.WORDS] = Field("", description="a beginning that the captioner continues")
     max_new_tokens: int = Field(30, ge=1, le=512)
     num_beams: int = Field(1, ge=1, le=16)
+    repetition_penalty: float = Field(
+        1.0, ge=1, le=10, description="above 1: what was written already is less likely to come again"
+    )
+    no_repeat_ngram_size: int = Field(
+        0, ge=0, le=512, description="so many tokens in a row come only once; 0: as often as the model likes"
+    )
     # A model's last bits depend on the shape of its batch.
     batch_size: int = Field(8, ge=1, le=MANY)
 
