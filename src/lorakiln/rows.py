@@ -126,6 +126,7 @@ class CaptionedRow(PreparedRow):
         caption_source: what wrote it: "file", the captioner's kind, "class_tokens", or "trigger".
         caption_file: below the dataset's folder.
         caption_key, written: the captioner's, to be found again by a later run; written is without trigger words.
+        links: of several captioners in a row what each has written, by its key.
     """
 
     text: str
@@ -134,6 +135,7 @@ class CaptionedRow(PreparedRow):
     caption_file: str | None = None
     caption_key: str | None = None
     written: str | None = None
+    links: dict[str, str] = {}
 
 
 class EncodedRow(Facts):

@@ -102,7 +102,9 @@ def test_whoever_is_named_decides_which_settings_there_are(made):
     with pytest.raises(ConfigError) as caught:
         check(CAPTIONERS.chosen(), {"captioner": "blib"}, "caption")
     (told,) = caught.value.problems
-    assert told == "caption.captioner: Input should be 'blip', 'none', 'shades', 'tagger' or 'vlm' (got 'blib')"
+    assert (
+        told == "caption.captioner: Input should be 'blip', 'chain', 'none', 'shades', 'tagger' or 'vlm' (got 'blib')"
+    )
 
 
 def test_the_config_s_captions_are_the_named_kind_s(whole_config, made):
@@ -137,5 +139,5 @@ def test_a_plan_says_which_prompts_are_the_captioner_s(micro_encoded, writer, sa
 
 
 def test_each_writer_has_a_file_of_its_own_name():
-    assert CAPTIONERS.names == ["blip", "none", "tagger", "vlm"]
+    assert CAPTIONERS.names == ["blip", "chain", "none", "tagger", "vlm"]
     assert CAPTIONERS.find("none").make_captioner(NOWHERE, NobodySettings()) is None

@@ -4,8 +4,9 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
@@ -14,7 +15,7 @@ from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.caption.missing_captions import LISTED, make_refusal
 from lorakiln.caption.text_cache import compute_content_keys, read_earlier_texts, read_partial_texts, write_texts
 from lorakiln.caption.trigger import holds_trigger, prepend_trigger, put_around
-from lorakiln.captioners import Captioner, open_captioner
+from lorakiln.captioners import Chain, open_captioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
@@ -35,6 +36,7 @@ class Captioned:
         file: the caption file, below the dataset's folder.
         key, written: the captioner's, to be found again by a later run; written is without trigger words.
         alternatives: further texts, trigger words included.
+        links: of several captioners what each has written, by its key, which then stands for the one key.
     """
 
     text: str
@@ -43,9 +45,11 @@ class Captioned:
     key: str | None = None
     written: str | None = None
     alternatives: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def row_of(self, picture: PreparedRow) -> CaptionedRow:
-        more = {"alternatives": list(self.alternatives)} if self.alternatives else {}
+        more: dict[str, Any] = {"alternatives": list(self.alternatives)} if self.alternatives else {}
+        more |= {"links": dict(self.links)} if self.links else {}
         return CaptionedRow(
             **picture.to_dict(),
             text=self.text,
@@ -115,7 +119,7 @@ class _Stage:
         prepared: Path,
         files: Captions,
         settings: CaptionSettings,
-        captioner: Captioner | None,
+        captioner: Chain | None,
         kept: PartialResults,
     ) -> None:
         self.prepared, self.files, self.settings, self.captioner, self.kept = prepared, files, settings, captioner, kept
@@ -168,21 +172,26 @@ class _Stage:
         whole = put_around(text, self.settings.prefix, self.settings.suffix)
         return prepend_trigger(self.settings.trigger, whole) if trigger and not row.is_reg else whole
 
-    def _ask(self, captioner: Captioner, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
+    def _ask(self, captioner: Chain, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
         # Those of one size together, for captioners that take no others at once.
         by_size = sorted(rows, key=lambda row: (row.width, row.height))
         pictures = {row.file_name: self.prepared / row.file_name for row in by_size}
-        keys = compute_content_keys(captioner, self.settings, pictures)
-        new = {key: pictures[name] for name, key in keys.items() if key not in self.written}
-        self.new = len(new)
-        self.written |= write_texts(captioner, new, self.kept)
-        return {
-            row.file_name: Captioned(
-                self._complete(row, self.written[key]), self.settings.captioner, None, key, self.written[key]
-            )
-            for row in rows
-            for key in (keys[row.file_name],)
-        }
+        # First all keys: a captioner that cannot write at all is told of before another has written for hours.
+        keys = [compute_content_keys(link.captioner, link.settings, pictures) for link in captioner.links]
+        asked: set[Path] = set()
+        for link, by_name in zip(captioner.links, keys, strict=True):
+            new = {key: pictures[name] for name, key in by_name.items() if key not in self.written}
+            self.written |= write_texts(link.captioner, new, self.kept)
+            asked.update(new.values())
+        self.new = len(asked)
+        return {row.file_name: self._gather(row, captioner, [one[row.file_name] for one in keys]) for row in rows}
+
+    def _gather(self, row: PreparedRow, captioner: Chain, keys: Sequence[str]) -> Captioned:
+        """What was written of a picture, by the captioners' keys."""
+        told = {key: self.written[key] for key in keys}
+        text = captioner.join(self.written[key] for key in keys)
+        found = Captioned(self._complete(row, text), self.settings.captioner, None, keys[0], text)
+        return found if len(keys) == 1 else replace(found, key=None, links=told)
 
     def _textless(self, row: PreparedRow) -> CaptionProblem:
         if self.captioner is None:
