@@ -73,6 +73,7 @@ def test_an_added_captioner_captions_and_is_asked_about_what_is_new_alone(tmp_pa
         "extensions": [".txt", ".caption"],
         "precedence": ["sidecar", "metadata", "tags"],
         "lines": False,
+        "rules": [],
         **dict.fromkeys(("prefix", "suffix", "class_tokens"), ""),
     }
     caption(prepared, raw, tmp_path / "out", settings, NOWHERE)
@@ -96,7 +97,7 @@ def test_whoever_is_named_decides_which_settings_there_are(made):
         check(CAPTIONERS.chosen(), {"captioner": "shades", "num_beams": 2, "level": 3}, "caption")
     assert caught.value.problems == [
         "caption.num_beams: unknown setting; known: captioner, class_tokens, extensions, levels, lines, precedence, "
-        "prefix, source, suffix, trigger, trigger_in_files",
+        "prefix, rules, source, suffix, trigger, trigger_in_files",
         "caption.level: unknown setting; did you mean levels?",
     ]
     with pytest.raises(ConfigError) as caught:

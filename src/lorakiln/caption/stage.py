@@ -14,7 +14,7 @@ from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.caption.missing_captions import LISTED, make_refusal
 from lorakiln.caption.text_cache import compute_content_keys, read_earlier_texts, read_partial_texts, write_texts
-from lorakiln.caption.trigger import holds_trigger, prepend_trigger, put_around
+from lorakiln.caption.trigger import complete_text, holds_trigger
 from lorakiln.captioners import Chain, open_captioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
@@ -97,6 +97,11 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     _warn_lonely(stage.files, prepared, rows)
     about = {row.file_name: captioned[row.file_name] for row in rows if not row.is_reg}
     _warn_without_trigger(facts.trigger, about)
+    if settings.rules:
+        print(f"caption: rules have changed {stage.changed} texts", flush=True)
+    if facts.trigger:
+        what = f"caption: the trigger words {facts.trigger!r} are put in front of {stage.triggered} texts"
+        print(f"{what}; caption.trigger sets others", flush=True)
     counts = Counter(entry.source for entry in captioned.values())
     written = counts[settings.captioner]
     print(
@@ -110,6 +115,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
 
 class _Stage:
     """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now, `kept` takes them.
+    Of the texts `changed` are others by the rules, and `triggered` have got the trigger words.
 
     Without a captioner the pictures that have no caption get their source's class tokens and the trigger words.
     """
@@ -124,7 +130,7 @@ class _Stage:
     ) -> None:
         self.prepared, self.files, self.settings, self.captioner, self.kept = prepared, files, settings, captioner, kept
         self.written: dict[str, str] = {}
-        self.new = 0
+        self.new = self.changed = self.triggered = 0
 
     def run(self, rows: Sequence[PreparedRow], raw: Path, full_list: Path) -> dict[str, Captioned]:
         """Texts by the pictures' file_name.
@@ -140,7 +146,7 @@ class _Stage:
             if isinstance(found, CaptionProblem):
                 problems.append(found)
             elif found is not None:
-                text, *more = (self._complete(row, one, self.settings.trigger_in_files) for one in found)
+                text, *more = (self._complete(row, one, by_hand=True) for one in found)
                 captioned[row.file_name] = Captioned(text, "file", file, alternatives=tuple(more))
             else:
                 bare.append(row)
@@ -151,7 +157,9 @@ class _Stage:
                 captioned[row.file_name] = Captioned(whole, "class_tokens" if words else "trigger")
         elif bare and not problems:  # what the captioner writes would be lost
             captioned |= self._ask(self.captioner, bare)
-        problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row.file_name))]
+        problems += [
+            self._textless(row, whole) for row in rows if (whole := captioned.get(row.file_name)) and not whole.text
+        ]
         if problems:
             # What is wrong with a file of many captions is told once.
             raise make_refusal(raw, list(dict.fromkeys(problems)), full_list)
@@ -165,12 +173,14 @@ class _Stage:
         text = self.files.read(file, picture)
         return text if isinstance(text, CaptionProblem) else [text]
 
-    def _complete(self, row: PreparedRow, text: str, trigger: bool = True) -> str:
-        """With the trigger words first, then prefix, caption and suffix. A regularisation picture is not about the
-        subject, and has no trigger words.
-        """
-        whole = put_around(text, self.settings.prefix, self.settings.suffix)
-        return prepend_trigger(self.settings.trigger, whole) if trigger and not row.is_reg else whole
+    def _complete(self, row: PreparedRow, text: str, by_hand: bool = False) -> str:
+        whole = complete_text(self.settings, text, row.is_reg, by_hand)
+        if self.settings.rules and text:
+            plain = complete_text(self.settings.model_copy(update={"rules": []}), text, row.is_reg, by_hand)
+            self.changed += plain != whole
+        bare = complete_text(self.settings.model_copy(update={"trigger": ""}), text, row.is_reg, by_hand)
+        self.triggered += bare != whole
+        return whole
 
     def _ask(self, captioner: Chain, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
         # Those of one size together, for captioners that take no others at once.
@@ -193,8 +203,10 @@ class _Stage:
         found = Captioned(self._complete(row, text), self.settings.captioner, None, keys[0], text)
         return found if len(keys) == 1 else replace(found, key=None, links=told)
 
-    def _textless(self, row: PreparedRow) -> CaptionProblem:
-        if self.captioner is None:
+    def _textless(self, row: PreparedRow, captioned: Captioned) -> CaptionProblem:
+        if self.settings.rules and (captioned.file or captioned.written):
+            what, fix = "caption.rules leave nothing of its caption", "leave less out"
+        elif self.captioner is None:
             what, fix = "has no caption file", "write one beside it"
         else:
             what, fix = "the captioner wrote nothing about it", "write a caption file beside it"
@@ -209,10 +221,6 @@ def _describe_files(captioned: Mapping[str, Captioned]) -> str:
         path = PurePosixPath(name)
         kinds[path.name if count > 1 else path.suffix] += count
     return f" ({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))})" if len(kinds) > 1 else ""
-
-
-def _is_textless(captioned: Captioned | None) -> bool:
-    return captioned is not None and not captioned.text
 
 
 def _read(prepared: Path, raw: Path) -> tuple[list[PreparedRow], Dataset]:

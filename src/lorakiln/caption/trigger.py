@@ -1,6 +1,26 @@
-"""Putting the trigger words, a prefix and a suffix to a caption."""
+"""Completing a caption: rules, trigger words, a prefix and a suffix."""
 
 import re
+
+from lorakiln.caption.rules import apply_rules
+from lorakiln.schema.captioners import CaptionSettings
+
+
+def complete_text(settings: CaptionSettings, text: str, is_reg: bool, by_hand: bool) -> str:
+    """A caption as `caption.rules` make it; if they say no other place, with the trigger words first, then prefix,
+    caption and suffix.
+
+    Args:
+        is_reg: whether its picture is for regularisation: that is not about the subject, and gets no trigger words.
+        by_hand: whether somebody has written it, see `caption.trigger_in_files`.
+    """
+    triggered = not is_reg and (settings.trigger_in_files or not by_hand)
+    placing = {
+        "prefix": lambda one: put_around(one, settings.prefix, ""),
+        "suffix": lambda one: put_around(one, "", settings.suffix),
+        "trigger": lambda one: prepend_trigger(settings.trigger, one) if triggered else one,
+    }
+    return apply_rules(text, settings.rules, placing)
 
 
 def prepend_trigger(trigger: str, text: str) -> str:

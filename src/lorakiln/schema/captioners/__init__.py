@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from lorakiln.schema.base import MANY, Settings
+from lorakiln.schema.caption_steps import CaptionRule
 from lorakiln.schema.marks import Decides, Names, Private
 from lorakiln.schema.model import Source
 from lorakiln.schema.registry import Registry
@@ -39,6 +40,10 @@ class CaptionSettings(Settings, decides=Decides.WRITING):
         "", description="put in front of every caption, behind the trigger words, with a space between"
     )
     suffix: Annotated[str, Decides.CAPTIONS, Private.WORDS] = Field("", description="put behind every caption")
+    rules: Annotated[list[CaptionRule], Decides.CAPTIONS, Private.WORDS] = Field(
+        [],
+        description="what is done to every caption, in this order; prefix, suffix and trigger come last if not named",
+    )
     class_tokens: Annotated[str, Decides.CAPTIONS, Private.WORDS] = Field(
         "", description="the caption of a picture that has none, with captioner=none"
     )
