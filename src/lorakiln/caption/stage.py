@@ -158,7 +158,7 @@ class _Stage:
         elif bare and not problems:  # what the captioner writes would be lost
             captioned |= self._ask(self.captioner, bare)
         problems += [
-            self._textless(row, whole) for row in rows if (whole := captioned.get(row.file_name)) and not whole.text
+            self._textless(row, entry) for row in rows if (entry := captioned.get(row.file_name)) and not entry.text
         ]
         if problems:
             # What is wrong with a file of many captions is told once.

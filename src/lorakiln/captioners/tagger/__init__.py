@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.captioners.model_files import identify_source, locate
+from lorakiln.captioners.tagger.network import INSTALL, SETTING, Network
 from lorakiln.captioners.tagger.tag_list import TagList
 from lorakiln.families.model_source import find_model_folder
 from lorakiln.libraries import import_onnxruntime
@@ -31,14 +32,11 @@ class Tagger:
         Raises:
             UserError: onnxruntime is not installed; a file is there, and no folder.
         """
-        library = import_onnxruntime("caption.captioner=tagger", "taggers")
+        library = import_onnxruntime(SETTING, INSTALL)
         return {"onnxruntime": library.__version__, **identify_source(self.source, FILES)}
 
     def write(self, pictures: Sequence[Path], done: Callable[[int, str], object]) -> Iterator[str]:
         """See `captioners.Captioner`; "" where no tag is sure enough."""
-        # Imported late: a run that reuses all its captions should not wait for it.
-        from lorakiln.captioners.tagger.network import Network
-
         locate(self.source)
         folder = find_model_folder(self.source.path, self.source.revision, FILES)
         tags = TagList.read(folder / TAGS)

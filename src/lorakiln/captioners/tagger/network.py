@@ -18,6 +18,7 @@ from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
 from lorakiln.libraries import import_onnxruntime
 
+SETTING, INSTALL = "caption.captioner=tagger", 'pip install "lorakiln[taggers]"'
 FORM = (
     "name a tagger of WD's form in caption.source: an input (N, S, S, 3), an output (N, tags); see docs/captioners.md"
 )
@@ -53,7 +54,7 @@ class Network(NamedTuple):
         if not path.exists():
             raise UserError("missing: not a tagger's folder", where=path, fix=FORM)
         check_regular(path)
-        library = import_onnxruntime("caption.captioner=tagger", "taggers")
+        library = import_onnxruntime(SETTING, INSTALL)
         options = library.SessionOptions()
         options.log_severity_level = 3
         providers = [name for name in PROVIDERS if name in library.get_available_providers()]
