@@ -52,6 +52,8 @@ class Vlm:
                 raise UserError(f"{config.model_type} is no {KIND.removeprefix('an ')}", where=folder, fix=FIX)
             processor = load_processor(folder, config)
             model = load_weights(folder, AutoModelForImageTextToText, getattr(torch, precision), FIX)
+        # Else it tells, of every batch, which of the model's own habits of sampling are left aside.
+        transformers_logging.set_verbosity_error()
         with telling_no_memory("captioning: loading the captioner", HIDE_GPU):
             return cls(model, processor, device)
 
@@ -100,7 +102,6 @@ class Vlm:
     def _write(self, pictures: Sequence[Image.Image], prompt: str, settings: VlmSettings) -> list[str]:
         try:
             inputs = self._make_inputs(pictures, prompt)
-            transformers_logging.set_verbosity_error()
             written = self.model.generate(
                 **inputs.to(self.device, self.model.dtype),
                 max_new_tokens=settings.max_new_tokens,
