@@ -32,11 +32,12 @@ def import_bitsandbytes(setting: str) -> Any:
         raise UserError(what, where=setting, fix='pip install "lorakiln[quantized]"') from error
 
 
-def import_onnxruntime(setting: str) -> Any:
+def import_onnxruntime(setting: str, fix: str = 'pip install "lorakiln[faces]"') -> Any:
     """The library that runs ONNX files.
 
     Args:
         setting: what needs it, as the user has written it.
+        fix: what installs it, for the message.
 
     Raises:
         UserError: it is not installed, or cannot be loaded.
@@ -46,7 +47,7 @@ def import_onnxruntime(setting: str) -> Any:
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime"
         what = "onnxruntime is not installed" if missing else f"onnxruntime cannot be loaded ({error})"
-        raise UserError(what, where=setting, fix='pip install "lorakiln[faces]"') from error
+        raise UserError(what, where=setting, fix=fix) from error
 
 
 def hide_bitsandbytes() -> None:

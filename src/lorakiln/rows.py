@@ -128,6 +128,7 @@ class CaptionedRow(PreparedRow):
         caption_file: below the dataset's folder.
         caption_key, written: the captioner's, to be found again by a later run; written is without trigger words.
         text_key: of the texts as the stage wrote them; "": a version wrote them that did not say.
+        links: of several captioners in a row what each has written, by its key.
     """
 
     text: str
@@ -137,6 +138,7 @@ class CaptionedRow(PreparedRow):
     caption_key: str | None = None
     written: str | None = None
     text_key: str = ""
+    links: dict[str, str] = {}
 
     @property
     def texts(self) -> list[str]:

@@ -140,7 +140,7 @@ def test_a_captioner_that_is_none(tmp_path, prepared, raw, captioner, micro_mode
             caption(prepared, raw, tmp_path / "out", BlipSettings(), Source(path=str(path)))
 
     refused(Path(captioner.path, "model.safetensors"), "a file, not a folder")
-    refused(Path(micro_model.path, "text_encoder"), "cannot be loaded as a BLIP|not a whole BLIP")
+    refused(Path(micro_model.path, "text_encoder"), "cannot be loaded as a BLIP|not a whole model")
     broken = tmp_path / "broken"
     shutil.copytree(captioner.path, broken)
     weights = load_file(broken / "model.safetensors")

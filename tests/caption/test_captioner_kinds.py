@@ -66,12 +66,14 @@ def test_an_added_captioner_captions_and_is_asked_about_what_is_new_alone(tmp_pa
     assert "3 texts from files (1 .caption, 2 .txt), 3 by the captioner (3 new)" in capsys.readouterr().out
     assert read_json(tmp_path / "out" / "dataset.json")["settings"]["caption"] == {
         "captioner": "shades",
+        "source": None,
         "levels": 2,
         "trigger": "sks",
         "trigger_in_files": True,
         "extensions": [".txt", ".caption"],
         "precedence": ["sidecar", "metadata", "tags"],
         "lines": False,
+        "rules": [],
         **dict.fromkeys(("prefix", "suffix", "class_tokens"), ""),
     }
     caption(prepared, raw, tmp_path / "out", settings, NOWHERE)
@@ -95,13 +97,15 @@ def test_whoever_is_named_decides_which_settings_there_are(made):
         check(CAPTIONERS.chosen(), {"captioner": "shades", "num_beams": 2, "level": 3}, "caption")
     assert caught.value.problems == [
         "caption.num_beams: unknown setting; known: captioner, class_tokens, extensions, levels, lines, precedence, "
-        "prefix, suffix, trigger, trigger_in_files",
+        "prefix, rules, source, suffix, trigger, trigger_in_files",
         "caption.level: unknown setting; did you mean levels?",
     ]
     with pytest.raises(ConfigError) as caught:
         check(CAPTIONERS.chosen(), {"captioner": "blib"}, "caption")
     (told,) = caught.value.problems
-    assert told == "caption.captioner: Input should be 'blip', 'none' or 'shades' (got 'blib')"
+    assert (
+        told == "caption.captioner: Input should be 'blip', 'chain', 'none', 'shades', 'tagger' or 'vlm' (got 'blib')"
+    )
 
 
 def test_the_config_s_captions_are_the_named_kind_s(whole_config, made):
@@ -136,5 +140,5 @@ def test_a_plan_says_which_prompts_are_the_captioner_s(micro_encoded, writer, sa
 
 
 def test_each_writer_has_a_file_of_its_own_name():
-    assert CAPTIONERS.names == ["blip", "none"]
+    assert CAPTIONERS.names == ["blip", "chain", "none", "tagger", "vlm"]
     assert CAPTIONERS.find("none").make_captioner(NOWHERE, NobodySettings()) is None

@@ -43,7 +43,7 @@ def candidates(setting_type: Any, value: Any) -> Iterator[Any]:
         yield from (value + 1, value / 2)
     if isinstance(value, str):
         yield f"{value}x"
-    inner = [kind.model_construct() for kind in settings_in(setting_type)]
+    inner = [make_some(kind) for kind in settings_in(setting_type)]
     for more in (*inner, *names, True, *TEXTS, 1, 0.5):
         if isinstance(value, tuple):
             yield tuple(one / 2 for one in value)
@@ -55,6 +55,11 @@ def candidates(setting_type: Any, value: Any) -> Iterator[Any]:
             yield from (more, [more], {"more": more})
     if isinstance(value, list):
         yield value[:-1]
+
+
+def make_some(kind: type[Settings]) -> Settings:
+    """Settings of a class, with a text for what has no default."""
+    return kind.model_construct(**{name: TEXTS[-1] for name, field in kind.model_fields.items() if field.is_required()})
 
 
 def literals(setting_type: Any) -> Iterator[Any]:

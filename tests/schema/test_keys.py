@@ -60,7 +60,8 @@ def test_what_a_captioner_has_written(tmp_path):
     source = Source(path=str(tmp_path))
     pictures = {"picture": tmp_path / "picture"}
     found = known_to(lambda given: compute_content_keys(make_captioner(source, given), given, pictures), BlipSettings())
-    assert found == {"captioner", "prompt", "max_new_tokens", "num_beams", "batch_size"}
+    wordy = {"prompt", "max_new_tokens", "num_beams", "repetition_penalty", "no_repeat_ngram_size"}
+    assert found == {"captioner", *wordy, "batch_size"}
 
     def key():
         return compute_content_keys(make_captioner(source, BlipSettings()), BlipSettings(), pictures)["picture"]

@@ -6,7 +6,18 @@ import pytest
 from pydantic import Field
 
 from lorakiln.schema.base import Settings
-from lorakiln.schema.marks import HERE, Decides, Marks, Names, Private, read_setting, select_decided, walk
+from lorakiln.schema.marks import (
+    HERE,
+    Decides,
+    Marks,
+    Names,
+    Private,
+    find_sections,
+    list_by_name,
+    read_setting,
+    select_decided,
+    walk,
+)
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.whole_config import Config
 
@@ -99,6 +110,22 @@ def test_an_added_kinds_settings_are_walked_and_decide_what_their_sort_does():
         OPTIMIZERS.remove("sign")
     assert found["train.optimizer.momentum"] == Marks(Decides.WEIGHTS)
     assert found["train.optimizer.note"].private is None  # which the test above refuses
+
+
+class Named(Settings, decides=Decides.WEIGHTS):
+    parts: dict[str, Part] = {}
+    plain: Part = Part()
+
+
+def test_sections_by_names_are_found_each():
+    class Whole(Settings):
+        inner: Named = Named()
+
+    assert list_by_name(Whole) == {"inner.parts"}
+    given = {"inner": {"parts": {"a": {"rate": 1}, "b": {"rate": 2}, "c": None}, "plain": {"rate": 3}}}
+    assert find_sections(given, "inner.parts", {"inner.parts"}) == [{"rate": 1}, {"rate": 2}]
+    assert find_sections(given, "inner.plain", {"inner.parts"}) == [{"rate": 3}]
+    assert find_sections(given, "inner.plain.rate", set()) == find_sections(given, "outer.parts", set()) == []
 
 
 def test_plain_settings_are_read_by_their_path():

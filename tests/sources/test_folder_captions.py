@@ -65,6 +65,10 @@ def test_encodings(tmp_path, read, content, expected):
         ("赤い猫が座っている", "cp932"),
         ("une café rouge", "cp1252"),
         ("빨간 고양이", "cp949"),
+        ("zażółć gęślą jaźń", "cp1250"),
+        ("赤い猫が座っている", "euc_jp"),
+        ("a red cat", "utf-16-le"),
+        ("a red cat", "utf-16-be"),
     ],
 )
 def test_the_true_reading_is_among_those_that_are_shown(text, encoding):

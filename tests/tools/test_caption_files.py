@@ -26,6 +26,14 @@ def test_what_is_not_utf8_is_shown_and_then_written(folder, capsys):
     assert "all caption files here are UTF-8" in capsys.readouterr().err
 
 
+def test_utf16_without_its_mark_is_mended_too(tmp_path, capsys):
+    (tmp_path / "a.txt").write_bytes("a red cat".encode("utf-16-le"))
+    assert main(["captions", "reencode", str(tmp_path), "--from", "utf-8"]) == 1
+    assert "it could be utf-16-le, utf-16-be" in capsys.readouterr().err
+    assert main(["captions", "reencode", str(tmp_path), "--from", "utf-16-le", "--yes"]) == 0
+    assert (tmp_path / "a.txt").read_text() == "a red cat"
+
+
 @pytest.mark.parametrize(
     ("encoding", "message"), [("klingon", "no such encoding"), ("ascii", "it could be gb18030, big5, cp949")]
 )

@@ -4,8 +4,9 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
@@ -15,12 +16,12 @@ from lorakiln.caption.hand_edits import check_hand_edits, read_texts
 from lorakiln.caption.missing_captions import LISTED, make_refusal
 from lorakiln.caption.text_cache import compute_content_keys, read_earlier_texts, read_partial_texts, write_texts
 from lorakiln.caption.trigger import complete_text, holds_trigger
-from lorakiln.captioners import Captioner
+from lorakiln.captioners import Chain, open_captioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
 from lorakiln.rows import CaptionedRow, PreparedRow, compute_text_key, read_prepared, write_rows
-from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
+from lorakiln.schema.captioners import CaptionSettings
 from lorakiln.schema.model import Source
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import CaptionProblem, Captions, open_source
@@ -36,6 +37,7 @@ class Captioned:
         file: the caption file, below the dataset's folder.
         key, written: the captioner's, to be found again by a later run; written is without trigger words.
         alternatives: further texts, trigger words included.
+        links: of several captioners what each has written, by its key, which then stands for the one key.
     """
 
     text: str
@@ -44,9 +46,11 @@ class Captioned:
     key: str | None = None
     written: str | None = None
     alternatives: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def row_of(self, picture: PreparedRow) -> CaptionedRow:
-        more = {"alternatives": list(self.alternatives)} if self.alternatives else {}
+        more: dict[str, Any] = {"alternatives": list(self.alternatives)} if self.alternatives else {}
+        more |= {"links": dict(self.links)} if self.links else {}
         return CaptionedRow(
             **picture.to_dict(),
             text=self.text,
@@ -74,7 +78,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     rows, facts = _read(prepared, raw)
     prepare = facts.made_with("prepare", PrepareSettings)
     kept = PartialResults(out, ".json")
-    asked = CAPTIONERS.find(settings.captioner).make_captioner(captioner, settings)
+    asked = open_captioner(settings, captioner)
     source = open_source(raw, prepare.follow_symlinks, prepare.source)
     files = source.captions(settings.extensions, settings.precedence)
     check_hand_edits(out, raw, rows, files, settings)
@@ -89,7 +93,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
         write_rows(fresh, (captioned[row.file_name].row_of(row) for row in rows))
         facts = facts.changed(
             trigger=" ".join(settings.trigger.split()),
-            captioner=captioner.model_dump(mode="json"),
+            captioner=(settings.source or captioner).model_dump(mode="json"),
             settings={**facts.settings, "caption": settings.model_dump(mode="json")},
         )
         facts.write(fresh / "dataset.json")
@@ -97,6 +101,11 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     _warn_lonely(stage.files, prepared, rows)
     about = {row.file_name: captioned[row.file_name] for row in rows if not row.is_reg}
     _warn_without_trigger(facts.trigger, about)
+    if settings.rules:
+        print(f"caption: rules have changed {stage.changed} texts", flush=True)
+    if facts.trigger:
+        what = f"caption: the trigger words {facts.trigger!r} are put in front of {stage.triggered} texts"
+        print(f"{what}; caption.trigger sets others", flush=True)
     counts = Counter(entry.source for entry in captioned.values())
     written = counts[settings.captioner]
     print(
@@ -110,6 +119,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
 
 class _Stage:
     """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now, `kept` takes them.
+    Of the texts `changed` are others by the rules, and `triggered` have got the trigger words.
 
     Without a captioner the pictures that have no caption get their source's class tokens and the trigger words.
     """
@@ -119,12 +129,12 @@ class _Stage:
         prepared: Path,
         files: Captions,
         settings: CaptionSettings,
-        captioner: Captioner | None,
+        captioner: Chain | None,
         kept: PartialResults,
     ) -> None:
         self.prepared, self.files, self.settings, self.captioner, self.kept = prepared, files, settings, captioner, kept
         self.written: dict[str, str] = {}
-        self.new = 0
+        self.new = self.changed = self.triggered = 0
 
     def run(self, rows: Sequence[PreparedRow], raw: Path, full_list: Path) -> dict[str, Captioned]:
         """Texts by the pictures' file_name.
@@ -140,7 +150,7 @@ class _Stage:
             if isinstance(found, CaptionProblem):
                 problems.append(found)
             elif found is not None:
-                text, *more = (complete_text(self.settings, one, row.is_reg, by_hand=True) for one in found)
+                text, *more = (self._complete(row, one, by_hand=True) for one in found)
                 captioned[row.file_name] = Captioned(text, "file", file, alternatives=tuple(more))
             else:
                 bare.append(row)
@@ -151,32 +161,49 @@ class _Stage:
                 captioned[row.file_name] = Captioned(whole, "class_tokens" if words else "trigger")
         elif bare and not problems:  # what the captioner writes would be lost
             captioned |= self._ask(self.captioner, bare)
-        problems += [self._textless(row) for row in rows if _is_textless(captioned.get(row.file_name))]
+        problems += [
+            self._textless(row, entry) for row in rows if (entry := captioned.get(row.file_name)) and not entry.text
+        ]
         if problems:
             # What is wrong with a file of many captions is told once.
             raise make_refusal(raw, list(dict.fromkeys(problems)), full_list)
         full_list.unlink(missing_ok=True)
         return captioned
 
-    def _complete(self, row: PreparedRow, text: str) -> str:
-        return complete_text(self.settings, text, row.is_reg, by_hand=False)
+    def _complete(self, row: PreparedRow, text: str, by_hand: bool = False) -> str:
+        whole = complete_text(self.settings, text, row.is_reg, by_hand)
+        if self.settings.rules and text:
+            plain = complete_text(self.settings.model_copy(update={"rules": []}), text, row.is_reg, by_hand)
+            self.changed += plain != whole
+        bare = complete_text(self.settings.model_copy(update={"trigger": ""}), text, row.is_reg, by_hand)
+        self.triggered += bare != whole
+        return whole
 
-    def _ask(self, captioner: Captioner, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
-        pictures = {row.file_name: self.prepared / row.file_name for row in rows}
-        keys = compute_content_keys(captioner, self.settings, pictures)
-        new = {key: pictures[name] for name, key in keys.items() if key not in self.written}
-        self.new = len(new)
-        self.written |= write_texts(captioner, new, self.kept)
-        return {
-            row.file_name: Captioned(
-                self._complete(row, self.written[key]), self.settings.captioner, None, key, self.written[key]
-            )
-            for row in rows
-            for key in (keys[row.file_name],)
-        }
+    def _ask(self, captioner: Chain, rows: Sequence[PreparedRow]) -> dict[str, Captioned]:
+        # Those of one size together, for captioners that take no others at once.
+        by_size = sorted(rows, key=lambda row: (row.width, row.height))
+        pictures = {row.file_name: self.prepared / row.file_name for row in by_size}
+        # First all keys: a captioner that cannot write at all is told of before another has written for hours.
+        keys = [compute_content_keys(link.captioner, link.settings, pictures) for link in captioner.links]
+        asked: set[Path] = set()
+        for link, by_name in zip(captioner.links, keys, strict=True):
+            new = {key: pictures[name] for name, key in by_name.items() if key not in self.written}
+            self.written |= write_texts(link.captioner, new, self.kept)
+            asked.update(new.values())
+        self.new = len(asked)
+        return {row.file_name: self._gather(row, captioner, [one[row.file_name] for one in keys]) for row in rows}
 
-    def _textless(self, row: PreparedRow) -> CaptionProblem:
-        if self.captioner is None:
+    def _gather(self, row: PreparedRow, captioner: Chain, keys: Sequence[str]) -> Captioned:
+        """What was written of a picture, by the captioners' keys."""
+        told = {key: self.written[key] for key in keys}
+        text = captioner.join(self.written[key] for key in keys)
+        found = Captioned(self._complete(row, text), self.settings.captioner, None, keys[0], text)
+        return found if len(keys) == 1 else replace(found, key=None, links=told)
+
+    def _textless(self, row: PreparedRow, captioned: Captioned) -> CaptionProblem:
+        if self.settings.rules and (captioned.file or captioned.written):
+            what, fix = "caption.rules leave nothing of its caption", "leave less out"
+        elif self.captioner is None:
             what, fix = "has no caption file", "write one beside it"
         else:
             what, fix = "the captioner wrote nothing about it", "write a caption file beside it"
@@ -191,10 +218,6 @@ def _describe_files(captioned: Mapping[str, Captioned]) -> str:
         path = PurePosixPath(name)
         kinds[path.name if count > 1 else path.suffix] += count
     return f" ({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))})" if len(kinds) > 1 else ""
-
-
-def _is_textless(captioned: Captioned | None) -> bool:
-    return captioned is not None and not captioned.text
 
 
 def _read(prepared: Path, raw: Path) -> tuple[list[PreparedRow], Dataset]:

@@ -54,7 +54,8 @@ def read_earlier_texts(folder: Path) -> dict[str, str]:
     """Texts by key that a captioned folder of an earlier run holds; none if it is absent or damaged."""
     try:
         rows = read_captioned(folder)
-        return {row.caption_key: row.written for row in rows if row.caption_key and row.written is not None}
+        found = {row.caption_key: row.written for row in rows if row.caption_key and row.written is not None}
+        return found | {key: text for row in rows for key, text in row.links.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -1,20 +1,26 @@
-"""Putting the trigger words, a prefix and a suffix to a caption, and taking them off again."""
+"""Completing a caption by rules, trigger words, a prefix and a suffix, and taking these off again."""
 
 import re
 
+from lorakiln.caption.rules import apply_rules
 from lorakiln.schema.captioners import CaptionSettings
 
 
 def complete_text(settings: CaptionSettings, text: str, is_reg: bool, by_hand: bool) -> str:
-    """A caption with the trigger words first, then prefix, caption and suffix.
+    """A caption as `caption.rules` make it; if they say no other place, with the trigger words first, then prefix,
+    caption and suffix.
 
     Args:
         is_reg: whether its picture is for regularisation: that is not about the subject, and gets no trigger words.
         by_hand: whether somebody has written it, see `caption.trigger_in_files`.
     """
-    whole = put_around(text, settings.prefix, settings.suffix)
     triggered = not is_reg and (settings.trigger_in_files or not by_hand)
-    return prepend_trigger(settings.trigger, whole) if triggered else whole
+    placing = {
+        "prefix": lambda one: put_around(one, settings.prefix, ""),
+        "suffix": lambda one: put_around(one, "", settings.suffix),
+        "trigger": lambda one: prepend_trigger(settings.trigger, one) if triggered else one,
+    }
+    return apply_rules(text, settings.rules, placing)
 
 
 def strip_text(settings: CaptionSettings, whole: str, is_reg: bool) -> str | None:

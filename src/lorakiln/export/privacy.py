@@ -4,11 +4,11 @@ import copy
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import PurePath, PureWindowsPath
-from typing import Any, get_origin
+from typing import Any
 
 from lorakiln.facts import RunFacts
 from lorakiln.families.model_source import is_hub_id
-from lorakiln.schema.marks import Marks, Private, Setting, list_outermost, read_setting, walk
+from lorakiln.schema.marks import Marks, Private, Setting, find_sections, list_by_name, list_outermost
 from lorakiln.schema.whole_config import Config
 
 
@@ -47,18 +47,15 @@ def _told(settings: dict[str, Any], wanted: Callable[[Marks], bool]) -> Iterator
     """Where recorded settings tell such a setting, if they tell something."""
     for setting in list_outermost(Config, wanted):
         above, _, key = setting.path.rpartition(".")
-        holder = read_setting(settings, above)
         # Of sections by names it stands in each: train.tokens.init in train.tokens.mydog.
-        holders = [holder] if above not in _list_by_name() else holder.values() if isinstance(holder, dict) else []
-        for one in holders:
-            if isinstance(one, dict) and one.get(key):
+        for one in find_sections(settings, above, _list_by_name()):
+            if one.get(key):
                 yield one, key, setting
 
 
 @cache
 def _list_by_name() -> frozenset[str]:
-    """Where the schema has a section for each of some names."""
-    return frozenset(one.path for one in walk(Config) if one.section and get_origin(one.field.annotation) is dict)
+    return list_by_name(Config)
 
 
 def _is_model(marks: Marks) -> bool:

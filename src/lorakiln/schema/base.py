@@ -1,8 +1,8 @@
 """What all namespaces share: unknown keys are errors, values are frozen, all problems are told at once."""
 
 import difflib
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -121,13 +121,19 @@ def _known_keys(kind: Any, location: tuple[str | int, ...], data: Any) -> list[s
 
 def list_sections(field: FieldInfo) -> list[type[Settings]]:
     """The settings that a field of settings may hold: one class, a union's members, all kinds of a sort, or none."""
-    kinds = next((marked.registry for marked in field.metadata if hasattr(marked, "registry")), None)
-    if kinds:
-        return [kinds.settings(name) for name in kinds.names]
-    return list(_sections_in(field.annotation))
+    return _kinds_of(field.metadata) or list(_sections_in(field.annotation))
+
+
+def _kinds_of(marks: Iterable[Any]) -> list[type[Settings]]:
+    """The settings of the kinds that one of some marks lets be chosen; none if none does."""
+    chosen = next((marked for marked in marks if hasattr(marked, "registry")), None)
+    return [chosen.registry.settings(name) for name in chosen.names] if chosen else []
 
 
 def _sections_in(annotation: Any) -> Iterator[type[Settings]]:
+    if get_origin(annotation) is Annotated and (kinds := _kinds_of(annotation.__metadata__)):
+        yield from kinds
+        return
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         yield annotation
     for inner in get_args(annotation):

@@ -10,10 +10,10 @@ Content keys, a run's identity, what stays at home and what a sweep looks at are
 added is in all of these at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, Flag, auto
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -171,6 +171,27 @@ def _decided(settings: Settings, by: Decides, meant: Mapping[str, Any], path: st
         elif marks.decides is not None and marks.decides & by:
             found[name] = meant[where] if marks.here or marks.names else dumped[name]
     return found
+
+
+def list_by_name(kind: type[Settings]) -> frozenset[str]:
+    """Where the schema has a section for each of some names: train.tokens, of train.tokens.mydog."""
+    return frozenset(one.path for one in walk(kind) if one.section and get_origin(one.field.annotation) is dict)
+
+
+def find_sections(settings: Mapping[str, Any], path: str, by_name: Collection[str]) -> list[dict[str, Any]]:
+    """The sections at a dotted path of plain settings, in dicts: one or none, but of those by names each.
+
+    Args:
+        by_name: see `list_by_name`.
+    """
+    found: list[Any] = [settings]
+    above = ""
+    for name in path.split("."):
+        above = f"{above}.{name}" if above else name
+        found = [one.get(name) for one in found if isinstance(one, Mapping)]
+        if above in by_name:
+            found = [inner for one in found if isinstance(one, Mapping) for inner in one.values()]
+    return [one for one in found if isinstance(one, dict)]
 
 
 def read_setting(settings: Mapping[str, Any], path: str) -> Any:

@@ -135,9 +135,13 @@ class Registry(Generic[Kind]):
             if name not in ("types", "builtins")
         ]
 
-    def chosen(self) -> "Chosen":
-        """What makes a field of the schema take the settings of whichever kind it names: Annotated[BASE, chosen()]."""
-        return Chosen(self)
+    def chosen(self, without: Collection[str] = ()) -> "Chosen":
+        """What makes a field of the schema take the settings of whichever kind it names: Annotated[BASE, chosen()].
+
+        Args:
+            without: kinds that it does not take.
+        """
+        return Chosen(self, without)
 
     def _check(self, name: str) -> None:
         if name not in self.known:
@@ -160,21 +164,28 @@ def list_modules(*settings: Settings) -> list[str]:
     while todo:
         one = todo.pop()
         found.update(name for registry in _REGISTRIES for name in registry.modules(one))
-        todo.extend(value for name in type(one).model_fields if isinstance(value := getattr(one, name), Settings))
+        values = [getattr(one, name) for name in type(one).model_fields]
+        inner = [part for value in values for part in (value.values() if isinstance(value, dict) else [value])]
+        todo.extend(part for part in inner if isinstance(part, Settings))
     return sorted(found)
 
 
 class Chosen:
     """A field's settings are those of the kind that one of them names; see `Registry.chosen`."""
 
-    def __init__(self, registry: Registry[Any]) -> None:
-        self.registry = registry
+    def __init__(self, registry: Registry[Any], without: Collection[str] = ()) -> None:
+        self.registry, self.without = registry, without
+
+    @property
+    def names(self) -> list[str]:
+        """Of the kinds that can be named here."""
+        return [name for name in self.registry.names if name not in self.without]
 
     def choose(self, given: object) -> type[Settings]:
         """The settings' class for what is given; the common one if that names no kind."""
         key = self.registry.key
         kind = self._kind(given) if isinstance(given, Mapping) else getattr(given, key, None)
-        return self.registry.settings(kind) if kind in self.registry.names else self.registry.base
+        return self.registry.settings(kind) if kind in self.names else self.registry.base
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         # A kind that is added later counts too: a union made here would know those of today alone.
@@ -189,7 +200,7 @@ class Chosen:
         """
         if isinstance(given, self.registry.base):
             return given
-        if isinstance(given, Mapping) and self._kind(given) not in self.registry.names:
+        if isinstance(given, Mapping) and self._kind(given) not in self.names:
             raise ValidationError.from_exception_data(self.registry.sort, [self._explain(given)])
         # What it raises keeps its places: pydantic puts the field's own before them.
         return self.choose(given).model_validate(given)
@@ -202,8 +213,8 @@ class Chosen:
         key = self.registry.key
         if key not in given:
             return InitErrorDetails(type="missing", loc=(key,), input=given)
-        expected = format_choices(self.registry.names)
-        if given[key] in self.registry.known:
+        expected = format_choices(self.names)
+        if given[key] in self.registry.known and given[key] not in self.without:
             expected += f"; {given[key]!r} is known, and cannot be chosen yet"
         context = {"expected": expected}  # as pydantic says it of a Literal
         return InitErrorDetails(type="literal_error", loc=(key,), input=given[key], ctx=context)

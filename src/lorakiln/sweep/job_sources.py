@@ -10,7 +10,7 @@ from lorakiln.artefacts.code_digest import find_code
 from lorakiln.artefacts.hashing import hash_file, hash_folder
 from lorakiln.families.identity import hash_quickly, identify
 from lorakiln.families.model_source import is_hub_id
-from lorakiln.schema.marks import read_setting, walk
+from lorakiln.schema.marks import find_sections, list_by_name, read_setting, walk
 from lorakiln.schema.registry import list_modules
 from lorakiln.schema.whole_config import Config
 
@@ -65,14 +65,19 @@ def _folders(settings: dict[str, Any]) -> Iterator[tuple[str, Path]]:
 
 def _models(settings: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
     """Name, path and revision of every model that the settings name."""
+    by_name = list_by_name(Config)
     for setting in walk(Config):
-        names, path = setting.marks.names, read_setting(settings, setting.path)
-        if setting.section or not names or names.sort == "pictures" or not path:
+        names = setting.marks.names
+        if setting.section or not names or names.sort == "pictures":
             continue
-        above = setting.path.rpartition(".")[0]
-        yield names.title, path, read_setting(settings, f"{above}.{names.revision}") if names.revision else None
-        if names.sort == "lora" and (config := Path(path).expanduser().parent / "adapter_config.json").is_file():
-            yield f"config of the {names.title}", str(config), None  # says how peft's are meant
+        above, _, key = setting.path.rpartition(".")
+        holders = [one for one in find_sections(settings, above, by_name) if one.get(key)]
+        for number, holder in enumerate(holders, 1):
+            title = names.title if len(holders) == 1 else f"{names.title} {number}"
+            yield title, holder[key], holder.get(names.revision) if names.revision else None
+            config = Path(holder[key]).expanduser().parent / "adapter_config.json"
+            if names.sort == "lora" and config.is_file():
+                yield f"config of the {title}", str(config), None  # says how peft's are meant
 
 
 def _model(path: Path) -> str:

@@ -3,20 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoTokenizer, BlipForConditionalGeneration, BlipProcessor
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
-from transformers.utils import logging as transformers_logging
 
 from lorakiln.artefacts.pictures import read_picture
+from lorakiln.captioners.loading import HIDE_GPU, check_weights, load_weights, telling_what_is_wrong
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch, telling_no_memory
-from lorakiln.families.config_ranges import check_folder
 from lorakiln.schema.captioners.blip import BlipSettings
-
-HIDE_GPU = "end what else uses the GPU, or caption on the CPU: put CUDA_VISIBLE_DEVICES= before the command"
 
 
 class Blip:
@@ -32,30 +28,13 @@ class Blip:
         Raises:
             UserError: it holds no whole BLIP in safetensors.
         """
-        transformers_logging.disable_progress_bar()
         fix = "name a hub id or a folder that holds a BlipForConditionalGeneration in model.captioner.path"
-        try:
-            check_folder(folder)
-            # Its types know nothing of the pair that it returns when it is asked for what it found.
-            loaded: Any = BlipForConditionalGeneration.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-            model, facts = loaded
+        check_weights(folder)
+        with telling_what_is_wrong(folder, "a BLIP", fix):
+            model = load_weights(folder, BlipForConditionalGeneration, torch.float32, fix)
             # The class is named: without torchvision the automatic one falls back with a warning.
             pictures = BlipImageProcessorPil.from_pretrained(folder, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except UserError:
-            raise
-        except Exception as error:  # transformers and safetensors raise whatever they like here
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"cannot be loaded as a BLIP ({reason})", where=folder, fix=fix) from error
-        # transformers fills what is missing with random numbers, and the captions would be random too.
-        if missing := sorted(key for key in facts["missing_keys"] if key.endswith("weight")):
-            raise UserError(f"not a whole BLIP: weights are missing ({missing[0]}, ...)", where=folder, fix=fix)
         with telling_no_memory("captioning: loading the captioner", HIDE_GPU):
             return cls(model, BlipProcessor(pictures, tokenizer), device)
 
@@ -95,6 +74,8 @@ class Blip:
             **prompt,
             max_new_tokens=self._room(prompt, settings),
             num_beams=settings.num_beams,
+            repetition_penalty=settings.repetition_penalty,
+            no_repeat_ngram_size=settings.no_repeat_ngram_size,
             do_sample=False,
         )
         # The first token is [DEC], which not every tokenizer knows to be special.

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from lorakiln.schema.base import MANY, Settings
-from lorakiln.schema.marks import Decides, Private
+from lorakiln.schema.caption_steps import CaptionRule
+from lorakiln.schema.marks import Decides, Names, Private
+from lorakiln.schema.model import Source
 from lorakiln.schema.registry import Registry
 
 
@@ -13,6 +15,10 @@ class CaptionSettings(Settings, decides=Decides.WRITING):
     """What is the same whoever writes."""
 
     captioner: str = Field(description="who writes captions where no .txt stands")
+    # Keys hold what the captioner says of its model instead.
+    source: Annotated[Source | None, Decides.NOTHING, Names.model("captioner of caption.source")] = Field(
+        None, description="where the captioner's model is: a path and a revision; null: as model.captioner says"
+    )
     trigger: Annotated[str, Decides.CAPTIONS, Private.TRIGGER] = Field(
         "", description="words put in front of every caption, such as 'sks dog'"
     )
@@ -34,6 +40,10 @@ class CaptionSettings(Settings, decides=Decides.WRITING):
         "", description="put in front of every caption, behind the trigger words, with a space between"
     )
     suffix: Annotated[str, Decides.CAPTIONS, Private.WORDS] = Field("", description="put behind every caption")
+    rules: Annotated[list[CaptionRule], Decides.CAPTIONS, Private.WORDS] = Field(
+        [],
+        description="what is done to every caption, in this order; prefix, suffix and trigger come last if not named",
+    )
     class_tokens: Annotated[str, Decides.CAPTIONS, Private.WORDS] = Field(
         "", description="the caption of a picture that has none, with captioner=none"
     )
@@ -54,6 +64,12 @@ class TextModelSettings(CaptionSettings):
     prompt: Annotated[str, Private.WORDS] = Field("", description="a beginning that the captioner continues")
     max_new_tokens: int = Field(30, ge=1, le=512)
     num_beams: int = Field(1, ge=1, le=16)
+    repetition_penalty: float = Field(
+        1.0, ge=1, le=10, description="above 1: what was written already is less likely to come again"
+    )
+    no_repeat_ngram_size: int = Field(
+        0, ge=0, le=512, description="so many tokens in a row come only once; 0: as often as the model likes"
+    )
     # A model's last bits depend on the shape of its batch.
     batch_size: int = Field(8, ge=1, le=MANY)
 

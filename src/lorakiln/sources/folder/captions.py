@@ -121,13 +121,10 @@ def decode_caption(name: str, content: bytes) -> list[str] | CaptionProblem:
     try:
         text = decode_text(content)
     except UnicodeDecodeError as error:
-        if b"\0" in content:
-            return CaptionProblem(name, "holds NUL bytes: no text, or UTF-16 without its mark", "save it as UTF-8")
+        what = "holds NUL bytes: no text, or UTF-16 without its mark" if b"\0" in content else "is not UTF-8; it may be"
         detail = describe_readings(content) or f"byte 0x{content[error.start]:02x} at {error.start}"
         fix = "`lorakiln captions reencode FOLDER --from ENCODING` shows what it would write, and writes it with --yes"
-        return CaptionProblem(name, "is not UTF-8; it may be", fix, detail)
-    if "\0" in text:
-        return CaptionProblem(name, "holds NUL bytes: no text, or UTF-16 without its mark", "save it as UTF-8")
+        return CaptionProblem(name, what, fix, detail)
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     return lines or CaptionProblem(name, "empty", "write a caption into it, or delete it to have one made")
 

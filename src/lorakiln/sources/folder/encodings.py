@@ -6,7 +6,8 @@ from lorakiln.console.terminal_text import escape_line
 
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # What people's editors write where it is not UTF-8, by Python's names; a later one often reads an earlier one's bytes.
-CANDIDATES = ("cp932", "gb18030", "big5", "cp949", "cp1251", "cp1252")
+CANDIDATES = ("cp932", "gb18030", "big5", "cp949", "cp1251", "cp1252", "cp1250", "euc_jp")
+UNMARKED = ("utf-16-le", "utf-16-be")  # of what holds NUL bytes, as its letters are two bytes each
 SHOWN = 40  # letters of each
 
 
@@ -17,11 +18,13 @@ def decode_text(content: bytes, encoding: str = "") -> str:
         encoding: Python's name of it; "": UTF-8 with or without a byte order mark, or UTF-16 with one.
 
     Raises:
-        UnicodeDecodeError: it is not.
+        UnicodeDecodeError: it is not; NUL bytes are no text, though UTF-8 has them.
     """
-    if encoding:
-        return content.decode(encoding)
-    return content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
+    text = content.decode(encoding or ("utf-16" if content.startswith(UTF16) else "utf-8-sig"))
+    if "\0" in text:
+        at = max(content.find(b"\0"), 0)
+        raise UnicodeDecodeError(encoding or "utf-8", content, at, at + 1, "NUL bytes are no text")
+    return text
 
 
 def encode_text(text: str, like: bytes) -> bytes:
@@ -41,7 +44,7 @@ def list_readings(content: bytes) -> dict[str, str]:
     No reading is chosen: Chinese, Japanese and Cyrillic text of a few words can be told apart by who can read it alone.
     """
     found: dict[str, str] = {}
-    for name in CANDIDATES:
+    for name in UNMARKED if b"\0" in content else CANDIDATES:
         try:
             text = content.decode(name)
         except UnicodeDecodeError:

@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
+from lorakiln.captions.tags import spell_tag
+
 SORTS = ("character", "copyright", "species", "general")  # in this order; artists and counts are not what is seen
-FACE = 3  # letters of one at most: "o_o"
 
 
 def list_names(picture: str) -> Iterator[str]:
@@ -39,7 +40,7 @@ def _list_tags(data: Mapping[str, object]) -> Iterator[str]:
     for given in (data.get("tag_string"), data.get("tags"), *_by_sort(data)):
         tags = [tag for one in _by_sort(given) for tag in _split(one)] if isinstance(given, dict) else _split(given)
         if tags:
-            yield from map(_format_tag, tags)
+            yield from map(spell_tag, tags)
             if given in (data.get("tag_string"), data.get("tags")):
                 return
 
@@ -53,7 +54,3 @@ def _split(given: object) -> list[str]:
         # Downloaders that join by commas leave spaces in the tags.
         return [tag for one in given.split(",") if (tag := one.strip())] if "," in given else given.split()
     return [tag.strip() for tag in given if isinstance(tag, str) and tag.strip()] if isinstance(given, list) else []
-
-
-def _format_tag(tag: str) -> str:
-    return tag if len(tag) <= FACE else " ".join(tag.replace("_", " ").split())
