@@ -69,3 +69,11 @@ def test_a_folder_without_pictures_is_refused(tmp_path, monkeypatch, capsys, nam
 def test_tags_of_a_few_captions_say_nothing():
     assert find_common_tags(["a, b", "A, c", "a"]) == []
     assert find_common_tags(["a, b", "A, c", "a", "d,a ,sks"], "sks") == ["a"]
+
+
+def test_a_hand_edit_contradicts_nothing(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "a.txt").write_text("a cat")
+    (tmp_path / "a.png.edit.yaml").write_text("caption: sks dog")
+    found = lint_captions(tmp_path, "sks dog")
+    assert not found.titles() and found.captions == 1
