@@ -15,6 +15,9 @@ demo: $(READY)
 
 test: lint
 	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+		! command -v $$name > /dev/null || exit 0; \
+	done; echo "not tested: the review in a browser, for there is no Chromium here (apt-get install chromium)"
 
 # How much of the code the tests run; slower than `make test`.
 coverage: lint

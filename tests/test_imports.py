@@ -29,7 +29,7 @@ ORDER = [
     ["lora_files"],
     ["captioners", "metrics", "sources"],
     ["prepare", "caption", "encode", "train", "export", "evaluate"],
-    ["sweep", "tools"],
+    ["review", "sweep", "tools"],
     ["chain"],
     ["runs", "doctor"],
     ["cli"],

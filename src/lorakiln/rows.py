@@ -58,7 +58,8 @@ class PreparedRow(Facts):
     Attributes:
         file_name: relative to the stage's folder.
         bucket: "64x48", width x height.
-        source: the picture's file below the dataset's folder, of `source_width` x `source_height`.
+        source: the picture's file below the dataset's folder, of `source_width` x `source_height`; where it was cropped
+            by hand, these are the box's.
         sha256: of that file.
         resized, crop: what the source was resized to, and what was cut out of that: left, top, right and bottom.
         scale: of the resizing.
@@ -70,6 +71,7 @@ class PreparedRow(Facts):
         repeats, is_reg, class_tokens: what its source says of it, see `sources.Subset`.
         uncropped: the picture before its crop, where it is kept.
         mask: what of it is to be learned; None: all of it.
+        hand_crop: the box, left, top, right and bottom, that was taken from the upright file before all else.
     """
 
     file_name: str
@@ -94,6 +96,7 @@ class PreparedRow(Facts):
     class_tokens: str = ""
     uncropped: Uncropped | None = None
     mask: PictureMask | None = None
+    hand_crop: tuple[int, int, int, int] | None = None
 
     @property
     def likeness(self) -> str:
@@ -124,7 +127,7 @@ class CaptionedRow(PreparedRow):
     Attributes:
         text: trigger words included.
         alternatives: more of its captions, of which training draws as of `text`, trigger words included.
-        caption_source: what wrote it: "file", the captioner's kind, "class_tokens", or "trigger".
+        caption_source: what wrote it: "edit", "file", the captioner's kind, "class_tokens", or "trigger".
         caption_file: below the dataset's folder.
         caption_key, written: the captioner's, to be found again by a later run; written is without trigger words.
         text_key: of the texts as the stage wrote them; "": a version wrote them that did not say.

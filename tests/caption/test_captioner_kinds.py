@@ -71,7 +71,7 @@ def test_an_added_captioner_captions_and_is_asked_about_what_is_new_alone(tmp_pa
         "trigger": "sks",
         "trigger_in_files": True,
         "extensions": [".txt", ".caption"],
-        "precedence": ["sidecar", "metadata", "tags"],
+        "precedence": ["edit", "sidecar", "metadata", "tags"],
         "lines": False,
         "rules": [],
         **dict.fromkeys(("prefix", "suffix", "class_tokens"), ""),

@@ -33,9 +33,9 @@ def decoded(monkeypatch):
     """Which files were decoded."""
     names, decode = [], picture_module.decode
 
-    def counted(path, settings):
+    def counted(path, settings, **more):
         names.append(path.name)
-        return decode(path, settings)
+        return decode(path, settings, **more)
 
     monkeypatch.setattr(picture_module, "decode", counted)
     return names
@@ -116,10 +116,10 @@ def test_what_a_stopped_run_has_made_is_not_made_again(tmp_path, raw, settings, 
     whole, decoded[:] = len(decoded), []
     decode = picture_module.decode
 
-    def stopping(path, options):
+    def stopping(path, options, **more):
         if len(decoded) == 3:
             raise SystemExit(143)
-        return decode(path, options)
+        return decode(path, options, **more)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(picture_module, "decode", stopping)

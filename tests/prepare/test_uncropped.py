@@ -81,10 +81,15 @@ def test_a_jpeg_is_decoded_large_enough_for_its_margin(tmp_path, raw, settings):
     assert found.shape == expected.shape and np.abs(found - expected).mean() < 2.5
 
 
+def counted(names):
+    """Decodes, and notes which files."""
+    decode = picture_module.decode
+    return lambda path, *more, **named: names.append(path.name) or decode(path, *more, **named)
+
+
 def test_what_is_there_is_copied_under_its_new_name(tmp_path, raw, settings, contents, monkeypatch):
     decoded = []
-    decode = picture_module.decode
-    monkeypatch.setattr(picture_module, "decode", lambda path, *more: decoded.append(path.name) or decode(path, *more))
+    monkeypatch.setattr(picture_module, "decode", counted(decoded))
     prepare(raw, tmp_path / "out", settings(margin=0.5))
     decoded.clear()
     (raw / "small.png").rename(raw / "moved.png")
@@ -99,17 +104,17 @@ def test_what_is_there_is_copied_under_its_new_name(tmp_path, raw, settings, con
 def test_a_stopped_run_keeps_them_too(tmp_path, raw, settings, contents, monkeypatch):
     decode, seen = picture_module.decode, []
 
-    def stopping(path, *more):
+    def stopping(path, *more, **named):
         seen.append(path.name)
         if path.name == "small.png":
             raise KeyboardInterrupt
-        return decode(path, *more)
+        return decode(path, *more, **named)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(picture_module, "decode", stopping)
         prepare(raw, tmp_path / "out", settings(margin=0.5))
     again = []
-    monkeypatch.setattr(picture_module, "decode", lambda path, *more: again.append(path.name) or decode(path, *more))
+    monkeypatch.setattr(picture_module, "decode", counted(again))
     prepare(raw, tmp_path / "out", settings(margin=0.5))
     assert again == ["small.png"] and len(set(seen)) == 3
     prepare(raw, tmp_path / "fresh", settings(margin=0.5))

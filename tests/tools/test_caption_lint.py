@@ -105,3 +105,11 @@ def test_a_word_is_as_rare_as_its_place_in_the_vocabulary(micro_family):
     tokenizer = micro_family.tokenizer
     assert micro_family.rarity("cat") == tokenizer.get_vocab()["cat</w>"] / len(tokenizer)
     assert micro_family.rarity("dog") is None
+
+
+def test_a_hand_edit_contradicts_nothing(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "a.txt").write_text("a cat")
+    (tmp_path / "a.png.edit.yaml").write_text("caption: sks dog")
+    found = lint_captions(tmp_path, "sks dog")
+    assert not found.titles() and found.captions == 1

@@ -25,6 +25,7 @@ from lorakiln.schema.captioners import CaptionSettings
 from lorakiln.schema.model import Source
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import CaptionProblem, Captions, open_source
+from lorakiln.sources.folder.edits import ENDING as EDIT
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Captioned:
 
     Attributes:
         text: trigger words included.
-        source: "file", the captioner's kind, "class_tokens", or "trigger".
+        source: "edit", "file", the captioner's kind, "class_tokens", or "trigger".
         file: the caption file, below the dataset's folder.
         key, written: the captioner's, to be found again by a later run; written is without trigger words.
         alternatives: further texts, trigger words included.
@@ -112,6 +113,7 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
         f"caption: {len(rows)} pictures: {counts['file']} texts from files{_describe_files(captioned)}, {written} by "
         "the captioner "
         f"({stage.new} new), {counts['trigger']} of the trigger words alone"
+        + (f", {counts['edit']} of hand edits" if counts["edit"] else "")
         + (f", {counts['class_tokens']} of class tokens" if counts["class_tokens"] else ""),
         flush=True,
     )
@@ -151,7 +153,8 @@ class _Stage:
                 problems.append(found)
             elif found is not None:
                 text, *more = (self._complete(row, one, by_hand=True) for one in found)
-                captioned[row.file_name] = Captioned(text, "file", file, alternatives=tuple(more))
+                kind = "edit" if file == row.source + EDIT else "file"
+                captioned[row.file_name] = Captioned(text, kind, file, alternatives=tuple(more))
             else:
                 bare.append(row)
         if self.captioner is None:
@@ -212,7 +215,7 @@ class _Stage:
 
 def _describe_files(captioned: Mapping[str, Captioned]) -> str:
     """Which files, if others than one a picture are among them: " (3 .txt, 2 metadata.jsonl)"."""
-    names = Counter(entry.file for entry in captioned.values() if entry.file)
+    names = Counter(entry.file for entry in captioned.values() if entry.file and entry.source == "file")
     kinds: Counter[str] = Counter()
     for name, count in names.items():
         path = PurePosixPath(name)

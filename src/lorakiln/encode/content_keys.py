@@ -27,7 +27,7 @@ class Row:
         width, height: pixels.
         sha256: of the source picture's file.
         twin: the sha256 of the first picture that looks like it; its own if there is none.
-        caption_source: what wrote the caption: "file", the captioner's kind, or "trigger".
+        caption_source: what wrote the caption: "edit", "file", the captioner's kind, or "trigger".
         viewed: its files, and how it is seen.
         places: see `families.protocol.Place`; of every variant.
         is_reg, repeats: see `rows.EncodedRow`.

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -32,6 +33,7 @@ LYING = (5, 6, 7, 8)  # orientations that swap width and height
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where what is left is still this much larger than needed: enough for
 # Lanczos to see no difference.
 DRAFT_MARGIN = 2
+Box = tuple[int, int, int, int]  # left, top, right and bottom, pixels
 # In Pillow's message about a PNG whose compressed texts go beyond its limits (1 MB for one, 64 MB for all).
 TOO_MUCH_TEXT = "MAX_TEXT_"
 
@@ -42,11 +44,12 @@ class Decoded:
 
     Attributes:
         image: RGB, upright; a JPEG may be smaller than it is in the file, though never than its placement needs.
-        size: (width, height) as in the file, upright.
+        size: (width, height) as in the file, upright; with a crop by hand that of its box, which `image` then has.
         placement: where it goes.
         format: Pillow's name of the file's format.
         notes: what was special.
         alpha: how opaque it is, L and of the image's size; None: wholly.
+        cropped_from: the size of the whole picture, where a crop by hand was taken from it.
     """
 
     image: Image.Image
@@ -55,16 +58,18 @@ class Decoded:
     format: str
     notes: list[str]
     alpha: Image.Image | None = None
+    cropped_from: Size | None = None
 
 
-def decode(path: Path, settings: PrepareSettings, least: Size | None = None) -> Decoded:
+def decode(path: Path, settings: PrepareSettings, least: Size | None = None, box: Box | None = None) -> Decoded:
     """Decode a regular file fully.
 
     Args:
         least: the largest size that the picture is resized to; None: its placement's.
+        box: left, top, right and bottom, pixels of the upright picture: a crop by hand, which is taken before all else.
 
     Raises:
-        Refused: it is damaged, no picture, or outside the settings' limits.
+        Refused: it is damaged, no picture, or outside the settings' limits; or the box is not within it.
     """
     try:
         if path.stat().st_size == 0:
@@ -72,7 +77,7 @@ def decode(path: Path, settings: PrepareSettings, least: Size | None = None) -> 
         with _quiet_pillow() as told, Image.open(path, formats=_formats()) as image:  # noqa: TID251
             if image.format == "PNG":
                 _verify_png(path)
-            decoded = _decode(image, path, settings, least)
+            decoded = _decode(image, path, settings, least, box)
         decoded.notes.extend(sorted({str(warning.message).strip() for warning in told}))
         return decoded
     except Refused:
@@ -95,11 +100,13 @@ def decode(path: Path, settings: PrepareSettings, least: Size | None = None) -> 
         raise find_missing_decoder(_format_of(path), reason) or Refused("damaged or cut off", AGAIN, reason) from None
 
 
-def _decode(image: Image.Image, path: Path, settings: PrepareSettings, least: Size | None) -> Decoded:
+def _decode(image: Image.Image, path: Path, settings: PrepareSettings, least: Size | None, box: Box | None) -> Decoded:
     format, orientation = image.format or "", _orientation(image)
     width, height = image.size
-    size = (height, width) if orientation in LYING else (width, height)
+    whole = (height, width) if orientation in LYING else (width, height)
+    size = measure_box(box, whole) if box else whole
     check_mode(image)
+    _check_pixels(whole, settings)
     _check_size(size, settings)
     notes = _check_frames(image, settings)
     try:
@@ -111,7 +118,8 @@ def _decode(image: Image.Image, path: Path, settings: PrepareSettings, least: Si
         notes += check_data(image, path)
         needed = least or placement.resized
         needed = needed[::-1] if orientation in LYING else needed
-        image.draft(None, (needed[0] * DRAFT_MARGIN, needed[1] * DRAFT_MARGIN))
+        if not box:  # whose edges are between no pixels but the whole picture's
+            image.draft(None, (needed[0] * DRAFT_MARGIN, needed[1] * DRAFT_MARGIN))
     notes += _load(image)
     if format in ("GIF", "TIFF"):  # whose decoders say more of what they notice
         notes += check_data(image, path)
@@ -121,7 +129,37 @@ def _decode(image: Image.Image, path: Path, settings: PrepareSettings, least: Si
         pixels = pixels.transpose(UPRIGHT[orientation])
         alpha = alpha.transpose(UPRIGHT[orientation]) if alpha else None
         notes.append(f"put upright (EXIF orientation {orientation})")
-    return Decoded(pixels, size, placement, format, notes + colour_notes, alpha)
+    if box:
+        pixels, alpha = pixels.crop(box), alpha.crop(box) if alpha else None
+    return Decoded(pixels, size, placement, format, notes + colour_notes, alpha, whole if box else None)
+
+
+def measure_picture(path: Path) -> Size:
+    """The size of a picture that is upright, from its file's beginning alone.
+
+    Raises:
+        Refused: it is no picture.
+    """
+    try:
+        with _quiet_pillow(), Image.open(path, formats=_formats()) as image:  # noqa: TID251
+            return image.size[::-1] if _orientation(image) in LYING else image.size
+    except UnidentifiedImageError:
+        raise identify_file(path) from None
+    except Exception as error:  # as in decode: whatever a decoder raises
+        detail = str(error).splitlines() or [type(error).__name__]
+        raise Refused("damaged or cut off", AGAIN, detail[0]) from None
+
+
+def measure_box(box: Box, size: Size) -> Size:
+    """The width and height of a crop by hand.
+
+    Raises:
+        Refused: it is not within a picture of `size`.
+    """
+    if box[2] > size[0] or box[3] > size[1]:
+        detail = f"{list(box)} in a picture of {size[0]}x{size[1]} pixels"
+        raise Refused("its crop by hand lies outside of it", "mend the crop in the picture's .edit.yaml", detail)
+    return box[2] - box[0], box[3] - box[1]
 
 
 def _load(image: Image.Image) -> list[str]:
@@ -150,12 +188,15 @@ def _verify_png(path: Path) -> None:
         image.verify()
 
 
-def _check_size(size: Size, settings: PrepareSettings) -> None:
+def _check_pixels(size: Size, settings: PrepareSettings) -> None:
     width, height = size
-    shape = f"{width}x{height}"
     if width * height > settings.max_pixels:
-        detail = f"{shape}: {width * height:,} pixels, the limit is {settings.max_pixels:,}"
+        detail = f"{width}x{height}: {width * height:,} pixels, the limit is {settings.max_pixels:,}"
         raise Refused("too many pixels", "make it smaller, or raise prepare.max_pixels", detail)
+
+
+def _check_size(size: Size, settings: PrepareSettings) -> None:
+    shape = f"{size[0]}x{size[1]}"
     if min(size) < settings.min_side:
         raise Refused(
             "too small",
@@ -203,6 +244,7 @@ def _quiet_pillow() -> Iterator[list[warnings.WarningMessage]]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
+@cache
 def _formats() -> list[str]:
     try:
         from pillow_heif import register_heif_opener

@@ -10,7 +10,7 @@ from PIL.Image import Resampling
 
 from lorakiln.artefacts.hashing import hash_file
 from lorakiln.prepare.buckets import Placement, Size
-from lorakiln.prepare.decode import Decoded, decode
+from lorakiln.prepare.decode import Box, Decoded, decode
 from lorakiln.prepare.uncropped import FOLDER as UNCROPPED
 from lorakiln.prepare.unusable_files import Refused
 from lorakiln.rows import PictureMask
@@ -44,7 +44,9 @@ def choose_mask(source: str, masks: Mapping[str, Sequence[str]], settings: Prepa
     return names[0] if names else None
 
 
-def read_mask(file: MaskFile | None, decoded: Decoded, least: Size, settings: PrepareSettings) -> Image.Image | None:
+def read_mask(
+    file: MaskFile | None, decoded: Decoded, least: Size, settings: PrepareSettings, box: Box | None = None
+) -> Image.Image | None:
     """What of a picture is to be learned, L, of the picture's shape; None: all of it.
 
     A file's colours count as their grey, and where it is transparent nothing is learned.
@@ -53,22 +55,27 @@ def read_mask(file: MaskFile | None, decoded: Decoded, least: Size, settings: Pr
         file: the mask's own; without one the picture's alpha channel is it, where the settings want that.
         decoded: the picture.
         least: the largest size that the mask is resized to.
+        box: the picture's crop by hand.
 
     Raises:
         Refused: the file is damaged, no picture, or of another shape than the picture.
     """
     if file is None:
         return decoded.alpha if settings.masks in FROM_ALPHA else None
+    whole = decoded.cropped_from or decoded.size
     try:
+        # A crop by hand is of the whole mask.
+        least = whole if box else least
         mask = decode(file.path, settings.model_copy(update={"background": "black"}), least)
     except Refused as refused:
         raise Refused(f"its mask: {refused.reason}", refused.fix, _tell(file, refused.detail)) from None
-    if not _are_alike(mask.size, decoded.size):
-        shapes = "{}x{} for {}x{}".format(*mask.size, *decoded.size)
+    if not _are_alike(mask.size, whole):
+        shapes = "{}x{} for {}x{}".format(*mask.size, *whole)
         raise Refused(
             "its mask has another shape", "make it as wide and high as the picture", _tell(file, f"{shapes} pixels")
         )
-    return mask.image.convert("L")
+    shades = mask.image.convert("L")
+    return shades.resize(whole, Resampling.BOX).crop(box) if box else shades
 
 
 def write_mask(

@@ -16,7 +16,7 @@ from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.buckets import Placement
-from lorakiln.prepare.decode import Decoded, decode
+from lorakiln.prepare.decode import Box, Decoded, decode
 from lorakiln.prepare.faces import FaceDetector
 from lorakiln.prepare.masks import ALPHA, MaskFile, choose_mask, name_masks, read_mask, write_mask
 from lorakiln.prepare.near_duplicates import compute_look
@@ -79,6 +79,7 @@ class Preparer:
         kept: takes each picture as it is made, so that a run that is stopped need not make it again.
         detector: of faces.
         masks: their files, of the pictures that have some; see `sources.SourceContents`.
+        boxes: of the pictures that are cropped by hand.
     """
 
     pictures: PictureSource
@@ -88,6 +89,7 @@ class Preparer:
     kept: PartialResults
     detector: FaceDetector | None = None
     masks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    boxes: Mapping[str, Box] = field(default_factory=dict)
 
     def __call__(self, source: str) -> PreparedRow | UnusableFile:
         """Write the PNG of a file, copied from the earlier run if that made the same; give its row, or the reason."""
@@ -112,18 +114,18 @@ class Preparer:
         return MaskFile(name, path, hash_file(path))
 
     def _prepare(self, path: Path, sha256: str, source: str, mask: MaskFile | None) -> PreparedRow | UnusableFile:
-        detector = self.detector.identity if self.detector else None
-        key = compute_content_key(sha256, path.suffix, self.settings, detector, mask.sha256 if mask else None)
+        detector, box = self.detector.identity if self.detector else None, self.boxes.get(source)
+        key = compute_content_key(sha256, path.suffix, self.settings, detector, mask.sha256 if mask else None, box)
         name = PurePosixPath(source).with_suffix(".png").as_posix()
         target = self.fresh / name
         try:
             if row := self._reuse(key, name, mask):
                 return row.changed(source=source)
-            decoded = decode(path, self.settings)
+            decoded = decode(path, self.settings, box=box)
             picture = resize_and_crop(decoded.image, decoded.placement)
             save_png(picture, target)
             uncropped = self._save_uncropped(decoded, path, name)
-            masked = self._save_mask(mask, decoded, uncropped, name)
+            masked = self._save_mask(mask, decoded, uncropped, name, box)
         except Refused as refused:
             return refused.of(source)
         placement = decoded.placement
@@ -146,6 +148,7 @@ class Preparer:
             shading=round(measure_shading(decoded.image), 4),
             **({"uncropped": uncropped} if uncropped else {}),
             **({"mask": masked} if masked else {}),
+            **({"hand_crop": box} if box else {}),
         )
         self._keep(key, row)
         return row
@@ -165,12 +168,12 @@ class Preparer:
         return row.changed(face=place_face(face, size), closest=reach.closest, widest=reach.widest)
 
     def _save_mask(
-        self, file: MaskFile | None, decoded: Decoded, uncropped: Uncropped | None, name: str
+        self, file: MaskFile | None, decoded: Decoded, uncropped: Uncropped | None, name: str, box: Box | None
     ) -> PictureMask | None:
         """Write what of the picture is to be learned, as the picture is cropped and, where that is kept, before."""
         size = (uncropped.width, uncropped.height) if uncropped else None
         least = max(decoded.placement.resized, size or (0, 0))
-        mask = read_mask(file, decoded, least, self.settings)
+        mask = read_mask(file, decoded, least, self.settings, box)
         if mask is None:
             return None
         return write_mask(mask, decoded.placement, size, self.fresh, name, file.name if file else None, save_png)
@@ -209,16 +212,24 @@ class Preparer:
 
 
 def compute_content_key(
-    sha256: str, suffix: str, settings: PrepareSettings, detector: str | None = None, mask: str | None = None
+    sha256: str,
+    suffix: str,
+    settings: PrepareSettings,
+    detector: str | None = None,
+    mask: str | None = None,
+    box: Box | None = None,
 ) -> str:
     """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code.
 
     Args:
         detector: the identity of the settings' face detector.
         mask: the sha256 of the picture's mask, if that is a file of its own.
+        box: of its crop by hand.
     """
     kept = select_decided(settings, Decides.PIXELS | Decides.NOTES, {"face.detector": detector})
-    return hash_data(compute_code_key(Preparer), sha256, suffix.lower(), kept, *([mask] if mask else []))
+    return hash_data(
+        compute_code_key(Preparer), sha256, suffix.lower(), kept, *([mask] if mask else []), *([box] if box else [])
+    )
 
 
 def _rename(row: PreparedRow, name: str, mask: MaskFile | None) -> PreparedRow:

@@ -53,6 +53,9 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     source = open_source(raw, settings.follow_symlinks, settings.source)
     found = source.scan()
     if not found.pictures and not found.bad:
+        if found.excluded:
+            what = f"all pictures here are left out by hand ({len(found.excluded)})"
+            raise UserError(what, where=raw, fix="remove `excluded` from the .edit.yaml of those that shall be used")
         raise make_no_pictures_error(raw, found.others)
     pixels = settings.resolution**2 * (1 if settings.margin is None else 1 + (1 + settings.margin) ** 2)
     check_space(out, int(len(found.pictures) * pixels * PNG_BYTES), "the prepared pictures")
@@ -60,7 +63,8 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     kept = PartialResults(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
-        preparer = Preparer(source, fresh, settings, known, kept, detector, found.masks)
+        boxes = {name: edit.box for name, edit in found.edits.items() if edit.box}
+        preparer = Preparer(source, fresh, settings, known, kept, detector, found.masks, boxes)
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures), WORTH))
         rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
         bad = sorted(
@@ -83,6 +87,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
     _report_subsets(rows, found)
     _report_masks(rows, found, settings)
+    _report_edits(found)
     if settings.margin is not None:
         _report_uncropped(out, rows, settings)
 
@@ -116,11 +121,14 @@ def _explain_killed(files: Sequence[str]) -> UserError:
 def _facts(rows: Sequence[PreparedRow], bad: Sequence[UnusableFile], settings: PrepareSettings) -> Dataset:
     geometry = select_decided(settings, Decides.PIXELS)
     masks = sorted(f"{row.sha256} {row.mask.png_sha256}" for row in rows if row.mask)
+    crops = sorted([row.sha256, *row.hand_crop] for row in rows if row.hand_crop)
     return Dataset(
         name=settings.dataset,
         pictures=len(rows),
         buckets=_count_buckets(rows),
-        hash=hash_data(sorted(row.sha256 for row in rows), geometry, *([masks] if masks else []))[:16],
+        hash=hash_data(
+            sorted(row.sha256 for row in rows), geometry, *([masks] if masks else []), *([crops] if crops else [])
+        )[:16],
         quarantined=len(bad),
         out_of_domain=describe_unsuited_pictures([row.shading for row in rows], settings.domain),
         settings={"prepare": settings.model_dump(mode="json")},
@@ -236,6 +244,19 @@ def _report_masks(rows: Sequence[PreparedRow], found: SourceContents, settings: 
     if found.masks and settings.masks not in FROM_FILES:
         unused = sum(map(len, found.masks.values()))
         print(f"prepare: {unused} files with masks are not used (prepare.masks={settings.masks})", flush=True)
+
+
+def _report_edits(found: SourceContents) -> None:
+    """What was said by hand of single pictures; and what is called so and is of none."""
+    captions = sum(edit.caption is not None for edit in found.edits.values())
+    crops = sum(edit.crop is not None for edit in found.edits.values())
+    if captions or crops or found.excluded:
+        told = f"{captions} captions, {crops} crops, {len(found.excluded)} pictures left out"
+        print(f"prepare: hand edits: {told}", flush=True)
+    _warn(
+        "hand edits of no picture; they are called as it with .edit.yaml behind, cat.png.edit.yaml",
+        list(map(escape_line, found.lonely_edits)),
+    )
 
 
 def _lookalikes(rows: Sequence[PreparedRow]) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lorakiln.console.errors import UserError
+from lorakiln.schema.picture_edit import PictureEdit
 from lorakiln.schema.registry import Registry
 
 FOLDER = "folder"  # what is no other kind's
@@ -82,6 +83,9 @@ class SourceContents:
         aside: folders with pictures that are not taken, with how many there are.
         masks: of the pictures that have some, as files; one each, where it can be used.
         lonely_masks: files that are masks of none of the pictures.
+        edits: by hand, of the pictures that have one.
+        excluded: pictures that a hand edit leaves out, sorted.
+        lonely_edits: files that are called as hand edits and are of none of the pictures.
         read_by: what told the subsets, for messages.
         remarks: lines about what the source says and nobody takes.
     """
@@ -93,6 +97,9 @@ class SourceContents:
     aside: Counter[str] = field(default_factory=Counter)
     masks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lonely_masks: list[str] = field(default_factory=list)
+    edits: dict[str, PictureEdit] = field(default_factory=dict)
+    excluded: list[str] = field(default_factory=list)
+    lonely_edits: list[str] = field(default_factory=list)
     read_by: str = "by its folders' names"
     remarks: list[str] = field(default_factory=list)
 

@@ -122,6 +122,8 @@ class KohyaConfig:
             aside=Counter(_parent(name) for name in rest if _parent(name) not in mask_folders),
             masks=masks,
             lonely_masks=lonely,
+            edits={name: edit for name, edit in found.edits.items() if name in pictures},
+            excluded=[name for name in found.excluded if _parent(name) in self._folders],
             read_by=f"as {self.config.name} says",
             remarks=self._tell_others(),
         )

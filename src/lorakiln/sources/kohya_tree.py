@@ -52,7 +52,18 @@ class KohyaTree:
         aside = Counter(PurePosixPath(name).parent.as_posix() for name in found.pictures if name not in taken)
         bad = [one for one in found.bad if find_subset(one.source)]
         masks = {name: files for name, files in found.masks.items() if name in taken}
-        return replace(found, pictures=list(taken), bad=bad, subsets=taken, aside=aside, masks=masks)
+        edits = {name: edit for name, edit in found.edits.items() if name in taken}
+        excluded = [name for name in found.excluded if find_subset(name)]
+        return replace(
+            found,
+            pictures=list(taken),
+            bad=bad,
+            subsets=taken,
+            aside=aside,
+            masks=masks,
+            edits=edits,
+            excluded=excluded,
+        )
 
     def picture(self, name: str) -> AbstractContextManager[Path]:
         return self.folder.picture(name)

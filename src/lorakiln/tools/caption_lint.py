@@ -106,12 +106,14 @@ def lint_captions(folder: Path, trigger: str = "", reader: Reader | None = None)
         raise UserError("no pictures here", where=folder, fix="name the folder with the pictures")
     found, texts = CaptionFindings(pictures=len(contents.pictures)), dict[str, str]()
     # Each on its own, so that what another one hides is seen too; both kinds of caption files as well.
+    by_hand = source.captions(ENDINGS, ["edit"])
     readers = [
         *(source.captions([ending], ["sidecar"]) for ending in ENDINGS),
-        *(source.captions(ENDINGS, [kind]) for kind in PRECEDENCE if kind != "sidecar"),
+        *(source.captions(ENDINGS, [kind]) for kind in PRECEDENCE if kind not in ("edit", "sidecar")),
     ]
     for picture in contents.pictures:
-        told = _read_all(readers, picture)
+        # A hand edit is there to differ from the others.
+        told = _read_all([by_hand], picture) or _read_all(readers, picture)
         found.unusable += [f"{one.file}: {one.what}" for one in told.values() if isinstance(one, CaptionProblem)]
         usable = {name: text for name, text in told.items() if isinstance(text, str)}
         if not told:

@@ -27,7 +27,7 @@ from lorakiln.train.sample_file import SampleRequest, read_sample_file
 
 CAPTIONS = 3  # of the dataset, drawn where no prompts are set
 # Sources of captions that are no captioner's words; None: nothing is known.
-CHOSEN = (None, "file", "class_tokens", "trigger")
+CHOSEN = (None, "edit", "file", "class_tokens", "trigger")
 
 
 @dataclass(frozen=True)

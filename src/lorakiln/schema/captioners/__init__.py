@@ -28,10 +28,10 @@ class CaptionSettings(Settings, decides=Decides.WRITING):
     extensions: Annotated[
         list[Annotated[str, Field(pattern=r"^\.[^/\\\s]+$", max_length=50)]], Decides.CAPTIONS, Private.NO
     ] = Field([".txt", ".caption"], description="caption files beside a picture, in any case; the first found wins")
-    precedence: Annotated[list[Literal["sidecar", "metadata", "tags"]], Decides.CAPTIONS] = Field(
-        ["sidecar", "metadata", "tags"],
-        description="where captions are looked for before the captioner is asked, the first found wins: a file beside "
-        "the picture, its row of metadata.jsonl or .csv, a booru's .json; what is left out is not read",
+    precedence: Annotated[list[Literal["edit", "sidecar", "metadata", "tags"]], Decides.CAPTIONS] = Field(
+        ["edit", "sidecar", "metadata", "tags"],
+        description="where captions are looked for before the captioner is asked, the first found wins: a hand edit, a "
+        "file beside the picture, its row of metadata.jsonl or .csv, a booru's .json; what is left out is not read",
     )
     lines: Annotated[bool, Decides.CAPTIONS] = Field(
         False, description="each line of a caption file is a caption, of which training draws one; else it is one text"

@@ -1,16 +1,17 @@
-"""The captions that lie with the raw pictures: a file beside each, tables of them, and tags of a booru."""
+"""The captions that lie with the raw pictures: by hand, a file beside each, tables of them, and tags of a booru."""
 
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.file_safety import find_obstacle
+from lorakiln.console.errors import UserError
 from lorakiln.sources import CaptionProblem
-from lorakiln.sources.folder import tags
+from lorakiln.sources.folder import edits, tags
 from lorakiln.sources.folder.encodings import decode_text, describe_readings
 from lorakiln.sources.folder.metadata import TABLES, CaptionTables
 
-PRECEDENCE = ("sidecar", "metadata", "tags")
+PRECEDENCE = ("edit", "sidecar", "metadata", "tags")
 LONGEST = 100_000  # bytes of a caption
 LONGEST_TAGS = 10_000_000  # of a file with tags and all else that a site knows of a picture
 
@@ -22,8 +23,8 @@ class FolderCaptions:
         raw: the dataset's folder.
         extensions: endings of caption files, in any case; of several beside one picture the first wins.
         follow_symlinks: read through links that lead out of `raw`.
-        precedence: where captions are looked for, the first that has one wins: "sidecar", a picture's own file;
-            "metadata", its row of a table; "tags", its file from a booru.
+        precedence: where captions are looked for, the first that has one wins: "edit", a hand edit; "sidecar", a
+            picture's own file; "metadata", its row of a table; "tags", its file from a booru.
     """
 
     def __init__(
@@ -36,7 +37,12 @@ class FolderCaptions:
 
     def find(self, picture: str) -> str | None:
         """The file with the caption of a picture; both are paths below the dataset's folder."""
-        find = {"sidecar": self._find_sidecar, "metadata": self.tables.find, "tags": self._find_tags}
+        find = {
+            "edit": self._find_edit,
+            "sidecar": self._find_sidecar,
+            "metadata": self.tables.find,
+            "tags": self._find_tags,
+        }
         return next((name for kind in self.precedence if (name := find[kind](picture))), None)
 
     def read(self, name: str, picture: str) -> str | CaptionProblem:
@@ -46,6 +52,10 @@ class FolderCaptions:
 
     def read_lines(self, name: str, picture: str) -> list[str] | CaptionProblem:
         """A picture's captions, a line each, with all other white space as single spaces; of tables and tags one."""
+        if name == picture + edits.ENDING:
+            text = self._read_edit(picture)
+            gone = CaptionProblem(name, "has no caption any more", "run the same command again")
+            return text if isinstance(text, CaptionProblem) else split_lines(text or "") or gone
         if PurePosixPath(name).name in TABLES and PurePosixPath(name).suffix not in self.endings:
             return _in_list(self.tables.read(name, picture))
         if PurePosixPath(name).suffix.lower() == ".json" and ".json" not in self.endings:
@@ -56,6 +66,7 @@ class FolderCaptions:
 
     def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
         """Caption files, and rows of tables, that belong to none of the pictures."""
+        pictures = [*pictures, *self._list_edited()]
         stems = {PurePosixPath(name).with_suffix("").as_posix() for name in pictures}
         for parent, folders, files in os.walk(self.raw):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -64,6 +75,26 @@ class FolderCaptions:
                 if path.suffix.lower() in self.endings and path.with_suffix("").as_posix() not in stems:
                     yield path.as_posix()
         yield from self.tables.without_picture(set(pictures))
+
+    def _list_edited(self) -> Iterator[str]:
+        """The pictures that have a hand edit, which may leave them out."""
+        for parent, folders, files in os.walk(self.raw):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in files:
+                picture = name.removesuffix(edits.ENDING)
+                if picture != name and Path(parent, picture).exists():
+                    yield Path(parent, picture).relative_to(self.raw).as_posix()
+
+    def _find_edit(self, picture: str) -> str | None:
+        """A picture's hand edit, where it has a caption, or is none that can be read."""
+        return picture + edits.ENDING if self._read_edit(picture) else None
+
+    def _read_edit(self, picture: str) -> str | CaptionProblem | None:
+        try:
+            edit = edits.read_edit(self.raw, picture, self.follow)
+        except UserError as error:
+            return CaptionProblem(picture + edits.ENDING, "is no hand edit", error.fix, error.what)
+        return edit.caption if edit else None
 
     def _find_sidecar(self, picture: str) -> str | None:
         stem = PurePosixPath(picture).with_suffix("").as_posix()
@@ -125,8 +156,12 @@ def decode_caption(name: str, content: bytes) -> list[str] | CaptionProblem:
         detail = describe_readings(content) or f"byte 0x{content[error.start]:02x} at {error.start}"
         fix = "`lorakiln captions reencode FOLDER --from ENCODING` shows what it would write, and writes it with --yes"
         return CaptionProblem(name, what, fix, detail)
-    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-    return lines or CaptionProblem(name, "empty", "write a caption into it, or delete it to have one made")
+    return split_lines(text) or CaptionProblem(name, "empty", "write a caption into it, or delete it to have one made")
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a caption that hold something, white space as single spaces."""
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 
 def _in_list(text: str | CaptionProblem) -> list[str] | CaptionProblem:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.sources import SourceContents, UnusableFile
+from lorakiln.sources.folder.edits import is_edit, read_edits
 from lorakiln.sources.folder.masks import split_masks
 
 # Endings of files that are meant as pictures. Whether one is readable, its content decides.
@@ -86,6 +87,7 @@ def scan(raw: Path, follow_symlinks: bool = False) -> SourceContents:
 class _Scanner:
     def __init__(self, raw: Path, follow: bool) -> None:
         self.raw, self.root, self.follow, self.found = raw, raw.resolve(), follow, SourceContents()
+        self.edits: list[str] = []  # files that are meant as such
         self.seen = {self.root}  # targets of the folders entered by links: links may lead in a circle
 
     def run(self) -> SourceContents:
@@ -99,11 +101,23 @@ class _Scanner:
                     self._file(Path(parent, name))
         self.found.pictures.sort()
         self.found.pictures, self.found.masks, self.found.lonely_masks = split_masks(self.found.pictures)
+        misread = self._take_edits()
         twins = find_name_collisions(self.found.pictures)
-        surplus = {entry.source for entry in twins}
+        surplus = {entry.source for entry in [*misread, *twins]}
         self.found.pictures = [name for name in self.found.pictures if name not in surplus]
-        self.found.bad = sorted([*self.found.bad, *twins], key=lambda entry: entry.source)
+        self.found.bad = sorted([*self.found.bad, *misread, *twins], key=lambda entry: entry.source)
         return self.found
+
+    def _take_edits(self) -> list[UnusableFile]:
+        """Leave out what is excluded by hand, with its masks; the pictures whose edit cannot be used."""
+        found = self.found
+        edits, misread, found.lonely_edits = read_edits(self.raw, self.edits, found.pictures, self.follow)
+        found.excluded = sorted(name for name, edit in edits.items() if edit.excluded)
+        left_out = set(found.excluded)
+        found.edits = {name: edit for name, edit in edits.items() if name not in left_out}
+        found.pictures = [name for name in found.pictures if name not in left_out]
+        found.masks = {name: files for name, files in found.masks.items() if name not in left_out}
+        return misread
 
     def _enters(self, folder: Path) -> bool:
         if folder.name.startswith("."):
@@ -127,6 +141,8 @@ class _Scanner:
         if ending == ".dvc":  # of a picture, of its caption, or of a whole folder
             if not path.with_suffix("").exists():
                 self._refuse(path.with_suffix(""), "only its DVC pointer is here, not what it stands for", PULL)
+        elif is_edit(path.name) and _is_utf8(name := self._name(path)):
+            self.edits.append(name)
         elif ending not in PICTURES:
             self.found.others[ending] += 1
         elif found := find_obstacle(path, self.root, self.follow):

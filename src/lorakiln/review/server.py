@@ -1,0 +1,251 @@
+"""The review by HTTP: on this machine alone, behind a token that is a part of every address.
+
+Who may come in: the server listens at 127.0.0.1 and nowhere else; all that it answers lies below /TOKEN/, drawn anew
+for each start; and a request must name the server as 127.0.0.1 or localhost in its Host header, so that a page from
+elsewhere whose name is made to lead here (DNS rebinding) gets nothing. Pictures are asked for by their names in the
+dataset, looked up among those that there are: no name is a path to somewhere else.
+"""
+
+import hmac
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lorakiln.artefacts.file_safety import find_obstacle
+from lorakiln.console.errors import UserError, explain_error
+from lorakiln.prepare.unusable_files import Refused
+from lorakiln.review.collection import Collection, ShownPicture
+from lorakiln.review.editing import Editor, add_tag, replace_tag
+from lorakiln.review.thumbnails import LARGE, SMALL, Thumbnails
+
+HOST = "127.0.0.1"
+NAMES = (HOST, "localhost")  # by which a browser on this machine calls it
+LARGEST = 10_000_000  # bytes of a request
+KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Referrer-Policy": "no-referrer",  # the address is the key
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+Answer = Callable[[Mapping[str, Any]], list[ShownPicture]]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Lets through what comes from this machine's browser and knows the token; the rest learns nothing."""
+
+    app: ASGIApp
+    token: str
+    port: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        host = Headers(scope=scope).get("host", "")
+        inside = scope["path"].split("/")[1]
+        if host not in [f"{name}:{self.port}" for name in NAMES]:
+            answer = PlainTextResponse("this name is not the review's\n", 421)
+        elif not hmac.compare_digest(inside.encode(), self.token.encode()):
+            answer = PlainTextResponse("open the address that `lorakiln review` has printed\n", 403)
+        elif int(Headers(scope=scope).get("content-length", "0")) > LARGEST:
+            answer = PlainTextResponse("too large\n", 413)
+        else:
+            await self.app(scope, receive, send)
+            return
+        await answer(scope, receive, send)
+
+
+class Review:
+    """Answers what the page asks."""
+
+    def __init__(self, collection: Collection, thumbnails: Thumbnails) -> None:
+        self.collection, self.thumbnails, self.editor = collection, thumbnails, Editor(collection)
+        self.changes: Mapping[str, Answer] = {
+            "edit": lambda told: self.editor.change(_mapping(told, "changes")),
+            "add": lambda told: self._change_tags(told, add_tag(_text(told, "tag"), told.get("front") is True)),
+            "replace": lambda told: self._change_tags(told, replace_tag(_text(told, "tag"), _text(told, "new"))),
+            "remove": lambda told: self._change_tags(told, replace_tag(_text(told, "tag"), "")),
+            "undo": lambda told: self.editor.undo(),
+            "redo": lambda told: self.editor.redo(),
+        }
+
+    def make_app(self, token: str, port: int) -> ASGIApp:
+        """What answers below /`token`/."""
+        root = f"/{token}"
+        routes = [
+            Route(f"{root}/", self.show_page),
+            Route(f"{root}/{{file:str}}", self.show_page),
+            Route(f"{root}/api/pictures", self.list_pictures),
+            Route(f"{root}/api/small", self.show_small),
+            Route(f"{root}/api/large", self.show_large),
+            Route(f"{root}/api/mask", self.show_mask),
+            Route(f"{root}/api/{{change:str}}", self.change, methods=["POST"]),
+        ]
+        return Gate(Starlette(routes=routes), token, port)
+
+    def show_page(self, request: Request) -> Response:
+        """A file of the page: one of those that are there, by its name."""
+        name = request.path_params.get("file", "index.html")
+        files = {path.name: path for path in resources.files("lorakiln.review").joinpath("page").iterdir()}
+        if name not in files:
+            return PlainTextResponse("no such file\n", 404, HEADERS)
+        kind = KINDS.get(Path(name).suffix, "application/octet-stream")
+        return Response(files[name].read_bytes(), media_type=kind, headers={**HEADERS, "Cache-Control": "no-store"})
+
+    def list_pictures(self, request: Request) -> Response:
+        """All that there is."""
+        pictures = [one.to_dict() for one in self.collection.pictures.values()]
+        told = {"dataset": self.collection.raw.name, "pictures": pictures, "problems": self.collection.problems}
+        return JSONResponse({**told, **self._count_steps()}, headers=HEADERS)
+
+    def show_small(self, request: Request) -> Response:
+        return self._show(request.query_params.get("name", ""), SMALL)
+
+    def show_large(self, request: Request) -> Response:
+        return self._show(request.query_params.get("name", ""), LARGE)
+
+    def show_mask(self, request: Request) -> Response:
+        """The mask of a picture, of those that are files."""
+        masks = self.collection.contents.masks.get(request.query_params.get("name", ""))
+        return self._draw(masks[0], LARGE) if masks else PlainTextResponse("no such mask\n", 404, HEADERS)
+
+    def _show(self, name: str, longest: int) -> Response:
+        if name not in self.collection.pictures:
+            return PlainTextResponse("no such picture\n", 404, HEADERS)
+        return self._draw(name, longest)
+
+    def _draw(self, name: str, longest: int) -> Response:
+        collection = self.collection
+        # It may be another file than when the dataset was read.
+        follow = collection.rules.prepare.follow_symlinks
+        if found := find_obstacle(collection.raw / name, collection.raw.resolve(), follow):
+            return JSONResponse({"error": found.reason}, 422, HEADERS)
+        try:
+            drawn = self.thumbnails.draw(name, longest)
+        except Refused as refused:
+            return JSONResponse({"error": refused.reason}, 422, HEADERS)
+        except (OSError, UserError) as error:
+            return JSONResponse({"error": _explain(error)}, 422, HEADERS)
+        return Response(drawn, media_type="image/jpeg", headers={**HEADERS, "Cache-Control": "private, max-age=3600"})
+
+    async def change(self, request: Request) -> Response:
+        """One of `changes`, with what it is to know as JSON; the pictures that are other now."""
+        name = request.path_params["change"]
+        if name not in self.changes:
+            return JSONResponse({"error": f"no such change: {name}"}, 404, HEADERS)
+        try:
+            told = await request.json()
+            if not isinstance(told, dict):
+                raise ValueError("no object")
+        except (ValueError, RecursionError) as error:
+            return JSONResponse({"error": f"no JSON of an object ({error})"}, 400, HEADERS)
+        try:
+            changed = await run_in_threadpool(self.changes[name], told)
+        except (OSError, UserError) as error:
+            # What somebody else has changed is to be seen.
+            pictures = [one.to_dict() for one in self.collection.pictures.values()]
+            return JSONResponse({"error": _explain(error), "pictures": pictures, **self._count_steps()}, 409, HEADERS)
+        return JSONResponse({"pictures": [one.to_dict() for one in changed], **self._count_steps()}, headers=HEADERS)
+
+    def _change_tags(self, told: Mapping[str, Any], change: Callable[[str], str]) -> list[ShownPicture]:
+        names = told.get("names")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError("a list of pictures' names is wanted", where="names", fix="load the page again")
+        return self.editor.change_tags(names, change)
+
+    def _count_steps(self) -> dict[str, int]:
+        return {"undo": len(self.editor.done), "redo": len(self.editor.undone)}
+
+
+def _text(told: Mapping[str, Any], key: str) -> str:
+    """A tag of a request, white space as single spaces."""
+    value = told.get(key)
+    if not isinstance(value, str) or not value.strip() or "," in value:
+        raise UserError("a tag is wanted, without a comma", where=key, fix="write one")
+    return " ".join(value.split())
+
+
+def _mapping(told: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    value = told.get(key)
+    if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
+        raise UserError("what changes, by pictures' names, is wanted", where=key, fix="load the page again")
+    return value
+
+
+def _explain(error: OSError | UserError) -> str:
+    """For the page, without the machine's paths."""
+    found = explain_error(error)
+    if found is None:
+        return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
+    where = Path(str(found.where)).name if found.where else ""
+    return f"{where}: {found.what}" if where else found.what
+
+
+def listen(port: int) -> socket.socket:
+    """A socket at this machine's own address.
+
+    Args:
+        port: 0: one that is free.
+
+    Raises:
+        UserError: another program has the port.
+    """
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((HOST, port))
+        listening.listen()  # from now on a browser that is quick waits, and is not refused
+    except OSError as error:
+        listening.close()
+        raise UserError(
+            f"cannot listen at port {port} ({error.strerror})", where="--port", fix="name another"
+        ) from error
+    return listening
+
+
+def make_server(review: Review, listening: socket.socket) -> tuple[uvicorn.Server, str]:
+    """What answers at a socket, and the address that a browser is to open."""
+    port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
+    config = uvicorn.Config(
+        review.make_app(token, port),
+        log_config=None,
+        log_level="warning",
+        access_log=False,  # it would show the token
+        lifespan="off",
+        ws="none",
+        http="h11",
+        loop="asyncio",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(config), f"http://{HOST}:{port}/{token}/"
+
+
+def serve(collection: Collection, thumbnails: Thumbnails, port: int, tell: Callable[[str], None]) -> None:
+    """Answer until the program is told to end.
+
+    Args:
+        tell: gets the address that a browser is to open.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    with listen(port) as listening:
+        server, address = make_server(Review(collection, thumbnails), listening)
+        tell(address)
+        server.run([listening])
