@@ -95,7 +95,8 @@ class Metric:
             it goes.
         better: which way is.
         digits: that are shown of its values, behind the point.
-        board: what boards and tables of runs call it; "": they have it only if it is a fraction.
+        board: what boards and tables of runs call it; "": they have it only if it is a fraction that counts for the
+            verdict.
         place: in tables, the smaller the sooner.
     """
 
