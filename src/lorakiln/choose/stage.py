@@ -55,7 +55,7 @@ def choose(
     evaluate = evaluate.reduced()
     device = choose_device(evaluate.device)
     layout = Layout.of(facts, settings, evaluate, model, device)
-    candidates = list_candidates(adapters, settings.weights, settings.steps)
+    candidates = list_candidates(adapters, settings.weights, settings.most_steps)
     rounds = Rounds(candidates, len(layout.prompts), settings.checkpoints == "auto")
     most = rounds.count_pictures(len(layout.seeds))
     where = f"{describe_device(device)} in {choose_drawing_precision(device, evaluate.precision)}"

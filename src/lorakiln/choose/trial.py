@@ -52,8 +52,10 @@ class Layout:
         """
         size, drawn_by = describe_drawing(facts, evaluate, model, device, encoding_of(facts))
         prompts = make_prompts(evaluate, facts.trigger)
-        seeds = list(dict.fromkeys(evaluate.seeds))[: settings.seeds]
-        return cls([prompts[number] for number in order_prompts(len(prompts), settings.prompts)], seeds, size, drawn_by)
+        seeds = list(dict.fromkeys(evaluate.seeds))[: settings.most_seeds]
+        return cls(
+            [prompts[number] for number in order_prompts(len(prompts), settings.most_prompts)], seeds, size, drawn_by
+        )
 
 
 def encoding_of(facts: RunFacts) -> PromptEncoding:

@@ -18,6 +18,8 @@ class ChooseSettings(Settings, decides=Decides.REPORT):
     weights: list[Annotated[Weight, Field(gt=0)]] = Field(
         [0.6, 0.8, 1.0], min_length=1, description="at which each step is drawn"
     )
-    steps: int = Field(8, ge=1, le=MANY, description="most saved steps that are looked at, evenly spaced, the last too")
-    prompts: int = Field(24, ge=2, le=MANY, description="most of evaluate.prompts that are drawn, evenly spaced")
-    seeds: int = Field(2, ge=1, le=MANY, description="most of evaluate.seeds that are drawn")
+    most_steps: int = Field(
+        8, ge=1, le=MANY, description="most saved steps that are looked at, evenly spaced, the last too"
+    )
+    most_prompts: int = Field(24, ge=2, le=MANY, description="most of evaluate.prompts that are drawn, evenly spaced")
+    most_seeds: int = Field(2, ge=1, le=MANY, description="most of evaluate.seeds that are drawn")
