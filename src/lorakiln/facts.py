@@ -240,8 +240,8 @@ class MeasuredCandidate(Facts):
 
     Attributes:
         prompts, pictures: that were drawn with it; of the weaker ones fewer.
-        worth: the product of the four after it, each 0 to 1.
-        learned, followed, agreement, whole: see `choose.candidates.Parts`.
+        worth: the product of the five after it, each 0 to 1.
+        learned, detail, followed, agreement, whole: see `choose.candidates.Parts`.
         copies: the share of its pictures that are nearer to a training picture than any two of these to each other.
         state: "good", "underfitted", "overfitted", "memorised" or "broken".
     """
@@ -252,6 +252,7 @@ class MeasuredCandidate(Facts):
     pictures: int
     worth: Measured
     learned: float
+    detail: float
     followed: float
     agreement: float
     whole: float

@@ -8,16 +8,16 @@ from lorakiln.facts import SavedAdapter
 from lorakiln.metrics.coherence import AGREE
 
 
-def make_measures(learned, followed=1.0, agreeing=1.0, copies=0.0, damaged=0.0, prompts=12):
-    columns = (learned, followed, agreeing, copies, damaged)
+def make_measures(learned, followed=1.0, agreeing=1.0, copies=0.0, damaged=0.0, prompts=12, detail=1.0):
+    columns = (learned, detail, followed, agreeing, copies, damaged)
     return Measures(*(np.broadcast_to(np.asarray(one, float), prompts).copy() for one in columns))
 
 
 def test_the_worth_is_the_product_of_what_is_learned_followed_agreed_on_and_whole():
-    parts = weigh(make_measures(0.8, 0.3, AGREE / 2, damaged=0.25), most_followed=0.6)
+    parts = weigh(make_measures(0.8, 0.3, AGREE / 2, damaged=0.25, detail=0.9), most_followed=0.6)
     assert parts.learned == pytest.approx(0.8) and parts.followed == pytest.approx(0.5)
     assert parts.agreement == pytest.approx(0.5) and parts.whole == pytest.approx(0.75)
-    assert parts.worth == pytest.approx(0.8 * 0.5 * 0.5 * 0.75)
+    assert parts.worth == pytest.approx(0.8 * 0.9 * 0.5 * 0.5 * 0.75)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ def test_the_worth_is_the_product_of_what_is_learned_followed_agreed_on_and_whol
         (make_measures(0.5, -0.1), 0.0),  # fits other prompts better than its own
         (make_measures(0.5, np.nan), 0.5),  # one prompt alone: nothing to tell it from
         (make_measures(0.5, agreeing=np.nan), 0.5),  # one seed
+        (make_measures(0.5, detail=np.nan), 0.5),
         (make_measures(np.nan), 0.0),  # one training picture: how far it goes cannot be told
     ],
 )

@@ -20,9 +20,8 @@ def make_shots(*places, with_trigger=True):
 
 def make_material(shots, embeddings, references=(), files=(), trained=()):
     empty = np.zeros((0, np.shape(embeddings)[1]))
-    return Material(
-        shots, np.array(embeddings), np.array(references) if len(references) else empty, None, files, trained, None
-    )
+    references = np.array(references) if len(references) else empty
+    return Material(shots, np.array(embeddings), references, None, files, trained, None, None)
 
 
 def at(*degrees):

@@ -34,12 +34,14 @@ class Measures:
     Attributes:
         learned: the share of the way from the base to the training pictures, or of the pictures in which CLIP sees the
             answer that `evaluate.classify` looks for; 1: all of it.
+        detail: the share of the way from the base to the training pictures in their details, patch by patch.
         followed: how well the prompt is followed; more is better, in a unit of its own.
         agreeing: how far its seeds agree, from the base's pictures of different prompts (0) to equal ones (1).
         copies, damaged: the share of its pictures that are.
     """
 
     learned: np.ndarray
+    detail: np.ndarray
     followed: np.ndarray
     agreeing: np.ndarray
     copies: np.ndarray
@@ -55,13 +57,14 @@ class Parts:
     """What the worth is made of, each 0 to 1."""
 
     learned: float
+    detail: float
     followed: float
     agreement: float
     whole: float
 
     @property
     def worth(self) -> float:
-        return self.learned * self.followed * self.agreement * self.whole
+        return self.learned * self.detail * self.followed * self.agreement * self.whole
 
 
 def weigh(measures: Measures, most_followed: float, rows: np.ndarray | slice = slice(None)) -> Parts:
@@ -77,6 +80,7 @@ def weigh(measures: Measures, most_followed: float, rows: np.ndarray | slice = s
     followed = _mean(measures.followed[rows], most_followed) / most_followed if most_followed > 0 else 1.0
     return Parts(
         learned=min(1.0, max(0.0, _mean(measures.learned[rows], 0.0))),
+        detail=min(1.0, max(0.0, _mean(measures.detail[rows], 1.0))),
         followed=min(1.0, max(0.0, followed)),
         agreement=_mean(np.clip(measures.agreeing[rows] / AGREE, 0, 1), 1.0),
         whole=1 - _mean(measures.damaged[rows], 0.0),

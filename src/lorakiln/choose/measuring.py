@@ -11,7 +11,7 @@ from lorakiln.metrics import Material, Metric, Prompt, Scored
 from lorakiln.metrics._cosines import compute_mean_cosine
 from lorakiln.metrics.coherence import ALIKE, compute_unlike
 
-LIKENESS = "image_similarity"
+LIKENESS, DETAIL = "image_similarity", "detail_similarity"
 T = TypeVar("T")
 
 
@@ -24,7 +24,7 @@ class Standard:
         texts: (P, D) CLIP's unit embedding of each, without its trigger words.
         unlike: the mean cosine between the base's pictures of different prompts; None if it cannot be told.
         base: mean score of the base's pictures by metric.
-        ceiling: the likeness of the training pictures among themselves; None if there is one alone.
+        ceilings: the training pictures' own, beside each other, by metric; none if there is one picture alone.
     """
 
     metrics: Sequence[Metric]
@@ -32,7 +32,7 @@ class Standard:
     texts: np.ndarray
     unlike: float | None
     base: dict[str, float]
-    ceiling: float | None
+    ceilings: dict[str, float]
 
     @classmethod
     def of(
@@ -42,19 +42,18 @@ class Standard:
         base = [item for item in scored if not item.shot.weight]
         means = {}
         for metric in metrics:
-            known = [value for item in base if (value := item.values.get(metric.name)) is not None]
-            if known:
-                means[metric.name] = float(np.mean(known))
+            values = [value for item in base if (value := item.values.get(metric.name)) is not None]
+            if values:
+                means[metric.name] = float(np.mean(values))
         groups = [np.stack(group) for group in _by_prompt(base, prompts, lambda item: item.embedding) if group]
-        likeness = next((metric for metric in metrics if metric.name == LIKENESS), None)
-        ceiling = likeness.of_training_pictures(material) if likeness else None
+        known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
         return cls(
             metrics,
             prompts,
             material.embed_texts([prompt.judged for prompt in prompts]),
             compute_unlike(groups),
             means,
-            ceiling,
+            {name: ceiling for name, ceiling in known.items() if ceiling is not None},
         )
 
     def measure(self, scored: Sequence[Scored], count: int) -> Measures:
@@ -67,19 +66,20 @@ class Standard:
 
         learned = [column(one.name) for one in self.metrics if one.role == "learned" and one.fraction]
         if not learned:
-            learned = [self._share_of_the_way(column(LIKENESS))]
+            learned = [self._share_of_the_way(LIKENESS, column(LIKENESS))]
         asked = [column(one.name) for one in self.metrics if one.role == "prompt" and one.fraction]
         followed = _mean_known(asked) if asked else self._contrast(scored, prompts)
         seeds = [np.stack(group) for group in _by_prompt(scored, prompts, lambda item: item.embedding)]
         agreeing = np.array([self._agree(group) for group in seeds])
-        return Measures(_mean_known(learned), followed, agreeing, column("copies"), column("damage"))
+        detail = self._share_of_the_way(DETAIL, column(DETAIL))
+        return Measures(_mean_known(learned), detail, followed, agreeing, column("copies"), column("damage"))
 
-    def _share_of_the_way(self, likeness: np.ndarray) -> np.ndarray:
-        """From the base's mean to the training pictures' among themselves."""
-        base = self.base[LIKENESS]
-        if self.ceiling is None or self.ceiling <= base:
+    def _share_of_the_way(self, name: str, likeness: np.ndarray) -> np.ndarray:
+        """From the base's mean to what the training pictures have among themselves; NaN where that is not known."""
+        base, ceiling = self.base.get(name), self.ceilings.get(name)
+        if base is None or ceiling is None or ceiling <= base:
             return np.full(len(likeness), np.nan)
-        return (likeness - base) / (self.ceiling - base)
+        return (likeness - base) / (ceiling - base)
 
     def _contrast(self, scored: Sequence[Scored], prompts: Sequence[Prompt]) -> np.ndarray:
         """How much better CLIP finds pictures fit their own prompt than the others, by prompt, in cosines.

@@ -220,6 +220,7 @@ def to_facts(judged: Judged, pictures: int) -> MeasuredCandidate:
         pictures=pictures,
         worth=judged.worth.as_dict(),
         learned=round(parts.learned, 6),
+        detail=round(parts.detail, 6),
         followed=round(parts.followed, 6),
         agreement=round(parts.agreement, 6),
         whole=round(parts.whole, 6),

@@ -35,7 +35,8 @@ def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
                     "picture": make_data_uri(files[step, weight], f"step {step} at {format_weight(weight)}: {prompt}"),
                     "worth": f"{one.worth.mean:.2f}",
                     "span": _format_span(one),
-                    "parts": f"learned {one.learned:.0%}, followed {one.followed:.0%}, seeds agree {one.agreement:.0%}",
+                    "parts": f"learned {one.learned:.0%}, in detail {one.detail:.0%}, followed {one.followed:.0%}, "
+                    f"seeds agree {one.agreement:.0%}",
                     "drawn": f"{one.pictures} pictures",
                     "state": one.state,
                     "used": use is not None and (use.step, use.weight) == (step, weight),

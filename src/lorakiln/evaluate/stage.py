@@ -196,7 +196,9 @@ def gather_material(clip: Clip, shots: Sequence[Shot], samples: Path, captioned:
     embeddings = clip.pictures(files)
     if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
         raise UserError("CLIP gives numbers that are not finite", where="model.clip", fix="use another CLIP")
-    return Material(shots, embeddings, references, clip.texts, files, trained, partial(_embed_altered, clip))
+    return Material(
+        shots, embeddings, references, clip.texts, files, trained, partial(_embed_altered, clip), clip.parts
+    )
 
 
 def _embed_altered(clip: Clip, files: Sequence[Path], alter: Alter) -> np.ndarray:

@@ -55,6 +55,7 @@ class Material:
         files: of the drawn pictures, N.
         trained: files of the training pictures, M.
         embed_pictures: files, and what is done to each RGB picture before CLIP looks at it -> unit vectors.
+        embed_parts: files -> (N, P, D) unit vectors of each picture's P patches.
     """
 
     shots: Sequence[Shot]
@@ -64,6 +65,7 @@ class Material:
     files: Sequence[Path]
     trained: Sequence[Path]
     embed_pictures: Callable[[Sequence[Path], Alter], np.ndarray]
+    embed_parts: Callable[[Sequence[Path]], np.ndarray]
 
 
 @dataclass(frozen=True)
