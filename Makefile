@@ -59,4 +59,4 @@ lock:
 	rm -rf cache/lock
 
 clean:
-	rm -rf cache runs wandb outputs/prepared outputs/captioned outputs/encoded outputs/run outputs/lora outputs/report
+	rm -rf cache runs wandb outputs/prepared outputs/captioned outputs/encoded outputs/run outputs/choice outputs/lora outputs/report

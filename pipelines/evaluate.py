@@ -21,7 +21,8 @@ def main() -> None:
     resolved = Resolved()
     settings = resolved.check(EvaluateSettings, "evaluate")
     model = resolved.check(ModelSettings, "model")
-    evaluate(resolved["lora"], resolved["captioned"], resolved["run"], resolved["report"], settings, model)
+    folders = (resolved[name] for name in ("lora", "captioned", "run", "choice", "report"))
+    evaluate(*folders, settings, model)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main() -> None:
     resolved = Resolved()
     settings = resolved.check(ExportSettings, "export")
     model = resolved.check(ModelSettings, "model")
-    export(resolved["run"], resolved["captioned"], resolved["lora"], settings, model)
+    export(resolved["run"], resolved["captioned"], resolved["choice"], resolved["lora"], settings, model)
 
 
 if __name__ == "__main__":

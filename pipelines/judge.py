@@ -36,7 +36,7 @@ def main() -> None:
     out = given.out or Path("runs") / "judged" / given.file.stem
     captioned = make_dataset(config) / "captioned"
     import_lora(given.file, captioned, out / "lora", config)
-    evaluate(out / "lora", captioned, out / "run", out / "report", config.evaluate, config.model)
+    evaluate(out / "lora", captioned, out / "run", out / "choice", out / "report", config.evaluate, config.model)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ ORDER = [
     ["lora_files"],
     ["captioners", "metrics", "sources"],
     ["prepare", "caption", "encode", "train", "export", "evaluate"],
+    ["choose"],
     ["review", "sweep", "tools"],
     ["chain"],
     ["runs", "doctor"],

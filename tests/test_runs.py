@@ -113,7 +113,7 @@ def stages(monkeypatch, tmp_path):
 
         return stage
 
-    for name in ("train", "export", "evaluate"):
+    for name in ("train", "choose", "export", "evaluate"):
         monkeypatch.setattr(f"lorakiln.{name}.{name}", write(name))
     monkeypatch.setattr(runs, "make_dataset", lambda config: tmp_path / f"data-{config.prepare.resolution}")
     return ran
@@ -125,15 +125,15 @@ def test_what_was_trained_is_not_trained_again_after_a_stop(stages, tmp_path):
 
     with pytest.raises(Stopped):
         go()
-    assert stages == ["train", "export", "evaluate"]
+    assert stages == ["train", "choose", "export", "evaluate"]
     go()
-    assert stages[3:] == ["export", "evaluate"]
+    assert stages[4:] == ["choose", "export", "evaluate"]
     # Settings of what comes after leave it alone; its own, and other pictures, do not.
     go("export.strength=0.5", "evaluate.guidance=2.0")
-    assert stages[5:] == ["export", "evaluate"]
+    assert stages[7:] == ["choose", "export", "evaluate"]
     go("train.optimizer.lr=1e-5")
     go("train.optimizer.lr=1e-5", "prepare.resolution=48")
-    assert stages[7:] == ["train", "export", "evaluate"] * 2
+    assert stages[10:] == ["train", "choose", "export", "evaluate"] * 2
 
 
 def test_a_run_in_another_folder_takes_over_what_a_stopped_one_has_trained(stages, tmp_path):
@@ -142,7 +142,7 @@ def test_a_run_in_another_folder_takes_over_what_a_stopped_one_has_trained(stage
         run_pipeline(config, tmp_path / "smoke" / "20260101-101010")
     (tmp_path / "smoke" / "20260101-101010" / "run" / "tracker.json").write_text('{"id": "abc"}')
     run_pipeline(config, tmp_path / "smoke" / "20260101-111111")
-    assert stages == ["train", "export", "evaluate", "export", "evaluate"]
+    assert stages == ["train", "choose", "export", "evaluate", "choose", "export", "evaluate"]
     assert (tmp_path / "smoke" / "20260101-111111" / "run" / "tracker.json").read_text() == '{"id": "abc"}'
     # One that has its report is a run of its own, and so is the job of a sweep.
     for name in ("20260101-101010", "20260101-111111"):
@@ -181,7 +181,19 @@ def test_jobs_that_share_a_training_train_it_once(stages, tmp_path, make_job, mo
         go(full)
     go(half, "export.strength=0.5")
     go(other, "train.seed=1")
-    assert stages == ["train", "export", "evaluate", "export", "evaluate", "train", "export", "evaluate"]
+    assert stages == [
+        "train",
+        "choose",
+        "export",
+        "evaluate",
+        "choose",
+        "export",
+        "evaluate",
+        "train",
+        "choose",
+        "export",
+        "evaluate",
+    ]
     ((name, more),) = taken
     # Under its own name in the tracker.
     assert name == "export.strength=1" and more[1] == half / "run" and more[2].tracker.name == "strength=0.5"

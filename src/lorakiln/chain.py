@@ -60,9 +60,12 @@ DATA = (
     Stage("encode", reads=("captioned",), writes="encoded", settings=("encode", "model")),
 )
 TRAIN = Stage("train", reads=("encoded",), writes="run", settings=("train", "model"))
-EXPORT = Stage("export", reads=("run", "captioned"), writes="lora", settings=("export", "model"))
-EVALUATE = Stage("evaluate", reads=("lora", "captioned", "run"), writes="report", settings=("evaluate", "model"))
-RESULTS = (EXPORT, EVALUATE)
+CHOOSE = Stage("choose", reads=("run", "captioned"), writes="choice", settings=("choose", "evaluate", "model"))
+EXPORT = Stage("export", reads=("run", "captioned", "choice"), writes="lora", settings=("export", "model"))
+EVALUATE = Stage(
+    "evaluate", reads=("lora", "captioned", "run", "choice"), writes="report", settings=("evaluate", "model")
+)
+RESULTS = (CHOOSE, EXPORT, EVALUATE)
 CHAIN = (*DATA, TRAIN, *RESULTS)
 
 

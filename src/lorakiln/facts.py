@@ -20,6 +20,7 @@ WITHHELD: Mapping[str, Mapping[str, Any]] = {
     "prepare": {"dataset": "withheld"},
     "train": {"tracker": {"kind": "none"}},
 }
+CHOICE = "choice.json"
 FIX = (
     "run the stage that made it again: `dvc repro`; where it names a kind that is not known here, install the package "
     "that adds it"
@@ -226,6 +227,84 @@ class Checked(Facts):
     largest_relative_difference: float
 
 
+class Measured(Facts):
+    """A mean with its 95% interval, where there is one."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+class MeasuredCandidate(Facts):
+    """A saved step at a weight, as `choose` measured it.
+
+    Attributes:
+        prompts, pictures: that were drawn with it; of the weaker ones fewer.
+        worth: the product of the five after it, each 0 to 1.
+        learned, detail, followed, agreement, whole: see `choose.candidates.Parts`.
+        copies: the share of its pictures that are nearer to a training picture than any two of these to each other.
+        state: "good", "underfitted", "overfitted", "memorised" or "broken".
+    """
+
+    step: int
+    weight: float
+    prompts: int
+    pictures: int
+    worth: Measured
+    learned: float
+    detail: float
+    followed: float
+    agreement: float
+    whole: float
+    copies: float
+    state: str
+
+
+class Recommended(Facts):
+    """What to use: a step and a weight.
+
+    Attributes:
+        low, high: the weights of this step that are worth as much as can be told.
+        picture: one that was drawn with it, relative to the choice's folder.
+    """
+
+    step: int
+    weight: float
+    low: float
+    high: float
+    picture: str
+
+    def at_strength(self, strength: float) -> "Recommended":
+        """The same of a file that does only so much of what was trained at weight 1 (`export.strength`)."""
+        weights = {name: round(getattr(self, name) / strength, 4) for name in ("weight", "low", "high")}
+        return self.changed(**weights)
+
+
+class Choice(Facts):
+    """choice.json: which of a run's saved steps to use, and at which weight; or why that cannot be told.
+
+    Attributes:
+        headline: two sentences for a beginner.
+        rivals: what cannot be told apart from it, or comes next.
+        advice: what to change next time, each with the measure that says so.
+        candidates: all that were drawn, by step and weight; none where nothing was to choose.
+        base: what the base's own pictures are like: `followed`, `agreement`, `copies`.
+    """
+
+    recommended: Recommended | None = None
+    headline: str = ""
+    rivals: list[str] = []
+    advice: list[str] = []
+    candidates: list[MeasuredCandidate] = []
+    base: dict[str, float] = {}
+
+
+def read_choice(folder: Path) -> Choice:
+    """What `choose` wrote into its folder; of a file from elsewhere there is none, and nothing is recommended."""
+    file = folder / CHOICE
+    return Choice.read(file) if file.exists() else Choice()
+
+
 class LoraFacts(MadeWith):
     """facts.json beside a LoRA file: what `export` wrote, or what is known of a file from elsewhere, where `step` and
     the facts of a training are None.
@@ -235,6 +314,7 @@ class LoraFacts(MadeWith):
         hash: SHA-256 of `file`.
         zero_terminal_snr: as of a run.
         tokens: as of a run; `embeddings`: the files of these words, in the same folder.
+        recommended: what `choose` says of its step; None where it chose another, or nothing.
     """
 
     name: str
@@ -261,3 +341,4 @@ class LoraFacts(MadeWith):
     tokens: dict[str, int] | None = None
     embeddings: list[str] | None = None
     checked: Checked | None = None
+    recommended: Recommended | None = None

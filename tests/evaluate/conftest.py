@@ -67,7 +67,7 @@ def judged_model(micro_model, micro_clip):
 
 @pytest.fixture
 def folders(tmp_path, judged_model, micro_family):
-    """lora, captioned and run, as their stages write them."""
+    """lora, captioned and run, as their stages write them, and a choice that is not there."""
     return write_folders(tmp_path, judged_model, micro_family)
 
 
@@ -76,7 +76,7 @@ def write_folders(parent, model, family):
     write_lora(lora, model, family)
     write_captioned(captioned)
     write_run(run)
-    return lora, captioned, run
+    return lora, captioned, run, parent / "choice"
 
 
 def write_lora(folder, model, family, seed=0):

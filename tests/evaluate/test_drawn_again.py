@@ -90,20 +90,20 @@ def test_kept_pictures_serve_a_changed_plan_too(folders, stopped, tmp_path, judg
 def test_another_lora_redraws_all_but_the_base_and_equals_a_fresh_report(
     folders, reported, tmp_path, judged_model, micro_family, count_drawn
 ):
-    lora, captioned, run = folders
+    lora, captioned, run, choice = folders
     out = tmp_path / "report"
     shutil.copytree(reported, out)
     write_lora(lora, judged_model, micro_family, seed=1)
-    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    evaluate(lora, captioned, run, choice, out, SETTINGS, judged_model)
     assert len(count_drawn) == 20 - 6 - 2  # weight 0: 6 with and 2 without the trigger words
-    evaluate(lora, captioned, run, tmp_path / "fresh", SETTINGS, judged_model)
+    evaluate(lora, captioned, run, choice, tmp_path / "fresh", SETTINGS, judged_model)
     assert hash_folder(tmp_path / "fresh") == hash_folder(out)
 
 
 def test_equal_pictures_are_drawn_once(folders, tmp_path, judged_model, count_drawn):
-    lora, captioned, run = folders
+    lora, captioned, run, choice = folders
     settings = SETTINGS.model_copy(update={"prompts": ["a cat", "a cat"], "between": []})
-    evaluate(lora, captioned, run, tmp_path / "report", settings, judged_model)
+    evaluate(lora, captioned, run, choice, tmp_path / "report", settings, judged_model)
     assert len(count_drawn) == 2 * 2
     samples = tmp_path / "report" / "samples" / "w1.00"
     assert (samples / "p000-s0.png").read_bytes() == (samples / "p001-s0.png").read_bytes()
@@ -112,12 +112,12 @@ def test_equal_pictures_are_drawn_once(folders, tmp_path, judged_model, count_dr
 def test_another_noise_schedule_of_the_training_draws_all_anew(
     folders, reported, tmp_path, judged_model, count_drawn, monkeypatch
 ):
-    lora, captioned, run = folders
+    lora, captioned, run, choice = folders
     out, told = tmp_path / "report", []
     shutil.copytree(reported, out)
     monkeypatch.setattr(painter, "follow_noise_schedule", lambda *given: told.append(given[1:]))
     facts = read_json(lora / "facts.json")
     (lora / "facts.json").write_text(json.dumps({**facts, "zero_terminal_snr": True}))
-    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    evaluate(lora, captioned, run, choice, out, SETTINGS, judged_model)
     # The base's pictures too: a LoRA's are compared with them.
     assert len(count_drawn) == 20 and told == [(True, lora / facts["file"])]

@@ -43,9 +43,9 @@ def test_a_tight_gpu_holds_one_model_at_a_time(folders, tmp_path, judged_model, 
 
 
 def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):
-    lora, captioned, run = folders
+    lora, captioned, run, choice = folders
     out = tmp_path / "report"
-    evaluate(lora, captioned, run, out, SETTINGS, judged_model)
+    evaluate(lora, captioned, run, choice, out, SETTINGS, judged_model)
     rows = read_jsonl(out / "samples" / "metadata.jsonl")
     # 3 prompts x 2 seeds x 2 weights, 2 x 2 in between, 1 x 2 x 2 without the trigger words.
     assert len(rows) == 12 + 4 + 4 == len(count_drawn)
@@ -64,7 +64,7 @@ def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):
     assert round(3 * numbers["coherence"]["agreeing"], 5) in (0, 1, 2, 3)  # of 3 prompts
     assert {path.name for path in (out / "grids").iterdir()} == {"weights.png", "seeds.png", "trigger.png"}
     lines = (out / "plots" / "scores.csv").read_text().splitlines()
-    assert lines[0] == "weight,metric,mean,low,high" and len(lines) == 1 + 2 * 6
+    assert lines[0] == "weight,metric,mean,low,high" and len(lines) == 1 + 2 * 7
     assert str(out / "report.html") in capsys.readouterr().out.replace("\n", "")
 
 
@@ -114,7 +114,7 @@ def test_the_report_stands_alone_and_escapes_what_it_quotes(reported, judged_mod
         and not re.search(r"url\((?!#)", page)
         and "@import" not in page
     )
-    assert page.count("<svg") == 6 + 3
+    assert page.count("<svg") == 7 + 3
     assert "Too few prompts for a verdict" in page
     assert "&lt;lora:sks:1&gt;" in page and "load_lora_weights(&#34;sks.safetensors&#34;)" in page
     assert str(reported.parent) not in page.replace(judged_model.path, "").replace(judged_model.clip.path, "")
@@ -151,20 +151,20 @@ def test_the_experiment_from_a_report_composes_to_the_same_settings(tmp_path):
 
 
 def test_a_run_without_samples_or_validation_has_a_report(folders, reported, tmp_path, judged_model):
-    lora, captioned, run = folders
+    lora, captioned, run, choice = folders
     shutil.rmtree(run / "samples")
     shutil.copytree(reported, tmp_path / "report")
     (run / "validation.csv").write_text("step,loss\n")
-    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+    evaluate(lora, captioned, run, choice, tmp_path / "report", SETTINGS, judged_model)
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "Samples over training" not in page and "Validation loss" not in page and "Training loss" in page
 
 
 def test_a_broken_tracker_does_not_stop_the_report(folders, reported, tmp_path, judged_model, capsys):
-    lora, captioned, run = folders
+    lora, captioned, run, choice = folders
     (run / "tracker.json").write_text("{")
     shutil.copytree(reported, tmp_path / "report")
-    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+    evaluate(lora, captioned, run, choice, tmp_path / "report", SETTINGS, judged_model)
     assert "tracker: the scores were not logged" in capsys.readouterr().err
     assert (tmp_path / "report" / "report.html").is_file()
 
@@ -193,8 +193,8 @@ def test_scores_reach_the_tracker(folders, reported, tmp_path, judged_model, mon
 
     monkeypatch.setattr(tracking, "resume_tracker", lambda run, job, config: told.update(config) or Spy())
     shutil.copytree(reported, tmp_path / "report")
-    lora, captioned, run = folders
-    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+    lora, captioned, run, choice = folders
+    evaluate(lora, captioned, run, choice, tmp_path / "report", SETTINGS, judged_model)
     numbers = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert logged["evaluate/clip_score/w1.00/mean"] == numbers["clip_score"]["w1.00"]["mean"]
     assert logged["evaluate/likeness"] == numbers["image_similarity"]["w1.00"]["mean"]
@@ -218,28 +218,28 @@ def test_what_boards_show_has_one_name_at_any_weight():
 
 
 def test_a_clip_that_is_not_there_is_told(folders, tmp_path, judged_model):
-    lora, captioned, run = folders
+    lora, captioned, run, choice = folders
     (tmp_path / "empty").mkdir()
     model = judged_model.model_copy(update={"clip": Source(path=str(tmp_path / "empty"))})
     with pytest.raises(UserError, match="cannot load CLIP"):
-        evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, model)
+        evaluate(lora, captioned, run, choice, tmp_path / "report", SETTINGS, model)
     assert not (tmp_path / "report").exists()
 
 
 def test_weight_0_alone_is_refused(folders, tmp_path, judged_model):
-    lora, captioned, run = folders
+    lora, captioned, run, choice = folders
     settings = SETTINGS.model_copy(update={"weights": [0.0]})
     with pytest.raises(UserError, match="0 alone"):
-        evaluate(lora, captioned, run, tmp_path / "report", settings, judged_model)
+        evaluate(lora, captioned, run, choice, tmp_path / "report", settings, judged_model)
 
 
 def test_a_lora_of_another_base_is_refused(folders, tmp_path, judged_model):
-    lora, captioned, run = folders
+    lora, captioned, run, choice = folders
     facts = read_json(lora / "facts.json")
     facts["base"] = {**facts["base"], "hash": "0" * 64, "path": "some/other"}
     (lora / "facts.json").write_text(json.dumps(facts))
     with pytest.raises(UserError, match="some/other"):
-        evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+        evaluate(lora, captioned, run, choice, tmp_path / "report", SETTINGS, judged_model)
 
 
 def test_too_little_space_is_told_before_anything_is_written(folders, judged_model, disk_of, tmp_path):
@@ -252,10 +252,10 @@ def test_too_little_space_is_told_before_anything_is_written(folders, judged_mod
 def test_photographs_on_a_model_of_drawings_get_no_verdict_and_the_warning_on_the_page(
     folders, tmp_path, judged_model, capsys
 ):
-    lora, captioned, run = folders
+    lora, captioned, run, choice = folders
     facts = read_json(captioned / "dataset.json")
     write_json(captioned / "dataset.json", facts | {"out_of_domain": "3 of 3 pictures are shaded: add model=sd15."})
-    evaluate(lora, captioned, run, tmp_path / "report", SETTINGS, judged_model)
+    evaluate(lora, captioned, run, choice, tmp_path / "report", SETTINGS, judged_model)
     page = (tmp_path / "report" / "report.html").read_text()
     told = capsys.readouterr().out
     for text in (page, told):
@@ -277,7 +277,7 @@ def test_the_clip_score_is_a_price_only_where_no_question_is_asked():
     ("place", "said"),
     [
         ("lorakiln.evaluate.painter.load_adapter", "evaluate: loading the base model: out of memory"),
-        ("lorakiln.lora_files.merging.Merged.set_weights", "evaluate: putting the LoRA on: out of memory"),
+        ("lorakiln.lora_files.merging.Merged.set_weights", "drawing: putting the LoRA on: out of memory"),
         ("lorakiln.families.sd.model.StableDiffusion.encode_prompts", "drawing: reading the negative prompt: out of"),
         ("lorakiln.families.sd.model.StableDiffusion.decode_latents", "drawing: out of memory with one picture"),
     ],

@@ -175,11 +175,17 @@ def test_the_order_of_tables_and_of_rows():
         "clip_score",
         "seed_similarity",
         "nearest_similarity",
+        "copies",
+        "damage",
+        "bleed",
     ]
     # Rows of samples/metadata.jsonl have them by their kinds' names.
     settings = SETTINGS.model_copy(update={"classify": []})
     assert [metric.name for metric in list_metrics(settings)] == [
+        "bleed",
         "clip_score",
+        "copies",
+        "damage",
         "image_similarity",
         "nearest_similarity",
         "seed_similarity",

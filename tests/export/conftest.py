@@ -137,7 +137,7 @@ def do(tmp_path, run, captioned, micro_model):
     """Export with the given settings; the folder."""
 
     def call(out="lora", **settings) -> Path:
-        export(run, captioned, tmp_path / out, ExportSettings(**settings), micro_model)
+        export(run, captioned, tmp_path / "choice", tmp_path / out, ExportSettings(**settings), micro_model)
         return tmp_path / out
 
     return call

@@ -40,7 +40,7 @@ def test_a_run_is_exported(tmp_path, micro_encoded, micro_model, micro_family):
         rows += [captioned_row(row["file_name"], text=row["text"], **size) for row in bucket["rows"]]
     write_jsonl(tmp_path / "captioned" / "metadata.jsonl", rows)
     settings = ExportSettings(which="best", precision="fp32")
-    export(run, tmp_path / "captioned", tmp_path / "lora", settings, micro_model)
+    export(run, tmp_path / "captioned", tmp_path / "choice", tmp_path / "lora", settings, micro_model)
     facts = read_json(tmp_path / "lora" / "facts.json")
     assert facts["step"] == 4
     assert facts["validation_loss"] is not None
@@ -55,7 +55,7 @@ def test_a_run_is_exported(tmp_path, micro_encoded, micro_model, micro_family):
     content = (tmp_path / "lora" / facts["file"]).read_bytes()
     assert told["git"]["commit"].encode() not in content and told["host"].encode() not in content
     write_json(run / "provenance.json", {**told, "git": {"commit": "f" * 40, "changed": True}, "host": "elsewhere"})
-    export(run, tmp_path / "captioned", tmp_path / "lora", settings, micro_model)
+    export(run, tmp_path / "captioned", tmp_path / "choice", tmp_path / "lora", settings, micro_model)
     assert (tmp_path / "lora" / facts["file"]).read_bytes() == content
     trained = diffusers_form.load(run / "adapters" / "step-00000004.safetensors").layers
     found = kohya_form.load(tmp_path / "lora" / facts["file"], micro_family).layers

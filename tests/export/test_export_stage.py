@@ -159,7 +159,7 @@ def test_the_file_names_the_bases_own_file_by_its_hashes(run, captioned, facts, 
     base = micro_model.model_copy(update={"path": str(tmp_path / "dream.safetensors"), "config": micro_model.path})
     facts["base"] = dict(load_family(base, ()).facts)
     write_json(run / "facts.json", facts)
-    export(run, captioned, tmp_path / "lora", ExportSettings(name="x"), base)
+    export(run, captioned, tmp_path / "choice", tmp_path / "lora", ExportSettings(name="x"), base)
     metadata = load_tensors(tmp_path / "lora/x.safetensors")[1]
     content = (tmp_path / "dream.safetensors").read_bytes()
     assert metadata["ss_new_sd_model_hash"] == hashlib.sha256(content).hexdigest()

@@ -104,7 +104,7 @@ def test_from_pictures_to_a_report(tmp_path, model, capsys):
     assert facts["base"]["version"] == "sketch_v1" and facts["timesteps"] == [0, 50, 50]
     assert len(list((run / "samples").rglob("*.png"))) == 2  # before the first step, and after the last
 
-    export(run, captioned, lora, ExportSettings(which="last"), model)
+    export(run, captioned, run.parent / "choice", lora, ExportSettings(which="last"), model)
     tensors, metadata = load_tensors(lora / "squares.safetensors")
     assert {key.split(".")[0] for key in tensors} == {
         "lora_drawer_blocks_0_mix",
@@ -134,7 +134,7 @@ def test_from_pictures_to_a_report(tmp_path, model, capsys):
         between=[],
         grid_prompts=1,
     )
-    evaluate(lora, captioned, run, report, settings, model)
+    evaluate(lora, captioned, run, run.parent / "choice", report, settings, model)
     rows = read_jsonl(report / "samples" / "metadata.jsonl")
     assert (report / "report.html").is_file() and len({row["file_name"] for row in rows}) > 2
 

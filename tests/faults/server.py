@@ -28,7 +28,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    stages = [f"lorakiln.{name}" for name in ("prepare", "caption", "encode", "train", "export", "evaluate")]
+    stages = [f"lorakiln.{name}" for name in ("prepare", "caption", "encode", "train", "choose", "export", "evaluate")]
     for name in ("hydra", "lorakiln.runs", *stages):
         importlib.import_module(name)
     for name in DOORS:

@@ -8,7 +8,7 @@ import yaml
 
 from tests.faults.conftest import ROOT, serving
 
-STAGES = ("compose", "prepare", "caption", "encode", "train", "export", "evaluate")
+STAGES = ("compose", "prepare", "caption", "encode", "train", "choose", "export", "evaluate")
 MAY_DIFFER = {"run/provenance.json", "run/tracker.json"}  # see docs/pipeline.md
 
 

@@ -93,5 +93,5 @@ def copied(folder, programs):
 @pytest.fixture(scope="session")
 def reproduced(project):
     """The same after one `dvc repro`."""
-    assert project.repro() == ["compose", "prepare", "caption", "encode", "train", "export", "evaluate"]
+    assert project.repro() == ["compose", "prepare", "caption", "encode", "train", "choose", "export", "evaluate"]
     return project

@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 BUCKETS = "src/lorakiln/prepare/buckets.py"
-STAGES = {"prepare", "caption", "encode", "train", "export", "evaluate"}
+STAGES = {"prepare", "caption", "encode", "train", "choose", "export", "evaluate"}
 
 
 def test_a_comment_runs_nothing_and_another_rule_does(own_project):

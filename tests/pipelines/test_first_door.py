@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-TRAIN_ON = ["train", "export", "evaluate"]
+TRAIN_ON = ["train", "choose", "export", "evaluate"]
 DATA_ON = ["prepare", "caption", "encode", *TRAIN_ON]
 
 
@@ -148,7 +148,7 @@ def test_no_file_holds_a_path_of_this_machine(reproduced):
     [
         ("conf/experiment/smoke.yaml", "# Seconds", "# Few seconds", ["compose"]),
         ("conf/experiment/smoke.yaml", "every: 6, steps: 2", "every: 6, steps: 3", ["compose", *TRAIN_ON]),
-        ("params.yaml", "overrides: []", 'overrides: ["evaluate.guidance=4.0"]', ["compose", "evaluate"]),
+        ("params.yaml", "overrides: []", 'overrides: ["evaluate.guidance=4.0"]', ["compose", "choose", "evaluate"]),
         (
             "params.yaml",
             '"evaluate.guidance=4.0"',

@@ -79,7 +79,7 @@ def captioned(tmp_path, micro_encoded):
 
 def test_one_run_holds_settings_curves_pictures_scores_and_files(trained, captioned, tmp_path, micro_model):
     run = trained()
-    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat"), micro_model)
+    export(run, captioned, tmp_path / "choice", tmp_path / "lora", ExportSettings(name="cat"), micro_model)
     tracker = resume_tracker(run, "evaluate")
     tracker.log({"evaluate/clip_score/w1.00/mean": 0.5})
     tracker.finish()
@@ -154,7 +154,7 @@ def test_of_all_exported_the_one_of_the_lowest_validation_loss_is_the_best(train
     shutil.copyfile(run / facts["adapters"][0]["file"], run / "adapters" / "step-00000002.safetensors")
     earlier = {"step": 2, "file": "adapters/step-00000002.safetensors", "validation_loss": 0.001}
     write_json(run / "facts.json", {**facts, "adapters": [earlier, *facts["adapters"]]})
-    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", which="all"), micro_model)
+    export(run, captioned, tmp_path / "choice", tmp_path / "lora", ExportSettings(name="cat", which="all"), micro_model)
     found = [one for one in Recorded(tmp_path).artifacts if one[1] == "lora"]
     assert [(names, "best" in aliases, metadata["step"]) for _, _, _, aliases, metadata, names in found] == [
         ({"cat-step00000002.safetensors"}, True, 2),
@@ -169,7 +169,9 @@ def test_at_home_means_no_picture_no_caption_and_no_prompt(
 ):
     monkeypatch.setattr("sys.argv", ["train", "caption.trigger=SECRETWORD"])
     run = trained(upload_images=False)
-    export(run, captioned, tmp_path / "lora", ExportSettings(name="cat", private=private), micro_model)
+    export(
+        run, captioned, tmp_path / "choice", tmp_path / "lora", ExportSettings(name="cat", private=private), micro_model
+    )
     found = Recorded(tmp_path)
     assert any(name.startswith("dataset-") for name in found.runs) != private
     told = str([found.runs, found.artifacts, found.summary])

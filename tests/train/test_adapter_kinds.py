@@ -71,7 +71,7 @@ def test_it_is_trained_gone_on_with_exported_verified_and_gone_on_from(
     assert file.read_bytes() == (whole / "adapters" / file.name).read_bytes()
     # Exported: every client's own names, and diffusers' where it loads the kind; verified by what it does.
     out = tmp_path / "lora"
-    export(run, captioned, out, ExportSettings(precision="fp32", name="x"), micro_model)
+    export(run, captioned, out.parent / "choice", out, ExportSettings(precision="fp32", name="x"), micro_model)
     facts, kind = read_json(out / "facts.json"), find_trained_kind(adapter["kind"])
     family = load_family(micro_model, ("network",))
     assert facts["checked"]["clients"] == [

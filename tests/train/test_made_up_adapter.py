@@ -51,7 +51,9 @@ def test_it_is_trained_exported_verified_inspected_merged_and_gone_on_from(
     metrics = (run / "metrics.csv").read_text()
     assert "nan" not in metrics and read_json(run / "facts.json")["settings"]["train"]["adapter"]["kind"] == kind
     # Exported, and read back by every client's own key.
-    export(run, captioned, tmp_path / "lora", ExportSettings(precision="fp32", name="x"), micro_model)
+    export(
+        run, captioned, tmp_path / "choice", tmp_path / "lora", ExportSettings(precision="fp32", name="x"), micro_model
+    )
     file = tmp_path / "lora" / "x.safetensors"
     facts = read_json(tmp_path / "lora" / "facts.json")
     family = load_family(micro_model, ("network",))
@@ -116,7 +118,12 @@ def test_half_the_strength_is_half_the_change(tmp_path, kind, train_micro, make_
     run = train_micro(make_settings(adapter={"kind": kind}, optimizer={"kind": "adamw"}, steps=2))
     for name, strength in (("whole", 1.0), ("half", 0.5)):
         export(
-            run, captioned, tmp_path / name, ExportSettings(precision="fp32", name="x", strength=strength), micro_model
+            run,
+            captioned,
+            tmp_path / "choice",
+            tmp_path / name,
+            ExportSettings(precision="fp32", name="x", strength=strength),
+            micro_model,
         )
     whole, half = (read_as_stored(tmp_path / name / "x.safetensors").adapter.layers for name in ("whole", "half"))
     network = load_family(micro_model, ("network",)).network
@@ -135,7 +142,7 @@ def test_a_written_file_that_does_something_else_is_not_exported(
     read = own.read
     monkeypatch.setattr(own, "read", lambda stored: own.scale(read(stored), 1.0 if stored.form == "dotted" else 1.01))
     with pytest.raises(UserError, match="layers differ from what was trained"):
-        export(run, captioned, tmp_path / "lora", ExportSettings(precision="fp32"), micro_model)
+        export(run, captioned, tmp_path / "choice", tmp_path / "lora", ExportSettings(precision="fp32"), micro_model)
 
 
 def test_its_settings_are_checked_and_a_kind_that_is_only_read_is_refused_by_name(make_settings):

@@ -257,7 +257,14 @@ def test_a_run_stops_them_goes_on_to_the_bit_and_is_exported(
         assert same == name.startswith("text_encoder.") and layer.up.any()
     # The exported file, as other programs read it.
     out = tmp_path / "lora"
-    export(whole, captioned(tmp_path / "captioned", micro_encoded), out, ExportSettings(precision="fp32"), micro_model)
+    export(
+        whole,
+        captioned(tmp_path / "captioned", micro_encoded),
+        tmp_path / "choice",
+        out,
+        ExportSettings(precision="fp32"),
+        micro_model,
+    )
     facts = read_json(out / "facts.json")
     assert facts["encoders"] == {"text_encoder": {"rank": 2, "modules": 18, "lr": 5e-3, "stop": 6}}
     tensors, metadata = load_tensors(out / facts["file"])

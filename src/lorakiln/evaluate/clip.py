@@ -114,6 +114,32 @@ class Clip:
         return np.concatenate(parts)
 
     @torch.inference_mode()
+    def parts(self, paths: Sequence[Path], batch_size: int = 32, title: str = "looking at details") -> np.ndarray:
+        """What the vision tower has of each patch of picture files half of its way up, (N, P, D) float32, unit vectors.
+
+        Lower layers know colours and strokes, the last ones what the whole picture shows; in between stand the parts of
+        things, which is where defects are found (PatchCore, arXiv 2106.08265).
+
+        Raises:
+            UserError: there is no memory for one picture.
+        """
+        parts, left, at_once = [], list(paths), Batch(batch_size, title, advice=ADVICE)
+        with show_progress(title, len(left)) as bar:
+            while left:
+                images = [read_picture(path) for path in left[: at_once.size]]
+                found = at_once.attempt(partial(self._patches, images))
+                if found is not None:
+                    parts.append(found)
+                    left = left[len(images) :]
+                    bar.advance(len(images))
+        return np.concatenate(parts)
+
+    def _patches(self, images: Sequence[Image.Image]) -> np.ndarray:
+        pixels = self.processor(images=images, return_tensors="pt")["pixel_values"].to(self.device)
+        layers = self.model.vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states
+        return _unit(layers[len(layers) // 2][:, 1:])  # the first is the class token, no patch
+
+    @torch.inference_mode()
     def images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Unit embeddings of RGB pictures that are in memory, (N, D) float32, in one batch."""
         pixels = self.processor(images=images, return_tensors="pt")["pixel_values"].to(self.device)

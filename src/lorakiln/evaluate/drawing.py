@@ -3,6 +3,7 @@ from a drawing that was stopped.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -27,28 +28,42 @@ from lorakiln.sampling import Applied, format_infotext, save_picture
 WORTH = 64  # small pictures: starting a process, which loads the libraries and the base, takes about half as long
 
 
+@dataclass(frozen=True)
+class _Used:
+    """A LoRA's or an embedding's file, as infotexts tell it."""
+
+    name: str
+    embeds: bool
+    hash: str
+
+    @classmethod
+    def read(cls, path: Path) -> "_Used":
+        embeds = is_embedding(path)
+        return cls(path.stem, embeds, compute_embedding_short_hash(path) if embeds else lora_hash(path))
+
+
 class ShotDrawer:
     """Draws shots with a painter, and writes each with what it was drawn from."""
 
     def __init__(self, painter: Painter) -> None:
-        self.painter, self.settings, self.model, self.lora = painter, painter.settings, painter.model, painter.lora
-        # Read now: the file may be gone when the pictures are drawn.
-        self.embeds = is_embedding(self.lora)
-        self.lora_hash = compute_embedding_short_hash(self.lora) if self.embeds else lora_hash(self.lora)
+        self.painter, self.settings, self.model = painter, painter.settings, painter.model
+        # Read now: a file may be gone when the pictures are drawn.
+        self.used = {name: _Used.read(path) for name, path in painter.loras.items()}
 
     @cached_property
     def base_hash(self) -> str:
         return base_hash(self.model.path, load_family(self.model, ()).facts["hash"])
 
-    def fill(self, shots: Sequence[Shot], folder: Path, old: Path, kept: PartialResults) -> int:
+    def fill(self, shots: Sequence[Shot], folder: Path, old: Sequence[Path], kept: PartialResults) -> int:
         """Write every shot's file below `folder`; return how many pictures were drawn.
 
         Args:
-            old: the samples of the report before; what has the same key is taken from there.
+            old: folders of samples, such as the report's before; what has the same key is taken from there.
             kept: what an earlier call had drawn when it was stopped; takes each picture as it is drawn.
         """
         wanted = {shot.key: shot for shot in shots}
-        there = {key: path for key, path in (list_drawn_pictures(old) | kept.files()).items() if key in wanted}
+        earlier = {key: path for samples in old for key, path in list_drawn_pictures(samples).items()}
+        there = {key: path for key, path in (earlier | kept.files()).items() if key in wanted}
         made = {key: path for key, path in there.items() if is_whole(path)}
         missing = [shot for key, shot in wanted.items() if key not in made]
         written = set()
@@ -64,11 +79,11 @@ class ShotDrawer:
         return len(missing)
 
     def _draw(self, shots: Sequence[Shot]) -> Iterator[tuple[Shot, Image.Image]]:
-        ordered = sorted(shots, key=lambda shot: shot.weight)
+        ordered = sorted(shots, key=_applied)
         workers = self._count_workers(len(shots))
         with show_progress("drawing", len(shots)) as bar:
             if workers == 1:
-                for _, group in groupby(ordered, key=lambda shot: shot.weight):
+                for _, group in groupby(ordered, key=_applied):
                     some = list(group)
                     yield from zip(some, self.painter.paint(some, bar.advance), strict=True)
                 return
@@ -88,24 +103,31 @@ class ShotDrawer:
 
     def _save(self, image: Image.Image, shot: Shot, path: Path) -> None:
         settings = self.settings
-        used = [Applied(self.lora.stem, shot.weight, self.lora_hash)] if shot.weight else []
+        file = self.used[shot.adapter] if shot.weight else None
+        used = [Applied(file.name, shot.weight, file.hash)] if file else []
+        embeds = file is not None and file.embeds
         text = format_infotext(
             make_job(shot),
             settings.steps,
             settings.guidance,
             settings.negative_prompt,
             Path(self.model.path).name,
-            [] if self.embeds else used,
+            [] if embeds else used,
             self.painter.encoding.clip_skip,
             self.base_hash,
-            {one.name: one.hash for one in used} if self.embeds else {},
+            {one.name: one.hash for one in used} if embeds else {},
         )
         save_picture(image, path, text)
 
 
+def _applied(shot: Shot) -> tuple[str, float]:
+    """Which LoRA draws it, and at which weight; all of weight 0 together."""
+    return (shot.adapter if shot.weight else ""), shot.weight
+
+
 def split_batches(shots: Iterable[Shot], size: int) -> Iterator[list[Shot]]:
-    """As `draw` takes them: of one weight and one size, in their order, at most so many at once."""
-    for _, group in groupby(shots, key=lambda shot: (shot.weight, shot.width, shot.height)):
+    """As `draw` takes them: of one LoRA, one weight and one size, in their order, at most so many at once."""
+    for _, group in groupby(shots, key=lambda shot: (*_applied(shot), shot.width, shot.height)):
         alike = list(group)
         yield from (alike[start : start + size] for start in range(0, len(alike), size))
 

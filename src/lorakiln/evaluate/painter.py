@@ -1,6 +1,6 @@
-"""The base model with a LoRA on it, drawing shots: in this process, or in several."""
+"""The base model with one LoRA or another on it, drawing shots: in this process, or in several."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,25 +28,26 @@ ON_CPU = "draw on the CPU (evaluate.device=cpu)"
 @dataclass
 class _Loaded:
     family: PromptCache
-    applied: AppliedAdapters
     batch: Batch
+    name: str
+    applied: AppliedAdapters
     weight: float | None = None
 
 
 class Painter:
-    """Draws shots with one base model, one LoRA file and the words that belong to it.
+    """Draws shots with one base model, LoRA files, one at a time, and the words that belong to them.
 
     They are loaded when there is something to draw. Pickled, it goes without them: another process loads its own.
 
     Args:
-        lora: a LoRA's or an embedding's file.
-        zero_terminal_snr: whether it was trained with a noise schedule that ends without signal.
-        words: files of embeddings that belong to it.
+        loras: a LoRA's or an embedding's file by the name that shots call it (`Shot.adapter`).
+        zero_terminal_snr: whether they were trained with a noise schedule that ends without signal.
+        words: files of embeddings that belong to them.
     """
 
     def __init__(
         self,
-        lora: Path,
+        loras: Mapping[str, Path],
         settings: EvaluateSettings,
         model: ModelSettings,
         device: torch.device,
@@ -54,7 +55,7 @@ class Painter:
         zero_terminal_snr: bool = False,
         words: Sequence[Path] = (),
     ) -> None:
-        self.lora, self.settings, self.model = lora, settings, model
+        self.loras, self.settings, self.model = dict(loras), settings, model
         self.device, self.encoding, self.zero_terminal_snr = device, encoding, zero_terminal_snr
         self.words = words
 
@@ -62,7 +63,7 @@ class Painter:
         return {name: value for name, value in self.__dict__.items() if name != "_loaded"}
 
     def __call__(self, shots: Sequence[Shot]) -> list[Image.Image]:
-        """The pictures of shots of one weight, RGB, in their order."""
+        """The pictures of shots of one LoRA and weight, RGB, in their order."""
         return list(self.paint(shots))
 
     def paint(self, shots: Sequence[Shot], done: Callable[[int], object] = lambda count: None) -> Iterator[Image.Image]:
@@ -72,12 +73,11 @@ class Painter:
             done: see `draw`.
         """
         loaded, settings = self._loaded, self.settings
-        (weight,) = {shot.weight for shot in shots}
-        if weight != loaded.weight:
-            with telling_no_memory("evaluate: putting the LoRA on", ON_CPU):
-                loaded.applied.set_weights(weight)
+        ((name, weight),) = {(shot.adapter, shot.weight) for shot in shots}
+        if weight != loaded.weight or (weight and name != loaded.name):
+            with telling_no_memory("drawing: putting the LoRA on", ON_CPU):
+                self._put_on(loaded, name, weight)
             loaded.family.forget()
-            loaded.weight = weight
         with choosing_threads(loaded.family):
             yield from draw(
                 loaded.family,
@@ -90,6 +90,16 @@ class Painter:
                 done=done,
             )
 
+    def _put_on(self, loaded: _Loaded, name: str, weight: float) -> None:
+        """Let the base draw with the LoRA of that name at `weight`; at 0 without any, whichever it is."""
+        loaded.weight = None  # until it is whole: what raises may leave a part of it
+        if weight and name != loaded.name:
+            loaded.applied.set_weights(0.0)
+            loaded.applied = load_adapter(loaded.family, self.loras[name], self.words)
+            loaded.name = name
+        loaded.applied.set_weights(weight)
+        loaded.weight = weight
+
     @cached_property
     def _loaded(self) -> _Loaded:
         settings = self.settings
@@ -97,13 +107,14 @@ class Painter:
             family = load_family(
                 self.model, device=self.device, dtype=choose_drawing_dtype(self.device, settings.precision)
             )
-            follow_noise_schedule(family, self.zero_terminal_snr, self.lora)
+            name, lora = next(iter(self.loras.items()))
+            follow_noise_schedule(family, self.zero_terminal_snr, lora)
             if is_tight(self.device):
                 family.rest()
-            applied = load_adapter(family, self.lora, self.words)
+            applied = load_adapter(family, lora, self.words)
         advice = f"draw smaller pictures (evaluate.width, evaluate.height), or {ON_CPU}"
         return _Loaded(
-            PromptCache(family), applied, Batch(settings.batch_size, "drawing", "evaluate.batch_size", advice)
+            PromptCache(family), Batch(settings.batch_size, "drawing", "evaluate.batch_size", advice), name, applied
         )
 
 

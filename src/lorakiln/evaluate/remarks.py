@@ -10,6 +10,8 @@ from lorakiln.facts import LoraFacts, RunFacts
 
 # Where so much of what a prompt gains with the trigger words comes without them, they do little.
 MOSTLY = 0.5
+# Prompts without the trigger words that move so far, of the way to another seed's picture, are another picture's.
+BLED = 0.5
 
 
 def make_remarks(facts: LoraFacts, run: Path, results: Comparison, plan: ShotPlan) -> list[str]:
@@ -20,6 +22,7 @@ def make_remarks(facts: LoraFacts, run: Path, results: Comparison, plan: ShotPla
         run: what `train` wrote; need not be there, for a file from elsewhere.
     """
     told = [results.overall.out_of_domain, tell_step(facts, run), tell_trigger(results, plan)]
+    told += [tell_bleed(results, plan), tell_copies(results, plan)]
     return [sentence for sentence in told if sentence]
 
 
@@ -38,6 +41,29 @@ def tell_step(facts: LoraFacts, run: Path) -> str | None:
     return (
         f"Step {step} was exported, with a validation loss of {losses[step]:.4f}; step {best} has the lowest, "
         f"{losses[best]:.4f}: {way} would take it. The loss does not see likeness: compare the samples of both."
+    )
+
+
+def tell_bleed(results: Comparison, plan: ShotPlan) -> str | None:
+    """That the LoRA changes pictures that do not ask for it, if it does so much."""
+    found = results.bare.values.get("bleed", {}).get(plan.main)
+    if found is None or found.mean < BLED:
+        return None
+    return (
+        f"It bleeds: without the trigger words its pictures are {found.mean:.0%} as far from the base's as those of "
+        "another seed are. Captions that name all else that is to be seen, regularisation pictures or fewer steps help."
+    )
+
+
+def tell_copies(results: Comparison, plan: ShotPlan) -> str | None:
+    """That pictures copy training pictures, more of them than of the base's."""
+    found = results.overall.differences.get("copies", {}).get(plan.main)
+    if found is None or not found.rises:
+        return None
+    share = results.overall.values["copies"][plan.main].mean
+    return (
+        f"{share:.0%} of its pictures are nearer to a training picture than any two of these are to each other: it has "
+        "learned some by heart. More pictures or fewer steps help."
     )
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.evaluate.charts import draw_score_charts, draw_training_charts
+from lorakiln.evaluate.choice_section import make_choice_section
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.grids import Grid
 from lorakiln.evaluate.page_pictures import (
@@ -23,7 +24,7 @@ from lorakiln.evaluate.page_pictures import (
 from lorakiln.evaluate.shots import ShotPlan
 from lorakiln.evaluate.summary import format_difference, format_interval, format_mean, format_number
 from lorakiln.evaluate.verdict import choose_tone, decide_verdict, describe_change, format_rule
-from lorakiln.facts import LoraFacts
+from lorakiln.facts import LoraFacts, read_choice
 from lorakiln.metrics import Metric, Shot, format_weight
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -46,12 +47,13 @@ class Findings:
     remarks: Sequence[str]
 
 
-def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, path: Path) -> None:
+def write_report(findings: Findings, captioned: Path, run: Path, choice: Path, samples: Path, path: Path) -> None:
     """Write the page; equal inputs give equal bytes.
 
     Args:
         captioned: the training pictures.
         run: curves and samples of training.
+        choice: what `choose` wrote; need not be there.
         samples: the pictures that the grids show.
     """
     plan, facts, results = findings.plan, findings.facts, findings.results
@@ -69,6 +71,7 @@ def write_report(findings: Findings, captioned: Path, run: Path, samples: Path, 
         settings=findings.settings,
         verdict=decide_verdict(results.metrics, results.overall, plan.main),
         remarks=findings.remarks,
+        choice=make_choice_section(read_choice(choice), choice),
         rule=format_rule(),
         rows=make_number_rows(findings),
         trigger_rows=make_trigger_rows(findings),
@@ -135,7 +138,7 @@ def format_experiment(lineage: Mapping[str, Any], settings: EvaluateSettings) ->
         lineage: the settings of the stages before, by namespace, as their own records tell them.
     """
     lineage = {**lineage, "evaluate": settings.model_dump(mode="json")}
-    order = ["model", "prepare", "caption", "encode", "train", "export", "evaluate"]
+    order = ["model", "prepare", "caption", "encode", "train", "choose", "export", "evaluate"]
     ordered = {name: lineage[name] for name in order if name in lineage}
     text = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
     return f"# @package _global_\n{text}"

@@ -42,10 +42,7 @@ def plan_shots(settings: EvaluateSettings, trigger: str, size: tuple[int, int], 
         lora: the adapter's content hash.
     """
     settings = settings.reduced()
-    prompts = [
-        Prompt(index, insert_trigger(text, trigger), remove_trigger(text, trigger))
-        for index, text in enumerate(settings.prompts)
-    ]
+    prompts = make_prompts(settings, trigger)
     weights = sorted(set(settings.weights))
     grid_weights = sorted({*weights, *settings.between})
     grid_prompts = prompts[: settings.grid_prompts]
@@ -66,6 +63,14 @@ def plan_shots(settings: EvaluateSettings, trigger: str, size: tuple[int, int], 
         shots += shots_of([p for p in grid_prompts if p.text != p.bare], weights, False)
     main = min((w for w in weights if w), key=lambda w: (abs(w - 1), w))
     return ShotPlan(prompts, grid_prompts, seeds, weights, grid_weights, main, has_trigger, shots)
+
+
+def make_prompts(settings: EvaluateSettings, trigger: str) -> list[Prompt]:
+    """The prompts of the settings, with the trigger words and without."""
+    return [
+        Prompt(index, insert_trigger(text, trigger), remove_trigger(text, trigger))
+        for index, text in enumerate(settings.prompts)
+    ]
 
 
 def compute_shot_key(

@@ -28,11 +28,11 @@ from lorakiln.evaluate.shots import ShotPlan, plan_shots
 from lorakiln.evaluate.summaries import score_pictures, write_plots
 from lorakiln.evaluate.summary import format_summary
 from lorakiln.evaluate.tracking import EvaluatedLora, track
-from lorakiln.facts import DatasetFacts, LoraFacts
+from lorakiln.facts import DatasetFacts, LoraFacts, RunFacts
 from lorakiln.families import load_family
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Family, choose_drawing_dtype, choose_drawing_precision
-from lorakiln.metrics import Alter, Material, Metric, Scored, examine, format_weight, list_metrics
+from lorakiln.metrics import Alter, Material, Metric, Scored, Shot, examine, format_weight, list_metrics
 from lorakiln.rows import read_captioned
 from lorakiln.sampling import check_steps
 from lorakiln.schema.encode import EncodeSettings
@@ -46,7 +46,13 @@ PIXEL = 3  # bytes, before a PNG makes them fewer
 
 
 def evaluate(
-    lora: Path, captioned: Path, run: Path, out: Path, settings: EvaluateSettings, model: ModelSettings
+    lora: Path,
+    captioned: Path,
+    run: Path,
+    choice: Path,
+    out: Path,
+    settings: EvaluateSettings,
+    model: ModelSettings,
 ) -> None:
     """Draw prompts x seeds x weights, score them against the base model, and write the report.
 
@@ -57,6 +63,7 @@ def evaluate(
         lora: what `export` wrote: the LoRA file and facts.json.
         captioned: the training pictures with their captions.
         run: what `train` wrote: curves and samples.
+        choice: what `choose` wrote, whose pictures of the base are taken from there; need not be there.
         out: the report's folder: metrics.json, scores.json (of which DVC makes tables), samples/, grids/, plots/,
             report.html.
 
@@ -81,14 +88,14 @@ def evaluate(
     with replacing(out) as fresh:
         samples = fresh / "samples"
         words = [lora / name for name in facts.embeddings or ()]
-        painter = Painter(lora / facts.file, settings, model, device, encoding, facts.zero_terminal_snr, words)
+        painter = Painter({"": lora / facts.file}, settings, model, device, encoding, facts.zero_terminal_snr, words)
         drawer = ShotDrawer(painter)
-        drawn = drawer.fill(plan.shots, samples, out / "samples", kept)
+        drawn = drawer.fill(plan.shots, samples, [choice / "samples", out / "samples"], kept)
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
         metrics = list_metrics(settings)
         scored, evidence = _score(clip.to(device), plan, samples, captioned, metrics)
-        write_jsonl(samples / "metadata.jsonl", [_row(item) for item in scored])
+        write_jsonl(samples / "metadata.jsonl", [make_row(item) for item in scored])
         grids = make_grids(plan)
         for grid in grids:
             save_grid(grid, samples, fresh / "grids" / f"{grid.name}.png")
@@ -98,7 +105,7 @@ def evaluate(
         write_json(fresh / "scores.json", select_headline_numbers(results, plan.main))
         write_plots(fresh / "plots", results.overall, results.on_grid, plan)
         findings = Findings(facts, settings, plan, grids, results, remarks)
-        write_report(findings, captioned, run, samples, fresh / "report.html")
+        write_report(findings, captioned, run, choice, samples, fresh / "report.html")
         summary = format_summary(results.metrics, results.overall, plan.main, remarks)
         write_text(fresh / "summary.txt", summary)
     kept.clear()
@@ -121,14 +128,19 @@ def check_drawing(settings: EvaluateSettings, model: ModelSettings) -> Family:
     return family
 
 
-def _plan(
-    facts: LoraFacts,
-    lora: Path,
+def describe_drawing(
+    facts: LoraFacts | RunFacts,
     settings: EvaluateSettings,
     model: ModelSettings,
     device: torch.device,
     encoding: PromptEncoding,
-) -> ShotPlan:
+) -> tuple[tuple[int, int], str]:
+    """The size of every picture, width and height in pixels; and all that a picture depends on beside the settings, the
+    prompt, the seed and the LoRA.
+
+    Raises:
+        UserError: the base is not the one that was trained on, or see `check_drawing`.
+    """
     family = check_drawing(settings, model)
     base, code = family.facts, compute_code_key(ShotDrawer, type(family))
     if base["hash"] != facts.base.hash:
@@ -140,7 +152,18 @@ def _plan(
     size = settings.width or model.resolution, settings.height or model.resolution
     # Another device or precision draws other bits.
     drawn_by = f"{code} {base['hash']} {device.type} {choose_drawing_dtype(device, settings.precision)} {encoding}"
-    drawn_by += " zero terminal SNR" if facts.zero_terminal_snr else ""
+    return size, drawn_by + (" zero terminal SNR" if facts.zero_terminal_snr else "")
+
+
+def _plan(
+    facts: LoraFacts,
+    lora: Path,
+    settings: EvaluateSettings,
+    model: ModelSettings,
+    device: torch.device,
+    encoding: PromptEncoding,
+) -> ShotPlan:
+    size, drawn_by = describe_drawing(facts, settings, model, device, encoding)
     identity = facts.hash
     if facts.embeddings:
         identity = hash_data([identity, *(hash_file(lora / name) for name in facts.embeddings)])
@@ -151,16 +174,7 @@ def _score(
     clip: Clip, plan: ShotPlan, samples: Path, captioned: Path, metrics: Sequence[Metric]
 ) -> tuple[list[Scored], Evidence]:
     """The scored pictures, and what the verdict asks for beside their scores."""
-    names = sorted(row.file_name for row in read_captioned(captioned) if not row.is_reg)
-    some = names[:: -(-len(names) // MOST_REFERENCES)]
-    trained = [captioned / name for name in some]
-    references = clip.pictures(trained, title="training pictures")
-    files = [samples / shot.file_name for shot in plan.shots]
-    embeddings = clip.pictures(files)
-    if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
-        raise UserError("CLIP gives numbers that are not finite", where="model.clip", fix="use another CLIP")
-    altered = partial(_embed_altered, clip)
-    material = Material(plan.shots, embeddings, references, clip.texts, files, trained, altered)
+    material = gather_material(clip, plan.shots, samples, captioned)
     scored = score_pictures(material, metrics)
     known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
     ceilings = {name: ceiling for name, ceiling in known.items() if ceiling is not None}
@@ -168,11 +182,31 @@ def _score(
     return scored, Evidence(ceilings, examine(material, scored, plan.main), strange)
 
 
+def gather_material(clip: Clip, shots: Sequence[Shot], samples: Path, captioned: Path) -> Material:
+    """What the metrics look at: drawn pictures and the training pictures, with what CLIP makes of them.
+
+    Raises:
+        UserError: CLIP gives numbers that are not finite.
+    """
+    names = sorted(row.file_name for row in read_captioned(captioned) if not row.is_reg)
+    some = names[:: -(-len(names) // MOST_REFERENCES)]
+    trained = [captioned / name for name in some]
+    references = clip.pictures(trained, title="training pictures")
+    files = [samples / shot.file_name for shot in shots]
+    embeddings = clip.pictures(files)
+    if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
+        raise UserError("CLIP gives numbers that are not finite", where="model.clip", fix="use another CLIP")
+    return Material(
+        shots, embeddings, references, clip.texts, files, trained, partial(_embed_altered, clip), clip.parts
+    )
+
+
 def _embed_altered(clip: Clip, files: Sequence[Path], alter: Alter) -> np.ndarray:
     return clip.pictures(files, title="whether they show something", alter=alter)
 
 
-def _row(item: Scored) -> dict[str, Any]:
+def make_row(item: Scored) -> dict[str, Any]:
+    """A line of samples/metadata.jsonl, by which the picture is found again."""
     shot = item.shot
     values = {name: None if value is None else round(value, 6) for name, value in item.values.items()}
     return {

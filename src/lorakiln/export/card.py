@@ -11,7 +11,7 @@ from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.captions import make_plain_text
 from lorakiln.diffusion.processes.ddpm import format_timestep_range
 from lorakiln.export.previews import Preview
-from lorakiln.facts import LoraFacts
+from lorakiln.facts import LoraFacts, Recommended
 from lorakiln.families.kinds import find_version
 from lorakiln.families.model_source import SINGLE_FILES
 from lorakiln.lora_files.embeddings import name_file
@@ -42,7 +42,7 @@ CARD = """\
 {checked}
 """
 USE = """\
-**A1111, Forge:** put {file} into `models/Lora` and write {tag} in the prompt.
+**A1111, Forge:** put {file} into `models/Lora` and write {tag} in the prompt.{span}
 
 **ComfyUI:** put it into `models/loras` and add a *Load LoRA* node.
 
@@ -115,7 +115,8 @@ def format_model_card(
         what=_what(facts),
         use=USE.format(
             file=format_code(f"{facts.name}.safetensors"),
-            tag=format_code(f"<lora:{facts.name}:1>"),
+            tag=format_code(f"<lora:{facts.name}:{facts.recommended.weight if facts.recommended else 1:g}>"),
+            span=_span(facts.recommended),
         )
         if checked.clients
         else "",
@@ -133,6 +134,13 @@ def format_model_card(
         else "Every file was read back, and holds the very numbers that were trained.",
     )
     return f"---\n{_front_matter(facts, previews, settings)}---\n\n{body}"
+
+
+def _span(recommended: Recommended | None) -> str:
+    """Which weights were found good; nothing where one alone was, or none was looked for."""
+    if recommended is None or recommended.low == recommended.high:
+        return ""
+    return f" Weights from {recommended.low:g} to {recommended.high:g} were found as good."
 
 
 def _what(facts: LoraFacts) -> str:

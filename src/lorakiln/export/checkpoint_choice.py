@@ -6,10 +6,11 @@ from lorakiln.schema.train import TrainSettings
 
 
 def choose_which(wanted: str, train: TrainSettings) -> str:
-    """What "auto" comes to: a training that ends where the loss falls no more was meant to give its best."""
+    """What "auto" comes to: a training that ends where the loss falls no more was meant to give its best; of
+    another it is what `choose` recommends, and where that says nothing the last."""
     if wanted != "auto":
         return wanted
-    return "best" if train.early_stopping.patience is not None else "last"
+    return "best" if train.early_stopping.patience is not None else "recommended"
 
 
 def choose_weights(adapters: list[SavedAdapter], wanted: str) -> list[SavedAdapter]:
@@ -32,19 +33,25 @@ def choose_weights(adapters: list[SavedAdapter], wanted: str) -> list[SavedAdapt
     return [one.changed(file=one.average) for one in adapters]
 
 
-def choose_adapters(adapters: list[SavedAdapter], which: str) -> tuple[SavedAdapter, list[SavedAdapter]]:
+def choose_adapters(
+    adapters: list[SavedAdapter], which: str, recommended: int | None = None
+) -> tuple[SavedAdapter, list[SavedAdapter]]:
     """The adapter that gets the plain name, and those that are written beside it.
 
     Args:
         adapters: by step.
-        which: "last", "best" (lowest validation loss) or "all" (the last, and every other beside it).
+        which: "last", "best" (lowest validation loss), "recommended" (what `choose` says; the last if it says nothing)
+            or "all" (the last, and every other beside it).
+        recommended: the step that `choose` recommends, if any.
 
     Raises:
         UserError: "best", and no saved adapter has a validation loss.
     """
     last = max(adapters, key=lambda one: one.step)
-    if which == "last":
+    if which == "last" or (which == "recommended" and recommended is None):
         return last, []
+    if which == "recommended":
+        return next(one for one in adapters if one.step == recommended), []
     if which == "all":
         return last, [one for one in adapters if one is not last]
     best = find_best_step(adapters)

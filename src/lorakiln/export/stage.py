@@ -21,7 +21,7 @@ from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import remove_private
 from lorakiln.export.words import FOLDER as WORDS
 from lorakiln.export.writer import Writer
-from lorakiln.facts import Checked, LoraFacts, RunFacts, SavedAdapter
+from lorakiln.facts import Checked, LoraFacts, RunFacts, SavedAdapter, read_choice
 from lorakiln.families import load_family
 from lorakiln.families.file_hashes import compute_kohya_hashes
 from lorakiln.families.kinds import find_version
@@ -37,7 +37,7 @@ from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking import resume_tracker
 
 
-def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, model: ModelSettings) -> None:
+def export(run: Path, captioned: Path, choice: Path, out: Path, settings: ExportSettings, model: ModelSettings) -> None:
     """Write the chosen adapters of `run` in kohya's and diffusers' form, and read them back.
 
     Writes `<name>.safetensors` (kohya), `diffusers/`, README.md (model card), `<name>.json` and `<name>.png`
@@ -70,7 +70,10 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
     weights = choose_weights(facts.adapters, settings.weights)
     if weights != facts.adapters:
         facts = facts.changed(averaged=True)
-    main, others = choose_adapters(weights, which)
+    recommended = read_choice(choice).recommended
+    main, others = choose_adapters(weights, which, recommended.step if recommended else None)
+    if recommended and recommended.step != main.step:
+        recommended = None
     # Two files of the main one, and what is written stands beside what it replaces until the end.
     needed = sum((run / one.file).stat().st_size for one in (main, main, *others))
     check_space(out, needed, "the exported adapters")
@@ -91,6 +94,8 @@ def export(run: Path, captioned: Path, out: Path, settings: ExportSettings, mode
         most = 0 if settings.private else settings.previews
         previews = copy_previews(run, fresh, name, main.step, most)
         chosen = _facts(facts, name, main, settings, fresh, clients, float(f"{worst:.3g}"), writer.words)
+        if recommended:
+            chosen = chosen.changed(recommended=recommended.at_strength(settings.strength))
         chosen.write(fresh / "facts.json")
         write_json(fresh / f"{name}.json", _notes(chosen))
         write_text(fresh / "README.md", format_model_card(chosen, rows, previews, settings))
@@ -235,7 +240,7 @@ def _notes(facts: LoraFacts) -> dict[str, Any]:
         "description": f"{what}, trained on {pictures} pictures",
         "sd version": find_version(facts.base.version).a1111,
         "activation text": facts.trigger,
-        "preferred weight": 1.0,
+        "preferred weight": facts.recommended.weight if facts.recommended else 1.0,
         "negative text": "",
         "notes": f"base model: {facts.base_model or facts.base.name}; step {facts.step}{skipped}"
         + (f"; {ZERO_SNR_ADVICE}" if facts.zero_terminal_snr else ""),

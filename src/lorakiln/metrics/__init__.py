@@ -55,6 +55,7 @@ class Material:
         files: of the drawn pictures, N.
         trained: files of the training pictures, M.
         embed_pictures: files, and what is done to each RGB picture before CLIP looks at it -> unit vectors.
+        embed_parts: files -> (N, P, D) unit vectors of each picture's P patches.
     """
 
     shots: Sequence[Shot]
@@ -64,6 +65,7 @@ class Material:
     files: Sequence[Path]
     trained: Sequence[Path]
     embed_pictures: Callable[[Sequence[Path], Alter], np.ndarray]
+    embed_parts: Callable[[Sequence[Path]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class Metric:
             it goes.
         better: which way is.
         digits: that are shown of its values, behind the point.
-        board: what boards and tables of runs call it; "": they have it only if it is a fraction.
+        board: what boards and tables of runs call it; "": they have it only if it is a fraction that counts for the
+            verdict.
         place: in tables, the smaller the sooner.
     """
 

@@ -25,7 +25,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture to draw; `key` is equal for equal pictures, whatever their prompt's place."""
+    """One picture to draw; `key` is equal for equal pictures, whatever their prompt's place.
+
+    Attributes:
+        adapter: which of several LoRAs draws it; "": the only one there is, or none, at weight 0.
+    """
 
     prompt: Prompt
     with_trigger: bool
@@ -34,6 +38,7 @@ class Shot:
     width: int
     height: int
     key: str
+    adapter: str = ""
 
     @property
     def text(self) -> str:
@@ -41,9 +46,10 @@ class Shot:
 
     @property
     def file_name(self) -> str:
-        """Its path below samples/, such as w1.00/p000-s0.png."""
+        """Its path below samples/, such as w1.00/p000-s0.png; of several LoRAs below a folder of each one's name."""
         folder = f"w{format_weight(self.weight)}" + ("" if self.with_trigger else "-without-trigger")
-        return f"{folder}/p{self.prompt.index:03d}-s{self.seed}.png"
+        above = f"{self.adapter}/" if self.adapter else ""
+        return f"{above}{folder}/p{self.prompt.index:03d}-s{self.seed}.png"
 
 
 def format_weight(weight: float) -> str:

@@ -138,14 +138,14 @@ def compute_agreement(scored: Sequence[Scored], weight: float) -> float | None:
     drawn = [np.stack(group) for (at, _), group in groups.items() if at == weight and len(group) > 1]
     if not drawn:
         return None
-    unlike = _between([np.stack(group) for (at, _), group in groups.items() if at == 0])
+    unlike = compute_unlike([np.stack(group) for (at, _), group in groups.items() if at == 0])
     if unlike is None or unlike > ALIKE:
         return 0.0
     return float(np.mean([(compute_mean_cosine(group) - unlike) / (1 - unlike) >= AGREE for group in drawn]))
 
 
-def _between(groups: Sequence[np.ndarray]) -> float | None:
-    """Mean cosine between pictures of different groups; None if there is one group alone."""
+def compute_unlike(groups: Sequence[np.ndarray]) -> float | None:
+    """The mean cosine between pictures of different groups, (n, D) unit embeddings each; None of one group alone."""
     if len(groups) < 2:
         return None
     sums = np.stack([group.sum(axis=0) for group in groups])

@@ -12,9 +12,10 @@ class ExportSettings(Settings, decides=Decides.FILE):
     name: Annotated[Name | None, Private.NO] = Field(
         None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name"
     )
-    which: Literal["auto", "last", "best", "all"] = Field(
+    which: Literal["auto", "last", "best", "recommended", "all"] = Field(
         "auto",
-        description="best: lowest validation loss among the saved; auto: best with train.early_stopping, else the last",
+        description="recommended: the step that `choose` says to use, else the last; best: lowest validation loss "
+        "among the saved; auto: best with train.early_stopping, else recommended",
     )
     weights: Literal["auto", "raw", "ema"] = Field(
         "auto", description="of a training with train.ema: the average or the weights themselves; auto: the average"

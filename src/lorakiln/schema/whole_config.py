@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from lorakiln.schema.base import Settings, check
 from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
+from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.export import ExportSettings
@@ -25,6 +26,7 @@ class Paths(Settings, decides=Decides.NOTHING):
     captioned: str
     encoded: str
     run: str
+    choice: str
     lora: str
     report: str
     runs: str
@@ -38,6 +40,7 @@ class Config(Settings):
     caption: Annotated[CaptionSettings, CAPTIONERS.chosen()]
     encode: EncodeSettings
     train: TrainSettings
+    choose: ChooseSettings
     export: ExportSettings
     evaluate: EvaluateSettings
 

@@ -118,5 +118,5 @@ def _nest(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name in above:
             at = at.setdefault(name, {})
         at[last] = value
-    order = ["model", "prepare", "caption", "encode", "train", "export", "evaluate"]
+    order = ["model", "prepare", "caption", "encode", "train", "choose", "export", "evaluate"]
     return {name: tree[name] for name in [*order, *tree] if name in tree}

@@ -1,0 +1,237 @@
+"""The rule by which a step and a weight are recommended; docs/evaluation.md gives its reasons."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lorakiln.choose.candidates import Candidate, Measures, Parts, compare, estimate, weigh
+from lorakiln.evaluate.intervals import FEWEST_PROMPTS, Estimate
+from lorakiln.facts import MeasuredCandidate, Recommended
+from lorakiln.metrics import format_weight
+from lorakiln.metrics.coherence import AGREE, MOST_PROMPTS
+
+UNDER = 0.5  # of what the training pictures show; less is underfitted
+SHOWN = 0.15  # the same: where the best one's interval begins below it, nothing was learned that can be shown
+LOST = 0.15  # of following the prompt, that a LoRA clearly loses, is overfitted
+DAMAGED = 0.25  # of the pictures; as many are broken
+COPIED = 0.5  # of the pictures, beyond the base's; as many copies are memorised
+
+NO_CLIP = "Which step to use cannot be told: the model's CLIP does not know such pictures as the training pictures."
+FEW = f"Which step to use cannot be told: fewer than {FEWEST_PROMPTS} prompts were drawn (evaluate.prompts)."
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate, what it is worth, and what is the matter with it.
+
+    Attributes:
+        state: see `facts.MeasuredCandidate`.
+    """
+
+    candidate: Candidate
+    measures: Measures
+    parts: Parts
+    worth: Estimate
+    copies: float
+    state: str
+
+    @property
+    def usable(self) -> bool:
+        return self.state not in ("broken", "memorised")
+
+    @property
+    def name(self) -> str:
+        return f"step {self.candidate.step} at weight {format_weight(self.candidate.weight)}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows from the measures: `facts.Choice` without the pictures."""
+
+    best: Judged | None
+    low: float
+    high: float
+    headline: str
+    rivals: list[str]
+    advice: list[str]
+    judged: list[Judged]
+
+
+def find_most_followed(measured: Mapping[Candidate, Measures], base: Measures) -> float:
+    """What counts as following the prompt wholly: the base's own, or a candidate's if that follows it better still."""
+    means = [_mean(one.followed) for one in (base, *measured.values())]
+    known = [value for value in means if not np.isnan(value)]
+    return max(known, default=0.0)
+
+
+def rank(measured: Mapping[Candidate, Measures], base: Measures) -> list[Candidate]:
+    """The candidates, the most worth first; of equals the earlier step, then the lower weight."""
+    most = find_most_followed(measured, base)
+    worths = {one: weigh(measures, most).worth for one, measures in measured.items()}
+    return sorted(worths, key=lambda one: (-worths[one], one))
+
+
+def decide(measured: Mapping[Candidate, Measures], base: Measures) -> Decision:
+    """Which candidate to use, and what to say.
+
+    Args:
+        measured: every candidate, with the prompts that it was drawn with.
+        base: of all prompts.
+    """
+    most = find_most_followed(measured, base)
+    judged = [_judge(one, measures, base, most) for one, measures in sorted(measured.items())]
+    full = max(one.measures.prompts for one in judged)
+    if full < FEWEST_PROMPTS:
+        return Decision(None, 0, 0, FEW, [], [], judged)
+    finalists = [one for one in judged if one.measures.prompts == full]
+    usable = [one for one in finalists if one.usable] or finalists
+    best = min(usable, key=lambda one: (-one.worth.mean, one.candidate))
+    alike = [one for one in usable if one is not best and not compare(best.measures, one.measures, most).rises]
+    weights = [one.candidate.weight for one in (best, *alike) if one.candidate.step == best.candidate.step]
+    low, high = min(weights), max(weights)
+    advice = _advise(best, judged, base, most)
+    if not best.usable or (_estimate_learned(best, most).low or 0) < SHOWN:
+        what = "No saved step can be recommended: "
+        reason = _explain_state(best) if not best.usable else "none has learned anything that can be shown."
+        return Decision(None, low, high, what + reason, [], advice, judged)
+    return Decision(best, low, high, _headline(best, low, high), _rivals(best, alike, usable, most), advice, judged)
+
+
+def _judge(candidate: Candidate, measures: Measures, base: Measures, most: float) -> Judged:
+    parts = weigh(measures, most)
+    worth = estimate(lambda rows: weigh(measures, most, rows).worth, measures.prompts)
+    copies = max(0.0, _mean(measures.copies) - _mean(base.copies[: measures.prompts]))
+    return Judged(candidate, measures, parts, worth, copies, _find_state(measures, base, parts, copies, most))
+
+
+def _find_state(measures: Measures, base: Measures, parts: Parts, copies: float, most: float) -> str:
+    if 1 - parts.whole >= DAMAGED:
+        return "broken"
+    if parts.learned < UNDER:
+        return "underfitted"
+    agreeing = measures.agreeing[~np.isnan(measures.agreeing)]
+    if len(agreeing) and np.mean(agreeing >= AGREE) < MOST_PROMPTS:
+        return "broken"
+    if copies >= COPIED:
+        return "memorised"
+    count = measures.prompts
+    lost = estimate(lambda rows: _mean(measures.followed[rows]) - _mean(base.followed[:count][rows]), count)
+    if lost.falls and parts.followed < 1 - LOST:
+        return "overfitted"
+    return "good"
+
+
+def _explain_state(judged: Judged) -> str:
+    if judged.state == "memorised":
+        return f"{judged.copies:.0%} of the pictures copy a training picture."
+    if 1 - judged.parts.whole >= DAMAGED:
+        return f"{1 - judged.parts.whole:.0%} of the pictures are burnt or noisy."
+    return "each seed shows something else."
+
+
+def _headline(best: Judged, low: float, high: float) -> str:
+    span = "" if low == high else f"; {format_weight(low)} to {format_weight(high)} are as good as can be told"
+    parts = best.parts
+    more = {
+        "underfitted": " It is still too weak, and the best there is.",
+        "overfitted": " It pays for that: it follows the prompt clearly worse than the base does.",
+    }.get(best.state, "")
+    return (
+        f"Use step {best.candidate.step} at weight {format_weight(best.candidate.weight)}{span}. It shows "
+        f"{parts.learned:.0%} of what the training pictures show, and follows the prompt {parts.followed:.0%} as well "
+        f"as the best of all that were drawn, the base included.{more}"
+    )
+
+
+def _rivals(best: Judged, alike: Sequence[Judged], usable: Sequence[Judged], most: float) -> list[str]:
+    others = [one for one in alike if one.candidate.step != best.candidate.step]
+    told = []
+    if others:
+        names = " and ".join(one.name for one in sorted(others, key=lambda one: -one.worth.mean)[:3])
+        told.append(f"The measures cannot tell it apart from {names}: look at the grid.")
+    behind = [one for one in usable if one is not best and one not in alike]
+    if behind and not others:
+        second = max(behind, key=lambda one: one.worth.mean)
+        gap = compare(best.measures, second.measures, most)
+        told.append(f"Next comes {second.name}, worth {gap.mean:.2f} less ({gap.low:.2f} to {gap.high:.2f}).")
+    return told
+
+
+def _advise(best: Judged, judged: Sequence[Judged], base: Measures, most: float) -> list[str]:
+    """What to change next time, each with the measure that says so."""
+    told = []
+    steps = sorted({one.candidate.step for one in judged})
+    weights = sorted({one.candidate.weight for one in judged})
+    tops = {step: max((one for one in judged if one.candidate.step == step), key=_by_worth) for step in steps}
+    at, last = best.candidate.step, tops[steps[-1]]
+    if best.parts.learned < UNDER and at == steps[-1]:
+        told.append(
+            f"Train longer or stronger (train.steps, train.optimizer.lr, train.adapter.rank): at the last step the "
+            f"pictures show {best.parts.learned:.0%} of what the training pictures show."
+        )
+    elif at == steps[-1] and len(steps) > 1 and compare(best.measures, tops[steps[-2]].measures, most).rises:
+        told.append(f"Train longer (train.steps): the last step is clearly worth more than step {steps[-2]}.")
+    if at < steps[-1] and compare(best.measures, last.measures, most).rises:
+        why = "follows the prompt worse" if last.parts.followed < best.parts.followed else "is worth less"
+        told.append(f"Fewer steps would do (train.steps={at}): step {steps[-1]} {why} than step {at}.")
+    stronger = [one for one in judged if one.candidate.step == at and one.candidate.weight > best.candidate.weight]
+    if best.candidate.weight == weights[0] and any(compare(best.measures, o.measures, most).rises for o in stronger):
+        told.append(
+            f"It is best where it is turned down furthest, to {format_weight(weights[0])}: train with a lower rate or "
+            "fewer steps, or add lower weights to choose.weights."
+        )
+    if any(one.state == "memorised" for one in judged):
+        worst = max(judged, key=lambda one: one.copies)
+        told.append(
+            f"More pictures, or fewer steps: at {worst.name} {worst.copies:.0%} of the pictures are nearer to a "
+            "training picture than any two training pictures are to each other."
+        )
+    if best.state == "overfitted":
+        told.append(
+            "Captions that name what changes from picture to picture (background, pose, clothes), a lower rank or "
+            f"fewer steps: the prompt is followed {best.parts.followed:.0%} as well as the best."
+        )
+    return told
+
+
+def _by_worth(one: Judged) -> tuple[int, float]:
+    """Of the same step; more prompts say more."""
+    return one.measures.prompts, one.worth.mean
+
+
+def _estimate_learned(judged: Judged, most: float) -> Estimate:
+    measures = judged.measures
+    return estimate(lambda rows: weigh(measures, most, rows).learned, measures.prompts)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def to_facts(judged: Judged, pictures: int) -> MeasuredCandidate:
+    """As choice.json holds it."""
+    parts = judged.parts
+    return MeasuredCandidate(
+        step=judged.candidate.step,
+        weight=judged.candidate.weight,
+        prompts=judged.measures.prompts,
+        pictures=pictures,
+        worth=judged.worth.as_dict(),
+        learned=round(parts.learned, 6),
+        detail=round(parts.detail, 6),
+        followed=round(parts.followed, 6),
+        agreement=round(parts.agreement, 6),
+        whole=round(parts.whole, 6),
+        copies=round(judged.copies, 6),
+        state=judged.state,
+    )
+
+
+def recommend(decision: Decision, picture: str) -> Recommended | None:
+    """As choice.json holds it; None where nothing is recommended."""
+    if decision.best is None:
+        return None
+    one = decision.best.candidate
+    return Recommended(step=one.step, weight=one.weight, low=decision.low, high=decision.high, picture=picture)

@@ -1,0 +1,137 @@
+"""The `choose` stage: draw with each saved step at each weight, measure, and say which to use."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lorakiln.artefacts.disk import check_space
+from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.json_files import write_jsonl
+from lorakiln.artefacts.partial_results import PartialResults
+from lorakiln.choose.candidates import Candidate, Measures, list_candidates
+from lorakiln.choose.rounds import Rounds
+from lorakiln.choose.rule import NO_CLIP, Decision, decide, rank, recommend, to_facts
+from lorakiln.choose.trial import Layout, Trial
+from lorakiln.console.errors import UserError
+from lorakiln.console.gpu import choose_device, describe_device
+from lorakiln.console.memory import free_memory
+from lorakiln.evaluate.clip import Clip
+from lorakiln.evaluate.stage import PIXEL, make_row
+from lorakiln.export.checkpoint_choice import choose_weights, find_best_step
+from lorakiln.facts import CHOICE, Choice, DatasetFacts, RunFacts, SavedAdapter
+from lorakiln.families.protocol import choose_drawing_precision
+from lorakiln.schema.choose import ChooseSettings
+from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.schema.model import ModelSettings
+
+
+def choose(
+    run: Path, captioned: Path, out: Path, settings: ChooseSettings, evaluate: EvaluateSettings, model: ModelSettings
+) -> None:
+    """Draw with each saved step at each weight, measure the pictures, and say which to use.
+
+    Each picture is kept beside `out` from the moment it is drawn until the choice is whole: whatever ends the stage,
+    the next call draws only what is missing.
+
+    Args:
+        run: what `train` wrote.
+        captioned: the training pictures with their captions.
+        out: choice.json (`facts.Choice`) and samples/; without candidates in the one and pictures in the other where
+            there is nothing to choose.
+        evaluate: how pictures are drawn, of which prompts, and what CLIP is asked about them.
+
+    Raises:
+        UserError: the run was trained on another base, there is no step of the kind asked for, or a model is not there.
+    """
+    facts = RunFacts.read(run / "facts.json")
+    adapters = select_adapters(choose_weights(facts.adapters, "auto"), settings.checkpoints)
+    if not adapters:
+        with replacing(out) as fresh:
+            (fresh / "samples").mkdir()
+            Choice().write(fresh / CHOICE)
+        print("choose: one saved step, nothing to choose (train.save_every saves more)", flush=True)
+        return
+    evaluate = evaluate.reduced()
+    device = choose_device(evaluate.device)
+    layout = Layout.of(facts, settings, evaluate, model, device)
+    candidates = list_candidates(adapters, settings.weights, settings.most_steps)
+    rounds = Rounds(candidates, len(layout.prompts), settings.checkpoints == "auto")
+    most = rounds.count_pictures(len(layout.seeds))
+    where = f"{describe_device(device)} in {choose_drawing_precision(device, evaluate.precision)}"
+    steps = len({one.step for one in candidates})
+    print(f"choose: {steps} saved steps, {len(candidates)} candidates, {most} pictures, on {where}", flush=True)
+    # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once.
+    clip = Clip.load(model.clip, torch.device("cpu"))
+    check_space(out, most * layout.size[0] * layout.size[1] * PIXEL, "the choice's samples")
+    strange = DatasetFacts.read(captioned / "dataset.json").out_of_domain
+    kept, trial = PartialResults(out, ".png"), Trial(facts, run, adapters, layout, evaluate, model, device)
+    with replacing(out) as fresh:
+        samples = fresh / "samples"
+        measured: dict[Candidate, Measures] = {}
+        for count, prompts in rounds:
+            latest = trial.measure(candidates[:count], prompts, clip, captioned, samples, out / "samples", kept)
+            measured |= latest
+            candidates = rank(latest, trial.measure_base())
+        decision = decide(measured, trial.measure_base())
+        choice = make_choice(decision, trial, strange)
+        choice.write(fresh / CHOICE)
+        scored = [*trial.base, *(item for one in sorted(trial.scored) for item in trial.scored[one])]
+        write_jsonl(samples / "metadata.jsonl", [make_row(item) for item in scored])
+    kept.clear()
+    del trial
+    free_memory()
+    for sentence in (choice.headline, *choice.rivals, *choice.advice):
+        print(sentence, flush=True)
+
+
+def select_adapters(adapters: list[SavedAdapter], wanted: str) -> list[SavedAdapter]:
+    """The saved steps to choose among, by step; none where nothing is to be chosen.
+
+    Args:
+        wanted: `choose.checkpoints`.
+
+    Raises:
+        UserError: the best is wanted, and no saved step has a validation loss.
+    """
+    by_step = sorted(adapters, key=lambda one: one.step)
+    if wanted == "auto":
+        return by_step if len(by_step) > 1 else []
+    if wanted == "last":
+        return by_step[-1:]
+    if wanted == "all":
+        return by_step
+    best = find_best_step(by_step)
+    if best is None:
+        raise UserError(
+            "no saved step has a validation loss",
+            where="choose.checkpoints=best",
+            fix="set train.keep_best=true and train.validation.every, or choose.checkpoints=auto",
+        )
+    return [one for one in by_step if one.step == best]
+
+
+def make_choice(decision: Decision, trial: Trial, strange: str | None) -> Choice:
+    """As it is written.
+
+    Args:
+        strange: what to say where the training pictures are of a kind that CLIP does not know.
+    """
+    base = trial.measure_base()
+    told = {
+        name: round(float(np.nanmean(column)), 6) for name, column in vars(base).items() if not np.isnan(column).all()
+    }
+    candidates = [to_facts(one, len(trial.scored[one.candidate])) for one in decision.judged]
+    if strange:
+        return Choice(headline=f"{NO_CLIP} {strange}", candidates=candidates, base=told)
+    picture = ""
+    if decision.best:
+        picture = f"samples/{trial.scored[decision.best.candidate][0].shot.file_name}"
+    return Choice(
+        recommended=recommend(decision, picture),
+        headline=decision.headline,
+        rivals=decision.rivals,
+        advice=decision.advice,
+        candidates=candidates,
+        base=told,
+    )

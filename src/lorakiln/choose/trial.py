@@ -1,0 +1,147 @@
+"""Candidates drawn and measured, round by round."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lorakiln.artefacts.hashing import hash_file
+from lorakiln.artefacts.partial_results import PartialResults
+from lorakiln.choose.candidates import Candidate, Measures, name_adapter
+from lorakiln.choose.measuring import Standard
+from lorakiln.choose.rounds import order_prompts
+from lorakiln.console.memory import is_tight
+from lorakiln.evaluate.clip import Clip
+from lorakiln.evaluate.drawing import ShotDrawer
+from lorakiln.evaluate.painter import Painter
+from lorakiln.evaluate.shots import compute_shot_key, make_prompts
+from lorakiln.evaluate.stage import describe_drawing, gather_material
+from lorakiln.evaluate.summaries import score_pictures
+from lorakiln.facts import RunFacts, SavedAdapter
+from lorakiln.families.prompt_encoding import PromptEncoding
+from lorakiln.metrics import Prompt, Scored, Shot, list_metrics
+from lorakiln.schema.choose import ChooseSettings
+from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.schema.model import ModelSettings
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is drawn: prompts in the order in which rounds take them, seeds, and the size in pixels."""
+
+    prompts: list[Prompt]
+    seeds: list[int]
+    size: tuple[int, int]
+    drawn_by: str
+
+    @classmethod
+    def of(
+        cls,
+        facts: RunFacts,
+        settings: ChooseSettings,
+        evaluate: EvaluateSettings,
+        model: ModelSettings,
+        device: torch.device,
+    ) -> "Layout":
+        """Of a run's settings.
+
+        Raises:
+            UserError: see `evaluate.stage.describe_drawing`.
+        """
+        size, drawn_by = describe_drawing(facts, evaluate, model, device, encoding_of(facts))
+        prompts = make_prompts(evaluate, facts.trigger)
+        seeds = list(dict.fromkeys(evaluate.seeds))[: settings.most_seeds]
+        return cls(
+            [prompts[number] for number in order_prompts(len(prompts), settings.most_prompts)], seeds, size, drawn_by
+        )
+
+
+def encoding_of(facts: RunFacts) -> PromptEncoding:
+    """How the run's prompts are encoded."""
+    return PromptEncoding.of(facts.made_with("encode", EncodeSettings))
+
+
+class Trial:
+    """Draws with the saved steps of a run, and measures what was drawn.
+
+    Args:
+        adapters: the steps' files, below `run`.
+        samples: where the pictures go; `old`: the same of the last choice, from which equal ones are taken.
+        clip: on the CPU.
+    """
+
+    def __init__(
+        self,
+        facts: RunFacts,
+        run: Path,
+        adapters: Sequence[SavedAdapter],
+        layout: Layout,
+        evaluate: EvaluateSettings,
+        model: ModelSettings,
+        device: torch.device,
+    ) -> None:
+        files = {name_adapter(one.step): run / one.file for one in adapters}
+        self._hashes = {name: hash_file(file) for name, file in files.items()}
+        painter = Painter(files, evaluate, model, device, encoding_of(facts), facts.zero_terminal_snr)
+        self._drawer, self._layout, self._evaluate, self._device = ShotDrawer(painter), layout, evaluate, device
+        self._metrics = list_metrics(evaluate)
+        self.scored: dict[Candidate, list[Scored]] = {}
+        self.base: list[Scored] = []
+        self.standard: Standard | None = None
+
+    def measure(
+        self,
+        candidates: Sequence[Candidate],
+        prompts: int,
+        clip: Clip,
+        captioned: Path,
+        samples: Path,
+        old: Path,
+        kept: PartialResults,
+    ) -> Mapping[Candidate, Measures]:
+        """Draw what is missing of these candidates with the first `prompts` of the prompts, and measure all of each."""
+        new = {one: self._list_shots(one, self._count_drawn(one), prompts) for one in candidates}
+        base = self._list_base()
+        shots = [*base, *(shot for some in new.values() for shot in some)]
+        self._drawer.fill(shots, samples, [old], kept)
+        material = gather_material(clip.to(self._choose_place()), shots, samples, captioned)
+        scored = score_pictures(material, self._metrics)
+        if self.standard is None:
+            self.base = scored[: len(base)]
+            self.standard = Standard.of(material, scored, self._metrics, self._layout.prompts)
+        by_candidate = {(one.adapter, one.weight): one for one in candidates}
+        for item in scored[len(base) :]:
+            self.scored.setdefault(by_candidate[item.shot.adapter, item.shot.weight], []).append(item)
+        return {one: self.standard.measure(self.scored[one], prompts) for one in candidates}
+
+    def measure_base(self) -> Measures:
+        """What the base's own pictures of all prompts say."""
+        assert self.standard is not None  # after the first round
+        return self.standard.measure(self.base, len(self._layout.prompts))
+
+    def _count_drawn(self, candidate: Candidate) -> int:
+        return len(self.scored.get(candidate, ())) // len(self._layout.seeds)
+
+    def _list_base(self) -> list[Shot]:
+        return [
+            self._make_shot(prompt, seed, 0.0, "") for prompt in self._layout.prompts for seed in self._layout.seeds
+        ]
+
+    def _list_shots(self, candidate: Candidate, first: int, last: int) -> list[Shot]:
+        return [
+            self._make_shot(prompt, seed, candidate.weight, candidate.adapter)
+            for prompt in self._layout.prompts[first:last]
+            for seed in self._layout.seeds
+        ]
+
+    def _make_shot(self, prompt: Prompt, seed: int, weight: float, adapter: str) -> Shot:
+        layout = self._layout
+        lora = self._hashes.get(adapter, "")
+        key = compute_shot_key(self._evaluate, prompt.text, seed, weight, layout.size, layout.drawn_by, lora)
+        return Shot(prompt, True, seed, weight, *layout.size, key, adapter)
+
+    def _choose_place(self) -> torch.device:
+        """Where CLIP looks: beside the base, if the device has room for both."""
+        return torch.device("cpu") if is_tight(self._device) else self._device

@@ -1,0 +1,86 @@
+"""The report's part about the saved steps: what `choose` said, its grid of steps x weights, and trends by step."""
+
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from lorakiln.artefacts.json_files import read_jsonl
+from lorakiln.evaluate.line_chart import Series, draw_chart
+from lorakiln.evaluate.page_pictures import make_data_uri
+from lorakiln.facts import Choice, MeasuredCandidate
+from lorakiln.metrics import format_weight
+
+LEARNED, FOLLOWED = "of the training pictures learned", "of the prompt followed"
+
+
+def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
+    """For the page; None where nothing was to choose.
+
+    Args:
+        folder: of the choice, with its samples.
+    """
+    if not choice.candidates:
+        return None
+    weights = sorted({one.weight for one in choice.candidates})
+    steps = sorted({one.step for one in choice.candidates})
+    by_place = {(one.step, one.weight): one for one in choice.candidates}
+    files, prompt = _find_pictures(folder)
+    use = choice.recommended
+    rows = [
+        {
+            "step": step,
+            "cells": [
+                {
+                    "picture": make_data_uri(files[step, weight], f"step {step} at {format_weight(weight)}: {prompt}"),
+                    "worth": f"{one.worth.mean:.2f}",
+                    "span": _format_span(one),
+                    "parts": f"learned {one.learned:.0%}, in detail {one.detail:.0%}, followed {one.followed:.0%}, "
+                    f"seeds agree {one.agreement:.0%}",
+                    "drawn": f"{one.pictures} pictures",
+                    "state": one.state,
+                    "used": use is not None and (use.step, use.weight) == (step, weight),
+                }
+                for weight in weights
+                if (one := by_place[step, weight])
+            ],
+        }
+        for step in steps
+    ]
+    at = use.weight if use else weights[-1]
+    return {
+        "choice": choice,
+        "prompt": prompt,
+        "weights": [format_weight(weight) for weight in weights],
+        "rows": rows,
+        "chart": _draw_trend([by_place[step, at] for step in steps], at),
+        "legend": (LEARNED, FOLLOWED),
+        "picture": make_data_uri(folder / use.picture, prompt) if use else None,
+    }
+
+
+def _format_span(one: MeasuredCandidate) -> str:
+    worth = one.worth
+    return "" if worth.low is None or worth.high is None else f"{worth.low:.2f} to {worth.high:.2f}"
+
+
+def _find_pictures(folder: Path) -> tuple[dict[tuple[int, float], Path], str]:
+    """Of each candidate the picture of one prompt and seed, which all have; and the prompt."""
+    files: dict[tuple[int, float], Path] = {}
+    shown: tuple[str, int] | None = None
+    for row in read_jsonl(folder / "samples" / "metadata.jsonl"):
+        above, _, _ = row["file_name"].partition("/")
+        if not row["weight"]:
+            continue
+        shown = shown or (row["prompt"], row["seed"])
+        if (row["prompt"], row["seed"]) == shown:
+            files[int(above.removeprefix("step")), row["weight"]] = folder / "samples" / row["file_name"]
+    return files, shown[0] if shown else ""
+
+
+def _draw_trend(candidates: list[MeasuredCandidate], weight: float) -> Markup:
+    """Both measures in percent over the saved steps, at one weight."""
+    learned = [(float(one.step), 100 * one.learned) for one in candidates]
+    followed = [(float(one.step), 100 * one.followed) for one in candidates]
+    series = [Series(LEARNED, learned, dots=True), Series(FOLLOWED, followed, dots=True)]
+    return draw_chart(series, "step", "%", f"by step, at weight {format_weight(weight)}")

@@ -1,0 +1,57 @@
+"""How much a LoRA changes where nobody asked for it: in pictures of prompts without its trigger words.
+
+Of prompts that hold no trigger words there is nothing to change; what changes all the same has bled into the words that
+were beside them in the captions.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lorakiln.metrics import Material, Metric
+from lorakiln.metrics._cosines import compute_mean_cosine
+from lorakiln.schema.evaluate import EvaluateSettings
+
+
+class Bleed(Metric):
+    def of_pictures(self, material: Material) -> list[float | None] | None:
+        """How far a picture is from the base's of the same prompt and seed, 1 - cosine, as a share of how far the
+        base's pictures of one prompt are from each other: 0 the same picture, 1 as far as another seed's.
+
+        None of prompts with trigger words; None altogether if the base drew no prompt without them twice.
+        """
+        bare = [(row, shot) for row, shot in enumerate(material.shots) if not shot.with_trigger]
+        base = {(shot.prompt.index, shot.seed): material.embeddings[row] for row, shot in bare if not shot.weight}
+        seeds = _compute_seed_distance(base)
+        if not seeds:
+            return None
+        values: list[float | None] = [None] * len(material.shots)
+        for row, shot in bare:
+            if (one := base.get((shot.prompt.index, shot.seed))) is not None:
+                values[row] = float(max(0.0, 1 - one @ material.embeddings[row]) / seeds)
+        return values
+
+
+def _compute_seed_distance(base: dict[tuple[int, int], np.ndarray]) -> float | None:
+    """The mean of 1 - cosine between two of the base's pictures of one prompt; None if no prompt has two."""
+    groups: dict[int, list[np.ndarray]] = {}
+    for (prompt, _), embedding in base.items():
+        groups.setdefault(prompt, []).append(embedding)
+    apart = [1 - compute_mean_cosine(np.stack(group)) for group in groups.values() if len(group) > 1]
+    return float(np.mean(apart)) if apart else None
+
+
+def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
+    if settings is not None and not settings.without_trigger:
+        return []
+    return [
+        Bleed(
+            "bleed",
+            "change without the trigger words",
+            "how far pictures of prompts without the trigger words move from the base's; 1: as far as another seed",
+            "other",
+            better="less",
+            digits=2,
+            place=56,
+        )
+    ]

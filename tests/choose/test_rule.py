@@ -1,0 +1,115 @@
+"""Which step and weight the rule recommends, and what it says of planted cases."""
+
+import numpy as np
+import pytest
+
+from lorakiln.choose.candidates import Candidate
+from lorakiln.choose.rule import decide, rank, to_facts
+from tests.choose.test_candidates import make_measures
+
+NOISE = np.random.default_rng(0).normal(0, 0.05, 24)
+NOISE -= NOISE.mean()
+BASE = make_measures(NOISE, 0.5 + NOISE, prompts=24)
+
+
+def plant(**cases):
+    """Measures by candidate, called by step and weight: s300w1 = (learned, followed, ...)."""
+    found = {}
+    for name, values in cases.items():
+        step, weight = name.removeprefix("s").split("w")
+        columns = [np.asarray(value) + NOISE for value in values[:2]] + list(values[2:])
+        found[Candidate(int(step), float(weight.replace("_", ".")))] = make_measures(*columns, prompts=24)
+    return found
+
+
+def states(decision):
+    return {(one.candidate.step, one.candidate.weight): one.state for one in decision.judged}
+
+
+def test_the_step_that_has_learned_and_still_follows_is_recommended():
+    decision = decide(plant(s100w1=(0.3, 0.5), s200w1=(0.9, 0.48), s300w1=(0.95, 0.2)), BASE)
+    assert decision.best.candidate == Candidate(200, 1.0)
+    assert decision.headline.startswith("Use step 200 at weight 1.00. It shows 90% of what the training pictures show")
+    assert states(decision) == {(100, 1): "underfitted", (200, 1): "good", (300, 1): "overfitted"}
+    assert any(
+        "Fewer steps would do (train.steps=200): step 300 follows the prompt worse" in one for one in decision.advice
+    )
+
+
+def test_weights_that_cannot_be_told_apart_are_a_range_and_other_steps_are_named():
+    other = np.random.default_rng(3).normal(0, 0.2, 24)
+    cases = plant(s200w0_6=(0.5, 0.5), s200w0_8=(0.88 + other, 0.5), s200w1=(0.9, 0.5), s300w1=(0.87 - other, 0.5))
+    decision = decide(cases, BASE)
+    assert (decision.low, decision.high) == (0.8, 1.0) and decision.best.candidate == Candidate(200, 1.0)
+    assert "; 0.80 to 1.00 are as good as can be told" in decision.headline
+    assert decision.rivals == ["The measures cannot tell it apart from step 300 at weight 1.00: look at the grid."]
+
+
+def test_what_comes_next_is_told_with_how_much_less_it_is_worth():
+    decision = decide(plant(s100w1=(0.4, 0.5), s200w1=(0.9, 0.5)), BASE)
+    (told,) = decision.rivals
+    assert told.startswith("Next comes step 100 at weight 1.00, worth 0.50 less (")
+    assert decision.advice == ["Train longer (train.steps): the last step is clearly worth more than step 100."]
+
+
+def test_of_equals_the_earlier_step_and_the_lower_weight_is_taken():
+    cases = plant(s200w1=(0.9, 0.5), s100w1=(0.9, 0.5), s100w0_8=(0.9, 0.5))
+    assert rank(cases, BASE)[0] == decide(cases, BASE).best.candidate == Candidate(100, 0.8)
+
+
+def test_memorised_and_broken_ones_are_not_recommended_though_they_are_worth_more():
+    cases = plant(
+        s100w1=(0.7, 0.5), s200w1=(0.95, 0.5, 1.0, 0.9), s300w1=(0.95, 0.5, 0.2), s400w1=(0.95, 0.5, 1.0, 0.0, 0.25)
+    )
+    decision = decide(cases, BASE)
+    assert states(decision) == {
+        (100, 1): "good",
+        (200, 1): "memorised",
+        (300, 1): "broken",
+        (400, 1): "broken",
+    }
+    assert decision.best.candidate == Candidate(100, 1.0)
+    assert any(one.startswith("More pictures, or fewer steps: at step 200") for one in decision.advice)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ((0.05, 0.5), "none has learned anything that can be shown."),
+        ((0.95, 0.5, 1.0, 0.9), "90% of the pictures copy a training picture."),
+        ((0.95, 0.5, 1.0, 0.0, 0.5), "50% of the pictures are burnt or noisy."),
+        ((0.95, 0.5, 0.3), "each seed shows something else."),
+    ],
+)
+def test_where_no_step_is_any_good_none_is_recommended(values, why):
+    decision = decide(plant(s100w1=values, s200w1=values), BASE)
+    assert decision.best is None and decision.headline == f"No saved step can be recommended: {why}"
+
+
+def test_a_base_that_copies_as_much_is_no_reason_to_call_it_memorised():
+    base = make_measures(NOISE, 0.5 + NOISE, copies=0.9, prompts=24)
+    assert decide(plant(s100w1=(0.9, 0.5, 1.0, 0.9)), base).best.state == "good"
+
+
+def test_too_few_prompts_recommend_nothing():
+    few = {Candidate(100, 1.0): make_measures(0.9, prompts=4)}
+    decision = decide(few, make_measures(0.0, prompts=4))
+    assert decision.best is None and "fewer than 5 prompts were drawn" in decision.headline
+
+
+def test_what_went_out_early_is_not_recommended_by_its_few_prompts():
+    cases = plant(s200w1=(0.8, 0.5))
+    cases[Candidate(100, 1.0)] = make_measures(0.99, 0.5, prompts=6)
+    assert decide(cases, BASE).best.candidate == Candidate(200, 1.0)
+
+
+def test_one_that_is_best_turned_down_says_so():
+    decision = decide(plant(s100w0_6=(0.9, 0.5), s100w1=(0.9, 0.2)), BASE)
+    assert any("It is best where it is turned down furthest, to 0.60" in one for one in decision.advice)
+
+
+def test_facts_hold_the_interval_and_round():
+    (one,) = decide(plant(s100w1=(0.9, 0.5)), BASE).judged
+    told = to_facts(one, 48).to_dict()
+    assert told["pictures"] == 48 and told["worth"]["low"] <= told["worth"]["mean"] <= told["worth"]["high"]
+    assert told["learned"] == round(one.parts.learned, 6)

@@ -1,0 +1,106 @@
+"""What speaks against pictures: copies, damage, and what changes though nobody asked for it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lorakiln.metrics import Material, Prompt, Shot
+from lorakiln.metrics.bleed import Bleed
+from lorakiln.metrics.bleed import list_metrics as list_bleed
+from lorakiln.metrics.copies import Copies, compute_nearest_pair
+from lorakiln.metrics.damage import Damage, measure_pixels
+from lorakiln.schema.evaluate import EvaluateSettings
+
+
+def make_shots(*places, with_trigger=True):
+    """Shots of (prompt, seed, weight)."""
+    prompts = {index: Prompt(index, f"sks {index}", str(index)) for index, _, _ in places}
+    return [Shot(prompts[p], with_trigger, seed, weight, 8, 8, f"{p} {seed} {weight}") for p, seed, weight in places]
+
+
+def make_material(shots, embeddings, references=(), files=(), trained=()):
+    empty = np.zeros((0, np.shape(embeddings)[1]))
+    references = np.array(references) if len(references) else empty
+    return Material(shots, np.array(embeddings), references, None, files, trained, None, None)
+
+
+def at(*degrees):
+    """Unit vectors at angles."""
+    return np.array([[np.cos(np.radians(one)), np.sin(np.radians(one))] for one in degrees])
+
+
+@pytest.fixture
+def metric():
+    return {"name": "x", "title": "x", "meaning": "x", "role": "other"}
+
+
+def test_a_copy_is_nearer_than_any_two_training_pictures(metric):
+    references = at(0, 30, 70, 120)  # the nearest two are 30 degrees apart
+    shots = make_shots((0, 0, 1.0), (0, 1, 1.0), (0, 2, 1.0))
+    material = make_material(shots, at(-29, -31, 15), references)
+    assert Copies(**metric).of_pictures(material) == [1.0, 0.0, 1.0]
+
+
+def test_twins_among_the_training_pictures_do_not_say_how_near_is_near():
+    assert compute_nearest_pair(at(0, 0.5, 30, 70)) == pytest.approx(np.cos(np.radians(29.5)))
+    assert compute_nearest_pair(at(0, 30, 70)) is None and compute_nearest_pair(at(0, 0, 0, 0)) is None
+
+
+def save(path, pixels):
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+    return path
+
+
+def draw_line(side=64):
+    pixels = np.full((side, side, 3), 200)
+    pixels[side // 2] = 40
+    return pixels
+
+
+def test_burnt_and_noisy_pictures_are_damaged_and_drawings_are_not(tmp_path, metric):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (64, 64, 3))
+    burnt = draw_line()
+    burnt[:16] = (255, 0, 255)  # a quarter of it
+    files = [
+        save(tmp_path / "base.png", draw_line()),
+        save(tmp_path / "drawing.png", np.roll(draw_line(), 9, axis=0)),
+        save(tmp_path / "noise.png", noise),
+        save(tmp_path / "burnt.png", burnt),
+    ]
+    trained = [save(tmp_path / "trained.png", draw_line())]
+    shots = make_shots((0, 0, 0.0), (0, 0, 1.0), (0, 1, 1.0), (0, 2, 1.0))
+    material = make_material(shots, at(0, 0, 0, 0), files=files, trained=trained)
+    assert Damage(**metric).of_pictures(material) == [0.0, 0.0, 1.0, 1.0]
+    # What the training pictures have too is no damage: some are drawn on pure white.
+    white = np.full((64, 64, 3), 255)
+    trained = [save(tmp_path / "white.png", white)]
+    files = [files[0], save(tmp_path / "drawn.png", white)]
+    material = make_material(shots[:2], at(0, 0), files=files, trained=trained)
+    assert Damage(**metric).of_pictures(material) == [0.0, 0.0]
+
+
+def test_the_pixels_of_a_checkerboard_and_of_a_flat_picture(tmp_path):
+    rows, columns = np.indices((66, 66))
+    board = np.repeat(((rows + columns) % 2 * 255)[..., None], 3, axis=2)
+    # Each pixel differs from its four neighbours by 255.
+    assert measure_pixels(save(tmp_path / "board.png", board)) == pytest.approx((1.0, 4 * 255), rel=1e-3)
+    assert measure_pixels(save(tmp_path / "flat.png", np.full((66, 66, 3), 128))) == (0.0, 0.0)
+
+
+def test_bleed_is_measured_in_what_another_seed_changes(metric):
+    places = [(0, 0, 0.0), (0, 1, 0.0), (0, 0, 1.0), (0, 1, 1.0)]
+    bare = make_shots(*places, with_trigger=False)
+    # Two seeds of the base are 60 degrees apart, 1 - cosine 0.5; the LoRA moves one by 60 and leaves the other.
+    found = Bleed(**metric).of_pictures(make_material(bare, at(0, 60, -60, 60)))
+    assert found == pytest.approx([0, 0, 1.0, 0])
+    with_trigger = make_shots(*places)
+    both = make_material([*bare, *with_trigger], at(0, 60, -60, 60, 0, 60, 90, 90))
+    assert Bleed(**metric).of_pictures(both)[4:] == [None] * 4
+
+
+def test_bleed_is_not_known_of_one_seed_or_where_it_is_not_drawn(metric):
+    bare = make_shots((0, 0, 0.0), (0, 0, 1.0), with_trigger=False)
+    assert Bleed(**metric).of_pictures(make_material(bare, at(0, 60))) is None
+    settings = EvaluateSettings(prompts=["a"], seeds=[0], weights=[0, 1], without_trigger=False)
+    assert list_bleed(settings) == [] and len(list_bleed(None)) == 1
