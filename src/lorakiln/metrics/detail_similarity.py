@@ -6,6 +6,7 @@ defects are found in industrial pictures (PatchCore, arXiv 2106.08265).
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -23,7 +24,8 @@ class DetailSimilarity(Metric):
         if not known or not material.files:
             return None
         patches = _flatten(material.embed_parts(known))
-        files, values = list(material.files), []
+        files: list[Path] = list(material.files)
+        values: list[float | None] = []
         while files:  # some at a time: patches take a thousand times what a picture's embedding takes
             values += [compute_nearest(one, patches) for one in material.embed_parts(files[:MOST])]
             files = files[MOST:]
