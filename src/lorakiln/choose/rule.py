@@ -15,7 +15,9 @@ UNDER = 0.5  # of what the training pictures show; less is underfitted
 SHOWN = 0.15  # the same: where the best one's interval begins below it, nothing was learned that can be shown
 LOST = 0.15  # of following the prompt, that a LoRA clearly loses, is overfitted
 DAMAGED = 0.25  # of the pictures; as many are broken
-COPIED = 0.5  # of the pictures, beyond the base's; as many copies are memorised
+# Of the pictures, beyond the base's; as many copies are memorised. Of a character from 20 pictures 0 to 3% were copies,
+# from 4 pictures 25 to 79%, and few of these showed what was asked for.
+COPIED = 0.25
 
 NO_CLIP = "Which step to use cannot be told: the model's CLIP does not know such pictures as the training pictures."
 FEW = f"Which step to use cannot be told: fewer than {FEWEST_PROMPTS} prompts were drawn (evaluate.prompts)."
