@@ -18,6 +18,7 @@ DAMAGED = 0.25  # of the pictures; as many are broken
 # Of the pictures, beyond the base's; as many copies are memorised. Of a character from 20 pictures 0 to 3% were copies,
 # from 4 pictures 25 to 79%, and few of these showed what was asked for.
 COPIED = 0.25
+AS_WELL = 0.995  # rounded it is all
 
 NO_CLIP = "Which step to use cannot be told: the model's CLIP does not know such pictures as the training pictures."
 FEW = f"Which step to use cannot be told: fewer than {FEWEST_PROMPTS} prompts were drawn (evaluate.prompts)."
@@ -139,10 +140,12 @@ def _headline(best: Judged, low: float, high: float) -> str:
         "underfitted": " It is still too weak, and the best there is.",
         "overfitted": " It pays for that: it follows the prompt clearly worse than the base does.",
     }.get(best.state, "")
+    followed = "as well as any that were drawn, the base included"
+    if parts.followed < AS_WELL:
+        followed = f"{parts.followed:.0%} as well as the best that were drawn, the base included"
     return (
         f"Use step {best.candidate.step} at weight {format_weight(best.candidate.weight)}{span}. It shows "
-        f"{parts.learned:.0%} of what the training pictures show, and follows the prompt {parts.followed:.0%} as well "
-        f"as the best of all that were drawn, the base included.{more}"
+        f"{parts.learned:.0%} of what the training pictures show, and follows prompts {followed}.{more}"
     )
 
 

@@ -27,7 +27,11 @@ def make_remarks(facts: LoraFacts, run: Path, results: Comparison, plan: ShotPla
 
 
 def tell_step(facts: LoraFacts, run: Path) -> str | None:
-    """Whether the exported step has the lowest validation loss that was measured; None if there is none to compare."""
+    """Whether the exported step has the lowest validation loss that was measured; None if there is none to compare, or
+    if the step was chosen by its pictures, which say more.
+    """
+    if facts.recommended:
+        return None
     # As they are told: what differs less is no difference.
     losses = {int(step): round(loss, 4) for step, loss in read_columns(run / "validation.csv", "step", "loss") if step}
     step = facts.step
