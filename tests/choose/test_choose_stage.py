@@ -12,24 +12,10 @@ from lorakiln.console.errors import UserError
 from lorakiln.evaluate import drawing, evaluate, painter
 from lorakiln.export import export
 from lorakiln.facts import Choice, LoraFacts, SavedAdapter, read_choice
-from lorakiln.schema.choose import ChooseSettings
-from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.export import ExportSettings
+from tests.choose.conftest import EVALUATE, SETTINGS
 
 STEPS = (10, 15, 20)
-EVALUATE = EvaluateSettings(
-    prompts=[f"{{trigger}}, a {colour} cat" for colour in ("red", "blue", "green", "old", "new", "big", "small")],
-    seeds=[0, 7, 8],
-    weights=[0, 1],
-    between=[],
-    grid_prompts=2,
-    without_trigger=False,
-    steps=1,
-    batch_size=4,
-    device="cpu",
-    workers=1,
-)
-SETTINGS = ChooseSettings(weights=[0.5, 1.0])
 
 
 @pytest.fixture
@@ -41,12 +27,6 @@ def count_drawn(monkeypatch):
         lambda family, jobs, *more, **named: (drawn.extend(jobs), draw(family, jobs, *more, **named))[1],
     )
     return drawn
-
-
-@pytest.fixture
-def chosen(tmp_path, run, captioned, judged_model):
-    choose(run, captioned, tmp_path / "choice", SETTINGS, EVALUATE, judged_model)
-    return tmp_path / "choice"
 
 
 def test_it_draws_by_halving_and_tells_every_candidate(chosen, tmp_path):
