@@ -99,7 +99,7 @@ def test_which_steps_are_chosen_among():
     adapters = [SavedAdapter(step=s, file=str(s), validation_loss=loss) for s, loss in ((20, 0.3), (10, 0.2))]
     steps = {name: [one.step for one in select_adapters(adapters, name)] for name in ("auto", "all", "last", "best")}
     assert steps == {"auto": [10, 20], "all": [10, 20], "last": [20], "best": [10]}
-    assert select_adapters(adapters[:1], "auto") == []
+    assert select_adapters(adapters[:1], "auto") == select_adapters(adapters, "none") == []
     with pytest.raises(UserError, match="no saved step has a validation loss"):
         select_adapters([one.changed(validation_loss=None) for one in adapters], "best")
 

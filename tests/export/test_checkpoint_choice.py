@@ -42,7 +42,7 @@ def test_the_last_and_all():
 
 @pytest.mark.parametrize(
     ("wanted", "patience", "which"),
-    [("auto", None, "last"), ("auto", 3, "best"), ("last", 3, "last"), ("all", None, "all")],
+    [("auto", None, "recommended"), ("auto", 3, "best"), ("last", 3, "last"), ("all", None, "all")],
 )
 def test_a_training_that_ends_early_gives_its_best(wanted, patience, which):
     train = TrainSettings.model_construct(early_stopping=EarlyStoppingSettings(patience=patience))

@@ -155,7 +155,7 @@ def checkout(tmp_path, pictures, micro_model):
 
 
 def write_checkout(folder, raw, spaces):
-    paths = {key: f"outputs/{key}" for key in ("prepared", "captioned", "encoded", "run", "lora", "report")}
+    paths = {key: f"outputs/{key}" for key in ("prepared", "captioned", "encoded", "run", "choice", "lora", "report")}
     config = {"paths": {**paths, "raw": str(raw), "cache": "cache"}, **spaces}
     (folder / "outputs").mkdir(parents=True)
     (folder / "outputs" / "resolved.yaml").write_text(yaml.safe_dump(config))

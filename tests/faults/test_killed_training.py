@@ -208,7 +208,9 @@ def second_door(programs, command, tmp_path_factory):
     def start(folder, *overrides, **pause):
         folder.mkdir(exist_ok=True)
         arguments = (*command, f"paths.cache={cache}", *overrides)
-        return programs.start("train", folder, arguments, skip=("lorakiln.evaluate:evaluate",), **pause)
+        return programs.start(
+            "train", folder, arguments, skip=("lorakiln.choose:choose", "lorakiln.evaluate:evaluate"), **pause
+        )
 
     return start
 

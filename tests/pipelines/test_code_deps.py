@@ -140,7 +140,11 @@ def test_compose_writes_the_digests_of_all_whatever_code_has_changed():
 def test_params_stay_in_the_stages_namespace(stage):
     (params,) = STAGES[stage]["params"]
     (keys,) = params.values()
-    assert {key.split(".")[0] for key in keys} <= {stage, "model"}
+    assert {key.split(".")[0] for key in keys} <= {
+        stage,
+        "model",
+        *({"evaluate"} if stage == "choose" else ()),
+    }  # it draws as evaluate does
 
 
 def test_outputs_persist_and_only_compose_is_outside_the_cache():

@@ -17,7 +17,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.stage import PIXEL, make_row
+from lorakiln.evaluate.material import PIXEL, make_row
 from lorakiln.export.checkpoint_choice import choose_weights, find_best_step
 from lorakiln.facts import CHOICE, Choice, DatasetFacts, RunFacts, SavedAdapter
 from lorakiln.families.protocol import choose_drawing_precision
@@ -50,7 +50,8 @@ def choose(
         with replacing(out) as fresh:
             (fresh / "samples").mkdir()
             Choice().write(fresh / CHOICE)
-        print("choose: one saved step, nothing to choose (train.save_every saves more)", flush=True)
+        why = "one saved step, nothing to choose (train.save_every saves more)"
+        print(f"choose: {'not asked for' if settings.checkpoints == 'none' else why}", flush=True)
         return
     evaluate = evaluate.reduced()
     device = choose_device(evaluate.device)
@@ -95,6 +96,8 @@ def select_adapters(adapters: list[SavedAdapter], wanted: str) -> list[SavedAdap
         UserError: the best is wanted, and no saved step has a validation loss.
     """
     by_step = sorted(adapters, key=lambda one: one.step)
+    if wanted == "none":
+        return []
     if wanted == "auto":
         return by_step if len(by_step) > 1 else []
     if wanted == "last":

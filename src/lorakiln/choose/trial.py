@@ -14,9 +14,9 @@ from lorakiln.choose.rounds import order_prompts
 from lorakiln.console.memory import is_tight
 from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.drawing import ShotDrawer
+from lorakiln.evaluate.material import describe_drawing, gather_material
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.shots import compute_shot_key, make_prompts
-from lorakiln.evaluate.stage import describe_drawing, gather_material
 from lorakiln.evaluate.summaries import score_pictures
 from lorakiln.facts import RunFacts, SavedAdapter
 from lorakiln.families.prompt_encoding import PromptEncoding
@@ -48,7 +48,7 @@ class Layout:
         """Of a run's settings.
 
         Raises:
-            UserError: see `evaluate.stage.describe_drawing`.
+            UserError: see `evaluate.material.describe_drawing`.
         """
         size, drawn_by = describe_drawing(facts, evaluate, model, device, encoding_of(facts))
         prompts = make_prompts(evaluate, facts.trigger)

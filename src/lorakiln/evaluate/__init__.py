@@ -1,5 +1,6 @@
 """`evaluate`: what the LoRA does, in numbers, pictures and one report."""
 
-from lorakiln.evaluate.stage import check_drawing, evaluate
+from lorakiln.evaluate.material import check_drawing
+from lorakiln.evaluate.stage import evaluate
 
 __all__ = ["check_drawing", "evaluate"]

@@ -68,5 +68,5 @@ def select_headline_numbers(results: Comparison, main: float) -> dict[str, float
     return {
         metric.board or metric.name: round(results.numbers[metric.name][at]["mean"], 4)
         for metric in results.metrics
-        if (metric.board or (metric.fraction and metric.role != "other")) and at in results.numbers.get(metric.name, {})
+        if (metric.board or metric.is_answer) and at in results.numbers.get(metric.name, {})
     }

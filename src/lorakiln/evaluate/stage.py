@@ -1,14 +1,10 @@
 """The `evaluate` stage: draw, judge, compare, and write it all down."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from lorakiln.artefacts.code_digest import compute_code_key
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_file
@@ -21,6 +17,7 @@ from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.comparison import Evidence, compare, select_headline_numbers
 from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.evaluate.grids import make_grids, save_grid
+from lorakiln.evaluate.material import PIXEL, describe_drawing, gather_material, make_row
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
@@ -28,21 +25,13 @@ from lorakiln.evaluate.shots import ShotPlan, plan_shots
 from lorakiln.evaluate.summaries import score_pictures, write_plots
 from lorakiln.evaluate.summary import format_summary
 from lorakiln.evaluate.tracking import EvaluatedLora, track
-from lorakiln.facts import DatasetFacts, LoraFacts, RunFacts
-from lorakiln.families import load_family
+from lorakiln.facts import DatasetFacts, LoraFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
-from lorakiln.families.protocol import Family, choose_drawing_dtype, choose_drawing_precision
-from lorakiln.metrics import Alter, Material, Metric, Scored, Shot, examine, format_weight, list_metrics
-from lorakiln.rows import read_captioned
-from lorakiln.sampling import check_steps
+from lorakiln.families.protocol import choose_drawing_precision
+from lorakiln.metrics import Metric, Scored, examine, format_weight, list_metrics
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
-
-# A large dataset is judged by so many of its pictures, evenly spaced by name.
-MOST_REFERENCES = 1000
-
-PIXEL = 3  # bytes, before a PNG makes them fewer
 
 
 def evaluate(
@@ -116,45 +105,6 @@ def evaluate(
     print(f"{summary}report: {out / 'report.html'}", flush=True)
 
 
-def check_drawing(settings: EvaluateSettings, model: ModelSettings) -> Family:
-    """The model, without its parts, if it can draw what the settings ask for: known before anything is trained.
-
-    Raises:
-        UserError: more steps than its noise schedule has, or a size that it cannot draw.
-    """
-    family = load_family(model, parts=())
-    check_steps(family, settings.steps, "evaluate.steps")
-    family.latent_shape(settings.width or model.resolution, settings.height or model.resolution)
-    return family
-
-
-def describe_drawing(
-    facts: LoraFacts | RunFacts,
-    settings: EvaluateSettings,
-    model: ModelSettings,
-    device: torch.device,
-    encoding: PromptEncoding,
-) -> tuple[tuple[int, int], str]:
-    """The size of every picture, width and height in pixels; and all that a picture depends on beside the settings, the
-    prompt, the seed and the LoRA.
-
-    Raises:
-        UserError: the base is not the one that was trained on, or see `check_drawing`.
-    """
-    family = check_drawing(settings, model)
-    base, code = family.facts, compute_code_key(ShotDrawer, type(family))
-    if base["hash"] != facts.base.hash:
-        raise UserError(
-            f"the LoRA was trained on another base model, {facts.base.path}",
-            where=f"model.path = {model.path}",
-            fix="evaluate it on that one, or train on this one",
-        )
-    size = settings.width or model.resolution, settings.height or model.resolution
-    # Another device or precision draws other bits.
-    drawn_by = f"{code} {base['hash']} {device.type} {choose_drawing_dtype(device, settings.precision)} {encoding}"
-    return size, drawn_by + (" zero terminal SNR" if facts.zero_terminal_snr else "")
-
-
 def _plan(
     facts: LoraFacts,
     lora: Path,
@@ -180,41 +130,3 @@ def _score(
     ceilings = {name: ceiling for name, ceiling in known.items() if ceiling is not None}
     strange = DatasetFacts.read(captioned / "dataset.json").out_of_domain
     return scored, Evidence(ceilings, examine(material, scored, plan.main), strange)
-
-
-def gather_material(clip: Clip, shots: Sequence[Shot], samples: Path, captioned: Path) -> Material:
-    """What the metrics look at: drawn pictures and the training pictures, with what CLIP makes of them.
-
-    Raises:
-        UserError: CLIP gives numbers that are not finite.
-    """
-    names = sorted(row.file_name for row in read_captioned(captioned) if not row.is_reg)
-    some = names[:: -(-len(names) // MOST_REFERENCES)]
-    trained = [captioned / name for name in some]
-    references = clip.pictures(trained, title="training pictures")
-    files = [samples / shot.file_name for shot in shots]
-    embeddings = clip.pictures(files)
-    if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
-        raise UserError("CLIP gives numbers that are not finite", where="model.clip", fix="use another CLIP")
-    return Material(
-        shots, embeddings, references, clip.texts, files, trained, partial(_embed_altered, clip), clip.parts
-    )
-
-
-def _embed_altered(clip: Clip, files: Sequence[Path], alter: Alter) -> np.ndarray:
-    return clip.pictures(files, title="whether they show something", alter=alter)
-
-
-def make_row(item: Scored) -> dict[str, Any]:
-    """A line of samples/metadata.jsonl, by which the picture is found again."""
-    shot = item.shot
-    values = {name: None if value is None else round(value, 6) for name, value in item.values.items()}
-    return {
-        "file_name": shot.file_name,
-        "prompt": shot.text,
-        "seed": shot.seed,
-        "weight": shot.weight,
-        "with_trigger": shot.with_trigger,
-        **values,
-        "key": shot.key,
-    }

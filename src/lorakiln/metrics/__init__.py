@@ -112,6 +112,11 @@ class Metric:
     board: str = ""
     place: int = LAST
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether it is the share of right answers to a question of `evaluate.classify`, or counts as one does."""
+        return self.fraction and self.role != "other"
+
     def of_pictures(self, material: Material) -> Sequence[float | None] | None:
         """Its value of each of the material's N pictures, None where it does not apply; None if it is of prompts."""
         return None

@@ -10,10 +10,11 @@ from lorakiln.schema.marks import Decides
 
 
 class ChooseSettings(Settings, decides=Decides.REPORT):
-    checkpoints: Literal["auto", "last", "best", "all"] = Field(
+    checkpoints: Literal["auto", "none", "last", "best", "all"] = Field(
         "auto",
         description="auto: of several saved steps all, the weaker ones with fewer pictures, and of one alone none; "
-        "all: each with all pictures; last, best (lowest validation loss): that step at each weight",
+        "none: nothing is drawn; all: each with all pictures; last, best (lowest validation loss): that step at each "
+        "weight",
     )
     weights: list[Annotated[Weight, Field(gt=0)]] = Field(
         [0.6, 0.8, 1.0], min_length=1, description="at which each step is drawn"

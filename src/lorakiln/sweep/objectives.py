@@ -23,7 +23,7 @@ _WEIGHT = re.compile(r"w(-?[0-9.]+(?:e[+-]?[0-9]+)?)")
 def list_possible_names(evaluate: dict[str, Any]) -> list[str]:
     """What a job with these settings of `evaluate` may be compared by."""
     metrics = [metric for metric in list_metrics(EvaluateSettings.model_validate(evaluate)) if not metric.board]
-    metrics.sort(key=lambda metric: metric.fraction)  # questions last, there may be many
+    metrics.sort(key=lambda metric: metric.is_answer)  # questions last, there may be many
     return [*DEFAULT, VALIDATION_LOSS, *(metric.name for metric in metrics), *METRICS.values()]
 
 

@@ -103,7 +103,7 @@ def _list_questions(results: Sequence[Result]) -> list[str]:
     """The names of the shares of pictures that are right, as the jobs' settings ask for them."""
     settings = [result.outcome.job.settings.get("evaluate", {}) for result in results]
     asked = [EvaluateSettings.model_validate(one) for one in settings if one.get("classify")]
-    found = [metric.name for one in asked for metric in list_metrics(one) if metric.fraction]
+    found = [metric.name for one in asked for metric in list_metrics(one) if metric.is_answer]
     return list(dict.fromkeys(found))
 
 

@@ -24,7 +24,6 @@ RECIPES = {
     "pose": "sd15_pose",
     "concept": "sd15_concept_dreambooth",
 }
-LARGE_RECIPES = {**RECIPES, "character": "sdxl_character_r16"}
 # How many pictures the recipes' steps are for, and how few make a concept of what nobody has named.
 PICTURES, CONCEPT = 25, {"concept": 5}
 FEW = 8
@@ -116,8 +115,11 @@ def propose(
     if kind is None:
         kind, why = _guess_kind(facts)
         reasons.append(("kind", kind, why))
-    large = model.resolution >= MEGAPIXEL
-    recipe = (LARGE_RECIPES if large else RECIPES)[kind]
+    recipe = RECIPES[kind]
+    own = recipe.replace(
+        RECIPES["concept"].partition("_")[0], model.family, 1
+    )  # of the base's own family, if there is one
+    recipe = own if (conf / "experiment" / f"{own}.yaml").is_file() else recipe
     settings = read_yaml(conf / "experiment" / f"{recipe}.yaml")
     words, why = (trigger, "as you say") if trigger is not None else _guess_trigger(facts, kind)
     reasons.append(("trigger", words, why))
