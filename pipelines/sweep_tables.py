@@ -65,7 +65,7 @@ def replace_table(page: str, table: str, where: str) -> str:
 
 
 def _list_questions(settings: dict[str, Any]) -> list[Metric]:
-    return [one for one in list_metrics(EvaluateSettings.model_validate(settings["evaluate"])) if one.fraction]
+    return [one for one in list_metrics(EvaluateSettings.model_validate(settings["evaluate"])) if one.is_answer]
 
 
 def _format_job(folder: Path, questions: Sequence[Metric]) -> list[str]:

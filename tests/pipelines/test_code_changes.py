@@ -49,7 +49,7 @@ def test_compose_tells_which_stages_code_is_another(own_project):
         ("src/lorakiln/artefacts/hashing.py", "ensure_ascii=False", "ensure_ascii=True", STAGES),
         ("pipelines/train.py", "def main", "X = 1\n\n\ndef main", {"train"}),
         # What a setting says of itself decides what an export leaves out.
-        ("src/lorakiln/schema/evaluate.py", "\nclass ", "\nX = 1\n\n\nclass ", {"export", "evaluate"}),
+        ("src/lorakiln/schema/evaluate.py", "\nclass ", "\nX = 1\n\n\nclass ", {"choose", "export", "evaluate"}),
     ]:
         before = now
         own_project.edit(file, old, new)
