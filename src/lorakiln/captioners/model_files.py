@@ -1,12 +1,14 @@
 """Where a captioner's model is, and what it is known by."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.console.errors import UserError
 from lorakiln.families.identity import hash_quickly
+from lorakiln.families.model_source import find_model_folder
 from lorakiln.schema.model import Source
 
 FIX = "name a hub id or a folder in caption.source.path, or, where that is null, in model.captioner.path"
@@ -44,3 +46,41 @@ def identify_source(source: Source, patterns: Sequence[str]) -> dict[str, Any]:
 def _hash(path: Path) -> str:
     """Of a large file of tensors some slices count (`families.identity`); an ONNX file has no header to know it by."""
     return hash_file(path) if path.suffix == ".onnx" else hash_quickly(path)
+
+
+class Writer(Protocol):
+    """A loaded model that writes about pictures."""
+
+    def write(self, pictures: Sequence[Path], settings: Any, done: Callable[[int, str], object]) -> Iterator[str]: ...
+
+
+class FolderCaptioner(ABC):
+    """A captioner that is a folder with a model of transformers; loaded when there is something to write."""
+
+    FILES: ClassVar[list[str]]  # patterns of what is read of the folder
+
+    def __init__(self, source: Source, settings: Any) -> None:
+        self.source, self.settings = source, settings
+
+    def identify(self) -> dict[str, Any]:
+        """See `captioners.Captioner`.
+
+        Raises:
+            UserError: a file is there, and no folder.
+        """
+        return identify_source(self.source, self.FILES)
+
+    def write(self, pictures: Sequence[Path], done: Callable[[int, str], object]) -> Iterator[str]:
+        """See `captioners.Captioner`."""
+        from lorakiln.console.gpu import choose_device, describe_device
+
+        locate(self.source)
+        folder = find_model_folder(self.source.path, self.source.revision, self.FILES)
+        device = choose_device()
+        print(f"caption: {len(pictures)} pictures for the captioner, on {describe_device(device)}", flush=True)
+        yield from self.load(folder, device).write(pictures, self.settings, done)
+
+    @abstractmethod
+    def load(self, folder: Path, device: Any) -> Writer:
+        """The model, on a `torch.device`. What it needs is imported here: a run that reuses all its captions should not
+        wait for transformers."""

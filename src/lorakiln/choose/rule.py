@@ -93,7 +93,7 @@ def decide(measured: Mapping[Candidate, Measures], base: Measures) -> Decision:
     alike = [one for one in usable if one is not best and not compare(best.measures, one.measures, most).rises]
     weights = [one.candidate.weight for one in (best, *alike) if one.candidate.step == best.candidate.step]
     low, high = min(weights), max(weights)
-    advice = _advise(best, judged, base, most)
+    advice = _advise(best, judged, most)
     if not best.usable or (_estimate_learned(best, most).low or 0) < SHOWN:
         what = "No saved step can be recommended: "
         reason = _explain_state(best) if not best.usable else "none has learned anything that can be shown."
@@ -145,7 +145,8 @@ def _headline(best: Judged, low: float, high: float) -> str:
         followed = f"{parts.followed:.0%} as well as the best that were drawn, the base included"
     return (
         f"Use step {best.candidate.step} at weight {format_weight(best.candidate.weight)}{span}. It shows "
-        f"{parts.learned:.0%} of what the training pictures show, and follows prompts {followed}.{more}"
+        f"{parts.learned:.0%} of what the training pictures show, in detail {parts.detail:.0%}, and follows prompts "
+        f"{followed}.{more}"
     )
 
 
@@ -163,7 +164,7 @@ def _rivals(best: Judged, alike: Sequence[Judged], usable: Sequence[Judged], mos
     return told
 
 
-def _advise(best: Judged, judged: Sequence[Judged], base: Measures, most: float) -> list[str]:
+def _advise(best: Judged, judged: Sequence[Judged], most: float) -> list[str]:
     """What to change next time, each with the measure that says so."""
     told = []
     steps = sorted({one.candidate.step for one in judged})

@@ -68,8 +68,11 @@ class Trial:
 
     Args:
         adapters: the steps' files, below `run`.
-        samples: where the pictures go; `old`: the same of the last choice, from which equal ones are taken.
-        clip: on the CPU.
+
+    Attributes:
+        scored: all pictures of each candidate so far, in the order in which they were drawn.
+        base: the base's own, of all prompts; `standard`: what they and the training pictures have. Known after the
+            first round.
     """
 
     def __init__(
@@ -101,7 +104,16 @@ class Trial:
         old: Path,
         kept: PartialResults,
     ) -> Mapping[Candidate, Measures]:
-        """Draw what is missing of these candidates with the first `prompts` of the prompts, and measure all of each."""
+        """Draw what is missing of these candidates with the first `prompts` of the prompts, and measure all of each.
+
+        Args:
+            clip: moved to the device, where that has room for it beside the base.
+            samples: where the pictures go; `old`: those of the last choice, from which equal ones are taken.
+            kept: takes each picture as it is drawn.
+
+        Raises:
+            UserError: there is no memory for a picture, or a file is not usable.
+        """
         new = {one: self._list_shots(one, self._count_drawn(one), prompts) for one in candidates}
         base = self._list_base()
         shots = [*base, *(shot for some in new.values() for shot in some)]

@@ -100,18 +100,7 @@ class Clip:
         Raises:
             UserError: there is no memory for one picture.
         """
-        paths = list(paths)
-        parts, at_once = [], Batch(batch_size, title, advice=ADVICE)
-        with show_progress(title, len(paths)) as bar:
-            while paths:
-                images = [read_picture(path) for path in paths[: at_once.size]]
-                images = [alter(image) for image in images] if alter else images
-                embedded = at_once.attempt(partial(self.images, images))
-                if embedded is not None:
-                    parts.append(embedded)
-                    paths = paths[len(images) :]
-                    bar.advance(len(images))
-        return np.concatenate(parts)
+        return self._look(paths, self.images, batch_size, title, alter)
 
     @torch.inference_mode()
     def parts(self, paths: Sequence[Path], batch_size: int = 32, title: str = "looking at details") -> np.ndarray:
@@ -123,18 +112,31 @@ class Clip:
         Raises:
             UserError: there is no memory for one picture.
         """
-        parts, left, at_once = [], list(paths), Batch(batch_size, title, advice=ADVICE)
+        return self._look(paths, self._embed_patches, batch_size, title)
+
+    def _look(
+        self,
+        paths: Iterable[Path],
+        embed: Callable[[Sequence[Image.Image]], np.ndarray],
+        batch_size: int,
+        title: str,
+        alter: Callable[[Image.Image], Image.Image] | None = None,
+    ) -> np.ndarray:
+        """What `embed` makes of picture files, batch by batch."""
+        left = list(paths)
+        parts, at_once = [], Batch(batch_size, title, advice=ADVICE)
         with show_progress(title, len(left)) as bar:
             while left:
                 images = [read_picture(path) for path in left[: at_once.size]]
-                found = at_once.attempt(partial(self._patches, images))
-                if found is not None:
-                    parts.append(found)
+                images = [alter(image) for image in images] if alter else images
+                embedded = at_once.attempt(partial(embed, images))
+                if embedded is not None:
+                    parts.append(embedded)
                     left = left[len(images) :]
                     bar.advance(len(images))
         return np.concatenate(parts)
 
-    def _patches(self, images: Sequence[Image.Image]) -> np.ndarray:
+    def _embed_patches(self, images: Sequence[Image.Image]) -> np.ndarray:
         pixels = self.processor(images=images, return_tensors="pt")["pixel_values"].to(self.device)
         layers = self.model.vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states
         return _unit(layers[len(layers) // 2][:, 1:])  # the first is the class token, no patch

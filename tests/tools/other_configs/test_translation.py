@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from safetensors.torch import save_file
 
 from lorakiln.cli import main
 from lorakiln.tools.other_configs.translation import translate_file
@@ -236,58 +234,6 @@ def test_pictures_in_kohyas_folders_stay_in_them(tmp_path):
     assert "class tokens" not in "\n".join(imported.decided)
 
 
-METADATA = {
-    "ss_network_module": "networks.lora",
-    "ss_network_dim": "24",
-    "ss_network_alpha": "12.0",
-    "ss_network_args": '{"conv_dim": "8"}',
-    "ss_learning_rate": "0.0001",
-    "ss_unet_lr": "0.0002",
-    "ss_text_encoder_lr": "None",
-    "ss_optimizer": "bitsandbytes.optim.adamw.AdamW8bit(weight_decay=0.05,betas=(0.9, 0.99))",
-    "ss_lr_scheduler": "cosine",
-    "ss_lr_warmup_steps": "30",
-    "ss_max_train_steps": "900",
-    "ss_batch_size_per_device": "2",
-    "ss_gradient_accumulation_steps": "3",
-    "ss_num_train_images": "120",
-    "ss_seed": "77",
-    "ss_clip_skip": "2",
-    "ss_resolution": "(768, 768)",
-    "ss_min_snr_gamma": "5.0",
-    "ss_noise_offset": "None",
-    "ss_base_model_version": "sdxl_base_v1-0",
-    "ss_sd_model_name": "dream.safetensors",
-    "ss_output_name": "otter",
-    "ss_dataset_dirs": '{"10_sks otter": {"n_repeats": 10, "img_count": 12}}',
-}
-
-
-def test_the_metadata_of_a_kohya_file_tell_its_settings(tmp_path):
-    save_file({"lora_unet_x.alpha": torch.ones(())}, tmp_path / "otter.safetensors", METADATA)
-    _, imported = translate_file(tmp_path / "otter.safetensors")
-    expected = {
-        "train.adapter.rank": 24,
-        "train.adapter.alpha": 12.0,
-        "train.adapter.targets": "locon",
-        "train.optimizer.lr": 0.0002,
-        "train.optimizer.weight_decay": 0.05,
-        "train.optimizer.betas": [0.9, 0.99],
-        "train.scheduler.warmup_steps": 30,
-        "train.steps": 900,
-        "train.batch_size": 6,
-        "train.micro_batch": 2,
-        "train.seed": 77,
-        "encode.clip_skip": "absent",  # sd-scripts does not heed it for SDXL
-        "prepare.resolution": 768,
-        "prepare.dataset": "sks_otter",
-        "train.repeats": 10,
-        "train.objective.min_snr_gamma": 5.0,
-    }
-    assert {key: imported.settings.get(key, "absent") for key in expected} == expected
-    assert imported.choices["model"] == "sdxl" and imported.choices["train/optimizer"] == "adamw8bit"
-
-
 @pytest.mark.parametrize(
     ("more", "parts", "own"),
     [
@@ -347,34 +293,3 @@ def test_regularisation_pictures_are_not_what_is_trained_on(tmp_path):
     _, imported = translate_file(tmp_path / "a.toml")
     assert (imported.settings["prepare.dataset"], imported.settings["train.repeats"]) == ("mine", 3)
     assert ("[[datasets]]", "reg") in [(name, value) for name, value, _ in imported.left]
-
-
-def test_onetrainers_strength_is_min_snrs_gamma(tmp_path):
-    options = {"training_method": "LORA", "loss_weight_fn": "MIN_SNR_GAMMA", "loss_weight_strength": 3.0}
-    (tmp_path / "a.json").write_text(json.dumps({**options, "force_v_prediction": True}))
-    _, imported = translate_file(tmp_path / "a.json")
-    assert imported.settings["train.objective.min_snr_gamma"] == 3.0
-    assert imported.settings["model.prediction_type"] == "v_prediction"
-
-
-def test_onetrainers_embedding_is_a_word_alone(tmp_path, compose_imported):
-    word = {"placeholder": "mydog", "train": True, "token_count": 3, "initial_embedding_text": "*"}
-    file = {"model_name": "begun.safetensors", "stop_training_after": 9, "stop_training_after_unit": "EPOCH"}
-    config = {
-        "training_method": "EMBEDDING",
-        "model_type": "STABLE_DIFFUSION_15",
-        "lora_rank": 16,
-        "learning_rate": 5e-3,
-    }
-    config |= {"text_encoder": {"train": True}, "embedding": word | file, "preserve_embedding_norm": True}
-    (tmp_path / "word.json").write_text(json.dumps(config))
-    _, imported = translate_file(tmp_path / "word.json")
-    assert {name for name, _, _ in imported.left} == {"embedding.stop_training_after", "preserve_embedding_norm"}
-    train = compose_imported(imported, "prepare.dataset=mine").train
-    assert train.parts == [] and train.tokens["mydog"].model_dump() == {
-        "init": None,
-        "vectors": 3,
-        "lr": None,
-        "max_norm": None,
-    }
-    assert (train.adapter.init_from, train.optimizer.lr) == ("begun.safetensors", 5e-3)

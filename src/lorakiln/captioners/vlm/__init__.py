@@ -1,44 +1,22 @@
 """A vision-language model of transformers' by its name: found and identified; the model itself is in `model`."""
 
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorakiln.captioners.model_files import identify_source, locate
-from lorakiln.families.model_source import find_model_folder
+from lorakiln.captioners.model_files import FolderCaptioner, Writer
 from lorakiln.schema.captioners.vlm import VlmSettings
 from lorakiln.schema.model import Source
-
-# What of a model's folder is read: configs and tokenizers of all sorts, weights; no code.
-FILES = ["*.json", "*.jinja", "*.txt", "*.model", "model*.safetensors"]
 
 
 def make_captioner(source: Source, settings: VlmSettings) -> "VlmCaptioner":
     return VlmCaptioner(source, settings)
 
 
-class VlmCaptioner:
-    """Loaded when there is something to write."""
+class VlmCaptioner(FolderCaptioner):
+    # Configs and tokenizers of all sorts, weights; no code.
+    FILES = ["*.json", "*.jinja", "*.txt", "*.model", "model*.safetensors"]
 
-    def __init__(self, source: Source, settings: VlmSettings) -> None:
-        self.source, self.settings = source, settings
-
-    def identify(self) -> dict[str, Any]:
-        """See `captioners.Captioner`.
-
-        Raises:
-            UserError: a file is there, and no folder.
-        """
-        return identify_source(self.source, FILES)
-
-    def write(self, pictures: Sequence[Path], done: Callable[[int, str], object]) -> Iterator[str]:
-        """See `captioners.Captioner`."""
-        # Imported late: a run that reuses all its captions should not wait for transformers.
+    def load(self, folder: Path, device: Any) -> Writer:
         from lorakiln.captioners.vlm.model import Vlm
-        from lorakiln.console.gpu import choose_device, describe_device
 
-        locate(self.source)
-        folder = find_model_folder(self.source.path, self.source.revision, FILES)
-        device = choose_device()
-        print(f"caption: {len(pictures)} pictures for the captioner, on {describe_device(device)}", flush=True)
-        yield from Vlm.load(folder, device, self.settings.precision).write(pictures, self.settings, done)
+        return Vlm.load(folder, device, self.settings.precision)
