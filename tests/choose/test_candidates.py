@@ -8,8 +8,8 @@ from lorakiln.facts import SavedAdapter
 from lorakiln.metrics.coherence import AGREE
 
 
-def make_measures(learned, followed=1.0, agreeing=1.0, copies=0.0, damaged=0.0, prompts=12, detail=1.0):
-    columns = (learned, detail, followed, agreeing, copies, damaged)
+def make_measures(learned, followed=1.0, agreeing=1.0, copies=0.0, damaged=0.0, prompts=12, detail=1.0, moved=0.5):
+    columns = (learned, detail, followed, agreeing, copies, damaged, moved)
     return Measures(*(np.broadcast_to(np.asarray(one, float), prompts).copy() for one in columns))
 
 

@@ -18,7 +18,8 @@ def plant(**cases):
     for name, values in cases.items():
         step, weight = name.removeprefix("s").split("w")
         columns = [np.asarray(value) + NOISE for value in values[:2]] + list(values[2:])
-        found[Candidate(int(step), float(weight.replace("_", ".")))] = make_measures(*columns, prompts=24)
+        moved = columns.pop() if len(columns) > 5 else 0.5
+        found[Candidate(int(step), float(weight.replace("_", ".")))] = make_measures(*columns, prompts=24, moved=moved)
     return found
 
 
@@ -79,11 +80,33 @@ def test_memorised_and_broken_ones_are_not_recommended_though_they_are_worth_mor
         ((0.95, 0.5, 1.0, 0.9), "90% of the pictures copy a training picture."),
         ((0.95, 0.5, 1.0, 0.0, 0.5), "50% of the pictures are burnt or noisy."),
         ((0.95, 0.5, 0.3), "each seed shows something else."),
+        (
+            (0.0, 0.5, 1.0, 0.0, 0.0, 2.0),
+            "the pictures have left the base's (2.0 times as far as another seed's are) and show 0% of what the training "
+            "pictures show.",
+        ),
     ],
 )
 def test_where_no_step_is_any_good_none_is_recommended(values, why):
     decision = decide(plant(s100w1=values, s200w1=values), BASE)
     assert decision.best is None and decision.headline == f"No saved step can be recommended: {why}"
+
+
+def test_a_training_that_diverged_is_broken_and_not_too_weak():
+    gone = (0.0, 0.1, 1.0, 0.0, 0.0, 1.5)
+    decision = decide(plant(s100w1=gone, s200w1=gone), BASE)
+    assert set(states(decision).values()) == {"broken"}
+    (told,) = decision.advice
+    assert told.startswith("A lower rate (train.optimizer.lr): already at step 100 the pictures have left the base's")
+    # What has learned something on the way, or never left the base, is too weak.
+    assert states(decide(plant(s100w1=(0.4, 0.5, 1.0, 0.0, 0.0, 1.5)), BASE)) == {(100, 1): "underfitted"}
+    assert states(decide(plant(s100w1=(0.0, 0.5, 1.0, 0.0, 0.0, 0.3)), BASE)) == {(100, 1): "underfitted"}
+
+
+def test_training_longer_is_not_advised_where_an_earlier_step_is_as_good():
+    other = np.random.default_rng(3).normal(0, 0.2, 24)
+    alike = plant(s100w1=(0.87 + other, 0.5), s200w1=(0.6, 0.5), s300w1=(0.9, 0.5))
+    assert decide(alike, BASE).best.candidate == Candidate(300, 1.0) and not decide(alike, BASE).advice
 
 
 def test_a_base_that_copies_as_much_is_no_reason_to_call_it_memorised():

@@ -80,6 +80,22 @@ def test_burnt_and_noisy_pictures_are_damaged_and_drawings_are_not(tmp_path, met
     assert Damage(**metric).of_pictures(material) == [0.0, 0.0]
 
 
+def test_a_few_rough_training_pictures_do_not_hide_noise_and_pictures_like_them_all_stay_whole(tmp_path, metric):
+    rng = np.random.default_rng(0)
+
+    def draw_on_noise(name, strength):
+        return save(tmp_path / name, np.clip(draw_line() + rng.normal(0, strength, (64, 64, 1)), 0, 255))
+
+    strengths = [0, 2, 4, 8, 12, 16, 20, 60]
+    trained = [draw_on_noise(f"trained{one}.png", one) for one in strengths]
+    drawn = [draw_on_noise(f"drawn{one}.png", one) for one in strengths]
+    noise = [save(tmp_path / f"noise{one}.png", rng.integers(0, 256, (64, 64, 3))) for one in range(8)]
+    files = [save(tmp_path / "base.png", draw_line()), *drawn, *noise]
+    shots = make_shots((0, 0, 0.0), *((0, seed, 1.0) for seed in range(16)))
+    found = Damage(**metric).of_pictures(make_material(shots, at(*[0] * 17), files=files, trained=trained))
+    assert sum(found[1:9]) < 0.25 * 8 and found[9:] == [1.0] * 8
+
+
 def test_the_pixels_of_a_checkerboard_and_of_a_flat_picture(tmp_path):
     rows, columns = np.indices((66, 66))
     board = np.repeat(((rows + columns) % 2 * 255)[..., None], 3, axis=2)

@@ -38,6 +38,7 @@ class Measures:
         followed: how well the prompt is followed; more is better, in a unit of its own.
         agreeing: how far its seeds agree, from the base's pictures of different prompts (0) to equal ones (1).
         copies, damaged: the share of its pictures that are.
+        moved: how far its pictures are from the base's of the same prompt and seed; 1: as far as another seed's.
     """
 
     learned: np.ndarray
@@ -46,6 +47,7 @@ class Measures:
     agreeing: np.ndarray
     copies: np.ndarray
     damaged: np.ndarray
+    moved: np.ndarray
 
     @property
     def prompts(self) -> int:

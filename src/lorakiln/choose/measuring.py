@@ -1,6 +1,6 @@
 """From scored pictures to what is measured of each candidate, beside what the base's pictures have."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from lorakiln.choose.candidates import Measures
 from lorakiln.metrics import Material, Metric, Prompt, Scored
-from lorakiln.metrics._cosines import compute_mean_cosine
+from lorakiln.metrics._cosines import compute_mean_cosine, compute_seed_distance
 from lorakiln.metrics.coherence import ALIKE, compute_unlike
 
 LIKENESS, DETAIL = "image_similarity", "detail_similarity"
@@ -22,6 +22,8 @@ class Standard:
     Attributes:
         prompts: in the order in which rounds take them.
         texts: (P, D) CLIP's unit embedding of each, without its trigger words.
+        origins: (D,) CLIP's unit embedding of each of the base's pictures, by prompt and seed.
+        apart: how far the base's seeds are from each other, 1 - cosine; None if it drew each prompt once.
         unlike: the mean cosine between the base's pictures of different prompts; None if it cannot be told.
         base: mean score of the base's pictures by metric.
         ceilings: the training pictures' own, beside each other, by metric; none if there is one picture alone.
@@ -30,6 +32,8 @@ class Standard:
     metrics: Sequence[Metric]
     prompts: Sequence[Prompt]
     texts: np.ndarray
+    origins: Mapping[tuple[int, int], np.ndarray]
+    apart: float | None
     unlike: float | None
     base: dict[str, float]
     ceilings: dict[str, float]
@@ -45,12 +49,15 @@ class Standard:
             values = [value for item in base if (value := item.values.get(metric.name)) is not None]
             if values:
                 means[metric.name] = float(np.mean(values))
+        origins = {(item.shot.prompt.index, item.shot.seed): item.embedding for item in base if item.shot.with_trigger}
         groups = [np.stack(group) for group in _by_prompt(base, prompts, lambda item: item.embedding) if group]
         known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
         return cls(
             metrics,
             prompts,
             material.embed_texts([prompt.judged for prompt in prompts]),
+            origins,
+            compute_seed_distance(origins),
             compute_unlike(groups),
             means,
             {name: ceiling for name, ceiling in known.items() if ceiling is not None},
@@ -72,7 +79,8 @@ class Standard:
         seeds = [np.stack(group) for group in _by_prompt(scored, prompts, lambda item: item.embedding)]
         agreeing = np.array([self._agree(group) for group in seeds])
         detail = self._share_of_the_way(DETAIL, column(DETAIL))
-        return Measures(_mean_known(learned), detail, followed, agreeing, column("copies"), column("damage"))
+        moved = _means(_by_prompt(scored, prompts, self._measure_move))
+        return Measures(_mean_known(learned), detail, followed, agreeing, column("copies"), column("damage"), moved)
 
     def _share_of_the_way(self, name: str, likeness: np.ndarray) -> np.ndarray:
         """From the base's mean to what the training pictures have among themselves; NaN where that is not known."""
@@ -80,6 +88,13 @@ class Standard:
         if base is None or ceiling is None or ceiling <= base:
             return np.full(len(likeness), np.nan)
         return (likeness - base) / (ceiling - base)
+
+    def _measure_move(self, item: Scored) -> float:
+        """From the base's picture of the same prompt and seed; NaN where one seed alone was drawn."""
+        if not self.apart:
+            return float("nan")
+        origin = self.origins[item.shot.prompt.index, item.shot.seed]
+        return max(0.0, 1 - float(origin @ item.embedding)) / self.apart
 
     def _contrast(self, scored: Sequence[Scored], prompts: Sequence[Prompt]) -> np.ndarray:
         """How much better CLIP finds pictures fit their own prompt than the others, by prompt, in cosines.

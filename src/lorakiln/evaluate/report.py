@@ -82,6 +82,7 @@ def write_report(findings: Findings, captioned: Path, run: Path, choice: Path, s
         over_training=collect_training_samples(run / "samples"),
         data=collect_training_pictures(captioned),
         gallery=make_gallery(plan, samples),
+        rest=len(plan.prompts) - len(plan.grid_prompts),
         example=plan.prompts[0].text,
         clip_skip=facts.made_with("encode", EncodeSettings).clip_skip,
         experiment=format_experiment(facts.settings, findings.settings),

@@ -1,5 +1,7 @@
 """Cosines of unit embeddings."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 
@@ -12,3 +14,16 @@ def compute_mean_cosine(embeddings: np.ndarray) -> float:
     count = len(embeddings)
     total = float((embeddings @ embeddings.T).sum()) - float((embeddings**2).sum())
     return total / (count * (count - 1))
+
+
+def compute_seed_distance(pictures: Mapping[tuple[int, int], np.ndarray]) -> float | None:
+    """How far pictures of one prompt are from each other: the mean of 1 - cosine; None if no prompt has two.
+
+    Args:
+        pictures: (D,) unit embeddings by prompt and seed.
+    """
+    groups: dict[int, list[np.ndarray]] = {}
+    for (prompt, _), embedding in pictures.items():
+        groups.setdefault(prompt, []).append(embedding)
+    apart = [1 - compute_mean_cosine(np.stack(group)) for group in groups.values() if len(group) > 1]
+    return float(np.mean(apart)) if apart else None

@@ -6,10 +6,8 @@ were beside them in the captions.
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from lorakiln.metrics import Material, Metric
-from lorakiln.metrics._cosines import compute_mean_cosine
+from lorakiln.metrics._cosines import compute_seed_distance
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
@@ -22,7 +20,7 @@ class Bleed(Metric):
         """
         bare = [(row, shot) for row, shot in enumerate(material.shots) if not shot.with_trigger]
         base = {(shot.prompt.index, shot.seed): material.embeddings[row] for row, shot in bare if not shot.weight}
-        seeds = _compute_seed_distance(base)
+        seeds = compute_seed_distance(base)
         if not seeds:
             return None
         values: list[float | None] = [None] * len(material.shots)
@@ -30,15 +28,6 @@ class Bleed(Metric):
             if (one := base.get((shot.prompt.index, shot.seed))) is not None:
                 values[row] = float(max(0.0, 1 - one @ material.embeddings[row]) / seeds)
         return values
-
-
-def _compute_seed_distance(base: dict[tuple[int, int], np.ndarray]) -> float | None:
-    """The mean of 1 - cosine between two of the base's pictures of one prompt; None if no prompt has two."""
-    groups: dict[int, list[np.ndarray]] = {}
-    for (prompt, _), embedding in base.items():
-        groups.setdefault(prompt, []).append(embedding)
-    apart = [1 - compute_mean_cosine(np.stack(group)) for group in groups.values() if len(group) > 1]
-    return float(np.mean(apart)) if apart else None
 
 
 def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
