@@ -243,7 +243,7 @@ class MeasuredCandidate(Facts):
         worth: the product of the five after it, each 0 to 1.
         learned, detail, followed, agreement, whole: see `choose.candidates.Parts`.
         copies: the share of its pictures that are nearer to a training picture than any two of these to each other.
-        moved: how far they are from the base's of the same prompts and seeds; 1: as far as another seed's; None: one seed.
+        moved: how far they are from the base's of the same prompt and seed; 1: as far as another seed; None: not known.
         state: "good", "underfitted", "overfitted", "memorised" or "broken".
     """
 
