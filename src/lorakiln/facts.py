@@ -183,7 +183,8 @@ class RunFacts(MadeWith):
         targets: full names of the network's adapted modules; none where text encoders alone were trained.
         encoders: text encoders that were trained, by their parts' names.
         precision: of the frozen base, "fp32", "bf16" or "fp16".
-        held_out: pictures that were kept for validation.
+        held_out: how many pictures were kept for validation.
+        held_out_files: their names in the captioned dataset.
         timesteps: the first that was trained on, the one after the last, how many the model has.
         zero_terminal_snr: whether the noise schedule ends without signal, which drawing must know.
         tokens: new words that were trained, and how many vectors each has.
@@ -207,6 +208,7 @@ class RunFacts(MadeWith):
     dataset: DatasetFacts
     trigger: str
     held_out: int
+    held_out_files: list[str] = []
     timesteps: tuple[int, int, int] | None = None
     zero_terminal_snr: bool = False
     init_from: BegunWith | None = None

@@ -82,8 +82,8 @@ def test_memorised_and_broken_ones_are_not_recommended_though_they_are_worth_mor
         ((0.95, 0.5, 0.3), "each seed shows something else."),
         (
             (0.0, 0.5, 1.0, 0.0, 0.0, 2.0),
-            "the pictures have left the base's (2.0 times as far as another seed's are) and show 0% of what the training "
-            "pictures show.",
+            "the pictures have left the base's (2.0 times as far as another seed's are) and show 0% of what the "
+            "training pictures show.",
         ),
     ],
 )
@@ -101,6 +101,16 @@ def test_a_training_that_diverged_is_broken_and_not_too_weak():
     # What has learned something on the way, or never left the base, is too weak.
     assert states(decide(plant(s100w1=(0.4, 0.5, 1.0, 0.0, 0.0, 1.5)), BASE)) == {(100, 1): "underfitted"}
     assert states(decide(plant(s100w1=(0.0, 0.5, 1.0, 0.0, 0.0, 0.3)), BASE)) == {(100, 1): "underfitted"}
+
+
+def test_a_weight_too_high_is_broken_and_not_too_weak():
+    decision = decide(plant(s100w0_6=(0.2, 0.5), s100w1=(0.8, 0.5), s100w2=(0.4, 0.5), s200w1=(0.4, 0.5)), BASE)
+    assert states(decision) == {
+        (100, 0.6): "underfitted",
+        (100, 1): "good",
+        (100, 2): "broken",
+        (200, 1): "underfitted",
+    }
 
 
 def test_training_longer_is_not_advised_where_an_earlier_step_is_as_good():

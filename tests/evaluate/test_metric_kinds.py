@@ -170,6 +170,7 @@ def test_the_order_of_tables_and_of_rows():
     metrics = metrics_of(questions)
     assert [metric.name for metric in metrics] == [
         "image_similarity",
+        "held_out_similarity",
         "right_style",
         "right_thing",
         "clip_score",
@@ -188,6 +189,7 @@ def test_the_order_of_tables_and_of_rows():
         "copies",
         "damage",
         "detail_similarity",
+        "held_out_similarity",
         "image_similarity",
         "nearest_similarity",
         "seed_similarity",

@@ -117,6 +117,7 @@ def test_the_names_are_those_of_the_evaluation():
         "copies",
         "damage",
         "detail_similarity",
+        "held_out_similarity",
         "nearest_similarity",
         "seed_similarity",
         "right_style",

@@ -1,7 +1,7 @@
 """The rule by which a step and a weight are recommended; docs/evaluation.md gives its reasons."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def decide(measured: Mapping[Candidate, Measures], base: Measures) -> Decision:
         base: of all prompts.
     """
     most = find_most_followed(measured, base)
-    judged = [_judge(one, measures, base, most) for one, measures in sorted(measured.items())]
+    judged = _find_overdone([_judge(one, measures, base, most) for one, measures in sorted(measured.items())])
     full = max(one.measures.prompts for one in judged)
     if full < FEWEST_PROMPTS:
         return Decision(None, 0, 0, FEW, [], [], judged)
@@ -126,6 +126,17 @@ def _find_state(measures: Measures, base: Measures, parts: Parts, copies: float,
     if lost.falls and parts.followed < 1 - LOST:
         return "overfitted"
     return "good"
+
+
+def _find_overdone(judged: Sequence[Judged]) -> list[Judged]:
+    """The same, but broken where too little is shown at a weight, and enough of it at a lower one of the same step."""
+
+    def is_overdone(one: Judged) -> bool:
+        at, weight = one.candidate.step, one.candidate.weight
+        lower = [other for other in judged if other.candidate.step == at and other.candidate.weight < weight]
+        return one.state == "underfitted" and any(other.parts.learned >= UNDER for other in lower)
+
+    return [replace(one, state="broken") if is_overdone(one) else one for one in judged]
 
 
 def _explain_state(judged: Judged) -> str:

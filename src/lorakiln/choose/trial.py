@@ -89,7 +89,7 @@ class Trial:
         self._hashes = {name: hash_file(file) for name, file in files.items()}
         painter = Painter(files, evaluate, model, device, encoding_of(facts), facts.zero_terminal_snr)
         self._drawer, self._layout, self._evaluate, self._device = ShotDrawer(painter), layout, evaluate, device
-        self._metrics = list_metrics(evaluate)
+        self._metrics, self._held_out = list_metrics(evaluate), facts.held_out_files
         self.scored: dict[Candidate, list[Scored]] = {}
         self.base: list[Scored] = []
         self.standard: Standard | None = None
@@ -118,7 +118,7 @@ class Trial:
         base = self._list_base()
         shots = [*base, *(shot for some in new.values() for shot in some)]
         self._drawer.fill(shots, samples, [old], kept)
-        material = gather_material(clip.to(self._choose_place()), shots, samples, captioned)
+        material = gather_material(clip.to(self._choose_place()), shots, samples, captioned, self._held_out)
         scored = score_pictures(material, self._metrics)
         if self.standard is None:
             self.base = scored[: len(base)]

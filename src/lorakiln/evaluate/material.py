@@ -1,6 +1,6 @@
 """What is drawn how, and what the metrics look at: shared by all that draw and measure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,13 @@ def describe_drawing(
     return size, drawn_by + (" zero terminal SNR" if facts.zero_terminal_snr else "")
 
 
-def gather_material(clip: Clip, shots: Sequence[Shot], samples: Path, captioned: Path) -> Material:
+def gather_material(
+    clip: Clip, shots: Sequence[Shot], samples: Path, captioned: Path, held_out: Collection[str] = ()
+) -> Material:
     """What the metrics look at: drawn pictures and the training pictures, with what CLIP makes of them.
+
+    Args:
+        held_out: names of the training pictures that were kept for validation.
 
     Raises:
         UserError: CLIP gives numbers that are not finite.
@@ -81,7 +86,15 @@ def gather_material(clip: Clip, shots: Sequence[Shot], samples: Path, captioned:
     if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
         raise UserError("CLIP gives numbers that are not finite", where="model.clip", fix="use another CLIP")
     return Material(
-        shots, embeddings, references, clip.texts, files, trained, partial(_embed_altered, clip), clip.parts
+        shots,
+        embeddings,
+        references,
+        clip.texts,
+        files,
+        trained,
+        partial(_embed_altered, clip),
+        clip.parts,
+        frozenset(row for row, name in enumerate(some) if name in held_out),
     )
 
 

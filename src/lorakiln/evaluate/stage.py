@@ -25,7 +25,7 @@ from lorakiln.evaluate.shots import ShotPlan, plan_shots
 from lorakiln.evaluate.summaries import score_pictures, write_plots
 from lorakiln.evaluate.summary import format_summary
 from lorakiln.evaluate.tracking import EvaluatedLora, track
-from lorakiln.facts import DatasetFacts, LoraFacts
+from lorakiln.facts import DatasetFacts, LoraFacts, RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import choose_drawing_precision
 from lorakiln.metrics import Metric, Scored, examine, format_weight, list_metrics
@@ -83,7 +83,7 @@ def evaluate(
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
         metrics = list_metrics(settings)
-        scored, evidence = _score(clip.to(device), plan, samples, captioned, metrics)
+        scored, evidence = _score(clip.to(device), plan, samples, captioned, _read_held_out(run), metrics)
         write_jsonl(samples / "metadata.jsonl", [make_row(item) for item in scored])
         grids = make_grids(plan)
         for grid in grids:
@@ -121,12 +121,17 @@ def _plan(
 
 
 def _score(
-    clip: Clip, plan: ShotPlan, samples: Path, captioned: Path, metrics: Sequence[Metric]
+    clip: Clip, plan: ShotPlan, samples: Path, captioned: Path, held_out: Sequence[str], metrics: Sequence[Metric]
 ) -> tuple[list[Scored], Evidence]:
     """The scored pictures, and what the verdict asks for beside their scores."""
-    material = gather_material(clip, plan.shots, samples, captioned)
+    material = gather_material(clip, plan.shots, samples, captioned, held_out)
     scored = score_pictures(material, metrics)
     known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
     ceilings = {name: ceiling for name, ceiling in known.items() if ceiling is not None}
     strange = DatasetFacts.read(captioned / "dataset.json").out_of_domain
     return scored, Evidence(ceilings, examine(material, scored, plan.main), strange)
+
+
+def _read_held_out(run: Path) -> list[str]:
+    """Names of the pictures that the training held out; none of a file from elsewhere."""
+    return RunFacts.read(file).held_out_files if (file := run / "facts.json").exists() else []

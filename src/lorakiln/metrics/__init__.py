@@ -54,6 +54,7 @@ class Material:
         embed_texts: texts -> (T, D) unit vectors in the same space.
         files: of the drawn pictures, N.
         trained: files of the training pictures, M.
+        held_out: which of these M were kept out of the training, for validation.
         embed_pictures: files, and what is done to each RGB picture before CLIP looks at it -> unit vectors.
         embed_parts: files -> (N, P, D) unit vectors of each picture's P patches.
     """
@@ -66,6 +67,11 @@ class Material:
     trained: Sequence[Path]
     embed_pictures: Callable[[Sequence[Path], Alter], np.ndarray]
     embed_parts: Callable[[Sequence[Path]], np.ndarray]
+    held_out: frozenset[int] = frozenset()
+
+    def select_references(self, held_out: bool) -> np.ndarray:
+        """(m, D) what CLIP makes of the pictures that were held out, or of those that were trained on."""
+        return self.references[[row for row in range(len(self.references)) if (row in self.held_out) == held_out]]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Damage(Metric):
 
 
 def find_usual(base: Sequence[Pixels], trained: Sequence[Pixels]) -> Pixels:
-    """How burnt and how noisy whole pictures are: the most of the base's, or of three quarters of the training pictures."""
+    """How burnt and how noisy whole pictures are: the most of the base's, or of three quarters of the others."""
     most = [np.max(base, axis=0)] if base else []
     usual = [np.quantile(trained, USUAL, axis=0)] if trained else []
     burnt, noise = np.max([*most, *usual], axis=0)

@@ -9,12 +9,14 @@ from lorakiln.schema.evaluate import EvaluateSettings
 
 class ImageSimilarity(Metric):
     def of_pictures(self, material: Material) -> list[float | None]:
-        """The mean cosine to all training pictures."""
-        return [float(row.mean()) for row in material.embeddings @ material.references.T]
+        """The mean cosine to all pictures that were trained on."""
+        trained = material.select_references(held_out=False)
+        return [float(row.mean()) for row in material.embeddings @ trained.T]
 
     def of_training_pictures(self, material: Material) -> float | None:
-        """Mean cosine between two different training pictures; None if there is one alone."""
-        return compute_mean_cosine(material.references) if len(material.references) > 1 else None
+        """Mean cosine between two different pictures that were trained on; None if there is one alone."""
+        trained = material.select_references(held_out=False)
+        return compute_mean_cosine(trained) if len(trained) > 1 else None
 
 
 def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:

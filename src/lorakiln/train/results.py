@@ -78,6 +78,11 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
         dataset=run.encoded.index.dataset,
         trigger=run.encoded.trigger,
         held_out=run.split.held_out_count,
+        held_out_files=sorted(
+            bucket.rows[row].file_name
+            for bucket, rows in zip(run.encoded.buckets, run.split.held_out, strict=True)
+            for row in rows
+        ),
         **({"tokens": run.module.tokens.counts} if run.module.tokens else {}),
         **run.family.process.state_facts(settings.objective),
         init_from=_begun_with(settings.adapter.init_from),
