@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from hydra_plugins.lorakiln_conf.composing import compose_config
 from lorakiln.artefacts.dvc_pointers import check_pulled, is_unpulled
 from lorakiln.artefacts.file_safety import check_openable
 from lorakiln.artefacts.hashing import hash_file
@@ -47,25 +48,6 @@ def make_overrides(params: dict[str, Any]) -> list[str]:
     if params.get("dataset"):
         overrides.append(f"prepare.dataset={quote_value(params['dataset'])}")
     return [*overrides, *given]
-
-
-def compose_config(overrides: list[str], conf: Path = Path("conf")) -> dict[str, Any]:
-    """Compose and resolve; the hydra node is left out.
-
-    Raises:
-        UserError: it cannot be composed (an unknown group or key, a wrong override, a file that is no YAML).
-    """
-    from hydra import compose, initialize_config_dir
-
-    from hydra_plugins.lorakiln_conf.composing import read_strictly, telling_what_is_wrong, to_plain_settings
-    from hydra_plugins.lorakiln_conf.quoting import quote_datasets
-
-    read_strictly()
-    with (
-        telling_what_is_wrong(f"{conf} with {overrides}"),
-        initialize_config_dir(str(conf.resolve()), version_base="1.3"),
-    ):
-        return to_plain_settings(compose("config", quote_datasets(overrides)))
 
 
 def format_resolved(config: Config, experiment: str | None) -> str:

@@ -30,7 +30,7 @@ ORDER = [
     ["captioners", "metrics", "sources"],
     ["prepare", "caption", "encode", "train", "export", "evaluate"],
     ["choose"],
-    ["review", "sweep", "tools"],
+    ["compare", "review", "sweep", "tools"],
     ["chain"],
     ["runs", "doctor"],
     ["cli"],

@@ -1,11 +1,13 @@
 """Composing as both doors do it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
@@ -14,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
 from hydra_plugins.lorakiln_conf.nearest import explain_unknown_name
+from hydra_plugins.lorakiln_conf.quoting import quote_datasets
 from lorakiln.console.errors import REMEDIES, UserError, explain_error
 from lorakiln.schema.secrets import mask_secrets
 
@@ -28,6 +31,21 @@ def read_strictly() -> None:
     """From now on every config file that Hydra reads, wherever it lies, passes `read_yaml` first."""
     Plugins.instance()  # it registers Hydra's own sources when it is made
     SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+
+
+def compose_config(overrides: Sequence[str], conf: Path = Path("conf")) -> dict[str, Any]:
+    """Compose and resolve; the hydra node is left out.
+
+    Raises:
+        UserError: it cannot be composed (no such folder, an unknown group or key, a wrong override, a file that is no
+            YAML).
+    """
+    read_strictly()
+    with (
+        telling_what_is_wrong(f"{conf} with {list(overrides)}"),
+        initialize_config_dir(str(conf.resolve()), version_base="1.3"),
+    ):
+        return to_plain_settings(compose("config", quote_datasets(overrides)))
 
 
 def to_plain_settings(composed: DictConfig) -> dict[str, Any]:

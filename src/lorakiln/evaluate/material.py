@@ -46,24 +46,42 @@ def describe_drawing(
     device: torch.device,
     encoding: PromptEncoding,
 ) -> tuple[tuple[int, int], str]:
-    """The size of every picture, width and height in pixels; and all that a picture depends on beside the settings, the
-    prompt, the seed and the LoRA.
+    """What `describe_pictures` says, of a LoRA that is known to be this base model's.
 
     Raises:
         UserError: the base is not the one that was trained on, or see `check_drawing`.
     """
-    family = check_drawing(settings, model)
-    base, code = family.facts, compute_code_key(ShotDrawer, type(family))
-    if base["hash"] != facts.base.hash:
+    if check_drawing(settings, model).facts["hash"] != facts.base.hash:
         raise UserError(
             f"the LoRA was trained on another base model, {facts.base.path}",
             where=f"model.path = {model.path}",
             fix="evaluate it on that one, or train on this one",
         )
+    return describe_pictures(settings, model, device, encoding, facts.zero_terminal_snr)
+
+
+def describe_pictures(
+    settings: EvaluateSettings,
+    model: ModelSettings,
+    device: torch.device,
+    encoding: PromptEncoding,
+    zero_terminal_snr: bool,
+) -> tuple[tuple[int, int], str]:
+    """The size of every picture, width and height in pixels; and all that a picture depends on beside the settings, the
+    prompt, the seed and the LoRA.
+
+    Args:
+        zero_terminal_snr: whether it is drawn by a noise schedule that ends without signal.
+
+    Raises:
+        UserError: see `check_drawing`.
+    """
+    family = check_drawing(settings, model)
+    base, code = family.facts, compute_code_key(ShotDrawer, type(family))
     size = settings.width or model.resolution, settings.height or model.resolution
     # Another device or precision draws other bits.
     drawn_by = f"{code} {base['hash']} {device.type} {choose_drawing_dtype(device, settings.precision)} {encoding}"
-    return size, drawn_by + (" zero terminal SNR" if facts.zero_terminal_snr else "")
+    return size, drawn_by + (" zero terminal SNR" if zero_terminal_snr else "")
 
 
 def gather_material(

@@ -1,12 +1,10 @@
 """report.html: one file that holds everything, readable without scripts or network."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
 from lorakiln.artefacts.json_files import write_text
@@ -21,6 +19,7 @@ from lorakiln.evaluate.page_pictures import (
     make_data_uri,
     make_gallery,
 )
+from lorakiln.evaluate.pages import load_template
 from lorakiln.evaluate.shots import ShotPlan
 from lorakiln.evaluate.summary import format_difference, format_interval, format_mean, format_number
 from lorakiln.evaluate.verdict import choose_tone, decide_verdict, describe_change, format_rule
@@ -57,15 +56,7 @@ def write_report(findings: Findings, captioned: Path, run: Path, choice: Path, s
         samples: the pictures that the grids show.
     """
     plan, facts, results = findings.plan, findings.facts, findings.results
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lorakiln.evaluate"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["quoted"] = quote
-    page = environment.get_template("report.html").render(
+    page = load_template("report.html").render(
         facts=facts,
         plan=plan,
         settings=findings.settings,
@@ -143,11 +134,6 @@ def format_experiment(lineage: Mapping[str, Any], settings: EvaluateSettings) ->
     ordered = {name: lineage[name] for name in order if name in lineage}
     text = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
     return f"# @package _global_\n{text}"
-
-
-def quote(text: str) -> str:
-    """A Python string literal in double quotes."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _cells(grid: Grid, samples: Path) -> list[list[Picture | None]]:

@@ -35,6 +35,7 @@ from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
 
 ZERO_SNR = "ss_zero_terminal_snr"
+TRIGGER = "modelspec.trigger_phrase"
 # Our words in sd-scripts', and in the model standard's.
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
@@ -261,7 +262,7 @@ def _modelspec(facts: RunFacts, name: str) -> dict[str, Any]:
     if (low, high) != (0, total):
         spec["modelspec.timestep_range"] = f"{low},{high}"
     if facts.trigger:
-        spec["modelspec.trigger_phrase"] = facts.trigger
+        spec[TRIGGER] = facts.trigger
     return spec
 
 

@@ -30,8 +30,7 @@ class Merged:
         self._layers: list[dict[str, Change]] = []
         for adapter in adapters:
             layers = {to_canonical_name(name): layer for name, layer in adapter.changes.items()}
-            for name, layer in sorted(layers.items()):
-                weight = _fitting(found.get(name), layer, name)
+            for name, weight in _find_weights(found, layers).items():
                 if name not in self._base:
                     self._base[name] = weight, weight.detach().to("cpu", copy=True)
             self._layers.append(layers)
@@ -52,6 +51,24 @@ class Merged:
             for weight, layer in parts:
                 changed = changed + weight * layer.change_of(whole).cpu()
             present.copy_(changed.to(base.dtype))
+
+
+def check_fits(networks: Mapping[str, nn.Module], adapter: Adapter) -> None:
+    """Refuse an adapter of another base, before its numbers are asked for.
+
+    Args:
+        networks: see `Merged`; they may be on torch's meta device.
+
+    Raises:
+        UserError: as `Merged` does.
+    """
+    layers = {to_canonical_name(name): layer for name, layer in adapter.changes.items()}
+    _find_weights(list_weights(networks), layers)
+
+
+def _find_weights(found: Mapping[str, Tensor], layers: Mapping[str, Change]) -> dict[str, Tensor]:
+    """What each layer changes, by name."""
+    return {name: _fitting(found.get(name), layer, name) for name, layer in sorted(layers.items())}
 
 
 def _fitting(weight: Tensor | None, layer: Change, name: str) -> Tensor:

@@ -1,0 +1,173 @@
+"""What is the matter with each of several, and which is worth most; docs/evaluation.md gives the rule's reasons.
+
+They are saved steps of a run at some weight (`rule.decide`), or files that are compared.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from lorakiln.choose.candidates import Measures, Parts, compare, estimate, weigh
+from lorakiln.evaluate.intervals import Estimate
+from lorakiln.metrics.coherence import AGREE, MOST_PROMPTS
+
+UNDER = 0.5  # of what the training pictures show; less is underfitted
+SHOWN = 0.15  # the same: where the best one's interval begins below it, nothing was learned that can be shown
+LOST = 0.15  # of following the prompt, that a LoRA clearly loses, is overfitted
+DAMAGED = 0.25  # of the pictures; as many are broken
+# Of the pictures, beyond the base's; as many copies are memorised. Of a character from 20 pictures 0 to 3% were copies,
+# from 4 pictures 25 to 79%, and few of these showed what was asked for.
+COPIED = 0.25
+# Of the way to another seed's picture. What went as far from the base's pictures and learned nothing is not too weak: a
+# training at a third of the rate went 0.2 to 0.8 far, diverged ones and weights of 2 and 3 went 1.5 to 2.4.
+ASTRAY = 1.0
+AS_WELL = 0.995  # rounded it is all
+Drawn = TypeVar("Drawn")
+
+
+@dataclass(frozen=True)
+class Judged(Generic[Drawn]):
+    """One that was drawn with, what it is worth, and what is the matter with it.
+
+    Attributes:
+        candidate: what it is; they have an order.
+        state: see `facts.MeasuredCandidate`.
+    """
+
+    candidate: Drawn
+    measures: Measures
+    parts: Parts
+    worth: Estimate
+    copies: float
+    state: str
+
+    @property
+    def usable(self) -> bool:
+        return self.state not in ("broken", "memorised")
+
+    @property
+    def moved(self) -> float | None:
+        """How far its pictures are from the base's, see `Measures.moved`; None if that is not known."""
+        value = _mean(self.measures.moved)
+        return None if np.isnan(value) else value
+
+
+@dataclass(frozen=True)
+class Pick(Generic[Drawn]):
+    """Which of several is worth most.
+
+    Attributes:
+        best: of those that are usable, if any is.
+        alike: the others that are not clearly worth less.
+        usable: those that `best` is the best of, itself among them.
+        why_not: a sentence that says why the best one is not to be used; "" if it is.
+    """
+
+    best: Judged[Drawn]
+    alike: list[Judged[Drawn]]
+    usable: list[Judged[Drawn]]
+    why_not: str
+
+
+def find_most_followed(measures: Iterable[Measures]) -> float:
+    """What counts as following the prompt wholly: the base's own, or a candidate's if that follows it better still.
+
+    Args:
+        measures: the base's and the candidates'.
+    """
+    known = [value for value in (_mean(one.followed) for one in measures) if not np.isnan(value)]
+    return max(known, default=0.0)
+
+
+def judge(candidate: Drawn, measures: Measures, base: Measures, most: float) -> Judged[Drawn]:
+    """What one is worth, and what is the matter with it.
+
+    Args:
+        base: the base's pictures, of these prompts at least, in their order.
+        most: see `find_most_followed`.
+    """
+    parts = weigh(measures, most)
+    worth = estimate(lambda rows: weigh(measures, most, rows).worth, measures.prompts)
+    copies = max(0.0, _mean(measures.copies) - _mean(base.copies[: measures.prompts]))
+    return Judged(candidate, measures, parts, worth, copies, _find_state(measures, base, parts, copies, most))
+
+
+def pick(judged: Sequence[Judged[Drawn]], most: float) -> Pick[Drawn]:
+    """The one that is worth most, of equals the first in their order; and which cannot be told apart from it.
+
+    Args:
+        judged: all drawn with the same prompts.
+    """
+    usable = [one for one in judged if one.usable] or list(judged)
+    best = min(usable, key=_by_worth)
+    alike = [one for one in usable if one is not best and not compare(best.measures, one.measures, most).rises]
+    why_not = ""
+    if not best.usable:
+        why_not = explain_state(best)
+    elif (estimate_learned(best, most).low or 0) < SHOWN:
+        why_not = "none has learned anything that can be shown."
+    return Pick(best, alike, usable, why_not)
+
+
+def _by_worth(judged: Judged[Any]) -> tuple[float, Any]:
+    return -judged.worth.mean, judged.candidate
+
+
+def _find_state(measures: Measures, base: Measures, parts: Parts, copies: float, most: float) -> str:
+    if 1 - parts.whole >= DAMAGED:
+        return "broken"
+    if parts.learned < UNDER:
+        return "broken" if parts.learned < SHOWN and _mean(measures.moved) >= ASTRAY else "underfitted"
+    agreeing = measures.agreeing[~np.isnan(measures.agreeing)]
+    if len(agreeing) and np.mean(agreeing >= AGREE) < MOST_PROMPTS:
+        return "broken"
+    if copies >= COPIED:
+        return "memorised"
+    count = measures.prompts
+    lost = estimate(lambda rows: _mean(measures.followed[rows]) - _mean(base.followed[:count][rows]), count)
+    if lost.falls and parts.followed < 1 - LOST:
+        return "overfitted"
+    return "good"
+
+
+def explain_state(judged: Judged[Any]) -> str:
+    """Why one is not usable."""
+    if judged.state == "memorised":
+        return f"{judged.copies:.0%} of the pictures copy a training picture."
+    if 1 - judged.parts.whole >= DAMAGED:
+        return f"{1 - judged.parts.whole:.0%} of the pictures are burnt or noisy."
+    if judged.parts.learned < UNDER and judged.moved is not None:
+        return (
+            f"the pictures have left the base's ({judged.moved:.1f} times as far as another seed's are) and show "
+            f"{judged.parts.learned:.0%} of what the training pictures show."
+        )
+    return "each seed shows something else."
+
+
+def describe(judged: Judged[Any]) -> str:
+    """What follows its name: what it shows, and how well it follows prompts, for a beginner."""
+    parts = judged.parts
+    more = {
+        "underfitted": " It is still too weak, and the best there is.",
+        "overfitted": " It pays for that: it follows the prompt clearly worse than the base does.",
+    }.get(judged.state, "")
+    followed = "as well as any that were drawn, the base included"
+    if parts.followed < AS_WELL:
+        followed = f"{parts.followed:.0%} as well as the best that were drawn, the base included"
+    return (
+        f"shows {parts.learned:.0%} of what the training pictures show, in detail {parts.detail:.0%}, and follows "
+        f"prompts {followed}.{more}"
+    )
+
+
+def estimate_learned(judged: Judged[Any], most: float) -> Estimate:
+    """How much of what the training pictures show it shows, 0 to 1."""
+    measures = judged.measures
+    return estimate(lambda rows: weigh(measures, most, rows).learned, measures.prompts)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,0 +1,122 @@
+"""From pictures to what each file is worth, beside the base and beside the others on the same prompts and seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from lorakiln.choose.candidates import Measures, compare
+from lorakiln.choose.judging import Judged, find_most_followed, judge
+from lorakiln.choose.measuring import Standard
+from lorakiln.compare.drawing import Plan
+from lorakiln.compare.entrants import Entrant
+from lorakiln.evaluate.clip import Clip
+from lorakiln.evaluate.intervals import Estimate, compute_bootstrap_mean
+from lorakiln.evaluate.material import gather_material
+from lorakiln.evaluate.summaries import Summary, score_pictures, summarise
+from lorakiln.metrics import Metric, Prompt, Scored, list_in_report_order, list_metrics
+from lorakiln.schema.evaluate import EvaluateSettings
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two files, and how much more the first is worth on the same prompts and seeds.
+
+    Attributes:
+        first, second: their places.
+    """
+
+    first: int
+    second: int
+    difference: Estimate
+
+    @property
+    def better(self) -> int | None:
+        """The place of the one that is clearly worth more; None where that cannot be told."""
+        if self.difference.rises:
+            return self.first
+        return self.second if self.difference.falls else None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All numbers of a comparison.
+
+    Attributes:
+        metrics: as they stand in tables.
+        base: the base's own pictures, judged as a file's are.
+        judged: each entrant, by its place.
+        bleed: of each entrant, how far its pictures without the trigger words move from the base's; None where none
+            were drawn.
+        summaries: of each entrant, every metric at its weight and of the base, and the differences.
+        pairs: every two entrants.
+        most: see `choose.judging.find_most_followed`.
+        scored: the base's pictures, then each entrant's.
+    """
+
+    metrics: list[Metric]
+    base: Judged[None]
+    judged: list[Judged[Entrant]]
+    bleed: list[Estimate | None]
+    summaries: list[Summary]
+    pairs: list[Pair]
+    most: float
+    scored: list[Scored]
+
+
+def measure_files(
+    plan: Plan, entrants: Sequence[Entrant], evaluate: EvaluateSettings, clip: Clip, samples: Path, captioned: Path
+) -> Measured:
+    """Look at the pictures, and judge each file by the rule that chooses saved steps.
+
+    Args:
+        clip: on the device.
+        samples: the plan's pictures.
+        captioned: the training pictures.
+
+    Raises:
+        UserError: CLIP gives numbers that are not finite, or has no memory for a picture.
+    """
+    metrics = list_metrics(evaluate)
+    material = gather_material(clip, plan.shots, samples, captioned)
+    scored = score_pictures(material, metrics)
+    ends = np.cumsum([len(plan.base), *map(len, plan.of)])
+    base, *own = [scored[end - count : end] for end, count in zip(ends, map(len, (plan.base, *plan.of)), strict=True)]
+    standard = Standard.of(material, [item for item in base if item.shot.with_trigger], metrics, plan.prompts)
+    measures = [standard.measure(some, len(plan.prompts)) for some in own]
+    bases = standard.measure(base, len(plan.prompts))
+    most = find_most_followed([bases, *measures])
+    in_order = list_in_report_order(metrics)
+    return Measured(
+        in_order,
+        judge(None, bases, bases, most),
+        [judge(one, some, bases, most) for one, some in zip(entrants, measures, strict=True)],
+        [_estimate_bleed(some, plan.prompts) for some in own],
+        [
+            summarise([*base, *some], in_order, plan.prompts, [0.0, one.weight])
+            for one, some in zip(entrants, own, strict=True)
+        ],
+        compare_pairs(measures, most),
+        most,
+        scored,
+    )
+
+
+def compare_pairs(measures: Sequence[Measures], most: float) -> list[Pair]:
+    """Every two of the entrants, whose measures these are."""
+    return [
+        Pair(first, second, compare(measures[first], measures[second], most))
+        for first, second in combinations(range(len(measures)), 2)
+    ]
+
+
+def _estimate_bleed(scored: Sequence[Scored], prompts: Sequence[Prompt]) -> Estimate | None:
+    """The mean over the prompts that were drawn without their trigger words."""
+    groups: dict[int, list[float]] = {prompt.index: [] for prompt in prompts}
+    for item in scored:
+        if (value := item.values.get("bleed")) is not None:
+            groups[item.shot.prompt.index].append(value)
+    known = [float(np.mean(group)) for group in groups.values() if group]
+    return compute_bootstrap_mean(np.array(known)) if known else None
