@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from lorakiln.console.errors import UserError
 from lorakiln.tools.other_configs.translation import translate_file
 
 
@@ -34,3 +37,108 @@ def test_onetrainers_embedding_is_a_word_alone(tmp_path, compose_imported):
         "max_norm": None,
     }
     assert (train.adapter.init_from, train.optimizer.lr) == ("begun.safetensors", 5e-3)
+
+
+def import_config(tmp_path, **options):
+    given = {"training_method": "LORA", "model_type": "STABLE_DIFFUSION_15", **options}
+    (tmp_path / "a.json").write_text(json.dumps(given))
+    return translate_file(tmp_path / "a.json")[1]
+
+
+def test_a_preset_says_little_and_has_onetrainers_own_for_the_rest(tmp_path, compose_imported):
+    given = {"batch_size": 4, "layer_filter_preset": "attn-mlp", "text_encoder": {"weight_dtype": "FLOAT_16"}}
+    imported = import_config(tmp_path, **given)
+    train = compose_imported(imported, "prepare.dataset=mine").train
+    assert (train.adapter.rank, train.adapter.alpha, train.adapter.targets) == (16, 1.0, "kohya")
+    assert (train.epochs, train.optimizer.lr, train.scheduler.warmup_steps) == (100, 3e-6, 200)
+    # Its text encoders are trained unless it says that they are not, for 30 epochs.
+    assert (train.parts, train.text_encoders.stop) == (["unet", "text_encoder"], 0.3)
+    assert "lora_rank 16, lora_alpha 1.0" in "\n".join(imported.decided) and not imported.left
+
+
+def test_numbers_with_a_point_are_whole(tmp_path, compose_imported):
+    scheduler = {"learning_rate_warmup_steps": 50.0, "learning_rate_cycles": 2.0}
+    imported = import_config(tmp_path, **scheduler, learning_rate_scheduler="COSINE_WITH_HARD_RESTARTS")
+    found = compose_imported(imported, "prepare.dataset=mine").train.scheduler
+    assert (found.kind, found.warmup_steps, found.cycles) == ("cosine_with_restarts", 50, 2)
+
+
+def test_parts_and_their_rates(tmp_path):
+    encoders = {"text_encoder": {"train": False}, "text_encoder_2": {"train": True, "learning_rate": 1e-5}}
+    stop = {"stop_training_after": 40, "stop_training_after_unit": "STEP"}
+    encoders["text_encoder_2"] |= stop
+    given = {"model_type": "STABLE_DIFFUSION_XL_10_BASE", "unet": {"train": True, "learning_rate": 2e-4}, **encoders}
+    settings = import_config(tmp_path, **given).settings
+    assert settings["train.parts"] == ["unet", "text_encoder_2"]
+    assert settings["train.optimizer.lr"] == 2e-4
+    assert settings["train.text_encoders.own"] == {"text_encoder_2": {"lr": 1e-5}}
+    assert settings["train.text_encoders.stop"] == 40
+    # The rate of all is the encoders' where the network that draws has its own.
+    given |= {"learning_rate": 5e-5, "text_encoder_2": {"train": True}}
+    assert import_config(tmp_path, **given).settings["train.text_encoders.own"] == {"text_encoder_2": {"lr": 5e-5}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "skips", "clip_skip", "left"),
+    [
+        ("STABLE_DIFFUSION_15", (1, 0), 2, []),
+        ("STABLE_DIFFUSION_XL_10_BASE", (1, 1), 2, []),
+        ("STABLE_DIFFUSION_XL_10_BASE", (1, 0), 2, ["text_encoder_2_layer_skip"]),
+        ("STABLE_DIFFUSION_XL_10_BASE", (0, 0), "absent", []),
+    ],
+)
+def test_layers_that_are_skipped_are_counted_from_0_there(tmp_path, kind, skips, clip_skip, left):
+    given = {"text_encoder_layer_skip": skips[0], "text_encoder_2_layer_skip": skips[1]}
+    imported = import_config(tmp_path, model_type=kind, **given)
+    assert imported.settings.get("encode.clip_skip", "absent") == clip_skip
+    assert [name for name, _, _ in imported.left] == left
+
+
+def test_the_loss_and_its_timesteps(tmp_path, compose_imported):
+    density = {"timestep_distribution": "LOGIT_NORMAL", "noising_bias": 0.5, "noising_weight": 0.2}
+    error = {"mse_strength": 0.0, "mae_strength": 1.0}
+    imported = import_config(tmp_path, **error, **density, min_noising_strength=0.1, max_noising_strength=0.8)
+    objective = compose_imported(imported, "prepare.dataset=mine").train.objective
+    assert (objective.kind, objective.timestep_density) == ("l1", "logit_normal")
+    assert (objective.min_timestep, objective.max_timestep) == (100, 800)
+    assert (objective.logit_mean, objective.logit_std) == (0.5, 1.2)
+    mixed = import_config(tmp_path, mse_strength=0.5, huber_strength=0.5)
+    assert [name for name, _, _ in mixed.left] == ["mse_strength"] and "train/objective" not in mixed.choices
+
+
+def test_its_optimizers(tmp_path, compose_imported):
+    given = {"optimizer": "PRODIGY", "beta1": 0.9, "beta2": 0.99, "d_coef": 0.5, "safeguard_warmup": True}
+    imported = import_config(tmp_path, optimizer=given | {"stochastic_rounding": True, "amsgrad": True})
+    optimizer = compose_imported(imported, "prepare.dataset=mine").train.optimizer
+    assert (optimizer.betas, optimizer.d_coef, optimizer.safeguard_warmup) == ((0.9, 0.99), 0.5, True)
+    assert (optimizer.use_bias_correction, optimizer.weight_decay) == (False, 0.0)
+    assert [name for name, _, _ in imported.left] == ["optimizer.amsgrad"]
+
+
+def test_when_things_are_done(tmp_path):
+    given = {"save_every": 1, "save_every_unit": "EPOCH", "sample_after": 10, "sample_after_unit": "MINUTE"}
+    imported = import_config(tmp_path, **given)
+    assert imported.settings["train.save_every"] == "1 epoch"
+    assert [(name, value) for name, value, _ in imported.left] == [("sample_after", "10 MINUTE")]
+
+
+def test_a_concepts_pictures(tmp_path):
+    image = {"enable_random_flip": True, "enable_crop_jitter": True, "enable_fixed_hue": False}
+    concept = {"path": "/pictures/fox", "image": image, "balancing": 3.0, "balancing_strategy": "REPEATS"}
+    imported = import_config(tmp_path, concepts=[concept], text_encoder={"dropout_probability": 0.1})
+    assert (imported.settings["encode.flip"], imported.settings["train.repeats"]) == (True, 3)
+    assert imported.settings["train.objective.caption_dropout"] == 0.1
+    assert [name for name, _, _ in imported.left] == ["concepts.image.enable_crop_jitter"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"model_type": "STABLE_DIFFUSION_3"}, "a family of models that is none here"),
+        ({"model_type": "STABLE_DIFFUSION_15_INPAINTING"}, "a family of models that is none here"),
+        ({"training_method": "FINE_TUNE"}, "trains no adapter"),
+    ],
+)
+def test_what_is_not_trained_here_is_refused(tmp_path, options, told):
+    with pytest.raises(UserError, match=f"a.json: .*{told}"):
+        import_config(tmp_path, **options)

@@ -65,11 +65,12 @@ EXPECTED = {
         "prepare.bucket.enable": True,
         "prepare.bucket.no_upscale": True,
         "train.batch_size": 3,
-        "train.repeats": 10,
+        "train.repeats": "absent",
         "train.steps": 1600,
         "train.adapter.rank": 4,
+        "train.validation.fraction": 0.0,
         "caption": "none",
-        "caption.class_tokens": "sks otter",
+        "caption.class_tokens": "absent",
         "encode.captions.shuffle": True,
     },
     "diffusers.sh": {
@@ -149,15 +150,15 @@ EXPECTED = {
 # What is said of each that has no counterpart: by a part of its name.
 LEFT = {
     "character.toml": [],
-    "sdxl.sh": ["--full_bf16", "--dataset_config", "--persistent_data_loader_workers"],
+    "sdxl.sh": ["--full_bf16", "--persistent_data_loader_workers"],
     "gui.json": [],
     "windows.bat": ["--zero_terminal_snr"],
     "vpred.toml": ["--network_args block_dims", "--weighted_captions"],
-    "dataset.toml": ["[[datasets]]"],
+    "dataset.toml": [],
     "diffusers.sh": ["--caption_column"],
-    "dreambooth.txt": ["--class_prompt", "--with_prior_preservation"],
+    "dreambooth.txt": [],
     "onetrainer.json": ["concepts", "caption_unknown", "additional_embeddings.train"],
-    "ai_toolkit.yaml": ["datasets.resolution", "save.dtype"],
+    "ai_toolkit.yaml": ["datasets.resolution"],
     "loha.toml": ["--masked_loss", "--network_args conv_alpha", "--network_args conv_dim"],
     "lokr_gui.json": ["--clip_skip"],
     "variables.sh": ["--push_to_hub", "train/scheduler"],
@@ -285,11 +286,22 @@ def test_settings_that_a_kind_has_not_are_told(tmp_path):
     assert imported.settings["train.optimizer.momentum"] == 0.8
 
 
-def test_regularisation_pictures_are_not_what_is_trained_on(tmp_path):
+def test_several_folders_are_read_from_the_dataset_config_itself(tmp_path):
     (tmp_path / "a.toml").write_text(
-        '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "reg"\nis_reg = true\n'
-        '[[datasets.subsets]]\nimage_dir = "mine"\nnum_repeats = 3\n'
+        '[[datasets]]\nbatch_size = 2\n[[datasets.subsets]]\nimage_dir = "reg"\nis_reg = true\n'
+        '[[datasets.subsets]]\nimage_dir = "mine"\nnum_repeats = 3\nflip_aug = true\n'
     )
-    _, imported = translate_file(tmp_path / "a.toml")
-    assert (imported.settings["prepare.dataset"], imported.settings["train.repeats"]) == ("mine", 3)
-    assert ("[[datasets]]", "reg") in [(name, value) for name, value, _ in imported.left]
+    (tmp_path / "go.sh").write_text(
+        "python train_network.py --network_module networks.lora --dataset_config a.toml --prior_loss_weight 0.5 "
+        "--gradient_accumulation_steps 4"
+    )
+    _, imported = translate_file(tmp_path / "go.sh")
+    settings = imported.settings
+    assert (settings["prepare.dataset"], settings["encode.flip"]) == ("mine", True)
+    assert (settings["train.batch_size"], settings["train.micro_batch"]) == (8, 2)
+    assert settings["train.objective.prior_loss_weight"] == 0.5
+    # How often each is shown is in the file that the pictures lie beside.
+    assert "train.repeats" not in settings and not imported.left
+    assert "the folders reg, mine belong into the dataset's own, and this file beside them" in "\n".join(
+        imported.decided
+    )

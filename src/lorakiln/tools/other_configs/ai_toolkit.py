@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from lorakiln.console.errors import UserError
+from lorakiln.schema.optimizers import OPTIMIZERS as KINDS
 from lorakiln.tools.other_configs.captions import settle_captions, take_ai_toolkit_captions
 from lorakiln.tools.other_configs.imported import Imported, is_off, name_experiment, read_value
-from lorakiln.tools.other_configs.reading import OtherConfig
+from lorakiln.tools.other_configs.optimizer_defaults import take_optimizer_defaults
+from lorakiln.tools.other_configs.reading import OTHER_FAMILY, OtherConfig
 
 OPTIMIZERS = {
     "adamw": "adamw",
@@ -19,14 +22,14 @@ OPTIMIZERS = {
 }
 # What means the same here, value and all, by section.
 SAME = {
-    "network.linear": "train.adapter.rank",
-    "network.linear_alpha": "train.adapter.alpha",
+    "network.pretrained_lora_path": "train.adapter.init_from",
     "network.dropout": "train.adapter.dropout",
     "train.steps": "train.steps",
-    "train.lr": "train.optimizer.lr",
     "train.gradient_checkpointing": "train.trainer.gradient_checkpointing",
     "train.max_grad_norm": "train.max_grad_norm",
     "train.noise_offset": "train.objective.noise_offset",
+    "train.min_denoising_steps": "train.objective.min_timestep",
+    "train.snr_gamma": "train.objective.min_snr_gamma",
     "train.min_snr_gamma": "train.objective.min_snr_gamma",
     "save.save_every": "train.save_every",
     "save.max_step_saves_to_keep": "train.keep_last",
@@ -35,16 +38,45 @@ SAME = {
     "sample.sample_steps": "train.samples.steps",
     "sample.prompts": "train.samples.prompts",
     "model.name_or_path": "model.path",
+    "model.vae_path": "model.vae",
 }
+# What the program has where a config does not say it.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "train": {"lr": 1e-6, "gradient_checkpointing": True, "dtype": "fp32", "max_denoising_steps": 999},
+    "network": {"lokr_full_rank": True},
+}
+RANK, ALPHA = 4, 1.0
+EPSILON = 1e-6  # of its Adams
+FINDING_RATES = ("prodigy", "dadapt_adam")  # of which it takes a rate below 0.1 for 1
 PRECISIONS = {"float16": "fp16", "fp16": "fp16", "bf16": "bf16", "bfloat16": "bf16", "fp32": "fp32", "float32": "fp32"}
+ADAPTERS = {"lora": "lora", "locon": "lora", "lokr": "lokr", "dora": "dora"}
+CONVOLUTIONS = ("conv1", "conv2", "downsamplers.0.conv", "upsamplers.0.conv")
+OTHER_FAMILIES = ("is_flux", "is_v3", "is_pixart", "is_pixart_sigma", "is_auraflow", "is_lumina2", "is_ssd", "is_vega")
 # What decides nothing of the weights, or what happens here anyway.
 QUIET = {
     "network.type",
+    "network.rank",
+    "network.linear",
+    "network.alpha",
+    "network.linear_alpha",
+    "network.transformer_only",
+    "network.lokr_full_rank",
+    "network.lokr_factor",
+    "sample.samples",
+    "train.max_denoising_steps",
+    "train.train_text_encoder",
+    "train.timestep_type",  # of flow matching alone
+    "train.unload_text_encoder",
+    "train.cache_text_embeddings",
+    "train.text_encoder_lr",
+    "train.unet_lr",
     "network.conv",
     "network.conv_alpha",
     "save.push_to_hub",
+    "save.dtype",
     "train.batch_size",
     "train.optimizer",
+    "train.lr",
     "train.dtype",
     "train.train_unet",
     "train.gradient_accumulation",
@@ -67,34 +99,38 @@ QUIET = {
     "model.quantize",
     "model.arch",
 }
+# With these values they say nothing.
+NEUTRAL = {"train.content_or_style": "balanced", "save.save_format": "safetensors"}
+OF_DATASETS = {
+    "folder_path",
+    "caption_ext",
+    "caption_dropout_rate",
+    "resolution",
+    "flip_x",
+    "num_repeats",
+    "cache_latents",
+    "cache_latents_to_disk",
+    "cache_text_embeddings",
+    "buckets",
+    "bucket_tolerance",
+    "alpha_mask",
+}
 
 
 def translate(config: OtherConfig) -> Imported:
     """The experiment that a config asks for."""
     imported, process = Imported(), config.options
-    sections = {name: process.get(name) or {} for name in ("network", "save", "train", "sample", "model")}
-    network, train, model = sections["network"], sections["train"], sections["model"]
-    arch = str(model.get("arch", ""))
-    if model.get("is_flux") or arch not in ("", "sd1", "sd15", "sd2", "sdxl"):
-        imported.leave("model.arch", arch or "flux", "no family that is trained here")
-    v2 = "sd21_v" if model.get("is_v_pred") else "sd21"
-    xl, second = model.get("is_xl") or arch == "sdxl", model.get("is_v2") or arch == "sd2"
-    imported.choices["model"] = "sdxl" if xl else v2 if second else "sd15"
-    kind = {"lora": "lora", "lokr": "lokr", "dora": "dora"}.get(str(network.get("type", "lora")))
-    imported.choices["train/adapter"] = kind or "lora"
-    if kind is None:
-        imported.leave("network.type", network["type"], "no adapter that is trained here; a LoRA is, of the same rank")
-    imported.settings["train.adapter.targets"] = "locon" if network.get("conv") else "kohya"
-    for name, setting in (("conv", "rank_pattern"), ("conv_alpha", "alpha_pattern")):
-        if network.get(name) and network[name] != network.get(f"linear{name.removeprefix('conv')}"):
-            ends = ("conv1", "conv2", "downsamplers.0.conv", "upsamplers.0.conv")
-            imported.settings[f"train.adapter.{setting}"] = dict.fromkeys(ends, network[name])
+    given = {name: process.get(name) or {} for name in ("network", "save", "train", "sample", "model")}
+    sections = {name: {**DEFAULTS.get(name, {}), **one} for name, one in given.items()}
+    network, train = sections["network"], sections["train"]
+    imported.choices["model"] = _find_model(sections["model"])
+    _take_network(imported, network)
     for section, options in sections.items():
         for name, value in options.items():
             path = f"{section}.{name}"
             if path in SAME and not is_off(value):
                 imported.settings[SAME[path]] = read_value(value)
-            elif path not in QUIET and not is_off(value):
+            elif path not in QUIET and not is_off(value) and value != NEUTRAL.get(path):
                 imported.leave(path, value, "no counterpart here")
     _take_training(imported, train, sections)
     _take_datasets(imported, process.get("datasets") or [])
@@ -107,6 +143,43 @@ def translate(config: OtherConfig) -> Imported:
     return imported
 
 
+def _find_model(model: dict[str, Any]) -> str:
+    arch = str(model.get("arch") or "")
+    others = [name for name in OTHER_FAMILIES if model.get(name)]
+    if others or arch not in ("", "sd1", "sd15", "sd2", "sdxl"):
+        fix = "give a config for Stable Diffusion 1.x, 2.x or XL"
+        raise UserError(f"model.{'arch ' + arch if arch else others[0]} is of {OTHER_FAMILY}", fix=fix)
+    if model.get("is_xl") or arch == "sdxl":
+        return "sdxl"
+    if model.get("is_v2") or arch == "sd2":
+        return "sd21_v" if model.get("is_v_pred") else "sd21"
+    return "sd15"
+
+
+def _take_network(imported: Imported, network: dict[str, Any]) -> None:
+    kind = {"lora": "lora", "locon": "lora", "lokr": "lokr", "dora": "dora"}.get(
+        str(network.get("type", "lora")).lower()
+    )
+    imported.choices["train/adapter"] = kind or "lora"
+    if kind is None:
+        imported.leave("network.type", network["type"], "no adapter that is trained here; a LoRA is, of the same rank")
+    rank = network.get("rank", network.get("linear", RANK))
+    alpha = network.get("linear_alpha", network.get("alpha", ALPHA))
+    imported.settings |= {"train.adapter.targets": "locon" if network.get("conv") else "kohya"}
+    if kind == "lokr":
+        imported.settings["train.adapter.factor"] = network.get("lokr_factor", -1)
+        if network["lokr_full_rank"]:
+            imported.settings["train.adapter.full_matrix"] = True
+            return
+    imported.settings |= {"train.adapter.rank": rank, "train.adapter.alpha": alpha}
+    if "linear_alpha" not in network and "alpha" not in network:
+        imported.decided.append(f"train.adapter.alpha is {ALPHA:g}, ai-toolkit's own where linear_alpha is not given")
+    conv = {"rank_pattern": network.get("conv"), "alpha_pattern": network.get("conv_alpha", network.get("conv"))}
+    for name, usual in (("rank_pattern", rank), ("alpha_pattern", alpha)):
+        if conv[name] and conv[name] != usual:
+            imported.settings[f"train.adapter.{name}"] = dict.fromkeys(CONVOLUTIONS, conv[name])
+
+
 def _take_training(imported: Imported, train: dict[str, Any], sections: dict[str, dict[str, Any]]) -> None:
     batch = int(train.get("batch_size", 1))
     times = int(train.get("gradient_accumulation_steps", train.get("gradient_accumulation", 1)) or 1)
@@ -114,28 +187,48 @@ def _take_training(imported: Imported, train: dict[str, Any], sections: dict[str
     if times > 1:
         imported.settings["train.micro_batch"] = batch
     optimizer = str(train.get("optimizer", "adamw")).lower()
+    rate = train.get("unet_lr", train["lr"])
+    imported.settings["train.optimizer.lr"] = rate
     if optimizer in OPTIMIZERS:
-        imported.choices["train/optimizer"] = OPTIMIZERS[optimizer]
+        kind = imported.choices["train/optimizer"] = OPTIMIZERS[optimizer]
+        if kind in FINDING_RATES and rate < 0.1:
+            imported.settings["train.optimizer.lr"] = 1.0
+            imported.decided.append(f"train.optimizer.lr is 1, as there for a rate below 0.1 of {optimizer}: {rate}")
+        if kind in ("adamw", "adamw8bit", *FINDING_RATES):
+            imported.settings["train.optimizer.eps"] = EPSILON
     else:
         imported.leave("train.optimizer", optimizer, "no optimizer of ours by that name: docs/training.md")
+    fields = KINDS.settings(imported.choices.get("train/optimizer", "adamw")).model_fields
     for name, value in (train.get("optimizer_params") or {}).items():
-        if name == "weight_decay":
-            imported.settings["train.optimizer.weight_decay"] = value
+        if name in fields:
+            imported.settings[f"train.optimizer.{name}"] = value
         else:
             imported.leave(
                 f"train.optimizer_params.{name}", value, "see the optimizer's own settings: docs/training.md"
             )
+    take_optimizer_defaults(imported)
+    if train["max_denoising_steps"] != 999:
+        imported.settings["train.objective.max_timestep"] = train["max_denoising_steps"] + 1
     if precision := PRECISIONS.get(str(train.get("dtype"))):
         imported.settings["train.trainer.precision"] = precision
+    if precision := PRECISIONS.get(str(sections["save"].get("dtype"))):
+        imported.settings["export.precision"] = precision
     average = train.get("ema_config") or {}
     if average.get("use_ema"):
         imported.settings["train.ema.decay"] = average.get("ema_decay", 0.99)
     if train.get("train_text_encoder"):
-        imported.train_encoders(train.get("text_encoder_lr"))
+        own = (
+            None
+            if imported.choices.get("train/optimizer") in FINDING_RATES
+            else train.get("text_encoder_lr", train["lr"])
+        )
+        imported.train_encoders(own, denoiser=train.get("train_unet", True))
     if sections["model"].get("quantize"):
         imported.settings["train.trainer.quantize"] = "int8"
         imported.decided.append("train.trainer.quantize is int8, for model.quantize")
     sample = sections["sample"]
+    if listed := sample.get("samples"):
+        imported.settings["train.samples.prompts"] = [str(one["prompt"]) for one in listed if one.get("prompt")]
     if "seed" in sample:
         imported.settings["train.samples.seeds"] = [int(sample["seed"])]
     if train.get("disable_sampling"):
@@ -152,12 +245,18 @@ def _take_datasets(imported: Imported, datasets: list[dict[str, Any]]) -> None:
     name = name_experiment(folder.replace("\\", "/").rstrip("/").rpartition("/")[2])
     imported.settings["prepare.dataset"] = name
     imported.decided.append(f"the pictures of {folder} belong into data/raw/{name}")
+    if tolerance := first.get("bucket_tolerance"):
+        imported.settings["prepare.bucket.step"] = tolerance
     if ending := first.get("caption_ext"):
         imported.settings["caption.extensions"] = [f".{str(ending).lstrip('.')}"]
     if rate := first.get("caption_dropout_rate"):
         imported.settings["train.objective.caption_dropout"] = rate
     if first.get("flip_x"):
         imported.settings["encode.flip"] = True
+    if not first.get("buckets", True):
+        imported.settings["prepare.bucket.enable"] = False
+    if first.get("alpha_mask"):
+        imported.settings |= {"prepare.masks": "alpha", "train.objective.unmasked_weight": 0.0}
     if repeats := first.get("num_repeats"):
         imported.settings["train.repeats"] = repeats
     sizes = first.get("resolution") or []
@@ -168,11 +267,8 @@ def _take_datasets(imported: Imported, datasets: list[dict[str, Any]]) -> None:
             imported.leave("datasets.resolution", sizes, f"one resolution is trained at: {max(sizes)}")
     captions = take_ai_toolkit_captions(imported, first)
     settle_captions(imported)
-    known = (
-        "folder_path caption_ext caption_dropout_rate resolution flip_x num_repeats cache_latents_to_disk cache_latents"
-    )
     for key, value in first.items():
-        if key not in (*known.split(), *captions) and not is_off(value):
+        if key not in (*OF_DATASETS, *captions) and not is_off(value):
             imported.leave(f"datasets.{key}", value, "no counterpart here")
     for other in datasets[1:]:
         imported.leave("datasets", other.get("folder_path"), "one folder of pictures is trained on")

@@ -59,7 +59,7 @@ def take_onetrainer_text(imported: Imported, text: Mapping[str, Any]) -> None:
         else:
             imported.leave("concepts.text.tag_dropout_mode", text.get("tag_dropout_mode"), "each tag is left out alone")
     if rules:
-        rules["keep_tags"] = int(text.get("keep_tags_count") or 0)
+        rules["keep_tags"] = int(text.get("keep_tags_count", 1))
         rules["separator"] = str(text.get("tag_delimiter") or ",").strip() or ","
     imported.settings |= {f"{RULES}{name}": value for name, value in rules.items()}
     if str(text.get("prompt_source", "sample")) == "sample":  # a file beside each picture, of a caption a line
@@ -67,7 +67,8 @@ def take_onetrainer_text(imported: Imported, text: Mapping[str, Any]) -> None:
         imported.decided.append("caption.lines is true: a caption file with several lines has a caption in each there")
     known = {"prompt_source", "prompt_path", "enable_tag_shuffling", "tag_delimiter", "keep_tags_count"}
     for name, value in text.items():
-        if name not in known and not name.startswith("tag_dropout") and not is_off(value):
+        quiet = name.startswith("tag_dropout") or (name.startswith("caps_") and not text.get("caps_randomize_enable"))
+        if name not in known and not quiet and not is_off(value):
             imported.leave(f"concepts.text.{name}", value, "no counterpart here")
 
 

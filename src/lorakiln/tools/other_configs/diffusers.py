@@ -9,7 +9,9 @@ from lorakiln.tools.other_configs.reading import OtherConfig
 
 OPTIONS = index_options(SECTIONS)
 # What the scripts do where an option is not given, and we do otherwise.
-RANK, BATCH, RATE = 4, {"train_text_to_image_lora": 16, "train_text_to_image_lora_sdxl": 16}, 1e-4
+RANK = 4
+BATCH, EPOCHS = {"text_to_image": 16, "dreambooth": 4}, {"text_to_image": 100, "dreambooth": 1}
+WARMUP = 500  # of every schedule but the constant one, which has none whatever is said
 SCHEDULES = {"constant_with_warmup": "constant"}
 
 
@@ -23,17 +25,28 @@ def translate(config: OtherConfig) -> Imported:
     rank = int(read_value(given.get("rank", RANK)))
     # The scripts' lora_alpha is the rank.
     imported.settings |= {"train.adapter.rank": rank, "train.adapter.alpha": rank}
-    batch = int(read_value(given.pop("train_batch_size", BATCH.get(config.script, 4))))
+    sort = "text_to_image" if "text_to_image" in config.script else "dreambooth"
+    batch = int(read_value(given.pop("train_batch_size", BATCH[sort])))
     times = int(read_value(given.pop("gradient_accumulation_steps", 1)))
     imported.settings["train.batch_size"] = batch * times
     if times > 1:
         imported.settings["train.micro_batch"] = batch
         imported.decided.append(f"train.batch_size is {batch} x {times}: accumulation is part of it")
-    imported.settings["train.optimizer.lr"] = float(read_value(given.pop("learning_rate", RATE)))
-    if "max_train_steps" in given:
-        given.pop("num_train_epochs", None)
+    plain = config.script == "train_dreambooth_lora"  # the oldest, whose rate and weight decay are others
+    imported.settings["train.optimizer.lr"] = float(read_value(given.pop("learning_rate", 5e-4 if plain else 1e-4)))
+    if sort == "dreambooth" and not plain:
+        imported.settings["train.optimizer.weight_decay"] = 1e-4
+    _take_length(imported, given, EPOCHS[sort])
+    _take_warmup(imported, given)
     if given.get("train_text_encoder"):
-        imported.train_encoders(given.pop("text_encoder_lr", None))
+        finds = str(given.get("optimizer")).lower() == "prodigy"
+        own = None if plain or finds else 5e-6
+        imported.train_encoders(None if finds else given.pop("text_encoder_lr", own))
+        given.pop("text_encoder_lr", None)
+    _take_classes(imported, given)
+    imported.decided.append(
+        "prepare.bucket.enable is true: pictures keep their shapes; false crops them square, as there"
+    )
     if "random_flip" not in given:
         imported.settings["encode.flip"] = False
     for name, value in given.items():
@@ -44,6 +57,41 @@ def translate(config: OtherConfig) -> Imported:
         else:
             imported.leave(f"--{name}", value, "no option of diffusers' scripts that is known here")
     return imported
+
+
+def _take_length(imported: Imported, given: dict[str, Any], epochs: int) -> None:
+    if "max_train_steps" in given:
+        given.pop("num_train_epochs", None)
+    elif "num_train_epochs" not in given:
+        imported.settings["train.epochs"] = epochs
+        imported.decided.append(f"train.epochs is {epochs}, the script's own where no length is given")
+
+
+def _take_warmup(imported: Imported, given: dict[str, Any]) -> None:
+    steps = given.pop("lr_warmup_steps", None)
+    if str(given.get("lr_scheduler", "constant")) == "constant":
+        if steps is not None and read_value(steps):
+            imported.leave("--lr_warmup_steps", steps, "the schedule constant has none; constant_with_warmup has")
+        return
+    imported.settings["train.scheduler.warmup_steps"] = WARMUP if steps is None else int(read_value(steps))
+    if steps is None:
+        imported.decided.append(f"train.scheduler.warmup_steps is {WARMUP}, the script's own where it is not given")
+
+
+def _take_classes(imported: Imported, given: dict[str, Any]) -> None:
+    """Pictures of the class, for which folders have names that say what they are."""
+    names = ("class_data_dir", "class_prompt", "num_class_images", "prior_loss_weight")
+    classes = {name: given.pop(name, None) for name in names}
+    if not given.pop("with_prior_preservation", False):
+        return
+    own = given.get("instance_prompt", "the words of yours")
+    folder = classes["class_data_dir"] or "pictures of the class, which `lorakiln generate` draws,"
+    words = classes["class_prompt"] or "class"
+    imported.decided.append(
+        f"your pictures belong into `img/1_{own}`, and {folder} into `reg/1_{words}`, both in "
+        "the dataset's own folder: what these are called are the captions (docs/datasets.md, kohya_tree)"
+    )
+    imported.settings["train.objective.prior_loss_weight"] = float(read_value(classes["prior_loss_weight"] or 1))
 
 
 def _folder(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:

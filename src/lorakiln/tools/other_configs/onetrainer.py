@@ -1,12 +1,23 @@
 """OneTrainer's configs (.json), of its methods LoRA and embedding."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lorakiln.console.errors import UserError
 from lorakiln.tools.other_configs.captions import settle_captions, take_onetrainer_text
 from lorakiln.tools.other_configs.imported import Imported, is_off, name_experiment, read_value
+from lorakiln.tools.other_configs.onetrainer_training import (
+    OPTIMIZER_DEFAULTS,
+    take_loss,
+    take_moments,
+    take_optimizer,
+    take_parts,
+    take_pictures,
+)
 from lorakiln.tools.other_configs.onetrainer_words import take_words
-from lorakiln.tools.other_configs.reading import OtherConfig
+from lorakiln.tools.other_configs.optimizer_defaults import take_optimizer_defaults
+from lorakiln.tools.other_configs.reading import OTHER_FAMILY, OtherConfig
 
 MODELS = {
     "STABLE_DIFFUSION_15": "sd15",
@@ -17,19 +28,6 @@ MODELS = {
     "STABLE_DIFFUSION_XL_10_BASE": "sdxl",
 }
 ADAPTERS = {"LORA": "lora", "LOHA": "loha", "OFT_2": "oft"}
-OPTIMIZERS = {
-    "ADAMW": "adamw",
-    "ADAM": "adamw",
-    "ADAMW_8BIT": "adamw8bit",
-    "ADAFACTOR": "adafactor",
-    "LION": "lion",
-    "PRODIGY": "prodigy",
-    "DADAPT_ADAM": "dadapt_adam",
-    "SCHEDULE_FREE_ADAMW": "schedule_free",
-    "CAME": "came",
-    "MUON": "muon",
-    "SGD": "sgd",
-}
 SCHEDULES = {
     "CONSTANT": "constant",
     "LINEAR": "linear",
@@ -39,7 +37,43 @@ SCHEDULES = {
     "REX": "rex",
 }
 PRECISIONS = {"FLOAT_32": "fp32", "FLOAT_16": "fp16", "BFLOAT_16": "bf16"}
-UNMASKED = 0.1  # unmasked_weight where a config does not say it
+# What the program has where a config does not say it, and a preset says little.
+DEFAULTS: dict[str, Any] = {
+    "model_type": "STABLE_DIFFUSION_15",
+    "training_method": "FINE_TUNE",
+    "resolution": "512",
+    "learning_rate": 3e-6,
+    "learning_rate_warmup_steps": 200.0,
+    "epochs": 100,
+    "lora_rank": 16,
+    "lora_alpha": 1.0,
+    "train_dtype": "FLOAT_16",
+    "gradient_checkpointing": "ON",
+    "unmasked_weight": 0.1,
+    "layer_filter_preset": "full",
+}
+# Of these, what decides a training, by the setting that it becomes.
+TOLD = {
+    "resolution": "prepare.resolution",
+    "learning_rate": "train.optimizer.lr",
+    "learning_rate_warmup_steps": "train.scheduler.warmup_steps",
+    "epochs": "train.epochs",
+    "lora_rank": "train.adapter.rank",
+    "lora_alpha": "train.adapter.alpha",
+    "train_dtype": "train.trainer.precision",
+}
+PRESETS = {"full": "locon", "attn-mlp": "kohya", "attn-only": "attention"}
+# With these values they say nothing.
+NEUTRAL = {
+    "mse_strength": 1,
+    "vb_loss_strength": 1,
+    "timestep_shift": 1,
+    "huber_delta": 1,
+    "max_noising_strength": 1,
+    "lokr_decompose_factor": -1,
+    "timestep_distribution": "UNIFORM",
+    "ema_update_step_interval": 5,
+}
 # What means the same here, value and all.
 SAME = {
     "base_model_name": "model.path",
@@ -50,7 +84,6 @@ SAME = {
     "epochs": "train.epochs",
     "learning_rate": "train.optimizer.lr",
     "clip_grad_norm": "train.max_grad_norm",
-    "learning_rate_cycles": "train.scheduler.cycles",
     "learning_rate_min_factor": "train.scheduler.min_lr_ratio",
     "seed": "train.seed",
     "offset_noise_weight": "train.objective.noise_offset",
@@ -75,6 +108,33 @@ QUIET = {
     "fallback_train_dtype",
     "gradient_checkpointing",
     "only_cache",
+    "huggingface_cache_dir",
+    "offline_mode",
+    "prevent_overwrites",
+    "async_offloading",
+    "enable_autocast_cache",
+    "attention_mechanism",
+    "bundle_additional_embeddings",
+    "lora_weight_dtype",
+    "validate_after",
+    "validate_after_unit",
+    "device_indexes",
+    "fused_gradient_reduce",
+    "async_gradient_reduce",
+    "async_gradient_reduce_buffer",
+    "gradient_reduce_precision",
+    "frames",
+    "sample_image_format",
+    "sample_video_format",
+    "sample_audio_format",
+    "sample_skip_first",
+    "unmasked_probability",
+    "save_every",
+    "save_every_unit",
+    "sample_after",
+    "sample_after_unit",
+    "oft_block_size",
+    "svd_dtype",
     "aspect_ratio_bucketing",
     "compile",
     "dataloader_threads",
@@ -112,6 +172,7 @@ QUIET = {
     "loss_weight_strength",
     "force_epsilon_prediction",
     "force_v_prediction",
+    "lora_decompose",
     "lora_decompose_norm_epsilon",
     "secrets",
     "__version",
@@ -122,27 +183,33 @@ QUIET = {
     "embedding_weight_dtype",
     "preserve_embedding_norm",
 }
+# What is read with others, and what is of other families or other programs of its own.
+OTHERS = re.compile(
+    r"(mse|mae|log_cosh|huber|vb_loss)_strength|huber_delta|(min|max)_noising_strength|timestep_distribution|noising_\w+"
+    r"|text_encoder(_[2-4])?_(layer_skip|sequence_length)|lokr_\w+|oft_\w+|force_circular_padding|svd_rank"
+)
 
 
 def translate(config: OtherConfig) -> Imported:
-    """The experiment that a config asks for."""
-    imported, options = Imported(), config.options
-    model = MODELS.get(str(options.get("model_type")), "")
-    if not model:
-        imported.leave("model_type", options.get("model_type"), "no family that is trained here")
-    imported.choices["model"] = model or "sd15"
+    """The experiment that a config asks for.
+
+    Raises:
+        UserError: it trains another family, or no adapter.
+    """
+    imported, options = Imported(), {**DEFAULTS, **config.options}
+    imported.choices["model"] = _find_model(options)
     batch, times = (int(options.get(name) or 1) for name in ("batch_size", "gradient_accumulation_steps"))
     imported.settings["train.batch_size"] = batch * times
     if times > 1:
         imported.settings["train.micro_batch"] = batch
     for name, value in options.items():
-        if name in QUIET or is_off(value):
+        if name in QUIET or is_off(value) or value == NEUTRAL.get(name):
             continue
         if convert := CONVERTERS.get(name):
             convert(imported, value)
         elif name in SAME:
             imported.settings[SAME[name]] = read_value(value)
-        elif not isinstance(value, dict | list) and value not in (0, 0.0, 1.0):
+        elif not isinstance(value, dict | list) and (value is True or value != 0) and not OTHERS.fullmatch(name):
             imported.leave(name, value, "no counterpart here")
     if weighting := options.get("loss_weight_fn"):
         _weighting(imported, weighting, options.get("loss_weight_strength"))
@@ -152,42 +219,61 @@ def translate(config: OtherConfig) -> Imported:
     if not options.get("use_ema", options.get("ema") not in (None, "OFF")):
         imported.settings.pop("train.ema.decay", None)
     _masks(imported, options)
-    encoders = [name for name in options if name.startswith("text_encoder") and isinstance(options[name], dict)]
-    trained = [name for name in encoders if options[name].get("train")]
-    if trained:
-        imported.train_encoders([options[name].get("learning_rate") for name in trained])
-        imported.decided.append("train.parts has all text encoders of the base")
+    take_loss(imported, options)
+    take_parts(imported, options)
+    take_moments(imported, options)
     take_words(imported, options)
     warmup = read_value(options.get("learning_rate_warmup_steps") or 0)
     if warmup:
-        imported.settings[f"train.scheduler.warmup_{'fraction' if warmup < 1 else 'steps'}"] = warmup
+        # It is a number with a point there: 200.0.
+        steps, fraction = "train.scheduler.warmup_steps", "train.scheduler.warmup_fraction"
+        imported.settings |= {fraction: warmup} if warmup < 1 else {steps: int(warmup)}
+    if imported.settings.get("train.parts") != []:
+        _adapter(imported, options)
+    precision = PRECISIONS.get(str(options.get("train_dtype")))
+    if precision:
+        imported.settings["train.trainer.precision"] = precision
+    if str(options.get("gradient_checkpointing", "OFF")) != "OFF":
+        imported.settings["train.trainer.gradient_checkpointing"] = True
+    take_optimizer_defaults(imported, OPTIMIZER_DEFAULTS)
+    _tell_defaults(imported, config)
+    return imported
+
+
+def _tell_defaults(imported: Imported, config: OtherConfig) -> None:
+    told = [
+        f"{name} {DEFAULTS[name]}"
+        for name, setting in TOLD.items()
+        if name not in config.options and setting in imported.settings
+    ]
+    if told:
+        imported.decided.append(f"{', '.join(told)}: OneTrainer's own, where nothing is said")
+
+
+def _find_model(options: Mapping[str, Any]) -> str:
+    method, kind = str(options["training_method"]), str(options["model_type"])
+    if method not in ("LORA", "EMBEDDING"):
+        fix = "train all weights with that program; here it would be a LoRA: docs/recipes.md"
+        raise UserError(f"training_method {method} trains no adapter", fix=fix)
+    if kind not in MODELS:
+        fix = "give a config for Stable Diffusion 1.x, 2.x or XL"
+        raise UserError(f"model_type {kind} is of {OTHER_FAMILY}", fix=fix)
+    return MODELS[kind]
+
+
+def _adapter(imported: Imported, options: Mapping[str, Any]) -> None:
     kind = ADAPTERS.get(str(options.get("peft_type", "LORA")))
     imported.choices["train/adapter"] = "dora" if options.get("lora_decompose") else kind or "lora"
     if kind is None:
         imported.leave(
             "peft_type", options["peft_type"], "no adapter that is trained here; a LoRA is, of the same rank"
         )
-    if "train.adapter.targets" not in imported.settings and imported.settings.get("train.parts") != []:
-        imported.settings["train.adapter.targets"] = "locon"
-        imported.decided.append("train.adapter.targets is locon: OneTrainer adapts every layer")
-    precision = PRECISIONS.get(str(options.get("train_dtype")))
-    if precision:
-        imported.settings["train.trainer.precision"] = precision
-    if str(options.get("gradient_checkpointing", "OFF")) != "OFF":
-        imported.settings["train.trainer.gradient_checkpointing"] = True
-    return imported
-
-
-def _optimizer(imported: Imported, value: Any) -> None:
-    name = str(value.get("optimizer")) if isinstance(value, dict) else str(value)
-    kind = OPTIMIZERS.get(name)
-    if kind is None:
-        imported.leave("optimizer", name, "no optimizer of ours by that name: docs/training.md")
-        return
-    imported.choices["train/optimizer"] = kind
-    given = value if isinstance(value, dict) else {}
-    if given.get("weight_decay") is not None and kind in ("adamw", "adamw8bit", "lion", "prodigy"):
-        imported.settings["train.optimizer.weight_decay"] = given["weight_decay"]
+    preset = str(options["layer_filter_preset"])
+    if "train.adapter.targets" not in imported.settings:
+        targets = imported.settings["train.adapter.targets"] = PRESETS.get(preset, "locon")
+        imported.decided.append(f"train.adapter.targets is {targets}, for the layers {preset}")
+    if options.get("layer_filter_regex"):
+        imported.leave("layer_filter_regex", True, "train.adapter.targets takes patterns with *")
 
 
 def _schedule(imported: Imported, value: Any) -> None:
@@ -195,6 +281,13 @@ def _schedule(imported: Imported, value: Any) -> None:
         imported.choices["train/scheduler"] = kind
     else:
         imported.leave("learning_rate_scheduler", value, "the rate is constant; train/scheduler=NAME chooses another")
+
+
+def _cycles(imported: Imported, value: Any) -> None:
+    count = float(value)  # a number with a point there: 1.0
+    imported.settings["train.scheduler.cycles"] = max(1, round(count))
+    if not count.is_integer():
+        imported.leave("learning_rate_cycles", value, "train.scheduler.cycles is a whole number")
 
 
 def _resolution(imported: Imported, value: Any) -> None:
@@ -230,9 +323,8 @@ def _masks(imported: Imported, options: Mapping[str, Any]) -> None:
     """Files beside the pictures, a-masklabel.png, which are known by their names."""
     if not options.get("masked_training"):
         return
-    weight = options.get("unmasked_weight")
     imported.settings["prepare.masks"] = "files"
-    imported.settings["train.objective.unmasked_weight"] = UNMASKED if weight is None else float(weight)
+    imported.settings["train.objective.unmasked_weight"] = float(options["unmasked_weight"])
     if options.get("normalize_masked_area_loss") and imported.settings["train.objective.unmasked_weight"] < 1:
         imported.settings["train.objective.normalize_masked_area"] = True
 
@@ -244,6 +336,7 @@ def _concepts(imported: Imported, value: Any) -> None:
         return
     take_onetrainer_text(imported, used[0].get("text") or {})
     settle_captions(imported)
+    take_pictures(imported, used[0])
     name = name_experiment(str(paths[0]).replace("\\", "/").rstrip("/").rpartition("/")[2])
     imported.settings["prepare.dataset"] = name
     imported.decided.append(f"the pictures of {paths[0]} belong into data/raw/{name}")
@@ -252,8 +345,9 @@ def _concepts(imported: Imported, value: Any) -> None:
 
 
 CONVERTERS: dict[str, Callable[[Imported, Any], None]] = {
-    "optimizer": _optimizer,
+    "optimizer": take_optimizer,
     "learning_rate_scheduler": _schedule,
+    "learning_rate_cycles": _cycles,
     "resolution": _resolution,
     "layer_filter": _filter,
     "concepts": _concepts,

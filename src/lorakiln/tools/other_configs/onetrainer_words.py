@@ -6,6 +6,7 @@ from typing import Any
 from lorakiln.tools.other_configs.imported import Imported, is_off, read_value
 
 ALONE = "EMBEDDING"  # the method
+PLACEHOLDER = "<embedding>"  # the word that it trains where none is named
 FILLING = "*"  # what it begins a word as of which nothing is said; and fills up with
 
 
@@ -17,7 +18,7 @@ def take_words(imported: Imported, options: Mapping[str, Any]) -> None:
         for name in unused:
             del imported.settings[name]
         imported.settings["train.parts"] = []
-    listed = [("embedding", options.get("embedding"))] if alone else []
+    listed = [("embedding", {"placeholder": PLACEHOLDER, **(options.get("embedding") or {})})] if alone else []
     more = options.get("additional_embeddings")
     listed += [("additional_embeddings", one) for one in (more if isinstance(more, list) else ())]
     rate = options.get("embedding_learning_rate")

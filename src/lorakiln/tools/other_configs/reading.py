@@ -28,6 +28,7 @@ ASSIGNED = re.compile(
 )
 SET = re.compile(r"""\s*set\s+"(\w+)=([^"]*)"\s*$""", re.IGNORECASE)
 COMMENT = re.compile(r"\s*(#|rem\s|::)", re.IGNORECASE)
+OTHER_FAMILY = "a family of models that is none here"
 READABLE = (
     "a kohya .toml or .json, a command line in a .sh, .bat or .txt, a OneTrainer .json, an ai-toolkit .yaml, or a "
     ".safetensors with its training's metadata"
@@ -63,7 +64,7 @@ def read_config(path: Path) -> OtherConfig:
             options = _flatten(tomllib.loads(text))
             if not options.keys() & {"dataset_config", *index_options(SECTIONS)}:
                 raise UserError("holds no option of sd-scripts", where=str(path), fix=f"give {READABLE}")
-            return OtherConfig("sd-scripts", options)
+            return OtherConfig("sd-scripts", _read_datasets(options, path))
         if suffix == ".json":
             return _of_json(path, json.loads(text))
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
@@ -97,6 +98,18 @@ def _flatten(table: dict[str, Any]) -> dict[str, Any]:
     for name, value in table.items():
         flat.update(value if isinstance(value, dict) else {name: value})
     return flat
+
+
+def _read_datasets(options: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The options with the dataset config that they name, where it lies beside them."""
+    named = options.get("dataset_config")
+    if not isinstance(named, str) or not (beside := path.parent / named).is_file():
+        return options
+    try:
+        table = tomllib.loads(_read(beside))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"no TOML: {error}", where=str(beside), fix="compare it with a copy") from error
+    return {**options, **_flatten(table)} if "datasets" in table else options
 
 
 def _of_json(path: Path, data: Any) -> OtherConfig:
@@ -143,13 +156,15 @@ def _of_command(path: Path, text: str) -> OtherConfig:
         beside = path.parent / file
         shared = _flatten(tomllib.loads(_read(beside))) if beside.is_file() else {"config_file": file}
         options = {**shared, **options}
+    if program == "sd-scripts":
+        options = _read_datasets(options, path)
     return OtherConfig(program, options, script)
 
 
 def _check_script(script: str, path: Path) -> None:
     if any(name in script for name in ELSEWHERE):
         fix = "give a config for Stable Diffusion 1.x, 2.x or XL"
-        raise UserError(f"{script}.py trains a family of models that is none here", where=str(path), fix=fix)
+        raise UserError(f"{script}.py trains {OTHER_FAMILY}", where=str(path), fix=fix)
     if not any(name in script for name in ADAPTING):
         fix = "train all weights with that program; here it would be a LoRA: docs/recipes.md"
         raise UserError(f"{script}.py trains no adapter", where=str(path), fix=fix)

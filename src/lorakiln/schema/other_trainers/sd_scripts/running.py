@@ -107,8 +107,8 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(("--validate_every_n_epochs",), ("train.validation.every",), '`"1 epoch"`'),
         Option(
             ("--max_validation_steps",),
-            ("train.validation.draws",),
-            "pairs of noise and timestep for every picture held out",
+            (),
+            "every picture that is held out counts, with `train.validation.draws` pairs of noise and timestep",
         ),
     ),
     "Records": (

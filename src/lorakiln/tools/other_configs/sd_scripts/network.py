@@ -23,6 +23,20 @@ OF_SDXL = re.compile(r"xl\b|sdxl|pony|illustrious|noobai|animagine")
 # LyCORIS' own, by what they adapt of a UNet.
 PRESETS = {"full": "locon", "full-lin": "locon", "attn-mlp": "kohya", "attn-only": "attention"}
 
+# LyCORIS' arguments of one kind alone, by that kind.
+OF_KINDS = {
+    ("lokr", "factor"): "factor",
+    ("lokr", "decompose_both"): "decompose_both",
+    ("lokr", "full_matrix"): "full_matrix",
+    ("oft", "constraint"): "constraint",
+    ("oft", "constrain"): "constraint",
+    ("oft", "rescaled"): "rescale",
+    ("boft", "constraint"): "constraint",
+    ("boft", "rescaled"): "rescale",
+}
+WHOLE_WEIGHTS = ("dora", "loha", "lokr", "oft", "boft", "ia3")
+LARGEST_RANK = 1024
+
 
 def choose_model(imported: Imported, given: dict[str, Any], script: str) -> None:
     path = str(given.get("pretrained_model_name_or_path", ""))
@@ -45,7 +59,8 @@ def take_encoders(imported: Imported, given: Mapping[str, Any]) -> None:
     rate, told = given.get("text_encoder_lr"), not given.get("metadata") or "text_encoder_lr" in given
     if not told or given.get("network_train_unet_only") or (rate is not None and read_value(rate) == 0):
         return
-    if rate is not None and imported.choices.get("train/optimizer") in ONE_RATE:
+    finds = imported.settings.get("train.optimizer.relative_step")
+    if rate is not None and (finds or imported.choices.get("train/optimizer") in ONE_RATE):
         imported.leave("--text_encoder_lr", rate, "the optimizer finds one rate for all parts")
         rate = None
     imported.train_encoders(rate, denoiser=not given.get("network_train_text_encoder_only"))
@@ -69,8 +84,9 @@ def _network(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
             imported.leave("--network_args preset", preset, "train.adapter.targets takes patterns of names")
         imported.settings.setdefault("train.adapter.targets", PRESETS.get(preset, "locon"))
     else:
-        kind = "oft" if str(value).endswith("oft") else "lora"
-        if not str(value).endswith(("networks.lora", "lora", "oft")):
+        name = str(value).rpartition(".")[2]
+        kind = "oft" if name == "oft" else "lora"
+        if name not in ("lora", "oft"):
             imported.leave("--network_module", value, "no adapter that is trained here; a LoRA is, of the same rank")
     imported.choices["train/adapter"] = kind
 
@@ -91,15 +107,32 @@ def _network_args(imported: Imported, value: Any, given: Mapping[str, Any]) -> N
                 _set_convolutions(imported, "alpha_pattern", float(one))
         elif name in ("down_lr_weight", "mid_lr_weight", "up_lr_weight"):
             _scale_rates(imported, name.partition("_")[0], one, given)
-        elif name in ("factor", "decompose_both", "full_matrix") and imported.choices.get("train/adapter") == "lokr":
-            imported.settings[f"train.adapter.{name}"] = read_value(one)
+        elif setting := OF_KINDS.get((imported.choices.get("train/adapter", ""), name)):
+            imported.settings[f"train.adapter.{setting}"] = read_value(one)
         elif option := OPTIONS.get(name):
             if name in ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"):
                 imported.leave(f"--network_args {name}", one, f"write them {option.remark}")
             else:
                 imported.take(f"--network_args {name}", one, option)
         else:
-            imported.leave(f"--network_args {name}", one, "no argument of networks.lora that is known here")
+            imported.leave(f"--network_args {name}", one, "no argument that has a counterpart here")
+
+
+def settle_adapter(imported: Imported) -> None:
+    """What LyCORIS leaves aside of its kinds."""
+    settings, kind = imported.settings, imported.choices.get("train/adapter")
+    rank, dropout = settings.get("train.adapter.rank", 0), settings.get("train.adapter.dropout")
+    if kind == "lokr" and rank > LARGEST_RANK:
+        # Its way to ask for no low rank at all.
+        del settings["train.adapter.rank"]
+        settings.pop("train.adapter.alpha", None)
+        settings["train.adapter.full_matrix"] = True
+        imported.decided.append(f"train.adapter.full_matrix is true, for a rank of {rank}: alpha counts for nothing")
+        for name in ("rank_pattern", "alpha_pattern", "decompose_both"):
+            settings.pop(f"train.adapter.{name}", None)
+    if kind in WHOLE_WEIGHTS and dropout:
+        del settings["train.adapter.dropout"]
+        imported.leave("--network_dropout", dropout, f"{kind} makes a weight, which has no such dropout there either")
 
 
 def _set_convolutions(imported: Imported, setting: str, value: Any) -> None:

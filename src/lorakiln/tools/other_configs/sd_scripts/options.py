@@ -13,6 +13,7 @@ Converter = Callable[[Imported, Any, Mapping[str, Any]], None]
 OPTIONS = index_options(SECTIONS)
 # What the program does where an option is not given, and we do otherwise.
 DEFAULTS = {"network_dim": 4, "network_alpha": 1, "learning_rate": 2e-6, "train_batch_size": 1, "max_train_steps": 1600}
+BUCKETS = {"prepare.bucket.min": 256, "prepare.bucket.max": 1024, "prepare.bucket.step": 64}
 
 
 def ignore(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:

@@ -100,6 +100,7 @@ CONVERTERS: dict[str, Converter] = {
     "train_data_dir": _folder,
     "reg_data_dir": _regularisation,
     "caption_extension": _extension,
+    "caption_extention": _extension,
     "enable_wildcard": take_wildcards,
     "token_warmup_step": take_warmup,
     "class_tokens": take_class_tokens,

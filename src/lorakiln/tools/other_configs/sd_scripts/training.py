@@ -17,10 +17,14 @@ from lorakiln.tools.other_configs.sd_scripts.options import (
 OPTIMIZERS = {
     "adamw": "adamw",
     "adamw8bit": "adamw8bit",
+    "pagedadamw": "adamw",
+    "pagedadamw32bit": "adamw",
     "pagedadamw8bit": "adamw8bit",
     "lion": "lion",
     "lion8bit": "lion",
+    "pagedlion8bit": "lion",
     "sgdnesterov": "sgd",
+    "sgdnesterov8bit": "sgd",
     "adafactor": "adafactor",
     "prodigy": "prodigy",
     "dadaptation": "dadapt_adam",
@@ -41,6 +45,7 @@ SCHEDULES = {
     "warmup_stable_decay": "wsd",
 }
 
+CONSTANT = "the schedule constant has no warm-up there; constant_with_warmup has"
 LOSSES = {"l2": "mse", "l1": "l1", "huber": "huber", "smooth_l1": "smooth_l1"}
 
 
@@ -76,6 +81,8 @@ def take_rate(imported: Imported, given: dict[str, Any]) -> None:
 def _optimizer(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     name = str(value).partition("(")[0].rpartition(".")[2]
     kind = OPTIMIZERS.get(name.lower())
+    if "sgdnesterov" in name.lower():
+        imported.settings |= {"train.optimizer.nesterov": True, "train.optimizer.momentum": 0.9}
     if kind is None:
         imported.choices["train/optimizer"] = "pytorch_optimizer"
         imported.settings["train.optimizer.name"] = name
@@ -111,6 +118,45 @@ def _warmup(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     imported.settings[f"train.scheduler.warmup_{'fraction' if fraction else 'steps'}"] = steps
 
 
+def settle_adafactor(imported: Imported) -> None:
+    """transformers' finds its rate itself, unless it is told not to."""
+    settings, name = imported.settings, "train.optimizer."
+    if imported.choices.get("train/optimizer") != "adafactor":
+        return
+    settings.setdefault(f"{name}scale_parameter", True)
+    settings.setdefault(f"{name}relative_step", True)
+    if settings.get(f"{name}warmup_init"):
+        settings[f"{name}relative_step"] = True
+    if settings[f"{name}relative_step"]:
+        imported.choices.pop("train/scheduler", None)
+        for setting in [one for one in settings if one.startswith("train.scheduler.")]:
+            del settings[setting]
+        settings[f"{name}lr"] = 1.0
+        imported.decided.append(
+            "train.optimizer.relative_step is true and its lr 1, the schedule constant: there Adafactor finds its rate "
+            "itself without relative_step=False"
+        )
+
+
+def settle_warmup(imported: Imported, given: Mapping[str, Any]) -> None:
+    """The schedule "constant" has none there, whatever is said."""
+    warmups = [name for name in imported.settings if name.startswith("train.scheduler.warmup_")]
+    if str(given.get("lr_scheduler", "constant")).lower() == "constant":
+        for name in warmups:
+            value = imported.settings.pop(name)
+            imported.leave(f"--lr_warmup_{name.rpartition('_')[2]}", value, CONSTANT)
+
+
+def settle_loss(imported: Imported, given: Mapping[str, Any]) -> None:
+    """The schedule of Huber's delta where nothing is said; and weightings that are multiplied there."""
+    settings = imported.settings
+    if imported.choices.get("train/objective") in ("huber", "smooth_l1") and "huber_schedule" not in given:
+        settings["train.objective.huber_schedule"] = "snr"
+        imported.decided.append("train.objective.huber_schedule is snr, kohya's own where it is not given")
+    if settings.get("train.objective.min_snr_gamma") and settings.pop("train.objective.debiased_estimation", None):
+        imported.leave("--debiased_estimation_loss", True, "one weighting is taken: train.objective.min_snr_gamma")
+
+
 def _precision(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     imported.settings["train.trainer.precision"] = {"no": "fp32"}.get(str(value), str(value))
 
@@ -132,7 +178,15 @@ def _epochs(setting: str) -> Converter:
 
 
 def _prompts(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
-    imported.settings["train.samples.file"] = str(value)
+    if not isinstance(value, list):
+        imported.settings["train.samples.file"] = str(value)
+        return
+    # The GUI's are lines of such a file.
+    imported.settings["train.samples.prompts"] = [line.partition(" --")[0].strip() for line in value]
+    if any(" --" in line for line in value):
+        imported.decided.append(
+            "train.samples.prompts has the prompts alone: a file of them has their sizes and seeds, train.samples.file"
+        )
 
 
 def _huber(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
@@ -175,6 +229,11 @@ def _tracker(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
         imported.choices["train/tracker"] = kind
     else:
         imported.leave("--log_with", value, "train/tracker is wandb, tensorboard or csv")
+
+
+def _format(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+    if value != "safetensors":
+        imported.leave("--save_model_as", value, "always .safetensors, which holds no code")
 
 
 def _file_precision(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
@@ -248,7 +307,7 @@ CONVERTERS: dict[str, Converter] = {
     "sample_every_n_epochs": _epochs("train.samples.every"),
     "validate_every_n_epochs": _epochs("train.validation.every"),
     "sample_prompts": _prompts,
-    "save_model_as": ignore,
+    "save_model_as": _format,
     "xformers": ignore,
     "sdpa": ignore,
     "output_dir": ignore,

@@ -1,0 +1,189 @@
+"""What OneTrainer's configs say of the optimizer, the loss, the parts of the base, and of when things are done."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lorakiln.schema.optimizers import OPTIMIZERS as KINDS
+from lorakiln.tools.other_configs.imported import Imported, is_off, read_value
+
+OPTIMIZERS = {
+    "ADAMW": "adamw",
+    "ADAM": "adamw",
+    "ADAMW_8BIT": "adamw8bit",
+    "ADAFACTOR": "adafactor",
+    "LION": "lion",
+    "PRODIGY": "prodigy",
+    "DADAPT_ADAM": "dadapt_adam",
+    "SCHEDULE_FREE_ADAMW": "schedule_free",
+    "CAME": "came",
+    "MUON": "muon",
+    "SGD": "sgd",
+}
+# Where they are others than ours; for Adafactor it has ours.
+OPTIMIZER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "lion": {"weight_decay": 0.0},
+    "prodigy": {"weight_decay": 0.0, "use_bias_correction": False, "safeguard_warmup": False},
+    "dadapt_adam": {"weight_decay": 0.0, "use_bias_correction": False},
+    "came": {"weight_decay": 0.01},
+    "sgd": {"momentum": 0.0},
+}
+# Of an optimizer: how it computes, and what is on there for all.
+COMPUTING = re.compile(
+    r"optimizer|foreach|fused\w*|fsdp_in_use|stochastic_rounding|capturable|differentiable|block_wise|optim_bits"
+    r"|min_8bit_size|percentile_clipping|is_paged|use_triton|split_groups\w*|factored\w*|use_stableadamw"
+    r"|weight_decay_by_lr|rms_rescaling|d_limiter|use_schedulefree|log_every|decouple|compile|quant_block_size"
+    r"|prodigy_steps|slice_p"
+)
+STEPS = 1000  # of noise
+# Our error, and its weight where nothing is said; of "" there is none that is quite the same.
+LOSSES = {"mse_strength": ("mse", 1.0), "mae_strength": ("l1", 0.0), "huber_strength": ("", 0.0)}
+LOSSES["log_cosh_strength"] = ("", 0.0)
+
+
+def take_optimizer(imported: Imported, value: Any) -> None:
+    """Its kind, and what of it has our names: `betas` are beta1 and beta2 there."""
+    given = value if isinstance(value, dict) else {"optimizer": value}
+    name = str(given.get("optimizer", "ADAMW"))
+    kind = OPTIMIZERS.get(name)
+    if kind is None:
+        imported.leave("optimizer", name, "no optimizer of ours by that name: docs/training.md")
+        return
+    imported.choices["train/optimizer"] = kind
+    fields = KINDS.settings(kind).model_fields
+    told = {key: one for key, one in given.items() if not is_off(one) and one != math.inf}
+    if "betas" in fields:
+        usual = fields["betas"].default
+        betas = [told.pop(f"beta{number}", usual[number - 1]) for number in range(1, len(usual) + 1)]
+        if betas != list(usual):
+            imported.settings["train.optimizer.betas"] = betas
+    if "eps" in fields and isinstance(fields["eps"].default, tuple):
+        usual = fields["eps"].default
+        pair = [told.pop("eps", usual[0]), told.pop("eps2", usual[1])]
+        if pair != list(usual):
+            imported.settings["train.optimizer.eps"] = pair
+    for key, one in told.items():
+        if key in fields:
+            imported.settings[f"train.optimizer.{key}"] = one
+        elif not COMPUTING.fullmatch(key):
+            imported.leave(f"optimizer.{key}", one, f"train/optimizer={kind} has no such setting")
+
+
+def take_loss(imported: Imported, options: Mapping[str, Any]) -> None:
+    """Which error is taken, and at which timesteps."""
+    strengths = {name: float(options.get(name, usual)) for name, (_, usual) in LOSSES.items()}
+    used = [name for name, strength in strengths.items() if strength]
+    kind = LOSSES[used[0]][0] if len(used) == 1 and strengths[used[0]] == 1 else ""
+    if kind and kind != "mse":
+        imported.choices["train/objective"] = kind
+    elif not kind:
+        mixed = ", ".join(f"{name} {strengths[name]:g}" for name in used)
+        imported.leave(
+            "mse_strength", mixed, "one error is taken, the squared one; train/objective=l1 and huber are others"
+        )
+    for name, usual, setting in (
+        ("min_noising_strength", 0.0, "min_timestep"),
+        ("max_noising_strength", 1.0, "max_timestep"),
+    ):
+        strength = float(options.get(name, usual))
+        if strength != usual:
+            imported.settings[f"train.objective.{setting}"] = int(STEPS * strength)
+    density = str(options.get("timestep_distribution", "UNIFORM"))
+    if density == "LOGIT_NORMAL":
+        imported.settings |= {
+            "train.objective.timestep_density": "logit_normal",
+            "train.objective.logit_mean": float(options.get("noising_bias", 0)),
+            "train.objective.logit_std": float(options.get("noising_weight", 0)) + 1,
+        }
+    elif density != "UNIFORM":
+        imported.leave("timestep_distribution", density, "train.objective.timestep_density is uniform or logit_normal")
+
+
+def take_parts(imported: Imported, options: Mapping[str, Any]) -> None:
+    """What is trained of the base: all of it where nothing is said, its text encoders for 30 epochs."""
+    xl = imported.choices["model"] == "sdxl"
+    names = ["text_encoder", "text_encoder_2"][: 2 if xl else 1]
+    told = {name: {"train": True, "stop_training_after": 30, "stop_training_after_unit": "EPOCH"} for name in names}
+    told = {name: {**one, **_section(options, name)} for name, one in told.items()}
+    unet, trained = _section(options, "unet"), [name for name, one in told.items() if one["train"]]
+    if options["training_method"] == "LORA":
+        parts = ["unet"] * bool(unet.get("train", True)) + trained
+        if parts != ["unet"]:
+            imported.settings["train.parts"] = parts
+        if rate := unet.get("learning_rate"):
+            imported.settings["train.optimizer.lr"] = rate
+        rates = {name: told[name]["learning_rate"] for name in trained if not is_off(told[name].get("learning_rate"))}
+        common = options["learning_rate"] if rate and trained else None
+        for name in trained:
+            if (own := rates.get(name, common)) is not None:
+                imported.settings.setdefault("train.text_encoders.own", {})[name] = {"lr": own}
+        if trained:
+            _take_stop(imported, told[trained[0]])
+    _take_skip(imported, options, xl)
+    if rate := told["text_encoder"].get("dropout_probability"):
+        imported.settings["train.objective.caption_dropout"] = rate
+
+
+def _section(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = options.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _take_stop(imported: Imported, told: Mapping[str, Any]) -> None:
+    after, unit = told.get("stop_training_after"), str(told.get("stop_training_after_unit"))
+    epochs = imported.settings["train.epochs"]
+    if is_off(after) or not after or unit == "NEVER":
+        return
+    if unit == "STEP":
+        imported.settings["train.text_encoders.stop"] = int(after)
+    elif unit == "EPOCH" and after < epochs:
+        imported.settings["train.text_encoders.stop"] = after / epochs
+    elif unit != "EPOCH":
+        imported.leave("text_encoder.stop_training_after", f"{after} {unit}", "train.text_encoders.stop counts steps")
+
+
+def _take_skip(imported: Imported, options: Mapping[str, Any], xl: bool) -> None:
+    """Layers that are skipped there, of SDXL beside the last, which it skips always."""
+    names = ["text_encoder_layer_skip", "text_encoder_2_layer_skip"][: 2 if xl else 1]
+    skips = [int(options.get(name) or 0) for name in names]
+    if skips[0]:
+        imported.settings["encode.clip_skip"] = skips[0] + 1
+    if skips[-1] != skips[0]:
+        imported.leave(names[-1], skips[-1], "encode.clip_skip is that of all encoders, as the first has it")
+
+
+def take_moments(imported: Imported, options: Mapping[str, Any]) -> None:
+    """When an adapter is saved, and pictures are drawn."""
+    for name, setting in (("save_every", "train.save_every"), ("sample_after", "train.samples.every")):
+        every, unit = read_value(options.get(name)), str(options.get(f"{name}_unit", "NEVER"))
+        if not every or unit == "NEVER":
+            continue
+        if unit == "EPOCH":
+            imported.settings[setting] = f"{every} epoch{'s' if every != 1 else ''}"
+        elif unit == "STEP":
+            imported.settings[setting] = every
+        else:
+            imported.leave(name, f"{every} {unit}", f"{setting} counts steps or epochs")
+
+
+def take_pictures(imported: Imported, concept: Mapping[str, Any]) -> None:
+    """What a concept says of its pictures."""
+    repeats = float(concept.get("balancing", 1))
+    if str(concept.get("balancing_strategy", "REPEATS")) == "REPEATS" and repeats > 1 and repeats.is_integer():
+        imported.settings["train.repeats"] = int(repeats)
+    elif repeats != 1:
+        imported.leave("concepts.balancing", repeats, "train.repeats is a whole number")
+    if (weight := float(concept.get("loss_weight", 1))) != 1:
+        imported.leave("concepts.loss_weight", weight, "all pictures of one folder weigh the same")
+    image = _section(concept, "image")
+    if image.get("enable_random_flip"):
+        imported.settings["encode.flip"] = True
+    for name, on in image.items():
+        if not name.startswith("enable_") or not on or name == "enable_random_flip":
+            continue
+        if name == "enable_crop_jitter":
+            why = "the middle is taken; encode.augment.crop=random draws what is (docs/augmentation.md)"
+        else:
+            why = "see encode.augment, whose units are others: docs/augmentation.md"
+        imported.leave(f"concepts.image.{name}", on, why)
