@@ -1,9 +1,13 @@
-"""A source that is no part of the package is recognised by what lies there, prepared from and captioned from."""
+"""The same pictures by every kind of source are the same training set, by one that is no part of the package too: that
+is recognised by what lies there, prepared from and captioned from.
+"""
 
 import base64
 import io
 import json
 import pickle
+import shutil
+import tarfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +123,51 @@ def test_an_added_source_gives_what_a_folder_of_the_same_pictures_gives(album, r
     rows = read_jsonl(tmp_path / "album-captioned" / "metadata.jsonl")
     assert [row["caption_file"] for row in rows] == ["0.png#text", None, "2.png#text"]
     assert not list(tmp_path.glob("unpacked-*"))
+
+
+def pack_shard(files, raw):
+    with tarfile.open(raw / "10_sks.tar", "w") as shard:
+        for path in sorted(files.iterdir()):
+            shard.add(path, path.name)
+
+
+def write_config(files, raw):
+    shutil.copytree(files, raw / "10_sks")
+    subset = '[[datasets.subsets]]\nimage_dir = "/elsewhere/10_sks"\nnum_repeats = 1\n'
+    (raw / "set.toml").write_text(f"[[datasets]]\n{subset}")
+
+
+def write_table(files, raw):
+    shutil.copytree(files, raw / "10_sks", ignore=shutil.ignore_patterns("*.txt"))
+    rows = [{"file_name": f"10_sks/{path.stem}.png", "text": path.read_text()} for path in files.glob("*.txt")]
+    (raw / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+MADE = {
+    "folder": lambda files, raw: shutil.copytree(files, raw / "10_sks"),
+    "webdataset": pack_shard,
+    "kohya_config": write_config,
+    "imagefolder": write_table,
+}
+
+
+def test_the_same_pictures_by_every_kind_of_source_are_the_same_training_set(raw, tmp_path, settings):
+    found = {}
+    for name, make in MADE.items():
+        given, out = tmp_path / name / "raw", tmp_path / name / "out"
+        given.mkdir(parents=True)
+        make(tmp_path / "files" / "raw", given)
+        # A folder of kohya's name is taken as one of pictures, to have no repeats.
+        source = "folder" if name in ("folder", "imagefolder") else "auto"
+        prepare(given, out / "prepared", settings(source=source))
+        caption(out / "prepared", given, out / "captioned", NobodySettings(trigger="sks"), NOWHERE)
+        rows = read_jsonl(out / "captioned/metadata.jsonl")
+        # Where a caption stood is all that may differ, and which kind of source was asked for.
+        told = [{**row, "caption_file": bool(row["caption_file"])} for row in rows]
+        pictures = {row["file_name"]: (out / "captioned" / row["file_name"]).read_bytes() for row in rows}
+        found[name] = told, pictures, read_json(out / "captioned/dataset.json")["hash"]
+    assert [row["text"] for row in found["folder"][0]] == ["sks, a red cat", "sks", "sks, a blue dog"]
+    assert all(one == found["folder"] for one in found.values())
 
 
 def test_what_an_added_source_finds_wrong_is_told_and_left_out(album, raw, tmp_path, settings):

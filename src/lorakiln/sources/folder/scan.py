@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.file_safety import find_obstacle
@@ -101,23 +102,8 @@ class _Scanner:
                     self._file(Path(parent, name))
         self.found.pictures.sort()
         self.found.pictures, self.found.masks, self.found.lonely_masks = split_masks(self.found.pictures)
-        misread = self._take_edits()
-        twins = find_name_collisions(self.found.pictures)
-        surplus = {entry.source for entry in [*misread, *twins]}
-        self.found.pictures = [name for name in self.found.pictures if name not in surplus]
-        self.found.bad = sorted([*self.found.bad, *misread, *twins], key=lambda entry: entry.source)
+        finish_contents(self.found, self.raw, self.edits, self.follow)
         return self.found
-
-    def _take_edits(self) -> list[UnusableFile]:
-        """Leave out what is excluded by hand, with its masks; the pictures whose edit cannot be used."""
-        found = self.found
-        edits, misread, found.lonely_edits = read_edits(self.raw, self.edits, found.pictures, self.follow)
-        found.excluded = sorted(name for name, edit in edits.items() if edit.excluded)
-        left_out = set(found.excluded)
-        found.edits = {name: edit for name, edit in edits.items() if name not in left_out}
-        found.pictures = [name for name in found.pictures if name not in left_out]
-        found.masks = {name: files for name, files in found.masks.items() if name not in left_out}
-        return misread
 
     def _enters(self, folder: Path) -> bool:
         if folder.name.startswith("."):
@@ -141,7 +127,7 @@ class _Scanner:
         if ending == ".dvc":  # of a picture, of its caption, or of a whole folder
             if not path.with_suffix("").exists():
                 self._refuse(path.with_suffix(""), "only its DVC pointer is here, not what it stands for", PULL)
-        elif is_edit(path.name) and _is_utf8(name := self._name(path)):
+        elif is_edit(path.name) and is_utf8(name := self._name(path)):
             self.edits.append(name)
         elif ending not in PICTURES:
             self.found.others[ending] += 1
@@ -149,7 +135,7 @@ class _Scanner:
             self._refuse(path, found.reason, found.fix, found.detail)
         elif ending in FOREIGN:
             self._refuse(path, *FOREIGN[ending])
-        elif not _is_utf8(name := self._name(path)):
+        elif not is_utf8(name := self._name(path)):
             self._refuse(path, "its name is not UTF-8", "rename it")
         else:
             self.found.pictures.append(name)
@@ -165,6 +151,25 @@ class _Scanner:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.raw).as_posix()
+
+
+def finish_contents(found: SourceContents, raw: Path, edits: Sequence[str], follow_symlinks: bool) -> None:
+    """Take the hand edits, and refuse pictures whose edit cannot be used or that would share one output.
+
+    Args:
+        raw: the dataset's folder, in which the edits are.
+        edits: the files that are meant as such, below it.
+    """
+    by_name, misread, found.lonely_edits = read_edits(raw, edits, found.pictures, follow_symlinks)
+    found.excluded = sorted(name for name, edit in by_name.items() if edit.excluded)
+    left_out = set(found.excluded)
+    found.edits = {name: edit for name, edit in by_name.items() if name not in left_out}
+    found.masks = {name: files for name, files in found.masks.items() if name not in left_out}
+    found.pictures = [name for name in found.pictures if name not in left_out]
+    twins = find_name_collisions(found.pictures)
+    surplus = {entry.source for entry in [*misread, *twins]}
+    found.pictures = [name for name in found.pictures if name not in surplus]
+    found.bad = sorted([*found.bad, *misread, *twins], key=lambda entry: entry.source)
 
 
 def find_name_collisions(names: list[str]) -> list[UnusableFile]:
@@ -189,7 +194,8 @@ def find_name_collisions(names: list[str]) -> list[UnusableFile]:
     ]
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
+    """Whether a name that the system gave, what it could not read escaped, can be written down."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,0 +1,107 @@
+"""The captions in shards, and those that lie beside these."""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from lorakiln.sources import CaptionProblem
+from lorakiln.sources.folder.captions import (
+    LONGEST,
+    LONGEST_TAGS,
+    FolderCaptions,
+    decode_caption,
+    decode_tags,
+    split_lines,
+)
+from lorakiln.sources.folder.encodings import decode_text
+from lorakiln.sources.folder.metadata import TEXTS
+
+JSON = ".json"
+
+
+class ShardCaptions:
+    """See `sources.Captions`. In each place of the precedence a file of the dataset's folder goes before a member.
+
+    Args:
+        raw: the dataset's folder.
+        members: the names of all members.
+        read: gives the first bytes of a member, so many at most.
+        endings, follow_symlinks, precedence: as of `FolderCaptions`.
+    """
+
+    def __init__(
+        self,
+        raw: Path,
+        members: Collection[str],
+        read: Callable[[str, int], bytes],
+        endings: Sequence[str],
+        follow_symlinks: bool,
+        precedence: Sequence[str],
+    ) -> None:
+        self.raw, self.members, self._read_member = raw, members, read
+        self.beside = {kind: FolderCaptions(raw, endings, follow_symlinks, [kind]) for kind in precedence}
+        self.all_beside = FolderCaptions(raw, endings, follow_symlinks, precedence)
+        self.endings = self.all_beside.endings
+        # By the picture's name without its ending, and the ending in lower case.
+        self._texts = {(_stem(name), PurePosixPath(name).suffix.lower()): name for name in members}
+
+    def find(self, picture: str) -> str | None:
+        """The file or the member with the caption of a picture."""
+        for kind, beside in self.beside.items():
+            if name := beside.find(picture) or self._find_member(picture, kind):
+                return name
+        return None
+
+    def read(self, name: str, picture: str) -> str | CaptionProblem:
+        lines = self.read_lines(name, picture)
+        return lines if isinstance(lines, CaptionProblem) else " ".join(lines)
+
+    def read_lines(self, name: str, picture: str) -> list[str] | CaptionProblem:
+        if name not in self.members or (self.raw / name).exists():
+            return self.all_beside.read_lines(name, picture)
+        if self._is_json(name):
+            found = self._tell_json(name, list(self.beside))
+            gone = CaptionProblem(name, "has no caption any more", "run the same command again")
+            return found if isinstance(found, CaptionProblem) else split_lines(found or "") or gone
+        content = self._read_bytes(name, LONGEST)
+        return content if isinstance(content, CaptionProblem) else decode_caption(name, content)
+
+    def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
+        stems = {_stem(name) for name in pictures}
+        yield from self.all_beside.without_picture(pictures)
+        for name in sorted(self.members):
+            if PurePosixPath(name).suffix.lower() in (*self.endings, JSON) and _stem(name) not in stems:
+                yield name
+
+    def _find_member(self, picture: str, kind: str) -> str | None:
+        if kind == "sidecar":
+            found = (self._texts.get((_stem(picture), ending)) for ending in self.endings)
+            return next((name for name in found if name), None)
+        name = self._texts.get((_stem(picture), JSON))
+        return name if name and self._is_json(name) and self._tell_json(name, [kind]) else None
+
+    def _is_json(self, name: str) -> bool:
+        return PurePosixPath(name).suffix.lower() == JSON and JSON not in self.endings
+
+    def _tell_json(self, name: str, kinds: Sequence[str]) -> str | CaptionProblem | None:
+        """The first caption in a member of JSON that is of these kinds: a text as "metadata", or "tags"."""
+        content = self._read_bytes(name, LONGEST_TAGS)
+        tags = content if isinstance(content, CaptionProblem) else decode_tags(name, content)
+        if isinstance(content, CaptionProblem) or isinstance(tags, CaptionProblem):
+            return tags
+        data = json.loads(decode_text(content))
+        texts = (data.get(key) for key in TEXTS) if isinstance(data, dict) else ()
+        text = next((one for one in texts if isinstance(one, str) and one.strip()), None)
+        told = {"metadata": text, "tags": tags}
+        return next((found for kind in kinds if (found := told.get(kind))), None)
+
+    def _read_bytes(self, name: str, most: int) -> bytes | CaptionProblem:
+        """A member's bytes, one more than `most` at most."""
+        try:
+            return self._read_member(name, most + 1)
+        except OSError as error:
+            return CaptionProblem(name, f"cannot be read ({error.strerror})", "look after its shard")
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
