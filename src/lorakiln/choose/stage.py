@@ -16,8 +16,7 @@ from lorakiln.choose.trial import Layout, Trial
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
-from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.material import PIXEL, make_row
+from lorakiln.evaluate.material import PIXEL, PictureModels, make_row
 from lorakiln.export.checkpoint_choice import choose_weights, find_best_step
 from lorakiln.facts import CHOICE, Choice, DatasetFacts, RunFacts, SavedAdapter
 from lorakiln.families.protocol import choose_drawing_precision
@@ -62,8 +61,8 @@ def choose(
     where = f"{describe_device(device)} in {choose_drawing_precision(device, evaluate.precision)}"
     steps = len({one.step for one in candidates})
     print(f"choose: {steps} saved steps, {len(candidates)} candidates, {most} pictures, on {where}", flush=True)
-    # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once.
-    clip = Clip.load(model.clip, torch.device("cpu"))
+    # Before the drawing, which takes long: what cannot be loaded is told at once.
+    models = PictureModels.load(model, evaluate, torch.device("cpu"))
     check_space(out, most * layout.size[0] * layout.size[1] * PIXEL, "the choice's samples")
     strange = DatasetFacts.read(captioned / "dataset.json").out_of_domain
     kept, trial = PartialResults(out, ".png"), Trial(facts, run, adapters, layout, evaluate, model, device)
@@ -71,7 +70,7 @@ def choose(
         samples = fresh / "samples"
         measured: dict[Candidate, Measures] = {}
         for count, prompts in rounds:
-            latest = trial.measure(candidates[:count], prompts, clip, captioned, samples, out / "samples", kept)
+            latest = trial.measure(candidates[:count], prompts, models, captioned, samples, out / "samples", kept)
             measured |= latest
             candidates = rank(latest, trial.measure_base())
         decision = decide(measured, trial.measure_base())

@@ -12,9 +12,8 @@ from lorakiln.choose.candidates import Candidate, Measures, name_adapter
 from lorakiln.choose.measuring import Standard
 from lorakiln.choose.rounds import order_prompts
 from lorakiln.console.memory import is_tight
-from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.drawing import ShotDrawer
-from lorakiln.evaluate.material import describe_drawing, gather_material
+from lorakiln.evaluate.material import PictureModels, describe_drawing, gather_material
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.shots import compute_shot_key, make_prompts
 from lorakiln.evaluate.summaries import score_pictures
@@ -98,7 +97,7 @@ class Trial:
         self,
         candidates: Sequence[Candidate],
         prompts: int,
-        clip: Clip,
+        models: PictureModels,
         captioned: Path,
         samples: Path,
         old: Path,
@@ -107,7 +106,7 @@ class Trial:
         """Draw what is missing of these candidates with the first `prompts` of the prompts, and measure all of each.
 
         Args:
-            clip: moved to the device, where that has room for it beside the base.
+            models: moved to the device, where that has room for them beside the base.
             samples: where the pictures go; `old`: those of the last choice, from which equal ones are taken.
             kept: takes each picture as it is drawn.
 
@@ -118,7 +117,7 @@ class Trial:
         base = self._list_base()
         shots = [*base, *(shot for some in new.values() for shot in some)]
         self._drawer.fill(shots, samples, [old], kept)
-        material = gather_material(clip.to(self._choose_place()), shots, samples, captioned, self._held_out)
+        material = gather_material(models.to(self._choose_place()), shots, samples, captioned, self._held_out)
         scored = score_pictures(material, self._metrics)
         if self.standard is None:
             self.base = scored[: len(base)]

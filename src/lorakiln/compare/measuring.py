@@ -12,9 +12,8 @@ from lorakiln.choose.judging import Judged, find_most_followed, judge
 from lorakiln.choose.measuring import Standard
 from lorakiln.compare.drawing import Plan
 from lorakiln.compare.entrants import Entrant
-from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.intervals import Estimate, compute_bootstrap_mean
-from lorakiln.evaluate.material import gather_material
+from lorakiln.evaluate.material import PictureModels, gather_material
 from lorakiln.evaluate.summaries import Summary, score_pictures, summarise
 from lorakiln.metrics import Metric, Prompt, Scored, list_in_report_order, list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -67,12 +66,17 @@ class Measured:
 
 
 def measure_files(
-    plan: Plan, entrants: Sequence[Entrant], evaluate: EvaluateSettings, clip: Clip, samples: Path, captioned: Path
+    plan: Plan,
+    entrants: Sequence[Entrant],
+    evaluate: EvaluateSettings,
+    models: PictureModels,
+    samples: Path,
+    captioned: Path,
 ) -> Measured:
     """Look at the pictures, and judge each file by the rule that chooses saved steps.
 
     Args:
-        clip: on the device.
+        models: on the device.
         samples: the plan's pictures.
         captioned: the training pictures.
 
@@ -80,7 +84,7 @@ def measure_files(
         UserError: CLIP gives numbers that are not finite, or has no memory for a picture.
     """
     metrics = list_metrics(evaluate)
-    material = gather_material(clip, plan.shots, samples, captioned)
+    material = gather_material(models, plan.shots, samples, captioned)
     scored = score_pictures(material, metrics)
     ends = np.cumsum([len(plan.base), *map(len, plan.of)])
     base, *own = [scored[end - count : end] for end, count in zip(ends, map(len, (plan.base, *plan.of)), strict=True)]

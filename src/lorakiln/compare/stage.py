@@ -19,8 +19,7 @@ from lorakiln.compare.table import format_table
 from lorakiln.compare.verdict import Verdict, decide
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
-from lorakiln.evaluate.clip import Clip
-from lorakiln.evaluate.material import make_row
+from lorakiln.evaluate.material import PictureModels, make_row
 from lorakiln.evaluate.summaries import to_metrics
 from lorakiln.facts import DatasetFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
@@ -62,7 +61,7 @@ def compare_files(
     where = f"{describe_device(device)} in {choose_drawing_precision(device, evaluate.precision)}"
     print(f"compare: {len(entrants)} files and the base, {len(plan.shots)} pictures, on {where}", flush=True)
     # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once.
-    clip = Clip.load(model.clip, torch.device("cpu"))
+    models = PictureModels.load(model, evaluate, torch.device("cpu"))
     check_space(out, plan.bytes, "the comparison's samples")
     kept = PartialResults(out, ".png")
     with replacing(out) as fresh:
@@ -70,7 +69,7 @@ def compare_files(
         drawn = draw_shots(plan, entrants, evaluate, model, encoding, device, samples, out / "samples", kept)
         print(f"compare: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
-        measured = measure_files(plan, entrants, evaluate, clip.to(device), samples, captioned)
+        measured = measure_files(plan, entrants, evaluate, models.to(device), samples, captioned)
         verdict = decide(measured, DatasetFacts.read(captioned / "dataset.json").out_of_domain)
         write_jsonl(samples / "metadata.jsonl", [make_row(item) for item in measured.scored])
         write_json(fresh / NUMBERS, to_numbers(plan, measured, verdict))

@@ -1,6 +1,7 @@
 """What is drawn how, and what the metrics look at: shared by all that draw and measure."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from lorakiln.artefacts.code_digest import compute_code_key
 from lorakiln.console.errors import UserError
 from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.drawing import ShotDrawer
+from lorakiln.evaluate.likeness_model import LikenessModel
+from lorakiln.evaluate.picture_model import PictureModel
 from lorakiln.facts import LoraFacts, RunFacts
 from lorakiln.families import load_family
 from lorakiln.families.prompt_encoding import PromptEncoding
@@ -84,8 +87,35 @@ def describe_pictures(
     return size, drawn_by + (" zero terminal SNR" if zero_terminal_snr else "")
 
 
+@dataclass(frozen=True)
+class PictureModels:
+    """The models that look at pictures: CLIP, and one that tells likeness, which may be CLIP, too."""
+
+    clip: Clip
+    likeness: PictureModel
+
+    @classmethod
+    def load(cls, model: ModelSettings, settings: EvaluateSettings, device: torch.device) -> "PictureModels":
+        """Load both in float32.
+
+        Raises:
+            UserError: see `Clip.load` and `LikenessModel.load`.
+        """
+        clip = Clip.load(model.clip, device)
+        return cls(clip, clip if settings.likeness is None else LikenessModel.load(settings.likeness, device))
+
+    def to(self, device: torch.device) -> "PictureModels":
+        """Themselves, on a device.
+
+        Raises:
+            UserError: there is no memory for them.
+        """
+        clip = self.clip.to(device)
+        return PictureModels(clip, clip if self.likeness is self.clip else self.likeness.to(device))
+
+
 def gather_material(
-    clip: Clip, shots: Sequence[Shot], samples: Path, captioned: Path, held_out: Collection[str] = ()
+    models: PictureModels, shots: Sequence[Shot], samples: Path, captioned: Path, held_out: Collection[str] = ()
 ) -> Material:
     """What the metrics look at: drawn pictures and the training pictures, with what CLIP makes of them.
 
@@ -93,16 +123,16 @@ def gather_material(
         held_out: names of the training pictures that were kept for validation.
 
     Raises:
-        UserError: CLIP gives numbers that are not finite.
+        UserError: a model gives numbers that are not finite.
     """
     names = sorted(row.file_name for row in read_captioned(captioned) if not row.is_reg)
     some = names[:: -(-len(names) // MOST_REFERENCES)]
     trained = [captioned / name for name in some]
-    references = clip.pictures(trained, title="training pictures")
     files = [samples / shot.file_name for shot in shots]
-    embeddings = clip.pictures(files)
-    if not (np.isfinite(references).all() and np.isfinite(embeddings).all()):
-        raise UserError("CLIP gives numbers that are not finite", where="model.clip", fix="use another CLIP")
+    embeddings, references = _look(models.clip, files, trained, "model.clip")
+    clip, looks = models.clip, None
+    if models.likeness is not clip:
+        looks = _look(models.likeness, files, trained, "evaluate.likeness")
     return Material(
         shots,
         embeddings,
@@ -111,9 +141,21 @@ def gather_material(
         files,
         trained,
         partial(_embed_altered, clip),
-        clip.parts,
+        models.likeness.parts,
         frozenset(row for row, name in enumerate(some) if name in held_out),
+        looks,
     )
+
+
+def _look(
+    model: PictureModel, files: Sequence[Path], trained: Sequence[Path], setting: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors of the drawn and of the training pictures."""
+    known = model.pictures(trained, title="training pictures")
+    drawn = model.pictures(files)
+    if not (np.isfinite(known).all() and np.isfinite(drawn).all()):
+        raise UserError(f"{model.title} gives numbers that are not finite", where=setting, fix="use another one")
+    return drawn, known
 
 
 def _embed_altered(clip: Clip, files: Sequence[Path], alter: Alter) -> np.ndarray:

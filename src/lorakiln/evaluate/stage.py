@@ -13,11 +13,10 @@ from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
-from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.comparison import Evidence, compare, select_headline_numbers
 from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.evaluate.grids import make_grids, save_grid
-from lorakiln.evaluate.material import PIXEL, describe_drawing, gather_material, make_row
+from lorakiln.evaluate.material import PIXEL, PictureModels, describe_drawing, gather_material, make_row
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
@@ -69,8 +68,8 @@ def evaluate(
     plan = _plan(facts, lora, settings, model, device, encoding)
     where = f"{describe_device(device)} in {choose_drawing_precision(device, settings.precision)}"
     print(f"evaluate: {len(plan.shots)} pictures to be drawn and scored, on {where}", flush=True)
-    # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once. It is on the device after it.
-    clip = Clip.load(model.clip, torch.device("cpu"))
+    # Before the drawing, which takes long: what cannot be loaded is told at once. They are on the device after it.
+    models = PictureModels.load(model, settings, torch.device("cpu"))
     # As much again for the grids and the report, which show them.
     check_space(out, 2 * sum(shot.width * shot.height for shot in plan.shots) * PIXEL, "the report and its samples")
     kept = PartialResults(out, ".png")
@@ -83,7 +82,7 @@ def evaluate(
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
         metrics = list_metrics(settings)
-        scored, evidence = _score(clip.to(device), plan, samples, captioned, _read_held_out(run), metrics)
+        scored, evidence = _score(models.to(device), plan, samples, captioned, _read_held_out(run), metrics)
         write_jsonl(samples / "metadata.jsonl", [make_row(item) for item in scored])
         grids = make_grids(plan)
         for grid in grids:
@@ -121,10 +120,15 @@ def _plan(
 
 
 def _score(
-    clip: Clip, plan: ShotPlan, samples: Path, captioned: Path, held_out: Sequence[str], metrics: Sequence[Metric]
+    models: PictureModels,
+    plan: ShotPlan,
+    samples: Path,
+    captioned: Path,
+    held_out: Sequence[str],
+    metrics: Sequence[Metric],
 ) -> tuple[list[Scored], Evidence]:
     """The scored pictures, and what the verdict asks for beside their scores."""
-    material = gather_material(clip, plan.shots, samples, captioned, held_out)
+    material = gather_material(models, plan.shots, samples, captioned, held_out)
     scored = score_pictures(material, metrics)
     known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
     ceilings = {name: ceiling for name, ceiling in known.items() if ceiling is not None}

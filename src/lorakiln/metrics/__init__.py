@@ -33,6 +33,7 @@ __all__ = [
     "list_metrics",
     "list_rules",
     "list_in_report_order",
+    "name_likeness_model",
     "format_weight",
 ]
 
@@ -41,6 +42,11 @@ Alter = Callable[[Image.Image], Image.Image]
 # What boards and tables of runs call the two metrics that pull against each other.
 LIKENESS, OBEDIENCE = "likeness", "obedience"
 LAST = 60  # the place of a metric that does not care where it stands
+
+
+def name_likeness_model(settings: EvaluateSettings | None) -> str:
+    """The model whose cosines tell likeness, as people call it."""
+    return "CLIP" if settings is None or settings.likeness is None else Path(settings.likeness.path).name
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class Material:
         files: of the drawn pictures, N.
         trained: files of the training pictures, M.
         held_out: which of these M were kept out of the training, for validation.
+        looks: (N, E) and (M, E) unit vectors of the drawn and of the training pictures by the model that tells likeness
+            (`evaluate.likeness`), whose patches are `embed_parts`'; None: CLIP's.
         embed_pictures: files, and what is done to each RGB picture before CLIP looks at it -> unit vectors.
         embed_parts: files -> (N, P, D) unit vectors of each picture's P patches.
     """
@@ -68,10 +76,22 @@ class Material:
     embed_pictures: Callable[[Sequence[Path], Alter], np.ndarray]
     embed_parts: Callable[[Sequence[Path]], np.ndarray]
     held_out: frozenset[int] = frozenset()
+    looks: tuple[np.ndarray, np.ndarray] | None = None
 
-    def select_references(self, held_out: bool) -> np.ndarray:
-        """(m, D) what CLIP makes of the pictures that were held out, or of those that were trained on."""
-        return self.references[[row for row in range(len(self.references)) if (row in self.held_out) == held_out]]
+    @property
+    def drawn_looks(self) -> np.ndarray:
+        """(N, E) by which likeness is measured."""
+        return self.embeddings if self.looks is None else self.looks[0]
+
+    @property
+    def trained_looks(self) -> np.ndarray:
+        """(M, E) the same of the training pictures."""
+        return self.references if self.looks is None else self.looks[1]
+
+    def select_trained_looks(self, held_out: bool) -> np.ndarray:
+        """(m, E) of the training pictures that were held out, or of those that were trained on."""
+        looks = self.trained_looks
+        return looks[[row for row in range(len(looks)) if (row in self.held_out) == held_out]]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorakiln.metrics import Material, Metric
+from lorakiln.metrics import Material, Metric, name_likeness_model
 from lorakiln.metrics.coherence import spread
 from lorakiln.schema.evaluate import EvaluateSettings
 
@@ -52,11 +52,12 @@ def _flatten(parts: np.ndarray) -> np.ndarray:
 
 
 def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
+    name = name_likeness_model(settings)
     return [
         DetailSimilarity(
             "detail_similarity",
             "similarity in detail",
-            "mean CLIP cosine between each patch of a picture and the nearest of the training pictures' patches",
+            f"mean {name} cosine between each patch of a picture and the nearest of the training pictures' patches",
             "other",
             place=48,
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lorakiln.metrics import LIKENESS, Material, Metric
+from lorakiln.metrics import LIKENESS, Material, Metric, name_likeness_model
 from lorakiln.metrics._cosines import compute_mean_cosine
 from lorakiln.schema.evaluate import EvaluateSettings
 
@@ -10,12 +10,12 @@ from lorakiln.schema.evaluate import EvaluateSettings
 class ImageSimilarity(Metric):
     def of_pictures(self, material: Material) -> list[float | None]:
         """The mean cosine to all pictures that were trained on."""
-        trained = material.select_references(held_out=False)
-        return [float(row.mean()) for row in material.embeddings @ trained.T]
+        trained = material.select_trained_looks(held_out=False)
+        return [float(row.mean()) for row in material.drawn_looks @ trained.T]
 
     def of_training_pictures(self, material: Material) -> float | None:
         """Mean cosine between two different pictures that were trained on; None if there is one alone."""
-        trained = material.select_references(held_out=False)
+        trained = material.select_trained_looks(held_out=False)
         return compute_mean_cosine(trained) if len(trained) > 1 else None
 
 
@@ -24,7 +24,7 @@ def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
         ImageSimilarity(
             "image_similarity",
             "similarity to the training pictures",
-            "mean CLIP cosine between a picture and all training pictures",
+            f"mean {name_likeness_model(settings)} cosine between a picture and all training pictures",
             "learned",
             board=LIKENESS,
             place=0,

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from lorakiln.metrics import Material, Metric
+from lorakiln.metrics import Material, Metric, name_likeness_model
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
 class NearestSimilarity(Metric):
     def of_pictures(self, material: Material) -> list[float | None]:
         """The cosine to the nearest training picture."""
-        return [float(row.max()) for row in material.embeddings @ material.references.T]
+        return [float(row.max()) for row in material.drawn_looks @ material.trained_looks.T]
 
 
 def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
@@ -17,7 +17,7 @@ def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:
         NearestSimilarity(
             "nearest_similarity",
             "similarity to the nearest training picture",
-            "CLIP cosine to the nearest training picture; close to 1 may mean copying",
+            f"{name_likeness_model(settings)} cosine to the nearest training picture; close to 1 may mean copying",
             "other",
             place=50,
         )

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lorakiln.schema.base import LARGEST_SIDE, MANY, Seed, Settings
-from lorakiln.schema.marks import HERE, Decides, Private
+from lorakiln.schema.marks import HERE, Decides, Names, Private
+from lorakiln.schema.model import Source
 
 # What `quick` leaves: enough to tell the jobs of a sweep apart, since all draw the same pictures.
 QUICK_PROMPTS, QUICK_SEEDS = 8, 2
@@ -47,6 +48,9 @@ class EvaluateSettings(Settings, decides=Decides.DRAWINGS):
         True, description="also draw the grid's prompts without the trigger words"
     )
     classify: Annotated[list[Classification], Decides.REPORT, Private.WORDS] = []
+    likeness: Annotated[Source | None, Decides.REPORT, Names.model("likeness model")] = Field(
+        None, description="by whose eyes likeness and copies are measured: a path and a revision; null: model.clip's"
+    )
     quick: Annotated[bool | None, Decides.REPORT] = Field(
         None, description="8 of the prompts, 2 of the seeds, `weights` alone; null: so in the jobs of a sweep, else not"
     )
