@@ -1,5 +1,7 @@
 """What the metadata of a file of sd-scripts tell of its training."""
 
+import json
+
 import torch
 from safetensors.torch import save_file
 
@@ -55,3 +57,21 @@ def test_the_metadata_of_a_kohya_file_tell_its_settings(tmp_path):
     }
     assert {key: imported.settings.get(key, "absent") for key in expected} == expected
     assert imported.choices["model"] == "sdxl" and imported.choices["train/optimizer"] == "adamw8bit"
+
+
+def test_a_recorded_dataset_config_is_read_as_one(tmp_path, compose_imported):
+    subset = {"img_count": 12, "num_repeats": 10, "flip_aug": True, "shuffle_caption": True, "keep_tokens": 1}
+    subset |= {"image_dir": "otter", "class_tokens": "sks otter", "is_reg": False, "enable_wildcard": False}
+    dataset = {"batch_size_per_device": 3, "resolution": [768, 768], "enable_bucket": True, "subsets": [subset]}
+    dataset |= {"min_bucket_reso": 256, "num_train_images": 120, "tag_frequency": {"otter": {"fur": 3}}}
+    dataset |= {"is_dreambooth": True, "num_reg_images": 0, "bucket_info": {"buckets": {}}}
+    told = {name: one for name, one in METADATA.items() if name not in ("ss_resolution", "ss_batch_size_per_device")}
+    save_file(
+        {"lora_unet_x.alpha": torch.ones(())}, tmp_path / "a.safetensors", told | {"ss_datasets": json.dumps([dataset])}
+    )
+    _, imported = translate_file(tmp_path / "a.safetensors")
+    config = compose_imported(imported)
+    assert (config.prepare.resolution, config.prepare.bucket.min, config.prepare.dataset) == (768, 256, "otter")
+    assert (config.train.batch_size, config.train.micro_batch, config.train.repeats) == (9, 3, 10)
+    assert (config.encode.flip, config.encode.captions.shuffle, config.encode.captions.keep_tags) == (True, True, 1)
+    assert [name for name, _, _ in imported.left] == ["--clip_skip"]
