@@ -7,6 +7,7 @@ from typing import Literal
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
 from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
+from lorakiln.schema.subset_rules import SubsetRules
 
 VARIANT_SHEET = "variants.png"  # beside index.json where variants are drawn: all of some pictures
 LOSS_MASK = "loss_mask"  # the tensor of an encoded bucket
@@ -68,7 +69,7 @@ class PreparedRow(Facts):
         png_sha256: of the picture.
         look, shading: see `prepare.near_duplicates` and `prepare.shading`.
         twin: the sha256 of the first picture that looks like it, its own if there is none; None: nobody has looked.
-        repeats, is_reg, class_tokens: what its source says of it, see `sources.Subset`.
+        repeats, is_reg, class_tokens, rules: what its source says of it, see `sources.Subset`.
         uncropped: the picture before its crop, where it is kept.
         mask: what of it is to be learned; None: all of it.
         hand_crop: the box, left, top, right and bottom, that was taken from the upright file before all else.
@@ -94,6 +95,7 @@ class PreparedRow(Facts):
     repeats: int = 1
     is_reg: bool = False
     class_tokens: str = ""
+    rules: SubsetRules = SubsetRules()
     uncropped: Uncropped | None = None
     mask: PictureMask | None = None
     hand_crop: tuple[int, int, int, int] | None = None
@@ -167,6 +169,7 @@ class EncodedRow(Facts):
             picture, in [0, 1]. None: all of it is.
         unread: what of the text is beyond what the model reads.
         templates: where captions are drawn, what the rules are applied to, one of them each time.
+        rules: what its subset has of its own: of the rules by which captions are drawn, and how often it has none.
         shares: where they are embedded ahead, which of the index's drawn texts come, and how often: they add up to 1.
     """
 
@@ -183,6 +186,7 @@ class EncodedRow(Facts):
     key_mask: str | None = None
     mask_share: float | None = None
     templates: list[str] = []
+    rules: SubsetRules = SubsetRules()
     shares: list[tuple[int, float]] = []
 
     @property

@@ -29,7 +29,7 @@ def both(sizes: str) -> set[tuple[int, int]]:
     ],
 )
 def test_all_buckets_of_a_resolution(resolution, longest, expected):
-    assert list(list_bucket_sizes(resolution, 256, longest, 64)) == sorted(both(expected))
+    assert list(list_bucket_sizes((resolution, resolution), 256, longest, 64)) == sorted(both(expected))
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def test_all_buckets_of_a_resolution(resolution, longest, expected):
     ],
 )
 def test_how_many_buckets(resolution, shortest, longest, step, count):
-    assert len(list_bucket_sizes(resolution, shortest, longest, step)) == count
+    assert len(list_bucket_sizes((resolution, resolution), shortest, longest, step)) == count
 
 
 def test_limits_are_rounded_outwards_to_steps():
-    assert list_bucket_sizes(512, 300, 1000, 64) == list_bucket_sizes(512, 256, 1024, 64)
+    assert list_bucket_sizes((512, 512), 300, 1000, 64) == list_bucket_sizes((512, 512), 256, 1024, 64)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_limits_are_rounded_outwards_to_steps():
     ],
 )
 def test_chosen_bucket(size, resolution, longest, bucket):
-    assert choose_bucket(size, resolution, buckets(longest)).bucket == bucket
+    assert choose_bucket(size, (resolution, resolution), buckets(longest)).bucket == bucket
 
 
 @pytest.mark.parametrize(
@@ -76,25 +76,25 @@ def test_chosen_bucket(size, resolution, longest, bucket):
     ],
 )
 def test_without_upscaling(size, resolution, bucket, resized):
-    placement = choose_bucket(size, resolution, buckets(1024, no_upscale=True))
+    placement = choose_bucket(size, (resolution, resolution), buckets(1024, no_upscale=True))
     assert (placement.bucket, placement.resized) == (bucket, resized)
     assert placement.scale <= 1
 
 
 def test_without_upscaling_a_picture_less_than_a_step_is_refused():
     with pytest.raises(ValueError, match="40x100 is less than one bucket step of 64"):
-        choose_bucket((40, 100), 512, buckets(1024, no_upscale=True))
+        choose_bucket((40, 100), (512, 512), buckets(1024, no_upscale=True))
 
 
 def test_a_bucket_of_the_very_size_is_taken_unchanged():
-    placement = choose_bucket((448, 576), 512, buckets(1024))
+    placement = choose_bucket((448, 576), (512, 512), buckets(1024))
     assert placement.bucket == placement.resized == (448, 576)
     assert placement.crop == (0, 0, 448, 576)
     assert placement.scale == 1
 
 
 def test_one_square_for_all():
-    placement = choose_bucket((800, 600), 512, buckets(1024, enable=False))
+    placement = choose_bucket((800, 600), (512, 512), buckets(1024, enable=False))
     assert (placement.bucket, placement.resized, placement.crop) == (
         (512, 512),
         (683, 512),
@@ -102,11 +102,20 @@ def test_one_square_for_all():
     )
 
 
+def test_a_rectangle_has_the_buckets_of_its_area():
+    # sd-scripts' make_bucket_resolutions((768, 512), 256, 1024, 64), which keeps to 393,216 pixels.
+    expected = "256x1024 320x1024 384x896 384x960 384x1024 448x832 512x704 512x768 576x576 576x640"
+    assert list(list_bucket_sizes((768, 512), 256, 1024, 64)) == sorted(both(expected))
+    assert choose_bucket((1500, 1000), (768, 512), buckets(1024)).bucket == (768, 512)
+    placement = choose_bucket((800, 600), (768, 512), buckets(1024, enable=False))
+    assert (placement.bucket, placement.resized) == ((768, 512), (768, 576))
+
+
 @pytest.mark.parametrize("no_upscale", [False, True])
 def test_every_picture_covers_its_bucket_and_is_cropped_in_the_middle(no_upscale):
     for width in range(64, 2200, 97):
         for height in range(64, 2200, 89):
-            placement = choose_bucket((width, height), 512, buckets(1024, no_upscale=no_upscale))
+            placement = choose_bucket((width, height), (512, 512), buckets(1024, no_upscale=no_upscale))
             left, top, right, bottom = placement.crop
             assert (right - left, bottom - top) == placement.bucket
             assert left >= 0 and placement.resized[0] - right - left in (0, 1)

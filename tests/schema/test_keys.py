@@ -52,7 +52,7 @@ def test_a_prepared_pictures_key():
 
 def test_a_datasets_hash():
     row = PreparedRow(**prepared_row("a.png"))
-    assert known_to(lambda settings: _facts([row], [], settings).hash, PREPARE) == GEOMETRY
+    assert known_to(lambda settings: _facts([row], [], settings, {}).hash, PREPARE) == GEOMETRY
 
 
 def test_what_a_captioner_has_written(tmp_path):

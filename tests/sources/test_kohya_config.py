@@ -13,6 +13,7 @@ from lorakiln.prepare import prepare
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.model import Source
 from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.schema.subset_rules import SizeRules, SubsetRules
 from lorakiln.sources import Subset, open_source
 from lorakiln.sources.kohya_config import KohyaConfig
 
@@ -23,8 +24,10 @@ num_repeats = 2
 class_tokens = "sks  cat"
 
 [[datasets]]
-resolution = [512, 512]
+resolution = [48, 32]
 batch_size = 4
+bucket_no_upscale = true
+flip_aug = true
 
   [[datasets.subsets]]
   image_dir = "/home/me/train/dogs"
@@ -32,13 +35,17 @@ batch_size = 4
   class_tokens = "sks dog"
   conditioning_data_dir = "marks"
   caption_extension = ".words"
+  caption_prefix = "photo of"
+  keep_tokens = 1
+  caption_dropout_rate = 0.25
 
   [[datasets.subsets]]
   image_dir = 'C:\\train\\deep\\cats'
 
 [[datasets]]
-resolution = 768
+resolution = 32
 num_repeats = 3
+enable_bucket = false
 
   [[datasets.subsets]]
   image_dir = "reg"
@@ -72,11 +79,16 @@ def raw(tmp_path):
 
 def test_subsets_are_what_the_config_says(raw):
     found = open_source(raw).scan()
+    first = SizeRules(resolution=[48, 32], bucket={"no_upscale": True})
+    second = SizeRules(resolution=32, bucket={"enable": False})
+    captions = {"shuffle": True, "keep_tags": 1}
+    dogs = SubsetRules(prefix="photo of", flip=True, caption_dropout=0.25, captions=captions)
+    cats = SubsetRules(flip=True, captions={"shuffle": True})
     assert found.subsets == {
-        "dogs/a.png": Subset(10, False, "sks dog"),
-        "dogs/b.png": Subset(10, False, "sks dog"),
-        "deep/cats/c.png": Subset(2, False, "sks cat"),
-        "reg/r.png": Subset(3, True, "sks cat"),
+        "dogs/a.png": Subset(10, False, "sks dog", dogs, first),
+        "dogs/b.png": Subset(10, False, "sks dog", dogs, first),
+        "deep/cats/c.png": Subset(2, False, "sks cat", cats, first),
+        "reg/r.png": Subset(3, True, "sks cat", SubsetRules(captions={"shuffle": True}), second),
     }
     assert found.pictures == sorted(found.subsets)
     assert found.aside == {"dogs/deeper": 1, "unused": 1, "rest": 1}
@@ -85,21 +97,28 @@ def test_subsets_are_what_the_config_says(raw):
 
 def test_it_is_prepared_and_captioned(raw, tmp_path, capsys):
     bucket = {"min": 16, "max": 64, "step": 16}
-    prepare(raw, tmp_path / "out", PrepareSettings(dataset="raw", resolution=32, bucket=bucket, workers=1))
+    prepare(raw, tmp_path / "out", PrepareSettings(dataset="raw", resolution=16, bucket=bucket, workers=1))
     told = capsys.readouterr().out
-    assert "prepare: read as set.toml says" in told and "  dogs: 2 x 10\n" in told
-    assert "  reg: 1 x 3, for regularisation\n" in told and "  not taken: rest (1 pictures)\n" in told
-    # What it says beside, with all values that it has, and what sets it here.
-    assert "  resolution = [512, 512] and 768: prepare.resolution\n" in told
-    assert "  batch_size = 4: train.batch_size\n" in told
-    assert "  shuffle_caption = True: encode.captions.shuffle\n" in told
-    assert "num_repeats =" not in told
+    assert "prepare: read as set.toml says" in told
+    sizes = "resolution [48, 32], no_upscale True"
+    dogs = f"{sizes}, prefix 'photo of', flip True, shuffle True, keep_tags 1, caption_dropout 0.25"
+    assert f"  dogs: 2 x 10, {dogs}\n" in told and f"  deep/cats: 1 x 2, {sizes}, flip True, shuffle True\n" in told
+    reg = "for regularisation, resolution 32, enable False, shuffle True"
+    assert f"  reg: 1 x 3, {reg}\n" in told and "  not taken: rest (1 pictures)\n" in told
+    # What it says beside, with all values that it has, and what sets it here; and what is left out.
+    assert "  batch_size = 4: train.batch_size\n" in told and "shuffle_caption =" not in told
+    assert "[[datasets]] 2, subset 3: dogs is in an earlier subset, which counts" in told
+    rows = {row["source"]: row for row in read_jsonl(tmp_path / "out/metadata.jsonl")}
+    # 32x32 pictures: as they are, for 48x32 has more pixels; and cropped to the square.
+    assert {row["bucket"] for row in rows.values()} == {"32x32"} and rows["reg/r.png"]["rules"] == {
+        "captions": {"shuffle": True}
+    }
     settings = NobodySettings(trigger="")
     caption(tmp_path / "out", raw, tmp_path / "captioned", settings, Source(path="./nowhere"))
     texts = {row["source"]: row["text"] for row in read_jsonl(tmp_path / "captioned/metadata.jsonl")}
     assert texts == {
-        "dogs/a.png": "on the grass",
-        "dogs/b.png": "sks dog",
+        "dogs/a.png": "photo of on the grass",
+        "dogs/b.png": "photo of sks dog",
         "deep/cats/c.png": "sks cat",
         "reg/r.png": "sks cat",
     }
@@ -135,6 +154,9 @@ def test_a_config_goes_before_what_folders_names_say(tmp_path):
         ('image_dir = "reg"', 'image_dir = "gone"', r"no folder 'gone' in the dataset\n.*copy it into"),
         ("is_reg = true", 'metadata_file = "a.json"', r"metadata_file is not read\n.*as metadata.json"),
         ("[general]", "[general", "is no TOML"),
+        ("caption_dropout_rate = 0.25", "caption_dropout_rate = 2", "caption_dropout: Input should be less than or"),
+        ("resolution = 32", "resolution = [32]", r"resolution: one number, or \[width, height\]"),
+        ("keep_tokens = 1", "keep_tokens = -1", "keep_tags: Input should be greater than or equal to 0"),
     ],
 )
 def test_what_is_wrong_is_refused_where_it_stands(raw, old, new, message):

@@ -147,3 +147,60 @@ def test_an_epochs_captions_are_dropped_beside_those_by_chance(make_module):
     samples = module.schedule(2)
     _, told = module._inputs(samples, module._draws(2, samples), slice(0, 4))
     assert torch.equal(told["prompt_embeds"], module.encoded.empty["prompt_embeds"].expand(4, -1, -1))
+
+
+@pytest.fixture
+def ruled(drawn_encoded, tmp_path):
+    """The dataset with rules of each picture's own."""
+
+    def make(rules):
+        folder = shutil.copytree(drawn_encoded, tmp_path / "ruled")
+        index = read_json(folder / "index.json")
+        rows = [row for bucket in index["buckets"] for row in bucket["rows"]]
+        for number, row in enumerate(rows):
+            row["rules"] = rules[number % len(rules)]
+        write_json(folder / "index.json", index | {"hash": "ruled"})
+        return folder
+
+    return make
+
+
+def test_pictures_have_no_caption_as_often_as_their_subset_says(make_module, ruled):
+    folder = ruled([{"caption_dropout": 1.0}, {"caption_dropout": 0.0}, {}])
+    module, plain = (make_module(encoded=folder, objective={"caption_dropout": rate}) for rate in (0.5, 0.0))
+    counts, usual = Counter(), Counter()
+    for step in range(100):
+        samples = module.schedule(step)
+        rows = [module.encoded.buckets[samples.bucket].rows[row] for row in samples.pictures]
+        dropped = module._draws(step, samples).dropped.tolist()
+        for row, gone in zip(rows, dropped, strict=True):
+            counts[row.rules.caption_dropout, gone] += 1
+        usual[sum(plain._draws(step, samples).dropped.tolist())] += 1
+    assert counts[1.0, False] == counts[0.0, True] == 0 and counts[1.0, True] and counts[0.0, False]
+    total = counts[None, True] + counts[None, False]
+    assert abs(counts[None, True] - total / 2) < 5 * (total / 4) ** 0.5
+    # Where the experiment drops none, the pictures that are always without theirs still have none beside them.
+    assert usual[0] < 100
+    samples = plain.schedule(0)
+    draws = plain._draws(0, samples)
+    _, told = plain._inputs(samples, draws, slice(0, 4))
+    empty = plain.encoded.empty["prompt_embeds"][0]
+    gone = [torch.equal(one, empty) for one in told["prompt_embeds"]]
+    assert gone == draws.dropped.tolist() and any(draws.dropped)
+
+
+def test_texts_that_are_embedded_as_they_are_drawn_are_by_each_picture_s_rules(make_module, ruled):
+    folder = ruled([{"captions": {"shuffle": False, "tag_dropout": 0.0}}, {"captions": {"tag_dropout": 1.0}}])
+    index = read_json(folder / "index.json")
+    for bucket in index["buckets"]:
+        for row in bucket["rows"]:
+            del row["shares"]
+    write_json(folder / "index.json", index | {"captions": {"mode": "live"}})
+    encoded = Encoded.read(folder)
+    captions = DrawnTexts(encoded, [list(range(len(bucket.rows))) for bucket in encoded.buckets], 0)
+    schedule = make_module(encoded=folder).schedule
+    for step in range(20):
+        samples = schedule(step)
+        for row, text in zip(samples.pictures, captions.texts(step, samples, slice(0, 4)), strict=True):
+            own = encoded.buckets[samples.bucket].rows[row]
+            assert text == ("" if own.rules.captions["tag_dropout"] else own.text)

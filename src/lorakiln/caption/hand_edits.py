@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorakiln.caption.trigger import complete_text
+from lorakiln.caption.trigger import adapt_settings, complete_text
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.rows import CaptionedRow, PreparedRow, read_captioned
@@ -60,6 +60,7 @@ def check_hand_edits(
 
 def _read_files(files: Captions, settings: CaptionSettings, row: PreparedRow) -> list[str]:
     """The texts that a picture's file makes; none if it has no usable one."""
+    settings = adapt_settings(settings, row.rules)
     name = files.find(row.source)
     texts = read_texts(files, settings, name, row.source) if name else []
     if isinstance(texts, CaptionProblem):

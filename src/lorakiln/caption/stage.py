@@ -15,7 +15,7 @@ from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.caption.hand_edits import check_hand_edits, read_texts
 from lorakiln.caption.missing_captions import LISTED, make_refusal
 from lorakiln.caption.text_cache import compute_content_keys, read_earlier_texts, read_partial_texts, write_texts
-from lorakiln.caption.trigger import complete_text, holds_trigger
+from lorakiln.caption.trigger import adapt_settings, complete_text, holds_trigger
 from lorakiln.captioners import Chain, open_captioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
@@ -148,7 +148,8 @@ class _Stage:
         captioned, problems, bare = {}, [], []
         for row in rows:
             file = self.files.find(row.source)
-            found = read_texts(self.files, self.settings, file, row.source) if file else None
+            own = adapt_settings(self.settings, row.rules)
+            found = read_texts(self.files, own, file, row.source) if file else None
             if isinstance(found, CaptionProblem):
                 problems.append(found)
             elif found is not None:
@@ -174,11 +175,12 @@ class _Stage:
         return captioned
 
     def _complete(self, row: PreparedRow, text: str, by_hand: bool = False) -> str:
-        whole = complete_text(self.settings, text, row.is_reg, by_hand)
-        if self.settings.rules and text:
-            plain = complete_text(self.settings.model_copy(update={"rules": []}), text, row.is_reg, by_hand)
+        settings = adapt_settings(self.settings, row.rules)
+        whole = complete_text(settings, text, row.is_reg, by_hand)
+        if settings.rules and text:
+            plain = complete_text(settings.model_copy(update={"rules": []}), text, row.is_reg, by_hand)
             self.changed += plain != whole
-        bare = complete_text(self.settings.model_copy(update={"trigger": ""}), text, row.is_reg, by_hand)
+        bare = complete_text(settings.model_copy(update={"trigger": ""}), text, row.is_reg, by_hand)
         self.triggered += bare != whole
         return whole
 

@@ -4,6 +4,14 @@ import re
 
 from lorakiln.caption.rules import apply_rules
 from lorakiln.schema.captioners import CaptionSettings
+from lorakiln.schema.subset_rules import SubsetRules
+
+
+def adapt_settings(settings: CaptionSettings, rules: SubsetRules) -> CaptionSettings:
+    """The settings for the pictures of a subset that has some of its own."""
+    own = {name: getattr(rules, name) for name in ("prefix", "suffix", "lines")}
+    given = {name: value for name, value in own.items() if value is not None}
+    return settings.model_copy(update=given) if given else settings
 
 
 def complete_text(settings: CaptionSettings, text: str, is_reg: bool, by_hand: bool) -> str:

@@ -23,13 +23,15 @@ class Draws:
         posterior: (B, C, h, w) standard normal; the latents are mean + std * posterior.
         epsilon: (B, C, h, w) the noise.
         times: (B,) as the noise process counts them.
-        dropped: (B,) bool, whose caption is replaced by the empty one.
+        chances: (B,) in [0, 1), of each picture's caption: below the rate, it is replaced by the empty one.
+        dropped: (B,) bool, whose caption is.
         noising: (B, C, h, w) what the latents are noised by: `epsilon` itself, but where the input is perturbed.
     """
 
     posterior: Tensor
     epsilon: Tensor
     times: Tensor
+    chances: Tensor
     dropped: Tensor
     noising: Tensor
 
@@ -52,7 +54,7 @@ def make_draws(seed: int, step: int, shape: Sequence[int], objective: ObjectiveS
     posterior = rng.standard_normal(shape, dtype=np.float32)
     epsilon = rng.standard_normal(shape, dtype=np.float32)
     times = process.draw_times(rng, batch, objective)
-    dropped = rng.random(batch) < objective.caption_dropout
+    chances = torch.from_numpy(rng.random(batch))
     offset = rng.standard_normal((batch, channels, 1, 1), dtype=np.float32)
 
     def strength(most: float, random: bool, purpose: int) -> np.ndarray | np.float32:
@@ -74,7 +76,8 @@ def make_draws(seed: int, step: int, shape: Sequence[int], objective: ObjectiveS
         torch.from_numpy(posterior),
         noise,
         times,
-        torch.from_numpy(dropped),
+        chances,
+        chances < objective.caption_dropout,
         noise if noising is epsilon else torch.from_numpy(noising),
     )
 

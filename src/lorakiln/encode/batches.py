@@ -87,14 +87,15 @@ def encode_captions(
 
 
 def view_pictures(opened: Sequence[OpenPicture], flip: bool) -> Iterator[Tensor]:
-    """The pictures' variants in their order, each (B, 3, H, W) in [-1, 1]."""
+    """The pictures' variants in their order, each (B, 3, H, W) in [-1, 1]; see `ViewedPicture.mirrored`."""
     for number in range(len(opened[0].views)):
         pixels = torch.stack([to_pixels(picture.crop(number)) for picture in opened])
         if colours := [change for picture in opened if (change := picture.views[number].colour)]:
             pixels = change_colours(pixels, colours)
         yield pixels
         if flip:
-            yield pixels.flip(-1)
+            mirrored = [one.flip(-1) if it.mirrored else one for one, it in zip(pixels, opened, strict=True)]
+            yield torch.stack(mirrored)
 
 
 def check_latents(files: Sequence[Path], mean: Tensor, std: Tensor) -> None:

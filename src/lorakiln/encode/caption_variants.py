@@ -17,6 +17,7 @@ from lorakiln.schema.marks import Decides, select_decided
 
 FILE = "captions.safetensors"
 Templates = tuple[str, ...]
+Source = tuple[Templates, str]  # what a text is drawn from: templates, and the rules, as JSON
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,14 @@ class Variants:
 
     Attributes:
         texts: all that are embedded ahead, each once; none where they are embedded when they are drawn.
-        of: by a picture's templates, its texts with their probabilities.
+        rules: of the pictures whose subset has none of its own.
+        of: by what a picture's texts are drawn from, these with their probabilities.
     """
 
     mode: Literal["variants", "live"]
     rules: CaptionRules
     texts: tuple[str, ...]
-    of: dict[Templates, Distribution]
+    of: dict[Source, Distribution]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -46,7 +48,7 @@ class Variants:
         """What a picture's row says of it."""
         told: dict[str, Any] = {"templates": list(row.templates)}
         if self.mode == "variants":
-            told["shares"] = [(self._numbers[text], share) for text, share in self.of[row.templates].items()]
+            told["shares"] = [(self._numbers[text], share) for text, share in self.of[_find_source(row)].items()]
         return told
 
     def describe(self, keys: Sequence[str]) -> DrawnCaptions:
@@ -62,22 +64,28 @@ class Variants:
 
 
 def choose_variants(rows: Sequence[Row], rules: CaptionRules) -> Variants | None:
-    """Decide whether what may be drawn is embedded ahead, and list it; None where nothing is drawn.
+    """Decide whether what may be drawn is embedded ahead, and list it; None where nothing is drawn. Each picture's are
+    drawn by its own rules.
 
     Of a picture that has `most_variants` texts at most these are all, each as often as it would be drawn; of one that
     has more (with mode=variants) so many draws of them, which follow from its caption and the rules alone.
     """
-    every = list(dict.fromkeys(row.templates for row in rows))
-    if not rules.draws and all(len(templates) == 1 for templates in every):
+    every = {_find_source(row): row for row in rows}
+    if not any(row.rules.draws or len(row.templates) > 1 for row in every.values()):
         return None
-    found: dict[Templates, Distribution | None] = {}
-    if rules.mode != "live" and not rules.tag_warmup_steps:
-        found = {templates: find_distribution(templates, rules, rules.most_variants) for templates in every}
+    found: dict[Source, Distribution | None] = {}
+    if rules.mode != "live" and not any(row.rules.tag_warmup_steps for row in every.values()):
+        most = rules.most_variants
+        found = {source: find_distribution(row.templates, row.rules, most) for source, row in every.items()}
     if not found or (rules.mode == "auto" and None in found.values()):
         return Variants("live", rules, (), {})
-    of = {templates: known or _draw_some(templates, rules) for templates, known in found.items()}
+    of = {source: known or _draw_some(every[source].templates, every[source].rules) for source, known in found.items()}
     texts = dict.fromkeys(text for distribution in of.values() for text in distribution)
     return Variants("variants", rules, tuple(texts), of)
+
+
+def _find_source(row: Row) -> Source:
+    return row.templates, row.rules.model_dump_json()
 
 
 def _draw_some(templates: Templates, rules: CaptionRules) -> Distribution:

@@ -12,9 +12,11 @@ from lorakiln.console.errors import UserError
 from lorakiln.encode.variants import ViewedPicture, draw_views, list_variants, locate_view
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Place
-from lorakiln.rows import read_captioned
+from lorakiln.rows import CaptionedRow, read_captioned
+from lorakiln.schema.caption_rules import CaptionRules
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.marks import Decides, select_decided
+from lorakiln.schema.subset_rules import SubsetRules, adapt_rules
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Row:
         is_reg, repeats: see `rows.EncodedRow`.
         key_picture, key_caption: equal keys, equal tensors.
         key_mask, mask_share: see `rows.EncodedRow`.
+        rules: by which its captions are drawn.
+        own: what its subset has of these rules and of caption_dropout, see `rows.EncodedRow`.
     """
 
     file_name: str
@@ -51,13 +55,17 @@ class Row:
     repeats: int = 1
     key_mask: str | None = None
     mask_share: float | None = None
+    rules: CaptionRules = CaptionRules()
+    own: SubsetRules = SubsetRules()
 
     @property
     def training(self) -> dict[str, Any]:
         """How it is trained on, as far as that is not as usual."""
         usual = {"is_reg": False, "repeats": 1, "key_mask": None, "mask_share": None}
         given = {name: getattr(self, name) for name in usual}
-        return {name: value for name, value in given.items() if value != usual[name]}
+        own = self.own.model_dump(mode="json", exclude_unset=True)
+        told = {name: value for name, value in given.items() if value != usual[name]}
+        return {**told, **({"rules": own} if own else {})}
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,15 @@ class Keys:
     Attributes:
         common: what decides both pictures' and captions' bits beside the settings: the code, the model's identity, the
             dtype of the text encoder where it is another than the stored one.
+        settings: as they are where any picture is mirrored, if one is.
         device: its type.
+        mirrored: whether those are that have no rule of their own about it.
     """
 
     common: Mapping[str, Any]
     settings: EncodeSettings
     device: str
+    mirrored: bool = False
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -86,13 +97,16 @@ class Keys:
         uncropped = hash_file(viewed.uncropped) if viewed.uncropped else None
         # What is drawn follows from the source's bytes, which may be others for the same pixels.
         drawn = [[asdict(view) for view in viewed.views], uncropped] if len(viewed.views) > 1 else []
-        return hash_data("picture", self.common, self._of_pictures, hash_file(viewed.file), *drawn)
+        sides = _tell_sides(viewed)
+        return hash_data("picture", self.common, self._of_pictures, hash_file(viewed.file), *drawn, *sides)
 
     def mask(self, viewed: ViewedPicture) -> str | None:
         if viewed.mask is None:
             return None
         files = [hash_file(path) for path in (viewed.mask, viewed.uncropped_mask) if path]
-        return hash_data("mask", self.common, self._of_pictures, files, [view.box for view in viewed.views])
+        return hash_data(
+            "mask", self.common, self._of_pictures, files, [view.box for view in viewed.views], *_tell_sides(viewed)
+        )
 
     def caption(self, text: str) -> str:
         return hash_data("caption", self.common, self._of_captions, text)
@@ -104,6 +118,26 @@ class Keys:
     @cached_property
     def _of_captions(self) -> dict[str, Any]:
         return select_decided(self.settings, Decides.EMBEDDINGS, {"device": self.device})
+
+
+def adapt_flip(captioned: Path, settings: EncodeSettings) -> EncodeSettings:
+    """The settings with `flip` as it must be for the pictures of a captioned folder, some of which may be mirrored by
+    their subset's rules, or none.
+    """
+    try:
+        rows = read_captioned(captioned)
+    except FileNotFoundError:  # `read_rows` tells
+        return settings
+    flip = any(_is_mirrored(row, settings.flip) for row in rows)
+    return settings.model_copy(update={"flip": flip})
+
+
+def _is_mirrored(row: CaptionedRow, usual: bool) -> bool:
+    return usual if row.rules.flip is None else row.rules.flip
+
+
+def _tell_sides(viewed: ViewedPicture) -> list[str]:
+    return [] if viewed.mirrored else ["not mirrored"]
 
 
 def read_rows(captioned: Path, keys: Keys) -> list[Row]:
@@ -127,7 +161,8 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
                 where=captioned / entry.file_name,
                 fix="set prepare.margin=0.25, and run `dvc repro prepare`",
             )
-        viewed = ViewedPicture(captioned / entry.file_name, views=draw_views(entry, augment))
+        mirrored = not keys.settings.flip or _is_mirrored(entry, keys.mirrored)
+        viewed = ViewedPicture(captioned / entry.file_name, views=draw_views(entry, augment), mirrored=mirrored)
         if entry.uncropped and augment.crop != "centre":
             size = (entry.uncropped.width, entry.uncropped.height)
             viewed = replace(viewed, uncropped=captioned / entry.uncropped.file_name, uncropped_size=size)
@@ -135,7 +170,8 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
             beside = captioned / entry.mask.uncropped if viewed.uncropped and entry.mask.uncropped else None
             viewed = replace(viewed, mask=captioned / entry.mask.file_name, uncropped_mask=beside)
         sides = (False, True) if keys.settings.flip else (False,)
-        text = make_plain_text(entry.text, keys.settings.captions)
+        rules = adapt_rules(keys.settings.captions, entry.rules.captions)
+        text = make_plain_text(entry.text, rules)
         rows.append(
             Row(
                 entry.file_name,
@@ -146,7 +182,7 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
                 entry.likeness,
                 entry.caption_source,
                 viewed,
-                tuple(locate_view(entry, view, mirrored) for view in viewed.views for mirrored in sides),
+                tuple(locate_view(entry, view, side and viewed.mirrored) for view in viewed.views for side in sides),
                 keys.picture(viewed),
                 keys.caption(text),
                 (entry.text, *entry.alternatives),
@@ -154,11 +190,18 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
                 entry.repeats,
                 keys.mask(viewed),
                 entry.mask.share if entry.mask else None,
+                rules,
+                _select_later(entry.rules),
             )
         )
     if not rows:
         raise UserError("no pictures here", where=captioned, fix=fix)
     return rows
+
+
+def _select_later(rules: SubsetRules) -> SubsetRules:
+    """What training needs of them."""
+    return SubsetRules.model_validate(rules.model_dump(include={"captions", "caption_dropout"}, exclude_unset=True))
 
 
 def group_by_bucket(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:

@@ -28,5 +28,5 @@ def encode_mask(viewed: ViewedPicture, size: tuple[int, int], cells: tuple[int, 
     for number in range(count):
         shades = torch.from_numpy(np.asarray(opened.cut(number).convert("L"), dtype=np.float32) / 255)
         mask = torch.nn.functional.adaptive_avg_pool2d(shades[None], cells)[0]
-        made += [mask, mask.flip(-1)] if flip else [mask]
+        made += [mask, mask.flip(-1) if viewed.mirrored else mask] if flip else [mask]
     return torch.stack(made).to(DTYPE)

@@ -20,7 +20,7 @@ from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.caption_variants import FILE, Variants, choose_variants
-from lorakiln.encode.content_keys import Keys, Row, group_by_bucket, read_rows
+from lorakiln.encode.content_keys import Keys, Row, adapt_flip, group_by_bucket, read_rows
 from lorakiln.encode.masks import DTYPE as MASK_DTYPE
 from lorakiln.encode.masks import encode_mask
 from lorakiln.encode.tensor_cache import (
@@ -65,7 +65,8 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     facts, beside = bare.facts, frozenset((*bare.place_conditioning(SOMEWHERE), LOSS_MASK))
     text = {"text": str(half)} if half else {}
     code = compute_code_key(encode_pictures, encode_mask, mapped_tensors, type(bare))
-    keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type)
+    given, settings = settings, adapt_flip(captioned, settings)
+    keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type, given.flip)
     encoding = keys.encoding
     rows = read_rows(captioned, keys)
     kept = PartialResults(out, ".safetensors")
@@ -87,7 +88,7 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         stage = _Stage(fresh, settings, keys, family, known, kept)
         with choosing_threads(family):
             stage.run(group_by_bucket(rows), drawn.texts if drawn else ())
-        made_with = {"encode": settings.model_dump(mode="json"), "model": model.model_dump(mode="json")}
+        made_with = {"encode": given.model_dump(mode="json"), "model": model.model_dump(mode="json")}
         if settings.augment.variants:
             make_variant_sheet(rows, settings.flip).save(fresh / VARIANT_SHEET)
         _index(dataset, rows, unread, told, keys, facts, made_with, drawn).write(fresh / "index.json")

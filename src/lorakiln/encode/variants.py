@@ -47,6 +47,7 @@ class ViewedPicture:
         file: of the prepared crop.
         uncropped: of the picture before it, where a view needs it; `uncropped_size` (width, height), pixels.
         mask, uncropped_mask: of the same sizes, what of it is to be learned; None: all of it.
+        mirrored: whether its mirror images are; else, where there are such of other pictures, it is itself once more.
     """
 
     file: Path
@@ -55,6 +56,7 @@ class ViewedPicture:
     views: tuple[View, ...] = (View(),)
     mask: Path | None = None
     uncropped_mask: Path | None = None
+    mirrored: bool = True
 
     def open(self, size: tuple[int, int]) -> "OpenPicture":
         """Read the files.
@@ -63,13 +65,13 @@ class ViewedPicture:
             UserError: one is no picture, or not of its size; that of the crop is `size` (width, height).
         """
         uncropped = _read(self.uncropped, self.uncropped_size) if self.uncropped else None
-        return OpenPicture(_read(self.file, size), uncropped, self.views)
+        return OpenPicture(_read(self.file, size), uncropped, self.views, self.mirrored)
 
     def open_mask(self, size: tuple[int, int]) -> "OpenPicture":
         """The same of the masks, where there is one."""
         assert self.mask is not None
         uncropped = _read(self.uncropped_mask, self.uncropped_size) if self.uncropped_mask else None
-        return OpenPicture(_read(self.mask, size), uncropped, self.views)
+        return OpenPicture(_read(self.mask, size), uncropped, self.views, self.mirrored)
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class OpenPicture:
     image: Image.Image
     uncropped: Image.Image | None
     views: tuple[View, ...]
+    mirrored: bool = True
 
     def cut(self, number: int) -> Image.Image:
         """What view `number` shows, RGB, as large as it is there."""

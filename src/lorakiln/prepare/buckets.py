@@ -6,10 +6,56 @@ A picture is scaled until it covers its bucket and cropped around its centre. Si
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from lorakiln.schema.prepare import BucketSettings
+from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.schema.base import check
+from lorakiln.schema.prepare import BucketSettings, PrepareSettings, check_resolution
+from lorakiln.schema.subset_rules import SizeRules
 
 Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What decides a picture's bucket.
+
+    Attributes:
+        resolution: a rectangle of the area that a bucket has at most.
+    """
+
+    resolution: Size
+    bucket: BucketSettings
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {"resolution": list(self.resolution), "bucket": self.bucket.model_dump(mode="json")}
+
+    @classmethod
+    def of(cls, settings: PrepareSettings, own: SizeRules | None = None, where: str = "") -> "Geometry":
+        """Of the pictures that the settings are for, or of some with rules of their own.
+
+        Args:
+            where: these stand, for messages.
+
+        Raises:
+            UserError: they contradict each other or the settings.
+        """
+        given = settings.resolution if own is None or own.resolution is None else own.resolution
+        width, height = (given, given) if isinstance(given, int) else given
+        bucket = settings.bucket
+        try:
+            if own and own.bucket:
+                bucket = check(BucketSettings, {**bucket.model_dump(), **own.bucket}, "bucket")
+            for side in (width, height):
+                check_resolution(side, bucket)
+        except ConfigError as error:
+            raise UserError("; ".join(error.problems), where=where, fix="mend it there") from error
+        except ValueError as error:
+            fix = "change it there, or what it is held against: there too, or in prepare.bucket"
+            raise UserError(str(error), where=where, fix=fix) from error
+        return cls((width, height), bucket)
 
 
 @dataclass(frozen=True)
@@ -29,17 +75,17 @@ class Placement:
     scale: float
 
 
-def choose_bucket(size: Size, resolution: int, settings: BucketSettings) -> Placement:
+def choose_bucket(size: Size, resolution: Size, settings: BucketSettings) -> Placement:
     """The bucket of a picture of `size`.
 
     Args:
-        resolution: the side of the square whose area a bucket has at most.
+        resolution: whose area a bucket has at most.
 
     Raises:
         ValueError: with no_upscale, a side is shorter than one bucket step.
     """
     if not settings.enable:
-        return _centred(size, (resolution, resolution), _cover(size, (resolution, resolution)))
+        return _centred(size, resolution, _cover(size, resolution))
     if settings.no_upscale:
         resized = _shrunk(size, resolution, settings.step)
         bucket = (_floor(resized[0], settings.step), _floor(resized[1], settings.step))
@@ -51,16 +97,16 @@ def choose_bucket(size: Size, resolution: int, settings: BucketSettings) -> Plac
 
 
 @lru_cache
-def list_bucket_sizes(resolution: int, shortest: int, longest: int, step: int) -> tuple[Size, ...]:
+def list_bucket_sizes(resolution: Size, shortest: int, longest: int, step: int) -> tuple[Size, ...]:
     """All buckets, sorted: for every width the greatest height, in steps, that keeps to the area; and transposed.
 
     Args:
         shortest: of a side; rounded down to a multiple of step.
         longest: of a side; rounded up.
     """
-    area = resolution * resolution
+    area = resolution[0] * resolution[1]
     shortest, longest = _floor(shortest, step), -_floor(-longest, step)
-    square = _floor(resolution, step)
+    square = _floor(math.isqrt(area), step)
     sizes = {(square, square)}
     for width in range(max(shortest, step), longest + 1, step):
         height = min(longest, _floor(area // width, step))
@@ -87,13 +133,13 @@ def _cover(size: Size, bucket: Size) -> Size:
     return _round(width * scale), _round(height * scale)
 
 
-def _shrunk(size: Size, resolution: int, step: int) -> Size:
+def _shrunk(size: Size, resolution: Size, step: int) -> Size:
     """The size itself if its area is small enough; else the one of that area with one side a multiple of step.
 
     Of the two ways, to round the width or the height, the one whose bucket distorts the aspect ratio less.
     """
     width, height = size
-    area = resolution * resolution
+    area = resolution[0] * resolution[1]
     if width * height <= area:
         return size
     aspect = width / height

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
-from lorakiln.prepare.buckets import Placement, Size, choose_bucket
+from lorakiln.prepare.buckets import Geometry, Placement, Size, choose_bucket
 from lorakiln.prepare.colour import check_mode, take_alpha, to_srgb
 from lorakiln.prepare.damage import check_data, find_missing_decoder, hearing_libtiff
 from lorakiln.prepare.signatures import AGAIN, identify_file
@@ -61,10 +61,17 @@ class Decoded:
     cropped_from: Size | None = None
 
 
-def decode(path: Path, settings: PrepareSettings, least: Size | None = None, box: Box | None = None) -> Decoded:
+def decode(
+    path: Path,
+    settings: PrepareSettings,
+    least: Size | None = None,
+    box: Box | None = None,
+    geometry: Geometry | None = None,
+) -> Decoded:
     """Decode a regular file fully.
 
     Args:
+        geometry: that of its bucket; None: the settings'.
         least: the largest size that the picture is resized to; None: its placement's.
         box: left, top, right and bottom, pixels of the upright picture: a crop by hand, which is taken before all else.
 
@@ -77,7 +84,7 @@ def decode(path: Path, settings: PrepareSettings, least: Size | None = None, box
         with _quiet_pillow() as told, Image.open(path, formats=_formats()) as image:  # noqa: TID251
             if image.format == "PNG":
                 _verify_png(path)
-            decoded = _decode(image, path, settings, least, box)
+            decoded = _decode(image, path, settings, least, box, geometry or Geometry.of(settings))
         decoded.notes.extend(sorted({str(warning.message).strip() for warning in told}))
         return decoded
     except Refused:
@@ -100,7 +107,14 @@ def decode(path: Path, settings: PrepareSettings, least: Size | None = None, box
         raise find_missing_decoder(_format_of(path), reason) or Refused("damaged or cut off", AGAIN, reason) from None
 
 
-def _decode(image: Image.Image, path: Path, settings: PrepareSettings, least: Size | None, box: Box | None) -> Decoded:
+def _decode(
+    image: Image.Image,
+    path: Path,
+    settings: PrepareSettings,
+    least: Size | None,
+    box: Box | None,
+    geometry: Geometry,
+) -> Decoded:
     format, orientation = image.format or "", _orientation(image)
     width, height = image.size
     whole = (height, width) if orientation in LYING else (width, height)
@@ -110,7 +124,7 @@ def _decode(image: Image.Image, path: Path, settings: PrepareSettings, least: Si
     _check_size(size, settings)
     notes = _check_frames(image, settings)
     try:
-        placement = choose_bucket(size, settings.resolution, settings.bucket)
+        placement = choose_bucket(size, geometry.resolution, geometry.bucket)
     except ValueError as error:
         fix = "use larger pictures, or set prepare.bucket.no_upscale=false"
         raise Refused("smaller than the smallest bucket", fix, str(error)) from None

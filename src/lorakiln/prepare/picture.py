@@ -15,7 +15,7 @@ from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.console.errors import UserError
-from lorakiln.prepare.buckets import Placement
+from lorakiln.prepare.buckets import Geometry, Placement
 from lorakiln.prepare.decode import Box, Decoded, decode
 from lorakiln.prepare.faces import FaceDetector
 from lorakiln.prepare.masks import ALPHA, MaskFile, choose_mask, name_masks, read_mask, write_mask
@@ -80,6 +80,7 @@ class Preparer:
         detector: of faces.
         masks: their files, of the pictures that have some; see `sources.SourceContents`.
         boxes: of the pictures that are cropped by hand.
+        geometries: of the pictures that have another than the settings'.
     """
 
     pictures: PictureSource
@@ -90,6 +91,7 @@ class Preparer:
     detector: FaceDetector | None = None
     masks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     boxes: Mapping[str, Box] = field(default_factory=dict)
+    geometries: Mapping[str, Geometry] = field(default_factory=dict)
 
     def __call__(self, source: str) -> PreparedRow | UnusableFile:
         """Write the PNG of a file, copied from the earlier run if that made the same; give its row, or the reason."""
@@ -115,16 +117,17 @@ class Preparer:
 
     def _prepare(self, path: Path, sha256: str, source: str, mask: MaskFile | None) -> PreparedRow | UnusableFile:
         detector, box = self.detector.identity if self.detector else None, self.boxes.get(source)
-        key = compute_content_key(sha256, path.suffix, self.settings, detector, mask.sha256 if mask else None, box)
+        by, geometry = mask.sha256 if mask else None, self.geometries.get(source)
+        key = compute_content_key(sha256, path.suffix, self.settings, detector, by, box, geometry)
         name = PurePosixPath(source).with_suffix(".png").as_posix()
         target = self.fresh / name
         try:
             if row := self._reuse(key, name, mask):
                 return row.changed(source=source)
-            decoded = decode(path, self.settings, box=box)
+            decoded = decode(path, self.settings, box=box, geometry=geometry)
             picture = resize_and_crop(decoded.image, decoded.placement)
             save_png(picture, target)
-            uncropped = self._save_uncropped(decoded, path, name)
+            uncropped = self._save_uncropped(decoded, path, name, geometry)
             masked = self._save_mask(mask, decoded, uncropped, name, box)
         except Refused as refused:
             return refused.of(source)
@@ -153,13 +156,13 @@ class Preparer:
         self._keep(key, row)
         return row
 
-    def _save_uncropped(self, decoded: Decoded, path: Path, name: str) -> Uncropped | None:
+    def _save_uncropped(self, decoded: Decoded, path: Path, name: str, geometry: Geometry | None) -> Uncropped | None:
         """Write the picture before its crop, where the settings want it."""
         if self.settings.margin is None:
             return None
         face, reach = self.detector.find(decoded.image) if self.detector else None, self.settings.face
         size = choose_uncropped_size(decoded.size, decoded.placement, self.settings.margin, face, reach.closest)
-        image = find_enough_pixels(decoded, size, lambda least: decode(path, self.settings, least))
+        image = find_enough_pixels(decoded, size, lambda least: decode(path, self.settings, least, geometry=geometry))
         beside = name_uncropped(name)
         save_png(image.resize(size, Resampling.LANCZOS, reducing_gap=REDUCING_GAP), self.fresh / beside)
         row = Uncropped(file_name=beside, width=size[0], height=size[1], png_sha256=hash_file(self.fresh / beside))
@@ -218,6 +221,7 @@ def compute_content_key(
     detector: str | None = None,
     mask: str | None = None,
     box: Box | None = None,
+    geometry: Geometry | None = None,
 ) -> str:
     """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code.
 
@@ -225,11 +229,11 @@ def compute_content_key(
         detector: the identity of the settings' face detector.
         mask: the sha256 of the picture's mask, if that is a file of its own.
         box: of its crop by hand.
+        geometry: of its bucket, if that is another than the settings'.
     """
     kept = select_decided(settings, Decides.PIXELS | Decides.NOTES, {"face.detector": detector})
-    return hash_data(
-        compute_code_key(Preparer), sha256, suffix.lower(), kept, *([mask] if mask else []), *([box] if box else [])
-    )
+    own = [one for one in (mask, box, geometry and geometry.identity) if one]
+    return hash_data(compute_code_key(Preparer), sha256, suffix.lower(), kept, *own)
 
 
 def _rename(row: PreparedRow, name: str, mask: MaskFile | None) -> PreparedRow:

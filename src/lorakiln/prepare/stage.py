@@ -1,10 +1,10 @@
 """The stage: from a folder of raw pictures to a folder of training pictures."""
 
+import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from statistics import fmean
 
@@ -17,6 +17,7 @@ from lorakiln.console.process_pool import count_workers, map_in_order
 from lorakiln.console.progress import show_progress
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
+from lorakiln.prepare.buckets import Geometry
 from lorakiln.prepare.damage import simplejpeg
 from lorakiln.prepare.faces import FaceDetector
 from lorakiln.prepare.masks import ALPHA, FROM_FILES
@@ -57,14 +58,17 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
             what = f"all pictures here are left out by hand ({len(found.excluded)})"
             raise UserError(what, where=raw, fix="remove `excluded` from the .edit.yaml of those that shall be used")
         raise make_no_pictures_error(raw, found.others)
-    pixels = settings.resolution**2 * (1 if settings.margin is None else 1 + (1 + settings.margin) ** 2)
-    check_space(out, int(len(found.pictures) * pixels * PNG_BYTES), "the prepared pictures")
+    geometries = _find_geometries(found, settings)
+    pixels = sum(math.prod(one.resolution) for one in geometries.values())
+    pixels += (len(found.pictures) - len(geometries)) * settings.resolution**2
+    files = 1 if settings.margin is None else 1 + (1 + settings.margin) ** 2
+    check_space(out, int(pixels * files * PNG_BYTES), "the prepared pictures")
     detector = FaceDetector.of(settings.face)
     kept = PartialResults(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
         boxes = {name: edit.box for name, edit in found.edits.items() if edit.box}
-        preparer = Preparer(source, fresh, settings, known, kept, detector, found.masks, boxes)
+        preparer = Preparer(source, fresh, settings, known, kept, detector, found.masks, boxes, geometries)
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures), WORTH))
         rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
         bad = sorted(
@@ -79,7 +83,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         rows = [_with_subset(row, found.subsets.get(row.source)) for row in _with_twins(rows)]
         write_rows(fresh, rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
-        facts = _facts(rows, bad, settings)
+        facts = _facts(rows, bad, settings, geometries)
         facts.write(fresh / "dataset.json")
     kept.clear()
     if facts.out_of_domain:
@@ -118,17 +122,38 @@ def _explain_killed(files: Sequence[str]) -> UserError:
     )
 
 
-def _facts(rows: Sequence[PreparedRow], bad: Sequence[UnusableFile], settings: PrepareSettings) -> Dataset:
+def _find_geometries(found: SourceContents, settings: PrepareSettings) -> dict[str, Geometry]:
+    """Of the pictures whose bucket is chosen by another rule than the settings'.
+
+    Raises:
+        UserError: what the source says of some cannot be.
+    """
+    usual, known = Geometry.of(settings), dict[int, Geometry]()
+    of = {}
+    for name, subset in found.subsets.items():
+        if id(subset) not in known:
+            known[id(subset)] = Geometry.of(settings, subset.sizes, subset.where)
+        if known[id(subset)] != usual:
+            of[name] = known[id(subset)]
+    return of
+
+
+def _facts(
+    rows: Sequence[PreparedRow],
+    bad: Sequence[UnusableFile],
+    settings: PrepareSettings,
+    geometries: Mapping[str, Geometry],
+) -> Dataset:
     geometry = select_decided(settings, Decides.PIXELS)
+    sizes = sorted(f"{row.sha256} {row.bucket}" for row in rows if row.source in geometries)
     masks = sorted(f"{row.sha256} {row.mask.png_sha256}" for row in rows if row.mask)
     crops = sorted([row.sha256, *row.hand_crop] for row in rows if row.hand_crop)
+    own = [one for one in (masks, crops, sizes) if one]
     return Dataset(
         name=settings.dataset,
         pictures=len(rows),
         buckets=_count_buckets(rows),
-        hash=hash_data(
-            sorted(row.sha256 for row in rows), geometry, *([masks] if masks else []), *([crops] if crops else [])
-        )[:16],
+        hash=hash_data(sorted(row.sha256 for row in rows), geometry, *own)[:16],
         quarantined=len(bad),
         out_of_domain=describe_unsuited_pictures([row.shading for row in rows], settings.domain),
         settings={"prepare": settings.model_dump(mode="json")},
@@ -199,21 +224,21 @@ def _with_twins(rows: Sequence[PreparedRow]) -> list[PreparedRow]:
 
 def _with_subset(row: PreparedRow, subset: Subset | None) -> PreparedRow:
     """With what the source says of it now: the row may be of an earlier run."""
-    usual, given = asdict(Subset()), asdict(subset or Subset())
-    rest = {name: value for name, value in row.to_dict().items() if name not in usual}
-    return PreparedRow(**rest, **{name: value for name, value in given.items() if value != usual[name]})
+    usual, given = Subset(), subset or Subset()
+    own = {name: getattr(given, name) for name in ("repeats", "is_reg", "class_tokens", "rules")}
+    rest = {name: value for name, value in row.to_dict().items() if name not in own}
+    return PreparedRow(**rest, **{name: value for name, value in own.items() if value != getattr(usual, name)})
 
 
 def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents) -> None:
     """How a source's own subsets are read, and what of it is not."""
-    groups: dict[tuple[str, int, bool], int] = {}
+    groups: Counter[tuple[str, int, str]] = Counter()
     for row in rows:
-        if row.repeats != 1 or row.is_reg or row.class_tokens:
-            key = (PurePosixPath(row.source).parent.as_posix(), row.repeats, row.is_reg)
-            groups[key] = groups.get(key, 0) + 1
+        if (subset := found.subsets.get(row.source, Subset())) != Subset():
+            groups[PurePosixPath(row.source).parent.as_posix(), subset.repeats, _describe_subset(subset)] += 1
     told = [
-        f"  {escape_line(name)}: {count} x {repeats}{', for regularisation' if is_reg else ''}"
-        for (name, repeats, is_reg), count in sorted(groups.items())
+        f"  {escape_line(name)}: {count} x {repeats}{escape_line(rest)}"
+        for (name, repeats, rest), count in sorted(groups.items())
     ]
     told += [f"  not taken: {escape_line(name)} ({count} pictures)" for name, count in sorted(found.aside.items())]
     if told:
@@ -221,6 +246,15 @@ def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents) -> None:
         print("\n".join([title, *told]), flush=True)
     if found.remarks:
         print("prepare: " + "\n".join(map(escape_line, found.remarks)), flush=True)
+
+
+def _describe_subset(subset: Subset) -> str:
+    """What is another for it, repeats aside: ", for regularisation, resolution [512, 768], shuffle True"."""
+    told = ["for regularisation"] if subset.is_reg else []
+    for rules in (subset.sizes, subset.rules):
+        for name, value in rules.model_dump(exclude_unset=True).items():
+            told += [f"{inner} {one!r}" for inner, one in (value if isinstance(value, dict) else {name: value}).items()]
+    return "".join(f", {one}" for one in told)
 
 
 def _report_masks(rows: Sequence[PreparedRow], found: SourceContents, settings: PrepareSettings) -> None:

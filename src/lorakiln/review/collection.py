@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.console.errors import UserError
-from lorakiln.prepare.buckets import Size, choose_bucket
+from lorakiln.prepare.buckets import Geometry, Size, choose_bucket
 from lorakiln.prepare.decode import measure_box, measure_picture
 from lorakiln.prepare.unusable_files import Refused
 from lorakiln.schema.picture_edit import PictureEdit
 from lorakiln.schema.prepare import PrepareSettings
-from lorakiln.sources import CaptionProblem, Captions, PictureSource, SourceContents, open_source
+from lorakiln.sources import CaptionProblem, Captions, PictureSource, SourceContents, Subset, open_source
 from lorakiln.sources.folder.captions import PRECEDENCE
 from lorakiln.sources.folder.edits import read_edit
 
@@ -96,7 +96,7 @@ class Collection:
         if name not in self._sizes:
             self._sizes[name] = self._measure(name)
         size, trouble = self._sizes[name]
-        bucket, findings = self._place(size, edit)
+        bucket, findings = self._place(name, size, edit)
         caption, origin, wrong = self._read_caption(name)
         shown = ShownPicture(
             name,
@@ -118,14 +118,16 @@ class Collection:
         except Refused as refused:
             return None, refused.reason
 
-    def _place(self, size: Size | None, edit: PictureEdit) -> tuple[str, list[str]]:
+    def _place(self, name: str, size: Size | None, edit: PictureEdit) -> tuple[str, list[str]]:
         """The bucket, and what is odd about how the picture comes into it."""
         if size is None:
             return UNKNOWN, []
         settings, findings = self.rules.prepare, []
         try:
             kept = measure_box(edit.box, size) if edit.box else size
-            placement = choose_bucket(kept, settings.resolution, settings.bucket)
+            subset = self.contents.subsets.get(name, Subset())
+            geometry = Geometry.of(settings, subset.sizes, subset.where)
+            placement = choose_bucket(kept, geometry.resolution, geometry.bucket)
         except Refused as refused:
             return UNKNOWN, [refused.reason]
         except ValueError:

@@ -110,6 +110,9 @@ def _explain(kind: Validator[Settings], problem: dict[str, Any], path: str, data
 def _known_keys(kind: Any, location: tuple[str | int, ...], data: Any) -> list[str]:
     kind = kind.choose(data) if hasattr(kind, "choose") else kind
     for key in location:
+        if isinstance(key, int):  # in a list, whose settings are of the kind that the field says
+            data = data[key] if isinstance(data, list) else None
+            continue
         field = getattr(kind, "model_fields", {}).get(key)
         if field is None:
             return []

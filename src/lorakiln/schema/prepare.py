@@ -46,7 +46,8 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
         pattern=r"^[a-z0-9_]+$",
         max_length=100,
         description="what the dataset's folder is read as: folder (of pictures), kohya_tree (N_identifier class), "
-        "kohya_config (a .toml of datasets and subsets), webdataset (shards, *.tar); auto: what it looks like",
+        "kohya_config (a .toml of datasets and subsets), dataset_config (dataset.yaml), webdataset (shards, *.tar); "
+        "auto: what it looks like",
     )
     resolution: int = Field(gt=0, le=LARGEST_SIDE, description="the side of the square whose area a bucket has, pixels")
     bucket: BucketSettings
@@ -118,11 +119,13 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
 
     @model_validator(mode="after")
     def _bucket_holds_resolution(self) -> "PrepareSettings":
-        bucket = self.bucket
-        if self.resolution % bucket.step:
-            raise ValueError(f"resolution {self.resolution} must be a multiple of bucket.step {bucket.step}")
-        if bucket.enable and not bucket.min <= self.resolution <= bucket.max:
-            raise ValueError(
-                f"bucket.min {bucket.min} <= resolution {self.resolution} <= bucket.max {bucket.max} must hold"
-            )
+        check_resolution(self.resolution, self.bucket)
         return self
+
+
+def check_resolution(side: int, bucket: BucketSettings) -> None:
+    """Raise ValueError if buckets cannot have this resolution, or this side of one; pixels."""
+    if side % bucket.step:
+        raise ValueError(f"resolution {side} must be a multiple of bucket.step {bucket.step}")
+    if bucket.enable and not bucket.min <= side <= bucket.max:
+        raise ValueError(f"bucket.min {bucket.min} <= resolution {side} <= bucket.max {bucket.max} must hold")

@@ -6,15 +6,14 @@
     image_dir = "10_dog"        a folder of the dataset; a path from another machine is known by how it ends
     num_repeats = 10
 
-Taken are `image_dir`, `num_repeats`, `is_reg`, `class_tokens`, `caption_extension` and `conditioning_data_dir` (of
-masks). All other keys are an experiment's settings here, and told. As there, folders in an image_dir are not looked
-into, of two subsets with one image_dir the first counts, and what is no key is refused. Source: sd-scripts,
-library/config_util.py.
+Taken is what decides the pictures, their size, their captions and how often each is shown (TAKEN); what it does not say
+of these is the experiment's. All other keys are settings of all pictures here, and told. As there, folders in an
+image_dir are not looked into and what is no key is refused; of two subsets with one image_dir the first counts, which
+is told. Source: sd-scripts, library/config_util.py.
 """
 
 import difflib
 import tomllib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -22,11 +21,14 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lorakiln.console.errors import UserError
+from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.schema.base import check
 from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
+from lorakiln.schema.subset_rules import SizeRules, SubsetRules
 from lorakiln.sources import SourceContents, Subset
 from lorakiln.sources.folder import Folder
 from lorakiln.sources.folder.captions import FolderCaptions
+from lorakiln.sources.folder.subsets import FolderSubset, select_subsets
 
 MARK = "[[datasets"
 LARGEST = 1_000_000  # bytes of a config
@@ -54,7 +56,33 @@ SUBSET_KEYS: Keys = {
     **dict.fromkeys(("image_dir", "conditioning_data_dir", "metadata_file"), _TEXT),
     **dict.fromkeys(("is_reg", "alpha_mask"), _BOOL),
 }
-TAKEN = {"image_dir", "num_repeats", "is_reg", "class_tokens", "caption_extension", "conditioning_data_dir"}
+# What is taken, by what it is called here.
+RULES = {
+    "caption_prefix": "prefix",
+    "caption_suffix": "suffix",
+    "flip_aug": "flip",
+    "caption_dropout_rate": "caption_dropout",
+}
+CAPTION_RULES = {
+    "shuffle_caption": "shuffle",
+    "keep_tokens": "keep_tags",
+    "keep_tokens_separator": "keep_separator",
+    "secondary_separator": "secondary_separator",
+    "caption_separator": "separator",
+    "enable_wildcard": "wildcards",
+    "caption_tag_dropout_rate": "tag_dropout",
+}
+BUCKET = {
+    "enable_bucket": "enable",
+    "min_bucket_reso": "min",
+    "max_bucket_reso": "max",
+    "bucket_reso_steps": "step",
+    "bucket_no_upscale": "no_upscale",
+}
+TAKEN = {
+    *("image_dir", "num_repeats", "is_reg", "class_tokens", "caption_extension", "conditioning_data_dir"),
+    *("resolution", *RULES, *CAPTION_RULES, *BUCKET),
+}
 
 
 def recognise(raw: Path) -> bool:
@@ -75,16 +103,6 @@ def open_source(raw: Path, follow_symlinks: bool) -> "KohyaConfig":
 
 
 @dataclass(frozen=True)
-class ConfigSubset:
-    """A [[datasets.subsets]]; folders are paths in the dataset, "." its own."""
-
-    folder: str
-    subset: Subset
-    masks: str | None
-    extension: str | None
-
-
-@dataclass(frozen=True)
 class KohyaConfig:
     """See `sources.PictureSource`."""
 
@@ -93,40 +111,8 @@ class KohyaConfig:
 
     def scan(self) -> SourceContents:
         """Raises UserError for what is wrong with the config."""
-        found = self.folder.scan()
-        # A folder of masks may be called as it likes: what lies in it is told from pictures here.
-        files = [*found.pictures, *(name for names in found.masks.values() for name in names), *found.lonely_masks]
-        by_folder: dict[str, list[str]] = {}
-        for name in sorted(files):
-            by_folder.setdefault(_parent(name), []).append(name)
-        known, mask_folders = set(found.pictures), {one.masks for one in self._subsets if one.masks}
-        pictures, masks = dict[str, Subset](), dict[str, tuple[str, ...]]()
-        for one in self._subsets:
-            of_stems = {PurePosixPath(name).stem: name for name in by_folder.get(one.masks or "", [])}
-            for name in by_folder.get(one.folder, []) if one.subset.repeats else []:
-                if name not in known:
-                    continue
-                pictures[name] = one.subset
-                if mask := of_stems.get(PurePosixPath(name).stem):
-                    masks[name] = (mask,)
-                elif name in found.masks:
-                    masks[name] = found.masks[name]
-        used = {mask for names in masks.values() for mask in names}
-        lonely = [name for folder in sorted(mask_folders) for name in by_folder.get(folder, []) if name not in used]
-        rest = [name for name in found.pictures if name not in pictures]
-        return replace(
-            found,
-            pictures=sorted(pictures),
-            bad=[one for one in found.bad if _parent(one.source) in self._folders | mask_folders],
-            subsets=pictures,
-            aside=Counter(_parent(name) for name in rest if _parent(name) not in mask_folders),
-            masks=masks,
-            lonely_masks=lonely,
-            edits={name: edit for name, edit in found.edits.items() if name in pictures},
-            excluded=[name for name in found.excluded if _parent(name) in self._folders],
-            read_by=f"as {self.config.name} says",
-            remarks=self._tell_others(),
-        )
+        found = select_subsets(self.folder.scan(), self._subsets)
+        return replace(found, read_by=f"as {self.config.name} says", remarks=[*self._twice, *self._tell_others()])
 
     def picture(self, name: str) -> AbstractContextManager[Path]:
         return self.folder.picture(name)
@@ -136,13 +122,17 @@ class KohyaConfig:
         return self.folder.captions(list(dict.fromkeys([*own, *endings])), precedence)
 
     @cached_property
-    def _folders(self) -> set[str]:
-        return {one.folder for one in self._subsets}
+    def _subsets(self) -> list[FolderSubset]:
+        return list(self._read_subsets[0].values())
+
+    @property
+    def _twice(self) -> list[str]:
+        return self._read_subsets[1]
 
     @cached_property
-    def _subsets(self) -> list[ConfigSubset]:
-        """Of two with the same folder the first."""
-        found: dict[str, ConfigSubset] = {}
+    def _read_subsets(self) -> tuple[dict[str, FolderSubset], list[str]]:
+        """The subsets by their folders, of two with the same the first; and a line about each that is left out."""
+        found, twice = dict[str, FolderSubset](), list[str]()
         for where, keys in self._list_merged():
             if "metadata_file" in keys:
                 fix = "remove the key, and put that file into image_dir as metadata.json, where its captions are read"
@@ -151,15 +141,19 @@ class KohyaConfig:
                 raise UserError("image_dir is missing", where=where, fix="name the subset's folder of pictures")
             folder = self._locate(where, "image_dir", keys["image_dir"])
             masks = keys.get("conditioning_data_dir")
-            repeats = max(0, keys.get("num_repeats", 1))  # as there, 0 repeats are a subset that is not used
-            one = ConfigSubset(
+            if folder in found:
+                place = where.removeprefix(f"{self.config}: ")
+                twice.append(
+                    f"{place}: {folder} is in an earlier subset, which counts; copy it, to train it in two sizes"
+                )
+                continue
+            found[folder] = FolderSubset(
                 folder,
-                Subset(repeats, keys.get("is_reg", False), " ".join(keys.get("class_tokens", "").split())),
+                _make_subset(keys, where),
                 self._locate(where, "conditioning_data_dir", masks) if masks else None,
                 keys.get("caption_extension"),
             )
-            found.setdefault(folder, one)
-        return list(found.values())
+        return found, twice
 
     def _list_merged(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each subset's keys, with those above it that it does not have, and where it stands."""
@@ -177,7 +171,7 @@ class KohyaConfig:
                 if key not in TAKEN and repr(value) not in values.setdefault(key, []):
                     values[key].append(repr(value))
         told = [f"  {key} = {' and '.join(given)}: {_find_counterpart(key)}" for key, given in sorted(values.items())]
-        title = f"of {self.config.name} these are settings of the experiment, and not taken from it"
+        title = f"of {self.config.name} these are settings of all pictures here, and not taken from it"
         return [f"{title} (`lorakiln import` writes them):", *told] if told else []
 
     def _locate(self, where: str, key: str, given: str) -> str:
@@ -228,8 +222,27 @@ def _list_configs(raw: Path) -> list[Path]:
         return []  # what may not be read, the scan tells
 
 
-def _parent(name: str) -> str:
-    return PurePosixPath(name).parent.as_posix()
+def _make_subset(keys: Mapping[str, Any], where: str) -> Subset:
+    """Raises UserError where a value is out of its range."""
+    given: dict[str, Any] = {ours: keys[theirs] for theirs, ours in RULES.items() if theirs in keys}
+    if "enable_wildcard" in keys:  # a file's lines are then captions too
+        given["lines"] = keys["enable_wildcard"]
+    captions = {ours: keys[theirs] for theirs, ours in CAPTION_RULES.items() if theirs in keys}
+    # As there, an empty separator is none.
+    captions = {name: value for name, value in captions.items() if name != "separator" or value}
+    sizes: dict[str, Any] = {"resolution": keys["resolution"]} if "resolution" in keys else {}
+    bucket = {ours: keys[theirs] for theirs, ours in BUCKET.items() if theirs in keys}
+    try:
+        return Subset(
+            max(0, keys.get("num_repeats", 1)),  # as there, 0 repeats are a subset that is not used
+            keys.get("is_reg", False),
+            " ".join(keys.get("class_tokens", "").split()),
+            check(SubsetRules, {**given, **({"captions": captions} if captions else {})}),
+            check(SizeRules, {**sizes, **({"bucket": bucket} if bucket else {})}),
+            where,
+        )
+    except ConfigError as error:
+        raise UserError("; ".join(error.problems), where=where, fix="mend the key that says so") from error
 
 
 def _find_counterpart(key: str) -> str:

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from lorakiln.sources import SourceContents, Subset, kohya_config
+from lorakiln.sources import SourceContents, Subset, dataset_config, kohya_config
 from lorakiln.sources.folder import Folder
 from lorakiln.sources.folder.captions import FolderCaptions
 from lorakiln.sources.folder.scan import PICTURES
@@ -26,7 +26,7 @@ _SUBSET = re.compile(r"(\d{1,3})_(.*)")  # a folder of a year, 2024_summer, is n
 
 def recognise(raw: Path) -> bool:
     """Whether there are subsets with pictures, in `raw` or in its img, and no pictures or config beside them."""
-    if kohya_config.recognise(raw):
+    if kohya_config.recognise(raw) or dataset_config.recognise(raw):
         return False
     root = _find_images(raw)
     return root is not None and not any(_is_picture(path) for path in _list(root))

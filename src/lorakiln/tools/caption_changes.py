@@ -7,7 +7,7 @@ from typing import cast
 
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.caption.hand_edits import read_texts
-from lorakiln.caption.trigger import complete_text, strip_text
+from lorakiln.caption.trigger import adapt_settings, complete_text, strip_text
 from lorakiln.console.errors import UserError
 from lorakiln.facts import Dataset
 from lorakiln.rows import CaptionedRow, read_captioned
@@ -129,7 +129,8 @@ class CaptionedDataset:
         if file:
             after, why = self._read(row, file)
         elif row.written is not None:
-            after, why = (complete_text(self.settings, row.written, row.is_reg, by_hand=False),), "the captioner's"
+            settings = adapt_settings(self.settings, row.rules)
+            after, why = (complete_text(settings, row.written, row.is_reg, by_hand=False),), "the captioner's"
         elif row.caption_source == "file":
             after, why = (), f"{row.caption_file} is gone: the captioner writes, or the trigger words stand alone"
         else:
@@ -141,17 +142,19 @@ class CaptionedDataset:
 
     def _read(self, row: CaptionedRow, file: str) -> tuple[tuple[str, ...], str]:
         """The captions that a picture's file makes, and the file; none, and why it cannot be used."""
-        texts = read_texts(self.files, self.settings, file, row.source)
+        settings = adapt_settings(self.settings, row.rules)
+        texts = read_texts(self.files, settings, file, row.source)
         if isinstance(texts, CaptionProblem):
             return (), f"{texts.file} cannot be used: {texts.what}"
-        return tuple(complete_text(self.settings, text, row.is_reg, by_hand=True) for text in texts), file
+        return tuple(complete_text(settings, text, row.is_reg, by_hand=True) for text in texts), file
 
     def _bare(self, row: CaptionedRow) -> str | None:
         """What to write into a file, so that the next run makes the row's text of it."""
-        whole = complete_text(self.settings, row.written or "", row.is_reg, by_hand=False)
-        if row.written and not row.is_edited and complete_text(self.settings, row.written, row.is_reg, True) == whole:
+        settings = adapt_settings(self.settings, row.rules)
+        whole = complete_text(settings, row.written or "", row.is_reg, by_hand=False)
+        if row.written and not row.is_edited and complete_text(settings, row.written, row.is_reg, True) == whole:
             return row.written
-        return strip_text(self.settings, row.text, row.is_reg)
+        return strip_text(settings, row.text, row.is_reg)
 
 
 def write_exports(raw: Path, exports: CaptionExports) -> None:

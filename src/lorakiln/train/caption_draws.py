@@ -15,6 +15,8 @@ from lorakiln.captions.chance import RandomChance
 from lorakiln.diffusion.random_draws import CAPTIONS, Draws, make_generator
 from lorakiln.rows import EncodedRow
 from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.objectives import ObjectiveSettings
+from lorakiln.schema.subset_rules import adapt_rules
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.latents import Encoded
@@ -45,7 +47,7 @@ class DrawnTexts:
         if row.shares:
             number, _ = row.shares[chance.choose([share for _, share in row.shares])]
             return self.ahead[number]
-        return draw_text(row.templates, self.rules, chance, step)
+        return draw_text(row.templates, adapt_rules(self.rules, row.rules.captions), chance, step)
 
 
 class EmbeddedTexts:
@@ -80,12 +82,29 @@ def is_live(encoded: Encoded) -> bool:
     return encoded.index.captions is not None and encoded.index.captions.mode == "live"
 
 
-def drop_epochs(draws: Draws, step: int, settings: TrainSettings, pictures: int) -> Draws:
-    """A step's draws, without the captions of pictures of an epoch that has none.
+def list_dropouts(encoded: Encoded, trained: Sequence[Tensor], objective: ObjectiveSettings) -> list[Tensor]:
+    """How often each trained picture has no caption, (N,) in [0, 1] for each bucket; [] where it is as often of all.
 
     Args:
+        trained: for each bucket its rows.
+    """
+    own = [[row.rules.caption_dropout for row in bucket.rows] for bucket in encoded.buckets]
+    if all(rate is None for rates in own for rate in rates):
+        return []
+    usual = objective.caption_dropout
+    every = [torch.tensor([usual if one is None else one for one in rates], dtype=torch.float64) for rates in own]
+    return [rates[rows] for rates, rows in zip(every, trained, strict=True)]
+
+
+def drop_captions(draws: Draws, rates: Tensor | None, step: int, settings: TrainSettings, pictures: int) -> Draws:
+    """A step's draws, without the captions of pictures that are drawn to have none, or are of an epoch that has none.
+
+    Args:
+        rates: how often each picture of the global batch has none, (B,) in [0, 1]; None: as the settings say.
         pictures: that are trained on.
     """
+    if rates is not None:
+        draws = replace(draws, dropped=draws.chances < rates)
     every = settings.objective.caption_dropout_every_epochs
     if not every:
         return draws

@@ -11,6 +11,7 @@ from lorakiln.optim.schedules import trace_factors
 from lorakiln.optim.state import state_bytes
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.objectives import ObjectiveSettings
+from lorakiln.schema.subset_rules import adapt_rules
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.latents import Encoded
@@ -210,7 +211,11 @@ def _tell_captions(run: TrainingRun) -> list[str]:
         how = f"{len(drawn.texts):,} texts, embedded ahead: {size:,.3g} MB"
         least, most = f"{min(counts):,}", f"{max(counts):,}"
     else:
-        known = {of: count_texts(of, rules, COUNTED) for of in {tuple(row.templates) for row in rows}}
+        drawn_from = {(*row.templates, str(row.rules.captions)): row for row in rows}
+        known = {
+            of: count_texts(row.templates, adapt_rules(rules, row.rules.captions), COUNTED)
+            for of, row in drawn_from.items()
+        }
         counted = [count for count in known.values() if count is not None]
         how = f"embedded as they are drawn: {run.settings.batch_size} a step by the text encoders, which stay loaded"
         more = f"more than {COUNTED:,}"

@@ -26,6 +26,12 @@ def is_edit(name: str) -> bool:
     return name.lower().endswith(LIKELY)
 
 
+def list_edits(raw: Path) -> list[str]:
+    """The files below a folder that are meant as hand edits."""
+    found = (Path(parent, name) for parent, _, names in os.walk(raw) for name in names if is_edit(name))
+    return [path.relative_to(raw).as_posix() for path in found]
+
+
 def read_edit(raw: Path, picture: str, follow_links: bool = False) -> PictureEdit | None:
     """A picture's hand edit; None if it has none.
 

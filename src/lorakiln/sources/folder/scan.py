@@ -194,6 +194,17 @@ def find_name_collisions(names: list[str]) -> list[UnusableFile]:
     ]
 
 
+def is_picture(name: str) -> bool:
+    """Whether a name is that of a picture, as far as its ending tells."""
+    path = PurePosixPath(name)
+    return not path.name.startswith(".") and path.suffix.lower() in PICTURES
+
+
+def holds_pictures(folder: Path) -> bool:
+    """Whether there are pictures in a folder or below it."""
+    return any(is_picture(name) for _, _, names in os.walk(folder) for name in names)
+
+
 def is_utf8(name: str) -> bool:
     """Whether a name that the system gave, what it could not read escaped, can be written down."""
     try:

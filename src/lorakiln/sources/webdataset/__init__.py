@@ -20,9 +20,10 @@ from typing import NamedTuple
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.sources import SourceContents, UnusableFile
-from lorakiln.sources.folder.edits import is_edit
+from lorakiln.sources.folder.edits import list_edits
+from lorakiln.sources.folder.layers import LayeredCaptions
 from lorakiln.sources.folder.masks import split_masks
-from lorakiln.sources.folder.scan import FOREIGN, PICTURES, PULL, finish_contents
+from lorakiln.sources.folder.scan import FOREIGN, PICTURES, PULL, finish_contents, holds_pictures, is_picture
 from lorakiln.sources.webdataset.captions import ShardCaptions
 from lorakiln.sources.webdataset.shard import Member, list_members
 
@@ -32,7 +33,7 @@ LISTED = 5  # samples without a picture
 
 def recognise(raw: Path) -> bool:
     """Whether there are shards in `raw`, and no pictures beside them or in folders below."""
-    return bool(_list_shards(raw)) and not any(_is_picture(name) for _, _, names in os.walk(raw) for name in names)
+    return bool(_list_shards(raw)) and not holds_pictures(raw)
 
 
 def open_source(raw: Path, follow_symlinks: bool) -> "WebDataset":
@@ -75,7 +76,7 @@ class WebDataset:
                 found.others[ending] += 1
         found.pictures, found.masks, found.lonely_masks = split_masks(pictures)
         found.remarks = _tell_incomplete(places, found.bad, pictures)
-        finish_contents(found, self.raw, self._list_edits(), self.follow_symlinks)
+        finish_contents(found, self.raw, list_edits(self.raw), self.follow_symlinks)
         return found
 
     @contextmanager
@@ -102,8 +103,9 @@ class WebDataset:
             shard.seek(place.member.start)
             return shard.read(min(most, place.member.size))
 
-    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> ShardCaptions:
-        return ShardCaptions(self.raw, self._index[0], self.read, endings, self.follow_symlinks, precedence)
+    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> LayeredCaptions:
+        inner = ShardCaptions(self.raw, self._index[0], self.read, endings, precedence)
+        return LayeredCaptions(inner, self.raw, endings, self.follow_symlinks, precedence)
 
     @cached_property
     def _index(self) -> tuple[dict[str, Place], list[UnusableFile]]:
@@ -120,10 +122,6 @@ class WebDataset:
                 places |= {name: Place(path.name, state, member) for name, member in members.items()}
                 bad += wrong
         return places, bad
-
-    def _list_edits(self) -> list[str]:
-        found = (Path(parent, name) for parent, _, names in os.walk(self.raw) for name in names if is_edit(name))
-        return [path.relative_to(self.raw).as_posix() for path in found]
 
 
 def _list_shards(raw: Path) -> list[Path]:
@@ -142,10 +140,6 @@ def _read_state(path: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and PurePosixPath(name).suffix.lower() in PICTURES
-
-
 def _find_key(name: str) -> str:
     """What the files of a sample have in common."""
     path = PurePosixPath(name)
@@ -154,7 +148,7 @@ def _find_key(name: str) -> str:
 
 def _list_fields(names: Iterable[str]) -> set[str]:
     """The pictures that are further fields of a sample which has one: a.depth.png beside a.jpg."""
-    stems = {name: PurePosixPath(name).with_suffix("").as_posix() for name in names if _is_picture(name)}
+    stems = {name: PurePosixPath(name).with_suffix("").as_posix() for name in names if is_picture(name)}
     keys = {stem for name, stem in stems.items() if stem == _find_key(name)}
     return {name for name, stem in stems.items() if stem not in keys and _find_key(name) in keys}
 

@@ -1,4 +1,4 @@
-"""The captions in shards, and those that lie beside these."""
+"""The captions in shards."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -8,7 +8,6 @@ from lorakiln.sources import CaptionProblem
 from lorakiln.sources.folder.captions import (
     LONGEST,
     LONGEST_TAGS,
-    FolderCaptions,
     decode_caption,
     decode_tags,
     split_lines,
@@ -20,13 +19,14 @@ JSON = ".json"
 
 
 class ShardCaptions:
-    """See `sources.Captions`. In each place of the precedence a file of the dataset's folder goes before a member.
+    """See `folder.layers.InnerCaptions`.
 
     Args:
-        raw: the dataset's folder.
+        raw: the dataset's folder, in which a file by a member's name stands for it.
         members: the names of all members.
         read: gives the first bytes of a member, so many at most.
-        endings, follow_symlinks, precedence: as of `FolderCaptions`.
+        endings: of caption files.
+        precedence: of a picture's captions.
     """
 
     def __init__(
@@ -35,32 +35,19 @@ class ShardCaptions:
         members: Collection[str],
         read: Callable[[str, int], bytes],
         endings: Sequence[str],
-        follow_symlinks: bool,
         precedence: Sequence[str],
     ) -> None:
-        self.raw, self.members, self._read_member = raw, members, read
-        self.beside = {kind: FolderCaptions(raw, endings, follow_symlinks, [kind]) for kind in precedence}
-        self.all_beside = FolderCaptions(raw, endings, follow_symlinks, precedence)
-        self.endings = self.all_beside.endings
+        self.raw, self.members, self._read_member, self.precedence = raw, members, read, precedence
+        self.endings = ["." + ending.lstrip(".").lower() for ending in endings]
         # By the picture's name without its ending, and the ending in lower case.
         self._texts = {(_stem(name), PurePosixPath(name).suffix.lower()): name for name in members}
 
-    def find(self, picture: str) -> str | None:
-        """The file or the member with the caption of a picture."""
-        for kind, beside in self.beside.items():
-            if name := beside.find(picture) or self._find_member(picture, kind):
-                return name
-        return None
-
-    def read(self, name: str, picture: str) -> str | CaptionProblem:
-        lines = self.read_lines(name, picture)
-        return lines if isinstance(lines, CaptionProblem) else " ".join(lines)
+    def holds(self, name: str) -> bool:
+        return name in self.members and not (self.raw / name).exists()
 
     def read_lines(self, name: str, picture: str) -> list[str] | CaptionProblem:
-        if name not in self.members or (self.raw / name).exists():
-            return self.all_beside.read_lines(name, picture)
         if self._is_json(name):
-            found = self._tell_json(name, list(self.beside))
+            found = self._tell_json(name, self.precedence)
             gone = CaptionProblem(name, "has no caption any more", "run the same command again")
             return found if isinstance(found, CaptionProblem) else split_lines(found or "") or gone
         content = self._read_bytes(name, LONGEST)
@@ -68,12 +55,11 @@ class ShardCaptions:
 
     def without_picture(self, pictures: Sequence[str]) -> Iterator[str]:
         stems = {_stem(name) for name in pictures}
-        yield from self.all_beside.without_picture(pictures)
         for name in sorted(self.members):
             if PurePosixPath(name).suffix.lower() in (*self.endings, JSON) and _stem(name) not in stems:
                 yield name
 
-    def _find_member(self, picture: str, kind: str) -> str | None:
+    def find(self, picture: str, kind: str) -> str | None:
         if kind == "sidecar":
             found = (self._texts.get((_stem(picture), ending)) for ending in self.endings)
             return next((name for name in found if name), None)

@@ -13,7 +13,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(
             ("--dataset_config",),
             ("prepare.source=kohya_config",),
-            "a .toml in the dataset's folder; one resolution and one set of caption rules an experiment",
+            "a .toml in the dataset's folder; or `dataset.yaml`: [datasets.md](datasets.md#several-sizes-and-rules)",
         ),
         Option(("--dataset_class",), (), "a source of one's own: docs/extending.md"),
         Option(("--reg_data_dir",), ("prepare.source=kohya_tree",), "the folder `reg` of the dataset's own folder"),
