@@ -1,10 +1,12 @@
 """Changes to a dataset's hand edits: written as they are made, each file whole or not at all, and undone in turn."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 
+from lorakiln.artefacts.fsync import AT_ONCE
 from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.review.collection import NOTHING, Collection, ShownPicture
 from lorakiln.schema.base import check
@@ -97,14 +99,25 @@ class Editor:
         return edit
 
     def _write(self, wanted: Mapping[str, PictureEdit]) -> Edits:
-        """Write the edits that differ; what was there instead."""
+        """Write the edits that differ; what was there instead.
+
+        Many at once: each waits for the disk, and what waits together is written together.
+
+        Raises:
+            UserError: one could not be written; the others are.
+        """
         differing = {name: edit for name, edit in wanted.items() if _tell(edit) != _tell(self._find(name).edit)}
         self._check_untouched(differing)
-        before: Edits = {}
-        for name, edit in differing.items():
-            before[name] = self._find(name).edit
-            write_edit(self.collection.raw, name, None if not _tell(edit) else edit)
+        before = {name: self._find(name).edit for name in differing}
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            written = [
+                pool.submit(write_edit, self.collection.raw, name, edit if _tell(edit) else None)
+                for name, edit in differing.items()
+            ]
+        for name in differing:
             self.collection.read(name)
+        for one in written:
+            one.result()
         return before
 
     def _check_untouched(self, names: Iterable[str]) -> None:
