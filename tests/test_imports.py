@@ -22,7 +22,7 @@ ORDER = [
     ["facts"],
     ["rows"],
     ["tracking"],
-    ["captions", "diffusion", "optim"],
+    ["captions", "diffusion", "optim", "serving"],
     ["families"],
     ["sampling"],
     ["adapters"],

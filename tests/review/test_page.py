@@ -6,8 +6,9 @@ import time
 import pytest
 
 from lorakiln.review.collection import open_collection
-from lorakiln.review.server import Review, listen, make_server
+from lorakiln.review.server import Review
 from lorakiln.review.thumbnails import Thumbnails
+from lorakiln.serving.local import listen, make_server
 from lorakiln.sources.folder.edits import read_edit
 from tests.review.browser import CONTROL, SHIFT, find_chromium, open_browser
 

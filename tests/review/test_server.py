@@ -15,8 +15,9 @@ from starlette.testclient import TestClient
 
 from lorakiln.cli import main
 from lorakiln.review.collection import open_collection
-from lorakiln.review.server import LARGEST, Review
+from lorakiln.review.server import Review
 from lorakiln.review.thumbnails import SMALL, Thumbnails
+from lorakiln.serving.local import LARGEST
 
 TOKEN, PORT = "token-of-this-test", 8765
 BASE = f"http://127.0.0.1:{PORT}"
@@ -232,6 +233,7 @@ def test_mistakes_are_told(raw, tmp_path, monkeypatch, capsys):
         port = str(taken.getsockname()[1])
         assert f"cannot listen at port {port}" in fail("raw", "--port", port)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "lorakiln.review.server")
-    monkeypatch.delattr("lorakiln.review.server")
+    for name in ("lorakiln.review.server", "lorakiln.serving.local"):
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(name)
     assert "pip install 'lorakiln[review]'" in fail("raw")

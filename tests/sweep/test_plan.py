@@ -7,8 +7,15 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from lorakiln.sweep.cost_estimate import count_drawing_steps, count_saved_weights, estimate_cost, measure_throughput
+from lorakiln.sweep.cost_estimate import (
+    count_choosing_steps,
+    count_drawing_steps,
+    count_saved_weights,
+    estimate_cost,
+    measure_throughput,
+)
 from lorakiln.sweep.jobs import Job, Outcome
+from lorakiln.sweep.length import count_saves
 from lorakiln.sweep.plan import format_plan
 from lorakiln.sweep.running import ProgressReporter
 
@@ -99,6 +106,23 @@ def test_the_evaluation_and_the_weights_are_reckoned_with_for_each_job(tmp_path)
     # A run with the same evaluation counts before one that has to be reckoned up.
     write_whole_run(tmp_path / "another", LARGE)
     assert estimate_cost([large], tmp_path).seconds == pytest.approx(800 / 20 + 16 + 10)
+
+
+def test_the_choice_of_a_step_is_reckoned_with(tmp_path):
+    choose = {"checkpoints": "all", "weights": [0.5, 1.0]}
+    prompts = [f"a {number} cat" for number in range(10)]
+    settings = {**SMALL, "evaluate": {**SMALL["evaluate"], "quick": None, "prompts": prompts}, "choose": choose}
+    saves, seeds, steps = count_saves(settings), len(SMALL["evaluate"]["seeds"]), SMALL["evaluate"]["steps"]
+    # Each saved step at two weights, and the base.
+    assert count_choosing_steps(settings) == (saves * 2 + 1) * 10 * seeds * steps
+    halving = {**settings, "choose": {**choose, "checkpoints": "auto", "weights": [0.2, 0.4, 0.6, 0.8, 1.0]}}
+    drawn = 5 * saves * 6 + max(3, -(-5 * saves // 3)) * 4 + 10
+    assert count_choosing_steps(halving) == drawn * seeds * steps
+    nothing = {**settings, "choose": {**choose, "checkpoints": "none"}}
+    assert count_choosing_steps(nothing) == count_choosing_steps(SMALL) == 0
+    write_whole_run(tmp_path / "earlier", nothing)
+    more = [estimate_cost([job_of(tmp_path, n, one)], tmp_path).seconds for n, one in enumerate((nothing, settings))]
+    assert more[1] - more[0] == pytest.approx(count_choosing_steps(settings) * 2 / 3 / 20)
 
 
 def test_what_is_left_is_told_for_the_jobs_that_are_left(tmp_path, capsys):

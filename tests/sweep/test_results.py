@@ -6,11 +6,12 @@ import re
 import pytest
 import yaml
 
+from lorakiln.choose.rule import FEW
 from lorakiln.sweep.base_models import collect_base_models
 from lorakiln.sweep.caveats import list_caveats
 from lorakiln.sweep.comparison import save_comparison
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.objectives import orient_values, select_values
+from lorakiln.sweep.objectives import orient_values, read_numbers, select_values
 from lorakiln.sweep.plots import format_legend, plot_front, pyplot
 from lorakiln.sweep.results import Result
 from lorakiln.sweep.summary import sum_up
@@ -57,6 +58,58 @@ def test_of_a_search_for_one_thing_the_best_is_the_best_in_it(outcomes, tmp_path
     assert [row["best"] for row in told["jobs"]] == [number == best for number in range(3)]
     assert f"best: seed={best}  (by {objective})" in capsys.readouterr().out
     assert (tmp_path / "front.png").stat().st_size > 1000
+
+
+def write_choice(folder, worth, headline="Use step 5.", state="good"):
+    """What `choose` wrote of a job: one step at two weights, of which the second is recommended, or none."""
+    parts = dict.fromkeys(("learned", "detail", "followed", "agreement", "whole"), 1.0) | {"copies": 0.0}
+    measured = {"step": 5, "prompts": 8, "pictures": 16, "state": state, **parts}
+    candidates = [
+        {**measured, "weight": weight, "worth": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}}
+        for weight, mean in ((0.6, worth + 0.3), (1.0, worth))
+    ]
+    use = {"step": 5, "weight": 1.0, "low": 1.0, "high": 1.0, "picture": ""} if state == "good" else None
+    told = {"recommended": use, "headline": headline, "candidates": candidates}
+    (folder / "choice").mkdir()
+    (folder / "choice/choice.json").write_text(json.dumps(told))
+
+
+def test_where_every_job_has_chosen_the_best_is_worth_most(outcomes, tmp_path, capsys):
+    for number, worth in enumerate((0.2, 0.5)):
+        write_choice(tmp_path / str(number), worth)
+    sum_up(outcomes, tmp_path)
+    assert "best: seed=1  (on the front" in capsys.readouterr().out  # one job's is not known
+    write_choice(tmp_path / "2", 0.7)
+    sum_up(outcomes, tmp_path)
+    told = json.loads((tmp_path / "sweep.json").read_text())
+    assert told["best_by"] == ["worth"] and [row["worth"] for row in told["jobs"]] == [0.2, 0.5, 0.7]
+    # The front is still that of likeness and obedience.
+    assert [(row["on_front"], row["best"]) for row in told["jobs"]] == [(True, False), (True, False), (False, True)]
+    output = capsys.readouterr().out
+    assert "best: seed=2  (by worth)" in output and output.index("seed=2 ") < output.index("seed=1 ")
+    assert "WARNING" not in output
+    assert re.search(r"Best:\s+by worth\.", (tmp_path / "sweep.html").read_text())
+    # What was asked for decides.
+    sum_up(outcomes, tmp_path, ["likeness"])
+    assert "best: seed=0  (by likeness)" in capsys.readouterr().out
+
+
+def test_a_second_best_within_the_interval_of_the_worth_is_told(outcomes, tmp_path, capsys):
+    for number, worth in enumerate((0.2, 0.65, 0.7)):
+        write_choice(tmp_path / str(number), worth)
+    sum_up(outcomes, tmp_path)
+    assert "WARNING: the second best, job 1, lies within the best's 95% interval" in capsys.readouterr().out
+
+
+def test_a_job_of_which_nothing_is_recommended_is_worth_nothing(tmp_path, write_report):
+    write_report(tmp_path, likeness=0.7, obedience=30.0)
+    assert "worth" not in read_numbers(tmp_path)[0]
+    write_choice(tmp_path, 0.9, "No saved step can be recommended: 60% of the pictures copy", "memorised")
+    assert read_numbers(tmp_path)[0]["worth"] == 0
+    # Where that cannot be told, nobody knows what it is worth.
+    told = json.loads((tmp_path / "choice/choice.json").read_text())
+    (tmp_path / "choice/choice.json").write_text(json.dumps(told | {"headline": FEW}))
+    assert "worth" not in read_numbers(tmp_path)[0]
 
 
 def test_the_printed_command_can_be_pasted(outcomes, tmp_path, capsys):

@@ -163,6 +163,25 @@ def test_of_all_exported_the_one_of_the_lowest_validation_loss_is_the_best(train
     assert found[0][2] == found[1][2] == "cat-lora"
 
 
+@pytest.mark.parametrize(("recommended", "best"), [(4, 4), (2, 2), (None, 2)])
+def test_what_the_choice_recommends_is_the_best_whatever_its_loss(
+    trained, captioned, tmp_path, micro_model, recommended, best
+):
+    run = trained()
+    facts = read_json(run / "facts.json")
+    shutil.copyfile(run / facts["adapters"][0]["file"], run / "adapters" / "step-00000002.safetensors")
+    earlier = {"step": 2, "file": "adapters/step-00000002.safetensors", "validation_loss": 0.001}
+    write_json(run / "facts.json", {**facts, "adapters": [earlier, *facts["adapters"]]})
+    use = {"step": recommended, "weight": 0.8, "low": 0.8, "high": 1.0, "picture": ""} if recommended else None
+    write_json(tmp_path / "choice/choice.json", {"recommended": use})
+    export(run, captioned, tmp_path / "choice", tmp_path / "lora", ExportSettings(name="cat", which="all"), micro_model)
+    found = [one for one in Recorded(tmp_path).artifacts if one[1] == "lora"]
+    assert {metadata["step"]: "best" in aliases for _, _, _, aliases, metadata, _ in found} == {
+        2: best == 2,
+        4: best == 4,
+    }
+
+
 @pytest.mark.parametrize("private", [True, False])
 def test_at_home_means_no_picture_no_caption_and_no_prompt(
     trained, captioned, tmp_path, micro_model, private, monkeypatch

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from lorakiln.cli import captions, compare, convert, doctor, generate, import_config, lora_files, new, review
+from lorakiln.cli import blind, captions, compare, convert, doctor, generate, import_config, lora_files, new, review
 from lorakiln.console.errors import exit_on_user_error
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "extract": lora_files.extract,
     "generate": generate.generate,
     "compare": compare.compare,
+    "blind": blind.blind,
     "import": import_config.import_config,
     "new": new.new,
     "review": review.review,

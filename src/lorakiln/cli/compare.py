@@ -11,39 +11,49 @@ from lorakiln.console.errors import UserError
 
 if TYPE_CHECKING:
     from lorakiln.compare.entrants import Named
+    from lorakiln.compare.stage import Compared
     from lorakiln.schema.whole_config import Config
 
 CONF = Path("conf")
 OVERRIDE = re.compile(r"[\w./@+~-]+=.*|~[\w./@-]+", re.DOTALL)
 MOST_NAMES = 3  # of files in a folder's name
+Given = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE[:WEIGHT][=WORDS]... +experiment=NAME",
+        help="files, WORDS being a file's trigger words; then settings, as `python -m train` takes them",
+    ),
+]
 
 
 def compare(
-    given: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE[:WEIGHT][=WORDS]... +experiment=NAME",
-            help="files, WORDS being a file's trigger words; then settings, as `python -m train` takes them",
-        ),
-    ],
+    given: Given,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="[runs/compared/<the files' names>]")] = None,
 ) -> None:
     """Draw with several LoRA files, ours or not, from the same prompts and seeds, and say which is worth more."""
     files, overrides = split_arguments(given)
     config = compose(overrides)
+    from lorakiln.compare.stage import PAGE
+    from lorakiln.compare.table import format_table
+
+    out = out or Path("runs/compared") / name_folder(files)
+    compared = run_comparison(files, config, out)
+    print(format_table(compared.measured, compared.verdict), end="")
+    print(f"pictures: {out / PAGE}", flush=True)
+
+
+def run_comparison(files: Sequence["Named"], config: "Config", out: Path) -> "Compared":
+    """Compare the files with the pictures and prompts of an experiment."""
     from lorakiln.compare import compare_files
     from lorakiln.compare.entrants import read_entrants
-    from lorakiln.compare.stage import PAGE
     from lorakiln.families.prompt_encoding import PromptEncoding
     from lorakiln.runs import make_dataset
 
     trigger = config.caption.trigger
     entrants = read_entrants(files, config.model, trigger)
-    out = out or Path("runs/compared") / name_folder(files)
     captioned = make_dataset(config) / "captioned"
     encoding = PromptEncoding.of(config.encode)
-    print(compare_files(entrants, captioned, out, config.evaluate, config.model, trigger, encoding), end="")
-    print(f"pictures: {out / PAGE}", flush=True)
+    return compare_files(entrants, captioned, out, config.evaluate, config.model, trigger, encoding)
 
 
 def split_arguments(given: Sequence[str]) -> tuple[list["Named"], list[str]]:

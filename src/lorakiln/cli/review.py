@@ -1,5 +1,7 @@
 """`lorakiln review`: a dataset looked through and corrected in the browser."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +14,14 @@ if TYPE_CHECKING:
 
 RAW = Path("data/raw")
 CONFIG = Path("outputs/resolved.yaml")
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="on this machine alone; 0: one that is free")]
 # Of Stable Diffusion 1.5, where no config says another one.
 RESOLUTION, LEAST, MOST, STEP = 512, 256, 1024, 64
 
 
 def review(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="its name below data/raw, or its folder")],
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="on this machine alone; 0: one that is free")] = 0,
+    port: Port = 0,
     config: Annotated[
         Path, typer.Option(metavar="FILE", help="what `compose` wrote: buckets and captions are as it says")
     ] = CONFIG,
@@ -27,12 +30,9 @@ def review(
     ),
 ) -> None:
     """Look through a dataset in the browser: captions, tags, crops, what is left out. It writes hand edits alone."""
-    try:
-        from lorakiln.review import server
-    except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn"):
-            raise
-        raise UserError(f"{error.name} is not installed", fix="pip install 'lorakiln[review]'") from error
+    with telling_missing_server():
+        from lorakiln.review.server import Review
+        from lorakiln.serving.local import serve
     from lorakiln.review.collection import open_collection
     from lorakiln.review.thumbnails import Thumbnails, check_cache
 
@@ -46,7 +46,18 @@ def review(
     def tell(address: str) -> None:
         print(f"review: open {address}\n  edits are written as they are made; Ctrl-C ends it", flush=True)
 
-    server.serve(collection, Thumbnails(raw, cache, rules.prepare), port, tell)
+    serve(Review(collection, Thumbnails(raw, cache, rules.prepare)), port, tell)
+
+
+@contextmanager
+def telling_missing_server() -> Iterator[None]:
+    """Say which extra brings the libraries of a server, where they are not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        raise UserError(f"{error.name} is not installed", fix="pip install 'lorakiln[review]'") from error
 
 
 def find_dataset(given: str) -> Path:

@@ -1,5 +1,6 @@
 """Draw with several files and the base, measure, and say which is worth most."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from lorakiln.compare.drawing import Plan, draw_shots, plan_shots
 from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured, measure_files
 from lorakiln.compare.page import write_page
-from lorakiln.compare.table import format_table
 from lorakiln.compare.verdict import Verdict, decide
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
@@ -30,6 +30,15 @@ from lorakiln.schema.model import ModelSettings
 PAGE, NUMBERS = "compare.html", "compare.json"
 
 
+@dataclass(frozen=True)
+class Compared:
+    """A comparison that is written."""
+
+    plan: Plan
+    measured: Measured
+    verdict: Verdict
+
+
 def compare_files(
     entrants: list[Entrant],
     captioned: Path,
@@ -38,7 +47,7 @@ def compare_files(
     model: ModelSettings,
     trigger: str,
     encoding: PromptEncoding,
-) -> str:
+) -> Compared:
     """Draw with each file and the base from the same prompts and seeds, measure, and write what they are worth.
 
     Each picture is kept beside `out` from the moment it is drawn until the comparison is whole: whatever ends it, the
@@ -48,9 +57,6 @@ def compare_files(
         captioned: the training pictures, which likeness is measured by, with their captions.
         out: compare.html, compare.json and samples/; replaced whole.
         trigger: the words in the base's prompts.
-
-    Returns:
-        What a terminal shows.
 
     Raises:
         UserError: the model cannot draw what is asked for, or has no memory or disk for it; or CLIP is not there.
@@ -75,7 +81,7 @@ def compare_files(
         write_json(fresh / NUMBERS, to_numbers(plan, measured, verdict))
         write_page(plan, measured, verdict, evaluate, samples, fresh / PAGE)
     kept.clear()
-    return format_table(measured, verdict)
+    return Compared(plan, measured, verdict)
 
 
 def to_numbers(plan: Plan, measured: Measured, verdict: Verdict) -> dict[str, Any]:

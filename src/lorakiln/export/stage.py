@@ -72,6 +72,8 @@ def export(run: Path, captioned: Path, choice: Path, out: Path, settings: Export
         facts = facts.changed(averaged=True)
     recommended = read_choice(choice).recommended
     main, others = choose_adapters(weights, which, recommended.step if recommended else None)
+    # What was chosen by its pictures is better than what only its loss speaks for.
+    best = recommended.step if recommended else find_best_step(facts.adapters)
     if recommended and recommended.step != main.step:
         recommended = None
     # Two files of the main one, and what is written stands beside what it replaces until the end.
@@ -99,7 +101,7 @@ def export(run: Path, captioned: Path, choice: Path, out: Path, settings: Export
         chosen.write(fresh / "facts.json")
         write_json(fresh / f"{name}.json", _notes(chosen))
         write_text(fresh / "README.md", format_model_card(chosen, rows, previews, settings))
-    versions = _versions(chosen.file, name, main, others if writer.adapts else [], find_best_step(facts.adapters))
+    versions = _versions(chosen.file, name, main, others if writer.adapts else [], best)
     _track(run, captioned, out, chosen, previews, settings, versions)
     if settings.push_to_hub:
         upload = plan_upload(out, settings.push_to_hub)

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from lorakiln.artefacts.json_files import read_json
+from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.sweep.jobs import STATE, Job
 from lorakiln.sweep.length import count_saves, count_steps
@@ -31,8 +32,8 @@ class FinishedRun:
     Attributes:
         speed: pictures/s of training.
         evaluation: seconds of it.
-        rest: seconds beside training and evaluation: loading, sampling, exporting.
-        drawn: see `drawn`.
+        rest: seconds beside training and evaluation: loading, sampling, choosing, exporting.
+        drawn: see `count_drawing_steps`; chosen: see `count_choosing_steps`.
         weights: bytes of LoRA files, `saved` (see there) in all; of one checkpoint in cache/ too.
         report: bytes of the evaluation's folder.
         others: bytes of everything else, in wandb/ too.
@@ -42,6 +43,7 @@ class FinishedRun:
     evaluation: float
     rest: float
     drawn: int
+    chosen: int
     weights: int
     saved: float
     report: int
@@ -49,7 +51,9 @@ class FinishedRun:
 
     def seconds(self, settings: dict[str, Any]) -> float:
         """What a job may take from end to end."""
-        return count_pictures(settings) / self.speed + self.rest + self._evaluation(count_drawing_steps(settings))
+        choosing = (count_choosing_steps(settings) - self.chosen) * STEP / self.speed
+        evaluation = self._evaluation(count_drawing_steps(settings))
+        return count_pictures(settings) / self.speed + max(0.0, self.rest + choosing) + evaluation
 
     def _evaluation(self, steps: int) -> float:
         """Seconds: those of this run, and those that the further steps of denoising take. Not all of its time went with
@@ -142,6 +146,31 @@ def count_drawing_steps(settings: dict[str, Any]) -> int:
     return shots * seeds * asked.steps
 
 
+def is_choosing(settings: dict[str, Any]) -> bool:
+    """Whether `choose` draws for a job."""
+    wanted = settings.get("choose", {}).get("checkpoints", "auto")
+    return bool(wanted != "none" and (wanted != "auto" or count_saves(settings) > 1))
+
+
+def count_choosing_steps(settings: dict[str, Any]) -> int:
+    """Steps of denoising in the choice of a saved step; 0 where nothing is drawn for it, or the settings do not say."""
+    try:
+        asked = EvaluateSettings.model_validate(settings.get("evaluate")).reduced()
+        choose = ChooseSettings.model_validate(settings.get("choose"))
+    except ValidationError:
+        return 0
+    if not is_choosing(settings):
+        return 0
+    # They load torch: a sweep whose jobs choose nothing begins without it.
+    from lorakiln.choose.candidates import Candidate
+    from lorakiln.choose.rounds import Rounds
+
+    saves = 1 if choose.checkpoints in ("last", "best") else min(count_saves(settings), choose.most_steps)
+    candidates = [Candidate(step, weight) for step in range(saves) for weight in set(choose.weights)]
+    rounds = Rounds(candidates, min(len(asked.prompts), choose.most_prompts), choose.checkpoints == "auto")
+    return rounds.count_pictures(min(len(set(asked.seeds)), choose.most_seeds)) * asked.steps
+
+
 def count_saved_weights(settings: dict[str, Any]) -> float:
     """How many weights a job keeps, in units that all jobs with the same targets share: rank times LoRA files."""
     train = settings.get("train", {})
@@ -190,6 +219,7 @@ def _read(run: Path, settings: dict[str, Any], where: dict[str, Any]) -> Finishe
         evaluation,
         beside - evaluation,
         count_drawing_steps(settings),
+        count_choosing_steps(settings),
         adapters + CHECKPOINT * largest,
         count_saved_weights(settings),
         report,

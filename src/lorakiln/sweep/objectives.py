@@ -7,7 +7,7 @@ from typing import Any
 
 from lorakiln.artefacts.json_files import read_json
 from lorakiln.console.errors import UserError
-from lorakiln.facts import RunFacts
+from lorakiln.facts import Measured, RunFacts, read_choice
 from lorakiln.metrics import LIKENESS, OBEDIENCE, list_in_report_order, list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
 
@@ -16,12 +16,14 @@ DEFAULT = (LIKENESS, OBEDIENCE)
 # What the metrics of boards are called in metrics.json.
 METRICS = {metric.board: metric.name for metric in list_in_report_order(list_metrics(None)) if metric.board}
 VALIDATION_LOSS = "validation_loss"
+# By the rule that chooses a saved step and a weight; of jobs whose `choose` has drawn.
+WORTH = "worth"
 # "w0.50", as metrics.json has it.
 _WEIGHT = re.compile(r"w(-?[0-9.]+(?:e[+-]?[0-9]+)?)")
 
 
 def list_possible_names(evaluate: dict[str, Any]) -> list[str]:
-    """What a job with these settings of `evaluate` may be compared by."""
+    """What a job with these settings of `evaluate` may be compared by; where it chooses a step, by the worth, too."""
     metrics = [metric for metric in list_metrics(EvaluateSettings.model_validate(evaluate)) if not metric.board]
     metrics.sort(key=lambda metric: metric.is_answer)  # questions last, there may be many
     return [*DEFAULT, VALIDATION_LOSS, *(metric.name for metric in metrics), *METRICS.values()]
@@ -34,7 +36,8 @@ def is_less_better(name: str) -> bool:
 
 def read_numbers(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     """A finished job's numbers by name: at the LoRA's full weight, and at 0, the base model. The first hold the
-    validation loss of the adapter that was exported (else of the last), where there is one.
+    validation loss of the adapter that was exported (else of the last) and the worth of what `choose` recommends, where
+    there are such.
     """
     entries = read_entries(folder)
     full = {name: ends[0]["mean"] for name, ends in entries.items()}
@@ -43,7 +46,24 @@ def read_numbers(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     losses = [one.validation_loss for one in adapters if one.step == step] or [one.validation_loss for one in adapters]
     if losses and losses[-1] is not None:
         full[VALIDATION_LOSS] = losses[-1]
+    if worth := read_worth(folder):
+        full[WORTH] = worth.mean
     return full, {name: ends[1]["mean"] for name, ends in entries.items()}
+
+
+def read_worth(folder: Path) -> Measured | None:
+    """What a finished job's recommended step and weight are worth; nothing where none can be recommended; None where
+    `choose` has drawn nothing, or cannot tell.
+    """
+    from lorakiln.choose.rule import FEW, NO_CLIP  # which loads torch: a sweep begins without it
+
+    choice = read_choice(folder / "choice")
+    if not choice.candidates or choice.headline.startswith((FEW, NO_CLIP)):
+        return None
+    use = choice.recommended
+    if use is None:
+        return Measured(mean=0.0)
+    return next(one.worth for one in choice.candidates if (one.step, one.weight) == (use.step, use.weight))
 
 
 def read_entries(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:

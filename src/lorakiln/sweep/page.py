@@ -20,8 +20,13 @@ def format_page(
     failures: Sequence[dict[str, str]],
     root: Path,
     objectives: Sequence[str],
+    decides: Sequence[str],
 ) -> str:
-    """The HTML, its pictures inside; each job links to its own report, the base models stand among the jobs."""
+    """The HTML, its pictures inside; each job links to its own report, the base models stand among the jobs.
+
+    Args:
+        decides: what the best was chosen by.
+    """
     linked = [{**row, "link": _link(Path(row["folder"]), root)} for row in rows]
     names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in _FIXED]
     files = (("Likeness against obedience", "front.png"), ("The same prompts from every job", "comparison.png"))
@@ -42,6 +47,7 @@ def format_page(
         names=names,
         pictures=pictures,
         objectives=objectives,
+        decides=decides,
     )
 
 

@@ -7,7 +7,15 @@ from typing import Any
 from lorakiln.artefacts.json_files import read_json
 from lorakiln.facts import RunFacts
 from lorakiln.sweep.jobs import Outcome
-from lorakiln.sweep.objectives import DEFAULT, read_entries, read_numbers, read_prompts, select_values
+from lorakiln.sweep.objectives import (
+    DEFAULT,
+    WORTH,
+    read_entries,
+    read_numbers,
+    read_prompts,
+    read_worth,
+    select_values,
+)
 
 # What a training took, by name, with the decimals that mean something.
 COSTS = {"parameters": 0, "training_seconds": 1, "peak_memory_gib": 2}
@@ -36,6 +44,8 @@ class Result:
     def read(cls, outcome: Outcome) -> "Result":
         folder = outcome.job.folder
         entries = {name: ends[0] for name, ends in read_entries(folder).items()}
+        if worth := read_worth(folder):
+            entries[WORTH] = worth.to_dict()
         return cls(outcome, *read_numbers(folder), entries, read_prompts(folder), read_costs(folder))
 
     @property

@@ -15,7 +15,7 @@ from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.sweep import objectives as wanted
 from lorakiln.sweep.base_models import BaseModelResult, collect_base_models
 from lorakiln.sweep.jobs import Outcome
-from lorakiln.sweep.objectives import DEFAULT, METRICS, select_values
+from lorakiln.sweep.objectives import DEFAULT, METRICS, WORTH, select_values
 from lorakiln.sweep.pareto import choose_best, find_pareto_front
 from lorakiln.sweep.results import Result
 from lorakiln.sweep.table import format_csv, format_table
@@ -56,31 +56,49 @@ def _write(results: Sequence[Result], others: Sequence[Outcome], root: Path, obj
     from lorakiln.sweep.page import format_page
     from lorakiln.sweep.plots import plot_front
 
-    points = [wanted.orient_values(select_values(result.values, objectives), objectives) for result in results]
-    front, best = set(find_pareto_front(points)), choose_best(points)
+    front, decides = set(find_pareto_front(_list_points(results, objectives))), choose_deciding(results, objectives)
+    points = _list_points(results, decides)
+    best = choose_best(points)
     rows = [_row(result, i in front, i == best) for i, result in enumerate(results)]
     bases = [_base_row(base) for base in collect_base_models(results)]
-    warnings = list_caveats(results, points, best, objectives)
+    warnings = list_caveats(results, points, best, decides)
     write_text(root / "sweep.csv", format_csv([*rows, *bases]))
     failures = [
         {"title": one.job.title, "folder": str(one.job.folder), "status": one.status, "reason": one.reason}
         for one in others
     ]
-    told = {"objectives": list(objectives), "jobs": rows, "bases": bases, "warnings": warnings, "failed": failures}
+    told = {
+        "objectives": list(objectives),
+        "best_by": list(decides),
+        "jobs": rows,
+        "bases": bases,
+        "warnings": warnings,
+        "failed": failures,
+    }
     write_json(root / "sweep.json", told)
     write_text(root / "best.yaml", best_experiment(results[best], root))
     plot_front(results, sorted(front), best, root / "front.png")
     save_comparison(results, best, root / "comparison.png")
-    write_text(root / "sweep.html", format_page(rows, bases, warnings, failures, root, objectives))
-    print("\n" + format_table(rows, bases, objectives, _list_questions(results)))
-    names = " and ".join(objectives)
-    why = f"on the front, best mean rank in {names}" if len(objectives) > 1 else f"by {names}"
+    write_text(root / "sweep.html", format_page(rows, bases, warnings, failures, root, objectives, decides))
+    print("\n" + format_table(rows, bases, list(dict.fromkeys([*decides, *objectives])), _list_questions(results)))
+    names = " and ".join(decides)
+    why = f"on the front, best mean rank in {names}" if len(decides) > 1 else f"by {names}"
     print(f"\nbest: {results[best].outcome.job.title}  ({why})")
     for warning in warnings:
         print(f"  WARNING: {warning}")
     copy = f"cp {shlex.quote(str(root / 'best.yaml'))} conf/experiment/NAME.yaml"
     print(f"  as an experiment: {copy}, then +experiment=NAME")
     print(f"page: {root / 'sweep.html'}", flush=True)
+
+
+def choose_deciding(results: Sequence[Result], objectives: Sequence[str]) -> Sequence[str]:
+    """What the best is chosen by: the objectives or, where none were asked for and every job has it, the worth."""
+    asked = tuple(objectives) != DEFAULT
+    return objectives if asked or any(WORTH not in result.values for result in results) else (WORTH,)
+
+
+def _list_points(results: Sequence[Result], names: Sequence[str]) -> list[tuple[float, ...]]:
+    return [wanted.orient_values(select_values(result.values, names), names) for result in results]
 
 
 def _row(result: Result, on_front: bool, best: bool) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""`lorakiln blind`: pairs of pictures from hidden files, of which somebody chooses the better."""

@@ -1,0 +1,1 @@
+"""Pages that commands show in a browser of this machine, and of no other."""
