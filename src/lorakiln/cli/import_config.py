@@ -23,6 +23,8 @@ def import_config(
     config, imported = translate_file(file)
     name = name_experiment(name) if name else suggest_name(file, imported)
     command = TRAIN_NAME.replace("NAME", name)
+    if not imported.names_pictures:
+        command += " prepare.dataset=NAME"  # the config tells nothing of its pictures
     text = imported.format_experiment([f"Made of {file.name}, a config of {config.program}.", f"  {command}"])
     folder = Path("conf/experiment")
     if not folder.is_dir():

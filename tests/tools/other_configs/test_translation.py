@@ -211,6 +211,14 @@ def test_the_command_writes_an_experiment_and_says_what_it_left(tmp_path, monkey
     assert "left out  --full_bf16 True: the adapter is float32 always" in capsys.readouterr().out
 
 
+def test_the_command_asks_for_pictures_that_the_config_does_not_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "preset.json").write_text('{"LoRA_type": "Standard", "network_dim": 8}')
+    assert main(["import", "preset.json"]) == 0
+    assert capsys.readouterr().out.endswith("python -m train +experiment=preset prepare.dataset=NAME\n")
+
+
 def test_without_a_checkout_the_experiment_is_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["import", str(CONFIGS / "windows.bat")]) == 0

@@ -31,6 +31,12 @@ class Imported:
     decided: list[str] = field(default_factory=list)
     left: list[tuple[str, Any, str]] = field(default_factory=list)
 
+    @property
+    def names_pictures(self) -> bool:
+        """Whether it says which dataset is trained on."""
+        prepare = self.settings.get("prepare")
+        return bool(self.settings.get("prepare.dataset") or (isinstance(prepare, dict) and prepare.get("dataset")))
+
     def take(self, name: str, value: Any, option: Option) -> None:
         """An option by its line in the tables: a flag, or a value that means the same here."""
         if not option.ours:
