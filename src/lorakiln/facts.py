@@ -260,7 +260,7 @@ class MeasuredCandidate(Facts):
     agreement: float
     whole: float
     copies: float
-    moved: float | None
+    moved: float | None = None
     state: str
 
 

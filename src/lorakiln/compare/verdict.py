@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorakiln.choose.judging import Judged, describe, pick
+from lorakiln.choose.judging import Judged, describe, explain_state, pick
 from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured
 from lorakiln.evaluate.intervals import FEWEST_PROMPTS, Estimate
@@ -13,8 +13,6 @@ FEW = f"Which is better cannot be told: fewer than {FEWEST_PROMPTS} prompts were
 STATES = {
     "underfitted": "shows less than half of what the training pictures show",
     "overfitted": "follows prompts clearly worse than the base",
-    "memorised": "copies training pictures",
-    "broken": "draws damaged pictures, or another thing from every seed",
 }
 
 
@@ -94,7 +92,13 @@ def turn_around(difference: Estimate) -> Estimate:
 
 
 def _explain_states(judged: Sequence[Judged[Entrant]]) -> list[str]:
-    return [f"{one.candidate.letter} {STATES[one.state]}." for one in judged if one.state in STATES]
+    told = []
+    for one in judged:
+        if not one.usable:
+            told.append(f"{one.candidate.letter} is {one.state}: {explain_state(one)}")
+        elif one.state in STATES:
+            told.append(f"{one.candidate.letter} {STATES[one.state]}.")
+    return told
 
 
 def _list_words(words: Sequence[str]) -> str:
