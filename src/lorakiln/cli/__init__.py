@@ -5,15 +5,16 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from lorakiln.cli import captions, convert, doctor, generate, import_config, lora_files, new, review
+from lorakiln.cli import captions, convert, doctor, generate, import_config, lora_files, new, regularise, review
 from lorakiln.console.errors import exit_on_user_error
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Inspect, convert, resize, merge, extract and try LoRA files; import configs of other programs; begin "
-    "with pictures (new); change captions; review a dataset in the browser; examine the machine (doctor).",
+    help="Inspect, convert, resize, merge, extract and try LoRA files; import configs of other programs; begin with "
+    "pictures (new); draw regularisation pictures (regularise); change captions; review a dataset in the browser; "
+    "examine the machine (doctor).",
 )
 # In the order in which --help lists them.
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -26,6 +27,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "generate": generate.generate,
     "import": import_config.import_config,
     "new": new.new,
+    "regularise": regularise.regularise,
     "review": review.review,
     "doctor": doctor.doctor,
 }
