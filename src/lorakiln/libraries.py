@@ -50,6 +50,24 @@ def import_onnxruntime(setting: str, fix: str = 'pip install "lorakiln[faces]"')
         raise UserError(what, where=setting, fix=fix) from error
 
 
+def import_pyarrow(needed_by: str) -> Any:
+    """The library that reads tables, with its `parquet`.
+
+    Args:
+        needed_by: what needs it, for the message.
+
+    Raises:
+        UserError: it is not installed, or cannot be loaded.
+    """
+    try:
+        importlib.import_module("pyarrow.parquet")
+        return importlib.import_module("pyarrow")
+    except ImportError as error:
+        raise UserError(
+            f"tables are read by pyarrow ({error})", where=needed_by, fix='pip install "lorakiln[tables]"'
+        ) from error
+
+
 def hide_bitsandbytes() -> None:
     """Whoever looks for the library does not find it, until `import_bitsandbytes`."""
     sys.modules[BITSANDBYTES] = None  # type: ignore[assignment] # how Python spells it

@@ -5,7 +5,19 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from lorakiln.cli import blind, captions, compare, convert, doctor, generate, import_config, lora_files, new, review
+from lorakiln.cli import (
+    blind,
+    captions,
+    compare,
+    convert,
+    doctor,
+    generate,
+    import_config,
+    lora_files,
+    new,
+    regularise,
+    review,
+)
 from lorakiln.console.errors import exit_on_user_error
 
 app = typer.Typer(
@@ -13,7 +25,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Inspect, convert, resize, merge, extract, try and compare LoRA files; import configs of other programs; "
-    "begin with pictures (new); change captions; review a dataset in the browser; examine the machine (doctor).",
+    "begin with pictures (new); draw regularisation pictures (regularise); change captions; review a dataset in the "
+    "browser; examine the machine (doctor).",
 )
 # In the order in which --help lists them.
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -28,6 +41,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "blind": blind.blind,
     "import": import_config.import_config,
     "new": new.new,
+    "regularise": regularise.regularise,
     "review": review.review,
     "doctor": doctor.doctor,
 }

@@ -105,7 +105,8 @@ class Preparer:
             except FileNotFoundError:
                 return UnusableFile(source, "removed while this ran", "run the same command again")
             except OSError as error:
-                return UnusableFile(source, "cannot be read", "change its permissions", error.strerror or "")
+                fix = "change its permissions" if isinstance(error, PermissionError) else "mend it, or take it out"
+                return UnusableFile(source, "cannot be read", fix, error.strerror or "")
             return self._prepare(path, sha256, source, mask)
 
     def _open_mask(self, source: str, opened: ExitStack) -> MaskFile | None:

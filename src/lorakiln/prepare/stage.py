@@ -242,7 +242,7 @@ def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents) -> None:
     ]
     told += [f"  not taken: {escape_line(name)} ({count} pictures)" for name, count in sorted(found.aside.items())]
     if told:
-        title = f"prepare: read {found.read_by} (prepare.source=folder takes all alike):"
+        title = f"prepare: read {found.read_by}:"
         print("\n".join([title, *told]), flush=True)
     if found.remarks:
         print("prepare: " + "\n".join(map(escape_line, found.remarks)), flush=True)

@@ -18,6 +18,7 @@ from lorakiln.schema.subset_rules import SizeRules, SubsetRules
 
 FOLDER = "folder"  # what is no other kind's
 AUTO = "auto"
+ALIKE = " (prepare.source=folder takes all alike)"  # behind what told the subsets
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class SourceContents:
     edits: dict[str, PictureEdit] = field(default_factory=dict)
     excluded: list[str] = field(default_factory=list)
     lonely_edits: list[str] = field(default_factory=list)
-    read_by: str = "by its folders' names"
+    read_by: str = ""
     remarks: list[str] = field(default_factory=list)
 
     def is_reg(self, picture: str) -> bool:

@@ -24,7 +24,7 @@ from lorakiln.schema.base import Settings, check
 from lorakiln.schema.dataset_config import DatasetConfig, SubsetConfig, SubsetDefaults
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.subset_rules import SizeRules, SubsetRules
-from lorakiln.sources import SourceContents, Subset
+from lorakiln.sources import ALIKE, SourceContents, Subset
 from lorakiln.sources.folder import Folder
 from lorakiln.sources.folder.captions import FolderCaptions
 from lorakiln.sources.folder.subsets import FolderSubset, select_subsets
@@ -50,7 +50,7 @@ class ConfiguredFolder:
 
     def scan(self) -> SourceContents:
         """Raises UserError for what is wrong with the config."""
-        return replace(select_subsets(self.folder.scan(), self._subsets), read_by=f"as {NAME} says")
+        return replace(select_subsets(self.folder.scan(), self._subsets), read_by=f"as {NAME} says{ALIKE}")
 
     def picture(self, name: str) -> AbstractContextManager[Path]:
         return self.folder.picture(name)

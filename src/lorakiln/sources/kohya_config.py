@@ -25,7 +25,7 @@ from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.schema.base import check
 from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
 from lorakiln.schema.subset_rules import SizeRules, SubsetRules
-from lorakiln.sources import SourceContents, Subset
+from lorakiln.sources import ALIKE, SourceContents, Subset
 from lorakiln.sources.folder import Folder
 from lorakiln.sources.folder.captions import FolderCaptions
 from lorakiln.sources.folder.subsets import FolderSubset, select_subsets
@@ -112,7 +112,9 @@ class KohyaConfig:
     def scan(self) -> SourceContents:
         """Raises UserError for what is wrong with the config."""
         found = select_subsets(self.folder.scan(), self._subsets)
-        return replace(found, read_by=f"as {self.config.name} says", remarks=[*self._twice, *self._tell_others()])
+        return replace(
+            found, read_by=f"as {self.config.name} says{ALIKE}", remarks=[*self._twice, *self._tell_others()]
+        )
 
     def picture(self, name: str) -> AbstractContextManager[Path]:
         return self.folder.picture(name)

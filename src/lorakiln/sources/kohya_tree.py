@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from lorakiln.sources import SourceContents, Subset, dataset_config, kohya_config
+from lorakiln.sources import ALIKE, SourceContents, Subset, dataset_config, kohya_config
 from lorakiln.sources.folder import Folder
 from lorakiln.sources.folder.captions import FolderCaptions
 from lorakiln.sources.folder.scan import PICTURES
@@ -63,6 +63,7 @@ class KohyaTree:
             masks=masks,
             edits=edits,
             excluded=excluded,
+            read_by=f"by its folders' names{ALIKE}",
         )
 
     def picture(self, name: str) -> AbstractContextManager[Path]:

@@ -32,7 +32,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(
             ("--num_class_images", "--sample_batch_size", "--prior_generation_precision"),
             (),
-            "`lorakiln generate` draws pictures of the class",
+            "`lorakiln regularise` draws pictures of the class",
         ),
         Option(("--prior_loss_weight",), ("train.objective.prior_loss_weight",)),
         Option(("--class_labels_conditioning",), (), "of DeepFloyd's models"),

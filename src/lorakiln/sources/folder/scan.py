@@ -9,6 +9,7 @@ from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.sources import SourceContents, UnusableFile
 from lorakiln.sources.folder.edits import is_edit, read_edits
 from lorakiln.sources.folder.masks import split_masks
+from lorakiln.sources.folder.regularisation import RECORD, mark_drawn
 
 # Endings of files that are meant as pictures. Whether one is readable, its content decides.
 READABLE = {
@@ -89,6 +90,7 @@ class _Scanner:
     def __init__(self, raw: Path, follow: bool) -> None:
         self.raw, self.root, self.follow, self.found = raw, raw.resolve(), follow, SourceContents()
         self.edits: list[str] = []  # files that are meant as such
+        self.records: list[str] = []  # of how pictures were drawn
         self.seen = {self.root}  # targets of the folders entered by links: links may lead in a circle
 
     def run(self) -> SourceContents:
@@ -103,6 +105,7 @@ class _Scanner:
         self.found.pictures.sort()
         self.found.pictures, self.found.masks, self.found.lonely_masks = split_masks(self.found.pictures)
         finish_contents(self.found, self.raw, self.edits, self.follow)
+        mark_drawn(self.found, self.raw, sorted(self.records))
         return self.found
 
     def _enters(self, folder: Path) -> bool:
@@ -127,6 +130,12 @@ class _Scanner:
         if ending == ".dvc":  # of a picture, of its caption, or of a whole folder
             if not path.with_suffix("").exists():
                 self._refuse(path.with_suffix(""), "only its DVC pointer is here, not what it stands for", PULL)
+        elif (
+            path.name == RECORD
+            and is_utf8(name := self._name(path))
+            and not find_obstacle(path, self.root, self.follow)
+        ):
+            self.records.append(name)
         elif is_edit(path.name) and is_utf8(name := self._name(path)):
             self.edits.append(name)
         elif ending not in PICTURES:
