@@ -5,10 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lorakiln.artefacts.hashing import hash_folder
 from lorakiln.artefacts.json_files import read_json, read_jsonl
+from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.choose import choose
 from lorakiln.choose.trial import encoding_of
 from lorakiln.compare import compare_files
@@ -164,6 +166,16 @@ def test_a_file_for_another_base_is_refused_by_its_name_before_anything_is_drawn
     told = capsys.readouterr().err
     assert f"{file}: the LoRA adapts " in told and "use the base model that the LoRA was trained on" in told
     assert not count_drawn
+
+
+def test_an_embedding_is_an_entrant_and_one_for_another_base_is_refused_by_its_name(comparing, judged_model, capsys):
+    for name, width in (("fits", 24), ("wide", 32)):
+        vectors = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
+        save_tensors(comparing.folder / f"{name}.safetensors", {"emb_params": vectors})
+    given = [Named(comparing.folder / f"{name}.safetensors") for name in ("a", "fits")]
+    assert [one.rank for one in read_entrants(given, judged_model, "sks")] == [4, None]
+    assert comparing("a.safetensors", str(comparing.folder / "wide.safetensors")) == 1
+    assert "wide.safetensors: the embedding of wide is 32 wide" in capsys.readouterr().err
 
 
 def test_noise_schedules_are_not_mixed(comparing, capsys, micro_family):

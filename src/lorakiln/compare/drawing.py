@@ -9,7 +9,7 @@ import torch
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.compare.entrants import Entrant
 from lorakiln.evaluate.drawing import ShotDrawer
-from lorakiln.evaluate.material import describe_pictures
+from lorakiln.evaluate.material import PIXEL, describe_pictures
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.shots import compute_shot_key, make_prompts
 from lorakiln.families.prompt_encoding import PromptEncoding
@@ -42,7 +42,7 @@ class Plan:
     @property
     def bytes(self) -> int:
         """What the pictures take, before a PNG makes them fewer."""
-        return len(self.shots) * self.size[0] * self.size[1] * 3
+        return len(self.shots) * self.size[0] * self.size[1] * PIXEL
 
 
 def plan_shots(

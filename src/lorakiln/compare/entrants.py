@@ -9,6 +9,7 @@ from pathlib import Path
 from lorakiln.adapters.adapter import Adapter
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
+from lorakiln.families.protocol import NETWORK, TEXT
 from lorakiln.lora_files.applying import read_applicable
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.kohya_metadata import TRIGGER, is_zero_terminal_snr
@@ -86,7 +87,7 @@ def read_entrants(given: Sequence[Named], model: ModelSettings, trigger: str) ->
         raise UserError(f"2 to {MOST} files are compared, not {len(given)}", fix="name them, each as FILE or FILE:0.8")
     if twice := [one for one, count in Counter(given).items() if count > 1]:
         raise UserError("is given twice", where=twice[0].file, fix="give each once, or with other weights: FILE:0.8")
-    networks = load_family(model, ()).hollow(("text", "network")).adaptable()
+    networks = load_family(model, ()).hollow((*TEXT, *NETWORK)).adaptable()
     found = []
     for place, one in enumerate(given):
         if not one.weight:
@@ -95,6 +96,9 @@ def read_entrants(given: Sequence[Named], model: ModelSettings, trigger: str) ->
         adapter = read_applicable(file)
         try:
             check_fits(networks, adapter)
+            if adapter.embeddings:
+                texts = load_family(model, TEXT)
+                texts.know_words({word: one.vectors for word, one in adapter.embeddings.items()})
         except UserError as error:
             raise UserError(error.what, where=one.file, fix=error.fix) from error
         found.append(_make_entrant(place, one, file, adapter, trigger))

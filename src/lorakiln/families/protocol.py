@@ -15,6 +15,7 @@ from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
 
 Part = Literal["vae", "text", "network"]
 NETWORK: tuple[Part, ...] = ("network",)
+TEXT: tuple[Part, ...] = ("text",)
 Conditioning = Mapping[str, Tensor]
 # Where a picture was taken from its source: source height and width, crop's top and left, height and width; pixels,
 # the crop's as counted after the resize (size and crop conditioning, arXiv 2307.01952, section 2.2).

@@ -18,7 +18,7 @@ from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import is_small
 from lorakiln.families.prompt_encoding import PromptEncoding
-from lorakiln.families.protocol import NETWORK, Family, Part, choose_text_dtype
+from lorakiln.families.protocol import NETWORK, TEXT, Family, Part, choose_text_dtype
 from lorakiln.families.tensor_memory import count_held_bytes
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
@@ -39,8 +39,6 @@ from lorakiln.train.sample_pictures import Sample, check_samples, choose_largest
 from lorakiln.train.share import Share
 from lorakiln.train.trained_encoders import recompute_activations
 from lorakiln.train.validation_split import ValidationSplit, hold_out
-
-TEXT: tuple[Part, ...] = ("text",)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What is asked: two files' pictures of one prompt and seed, in an order that tells nothing."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -44,8 +43,3 @@ def list_questions(plan: Plan, most: int) -> list[Question]:
 
 def _swap(question: Question) -> Question:
     return Question(question.key, question.right, question.left, (question.places[1], question.places[0]))
-
-
-def list_pairs(questions: Sequence[Question]) -> set[tuple[int, int]]:
-    """The files that are asked about together, by their places, the smaller first."""
-    return {(min(one.places), max(one.places)) for one in questions}
