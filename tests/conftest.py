@@ -6,6 +6,10 @@ import os
 # may reach for the network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Where this is set, each of the thousand commands that tests start would compile the project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# At each start W&B would read the metadata of all that is installed, for a list in its record.
+os.environ.setdefault("WANDB_X_SAVE_REQUIREMENTS", "false")
 
 import contextlib
 import gc

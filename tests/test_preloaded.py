@@ -88,8 +88,21 @@ def test_signals_reach_it(command, number, status):
         assert process != started.pid
         started.send_signal(number)
         assert started.wait(30) == status
+    wait_until(lambda: not Path(f"/proc/{process}").exists())
+
+
+def test_sigtstp_stops_it_and_its_end_is_still_this_ones(command):
+    with subprocess.Popen(command("wait"), stdout=subprocess.PIPE, text=True) as started:
+        state = Path(f"/proc/{int(started.stdout.readline())}/stat")
+        started.send_signal(signal.SIGTSTP)
+        wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+        started.kill()
+    wait_until(lambda: not state.exists())
+
+
+def wait_until(condition):
     end = time.monotonic() + 30
-    while Path(f"/proc/{process}").exists():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
 

@@ -223,6 +223,18 @@ def test_imports_are_followed_from_every_branch_that_runs(tmp_path):
     assert code.modules == (*(f"lorakiln.artefacts.{name}" for name in names), "lorakiln.branches")
 
 
+def test_which_module_has_which_code_counts(tmp_path):
+    for name in ("all", "one", "two"):
+        (tmp_path / f"{name}.py").write_text("from lorakiln import one, two\n" if name == "all" else f"f = '{name}'\n")
+    before = read(tmp_path, SimpleNamespace(__module__="lorakiln.all"))
+    (tmp_path / "one.py").rename(tmp_path / "kept.py")
+    (tmp_path / "two.py").rename(tmp_path / "one.py")
+    (tmp_path / "kept.py").rename(tmp_path / "two.py")
+    after = read(tmp_path, SimpleNamespace(__module__="lorakiln.all"))
+    assert after.modules == before.modules == ("lorakiln.all", "lorakiln.one", "lorakiln.two")
+    assert after.digest != before.digest
+
+
 def test_libraries_that_decide_count_and_others_do_not(monkeypatch):
     asked = {name: code.libraries for name, code in read_all(ROOT).items()}
     assert asked["prepare"].keys() == {"pillow", "pillow-heif", "simplejpeg", "numpy"}

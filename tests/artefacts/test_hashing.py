@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 from pathspec import PathSpec
 
-from lorakiln.artefacts.hashing import hash_data, hash_folder
+from lorakiln.artefacts.hashing import hash_data, hash_file, hash_folder
 
 
 def test_equal_data_are_one_text_whatever_the_order_of_keys():
     expected = hashlib.sha256('[1,{"a":[null],"b":"ä"}]'.encode()).hexdigest()
     assert hash_data(1, {"b": "ä", "a": [None]}) == hash_data(1, {"a": [None], "b": "ä"}) == expected
+
+
+def test_every_byte_of_a_file_counts(tmp_path):
+    content = bytes(3_000_000)
+    (tmp_path / "large").write_bytes(content + b"a")
+    assert hash_file(tmp_path / "large") == hashlib.sha256(content + b"a").hexdigest()
 
 
 @pytest.fixture

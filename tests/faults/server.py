@@ -5,6 +5,7 @@ call of a function: it then makes the file `paused` and waits for the file `go`,
 signal at that very place. The answers are the process's number and, at its end, its exit status.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -54,6 +55,8 @@ def warm() -> None:
 
     get_checkpoint_conversion_mapping("clip_text_model")  # it compiles a thousand patterns
     find_code("lorakiln.train.assembly", "lorakiln.prepare", "lorakiln.caption", "lorakiln.encode", "lorakiln.evaluate")
+    gc.collect()
+    gc.freeze()  # half a second for each look for garbage, among the million objects of the libraries
 
 
 def run(job: dict) -> None:

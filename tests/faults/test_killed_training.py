@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -246,16 +248,13 @@ def test_a_shorter_run_comes_between(second_door, whole_lora, tmp_path):
     assert (folder / "run" / "lora" / "raw.safetensors").read_bytes() == whole_lora
 
 
-def test_a_second_process_on_the_same_run_is_refused(programs, stage, whole_run):
-    import subprocess
-    import sys
-
+def test_a_second_process_on_the_same_run_is_refused(programs, stage, whole_run, preloaded):
     folder = stage()
     job = programs.start("pipelines.train", folder, pause=f"{MODULE}.loss", count=3)
     while not (job.signals / "paused").exists():
-        pass
+        time.sleep(0.01)
     second = subprocess.run(
-        [sys.executable, "-m", "pipelines.train"],
+        [preloaded / "python", "-m", "pipelines.train"],
         cwd=folder,
         capture_output=True,
         text=True,

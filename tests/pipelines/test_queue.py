@@ -25,7 +25,6 @@ STATES = ("success", "queued")
 
 @pytest.fixture
 def queue(own_project):
-    own_project.programs = None  # its workers outlive the commands that start them
     own_project.run("git", "config", "user.name", "t")
     own_project.run("git", "config", "user.email", "t@t")
     yield own_project
@@ -39,7 +38,7 @@ def test_a_queued_experiment_takes_its_own_dataset_and_is_told_from_the_others(q
     end = time.monotonic() + 400
     while "Success" not in (status := queue.run("dvc", "queue", "status")):
         assert "Failed" not in status and time.monotonic() < end, status
-        time.sleep(2)
+        time.sleep(1)
     rows = list(csv.DictReader(io.StringIO(queue.run("dvc", "exp", "show", "--csv"))))
     (row,) = (row for row in rows if row["experiment"] == "character_r16")
     assert (row["prepare.dataset"], row["train.steps"]) == ("demo_character", "2") and float(row["likeness"])

@@ -24,6 +24,7 @@ def test_two_tasks_of_srun_train_one_lora(project, nodes):
         "train.steps=4",
         "train.validation.every=0",
         "train.samples.every=0",
+        "train/tracker=none",
         "evaluate.quick=true",
         f"hydra.run.dir=runs/srun{nodes}",
     ]
@@ -48,7 +49,7 @@ def test_two_tasks_of_srun_train_one_lora(project, nodes):
 
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_task_of_srun_that_hangs_does_not_hang_the_other(project, stopped):
-    """SIGSTOP: its connections stay open, as when a machine has stopped, and gloo would wait for two hours."""
+    """Stopped, its connections stay open, as when a machine has stopped, and gloo would wait for two hours."""
     command = [
         "python",
         "-m",
@@ -61,6 +62,7 @@ def test_a_task_of_srun_that_hangs_does_not_hang_the_other(project, stopped):
         "train.validation.every=0",
         "train.samples.every=0",
         "train.checkpoint_every=5",
+        "train/tracker=none",
         f"hydra.run.dir=runs/hangs{stopped}",
     ]
     tasks = [
@@ -70,7 +72,7 @@ def test_a_task_of_srun_that_hangs_does_not_hang_the_other(project, stopped):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**project.environment, **task(rank, 1)},
+            env={**project.with_programs(), **task(rank, 1)},
         )
         for rank in range(2)
     ]
@@ -80,7 +82,7 @@ def test_a_task_of_srun_that_hangs_does_not_hang_the_other(project, stopped):
         end = time.monotonic() + 120
         while not set(checkpoints.rglob("*.safetensors")) - before and time.monotonic() < end:
             time.sleep(0.2)
-        tasks[stopped].send_signal(signal.SIGSTOP)
+        tasks[stopped].send_signal(signal.SIGTSTP)  # see preloaded/client.py
         output, _ = tasks[1 - stopped].communicate(timeout=90)
         assert tasks[1 - stopped].returncode == 1
         assert f"error: process {stopped} of this training has ended or hangs" in output and "fix:" in output

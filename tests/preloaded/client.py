@@ -1,7 +1,8 @@
 """Stands in the place of `python` (or `dvc`): has the server beside it run the command, and ends as that ended.
 
 What the server is not for is run by the interpreter itself. Signals are passed on; one that kills this process kills
-what it stands for. The server cannot see that this process was stopped (SIGSTOP), or by whom it was started.
+what it stands for. The server cannot see that this process was stopped by SIGSTOP, or by whom it was started; SIGTSTP
+stops what it stands for.
 """
 
 import json
@@ -44,6 +45,7 @@ def main() -> None:
     process = int.from_bytes(server.recv(4, socket.MSG_WAITALL), "big")
     for number in PASSED_ON:
         signal.signal(number, lambda number, _: os.kill(process, number))
+    signal.signal(signal.SIGTSTP, lambda *_: os.kill(process, signal.SIGSTOP))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     end(int.from_bytes(server.recv(4, socket.MSG_WAITALL), "big", signed=True))
 

@@ -109,6 +109,15 @@ def test_incremental_equals_fresh_and_decodes_what_is_new_alone(tmp_path, raw, s
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
+def test_a_picture_that_is_named_rightly_now_loses_its_note(tmp_path, raw, settings, contents, decoded):
+    prepare(raw, tmp_path / "out", settings())
+    (raw / "lies.jpg").rename(raw / "lies.png")
+    decoded.clear()
+    prepare(raw, tmp_path / "out", settings())
+    prepare(raw, tmp_path / "fresh", settings())
+    assert decoded[:1] == ["lies.png"] and contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
 @pytest.mark.parametrize("damage", [None, "json", "png"])
 def test_what_a_stopped_run_has_made_is_not_made_again(tmp_path, raw, settings, contents, decoded, monkeypatch, damage):
     (raw / "copy.png").unlink()

@@ -34,6 +34,7 @@ def environment(tmp_path):
         "HOME": tmp_path,
         "NETRC": tmp_path / "netrc",
         "WANDB_DIR": tmp_path,
+        "WANDB_X_SAVE_REQUIREMENTS": "false",
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
     }
     return plain | {name: str(value) for name, value in more.items()} | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

@@ -26,6 +26,7 @@ def train_in(folder, programs, *overrides):
         "HOME": str(folder),
         "NETRC": str(folder / "netrc"),
         "WANDB_DIR": str(folder),
+        "WANDB_X_SAVE_REQUIREMENTS": "false",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT / "src"),
         "HF_HUB_OFFLINE": "1",
