@@ -292,4 +292,5 @@ def test_regularisation_pictures_are_not_what_is_trained_on(tmp_path):
     )
     _, imported = translate_file(tmp_path / "a.toml")
     assert (imported.settings["prepare.dataset"], imported.settings["train.repeats"]) == ("mine", 3)
-    assert ("[[datasets]]", "reg") in [(name, value) for name, value, _ in imported.left]
+    (why,) = [why for name, value, why in imported.left if (name, value) == ("[[datasets]]", "reg")]
+    assert "with this .toml in the dataset's own folder" in why

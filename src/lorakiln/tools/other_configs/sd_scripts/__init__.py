@@ -14,6 +14,7 @@ from lorakiln.tools.other_configs.sd_scripts.training import take_batch, take_le
 
 # Which kinds they choose decides what their arguments mean.
 FIRST = ("network_module", "optimizer_type")
+MORE = "with this .toml in the dataset's own folder, each folder is trained as it says (docs/datasets.md)"
 
 
 def translate(config: OtherConfig) -> Imported:
@@ -78,7 +79,7 @@ def _dataset_config(imported: Imported, value: Any, given: Mapping[str, Any]) ->
     merged: dict[str, Any] = {**value.get("general", {}), **datasets[0], **(subsets[0] if subsets else {})}
     merged.pop("subsets", None)
     for other in [*datasets[1:], *subsets[1:]]:
-        imported.leave("[[datasets]]", other.get("image_dir", "another"), "one folder of pictures is trained on")
+        imported.leave("[[datasets]]", other.get("image_dir", "another"), MORE)
     if "batch_size" in merged:
         imported.settings["train.batch_size"] = int(merged.pop("batch_size"))
     for name, one in merged.items():
