@@ -11,6 +11,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.facts import RunFacts
 from lorakiln.lora_files import kohya_metadata
 from lorakiln.rows import CaptionedRow
+from lorakiln.schema.subset_rules import SubsetRules
 from tests.export.conftest import make_facts, make_rows
 
 
@@ -251,6 +252,25 @@ def test_rules_of_captions_are_told_as_sd_scripts_does(facts):
     assert subset.items() >= (rules | words).items()
     hidden = json.loads(build(facts, "x", private=True)["ss_datasets"])[0]["subsets"][0]
     assert hidden.items() >= (rules | dict.fromkeys(words)).items()
+
+
+def test_folders_with_rules_of_their_own_are_told_apart(facts):
+    rows = [CaptionedRow(**row) for row in make_rows()]
+    rules = SubsetRules(prefix="photo of", flip=True, captions={"shuffle": True, "keep_tags": 1})
+    rows[0] = rows[0].changed(rules=rules)
+    told = kohya_metadata.build_metadata(RunFacts(**facts), rows, "cats", private=False)
+    subsets = json.loads(told["ss_datasets"])[0]["subsets"]
+    ours = next(one for one in subsets if one["caption_prefix"] == "photo of")
+    assert (ours["flip_aug"], ours["shuffle_caption"], ours["keep_tokens"], ours["img_count"]) == (True, True, 1, 1)
+    others = [one for one in subsets if one is not ours]
+    assert others and not any(one["shuffle_caption"] or one["caption_prefix"] for one in others)
+    # No folder's numbers are lost for another of its name.
+    dirs = json.loads(told["ss_dataset_dirs"])
+    assert sum(one["img_count"] for one in dirs.values()) == sum(
+        one["img_count"] for one in subsets if not one["is_reg"]
+    )
+    private = kohya_metadata.build_metadata(RunFacts(**facts), rows, "cats", private=True)
+    assert "photo of" not in "".join(private.values())
 
 
 def test_the_model_standard_and_our_own_keys(metadata, facts):

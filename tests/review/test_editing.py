@@ -1,5 +1,7 @@
 """What is changed is written as hand edits, what is undone is as it was, and what `prepare` sees is what is shown."""
 
+import tarfile
+
 import pytest
 
 from lorakiln.artefacts.json_files import read_jsonl
@@ -39,6 +41,26 @@ def test_buckets_are_those_of_prepare(editor, raw, rules, tmp_path):
     shown = editor.collection.pictures.values()
     assert made == {one.name: one.bucket for one in shown if not one.edit.excluded}
     assert made["b.png"] == "64x64"
+
+
+def test_buckets_are_those_of_each_folder_s_own_size(raw, rules, tmp_path):
+    large = "{resolution: [96, 64], subsets: [{folder: deep}]}"
+    (raw / "dataset.yaml").write_text(f"datasets: [{large}, {{subsets: [{{folder: .}}]}}]\n")
+    shown = open_collection(raw, rules).pictures
+    settings = rules.prepare.model_copy(update={"workers": 1, "on_bad": "skip"})
+    prepare(raw, tmp_path / "out", settings)
+    made = {row["source"]: row["bucket"] for row in read_jsonl(tmp_path / "out/metadata.jsonl")}
+    assert made == {name: shown[name].bucket for name in made} and "deep/c.jpg" in made
+    (raw / "dataset.yaml").unlink()
+    assert shown["deep/c.jpg"].bucket != open_collection(raw, rules).pictures["deep/c.jpg"].bucket
+
+
+def test_pictures_that_are_no_files_are_refused(raw, rules, tmp_path):
+    (tmp_path / "packed").mkdir()
+    with tarfile.open(tmp_path / "packed/s.tar", "w") as shard:
+        shard.add(raw / "a.png", "a.png")
+    with pytest.raises(UserError, match="its pictures are in shards or tables, and the review shows files"):
+        open_collection(tmp_path / "packed", rules)
 
 
 def test_changes_are_undone_and_made_again(editor, raw):

@@ -35,4 +35,3 @@ def regularise(
     drawn = draw_regularisation(out, request, count, find_model_settings(model, base), precision)
     there = f", {count - drawn} were there" if drawn < count else ""
     print(f"{escape_line(str(out))}: {drawn} pictures of {escape_line(prompt)!r} drawn{there}")
-    print("next: python -m train ... train.objective.prior_loss_weight=1 (docs/datasets.md)")

@@ -5,6 +5,7 @@ from typing import Any
 from lorakiln.facts import RunFacts
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.objectives import ObjectiveSettings
+from lorakiln.schema.subset_rules import SubsetRules, adapt_rules
 
 
 def tell_rules(facts: RunFacts, objective: ObjectiveSettings) -> dict[str, Any]:
@@ -19,19 +20,26 @@ def tell_rules(facts: RunFacts, objective: ObjectiveSettings) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value}
 
 
-def tell_subset_rules(facts: RunFacts, private: bool) -> dict[str, Any]:
+def tell_subset_rules(facts: RunFacts, own: SubsetRules, private: bool) -> dict[str, Any]:
     """The keys of a subset of pictures.
 
     Args:
+        own: what is another for it.
         private: leave out what a user wrote.
     """
-    rules, captions = facts.made_with("encode", EncodeSettings).captions, facts.settings.get("caption", {})
+    encode, captions = facts.made_with("encode", EncodeSettings), facts.settings.get("caption", {})
+    rules = adapt_rules(encode.captions, own.captions)
+    prefix, suffix = (
+        captions.get(name) if given is None else given
+        for name, given in (("prefix", own.prefix), ("suffix", own.suffix))
+    )
     return {
+        "flip_aug": encode.flip if own.flip is None else own.flip,
         "shuffle_caption": rules.shuffle,
         "keep_tokens": rules.keep_tags,
         "keep_tokens_separator": rules.keep_separator or None,
         "secondary_separator": rules.secondary_separator or None,
         "enable_wildcard": rules.wildcards,
-        "caption_prefix": None if private else captions.get("prefix") or None,
-        "caption_suffix": None if private else captions.get("suffix") or None,
+        "caption_prefix": None if private else prefix or None,
+        "caption_suffix": None if private else suffix or None,
     }

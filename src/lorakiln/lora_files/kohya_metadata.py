@@ -215,10 +215,8 @@ def _dataset(facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, A
     encode = facts.made_with("encode", EncodeSettings)
     shared = {
         "color_aug": encode.augment.changes_colour,
-        "flip_aug": encode.flip,
         "random_crop": encode.augment.crop == "random",
         **({"face_crop_aug_range": [face.closest, face.widest]} if encode.augment.crop == "face" else {}),
-        **tell_subset_rules(facts, private),
     }
     folders = list_subsets(facts, rows)
     subsets = [
@@ -226,6 +224,7 @@ def _dataset(facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, A
             "img_count": len(one.rows),
             "num_repeats": one.repeats,
             **shared,
+            **tell_subset_rules(facts, one.rules, private),
             "image_dir": None if private else one.folder if one.class_tokens else name,
             "class_tokens": ("" if private else one.class_tokens) or facts.trigger or None,
             "is_reg": one.is_reg,

@@ -1,10 +1,12 @@
 """A dataset's pictures as sd-scripts tells them: folders of pictures that are repeated alike."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lorakiln.facts import RunFacts
 from lorakiln.rows import CaptionedRow
+from lorakiln.schema.subset_rules import SubsetRules
 from lorakiln.schema.train import TrainSettings
 
 
@@ -15,6 +17,7 @@ class Subset:
     Attributes:
         folder: "10_sks dog".
         repeats: of the folder times those of the training.
+        rules: what is another for it than for the rest.
     """
 
     folder: str
@@ -22,18 +25,23 @@ class Subset:
     class_tokens: str
     is_reg: bool
     rows: list[CaptionedRow]
+    rules: SubsetRules = SubsetRules()
 
 
 def list_subsets(facts: RunFacts, rows: Sequence[CaptionedRow]) -> list[Subset]:
     """The pictures as the dataset's own folders have them; as one folder of its name, where it has none such."""
-    groups: dict[tuple[str, int, bool], list[CaptionedRow]] = {}
+    groups: dict[tuple[str, int, bool, str], list[CaptionedRow]] = {}
     for row in rows:
-        groups.setdefault((row.class_tokens, row.repeats, row.is_reg), []).append(row)
+        groups.setdefault((row.class_tokens, row.repeats, row.is_reg, row.rules.model_dump_json()), []).append(row)
     repeats = facts.made_with("train", TrainSettings).repeats
-    return [
-        Subset(f"{times * repeats}_{tokens or facts.dataset.name}", times * repeats, tokens, is_reg, group)
-        for (tokens, times, is_reg), group in (groups or {("", 1, False): []}).items()
-    ]
+    found, called = list[Subset](), Counter[str]()
+    for (tokens, times, is_reg, _), group in (groups or {("", 1, False, ""): []}).items():
+        name = f"{times * repeats}_{tokens or facts.dataset.name}"
+        called[name] += 1
+        folder = name if called[name] == 1 else f"{name} ({called[name]})"  # others with other rules
+        rules = group[0].rules if group else SubsetRules()
+        found.append(Subset(folder, times * repeats, tokens, is_reg, group, rules))
+    return found
 
 
 def count_shown(facts: RunFacts, rows: Sequence[CaptionedRow]) -> tuple[int, int]:

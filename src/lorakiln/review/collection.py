@@ -173,6 +173,11 @@ def open_collection(raw: Path, rules: Rules) -> Collection:
     names = sorted([*contents.pictures, *contents.excluded])
     if not names and not found.problems:
         raise UserError("no pictures here", where=raw, fix="name a folder with pictures: data/raw/NAME")
+    if names and not any((raw / name).exists() for name in names):
+        fix = (
+            "unpack it into files to look at it; hand edits and captions beside it are written as docs/datasets.md says"
+        )
+        raise UserError("its pictures are in shards or tables, and the review shows files", where=raw, fix=fix)
     for name in names:
         found.read(name)
     return found

@@ -65,7 +65,7 @@ class WebDataset:
         found = SourceContents(bad=list(bad))
         fields, pictures = _list_fields(places), []
         for name in sorted(places):
-            ending = PurePosixPath(name).suffix.lower()
+            ending = os.path.splitext(name)[1].lower()
             if name in fields:
                 found.others["." + PurePosixPath(name).name.partition(".")[2]] += 1
             elif ending in FOREIGN:
@@ -142,13 +142,13 @@ def _read_state(path: Path) -> tuple[int, int]:
 
 def _find_key(name: str) -> str:
     """What the files of a sample have in common."""
-    path = PurePosixPath(name)
-    return (path.parent / path.name.partition(".")[0]).as_posix()
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.partition(".")[0]
 
 
 def _list_fields(names: Iterable[str]) -> set[str]:
     """The pictures that are further fields of a sample which has one: a.depth.png beside a.jpg."""
-    stems = {name: PurePosixPath(name).with_suffix("").as_posix() for name in names if is_picture(name)}
+    stems = {name: os.path.splitext(name)[0] for name in names if is_picture(name)}
     keys = {stem for name, stem in stems.items() if stem == _find_key(name)}
     return {name for name, stem in stems.items() if stem not in keys and _find_key(name) in keys}
 

@@ -25,6 +25,7 @@ from lorakiln.tools.other_configs.sd_scripts.training import (
 OF_FOLDERS = ("num_repeats", "class_tokens", "caption_extension", "conditioning_data_dir")
 # Which kinds they choose decides what their arguments mean.
 FIRST = ("network_module", "optimizer_type")
+MORE = "with this .toml in the dataset's own folder, each folder is trained as it says (docs/datasets.md)"
 
 
 def translate(config: OtherConfig) -> Imported:
@@ -122,7 +123,7 @@ def _dataset_config(imported: Imported, value: Any, given: Mapping[str, Any]) ->
         )
         merged = {name: one for name, one in merged.items() if name not in OF_FOLDERS}
         if len({repr({**one, **dict.fromkeys(("image_dir", *OF_FOLDERS))}) for one in trained}) > 1:
-            imported.leave("[[datasets.subsets]]", len(trained), "all else is as the first folder has it")
+            imported.leave("[[datasets.subsets]]", len(trained), MORE)
     if weight := given.get("prior_loss_weight") if len(trained) < len(every) else None:
         imported.settings["train.objective.prior_loss_weight"] = read_value(weight)
     for name, one in merged.items():
