@@ -346,3 +346,23 @@ def test_no_memory_is_told_with_what_helps(model, lora, tmp_path, capsys, monkey
     assert run("a cat", "--model", model, *begun) == 1
     told = capsys.readouterr().err
     assert f"error: {said}" in told and "\n  fix: " in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("metadata", "given", "skip"),
+    [
+        ({"lorakiln_version": "1", "ss_clip_skip": "2"}, (), 2),
+        ({"lorakiln_version": "1", "ss_clip_skip": "2"}, ("--clip-skip", "1"), 1),
+        ({"lorakiln_version": "1", "ss_clip_skip": "None"}, (), 1),
+        ({"ss_clip_skip": "2"}, (), 1),  # another program's: of SDXL it says so too, and did not heed it
+    ],
+)
+def test_the_layer_that_is_read_is_that_of_the_training(model, lora, metadata, given, skip, tmp_path, capsys):
+    tensors, told = load_tensors(Path(lora))
+    save_tensors(Path(lora), tensors, told | metadata)
+    drawn = [tmp_path / "a", tmp_path / "b"]
+    assert run("a cat", "--model", model, "--lora", lora, *given, "--out", drawn[0]) == 0
+    assert ("clip skip 2, as style.safetensors" in capsys.readouterr().out) == (skip == 2)
+    assert run("a cat", "--model", model, "--lora", lora, "--clip-skip", skip, "--out", drawn[1]) == 0
+    assert (pixels(drawn[0] / "0000.png") == pixels(drawn[1] / "0000.png")).all()
+    assert ("Clip skip: 2" in Image.open(drawn[0] / "0000.png").info["parameters"]) == (skip == 2)

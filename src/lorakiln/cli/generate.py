@@ -30,7 +30,9 @@ def generate(
     image: Annotated[Path | None, typer.Option(help="begin with this picture: image to image")] = None,
     strength: Annotated[float, typer.Option(help="how much of it is drawn anew, in (0, 1]")] = 0.6,
     describe: Annotated[bool, typer.Option(help="PROMPT goes before what the captioner says of --image")] = False,
-    clip_skip: Annotated[int, typer.Option(min=1, help="as the LoRA was trained with; 1: no layer is skipped")] = 1,
+    clip_skip: Annotated[
+        int | None, typer.Option(min=1, help="1: no layer is skipped [as the LoRA was trained with, else 1]")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(metavar="75|150|225", help="of a prompt that are read")] = 75,
     precision: Annotated[DrawingPrecision, typer.Option(help="of the base [fp16 on a GPU, else fp32]")] = "auto",
     rows: Annotated[str | None, typer.Option(metavar="AXIS=A,B", help="a grid's rows, such as seed=0,1")] = None,
@@ -40,7 +42,14 @@ def generate(
     """Draw pictures with a base model and LoRAs, singly or as a grid over two of: prompt, seed, weight, steps,
     guidance, strength, lora or checkpoint (FILE[:WEIGHT], in the place of --lora)."""
     from lorakiln.families.prompt_encoding import CHUNK, PromptEncoding
-    from lorakiln.tools.draw_request import DrawRequest, apply_axis, format_label, parse_seed, parse_size
+    from lorakiln.tools.draw_request import (
+        DrawRequest,
+        apply_axis,
+        choose_clip_skip,
+        format_label,
+        parse_seed,
+        parse_size,
+    )
     from lorakiln.tools.generate import describe_picture, save_requests, save_sheet
     from lorakiln.tools.model import find_model_settings
     from lorakiln.tools.output_targets import check_free
@@ -55,6 +64,7 @@ def generate(
             raise UserError("there is no picture to describe", where="--describe", fix="name one with --image")
         prompts = [describe_picture(image, prompt, settings) for prompt in prompts]
         print(f"prompt: {'; '.join(prompts)}", flush=True)
+    loras = tuple(map(parse_weighted, lora or []))
     request = DrawRequest(
         prompts[0],
         parse_seed(seeds.split(",")[0]),
@@ -63,9 +73,9 @@ def generate(
         negative=negative,
         image=image,
         strength=strength,
-        loras=tuple(map(parse_weighted, lora or [])),
+        loras=loras,
         size=parse_size(size),
-        encoding=PromptEncoding(clip_skip, max_tokens // CHUNK),
+        encoding=PromptEncoding(choose_clip_skip(clip_skip, loras), max_tokens // CHUNK),
     )
     down, across = _axes(rows, columns, prompts, seeds.split(","))
     requests = [apply_axis(apply_axis(request, down[0], r), across[0], c) for r in down[1] for c in across[1]]

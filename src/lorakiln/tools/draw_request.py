@@ -2,10 +2,11 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lorakiln.artefacts.tensor_files import read_metadata
 from lorakiln.console.errors import UserError
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding
 from lorakiln.tools.weighted_file import parse_weighted
@@ -114,3 +115,22 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if not (0 < width <= LONGEST and 0 < height <= LONGEST):
         raise UserError(f"{text} is no size of a picture", where="--size", fix=f"sides are 1 to {LONGEST} pixels long")
     return width, height
+
+
+def choose_clip_skip(given: int | None, loras: Sequence[tuple[Path, float]]) -> int:
+    """Which layer of the text encoders is read: what is given; else what the first of the files that were trained here
+    was trained with, which is said; else 1, the last.
+
+    Other programs' files tell a number too, which means nothing for some of their bases.
+    """
+    if given is not None:
+        return given
+    for path, _ in loras:
+        try:
+            told = read_metadata(path)
+        except UserError:  # what is wrong with it is said where its weights are read
+            continue
+        if "lorakiln_version" in told and (skip := told.get("ss_clip_skip", "")).isdecimal() and int(skip) > 1:
+            print(f"clip skip {skip}, as {path.name} was trained with; --clip-skip 1 reads the last layer", flush=True)
+            return int(skip)
+    return 1

@@ -62,4 +62,6 @@ def test_pictures_of_the_class_have_a_folder(tmp_path, compose_imported):
     assert "`img/1_a sks dog`, and ./dogs into `reg/1_a dog`" in "\n".join(imported.decided) and not imported.left
     assert compose_imported(imported).train.objective.prior_loss_weight == 0.5
     # Without the switch the script leaves them aside.
-    assert "reg/" not in "\n".join(import_command(tmp_path, command).decided)
+    without = import_command(tmp_path, command)
+    assert "reg/" not in "\n".join(without.decided)
+    assert {name for name, _, _ in without.left} == {"--class_prompt", "--class_data_dir", "--num_class_images"}

@@ -83,6 +83,9 @@ def _take_classes(imported: Imported, given: dict[str, Any]) -> None:
     names = ("class_data_dir", "class_prompt", "num_class_images", "prior_loss_weight")
     classes = {name: given.pop(name, None) for name in names}
     if not given.pop("with_prior_preservation", False):
+        for name, value in classes.items():
+            if value is not None:
+                imported.leave(f"--{name}", value, "it says nothing there without --with_prior_preservation")
         return
     own = given.get("instance_prompt", "the words of yours")
     folder = classes["class_data_dir"] or "pictures of the class, which `lorakiln generate` draws,"
