@@ -135,6 +135,14 @@ def test_how_long_an_epoch_is_counts_where_something_goes_by_epochs(objective, c
     assert (collect_identity(run_of(once)) != collect_identity(run_of(twice))) == counts
 
 
+def test_when_text_encoders_stop_counts_in_steps():
+    def identify(steps, stop):
+        text = {"parts": ["text_encoder"], "text_encoders": {"stop": stop}}
+        return collect_identity(run_of(TrainSettings(**TRAIN | text | {"steps": steps})))
+
+    assert identify(8, 0.25) != identify(8, 0.5) == identify(16, 0.25) == identify(8, 4)
+
+
 def test_what_a_run_records(monkeypatch):
     named = [SampleRequest(prompt="a cat")]
     monkeypatch.setattr("lorakiln.train.remeasuring.read_sample_file", lambda path: named)
