@@ -129,6 +129,20 @@ def test_a_runs_identity_knows_by_what_they_come_to(tmp_path, monkeypatch):
     assert collect_identity(run_of(begun[0])) == collect_identity(run_of(begun[1])) != before
 
 
+@pytest.mark.parametrize(("objective", "counts"), [({}, False), ({"caption_dropout_every_epochs": 2}, True)])
+def test_how_long_an_epoch_is_counts_where_something_goes_by_epochs(objective, counts):
+    once, twice = (TrainSettings(**TRAIN | {"objective": objective, "repeats": count}) for count in (1, 2))
+    assert (collect_identity(run_of(once)) != collect_identity(run_of(twice))) == counts
+
+
+def test_when_text_encoders_stop_counts_in_steps():
+    def identify(steps, stop):
+        text = {"parts": ["text_encoder"], "text_encoders": {"stop": stop}}
+        return collect_identity(run_of(TrainSettings(**TRAIN | text | {"steps": steps})))
+
+    assert identify(8, 0.25) != identify(8, 0.5) == identify(16, 0.25) == identify(8, 4)
+
+
 def test_what_a_run_records(monkeypatch):
     named = [SampleRequest(prompt="a cat")]
     monkeypatch.setattr("lorakiln.train.remeasuring.read_sample_file", lambda path: named)
