@@ -85,7 +85,8 @@ def test_prepare_on_a_full_disk(small_disk, tmp_path, pictures):
     assert sorted(path.name for path in small_disk.iterdir()) == ["filler", "out"]
     # What surely does not fit is not begun.
     with pytest.raises(UserError, match=r"the prepared pictures need about .* KiB left"):
-        prepare(pictures / "raw", small_disk / "out", settings.model_copy(update={"resolution": 512}))
+        large = PrepareSettings(dataset="raw", resolution=512, bucket={"min": 16, "max": 512, "step": 16}, workers=1)
+        prepare(pictures / "raw", small_disk / "out", large)
 
 
 def test_training_on_a_disk_that_is_too_small(small_disk, tmp_path, micro_encoded, micro_model, programs, checkout):

@@ -26,7 +26,11 @@ def test_a_file_is_judged_as_the_pipeline_judges_its_own(project, run, form):
     shutil.copyfile(run / "lora" / source, file)
     project.run(*JUDGE, file.name, *EXPERIMENT)
     report = project.folder / "runs/judged" / form / "report"
-    assert read_json(report / "metrics.json") == read_json(run / "report/metrics.json")
+    told, own = read_json(report / "metrics.json"), read_json(run / "report/metrics.json")
+    # Which pictures a file from elsewhere has not seen is not known.
+    for numbers in (own, own["without_trigger"]):
+        del numbers["held_out_similarity"]
+    assert told == own
     page = (report / "report.html").read_text()
     assert "a file from elsewhere" in page and f"python -m pipelines.judge {file.name}" in page
 

@@ -9,14 +9,12 @@ from lorakiln.schema.evaluate import EvaluateSettings
 
 class ImageSimilarity(Metric):
     def of_pictures(self, material: Material) -> list[float | None]:
-        """The mean cosine to all pictures that were trained on."""
-        trained = material.select_trained_looks(held_out=False)
-        return [float(row.mean()) for row in material.drawn_looks @ trained.T]
+        """The mean cosine to all training pictures, those that were held out among them."""
+        return [float(row.mean()) for row in material.drawn_looks @ material.trained_looks.T]
 
     def of_training_pictures(self, material: Material) -> float | None:
-        """Mean cosine between two different pictures that were trained on; None if there is one alone."""
-        trained = material.select_trained_looks(held_out=False)
-        return compute_mean_cosine(trained) if len(trained) > 1 else None
+        """Mean cosine between two different training pictures; None if there is one alone."""
+        return compute_mean_cosine(material.trained_looks) if len(material.trained_looks) > 1 else None
 
 
 def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:

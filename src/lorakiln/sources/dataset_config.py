@@ -12,6 +12,7 @@
 What nothing here says is the experiment's. Folders in a subset's are not looked into.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ Rules = TypeVar("Rules", bound=Settings)
 
 def recognise(raw: Path) -> bool:
     """Whether the config lies in `raw`."""
-    return (raw / NAME).is_file()
+    return os.path.isfile(raw / NAME)  # of a folder that cannot be read it says no, and the next source tells
 
 
 def open_source(raw: Path, follow_symlinks: bool) -> "ConfiguredFolder":

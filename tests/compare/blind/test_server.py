@@ -1,7 +1,6 @@
 """What the blind comparison asks and keeps, and what it does not tell."""
 
 import io
-import signal
 from collections import Counter
 
 import numpy as np
@@ -116,7 +115,7 @@ def test_the_command_draws_serves_and_tells_what_was_answered(comparing, capsys,
     def serve(site, port, tell):
         tell("http://127.0.0.1:1/t/")
         site.answers.add(0, "left")
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr("lorakiln.serving.local.serve", serve)
     assert comparing("a.safetensors", "b.safetensors", command="blind") == 130
