@@ -1,17 +1,13 @@
 """CLIP as the judge of pictures (arXiv 2103.00020): unit embeddings of pictures and texts."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
-from transformers.utils import logging as transformers_logging
 
-from lorakiln.console.errors import UserError
-from lorakiln.evaluate.picture_model import PictureModel, to_unit
-from lorakiln.families.config_ranges import check_folder
+from lorakiln.evaluate.picture_model import PictureModel, telling_unloadable, to_unit
 from lorakiln.schema.model import Source
 
 
@@ -29,24 +25,12 @@ class Clip(PictureModel):
         Raises:
             UserError: the folder or hub id holds no CLIP in safetensors.
         """
-        transformers_logging.disable_progress_bar()
-        where: dict[str, Any] = {"pretrained_model_name_or_path": source.path, "revision": source.revision or "main"}
-        local = Path(source.path).expanduser()
-        try:
-            if local.is_dir():
-                check_folder(local)
+        fix = "name a hub id or a folder that holds a CLIPModel in safetensors"
+        with telling_unloadable(source, "CLIP", "model.clip", fix) as where:
             model = CLIPModel.from_pretrained(**where, use_safetensors=True, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(**where)
             # The class is named: without torchvision the automatic one falls back with a warning.
             processor = CLIPImageProcessorPil.from_pretrained(**where)
-        except UserError:
-            raise
-        except Exception as error:  # transformers and safetensors raise whatever they like here
-            raise UserError(
-                f"cannot load CLIP: {(str(error).splitlines() or [type(error).__name__])[0]}",
-                where=f"model.clip.path = {source.path}",
-                fix="name a hub id or a folder that holds a CLIPModel in safetensors",
-            ) from error
         network: torch.nn.Module = model.eval()
         network.to(device)
         return cls(model, tokenizer, processor, device)

@@ -5,16 +5,13 @@ trained on pictures alone and tells individuals apart, which is why DreamBooth m
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
-from transformers.utils import logging as transformers_logging
 
 from lorakiln.console.errors import UserError
-from lorakiln.evaluate.picture_model import PictureModel
-from lorakiln.families.config_ranges import check_folder
+from lorakiln.evaluate.picture_model import PictureModel, telling_unloadable
 from lorakiln.schema.model import Source
 
 FIX = (
@@ -43,23 +40,10 @@ class LikenessModel(PictureModel):
             UserError: the folder or hub id holds no such model in safetensors, or one whose pictures are processed by
                 torchvision alone.
         """
-        transformers_logging.disable_progress_bar()
-        where: dict[str, Any] = {"pretrained_model_name_or_path": source.path, "revision": source.revision or "main"}
-        local = Path(source.path).expanduser()
-        try:
-            if local.is_dir():
-                check_folder(local)
+        with telling_unloadable(source, "the likeness model", "evaluate.likeness", FIX) as where:
             config = AutoConfig.from_pretrained(**where)
             processor = AutoImageProcessor.from_pretrained(**where, backend="pil")
             network = AutoModel.from_pretrained(**where, use_safetensors=True, dtype=torch.float32).eval()
-        except UserError:
-            raise
-        except Exception as error:  # transformers and safetensors raise whatever they like here
-            what = (str(error).splitlines() or [type(error).__name__])[0]
-            if "torchvision" in str(error).lower():
-                what = "its pictures are processed by torchvision alone, which is not used here"
-            where_set = f"evaluate.likeness.path = {source.path}"
-            raise UserError(f"cannot load the likeness model: {what}", where=where_set, fix=FIX) from error
         tower = getattr(network, "vision_model", network)
         vision = getattr(config, "vision_config", config)
         with torch.inference_mode():

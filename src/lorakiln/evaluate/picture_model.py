@@ -1,6 +1,8 @@
 """A model that looks at pictures: what CLIP and the models of likeness have in common."""
 
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -8,15 +10,44 @@ from typing import Any, Self
 import numpy as np
 import torch
 from PIL import Image
+from transformers.utils import logging as transformers_logging
 
 from lorakiln.artefacts.pictures import read_picture
+from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.console.progress import show_progress
+from lorakiln.families.config_ranges import check_folder
+from lorakiln.schema.model import Source
 
 ADVICE = "end what else uses the device, or judge on the CPU (evaluate.device=cpu)"
 
 
-class PictureModel:
+@contextmanager
+def telling_unloadable(source: Source, title: str, setting: str, fix: str) -> Iterator[dict[str, Any]]:
+    """While a model is loaded: the arguments of transformers' `from_pretrained` that say where it is.
+
+    Args:
+        setting: that names it, for messages.
+
+    Raises:
+        UserError: it cannot be loaded, or its settings are out of all reason.
+    """
+    transformers_logging.disable_progress_bar()
+    local = Path(source.path).expanduser()
+    try:
+        if local.is_dir():
+            check_folder(local)
+        yield {"pretrained_model_name_or_path": source.path, "revision": source.revision or "main"}
+    except UserError:
+        raise
+    except Exception as error:  # transformers and safetensors raise whatever they like here
+        what = (str(error).splitlines() or [type(error).__name__])[0]
+        if "torchvision" in str(error).lower():
+            what = "its pictures are processed by torchvision alone, which is not used here"
+        raise UserError(f"cannot load {title}: {what}", where=f"{setting}.path = {source.path}", fix=fix) from error
+
+
+class PictureModel(ABC):
     """Unit embeddings of pictures, and of their patches.
 
     Args:
@@ -76,15 +107,15 @@ class PictureModel:
         """Unit embeddings of RGB pictures that are in memory, (N, D) float32, in one batch."""
         return to_unit(self._embed(self._process(images)))
 
+    @abstractmethod
     def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) as the processor makes them -> (N, D)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _embed_layers(self, pixels: torch.Tensor) -> tuple[Sequence[torch.Tensor], int]:
         """(N, 3, H, W) -> what goes into each layer and what comes out of the last, (N, T, D), and how many of the T
         come before the patches.
         """
-        raise NotImplementedError
 
     def _embed_patches(self, images: Sequence[Image.Image]) -> np.ndarray:
         layers, before = self._embed_layers(self._process(images))
