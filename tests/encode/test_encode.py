@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lorakiln.artefacts.hashing import hash_file
-from lorakiln.artefacts.json_files import read_json, write_json
+from lorakiln.artefacts.json_files import read_json, read_jsonl, write_json, write_jsonl
 from lorakiln.encode import encode
 from lorakiln.families.sd.model import StableDiffusion
 from tests.encode.conftest import SETTINGS, TEXTS, assert_equals_fresh, contents, rows_of, write_metadata, write_picture
@@ -64,6 +64,34 @@ def test_adding_a_picture_encodes_one(captioned, tmp_path, micro_model, calls):
     encode(captioned, out, SETTINGS, micro_model)
     assert len(calls["pictures"]) == 2 and calls["texts"] == ["sks"]
     assert_equals_fresh(captioned, out, micro_model)
+
+
+def test_where_a_picture_was_taken_counts_though_its_bits_are_the_same(captioned, tmp_path, micro_model, monkeypatch):
+    rows = list(read_jsonl(captioned / "metadata.jsonl"))
+    wider = [{**row, "source_width": row["source_width"] + 8} for row in rows]
+
+    def hash_of(rows, out):
+        write_jsonl(captioned / "metadata.jsonl", rows)
+        encode(captioned, out, SETTINGS, micro_model)
+        return read_json(out / "index.json")["hash"]
+
+    # A network that is not told it learns the same of both.
+    assert hash_of(rows, tmp_path / "a") == hash_of(wider, tmp_path / "b")
+    monkeypatch.setattr(
+        StableDiffusion, "place_conditioning", lambda self, place: {"time_ids": torch.tensor(place).float()}
+    )
+    assert hash_of(rows, tmp_path / "c") != hash_of(wider, tmp_path / "d")
+
+
+def test_a_text_encoder_in_half_precision_gives_other_embeddings(captioned, tmp_path, micro_model, calls, monkeypatch):
+    out = tmp_path / "out"
+    encode(captioned, out, SETTINGS, micro_model)
+    before = read_json(out / "index.json")["hash"]
+    calls["texts"].clear()
+    monkeypatch.setattr("lorakiln.encode.stage.choose_text_dtype", lambda device: torch.bfloat16)
+    encode(captioned, out, SETTINGS, micro_model)
+    assert sorted(calls["texts"]) == ["", "a cat", "blue", "blue cat", "red cat"]
+    assert read_json(out / "index.json")["hash"] != before
 
 
 def test_changing_a_caption_encodes_one_caption_and_loads_no_vae(captioned, tmp_path, micro_model, calls):
