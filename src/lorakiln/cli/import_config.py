@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lorakiln.cli.options import TRAIN_NAME, Overwrite
+from lorakiln.console.terminal_text import escape_line
 
 
 def import_config(
@@ -25,7 +26,9 @@ def import_config(
     command = TRAIN_NAME.replace("NAME", name)
     if not imported.names_pictures:
         command += " prepare.dataset=NAME"  # the config tells nothing of its pictures
-    text = imported.format_experiment([f"Made of {file.name}, a config of {config.program}.", f"  {command}"])
+    text = imported.format_experiment(
+        [f"Made of {escape_line(file.name)}, a config of {config.program}.", f"  {command}"]
+    )
     folder = Path("conf/experiment")
     if not folder.is_dir():
         print(text, end="")
@@ -35,4 +38,4 @@ def import_config(
     write_text(out, text)
     for line in describe(config, imported):
         print(line)
-    print(f"{file} -> {out}; read it, put the pictures where it says, then: {command}")
+    print(f"{escape_line(str(file))} -> {out}; read it, put the pictures where it says, then: {command}")

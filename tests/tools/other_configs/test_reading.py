@@ -1,14 +1,24 @@
 """Files as people have them are read, or refused in one message."""
 
+import json
+import math
+import tomllib
+from copy import deepcopy
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from lorakiln.console.errors import UserError
 from lorakiln.tools.other_configs.imported import is_off, read_value
 from lorakiln.tools.other_configs.reading import read_config
-from lorakiln.tools.other_configs.translation import translate_file
+from lorakiln.tools.other_configs.translation import describe, translate_file
 
+CONFIGS = Path(__file__).parent / "configs"
 # One command's options, as a TOML has them.
 TOML = 'network_dim = 8\npretrained_model_name_or_path = "E:/my models/x.safetensors"\n'
 
@@ -42,6 +52,41 @@ def test_what_is_none_is_refused_in_one_message(tmp_path, name, text, said):
     with pytest.raises(UserError, match=said) as told:
         translate_file(tmp_path / name)
     assert name in str(told.value)
+
+
+@pytest.mark.parametrize("named", ["shared.toml", "shared"])
+def test_a_commands_config_file_is_read_as_sd_scripts_finds_it(tmp_path, named):
+    (tmp_path / "shared.toml").write_text("network_dim = 8\nlearning_rate = 1e-3\n")
+    command = f"accelerate launch train_network.py --config_file {named} --learning_rate 1e-4"
+    (tmp_path / "run.sh").write_text(command)
+    assert read_config(tmp_path / "run.sh").options == {"network_dim": 8, "learning_rate": "1e-4"}
+
+
+@pytest.mark.parametrize("option", ["config_file", "dataset_config"])
+def test_a_damaged_file_that_a_command_names_is_told_by_its_own_name(tmp_path, option):
+    (tmp_path / "damaged.toml").write_text("x = [")
+    (tmp_path / "run.sh").write_text(f"python train_network.py --network_dim 4 --{option} damaged.toml")
+    with pytest.raises(UserError, match="no TOML") as told:
+        translate_file(tmp_path / "run.sh")
+    assert "damaged.toml" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"lorakiln_settings": "{"}, "no JSON"),
+        ({"lorakiln_settings": "[" * 100_000}, "no JSON"),
+        ({"lorakiln_settings": "[1]"}, "is no table of settings"),
+        ({"lorakiln_settings": '{"train": {"adapter": "lora"}}'}, "a value of LoRAKiln's config is none"),
+        ({"ss_network_dim": "8", "ss_network_args": "{"}, "a value of sd-scripts's config is none"),
+        ({"ss_network_dim": "8", "ss_datasets": "[[["}, "a value of sd-scripts's config is none"),
+    ],
+)
+def test_metadata_that_nobody_wrote_is_refused_in_one_message(tmp_path, metadata, said):
+    save_file({"x": torch.zeros(1)}, tmp_path / "a.safetensors", metadata)
+    with pytest.raises(UserError, match=said) as told:
+        translate_file(tmp_path / "a.safetensors")
+    assert "a.safetensors" in str(told.value)
 
 
 @pytest.mark.parametrize(
@@ -117,3 +162,34 @@ def test_values_of_texts(text, value):
 def test_what_is_off():
     assert all(map(is_off, (None, False, "", "None", "false", [], {})))
     assert not any(map(is_off, (0, 0.0, 1, True, "0", [0])))
+
+
+def list_paths(tree, path=()):
+    """Where a value stands in a config, tables and lists themselves included."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from list_paths(value, (*path, key))
+
+
+@pytest.mark.parametrize("name", ["ai_toolkit.yaml", "onetrainer.json", "gui.json", "loha.toml", "dataset.toml"])
+def test_whatever_stands_in_a_values_place_is_taken_or_refused_in_one_message(tmp_path, name):
+    path = CONFIGS / name
+    read = {".yaml": yaml.safe_load, ".json": json.loads, ".toml": tomllib.loads}[path.suffix]
+    # sd-scripts' TOML may be a JSON as well.
+    file = tmp_path / f"a{path.suffix.replace('toml', 'json')}"
+    whole, outcomes = read(path.read_text()), set()
+    for at in list_paths(whole):
+        for value in (math.inf, [None]):
+            config = deepcopy(whole)
+            *above, last = at
+            reduce(getitem, above, config)[last] = value
+            file.write_text(yaml.safe_dump(config) if file.suffix == ".yaml" else json.dumps(config))
+            try:
+                config, imported = translate_file(file)
+                imported.format_experiment([])
+                describe(config, imported)
+                outcomes.add("taken")
+            except UserError:
+                outcomes.add("refused")
+    assert outcomes == {"taken", "refused"}

@@ -57,21 +57,17 @@ def read_config(path: Path) -> OtherConfig:
     """
     if path.suffix.lower() == ".safetensors":
         return _of_metadata(path)
-    text = _read(path)
     suffix = path.suffix.lower()
-    try:
-        if suffix == ".toml":
-            options = _flatten(tomllib.loads(text))
-            if not options.keys() & {"dataset_config", *index_options(SECTIONS)}:
-                raise UserError("holds no option of sd-scripts", where=str(path), fix=f"give {READABLE}")
-            return OtherConfig("sd-scripts", _read_datasets(options, path))
-        if suffix == ".json":
-            return _of_json(path, json.loads(text))
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        raise UserError(f"no {suffix[1:].upper()}: {error}", where=str(path), fix="compare it with a copy") from error
+    if suffix == ".toml":
+        options = _flatten(_read_toml(path))
+        if not options.keys() & {"dataset_config", *index_options(SECTIONS)}:
+            raise UserError("holds no option of sd-scripts", where=str(path), fix=f"give {READABLE}")
+        return OtherConfig("sd-scripts", _read_datasets(options, path))
+    if suffix == ".json":
+        return _of_json(path, _parse_json(_read(path), path, "compare it with a copy"))
     if suffix in (".yaml", ".yml"):
         return _of_yaml(path)
-    return _of_command(path, text)
+    return _of_command(path, _read(path))
 
 
 def _read(path: Path) -> str:
@@ -90,6 +86,20 @@ def _read(path: Path) -> str:
     return text
 
 
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_read(path))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserError(f"no TOML: {error}", where=str(path), fix="compare it with a copy") from error
+
+
+def _parse_json(text: str, where: Path | str, fix: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"no JSON: {error}", where=str(where), fix=fix) from error
+
+
 def _flatten(table: dict[str, Any]) -> dict[str, Any]:
     """sd-scripts leaves the names of a TOML's sections aside; its [[datasets]] are a dataset config's."""
     if "datasets" in table:
@@ -105,10 +115,7 @@ def _read_datasets(options: dict[str, Any], path: Path) -> dict[str, Any]:
     named = options.get("dataset_config")
     if not isinstance(named, str) or not (beside := path.parent / named).is_file():
         return options
-    try:
-        table = tomllib.loads(_read(beside))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"no TOML: {error}", where=str(beside), fix="compare it with a copy") from error
+    table = _read_toml(beside)
     return {**options, **_flatten(table)} if "datasets" in table else options
 
 
@@ -153,8 +160,8 @@ def _of_command(path: Path, text: str) -> OtherConfig:
     own = "network" in script or "network_module" in options
     program: Program = "sd-scripts" if own else "diffusers"
     if program == "sd-scripts" and isinstance(file := options.pop("config_file", None), str):
-        beside = path.parent / file
-        shared = _flatten(tomllib.loads(_read(beside))) if beside.is_file() else {"config_file": file}
+        beside = path.parent / (file if file.endswith(".toml") else f"{file}.toml")  # as sd-scripts finds it
+        shared = _flatten(_read_toml(beside)) if beside.is_file() else {"config_file": file}
         options = {**shared, **options}
     if program == "sd-scripts":
         options = _read_datasets(options, path)
@@ -213,8 +220,15 @@ def _listed(value: Any) -> list[Any]:
 
 def _of_metadata(path: Path) -> OtherConfig:
     metadata = read_metadata(path)
-    if settings := metadata.get("lorakiln_settings"):
-        return OtherConfig("LoRAKiln", {**json.loads(settings), "name": metadata.get("ss_output_name", path.stem)})
+    if text := metadata.get("lorakiln_settings"):
+        where, fix = (
+            f"{path}: lorakiln_settings",
+            "import what the file was made with: conf/experiment, or resolved.yaml",
+        )
+        settings = _parse_json(text, where, fix)
+        if not isinstance(settings, dict):
+            raise UserError("is no table of settings", where=where, fix=fix)
+        return OtherConfig("LoRAKiln", {**settings, "name": metadata.get("ss_output_name", path.stem)})
     options = {key.removeprefix("ss_"): value for key, value in metadata.items() if key.startswith("ss_")}
     if "network_dim" not in options and "learning_rate" not in options:
         fix = "lorakiln inspect tells what the weights themselves show"

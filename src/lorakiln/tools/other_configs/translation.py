@@ -39,7 +39,7 @@ def translate_file(path: Path) -> tuple[OtherConfig, Imported]:
         imported: Imported = module.translate(config)
     except UserError as error:
         raise UserError(error.what, where=str(path), fix=error.fix) from error
-    except (ValueError, TypeError, AttributeError, KeyError, SyntaxError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, SyntaxError, OverflowError) as error:
         # Whatever the file has in the place of a number, a list or a table.
         what = f"a value of {config.program}'s config is none that it takes: {error}"
         raise UserError(
