@@ -288,6 +288,7 @@ class Choice(Facts):
     """choice.json: which of a run's saved steps to use, and at which weight; or why that cannot be told.
 
     Attributes:
+        can_tell: whether the measures can: enough prompts were drawn, and CLIP knows such pictures.
         headline: two sentences for a beginner.
         rivals: what cannot be told apart from it, or comes next.
         advice: what to change next time, each with the measure that says so.
@@ -296,6 +297,7 @@ class Choice(Facts):
     """
 
     recommended: Recommended | None = None
+    can_tell: bool = True
     headline: str = ""
     rivals: list[str] = []
     advice: list[str] = []

@@ -6,7 +6,6 @@ import re
 import pytest
 import yaml
 
-from lorakiln.choose.rule import FEW
 from lorakiln.sweep.base_models import collect_base_models
 from lorakiln.sweep.caveats import list_caveats
 from lorakiln.sweep.comparison import save_comparison
@@ -108,7 +107,7 @@ def test_a_job_of_which_nothing_is_recommended_is_worth_nothing(tmp_path, write_
     assert read_numbers(tmp_path)[0]["worth"] == 0
     # Where that cannot be told, nobody knows what it is worth.
     told = json.loads((tmp_path / "choice/choice.json").read_text())
-    (tmp_path / "choice/choice.json").write_text(json.dumps(told | {"headline": FEW}))
+    (tmp_path / "choice/choice.json").write_text(json.dumps(told | {"can_tell": False}))
     assert "worth" not in read_numbers(tmp_path)[0]
 
 

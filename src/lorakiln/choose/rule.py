@@ -16,7 +16,11 @@ JudgedCandidate = Judged[Candidate]
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from the measures: `facts.Choice` without the pictures."""
+    """What follows from the measures: `facts.Choice` without the pictures.
+
+    Attributes:
+        can_tell: whether enough prompts were drawn.
+    """
 
     best: JudgedCandidate | None
     low: float
@@ -25,6 +29,7 @@ class Decision:
     rivals: list[str]
     advice: list[str]
     judged: list[JudgedCandidate]
+    can_tell: bool = True
 
 
 def rank(measured: Mapping[Candidate, Measures], base: Measures) -> list[Candidate]:
@@ -45,7 +50,7 @@ def decide(measured: Mapping[Candidate, Measures], base: Measures) -> Decision:
     judged = _find_overdone([judge(one, measures, base, most) for one, measures in sorted(measured.items())])
     full = max(one.measures.prompts for one in judged)
     if full < FEWEST_PROMPTS:
-        return Decision(None, 0, 0, FEW, [], [], judged)
+        return Decision(None, 0, 0, FEW, [], [], judged, can_tell=False)
     finalists = [one for one in judged if one.measures.prompts == full]
     picked = pick(finalists, most)
     best, alike = picked.best, picked.alike

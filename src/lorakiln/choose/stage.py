@@ -125,12 +125,13 @@ def make_choice(decision: Decision, trial: Trial, strange: str | None) -> Choice
     }
     candidates = [to_facts(one, len(trial.scored[one.candidate])) for one in decision.judged]
     if strange:
-        return Choice(headline=f"{NO_CLIP} {strange}", candidates=candidates, base=told)
+        return Choice(can_tell=False, headline=f"{NO_CLIP} {strange}", candidates=candidates, base=told)
     picture = ""
     if decision.best:
         picture = f"samples/{trial.scored[decision.best.candidate][0].shot.file_name}"
     return Choice(
         recommended=recommend(decision, picture),
+        can_tell=decision.can_tell,
         headline=decision.headline,
         rivals=decision.rivals,
         advice=decision.advice,

@@ -55,10 +55,8 @@ def read_worth(folder: Path) -> Measured | None:
     """What a finished job's recommended step and weight are worth; nothing where none can be recommended; None where
     `choose` has drawn nothing, or cannot tell.
     """
-    from lorakiln.choose.rule import FEW, NO_CLIP  # which loads torch: a sweep begins without it
-
     choice = read_choice(folder / "choice")
-    if not choice.candidates or choice.headline.startswith((FEW, NO_CLIP)):
+    if not choice.candidates or not choice.can_tell:
         return None
     use = choice.recommended
     if use is None:
