@@ -28,6 +28,7 @@ ORDER = [
     ["adapters"],
     ["lora_files"],
     ["captioners", "metrics", "sources"],
+    ["worth"],
     ["prepare", "caption", "encode", "train", "export", "evaluate"],
     ["choose"],
     ["compare", "review", "sweep", "tools"],

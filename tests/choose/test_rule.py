@@ -5,7 +5,7 @@ import pytest
 
 from lorakiln.choose.candidates import Candidate
 from lorakiln.choose.rule import decide, rank, to_facts
-from tests.choose.test_candidates import make_measures
+from tests.worth.test_measures import make_measures
 
 NOISE = np.random.default_rng(0).normal(0, 0.05, 24)
 NOISE -= NOISE.mean()

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lorakiln.choose.candidates import compare
-from lorakiln.choose.judging import find_most_followed, judge
 from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured, compare_pairs
 from lorakiln.compare.table import HEADINGS, format_table, format_worth
 from lorakiln.compare.verdict import decide, list_gaps
-from lorakiln.evaluate.intervals import Estimate
-from tests.choose.test_candidates import make_measures
+from lorakiln.worth.intervals import Estimate
+from lorakiln.worth.judging import find_most_followed, judge
+from lorakiln.worth.measures import compare
+from tests.worth.test_measures import make_measures
 
 NOISE = np.random.default_rng(0).normal(0, 0.05, 24)
 NOISE -= NOISE.mean()

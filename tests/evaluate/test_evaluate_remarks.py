@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 
 from lorakiln.evaluate.comparison import Comparison
-from lorakiln.evaluate.intervals import Estimate
-from lorakiln.evaluate.remarks import make_remarks, tell_step, tell_trigger
+from lorakiln.evaluate.remarks import make_remarks, tell_step, tell_trigger, tell_worth
 from lorakiln.evaluate.shots import plan_shots
 from lorakiln.evaluate.summaries import Summary
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
+from lorakiln.worth.intervals import Estimate
+from lorakiln.worth.judging import judge
 from tests.evaluate.conftest import metrics_of
 from tests.made_facts import lora_facts, run_facts
+from tests.worth.test_measures import make_measures
 
 STYLE = Classification(name="style", labels=["photo", "outline"], answer="outline")
 
@@ -75,6 +77,32 @@ def test_what_the_trigger_does(base, with_it, without, said):
 
 def test_prompts_that_were_not_drawn_without_it_say_nothing():
     assert tell_trigger(comparison(0, 1, None), PLAN) is None
+
+
+@pytest.mark.parametrize(
+    ("measures", "said"),
+    [
+        (
+            {"learned": 0.9, "detail": 0.6},
+            "it is good, worth 0.54 of 1 (0.54 to 0.54). It shows 90% of",
+        ),
+        (
+            {"learned": 0.3},
+            "it is underfitted, worth 0.30 of 1 (0.30 to 0.30). It shows 30% of",
+        ),
+        (
+            {"learned": 0.9, "copies": 0.5},
+            "it is memorised, worth 0.90 of 1 (0.90 to 0.90). 50% of the pictures",
+        ),
+    ],
+)
+def test_what_it_is_worth_is_told_unless_it_was_chosen_so(measures, said):
+    base = make_measures(0.0)
+    found = replace(comparison(0, 1, 0), judged={1.0: judge(1.0, make_measures(**measures), base, 1.0)})
+    assert said in tell_worth(lora_facts(), found, PLAN)
+    chosen = {"step": 20, "weight": 1.0, "low": 1.0, "high": 1.0, "picture": ""}
+    assert tell_worth(lora_facts(recommended=chosen), found, PLAN) is None
+    assert tell_worth(lora_facts(), comparison(0, 1, 0), PLAN) is None
 
 
 def test_what_the_model_cannot_judge_comes_first(run):

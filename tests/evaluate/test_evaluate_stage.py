@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 import re
 import shutil
 
@@ -66,6 +67,23 @@ def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):
     lines = (out / "plots" / "scores.csv").read_text().splitlines()
     assert lines[0] == "weight,metric,mean,low,high" and len(lines) == 1 + 2 * 8
     assert str(out / "report.html") in capsys.readouterr().out.replace("\n", "")
+
+
+def test_of_enough_prompts_the_worth_is_told_by_the_rule_for_saved_steps(folders, tmp_path, judged_model, capsys):
+    lora, captioned, run, choice = folders
+    prompts = [f"{{trigger}}, a {colour} {kind}" for colour in ("red", "blue") for kind in ("cat", "old")]
+    some = {"prompts": [*prompts, "{trigger}"], "without_trigger": False, "between": []}
+    evaluate(lora, captioned, run, choice, tmp_path / "report", SETTINGS.model_copy(update=some), judged_model)
+    numbers, few = (read_json(tmp_path / "report" / name) for name in ("metrics.json", "scores.json"))
+    worth = numbers["worth"]["w1.00"]
+    parts = [worth[name] for name in ("learned", "detail", "followed", "agreement", "whole")]
+    assert worth["mean"] == pytest.approx(math.prod(parts), abs=1e-5) and worth["low"] <= worth["mean"] <= worth["high"]
+    # The question with a fixed answer is what was learned, the other what the prompts asked for.
+    assert worth["learned"] == pytest.approx(numbers["right_kind"]["w1.00"]["mean"], abs=1e-5)
+    ends = [numbers["right_colour"][at]["mean"] for at in ("w1.00", "w0.00")]
+    assert worth["followed"] == pytest.approx(ends[0] / max(ends) if max(ends) else 1, abs=1e-5)
+    assert few["worth"] == round(worth["mean"], 4)
+    assert f"worth {worth['mean']:.2f} of 1 ({worth['low']:.2f} to" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_weight_0_is_the_base_bit_for_bit_and_weight_1_is_not(reported, judged_model):

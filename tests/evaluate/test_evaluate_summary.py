@@ -2,10 +2,10 @@
 
 import pytest
 
-from lorakiln.evaluate.intervals import Estimate
 from lorakiln.evaluate.summaries import Summary
 from lorakiln.evaluate.summary import format_summary
 from lorakiln.schema.evaluate import Classification
+from lorakiln.worth.intervals import Estimate
 from tests.evaluate.conftest import metrics_of
 
 

@@ -105,23 +105,6 @@ def test_a_validation_loss_is_compared_across_what_does_not_decide_of_what_it_is
     check_objectives(jobs, ["validation_loss"], prune=True)
 
 
-def test_the_worth_is_looked_for_where_every_job_chooses_a_step(jobs):
-    for job in jobs:
-        job.settings["choose"]["checkpoints"] = "last"
-    check_objectives(jobs, ["worth"])
-    jobs[1].settings["choose"]["checkpoints"] = "none"
-    told = r"`choose` draws nothing \(.*\)\n  fix: set choose.checkpoints=last"
-    with pytest.raises(UserError, match=told):
-        check_objectives(jobs, ["worth", "likeness"])
-    # Of one saved step nothing is chosen unless it is asked for.
-    jobs[1].settings["choose"]["checkpoints"] = "auto"
-    jobs[1].settings["train"]["save_every"] = None
-    with pytest.raises(UserError, match=told):
-        check_objectives(jobs, ["worth"])
-    jobs[1].settings["train"]["save_every"] = 3
-    check_objectives(jobs, ["worth"])
-
-
 def test_the_names_are_those_of_the_evaluation():
     question = Classification(name="style", labels=["a", "b"])
     settings = EvaluateSettings(prompts=["a"], seeds=[0, 1], weights=[0, 1], classify=[question])
@@ -129,6 +112,7 @@ def test_the_names_are_those_of_the_evaluation():
     assert known == [
         "likeness",
         "obedience",
+        "worth",
         "validation_loss",
         "bleed",
         "copies",
@@ -141,7 +125,9 @@ def test_the_names_are_those_of_the_evaluation():
         "image_similarity",
         "clip_score",
     ]
-    assert set(known) - {"likeness", "obedience", "validation_loss"} == {one.name for one in list_metrics(settings)}
+    assert set(known) - {"likeness", "obedience", "worth", "validation_loss"} == {
+        one.name for one in list_metrics(settings)
+    }
     assert "seed_similarity" not in list_possible_names(settings.model_copy(update={"seeds": [3, 3]}).model_dump())
 
 

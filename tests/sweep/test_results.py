@@ -100,6 +100,31 @@ def test_a_second_best_within_the_interval_of_the_worth_is_told(outcomes, tmp_pa
     assert "WARNING: the second best, job 1, lies within the best's 95% interval" in capsys.readouterr().out
 
 
+def write_worth(folder, worth, usable=True):
+    """What the report says of it."""
+    path = folder / "report/metrics.json"
+    entry = {"mean": worth, "low": worth - 0.1, "high": worth + 0.1, "usable": usable}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"worth": {"w0.00": {"mean": 0.0}, "w1.00": entry}}))
+
+
+def test_without_a_choice_the_best_is_worth_most_by_its_report(outcomes, tmp_path, capsys):
+    for number, worth in enumerate((0.2, 0.5, 0.9)):
+        write_worth(tmp_path / str(number), worth, usable=number < 2)
+    sum_up(outcomes, tmp_path)
+    told = json.loads((tmp_path / "sweep.json").read_text())
+    # What copies or is broken is worth nothing.
+    assert told["best_by"] == ["worth"] and [row["worth"] for row in told["jobs"]] == [0.2, 0.5, 0.0]
+    assert "best: seed=1  (by worth)" in capsys.readouterr().out
+
+
+def test_a_choices_worth_and_a_reports_are_not_compared(outcomes, tmp_path, capsys):
+    for number, worth in enumerate((0.2, 0.5, 0.7)):
+        write_worth(tmp_path / str(number), worth)
+    write_choice(tmp_path / "2", 0.8)
+    sum_up(outcomes, tmp_path)
+    assert "best: seed=1  (on the front, best mean rank in likeness and obedience)" in capsys.readouterr().out
+
+
 def test_a_job_of_which_nothing_is_recommended_is_worth_nothing(tmp_path, write_report):
     write_report(tmp_path, likeness=0.7, obedience=30.0)
     assert "worth" not in read_numbers(tmp_path)[0]

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lorakiln.choose.candidates import Candidate, Measures, compare, weigh
-from lorakiln.choose.judging import UNDER, Judged, describe, explain_state, find_most_followed, judge, pick
-from lorakiln.evaluate.intervals import FEWEST_PROMPTS
+from lorakiln.choose.candidates import Candidate
 from lorakiln.facts import MeasuredCandidate, Recommended
 from lorakiln.metrics import format_weight
+from lorakiln.worth.intervals import FEWEST_PROMPTS
+from lorakiln.worth.judging import UNDER, Judged, describe, explain_state, find_most_followed, judge, pick
+from lorakiln.worth.measures import Measures, compare, weigh
 
 NO_CLIP = "Which step to use cannot be told: the model's CLIP does not know such pictures as the training pictures."
 FEW = f"Which step to use cannot be told: fewer than {FEWEST_PROMPTS} prompts were drawn (evaluate.prompts)."

@@ -9,7 +9,7 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
-from lorakiln.choose.candidates import Candidate, Measures, list_candidates
+from lorakiln.choose.candidates import Candidate, list_candidates
 from lorakiln.choose.rounds import Rounds
 from lorakiln.choose.rule import NO_CLIP, Decision, decide, rank, recommend, to_facts
 from lorakiln.choose.trial import Layout, Trial
@@ -23,6 +23,7 @@ from lorakiln.families.protocol import choose_drawing_precision
 from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
+from lorakiln.worth.measures import Measures
 
 
 def choose(

@@ -8,8 +8,7 @@ import torch
 
 from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.partial_results import PartialResults
-from lorakiln.choose.candidates import Candidate, Measures, name_adapter
-from lorakiln.choose.measuring import Standard
+from lorakiln.choose.candidates import Candidate, name_adapter
 from lorakiln.choose.rounds import order_prompts
 from lorakiln.console.memory import is_tight
 from lorakiln.evaluate.drawing import ShotDrawer
@@ -24,6 +23,8 @@ from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
+from lorakiln.worth.measures import Measures
+from lorakiln.worth.standard import Standard
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lorakiln.choose.candidates import Measures, compare
-from lorakiln.choose.judging import Judged, find_most_followed, judge
-from lorakiln.choose.measuring import Standard
 from lorakiln.compare.drawing import Plan
 from lorakiln.compare.entrants import Entrant
-from lorakiln.evaluate.intervals import Estimate, compute_bootstrap_mean
 from lorakiln.evaluate.material import PictureModels, gather_material
 from lorakiln.evaluate.summaries import Summary, score_pictures, summarise
 from lorakiln.metrics import Metric, Prompt, Scored, list_in_report_order, list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.worth.intervals import Estimate, compute_bootstrap_mean
+from lorakiln.worth.judging import Judged, find_most_followed, judge
+from lorakiln.worth.measures import Measures, compare
+from lorakiln.worth.standard import Standard
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from lorakiln.compare.drawing import Plan
 from lorakiln.compare.measuring import Measured, Pair
 from lorakiln.compare.table import HEADINGS, list_cells
 from lorakiln.compare.verdict import Verdict
-from lorakiln.evaluate.intervals import Estimate
 from lorakiln.evaluate.page_pictures import Picture, make_data_uri
 from lorakiln.evaluate.pages import load_template
 from lorakiln.evaluate.summaries import Summary
 from lorakiln.evaluate.summary import format_difference, format_mean
 from lorakiln.metrics import Metric, Shot
 from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.worth.intervals import Estimate
 
 SEEDS = 4  # at most, of which the page shows the pictures
 

@@ -11,7 +11,6 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_json, write_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
-from lorakiln.choose.judging import Judged
 from lorakiln.compare.drawing import Plan, draw_shots, plan_shots
 from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured, measure_files
@@ -26,6 +25,7 @@ from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import choose_drawing_precision
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
+from lorakiln.worth.judging import Judged
 
 PAGE, NUMBERS = "compare.html", "compare.json"
 

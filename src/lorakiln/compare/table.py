@@ -8,14 +8,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lorakiln.choose.judging import Judged
 from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured
 from lorakiln.compare.verdict import Verdict
 from lorakiln.console.terminal_text import escape_line
-from lorakiln.evaluate.intervals import Estimate
 from lorakiln.evaluate.summary import TABLE
 from lorakiln.metrics import format_weight
+from lorakiln.worth.intervals import Estimate
+from lorakiln.worth.judging import Judged
 
 UNKNOWN = "-"
 # What each column is, and the row's number in it.

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorakiln.choose.judging import Judged, describe, explain_state, pick
 from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured
-from lorakiln.evaluate.intervals import FEWEST_PROMPTS, Estimate
+from lorakiln.worth.intervals import FEWEST_PROMPTS, Estimate
+from lorakiln.worth.judging import Judged, describe, explain_state, pick
 
 NO_CLIP = "Which is better cannot be told: the model's CLIP does not know such pictures as the training pictures."
 FEW = f"Which is better cannot be told: fewer than {FEWEST_PROMPTS} prompts were drawn (evaluate.prompts)."

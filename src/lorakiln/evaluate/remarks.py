@@ -7,6 +7,7 @@ from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.shots import ShotPlan
 from lorakiln.evaluate.summary import format_mean
 from lorakiln.facts import LoraFacts, RunFacts
+from lorakiln.worth.judging import describe, explain_state
 
 # Where so much of what a prompt gains with the trigger words comes without them, they do little.
 MOSTLY = 0.5
@@ -22,7 +23,7 @@ def make_remarks(facts: LoraFacts, run: Path, results: Comparison, plan: ShotPla
         run: what `train` wrote; need not be there, for a file from elsewhere.
     """
     told = [results.overall.out_of_domain, tell_step(facts, run), tell_trigger(results, plan)]
-    told += [tell_bleed(results, plan), tell_copies(results, plan)]
+    told += [tell_worth(facts, results, plan), tell_bleed(results, plan), tell_copies(results, plan)]
     return [sentence for sentence in told if sentence]
 
 
@@ -45,6 +46,18 @@ def tell_step(facts: LoraFacts, run: Path) -> str | None:
     return (
         f"Step {step} was exported, with a validation loss of {losses[step]:.4f}; step {best} has the lowest, "
         f"{losses[best]:.4f}: {way} would take it. The loss does not see likeness: compare the samples of both."
+    )
+
+
+def tell_worth(facts: LoraFacts, results: Comparison, plan: ShotPlan) -> str | None:
+    """What the rule that chooses saved steps says of it; None if it cannot tell, or has chosen it and said so."""
+    judged = results.judged.get(plan.main)
+    if judged is None or facts.recommended:
+        return None
+    worth, said = judged.worth, f"It {describe(judged)}" if judged.usable else explain_state(judged)
+    return (
+        f"By the rule for saved steps it is {judged.state}, worth {worth.mean:.2f} of 1 "
+        f"({worth.low:.2f} to {worth.high:.2f}). {said[0].upper()}{said[1:]}"
     )
 
 

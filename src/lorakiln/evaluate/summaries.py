@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from lorakiln.artefacts.json_files import write_text
-from lorakiln.evaluate.intervals import Estimate, compute_bootstrap_mean, compute_wilson_fraction
 from lorakiln.evaluate.shots import ShotPlan
 from lorakiln.metrics import Finding, Material, Metric, Prompt, Scored, format_weight
+from lorakiln.worth.intervals import Estimate, compute_bootstrap_mean, compute_wilson_fraction
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lorakiln.evaluate.intervals import FEWEST_PROMPTS, Estimate
 from lorakiln.evaluate.summaries import Summary
 from lorakiln.metrics import Metric, list_rules
+from lorakiln.worth.intervals import FEWEST_PROMPTS, Estimate
 
 Tone = Literal["good", "mixed", "bad", "unknown"]
 

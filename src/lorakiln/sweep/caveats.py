@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lorakiln.evaluate.intervals import FEWEST_PROMPTS
 from lorakiln.sweep.objectives import METRICS, VALIDATION_LOSS, is_less_better
 from lorakiln.sweep.pareto import Point, choose_best
 from lorakiln.sweep.results import Result
+from lorakiln.worth.intervals import FEWEST_PROMPTS
 
 
 def list_caveats(results: Sequence[Result], points: Sequence[Point], best: int, objectives: Sequence[str]) -> list[str]:

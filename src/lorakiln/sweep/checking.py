@@ -7,9 +7,8 @@ from typing import Any
 
 from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.schema.whole_config import check_whole
-from lorakiln.sweep.cost_estimate import is_choosing
 from lorakiln.sweep.jobs import Job
-from lorakiln.sweep.objectives import VALIDATION_LOSS, WORTH, list_possible_names
+from lorakiln.sweep.objectives import VALIDATION_LOSS, list_possible_names
 
 MOST = 12  # problems that are listed
 # By section the settings that decide of what a validation loss is, or all but those that do not.
@@ -71,13 +70,7 @@ def check_objectives(jobs: Sequence[Job], objectives: Sequence[str], prune: bool
                 where="hydra.sweeper.prune" if prune else where,
                 fix="set train.validation.every to a number of steps",
             )
-        if WORTH in objectives and not is_choosing(job.settings):
-            raise UserError(
-                f"it goes by the worth, for which `choose` draws nothing ({job.title})",
-                where=where,
-                fix="set choose.checkpoints=last, or save on the way (train.save_every)",
-            )
-        known = [*list_possible_names(job.settings["evaluate"]), WORTH]
+        known = list_possible_names(job.settings["evaluate"])
         for name in objectives:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

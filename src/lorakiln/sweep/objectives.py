@@ -10,23 +10,22 @@ from lorakiln.console.errors import UserError
 from lorakiln.facts import Measured, RunFacts, read_choice
 from lorakiln.metrics import LIKENESS, OBEDIENCE, list_in_report_order, list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.worth import WORTH
 
 # The two that pull against each other: how alike the pictures are to the training pictures, how well they obey.
 DEFAULT = (LIKENESS, OBEDIENCE)
 # What the metrics of boards are called in metrics.json.
 METRICS = {metric.board: metric.name for metric in list_in_report_order(list_metrics(None)) if metric.board}
 VALIDATION_LOSS = "validation_loss"
-# By the rule that chooses a saved step and a weight; of jobs whose `choose` has drawn.
-WORTH = "worth"
 # "w0.50", as metrics.json has it.
 _WEIGHT = re.compile(r"w(-?[0-9.]+(?:e[+-]?[0-9]+)?)")
 
 
 def list_possible_names(evaluate: dict[str, Any]) -> list[str]:
-    """What a job with these settings of `evaluate` may be compared by; where it chooses a step, by the worth, too."""
+    """What a job with these settings of `evaluate` may be compared by."""
     metrics = [metric for metric in list_metrics(EvaluateSettings.model_validate(evaluate)) if not metric.board]
     metrics.sort(key=lambda metric: metric.is_answer)  # questions last, there may be many
-    return [*DEFAULT, VALIDATION_LOSS, *(metric.name for metric in metrics), *METRICS.values()]
+    return [*DEFAULT, WORTH, VALIDATION_LOSS, *(metric.name for metric in metrics), *METRICS.values()]
 
 
 def is_less_better(name: str) -> bool:
@@ -35,9 +34,10 @@ def is_less_better(name: str) -> bool:
 
 
 def read_numbers(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """A finished job's numbers by name: at the LoRA's full weight, and at 0, the base model. The first hold the
-    validation loss of the adapter that was exported (else of the last) and the worth of what `choose` recommends, where
-    there are such.
+    """A finished job's numbers by name: at the LoRA's full weight, and at 0, the base model.
+
+    The first hold the validation loss of the adapter that was exported (else of the last), and the worth of what
+    `choose` recommends, where it has drawn, in place of the report's. What is broken or copies is worth nothing.
     """
     entries = read_entries(folder)
     full = {name: ends[0]["mean"] for name, ends in entries.items()}
@@ -46,6 +46,8 @@ def read_numbers(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     losses = [one.validation_loss for one in adapters if one.step == step] or [one.validation_loss for one in adapters]
     if losses and losses[-1] is not None:
         full[VALIDATION_LOSS] = losses[-1]
+    if not entries.get(WORTH, ({}, {}))[0].get("usable", True):
+        full[WORTH] = 0.0
     if worth := read_worth(folder):
         full[WORTH] = worth.mean
     return full, {name: ends[1]["mean"] for name, ends in entries.items()}

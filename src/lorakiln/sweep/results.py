@@ -31,6 +31,7 @@ class Result:
         entries: at full weight, with the intervals that the report gives.
         prompts: how many were drawn; 0 if that is not known.
         costs: see `read_costs`.
+        chosen: whether its worth is that of the step and weight that `choose` recommends, and not its report's.
     """
 
     outcome: Outcome
@@ -39,6 +40,7 @@ class Result:
     entries: dict[str, dict[str, Any]]
     prompts: int
     costs: dict[str, float]
+    chosen: bool
 
     @classmethod
     def read(cls, outcome: Outcome) -> "Result":
@@ -46,7 +48,9 @@ class Result:
         entries = {name: ends[0] for name, ends in read_entries(folder).items()}
         if worth := read_worth(folder):
             entries[WORTH] = worth.to_dict()
-        return cls(outcome, *read_numbers(folder), entries, read_prompts(folder), read_costs(folder))
+        values, base = read_numbers(folder)
+        prompts, costs = read_prompts(folder), read_costs(folder)
+        return cls(outcome, values, base, entries, prompts, costs, chosen=worth is not None)
 
     @property
     def point(self) -> tuple[float, float]:

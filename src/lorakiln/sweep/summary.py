@@ -92,9 +92,12 @@ def _write(results: Sequence[Result], others: Sequence[Outcome], root: Path, obj
 
 
 def choose_deciding(results: Sequence[Result], objectives: Sequence[str]) -> Sequence[str]:
-    """What the best is chosen by: the objectives or, where none were asked for and every job has it, the worth."""
-    asked = tuple(objectives) != DEFAULT
-    return objectives if asked or any(WORTH not in result.values for result in results) else (WORTH,)
+    """What the best is chosen by: the objectives or, where none were asked for and every job has it in the same way,
+    the worth.
+    """
+    asked, ways = tuple(objectives) != DEFAULT, {result.chosen for result in results}
+    known = all(WORTH in result.values for result in results)
+    return (WORTH,) if known and len(ways) == 1 and not asked else objectives
 
 
 def _list_points(results: Sequence[Result], names: Sequence[str]) -> list[tuple[float, ...]]:

@@ -7,8 +7,8 @@ import pytest
 
 from lorakiln.compare.blind.questions import Question
 from lorakiln.compare.blind.result import describe_result, sum_up
-from lorakiln.evaluate.intervals import compute_wilson_fraction
 from lorakiln.metrics import Prompt, Shot
+from lorakiln.worth.intervals import compute_wilson_fraction
 from tests.compare.test_verdict import plant
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorakiln.choose.judging import Judged
 from lorakiln.compare.blind.answers import EQUAL, LEFT
 from lorakiln.compare.blind.questions import Question
 from lorakiln.compare.entrants import Entrant
-from lorakiln.evaluate.intervals import Estimate, compute_wilson_fraction
+from lorakiln.worth.intervals import Estimate, compute_wilson_fraction
+from lorakiln.worth.judging import Judged
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from lorakiln.artefacts.pictures import read_picture
-from lorakiln.choose.judging import Judged
 from lorakiln.compare.blind.answers import LEFT, RIGHT, Answers
 from lorakiln.compare.blind.result import describe_result, sum_up
 from lorakiln.compare.entrants import Entrant
 from lorakiln.console.errors import UserError
 from lorakiln.serving.local import HEADERS, Gate, answer_file
+from lorakiln.worth.judging import Judged
 
 UNKEPT = {**HEADERS, "Cache-Control": "no-store"}
 

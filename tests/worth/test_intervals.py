@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lorakiln.evaluate.intervals import Estimate, compute_bootstrap_mean, compute_wilson_fraction
+from lorakiln.worth.intervals import Estimate, compute_bootstrap_mean, compute_wilson_fraction
 
 
 def test_bootstrap_agrees_with_the_standard_error_of_the_mean():

@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from lorakiln.choose.candidates import Measures
 from lorakiln.metrics import Material, Metric, Prompt, Scored
 from lorakiln.metrics._cosines import compute_mean_cosine, compute_seed_distance
 from lorakiln.metrics.coherence import ALIKE, compute_unlike
+from lorakiln.worth.measures import Measures
 
 LIKENESS, DETAIL = "image_similarity", "detail_similarity"
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from lorakiln.choose.candidates import Measures, Parts, compare, estimate, weigh
-from lorakiln.evaluate.intervals import Estimate
 from lorakiln.metrics.coherence import AGREE, MOST_PROMPTS
+from lorakiln.worth.intervals import Estimate
+from lorakiln.worth.measures import Measures, Parts, compare, estimate, weigh
 
 UNDER = 0.5  # of what the training pictures show; less is underfitted
 SHOWN = 0.15  # the same: where the best one's interval begins below it, nothing was learned that can be shown
