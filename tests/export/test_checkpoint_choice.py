@@ -40,9 +40,17 @@ def test_the_last_and_all():
     assert choose_adapters(adapters, "all") == (adapters[1], [adapters[0], adapters[2]])
 
 
+def test_a_step_that_was_saved():
+    adapters = saved(s5=0.1, s15=0.3, s10=0.2)
+    assert choose_adapters(adapters, 10, recommended=5) == (adapters[2], [])
+    with pytest.raises(UserError, match="step 7 was not saved") as told:
+        choose_adapters(adapters, 7)
+    assert "5, 10, 15" in told.value.fix
+
+
 @pytest.mark.parametrize(
     ("wanted", "patience", "which"),
-    [("auto", None, "recommended"), ("auto", 3, "best"), ("last", 3, "last"), ("all", None, "all")],
+    [(10, 3, 10), ("auto", None, "recommended"), ("auto", 3, "best"), ("last", 3, "last"), ("all", None, "all")],
 )
 def test_a_training_that_ends_early_gives_its_best(wanted, patience, which):
     train = TrainSettings.model_construct(early_stopping=EarlyStoppingSettings(patience=patience))

@@ -1,4 +1,6 @@
-"""A stand-in for W&B's server: answers the client as far as `wandb sync` and online runs need, and keeps what comes."""
+"""A stand-in for W&B's server: answers the client as far as `wandb sync`, online runs and the registry need, and keeps
+what comes.
+"""
 
 import json
 import re
@@ -11,6 +13,7 @@ from typing import Any
 
 from tests import http_server
 from tests.http_server import Handler
+from tests.tracking.wandb_artifacts import Artifacts, Refused
 
 ME = {"id": "e", "name": "me"}
 
@@ -32,14 +35,14 @@ class Run:
         return [(line["step"], line[name]) for line in self.history if name in line]
 
 
-class Server:
+class Server(Artifacts):
     """Attributes:
     runs: by id.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.runs: dict[str, Run] = {}
-        self.url = ""
         self._lock = threading.Lock()
 
     @property
@@ -54,7 +57,10 @@ class Server:
                 return self._stream(path.split("/")[-2], body)
             found = re.search(r"(?:query|mutation)\s+(\w+)", body.get("query", ""))
             answer = getattr(self, f"_{found[1]}", None) if found else None
-            return {"data": answer(body.get("variables") or {}) if answer else {}}
+            try:
+                return {"data": answer(body.get("variables") or {}) if answer else {}}
+            except Refused as refused:
+                return {"errors": [{"message": str(refused)}], "data": None}
 
     def _stream(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.setdefault(name, Run())
@@ -106,16 +112,6 @@ class Server:
         }
         return {"model": {"id": "p", "name": "lorakiln", "entity": ME, "bucket": bucket}}
 
-    def _CreateArtifact(self, asked: dict[str, Any]) -> dict[str, Any]:
-        sequence = {"id": "s", "latestArtifact": {"id": "a", "versionIndex": 0}}
-        return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
-
-    def _ArtifactType(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return {"project": {"artifact": None}}
-
-    def _ArtifactMembershipByName(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return {"project": {"artifactCollectionMembership": None}}
-
     def _CreateRunFiles(self, asked: dict[str, Any]) -> dict[str, Any]:
         files = [{"name": name, "uploadUrl": f"{self.url}/{place}"} for place, name in enumerate(asked["files"])]
         return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
@@ -127,10 +123,11 @@ def serving() -> Iterator[Server]:
 
     class Answers(Handler):
         def do_GET(self) -> None:
-            self.answer({})
+            stored = server.get(self.path)
+            self.answer({} if stored is None else stored)
 
         def do_PUT(self) -> None:
-            self.read()
+            server.put(self.path, self.read())
             self.answer({})
 
         def do_POST(self) -> None:

@@ -15,6 +15,7 @@ from lorakiln.cli import (
     import_config,
     lora_files,
     new,
+    registry,
     regularise,
     review,
 )
@@ -24,9 +25,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Inspect, convert, resize, merge, extract, try and compare LoRA files; import configs of other programs; "
-    "begin with pictures (new); draw regularisation pictures (regularise); change captions; review a dataset in the "
-    "browser; examine the machine (doctor).",
+    help="Inspect, convert, resize, merge, extract, try, compare and share LoRA files; import configs of other "
+    "programs; begin with pictures (new); draw regularisation pictures (regularise); change captions; review a dataset "
+    "in the browser; examine the machine (doctor).",
 )
 # In the order in which --help lists them.
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -39,6 +40,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "generate": generate.generate,
     "compare": compare.compare,
     "blind": blind.blind,
+    "promote": registry.promote,
+    "fetch": registry.fetch,
     "import": import_config.import_config,
     "new": new.new,
     "regularise": regularise.regularise,

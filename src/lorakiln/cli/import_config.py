@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lorakiln.cli.options import TRAIN_NAME, Overwrite
+from lorakiln.cli.options import Overwrite
 from lorakiln.console.terminal_text import escape_line
 
 
@@ -17,7 +17,7 @@ def import_config(
     """Make an experiment of what another program was told: sd-scripts, kohya_ss, diffusers, OneTrainer or ai-toolkit;
     or of the settings in a LoRA's metadata. Without a conf/experiment it is printed."""
     from lorakiln.artefacts.json_files import write_text
-    from lorakiln.tools.other_configs.imported import name_experiment
+    from lorakiln.tools.other_configs.imported import TRAIN_NAME, name_experiment
     from lorakiln.tools.other_configs.translation import describe, suggest_name, translate_file
     from lorakiln.tools.output_targets import check_free
 

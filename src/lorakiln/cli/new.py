@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lorakiln.cli.options import MODELS, TRAIN_NAME
+from lorakiln.cli.options import MODELS
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.tools.subjects import Subject
@@ -28,7 +28,7 @@ def new(
     from lorakiln.artefacts.json_files import write_text
     from lorakiln.tools.model import find_settings_of
     from lorakiln.tools.new_dataset import CONF, locate_raw, look_through, take_in
-    from lorakiln.tools.other_configs.imported import name_experiment
+    from lorakiln.tools.other_configs.imported import TRAIN_NAME, name_experiment
     from lorakiln.tools.output_targets import check_free
     from lorakiln.tools.proposal import propose
 

@@ -8,7 +8,6 @@ import typer
 from lorakiln.console.terminal_text import escape_text
 from lorakiln.families.kinds import list_versions
 
-TRAIN_NAME = "python -m train +experiment=NAME"
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a LoRA file")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="what to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace OUT if it is there")]

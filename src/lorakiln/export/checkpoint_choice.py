@@ -5,7 +5,7 @@ from lorakiln.facts import SavedAdapter
 from lorakiln.schema.train import TrainSettings
 
 
-def choose_which(wanted: str, train: TrainSettings) -> str:
+def choose_which(wanted: str | int, train: TrainSettings) -> str | int:
     """What "auto" comes to: a training that ends where the loss falls no more was meant to give its best; of
     another it is what `choose` recommends, and where that says nothing the last."""
     if wanted != "auto":
@@ -34,20 +34,26 @@ def choose_weights(adapters: list[SavedAdapter], wanted: str) -> list[SavedAdapt
 
 
 def choose_adapters(
-    adapters: list[SavedAdapter], which: str, recommended: int | None = None
+    adapters: list[SavedAdapter], which: str | int, recommended: int | None = None
 ) -> tuple[SavedAdapter, list[SavedAdapter]]:
     """The adapter that gets the plain name, and those that are written beside it.
 
     Args:
         adapters: by step.
-        which: "last", "best" (lowest validation loss), "recommended" (what `choose` says; the last if it says nothing)
-            or "all" (the last, and every other beside it).
+        which: "last", "best" (lowest validation loss), "recommended" (what `choose` says; the last if it says nothing),
+            "all" (the last, and every other beside it), or a step.
         recommended: the step that `choose` recommends, if any.
 
     Raises:
-        UserError: "best", and no saved adapter has a validation loss.
+        UserError: "best", and no saved adapter has a validation loss; or a step that was not saved.
     """
     last = max(adapters, key=lambda one: one.step)
+    if isinstance(which, int):
+        saved = {one.step: one for one in adapters}
+        if which not in saved:
+            fix = f"saved are {', '.join(map(str, sorted(saved)))}; train.save_every says which are"
+            raise UserError(f"step {which} was not saved", where=f"export.which={which}", fix=fix)
+        return saved[which], []
     if which == "last" or (which == "recommended" and recommended is None):
         return last, []
     if which == "recommended":

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorakiln.schema.base import Name, Settings
+from lorakiln.schema.base import MANY, Name, Settings
 from lorakiln.schema.marks import Decides, Private
 
 
@@ -12,10 +12,10 @@ class ExportSettings(Settings, decides=Decides.FILE):
     name: Annotated[Name | None, Private.NO] = Field(
         None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name"
     )
-    which: Literal["auto", "last", "best", "recommended", "all"] = Field(
+    which: Literal["auto", "last", "best", "recommended", "all"] | Annotated[int, Field(ge=1, le=MANY)] = Field(
         "auto",
         description="recommended: the step that `choose` says to use, else the last; best: lowest validation loss "
-        "among the saved; auto: best with train.early_stopping, else recommended",
+        "among the saved; auto: best with train.early_stopping, else recommended; a number: that step, if it was saved",
     )
     weights: Literal["auto", "raw", "ema"] = Field(
         "auto", description="of a training with train.ema: the average or the weights themselves; auto: the average"

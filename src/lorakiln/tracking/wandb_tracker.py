@@ -1,4 +1,4 @@
-"""Weights & Biases: the only module that imports wandb. It never asks for an account."""
+"""Weights & Biases: with `wandb_registry` the only module that imports wandb. It never asks for an account."""
 
 import os
 import re

@@ -9,6 +9,7 @@ import yaml
 
 from lorakiln.schema.other_trainers.option import Option
 
+TRAIN_NAME = "python -m train +experiment=NAME"
 INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 WORDS = {"true": True, "false": False, "none": None, "null": None, "": None}
