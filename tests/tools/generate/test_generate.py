@@ -1,4 +1,4 @@
-"""`lorakiln generate` on the micro model: what it draws is what the pipeline draws, grids, image to image, mistakes."""
+"""`lorakiln generate` on the micro model: what it draws is what the pipeline draws; grids, weights, prompts."""
 
 import hashlib
 from dataclasses import replace
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
@@ -18,29 +17,7 @@ from lorakiln.lora_files.identity import compute_lora_short_hash
 from lorakiln.lora_files.writing import write_lora
 from lorakiln.sampling import DrawJob, draw
 from tests.lora_files.conftest import random_adapter
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def model(tmp_path, micro_model):
-    file = tmp_path / "micro.yaml"
-    file.write_text(yaml.safe_dump(micro_model.model_dump(mode="json")))
-    return str(file)
-
-
-@pytest.fixture
-def lora(tmp_path, micro_family):
-    write_lora(random_adapter(micro_family), tmp_path / "style.safetensors", "kohya")
-    return str(tmp_path / "style.safetensors")
-
-
-def run(*arguments):
-    return main(["generate", *map(str, arguments), "--steps", "2"])
-
-
-def pixels(path):
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+from tests.tools.generate.conftest import pixels, run
 
 
 def test_a_grid_over_weights_begins_with_the_base_itself(model, lora, tmp_path, micro_model, capsys):
@@ -86,135 +63,6 @@ def test_prompts_and_seeds_make_a_grid_and_a_weight_halves_the_lora(model, lora,
     assert np.abs(pixels(tmp_path / "a/0000.png") - pixels(tmp_path / "b/0000.png")).max() <= 1
 
 
-def test_image_to_image_keeps_what_strength_leaves(model, tmp_path, micro_model):
-    family = load_family(micro_model)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / "in.png")
-    for strength in ("0.5", "1"):
-        code = main(
-            [
-                "generate",
-                "red",
-                "--model",
-                model,
-                "--steps",
-                "4",
-                "--image",
-                str(tmp_path / "in.png"),
-                "--strength",
-                strength,
-                "--out",
-                str(tmp_path / strength),
-            ]
-        )
-        assert code == 0
-    values = torch.from_numpy(pixels(tmp_path / "in.png") / 127.5 - 1).float().permute(2, 0, 1)[None]
-    start = family.encode_pictures(values)[0]
-    (expected,) = draw(family, [DrawJob("red", 0, 32, 32)], 4, 5.0, batch_size=1, start=start, strength=0.5)
-    assert np.abs(pixels(tmp_path / "0.5/0000.png") - np.asarray(expected)).max() <= 1
-    assert np.abs(pixels(tmp_path / "0.5/0000.png") - pixels(tmp_path / "1/0000.png")).max() > 2
-    assert "Denoising strength: 0.5" in Image.open(tmp_path / "0.5/0000.png").info["parameters"]
-
-
-def test_image_to_image_equals_diffusers(micro_model):
-    from diffusers import StableDiffusionImg2ImgPipeline
-
-    family = load_family(micro_model)
-    pipe = StableDiffusionImg2ImgPipeline(
-        **{**family.pipeline().components, "image_encoder": None}, requires_safety_checker=False
-    )
-    pipe.set_progress_bar_config(disable=True)
-    start = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
-    (found,) = draw(family, [DrawJob("red", 7, 32, 32)], 5, 4.0, batch_size=1, start=start, strength=0.6)
-    # diffusers takes latents for what they are, where they have the latents' channels.
-    expected = pipe(
-        "red",
-        image=start,
-        strength=0.6,
-        num_inference_steps=5,
-        guidance_scale=4.0,
-        generator=torch.Generator().manual_seed(7),
-    ).images[0]
-    assert np.abs(np.asarray(found).astype(int) - np.asarray(expected).astype(int)).max() <= 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--model", "sd99"], "no such model"),
-        (["--model", "MODEL", "--columns", "mood=1,2"], "'mood' is no axis"),
-        (["--model", "MODEL", "--columns", "steps=few"], "'few' is no steps"),
-        (["--model", "MODEL", "--columns", "weight"], "is no axis"),
-        (["--model", "MODEL", "--rows", "seed=1", "--columns", "seed=2"], "both seed"),
-        (["--model", "MODEL", "--size", "big"], "is no size"),
-        (["--model", "MODEL", "--seeds", "x"], "is no seed"),
-        (["--model", "MODEL", "--seeds", "1,2", "--columns", "weight=0,1"], "several are given"),
-        (["--model", "MODEL", "--size", "30x32"], "cannot be drawn"),
-        (["--model", "MODEL", "--image", "nothing.png"], "not a readable picture"),
-        (["--model", "MODEL", "--lora", "nothing.safetensors"], "no such file"),
-        (["--model", "MODEL", "--lora", "nothing.safetensors:inf"], "'inf' is no finite weight"),
-        (["--model", "MODEL", "--seeds", "²"], "'²' is no seed"),
-        (["--model", "MODEL", "--seeds", "4294967296"], "4294967295 is the largest"),
-        (["--model", "MODEL", "--seeds", "9" * 5000], "is no seed"),
-        (["--model", "MODEL", "--columns", "seed=-1"], "'-1' is no seed"),
-        (["--model", "MODEL", "--columns", "steps=2000"], "2000 steps are more"),
-        (["--model", "MODEL", "--columns", "steps=1000"], "1000 steps are more"),
-        (["--model", "MODEL", "--columns", "steps=0,2"], "0 is not at least 1"),
-        (["--model", "MODEL", "--columns", "steps=2,-1"], "-1 is not at least 1"),
-        (["--model", "MODEL", "--columns", "guidance=nan"], "nan is not a finite number"),
-        (["--model", "MODEL", "--columns", "weight=inf"], "inf is not a finite number"),
-        (["--model", "MODEL", "--columns", "strength=0.5,1"], "there is no picture to draw anew"),
-        (["--model", "MODEL", "--size", "0x0"], "is no size of a picture"),
-        (["--model", "MODEL", "--size", "99999x32"], "sides are 1 to 8192 pixels long"),
-        (["--model", "MODEL", "--size", "²x32"], "is no size"),
-        (["--model", "MODEL", "--columns", "checkpoint=a,nothing.safetensors:0.5"], "no such file"),
-    ],
-)
-def test_mistakes(model, tmp_path, capsys, arguments, said):
-    code = run("red", "--out", tmp_path / "out", *[model if one == "MODEL" else one for one in arguments])
-    error = capsys.readouterr().err
-    assert code == 1 and said in error and "Traceback" not in error
-    assert not list(tmp_path.glob("out/*.png"))
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("a: [", "not readable as YAML"),
-        ("- a", "not a list of settings with names"),
-        ("family: sd", "path: field required"),
-        ("family: sd\npath: x\nresolutoin: 4", "did you mean resolution?"),
-    ],
-)
-def test_a_model_file_that_is_none(tmp_path, capsys, content, said):
-    (tmp_path / "m.yaml").write_text(content)
-    assert run("red", "--model", tmp_path / "m.yaml", "--out", tmp_path / "out") == 1
-    error = capsys.readouterr().err
-    assert said in error and "m.yaml" in error and "Traceback" not in error
-
-
-def test_pictures_that_are_none(model, tmp_path, capsys, monkeypatch):
-    file = tmp_path / "in.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file)
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    tiny = yaml.safe_load((ROOT / "conf/model/tiny.yaml").read_text())
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
-    for arguments in (["--model", model], ["--model", tmp_path / "tiny.yaml", "--describe"]):
-        assert run("red", *arguments, "--image", file, "--out", tmp_path / "out") == 1
-        assert f"{file}: not a readable picture" in capsys.readouterr().err
-    file.write_bytes(whole)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # 64 x 64 is more than twice that
-    assert run("red", "--model", model, "--image", file, "--out", tmp_path / "out") == 1
-    assert "decompression bomb" in capsys.readouterr().err
-
-
-def test_a_file_is_no_folder_for_pictures(model, tmp_path, capsys):
-    (tmp_path / "out").write_text("mine")
-    assert run("red", "--model", model, "--out", tmp_path / "out", "--overwrite") == 1
-    assert "is a file, and a folder is written" in capsys.readouterr().err
-    assert (tmp_path / "out").read_text() == "mine"
-
-
 def test_checkpoints_are_an_axis_each_with_its_weight(model, lora, tmp_path):
     columns = f"checkpoint={lora}:0.5,{lora}"
     assert run("red", "--model", model, "--columns", columns, "--out", tmp_path / "a") == 0
@@ -258,38 +106,6 @@ def test_what_of_a_prompt_is_not_read_is_told(model, tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
-def test_the_captioner_describes_what_is_drawn_anew(lora, tmp_path, capsys):
-    Image.fromarray(np.full((64, 64, 3), (40, 90, 210), np.uint8)).save(tmp_path / "in.png")
-    arguments = ("--lora", lora, "--image", tmp_path / "in.png", "--describe")
-    model = yaml.safe_load((ROOT / "conf/model/tiny.yaml").read_text())
-    for part in ("captioner", "clip"):
-        model[part]["path"] = str(ROOT / model[part]["path"])
-    file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump(model | {"path": str(ROOT / model["path"])}))
-    assert (
-        main(
-            [
-                "generate",
-                "clay style",
-                "--model",
-                str(file),
-                *map(str, arguments[2:]),
-                "--steps",
-                "2",
-                "--out",
-                str(tmp_path / "out"),
-            ]
-        )
-        == 0
-    )
-    (prompt,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("prompt: ")]
-    assert prompt.startswith("prompt: clay style, ") and "blue background" in prompt
-    text = Image.open(tmp_path / "out/0000.png").info["parameters"]
-    assert text.startswith(prompt.removeprefix("prompt: "))
-    assert main(["generate", "x", "--model", str(file), "--describe", "--out", str(tmp_path / "no")]) == 1
-    assert "name one with --image" in capsys.readouterr().err
-
-
 def test_long_prompts_are_read_in_chunks(model, tmp_path):
     long = "red " * 30 + "blue cat"
     for tokens in (75, 150):
@@ -324,28 +140,6 @@ def test_on_a_tight_gpu_what_does_not_work_leaves_it(model, tmp_path, monkeypatc
     monkeypatch.setattr(StableDiffusion, "rest", lambda self: rested.append(True))
     assert run("a cat", "--model", model, "--out", tmp_path / "out") == 0
     assert len(rested) == tight
-
-
-@pytest.mark.parametrize(
-    ("place", "said"),
-    [
-        ("lorakiln.tools.generate.is_tight", "loading the base model: out of memory"),
-        ("lorakiln.lora_files.merging.Merged.set_weights", "putting the LoRAs on, and reading the picture"),
-        ("lorakiln.families.sd.model.StableDiffusion.encode_pictures", "putting the LoRAs on, and reading the picture"),
-        ("lorakiln.families.sd.model.StableDiffusion.encode_prompts", "drawing: reading the negative prompt: out of"),
-        ("lorakiln.families.sd.model.StableDiffusion.decode_latents", "drawing: out of memory with one picture"),
-    ],
-)
-def test_no_memory_is_told_with_what_helps(model, lora, tmp_path, capsys, monkeypatch, place, said):
-    def full(*arguments):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    Image.new("RGB", (32, 32), "red").save(tmp_path / "from.png")
-    monkeypatch.setattr(place, full)
-    begun = ("--lora", lora, "--image", tmp_path / "from.png", "--out", tmp_path / "out")
-    assert run("a cat", "--model", model, *begun) == 1
-    told = capsys.readouterr().err
-    assert f"error: {said}" in told and "\n  fix: " in told and "Traceback" not in told
 
 
 @pytest.mark.parametrize(
