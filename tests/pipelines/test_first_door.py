@@ -1,22 +1,18 @@
 """`dvc repro`, from pictures to the report, and what reruns after an edit."""
 
-import contextlib
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import voluptuous
-import yaml
-from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from safetensors.torch import load_file
+
+from tests.pipelines.killed_dvc import TORN, killed, made, mend, wait_for_reader
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -190,66 +186,6 @@ def test_dvc_killed_again_and_again_leaves_whole_folders_and_goes_on(reproduced)
     assert not list((reproduced.folder / "outputs").glob(".*.*"))
 
 
-def killed(project, stage, seconds):
-    """Kill `dvc repro` and all below it so long after a stage began, and mend what it may have torn as
-    docs/bad_input.md says; the stages that ran."""
-    log = project.folder / "killed.log"
-    with log.open("w") as file:
-        dvc = subprocess.Popen(
-            ["dvc", "repro"],
-            cwd=project.folder,
-            env={**project.with_programs(), "PYTHONUNBUFFERED": "1"},
-            stdout=file,
-            stderr=file,
-        )
-        end = time.monotonic() + 250
-        while f"Running stage '{stage}'" not in log.read_text():
-            assert dvc.poll() is None and time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
-        time.sleep(seconds)
-        # The forks that do the work have groups of their own: see preloaded/server.py.
-        while programs := find_programs(project.folder):
-            for process in programs:
-                with contextlib.suppress(ProcessLookupError):  # killed with another
-                    os.kill(process, signal.SIGKILL)
-            dvc.poll()
-            assert time.monotonic() < end, programs
-        dvc.wait(30)
-    mend(project)
-    return re.findall(r"Running stage '(\w+)'", log.read_text())
-
-
-def find_programs(folder):
-    """The processes that work in a folder and run Python, the oldest first."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended, or is another user's
-            if (process / "cwd").readlink() == folder and "python" in (process / "exe").readlink().name:
-                found.append(int(process.name))
-    return sorted(found)
-
-
-def mend(project):
-    """Do what docs/bad_input.md says of a file of DVC's own that a kill has torn; one that is whole is left alone."""
-    lock, held = project.folder / "dvc.lock", project.folder / ".dvc/tmp/rwlock"
-    try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(lock.read_text()) or {})
-    except (yaml.YAMLError, voluptuous.Invalid):
-        shutil.copy(project.folder / "outputs/.dvc_lock", lock)
-    if held.exists() and not held.read_text().endswith("}"):
-        held.unlink()
-
-
-# DVC ends as it would by a kill between emptying dvc.lock and writing it.
-TORN = """
-import os, signal, sys
-from dvc.utils.serialize import _yaml
-_yaml._dump = lambda data, stream: os.kill(os.getpid(), signal.SIGKILL)
-from dvc.cli import main
-main(sys.argv[1:])
-"""
-
-
 def test_a_lock_that_dvc_was_killed_over_is_mended_by_the_copy(reproduced):
     lock, copy = reproduced.folder / "dvc.lock", reproduced.folder / "outputs/.dvc_lock"
     reproduced.repro()
@@ -269,20 +205,6 @@ def test_a_torn_list_of_what_dvc_works_on_may_be_removed(reproduced):
     assert "JSON structure is corrupted" in reproduced.run("dvc", "repro", status=255)
     mend(reproduced)
     assert reproduced.repro() == []
-
-
-def made(project):
-    """What each stage made: every file but those that may differ between equal runs."""
-    folders = ("prepared", "captioned", "encoded", "run", "lora", "report")
-    found = {"resolved.yaml": (project.folder / "outputs" / "resolved.yaml").read_bytes()}
-    for name in folders:
-        folder = project.folder / "outputs" / name
-        found[name] = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in ("provenance.json", "tracker.json")
-        }
-    return found
 
 
 def test_one_more_picture_and_a_changed_caption_are_prepared_captioned_and_encoded_alone(reproduced):
@@ -353,13 +275,3 @@ def test_dvc_waits_for_a_pipe_that_comes_later_and_compose_names_it(reproduced):
     said = log.read_text()
     assert "Stage 'compose' didn't change, skipping" in said and "'prepare'" not in said
     assert reproduced.repro() == []
-
-
-def wait_for_reader(pipe, program, log):
-    """The pipe, opened for writing, as soon as a program has opened it; while it stays open the program waits."""
-    while True:
-        try:
-            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # nobody reads it
-            assert program.poll() is None, log.read_text()
-            time.sleep(0.05)

@@ -1,18 +1,13 @@
 """Text encoders that are trained: as peft trains them, to their stop, through checkpoints, to the exported file."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
-from peft import LoraConfig, inject_adapter_in_model
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from lorakiln.artefacts.json_files import read_json, write_jsonl
 from lorakiln.artefacts.tensor_files import load_tensors
-from lorakiln.console.errors import ConfigError, UserError
-from lorakiln.diffusion import random_draws
+from lorakiln.console.errors import UserError
 from lorakiln.export import export
 from lorakiln.families import load_family
 from lorakiln.families.protocol import NETWORK
@@ -20,10 +15,8 @@ from lorakiln.lora_files import diffusers_form, kohya_form
 from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any, read_as_stored
 from lorakiln.schema.adapters import ADAPTERS
-from lorakiln.schema.base import check
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import list_placements, put_adapters
 from lorakiln.train.memory_count import CountRequest, count_memory
 from lorakiln.train.share import Share
@@ -31,6 +24,7 @@ from lorakiln.train.validation import compute_validation_loss
 from tests.conftest import write_micro_encoded
 from tests.families.reduced import write_reduced
 from tests.made_facts import captioned_row
+from tests.train.plain_encoders import train_plainly
 
 STEPS = 5
 BOTH = {
@@ -52,93 +46,6 @@ def base(request, micro_model, micro_encoded, tmp_path_factory):
     model = ModelSettings(family="sdxl", path=path, captioner=source, clip=source, **sides)
     write_micro_encoded(folder / "encoded", model, load_family(model, ("text",)))
     return model, folder / "encoded"
-
-
-class PlainTexts:
-    """Prompts as diffusers' scripts encode them, with peft's adapters."""
-
-    def __init__(self, folder):
-        kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-        self.encoders = {
-            name: kind.from_pretrained(folder, subfolder=name).requires_grad_(False)
-            for name, kind in kinds.items()
-            if (folder / name).is_dir()
-        }
-        self.tokenizers = {
-            name: CLIPTokenizer.from_pretrained(folder, subfolder=name.replace("text_encoder", "tokenizer"))
-            for name in self.encoders
-        }
-
-    def encode(self, texts):
-        """What the UNet's call takes."""
-        told, states = {}, []
-        for name, encoder in self.encoders.items():
-            given = {"padding": "max_length", "max_length": 32, "truncation": True, "return_tensors": "pt"}
-            output = encoder(self.tokenizers[name](texts, **given).input_ids, output_hidden_states=True)
-            states.append(output.hidden_states[-2] if len(self.encoders) > 1 else output.last_hidden_state)
-            if name == "text_encoder_2":
-                told = {"text_embeds": output.text_embeds}
-        return torch.cat(states, dim=-1), told
-
-
-def adapt(networks, module):
-    """Put peft's adapters on plain networks, with the module's first weights; what is trained, by name."""
-    start, found = module.flat.split(module.flat.weights.data), {}
-    for part in module.adapted.networks:
-        network, prefix = networks[part], "" if part == "unet" else f"{part}."
-        mine = [name.removeprefix(prefix) for name in start if name.startswith(prefix)]
-        others = tuple(f"{other}." for other in networks if other != "unet")
-        mine = [name for name in mine if prefix or not name.startswith(others)]
-        ends = [name.removesuffix(".lora_A.default.weight") for name in mine if "lora_A" in name]
-        rank = len(start[prefix + ends[0] + ".lora_A.default.weight"])
-        alpha = next(iter(module.adapted.kind.layers_on(module.adapted.networks[part]).values())).lora_alpha["default"]
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=ends), network)
-        for name, weight in network.named_parameters():
-            weight.requires_grad_("lora_" in name)
-            if "lora_" in name:
-                weight.data.copy_(start[prefix + name])
-                found[prefix + name] = weight
-    return found
-
-
-def train_plainly(module, folder):
-    """The losses of a loop as diffusers' scripts have it; the pictures and the noise are the module's."""
-    texts, settings = PlainTexts(folder), module.settings
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet").requires_grad_(False)
-    weights = adapt({"unet": unet, **texts.encoders}, module)
-    rate = settings.text_encoders.choose
-    groups = [
-        {"params": [weights[name]], "lr": rate(part).lr if part in texts.encoders else settings.optimizer.lr}
-        for name in weights
-        for part in [name.partition(".")[0]]
-    ]
-    given = settings.optimizer
-    optimizer = torch.optim.AdamW(groups, betas=given.betas, eps=given.eps, weight_decay=given.weight_decay)
-    scheduler, losses = DDPMScheduler.from_pretrained(folder, subfolder="scheduler"), []
-    for step in range(STEPS):
-        samples = module.schedule(step)
-        bucket = module.encoded.buckets[samples.bucket]
-        rows = module.trained[samples.bucket][samples.pictures]
-        shape = (len(rows), *bucket.mean.shape[2:])
-        draws = random_draws.make_draws(settings.seed, step, shape, settings.objective, module.family.process)
-        latents = bucket.mean[rows, samples.variants] + bucket.std[rows, samples.variants] * draws.posterior
-        read = ["" if gone else bucket.rows[row].text for row, gone in zip(rows, draws.dropped, strict=True)]
-        states, added = texts.encode(read)
-        if added:
-            height, width = (4 * side for side in shape[2:])
-            added["time_ids"] = torch.tensor([[height, width, 0, 0, height, width]]).expand(len(rows), -1)
-        noisy = scheduler.add_noise(latents, draws.epsilon, draws.times)
-        found = unet(noisy, draws.times, states, added_cond_kwargs=added or None, return_dict=False)[0]
-        loss = torch.nn.functional.mse_loss(found, draws.epsilon)
-        loss.backward()
-        for weight in weights.values():
-            # What is not read, as the last layer of SDXL's encoders, has no gradient, and decays all the same.
-            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-        torch.nn.utils.clip_grad_norm_(weights.values(), settings.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return losses, {name: weight.detach() for name, weight in weights.items()}
 
 
 def step_by_hand(module, steps=STEPS):
@@ -166,7 +73,7 @@ def test_encoders_are_trained_as_peft_trains_them(base, make_module, alone):
         # Adam's step is the gradient's sign where eps is nothing beside it, and rounding where that is nearly 0.
         optimizer={"eps": 1e-3},
     )
-    expected, weights = train_plainly(module, Path(model.path))
+    expected, weights = train_plainly(module, Path(model.path), STEPS)
     before = module.flat.weights.data.clone()
     assert step_by_hand(module) == pytest.approx(expected, rel=1e-5)
     found = module.flat.split(module.flat.weights.data)
@@ -287,48 +194,6 @@ def test_a_run_stops_them_goes_on_to_the_bit_and_is_exported(
     alone = load_family(micro_model, NETWORK)
     with pytest.raises(UserError, match=r"18 layers of text_encoder too.*\n.*train\.parts=\[unet,text_encoder\]"):
         put_adapters(alone, list_placements(alone, make_settings(**more)), 5)
-
-
-REFUSED = {
-    "an encoder that this base has not": ({"parts": ["unet", "text_encoder_2"]}, "train.parts"),
-    "rates of what is not trained": ({"parts": ["unet"], "text_encoders": {"lr": 1e-4}}, "train.parts"),
-    "the network as an encoder": (
-        {**BOTH, "text_encoders": {"own": {"unet": {"lr": 1e-4}}}},
-        "train.text_encoders.own",
-    ),
-    "an unknown preset": ({**BOTH, "text_encoders": {"targets": "locon"}}, "train.text_encoders.targets"),
-    "modules that are not there": ({**BOTH, "text_encoders": {"targets": ["to_q"]}}, "train.text_encoders.targets"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_means_nothing_on_this_base_is_refused(case, make_settings, micro_model):
-    changes, where = REFUSED[case]
-    with pytest.raises(UserError) as told:
-        list_placements(load_family(micro_model, ("text", *NETWORK)), make_settings(**changes))
-    assert told.value.where == where and told.value.fix
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"text_encoders": {"lr": 1e-4}}, "text_encoders.lr is set, and no text encoder is trained"),
-        ({"parts": ["unet", "unet"]}, "names one twice"),
-        ({"parts": []}, "parts is empty"),
-        ({**BOTH, "text_encoders": {"own": {"text_encoder_2": {"lr": 1e-4}}}}, "not among parts"),
-        ({**BOTH, "optimizer": {"part_lrs": {"text_encoder": 1e-4}}}, "two learning rates"),
-        ({**BOTH, "optimizer": {"kind": "prodigy", "lr": 1.0}}, "finds one rate"),
-        ({**BOTH, "text_encoders": {"stop": 1.5}}, "stop"),
-    ],
-    ids=lambda one: one if isinstance(one, str) else "",
-)
-def test_what_means_nothing_anywhere_is_refused(changes, message, make_settings):
-    plain = json.loads(make_settings().model_dump_json())
-    given = {name: {**plain[name], **one} if isinstance(one, dict) else one for name, one in changes.items()}
-    if "optimizer" in changes and "kind" in changes["optimizer"]:
-        given["optimizer"] = changes["optimizer"]
-    with pytest.raises(ConfigError, match=message):
-        check(TrainSettings, {**plain, **given}, "train")
 
 
 def test_memory_is_counted_with_them(base, make_settings):

@@ -1,13 +1,13 @@
 """OneTrainer's configs (.json), of its methods LoRA and embedding."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from lorakiln.console.errors import UserError
 from lorakiln.tools.other_configs.captions import settle_captions, take_onetrainer_text
 from lorakiln.tools.other_configs.imported import Imported, is_off, name_experiment, read_value
-from lorakiln.tools.other_configs.onetrainer_training import (
+from lorakiln.tools.other_configs.onetrainer.options import DEFAULTS, NEUTRAL, OTHERS, QUIET, SAME, TOLD
+from lorakiln.tools.other_configs.onetrainer.training import (
     OPTIMIZER_DEFAULTS,
     take_loss,
     take_moments,
@@ -15,7 +15,7 @@ from lorakiln.tools.other_configs.onetrainer_training import (
     take_parts,
     take_pictures,
 )
-from lorakiln.tools.other_configs.onetrainer_words import take_words
+from lorakiln.tools.other_configs.onetrainer.words import take_words
 from lorakiln.tools.other_configs.optimizer_defaults import take_optimizer_defaults
 from lorakiln.tools.other_configs.reading import OTHER_FAMILY, OtherConfig
 
@@ -37,157 +37,7 @@ SCHEDULES = {
     "REX": "rex",
 }
 PRECISIONS = {"FLOAT_32": "fp32", "FLOAT_16": "fp16", "BFLOAT_16": "bf16"}
-# What the program has where a config does not say it, and a preset says little.
-DEFAULTS: dict[str, Any] = {
-    "model_type": "STABLE_DIFFUSION_15",
-    "training_method": "FINE_TUNE",
-    "resolution": "512",
-    "learning_rate": 3e-6,
-    "learning_rate_warmup_steps": 200.0,
-    "epochs": 100,
-    "lora_rank": 16,
-    "lora_alpha": 1.0,
-    "train_dtype": "FLOAT_16",
-    "gradient_checkpointing": "ON",
-    "unmasked_weight": 0.1,
-    "layer_filter_preset": "full",
-}
-# Of these, what decides a training, by the setting that it becomes.
-TOLD = {
-    "resolution": "prepare.resolution",
-    "learning_rate": "train.optimizer.lr",
-    "learning_rate_warmup_steps": "train.scheduler.warmup_steps",
-    "epochs": "train.epochs",
-    "lora_rank": "train.adapter.rank",
-    "lora_alpha": "train.adapter.alpha",
-    "train_dtype": "train.trainer.precision",
-}
 PRESETS = {"full": "locon", "attn-mlp": "kohya", "attn-only": "attention"}
-# With these values they say nothing.
-NEUTRAL = {
-    "mse_strength": 1,
-    "vb_loss_strength": 1,
-    "timestep_shift": 1,
-    "huber_delta": 1,
-    "max_noising_strength": 1,
-    "lokr_decompose_factor": -1,
-    "timestep_distribution": "UNIFORM",
-    "ema_update_step_interval": 5,
-}
-# What means the same here, value and all.
-SAME = {
-    "base_model_name": "model.path",
-    "lora_model_name": "train.adapter.init_from",
-    "lora_rank": "train.adapter.rank",
-    "lora_alpha": "train.adapter.alpha",
-    "dropout_probability": "train.adapter.dropout",
-    "epochs": "train.epochs",
-    "learning_rate": "train.optimizer.lr",
-    "clip_grad_norm": "train.max_grad_norm",
-    "learning_rate_min_factor": "train.scheduler.min_lr_ratio",
-    "seed": "train.seed",
-    "offset_noise_weight": "train.objective.noise_offset",
-    "perturbation_noise_weight": "train.objective.ip_noise_gamma",
-    "rescale_noise_scheduler_to_zero_terminal_snr": "train.objective.zero_terminal_snr",
-    "ema_decay": "train.ema.decay",
-}
-# What decides nothing of the weights, or what happens here anyway.
-QUIET = {
-    "batch_size",
-    "gradient_accumulation_steps",
-    "training_method",
-    "model_type",
-    "output_model_destination",
-    "workspace_dir",
-    "cache_dir",
-    "latent_caching",
-    "peft_type",
-    "train_dtype",
-    "output_dtype",
-    "weight_dtype",
-    "fallback_train_dtype",
-    "gradient_checkpointing",
-    "only_cache",
-    "huggingface_cache_dir",
-    "offline_mode",
-    "prevent_overwrites",
-    "async_offloading",
-    "enable_autocast_cache",
-    "attention_mechanism",
-    "bundle_additional_embeddings",
-    "lora_weight_dtype",
-    "validate_after",
-    "validate_after_unit",
-    "device_indexes",
-    "fused_gradient_reduce",
-    "async_gradient_reduce",
-    "async_gradient_reduce_buffer",
-    "gradient_reduce_precision",
-    "frames",
-    "sample_image_format",
-    "sample_video_format",
-    "sample_audio_format",
-    "sample_skip_first",
-    "unmasked_probability",
-    "save_every",
-    "save_every_unit",
-    "sample_after",
-    "sample_after_unit",
-    "oft_block_size",
-    "svd_dtype",
-    "aspect_ratio_bucketing",
-    "compile",
-    "dataloader_threads",
-    "train_device",
-    "temp_device",
-    "tensorboard",
-    "tensorboard_expose",
-    "tensorboard_port",
-    "tensorboard_always_on",
-    "debug_mode",
-    "debug_dir",
-    "backup_after",
-    "backup_after_unit",
-    "rolling_backup",
-    "rolling_backup_count",
-    "backup_before_save",
-    "continue_last_backup",
-    "include_train_config",
-    "output_model_format",
-    "save_filename_prefix",
-    "sample_definition_file_name",
-    "concept_file_name",
-    "samples_to_tensorboard",
-    "non_ema_sampling",
-    "clear_cache_before_training",
-    "enable_async_offloading",
-    "enable_activation_offloading",
-    "masked_training",
-    "unmasked_weight",
-    "normalize_masked_area_loss",
-    "layer_filter_regex",
-    "layer_filter_preset",
-    "ema",
-    "loss_weight_fn",
-    "loss_weight_strength",
-    "force_epsilon_prediction",
-    "force_v_prediction",
-    "lora_decompose",
-    "lora_decompose_norm_epsilon",
-    "secrets",
-    "__version",
-    "learning_rate_warmup_steps",
-    "embedding",
-    "additional_embeddings",
-    "embedding_learning_rate",
-    "embedding_weight_dtype",
-    "preserve_embedding_norm",
-}
-# What is read with others, and what is of other families or other programs of its own.
-OTHERS = re.compile(
-    r"(mse|mae|log_cosh|huber|vb_loss)_strength|huber_delta|(min|max)_noising_strength|timestep_distribution|noising_\w+"
-    r"|text_encoder(_[2-4])?_(layer_skip|sequence_length)|lokr_\w+|oft_\w+|force_circular_padding|svd_rank"
-)
 
 
 def translate(config: OtherConfig) -> Imported:
