@@ -56,7 +56,7 @@ enable_bucket = false
   num_repeats = 0
 
   [[datasets.subsets]]
-  image_dir = "dogs"
+  image_dir = "reg"
   num_repeats = 99
 """
 PICTURES = (
@@ -107,7 +107,7 @@ def test_it_is_prepared_and_captioned(raw, tmp_path, capsys):
     assert f"  reg: 1 x 3, {reg}\n" in told and "  not taken: rest (1 pictures)\n" in told
     # What it says beside, with all values that it has, and what sets it here; and what is left out.
     assert "  batch_size = 4: train.batch_size\n" in told and "shuffle_caption =" not in told
-    assert "[[datasets]] 2, subset 3: dogs is in an earlier subset, which counts" in told
+    assert "[[datasets]] 2, subset 3: reg is in an earlier subset of this dataset, which counts" in told
     rows = {row["source"]: row for row in read_jsonl(tmp_path / "out/metadata.jsonl")}
     # 32x32 pictures: as they are, for 48x32 has more pixels; and cropped to the square.
     assert {row["bucket"] for row in rows.values()} == {"32x32"} and rows["reg/r.png"]["rules"] == {

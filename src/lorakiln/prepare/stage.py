@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from statistics import fmean
@@ -23,10 +23,10 @@ from lorakiln.prepare.faces import FaceDetector
 from lorakiln.prepare.masks import ALPHA, FROM_FILES
 from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
 from lorakiln.prepare.near_duplicates import find_near_duplicates
-from lorakiln.prepare.picture import Preparer, read_earlier_pictures, read_partial_pictures
+from lorakiln.prepare.picture import Preparer, name_picture, read_earlier_pictures, read_partial_pictures
 from lorakiln.prepare.shading import describe_unsuited_pictures
 from lorakiln.prepare.unusable_files import LISTED, explain_unusable, make_refusal, write_quarantine
-from lorakiln.rows import PreparedRow, write_rows
+from lorakiln.rows import PreparedRow, select_files, write_rows
 from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import SourceContents, Subset, UnusableFile, open_source
@@ -68,11 +68,13 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
         boxes = {name: edit.box for name, edit in found.edits.items() if edit.box}
-        preparer = Preparer(source, fresh, settings, known, kept, detector, found.masks, boxes, geometries)
+        preparer = Preparer(
+            source, fresh, settings, known, kept, detector, found.masks, boxes, geometries, found.once_more
+        )
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures), WORTH))
         rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
         bad = sorted(
-            [*found.bad, *(entry for entry in results if isinstance(entry, UnusableFile))],
+            dict.fromkeys([*found.bad, *(entry for entry in results if isinstance(entry, UnusableFile))]),
             key=lambda entry: entry.source,
         )
         # The full list goes beside `out`: nothing is left inside after an error.
@@ -80,16 +82,17 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         if bad and (settings.on_bad == "error" or not rows):
             raise make_refusal(raw, bad, len(rows), full_list)
         full_list.unlink(missing_ok=True)
-        rows = [_with_subset(row, found.subsets.get(row.source)) for row in _with_twins(rows)]
+        subsets = {name_picture(name): subset for name, subset in found.subsets.items()}
+        rows = [_with_subset(row, subsets.get(row.file_name)) for row in _with_twins(rows)]
         write_rows(fresh, rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
-        facts = _facts(rows, bad, settings, geometries)
+        facts = _facts(rows, bad, settings, {name_picture(name) for name in geometries})
         facts.write(fresh / "dataset.json")
     kept.clear()
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
-    _report_subsets(rows, found)
+    _report_subsets(rows, found, subsets)
     _report_masks(rows, found, settings)
     _report_edits(found)
     if settings.margin is not None:
@@ -142,10 +145,11 @@ def _facts(
     rows: Sequence[PreparedRow],
     bad: Sequence[UnusableFile],
     settings: PrepareSettings,
-    geometries: Mapping[str, Geometry],
+    resized: Collection[str],
 ) -> Dataset:
+    """Of all pictures together; `resized` are those of another geometry than the settings'."""
     geometry = select_decided(settings, Decides.PIXELS)
-    sizes = sorted(f"{row.sha256} {row.bucket}" for row in rows if row.source in geometries)
+    sizes = sorted(f"{row.sha256} {row.bucket}" for row in rows if row.file_name in resized)
     masks = sorted(f"{row.sha256} {row.mask.png_sha256}" for row in rows if row.mask)
     crops = sorted([row.sha256, *row.hand_crop] for row in rows if row.hand_crop)
     own = [one for one in (masks, crops, sizes) if one]
@@ -208,7 +212,7 @@ def _report_uncropped(out: Path, rows: Sequence[PreparedRow], settings: PrepareS
 
 def _duplicates(rows: Sequence[PreparedRow]) -> list[str]:
     groups: dict[str, list[str]] = {}
-    for row in rows:
+    for row in select_files(rows):
         groups.setdefault(row.sha256, []).append(row.source)
     return [" = ".join(map(escape_line, names)) for names in groups.values() if len(names) > 1]
 
@@ -230,12 +234,12 @@ def _with_subset(row: PreparedRow, subset: Subset | None) -> PreparedRow:
     return PreparedRow(**rest, **{name: value for name, value in own.items() if value != getattr(usual, name)})
 
 
-def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents) -> None:
+def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents, subsets: Mapping[str, Subset]) -> None:
     """How a source's own subsets are read, and what of it is not."""
     groups: Counter[tuple[str, int, str]] = Counter()
     for row in rows:
-        if (subset := found.subsets.get(row.source, Subset())) != Subset():
-            groups[PurePosixPath(row.source).parent.as_posix(), subset.repeats, _describe_subset(subset)] += 1
+        if (subset := subsets.get(row.file_name, Subset())) != Subset():
+            groups[PurePosixPath(row.file_name).parent.as_posix(), subset.repeats, _describe_subset(subset)] += 1
     told = [
         f"  {escape_line(name)}: {count} x {repeats}{escape_line(rest)}"
         for (name, repeats, rest), count in sorted(groups.items())

@@ -13,9 +13,8 @@ What nothing here says is the experiment's. Folders in a subset's are not looked
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -25,10 +24,9 @@ from lorakiln.schema.base import Settings, check
 from lorakiln.schema.dataset_config import DatasetConfig, SubsetConfig, SubsetDefaults
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.subset_rules import SizeRules, SubsetRules
-from lorakiln.sources import ALIKE, SourceContents, Subset
+from lorakiln.sources import Subset
 from lorakiln.sources.folder import Folder
-from lorakiln.sources.folder.captions import FolderCaptions
-from lorakiln.sources.folder.subsets import FolderSubset, select_subsets
+from lorakiln.sources.folder.subsets import FolderSubset, SplitFolder
 
 NAME = "dataset.yaml"
 Rules = TypeVar("Rules", bound=Settings)
@@ -44,41 +42,31 @@ def open_source(raw: Path, follow_symlinks: bool) -> "ConfiguredFolder":
 
 
 @dataclass(frozen=True)
-class ConfiguredFolder:
-    """See `sources.PictureSource`."""
+class ConfiguredFolder(SplitFolder):
+    """A dataset's folder with our own config."""
 
-    folder: Folder
-
-    def scan(self) -> SourceContents:
-        """Raises UserError for what is wrong with the config."""
-        return replace(select_subsets(self.folder.scan(), self._subsets), read_by=f"as {NAME} says{ALIKE}")
-
-    def picture(self, name: str) -> AbstractContextManager[Path]:
-        return self.folder.picture(name)
-
-    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> FolderCaptions:
-        own = [one.extension for one in self._subsets if one.extension]
-        return self.folder.captions(list(dict.fromkeys([*own, *endings])), precedence)
+    told_by = f"as {NAME} says"
 
     @cached_property
-    def _subsets(self) -> list[FolderSubset]:
-        path, found = self.folder.raw / NAME, dict[str, FolderSubset]()
+    def subsets(self) -> list[FolderSubset]:
+        path, found = self.folder.raw / NAME, list[FolderSubset]()
         try:
             config = check(DatasetConfig, read_yaml(path))
         except ConfigError as error:
             raise UserError("; ".join(error.problems), where=path, fix="mend it (docs/datasets.md)") from error
         for number, part in enumerate(config.datasets):
-            sizes = _merge(SizeRules, config, part)
+            sizes, folders = _merge(SizeRules, config, part), set[str]()
             for place, one in enumerate(part.subsets):
                 where = f"{path}: datasets.{number}.subsets.{place}"
                 folder = self._locate(f"{where}.folder", one.folder)
-                if folder in found:
-                    fix = "a folder is in one subset: copy it, to train it in two sizes"
-                    raise UserError(f"{one.folder} is in an earlier subset", where=where, fix=fix)
+                if folder in folders:
+                    fix = "remove one of both; to train it in two sizes, name it in two datasets"
+                    raise UserError(f"{one.folder} is in an earlier subset of this dataset", where=where, fix=fix)
+                folders.add(folder)
                 masks = self._locate(f"{where}.masks", one.masks) if one.masks else None
                 given = _merge(SubsetDefaults, config, part, one)
-                found[folder] = FolderSubset(folder, _make_subset(given, one, sizes, where), masks, given.extension)
-        return list(found.values())
+                found.append(FolderSubset(folder, _make_subset(given, one, sizes, where), masks, given.extension))
+        return found
 
     def _locate(self, where: str, given: str) -> str:
         folder = PurePosixPath(given)

@@ -8,15 +8,14 @@
 
 Taken is what decides the pictures, their size, their captions and how often each is shown (TAKEN); what it does not say
 of these is the experiment's. All other keys are settings of all pictures here, and told. As there, folders in an
-image_dir are not looked into and what is no key is refused; of two subsets with one image_dir the first counts, which
-is told. Source: sd-scripts, library/config_util.py.
+image_dir are not looked into and what is no key is refused; of two subsets of a dataset with one image_dir the first
+counts, which is told, and two datasets have it both. Source: sd-scripts, library/config_util.py, train_util.py.
 """
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,10 +24,9 @@ from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.schema.base import check
 from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
 from lorakiln.schema.subset_rules import SizeRules, SubsetRules
-from lorakiln.sources import ALIKE, SourceContents, Subset
+from lorakiln.sources import Subset
 from lorakiln.sources.folder import Folder
-from lorakiln.sources.folder.captions import FolderCaptions
-from lorakiln.sources.folder.subsets import FolderSubset, select_subsets
+from lorakiln.sources.folder.subsets import FolderSubset, SplitFolder
 
 MARK = "[[datasets"
 LARGEST = 1_000_000  # bytes of a config
@@ -103,39 +101,30 @@ def open_source(raw: Path, follow_symlinks: bool) -> "KohyaConfig":
 
 
 @dataclass(frozen=True)
-class KohyaConfig:
-    """See `sources.PictureSource`."""
+class KohyaConfig(SplitFolder):
+    """A dataset's folder with sd-scripts' config."""
 
-    folder: Folder
     config: Path
 
-    def scan(self) -> SourceContents:
-        """Raises UserError for what is wrong with the config."""
-        found = select_subsets(self.folder.scan(), self._subsets)
-        return replace(
-            found, read_by=f"as {self.config.name} says{ALIKE}", remarks=[*self._twice, *self._tell_others()]
-        )
+    @property
+    def told_by(self) -> str:
+        return f"as {self.config.name} says"
 
-    def picture(self, name: str) -> AbstractContextManager[Path]:
-        return self.folder.picture(name)
-
-    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> FolderCaptions:
-        own = [one.extension for one in self._subsets if one.extension]
-        return self.folder.captions(list(dict.fromkeys([*own, *endings])), precedence)
-
-    @cached_property
-    def _subsets(self) -> list[FolderSubset]:
+    @property
+    def subsets(self) -> list[FolderSubset]:
         return list(self._read_subsets[0].values())
 
     @property
-    def _twice(self) -> list[str]:
-        return self._read_subsets[1]
+    def remarks(self) -> list[str]:
+        return [*self._read_subsets[1], *self._tell_others()]
 
     @cached_property
-    def _read_subsets(self) -> tuple[dict[str, FolderSubset], list[str]]:
-        """The subsets by their folders, of two with the same the first; and a line about each that is left out."""
-        found, twice = dict[str, FolderSubset](), list[str]()
-        for where, keys in self._list_merged():
+    def _read_subsets(self) -> tuple[dict[tuple[int, str], FolderSubset], list[str]]:
+        """The subsets by their datasets and folders, of two with the same both the first; and a line about each that is
+        left out.
+        """
+        found, twice = dict[tuple[int, str], FolderSubset](), list[str]()
+        for dataset, where, keys in self._list_merged():
             if "metadata_file" in keys:
                 fix = "remove the key, and put that file into image_dir as metadata.json, where its captions are read"
                 raise UserError("metadata_file is not read", where=f"{where}: metadata_file", fix=fix)
@@ -143,13 +132,11 @@ class KohyaConfig:
                 raise UserError("image_dir is missing", where=where, fix="name the subset's folder of pictures")
             folder = self._locate(where, "image_dir", keys["image_dir"])
             masks = keys.get("conditioning_data_dir")
-            if folder in found:
+            if (dataset, folder) in found:
                 place = where.removeprefix(f"{self.config}: ")
-                twice.append(
-                    f"{place}: {folder} is in an earlier subset, which counts; copy it, to train it in two sizes"
-                )
+                twice.append(f"{place}: {folder} is in an earlier subset of this dataset, which counts")
                 continue
-            found[folder] = FolderSubset(
+            found[dataset, folder] = FolderSubset(
                 folder,
                 _make_subset(keys, where),
                 self._locate(where, "conditioning_data_dir", masks) if masks else None,
@@ -157,18 +144,18 @@ class KohyaConfig:
             )
         return found, twice
 
-    def _list_merged(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each subset's keys, with those above it that it does not have, and where it stands."""
+    def _list_merged(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Each subset's dataset, where it stands, and its keys with those above it that it does not have."""
         for number, data in enumerate(self._read.get("datasets", []), 1):
             above = {key: value for key, value in data.items() if key != "subsets"}
             for place, subset in enumerate(data.get("subsets", []), 1):
                 where = f"{self.config}: [[datasets]] {number}, subset {place}"
-                yield where, {**self._read.get("general", {}), **above, **subset}
+                yield number, where, {**self._read.get("general", {}), **above, **subset}
 
     def _tell_others(self) -> list[str]:
         """The keys that are settings here, each with every value that it has."""
         values: dict[str, list[str]] = {}
-        for _, keys in self._list_merged():
+        for _, _, keys in self._list_merged():
             for key, value in keys.items():
                 if key not in TAKEN and repr(value) not in values.setdefault(key, []):
                     values[key].append(repr(value))
