@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -82,6 +82,7 @@ class Preparer:
         boxes: of the pictures that are cropped by hand.
         geometries: of the pictures that have another than the settings'.
         once_more: see `sources.SourceContents`.
+        own: settings of the pictures that have others than `settings`.
     """
 
     pictures: PictureSource
@@ -94,6 +95,7 @@ class Preparer:
     boxes: Mapping[str, Box] = field(default_factory=dict)
     geometries: Mapping[str, Geometry] = field(default_factory=dict)
     once_more: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, PrepareSettings] = field(default_factory=dict)
 
     def __call__(self, called: str) -> PreparedRow | UnusableFile:
         """Write the PNG of a picture, copied from the earlier run if that made the same; give its row, or the reason.
@@ -101,6 +103,8 @@ class Preparer:
         Args:
             called: its name in the source.
         """
+        if called in self.own:
+            return replace(self, settings=self.own[called], own={})(called)
         source = self.once_more.get(called, called)
         with ExitStack() as opened:
             try:

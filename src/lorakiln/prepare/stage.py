@@ -23,6 +23,7 @@ from lorakiln.prepare.faces import FaceDetector
 from lorakiln.prepare.masks import ALPHA, FROM_FILES
 from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
 from lorakiln.prepare.near_duplicates import find_near_duplicates
+from lorakiln.prepare.own_settings import adapt_settings
 from lorakiln.prepare.picture import Preparer, name_picture, read_earlier_pictures, read_partial_pictures
 from lorakiln.prepare.shading import describe_unsuited_pictures
 from lorakiln.prepare.unusable_files import LISTED, explain_unusable, make_refusal, write_quarantine
@@ -58,18 +59,16 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
             what = f"all pictures here are left out by hand ({len(found.excluded)})"
             raise UserError(what, where=raw, fix="remove `excluded` from the .edit.yaml of those that shall be used")
         raise make_no_pictures_error(raw, found.others)
-    geometries = _find_geometries(found, settings)
-    pixels = sum(math.prod(one.resolution) for one in geometries.values())
-    pixels += (len(found.pictures) - len(geometries)) * settings.resolution**2
-    files = 1 if settings.margin is None else 1 + (1 + settings.margin) ** 2
-    check_space(out, int(pixels * files * PNG_BYTES), "the prepared pictures")
+    geometries, own = _find_geometries(found, settings), _find_own(found, settings)
+    pixels = sum(_count_pixels(name, geometries, own, settings) for name in found.pictures)
+    check_space(out, int(pixels * PNG_BYTES), "the prepared pictures")
     detector = FaceDetector.of(settings.face)
     kept = PartialResults(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
         boxes = {name: edit.box for name, edit in found.edits.items() if edit.box}
         preparer = Preparer(
-            source, fresh, settings, known, kept, detector, found.masks, boxes, geometries, found.once_more
+            source, fresh, settings, known, kept, detector, found.masks, boxes, geometries, found.once_more, own
         )
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures), WORTH))
         rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
@@ -95,7 +94,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     _report_subsets(rows, found, subsets)
     _report_masks(rows, found, settings)
     _report_edits(found)
-    if settings.margin is not None:
+    if any(row.uncropped for row in rows):
         _report_uncropped(out, rows, settings)
 
 
@@ -135,10 +134,30 @@ def _find_geometries(found: SourceContents, settings: PrepareSettings) -> dict[s
     of = {}
     for name, subset in found.subsets.items():
         if id(subset) not in known:
-            known[id(subset)] = Geometry.of(settings, subset.sizes, subset.where)
+            known[id(subset)] = Geometry.of(settings, subset.pictures, subset.where)
         if known[id(subset)] != usual:
             of[name] = known[id(subset)]
     return of
+
+
+def _find_own(found: SourceContents, settings: PrepareSettings) -> dict[str, PrepareSettings]:
+    """Of the pictures that have other settings than the rest, sizes aside.
+
+    Raises:
+        UserError: what the source says of some cannot be.
+    """
+    known = {id(subset): subset for subset in found.subsets.values()}
+    adapted = {number: adapt_settings(settings, subset) for number, subset in known.items()}
+    return {name: own for name, subset in found.subsets.items() if (own := adapted[id(subset)]) != settings}
+
+
+def _count_pixels(
+    name: str, geometries: Mapping[str, Geometry], own: Mapping[str, PrepareSettings], settings: PrepareSettings
+) -> float:
+    """Of all files of a picture, about."""
+    margin = own.get(name, settings).margin
+    area = math.prod(geometries[name].resolution) if name in geometries else settings.resolution**2
+    return area * (1 if margin is None else 1 + (1 + margin) ** 2)
 
 
 def _facts(
@@ -201,7 +220,7 @@ def _report_uncropped(out: Path, rows: Sequence[PreparedRow], settings: PrepareS
     margin = settings.margin or 0.0
     kept = [row.uncropped for row in rows if row.uncropped]
     taken = sum((out / one.file_name).stat().st_size for one in kept) / 1e6
-    small = sum(row.scale * (1 + margin) > 1 for row in rows)
+    small = sum(row.scale * (1 + margin) > 1 for row in rows if row.uncropped)
     less = f"; {small} have no pixels for the whole margin of {margin:g}, and get what they have" if small else ""
     print(f"prepare: uncropped pictures take {taken:.1f} MB{less}", flush=True)
     if settings.face.detector is not None:
@@ -255,7 +274,7 @@ def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents, subsets:
 def _describe_subset(subset: Subset) -> str:
     """What is another for it, repeats aside: ", for regularisation, resolution [512, 768], shuffle True"."""
     told = ["for regularisation"] if subset.is_reg else []
-    for rules in (subset.sizes, subset.rules):
+    for rules in (subset.pictures, subset.rules):
         for name, value in rules.model_dump(exclude_unset=True).items():
             told += [f"{inner} {one!r}" for inner, one in (value if isinstance(value, dict) else {name: value}).items()]
     return "".join(f", {one}" for one in told)

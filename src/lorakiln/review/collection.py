@@ -126,7 +126,7 @@ class Collection:
         try:
             kept = measure_box(edit.box, size) if edit.box else size
             subset = self.contents.subsets.get(name, Subset())
-            geometry = Geometry.of(settings, subset.sizes, subset.where)
+            geometry = Geometry.of(settings, subset.pictures, subset.where)
             placement = choose_bucket(kept, geometry.resolution, geometry.bucket)
         except Refused as refused:
             return UNKNOWN, [refused.reason]

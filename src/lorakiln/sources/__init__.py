@@ -14,7 +14,7 @@ from typing import Protocol
 from lorakiln.console.errors import UserError
 from lorakiln.schema.picture_edit import PictureEdit
 from lorakiln.schema.registry import Registry
-from lorakiln.schema.subset_rules import SizeRules, SubsetRules
+from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 
 FOLDER = "folder"  # what is no other kind's
 AUTO = "auto"
@@ -66,7 +66,7 @@ class Subset:
         repeats: how often an epoch shows each of them, times train.repeats.
         is_reg: whether they are regularisation pictures, of what the base shall go on to know.
         class_tokens: the caption of those that have no other; "": none.
-        rules, sizes: what is another for them than for the rest of the experiment.
+        rules, pictures: what is another for them than for the rest of the experiment.
         where: the source says so, for messages.
     """
 
@@ -74,7 +74,7 @@ class Subset:
     is_reg: bool = False
     class_tokens: str = ""
     rules: SubsetRules = SubsetRules()
-    sizes: SizeRules = SizeRules()
+    pictures: PictureRules = PictureRules()
     where: str = field(default="", compare=False)
 
 

@@ -23,7 +23,7 @@ from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.schema.base import Settings, check
 from lorakiln.schema.dataset_config import DatasetConfig, SubsetConfig, SubsetDefaults
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.schema.subset_rules import SizeRules, SubsetRules
+from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 from lorakiln.sources import Subset
 from lorakiln.sources.folder import Folder
 from lorakiln.sources.folder.subsets import FolderSubset, SplitFolder
@@ -55,7 +55,7 @@ class ConfiguredFolder(SplitFolder):
         except ConfigError as error:
             raise UserError("; ".join(error.problems), where=path, fix="mend it (docs/datasets.md)") from error
         for number, part in enumerate(config.datasets):
-            sizes, folders = _merge(SizeRules, config, part), set[str]()
+            folders = set[str]()
             for place, one in enumerate(part.subsets):
                 where = f"{path}: datasets.{number}.subsets.{place}"
                 folder = self._locate(f"{where}.folder", one.folder)
@@ -65,7 +65,8 @@ class ConfiguredFolder(SplitFolder):
                 folders.add(folder)
                 masks = self._locate(f"{where}.masks", one.masks) if one.masks else None
                 given = _merge(SubsetDefaults, config, part, one)
-                found.append(FolderSubset(folder, _make_subset(given, one, sizes, where), masks, given.extension))
+                subset = _make_subset(given, one, _merge(PictureRules, config, part, one), where)
+                found.append(FolderSubset(folder, subset, masks, given.extension))
         return found
 
     def _locate(self, where: str, given: str) -> str:
@@ -76,14 +77,14 @@ class ConfiguredFolder(SplitFolder):
         return folder.as_posix()
 
 
-def _make_subset(given: SubsetDefaults, config: SubsetConfig, sizes: SizeRules, where: str) -> Subset:
+def _make_subset(given: SubsetDefaults, config: SubsetConfig, pictures: PictureRules, where: str) -> Subset:
     tokens = " ".join((given.class_tokens or "").split())
     return Subset(
         1 if given.repeats is None else given.repeats,
         config.is_reg,
         tokens,
         SubsetRules.model_validate(_select(SubsetRules, given)),
-        sizes,
+        pictures,
         where,
     )
 

@@ -21,9 +21,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.schema.augment import COLOURS
 from lorakiln.schema.base import check
 from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
-from lorakiln.schema.subset_rules import SizeRules, SubsetRules
+from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 from lorakiln.sources import Subset
 from lorakiln.sources.folder import Folder
 from lorakiln.sources.folder.subsets import FolderSubset, SplitFolder
@@ -60,6 +61,7 @@ RULES = {
     "caption_suffix": "suffix",
     "flip_aug": "flip",
     "caption_dropout_rate": "caption_dropout",
+    "caption_dropout_every_n_epochs": "caption_dropout_every_epochs",
 }
 CAPTION_RULES = {
     "shuffle_caption": "shuffle",
@@ -69,7 +71,10 @@ CAPTION_RULES = {
     "caption_separator": "separator",
     "enable_wildcard": "wildcards",
     "caption_tag_dropout_rate": "tag_dropout",
+    "token_warmup_min": "tag_warmup_least",
+    "token_warmup_step": "tag_warmup_steps",  # but for a share of all steps, which are not known here
 }
+COLOUR_AUG = {"hue": 16.0, "gamma": 0.05}  # docs/augmentation.md
 BUCKET = {
     "enable_bucket": "enable",
     "min_bucket_reso": "min",
@@ -79,7 +84,8 @@ BUCKET = {
 }
 TAKEN = {
     *("image_dir", "num_repeats", "is_reg", "class_tokens", "caption_extension", "conditioning_data_dir"),
-    *("resolution", *RULES, *CAPTION_RULES, *BUCKET),
+    *("resolution", "alpha_mask", "color_aug", "random_crop", "face_crop_aug_range"),
+    *(*RULES, *CAPTION_RULES, *BUCKET),
 }
 
 
@@ -157,7 +163,7 @@ class KohyaConfig(SplitFolder):
         values: dict[str, list[str]] = {}
         for _, _, keys in self._list_merged():
             for key, value in keys.items():
-                if key not in TAKEN and repr(value) not in values.setdefault(key, []):
+                if not _is_taken(key, value) and repr(value) not in values.setdefault(key, []):
                     values[key].append(repr(value))
         told = [f"  {key} = {' and '.join(given)}: {_find_counterpart(key)}" for key, given in sorted(values.items())]
         title = f"of {self.config.name} these are settings of all pictures here, and not taken from it"
@@ -214,12 +220,18 @@ def _list_configs(raw: Path) -> list[Path]:
 def _make_subset(keys: Mapping[str, Any], where: str) -> Subset:
     """Raises UserError where a value is out of its range."""
     given: dict[str, Any] = {ours: keys[theirs] for theirs, ours in RULES.items() if theirs in keys}
+    augment, face = _read_variants(keys, where)
+    given |= {"augment": augment} if augment else {}
     if "enable_wildcard" in keys:  # a file's lines are then captions too
         given["lines"] = keys["enable_wildcard"]
     captions = {ours: keys[theirs] for theirs, ours in CAPTION_RULES.items() if theirs in keys}
-    # As there, an empty separator is none.
+    # As there, an empty separator is none, and any number of steps a whole one.
     captions = {name: value for name, value in captions.items() if name != "separator" or value}
-    sizes: dict[str, Any] = {"resolution": keys["resolution"]} if "resolution" in keys else {}
+    if "tag_warmup_steps" in captions:
+        steps = captions.pop("tag_warmup_steps")
+        captions |= {"tag_warmup_steps": int(steps)} if _is_taken("token_warmup_step", steps) else {}
+    pictures: dict[str, Any] = {name: keys[name] for name in ("resolution", "alpha_mask") if name in keys}
+    pictures |= {"face": face} if face else {}
     bucket = {ours: keys[theirs] for theirs, ours in BUCKET.items() if theirs in keys}
     try:
         return Subset(
@@ -227,11 +239,30 @@ def _make_subset(keys: Mapping[str, Any], where: str) -> Subset:
             keys.get("is_reg", False),
             " ".join(keys.get("class_tokens", "").split()),
             check(SubsetRules, {**given, **({"captions": captions} if captions else {})}),
-            check(SizeRules, {**sizes, **({"bucket": bucket} if bucket else {})}),
+            check(PictureRules, {**pictures, **({"bucket": bucket} if bucket else {})}),
             where,
         )
     except ConfigError as error:
         raise UserError("; ".join(error.problems), where=where, fix="mend the key that says so") from error
+
+
+def _read_variants(keys: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Crops and colours that are drawn, and how close crops around a face are."""
+    augment, face = dict[str, Any](), dict[str, Any]()
+    if "color_aug" in keys:
+        augment |= dict.fromkeys(COLOURS, 0.0) | (COLOUR_AUG if keys["color_aug"] else {})
+    if "random_crop" in keys:
+        augment["crop"] = "random" if keys["random_crop"] else "centre"
+    if range := keys.get("face_crop_aug_range"):
+        if len(range) != 2:
+            place = f"{where}: face_crop_aug_range"
+            raise UserError(f"{range!r} are not two numbers", where=place, fix="write both: [2.0, 4.0]")
+        augment["crop"], face = "face", {"closest": range[0], "widest": range[1]}
+    return augment, face
+
+
+def _is_taken(key: str, value: Any) -> bool:
+    return key in TAKEN and not (key == "token_warmup_step" and 0 < value < 1)
 
 
 def _find_counterpart(key: str) -> str:
