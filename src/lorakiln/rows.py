@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
@@ -10,6 +10,7 @@ from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
 from lorakiln.schema.subset_rules import SubsetRules
 
 VARIANT_SHEET = "variants.png"  # beside index.json where variants are drawn: all of some pictures
+Picture = TypeVar("Picture", bound="PreparedRow")
 LOSS_MASK = "loss_mask"  # the tensor of an encoded bucket
 
 
@@ -215,6 +216,11 @@ def read_prepared(folder: Path) -> list[PreparedRow]:
     """The rows of a prepared folder; raises as `read_captioned`."""
     path = folder / "metadata.jsonl"
     return [PreparedRow.of(row, path) for row in read_jsonl(path)]
+
+
+def select_files(rows: Iterable[Picture]) -> list[Picture]:
+    """Of the pictures that are one file, for several subsets, the first."""
+    return list({row.source: row for row in reversed(list(rows))}.values())[::-1]
 
 
 def write_rows(folder: Path, rows: Iterable[PreparedRow]) -> None:

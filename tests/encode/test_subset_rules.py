@@ -5,8 +5,11 @@ import torch
 from safetensors.torch import load_file
 
 from lorakiln.artefacts.json_files import read_json, read_jsonl, write_jsonl
+from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.encode import encode
+from lorakiln.schema.augment import AugmentSettings
 from lorakiln.schema.encode import EncodeSettings
+from lorakiln.schema.subset_rules import adapt_augment
 from tests.encode.conftest import assert_equals_fresh, rows_of, write_metadata
 from tests.encode.test_caption_variants import TAGS, told
 
@@ -70,6 +73,49 @@ def test_a_subset_is_mirrored_or_not_as_it_says(captioned, tmp_path, micro_model
     encode(captioned, tmp_path / "out", settings, micro_model)
     assert "new: 1 pictures, 0 captions" in capsys.readouterr().out
     assert_equals_fresh(captioned, tmp_path / "out", micro_model, settings)
+
+
+def test_variants_are_drawn_of_each_picture_as_its_subset_says(captioned, tmp_path, micro_model, capsys):
+    two, one = {"augment": {"hue": 16, "variants": 2}}, {"augment": {"gamma": 0.2, "variants": 1}}
+    settings = EncodeSettings(batch_size=2)
+    rule(captioned, {"a.png": two, "e.png": one})
+    encode(captioned, tmp_path / "out", settings, micro_model)
+    index = read_json(tmp_path / "out/index.json")
+    assert index["variants"] == ["plain", "augment1", "augment2"]
+    assert index["settings"]["encode"]["augment"]["variants"] == 0 and (tmp_path / "out/variants.png").exists()
+    different = {}
+    for name, (file, number, _) in rows_of(tmp_path / "out").items():
+        mean = load_file(tmp_path / "out" / file)["latent_mean"][number]
+        different[name] = [not torch.equal(mean[0], each) for each in mean]
+    # What has fewer goes round, and what has none is plain each time.
+    plain = [False, False, False]
+    assert different == {
+        "a.png": [False, True, True],
+        "e.png": [False, True, False],
+        **dict.fromkeys(("b.png", "c.png", "deep/d.png"), plain),
+    }
+    rule(captioned, {"a.png": two, "e.png": one, "b.png": one})
+    capsys.readouterr()
+    encode(captioned, tmp_path / "out", settings, micro_model)
+    assert "new: 1 pictures, 0 captions" in capsys.readouterr().out
+    assert_equals_fresh(captioned, tmp_path / "out", micro_model, settings)
+
+
+def test_a_subset_draws_as_many_as_the_experiment_or_as_are_usual():
+    experiment = AugmentSettings(variants=3, hue=5.0, crop="random")
+    assert adapt_augment(experiment, {"crop": "centre"}) == AugmentSettings(variants=3, hue=5.0)
+    assert adapt_augment(experiment, {"crop": "centre", "hue": 0}) == AugmentSettings()
+    assert adapt_augment(AugmentSettings(), {"crop": "random"}) == AugmentSettings(variants=6, crop="random")
+    assert adapt_augment(experiment, {"variants": 8}).variants == 8
+    with pytest.raises(ConfigError, match="would all be the plain picture"):
+        adapt_augment(AugmentSettings(), {"variants": 2})
+
+
+def test_crops_of_a_subset_need_the_picture_before_its_crop(captioned, tmp_path, micro_model):
+    rule(captioned, {"b.png": {"augment": {"crop": "random"}}})
+    with pytest.raises(UserError, match="crop=random needs the picture before its crop") as refused:
+        encode(captioned, tmp_path / "out", EncodeSettings(batch_size=2), micro_model)
+    assert refused.value.where == captioned / "b.png"
 
 
 def test_where_no_picture_is_mirrored_any_more_nothing_is_kept_for_it(captioned, tmp_path, micro_model):

@@ -10,12 +10,14 @@ from lorakiln.artefacts.json_files import read_json, read_jsonl
 from lorakiln.caption import caption
 from lorakiln.console.errors import UserError
 from lorakiln.prepare import prepare
+from lorakiln.review.collection import Rules, open_collection
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.model import Source
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import open_source
 from lorakiln.sources.dataset_config import ConfiguredFolder
 from lorakiln.tools.caption_changes import CaptionedDataset
+from lorakiln.tools.caption_lint import lint_captions
 
 OURS = """
 captions: {shuffle: true}
@@ -138,18 +140,95 @@ def test_another_size_of_a_dataset_makes_its_own_pictures_anew(raw, tmp_path, ca
     assert "prepare: 3 pictures (3 reused)" in capsys.readouterr().out
 
 
+TWICE = """
+datasets:
+  - resolution: 32
+    subsets: [{folder: dogs, repeats: 4, masks: marks, extension: .words}]
+  - resolution: 48
+    flip: true
+    subsets: [{folder: dogs, masks: marks, extension: .words}, {folder: reg, is_reg: true}]
+"""
+KOHYA_TWICE = """
+[[datasets]]
+resolution = 32
+  [[datasets.subsets]]
+  image_dir = "dogs"
+  num_repeats = 4
+  conditioning_data_dir = "marks"
+  caption_extension = ".words"
+[[datasets]]
+resolution = 48
+flip_aug = true
+  [[datasets.subsets]]
+  image_dir = "dogs"
+  conditioning_data_dir = "marks"
+  caption_extension = ".words"
+  [[datasets.subsets]]
+  image_dir = "reg"
+  is_reg = true
+  flip_aug = true
+"""
+
+
+@pytest.mark.parametrize("config", [("dataset.yaml", TWICE), ("set.toml", KOHYA_TWICE)], ids=["ours", "kohya"])
+def test_a_folder_in_two_datasets_is_trained_in_both_sizes(raw, tmp_path, capsys, config):
+    (raw / "dataset.yaml").unlink()
+    (raw / config[0]).write_text(config[1])
+    (raw / "dogs/a.png.edit.yaml").write_text("crop: [0, 0, 60, 30]\n")
+    make(raw, tmp_path)
+    told = capsys.readouterr()
+    assert "files with the same content" not in told.err and "look the same" not in told.err
+    assert "  dogs@2: 1 x 1, resolution 48, flip True\n" in told.out
+    rows = {row["file_name"]: row for row in read_jsonl(tmp_path / "captioned/metadata.jsonl")}
+    assert {name: (row["source"], row["bucket"], row.get("repeats", 1)) for name, row in rows.items()} == {
+        "dogs/a.png": ("dogs/a.png", "32x32", 4),
+        "dogs@2/a.png": ("dogs/a.png", "64x32", 1),
+        "reg/c.png": ("reg/c.png", "64x32", 1),
+    }
+    for name, size in (("dogs/a.png", (32, 32)), ("dogs@2/a.png", (64, 32))):
+        row = rows[name]
+        with Image.open(tmp_path / "captioned" / name) as made:
+            assert made.size == size
+        assert row["text"] == "sks, red, on the grass" and row["hand_crop"] == [0, 0, 60, 30]
+        assert row["mask"]["source"] == "marks/a.png" and row["mask"]["file_name"] == f".masks/{name}"
+    # What one looks through are the files, each once; and the next run changes nothing.
+    dataset = CaptionedDataset(raw, tmp_path / "captioned")
+    assert dataset.list_changes() == [] and dataset.list_exports().by_hand == 2
+    assert set(open_collection(raw, Rules(SETTINGS)).pictures) == {"dogs/a.png", "reg/c.png"}
+    assert lint_captions(raw).pictures == 2
+    make(raw, tmp_path)
+    assert "prepare: 3 pictures (3 reused)" in capsys.readouterr().out
+
+
+def test_a_folder_of_that_name_keeps_it(raw):
+    (raw / "dogs").rename(raw / "deep/cats@2")
+    more = "- subsets: [{folder: deep/cats}]\n" * 2
+    (raw / "dataset.yaml").write_text(f"datasets:\n- subsets: [{{folder: deep/cats}}, {{folder: deep/cats@2}}]\n{more}")
+    found = open_source(raw).scan()
+    assert found.files == ["deep/cats/b.png", "deep/cats@2/a.png"]
+    assert found.once_more == {"deep/cats@3/b.png": "deep/cats/b.png", "deep/cats@4/b.png": "deep/cats/b.png"}
+    # One that is left out is not counted.
+    (raw / "dataset.yaml").write_text(
+        "datasets:\n- subsets: [{folder: deep/cats, repeats: 0}]\n- subsets: [{folder: deep/cats}]\n"
+    )
+    assert open_source(raw).scan().pictures == ["deep/cats/b.png"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("folder: dogs", "folder: dog", r"datasets.0.subsets.0.folder: no folder 'dog' in the dataset"),
         ("folder: dogs", "folder: ../raw/dogs", "no folder '../raw/dogs' in the dataset"),
-        ("folder: dogs", "folder: deep/cats", r"datasets.0.subsets.1: deep/cats is in an earlier subset"),
+        ("folder: dogs", "folder: deep/cats", r"datasets.0.subsets.1: deep/cats is in an earlier subset of this"),
         ("masks: marks", "masks: mark", r"datasets.0.subsets.0.masks: no folder 'mark'"),
         ("repeats: 10", "repeat: 10", "datasets.0.subsets.0.repeat: unknown setting; did you mean repeats"),
         ("{keep_tags: 1}", "{keep_tokens: 1}", "keep_tokens: no rule of some pictures; known: keep_separator"),
         ("{keep_tags: 1}", "{mode: live}", "mode: no rule of some pictures"),
         ("{keep_tags: 1}", "{tag_dropout: 2}", "tag_dropout"),
         ("{no_upscale: true}", "{upscale: true}", "upscale: no setting of buckets; known: enable, min, max, step"),
+        ("flip: true", "augment: {hues: 3}", "augment.hues: unknown setting; did you mean hue"),
+        ("flip: true", "augment: {hue: 300}", "augment.hue: Input should be less than or equal to 180"),
+        ("flip: true", "face: {detector: x}", "face: detector: no setting of some pictures; known: closest, widest"),
         ("{no_upscale: true}", "{step: x}", "bucket.step: Input should be a valid integer"),
         ("[64, 32]", "[64, 40]", "resolution 40 must be a multiple of bucket.step 16"),
         ("[64, 32]", "[80, 32]", "bucket.min 16 <= resolution 80 <= bucket.max 64 must hold"),

@@ -13,7 +13,7 @@ from lorakiln.prepare import prepare
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.model import Source
 from lorakiln.schema.prepare import PrepareSettings
-from lorakiln.schema.subset_rules import SizeRules, SubsetRules
+from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 from lorakiln.sources import Subset, open_source
 from lorakiln.sources.kohya_config import KohyaConfig
 
@@ -56,7 +56,7 @@ enable_bucket = false
   num_repeats = 0
 
   [[datasets.subsets]]
-  image_dir = "dogs"
+  image_dir = "reg"
   num_repeats = 99
 """
 PICTURES = (
@@ -79,8 +79,8 @@ def raw(tmp_path):
 
 def test_subsets_are_what_the_config_says(raw):
     found = open_source(raw).scan()
-    first = SizeRules(resolution=[48, 32], bucket={"no_upscale": True})
-    second = SizeRules(resolution=32, bucket={"enable": False})
+    first = PictureRules(resolution=[48, 32], bucket={"no_upscale": True})
+    second = PictureRules(resolution=32, bucket={"enable": False})
     captions = {"shuffle": True, "keep_tags": 1}
     dogs = SubsetRules(prefix="photo of", flip=True, caption_dropout=0.25, captions=captions)
     cats = SubsetRules(flip=True, captions={"shuffle": True})
@@ -107,7 +107,7 @@ def test_it_is_prepared_and_captioned(raw, tmp_path, capsys):
     assert f"  reg: 1 x 3, {reg}\n" in told and "  not taken: rest (1 pictures)\n" in told
     # What it says beside, with all values that it has, and what sets it here; and what is left out.
     assert "  batch_size = 4: train.batch_size\n" in told and "shuffle_caption =" not in told
-    assert "[[datasets]] 2, subset 3: dogs is in an earlier subset, which counts" in told
+    assert "[[datasets]] 2, subset 3: reg is in an earlier subset of this dataset, which counts" in told
     rows = {row["source"]: row for row in read_jsonl(tmp_path / "out/metadata.jsonl")}
     # 32x32 pictures: as they are, for 48x32 has more pixels; and cropped to the square.
     assert {row["bucket"] for row in rows.values()} == {"32x32"} and rows["reg/r.png"]["rules"] == {
@@ -122,6 +122,41 @@ def test_it_is_prepared_and_captioned(raw, tmp_path, capsys):
         "deep/cats/c.png": "sks cat",
         "reg/r.png": "sks cat",
     }
+
+
+def test_captions_are_dropped_and_their_tags_become_more_as_a_subset_says(raw):
+    more = "token_warmup_min = 2\n  token_warmup_step = {}\n  caption_dropout_every_n_epochs = 3"
+    (raw / "set.toml").write_text(CONFIG.replace("keep_tokens = 1", more.format("100.0"), 1))
+    found = open_source(raw).scan()
+    rules = found.subsets["dogs/a.png"].rules
+    assert rules.captions == {"shuffle": True, "tag_warmup_least": 2, "tag_warmup_steps": 100}
+    assert rules.caption_dropout_every_epochs == 3 and "warmup" not in "\n".join(found.remarks)
+    # How many steps a share of them is nobody knows before the training.
+    (raw / "set.toml").write_text(CONFIG.replace("keep_tokens = 1", more.format("0.2"), 1))
+    found = open_source(raw).scan()
+    assert found.subsets["dogs/a.png"].rules.captions == {"shuffle": True, "tag_warmup_least": 2}
+    assert "  token_warmup_step = 0.2: encode.captions.tag_warmup_steps" in found.remarks
+
+
+def test_crops_and_colours_are_drawn_as_a_subset_says(raw):
+    def read(more):
+        (raw / "set.toml").write_text(CONFIG.replace("keep_tokens = 1", more, 1))
+        found = open_source(raw).scan()
+        assert not any(key in line for line in found.remarks for key in ("color_aug", "random_crop", "face_crop"))
+        subset = found.subsets["dogs/a.png"]
+        return subset.rules.augment, subset.pictures.face
+
+    no_colours = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "gamma"), 0.0)
+    assert read("color_aug = true") == (no_colours | {"hue": 16.0, "gamma": 0.05}, {})
+    # What it says is off is off, whatever the experiment draws.
+    assert read("color_aug = false\n  random_crop = false") == (no_colours | {"crop": "centre"}, {})
+    assert read("random_crop = true") == ({"crop": "random"}, {})
+    faces = {"closest": 2.0, "widest": 4.0}
+    assert read("random_crop = true\n  face_crop_aug_range = [2.0, 4.0]") == ({"crop": "face"}, faces)
+    with pytest.raises(UserError, match="are not two numbers"):
+        read("face_crop_aug_range = [2.0]")
+    with pytest.raises(UserError, match="closest 4 must not be above widest 2"):
+        read("face_crop_aug_range = [4.0, 2.0]")
 
 
 def test_a_config_goes_before_what_folders_names_say(tmp_path):

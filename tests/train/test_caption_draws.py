@@ -9,7 +9,8 @@ import torch
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import save_tensors
-from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, find_dropped
+from lorakiln.schema.objectives.mse import MseSettings
+from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, counts_epochs, find_dropped
 from lorakiln.train.latents import Encoded
 
 RULES = {"shuffle": True, "tag_dropout": 0.5}
@@ -130,11 +131,11 @@ def test_drawing_leaves_the_rest_as_it_was(make_module, drawn_encoded, micro_enc
 
 @pytest.mark.parametrize(
     ("every", "epochs"),
-    [(1, {0, 1, 2, 3}), (2, {1, 3}), (3, {2}), (9, set())],
+    [(0, set()), (1, {0, 1, 2, 3}), (2, {1, 3}), (3, {2}), (9, set())],
 )
 def test_whole_epochs_without_captions(every, epochs):
     # Batches of 4 pictures of 6: the second epoch begins within the second step.
-    found = torch.cat([find_dropped(step, 4, 6, every) for step in range(6)])
+    found = torch.cat([find_dropped(step, 4, 6, torch.tensor([every] * 4)) for step in range(6)])
     assert found.tolist() == [picture // 6 in epochs for picture in range(24)]
 
 
@@ -187,6 +188,33 @@ def test_pictures_have_no_caption_as_often_as_their_subset_says(make_module, rul
     empty = plain.encoded.empty["prompt_embeds"][0]
     gone = [torch.equal(one, empty) for one in told["prompt_embeds"]]
     assert gone == draws.dropped.tolist() and any(draws.dropped)
+
+
+def test_pictures_are_without_captions_in_the_epochs_that_their_subset_says(make_module, ruled):
+    folder = ruled([{"caption_dropout_every_epochs": 1}, {"caption_dropout_every_epochs": 0}, {}])
+    module = make_module(encoded=folder, objective={"caption_dropout_every_epochs": 2})
+    found = {0: set(), 1: set(), None: set()}
+    for step in range(9):
+        samples = module.schedule(step)
+        rows = [module.encoded.buckets[samples.bucket].rows[row] for row in samples.pictures]
+        dropped = module._draws(step, samples).dropped.tolist()
+        for place, (row, gone) in enumerate(zip(rows, dropped, strict=True)):
+            # An epoch has six pictures, a step four.
+            found[row.rules.caption_dropout_every_epochs].add(((4 * step + place) // 6 % 2, gone))
+    assert found == {0: {(0, False), (1, False)}, 1: {(0, True), (1, True)}, None: {(0, False), (1, True)}}
+    # What is said of some pictures alone is done too, and goes by epochs.
+    alone = make_module(encoded=folder)
+    samples = next(samples for samples in map(alone.schedule, range(9)) if alone._draws(0, samples).dropped.any())
+    _, told = alone._inputs(samples, draws := alone._draws(0, samples), slice(0, 4))
+    empty = alone.encoded.empty["prompt_embeds"][0]
+    assert [torch.equal(one, empty) for one in told["prompt_embeds"]] == draws.dropped.tolist()
+    assert counts_epochs(alone.encoded, MseSettings())
+
+
+def test_how_long_an_epoch_is_matters_where_captions_go_by_it(drawn_encoded):
+    encoded = Encoded.read(drawn_encoded)
+    assert not counts_epochs(encoded, MseSettings())
+    assert counts_epochs(encoded, MseSettings(caption_dropout_every_epochs=2))
 
 
 def test_texts_that_are_embedded_as_they_are_drawn_are_by_each_picture_s_rules(make_module, ruled):

@@ -41,7 +41,7 @@ def run_of(settings, **changes):
     known = {"hash": "weights", "family": "sd", "prediction_type": "epsilon"} | changes.pop("base", {})
     family = type("Family", (), {"__module__": "lorakiln.families", "facts": known})()
     split = SimpleNamespace(held_out=changes.pop("held_out", [[1]]))
-    encoded = SimpleNamespace(index=SimpleNamespace(hash=changes.pop("data", "pictures")))
+    encoded = SimpleNamespace(index=SimpleNamespace(hash=changes.pop("data", "pictures")), buckets=[])
     precision = settings.trainer.precision.replace("auto", "fp32")
     return SimpleNamespace(settings=settings, family=family, split=split, encoded=encoded, precision=precision)
 

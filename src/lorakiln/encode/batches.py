@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
-from lorakiln.encode.colour_changes import change_colours
+from lorakiln.encode.colour_changes import ColourChange, change_colours
 from lorakiln.encode.variants import OpenPicture, ViewedPicture, to_pixels
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Family
@@ -90,8 +90,11 @@ def view_pictures(opened: Sequence[OpenPicture], flip: bool) -> Iterator[Tensor]
     """The pictures' variants in their order, each (B, 3, H, W) in [-1, 1]; see `ViewedPicture.mirrored`."""
     for number in range(len(opened[0].views)):
         pixels = torch.stack([to_pixels(picture.crop(number)) for picture in opened])
-        if colours := [change for picture in opened if (change := picture.views[number].colour)]:
-            pixels = change_colours(pixels, colours)
+        colours = [picture.views[number].colour for picture in opened]
+        if any(colours):
+            # In batches of one shape here too; those without a change stay as they are, to the bit.
+            changed = change_colours(pixels, [one or ColourChange() for one in colours])
+            pixels = torch.where(torch.tensor([one is None for one in colours])[:, None, None, None], pixels, changed)
         yield pixels
         if flip:
             mirrored = [one.flip(-1) if it.mirrored else one for one, it in zip(pixels, opened, strict=True)]

@@ -9,14 +9,15 @@ from typing import Any
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.captions import make_plain_text
 from lorakiln.console.errors import UserError
-from lorakiln.encode.variants import ViewedPicture, draw_views, list_variants, locate_view
+from lorakiln.encode.variants import ViewedPicture, draw_views, go_round, list_variants, locate_view
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Place
 from lorakiln.rows import CaptionedRow, read_captioned
+from lorakiln.schema.augment import AugmentSettings
 from lorakiln.schema.caption_rules import CaptionRules
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.marks import Decides, select_decided
-from lorakiln.schema.subset_rules import SubsetRules, adapt_rules
+from lorakiln.schema.subset_rules import SubsetRules, adapt_augment, adapt_rules
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Row:
         key_picture, key_caption: equal keys, equal tensors.
         key_mask, mask_share: see `rows.EncodedRow`.
         rules: by which its captions are drawn.
-        own: what its subset has of these rules and of caption_dropout, see `rows.EncodedRow`.
+        own: what its subset has of these rules and of dropping captions, see `rows.EncodedRow`.
     """
 
     file_name: str
@@ -75,15 +76,17 @@ class Keys:
     Attributes:
         common: what decides both pictures' and captions' bits beside the settings: the code, the model's identity, the
             dtype of the text encoder where it is another than the stored one.
-        settings: as they are where any picture is mirrored, if one is.
+        settings: as they are where any picture is mirrored, if one is, and as many variants drawn as of any.
         device: its type.
         mirrored: whether those are that have no rule of their own about it.
+        augment: the variants of those that have no rule of their own about them; None: as the settings say.
     """
 
     common: Mapping[str, Any]
     settings: EncodeSettings
     device: str
     mirrored: bool = False
+    augment: AugmentSettings | None = None
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -120,16 +123,20 @@ class Keys:
         return select_decided(self.settings, Decides.EMBEDDINGS, {"device": self.device})
 
 
-def adapt_flip(captioned: Path, settings: EncodeSettings) -> EncodeSettings:
-    """The settings with `flip` as it must be for the pictures of a captioned folder, some of which may be mirrored by
-    their subset's rules, or none.
+def adapt_variants(captioned: Path, settings: EncodeSettings) -> EncodeSettings:
+    """The settings with `flip` and `augment.variants` as they must be for the pictures of a captioned folder, some of
+    which may be mirrored or drawn by their subset's rules, or none.
+
+    Raises:
+        ConfigError: what a subset says of its variants contradicts the settings.
     """
     try:
         rows = read_captioned(captioned)
     except FileNotFoundError:  # `read_rows` tells
         return settings
     flip = any(_is_mirrored(row, settings.flip) for row in rows)
-    return settings.model_copy(update={"flip": flip})
+    most = max((adapt_augment(settings.augment, row.rules.augment).variants for row in rows), default=0)
+    return settings.model_copy(update={"flip": flip, "augment": settings.augment.model_copy(update={"variants": most})})
 
 
 def _is_mirrored(row: CaptionedRow, usual: bool) -> bool:
@@ -146,7 +153,7 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
     Raises:
         UserError: the folder has no metadata.jsonl, no pictures, or a picture of it is missing.
     """
-    metadata, augment = captioned / "metadata.jsonl", keys.settings.augment
+    metadata, drawn = captioned / "metadata.jsonl", keys.settings.augment
     fix = "run the stages before again, `dvc repro caption`"
     if not metadata.exists():
         raise UserError("no captioned pictures here", where=captioned, fix=fix)
@@ -155,6 +162,7 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
         for name in entry.files:
             if not (captioned / name).is_file():
                 raise UserError("this picture of metadata.jsonl is missing", where=captioned / name, fix=fix)
+        augment = adapt_augment(keys.augment or drawn, entry.rules.augment)
         if augment.crop != "centre" and not entry.uncropped:
             raise UserError(
                 f"encode.augment.crop={augment.crop} needs the picture before its crop, which `prepare` has not kept",
@@ -162,7 +170,8 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
                 fix="set prepare.margin=0.25, and run `dvc repro prepare`",
             )
         mirrored = not keys.settings.flip or _is_mirrored(entry, keys.mirrored)
-        viewed = ViewedPicture(captioned / entry.file_name, views=draw_views(entry, augment), mirrored=mirrored)
+        views = go_round(draw_views(entry, augment), 1 + drawn.variants)
+        viewed = ViewedPicture(captioned / entry.file_name, views=views, mirrored=mirrored)
         if entry.uncropped and augment.crop != "centre":
             size = (entry.uncropped.width, entry.uncropped.height)
             viewed = replace(viewed, uncropped=captioned / entry.uncropped.file_name, uncropped_size=size)
@@ -201,7 +210,8 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
 
 def _select_later(rules: SubsetRules) -> SubsetRules:
     """What training needs of them."""
-    return SubsetRules.model_validate(rules.model_dump(include={"captions", "caption_dropout"}, exclude_unset=True))
+    kept = {"captions", "caption_dropout", "caption_dropout_every_epochs"}
+    return SubsetRules.model_validate(rules.model_dump(include=kept, exclude_unset=True))
 
 
 def group_by_bucket(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:

@@ -20,7 +20,7 @@ from lorakiln.console.memory import Batch, telling_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.caption_variants import FILE, Variants, choose_variants
-from lorakiln.encode.content_keys import Keys, Row, adapt_flip, group_by_bucket, read_rows
+from lorakiln.encode.content_keys import Keys, Row, adapt_variants, group_by_bucket, read_rows
 from lorakiln.encode.masks import DTYPE as MASK_DTYPE
 from lorakiln.encode.masks import encode_mask
 from lorakiln.encode.tensor_cache import (
@@ -65,8 +65,8 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     facts, beside = bare.facts, frozenset((*bare.place_conditioning(SOMEWHERE), LOSS_MASK))
     text = {"text": str(half)} if half else {}
     code = compute_code_key(encode_pictures, encode_mask, mapped_tensors, type(bare))
-    given, settings = settings, adapt_flip(captioned, settings)
-    keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type, given.flip)
+    given, settings = settings, adapt_variants(captioned, settings)
+    keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type, given.flip, given.augment)
     encoding = keys.encoding
     rows = read_rows(captioned, keys)
     kept = PartialResults(out, ".safetensors")

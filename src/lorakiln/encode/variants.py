@@ -123,6 +123,11 @@ def draw_views(row: CaptionedRow, settings: AugmentSettings) -> tuple[View, ...]
     return (View(), *(_draw_view(row, settings, number) for number in range(1, settings.variants + 1)))
 
 
+def go_round(views: tuple[View, ...], count: int) -> tuple[View, ...]:
+    """So many of them, beginning again where there are fewer."""
+    return tuple(views[number % len(views)] for number in range(count))
+
+
 def _draw_view(row: CaptionedRow, settings: AugmentSettings, number: int) -> View:
     # All are drawn whatever the settings are, so that one range does not decide what comes of the others.
     drawn = np.random.default_rng([int(row.sha256[:16], 16), number]).random(8).tolist()

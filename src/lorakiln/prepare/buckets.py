@@ -11,7 +11,7 @@ from typing import Any
 from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.schema.base import check
 from lorakiln.schema.prepare import BucketSettings, PrepareSettings, check_resolution
-from lorakiln.schema.subset_rules import SizeRules
+from lorakiln.schema.subset_rules import PictureRules
 
 Size = tuple[int, int]
 
@@ -33,7 +33,7 @@ class Geometry:
         return {"resolution": list(self.resolution), "bucket": self.bucket.model_dump(mode="json")}
 
     @classmethod
-    def of(cls, settings: PrepareSettings, own: SizeRules | None = None, where: str = "") -> "Geometry":
+    def of(cls, settings: PrepareSettings, own: PictureRules | None = None, where: str = "") -> "Geometry":
         """Of the pictures that the settings are for, or of some with rules of their own.
 
         Args:

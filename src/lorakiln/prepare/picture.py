@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -81,6 +81,8 @@ class Preparer:
         masks: their files, of the pictures that have some; see `sources.SourceContents`.
         boxes: of the pictures that are cropped by hand.
         geometries: of the pictures that have another than the settings'.
+        once_more: see `sources.SourceContents`.
+        own: settings of the pictures that have others than `settings`.
     """
 
     pictures: PictureSource
@@ -92,14 +94,23 @@ class Preparer:
     masks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     boxes: Mapping[str, Box] = field(default_factory=dict)
     geometries: Mapping[str, Geometry] = field(default_factory=dict)
+    once_more: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, PrepareSettings] = field(default_factory=dict)
 
-    def __call__(self, source: str) -> PreparedRow | UnusableFile:
-        """Write the PNG of a file, copied from the earlier run if that made the same; give its row, or the reason."""
+    def __call__(self, called: str) -> PreparedRow | UnusableFile:
+        """Write the PNG of a picture, copied from the earlier run if that made the same; give its row, or the reason.
+
+        Args:
+            called: its name in the source.
+        """
+        if called in self.own:
+            return replace(self, settings=self.own[called], own={})(called)
+        source = self.once_more.get(called, called)
         with ExitStack() as opened:
             try:
                 path = opened.enter_context(self.pictures.picture(source))
                 sha256 = hash_file(path)
-                mask = self._open_mask(source, opened)
+                mask = self._open_mask(called, opened)
             except Refused as refused:
                 return refused.of(source)
             except FileNotFoundError:
@@ -107,20 +118,20 @@ class Preparer:
             except OSError as error:
                 fix = "change its permissions" if isinstance(error, PermissionError) else "mend it, or take it out"
                 return UnusableFile(source, "cannot be read", fix, error.strerror or "")
-            return self._prepare(path, sha256, source, mask)
+            return self._prepare(path, sha256, called, mask)
 
-    def _open_mask(self, source: str, opened: ExitStack) -> MaskFile | None:
-        name = choose_mask(source, self.masks, self.settings)
+    def _open_mask(self, called: str, opened: ExitStack) -> MaskFile | None:
+        name = choose_mask(called, self.masks, self.settings)
         if name is None:
             return None
         path = opened.enter_context(self.pictures.picture(name))
         return MaskFile(name, path, hash_file(path))
 
-    def _prepare(self, path: Path, sha256: str, source: str, mask: MaskFile | None) -> PreparedRow | UnusableFile:
-        detector, box = self.detector.identity if self.detector else None, self.boxes.get(source)
-        by, geometry = mask.sha256 if mask else None, self.geometries.get(source)
+    def _prepare(self, path: Path, sha256: str, called: str, mask: MaskFile | None) -> PreparedRow | UnusableFile:
+        detector, box = self.detector.identity if self.detector else None, self.boxes.get(called)
+        by, geometry = mask.sha256 if mask else None, self.geometries.get(called)
         key = compute_content_key(sha256, path.suffix, self.settings, detector, by, box, geometry)
-        name = PurePosixPath(source).with_suffix(".png").as_posix()
+        name, source = name_picture(called), self.once_more.get(called, called)
         target = self.fresh / name
         try:
             if row := self._reuse(key, name, mask):
@@ -213,6 +224,11 @@ class Preparer:
         if scale > self.settings.warn_upscale:
             notes.append(f"enlarged {scale:.1f} times")
         return notes
+
+
+def name_picture(called: str) -> str:
+    """The prepared file of a picture of the source."""
+    return PurePosixPath(called).with_suffix(".png").as_posix()
 
 
 def compute_content_key(

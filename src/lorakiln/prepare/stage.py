@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from statistics import fmean
@@ -23,10 +23,11 @@ from lorakiln.prepare.faces import FaceDetector
 from lorakiln.prepare.masks import ALPHA, FROM_FILES
 from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
 from lorakiln.prepare.near_duplicates import find_near_duplicates
-from lorakiln.prepare.picture import Preparer, read_earlier_pictures, read_partial_pictures
+from lorakiln.prepare.own_settings import adapt_settings
+from lorakiln.prepare.picture import Preparer, name_picture, read_earlier_pictures, read_partial_pictures
 from lorakiln.prepare.shading import describe_unsuited_pictures
 from lorakiln.prepare.unusable_files import LISTED, explain_unusable, make_refusal, write_quarantine
-from lorakiln.rows import PreparedRow, write_rows
+from lorakiln.rows import PreparedRow, select_files, write_rows
 from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import SourceContents, Subset, UnusableFile, open_source
@@ -58,21 +59,21 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
             what = f"all pictures here are left out by hand ({len(found.excluded)})"
             raise UserError(what, where=raw, fix="remove `excluded` from the .edit.yaml of those that shall be used")
         raise make_no_pictures_error(raw, found.others)
-    geometries = _find_geometries(found, settings)
-    pixels = sum(math.prod(one.resolution) for one in geometries.values())
-    pixels += (len(found.pictures) - len(geometries)) * settings.resolution**2
-    files = 1 if settings.margin is None else 1 + (1 + settings.margin) ** 2
-    check_space(out, int(pixels * files * PNG_BYTES), "the prepared pictures")
+    geometries, own = _find_geometries(found, settings), _find_own(found, settings)
+    pixels = sum(_count_pixels(name, geometries, own, settings) for name in found.pictures)
+    check_space(out, int(pixels * PNG_BYTES), "the prepared pictures")
     detector = FaceDetector.of(settings.face)
     kept = PartialResults(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
         boxes = {name: edit.box for name, edit in found.edits.items() if edit.box}
-        preparer = Preparer(source, fresh, settings, known, kept, detector, found.masks, boxes, geometries)
+        preparer = Preparer(
+            source, fresh, settings, known, kept, detector, found.masks, boxes, geometries, found.once_more, own
+        )
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures), WORTH))
         rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
         bad = sorted(
-            [*found.bad, *(entry for entry in results if isinstance(entry, UnusableFile))],
+            dict.fromkeys([*found.bad, *(entry for entry in results if isinstance(entry, UnusableFile))]),
             key=lambda entry: entry.source,
         )
         # The full list goes beside `out`: nothing is left inside after an error.
@@ -80,19 +81,20 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         if bad and (settings.on_bad == "error" or not rows):
             raise make_refusal(raw, bad, len(rows), full_list)
         full_list.unlink(missing_ok=True)
-        rows = [_with_subset(row, found.subsets.get(row.source)) for row in _with_twins(rows)]
+        subsets = {name_picture(name): subset for name, subset in found.subsets.items()}
+        rows = [_with_subset(row, subsets.get(row.file_name)) for row in _with_twins(rows)]
         write_rows(fresh, rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
-        facts = _facts(rows, bad, settings, geometries)
+        facts = _facts(rows, bad, settings, {name_picture(name) for name in geometries})
         facts.write(fresh / "dataset.json")
     kept.clear()
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
-    _report_subsets(rows, found)
+    _report_subsets(rows, found, subsets)
     _report_masks(rows, found, settings)
     _report_edits(found)
-    if settings.margin is not None:
+    if any(row.uncropped for row in rows):
         _report_uncropped(out, rows, settings)
 
 
@@ -132,20 +134,41 @@ def _find_geometries(found: SourceContents, settings: PrepareSettings) -> dict[s
     of = {}
     for name, subset in found.subsets.items():
         if id(subset) not in known:
-            known[id(subset)] = Geometry.of(settings, subset.sizes, subset.where)
+            known[id(subset)] = Geometry.of(settings, subset.pictures, subset.where)
         if known[id(subset)] != usual:
             of[name] = known[id(subset)]
     return of
+
+
+def _find_own(found: SourceContents, settings: PrepareSettings) -> dict[str, PrepareSettings]:
+    """Of the pictures that have other settings than the rest, sizes aside.
+
+    Raises:
+        UserError: what the source says of some cannot be.
+    """
+    known = {id(subset): subset for subset in found.subsets.values()}
+    adapted = {number: adapt_settings(settings, subset) for number, subset in known.items()}
+    return {name: own for name, subset in found.subsets.items() if (own := adapted[id(subset)]) != settings}
+
+
+def _count_pixels(
+    name: str, geometries: Mapping[str, Geometry], own: Mapping[str, PrepareSettings], settings: PrepareSettings
+) -> float:
+    """Of all files of a picture, about."""
+    margin = own.get(name, settings).margin
+    area = math.prod(geometries[name].resolution) if name in geometries else settings.resolution**2
+    return area * (1 if margin is None else 1 + (1 + margin) ** 2)
 
 
 def _facts(
     rows: Sequence[PreparedRow],
     bad: Sequence[UnusableFile],
     settings: PrepareSettings,
-    geometries: Mapping[str, Geometry],
+    resized: Collection[str],
 ) -> Dataset:
+    """Of all pictures together; `resized` are those of another geometry than the settings'."""
     geometry = select_decided(settings, Decides.PIXELS)
-    sizes = sorted(f"{row.sha256} {row.bucket}" for row in rows if row.source in geometries)
+    sizes = sorted(f"{row.sha256} {row.bucket}" for row in rows if row.file_name in resized)
     masks = sorted(f"{row.sha256} {row.mask.png_sha256}" for row in rows if row.mask)
     crops = sorted([row.sha256, *row.hand_crop] for row in rows if row.hand_crop)
     own = [one for one in (masks, crops, sizes) if one]
@@ -197,7 +220,7 @@ def _report_uncropped(out: Path, rows: Sequence[PreparedRow], settings: PrepareS
     margin = settings.margin or 0.0
     kept = [row.uncropped for row in rows if row.uncropped]
     taken = sum((out / one.file_name).stat().st_size for one in kept) / 1e6
-    small = sum(row.scale * (1 + margin) > 1 for row in rows)
+    small = sum(row.scale * (1 + margin) > 1 for row in rows if row.uncropped)
     less = f"; {small} have no pixels for the whole margin of {margin:g}, and get what they have" if small else ""
     print(f"prepare: uncropped pictures take {taken:.1f} MB{less}", flush=True)
     if settings.face.detector is not None:
@@ -208,7 +231,7 @@ def _report_uncropped(out: Path, rows: Sequence[PreparedRow], settings: PrepareS
 
 def _duplicates(rows: Sequence[PreparedRow]) -> list[str]:
     groups: dict[str, list[str]] = {}
-    for row in rows:
+    for row in select_files(rows):
         groups.setdefault(row.sha256, []).append(row.source)
     return [" = ".join(map(escape_line, names)) for names in groups.values() if len(names) > 1]
 
@@ -230,12 +253,12 @@ def _with_subset(row: PreparedRow, subset: Subset | None) -> PreparedRow:
     return PreparedRow(**rest, **{name: value for name, value in own.items() if value != getattr(usual, name)})
 
 
-def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents) -> None:
+def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents, subsets: Mapping[str, Subset]) -> None:
     """How a source's own subsets are read, and what of it is not."""
     groups: Counter[tuple[str, int, str]] = Counter()
     for row in rows:
-        if (subset := found.subsets.get(row.source, Subset())) != Subset():
-            groups[PurePosixPath(row.source).parent.as_posix(), subset.repeats, _describe_subset(subset)] += 1
+        if (subset := subsets.get(row.file_name, Subset())) != Subset():
+            groups[PurePosixPath(row.file_name).parent.as_posix(), subset.repeats, _describe_subset(subset)] += 1
     told = [
         f"  {escape_line(name)}: {count} x {repeats}{escape_line(rest)}"
         for (name, repeats, rest), count in sorted(groups.items())
@@ -251,7 +274,7 @@ def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents) -> None:
 def _describe_subset(subset: Subset) -> str:
     """What is another for it, repeats aside: ", for regularisation, resolution [512, 768], shuffle True"."""
     told = ["for regularisation"] if subset.is_reg else []
-    for rules in (subset.sizes, subset.rules):
+    for rules in (subset.pictures, subset.rules):
         for name, value in rules.model_dump(exclude_unset=True).items():
             told += [f"{inner} {one!r}" for inner, one in (value if isinstance(value, dict) else {name: value}).items()]
     return "".join(f", {one}" for one in told)

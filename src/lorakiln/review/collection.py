@@ -126,7 +126,7 @@ class Collection:
         try:
             kept = measure_box(edit.box, size) if edit.box else size
             subset = self.contents.subsets.get(name, Subset())
-            geometry = Geometry.of(settings, subset.sizes, subset.where)
+            geometry = Geometry.of(settings, subset.pictures, subset.where)
             placement = choose_bucket(kept, geometry.resolution, geometry.bucket)
         except Refused as refused:
             return UNKNOWN, [refused.reason]
@@ -170,7 +170,7 @@ def open_collection(raw: Path, rules: Rules) -> Collection:
     found.problems = [(one.source, one.record()["reason"]) for one in contents.bad]
     found.problems += [(name, "a mask of no picture") for name in contents.lonely_masks]
     found.problems += [(name, "a hand edit of no picture") for name in contents.lonely_edits]
-    names = sorted([*contents.pictures, *contents.excluded])
+    names = sorted([*contents.files, *contents.excluded])
     if not names and not found.problems:
         raise UserError("no pictures here", where=raw, fix="name a folder with pictures: data/raw/NAME")
     if names and not any((raw / name).exists() for name in names):

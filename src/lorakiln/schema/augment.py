@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from lorakiln.schema.base import Settings
 from lorakiln.schema.marks import Decides
 
+VARIANTS = 6  # of a picture, where somebody wants what other programs draw anew each time
 COLOURS = ("brightness", "contrast", "saturation", "hue", "gamma")
 
 

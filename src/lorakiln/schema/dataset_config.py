@@ -6,12 +6,12 @@ from pydantic import Field
 
 from lorakiln.schema.base import MANY
 from lorakiln.schema.marks import Private
-from lorakiln.schema.subset_rules import SizeRules, SubsetRules
+from lorakiln.schema.subset_rules import FocusRules, PictureRules, SubsetRules
 
 Folder = Annotated[str, Field(min_length=1, max_length=1000), Private.PATH]
 
 
-class SubsetDefaults(SubsetRules):
+class SubsetDefaults(SubsetRules, FocusRules):
     """What may be said of one subset, of all of a dataset's, or of all.
 
     Attributes:
@@ -39,13 +39,13 @@ class SubsetConfig(SubsetDefaults):
     is_reg: bool = False
 
 
-class PartConfig(SubsetDefaults, SizeRules):
+class PartConfig(SubsetDefaults, PictureRules):
     """Subsets of one size."""
 
     subsets: list[SubsetConfig] = Field(min_length=1)
 
 
-class DatasetConfig(SubsetDefaults, SizeRules):
+class DatasetConfig(SubsetDefaults, PictureRules):
     """The whole file; what stands above holds below, unless it says otherwise."""
 
     datasets: list[PartConfig] = Field(min_length=1)

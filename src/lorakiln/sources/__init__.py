@@ -14,7 +14,7 @@ from typing import Protocol
 from lorakiln.console.errors import UserError
 from lorakiln.schema.picture_edit import PictureEdit
 from lorakiln.schema.registry import Registry
-from lorakiln.schema.subset_rules import SizeRules, SubsetRules
+from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 
 FOLDER = "folder"  # what is no other kind's
 AUTO = "auto"
@@ -66,7 +66,7 @@ class Subset:
         repeats: how often an epoch shows each of them, times train.repeats.
         is_reg: whether they are regularisation pictures, of what the base shall go on to know.
         class_tokens: the caption of those that have no other; "": none.
-        rules, sizes: what is another for them than for the rest of the experiment.
+        rules, pictures: what is another for them than for the rest of the experiment.
         where: the source says so, for messages.
     """
 
@@ -74,7 +74,7 @@ class Subset:
     is_reg: bool = False
     class_tokens: str = ""
     rules: SubsetRules = SubsetRules()
-    sizes: SizeRules = SizeRules()
+    pictures: PictureRules = PictureRules()
     where: str = field(default="", compare=False)
 
 
@@ -87,6 +87,7 @@ class SourceContents:
         bad: what looks like a picture and cannot be one.
         others: how many files there are of every other ending.
         subsets: of the pictures that are in one.
+        once_more: of pictures that are another's file once more, for another subset, that file.
         aside: folders with pictures that are not taken, with how many there are.
         masks: of the pictures that have some, as files; one each, where it can be used.
         lonely_masks: files that are masks of none of the pictures.
@@ -101,6 +102,7 @@ class SourceContents:
     bad: list[UnusableFile] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     subsets: dict[str, Subset] = field(default_factory=dict)
+    once_more: dict[str, str] = field(default_factory=dict)
     aside: Counter[str] = field(default_factory=Counter)
     masks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lonely_masks: list[str] = field(default_factory=list)
@@ -109,6 +111,11 @@ class SourceContents:
     lonely_edits: list[str] = field(default_factory=list)
     read_by: str = ""
     remarks: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[str]:
+        """The pictures' files, each once."""
+        return [name for name in self.pictures if name not in self.once_more]
 
     def is_reg(self, picture: str) -> bool:
         """Whether it is a regularisation picture."""

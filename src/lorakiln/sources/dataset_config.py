@@ -13,9 +13,8 @@ What nothing here says is the experiment's. Folders in a subset's are not looked
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -24,11 +23,10 @@ from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.schema.base import Settings, check
 from lorakiln.schema.dataset_config import DatasetConfig, SubsetConfig, SubsetDefaults
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.schema.subset_rules import SizeRules, SubsetRules
-from lorakiln.sources import ALIKE, SourceContents, Subset
+from lorakiln.schema.subset_rules import PictureRules, SubsetRules
+from lorakiln.sources import Subset
 from lorakiln.sources.folder import Folder
-from lorakiln.sources.folder.captions import FolderCaptions
-from lorakiln.sources.folder.subsets import FolderSubset, select_subsets
+from lorakiln.sources.folder.subsets import FolderSubset, SplitFolder
 
 NAME = "dataset.yaml"
 Rules = TypeVar("Rules", bound=Settings)
@@ -44,41 +42,32 @@ def open_source(raw: Path, follow_symlinks: bool) -> "ConfiguredFolder":
 
 
 @dataclass(frozen=True)
-class ConfiguredFolder:
-    """See `sources.PictureSource`."""
+class ConfiguredFolder(SplitFolder):
+    """A dataset's folder with our own config."""
 
-    folder: Folder
-
-    def scan(self) -> SourceContents:
-        """Raises UserError for what is wrong with the config."""
-        return replace(select_subsets(self.folder.scan(), self._subsets), read_by=f"as {NAME} says{ALIKE}")
-
-    def picture(self, name: str) -> AbstractContextManager[Path]:
-        return self.folder.picture(name)
-
-    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> FolderCaptions:
-        own = [one.extension for one in self._subsets if one.extension]
-        return self.folder.captions(list(dict.fromkeys([*own, *endings])), precedence)
+    told_by = f"as {NAME} says"
 
     @cached_property
-    def _subsets(self) -> list[FolderSubset]:
-        path, found = self.folder.raw / NAME, dict[str, FolderSubset]()
+    def subsets(self) -> list[FolderSubset]:
+        path, found = self.folder.raw / NAME, list[FolderSubset]()
         try:
             config = check(DatasetConfig, read_yaml(path))
         except ConfigError as error:
             raise UserError("; ".join(error.problems), where=path, fix="mend it (docs/datasets.md)") from error
         for number, part in enumerate(config.datasets):
-            sizes = _merge(SizeRules, config, part)
+            folders = set[str]()
             for place, one in enumerate(part.subsets):
                 where = f"{path}: datasets.{number}.subsets.{place}"
                 folder = self._locate(f"{where}.folder", one.folder)
-                if folder in found:
-                    fix = "a folder is in one subset: copy it, to train it in two sizes"
-                    raise UserError(f"{one.folder} is in an earlier subset", where=where, fix=fix)
+                if folder in folders:
+                    fix = "remove one of both; to train it in two sizes, name it in two datasets"
+                    raise UserError(f"{one.folder} is in an earlier subset of this dataset", where=where, fix=fix)
+                folders.add(folder)
                 masks = self._locate(f"{where}.masks", one.masks) if one.masks else None
                 given = _merge(SubsetDefaults, config, part, one)
-                found[folder] = FolderSubset(folder, _make_subset(given, one, sizes, where), masks, given.extension)
-        return list(found.values())
+                subset = _make_subset(given, one, _merge(PictureRules, config, part, one), where)
+                found.append(FolderSubset(folder, subset, masks, given.extension))
+        return found
 
     def _locate(self, where: str, given: str) -> str:
         folder = PurePosixPath(given)
@@ -88,14 +77,14 @@ class ConfiguredFolder:
         return folder.as_posix()
 
 
-def _make_subset(given: SubsetDefaults, config: SubsetConfig, sizes: SizeRules, where: str) -> Subset:
+def _make_subset(given: SubsetDefaults, config: SubsetConfig, pictures: PictureRules, where: str) -> Subset:
     tokens = " ".join((given.class_tokens or "").split())
     return Subset(
         1 if given.repeats is None else given.repeats,
         config.is_reg,
         tokens,
         SubsetRules.model_validate(_select(SubsetRules, given)),
-        sizes,
+        pictures,
         where,
     )
 

@@ -8,27 +8,26 @@
 
 Taken is what decides the pictures, their size, their captions and how often each is shown (TAKEN); what it does not say
 of these is the experiment's. All other keys are settings of all pictures here, and told. As there, folders in an
-image_dir are not looked into and what is no key is refused; of two subsets with one image_dir the first counts, which
-is told. Source: sd-scripts, library/config_util.py.
+image_dir are not looked into and what is no key is refused; of two subsets of a dataset with one image_dir the first
+counts, which is told, and two datasets have it both. Source: sd-scripts, library/config_util.py, train_util.py.
 """
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lorakiln.console.errors import ConfigError, UserError
+from lorakiln.schema.augment import COLOURS
 from lorakiln.schema.base import check
 from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
-from lorakiln.schema.subset_rules import SizeRules, SubsetRules
-from lorakiln.sources import ALIKE, SourceContents, Subset
+from lorakiln.schema.subset_rules import PictureRules, SubsetRules
+from lorakiln.sources import Subset
 from lorakiln.sources.folder import Folder
-from lorakiln.sources.folder.captions import FolderCaptions
-from lorakiln.sources.folder.subsets import FolderSubset, select_subsets
+from lorakiln.sources.folder.subsets import FolderSubset, SplitFolder
 
 MARK = "[[datasets"
 LARGEST = 1_000_000  # bytes of a config
@@ -62,6 +61,7 @@ RULES = {
     "caption_suffix": "suffix",
     "flip_aug": "flip",
     "caption_dropout_rate": "caption_dropout",
+    "caption_dropout_every_n_epochs": "caption_dropout_every_epochs",
 }
 CAPTION_RULES = {
     "shuffle_caption": "shuffle",
@@ -71,7 +71,10 @@ CAPTION_RULES = {
     "caption_separator": "separator",
     "enable_wildcard": "wildcards",
     "caption_tag_dropout_rate": "tag_dropout",
+    "token_warmup_min": "tag_warmup_least",
+    "token_warmup_step": "tag_warmup_steps",  # but for a share of all steps, which are not known here
 }
+COLOUR_AUG = {"hue": 16.0, "gamma": 0.05}  # docs/augmentation.md
 BUCKET = {
     "enable_bucket": "enable",
     "min_bucket_reso": "min",
@@ -81,7 +84,8 @@ BUCKET = {
 }
 TAKEN = {
     *("image_dir", "num_repeats", "is_reg", "class_tokens", "caption_extension", "conditioning_data_dir"),
-    *("resolution", *RULES, *CAPTION_RULES, *BUCKET),
+    *("resolution", "alpha_mask", "color_aug", "random_crop", "face_crop_aug_range"),
+    *(*RULES, *CAPTION_RULES, *BUCKET),
 }
 
 
@@ -103,39 +107,30 @@ def open_source(raw: Path, follow_symlinks: bool) -> "KohyaConfig":
 
 
 @dataclass(frozen=True)
-class KohyaConfig:
-    """See `sources.PictureSource`."""
+class KohyaConfig(SplitFolder):
+    """A dataset's folder with sd-scripts' config."""
 
-    folder: Folder
     config: Path
 
-    def scan(self) -> SourceContents:
-        """Raises UserError for what is wrong with the config."""
-        found = select_subsets(self.folder.scan(), self._subsets)
-        return replace(
-            found, read_by=f"as {self.config.name} says{ALIKE}", remarks=[*self._twice, *self._tell_others()]
-        )
+    @property
+    def told_by(self) -> str:
+        return f"as {self.config.name} says"
 
-    def picture(self, name: str) -> AbstractContextManager[Path]:
-        return self.folder.picture(name)
-
-    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> FolderCaptions:
-        own = [one.extension for one in self._subsets if one.extension]
-        return self.folder.captions(list(dict.fromkeys([*own, *endings])), precedence)
-
-    @cached_property
-    def _subsets(self) -> list[FolderSubset]:
+    @property
+    def subsets(self) -> list[FolderSubset]:
         return list(self._read_subsets[0].values())
 
     @property
-    def _twice(self) -> list[str]:
-        return self._read_subsets[1]
+    def remarks(self) -> list[str]:
+        return [*self._read_subsets[1], *self._tell_others()]
 
     @cached_property
-    def _read_subsets(self) -> tuple[dict[str, FolderSubset], list[str]]:
-        """The subsets by their folders, of two with the same the first; and a line about each that is left out."""
-        found, twice = dict[str, FolderSubset](), list[str]()
-        for where, keys in self._list_merged():
+    def _read_subsets(self) -> tuple[dict[tuple[int, str], FolderSubset], list[str]]:
+        """The subsets by their datasets and folders, of two with the same both the first; and a line about each that is
+        left out.
+        """
+        found, twice = dict[tuple[int, str], FolderSubset](), list[str]()
+        for dataset, where, keys in self._list_merged():
             if "metadata_file" in keys:
                 fix = "remove the key, and put that file into image_dir as metadata.json, where its captions are read"
                 raise UserError("metadata_file is not read", where=f"{where}: metadata_file", fix=fix)
@@ -143,13 +138,11 @@ class KohyaConfig:
                 raise UserError("image_dir is missing", where=where, fix="name the subset's folder of pictures")
             folder = self._locate(where, "image_dir", keys["image_dir"])
             masks = keys.get("conditioning_data_dir")
-            if folder in found:
+            if (dataset, folder) in found:
                 place = where.removeprefix(f"{self.config}: ")
-                twice.append(
-                    f"{place}: {folder} is in an earlier subset, which counts; copy it, to train it in two sizes"
-                )
+                twice.append(f"{place}: {folder} is in an earlier subset of this dataset, which counts")
                 continue
-            found[folder] = FolderSubset(
+            found[dataset, folder] = FolderSubset(
                 folder,
                 _make_subset(keys, where),
                 self._locate(where, "conditioning_data_dir", masks) if masks else None,
@@ -157,20 +150,20 @@ class KohyaConfig:
             )
         return found, twice
 
-    def _list_merged(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each subset's keys, with those above it that it does not have, and where it stands."""
+    def _list_merged(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Each subset's dataset, where it stands, and its keys with those above it that it does not have."""
         for number, data in enumerate(self._read.get("datasets", []), 1):
             above = {key: value for key, value in data.items() if key != "subsets"}
             for place, subset in enumerate(data.get("subsets", []), 1):
                 where = f"{self.config}: [[datasets]] {number}, subset {place}"
-                yield where, {**self._read.get("general", {}), **above, **subset}
+                yield number, where, {**self._read.get("general", {}), **above, **subset}
 
     def _tell_others(self) -> list[str]:
         """The keys that are settings here, each with every value that it has."""
         values: dict[str, list[str]] = {}
-        for _, keys in self._list_merged():
+        for _, _, keys in self._list_merged():
             for key, value in keys.items():
-                if key not in TAKEN and repr(value) not in values.setdefault(key, []):
+                if not _is_taken(key, value) and repr(value) not in values.setdefault(key, []):
                     values[key].append(repr(value))
         told = [f"  {key} = {' and '.join(given)}: {_find_counterpart(key)}" for key, given in sorted(values.items())]
         title = f"of {self.config.name} these are settings of all pictures here, and not taken from it"
@@ -227,12 +220,18 @@ def _list_configs(raw: Path) -> list[Path]:
 def _make_subset(keys: Mapping[str, Any], where: str) -> Subset:
     """Raises UserError where a value is out of its range."""
     given: dict[str, Any] = {ours: keys[theirs] for theirs, ours in RULES.items() if theirs in keys}
+    augment, face = _read_variants(keys, where)
+    given |= {"augment": augment} if augment else {}
     if "enable_wildcard" in keys:  # a file's lines are then captions too
         given["lines"] = keys["enable_wildcard"]
     captions = {ours: keys[theirs] for theirs, ours in CAPTION_RULES.items() if theirs in keys}
-    # As there, an empty separator is none.
+    # As there, an empty separator is none, and any number of steps a whole one.
     captions = {name: value for name, value in captions.items() if name != "separator" or value}
-    sizes: dict[str, Any] = {"resolution": keys["resolution"]} if "resolution" in keys else {}
+    if "tag_warmup_steps" in captions:
+        steps = captions.pop("tag_warmup_steps")
+        captions |= {"tag_warmup_steps": int(steps)} if _is_taken("token_warmup_step", steps) else {}
+    pictures: dict[str, Any] = {name: keys[name] for name in ("resolution", "alpha_mask") if name in keys}
+    pictures |= {"face": face} if face else {}
     bucket = {ours: keys[theirs] for theirs, ours in BUCKET.items() if theirs in keys}
     try:
         return Subset(
@@ -240,11 +239,30 @@ def _make_subset(keys: Mapping[str, Any], where: str) -> Subset:
             keys.get("is_reg", False),
             " ".join(keys.get("class_tokens", "").split()),
             check(SubsetRules, {**given, **({"captions": captions} if captions else {})}),
-            check(SizeRules, {**sizes, **({"bucket": bucket} if bucket else {})}),
+            check(PictureRules, {**pictures, **({"bucket": bucket} if bucket else {})}),
             where,
         )
     except ConfigError as error:
         raise UserError("; ".join(error.problems), where=where, fix="mend the key that says so") from error
+
+
+def _read_variants(keys: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Crops and colours that are drawn, and how close crops around a face are."""
+    augment, face = dict[str, Any](), dict[str, Any]()
+    if "color_aug" in keys:
+        augment |= dict.fromkeys(COLOURS, 0.0) | (COLOUR_AUG if keys["color_aug"] else {})
+    if "random_crop" in keys:
+        augment["crop"] = "random" if keys["random_crop"] else "centre"
+    if range := keys.get("face_crop_aug_range"):
+        if len(range) != 2:
+            place = f"{where}: face_crop_aug_range"
+            raise UserError(f"{range!r} are not two numbers", where=place, fix="write both: [2.0, 4.0]")
+        augment["crop"], face = "face", {"closest": range[0], "widest": range[1]}
+    return augment, face
+
+
+def _is_taken(key: str, value: Any) -> bool:
+    return key in TAKEN and not (key == "token_warmup_step" and 0 < value < 1)
 
 
 def _find_counterpart(key: str) -> str:

@@ -9,16 +9,14 @@ into. Source: sd-scripts, library/config_util.py, generate_dreambooth_subsets_co
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from lorakiln.sources import ALIKE, SourceContents, Subset, dataset_config, kohya_config
+from lorakiln.sources import Subset, dataset_config, kohya_config
 from lorakiln.sources.folder import Folder
-from lorakiln.sources.folder.captions import FolderCaptions
 from lorakiln.sources.folder.scan import PICTURES
+from lorakiln.sources.folder.subsets import FolderSubset, SplitFolder
 
 IMAGES, REGULARISATION = "img", "reg"
 _SUBSET = re.compile(r"(\d{1,3})_(.*)")  # a folder of a year, 2024_summer, is none
@@ -37,47 +35,19 @@ def open_source(raw: Path, follow_symlinks: bool) -> "KohyaTree":
 
 
 @dataclass(frozen=True)
-class KohyaTree:
-    """See `sources.PictureSource`."""
+class KohyaTree(SplitFolder):
+    """A dataset's folder whose folders' names tell the subsets."""
 
-    folder: Folder
+    told_by = "by its folders' names"
 
-    def scan(self) -> SourceContents:
-        found, subsets = self.folder.scan(), dict(self._list_subsets())
-
-        def find_subset(name: str) -> Subset | None:
-            return subsets.get(PurePosixPath(name).parent.as_posix())
-
-        taken = {name: subset for name in found.pictures if (subset := find_subset(name))}
-        aside = Counter(PurePosixPath(name).parent.as_posix() for name in found.pictures if name not in taken)
-        bad = [one for one in found.bad if find_subset(one.source)]
-        masks = {name: files for name, files in found.masks.items() if name in taken}
-        edits = {name: edit for name, edit in found.edits.items() if name in taken}
-        excluded = [name for name in found.excluded if find_subset(name)]
-        return replace(
-            found,
-            pictures=list(taken),
-            bad=bad,
-            subsets=taken,
-            aside=aside,
-            masks=masks,
-            edits=edits,
-            excluded=excluded,
-            read_by=f"by its folders' names{ALIKE}",
-        )
-
-    def picture(self, name: str) -> AbstractContextManager[Path]:
-        return self.folder.picture(name)
-
-    def captions(self, endings: Sequence[str], precedence: Sequence[str]) -> FolderCaptions:
-        return self.folder.captions(endings, precedence)
-
-    def _list_subsets(self) -> Iterator[tuple[str, Subset]]:
-        """By the folder's path in the dataset."""
+    @property
+    def subsets(self) -> list[FolderSubset]:
         raw = self.folder.raw
-        for root, is_reg in ((_find_images(raw), False), (raw / REGULARISATION, True)):
-            for path, subset in _list_subsets(root) if root else ():
-                yield path.relative_to(raw).as_posix(), replace(subset, is_reg=is_reg)
+        return [
+            FolderSubset(path.relative_to(raw).as_posix(), replace(subset, is_reg=is_reg))
+            for root, is_reg in ((_find_images(raw), False), (raw / REGULARISATION, True))
+            for path, subset in (_list_subsets(root) if root else ())
+        ]
 
 
 def _find_images(raw: Path) -> Path | None:

@@ -10,7 +10,7 @@ from lorakiln.caption.hand_edits import read_texts
 from lorakiln.caption.trigger import adapt_settings, complete_text, strip_text
 from lorakiln.console.errors import UserError
 from lorakiln.facts import Dataset
-from lorakiln.rows import CaptionedRow, read_captioned
+from lorakiln.rows import CaptionedRow, read_captioned, select_files
 from lorakiln.schema.base import Validator, check
 from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings
 from lorakiln.schema.prepare import PrepareSettings
@@ -100,7 +100,9 @@ class CaptionedDataset:
             fix = "put sidecar into caption.precedence, an ending into caption.extensions, and run again"
             raise UserError("its settings do not read files beside the pictures", where="caption", fix=fix)
         found = CaptionExports()
-        for row in self.rows:
+        # Of a file that is several pictures the captions are one file's; what was edited goes before the rest.
+        edited_first = sorted(self.rows, key=lambda row: not row.is_edited)
+        for row in sorted(select_files(edited_first), key=lambda row: row.file_name):
             file = self.files.find(row.source)
             if file:
                 found.by_hand += 1
@@ -118,11 +120,11 @@ class CaptionedDataset:
     def list_changes(self) -> list[CaptionChange]:
         """What the next run changes with the settings that the folder was made with, sorted by the pictures' names."""
         known = {row.source: row for row in self.rows}
-        there = set(self.source.scan().pictures)
+        there = set(self.source.scan().files)
         changes = [change for row in self.rows if row.source in there for change in self._change_of(row)]
         changes += [CaptionChange(name, (), (), NEW) for name in there - known.keys()]
         changes += [CaptionChange(name, tuple(known[name].texts), (), GONE) for name in known.keys() - there]
-        return sorted(changes, key=lambda change: change.picture)
+        return sorted(dict.fromkeys(changes), key=lambda change: change.picture)
 
     def _change_of(self, row: CaptionedRow) -> Iterator[CaptionChange]:
         before, file = tuple(row.texts), self.files.find(row.source)

@@ -104,14 +104,14 @@ def lint_captions(folder: Path, trigger: str = "", reader: Reader | None = None)
     contents = source.scan()
     if not contents.pictures:
         raise UserError("no pictures here", where=folder, fix="name the folder with the pictures")
-    found, texts = CaptionFindings(pictures=len(contents.pictures)), dict[str, str]()
+    found, texts = CaptionFindings(pictures=len(contents.files)), dict[str, str]()
     # Each on its own, so that what another one hides is seen too; both kinds of caption files as well.
     by_hand = source.captions(ENDINGS, ["edit"])
     readers = [
         *(source.captions([ending], ["sidecar"]) for ending in ENDINGS),
         *(source.captions(ENDINGS, [kind]) for kind in PRECEDENCE if kind not in ("edit", "sidecar")),
     ]
-    for picture in contents.pictures:
+    for picture in contents.files:
         # A hand edit is there to differ from the others.
         told = _read_all([by_hand], picture) or _read_all(readers, picture)
         found.unusable += [f"{one.file}: {one.what}" for one in told.values() if isinstance(one, CaptionProblem)]
@@ -134,7 +134,7 @@ def lint_captions(folder: Path, trigger: str = "", reader: Reader | None = None)
         found.cut = [f"{name}: {what}" for name, what in cut.items() if what]
         found.trigger = describe_trigger(reader.family, trigger)
     found.everywhere = find_common_tags(list(of_subject.values()), trigger)
-    found.lonely = sorted(source.captions(ENDINGS, PRECEDENCE).without_picture(contents.pictures))
+    found.lonely = sorted(source.captions(ENDINGS, PRECEDENCE).without_picture(contents.files))
     return found
 
 

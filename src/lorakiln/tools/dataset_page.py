@@ -17,7 +17,7 @@ from lorakiln.caption.trigger import holds_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
-from lorakiln.rows import CaptionedRow, read_captioned
+from lorakiln.rows import CaptionedRow, read_captioned, select_files
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tools.caption_lint import count_trigger, find_common_tags
@@ -103,7 +103,7 @@ def list_findings(rows: Sequence[CaptionedRow], facts: Dataset, prepared: Path, 
     quarantine = prepared / "quarantine.jsonl"
     left_out = [str(one["source"]) for one in read_jsonl(quarantine)] if quarantine.is_file() else []
     looks: dict[str, list[str]] = {}
-    for row in rows:
+    for row in select_files(rows):
         looks.setdefault(row.likeness, []).append(row.file_name)
     sizes = Counter(row.bucket for row in rows)
     # How much they are enlarged is a finding of its own.

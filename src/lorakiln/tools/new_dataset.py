@@ -44,7 +44,7 @@ def look_through(pictures: Path, name: str, linked: bool = False) -> tuple[Pictu
         raise UserError("no such folder", where=pictures, fix="name the folder with your pictures after --pictures")
     source = open_source(pictures)
     contents = source.scan()
-    subject = [one for one in contents.pictures if not contents.is_reg(one)]
+    subject = [one for one in contents.files if not contents.is_reg(one)]
     if not subject:
         kinds = ", ".join(
             f"{count} {ending or 'without an ending'}" for ending, count in contents.others.most_common(5)

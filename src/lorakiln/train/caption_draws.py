@@ -82,42 +82,49 @@ def is_live(encoded: Encoded) -> bool:
     return encoded.index.captions is not None and encoded.index.captions.mode == "live"
 
 
-def list_dropouts(encoded: Encoded, trained: Sequence[Tensor], objective: ObjectiveSettings) -> list[Tensor]:
-    """How often each trained picture has no caption, (N,) in [0, 1] for each bucket; [] where it is as often of all.
+class CaptionDropouts:
+    """Which pictures of a step have no caption: as often as is drawn, and of whole epochs.
 
     Args:
-        trained: for each bucket its rows.
+        encoded: whose rows say what is another for their subsets.
+        trained: for each bucket its rows that are trained on, as the schedule counts them.
     """
-    own = [[row.rules.caption_dropout for row in bucket.rows] for bucket in encoded.buckets]
-    if all(rate is None for rates in own for rate in rates):
-        return []
-    usual = objective.caption_dropout
-    every = [torch.tensor([usual if one is None else one for one in rates], dtype=torch.float64) for rates in own]
-    return [rates[rows] for rates, rows in zip(every, trained, strict=True)]
+
+    def __init__(self, encoded: Encoded, trained: Sequence[Tensor], settings: TrainSettings) -> None:
+        usual = settings.objective
+        rates = [[row.rules.caption_dropout for row in bucket.rows] for bucket in encoded.buckets]
+        every = [[row.rules.caption_dropout_every_epochs for row in bucket.rows] for bucket in encoded.buckets]
+        self.rates = _choose_own(rates, usual.caption_dropout, trained)
+        self.every = _choose_own(every, usual.caption_dropout_every_epochs, trained)
+        self.batch, self.epoch = settings.batch_size, sum(map(len, trained)) * settings.repeats
+        self.drops = any(bool((table > 0).any()) for table in (*self.rates, *self.every))
+
+    def drop(self, draws: Draws, step: int, samples: GlobalBatch) -> Draws:
+        """A step's draws without the captions of these pictures."""
+        rates, every = (table[samples.bucket][samples.pictures] for table in (self.rates, self.every))
+        dropped = draws.chances < rates
+        return replace(draws, dropped=dropped | find_dropped(step, self.batch, self.epoch, every))
 
 
-def drop_captions(draws: Draws, rates: Tensor | None, step: int, settings: TrainSettings, pictures: int) -> Draws:
-    """A step's draws, without the captions of pictures that are drawn to have none, or are of an epoch that has none.
-
-    Args:
-        rates: how often each picture of the global batch has none, (B,) in [0, 1]; None: as the settings say.
-        pictures: that are trained on.
-    """
-    if rates is not None:
-        draws = replace(draws, dropped=draws.chances < rates)
-    every = settings.objective.caption_dropout_every_epochs
-    if not every:
-        return draws
-    dropped = find_dropped(step, settings.batch_size, pictures * settings.repeats, every)
-    return replace(draws, dropped=draws.dropped | dropped)
+def counts_epochs(encoded: Encoded, objective: ObjectiveSettings) -> bool:
+    """Whether captions are dropped by epochs."""
+    rows = (row for bucket in encoded.buckets for row in bucket.rows)
+    return objective.caption_dropout_every_epochs > 0 or any(row.rules.caption_dropout_every_epochs for row in rows)
 
 
-def find_dropped(step: int, batch: int, epoch: int, every: int) -> Tensor:
+def find_dropped(step: int, batch: int, epoch: int, every: Tensor) -> Tensor:
     """Which pictures of a step's global batch are of an epoch without captions, (B,) bool: every so-many-th one.
 
     Args:
         epoch: pictures in one.
-        every: as `train.objective.caption_dropout_every_epochs`, 1 or more.
+        every: (B,) as `train.objective.caption_dropout_every_epochs`; 0: none is.
     """
     epochs = torch.arange(step * batch, (step + 1) * batch) // epoch
-    return (epochs + 1) % every == 0
+    return (every > 0) & ((epochs + 1) % every.clamp(min=1) == 0)
+
+
+def _choose_own(own: Sequence[Sequence[float | None]], usual: float, trained: Sequence[Tensor]) -> list[Tensor]:
+    """For each bucket of each trained picture its own number, and where it has none the usual, (N,)."""
+    dtype = torch.int64 if isinstance(usual, int) else torch.float64
+    every = [torch.tensor([usual if one is None else one for one in rows], dtype=dtype) for rows in own]
+    return [numbers[rows] for numbers, rows in zip(every, trained, strict=True)]

@@ -18,6 +18,7 @@ from lorakiln.optim.schedules import depends_on_total
 from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.registry import list_modules
 from lorakiln.train.assembly import TrainingRun, assemble
+from lorakiln.train.caption_draws import counts_epochs
 from lorakiln.train.checkpoint import FINISHED, CheckpointFolder
 from lorakiln.train.resume import capture
 
@@ -35,7 +36,7 @@ def collect_identity(run: TrainingRun) -> dict[str, Any]:
         else settings.text_encoders.count_steps(settings.total_steps),
     }
     chosen = {**select_decided(settings, Decides.WEIGHTS, meant), "held_out": run.split.held_out}
-    if settings.objective.caption_dropout_every_epochs:
+    if counts_epochs(run.encoded, settings.objective):
         chosen["repeats"] = settings.repeats  # how long an epoch is
     # A folder that was moved is the same base still.
     base = {key: run.family.facts[key] for key in ("family", "hash", "prediction_type")}

@@ -23,7 +23,7 @@ from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.average import make_average
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
-from lorakiln.train.caption_draws import drop_captions, list_dropouts
+from lorakiln.train.caption_draws import CaptionDropouts
 from lorakiln.train.conditioning import Conditioning
 from lorakiln.train.gates import gate_frugally
 from lorakiln.train.latents import Encoded
@@ -97,7 +97,7 @@ class LoraModule(pl.LightningModule):
         self.quarters = Quarters(self.flat.weights.device)
         self.block_norms = BlockNorms(self.flat.spans(find_block))
         self.losses = Loss(family.process, settings.objective)
-        self.dropouts = list_dropouts(encoded, self.trained, settings.objective)
+        self.dropouts = CaptionDropouts(encoded, self.trained, settings)
         self.row_weights = [weigh_rows(bucket.rows, settings.objective) for bucket in encoded.buckets]
         self.optimizer_kind = find_optimizer(settings.optimizer)
         elementwise = self.optimizer_kind.ELEMENTWISE
@@ -283,8 +283,7 @@ class LoraModule(pl.LightningModule):
     def _draws(self, step: int, samples: GlobalBatch) -> random_draws.Draws:
         shape = (self.settings.batch_size, *self.encoded.buckets[samples.bucket].mean.shape[2:])
         draws = random_draws.make_draws(self.settings.seed, step, shape, self.settings.objective, self.family.process)
-        rates = self.dropouts[samples.bucket][samples.pictures] if self.dropouts else None
-        return drop_captions(draws, rates, step, self.settings, sum(map(len, self.trained)))
+        return self.dropouts.drop(draws, step, samples)
 
     def _inputs(self, samples: GlobalBatch, draws: random_draws.Draws, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         bucket = self.encoded.buckets[samples.bucket]
@@ -292,7 +291,7 @@ class LoraModule(pl.LightningModule):
         mean, std = (self.move(tensor[rows, variants]).float() for tensor in (bucket.mean, bucket.std))
         x_0 = mean + std * self.move(draws.posterior[part])
         texts = self.captions.texts(self.done, samples, part) if self.captions else []
-        dropped = draws.dropped[part] if self.settings.objective.drops_captions or self.dropouts else None
+        dropped = draws.dropped[part] if self.dropouts.drops else None
         learns = self.encoders.learns(self.done) or bool(self.tokens)
         with self.autocast(), torch.set_grad_enabled(torch.is_grad_enabled() and learns):
             conditioning = self.conditioning.tell(bucket, rows, variants, texts, dropped)

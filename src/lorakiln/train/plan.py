@@ -14,6 +14,7 @@ from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.subset_rules import adapt_rules
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
+from lorakiln.train.caption_draws import counts_epochs
 from lorakiln.train.latents import Encoded
 from lorakiln.train.learned_tokens import count_captions
 from lorakiln.train.length import count_due, count_epoch, format_interval
@@ -142,10 +143,11 @@ def list_doubts(settings: TrainSettings) -> list[str]:
 def tell_variants(encoded: Encoded) -> str:
     """The names of a picture's variants; of drawn ones their number, what is drawn and what they cost."""
     names, settings = encoded.index.variants, encoded.index.made_with("encode", EncodeSettings)
-    if not settings.augment.variants:
+    if "augment1" not in names:
         return ", ".join(names)
     changes = settings.augment.list_changes().items()
     drawn = ", ".join(f"{name} {value if isinstance(value, str) else format(value, 'g')}" for name, value in changes)
+    drawn = drawn or "what their folders say"
     latents = sum(bucket.mean.nbytes + bucket.std.nbytes for bucket in encoded.buckets) / 1e6
     shown = ", ".join(names) if len(names) < 4 else f"{names[0]}, {names[1]} to {names[-1]}"
     return f"{len(names)} of each picture, in turn: {shown}, drawn with {drawn}; their latents take {latents:.3g} MB"
@@ -191,8 +193,7 @@ def _notes(run: TrainingRun) -> list[str]:
     settings = run.asked
     watched = (settings.save_every, settings.validation.every, settings.samples.every)
     in_epochs = settings.epochs is not None or any(isinstance(every, str) for every in watched)
-    in_epochs = in_epochs or settings.objective.caption_dropout_every_epochs > 0
-    if settings.repeats == 1 or in_epochs:
+    if settings.repeats == 1 or in_epochs or counts_epochs(run.encoded, settings.objective):
         return []
     told = f"repeats of {settings.repeats} change nothing: nothing here is counted in epochs (train.epochs)"
     return [f"note        {told}"]

@@ -94,11 +94,6 @@ class ObjectiveSettings(Settings, decides=Decides.WEIGHTS):
                 raise ValueError(f"{name} {getattr(self, name)} has no meaning without {needs}")
         return self
 
-    @property
-    def drops_captions(self) -> bool:
-        """Whether any caption is replaced by the empty one."""
-        return self.caption_dropout > 0 or self.caption_dropout_every_epochs > 0
-
     def list_changes(self) -> dict[str, Any]:
         """The settings that are not as they are by default, the kind aside."""
         fields = type(self).model_fields

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from lorakiln.schema.augment import VARIANTS
 from lorakiln.tools.other_configs.captions import take_class_tokens, take_warmup, take_wildcards
 from lorakiln.tools.other_configs.imported import Imported, name_experiment, read_value
 from lorakiln.tools.other_configs.sd_scripts.options import Converter, ignore
 
-VARIANTS = 6  # of a picture that are drawn ahead, where the program draws them anew each time
 COMMON = {"img", "image", "images", "train", "data", "dataset"}
 
 
