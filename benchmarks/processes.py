@@ -3,7 +3,7 @@
 Both train the same global batch for the same steps on the embedded model, each process with one thread. Blocks
 alternate, so that what else the machine does meets both alike. Needs two idle cores, and the demo's encoded pictures:
 
-    make demo && PYTHONPATH=src python -m benchmarks.scaling [--steps 40] [--blocks 3] [--batch 8] [OVERRIDE ...]
+    make demo && PYTHONPATH=src python -m benchmarks.processes [--steps 40] [--blocks 3] [--batch 8] [OVERRIDE ...]
 
 Prints steps per second of each (the best block) and the ratio; 2 would be perfect.
 """
