@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -105,6 +105,43 @@ def interleave(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
             yield number, name
 
 
+# By program and round.
+Costs = Mapping[str, Mapping[int, Cost]]
+
+
+def measure_pairs(
+    programs: Sequence[str], rounds: int, counts: tuple[int, int], run: Callable[[str, int, int], Cost]
+) -> tuple[Costs, Costs]:
+    """Run each program with little and with much to do in every round: the difference is what the work costs.
+
+    Args:
+        counts: how many steps or pictures are few, and how many are many.
+        run: runs a program with so many, in the round of that number.
+
+    Returns:
+        The costs with few, and with many.
+    """
+    found: dict[int, dict[str, dict[int, Cost]]] = {count: {name: {} for name in programs} for count in counts}
+    for number, name in interleave(programs, rounds):
+        # In every other round much comes first.
+        for count in counts[:: -1 if number % 2 else 1]:
+            found[count][name][number] = run(name, count, number)
+    return found[counts[0]], found[counts[1]]
+
+
+def divide_work(short: Costs, long: Costs, counts: tuple[int, int], of: str) -> dict[str, dict[int, float]]:
+    """Seconds that each step, or picture, took beyond the start, by program and round.
+
+    Args:
+        of: "cpu" or "wall".
+    """
+    more = counts[1] - counts[0]
+    return {
+        name: {one: getattr(long[name][one] - cost, of) / more for one, cost in costs.items()}
+        for name, costs in short.items()
+    }
+
+
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """The median, and the least and the most: "1.10 (0.95 to 1.31)"; "-" of nothing."""
     if not values:
@@ -119,6 +156,11 @@ def compare_rounds(mine: Mapping[int, float], theirs: Mapping[int, float]) -> li
     """theirs / mine of each round that both have, both above 0: how many times mine is better, where less is better."""
     both = sorted(set(mine) & set(theirs))
     return [theirs[one] / mine[one] for one in both if mine[one] > 0 and theirs[one] > 0]
+
+
+def tell_ratios(seconds: Mapping[str, Mapping[int, float]], ours: str) -> dict[str, str]:
+    """How many times what `ours` takes each other program takes."""
+    return {name: spread(compare_rounds(seconds[ours], taken)) for name, taken in seconds.items() if name != ours}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

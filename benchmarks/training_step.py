@@ -19,7 +19,19 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from benchmarks.peers import Program, Started, count_weights, describe_checkout, use_diffusers, use_sd_scripts
-from benchmarks.rounds import ROOT, Cost, Result, compare_rounds, interleave, make_parser, run_measured, spread
+from benchmarks.rounds import (
+    ROOT,
+    Cost,
+    Costs,
+    Result,
+    compare_rounds,
+    divide_work,
+    make_parser,
+    measure_pairs,
+    run_measured,
+    spread,
+    tell_ratios,
+)
 from benchmarks.workplace import make_workplace, run_stage
 
 MODEL = ROOT / "models" / "tiny" / "sd"
@@ -36,7 +48,6 @@ HEAD = [
     "weights trained",
 ]
 BATCH = 4
-Costs = Mapping[str, Mapping[int, Cost]]  # by program and round
 SETTINGS = (
     "prepare.dataset=demo_style",
     "prepare.bucket.enable=false",
@@ -91,25 +102,23 @@ def make_rows(short: Costs, long: Costs, steps: tuple[int, int], weights: Mappin
     """The table's rows, in the order of `short`.
 
     Args:
-        short, long: the costs of the runs with few and with many steps, by program and round.
+        short, long: the costs of the runs with few and with many steps.
         steps: how many those are.
         weights: in each program's file.
     """
-    few, more = steps[0], steps[1] - steps[0]
-    extra = {name: {one: long[name][one] - cost for one, cost in rounds.items()} for name, rounds in short.items()}
-    cpu = {name: {one: cost.cpu / more for one, cost in rounds.items()} for name, rounds in extra.items()}
-    wall = {name: {one: cost.wall / more for one, cost in rounds.items()} for name, rounds in extra.items()}
+    cpu, wall = (divide_work(short, long, steps, of) for of in ("cpu", "wall"))
     rows = []
     for name, runs in short.items():
-        rates = [1 / seconds for seconds in wall[name].values() if seconds > 0]
-        begun = [(cost.cpu - few * cpu[name][one], cost.wall - few * wall[name][one]) for one, cost in runs.items()]
+        begun = [
+            (cost.cpu - steps[0] * cpu[name][one], cost.wall - steps[0] * wall[name][one]) for one, cost in runs.items()
+        ]
         rows.append(
             [
                 name,
                 spread([1000 * seconds for seconds in cpu[name].values()], 1),
-                spread(compare_rounds(cpu[name], cpu.get(BARE, {}))),
-                spread(rates, 1),
-                spread(compare_rounds(wall[name], wall.get(BARE, {}))),
+                spread(compare_rounds(cpu[name], cpu[BARE])),
+                spread([1 / seconds for seconds in wall[name].values() if seconds > 0], 1),
+                spread(compare_rounds(wall[name], wall[BARE])),
                 spread([cpu_seconds for cpu_seconds, _ in begun], 1),
                 spread([seconds for _, seconds in begun], 1),
                 spread([cost.peak for cost in long[name].values()], 0),
@@ -117,13 +126,6 @@ def make_rows(short: Costs, long: Costs, steps: tuple[int, int], weights: Mappin
             ]
         )
     return rows
-
-
-def find_ratios(short: Costs, long: Costs) -> dict[str, list[float]]:
-    """How many times as much CPU time a step of each other program takes as ours: median, least, most."""
-    cpu = {name: {one: (long[name][one] - cost).cpu for one, cost in rounds.items()} for name, rounds in short.items()}
-    found = {name: sorted(compare_rounds(cpu[OURS], cpu[name])) for name in cpu if name != OURS}
-    return {name: ratios for name, ratios in found.items() if ratios}
 
 
 def main() -> None:
@@ -159,22 +161,26 @@ def measure(given: argparse.Namespace, work: Path, few: int, many: int) -> Resul
             versions[name] = describe_checkout(code)
     settings = {"rounds": given.rounds, "steps": f"{few} and {many}", "batch": BATCH, "threads": 1}
     result = Result("training_step", settings, HEAD, versions=versions)
-    costs: dict[int, dict[str, dict[int, Cost]]] = {steps: {name: {} for name in programs} for steps in (few, many)}
     weights = {}
-    for number, name in interleave(list(programs), given.rounds):
-        # The long run comes first in every other round.
-        for steps in (few, many)[:: -1 if number % 2 else 1]:
-            started = programs[name](steps, number)
-            shutil.rmtree(started.folder, ignore_errors=True)
-            cost = run_measured(started.command, folder, work / f"{name}-{steps}.log")
-            result.add(cost, program=name, round=number, steps=steps)
-            costs[steps][name][number] = cost
-            (lora,) = started.folder.glob("*.safetensors")
-            weights[name] = count_weights(lora)
+
+    def run(name: str, steps: int, number: int) -> Cost:
+        started = programs[name](steps, number)
+        shutil.rmtree(started.folder, ignore_errors=True)
+        cost = run_measured(started.command, folder, work / f"{name}-{steps}.log")
+        result.add(cost, program=name, round=number, steps=steps)
+        (lora,) = started.folder.glob("*.safetensors")
+        weights[name] = count_weights(lora)
+        return cost
+
+    short, long = measure_pairs(list(programs), given.rounds, (few, many), run)
     if len(set(weights.values())) > 1:
         sys.exit(f"they have not trained the same: {weights}")
-    result.rows = make_rows(costs[few], costs[many], (few, many), weights)
-    result.facts = {"CPU time of a step, theirs / ours": find_ratios(costs[few], costs[many]), "weights": weights}
+    result.rows = make_rows(short, long, (few, many), weights)
+    cpu = divide_work(short, long, (few, many), "cpu")
+    result.facts = {
+        "CPU time of a step, theirs / ours": tell_ratios(cpu, OURS),
+        "weights": weights,
+    }
     return result
 
 

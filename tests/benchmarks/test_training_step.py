@@ -20,8 +20,8 @@ from benchmarks.peers import (
     use_diffusers,
     use_sd_scripts,
 )
-from benchmarks.rounds import Cost
-from benchmarks.training_step import BARE, MODEL, OURS, find_ratios, make_rows
+from benchmarks.rounds import Cost, divide_work, tell_ratios
+from benchmarks.training_step import BARE, MODEL, OURS, make_rows
 
 WEIGHTS = 286_720  # rank 16 on the 56 linear layers of the tiny base's attention
 
@@ -50,7 +50,8 @@ def test_start_and_steps_are_told_apart():
     same = lambda text: f"{text} ({text} to {text})"  # noqa: E731
     assert ours == [OURS, *map(same, ("50.0", "2.00", "10.0", "2.00", "5.0", "10.0", "300")), "7"]
     assert bare == [BARE, *map(same, ("100.0", "1.00", "5.0", "1.00", "4.0", "8.0", "200")), "7,000"]
-    assert find_ratios(short, long) == {BARE: pytest.approx([2.0, 2.0, 2.0])}
+    cpu = divide_work(short, long, (10, 110), "cpu")
+    assert tell_ratios(cpu, OURS) == {BARE: "2.00 (2.00 to 2.00)"}
 
 
 def test_steps_that_are_lost_in_the_noise_make_no_ratio():
@@ -58,7 +59,7 @@ def test_steps_that_are_lost_in_the_noise_make_no_ratio():
     long = {OURS: {0: Cost(1.0, 1.0, 1.0, 0.0)}, BARE: {0: Cost(3.0, 3.0, 1.0, 0.0)}}
     ours, _ = make_rows(short, long, (1, 2), {OURS: 1, BARE: 1})
     assert ours[2:5] == ["-", "-", "-"]
-    assert find_ratios(short, long) == {}
+    assert tell_ratios(divide_work(short, long, (1, 2), "cpu"), OURS) == {BARE: "-"}
 
 
 def test_weights_are_counted_without_alphas(tmp_path):
