@@ -3,10 +3,11 @@
     python -m benchmarks.pictures photos COUNT FOLDER    # JPEGs of 12 megapixels, about 4 MB each
     python -m benchmarks.pictures small COUNT FOLDER     # PNGs of about 96 x 96 with a caption beside each
 
-What is there already stays. After FOLDER a width and a height may follow, for photos of another size.
+What is there already stays.
 """
 
-import sys
+import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +41,15 @@ def make_small(number: int) -> tuple[Image.Image, str]:
     return picture, f"a {THINGS[number % len(THINGS)]}, number {number}"
 
 
-def write_pictures(kind: str, count: int, folder: Path, size: tuple[int, int] = PHOTO) -> None:
-    """Args:
-    size: of photos, pixels.
+def write_pictures(kind: str, numbers: Iterable[int], folder: Path, size: tuple[int, int] = PHOTO) -> None:
+    """Write those of some numbers that are not there yet.
+
+    Args:
+        kind: "photos" or "small".
+        size: of photos, pixels.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
+    for number in numbers:
         file = folder / f"{number:06}{'.jpg' if kind == 'photos' else '.png'}"
         if file.exists():
             continue
@@ -58,8 +62,14 @@ def write_pictures(kind: str, count: int, folder: Path, size: tuple[int, int] = 
 
 
 def main() -> None:
-    kind, count, folder, *size = sys.argv[1:]
-    write_pictures(kind, int(count), Path(folder), (int(size[0]), int(size[1])) if size else PHOTO)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=("photos", "small"))
+    parser.add_argument("count", type=int)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--first", type=int, default=0, help="number [0]")
+    parser.add_argument("--size", type=int, nargs=2, default=PHOTO, help="of photos, pixels [4000 3000]")
+    given = parser.parse_args()
+    write_pictures(given.kind, range(given.first, given.first + given.count), given.folder, tuple(given.size))
 
 
 if __name__ == "__main__":

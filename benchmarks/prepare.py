@@ -71,7 +71,7 @@ def measure(given: argparse.Namespace, work: Path) -> Result:
         raws[count] = work / f"raw-{count}"
         photos = raws[count] / "photos"
         run_measured(
-            [sys.executable, "-m", "benchmarks.pictures", "photos", count, photos, *given.size],
+            [sys.executable, "-m", "benchmarks.pictures", "photos", count, photos, "--size", *given.size],
             work,
             work / "pictures.log",
         )

@@ -71,20 +71,20 @@ def test_sd_scripts_tool_gets_height_and_width_in_the_order_in_which_it_takes_th
 
 def test_pictures_are_made_from_their_numbers_and_stay(tmp_path):
     for folder in ("a", "b"):
-        pictures.write_pictures("small", 4, tmp_path / folder)
+        pictures.write_pictures("small", range(4), tmp_path / folder)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert len(names) == 8
     contents = {name: (tmp_path / "a" / name).read_bytes() for name in names}
     assert contents == {name: (tmp_path / "b" / name).read_bytes() for name in names}
     assert len(set(contents.values())) == 8
     (tmp_path / "a" / names[0]).write_bytes(b"mine")
-    pictures.write_pictures("small", 4, tmp_path / "a")
+    pictures.write_pictures("small", range(4), tmp_path / "a")
     assert (tmp_path / "a" / names[0]).read_bytes() == b"mine"
 
 
 def test_photographs_are_as_hard_to_decode_as_a_cameras(tmp_path):
     """Whose files of 12 megapixels have 3 to 7 MB; every other one is upright."""
-    pictures.write_pictures("photos", 2, tmp_path, (800, 600))
+    pictures.write_pictures("photos", range(2), tmp_path, (800, 600))
     lying, upright = sorted(tmp_path.iterdir())
     assert (Image.open(lying).size, Image.open(upright).size) == ((800, 600), (600, 800))
     assert 3e6 < lying.stat().st_size * (4000 * 3000) / (800 * 600) < 7e6
