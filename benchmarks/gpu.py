@@ -33,7 +33,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from benchmarks.memory import ARCHITECTURES, SIDES, TITLES, base_of, settings_of, table
+from benchmarks.memory import ARCHITECTURES, SIDES, TITLES, base_of, settings_of
+from benchmarks.rounds import table
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.devices import make_trainer

@@ -1,25 +1,25 @@
 """Seconds and memory that loading a base model takes: ours and diffusers' from_pretrained, part by part.
 
-Models of full size, one number in all places, in half precision are written to a temporary folder (SD 1.5 2.1 GB, SDXL
-7 GB) and read once, so that the files are in memory; then each load runs in a process of its own. Memory is the
-most that the process ever held beyond what it held after its imports; pages of a mapped file count when touched.
+    python -m benchmarks.load_models [sd15] [sdxl] [--rounds 5]
+    python -m benchmarks.load_models tiny               # the embedded model: says little
 
-    PYTHONPATH=src python -m benchmarks.load_models [sd15] [sdxl] [--repeats 3]
+Models of full size, one number in all places, in half precision are written to a temporary folder (SD 1.5 2.1 GB, SDXL
+7 GB) and read once, so that the files are in memory; then each load runs in a process of its own, the ways of loading
+in turns. Memory is the most that the process ever held beyond what it held after its imports; pages of a mapped file
+count when touched.
 """
 
 import argparse
 import json
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
-from lorakiln.families.kinds import list_versions
+from benchmarks.rounds import ROOT, Result, compare_rounds, interleave, make_parser, run_measured, spread
 
-ARCHITECTURES = {version.name: version.architecture for version in list_versions()}
-KINDS = {"sd15": ("sd1", "sd"), "sdxl": ("sdxl", "sdxl")}
+KINDS = {"sd15": ("sd1", "sd"), "sdxl": ("sdxl", "sdxl"), "tiny": ("", "sd")}
 ALL = ("vae", "text", "network")
 # float16 is what the files have; to bfloat16 every number is converted.
 WAYS = {
@@ -33,6 +33,14 @@ WAYS = {
     "diffusers, the whole pipeline": ("diffusers", ALL, "float16"),
     "diffusers, the same, converted": ("diffusers", ALL, "bfloat16"),
 }
+# What each of ours is set against.
+AGAINST = {
+    "ours, train's part (UNet)": "diffusers, UNet",
+    "ours, train's part, converted": "diffusers, UNet, converted",
+    "ours, all": "diffusers, the whole pipeline",
+    "ours, all, converted": "diffusers, the same, converted",
+}
+HEAD = ["base", "what", "CPU s", "diffusers / ours", "s", "MiB", "diffusers / ours"]
 
 
 def write(kind: str, folder: Path) -> None:
@@ -41,7 +49,9 @@ def write(kind: str, folder: Path) -> None:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    architecture = ARCHITECTURES[KINDS[kind][0]]
+    from lorakiln.families.kinds import list_versions
+
+    (architecture,) = [version.architecture for version in list_versions() if version.name == KINDS[kind][0]]
     classes = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
     index = {
         "_class_name": architecture.pipeline,
@@ -61,7 +71,7 @@ def write(kind: str, folder: Path) -> None:
                 tensor.fill_(0.01)
         part.save_pretrained(folder / name, max_shard_size="100GB")
         index[name] = ["diffusers" if name in classes else "transformers", type(part).__name__]
-    tiny = CLIPTokenizer.from_pretrained("models/tiny/sd/tokenizer")
+    tiny = CLIPTokenizer.from_pretrained(ROOT / "models/tiny/sd/tokenizer")
     for name in architecture.pads:
         tiny.save_pretrained(folder / name)
         index[name] = ["transformers", "CLIPTokenizer"]
@@ -74,7 +84,7 @@ def write(kind: str, folder: Path) -> None:
 
 
 def load(kind: str, folder: Path, way: str) -> None:
-    """In a process of its own: print seconds and the peak of memory in MiB."""
+    """In a process of its own: print seconds, CPU seconds and the peak of memory in MiB."""
     import torch
 
     tool, parts, precision = WAYS[way]
@@ -104,10 +114,10 @@ def load(kind: str, folder: Path, way: str) -> None:
         else:
             action = lambda: DiffusionPipeline.from_pretrained(folder, **given)  # noqa: E731
     before = most_held()
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     kept = action()
-    seconds = time.perf_counter() - began
-    print(json.dumps([seconds, most_held() - before]))
+    taken = {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu, "held": most_held() - before}
+    print(json.dumps(taken))
     del kept
 
 
@@ -117,35 +127,55 @@ def most_held() -> float:
     return int(line.split()[1]) / 1024
 
 
-def measure(kind: str, folder: Path, repeats: int) -> None:
-    found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
-    for _ in range(repeats):
-        for way, results in found.items():
-            command = [sys.executable, "-m", "benchmarks.load_models", kind, "--load", way, "--folder", str(folder)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            results.append(json.loads(done.stdout.splitlines()[-1]))
-    size = sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 2**20
-    print(f"{kind}: {size:.0f} MiB of weights; median of {repeats}")
-    for way, results in found.items():
-        seconds, memory = (statistics.median(column) for column in zip(*results, strict=True))
-        print(f"  {way:38} {seconds:6.2f} s  {memory:8.0f} MiB", flush=True)
+def measure(kind: str, folder: Path, work: Path, result: Result) -> None:
+    """Add a base's measurements and rows."""
+    found: dict[str, dict[int, dict[str, float]]] = {way: {} for way in WAYS}
+    for number, way in interleave(list(WAYS), result.settings["rounds"]):
+        command = [sys.executable, "-m", "benchmarks.load_models", kind, "--load", way, "--folder", folder]
+        log = work / "load.log"
+        cost = run_measured(command, ROOT, log)
+        taken = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+        found[way][number] = taken
+        result.add(cost, base=kind, way=way, round=number, **{f"load_{name}": value for name, value in taken.items()})
+    for way, rounds in found.items():
+        column = {name: {one: taken[name] for one, taken in rounds.items()} for name in ("cpu", "wall", "held")}
+        theirs = found.get(AGAINST.get(way, ""), {})
+        ratio = {
+            name: spread(compare_rounds(column[name], {one: taken[name] for one, taken in theirs.items()}))
+            for name in ("cpu", "held")
+        }
+        cells = (spread(list(column["cpu"].values())), ratio["cpu"], spread(list(column["wall"].values())))
+        result.rows.append([kind, way, *cells, spread(list(column["held"].values()), 0), ratio["held"]])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kinds", nargs="*", default=list(KINDS))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = make_parser(__doc__, "load_models")
+    parser.add_argument("kinds", nargs="*", default=["sd15", "sdxl"], help="sd15, sdxl, tiny [sd15 sdxl]")
     parser.add_argument("--load", choices=list(WAYS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if unknown := sorted(set(given.kinds) - set(KINDS)):
+        parser.error(f"no such base: {', '.join(unknown)}; there are {', '.join(KINDS)}")
     if given.load:
         load(given.kinds[0], given.folder, given.load)
         return
+    if given.write:
+        write(given.kinds[0], given.write)
+        return
+    result = Result("load_models", {"rounds": given.rounds, "bases": " and ".join(given.kinds)}, HEAD)
     for kind in given.kinds:
-        with tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent) / kind
-            write(kind, folder)
-            measure(kind, folder, given.repeats)
+        with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent).resolve() / kind if kind != "tiny" else ROOT / "models" / "tiny" / "sd"
+            Path(parent).mkdir(parents=True, exist_ok=True)
+            if kind != "tiny":
+                run_measured(
+                    [sys.executable, "-m", "benchmarks.load_models", kind, "--write", folder],
+                    ROOT,
+                    Path(parent) / "write.log",
+                )
+            measure(kind, folder, Path(parent).resolve(), result)
+    result.write(given.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ peak.py), in the precision and with autocast's rules of a GPU; no model is neede
 """
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.rounds import table
 from lorakiln.families.borrowed_configs import NOISE
 from lorakiln.families.kinds import list_versions
 from lorakiln.families.protocol import Family, choose_text_dtype
@@ -175,10 +175,6 @@ def card_for(size: int) -> str:
 
 def gb(size: float) -> str:
     return f"{size / 1e9:.2f}" if size < 1e9 else f"{size / 1e9:.1f}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def cards() -> list[str]:

@@ -1,49 +1,133 @@
-"""How much faster two processes train than one: gloo on two cores against one on one, in one run on one machine.
+"""How the data stages grow with the number of pictures: fresh, again, and with one picture changed.
 
-Both train the same global batch for the same steps on the embedded model, each process with one thread. Blocks
-alternate, so that what else the machine does meets both alike. Needs two idle cores, and the demo's encoded pictures:
+    python -m benchmarks.scaling [--sizes 10 100 1000 10000] [--processes 1 2] [--rounds 1]
 
-    make demo && PYTHONPATH=src python -m benchmarks.scaling [--steps 40] [--blocks 3] [--batch 8] [OVERRIDE ...]
-
-Prints steps per second of each (the best block) and the ratio; 2 would be perfect.
+prepare, caption and encode as `dvc repro` starts them, and the second door's data step (cache/datasets), on PNGs of
+about 96 x 96 with captions. Of each size: all made anew; everything once more, where nothing is left to do; and once
+more after one picture was changed. The last rows tell how time grows: 1.0 where it is proportional to the pictures once
+the start, which is what the smallest size took, is taken off.
 """
 
 import argparse
-import json
+import math
+import shutil
+import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
-from benchmarks.one_run import run_apart
+from benchmarks.rounds import ROOT, Result, make_parser, run_measured, spread
+from benchmarks.workplace import make_workplace, run_stage
+
+OTHERS = 10**9  # numbers of pictures that no size has
+STAGES = ("prepare", "caption", "encode")
+DOOR = "second door"
+WHAT = ("fresh", "again", "one changed")
+HEAD = ["pictures", "processes", "", *(f"{name}, CPU s" for name in (*STAGES, DOOR)), "all stages, s", "peak MiB"]
+SETTINGS = ("prepare.dataset=many", "caption=none", "encode.device=cpu", "prepare.warn_upscale=100")
 
 
-def speed(devices: int, given: argparse.Namespace) -> float:
-    """Steps per second of a training, its start left out."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = run_apart(
-            Path(folder),
-            "train.trainer.accelerator=cpu",
-            f"train.trainer.devices={devices}",
-            f"train.steps={given.steps}",
-            f"train.batch_size={given.batch}",
-            f"train.tracker.log_every={given.steps}",
-            *given.overrides,
-        )
-        return json.loads((run / "provenance.json").read_text())["steps_per_second"]
+def make_second_door_data(overrides: list[str]) -> None:
+    """What `python -m train` does before it trains, in a process of its own."""
+    from lorakiln.runs import make_dataset
+    from lorakiln.schema.whole_config import check_whole
+    from pipelines.compose import compose_config
+
+    make_dataset(check_whole(compose_config(overrides)))
+
+
+def change_picture(folder: Path, turn: int) -> None:
+    """Give the picture in the middle the content of none that is there."""
+    files, other = sorted(folder.glob("*.png")), folder.parent / "other"
+    command = [sys.executable, "-m", "benchmarks.pictures", "small", 1, other, "--first", OTHERS + turn]
+    run_measured(command, ROOT, folder.parent / "other.log")
+    shutil.copy(other / f"{OTHERS + turn}.png", files[len(files) // 2])
+
+
+def measure_size(size: int, processes: int, number: int, work: Path, result: Result) -> None:
+    """All of one size in one round."""
+    raw = work / f"raw-{size}"
+    pictures = raw / "many"
+    run_measured([sys.executable, "-m", "benchmarks.pictures", "small", size, pictures], ROOT, work / "pictures.log")
+    settings = (*SETTINGS, f"paths.raw={raw}", f"prepare.workers={processes}")
+    shutil.rmtree(work / "place", ignore_errors=True)
+    place = make_workplace(work / "place", *settings)
+    door = [sys.executable, "-m", "benchmarks.scaling", "--second-door", *settings]
+    for turn, what in enumerate(WHAT):
+        if what == "one changed":
+            change_picture(pictures, number * len(WHAT) + turn)
+        told = {"size": size, "processes": processes, "what": what, "round": number}
+        for stage in STAGES:
+            result.add(run_stage(place, stage), **told, stage=stage)
+        result.add(run_measured(door, place, work / "door.log"), **told, stage=DOOR)
+
+
+def find_growth(seconds: dict[int, float]) -> float | None:
+    """The power of the number of pictures with which time grows between the two largest sizes, the start taken off.
+
+    Args:
+        seconds: by size; the smallest tells the start.
+    """
+    start, *more = sorted(seconds)
+    if len(more) < 2:
+        return None
+    (one, two), begun = more[-2:], seconds[start]
+    first, second = seconds[one] - begun, seconds[two] - begun
+    if min(first, second) <= 0:
+        return None
+    return math.log(second / first) / math.log((two - start) / (one - start))
+
+
+def make_rows(records: list[dict]) -> list[list[str]]:
+    """The table's rows, and those of the growth."""
+    found: dict[tuple, dict[str, list[dict]]] = {}
+    for record in records:
+        key = (record["size"], record["processes"], record["what"])
+        found.setdefault(key, {}).setdefault(record["stage"], []).append(record)
+    rows = []
+    for (size, processes, what), by_stage in found.items():
+        cpu = [spread([record["cpu"] for record in by_stage[stage]], 1) for stage in (*STAGES, DOOR)]
+        walls = [
+            sum(record["wall"] for record in one) for one in zip(*(by_stage[stage] for stage in STAGES), strict=True)
+        ]
+        peak = max(record["peak"] for one in by_stage.values() for record in one)
+        rows.append([f"{size:,}", str(processes), what, *cpu, spread(walls, 1), f"{peak:.0f}"])
+    for processes in sorted({record["processes"] for record in records}):
+        cells = []
+        for stage in (*STAGES, DOOR):
+            seconds = {
+                size: min(record["cpu"] for record in by_stage[stage])
+                for (size, with_so_many, what), by_stage in found.items()
+                if (with_so_many, what) == (processes, "fresh")
+            }
+            power = find_growth(seconds)
+            cells.append("-" if power is None else f"{power:.2f}")
+        rows.append(["growth", str(processes), "fresh", *cells, "", ""])
+    return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--blocks", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("overrides", nargs="*", help="more of the config's settings")
+    parser = make_parser(__doc__, "scaling", rounds=1)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000, 10_000], help="[10 100 1000 10000]")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="that prepare uses [1 2]")
+    parser.add_argument("--second-door", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    speeds: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(given.blocks):
-        for devices, found in speeds.items():
-            found.append(speed(devices, given))
-    one, two = (max(found) for found in speeds.values())
-    print(f"1 process: {one:.2f} steps/s, 2 processes: {two:.2f} steps/s, ratio {two / one:.2f}")
+    if given.second_door:
+        make_second_door_data(given.second_door)
+        return
+    if min(given.sizes) < 2 or min(given.processes) < 1:
+        parser.error("--sizes: at least 2 pictures; --processes: at least 1")
+    settings = {"rounds": given.rounds, "processes": " and ".join(map(str, given.processes))}
+    result = Result("scaling", settings, HEAD)
+    with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as parent:
+        work = Path(parent).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        for number in range(given.rounds):
+            for size in sorted(set(given.sizes)):
+                for processes in given.processes:
+                    measure_size(size, processes, number, work, result)
+    result.rows = make_rows(result.records)
+    result.write(given.out)
 
 
 if __name__ == "__main__":

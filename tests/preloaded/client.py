@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 
-SERVED = ("train", "pipelines", "lorakiln", "torch.distributed.run")
+SERVED = ("train", "pipelines", "lorakiln", "benchmarks", "torch.distributed.run")
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, settings_of, table, told_to, training
+from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, settings_of, told_to, training
+from benchmarks.rounds import table
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import Peak, count_held_bytes
