@@ -7,6 +7,7 @@ if __name__ == "__main__":
 
 import sys
 
+from lorakiln.chain import CHOOSE
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -16,14 +17,14 @@ from pipelines.resolved import Resolved
 
 
 def main() -> None:
-    from lorakiln.choose import choose
-
     keep_lock()
     resolved = Resolved()
-    settings = resolved.check(ChooseSettings, "choose")
-    evaluate = resolved.check(EvaluateSettings, "evaluate")
-    model = resolved.check(ModelSettings, "model")
-    choose(resolved["run"], resolved["captioned"], resolved["choice"], settings, evaluate, model)
+    settings = {
+        "choose": resolved.check(ChooseSettings, "choose"),
+        "evaluate": resolved.check(EvaluateSettings, "evaluate"),
+        "model": resolved.check(ModelSettings, "model"),
+    }
+    CHOOSE.update(resolved.folders, settings)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ if __name__ == "__main__":
 
 import sys
 
+from lorakiln.chain import ENCODE
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
@@ -15,13 +16,10 @@ from pipelines.resolved import Resolved
 
 
 def main() -> None:
-    from lorakiln.encode import encode
-
     keep_lock()
     resolved = Resolved()
-    settings = resolved.check(EncodeSettings, "encode")
-    model = resolved.check(ModelSettings, "model")
-    encode(resolved["captioned"], resolved["encoded"], settings, model)
+    settings = {"encode": resolved.check(EncodeSettings, "encode"), "model": resolved.check(ModelSettings, "model")}
+    ENCODE.update(resolved.folders, settings)
 
 
 if __name__ == "__main__":

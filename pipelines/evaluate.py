@@ -7,6 +7,7 @@ if __name__ == "__main__":
 
 import sys
 
+from lorakiln.chain import EVALUATE
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
@@ -15,14 +16,13 @@ from pipelines.resolved import Resolved
 
 
 def main() -> None:
-    from lorakiln.evaluate import evaluate
-
     keep_lock()
     resolved = Resolved()
-    settings = resolved.check(EvaluateSettings, "evaluate")
-    model = resolved.check(ModelSettings, "model")
-    folders = (resolved[name] for name in ("lora", "captioned", "run", "choice", "report"))
-    evaluate(*folders, settings, model)
+    settings = {
+        "evaluate": resolved.check(EvaluateSettings, "evaluate"),
+        "model": resolved.check(ModelSettings, "model"),
+    }
+    EVALUATE.update(resolved.folders, settings)
 
 
 if __name__ == "__main__":

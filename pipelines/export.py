@@ -7,6 +7,7 @@ if __name__ == "__main__":
 
 import sys
 
+from lorakiln.chain import EXPORT
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
@@ -15,13 +16,10 @@ from pipelines.resolved import Resolved
 
 
 def main() -> None:
-    from lorakiln.export import export
-
     keep_lock()
     resolved = Resolved()
-    settings = resolved.check(ExportSettings, "export")
-    model = resolved.check(ModelSettings, "model")
-    export(resolved["run"], resolved["captioned"], resolved["choice"], resolved["lora"], settings, model)
+    settings = {"export": resolved.check(ExportSettings, "export"), "model": resolved.check(ModelSettings, "model")}
+    EXPORT.update(resolved.folders, settings)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ if __name__ == "__main__":
 import sys
 
 from lorakiln.artefacts.folder_state import FolderState
+from lorakiln.chain import PREPARE
 from lorakiln.console.errors import exit_on_user_error
 from lorakiln.schema.prepare import PrepareSettings
 from pipelines.lock import keep_lock
@@ -15,14 +16,12 @@ from pipelines.resolved import Resolved
 
 
 def main() -> None:
-    from lorakiln.prepare import prepare
-
     keep_lock()
     resolved = Resolved()
     settings = resolved.check(PrepareSettings, "prepare")
     raw = resolved["raw"] / settings.dataset
     state = FolderState(raw)
-    prepare(raw, resolved["prepared"], settings)
+    PREPARE.update({**resolved.folders, "raw": raw}, {"prepare": settings})
     state.check()
 
 

@@ -24,6 +24,11 @@ class Resolved:
         """The folder that conf/paths.yaml calls `name`."""
         return Path(self.data["paths"][name])
 
+    @property
+    def folders(self) -> dict[str, Path]:
+        """All folders, by their names in conf/paths.yaml."""
+        return {name: Path(path) for name, path in self.data["paths"].items()}
+
     def check(self, kind: Validator[Namespace], path: str) -> Namespace:
         """The validated settings at the dotted `path`, such as "prepare" or "model.captioner"."""
         data = self.data

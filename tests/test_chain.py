@@ -1,24 +1,32 @@
 """The chain of stages is the same in the package, in dvc.yaml, and behind both doors."""
 
 import re
+import shutil
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
+from lorakiln import chain
+from lorakiln.artefacts.code_digest import Code, find_code
 from lorakiln.chain import (
     CHAIN,
     DATA,
+    ENCODE,
+    EXPORT,
     TRAIN,
     Stage,
     list_namespaces,
+    list_schema_modules,
     list_settings_modules,
     locate_folders,
     select_settings,
 )
 from lorakiln.facts import Dataset
 from lorakiln.runs import run_pipeline
+from lorakiln.schema.marks import list_named
+from lorakiln.schema.model import Source
 from lorakiln.schema.optimizers.adamw import AdamWSettings
 from lorakiln.schema.whole_config import Config, Paths, check_whole
 from pipelines.compose import compose_config
@@ -134,3 +142,112 @@ def test_what_settings_say_stands_in_the_modules_of_their_classes_and_of_those_a
         "lorakiln.schema.optimizers",
         "lorakiln.schema.optimizers.adamw",
     ]
+
+
+@pytest.fixture
+def encoding(tmp_path, monkeypatch):
+    """Folders and settings of `encode`, and how often it was called; it writes a file."""
+    calls = []
+
+    def encode(captioned, encoded, *settings):
+        calls.append(settings)
+        encoded.mkdir(exist_ok=True)
+        (encoded / "index.json").write_text("made")
+
+    monkeypatch.setattr("lorakiln.encode.encode", encode)
+    shutil.copytree("models/tiny/sd", tmp_path / "base")
+    (tmp_path / "captioned").mkdir()
+    (tmp_path / "captioned" / "metadata.jsonl").write_text("a row")
+    config = check_whole(compose_config(["+experiment=smoke", f"model.path={tmp_path / 'base'}"]))
+    return locate_folders(tmp_path, DATA), select_settings(config), calls
+
+
+def test_a_stage_with_nothing_to_do_is_not_called(encoding, capsys):
+    folders, settings, calls = encoding
+    for _ in range(3):
+        ENCODE.update(folders, settings)
+    assert len(calls) == 1 and capsys.readouterr().out.count("encode: nothing has changed since ") == 2
+
+
+def change_settings(folders, settings, monkeypatch):
+    settings["encode"] = settings["encode"].model_copy(update={"batch_size": 3})
+
+
+def change_input(folders, settings, monkeypatch):
+    (folders["captioned"] / "metadata.jsonl").write_text("another row")
+
+
+def change_model(folders, settings, monkeypatch):
+    (Path(settings["model"].path) / "scheduler" / "scheduler_config.json").write_text("{}")
+
+
+def change_code(folders, settings, monkeypatch):
+    monkeypatch.setattr("lorakiln.chain.find_code", lambda *names: Code("other", (), {}))
+
+
+def change_library(folders, settings, monkeypatch):
+    monkeypatch.setattr(chain, "find_code", lambda *names: find_code(*names)._replace(libraries={"torch": "99"}))
+
+
+def change_device(folders, settings, monkeypatch):
+    monkeypatch.setattr("lorakiln.chain.find_device_type", lambda: "cuda")
+
+
+CHANGES = [change_settings, change_input, change_model, change_code, change_library, change_device]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.removeprefix("change_"))
+def test_a_stage_is_called_again_after_a_change(encoding, monkeypatch, change):
+    folders, settings, calls = encoding
+    ENCODE.update(folders, settings)
+    change(folders, settings, monkeypatch)
+    ENCODE.update(folders, settings)
+    assert len(calls) == 2
+
+
+def test_models_that_a_stage_does_not_open_are_nothing_to_it(encoding, tmp_path):
+    folders, settings, calls = encoding
+    for name in ("captioner", "clip"):
+        (tmp_path / name).mkdir()
+        settings["model"] = settings["model"].model_copy(update={name: Source(path=str(tmp_path / name))})
+    ENCODE.update(folders, settings)
+    for name in ("captioner", "clip"):
+        (tmp_path / name / "model.safetensors").write_text("another")
+    ENCODE.update(folders, settings)
+    assert len(calls) == 1
+
+
+def test_a_hubs_model_counts_by_the_commit_that_is_here(encoding, monkeypatch):
+    folders, settings, calls = encoding
+    settings["model"] = settings["model"].model_copy(update={"path": "owner/base", "revision": "v1"})
+    asked, here = [], iter((None, None, "aaa", "aaa", "bbb"))
+    monkeypatch.setattr("lorakiln.chain.find_cached_commit", lambda *given: (asked.append(given), next(here))[1])
+    for _ in range(5):
+        ENCODE.update(folders, settings)
+    assert set(asked) == {("owner/base", "v1")} and len(calls) == 3
+
+
+def test_what_sends_something_away_is_called_whenever_it_is_asked_for(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("lorakiln.export.export", lambda *given: (calls.append(1), given[3].mkdir(exist_ok=True)))
+    folders = locate_folders(tmp_path, CHAIN)
+    settings = select_settings(check_whole(compose_config(["+experiment=smoke"])))
+    for target, expected in ((None, 1), ("me/mine", 3)):
+        settings["export"] = settings["export"].model_copy(update={"push_to_hub": target})
+        for _ in range(2):
+            EXPORT.update(folders, settings)
+        assert len(calls) == expected
+
+
+def test_every_model_that_a_stage_leaves_closed_is_one_of_its_settings():
+    settings = select_settings(check_whole(compose_config(["+experiment=smoke"])))
+    for stage in CHAIN:
+        named = {one.path for name in stage.settings for one in list_named(settings[name], name)}
+        assert all(any(path.startswith(f"{one}.") for path in named) for one in stage.unopened), stage.name
+        assert not stage.sends or any(stage.sends in type(settings[name]).model_fields for name in stage.settings)
+
+
+def test_all_of_the_schema_counts():
+    modules = list_schema_modules()
+    assert {"lorakiln.schema", "lorakiln.schema.marks", "lorakiln.schema.optimizers.adamw"} <= set(modules)
+    assert all(import_module(name) for name in modules)

@@ -283,7 +283,7 @@ def test_what_one_stage_held_is_given_back_before_the_next(tmp_path, monkeypatch
     for name in ("make_dataset", "_train"):
         monkeypatch.setattr(runs, name, work)
     monkeypatch.setattr(runs, "locate_folders", lambda *arguments: {})
-    monkeypatch.setattr(runs, "RESULTS", (SimpleNamespace(run=work), SimpleNamespace(run=work)))
+    monkeypatch.setattr(runs, "RESULTS", (SimpleNamespace(update=work), SimpleNamespace(update=work)))
     config = check_whole(compose_config(["+experiment=smoke"]))
     gc.disable()
     try:

@@ -71,7 +71,7 @@ def run_pipeline(config: Config, folder: Path, experiment: str | None = None) ->
     folders = locate_folders(data, DATA) | locate_folders(folder, (TRAIN, *RESULTS))
     for stage in RESULTS:
         free_memory()
-        stage.run(folders, select_settings(config))
+        stage.update(folders, select_settings(config))
 
 
 def _train(config: Config, data: Path, folder: Path, experiment: str | None, leader: bool) -> None:
@@ -176,7 +176,7 @@ def make_dataset(config: Config) -> Path:
             return folder
         begin_with_earlier(folder, config.prepare.dataset)
         for stage in DATA:
-            stage.run({"raw": raw, **locate_folders(folder, DATA)}, select_settings(config))
+            stage.update({"raw": raw, **locate_folders(folder, DATA)}, select_settings(config))
             if "raw" in stage.reads:
                 state.check()  # else other pictures would be kept under the key of these
         (folder / UNFINISHED).unlink(missing_ok=True)

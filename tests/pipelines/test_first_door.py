@@ -6,6 +6,8 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -42,6 +44,26 @@ def test_a_second_repro_runs_nothing(reproduced):
     # What file managers leave behind is no change either.
     (reproduced.folder / "data/raw/demo_style/Thumbs.db").write_bytes(b"x")
     assert reproduced.repro() == []
+
+
+@pytest.mark.parametrize("stage", ["prepare", "caption", "encode", "choose", "export", "evaluate"])
+def test_a_stage_without_work_loads_nothing_that_computes(reproduced, stage):
+    """DVC has put other files in the outputs' place, of the same content."""
+    told = f"""
+        import atexit, runpy, sys
+        large = {{"torch", "diffusers", "transformers", "lightning", "peft", "numpy", "huggingface_hub", "matplotlib"}}
+        atexit.register(lambda: print("loaded:", *sorted(large & sys.modules.keys())))
+        runpy.run_module("pipelines.{stage}", run_name="__main__", alter_sys=True)
+    """
+    outputs = reproduced.folder / "outputs"
+    before = {path: path.stat().st_mtime_ns for path in outputs.rglob("[!.]*") if path.is_file()}
+    command = [sys.executable, "-c", textwrap.dedent(told)]
+    done = subprocess.run(
+        command, cwd=reproduced.folder, env=reproduced.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stdout.endswith("\nloaded:\n"), done.stdout + done.stderr
+    assert f"{stage}: nothing has changed since outputs/" in done.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in outputs.rglob("[!.]*") if path.is_file()}
 
 
 def test_dvc_shows_the_metrics_that_matter(reproduced):
@@ -183,7 +205,7 @@ def test_dvc_killed_again_and_again_leaves_whole_folders_and_goes_on(reproduced)
     for found in between:
         for name in new:
             assert found[name] in (old[name], new[name]), name
-    assert not list((reproduced.folder / "outputs").glob(".*.*"))
+    assert {path.suffix for path in (reproduced.folder / "outputs").glob(".*.*")} == {".made"}
 
 
 def test_a_lock_that_dvc_was_killed_over_is_mended_by_the_copy(reproduced):

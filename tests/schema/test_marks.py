@@ -14,6 +14,7 @@ from lorakiln.schema.marks import (
     Private,
     find_sections,
     list_by_name,
+    list_named,
     read_setting,
     select_decided,
     walk,
@@ -94,6 +95,21 @@ def test_what_belongs_into_a_key():
         select_decided(stage, Decides.WEIGHTS)
     with pytest.raises(KeyError, match=r"model\.path"):
         select_decided(stage, Decides.BASE)
+
+
+def test_what_settings_name_is_found_wherever_it_stands():
+    class Link(Settings):
+        source: Annotated[Place | None, Names.model("writer")] = None
+
+    class Whole(Settings):
+        links: dict[str, Link] = {}
+        model: Annotated[Place, Names.model("base")]
+        start: Annotated[str | None, Private.PATH, Names("lora", "start")] = None
+
+    whole = Whole(links={"one": {"source": {"path": "a", "revision": "v1"}}, "two": {}}, model={"path": "b"})
+    told = [(one.path, one.names.title, one.value, one.revision) for one in list_named(whole, "at")]
+    assert told == [("at.links.one.source.path", "writer", "a", "v1"), ("at.model.path", "base", "b", None)]
+    assert [one.value for one in list_named(whole.model_copy(update={"start": "c"}))] == ["a", "b", "c"]
 
 
 class SignSettings(OptimizerSettings):

@@ -20,8 +20,10 @@ from lorakiln.artefacts.hashing import hash_data
 OWN = "lorakiln"
 ROOT = Path(__file__).parents[1]
 # Modules, or packages of them, that cannot decide what is made: they check settings, whose values are in every key;
-# they tell of the work, look whether there is room for it, put what was made in its place; they record it elsewhere.
+# they say which function is called, tell of the work, look whether there is room for it or need of it, put what was
+# made in its place; they record it elsewhere.
 SILENT = (
+    "lorakiln.chain",
     "lorakiln.schema",
     "lorakiln.console.exit_signals",
     "lorakiln.console.errors",
@@ -34,6 +36,7 @@ SILENT = (
     "lorakiln.artefacts.disk",
     "lorakiln.artefacts.dvc_cache",
     "lorakiln.artefacts.folders",
+    "lorakiln.artefacts.output_record",
     "lorakiln.artefacts.partial_results",
     "lorakiln.artefacts.fsync",
     "lorakiln.artefacts.dvc_pointers",

@@ -9,6 +9,7 @@ from lorakiln.artefacts.code_digest import compute_code_key
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.captioners import Captioner
+from lorakiln.console.gpu import find_device_type
 from lorakiln.console.progress import show_progress
 from lorakiln.rows import read_captioned
 from lorakiln.schema.captioners import CaptionSettings
@@ -20,11 +21,8 @@ def compute_content_keys(
     captioner: Captioner, settings: CaptionSettings, pictures: Mapping[str, Path]
 ) -> dict[str, str]:
     """A key for every picture, by the pictures' names: equal keys, equal captions."""
-    import torch  # late: a stage that finds caption files beside all pictures does without it
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     code = compute_code_key(*list_modules(settings))
-    same = ("caption", code, captioner.identify(), device, select_decided(settings, Decides.WRITING))
+    same = ("caption", code, captioner.identify(), find_device_type(), select_decided(settings, Decides.WRITING))
     return {name: hash_data(*same, hash_file(picture)) for name, picture in pictures.items()}
 
 

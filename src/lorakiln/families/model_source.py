@@ -49,6 +49,17 @@ def is_hub_id(path: str) -> bool:
     return not (Path(path).expanduser().exists() or _looks_local(path)) and Path(path).suffix not in SINGLE_FILES
 
 
+def find_cached_commit(name: str, revision: str | None) -> str | None:
+    """The commit of a hub's model that its cache on this machine holds; None: it holds none. Nothing is asked of the
+    network.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    reference = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs" / (revision or "main")
+    return reference.read_text("utf-8").strip() if reference.is_file() else None
+
+
 def _looks_local(path: str) -> bool:
     # Hub ids are "name" or "owner/name". "models/mine", where a folder models/ stands here, is a mistyped folder.
     return (

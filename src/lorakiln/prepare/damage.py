@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from lorakiln.prepare import lzw
+from lorakiln.prepare.lzw import GIF, TIFF, count_values
 from lorakiln.prepare.signatures import AGAIN, CONVERT
 from lorakiln.prepare.unusable_files import Refused
 
@@ -88,7 +88,7 @@ def _check_gif(data: bytes) -> None:
     except IndexError:
         raise Refused("damaged or cut off", AGAIN, "it ends within a block") from None
     if 2 <= bits <= 8:
-        _compare(lzw.count_values(codes, bits, lzw.GIF), (width * height,), "pixels")
+        _compare(count_values(codes, bits, GIF), (width * height,), "pixels")
 
 
 def _table_size(flags: int) -> int:
@@ -119,7 +119,7 @@ def _check_tiff(image: Image.Image, data: bytes) -> list[str]:
             tables = bytes(tags.get(JPEG_TABLES, b""))
             notes += check_jpeg(tables[:-2] + piece[2:] if tables else piece)
         elif compression == LZW and OFFSETS in tags and not (piece[:1] == b"\0" and piece[1:2] > b"\0"):
-            _compare(lzw.count_values(piece, 8, lzw.TIFF), _strip_bytes(image.size, tags, number), "bytes")
+            _compare(count_values(piece, 8, TIFF), _strip_bytes(image.size, tags, number), "bytes")
     return sorted(set(notes))
 
 

@@ -173,6 +173,36 @@ def _decided(settings: Settings, by: Decides, meant: Mapping[str, Any], path: st
     return found
 
 
+@dataclass(frozen=True)
+class Named:
+    """What a setting names.
+
+    Attributes:
+        path: the setting's, dotted, with the names of sections that are called by name.
+        value: as it was given.
+        revision: that of the hub which is meant, if one is.
+    """
+
+    path: str
+    names: Names
+    value: str
+    revision: str | None
+
+
+def list_named(settings: Settings, path: str = "", above: Marks | None = None) -> Iterator[Named]:
+    """All that settings name, those that stand at null left out; in the schema's order."""
+    for name, field in type(settings).model_fields.items():
+        where, value = f"{path}.{name}" if path else name, getattr(settings, name)
+        marks = Marks.of(field, type(settings), above or Marks())
+        inner = {f"{where}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {where: value}
+        for place, one in inner.items():
+            if isinstance(one, Settings):
+                yield from list_named(one, place, marks)
+            elif marks.names and isinstance(one, str):
+                revision = getattr(settings, marks.names.revision) if marks.names.revision else None
+                yield Named(place, marks.names, one, revision)
+
+
 def list_by_name(kind: type[Settings]) -> frozenset[str]:
     """Where the schema has a section for each of some names: train.tokens, of train.tokens.mydog."""
     return frozenset(one.path for one in walk(kind) if one.section and get_origin(one.field.annotation) is dict)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from lorakiln.artefacts.code_digest import find_code
 from lorakiln.artefacts.hashing import hash_file, hash_folder
 from lorakiln.families.identity import hash_quickly, identify
-from lorakiln.families.model_source import is_hub_id
+from lorakiln.families.model_source import find_cached_commit, is_hub_id
 from lorakiln.schema.marks import find_sections, list_by_name, read_setting, walk
 from lorakiln.schema.registry import list_modules
 from lorakiln.schema.whole_config import Config
@@ -35,7 +35,7 @@ def identify_sources(settings: dict[str, Any]) -> dict[str, str | None]:
     for name, folder in _folders(settings):
         found[name] = _once(folder, lambda path: hash_folder(path, follow))
     for name, path, revision in _models(settings):
-        found[name] = _hub_commit(path, revision) if is_hub_id(path) else _once(Path(path).expanduser(), _model)
+        found[name] = _commit(path, revision) if is_hub_id(path) else _once(Path(path).expanduser(), _model)
     return found
 
 
@@ -107,10 +107,6 @@ def _stamp(path: Path) -> Stamp:
     return tuple((str(file), state.st_size, state.st_mtime_ns) for file in files for state in [file.stat()])
 
 
-def _hub_commit(name: str, revision: str | None) -> str | None:
-    """The commit that the hub's cache on this machine holds: nothing is asked of the network."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.file_download import repo_folder_name
-
-    reference = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs" / (revision or "main")
-    return reference.read_text("utf-8").strip()[:DIGITS] if reference.is_file() else None
+def _commit(name: str, revision: str | None) -> str | None:
+    commit = find_cached_commit(name, revision)
+    return commit[:DIGITS] if commit else None
