@@ -130,27 +130,34 @@ def measure(given: argparse.Namespace, work: Path) -> Result:
     count, lora = given.pictures, work / "lora.safetensors"
     call = [sys.executable, "-m", "benchmarks.drawing", "--lora", lora]
     run_measured(call, ROOT, work / "lora.log")
-    settings = {"rounds": given.rounds, "pictures": count, "batch": BATCH, "steps": given.steps, "guidance": GUIDANCE}
+    settings = {"pictures": count, "batch": BATCH, "steps": given.steps, "guidance": GUIDANCE}
     result = Result("drawing", settings, HEAD)
-    cpu: dict[str, dict[int, float]] = {name: {} for name in LOADERS}
-    rates: dict[str, list[float]] = {name: [] for name in LOADERS}
-    for number, name in interleave(list(LOADERS), given.rounds):
-        out = work / name.partition("'")[0]
-        cost = run_measured(
-            [*call, "--draw", name, "--steps", given.steps, "--pictures", count, "--to", out],
-            ROOT,
-            out.with_suffix(".log"),
-        )
+    if given.more:
+        result.read_earlier(given.out)
+    outs = {name: work / str(number) for number, name in enumerate(LOADERS)}
+    for number, name in interleave(list(LOADERS), result.list_rounds(given.rounds)):
+        out = outs[name]
+        words = ["--draw", name, "--steps", given.steps, "--pictures", count, "--to", out]
+        cost = run_measured([*call, *words], ROOT, out.with_suffix(".log"))
         taken = json.loads(out.with_suffix(".json").read_text())
-        result.add(cost, program=name, round=number, drawing_cpu=round(taken["cpu"], 3))
-        cpu[name][number] = taken["cpu"] / count
-        rates[name].append(count / taken["wall"])
-    one, other = ((work / name.partition("'")[0]).with_suffix(".bytes").read_bytes() for name in LOADERS)
+        drawn = {f"drawing_{what}": round(seconds, 3) for what, seconds in taken.items()}
+        result.add(cost, program=name, round=number, **drawn)
+    one, other = (out.with_suffix(".bytes").read_bytes() for out in outs.values())
+    cpu = {
+        name: {record["round"]: record["drawing_cpu"] / count for record in result.records if record["program"] == name}
+        for name in LOADERS
+    }
     for name in LOADERS:
-        peaks = [record["peak"] for record in result.records if record["program"] == name]
-        times = [1000 * seconds for seconds in cpu[name].values()]
-        ratios = compare_rounds(cpu[name], cpu[PIPELINE])
-        result.rows.append([name, spread(times, 0), spread(ratios), spread(rates[name]), spread(peaks, 0)])
+        mine = [record for record in result.records if record["program"] == name]
+        result.rows.append(
+            [
+                name,
+                spread([1000 * seconds for seconds in cpu[name].values()], 0),
+                spread(compare_rounds(cpu[name], cpu[PIPELINE])),
+                spread([count / record["drawing_wall"] for record in mine]),
+                spread([record["peak"] for record in mine], 0),
+            ]
+        )
     result.facts = {
         "CPU time of a picture, theirs / ours": tell_ratios(cpu, OURS),
         "mean difference of the pictures, of 255": round(compare_pictures(one, other), 3),

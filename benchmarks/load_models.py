@@ -127,25 +127,33 @@ def most_held() -> float:
     return int(line.split()[1]) / 1024
 
 
-def measure(kind: str, folder: Path, work: Path, result: Result) -> None:
-    """Add a base's measurements and rows."""
-    found: dict[str, dict[int, dict[str, float]]] = {way: {} for way in WAYS}
-    for number, way in interleave(list(WAYS), result.settings["rounds"]):
+def measure(kind: str, folder: Path, work: Path, rounds: range, result: Result) -> None:
+    """Record a base's measurements."""
+    for number, way in interleave(list(WAYS), rounds):
         command = [sys.executable, "-m", "benchmarks.load_models", kind, "--load", way, "--folder", folder]
         log = work / "load.log"
         cost = run_measured(command, ROOT, log)
         taken = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
-        found[way][number] = taken
-        result.add(cost, base=kind, way=way, round=number, **{f"load_{name}": value for name, value in taken.items()})
-    for way, rounds in found.items():
-        column = {name: {one: taken[name] for one, taken in rounds.items()} for name in ("cpu", "wall", "held")}
-        theirs = found.get(AGAINST.get(way, ""), {})
-        ratio = {
-            name: spread(compare_rounds(column[name], {one: taken[name] for one, taken in theirs.items()}))
-            for name in ("cpu", "held")
-        }
-        cells = (spread(list(column["cpu"].values())), ratio["cpu"], spread(list(column["wall"].values())))
-        result.rows.append([kind, way, *cells, spread(list(column["held"].values()), 0), ratio["held"]])
+        loading = {f"load_{name}": round(value, 3) for name, value in taken.items()}
+        result.add(cost, base=kind, way=way, round=number, **loading)
+
+
+def make_rows(records: list[dict]) -> list[list[str]]:
+    """The table's rows, by base and way."""
+    found: dict[tuple[str, str], dict[int, dict]] = {}
+    for record in records:
+        found.setdefault((record["base"], record["way"]), {})[record["round"]] = record
+    rows = []
+    for (kind, way), rounds in found.items():
+        theirs = found.get((kind, AGAINST.get(way, "")), {})
+
+        def column(name: str, of: dict[int, dict]) -> dict[int, float]:
+            return {one: record[f"load_{name}"] for one, record in of.items()}
+
+        ratio = {name: spread(compare_rounds(column(name, rounds), column(name, theirs))) for name in ("cpu", "held")}
+        cpu, wall, held = (list(column(name, rounds).values()) for name in ("cpu", "wall", "held"))
+        rows.append([kind, way, spread(cpu), ratio["cpu"], spread(wall), spread(held, 0), ratio["held"]])
+    return rows
 
 
 def main() -> None:
@@ -163,18 +171,20 @@ def main() -> None:
     if given.write:
         write(given.kinds[0], given.write)
         return
-    result = Result("load_models", {"rounds": given.rounds, "bases": " and ".join(given.kinds)}, HEAD)
+    result = Result("load_models", {"bases": " and ".join(given.kinds)}, HEAD)
+    if given.more:
+        result.read_earlier(given.out)
+    rounds = result.list_rounds(given.rounds)
     for kind in given.kinds:
         with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent).resolve() / kind if kind != "tiny" else ROOT / "models" / "tiny" / "sd"
-            Path(parent).mkdir(parents=True, exist_ok=True)
+            work = Path(parent).resolve()
+            work.mkdir(parents=True, exist_ok=True)
+            folder = ROOT / "models" / "tiny" / "sd" if kind == "tiny" else work / kind
             if kind != "tiny":
-                run_measured(
-                    [sys.executable, "-m", "benchmarks.load_models", kind, "--write", folder],
-                    ROOT,
-                    Path(parent) / "write.log",
-                )
-            measure(kind, folder, Path(parent).resolve(), result)
+                writing = [sys.executable, "-m", "benchmarks.load_models", kind, "--write", folder]
+                run_measured(writing, ROOT, work / "write.log")
+            measure(kind, folder, work, rounds, result)
+    result.rows = make_rows(result.records)
     result.write(given.out)
 
 

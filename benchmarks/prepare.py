@@ -18,8 +18,8 @@ from pathlib import Path
 
 from benchmarks.peers import describe_checkout, find_python
 from benchmarks.rounds import (
-    Cost,
     Result,
+    collect_costs,
     compare_rounds,
     divide_work,
     make_parser,
@@ -84,10 +84,12 @@ def measure(given: argparse.Namespace, work: Path) -> Result:
         programs.append(KOHYA)
         versions[KOHYA] = describe_checkout(given.sd_scripts)
         python, code = find_python(given.sd_scripts, given.sd_scripts_python), given.sd_scripts.resolve()
-    settings = {"rounds": given.rounds, "photos": f"{few} and {many}", "pixels": "x".join(map(str, given.size))}
+    settings = {"photos": f"{few} and {many}", "pixels": "x".join(map(str, given.size))}
     result = Result("prepare", settings, HEAD, versions=versions)
+    if given.more:
+        result.read_earlier(given.out)
 
-    def run(name: str, count: int, number: int) -> Cost:
+    def run(name: str, count: int, number: int) -> None:
         out, photos = work / "made", raws[count] / "photos"
         shutil.rmtree(out, ignore_errors=True)
         if name == OURS:
@@ -102,9 +104,9 @@ def measure(given: argparse.Namespace, work: Path) -> Result:
         if len(list(out.rglob("*.png"))) != count:
             sys.exit(f"{name} has not made {count} pictures")
         result.add(cost, program=name, round=number, photos=count)
-        return cost
 
-    short, long = measure_pairs(programs, given.rounds, (few, many), run)
+    measure_pairs(programs, result.list_rounds(given.rounds), (few, many), run)
+    short, long = (collect_costs(result.records, photos=count) for count in (few, many))
     cpu, wall = (divide_work(short, long, (few, many), of) for of in ("cpu", "wall"))
     for name in programs:
         result.rows.append(

@@ -12,8 +12,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -97,9 +97,9 @@ def read_busy_seconds(stat: Path = Path("/proc/stat")) -> float:
     return sum(int(columns[number]) for number in BUSY) / os.sysconf("SC_CLK_TCK")
 
 
-def interleave(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
+def interleave(names: Sequence[str], rounds: Iterable[int]) -> Iterator[tuple[int, str]]:
     """Every name in every round; each round begins with another, so that none always follows the same one."""
-    for number in range(rounds):
+    for number in rounds:
         first = number % len(names)
         for name in (*names[first:], *names[:first]):
             yield number, name
@@ -110,23 +110,29 @@ Costs = Mapping[str, Mapping[int, Cost]]
 
 
 def measure_pairs(
-    programs: Sequence[str], rounds: int, counts: tuple[int, int], run: Callable[[str, int, int], Cost]
-) -> tuple[Costs, Costs]:
+    programs: Sequence[str], rounds: Iterable[int], counts: tuple[int, int], run: Callable[[str, int, int], object]
+) -> None:
     """Run each program with little and with much to do in every round: the difference is what the work costs.
 
     Args:
+        rounds: their numbers.
         counts: how many steps or pictures are few, and how many are many.
-        run: runs a program with so many, in the round of that number.
-
-    Returns:
-        The costs with few, and with many.
+        run: runs a program with so many, in the round of that number, and records what it cost.
     """
-    found: dict[int, dict[str, dict[int, Cost]]] = {count: {name: {} for name in programs} for count in counts}
     for number, name in interleave(programs, rounds):
         # In every other round much comes first.
         for count in counts[:: -1 if number % 2 else 1]:
-            found[count][name][number] = run(name, count, number)
-    return found[counts[0]], found[counts[1]]
+            run(name, count, number)
+
+
+def collect_costs(records: Iterable[Mapping[str, Any]], **of: Any) -> dict[str, dict[int, Cost]]:
+    """Recorded costs by program and round, of the records that have these values."""
+    found: dict[str, dict[int, Cost]] = {}
+    for record in records:
+        if all(record[name] == value for name, value in of.items()):
+            cost = Cost(*(record[part.name] for part in fields(Cost)))
+            found.setdefault(record["program"], {})[record["round"]] = cost
+    return found
 
 
 def divide_work(short: Costs, long: Costs, counts: tuple[int, int], of: str) -> dict[str, dict[int, float]]:
@@ -189,6 +195,27 @@ class Result:
     facts: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
+    def list_rounds(self, more: int) -> range:
+        """The numbers of so many rounds after those that are recorded."""
+        first = max((record["round"] for record in self.records), default=-1) + 1
+        return range(first, first + more)
+
+    def read_earlier(self, path: Path) -> None:
+        """Begin with the measurements that a file holds of the same settings.
+
+        Raises:
+            SystemExit: it was measured with others, or is not there.
+        """
+        if not path.exists():
+            sys.exit(f"{path}: not there\n  fix: measure once without --more")
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        given = json.loads(
+            json.dumps({"benchmark": self.name, "settings": self.settings, "machine": describe_machine()})
+        )
+        if told := {name: kept[name] for name, value in given.items() if kept[name] != value}:
+            sys.exit(f"{path}: measured with other settings: {told}\n  fix: give the same, or another --out")
+        self.records = kept["records"]
+
     def add(self, cost: Cost, **what: Any) -> None:
         """Record a measurement, and say it on stderr."""
         numbers = {name: round(value, 3) for name, value in asdict(cost).items()}
@@ -205,14 +232,6 @@ class Result:
             text += " Warning: the walls are spoiled by it, and CPU seconds a little; read the ratios of CPU seconds."
         return text
 
-    def format(self) -> str:
-        """The table below what it was measured on, in Markdown."""
-        machine = describe_machine()
-        told = ", ".join(f"{name} {number}" for name, number in (find_versions() | self.versions).items())
-        given = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        head = f"{datetime.now(UTC):%Y-%m-%d}; {machine}; {told}; {given}. {self.tell_load()}"
-        return "\n".join([head, "", *table(self.head, self.rows), ""])
-
     def write(self, path: Path) -> None:
         """Print the table, and keep it with all measurements, as JSON."""
         data = {
@@ -221,6 +240,7 @@ class Result:
             "machine": describe_machine(),
             "versions": find_versions() | self.versions,
             "settings": self.settings,
+            "rounds": self.list_rounds(0).start,
             "load": self.tell_load(),
             "head": self.head,
             "rows": self.rows,
@@ -229,7 +249,16 @@ class Result:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print(self.format())
+        print(format_result(data))
+
+
+def format_result(kept: Mapping[str, Any]) -> str:
+    """A kept result: what it was measured on, and its table, in Markdown."""
+    versions = ", ".join(f"{name} {number}" for name, number in kept["versions"].items())
+    settings = ", ".join(f"{name} {value}" for name, value in {"rounds": kept["rounds"], **kept["settings"]}.items())
+    told = f"{kept['date']}; {kept['machine']}; {versions}; {settings}. {kept['load']}"
+    facts = [f"{name}: {value}." for name, value in kept["facts"].items() if isinstance(value, (int, float, str))]
+    return "\n".join([" ".join([told, *facts]), "", *table(kept["head"], kept["rows"])])
 
 
 def describe_machine() -> str:
@@ -253,6 +282,7 @@ def make_parser(doc: str, name: str, rounds: int = 5) -> argparse.ArgumentParser
     """With what every benchmark takes: rounds, a folder to work in, a file for the results."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=rounds, help=f"each measures every program once [{rounds}]")
+    parser.add_argument("--more", action="store_true", help="add these rounds to those that the results hold")
     place = RESULTS / f"{name}.json"
     parser.add_argument("--out", type=Path, default=place, help=f"of the results [{place.relative_to(ROOT)}]")
     parser.add_argument("--work", type=Path, help="a folder for what is made on the way; kept [a temporary one]")

@@ -117,12 +117,13 @@ def main() -> None:
         return
     if min(given.sizes) < 2 or min(given.processes) < 1:
         parser.error("--sizes: at least 2 pictures; --processes: at least 1")
-    settings = {"rounds": given.rounds, "processes": " and ".join(map(str, given.processes))}
-    result = Result("scaling", settings, HEAD)
+    result = Result("scaling", {"processes": " and ".join(map(str, given.processes))}, HEAD)
+    if given.more:
+        result.read_earlier(given.out)
     with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as parent:
         work = Path(parent).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        for number in range(given.rounds):
+        for number in result.list_rounds(given.rounds):
             for size in sorted(set(given.sizes)):
                 for processes in given.processes:
                     measure_size(size, processes, number, work, result)

@@ -21,9 +21,9 @@ from pathlib import Path
 from benchmarks.peers import Program, Started, count_weights, describe_checkout, use_diffusers, use_sd_scripts
 from benchmarks.rounds import (
     ROOT,
-    Cost,
     Costs,
     Result,
+    collect_costs,
     compare_rounds,
     divide_work,
     make_parser,
@@ -159,28 +159,26 @@ def measure(given: argparse.Namespace, work: Path, few: int, many: int) -> Resul
             place.mkdir(parents=True, exist_ok=True)
             programs[name] = use(code, python, MODEL, captioned, place, BATCH)
             versions[name] = describe_checkout(code)
-    settings = {"rounds": given.rounds, "steps": f"{few} and {many}", "batch": BATCH, "threads": 1}
+    settings = {"steps": f"{few} and {many}", "batch": BATCH, "threads": 1}
     result = Result("training_step", settings, HEAD, versions=versions)
-    weights = {}
+    if given.more:
+        result.read_earlier(given.out)
 
-    def run(name: str, steps: int, number: int) -> Cost:
+    def run(name: str, steps: int, number: int) -> None:
         started = programs[name](steps, number)
         shutil.rmtree(started.folder, ignore_errors=True)
         cost = run_measured(started.command, folder, work / f"{name}-{steps}.log")
-        result.add(cost, program=name, round=number, steps=steps)
         (lora,) = started.folder.glob("*.safetensors")
-        weights[name] = count_weights(lora)
-        return cost
+        result.add(cost, program=name, round=number, steps=steps, weights=count_weights(lora))
 
-    short, long = measure_pairs(list(programs), given.rounds, (few, many), run)
+    measure_pairs(list(programs), result.list_rounds(given.rounds), (few, many), run)
+    weights = {record["program"]: record["weights"] for record in result.records}
     if len(set(weights.values())) > 1:
         sys.exit(f"they have not trained the same: {weights}")
+    short, long = (collect_costs(result.records, steps=steps) for steps in (few, many))
     result.rows = make_rows(short, long, (few, many), weights)
     cpu = divide_work(short, long, (few, many), "cpu")
-    result.facts = {
-        "CPU time of a step, theirs / ours": tell_ratios(cpu, OURS),
-        "weights": weights,
-    }
+    result.facts = {"CPU time of a step, theirs / ours": tell_ratios(cpu, OURS), "weights": weights}
     return result
 
 

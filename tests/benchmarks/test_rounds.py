@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from benchmarks import rounds
-from benchmarks.rounds import Cost, Result, compare_rounds, interleave, make_parser, run_measured, spread
+from benchmarks.rounds import (
+    Cost,
+    Result,
+    collect_costs,
+    compare_rounds,
+    divide_work,
+    interleave,
+    make_parser,
+    measure_pairs,
+    run_measured,
+    spread,
+)
 
 
 def test_a_programs_costs_are_its_own_and_its_childrens(tmp_path):
@@ -46,7 +57,7 @@ def test_busy_seconds_are_those_of_all_cores_without_idle_and_waiting(tmp_path):
 
 
 def test_every_program_has_each_place_of_the_order_equally_often():
-    order = list(interleave(["a", "b", "c"], 3))
+    order = list(interleave(["a", "b", "c"], range(3)))
     assert [number for number, _ in order] == [0] * 3 + [1] * 3 + [2] * 3
     for place in range(3):
         assert {name for number, name in order[place::3]} == {"a", "b", "c"}
@@ -94,3 +105,41 @@ def test_a_result_keeps_the_table_all_measurements_and_no_name_of_the_machine(tm
 def test_results_go_to_the_folder_of_results_unless_told_otherwise(capsys):
     assert make_parser("Doc.", "x").parse_args([]).out == rounds.ROOT / "benchmarks" / "results" / "x.json"
     assert make_parser("Doc.", "x").parse_args(["--out", "y.json"]).out == Path("y.json")
+
+
+def test_more_rounds_are_added_to_those_of_the_same_settings(tmp_path):
+    first, second = make_result(0.0), Result("x", {"rounds": 3}, ["program", "s"])
+    first.write(tmp_path / "x.json")
+    assert list(second.list_rounds(2)) == [0, 1]
+    second.read_earlier(tmp_path / "x.json")
+    assert second.records == first.records
+    assert list(second.list_rounds(2)) == [3, 4]
+
+
+@pytest.mark.parametrize(("settings", "told"), [({"rounds": 4}, "other settings"), (None, "not there")])
+def test_rounds_of_other_settings_are_not_added_to(tmp_path, settings, told):
+    if settings:
+        make_result(0.0).write(tmp_path / "x.json")
+    with pytest.raises(SystemExit, match=f"(?s){told}.*fix: "):
+        Result("x", settings or {}).read_earlier(tmp_path / "x.json")
+
+
+def test_costs_are_collected_by_program_and_round():
+    made = Result("x", {})
+    made.add(Cost(1.0, 0.5, 9.0, 0.0), program="a", round=0, steps=2)
+    made.add(Cost(3.0, 1.5, 9.0, 0.1), program="a", round=0, steps=8)
+    short, long = (collect_costs(made.records, steps=steps) for steps in (2, 8))
+    assert long == {"a": {0: Cost(3.0, 1.5, 9.0, 0.1)}}
+    assert divide_work(short, long, (2, 8), "cpu") == {"a": {0: pytest.approx(1 / 6)}}
+    assert divide_work(short, long, (2, 8), "wall") == {"a": {0: pytest.approx(2 / 6)}}
+
+
+def test_pairs_alternate_which_comes_first():
+    order = []
+    measure_pairs(["a", "b"], range(4, 6), (1, 9), lambda *called: order.append(called))
+    assert order == [("a", 1, 4), ("a", 9, 4), ("b", 1, 4), ("b", 9, 4)] + [
+        ("b", 9, 5),
+        ("b", 1, 5),
+        ("a", 9, 5),
+        ("a", 1, 5),
+    ]
