@@ -10,11 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lorakiln.console.errors import exit_on_user_error
-from lorakiln.schema.whole_config import check_whole
-from lorakiln.train import train
-from pipelines.compose import compose_config
-
 # Nothing that only one process does.
 PLAIN = (
     "+experiment=demo_style",
@@ -40,9 +35,16 @@ def run_apart(folder: Path, *overrides: str) -> Path:
 
 
 def main() -> None:
+    # Late: who only starts it shall stay small.
+    from lorakiln.schema.whole_config import check_whole
+    from lorakiln.train import train
+    from pipelines.compose import compose_config
+
     folder, config = Path(sys.argv[1]), check_whole(compose_config(sys.argv[2:]))
     train(Path(config.paths.encoded), folder / "run", config.train, config.model, folder / "cache" / "checkpoints")
 
 
 if __name__ == "__main__":
+    from lorakiln.console.errors import exit_on_user_error
+
     sys.exit(exit_on_user_error(main))

@@ -1,49 +1,92 @@
-"""How much faster two processes train than one: gloo on two cores against one on one, in one run on one machine.
+"""How much faster two processes train than one: gloo on two cores against one on one.
 
-Both train the same global batch for the same steps on the embedded model, each process with one thread. Blocks
-alternate, so that what else the machine does meets both alike. Needs two idle cores, and the demo's encoded pictures:
+    python -m benchmarks.processes [--steps 10 50] [--batch 8] [--rounds 5] [--overrides ...]
 
-    make demo && PYTHONPATH=src python -m benchmarks.processes [--steps 40] [--blocks 3] [--batch 8] [OVERRIDE ...]
-
-Prints steps per second of each (the best block) and the ratio; 2 would be perfect.
+Both train the same global batch for the same steps on the embedded model, each process with one thread, in turns. Walls
+are what matters here, so that it needs two idle cores: 2 would be perfect. What two take of CPU time more than one is
+what they tell each other.
 """
 
 import argparse
-import json
+import shutil
+import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
-from benchmarks.one_run import run_apart
+from benchmarks.one_run import PLAIN
+from benchmarks.rounds import (
+    Result,
+    collect_costs,
+    compare_rounds,
+    divide_work,
+    make_parser,
+    measure_pairs,
+    run_measured,
+    spread,
+)
+from benchmarks.training_step import SETTINGS
+from benchmarks.workplace import make_workplace, run_stage
+
+ONE, TWO = "one process", "two processes"
+DEVICES = {ONE: 1, TWO: 2}
+HEAD = ["", "steps/s", f"it / {ONE}", "CPU ms a step", "peak MiB of each"]
 
 
-def speed(devices: int, given: argparse.Namespace) -> float:
-    """Steps per second of a training, its start left out."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = run_apart(
-            Path(folder),
+def measure(given: argparse.Namespace, work: Path) -> Result:
+    few, many = given.steps
+    place = make_workplace(work / "data", *SETTINGS)
+    for stage in ("prepare", "caption", "encode"):
+        run_stage(place, stage)
+    settings = {"steps": f"{few} and {many}", "batch": given.batch}
+    if given.overrides:
+        settings["with"] = " ".join(given.overrides)
+    result = Result("processes", settings, HEAD)
+    if given.more:
+        result.read_earlier(given.out)
+
+    def run(name: str, steps: int, number: int) -> None:
+        folder = work / "run"
+        shutil.rmtree(folder, ignore_errors=True)
+        words = [
+            f"paths.encoded={place / 'outputs' / 'encoded'}",
             "train.trainer.accelerator=cpu",
-            f"train.trainer.devices={devices}",
-            f"train.steps={given.steps}",
+            f"train.trainer.devices={DEVICES[name]}",
+            f"train.steps={steps}",
             f"train.batch_size={given.batch}",
-            f"train.tracker.log_every={given.steps}",
+            f"train.tracker.log_every={steps}",
             *given.overrides,
+        ]
+        command = [sys.executable, "-m", "benchmarks.one_run", folder, *PLAIN, *words]
+        result.add(run_measured(command, place, work / "run.log"), program=name, round=number, steps=steps)
+
+    measure_pairs(list(DEVICES), result.list_rounds(given.rounds), (few, many), run)
+    short, long = (collect_costs(result.records, steps=steps) for steps in (few, many))
+    cpu, wall = (divide_work(short, long, (few, many), of) for of in ("cpu", "wall"))
+    for name in DEVICES:
+        result.rows.append(
+            [
+                name,
+                spread([1 / seconds for seconds in wall[name].values() if seconds > 0]),
+                spread(compare_rounds(wall[name], wall[ONE])),
+                spread([1000 * seconds for seconds in cpu[name].values()], 0),
+                spread([cost.peak for cost in long[name].values()], 0),
+            ]
         )
-        return json.loads((run / "provenance.json").read_text())["steps_per_second"]
+    return result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--blocks", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("overrides", nargs="*", help="more of the config's settings")
+    parser = make_parser(__doc__, "processes")
+    parser.add_argument("--steps", type=int, nargs=2, default=(10, 50), help="of the short and the long run [10 50]")
+    parser.add_argument("--batch", type=int, default=8, help="over all processes [8]")
+    parser.add_argument("--overrides", nargs="+", default=[], help="more of the config's settings")
     given = parser.parse_args()
-    speeds: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(given.blocks):
-        for devices, found in speeds.items():
-            found.append(speed(devices, given))
-    one, two = (max(found) for found in speeds.values())
-    print(f"1 process: {one:.2f} steps/s, 2 processes: {two:.2f} steps/s, ratio {two / one:.2f}")
+    if not 0 < given.steps[0] < given.steps[1]:
+        parser.error("--steps: the second must be more than the first")
+    with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
+        Path(work).mkdir(parents=True, exist_ok=True)
+        measure(given, Path(work).resolve()).write(given.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import drawing, load_models, pictures, prepare
+from benchmarks import drawing, load_models, pictures, prepare, processes
 
 
 def test_preparing_is_set_against_plain_pillow(run_benchmark):
@@ -31,6 +31,12 @@ def test_loading_is_set_against_from_pretrained(run_benchmark):
     assert [row[1] for row in result["rows"]] == list(load_models.WAYS)
     ratios = {row[1]: row[3] for row in result["rows"]}
     assert {way for way, ratio in ratios.items() if ratio != "-"} == set(load_models.AGAINST)
+
+
+def test_two_processes_are_set_against_one(run_benchmark):
+    result, _ = run_benchmark("processes", "--steps", "1", "2", "--batch", "2")
+    assert [row[0] for row in result["rows"]] == [processes.ONE, processes.TWO]
+    assert [record["steps"] for record in result["records"]] == [1, 2, 1, 2]
 
 
 def test_differences_of_pictures_are_counted_in_shades():
@@ -97,6 +103,9 @@ def test_photographs_are_as_hard_to_decode_as_a_cameras(tmp_path):
         ("prepare", ["--photos", "3", "3"], "the second must be more"),
         ("load_models", ["sd3"], "no such base: sd3; there are sd15"),
         ("training_step", ["--steps", "9", "3"], "the second must be more"),
+        ("processes", ["--steps", "9", "3"], "the second must be more"),
+        ("scaling", ["--sizes", "1"], "at least 2 pictures"),
+        ("whole_run", ["--changes", "weather"], "invalid choice"),
     ],
 )
 def test_a_wrong_number_is_refused_before_anything_is_measured(name, words, told, monkeypatch, capsys):
