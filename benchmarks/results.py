@@ -57,8 +57,10 @@ def make_summary(results: dict[str, dict[str, Any]]) -> str:
         rows += [[what, other, ratio] for other, ratio in kept["facts"][fact].items()]
     if not rows:
         return "Not measured."
-    first = next(results[name] for name, _, _ in SHOWN if name in results)
-    told = f"{first['date']}, {first['machine']}, one thread, no GPU; {', '.join(loads)}, beside other work."
+    shown = [results[name] for name, _, _ in SHOWN if name in results]
+    beside = ", beside much other work" if any("Warning" in kept["load"] for kept in shown) else ""
+    first = shown[0]
+    told = f"{first['date']}, {first['machine']}, one thread, no GPU; {', '.join(loads)}{beside}."
     return "\n".join([*table(["what", "set against", "its CPU time / ours"], rows), "", told])
 
 

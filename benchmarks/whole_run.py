@@ -27,6 +27,7 @@ REST = "the rest"
 HEAD = ["door", "", "CPU s", "s", "peak MiB", *STAGES, REST]
 CHANGES = ("caption", "picture", "training", "evaluation")
 SETTINGS = {"training": "train.max_grad_norm=0.9", "evaluation": "evaluate.guidance=4.5"}
+SWEEP_DOOR = "python -m train -m"
 SWEEP = ("train.adapter.rank=4,8", "train.optimizer.lr=1e-3,5e-4")
 LEFT_OUT = ("dvc.lock", "outputs/resolved.yaml")
 COSTS = "STAGE_COSTS"  # in a stage's environment: the file that takes what it cost
@@ -144,7 +145,7 @@ def measure_round(given: argparse.Namespace, work: Path, number: int, result: Re
         if "train" in given.doors:
             add("python -m train", f"another {what}", checkout.run_train())
     if "sweep" in given.doors:
-        add("python -m train -m", "a sweep of four", checkout.run_train(*SWEEP, "-m"))
+        add(SWEEP_DOOR, "a sweep of four", checkout.run_train(*SWEEP, "-m"))
 
 
 def make_rows(records: list[dict]) -> list[list[str]]:
@@ -156,7 +157,9 @@ def make_rows(records: list[dict]) -> list[list[str]]:
         stages = [
             spread([record["stages"][stage] for record in rounds if stage in record["stages"]], 1) for stage in STAGES
         ]
-        rest = [record["cpu"] - sum(record["stages"].values()) for record in rounds]
+        # A sweep's jobs are processes of their own, whose stages nobody watches.
+        watched = [record for record in rounds if record["door"] != SWEEP_DOOR]
+        rest = [record["cpu"] - sum(record["stages"].values()) for record in watched]
         totals = [
             spread([record[name] for record in rounds], digits)
             for name, digits in (("cpu", 1), ("wall", 1), ("peak", 0))

@@ -47,7 +47,9 @@ def test_readme_shows_a_row_for_each_program_set_against():
     text = make_summary({name: kept(name, **{fact: {"bare loop": "1.10 (1.00 to 1.20)", "sd-scripts": "1.30"}})})
     assert f"| {what} | bare loop | 1.10 (1.00 to 1.20) |" in text
     assert f"| {what} | sd-scripts | 1.30 |" in text
-    assert "5 rounds" in text and "2030-01-02" in text
+    assert "5 rounds." in text and "2030-01-02" in text
+    busy = kept(name, **{fact: {"bare loop": "1.10"}}) | {"load": "Warning: the walls are spoiled."}
+    assert "5 rounds, beside much other work." in make_summary({name: busy})
 
 
 def test_a_page_without_the_marks_is_left_alone(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
-from benchmarks.whole_run import COSTS, HEAD, STAGES, Checkout, make_rows
+from benchmarks.whole_run import COSTS, HEAD, STAGES, SWEEP_DOOR, Checkout, make_rows
 
 STARTER = Path("benchmarks/stage_costs.py").resolve()
 
@@ -101,6 +101,9 @@ def test_what_is_no_stages_stands_in_a_column_of_its_own():
         *("6.0" if s == "train" else "-" for s in STAGES),
         "4.0",
     ]
+    # The jobs of a sweep are processes that nobody watches.
+    (row,) = make_rows([{**record, "door": SWEEP_DOOR, "stages": {}, "round": 0}])
+    assert row[-1] == "-" and row[2] == "10.0"
 
 
 def test_the_first_door_runs_fresh_again_and_with_nothing_to_do(run_benchmark):
