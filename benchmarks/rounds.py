@@ -229,7 +229,7 @@ class Result:
         others, cores = [record["others"] for record in self.records], os.cpu_count() or 1
         text = f"Other programs used {spread(others, 1)} of {cores} cores meanwhile."
         if others and statistics.median(others) > SPOILED * cores:
-            text += " Warning: the walls are spoiled by it, and CPU seconds a little; read the ratios of CPU seconds."
+            text += " Warning: that spoils the walls; CPU seconds too, where programs share a cache."
         return text
 
     def write(self, path: Path) -> None:
