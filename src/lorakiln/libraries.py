@@ -2,7 +2,10 @@
 
 import importlib
 import logging
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lorakiln.console.errors import UserError
@@ -66,6 +69,39 @@ def import_pyarrow(needed_by: str) -> Any:
         raise UserError(
             f"tables are read by pyarrow ({error})", where=needed_by, fix='pip install "lorakiln[tables]"'
         ) from error
+
+
+def import_lightning() -> Any:
+    """`lightning.pytorch`.
+
+    Torchmetrics, which it imports, loads of other libraries whatever is installed, for metrics that nobody here asks it
+    for: matplotlib, transformers, torchvision, onnxruntime, ... That would be a fourth of a training's start, so it is
+    told that none of them is there.
+    """
+    if "torchmetrics" not in sys.modules:
+        with _finding_only("torch", "numpy"):
+            importlib.import_module("torchmetrics")
+    return importlib.import_module("lightning.pytorch")
+
+
+@contextmanager
+def _finding_only(*names: str) -> Iterator[None]:
+    """Within it Lightning's and torchmetrics' way of asking what is installed finds these distributions alone."""
+    from lightning_utilities.core.imports import RequirementCache
+
+    look = RequirementCache._check_available
+
+    def look_for_these(cache: RequirementCache) -> None:
+        if re.split(r"[^\w-]", cache.requirement or "")[0] in names:
+            look(cache)
+        else:
+            cache.available, cache.message = False, f"{cache.requirement or cache.module}: not looked for"
+
+    RequirementCache._check_available = look_for_these  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        RequirementCache._check_available = look  # type: ignore[method-assign]
 
 
 def hide_bitsandbytes() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 import yaml
 from filelock import FileLock
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lorakiln.artefacts.code_digest import compute_code_key, find_code
 from lorakiln.artefacts.disk import telling_disk_trouble
@@ -25,7 +24,7 @@ from lorakiln.artefacts.partial_results import hand_on_partial_results, link_or_
 from lorakiln.chain import DATA, RESULTS, TRAIN, list_namespaces, locate_folders, select_settings
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
-from lorakiln.evaluate import check_drawing
+from lorakiln.evaluate.drawing_checks import check_drawing
 from lorakiln.facts import Dataset
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
@@ -228,6 +227,9 @@ def compute_data_key(config: Config, raw: Path) -> str:
 
 def is_leader() -> bool:
     """True in the one process that writes what comes after training (Lightning, torchrun and SLURM set these)."""
+    # Imported late: below `train` Lightning is imported first, see `libraries.import_lightning`.
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
     if SLURMEnvironment.detect():
         return SLURMEnvironment().global_rank() == 0
     return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))

@@ -53,6 +53,7 @@ SILENT_LIBRARIES = {
     "huggingface_hub",
     "jinja2",
     "lightning",
+    "lightning_utilities",
     "pydantic",
     "pydantic_core",
     "rich",

@@ -60,7 +60,7 @@ def plan_shots(
         trigger: what the base's prompts have in the place of it.
 
     Raises:
-        UserError: see `evaluate.material.check_drawing`.
+        UserError: see `evaluate.drawing_checks.check_drawing`.
     """
     size, drawn_by = describe_pictures(evaluate, model, device, encoding, entrants[0].zero_terminal_snr)
     prompts = make_prompts(evaluate, trigger)

@@ -13,33 +13,20 @@ from lorakiln.artefacts.code_digest import compute_code_key
 from lorakiln.console.errors import UserError
 from lorakiln.evaluate.clip import Clip
 from lorakiln.evaluate.drawing import ShotDrawer
+from lorakiln.evaluate.drawing_checks import check_drawing
 from lorakiln.evaluate.likeness_model import LikenessModel
 from lorakiln.evaluate.picture_model import PictureModel
 from lorakiln.facts import LoraFacts, RunFacts
-from lorakiln.families import load_family
 from lorakiln.families.prompt_encoding import PromptEncoding
-from lorakiln.families.protocol import Family, choose_drawing_dtype
+from lorakiln.families.protocol import choose_drawing_dtype
 from lorakiln.metrics import Alter, Material, Scored, Shot
 from lorakiln.rows import read_captioned
-from lorakiln.sampling import check_steps
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
 
 # A large dataset is judged by so many of its pictures, evenly spaced by name.
 MOST_REFERENCES = 1000
 PIXEL = 3  # bytes, before a PNG makes them fewer
-
-
-def check_drawing(settings: EvaluateSettings, model: ModelSettings) -> Family:
-    """The model, without its parts, if it can draw what the settings ask for: known before anything is trained.
-
-    Raises:
-        UserError: more steps than its noise schedule has, or a size that it cannot draw.
-    """
-    family = load_family(model, parts=())
-    check_steps(family, settings.steps, "evaluate.steps")
-    family.latent_shape(settings.width or model.resolution, settings.height or model.resolution)
-    return family
 
 
 def describe_drawing(

@@ -2,16 +2,18 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from lorakiln.artefacts.tensor_files import DTYPES
 from lorakiln.diffusion.process import Process
 from lorakiln.families.learned_words import Words
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 Part = Literal["vae", "text", "network"]
 NETWORK: tuple[Part, ...] = ("network",)
@@ -164,7 +166,7 @@ class Family(Protocol):
         """For each client (kohya, A1111, ComfyUI) the layer that it finds under a LoRA file's key, of loaded parts."""
         ...
 
-    def pipeline(self) -> DiffusionPipeline:
+    def pipeline(self) -> "DiffusionPipeline":
         """A text-to-image pipeline over the loaded parts (all of them needed), with the process's own sampler."""
         ...
 

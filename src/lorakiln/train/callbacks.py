@@ -5,7 +5,6 @@ import sys
 import time
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 
 from lorakiln.adapters.networks import compute_adapter_norms
@@ -21,6 +20,7 @@ from lorakiln.tracking.protocol import Tracker
 from lorakiln.train.checkpoint import AVERAGES, CheckpointFolder, TrainingState
 from lorakiln.train.failures import make_not_finite_error
 from lorakiln.train.length import DueWork, choose_kept, count_epoch, find_due_work, is_due, is_ended_early
+from lorakiln.train.lightning import pl
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.readings import compute_smoothed
 from lorakiln.train.record import Record

@@ -11,16 +11,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import INSTALL, explain_unusable_gpu, warn_of_unusable_gpu
 from lorakiln.console.orphans import end_with_parents
 from lorakiln.schema.train import TrainerSettings, TrainSettings
 from lorakiln.train.failures import make_lost_process_error
+from lorakiln.train.lightning import pl
 from lorakiln.train.precision import choose_precision
 from lorakiln.train.share import Share
 
@@ -29,7 +27,7 @@ PATIENCE = timedelta(hours=2)
 GRACE = 20.0  # seconds that a process has to end by itself when another has ended
 
 
-class SumGradients(DDPStrategy):
+class SumGradients(pl.strategies.DDPStrategy):
     """Lightning's processes and launchers without the DistributedDataParallel wrapper.
 
     The module itself all-reduces one flat tensor a step, after the last micro-batch: what the wrapper would do in
@@ -44,7 +42,7 @@ class SumGradients(DDPStrategy):
         self._launcher = Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
 
 
-class Launcher(_SubprocessScriptLauncher):
+class Launcher(pl.strategies.launchers.subprocess_script._SubprocessScriptLauncher):
     """Lightning's, which kills this process without a word when one that it started has ended; ours says why."""
 
     def launch(

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -28,6 +27,7 @@ from lorakiln.train.conditioning import Conditioning
 from lorakiln.train.gates import gate_frugally
 from lorakiln.train.latents import Encoded
 from lorakiln.train.learned_tokens import LearnedTokens
+from lorakiln.train.lightning import pl
 from lorakiln.train.live_text import CaptionDraws, OwnCaptions, TextReader
 from lorakiln.train.loss_scale import LossScale
 from lorakiln.train.network_parts import make_groups

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
-import lightning.pytorch as pl
 import torch
 
 from lorakiln.artefacts.disk import check_space, telling_disk_trouble
@@ -29,6 +28,7 @@ from lorakiln.train.devices import Launcher, compute_share, make_trainer
 from lorakiln.train.disk_space import estimate_checkpoint_bytes, estimate_run_bytes
 from lorakiln.train.failures import explain_failure
 from lorakiln.train.fingerprint import collect_identity, compute_fingerprint, explain_fresh_start
+from lorakiln.train.lightning import pl
 from lorakiln.train.memory_count import DRAWN
 from lorakiln.train.plan import format_plan, list_doubts
 from lorakiln.train.results import check_tellable, collect_provenance, make_run_facts, write_run

@@ -1,12 +1,11 @@
 """What Lightning calls after each step, so that all processes of a training end after the same one."""
 
-import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
-from lightning.pytorch.strategies import ParallelStrategy
 
 from lorakiln.train.devices import PATIENCE
 from lorakiln.train.heartbeat import Heartbeat, end_without, share_store
+from lorakiln.train.lightning import pl
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.stop_request import StopRequest
 
@@ -42,7 +41,7 @@ class StopTogether(pl.Callback):
         if module.share.world == 1:
             return
         self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
-        assert isinstance(trainer.strategy, ParallelStrategy)  # there are several processes
+        assert isinstance(trainer.strategy, pl.strategies.ParallelStrategy)  # there are several processes
         cluster = trainer.strategy.cluster_environment
         assert cluster is not None  # Lightning has chosen one
         if cluster.creates_processes_externally:

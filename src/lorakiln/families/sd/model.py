@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import torch
 import transformers
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
@@ -53,7 +53,7 @@ def put_parts(family: "StableDiffusion", files: Files, parts: Collection[Part]) 
     """Load what is asked for into `family`: frozen, on its device, checked for numbers that are not finite."""
     folders: dict[str, Any] = {}
     if "vae" in parts:
-        folders["vae"] = files.load(AutoencoderKL, "vae", family.vae_dtype)
+        folders["vae"] = files.load(find_vae_class(), "vae", family.vae_dtype)
     if "text" in parts:
         for folder, kind in family.encoders.items():
             with silence_transformers():
@@ -71,6 +71,13 @@ def put_parts(family: "StableDiffusion", files: Files, parts: Collection[Part]) 
             family, "network" if folder == "unet" else folder, module.to(family.device).eval().requires_grad_(False)
         )
     return family
+
+
+def find_vae_class() -> type:
+    """Imported late: with it come the forty autoencoders of diffusers, and a training that draws nothing needs none."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL
 
 
 class StableDiffusion:
@@ -154,7 +161,7 @@ class StableDiffusion:
         copied.device, copied.process = META, self.process.to(META)
         copied._rests, copied._present, copied._working = False, set(), frozenset()
         wanted: dict[str, tuple[type, torch.dtype]] = {}
-        wanted |= {"vae": (AutoencoderKL, self.vae_dtype)} if "vae" in parts else {}
+        wanted |= {"vae": (find_vae_class(), self.vae_dtype)} if "vae" in parts else {}
         wanted |= {name: (kind, self.text_dtype) for name, kind in self.encoders.items() if "text" in parts}
         wanted |= {"unet": (UNet2DConditionModel, self.dtype)} if "network" in parts else {}
         for name in NEEDED_BY:
