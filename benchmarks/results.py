@@ -20,7 +20,6 @@ TITLES = {
     "scaling": "More pictures",
     "whole_run": "A whole run",
     "processes": "Training in two processes",
-    "gpu": "On a GPU",
 }
 # What README shows: the benchmark, the fact of it, and what is said of it there.
 SHOWN = (

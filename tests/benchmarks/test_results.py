@@ -38,7 +38,7 @@ def test_what_was_not_measured_is_said_to_be_so():
     text = make_tables({"drawing": kept("drawing")})
     assert "### Drawing\n\n2030-01-02; 2 cores (x86_64), 8 GiB; Python 3.12; rounds 5, steps 1 and 3." in text
     assert text.count("Not measured: `python -m benchmarks.") == len(TITLES) - 1
-    assert "### On a GPU\n\nNot measured" in text
+    assert "### A whole run\n\nNot measured: `python -m benchmarks.whole_run`." in text
     assert make_summary({}) == "Not measured."
 
 

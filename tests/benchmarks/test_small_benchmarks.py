@@ -100,6 +100,7 @@ def test_photographs_are_as_hard_to_decode_as_a_cameras(tmp_path):
     ("name", "words", "told"),
     [
         ("drawing", ["--pictures", "12"], "whole batches of 8"),
+        ("drawing", ["--rounds", "0"], "'0' is no whole number of at least 1"),
         ("prepare", ["--photos", "3", "3"], "the second must be more"),
         ("load_models", ["sd3"], "no such base: sd3; there are sd15"),
         ("training_step", ["--steps", "9", "3"], "the second must be more"),
