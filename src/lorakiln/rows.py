@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
 from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
-from lorakiln.schema.subset_rules import SubsetRules
+from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 
 VARIANT_SHEET = "variants.png"  # beside index.json where variants are drawn: all of some pictures
 Picture = TypeVar("Picture", bound="PreparedRow")
@@ -70,7 +70,7 @@ class PreparedRow(Facts):
         png_sha256: of the picture.
         look, shading: see `prepare.near_duplicates` and `prepare.shading`.
         twin: the sha256 of the first picture that looks like it, its own if there is none; None: nobody has looked.
-        repeats, is_reg, class_tokens, rules: what its source says of it, see `sources.Subset`.
+        repeats, is_reg, class_tokens, rules, pictures: what its source says of it, see `sources.Subset`.
         uncropped: the picture before its crop, where it is kept.
         mask: what of it is to be learned; None: all of it.
         hand_crop: the box, left, top, right and bottom, that was taken from the upright file before all else.
@@ -97,6 +97,7 @@ class PreparedRow(Facts):
     is_reg: bool = False
     class_tokens: str = ""
     rules: SubsetRules = SubsetRules()
+    pictures: PictureRules = PictureRules()
     uncropped: Uncropped | None = None
     mask: PictureMask | None = None
     hand_crop: tuple[int, int, int, int] | None = None

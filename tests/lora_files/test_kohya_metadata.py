@@ -11,7 +11,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.facts import RunFacts
 from lorakiln.lora_files import kohya_metadata
 from lorakiln.rows import CaptionedRow
-from lorakiln.schema.subset_rules import SubsetRules
+from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 from tests.export.conftest import make_facts, make_rows
 
 
@@ -271,6 +271,25 @@ def test_folders_with_rules_of_their_own_are_told_apart(facts):
     )
     private = kohya_metadata.build_metadata(RunFacts(**facts), rows, "cats", private=True)
     assert "photo of" not in "".join(private.values())
+
+
+def test_pictures_of_sizes_of_their_own_are_a_dataset_each(facts):
+    rows = [CaptionedRow(**row) for row in make_rows()]
+    whole = json.loads(kohya_metadata.build_metadata(RunFacts(**facts), rows, "cats", private=False)["ss_datasets"])[0]
+    large = PictureRules(resolution=[64, 48], bucket={"no_upscale": True, "max": 128}, alpha_mask=True)
+    rows[0] = rows[0].changed(pictures=large, repeats=2, rules=SubsetRules(augment={"crop": "random"}))
+    facts["dataset"]["pictures"], facts["held_out"] = len(rows), 0
+    told = kohya_metadata.build_metadata(RunFacts(**facts), rows, "cats", private=False)
+    found = sorted(json.loads(told["ss_datasets"]), key=lambda one: one["max_bucket_reso"])
+    assert [one["resolution"] for one in found] == [[32, 32], [64, 48]]
+    assert [one["max_bucket_reso"] for one in found] == [whole["max_bucket_reso"], 128]
+    assert [sum(each["img_count"] for each in one["subsets"]) for one in found] == [3, 1]
+    # Three times each by the training's repeats, and the one twice as often.
+    assert [one["num_train_images"] for one in found] == [9, 6]
+    assert sum(one["num_train_images"] for one in found) == int(told["ss_num_train_images"])
+    counts = [bucket["count"] for one in found for bucket in one["bucket_info"]["buckets"].values()]
+    assert sum(counts) == 4 and len(found[1]["bucket_info"]["buckets"]) == 1
+    assert [[each["random_crop"] for each in one["subsets"]] for one in found] == [[False], [True]]
 
 
 def test_the_model_standard_and_our_own_keys(metadata, facts):

@@ -10,6 +10,7 @@ from lorakiln.cli import (
     captions,
     compare,
     convert,
+    crop,
     doctor,
     generate,
     import_config,
@@ -26,8 +27,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Inspect, convert, resize, merge, extract, try, compare and share LoRA files; import configs of other "
-    "programs; begin with pictures (new); draw regularisation pictures (regularise); change captions; review a dataset "
-    "in the browser; examine the machine (doctor).",
+    "programs; begin with pictures (new); crop pictures to one size; draw regularisation pictures (regularise); change "
+    "captions; review a dataset in the browser; examine the machine (doctor).",
 )
 # In the order in which --help lists them.
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -44,6 +45,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "fetch": registry.fetch,
     "import": import_config.import_config,
     "new": new.new,
+    "crop": crop.crop,
     "regularise": regularise.regularise,
     "review": review.review,
     "doctor": doctor.doctor,

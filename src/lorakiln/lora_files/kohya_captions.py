@@ -5,7 +5,8 @@ from typing import Any
 from lorakiln.facts import RunFacts
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.objectives import ObjectiveSettings
-from lorakiln.schema.subset_rules import SubsetRules, adapt_rules
+from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.schema.subset_rules import PictureRules, SubsetRules, adapt_augment, adapt_face, adapt_rules
 
 
 def tell_rules(facts: RunFacts, objective: ObjectiveSettings) -> dict[str, Any]:
@@ -20,11 +21,11 @@ def tell_rules(facts: RunFacts, objective: ObjectiveSettings) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value}
 
 
-def tell_subset_rules(facts: RunFacts, own: SubsetRules, private: bool) -> dict[str, Any]:
+def tell_subset_rules(facts: RunFacts, own: SubsetRules, pictures: PictureRules, private: bool) -> dict[str, Any]:
     """The keys of a subset of pictures.
 
     Args:
-        own: what is another for it.
+        own, pictures: what is another for it.
         private: leave out what a user wrote.
     """
     encode, captions = facts.made_with("encode", EncodeSettings), facts.settings.get("caption", {})
@@ -33,7 +34,12 @@ def tell_subset_rules(facts: RunFacts, own: SubsetRules, private: bool) -> dict[
         captions.get(name) if given is None else given
         for name, given in (("prefix", own.prefix), ("suffix", own.suffix))
     )
+    augment = adapt_augment(encode.augment, own.augment)
+    face = adapt_face(facts.made_with("prepare", PrepareSettings).face, pictures.face)
     return {
+        "color_aug": augment.changes_colour,
+        "random_crop": augment.crop == "random",
+        **({"face_crop_aug_range": [face.closest, face.widest]} if augment.crop == "face" else {}),
         "flip_aug": encode.flip if own.flip is None else own.flip,
         "shuffle_caption": rules.shuffle,
         "keep_tokens": rules.keep_tags,

@@ -24,7 +24,7 @@ from lorakiln.facts import RunFacts
 from lorakiln.families.kinds import find_version
 from lorakiln.families.prompt_encoding import CHUNK
 from lorakiln.lora_files.kohya_captions import tell_rules, tell_subset_rules
-from lorakiln.lora_files.subsets import count_shown, list_subsets
+from lorakiln.lora_files.subsets import Subset, count_shown, group_by_size, list_subsets
 from lorakiln.lora_files.training_facts import read_timesteps
 from lorakiln.optim import kohya_name
 from lorakiln.rows import CaptionedRow
@@ -86,7 +86,7 @@ def build_metadata(
         data["lorakiln_strength"] = facts.strength
     if facts.averaged:
         data["lorakiln_ema_decay"] = train.ema.decay
-    data["ss_datasets"] = [_dataset(facts, rows, data, private)]
+    data["ss_datasets"] = _datasets(facts, rows, data, private)
     if not private:
         folders = list_subsets(facts, rows)
         dirs = {one.folder: {"n_repeats": one.repeats, "img_count": len(one.rows)} for one in folders if not one.is_reg}
@@ -203,46 +203,50 @@ def is_zero_terminal_snr(metadata: Mapping[str, str]) -> bool:
     return metadata.get(ZERO_SNR) == "True"
 
 
-def _dataset(facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, Any], private: bool) -> dict[str, Any]:
-    """The dataset as sd-scripts tells one that a file describes (--dataset_config): each folder a subset.
+def _datasets(
+    facts: RunFacts, rows: Sequence[CaptionedRow], told: Mapping[str, Any], private: bool
+) -> list[dict[str, Any]]:
+    """The datasets as sd-scripts tells those that a file describes (--dataset_config): one for each size, in it each
+    folder a subset.
 
     Args:
         told: the keys that say the same of the whole training.
     """
-    name = facts.dataset.name
-    prepare = facts.made_with("prepare", PrepareSettings)
-    side, face = prepare.resolution, prepare.face
-    encode = facts.made_with("encode", EncodeSettings)
-    shared = {
-        "color_aug": encode.augment.changes_colour,
-        "random_crop": encode.augment.crop == "random",
-        **({"face_crop_aug_range": [face.closest, face.widest]} if encode.augment.crop == "face" else {}),
-    }
-    folders = list_subsets(facts, rows)
-    subsets = [
-        {
-            "img_count": len(one.rows),
-            "num_repeats": one.repeats,
-            **shared,
-            **tell_subset_rules(facts, one.rules, private),
-            "image_dir": None if private else one.folder if one.class_tokens else name,
-            "class_tokens": ("" if private else one.class_tokens) or facts.trigger or None,
-            "is_reg": one.is_reg,
-        }
-        for one in folders
-    ]
+    prepare, groups = facts.made_with("prepare", PrepareSettings), group_by_size(list_subsets(facts, rows))
+    found = []
+    for size, folders in groups:
+        own = [row for one in folders for row in one.rows]
+        shown = told["ss_num_train_images"], told["ss_num_reg_images"]
+        if len(groups) > 1:
+            shown = count_shown(facts, own, rows)
+        given = prepare.resolution if size.resolution is None else size.resolution
+        bucket = {**prepare.bucket.model_dump(), **size.bucket}
+        found.append(
+            {
+                "is_dreambooth": True,
+                "batch_size_per_device": told["ss_batch_size_per_device"],
+                "num_train_images": shown[0],
+                "num_reg_images": shown[1],
+                "resolution": [given, given] if isinstance(given, int) else given,
+                "enable_bucket": bucket["enable"],
+                "min_bucket_reso": bucket["min"],
+                "max_bucket_reso": bucket["max"],
+                "tag_frequency": {} if private else {one.folder: _tags(one.rows) for one in folders if not one.is_reg},
+                "bucket_info": _buckets(own),
+                "subsets": [_subset(facts, one, private) for one in folders],
+            }
+        )
+    return found
+
+
+def _subset(facts: RunFacts, subset: Subset, private: bool) -> dict[str, Any]:
     return {
-        "is_dreambooth": True,
-        "batch_size_per_device": told["ss_batch_size_per_device"],
-        "num_train_images": told["ss_num_train_images"],
-        "num_reg_images": told["ss_num_reg_images"],
-        "resolution": [side, side],
-        "enable_bucket": told["ss_enable_bucket"],
-        "min_bucket_reso": told["ss_min_bucket_reso"],
-        "max_bucket_reso": told["ss_max_bucket_reso"],
-        "tag_frequency": {} if private else {one.folder: _tags(one.rows) for one in folders if not one.is_reg},
-        "bucket_info": told["ss_bucket_info"],
-        "subsets": subsets,
+        "img_count": len(subset.rows),
+        "num_repeats": subset.repeats,
+        **tell_subset_rules(facts, subset.rules, subset.pictures, private),
+        "image_dir": None if private else subset.folder if subset.class_tokens else facts.dataset.name,
+        "class_tokens": ("" if private else subset.class_tokens) or facts.trigger or None,
+        "is_reg": subset.is_reg,
     }
 
 

@@ -248,7 +248,7 @@ def _with_twins(rows: Sequence[PreparedRow]) -> list[PreparedRow]:
 def _with_subset(row: PreparedRow, subset: Subset | None) -> PreparedRow:
     """With what the source says of it now: the row may be of an earlier run."""
     usual, given = Subset(), subset or Subset()
-    own = {name: getattr(given, name) for name in ("repeats", "is_reg", "class_tokens", "rules")}
+    own = {name: getattr(given, name) for name in ("repeats", "is_reg", "class_tokens", "rules", "pictures")}
     rest = {name: value for name, value in row.to_dict().items() if name not in own}
     return PreparedRow(**rest, **{name: value for name, value in own.items() if value != getattr(usual, name)})
 

@@ -47,7 +47,8 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
         max_length=100,
         description="what the dataset's folder is read as: folder (of pictures), kohya_tree (N_identifier class), "
         "kohya_config (a .toml of datasets and subsets), dataset_config (dataset.yaml), webdataset (shards, *.tar), "
-        "hf_dataset (tables of pictures, *.parquet or *.arrow); auto: what it looks like",
+        "hf_dataset (tables of pictures, *.parquet or *.arrow), hub_dataset (hub.yaml names one of the Hub); auto: "
+        "what it looks like",
     )
     resolution: int = Field(gt=0, le=LARGEST_SIDE, description="the side of the square whose area a bucket has, pixels")
     bucket: BucketSettings
