@@ -41,8 +41,7 @@ def translate(config: OtherConfig) -> Imported:
     if given.get("train_text_encoder"):
         finds = str(given.get("optimizer")).lower() == "prodigy"
         own = None if plain or finds else 5e-6
-        imported.train_encoders(None if finds else given.pop("text_encoder_lr", own))
-        given.pop("text_encoder_lr", None)
+        imported.train_encoders(given.pop("text_encoder_lr", own))
     _take_classes(imported, given)
     imported.decided.append(
         "prepare.bucket.enable is true: pictures keep their shapes; false crops them square, as there"
