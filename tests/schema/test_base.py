@@ -13,6 +13,7 @@ class Outer(Settings):
     inner: Inner
     maybe: Inner | None = None
     count: int = 1
+    named: dict[str, Inner] = Field(default_factory=dict)
 
 
 def problems(data):
@@ -30,6 +31,13 @@ def test_unknown_keys_name_the_nearest_known_one():
 def test_unknown_keys_in_an_optional_section():
     found = problems({"inner": {"learning_rate": 1}, "maybe": {"learning_rate": 1, "zzz": 2}})
     assert found == ["train.maybe.zzz: unknown setting; known: learning_rate"]
+
+
+def test_unknown_keys_below_a_name_of_the_users():
+    found = problems({"inner": {"learning_rate": 1}, "named": {"mine": {"learning_rate": 1, "zzz": 2}}})
+    assert found == ["train.named.mine.zzz: unknown setting; known: learning_rate"]
+    found = problems({"inner": {"learning_rate": 1}, "named": {"mine": {"learnin_rate": 1}}})
+    assert "train.named.mine.learnin_rate: unknown setting; did you mean learning_rate?" in found
 
 
 def test_everything_wrong_is_told_at_once():

@@ -12,6 +12,7 @@ from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.schema.objectives.mse import MseSettings
 from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, counts_epochs, find_dropped
 from lorakiln.train.latents import Encoded
+from lorakiln.train.stage import plan
 
 RULES = {"shuffle": True, "tag_dropout": 0.5}
 # Of every caption, with the share of each by hand.
@@ -117,6 +118,17 @@ def test_a_killed_run_goes_on_bit_for_bit(make_settings, drawn_encoded, micro_mo
     told = capsys.readouterr().out
     assert "  captions    5 of each picture are drawn from, 14 texts, embedded ahead: 0.043 MB" in told
     assert "caption_dropout 0.3, caption_dropout_every_epochs 2" in told
+
+
+def test_the_plan_says_that_what_is_trained_reads_texts_anew(make_settings, drawn_encoded, micro_model, capsys):
+    anew = "  captions    5 of each picture are drawn from, 14 texts, read anew in every step, by what is trained\n"
+    for changes, told in (
+        ({}, "14 texts, embedded ahead: 0.043 MB"),
+        ({"parts": ["unet", "text_encoder"]}, anew),
+        ({"tokens": {"sks": {"vectors": 1}}}, anew),
+    ):
+        plan(drawn_encoded, make_settings(**changes), micro_model)
+        assert told in capsys.readouterr().out
 
 
 def test_drawing_leaves_the_rest_as_it_was(make_module, drawn_encoded, micro_encoded, draw):

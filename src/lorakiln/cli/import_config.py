@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lorakiln.cli.options import Overwrite
+from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 
 
@@ -38,4 +39,23 @@ def import_config(
     write_text(out, text)
     for line in describe(config, imported):
         print(line)
+    _try_to_compose(out, name, imported.names_pictures)
     print(f"{escape_line(str(file))} -> {out}; read it, put the pictures where it says, then: {command}")
+
+
+def _try_to_compose(out: Path, name: str, names_pictures: bool) -> None:
+    """Compose what was written, as the training will.
+
+    Raises:
+        UserError: it would be refused.
+    """
+    from hydra_plugins.lorakiln_conf.composing import compose_config
+    from lorakiln.schema.whole_config import check_whole
+
+    if not Path("conf/config.yaml").is_file():  # experiments alone
+        return
+    try:
+        check_whole(compose_config([f"+experiment={name}", *([] if names_pictures else ["prepare.dataset=any"])]))
+    except UserError as error:
+        fix = "mend it in that file, which holds all that was found; or in the config, and import it with --overwrite"
+        raise UserError(f"is written, and would be refused: {error.what}", where=out, fix=fix) from error

@@ -109,9 +109,12 @@ def _explain(kind: Validator[Settings], problem: dict[str, Any], path: str, data
 
 def _known_keys(kind: Any, location: tuple[str | int, ...], data: Any) -> list[str]:
     kind = kind.choose(data) if hasattr(kind, "choose") else kind
+    named = False
     for key in location:
-        if isinstance(key, int):  # in a list, whose settings are of the kind that the field says
-            data = data[key] if isinstance(data, list) else None
+        # A place in a list, or a name of the user's: the settings there are of the kind that the field says.
+        if isinstance(key, int) or named:
+            data = data[key] if isinstance(data, list | dict) else None
+            named = False
             continue
         field = getattr(kind, "model_fields", {}).get(key)
         if field is None:
@@ -119,6 +122,7 @@ def _known_keys(kind: Any, location: tuple[str | int, ...], data: Any) -> list[s
         data = data.get(key) if isinstance(data, dict) else None
         chosen = next((marked.choose(data) for marked in field.metadata if hasattr(marked, "choose")), None)
         kind = chosen or next(iter(list_sections(field)), field.annotation)
+        named = get_origin(field.annotation) is dict
     return list(getattr(kind, "model_fields", {}))
 
 

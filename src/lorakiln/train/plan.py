@@ -209,7 +209,12 @@ def _tell_captions(run: TrainingRun) -> list[str]:
     if drawn.mode == "variants":
         counts = [len(row.shares) for row in rows]
         size = sum(tensor.nbytes for tensor in encoded.drawn.values()) / 1e6
-        how = f"{len(drawn.texts):,} texts, embedded ahead: {size:,.3g} MB"
+        live = run.module.live
+        # What trains encoders, or words, leaves aside what `encode` embedded.
+        anew = live is not None and live.trained
+        how = f"{len(drawn.texts):,} texts, " + (
+            "read anew in every step, by what is trained" if anew else f"embedded ahead: {size:,.3g} MB"
+        )
         least, most = f"{min(counts):,}", f"{max(counts):,}"
     else:
         drawn_from = {(*row.templates, str(row.rules.captions)): row for row in rows}

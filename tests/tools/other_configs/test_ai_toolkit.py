@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from lorakiln.caption.trigger import complete_text
 from lorakiln.console.errors import UserError
 from lorakiln.tools.other_configs.translation import translate_file
 
@@ -59,3 +60,33 @@ def test_its_datasets_and_samples(tmp_path):
 def test_another_family_is_refused(tmp_path, model):
     with pytest.raises(UserError, match="a family of models that is none here"):
         import_process(tmp_path, model=model)
+
+
+def test_its_schedules(tmp_path, compose_imported):
+    def schedule(kind, **params):
+        given = {"lr_scheduler": kind, "lr_scheduler_params": params, "lr": 2e-4, "steps": 3000}
+        return import_process(tmp_path, train=given)
+
+    warm = schedule("constant_with_warmup", num_warmup_steps=50)
+    found = compose_imported(warm).train.scheduler
+    assert (found.kind, found.warmup_steps) == ("constant", 50) and not warm.left
+    # What it takes where no number is given.
+    assert schedule("constant_with_warmup").settings["train.scheduler.warmup_steps"] == 1000
+    falling = schedule("cosine", eta_min=2e-5, last_epoch=-1)
+    assert compose_imported(falling).train.scheduler.min_lr_ratio == pytest.approx(0.1)
+    assert [name for name, _, _ in falling.left] == ["train.lr_scheduler_params.last_epoch"]
+
+
+def test_a_rate_of_encoders_beside_what_finds_one_is_told(tmp_path, compose_imported):
+    train = {"optimizer": "prodigy", "lr": 1.0, "train_text_encoder": True, "text_encoder_lr": 1e-5}
+    imported = import_process(tmp_path, train=train)
+    assert compose_imported(imported).train.text_encoders.lr is None
+    assert [(name, value) for name, value, _ in imported.left] == [("train.text_encoders.lr", 1e-5)]
+
+
+def test_the_place_of_the_trigger_word_is_filled(tmp_path, compose_imported):
+    imported = import_process(tmp_path, trigger_word="p3r5on", sample={"prompts": ["[trigger] at a cafe", "a dog"]})
+    config = compose_imported(imported)
+    assert list(config.train.samples.prompts) == ["p3r5on at a cafe", "a dog"]
+    captions = [complete_text(config.caption, text, False, False) for text in ("a photo of [trigger]", "outside")]
+    assert captions == ["a photo of p3r5on", "p3r5on, outside"]

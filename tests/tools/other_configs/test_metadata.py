@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -32,6 +33,29 @@ METADATA = {
     "ss_output_name": "otter",
     "ss_dataset_dirs": '{"10_sks otter": {"n_repeats": 10, "img_count": 12}}',
 }
+
+
+@pytest.mark.parametrize(
+    ("rates", "parts", "own"),
+    [
+        ("[5e-05, 5e-05]", ["unet", "text_encoder", "text_encoder_2"], {"lr": 5e-5}),
+        (
+            "[5e-05, 1e-05]",
+            ["unet", "text_encoder", "text_encoder_2"],
+            {"lr": 5e-5, "own": {"text_encoder_2": {"lr": 1e-5}}},
+        ),
+        ("[0.0, 1e-05]", ["unet", "text_encoder_2"], {"lr": 1e-5}),
+        ("[0.0, 0.0]", ["unet"], {}),
+        ("5e-05", ["unet", "text_encoder", "text_encoder_2"], {"lr": 5e-5}),
+    ],
+)
+def test_rates_of_two_encoders_stand_there_as_a_list(tmp_path, rates, parts, own):
+    metadata = {**METADATA, "ss_text_encoder_lr": rates}
+    save_file({"lora_unet_x.alpha": torch.ones(())}, tmp_path / "otter.safetensors", metadata)
+    settings = translate_file(tmp_path / "otter.safetensors")[1].settings
+    section = "train.text_encoders."
+    assert settings["train.parts"] == parts
+    assert {name.removeprefix(section): one for name, one in settings.items() if name.startswith(section)} == own
 
 
 def test_the_metadata_of_a_kohya_file_tell_its_settings(tmp_path):

@@ -1,5 +1,6 @@
 """ai-toolkit's configs (.yaml), of its job "extension" with a LoRA."""
 
+import re
 from typing import Any
 
 from lorakiln.console.errors import UserError
@@ -46,7 +47,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "network": {"lokr_full_rank": True},
 }
 RANK, ALPHA = 4, 1.0
+PLACE = "[trigger]"  # of the trigger word
 EPSILON = 1e-6  # of its Adams
+WARMUP = 1000  # of constant_with_warmup
 FINDING_RATES = ("prodigy", "dadapt_adam")  # of which it takes a rate below 0.1 for 1
 PRECISIONS = {"float16": "fp16", "fp16": "fp16", "bf16": "bf16", "bfloat16": "bf16", "fp32": "fp32", "float32": "fp32"}
 ADAPTERS = {"lora": "lora", "locon": "lora", "lokr": "lokr", "dora": "dora"}
@@ -85,6 +88,7 @@ QUIET = {
     "train.optimizer_params",
     "train.noise_scheduler",
     "train.lr_scheduler",
+    "train.lr_scheduler_params",
     "train.skip_first_sample",
     "train.disable_sampling",
     "sample.width",
@@ -135,12 +139,22 @@ def translate(config: OtherConfig) -> Imported:
     _take_training(imported, train, sections)
     _take_datasets(imported, process.get("datasets") or [])
     if trigger := process.get("trigger_word"):
-        imported.settings["caption.trigger"] = str(trigger)
+        _take_trigger(imported, str(trigger))
     if named := process.get("name"):
         imported.settings["export.name"] = str(named)
     for other in process.get("others", []):
         imported.leave("config.process", other.get("type", "another"), "the first process is taken")
     return imported
+
+
+def _take_trigger(imported: Imported, trigger: str) -> None:
+    """The word, which also stands for `[trigger]` in captions and in the prompts of samples."""
+    imported.settings["caption.trigger"] = trigger
+    rule = {"do": "replace", "pattern": re.escape(PLACE), "by": trigger.replace("\\", "\\\\")}
+    imported.settings["caption.rules"] = [rule]
+    imported.decided.append(f"caption.rules has {trigger!r} in the place of {PLACE} in captions, as there")
+    if prompts := imported.settings.get("train.samples.prompts"):
+        imported.settings["train.samples.prompts"] = [str(prompt).replace(PLACE, trigger) for prompt in prompts]
 
 
 def _find_model(model: dict[str, Any]) -> str:
@@ -217,11 +231,8 @@ def _take_training(imported: Imported, train: dict[str, Any], sections: dict[str
     if average.get("use_ema"):
         imported.settings["train.ema.decay"] = average.get("ema_decay", 0.99)
     if train.get("train_text_encoder"):
-        own = (
-            None
-            if imported.choices.get("train/optimizer") in FINDING_RATES
-            else train.get("text_encoder_lr", train["lr"])
-        )
+        finds = imported.choices.get("train/optimizer") in FINDING_RATES
+        own = train.get("text_encoder_lr", None if finds else train["lr"])
         imported.train_encoders(own, denoiser=train.get("train_unet", True))
     if sections["model"].get("quantize"):
         imported.settings["train.trainer.quantize"] = "int8"
@@ -233,8 +244,23 @@ def _take_training(imported: Imported, train: dict[str, Any], sections: dict[str
         imported.settings["train.samples.seeds"] = [int(sample["seed"])]
     if train.get("disable_sampling"):
         imported.settings["train.samples.every"] = 0
-    if schedule := train.get("lr_scheduler"):
-        imported.choices["train/scheduler"] = {"constant_with_warmup": "constant"}.get(str(schedule), str(schedule))
+    _take_schedule(imported, train)
+
+
+def _take_schedule(imported: Imported, train: dict[str, Any]) -> None:
+    """torch's schedules, which have no warm-up, and of diffusers' the one that is a warm-up alone."""
+    kind, params = str(train.get("lr_scheduler") or "constant"), dict(train.get("lr_scheduler_params") or {})
+    if kind == "constant_with_warmup":
+        imported.choices["train/scheduler"] = "constant"
+        imported.settings["train.scheduler.warmup_steps"] = int(params.pop("num_warmup_steps", WARMUP))
+        if "num_warmup_steps" not in (train.get("lr_scheduler_params") or {}):
+            imported.decided.append(f"train.scheduler.warmup_steps is {WARMUP}, ai-toolkit's own where it is not given")
+    else:
+        imported.choices["train/scheduler"] = kind
+    if kind == "cosine" and (lowest := params.pop("eta_min", 0)):
+        imported.settings["train.scheduler.min_lr_ratio"] = float(lowest) / train.get("unet_lr", train["lr"])
+    for name, value in params.items():
+        imported.leave(f"train.lr_scheduler_params.{name}", value, "see the schedule's own settings: docs/training.md")
 
 
 def _take_datasets(imported: Imported, datasets: list[dict[str, Any]]) -> None:

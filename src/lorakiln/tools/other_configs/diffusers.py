@@ -6,11 +6,13 @@ from typing import Any
 from lorakiln.schema.other_trainers.diffusers import SECTIONS
 from lorakiln.tools.other_configs.imported import Imported, index_options, is_off, name_experiment, read_value
 from lorakiln.tools.other_configs.reading import OtherConfig
+from lorakiln.tools.other_configs.words_alone import SCRIPTS, pop_words, take_words_alone
 
 OPTIONS = index_options(SECTIONS)
 # What the scripts do where an option is not given, and we do otherwise.
 RANK = 4
-BATCH, EPOCHS = {"text_to_image": 16, "dreambooth": 4}, {"text_to_image": 100, "dreambooth": 1}
+BATCH, EPOCHS = {"text_to_image": 16, "dreambooth": 4, SCRIPTS: 16}, {"text_to_image": 100, "dreambooth": 1}
+STEPS = 5000  # of textual inversion
 WARMUP = 500  # of every schedule but the constant one, which has none whatever is said
 SCHEDULES = {"constant_with_warmup": "constant"}
 
@@ -25,7 +27,8 @@ def translate(config: OtherConfig) -> Imported:
     rank = int(read_value(given.get("rank", RANK)))
     # The scripts' lora_alpha is the rank.
     imported.settings |= {"train.adapter.rank": rank, "train.adapter.alpha": rank}
-    sort = "text_to_image" if "text_to_image" in config.script else "dreambooth"
+    sort = next((sort for sort in BATCH if sort in config.script), "dreambooth")
+    words = pop_words(given) if sort == SCRIPTS else None
     batch = int(read_value(given.pop("train_batch_size", BATCH[sort])))
     times = int(read_value(given.pop("gradient_accumulation_steps", 1)))
     imported.settings["train.batch_size"] = batch * times
@@ -36,13 +39,19 @@ def translate(config: OtherConfig) -> Imported:
     imported.settings["train.optimizer.lr"] = float(read_value(given.pop("learning_rate", 5e-4 if plain else 1e-4)))
     if sort == "dreambooth" and not plain:
         imported.settings["train.optimizer.weight_decay"] = 1e-4
-    _take_length(imported, given, EPOCHS[sort])
+    if given.pop("scale_lr", False):
+        imported.settings["train.optimizer.lr"] *= batch * times
+        imported.decided.append(
+            f"train.optimizer.lr is {batch * times} times what is said, for --scale_lr on one device"
+        )
+    if sort == SCRIPTS and "num_train_epochs" not in given:
+        given.setdefault("max_train_steps", STEPS)
+    _take_length(imported, given, EPOCHS.get(sort, 1))
     _take_warmup(imported, given)
     if given.get("train_text_encoder"):
         finds = str(given.get("optimizer")).lower() == "prodigy"
         own = None if plain or finds else 5e-6
-        imported.train_encoders(None if finds else given.pop("text_encoder_lr", own))
-        given.pop("text_encoder_lr", None)
+        imported.train_encoders(given.pop("text_encoder_lr", own))
     _take_classes(imported, given)
     imported.decided.append(
         "prepare.bucket.enable is true: pictures keep their shapes; false crops them square, as there"
@@ -56,6 +65,8 @@ def translate(config: OtherConfig) -> Imported:
             imported.take(f"--{name}", value, option)
         else:
             imported.leave(f"--{name}", value, "no option of diffusers' scripts that is known here")
+    if words is not None:
+        take_words_alone(imported, words)
     return imported
 
 
@@ -124,6 +135,13 @@ def _beta(place: int) -> Callable[[Imported, Any, Mapping[str, Any]], None]:
     return convert
 
 
+def _steps(setting: str) -> Callable[[Imported, Any, Mapping[str, Any]], None]:
+    def convert(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
+        imported.settings[setting] = int(read_value(value))
+
+    return convert
+
+
 def _precision(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     imported.settings["train.trainer.precision"] = {"no": "fp32"}.get(str(value), str(value))
 
@@ -176,6 +194,10 @@ CONVERTERS: dict[str, Callable[[Imported, Any, Mapping[str, Any]], None]] = {
     "validation_prompt": _prompt,
     "num_validation_images": _pictures,
     "validation_epochs": _epochs,
+    # Of textual inversion alone.
+    "validation_steps": _steps("train.samples.every"),
+    "save_steps": _steps("train.save_every"),
+    "save_as_full_pipeline": _quiet,
     "report_to": _report,
     "push_to_hub": _hub,
     "enable_npu_flash_attention": _quiet,

@@ -57,18 +57,26 @@ class Imported:
         """Train the base's text encoders too.
 
         Args:
-            rate: their learning rate, or one for each; None: that of all.
+            rate: their learning rate, or one for each, of which one with 0 is not trained; None: that of all.
             denoiser: whether the network that draws is trained as well.
         """
         encoders = ["text_encoder", "text_encoder_2"][: 2 if self.choices.get("model") == "sdxl" else 1]
-        self.settings["train.parts"] = ["unet"] * denoiser + encoders
-        words = rate.split() if isinstance(rate, str) else rate if isinstance(rate, list) else [rate]
-        rates = [None if is_off(one) and one != 0 else float(one) for one in words]
-        if rates and rates[0] is not None:
-            self.settings["train.text_encoders.lr"] = rates[0]
-        for part, other in zip(encoders[1:], rates[1:], strict=False):
-            if other is not None and other != rates[0]:
-                self.settings["train.text_encoders.own"] = {part: {"lr": other}}
+        # A command's "1e-5 2e-5", a window's "1e-5, 2e-5", and a file's metadata have "[1e-05, 2e-05]".
+        words = re.split(r"[\s,]+", rate.strip(" []")) if isinstance(rate, str) else rate
+        words = words if isinstance(words, list) else [words]
+        rates = [None if is_off(one) else float(one) for one in words] or [None]
+        told = dict(zip(encoders, [*rates, rates[0]], strict=False))
+        # What does not move is not trained.
+        moving = {part: one for part, one in told.items() if one != 0}
+        if not moving and not denoiser:
+            moving = told
+        self.settings["train.parts"] = ["unet"] * denoiser + list(moving)
+        first = next(iter(moving.values()), None)
+        if first is not None:
+            self.settings["train.text_encoders.lr"] = first
+        for part, one in moving.items():
+            if one is not None and one != first:
+                self.settings["train.text_encoders.own"] = {part: {"lr": one}}
 
     def leave(self, name: str, value: Any, why: str) -> None:
         self.left.append((name, value, why))

@@ -14,12 +14,14 @@ from lorakiln.console.errors import UserError
 from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.tools.other_configs.imported import index_options
+from lorakiln.tools.other_configs.words_alone import SCRIPTS
 
 LARGEST = 10_000_000  # bytes: what is larger was not written by people
 Program = Literal["sd-scripts", "kohya_ss", "diffusers", "OneTrainer", "ai-toolkit", "LoRAKiln"]
 SCRIPT = re.compile(r"([\w-]+)\.py\b")
 # Scripts of the same programs that train all weights, or what is no adapter.
-ADAPTING = ("lora", "network")
+ADAPTING = ("lora", "network", SCRIPTS)
+TRAINING = re.compile(f"train|{SCRIPTS}")
 # Of families that are not trained here, by what a script's name holds.
 ELSEWHERE = ("flux", "sd3", "sana", "hunyuan", "lumina", "hidream", "qwen", "cogv", "kandinsky", "anima", "z_image")
 # NAME=value, export NAME="value", set NAME=value, $NAME = "value"; and with spaces in a batch file, set "NAME=a value"
@@ -146,7 +148,7 @@ def _of_command(path: Path, text: str) -> OtherConfig:
     joined = re.sub(r"[\\^`][ \t]*\r?\n", " ", text)
     lines = [one for one in joined.splitlines() if not COMMENT.match(one)]
     line = next((one for one in lines if SCRIPT.search(one) and " --" in one), None)
-    if line is None or not (script := next((s for s in SCRIPT.findall(line) if "train" in s), None)):
+    if line is None or not (script := next((s for s in SCRIPT.findall(line) if TRAINING.search(s)), None)):
         raise UserError("holds no command of a training script", where=str(path), fix=f"give {READABLE}")
     _check_script(script, path)
     # A path with a drive's letter: in a shell its backslashes would be taken for something else.
@@ -157,7 +159,8 @@ def _of_command(path: Path, text: str) -> OtherConfig:
         raise UserError(f"the command is not closed: {error}", where=str(path), fix="look at its quotes") from error
     begun = next(number for number, word in enumerate(words) if f"{script}.py" in word)
     options = read_words(words[begun + 1 :])
-    own = "network" in script or "network_module" in options
+    # diffusers' of the last kind are called textual_inversion.py and textual_inversion_sdxl.py.
+    own = "network" in script or "network_module" in options or f"train_{SCRIPTS}" in script
     program: Program = "sd-scripts" if own else "diffusers"
     if program == "sd-scripts" and isinstance(file := options.pop("config_file", None), str):
         beside = path.parent / (file if file.endswith(".toml") else f"{file}.toml")  # as sd-scripts finds it
@@ -172,6 +175,9 @@ def _check_script(script: str, path: Path) -> None:
     if any(name in script for name in ELSEWHERE):
         fix = "give a config for Stable Diffusion 1.x, 2.x or XL"
         raise UserError(f"{script}.py trains {OTHER_FAMILY}", where=str(path), fix=fix)
+    if script.endswith("_XTI"):
+        fix = f"give a config of {script.removesuffix('_XTI')}.py: a word has one set of vectors here"
+        raise UserError(f"{script}.py trains other vectors for each block", where=str(path), fix=fix)
     if not any(name in script for name in ADAPTING):
         fix = "train all weights with that program; here it would be a LoRA: docs/recipes.md"
         raise UserError(f"{script}.py trains no adapter", where=str(path), fix=fix)

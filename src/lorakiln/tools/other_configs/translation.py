@@ -11,6 +11,7 @@ from lorakiln.schema.registry import Registry
 from lorakiln.schema.schedules import SCHEDULES
 from lorakiln.tools.other_configs.imported import Imported, name_experiment
 from lorakiln.tools.other_configs.reading import OtherConfig, read_config
+from lorakiln.tools.other_configs.settling import settle_together
 
 KINDS: tuple[tuple[str, Registry[Any], str], ...] = (
     ("train/adapter", ADAPTERS, "lora"),
@@ -37,6 +38,11 @@ def translate_file(path: Path) -> tuple[OtherConfig, Imported]:
     module = importlib.import_module(f"lorakiln.tools.other_configs.{MODULES[config.program]}")
     try:
         imported: Imported = module.translate(config)
+        if config.program != "LoRAKiln":
+            _take_captions(imported)
+            _take_validation(imported)
+            _leave_what_kinds_have_not(imported)
+            settle_together(imported)
     except UserError as error:
         raise UserError(error.what, where=str(path), fix=error.fix) from error
     except (ValueError, TypeError, AttributeError, KeyError, SyntaxError, OverflowError) as error:
@@ -45,10 +51,6 @@ def translate_file(path: Path) -> tuple[OtherConfig, Imported]:
         raise UserError(
             what, where=str(path), fix=f"compare it with one that {config.program} itself has written"
         ) from error
-    if config.program != "LoRAKiln":
-        _take_captions(imported)
-        _take_validation(imported)
-        _leave_what_kinds_have_not(imported)
     return config, imported
 
 

@@ -133,6 +133,10 @@ def _schedule(imported: Imported, value: Any) -> None:
         imported.leave("learning_rate_scheduler", value, "the rate is constant; train/scheduler=NAME chooses another")
 
 
+def _validation(imported: Imported, value: Any) -> None:
+    imported.leave("validation", value, "it has pictures of its own there; train.validation.fraction holds some back")
+
+
 def _cycles(imported: Imported, value: Any) -> None:
     count = float(value)  # a number with a point there: 1.0
     imported.settings["train.scheduler.cycles"] = max(1, round(count))
@@ -198,6 +202,7 @@ CONVERTERS: dict[str, Callable[[Imported, Any], None]] = {
     "optimizer": take_optimizer,
     "learning_rate_scheduler": _schedule,
     "learning_rate_cycles": _cycles,
+    "validation": _validation,
     "resolution": _resolution,
     "layer_filter": _filter,
     "concepts": _concepts,

@@ -20,6 +20,7 @@ from lorakiln.tools.other_configs.sd_scripts.training import (
     take_length,
     take_rate,
 )
+from lorakiln.tools.other_configs.words_alone import SCRIPTS, pop_words, take_words_alone
 
 # Of a dataset config's folders, what `prepare` takes from the config itself.
 OF_FOLDERS = ("num_repeats", "class_tokens", "caption_extension", "conditioning_data_dir")
@@ -42,6 +43,7 @@ def translate(config: OtherConfig) -> Imported:
     imported = Imported()
     given = {name: value for name, value in options.items() if not is_off(value)}
     given |= _find_batch(given.get("dataset_config"))
+    words = pop_words(given) if SCRIPTS in config.script else None
     choose_model(imported, given, config.script)
     take_batch(imported, given)
     take_length(imported, given)
@@ -61,6 +63,8 @@ def translate(config: OtherConfig) -> Imported:
     _fill_in(imported, given, told="enable_bucket" in options or not given.get("metadata"))
     settle_adapter(imported)
     settle_captions(imported)
+    if words is not None:
+        take_words_alone(imported, words)
     return imported
 
 

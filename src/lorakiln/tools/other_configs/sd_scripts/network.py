@@ -7,7 +7,6 @@ from typing import Any
 from lorakiln.tools.other_configs.imported import Imported, is_off, read_value
 from lorakiln.tools.other_configs.sd_scripts.options import DEFAULTS, OPTIONS, Converter, ignore, read_pairs
 
-ONE_RATE = {"prodigy", "dadapt_adam"}
 LYCORIS = {
     "lora": "lora",
     "locon": "lora",
@@ -59,13 +58,11 @@ def take_encoders(imported: Imported, given: Mapping[str, Any]) -> None:
     rate, told = given.get("text_encoder_lr"), not given.get("metadata") or "text_encoder_lr" in given
     if not told or given.get("network_train_unet_only") or (rate is not None and read_value(rate) == 0):
         return
-    finds = imported.settings.get("train.optimizer.relative_step")
-    if rate is not None and (finds or imported.choices.get("train/optimizer") in ONE_RATE):
-        imported.leave("--text_encoder_lr", rate, "the optimizer finds one rate for all parts")
-        rate = None
-    imported.train_encoders(rate, denoiser=not given.get("network_train_text_encoder_only"))
+    alone = given.get("network_train_text_encoder_only")
+    imported.train_encoders(rate, denoiser=not alone)
     parts = imported.settings["train.parts"]
-    imported.decided.append(f"train.parts is {parts}: kohya trains all without --network_train_unet_only")
+    why = "for --network_train_text_encoder_only" if alone else "kohya trains all without --network_train_unet_only"
+    imported.decided.append(f"train.parts is {parts}: {why}")
     if stop := given.get("stop_text_encoder_training"):
         imported.settings["train.text_encoders.stop"] = read_value(stop)
 

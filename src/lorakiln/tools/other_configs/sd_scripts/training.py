@@ -127,15 +127,6 @@ def settle_adafactor(imported: Imported) -> None:
     settings.setdefault(f"{name}relative_step", True)
     if settings.get(f"{name}warmup_init"):
         settings[f"{name}relative_step"] = True
-    if settings[f"{name}relative_step"]:
-        imported.choices.pop("train/scheduler", None)
-        for setting in [one for one in settings if one.startswith("train.scheduler.")]:
-            del settings[setting]
-        settings[f"{name}lr"] = 1.0
-        imported.decided.append(
-            "train.optimizer.relative_step is true and its lr 1, the schedule constant: there Adafactor finds its rate "
-            "itself without relative_step=False"
-        )
 
 
 def settle_warmup(imported: Imported, given: Mapping[str, Any]) -> None:
