@@ -65,7 +65,7 @@ def test_the_whole_stage(folders, tmp_path, judged_model, count_drawn, capsys):
     assert round(3 * numbers["coherence"]["agreeing"], 5) in (0, 1, 2, 3)  # of 3 prompts
     assert {path.name for path in (out / "grids").iterdir()} == {"weights.png", "seeds.png", "trigger.png"}
     lines = (out / "plots" / "scores.csv").read_text().splitlines()
-    assert lines[0] == "weight,metric,mean,low,high" and len(lines) == 1 + 2 * 8
+    assert lines[0] == "weight,metric,mean,low,high" and len(lines) == 1 + 2 * 9
     assert str(out / "report.html") in capsys.readouterr().out.replace("\n", "")
 
 
@@ -132,7 +132,7 @@ def test_the_report_stands_alone_and_escapes_what_it_quotes(reported, judged_mod
         and not re.search(r"url\((?!#)", page)
         and "@import" not in page
     )
-    assert page.count("<svg") == 8 + 3
+    assert page.count("<svg") == 9 + 3
     assert "Too few prompts for a verdict" in page
     assert "&lt;lora:sks:1&gt;" in page and "load_lora_weights(&#34;sks.safetensors&#34;)" in page
     assert str(reported.parent) not in page.replace(judged_model.path, "").replace(judged_model.clip.path, "")

@@ -171,6 +171,7 @@ def test_the_order_of_tables_and_of_rows():
     assert [metric.name for metric in metrics] == [
         "image_similarity",
         "held_out_similarity",
+        "retrieval",
         "right_style",
         "right_thing",
         "clip_score",
@@ -192,6 +193,7 @@ def test_the_order_of_tables_and_of_rows():
         "held_out_similarity",
         "image_similarity",
         "nearest_similarity",
+        "retrieval",
         "seed_similarity",
     ]
     assert [metric.name for metric in list_in_report_order([DARKNESS, *metrics])][-1] == "darkness"
