@@ -113,7 +113,8 @@ def _known_keys(kind: Any, location: tuple[str | int, ...], data: Any) -> list[s
     for key in location:
         # A place in a list, or a name of the user's: the settings there are of the kind that the field says.
         if isinstance(key, int) or named:
-            data = data[key] if isinstance(data, list | dict) else None
+            inside: Any = data
+            data = inside[key] if isinstance(data, list | dict) else None
             named = False
             continue
         field = getattr(kind, "model_fields", {}).get(key)
