@@ -246,6 +246,7 @@ class MeasuredCandidate(Facts):
         learned, detail, followed, agreement, whole: see `choose.candidates.Parts`.
         copies: the share of its pictures that are nearer to a training picture than any two of these to each other.
         moved: how far they are from the base's of the same prompt and seed; 1: as far as another seed; None: not known.
+        diversity: how unlike its pictures of one prompt are from seed to seed; 1: as the base's; None: not known.
         state: "good", "underfitted", "overfitted", "memorised" or "broken".
     """
 
@@ -261,6 +262,7 @@ class MeasuredCandidate(Facts):
     whole: float
     copies: float
     moved: float | None = None
+    diversity: Measured | None = None
     state: str
 
 

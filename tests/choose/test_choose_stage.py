@@ -40,6 +40,7 @@ def test_it_draws_by_halving_and_tells_every_candidate(chosen, tmp_path):
         path.relative_to(chosen / "samples").as_posix() for path in chosen.rglob("*.png")
     }
     assert sum(not row["weight"] for row in rows) == 14
+    assert all(0 < one.diversity.low <= one.diversity.mean <= one.diversity.high for one in choice.candidates)
     assert choice.headline and not list(tmp_path.glob(".*"))
 
 
@@ -167,4 +168,5 @@ def test_the_report_shows_the_steps_and_takes_the_bases_pictures(
     assert len(count_drawn) == 7 * 2  # by the LoRA alone
     page = (out / "report.html").read_text()
     assert "<b>Use step 15.</b>" in page and "Go &lt;on&gt;." in page and page.count("use this") == 1
+    assert page.count("seeds vary") == 6
     assert page.count('<th scope="row">step ') == 3 and "weight=0.50" not in page

@@ -11,18 +11,19 @@ from lorakiln.artefacts.json_files import write_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.choose.candidates import Candidate, list_candidates
 from lorakiln.choose.rounds import Rounds
-from lorakiln.choose.rule import NO_CLIP, Decision, decide, rank, recommend, to_facts
+from lorakiln.choose.rule import NO_CLIP, Decision, JudgedCandidate, decide, rank, recommend, to_facts
 from lorakiln.choose.trial import Layout, Trial
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.material import PIXEL, PictureModels, make_row
 from lorakiln.export.checkpoint_choice import choose_weights, find_best_step
-from lorakiln.facts import CHOICE, Choice, DatasetFacts, RunFacts, SavedAdapter
+from lorakiln.facts import CHOICE, Choice, DatasetFacts, Measured, MeasuredCandidate, RunFacts, SavedAdapter
 from lorakiln.families.protocol import choose_drawing_precision
 from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
+from lorakiln.worth.diversity import estimate_diversity
 from lorakiln.worth.measures import Measures
 
 
@@ -114,6 +115,14 @@ def select_adapters(adapters: list[SavedAdapter], wanted: str) -> list[SavedAdap
     return [one for one in by_step if one.step == best]
 
 
+def _describe(judged: JudgedCandidate, trial: Trial) -> MeasuredCandidate:
+    """As choice.json holds it, with what the rule does not go by."""
+    scored = trial.scored[judged.candidate]
+    told = to_facts(judged, len(scored))
+    varied = estimate_diversity(scored, trial.standard.apart if trial.standard else None)
+    return told.changed(diversity=Measured(**varied.as_dict())) if varied else told
+
+
 def make_choice(decision: Decision, trial: Trial, strange: str | None) -> Choice:
     """As it is written.
 
@@ -124,7 +133,7 @@ def make_choice(decision: Decision, trial: Trial, strange: str | None) -> Choice
     told = {
         name: round(float(np.nanmean(column)), 6) for name, column in vars(base).items() if not np.isnan(column).all()
     }
-    candidates = [to_facts(one, len(trial.scored[one.candidate])) for one in decision.judged]
+    candidates = [_describe(one, trial) for one in decision.judged]
     if strange:
         return Choice(can_tell=False, headline=f"{NO_CLIP} {strange}", candidates=candidates, base=told)
     picture = ""

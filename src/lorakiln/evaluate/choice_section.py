@@ -32,11 +32,12 @@ def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
             "step": step,
             "cells": [
                 {
-                    "picture": make_data_uri(files[step, weight], f"step {step} at {format_weight(weight)}: {prompt}"),
+                    "picture": make_data_uri(files[step, weight], _describe(step, weight, prompt)),
                     "worth": f"{one.worth.mean:.2f}",
                     "span": _format_span(one),
                     "parts": f"learned {one.learned:.0%}, in detail {one.detail:.0%}, followed {one.followed:.0%}, "
                     f"seeds agree {one.agreement:.0%}",
+                    "varied": _tell_diversity(one),
                     "drawn": f"{one.pictures} pictures",
                     "state": one.state,
                     "used": use is not None and (use.step, use.weight) == (step, weight),
@@ -55,8 +56,21 @@ def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
         "rows": rows,
         "chart": _draw_trend([by_place[step, at] for step in steps], at),
         "legend": (LEARNED, FOLLOWED),
-        "picture": make_data_uri(folder / use.picture, prompt) if use else None,
+        "picture": make_data_uri(folder / use.picture, _describe(use.step, use.weight, prompt)) if use else None,
     }
+
+
+def _tell_diversity(one: MeasuredCandidate) -> str:
+    """How its seeds vary, with the 95% interval; "" where it is not known."""
+    found = one.diversity
+    if found is None:
+        return ""
+    span = "" if found.low is None or found.high is None else f" ({found.low:.0%} to {found.high:.0%})"
+    return f"seeds vary {found.mean:.0%}{span} as much as the base's"
+
+
+def _describe(step: int, weight: float, prompt: str) -> str:
+    return f"step {step} at {format_weight(weight)}: {prompt}"
 
 
 def _format_span(one: MeasuredCandidate) -> str:
