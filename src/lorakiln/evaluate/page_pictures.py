@@ -13,6 +13,7 @@ from PIL import Image
 from lorakiln.artefacts.pictures import read_picture, read_prompt
 from lorakiln.evaluate.shots import ShotPlan
 from lorakiln.facts import DatasetFacts
+from lorakiln.metrics import Shot, format_weight
 from lorakiln.rows import read_captioned
 
 _SIDE = 256
@@ -30,6 +31,12 @@ class Picture:
     width: int
     height: int
     small: bool
+
+
+def describe_shot(shot: Shot) -> str:
+    """What is told in the place of a picture: how it was drawn, by which alone it differs from those beside it."""
+    by = f"LoRA at {format_weight(shot.weight)}" if shot.weight else "base"
+    return f"{by}, seed {shot.seed}: {shot.text or '(empty prompt)'}"
 
 
 def make_data_uri(path: Path, alt: str) -> Picture:
@@ -76,9 +83,12 @@ def collect_training_samples(folder: Path) -> dict[str, Any]:
     rows = []
     for name in names:
         label = next(_prompt_of(step / name) for step in reversed(steps) if (step / name).exists())
-        cells = [make_data_uri(step / name, label) if (step / name).exists() else None for step in steps]
+        cells = [
+            make_data_uri(step / name, f"step {_number(step)}: {label}") if (step / name).exists() else None
+            for step in steps
+        ]
         rows.append({"label": label, "cells": cells})
-    return {"steps": [int(step.name.removeprefix("step-")) for step in steps], "rows": rows}
+    return {"steps": [_number(step) for step in steps], "rows": rows}
 
 
 def make_gallery(plan: ShotPlan, samples: Path) -> list[dict[str, Any]]:
@@ -91,7 +101,8 @@ def make_gallery(plan: ShotPlan, samples: Path) -> list[dict[str, Any]]:
     }
     pairs = []
     for prompt in rest:
-        base, lora = (make_data_uri(samples / shots[prompt.index, w].file_name, prompt.text) for w in (0.0, plan.main))
+        drawn = [shots[prompt.index, weight] for weight in (0.0, plan.main)]
+        base, lora = (make_data_uri(samples / shot.file_name, describe_shot(shot)) for shot in drawn)
         pairs.append({"text": prompt.text, "base": base, "lora": lora})
     return pairs
 
@@ -101,6 +112,10 @@ def _spread(items: list[Path], most: int) -> list[Path]:
     if len(items) <= most:
         return items
     return [items[round(n * (len(items) - 1) / (most - 1))] for n in range(most)]
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 def _prompt_of(path: Path) -> str:

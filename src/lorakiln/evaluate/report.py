@@ -16,6 +16,7 @@ from lorakiln.evaluate.page_pictures import (
     Picture,
     collect_training_pictures,
     collect_training_samples,
+    describe_shot,
     make_data_uri,
     make_gallery,
 )
@@ -138,6 +139,9 @@ def format_experiment(lineage: Mapping[str, Any], settings: EvaluateSettings) ->
 
 def _cells(grid: Grid, samples: Path) -> list[list[Picture | None]]:
     return [
-        [make_data_uri(samples / shot.file_name, shot.text) if isinstance(shot, Shot) else None for shot in row]
+        [
+            make_data_uri(samples / shot.file_name, describe_shot(shot)) if isinstance(shot, Shot) else None
+            for shot in row
+        ]
         for row in grid.cells
     ]
