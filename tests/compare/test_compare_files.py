@@ -26,6 +26,7 @@ from tests.choose.conftest import EVALUATE, SETTINGS
 from tests.evaluate.conftest import count_drawn
 from tests.export.conftest import trained
 from tests.lora_files.conftest import random_adapter
+from tests.page_flaws import list_flaws
 
 __all__ = ["count_drawn"]
 
@@ -72,7 +73,7 @@ def test_a_file_in_other_names_cannot_be_told_apart(compared):
 def test_the_page_holds_all_in_one_file_and_its_pictures_come_when_they_are_seen(compared):
     page = (compared / "compare.html").read_text()
     headline = read_json(compared / "compare.json")["headline"]
-    assert headline in page and "<script" not in page
+    assert headline in page and "<script" not in page and list_flaws(page) == []
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert page.count("<img ") == page.count('loading="lazy"') == 5 * 6 * 2
 

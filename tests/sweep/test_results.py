@@ -16,6 +16,7 @@ from lorakiln.sweep.results import Result
 from lorakiln.sweep.summary import sum_up
 from lorakiln.sweep.table import choose_decimals, format_table
 from tests.made_facts import run_facts
+from tests.page_flaws import list_flaws
 
 
 @pytest.fixture
@@ -43,7 +44,8 @@ def test_the_front_and_the_best_of_likeness_and_obedience(outcomes, tmp_path, ca
     assert told["failed"] == [
         {"title": "seed=3", "folder": str(tmp_path / "3"), "status": "pruned", "reason": "hopeless"}
     ]
-    assert "seed=3: pruned, hopeless" in (tmp_path / "sweep.html").read_text()
+    page = (tmp_path / "sweep.html").read_text()
+    assert "seed=3: pruned, hopeless" in page and list_flaws(page) == []
     output = capsys.readouterr().out
     assert "best: seed=1  (on the front, best mean rank in likeness and obedience)" in output
     # One that was pruned has not failed.

@@ -18,6 +18,7 @@ from lorakiln.schema.whole_config import check_whole
 from lorakiln.tools.dataset_page import MOST_TAGS, count_tags_or_words, write_dataset_page
 from lorakiln.train.stage import plan
 from pipelines.compose import compose_config
+from tests.page_flaws import list_flaws
 from tests.small_runs import SmallRuns
 
 PREPARE = PrepareSettings(
@@ -78,8 +79,8 @@ def test_it_ends_with_three_lines_and_one_page(made, capsys, tmp_path):
     # Names and captions are text; nothing is fetched.
     assert "sks &lt;cat&gt;, photo, number 3" in page and "<cat>" not in page
     assert not re.search(r'(?:src|href)="(?!data:)', page) and "<script" not in page
-    assert re.search(r"<td>photo</td><td class=\"number\">8</td><td class=\"number\">100%</td>", page)
-    assert made(train) == page
+    assert re.search(r"<th scope=\"row\">photo</th><td class=\"number\">8</td><td class=\"number\">100%</td>", page)
+    assert made(train) == page and list_flaws(page) == []
 
 
 def test_the_sheet_shows_what_masks_leave(made):
@@ -121,5 +122,5 @@ def test_the_numbers_are_those_of_the_trainings_own_plan(tmp_path, capsys):
     told = capsys.readouterr().out
     page = (tmp_path / "page.html").read_text()
     for name in ("pictures", "buckets", "steps", "saved", "rate"):
-        (line,) = re.findall(rf"<tr><th>{name}</th><td>(.*)</td></tr>", page)
+        (line,) = re.findall(rf"<tr><th scope=\"row\">{name}</th><td>(.*)</td></tr>", page)
         assert f"  {name:<11} {line}\n" in told
