@@ -49,7 +49,7 @@ def promote(
         if newest := find(place, LATEST):
             check_base(origin, newest.facts, name)
         facts = origin.to_dict()
-        record = chosen.tracker if chosen.tracker.get("url") else {"project": project, "entity": entity}
+        record = chosen.tracker if chosen.tracker.get("url") else {"project": project}
         if not record.get("upload_images", True):
             facts = remove_words(facts)
         version = put(place, files, facts, alias or [], record, home)

@@ -123,7 +123,7 @@ def put(
 
     Args:
         files: by their names inside.
-        record: what the run's tracker.json holds; of a file from elsewhere, `project` and `entity`.
+        record: what the run's tracker.json holds; of a file from elsewhere, `project` alone.
         home: the folder in which W&B's own, `wandb`, is.
 
     Raises:
@@ -142,7 +142,7 @@ def put(
     with _telling(place):
         run = wandb.init(
             project=record.get("project") or "lorakiln",
-            entity=place.entity or record.get("entity"),
+            entity=record.get("entity") if known else place.entity,
             id=known or f"promote-{made.digest}",
             name=None if known else f"promote {place.name}",
             job_type="promote",
