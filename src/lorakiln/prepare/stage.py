@@ -93,7 +93,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         write_rows(fresh, rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
         facts = _facts(rows, bad, settings, {name_picture(name) for name in geometries}, networks)
-        facts.write(fresh / "dataset.json")
+        facts.changed(excluded=found.excluded).write(fresh / "dataset.json")
     kept.clear()
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
