@@ -20,7 +20,7 @@ from lorakiln.facts import Dataset
 from lorakiln.prepare.buckets import Geometry
 from lorakiln.prepare.damage import simplejpeg
 from lorakiln.prepare.masks import ALPHA, FROM_FILES, NETWORK
-from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
+from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error, name_rightly
 from lorakiln.prepare.near_duplicates import find_near_duplicates
 from lorakiln.prepare.networks import Networks
 from lorakiln.prepare.own_settings import adapt_settings
@@ -65,7 +65,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         if found.excluded:
             what = f"all pictures here are left out by hand ({len(found.excluded)})"
             raise UserError(what, where=raw, fix="remove `excluded` from the .edit.yaml of those that shall be used")
-        raise make_no_pictures_error(raw, found.others)
+        raise make_no_pictures_error(raw, found.others, found.misnamed)
     geometries, own = _find_geometries(found, settings), _find_own(found, settings)
     pixels = sum(_count_pixels(name, geometries, own, settings) for name in found.pictures)
     check_space(out, int(pixels * PNG_BYTES), "the prepared pictures")
@@ -97,6 +97,11 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     kept.clear()
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
+    renamed = {name: name_rightly(name, ending) for name, ending in sorted(found.misnamed.items())}
+    _warn(
+        "pictures by what they hold, and not by their names, are not taken; rename them",
+        [f"{escape_line(name)} -> {escape_line(right)}" for name, right in renamed.items()],
+    )
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
     _report_subsets(rows, found, subsets)
     _report_masks(rows, found, settings)

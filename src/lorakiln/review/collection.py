@@ -177,6 +177,7 @@ def open_collection(raw: Path, rules: Rules) -> Collection:
     contents = source.scan()
     found = Collection(raw, rules, source, contents, source.captions(rules.endings, rules.precedence))
     found.problems = [(one.source, one.record()["reason"]) for one in contents.bad]
+    found.problems += [(name, f"a picture without its ending {ending}") for name, ending in contents.misnamed.items()]
     found.problems += [(name, "a mask of no picture") for name in contents.lonely_masks]
     found.problems += [(name, "a hand edit of no picture") for name in contents.lonely_edits]
     names = sorted([*contents.files, *contents.excluded])
