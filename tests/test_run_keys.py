@@ -34,6 +34,8 @@ def other(before, now):
         ("train.samples.file", "prompts.txt", "train.samples.prompts=[]", (False, True)),
         ("train.adapter.init_from", "begun.safetensors", "train.samples.every=0", (False, True)),
         ("prepare.face.detector", "faces.onnx", "prepare.margin=0.25", (True, False)),
+        ("prepare.upscale.network", "larger.onnx", "prepare.upscale.above=2", (True, False)),
+        ("prepare.segment.network", "masks.onnx", "prepare.masks=auto", (True, False)),
     ],
 )
 def test_the_content_of_a_file_that_is_read_counts(keys, tmp_path, setting, file, beside, expected):

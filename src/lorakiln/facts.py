@@ -127,12 +127,14 @@ class Dataset(DatasetFacts, MadeWith):
     Attributes:
         buckets: pictures by bucket, "64x48".
         quarantined: files that were left out.
+        excluded: pictures that a hand edit leaves out, below the dataset's folder.
         captioner: where it comes from, as the settings have it.
         settings: of the stages so far, by stage, JSON.
     """
 
     buckets: dict[str, int] | None = None
     quarantined: int = 0
+    excluded: list[str] = []
     captioner: dict[str, Any] | None = None
     settings: dict[str, Any]
 

@@ -41,7 +41,8 @@ class PictureMask(Facts):
     Attributes:
         file_name: relative to the stage's folder.
         png_sha256: of that file.
-        source: its file below the dataset's folder; "alpha": the picture's alpha channel.
+        source: its file below the dataset's folder; "alpha": the picture's alpha channel; "network": what
+            prepare.segment has found.
         share: the mean of it, in [0, 1].
         uncropped, uncropped_sha256: the same of the picture before its crop, where that is kept.
     """
@@ -69,6 +70,7 @@ class PreparedRow(Facts):
         key: equal keys, equal picture and row but for the names.
         png_sha256: of the picture.
         look, shading: see `prepare.near_duplicates` and `prepare.shading`.
+        blur: see `prepare.blur`, of the picture as it is trained on.
         twin: the sha256 of the first picture that looks like it, its own if there is none; None: nobody has looked.
         repeats, is_reg, class_tokens, rules, pictures: what its source says of it, see `sources.Subset`.
         uncropped: the picture before its crop, where it is kept.
@@ -92,6 +94,7 @@ class PreparedRow(Facts):
     png_sha256: str = ""
     look: str = ""
     shading: float = 0.0
+    blur: float = 0.0
     twin: str | None = None
     repeats: int = 1
     is_reg: bool = False

@@ -28,6 +28,8 @@ from lorakiln.evaluate.drawing_checks import check_drawing
 from lorakiln.facts import Dataset
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
+from lorakiln.schema.marks import read_setting, walk
+from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.registry import list_modules
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.schema.whole_config import Config
@@ -213,16 +215,17 @@ def _is_of(folder: Path, dataset: str) -> bool:
 
 
 def compute_data_key(config: Config, raw: Path) -> str:
-    """What the data stages read, as 16 hex digits: pictures, base model, face detector and settings; and their code."""
+    """What the data stages read, as 16 hex digits: pictures, base model, networks and settings; and their code."""
     spaces = [getattr(config, name) for name in list_namespaces(DATA)]
     settings = [space.model_dump(mode="json") for space in spaces]
     pictures = hash_folder(raw, config.prepare.follow_symlinks)
     family = load_family(config.model, ())
     code = compute_code_key(*(stage.module for stage in DATA), type(family), *list_modules(*spaces))
-    detector = Path(config.prepare.face.detector or "").expanduser()
+    named = [one.path for one in walk(PrepareSettings) if one.marks.names and one.marks.names.sort == "network"]
+    files = [Path(read_setting(config.prepare.model_dump(), path) or "").expanduser() for path in named]
     # Of one that is not there, `prepare` says so.
-    faces = [hash_file(detector)] if detector.is_file() else []
-    return hash_data(code, pictures, family.facts["hash"], settings, *faces)[:16]
+    networks = [hash_file(file) for file in files if file.is_file()]
+    return hash_data(code, pictures, family.facts["hash"], settings, *networks)[:16]
 
 
 def is_leader() -> bool:

@@ -11,6 +11,7 @@ from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.prepare import faces, prepare
 from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.faces import FaceDetector, choose_face
+from lorakiln.prepare.onnx_files import OnnxFile
 from lorakiln.prepare.uncropped import choose_uncropped_size, place_face
 from lorakiln.schema.base import check
 from lorakiln.schema.prepare import FaceSettings, PrepareSettings
@@ -35,33 +36,27 @@ def test_the_largest_face_is_chosen_by_its_best_box(scores, found):
     assert face == (None if found is None else pytest.approx(tuple(found)))
 
 
-class Session:
-    """In a network's place: keeps what it is given, and answers."""
+@pytest.fixture
+def stand_in(monkeypatch):
+    """A detector whose network is not there: it keeps what it is given, and answers."""
 
-    def __init__(self, outputs):
-        self.outputs, self.given = outputs, []
+    def make(outputs, channels_first=True):
+        given = []
+        file = OnnxFile("prepare.face.detector", "x.onnx", "face detector", faces.FORM)
+        monkeypatch.setattr(OnnxFile, "run", lambda self, values: (given.append(values), outputs)[1])
+        return FaceDetector(file, 0.7, channels_first, (8, 6)), given
 
-    def run(self, names, feed):
-        self.given.append(feed["pictures"])
-        return self.outputs
-
-
-def stand_in(monkeypatch, outputs, channels_first=True):
-    session = Session(outputs)
-    monkeypatch.setattr(
-        faces, "_load", lambda path, identity: faces._Network(session, "pictures", channels_first, (8, 6))
-    )
-    return session
+    return make
 
 
 @pytest.mark.parametrize("channels_first", [True, False])
-def test_a_network_is_given_what_ultraface_takes(monkeypatch, noise, channels_first):
+def test_a_network_is_given_what_ultraface_takes(stand_in, noise, channels_first):
     outputs = [np.array([BOXES], dtype=np.float32), np.array([[[1 - s, s] for s in SCORES]], dtype=np.float32)]
-    session = stand_in(monkeypatch, outputs, channels_first)
+    detector, taken = stand_in(outputs, channels_first)
     image = noise(40, 50)
-    assert FaceDetector("x.onnx", 0.7, "").find(image) == pytest.approx(BOXES[0])
+    assert detector.find(image) == pytest.approx(BOXES[0])
     expected = (np.asarray(image.resize((8, 6), Image.Resampling.BILINEAR), dtype=np.float32) - 127) / 128
-    (given,) = session.given
+    (given,) = taken
     assert given.dtype == np.float32
     assert np.array_equal(given, expected.transpose(2, 0, 1)[None] if channels_first else expected[None])
 
@@ -69,10 +64,10 @@ def test_a_network_is_given_what_ultraface_takes(monkeypatch, noise, channels_fi
 @pytest.mark.parametrize(
     "shapes", [[(1, 4, 2)], [(1, 4, 2), (1, 5, 4)], [(1, 4, 3), (1, 4, 4)], [(4, 2), (4, 4)], [(2, 4, 2), (2, 4, 4)]]
 )
-def test_outputs_of_another_form_are_refused_by_their_shapes(monkeypatch, noise, shapes):
-    stand_in(monkeypatch, [np.zeros(shape) for shape in shapes])
+def test_outputs_of_another_form_are_refused_by_their_shapes(stand_in, noise, shapes):
+    detector, _ = stand_in([np.zeros(shape) for shape in shapes])
     with pytest.raises(UserError, match="its outputs have the shapes") as refused:
-        FaceDetector("x.onnx", 0.7, "").find(noise(10, 10))
+        detector.find(noise(10, 10))
     assert ", ".join(map(str, shapes)) in str(refused.value) and "docs/augmentation.md" in refused.value.fix
 
 
@@ -183,9 +178,9 @@ def test_prepare_finds_the_face_and_keeps_room_around_it(tmp_path, settings, wri
 
 
 def test_files_of_another_form_are_refused(tmp_path, write_detector):
-    with pytest.raises(UserError, match=r"its input is pictures \(1, 4, 24, 32\)"):
+    with pytest.raises(UserError, match=r"its input has the shape \(1, 4, 24, 32\)"):
         FaceDetector.of(FaceSettings(detector=write_detector((1, 4, 24, 32))))
-    with pytest.raises(UserError, match=r"its input is pictures \(1, 3, 'height', 32\)"):
+    with pytest.raises(UserError, match=r"its input has the shape \(1, 3, 'height', 32\)"):
         FaceDetector.of(FaceSettings(detector=write_detector((1, 3, "height", 32))))
     (tmp_path / "face.onnx").write_bytes(b"no network")
     with pytest.raises(UserError, match="it cannot be read"):

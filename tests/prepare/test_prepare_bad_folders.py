@@ -77,3 +77,22 @@ def test_a_folder_of_a_hundred_thousand_files_is_listed_in_seconds(tmp_path):
     began = time.process_time()
     assert len(scan(tmp_path).pictures) == 100_000
     assert time.process_time() - began < 15
+
+
+def test_pictures_without_their_endings_are_told_by_what_they_hold(tmp_path, settings, noise, capsys):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    kinds = {"f3a90": "JPEG", "b.jpg_large": "JPEG", "c.webp?w=300": "WEBP", "d.png~orig": "PNG", "e": "GIF"}
+    for name, kind in kinds.items():
+        noise(64, 64, len(name)).save(raw / name, kind)
+    (raw / "notes").write_text("no picture")
+    (raw / "f.jpg_large").write_text("no picture")
+    noise(64, 64).save(raw / "hidden.txt", "PNG")  # a caption file's name
+    with pytest.raises(UserError, match="5 are pictures by what they hold") as caught:
+        prepare(raw, tmp_path / "out", settings())
+    assert "rename b.jpg_large to b.jpg, and so on" in caught.value.fix
+    noise(64, 64).save(raw / "a.png")
+    prepare(raw, tmp_path / "out", settings())
+    told = capsys.readouterr().err
+    assert "are not taken; rename them (5):\n  b.jpg_large -> b.jpg\n  c.webp?w=300 -> c.webp\n" in told
+    assert "  d.png~orig -> d.png\n  e -> e.gif\n  f3a90 -> f3a90.jpg\n" in told and "notes" not in told

@@ -29,5 +29,6 @@ def raw(tmp_path):
 
 
 @pytest.fixture
-def rules():
-    return Rules(PrepareSettings(dataset="raw", resolution=64, bucket={"min": 32, "max": 128, "step": 16}))
+def rules(tmp_path):
+    settings = PrepareSettings(dataset="raw", resolution=64, bucket={"min": 32, "max": 128, "step": 16})
+    return Rules(settings, prepared=tmp_path / "prepared")  # which is not there, unless a test makes it

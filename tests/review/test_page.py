@@ -4,7 +4,9 @@ import threading
 import time
 
 import pytest
+from PIL import Image
 
+from lorakiln.prepare import prepare
 from lorakiln.review.collection import open_collection
 from lorakiln.review.server import Review
 from lorakiln.review.thumbnails import Thumbnails
@@ -78,6 +80,29 @@ def test_pictures_stand_by_bucket_with_what_is_odd(page):
     assert "f.png.edit.yaml" in text_of(page, "#problems")
     tags = page.run("[...document.querySelectorAll('#tags li')].map((one) => one.textContent)")
     assert tags[:3] == ["sks dog3", "red2", "another line1"]
+
+
+@pytest.fixture
+def alike(raw, rules):
+    """`prepare` has looked, at one more picture that looks like two others of another bucket."""
+    with Image.open(raw / "b.png") as image:
+        for name in ("b2.png", "0.png"):
+            image.resize((158, 96)).save(raw / name)
+    changes = {"workers": 1, "on_bad": "skip", "warn_blur": None}
+    prepare(raw, rules.prepared, rules.prepare.model_copy(update=changes))
+
+
+def test_pictures_that_look_the_same_stand_together(alike, page):
+    page.run("document.getElementById('grid').focus()")
+    page.press("d")
+    page.wait("document.querySelectorAll('.card').length === 3")
+    assert page.run(CARDS) == ["0.png", "b.png", "b2.png"]
+    headings = page.run("[...document.querySelectorAll('#grid h3')].map((one) => one.textContent)")
+    assert headings == ["like 0.png: 3"]
+    page.click('[data-name="b.png"]')
+    assert "looks like 0.png, b2.png" in text_of(page, "#findings")
+    page.press("d")
+    page.wait("document.querySelectorAll('.card').length > 3")
 
 
 def test_a_caption_is_written_with_the_keys_alone(page, raw):

@@ -5,7 +5,8 @@ from lorakiln.captioners.blip import make_captioner
 from lorakiln.encode.content_keys import Keys
 from lorakiln.encode.variants import View, ViewedPicture
 from lorakiln.evaluate.shots import plan_shots
-from lorakiln.prepare.picture import compute_content_key
+from lorakiln.prepare.networks import Networks
+from lorakiln.prepare.picture import NO_NETWORKS, compute_content_key
 from lorakiln.prepare.stage import _facts
 from lorakiln.rows import PreparedRow
 from lorakiln.schema.augment import AugmentSettings
@@ -25,6 +26,8 @@ GEOMETRY = {
     "bucket.max",
     "bucket.step",
     "bucket.no_upscale",
+    "upscale.above",
+    "upscale.tile",
 }
 PLAIN = View()
 PREPARE = PrepareSettings(dataset="mine", resolution=64, bucket={"min": 32, "max": 128, "step": 16})
@@ -32,9 +35,10 @@ PREPARE = PrepareSettings(dataset="mine", resolution=64, bucket={"min": 32, "max
 
 def test_a_prepared_pictures_key():
     found = known_to(lambda settings: compute_content_key("0" * 64, ".png", settings), PREPARE)
-    # Of a face detector it is the file's content that counts.
+    # Of a network it is the file's content that counts.
     faces = {"face.least_score", "face.closest", "face.widest"}
-    notes = {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale", "margin", "masks"}
+    notes = {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale", "warn_blur", "margin", "masks"}
+    notes |= {"segment.mean", "segment.std"}
     assert found == GEOMETRY | notes | faces
     keys = {
         compute_content_key(*given)
@@ -43,16 +47,16 @@ def test_a_prepared_pictures_key():
             ("0" * 64, ".PNG", PREPARE),
             ("1" * 64, ".png", PREPARE),
             ("0" * 64, ".jpg", PREPARE),
-            ("0" * 64, ".png", PREPARE, "detector"),
-            ("0" * 64, ".png", PREPARE, None, "mask"),
+            *(("0" * 64, ".png", PREPARE, {**NO_NETWORKS, name: "network"}) for name in NO_NETWORKS),
+            ("0" * 64, ".png", PREPARE, NO_NETWORKS, "mask"),
         )
     }
-    assert len(keys) == 5  # in whatever case its ending is written
+    assert len(keys) == 7  # in whatever case its ending is written
 
 
 def test_a_datasets_hash():
     row = PreparedRow(**prepared_row("a.png"))
-    assert known_to(lambda settings: _facts([row], [], settings, {}).hash, PREPARE) == GEOMETRY
+    assert known_to(lambda settings: _facts([row], [], settings, (), Networks()).hash, PREPARE) == GEOMETRY
 
 
 def test_what_a_captioner_has_written(tmp_path):

@@ -83,6 +83,18 @@ def test_it_ends_with_three_lines_and_one_page(made, capsys, tmp_path):
     assert made(train) == page and list_flaws(page) == []
 
 
+def test_what_was_said_by_hand_is_told(made, tmp_path):
+    assert "By hand:" not in made(make_settings("steps=4"))
+    (tmp_path / "raw/2.png.edit.yaml").write_text("caption: sks <cat>, mine\ncrop: [0, 0, 32, 16]\n")
+    (tmp_path / "raw/3.png.edit.yaml").write_text("excluded: true\n")
+    # What is left out is not opened: it may be no picture at all.
+    (tmp_path / "raw/3.png").write_bytes(b"no picture")
+    page = made(make_settings("steps=4"))
+    assert "<p>By hand: 1 captions, 1 crops, left out 3.png.</p>" in page
+    assert "2.png.edit.yaml<br>cropped by hand: 0, 0, 32, 16</td>" in page
+    assert "<td>3.png</td>" not in page and "files that were left out (1): bad.png" in page
+
+
 def test_the_sheet_shows_what_masks_leave(made):
     page = made(make_settings("steps=4"))
     first, second = (

@@ -8,20 +8,14 @@ as fractions of the picture.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from PIL.Image import Resampling
 
-from lorakiln.artefacts.hashing import hash_data, hash_file
-from lorakiln.console.errors import UserError
-from lorakiln.libraries import import_onnxruntime
+from lorakiln.prepare.onnx_files import OnnxFile
 from lorakiln.schema.prepare import FaceSettings
 
-SETTING = "prepare.face.detector"
 MIDDLE, REACH = 127.0, 128.0  # of the values that the network takes
 # Boxes that share more than this of their union are of one face (UltraFace's own value).
 SAME_FACE = 0.5
@@ -33,43 +27,38 @@ FORM = (
 Box = tuple[float, float, float, float]
 
 
-class _Network(NamedTuple):
-    """A loaded file; `channels_first` of its input, `size` (width, height)."""
+@dataclass(frozen=True)
+class FaceDetector:
+    """Can be sent to other processes.
 
-    session: Any
-    input: str
+    Attributes:
+        file: the network.
+        least_score: boxes that score less are no faces.
+        channels_first: of its input.
+        size: (width, height) that it takes, pixels.
+    """
+
+    file: OnnxFile
+    least_score: float
     channels_first: bool
     size: tuple[int, int]
 
-
-@dataclass(frozen=True)
-class FaceDetector:
-    """Can be sent to other processes, which load it on their own.
-
-    Attributes:
-        path: of the file.
-        least_score: boxes that score less are no faces.
-        identity: equal for detectors that find the same.
-    """
-
-    path: str
-    least_score: float
-    identity: str
-
     @classmethod
     def of(cls, settings: FaceSettings) -> "FaceDetector | None":
-        """The settings' detector, loaded once to see that it is one; None if they name none.
+        """The settings' detector, tried once to see that it is one; None if they name none.
 
         Raises:
             UserError: the file is not there, or of another form; onnxruntime is not installed.
         """
         if settings.detector is None:
             return None
-        path = Path(settings.detector).expanduser()
-        if not path.is_file():
-            raise UserError("no such file", where=f"{SETTING}={settings.detector}", fix=f"name {FORM}")
-        identity = hash_data(hash_file(path), import_onnxruntime(SETTING).__version__)
-        found = cls(str(path), settings.least_score, identity)
+        file = OnnxFile.of("prepare.face.detector", settings.detector, "face detector", FORM)
+        shape = file.shape
+        channels_first = shape[1] == 3
+        sides = shape[2:] if channels_first else shape[1:3]
+        if not (channels_first or shape[3] == 3) or not all(isinstance(side, int) and side > 0 for side in sides):
+            raise file.refuse(f"its input has the shape {shape}")
+        found = cls(file, settings.least_score, channels_first, (sides[1], sides[0]))
         found.find(Image.new("RGB", (64, 64)))
         return found
 
@@ -79,52 +68,19 @@ class FaceDetector:
         Raises:
             UserError: the network is of another form, or fails.
         """
-        network = _load(self.path, self.identity)
-        values = np.asarray(image.resize(network.size, Resampling.BILINEAR), dtype=np.float32)
+        values = np.asarray(image.resize(self.size, Resampling.BILINEAR), dtype=np.float32)
         values = (values - MIDDLE) / REACH
-        values = values.transpose(2, 0, 1) if network.channels_first else values
-        try:
-            outputs = network.session.run(None, {network.input: np.ascontiguousarray(values[None])})
-        except Exception as error:  # the library's own kinds, which are many
-            raise _refuse(self.path, f"it fails: {str(error).splitlines()[0]}") from error
-        scores, boxes = _tell_apart(self.path, outputs)
+        values = values.transpose(2, 0, 1) if self.channels_first else values
+        scores, boxes = self._tell_apart(self.file.run(values[None]))
         return choose_face(scores, boxes, self.least_score)
 
-
-@lru_cache(maxsize=1)
-def _load(path: str, identity: str) -> _Network:
-    """The file, on one thread of the processor: pictures are shared out among processes already.
-
-    Args:
-        identity: of its content, so that another file in its place is loaded anew.
-    """
-    library = import_onnxruntime(SETTING)
-    options = library.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = library.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as above
-        raise _refuse(path, f"it cannot be read: {str(error).splitlines()[0]}") from error
-    inputs = session.get_inputs()
-    shape = tuple(inputs[0].shape) if len(inputs) == 1 else ()
-    told = ", ".join(f"{one.name} {tuple(one.shape)} {one.type}" for one in inputs)
-    if len(shape) != 4 or inputs[0].type != "tensor(float)":
-        raise _refuse(path, f"its inputs are {told}")
-    channels_first = shape[1] == 3
-    sides = shape[2:] if channels_first else shape[1:3]
-    if not (channels_first or shape[3] == 3) or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise _refuse(path, f"its input is {told}")
-    return _Network(session, inputs[0].name, channels_first, (sides[1], sides[0]))
-
-
-def _tell_apart(path: str, outputs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Each box's score (N,), and the boxes (N, 4)."""
-    shapes = [np.shape(one) for one in outputs]
-    by_last = {shape[-1]: np.asarray(one)[0] for shape, one in zip(shapes, outputs, strict=True) if len(shape) == 3}
-    if len(shapes) != 2 or set(by_last) != {2, 4} or shapes[0][:2] != shapes[1][:2] or shapes[0][0] != 1:
-        raise _refuse(path, f"its outputs have the shapes {', '.join(map(str, shapes))}")
-    return by_last[2][:, 1], by_last[4]
+    def _tell_apart(self, outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Each box's score (N,), and the boxes (N, 4)."""
+        shapes = [one.shape for one in outputs]
+        by_last = {one.shape[-1]: one[0] for one in outputs if one.ndim == 3}
+        if len(shapes) != 2 or set(by_last) != {2, 4} or shapes[0][:2] != shapes[1][:2] or shapes[0][0] != 1:
+            raise self.file.refuse(f"its outputs have the shapes {', '.join(map(str, shapes))}")
+        return by_last[2][:, 1], by_last[4]
 
 
 def choose_face(scores: np.ndarray, boxes: np.ndarray, least_score: float) -> Box | None:
@@ -153,7 +109,3 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     common = (np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])).clip(0).prod()
     both = (one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - common
     return float(common / both)
-
-
-def _refuse(path: str, what: str) -> UserError:
-    return UserError(f"no face detector that can be used: {what}", where=f"{SETTING}={path}", fix=f"name {FORM}")

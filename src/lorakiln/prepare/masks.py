@@ -11,6 +11,7 @@ from PIL.Image import Resampling
 from lorakiln.artefacts.hashing import hash_file
 from lorakiln.prepare.buckets import Placement, Size
 from lorakiln.prepare.decode import Box, Decoded, decode
+from lorakiln.prepare.segmenting import Segmenter
 from lorakiln.prepare.uncropped import FOLDER as UNCROPPED
 from lorakiln.prepare.unusable_files import Refused
 from lorakiln.rows import PictureMask
@@ -19,6 +20,7 @@ from lorakiln.schema.prepare import PrepareSettings
 # A hidden folder, as that of the uncropped pictures is.
 FOLDER = ".masks"
 ALPHA = "alpha"
+NETWORK = "network"
 FROM_FILES = ("auto", "files")
 FROM_ALPHA = ("auto", ALPHA)
 
@@ -45,14 +47,20 @@ def choose_mask(source: str, masks: Mapping[str, Sequence[str]], settings: Prepa
 
 
 def read_mask(
-    file: MaskFile | None, decoded: Decoded, least: Size, settings: PrepareSettings, box: Box | None = None
+    file: MaskFile | None,
+    decoded: Decoded,
+    least: Size,
+    settings: PrepareSettings,
+    box: Box | None = None,
+    segmenter: Segmenter | None = None,
 ) -> Image.Image | None:
     """What of a picture is to be learned, L, of the picture's shape; None: all of it.
 
     A file's colours count as their grey, and where it is transparent nothing is learned.
 
     Args:
-        file: the mask's own; without one the picture's alpha channel is it, where the settings want that.
+        file: the mask's own; without one the picture's alpha channel is it, where the settings want that, and without
+            that too what the segmenter finds.
         decoded: the picture.
         least: the largest size that the mask is resized to.
         box: the picture's crop by hand.
@@ -61,7 +69,9 @@ def read_mask(
         Refused: the file is damaged, no picture, or of another shape than the picture.
     """
     if file is None:
-        return decoded.alpha if settings.masks in FROM_ALPHA else None
+        if settings.masks in FROM_ALPHA and decoded.alpha:
+            return decoded.alpha
+        return segmenter.find(decoded.image) if segmenter and settings.masks != "none" else None
     whole = decoded.cropped_from or decoded.size
     try:
         # A crop by hand is of the whole mask.
@@ -84,7 +94,7 @@ def write_mask(
     uncropped: Size | None,
     folder: Path,
     name: str,
-    source: str | None,
+    source: str,
     save: Callable[[Image.Image, Path], None],
 ) -> PictureMask:
     """Give a mask its picture's geometry, and write it.
@@ -95,7 +105,7 @@ def write_mask(
         mask: L.
         uncropped: the size of the picture before its crop, where that is kept.
         folder, name: of the prepared picture.
-        source: the mask's file below the dataset's folder; None: it is of the picture's alpha channel.
+        source: the mask's file below the dataset's folder; ALPHA or NETWORK.
     """
     crop = mask.resize(placement.resized, Resampling.BOX).crop(placement.crop)
     file_name, beside = name_masks(name)
@@ -103,7 +113,7 @@ def write_mask(
     found = PictureMask(
         file_name=file_name,
         png_sha256=hash_file(folder / file_name),
-        source=source or ALPHA,
+        source=source,
         share=round(float(np.asarray(crop).mean()) / 255, 4),
     )
     if uncropped is None:

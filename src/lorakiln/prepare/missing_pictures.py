@@ -2,8 +2,9 @@
 
 import difflib
 from collections import Counter
+from collections.abc import Mapping
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.console.errors import UserError
@@ -24,15 +25,26 @@ def check_folder(raw: Path, out: Path) -> None:
     raise UserError("no such folder", where=raw, fix=_nearest(raw))
 
 
-def make_no_pictures_error(raw: Path, others: Counter[str]) -> UserError:
+def make_no_pictures_error(raw: Path, others: Counter[str], misnamed: Mapping[str, str]) -> UserError:
     """The error about a folder without pictures.
 
     Args:
         others: how many files of every ending it holds.
+        misnamed: files that are pictures but for their names, with the endings that they lack.
     """
+    if misnamed:
+        name, ending = next(iter(sorted(misnamed.items())))
+        what = f"no files with a picture's ending; {len(misnamed)} are pictures by what they hold"
+        fix = f"give them their endings: rename {name} to {name_rightly(name, ending)}, and so on"
+        return UserError(what, where=raw, fix=fix)
     ordered = sorted(others.items(), key=lambda item: (-item[1], item[0] or "~"))
     counts = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in ordered)
     return UserError(f"no pictures here or in folders below (files: {counts or 'none'})", where=raw, fix=_nearest(raw))
+
+
+def name_rightly(name: str, ending: str) -> str:
+    """What a picture without its ending should be called."""
+    return PurePosixPath(name).with_suffix(ending).as_posix()
 
 
 def _nearest(raw: Path) -> str:

@@ -15,11 +15,12 @@ from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.console.errors import UserError
+from lorakiln.prepare.blur import measure_blur
 from lorakiln.prepare.buckets import Geometry, Placement
 from lorakiln.prepare.decode import Box, Decoded, decode
-from lorakiln.prepare.faces import FaceDetector
-from lorakiln.prepare.masks import ALPHA, MaskFile, choose_mask, name_masks, read_mask, write_mask
+from lorakiln.prepare.masks import ALPHA, NETWORK, MaskFile, choose_mask, name_masks, read_mask, write_mask
 from lorakiln.prepare.near_duplicates import compute_look
+from lorakiln.prepare.networks import Networks
 from lorakiln.prepare.shading import measure_shading
 from lorakiln.prepare.uncropped import (
     choose_uncropped_size,
@@ -36,6 +37,8 @@ from lorakiln.sources import PictureSource, UnusableFile
 # Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
 REDUCING_GAP = 3.0
 COMPRESS_LEVEL = 1  # of PNG: 9 takes 17 times as long to save another 15 %
+UPSCALED, BLURRED = "upscaled", "blurred"  # how such notes begin
+NO_NETWORKS = Networks().identities
 # Formats by ending, where the two are usually the same.
 EXPECTED = {
     ".jpg": "JPEG",
@@ -77,7 +80,7 @@ class Preparer:
         fresh: where PNGs are written.
         known: what earlier runs have made, by key.
         kept: takes each picture as it is made, so that a run that is stopped need not make it again.
-        detector: of faces.
+        networks: of the user's.
         masks: their files, of the pictures that have some; see `sources.SourceContents`.
         boxes: of the pictures that are cropped by hand.
         geometries: of the pictures that have another than the settings'.
@@ -90,7 +93,7 @@ class Preparer:
     settings: PrepareSettings
     known: Mapping[str, EarlierPicture]
     kept: PartialResults
-    detector: FaceDetector | None = None
+    networks: Networks = Networks()
     masks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     boxes: Mapping[str, Box] = field(default_factory=dict)
     geometries: Mapping[str, Geometry] = field(default_factory=dict)
@@ -128,22 +131,22 @@ class Preparer:
         return MaskFile(name, path, hash_file(path))
 
     def _prepare(self, path: Path, sha256: str, called: str, mask: MaskFile | None) -> PreparedRow | UnusableFile:
-        detector, box = self.detector.identity if self.detector else None, self.boxes.get(called)
-        by, geometry = mask.sha256 if mask else None, self.geometries.get(called)
-        key = compute_content_key(sha256, path.suffix, self.settings, detector, by, box, geometry)
+        box, geometry, by = self.boxes.get(called), self.geometries.get(called), mask.sha256 if mask else None
+        key = compute_content_key(sha256, path.suffix, self.settings, self.networks.identities, by, box, geometry)
         name, source = name_picture(called), self.once_more.get(called, called)
         target = self.fresh / name
         try:
             if row := self._reuse(key, name, mask):
                 return row.changed(source=source)
             decoded = decode(path, self.settings, box=box, geometry=geometry)
-            picture = resize_and_crop(decoded.image, decoded.placement)
+            larger = self._upscale(decoded)
+            picture = resize_and_crop(larger.image, larger.placement)
             save_png(picture, target)
-            uncropped = self._save_uncropped(decoded, path, name, geometry)
+            uncropped = self._save_uncropped(larger, path, name, geometry)
             masked = self._save_mask(mask, decoded, uncropped, name, box)
         except Refused as refused:
             return refused.of(source)
-        placement = decoded.placement
+        placement, blur = larger.placement, round(measure_blur(picture), 4)
         row = PreparedRow(
             file_name=name,
             width=placement.bucket[0],
@@ -156,11 +159,12 @@ class Preparer:
             resized=placement.resized,
             crop=placement.crop,
             scale=round(placement.scale, 6),
-            notes=self._notes(decoded, source),
+            notes=self._notes(larger, source, blur),
             key=key,
             png_sha256=hash_file(target),
             look=compute_look(picture),
             shading=round(measure_shading(decoded.image), 4),
+            blur=blur,
             **({"uncropped": uncropped} if uncropped else {}),
             **({"mask": masked} if masked else {}),
             **({"hand_crop": box} if box else {}),
@@ -168,11 +172,22 @@ class Preparer:
         self._keep(key, row)
         return row
 
+    def _upscale(self, decoded: Decoded) -> Decoded:
+        """What the settings' upscaler makes of a picture, where that is so small; else the picture itself."""
+        upscaler, scale = self.networks.upscaler, decoded.placement.scale
+        if upscaler is None or scale <= self.settings.upscale.above:
+            return decoded
+        image = upscaler.enlarge(decoded.image)
+        placement = replace(decoded.placement, scale=scale / upscaler.factor)
+        notes = [*decoded.notes, f"{UPSCALED} {upscaler.factor} times by a network"]
+        return replace(decoded, image=image, size=image.size, placement=placement, notes=notes)
+
     def _save_uncropped(self, decoded: Decoded, path: Path, name: str, geometry: Geometry | None) -> Uncropped | None:
         """Write the picture before its crop, where the settings want it."""
         if self.settings.margin is None:
             return None
-        face, reach = self.detector.find(decoded.image) if self.detector else None, self.settings.face
+        detector, reach = self.networks.detector, self.settings.face
+        face = detector.find(decoded.image) if detector else None
         size = choose_uncropped_size(decoded.size, decoded.placement, self.settings.margin, face, reach.closest)
         image = find_enough_pixels(decoded, size, lambda least: decode(path, self.settings, least, geometry=geometry))
         beside = name_uncropped(name)
@@ -188,10 +203,11 @@ class Preparer:
         """Write what of the picture is to be learned, as the picture is cropped and, where that is kept, before."""
         size = (uncropped.width, uncropped.height) if uncropped else None
         least = max(decoded.placement.resized, size or (0, 0))
-        mask = read_mask(file, decoded, least, self.settings, box)
+        mask = read_mask(file, decoded, least, self.settings, box, self.networks.segmenter)
         if mask is None:
             return None
-        return write_mask(mask, decoded.placement, size, self.fresh, name, file.name if file else None, save_png)
+        source = file.name if file else ALPHA if mask is decoded.alpha else NETWORK
+        return write_mask(mask, decoded.placement, size, self.fresh, name, source, save_png)
 
     def _keep(self, key: str, row: PreparedRow) -> None:
         # No waiting for the disk, as for what is to outlast a power cut: the sums in the row tell what did.
@@ -212,7 +228,7 @@ class Preparer:
                 shutil.copyfile(file, target)
         return row
 
-    def _notes(self, decoded: Decoded, source: str) -> list[str]:
+    def _notes(self, decoded: Decoded, source: str, blur: float) -> list[str]:
         notes, scale = list(decoded.notes), decoded.placement.scale
         ending = PurePosixPath(source).suffix.lower()
         # An MPO is a JPEG with more behind it.
@@ -223,7 +239,14 @@ class Preparer:
             notes.append(f"named {ending}, is {decoded.format}")
         if scale > self.settings.warn_upscale:
             notes.append(f"enlarged {scale:.1f} times")
+        if is_blurred(blur, self.settings):
+            notes.append(f"{BLURRED} ({blur:.2f})")
         return notes
+
+
+def is_blurred(blur: float, settings: PrepareSettings) -> bool:
+    """Whether a picture is to be told as blurred."""
+    return settings.warn_blur is not None and blur > settings.warn_blur
 
 
 def name_picture(called: str) -> str:
@@ -235,7 +258,7 @@ def compute_content_key(
     sha256: str,
     suffix: str,
     settings: PrepareSettings,
-    detector: str | None = None,
+    networks: Mapping[str, str | None] = NO_NETWORKS,
     mask: str | None = None,
     box: Box | None = None,
     geometry: Geometry | None = None,
@@ -243,12 +266,12 @@ def compute_content_key(
     """Equal keys, equal picture and row but for the names: the file's content and ending, the settings, the code.
 
     Args:
-        detector: the identity of the settings' face detector.
+        networks: the identities of those that the settings name, by setting.
         mask: the sha256 of the picture's mask, if that is a file of its own.
         box: of its crop by hand.
         geometry: of its bucket, if that is another than the settings'.
     """
-    kept = select_decided(settings, Decides.PIXELS | Decides.NOTES, {"face.detector": detector})
+    kept = select_decided(settings, Decides.PIXELS | Decides.NOTES, networks)
     own = [one for one in (mask, box, geometry and geometry.identity) if one]
     return hash_data(compute_code_key(Preparer), sha256, suffix.lower(), kept, *own)
 
@@ -260,7 +283,7 @@ def _rename(row: PreparedRow, name: str, mask: MaskFile | None) -> PreparedRow:
         row = row.changed(uncropped=row.uncropped.changed(file_name=name_uncropped(name)))
     if row.mask:
         file_name, beside = name_masks(name)
-        masked = row.mask.changed(file_name=file_name, source=mask.name if mask else ALPHA)
+        masked = row.mask.changed(file_name=file_name, source=mask.name if mask else row.mask.source)
         row = row.changed(mask=masked.changed(uncropped=beside) if masked.uncropped else masked)
     return row
 

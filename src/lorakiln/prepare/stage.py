@@ -19,12 +19,19 @@ from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
 from lorakiln.prepare.buckets import Geometry
 from lorakiln.prepare.damage import simplejpeg
-from lorakiln.prepare.faces import FaceDetector
-from lorakiln.prepare.masks import ALPHA, FROM_FILES
-from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
+from lorakiln.prepare.masks import ALPHA, FROM_FILES, NETWORK
+from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error, name_rightly
 from lorakiln.prepare.near_duplicates import find_near_duplicates
+from lorakiln.prepare.networks import Networks
 from lorakiln.prepare.own_settings import adapt_settings
-from lorakiln.prepare.picture import Preparer, name_picture, read_earlier_pictures, read_partial_pictures
+from lorakiln.prepare.picture import (
+    UPSCALED,
+    Preparer,
+    is_blurred,
+    name_picture,
+    read_earlier_pictures,
+    read_partial_pictures,
+)
 from lorakiln.prepare.shading import describe_unsuited_pictures
 from lorakiln.prepare.unusable_files import LISTED, explain_unusable, make_refusal, write_quarantine
 from lorakiln.rows import PreparedRow, select_files, write_rows
@@ -58,17 +65,17 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         if found.excluded:
             what = f"all pictures here are left out by hand ({len(found.excluded)})"
             raise UserError(what, where=raw, fix="remove `excluded` from the .edit.yaml of those that shall be used")
-        raise make_no_pictures_error(raw, found.others)
+        raise make_no_pictures_error(raw, found.others, found.misnamed)
     geometries, own = _find_geometries(found, settings), _find_own(found, settings)
     pixels = sum(_count_pixels(name, geometries, own, settings) for name in found.pictures)
     check_space(out, int(pixels * PNG_BYTES), "the prepared pictures")
-    detector = FaceDetector.of(settings.face)
+    networks = Networks.of(settings)
     kept = PartialResults(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
         boxes = {name: edit.box for name, edit in found.edits.items() if edit.box}
         preparer = Preparer(
-            source, fresh, settings, known, kept, detector, found.masks, boxes, geometries, found.once_more, own
+            source, fresh, settings, known, kept, networks, found.masks, boxes, geometries, found.once_more, own
         )
         results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures), WORTH))
         rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
@@ -85,11 +92,16 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         rows = [_with_subset(row, subsets.get(row.file_name)) for row in _with_twins(rows)]
         write_rows(fresh, rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
-        facts = _facts(rows, bad, settings, {name_picture(name) for name in geometries})
-        facts.write(fresh / "dataset.json")
+        facts = _facts(rows, bad, settings, {name_picture(name) for name in geometries}, networks)
+        facts.changed(excluded=found.excluded).write(fresh / "dataset.json")
     kept.clear()
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
+    renamed = {name: name_rightly(name, ending) for name, ending in sorted(found.misnamed.items())}
+    _warn(
+        "pictures by what they hold, and not by their names, are not taken; rename them",
+        [f"{escape_line(name)} -> {escape_line(right)}" for name, right in renamed.items()],
+    )
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
     _report_subsets(rows, found, subsets)
     _report_masks(rows, found, settings)
@@ -165,9 +177,10 @@ def _facts(
     bad: Sequence[UnusableFile],
     settings: PrepareSettings,
     resized: Collection[str],
+    networks: Networks,
 ) -> Dataset:
     """Of all pictures together; `resized` are those of another geometry than the settings'."""
-    geometry = select_decided(settings, Decides.PIXELS)
+    geometry = select_decided(settings, Decides.PIXELS, networks.identities)
     sizes = sorted(f"{row.sha256} {row.bucket}" for row in rows if row.file_name in resized)
     masks = sorted(f"{row.sha256} {row.mask.png_sha256}" for row in rows if row.mask)
     crops = sorted([row.sha256, *row.hand_crop] for row in rows if row.hand_crop)
@@ -197,9 +210,16 @@ def _report(
 ) -> None:
     """Warnings, then what there is in one line."""
     enlarged = [row for row in rows if row.scale > settings.warn_upscale]
+    if upscaled := sum(any(note.startswith(UPSCALED) for note in row.notes) for row in rows):
+        print(f"prepare: {upscaled} pictures were enlarged by prepare.upscale.network first", flush=True)
     _warn(
         f"pictures enlarged more than {settings.warn_upscale:g} times look soft",
         [f"{row.file_name} ({row.scale:.1f} times)" for row in enlarged],
+    )
+    blurred = [row for row in rows if is_blurred(row.blur, settings)]
+    _warn(
+        "blurred pictures are learned as blurred; take out what is out of focus",
+        [f"{escape_line(row.file_name)} ({row.blur:.2f})" for row in sorted(blurred, key=lambda row: -row.blur)],
     )
     _warn("files with the same content count more than once", _duplicates(rows))
     _warn("pictures that look the same weigh as much as there are of them", _lookalikes(rows))
@@ -284,8 +304,9 @@ def _report_masks(rows: Sequence[PreparedRow], found: SourceContents, settings: 
     """How many pictures have a mask, and how much they leave; which leave nothing, and which belong to nothing."""
     masks = {row.file_name: row.mask for row in rows if row.mask}
     if masks:
-        by_alpha = sum(mask.source == ALPHA for mask in masks.values())
-        kinds = {"of files": len(masks) - by_alpha, "of alpha channels": by_alpha}
+        made = Counter(mask.source for mask in masks.values())
+        own = len(masks) - made[ALPHA] - made[NETWORK]
+        kinds = {"of files": own, "of alpha channels": made[ALPHA], "of the network": made[NETWORK]}
         of = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         learned = fmean(mask.share for mask in masks.values())
         told = f"masks for {len(masks)} of {len(rows)} pictures ({of}); of these {learned:.0%} is to be learned"

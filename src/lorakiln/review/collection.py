@@ -10,6 +10,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.prepare.buckets import Geometry, Size, choose_bucket
 from lorakiln.prepare.decode import measure_box, measure_picture
 from lorakiln.prepare.unusable_files import Refused
+from lorakiln.review.decoded import Decoded, read_decoded
 from lorakiln.schema.picture_edit import PictureEdit
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import CaptionProblem, Captions, PictureSource, SourceContents, Subset, open_source
@@ -28,11 +29,13 @@ class Rules:
     Attributes:
         prepare: with the buckets.
         endings, precedence: of captions; see `caption.extensions` and `caption.precedence`.
+        prepared: what `prepare` wrote, which may be of another dataset or not there; None: nobody has looked.
     """
 
     prepare: PrepareSettings
     endings: Sequence[str] = ENDINGS
     precedence: Sequence[str] = PRECEDENCE
+    prepared: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class ShownPicture:
         findings: what is odd, in words.
         has_mask: whether a file beside it says what is to be learned.
         is_reg: whether it is a regularisation picture.
+        alike: the first by name of the pictures that look like it; "": none does.
     """
 
     name: str
@@ -60,12 +64,13 @@ class ShownPicture:
     findings: tuple[str, ...] = ()
     has_mask: bool = False
     is_reg: bool = False
+    alike: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As the page takes it."""
         told: dict[str, Any] = {"name": self.name, "size": self.size, "bucket": self.bucket, "caption": self.caption}
         told |= {"from": self.caption_from, "crop": self.edit.crop, "excluded": self.edit.excluded}
-        return told | {"findings": self.findings, "mask": self.has_mask, "reg": self.is_reg}
+        return told | {"findings": self.findings, "mask": self.has_mask, "reg": self.is_reg, "alike": self.alike}
 
 
 @dataclass
@@ -75,6 +80,7 @@ class Collection:
     Attributes:
         raw: the dataset's folder.
         problems: (name, what is wrong) of files that are no pictures that one could review.
+        decoded: what `prepare` has found, by name.
     """
 
     raw: Path
@@ -84,6 +90,7 @@ class Collection:
     captions: Captions
     pictures: dict[str, ShownPicture] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    decoded: dict[str, Decoded] = field(default_factory=dict)
     _sizes: dict[str, tuple[Size | None, str]] = field(default_factory=dict)
 
     def read(self, name: str) -> ShownPicture:
@@ -98,6 +105,7 @@ class Collection:
         size, trouble = self._sizes[name]
         bucket, findings = self._place(name, size, edit)
         caption, origin, wrong = self._read_caption(name)
+        decoded = self.decoded.get(name, Decoded())
         shown = ShownPicture(
             name,
             size,
@@ -105,9 +113,10 @@ class Collection:
             caption,
             origin,
             edit,
-            tuple(one for one in (trouble, *findings, wrong) if one),
+            tuple(one for one in (trouble, *findings, *decoded.findings, wrong) if one),
             name in self.contents.masks,
             self.contents.is_reg(name),
+            decoded.group,
         )
         self.pictures[name] = shown
         return shown
@@ -168,6 +177,7 @@ def open_collection(raw: Path, rules: Rules) -> Collection:
     contents = source.scan()
     found = Collection(raw, rules, source, contents, source.captions(rules.endings, rules.precedence))
     found.problems = [(one.source, one.record()["reason"]) for one in contents.bad]
+    found.problems += [(name, f"a picture without its ending {ending}") for name, ending in contents.misnamed.items()]
     found.problems += [(name, "a mask of no picture") for name in contents.lonely_masks]
     found.problems += [(name, "a hand edit of no picture") for name in contents.lonely_edits]
     names = sorted([*contents.files, *contents.excluded])
@@ -178,6 +188,7 @@ def open_collection(raw: Path, rules: Rules) -> Collection:
             "unpack it into files to look at it; hand edits and captions beside it are written as docs/datasets.md says"
         )
         raise UserError("its pictures are in shards or tables, and the review shows files", where=raw, fix=fix)
+    found.decoded = read_decoded(rules.prepared, raw) if rules.prepared else {}
     for name in names:
         found.read(name)
     return found

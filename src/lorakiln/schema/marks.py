@@ -61,13 +61,13 @@ class Names:
     """The setting names something that may change while its name stays. On a section: what its settings call it.
 
     Attributes:
-        sort: "pictures": a dataset's folder; "model": a hub id, a folder or a file; "lora", "prompts", "detector": a
+        sort: "pictures": a dataset's folder; "model": a hub id, a folder or a file; "lora", "prompts", "network": a
             file.
         title: what people call it, for messages; "": as the section says.
         revision: the setting beside it that says which of a hub's revisions is meant.
     """
 
-    sort: Literal["pictures", "model", "lora", "prompts", "detector"]
+    sort: Literal["pictures", "model", "lora", "prompts", "network"]
     title: str
     revision: str = ""
 

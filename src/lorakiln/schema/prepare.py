@@ -7,6 +7,9 @@ from pydantic import Field, field_validator, model_validator
 from lorakiln.schema.base import LARGEST_SIDE, Name, Settings
 from lorakiln.schema.marks import Decides, Names, Private
 
+Shade = Annotated[float, Field(ge=-10, le=10)]
+Spread = Annotated[float, Field(gt=0, le=1000)]
+
 
 class BucketSettings(Settings, decides=Decides.PIXELS):
     """Aspect-ratio buckets by kohya's rule (sd-scripts, BucketManager)."""
@@ -21,7 +24,7 @@ class BucketSettings(Settings, decides=Decides.PIXELS):
 class FaceSettings(Settings, decides=Decides.NOTES):
     """Faces, for encode.augment.crop=face; see docs/augmentation.md for what a detector must be."""
 
-    detector: Annotated[str | None, Private.PATH, Names("detector", "face detector")] = Field(
+    detector: Annotated[str | None, Private.PATH, Names("network", "face detector")] = Field(
         None, description="an ONNX file of UltraFace's form; null: no faces are looked for"
     )
     least_score: float = Field(0.7, gt=0, lt=1, description="what the detector gives less is no face")
@@ -35,6 +38,34 @@ class FaceSettings(Settings, decides=Decides.NOTES):
         if self.closest > self.widest:
             raise ValueError(f"closest {self.closest:g} must not be above widest {self.widest:g}: both count faces")
         return self
+
+
+class UpscaleSettings(Settings, decides=Decides.PIXELS):
+    """Small pictures are enlarged by a network first; see docs/augmentation.md for what it must be."""
+
+    network: Annotated[str | None, Private.PATH, Names("network", "upscaler")] = Field(
+        None, description="an ONNX file of Real-ESRGAN's form, or SwinIR's; null: they are enlarged by Lanczos"
+    )
+    above: float = Field(
+        1.0, ge=1, le=100, description="pictures that would be enlarged by more than this are given to it"
+    )
+    tile: int = Field(
+        256, ge=64, le=4096, description="sides of the squares that it is given at once at most, pixels; in eights"
+    )
+
+
+class SegmentSettings(Settings, decides=Decides.NOTES):
+    """Masks by a network, of the pictures that have no other; see docs/datasets.md for what it must be."""
+
+    network: Annotated[str | None, Private.PATH, Names("network", "segmenter")] = Field(
+        None, description="an ONNX file of rembg's form, such as U2-Net; null: no masks are made"
+    )
+    mean: Annotated[tuple[Shade, Shade, Shade], Field(strict=False)] = Field(  # YAML has lists alone
+        (0.485, 0.456, 0.406), description="taken off red, green and blue from 0 to 1"
+    )
+    std: Annotated[tuple[Spread, Spread, Spread], Field(strict=False)] = Field(
+        (0.229, 0.224, 0.225), description="what is left is divided by this"
+    )
 
 
 class PrepareSettings(Settings, decides=Decides.PIXELS):
@@ -58,7 +89,8 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
     masks: Annotated[Literal["auto", "files", "alpha", "none"], Decides.NOTES] = Field(
         "auto",
         description="what of a picture is to be learned, for train.objective.unmasked_weight: files, masks/NAME.png or "
-        "NAME-masklabel.png; alpha, the picture's alpha channel; auto: a file where there is one, else alpha",
+        "NAME-masklabel.png; alpha, the picture's alpha channel; auto: a file where there is one, else alpha; for what "
+        "has none prepare.segment makes one; none: not even that",
     )
     on_bad: Annotated[Literal["error", "skip"], Decides.DATASET] = Field(
         "error", description="what to do when files are unusable"
@@ -81,11 +113,20 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
         "0.25 is a quarter; null: the crop alone",
     )
     face: FaceSettings = FaceSettings()
+    upscale: UpscaleSettings = UpscaleSettings()
+    segment: SegmentSettings = SegmentSettings()
     domain: Annotated[Literal["any", "drawings"], Decides.DATASET] = Field(
         "any", description="what the model knows; drawings: pictures shaded like photographs get a warning"
     )
     warn_upscale: Annotated[float, Decides.NOTES] = Field(
         2.0, ge=1, le=1e6, description="warn about pictures enlarged by more than this factor"
+    )
+    warn_blur: Annotated[float | None, Decides.NOTES] = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="warn about pictures of whose steps between neighbours a further blur would leave more than this: "
+        "0.2 to 0.4 is sharp; null: about none",
     )
     follow_symlinks: Annotated[bool, Decides.DATASET] = Field(
         False, description="accept links that lead out of the dataset's folder"

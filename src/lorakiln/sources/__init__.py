@@ -86,6 +86,7 @@ class SourceContents:
         pictures: sorted, no two equal but for ending, case or accents' encoding: they would share one output.
         bad: what looks like a picture and cannot be one.
         others: how many files there are of every other ending.
+        misnamed: files that are pictures by their first bytes and not by their names, with the ending that they lack.
         subsets: of the pictures that are in one.
         once_more: of pictures that are another's file once more, for another subset, that file.
         aside: folders with pictures that are not taken, with how many there are.
@@ -101,6 +102,7 @@ class SourceContents:
     pictures: list[str] = field(default_factory=list)
     bad: list[UnusableFile] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    misnamed: dict[str, str] = field(default_factory=dict)
     subsets: dict[str, Subset] = field(default_factory=dict)
     once_more: dict[str, str] = field(default_factory=dict)
     aside: Counter[str] = field(default_factory=Counter)

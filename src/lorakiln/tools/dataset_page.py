@@ -17,6 +17,7 @@ from lorakiln.caption.trigger import holds_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts import Dataset
+from lorakiln.prepare.picture import BLURRED
 from lorakiln.rows import CaptionedRow, read_captioned, select_files
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
@@ -26,6 +27,7 @@ from lorakiln.train.length import count_steps
 from lorakiln.train.plan import tell_length
 from lorakiln.train.validation_split import hold_out
 
+TOLD_APART = ("enlarged ", f"{BLURRED} ")
 MOST_TAGS = 60
 NAMED = 5  # pictures of a finding
 OUTSIDE = 0.25  # of its brightness is left to what a mask keeps from being learned
@@ -83,6 +85,7 @@ def write_dataset_page(captioned: Path, prepared: Path, train: TrainSettings, pa
         captions=len(rows) - sum(row.is_reg for row in rows),
         sheets=[(group.name, len(group.rows), _draw_sheet(captioned, group.rows, len(groups))) for group in groups],
         masks=sum(row.mask is not None for row in rows),
+        edited=_describe_edits(rows, facts),
     )
     write_text(page, text)
     buckets = ", ".join(f"{group.name}: {len(group.rows)}" for group in groups)
@@ -106,12 +109,14 @@ def list_findings(rows: Sequence[CaptionedRow], facts: Dataset, prepared: Path, 
     for row in select_files(rows):
         looks.setdefault(row.likeness, []).append(row.file_name)
     sizes = Counter(row.bucket for row in rows)
-    # How much they are enlarged is a finding of its own.
-    odd = {row.file_name: [note for note in row.notes if not note.startswith("enlarged ")] for row in rows}
+    # How much they are enlarged, and how blurred, are findings of their own.
+    odd = {row.file_name: [note for note in row.notes if not note.startswith(TOLD_APART)] for row in rows}
+    blurred = [row.file_name for row in rows if any(note.startswith(BLURRED) for note in row.notes)]
     trigger = facts.trigger
     found = [
         _Finding("files that were left out", left_out),
         _Finding(f"enlarged more than {most:g} times", [row.file_name for row in rows if row.scale > most]),
+        _Finding("blurred", blurred),
         _Finding("look the same", [" = ".join(names) for names in looks.values() if len(names) > 1]),
         _Finding("odd files", [f"{name} ({'; '.join(told)})" for name, told in odd.items() if told]),
         _Finding("masks that are black", [row.file_name for row in rows if row.mask and row.mask.share == 0]),
@@ -142,6 +147,20 @@ def count_tags_or_words(texts: Sequence[str]) -> tuple[str, Counter[str]]:
     counts = Counter(one for of_one in (tags if lists else words) for one in sorted(of_one))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ("tags" if lists else "words"), Counter(dict(ordered))
+
+
+def _describe_edits(rows: Sequence[CaptionedRow], facts: Dataset) -> str:
+    """What was said by hand of single pictures; "" where nothing was."""
+    files = select_files(rows)
+    counts = {
+        "captions": sum(row.caption_source == "edit" for row in files),
+        "crops": sum(row.hand_crop is not None for row in files),
+    }
+    told = [f"{count} {kind}" for kind, count in counts.items() if count]
+    if facts.excluded:
+        more = f" and {len(facts.excluded) - NAMED} more" if len(facts.excluded) > NAMED else ""
+        told.append(f"left out {', '.join(facts.excluded[:NAMED])}{more}")
+    return ", ".join(told)
 
 
 def _group(rows: Sequence[CaptionedRow]) -> list[_Group]:

@@ -13,6 +13,7 @@ const KEYS = [
   ["x", "leave out, or restore"], ["c", "crop: arrows move, Shift-arrows resize, Enter keeps, Escape leaves, Delete removes"],
   ["m", "show the mask"], ["Space", "mark"], ["a", "mark all that are shown, or none"], ["t", "a tag for the marked"],
   ["/", "filter"], ["f", "with findings, or all that are used"], ["o", "left out, or those that are used"],
+  ["d", "that look the same, or all that are used"],
   ["u, Ctrl-Z", "undo"], ["r, Ctrl-Shift-Z", "redo"], ["?", "these keys"],
 ];
 
@@ -53,13 +54,18 @@ function refresh() {
     chosen = shown[Math.min(lastPlace, shown.length - 1)] ?? null;
   }
   if (chosen) lastPlace = shown.indexOf(chosen);
-  grid.show(shown, chosen, pictures.marked);
+  showGrid();
   panel.show(chosen);
   const all = pictures.byName.size, marked = pictures.marked.size;
   find("counts").textContent = `${shown.length} of ${all} shown${marked ? `, ${marked} marked` : ""}`;
   listTags();
 }
 let lastPlace = 0;
+
+function showGrid() {
+  const nameGroup = find("show").value === "alike" ? ({ alike }) => `like ${alike}` : undefined;
+  grid.show(shown, chosen, pictures.marked, nameGroup);
+}
 
 function listTags() {
   const make = ([text, count]) => {
@@ -82,7 +88,7 @@ function choose(picture) {
   chosen = picture;
   lastPlace = shown.indexOf(picture);
   grid.reveal(lastPlace);
-  grid.show(shown, chosen, pictures.marked);
+  showGrid();
   panel.show(chosen);
 }
 
@@ -132,6 +138,7 @@ const ACTIONS = {
   t: () => find("tag").focus(),
   "/": () => find("filter").focus(),
   f: () => show("findings"),
+  d: () => show("alike"),
   o: () => show("excluded"),
   u: () => change("undo", {}),
   r: () => change("redo", {}),

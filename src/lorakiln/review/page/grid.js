@@ -20,22 +20,23 @@ export class Grid {
     });
   }
 
-  show(pictures, chosen, marked) {
-    Object.assign(this, { pictures, chosen, marked });
+  // What one heading stands over is what `nameGroup` names the same.
+  show(pictures, chosen, marked, nameGroup = ({ bucket }) => bucket) {
+    Object.assign(this, { pictures, chosen, marked, nameGroup });
     this.lay();
   }
 
-  // Rows of one bucket each: where they are, and which pictures they have.
+  // Rows of one group each: where they are, and which pictures they have.
   lay() {
     this.columns = Math.max(1, Math.floor((this.element.clientWidth - 10) / WIDTH));
     this.rows = [];
     this.rowOf = new Map();
     let top = 6, at = 0;
     while (at < this.pictures.length) {
-      const bucket = this.pictures[at].bucket;
+      const group = this.nameGroup(this.pictures[at]);
       let end = at;
-      while (end < this.pictures.length && this.pictures[end].bucket === bucket) end++;
-      this.rows.push({ top, height: HEADING, title: `${bucket}: ${end - at}` });
+      while (end < this.pictures.length && this.nameGroup(this.pictures[end]) === group) end++;
+      this.rows.push({ top, height: HEADING, title: `${group}: ${end - at}` });
       top += HEADING;
       for (; at < end; at += this.columns) {
         const until = Math.min(at + this.columns, end);

@@ -33,6 +33,8 @@ export class Pictures {
       if (tag && !picture.lower.includes(tag)) continue;
       if (wanted.every((word) => picture.words.includes(word))) shown.push(picture);
     }
+    // Those that look the same stand together.
+    if (show === "alike") shown.sort((a, b) => (a.alike === b.alike ? 0 : a.alike < b.alike ? -1 : 1));
     return shown;
   }
 
@@ -40,6 +42,7 @@ export class Pictures {
     if (show === "used") return !picture.excluded;
     if (show === "excluded") return picture.excluded;
     if (show === "findings") return !picture.excluded && picture.findings.length > 0;
+    if (show === "alike") return !picture.excluded && Boolean(picture.alike);
     if (show === "edited") return picture.excluded || Boolean(picture.crop) || picture.from.endsWith(".edit.yaml");
     if (show === "marked") return this.marked.has(picture.name);
     return true;

@@ -34,6 +34,13 @@ READABLE = {
     ".heic",
     ".heif",
 }
+# Where in a file its kind is told, and how, of the usual ones.
+SIGNS = {
+    ".jpg": (0, b"\xff\xd8\xff"),
+    ".png": (0, b"\x89PNG\r\n\x1a\n"),
+    ".gif": (0, b"GIF8"),
+    ".webp": (8, b"WEBP"),
+}
 # What drawings and cameras' own files are, and what to do; opened as TIFF, a raw file would give its thumbnail.
 _EXPORT = "export it as PNG, or remove it"
 _CONVERT = "convert it to PNG, JPEG or WebP, or remove it"
@@ -140,6 +147,8 @@ class _Scanner:
             self.edits.append(name)
         elif ending not in PICTURES:
             self.found.others[ending] += 1
+            if (meant := self._find_ending(path, ending)) and is_utf8(name := self._name(path)):
+                self.found.misnamed[name] = meant
         elif found := find_obstacle(path, self.root, self.follow):
             self._refuse(path, found.reason, found.fix, found.detail)
         elif ending in FOREIGN:
@@ -148,6 +157,19 @@ class _Scanner:
             self._refuse(path, "its name is not UTF-8", "rename it")
         else:
             self.found.pictures.append(name)
+
+    def _find_ending(self, path: Path, ending: str) -> str:
+        """The ending that a picture lacks: it has none, or one as browsers save it, .jpg_large, .webp?w=300; or ""."""
+        if ending and not ending.startswith(tuple(READABLE)):
+            return ""
+        if find_obstacle(path, self.root, self.follow):
+            return ""
+        try:
+            with path.open("rb") as file:
+                start = file.read(12)
+        except OSError:  # which is no reason to refuse what is not taken for a picture
+            return ""
+        return next((one for one, (at, sign) in SIGNS.items() if start[at:].startswith(sign)), "")
 
     def _refuse_link(self, path: Path) -> None:
         fix = "copy the files here, or set prepare.follow_symlinks=true"
