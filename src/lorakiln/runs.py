@@ -20,12 +20,12 @@ from lorakiln.artefacts.folder_state import FolderState
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_file, hash_folder
 from lorakiln.artefacts.json_files import read_json, write_json, write_text
+from lorakiln.artefacts.output_record import locate_record
 from lorakiln.artefacts.partial_results import hand_on_partial_results, link_or_copy
 from lorakiln.chain import DATA, RESULTS, TRAIN, list_namespaces, locate_folders, select_settings
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.drawing_checks import check_drawing
-from lorakiln.facts import Dataset
 from lorakiln.families import load_family
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.schema.marks import read_setting, walk
@@ -35,13 +35,22 @@ from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.schema.whole_config import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
 from lorakiln.sweep.titles import make_short_titles
+from lorakiln.tools.dataset_cache import (
+    FOLDER,
+    KEPT,
+    UNFINISHED,
+    choose_surplus,
+    find_newest,
+    hold,
+    is_whole,
+    list_cached,
+    remove_unheld,
+)
 from lorakiln.train.devices import find_accelerator
 from lorakiln.train.precision import choose_precision
 from lorakiln.train.quantized_layers import check_quantize
 from lorakiln.train.sample_file import read_sample_file
 from lorakiln.train.takeover import take_over
-
-UNFINISHED = "unfinished"  # in a dataset's folder: what stands there is another's, until the stages are through
 
 
 def run_pipeline(config: Config, folder: Path, experiment: str | None = None) -> None:
@@ -170,48 +179,38 @@ def make_dataset(config: Config) -> Path:
         known = sorted(path.name for path in raw.parent.glob("*") if path.is_dir())
         raise UserError("no such folder", where=raw, fix=f"datasets here: {', '.join(known) or 'none'}")
     state = FolderState(raw)
-    folder = Path(config.paths.cache) / "datasets" / compute_data_key(config, raw)
+    cache = Path(config.paths.cache)
+    folder = cache / FOLDER / compute_data_key(config, raw)
+    hold(folder)
     with _locked(folder):
         if is_whole(folder):
             print(f"data: reusing {folder}", flush=True)
             return folder
-        begin_with_earlier(folder, config.prepare.dataset)
+        begin_with_earlier(folder, find_newest(cache, config.prepare.dataset))
         for stage in DATA:
             stage.update({"raw": raw, **locate_folders(folder, DATA)}, select_settings(config))
             if "raw" in stage.reads:
                 state.check()  # else other pictures would be kept under the key of these
         (folder / UNFINISHED).unlink(missing_ok=True)
+    surplus = choose_surplus(list_cached(cache), KEPT)
+    remove_unheld(cache, [one.folder for one in surplus if one.dataset == config.prepare.dataset])
     return folder
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a folder of cache/datasets holds all that the data stages make."""
-    return (folder / "encoded" / "index.json").exists() and not (folder / UNFINISHED).exists()
-
-
-def begin_with_earlier(folder: Path, dataset: str) -> None:
-    """Give a folder that is new the newest outputs of the same dataset, so that its stages make anew only what differs:
-    of one changed caption one embedding. They are second names of the same files, which no stage changes in place.
+def begin_with_earlier(folder: Path, newest: Path | None) -> None:
+    """Give a folder that is new the outputs of another one of the same dataset, so that its stages make anew only what
+    differs: of one changed caption one embedding. They are second names of the same files, which no stage changes in
+    place.
     """
-    if any((folder / stage.writes).exists() for stage in DATA):
+    if newest is None or any((folder / stage.writes).exists() for stage in DATA):
         return
-    whole = [one for one in folder.parent.iterdir() if is_whole(one) and _is_of(one, dataset)]
-    if not whole:
-        return
-    newest = max(whole, key=lambda one: ((one / "encoded" / "index.json").stat().st_mtime_ns, one.name))
     (folder / UNFINISHED).touch()  # before what looks like a finished dataset
     with telling_disk_trouble(folder):
         for stage in DATA:
-            for path in (newest / stage.writes).rglob("*"):
+            out = newest / stage.writes
+            for path in (locate_record(out), *out.rglob("*")):
                 if path.is_file():
-                    link_or_copy(path, folder / stage.writes / path.relative_to(newest / stage.writes))
-
-
-def _is_of(folder: Path, dataset: str) -> bool:
-    try:
-        return Dataset.read(folder / "captioned" / "dataset.json").name == dataset
-    except (UserError, OSError):  # what is damaged is no help
-        return False
+                    link_or_copy(path, folder / path.relative_to(newest))
 
 
 def compute_data_key(config: Config, raw: Path) -> str:

@@ -1,12 +1,14 @@
 """One changed caption is one caption encoded anew, by the second door too; the first is in test_first_door.py."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from lorakiln.runs import UNFINISHED, is_whole, make_dataset
+from lorakiln.runs import make_dataset
 from lorakiln.schema.whole_config import check_whole
+from lorakiln.tools.dataset_cache import UNFINISHED, USED, is_whole
 from pipelines.compose import compose_config
 from tests.small_runs import SmallRuns
 
@@ -32,7 +34,7 @@ def contents(folder: Path):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "lock"
+        if path.is_file() and path.name != "lock" and path.suffix != ".made" and path.parent.name != USED
     }
 
 
@@ -80,3 +82,23 @@ def test_another_dataset_and_a_damaged_one_are_left_alone(small, capfd):
     (small.folder / "raw/mine/1.txt").write_text("one cat")
     make(small)
     assert "new: 4 pictures, 4 captions" in capfd.readouterr().out
+
+
+def test_old_datasets_make_room_and_those_that_are_read_stay(small, monkeypatch):
+    first = make(small)  # this process reads it
+    monkeypatch.setattr("lorakiln.runs.KEPT", 1)
+    old = first.with_name("0" * 16)
+    shutil.copytree(first, old)
+    shutil.rmtree(old / USED)  # of a process that has ended
+    os.utime(old, (1, 1))
+    (small.folder / "raw/mine/2.txt").write_text("two cats")
+    second = make(small)
+    assert sorted(path for path in first.parent.iterdir()) == sorted([first, second])
+
+
+def test_captions_that_change_alone_leave_the_pictures_as_they_are(small, capfd):
+    first = make(small)
+    second = make(small, "caption.suffix=indoors")
+    told = capfd.readouterr().out
+    assert "prepare: nothing has changed" in told and "new: 0 pictures, 4 captions" in told
+    assert contents(second / "prepared") == contents(first / "prepared")

@@ -8,6 +8,7 @@ import typer
 from lorakiln.cli import (
     blind,
     captions,
+    clean,
     compare,
     convert,
     crop,
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Inspect, convert, resize, merge, extract, try, compare and share LoRA files; import configs of other "
     "programs; begin with pictures (new); crop pictures to one size; draw regularisation pictures (regularise); change "
-    "captions; review a dataset in the browser; examine the machine (doctor).",
+    "captions; review a dataset in the browser; free the cache (clean); examine the machine (doctor).",
 )
 # In the order in which --help lists them.
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -48,6 +49,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "crop": crop.crop,
     "regularise": regularise.regularise,
     "review": review.review,
+    "clean": clean.clean,
     "doctor": doctor.doctor,
 }
 for name, command in COMMANDS.items():
