@@ -27,6 +27,7 @@ SHOWN = (
     ("drawing", "CPU time of a picture, theirs / ours", "drawing a picture"),
     ("prepare", "CPU time of a picture, theirs / ours", "preparing a photograph of 12 megapixels"),
 )
+ENOUGH = 3  # rounds: a single one tells nothing of how far the next would be from it
 MARKS = ("<!-- made by benchmarks.results: begin -->", "<!-- made by benchmarks.results: end -->")
 
 
@@ -47,16 +48,16 @@ def make_tables(results: dict[str, dict[str, Any]]) -> str:
 
 def make_summary(results: dict[str, dict[str, Any]]) -> str:
     """README's table: how many times the CPU time of ours others take, and what it was measured on."""
-    rows, loads = [], []
+    rows, loads, shown = [], [], []
     for name, fact, what in SHOWN:
-        if name not in results:
+        if name not in results or results[name]["rounds"] < ENOUGH:
             continue
         kept = results[name]
         loads.append(f"{what}: {kept['rounds']} rounds")
         rows += [[what, other, ratio] for other, ratio in kept["facts"][fact].items()]
+        shown.append(kept)
     if not rows:
-        return "Not measured."
-    shown = [results[name] for name, _, _ in SHOWN if name in results]
+        return "Not measured in enough rounds yet."
     beside = ", beside much other work" if any("Warning" in kept["load"] for kept in shown) else ""
     first = shown[0]
     told = f"{first['date']}, {first['machine']}, one thread, no GPU; {', '.join(loads)}{beside}."

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from benchmarks.results import MARKS, SHOWN, TITLES, make_summary, make_tables, put_between_marks, read_results
+from benchmarks.results import ENOUGH, MARKS, SHOWN, TITLES, make_summary, make_tables, put_between_marks, read_results
 from benchmarks.rounds import RESULTS, ROOT
 
 
@@ -39,7 +39,13 @@ def test_what_was_not_measured_is_said_to_be_so():
     assert "### Drawing\n\n2030-01-02; 2 cores (x86_64), 8 GiB; Python 3.12; rounds 5, steps 1 and 3." in text
     assert text.count("Not measured: `python -m benchmarks.") == len(TITLES) - 1
     assert "### A whole run\n\nNot measured: `python -m benchmarks.whole_run`." in text
-    assert make_summary({}) == "Not measured."
+
+
+@pytest.mark.parametrize("rounds", [None, 1, ENOUGH - 1])
+def test_readme_shows_nothing_of_too_few_rounds(rounds):
+    name, fact, _ = SHOWN[0]
+    results = {name: kept(name, **{fact: {"bare loop": "1.10"}}) | {"rounds": rounds}} if rounds else {}
+    assert make_summary(results) == "Not measured in enough rounds yet."
 
 
 def test_readme_shows_a_row_for_each_program_set_against():
