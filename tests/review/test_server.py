@@ -139,6 +139,7 @@ def test_the_list_says_all_that_the_page_shows(client):
         "findings": [],
         "mask": False,
         "reg": False,
+        "alike": "",
     }
     assert shown["e.png"]["excluded"] and told["problems"] == [["f.png.edit.yaml", "a hand edit of no picture"]]
 
