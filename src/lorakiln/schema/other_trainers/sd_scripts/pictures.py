@@ -81,7 +81,11 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
 # A dataset config's other keys are options of the same name.
 DATASET_CONFIG: dict[str, tuple[Option, ...]] = {
     "Keys of a dataset config that are no options": (
-        Option(("batch_size",), ("train.batch_size",)),
+        Option(
+            ("batch_size",),
+            ("train.batch_size",),
+            "one for all datasets; `train.micro_batch`, what a device takes at once, is found out",
+        ),
         Option(("num_repeats",), ("train.repeats", "prepare.source=kohya_config"), "of all, or of each folder"),
         Option(("is_reg",), ("prepare.source=kohya_config",)),
         Option(("image_dir",), ("prepare.dataset",)),
