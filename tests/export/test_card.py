@@ -11,7 +11,9 @@ from diffusers import DDIMScheduler
 
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import load_tensors
+from lorakiln.export.card import format_model_card
 from lorakiln.facts import LoraFacts
+from lorakiln.schema.export import ExportSettings
 from tests.export.conftest import CAPTIONS, PROMPTS, files
 
 
@@ -48,12 +50,20 @@ def test_the_model_card(do, facts):
         "| step | 20 of 20 |",
         "![sample 1](previews/00.png)",
         f'pipe("{CAPTIONS[0]}", clip_skip=1)',
-        "**Clip skip:** it was trained with 2, counted from 1",
+        "**Clip skip:** it was trained with 2, counted from 1; set the same. In ComfyUI the node *CLIP Set Last Layer* "
+        "takes -2.\n",
         'DiffusionPipeline.from_pretrained("owner/model")\n',
         "| dataset | secret_folder |",
     ):
         assert part in body, part
     assert not list((out / "previews").glob("01.png"))
+
+
+def test_of_sdxl_the_layer_is_one_further_from_the_end(do):
+    facts = LoraFacts.read(do(name="cats") / "facts.json")
+    xl = facts.model_copy(update={"base": facts.base.model_copy(update={"version": "sdxl_base_v1-0"})})
+    card = format_model_card(xl, [], [], ExportSettings(name="cats"))
+    assert "*CLIP Set Last Layer* takes -3." in card and "clip_skip=1)" in card
 
 
 def test_the_card_warns_of_photographs_on_a_model_of_drawings(do, run):

@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lorakiln.adapters.adapter import Adapter, Layer
+from lorakiln.adapters.adapter import Adapter, Embedding, Layer
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.cli import main
@@ -145,6 +145,42 @@ def test_training_takes_what_is_printed(tmp_path, capsys, micro_model, kind, tex
     assert {name for name in found if not name.startswith("text_encoder.") or found[name].up.any()} == set(layers)
     for name, layer in layers.items():
         torch.testing.assert_close(found[name].delta(), layer.delta(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"ss_clip_skip": "2", "ss_text_encoder_lr": "5e-5"}, ["train.text_encoders.lr=5e-5", "encode.clip_skip=2"]),
+        ({"ss_clip_skip": "None", "ss_text_encoder_lr": "[1e-5, 2e-5]"}, []),
+        ({"ss_clip_skip": "1; ls"}, []),
+        ({"ss_clip_skip": "1"}, []),
+    ],
+)
+def test_the_encoders_rate_the_layer_and_the_words_are_told_too(tmp_path, capsys, micro_model, metadata, told):
+    family = load_family(micro_model, ("text", "network"))
+    layers = layers_on(family, ATTENTION_KINDS) | {TEXT: Layer(torch.ones(3, 24), torch.ones(24, 3), 1.0)}
+    words = {"kiln": Embedding("kiln", {"text_encoder": torch.randn(2, 24)})}
+    write_lora(Adapter(layers, metadata, embeddings=words), tmp_path / "x.safetensors", "kohya")
+    found, _ = follow(tmp_path / "x.safetensors", capsys, tmp_path)
+    settings = shlex.split(" ".join(found))
+    assert [one for one in settings if one.startswith(("encode.", "train.text_encoders.lr"))] == told
+    assert "+train.tokens={kiln: {vectors: 2}}" in settings
+    config = check_whole(compose_config(["+experiment=smoke", *settings]))
+    assert config.encode.clip_skip == (2 if told else 1) and config.train.tokens["kiln"].vectors == 2
+
+
+def test_the_rates_of_sdxls_two_encoders_are_told(tmp_path):
+    layer = Layer(torch.ones(2, 24), torch.ones(24, 2), 2.0)
+    names = [f"text_encoder{end}.text_model.encoder.layers.0.self_attn.q_proj" for end in ("", "_2")]
+    unet = {
+        "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k": Layer(torch.ones(2, 64), torch.ones(8, 2), 2.0)
+    }
+    rates = {"ss_text_encoder_lr": "[1e-05, 2e-05]", "ss_base_model_version": "sdxl_base_v1-0"}
+    told = suggest_settings(tmp_path / "x.safetensors", Adapter(unet | dict.fromkeys(names, layer), rates))
+    assert [one for one in told if ".lr=" in one] == [
+        "+train.text_encoders.own.text_encoder.lr=1e-05",
+        "+train.text_encoders.own.text_encoder_2.lr=2e-05",
+    ]
 
 
 def test_layers_of_some_blocks_alone_and_of_many_ranks(tmp_path, capsys, micro_model):

@@ -155,6 +155,8 @@ def test_a_run_stops_them_goes_on_to_the_bit_and_is_exported(
     whole = train_micro(settings, "whole")
     assert "text_encoder: rank 2, alpha 2, 18 modules, rate 0.005, to step 6 of 12" in capsys.readouterr().out
     (tmp_path / "cache").rename(tmp_path / "gone")
+    # Before the step at which they stop, and behind it.
+    train_killed(settings, 5)
     train_killed(settings, 9)
     assert read_files(train_micro(settings, "again")) == read_files(whole)
     files = [whole / "adapters" / f"step-{step:08d}.safetensors" for step in (6, 12)]

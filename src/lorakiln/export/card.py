@@ -203,7 +203,14 @@ def _diffusers(facts: LoraFacts, prompt: str) -> str:
 def _clip_skip(facts: LoraFacts) -> str:
     """The paragraph about it; nothing where none is left out, as everywhere by default."""
     skip = facts.made_with("encode", EncodeSettings).clip_skip
-    return f"**Clip skip:** it was trained with {skip}, counted from 1; set the same.\n\n" if skip > 1 else ""
+    if skip == 1:
+        return ""
+    # There it is counted from the end of all layers, the last of which SDXL never reads.
+    layer = -skip - (len(find_version(facts.base.version).encoder_widths) > 1)
+    return (
+        f"**Clip skip:** it was trained with {skip}, counted from 1; set the same. In ComfyUI the node *CLIP Set Last "
+        f"Layer* takes {layer}.\n\n"
+    )
 
 
 def _loading(facts: LoraFacts) -> str:

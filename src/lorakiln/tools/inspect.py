@@ -20,6 +20,7 @@ CONVERTED = "lora.safetensors"  # what the printed command writes
 RANKS = 1024  # the most that train.adapter.rank takes
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.ASCII)
 Counted = TypeVar("Counted", float, str)
+KEY = re.compile(r"[a-z][\w-]*( [a-z][\w-]*)*", re.ASCII | re.IGNORECASE)  # words that Hydra takes without quotes
 PLAIN = re.compile(r"[\w./:@%+~-]+", re.ASCII)  # values that Hydra's grammar takes without quotes
 
 
@@ -94,7 +95,7 @@ def suggest_settings(
     if network not in parts:
         return []
     if kind and parts == {network} and not beside:
-        return [*_of_kind(kind, path, family), *_told(adapter)]
+        return [*_of_kind(kind, path, family), *_told(adapter, family)]
     mine = adapter.select(network).layers
     encoders = [part for part in family.layout.networks if part in parts - {network}]
     rank = max((layer.rank for layer in mine.values()), default=0)
@@ -115,10 +116,11 @@ def suggest_settings(
         f"train.adapter.alpha={scale[0][0] * rank if scale else rank:g}",
         _targets(mine, family),
         *_of_encoders(adapter, [network, *encoders]),
+        *list_words(adapter.embeddings),
     ]
     if model := _model(adapter):
         settings.insert(0, f"model={model}")
-    return settings + _told(adapter)
+    return settings + _told(adapter, family, encoders)
 
 
 def _of_kind(kind: str, path: Path, family: FamilyKind) -> list[str]:
@@ -165,12 +167,31 @@ def _of_encoder(layers: Mapping[str, Layer]) -> dict[str, str]:
     return {"rank": str(rank), "alpha": f"{scale[0][0] * rank if scale else rank:g}", "targets": f"[{','.join(ends)}]"}
 
 
-def _told(adapter: Adapter) -> list[str]:
+def list_words(words: Mapping[str, Embedding]) -> list[str]:
+    """The setting that trains a file's words too, as one writes it in a shell; none of words that mean something to
+    Hydra: what stands in a file is run by whoever copies the command.
+    """
+    if not words or not all(KEY.fullmatch(word) for word in words):
+        return []
+    tokens = [f"{word}: {{vectors: {len(next(iter(one.vectors.values())))}}}" for word, one in words.items()]
+    return [shlex.quote(f"+train.tokens={{{', '.join(tokens)}}}")]
+
+
+def _told(adapter: Adapter, family: FamilyKind, encoders: Sequence[str] = ()) -> list[str]:
     """The settings of the training that the file's metadata tell."""
-    settings = []
+    settings, told = [], adapter.metadata
     wanted = {"ss_unet_lr": "train.optimizer.lr", "ss_total_batch_size": "train.batch_size", "ss_seed": "train.seed"}
+    if encoders:
+        wanted["ss_text_encoder_lr"] = "train.text_encoders.lr"
+    rates = told.get("ss_text_encoder_lr", "").strip("[]").split(", ")
+    if len(rates) == len(encoders) > 1 and all(map(NUMBER.fullmatch, rates)):
+        own = (f"+train.text_encoders.own.{part}.lr" for part in encoders)
+        settings += [format_override(name, rate) for name, rate in zip(own, rates, strict=True)]
+    # sd-scripts tells it of SDXL too, and did not heed it.
+    if told.get("ss_clip_skip") != "1" and ("lorakiln_version" in told or len(family.layout.networks) <= 2):
+        wanted["ss_clip_skip"] = "encode.clip_skip"
     for key, setting in wanted.items():
-        value = adapter.metadata.get(key)
+        value = told.get(key)
         # What stands there is run by whoever copies the command: numbers alone.
         if value and NUMBER.fullmatch(value):
             settings.append(format_override(setting, value))

@@ -1,6 +1,5 @@
 """What a file of words' vectors is (textual inversion): its form, the base that reads it, and how it is used."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +12,8 @@ from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.terminal_text import escape_text
 from lorakiln.families.kinds import list_generations
 from lorakiln.lora_files.embeddings import describe_form, read_embeddings
-from lorakiln.tools.inspect import format_override
+from lorakiln.tools.inspect import format_override, list_words
 from lorakiln.tools.listing import shorten_value
-
-KEY = re.compile(r"[a-z][\w-]*( [a-z][\w-]*)*", re.ASCII | re.IGNORECASE)  # words that Hydra takes without quotes
 
 
 def inspect_words(path: Path) -> dict[str, Any]:
@@ -83,13 +80,8 @@ def _list_bases(words: Sequence[Embedding]) -> list[str]:
 
 
 def _suggest_settings(path: Path, words: Mapping[str, Embedding]) -> list[str]:
-    """The settings with which its words are trained on, alone, each as one writes it in a shell; none of words that
-    mean something to Hydra: what stands in a file is run by whoever copies the command."""
-    if not all(KEY.fullmatch(word) for word in words):
-        return []
-    tokens = [f"{word}: {{vectors: {len(next(iter(one.vectors.values())))}}}" for word, one in words.items()]
-    return [
-        shlex.quote("train.parts=[]"),
-        format_override("train.adapter.init_from", str(path)),
-        shlex.quote(f"+train.tokens={{{', '.join(tokens)}}}"),
-    ]
+    """The settings with which its words are trained on, alone, each as one writes it in a shell; none where they
+    cannot be written."""
+    listed = list_words(words)
+    begun = [shlex.quote("train.parts=[]"), format_override("train.adapter.init_from", str(path))]
+    return [*begun, *listed] if listed else []

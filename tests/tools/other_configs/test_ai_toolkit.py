@@ -62,6 +62,20 @@ def test_another_family_is_refused(tmp_path, model):
         import_process(tmp_path, model=model)
 
 
+def test_a_rate_without_a_point_is_a_number(tmp_path, compose_imported):
+    train = {
+        "lr": "RATE",
+        "optimizer": "prodigy",
+        "train_text_encoder": True,
+        "optimizer_params": {"weight_decay": "DECAY"},
+    }
+    config = {"job": "extension", "config": {"name": "fox", "process": [{"type": "sd_trainer", "train": train}]}}
+    text = yaml.safe_dump(config).replace("RATE", "3e-1").replace("DECAY", "1E-2")
+    (tmp_path / "a.yaml").write_text(text)
+    found = compose_imported(translate_file(tmp_path / "a.yaml")[1]).train
+    assert (found.optimizer.lr, found.optimizer.weight_decay) == (0.3, 0.01)
+
+
 def test_its_schedules(tmp_path, compose_imported):
     def schedule(kind, **params):
         given = {"lr_scheduler": kind, "lr_scheduler_params": params, "lr": 2e-4, "steps": 3000}

@@ -193,3 +193,13 @@ def test_whatever_stands_in_a_values_place_is_taken_or_refused_in_one_message(tm
             except UserError:
                 outcomes.add("refused")
     assert outcomes == {"taken", "refused"}
+
+
+def test_variables_that_the_file_does_not_assign_are_told(tmp_path):
+    (tmp_path / "run.sh").write_text(
+        'BASE=/models/sd15\naccelerate launch train_network.py --network_dim 4 --output_name "$NAME" '
+        "--pretrained_model_name_or_path $BASE --train_data_dir ${PICTURES}/fox --vae '%VAE%' --network_alpha 4\n"
+    )
+    config, imported = translate_file(tmp_path / "run.sh")
+    told = [line for line in describe(config, imported) if "assigns it nowhere" in line]
+    assert [line.split()[2] for line in told] == ["$NAME:", "${PICTURES}:", "%VAE%:"]

@@ -48,6 +48,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 RANK, ALPHA = 4, 1.0
 PLACE = "[trigger]"  # of the trigger word
+WITHOUT_POINT = re.compile(r"[+-]?\d{1,18}e[+-]?\d{1,3}", re.ASCII | re.IGNORECASE)
 EPSILON = 1e-6  # of its Adams
 WARMUP = 1000  # of constant_with_warmup
 FINDING_RATES = ("prodigy", "dadapt_adam")  # of which it takes a rate below 0.1 for 1
@@ -125,7 +126,7 @@ def translate(config: OtherConfig) -> Imported:
     """The experiment that a config asks for."""
     imported, process = Imported(), config.options
     given = {name: process.get(name) or {} for name in ("network", "save", "train", "sample", "model")}
-    sections = {name: {**DEFAULTS.get(name, {}), **one} for name, one in given.items()}
+    sections = {name: {**DEFAULTS.get(name, {}), **_read_numbers(one)} for name, one in given.items()}
     network, train = sections["network"], sections["train"]
     imported.choices["model"] = _find_model(sections["model"])
     _take_network(imported, network)
@@ -155,6 +156,13 @@ def _take_trigger(imported: Imported, trigger: str) -> None:
     imported.decided.append(f"caption.rules has {trigger!r} in the place of {PLACE} in captions, as there")
     if prompts := imported.settings.get("train.samples.prompts"):
         imported.settings["train.samples.prompts"] = [str(prompt).replace(PLACE, trigger) for prompt in prompts]
+
+
+def _read_numbers(value: Any) -> Any:
+    """A section with `lr: 1e-4` as the number that it is there: YAML itself takes it for a text."""
+    if isinstance(value, dict):
+        return {name: _read_numbers(one) for name, one in value.items()}
+    return float(value) if isinstance(value, str) and WITHOUT_POINT.fullmatch(value) else value
 
 
 def _find_model(model: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ ASSIGNED = re.compile(
     r"""\s*(?:export\s+|set\s+|\$(?=\w+\s*=))?(\w+)\s*=\s*("[^"]*"|'[^']*'|[^\s"']+)\s*;?\s*$""", re.IGNORECASE
 )
 SET = re.compile(r"""\s*set\s+"(\w+)=([^"]*)"\s*$""", re.IGNORECASE)
+VARIABLE = re.compile(r"\$\{\w+\}|\$[A-Za-z_]\w*|%[A-Za-z_]\w*%")
 COMMENT = re.compile(r"\s*(#|rem\s|::)", re.IGNORECASE)
 OTHER_FAMILY = "a family of models that is none here"
 READABLE = (
@@ -44,11 +45,13 @@ class OtherConfig:
     Attributes:
         options: by name, without dashes; values as they stand there.
         script: of a command line, without ".py".
+        unassigned: variables in it that the file does not assign, as they stand there.
     """
 
     program: Program
     options: dict[str, Any]
     script: str = ""
+    unassigned: tuple[str, ...] = ()
 
 
 def read_config(path: Path) -> OtherConfig:
@@ -159,6 +162,7 @@ def _of_command(path: Path, text: str) -> OtherConfig:
         raise UserError(f"the command is not closed: {error}", where=str(path), fix="look at its quotes") from error
     begun = next(number for number, word in enumerate(words) if f"{script}.py" in word)
     options = read_words(words[begun + 1 :])
+    unassigned = tuple(dict.fromkeys(VARIABLE.findall(" ".join(words[begun + 1 :]))))
     # diffusers' of the last kind are called textual_inversion.py and textual_inversion_sdxl.py.
     own = "network" in script or "network_module" in options or f"train_{SCRIPTS}" in script
     program: Program = "sd-scripts" if own else "diffusers"
@@ -168,7 +172,7 @@ def _of_command(path: Path, text: str) -> OtherConfig:
         options = {**shared, **options}
     if program == "sd-scripts":
         options = _read_datasets(options, path)
-    return OtherConfig(program, options, script)
+    return OtherConfig(program, options, script, unassigned)
 
 
 def _check_script(script: str, path: Path) -> None:

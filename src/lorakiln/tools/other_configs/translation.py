@@ -92,6 +92,8 @@ def suggest_name(path: Path, imported: Imported) -> str:
 def describe(config: OtherConfig, imported: Imported) -> list[str]:
     """What was decided, and what has no counterpart, a line each."""
     lines = [f"decided   {text}" for text in imported.decided]
+    for name in config.unassigned:
+        lines.append(f"left out  {name}: the file assigns it nowhere; write in the experiment what it stands for")
     for name, value, why in imported.left:
         shown = str(value)
         lines.append(f"left out  {name} {shown if len(shown) <= 40 else shown[:37] + '...'}: {why}")
