@@ -52,7 +52,7 @@ Every layer of the files was read back as {clients} find it, and compared with w
 difference of a weight change is {difference:g}."""
 WORDS = """\
 **The word {word}**{beside}: put {file} into `embeddings` of A1111 or Forge and write {stem}, or into
-`models/embeddings` of ComfyUI and write {comfy}; in diffusers:
+`models/embeddings` of ComfyUI and write {comfy}; in diffusers, before `pipe` draws (below):
 
 ```python
 {load}

@@ -89,6 +89,11 @@ def test_its_schedules(tmp_path, compose_imported):
     falling = schedule("cosine", eta_min=2e-5, last_epoch=-1)
     assert compose_imported(falling).train.scheduler.min_lr_ratio == pytest.approx(0.1)
     assert [name for name, _, _ in falling.left] == ["train.lr_scheduler_params.last_epoch"]
+    assert compose_imported(schedule("cosine", num_warmup_steps=20)).train.scheduler.warmup_steps == 20
+    # torch's LinearLR rises, ours falls.
+    rising = schedule("linear")
+    assert compose_imported(rising).train.scheduler.kind == "constant"
+    assert [name for name, _, _ in rising.left] == ["train.lr_scheduler"]
 
 
 def test_a_rate_of_encoders_beside_what_finds_one_is_told(tmp_path, compose_imported):

@@ -256,15 +256,20 @@ def _take_training(imported: Imported, train: dict[str, Any], sections: dict[str
 
 
 def _take_schedule(imported: Imported, train: dict[str, Any]) -> None:
-    """torch's schedules, which have no warm-up, and of diffusers' the one that is a warm-up alone."""
+    """torch's schedules, of which the cosine has a warm-up, and of diffusers' the one that is a warm-up alone."""
     kind, params = str(train.get("lr_scheduler") or "constant"), dict(train.get("lr_scheduler_params") or {})
     if kind == "constant_with_warmup":
         imported.choices["train/scheduler"] = "constant"
         imported.settings["train.scheduler.warmup_steps"] = int(params.pop("num_warmup_steps", WARMUP))
         if "num_warmup_steps" not in (train.get("lr_scheduler_params") or {}):
             imported.decided.append(f"train.scheduler.warmup_steps is {WARMUP}, ai-toolkit's own where it is not given")
+    elif kind == "linear":
+        why = "it rises there from a third of the rate to all of it (torch's LinearLR); the rate stays the same here"
+        imported.leave("train.lr_scheduler", kind, why)
     else:
         imported.choices["train/scheduler"] = kind
+    if kind == "cosine" and (warm_up := int(params.pop("num_warmup_steps", 0))):
+        imported.settings["train.scheduler.warmup_steps"] = warm_up
     if kind == "cosine" and (lowest := params.pop("eta_min", 0)):
         imported.settings["train.scheduler.min_lr_ratio"] = float(lowest) / train.get("unet_lr", train["lr"])
     for name, value in params.items():
