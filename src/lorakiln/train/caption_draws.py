@@ -127,4 +127,8 @@ def _choose_own(own: Sequence[Sequence[float | None]], usual: float, trained: Se
     """For each bucket of each trained picture its own number, and where it has none the usual, (N,)."""
     dtype = torch.int64 if isinstance(usual, int) else torch.float64
     every = [torch.tensor([usual if one is None else one for one in rows], dtype=dtype) for rows in own]
-    return [numbers[rows] for numbers, rows in zip(every, trained, strict=True)]
+    # Where memory is counted a bucket has shapes and no rows.
+    return [
+        numbers[rows] if len(numbers) else torch.full((len(rows),), usual, dtype=dtype)
+        for numbers, rows in zip(every, trained, strict=True)
+    ]
