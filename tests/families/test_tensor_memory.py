@@ -1,5 +1,7 @@
 """Bytes of live tensors, against sums by hand and against what torch's allocator really hands out."""
 
+import gc
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,8 @@ from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_byt
 
 def allocated(work) -> int:
     """The most that the CPU's allocator had handed out while `work` ran, beyond what it had before."""
+    # What earlier work has left in circles would be let go meanwhile, and be subtracted.
+    gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         work()
     now = most = 0
