@@ -43,6 +43,12 @@ def test_it_is_given_back_after_an_error():
     assert RequirementCache("numpy>1")
 
 
+def test_a_version_that_asks_in_another_way_finds_all(monkeypatch):
+    monkeypatch.delattr(RequirementCache, "_check_available")
+    with libraries._finding_only("torch"):
+        assert not hasattr(RequirementCache, "_check_available")
+
+
 def test_lightning_is_lightning():
     import lightning.pytorch
 

@@ -86,10 +86,16 @@ def import_lightning() -> Any:
 
 @contextmanager
 def _finding_only(*names: str) -> Iterator[None]:
-    """Within it Lightning's and torchmetrics' way of asking what is installed finds these distributions alone."""
+    """Within it Lightning's and torchmetrics' way of asking what is installed finds these distributions alone.
+
+    Where a later version asks in another way, all are found.
+    """
     from lightning_utilities.core.imports import RequirementCache
 
-    look = RequirementCache._check_available
+    look = getattr(RequirementCache, "_check_available", None)
+    if look is None:
+        yield
+        return
 
     def look_for_these(cache: RequirementCache) -> None:
         if re.split(r"[^\w-]", cache.requirement or "")[0] in names:
