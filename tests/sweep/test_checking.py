@@ -120,6 +120,7 @@ def test_the_names_are_those_of_the_evaluation():
         "detail_similarity",
         "held_out_similarity",
         "nearest_similarity",
+        "retrieval",
         "seed_similarity",
         "right_style",
         "image_similarity",

@@ -89,7 +89,11 @@ def test_where_every_job_has_chosen_the_best_is_worth_most(outcomes, tmp_path, c
     output = capsys.readouterr().out
     assert "best: seed=2  (by worth)" in output and output.index("seed=2 ") < output.index("seed=1 ")
     assert "WARNING" not in output
-    assert re.search(r"Best:\s+by worth\.", (tmp_path / "sweep.html").read_text())
+    page = (tmp_path / "sweep.html").read_text()
+    assert re.search(r"Best:\s+by worth\.", page)
+    heads = re.findall(r'<th scope="col">(.*?)</th>', page)
+    assert heads[:6] == ["job", "#", "likeness", "obedience", "worth", "front"] and heads.count("worth") == 1
+    assert re.findall(r">seed=(\d)</a>", page) == ["2", "1", "0"]
     # What was asked for decides.
     sum_up(outcomes, tmp_path, ["likeness"])
     assert "best: seed=0  (by likeness)" in capsys.readouterr().out

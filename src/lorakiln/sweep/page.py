@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lorakiln.sweep.objectives import DEFAULT
-from lorakiln.sweep.table import choose_decimals
+from lorakiln.sweep.table import choose_decimals, sort_rows
 
 _FIXED = {"number", "job", "folder", "status", "seconds", "likeness", "obedience", "on_front", "best", "link"}
 
@@ -28,22 +28,24 @@ def format_page(
         decides: what the best was chosen by.
     """
     linked = [{**row, "link": _link(Path(row["folder"]), root)} for row in rows]
-    names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in _FIXED]
+    leading = list(dict.fromkeys([*DEFAULT, *decides]))  # as on the terminal
+    names = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in {*_FIXED, *leading}]
     files = (("Likeness against obedience", "front.png"), ("The same prompts from every job", "comparison.png"))
     pictures = [(title, _inline(root / name)) for title, name in files if (root / name).exists()]
     places = {
         name: choose_decimals(name, [row[name] for row in (*rows, *bases) if name in row])
-        for name in (*DEFAULT, *names)
+        for name in (*leading, *names)
     }
     environment = Environment(loader=PackageLoader("lorakiln.sweep"), autoescape=True, undefined=StrictUndefined)
     template = environment.get_template("sweep.html")
     return template.render(
-        rows=[*linked, *bases],
+        rows=sort_rows([*linked, *bases], decides[0]),
         count=len(rows),
         places=places,
         warnings=warnings,
         failures=failures,
         root=root,
+        leading=leading,
         names=names,
         pictures=pictures,
         objectives=objectives,

@@ -38,7 +38,7 @@ def format_table(
     places = {name: choose_decimals(name, [row[name] for row in (*rows, *bases) if name in row]) for name in names}
     head = ["#", "job", *names, "front"]
     lines = []
-    for row in _sorted([*rows, *bases], objectives[0]):
+    for row in sort_rows([*rows, *bases], objectives[0]):
         numbers = [f"{row[name]:.{places[name]}f}" if name in row else "" for name in names]
         mark = "**" if row.get("best") else "*" if row.get("on_front") else ""
         lines.append([str(row.get("number", "")), row["job"], *numbers, mark])
@@ -57,7 +57,7 @@ def format_csv(rows: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _sorted(rows: Sequence[dict[str, Any]], first: str) -> list[dict[str, Any]]:
+def sort_rows(rows: Sequence[dict[str, Any]], first: str) -> list[dict[str, Any]]:
     """By the first objective; what has no such number, as a base has no validation loss, comes last."""
     sign = 1 if is_less_better(first) else -1
     return sorted(rows, key=lambda row: sign * row[first] if first in row else float("inf"))
