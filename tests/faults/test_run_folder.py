@@ -18,7 +18,7 @@ RAW = f"paths.raw={ROOT / 'data/raw'}"
         ("hydra.run.dir=file/below", "Not a directory"),
         ("hydra.run.dir=/proc/none", "No such file or directory"),
         (f"hydra.run.dir={'x' * 300}", "File name too long"),
-        ("paths.cache=file", "Not a directory"),
+        ("paths.cache=file", "File exists"),
         ("paths.runs=file", "Not a directory"),
     ],
 )

@@ -27,7 +27,7 @@ def test_a_comment_runs_nothing_and_another_rule_does(own_project):
     told, again = prepared()
     assert "Running stage 'prepare'" not in told
     told, again = prepared("-s", "-f")
-    assert "24 pictures (24 reused)" in told and again == after
+    assert "prepare: nothing has changed" in told and again == after
 
 
 def test_compose_tells_which_stages_code_is_another(own_project):

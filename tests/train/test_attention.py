@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 from torch.nn.attention import SDPBackend
 
 from lorakiln.console.errors import UserError
@@ -36,6 +37,6 @@ def test_a_kernel_that_is_not_there_is_refused_before_the_training(train_micro, 
 
 def test_the_trial_has_the_networks_heads(micro_family):
     network = micro_family.hollow(("network",)).network
-    wanted = {one.inner_dim // one.heads for one in network.modules() if type(one).__name__ == "Attention"}
+    wanted = {one.inner_dim // one.heads for one in network.modules() if isinstance(one, Attention)}
     assert list_head_sizes(network) == sorted(wanted) and wanted
     check_attention("math", SimpleNamespace(hollow=micro_family.hollow, device=torch.device("cpu")), torch.float16)

@@ -86,8 +86,10 @@ class OutputRecord:
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """Write the record when what is inside has made the output; none, if an input was changed meanwhile."""
-        self.path.unlink(missing_ok=True)
+        """Write the record when what is inside has made the output; none, if an input was changed meanwhile.
+
+        One that is there stays where nothing was made: it holds the files' content, and is current of nothing else.
+        """
         before = _stat_all(self._list_inputs())
         yield
         files, known = self._list_files(), self._read_neighbours()

@@ -205,7 +205,7 @@ def _clip_skip(facts: LoraFacts) -> str:
     skip = facts.made_with("encode", EncodeSettings).clip_skip
     if skip == 1:
         return ""
-    # There it is counted from the end of all layers, the last of which SDXL never reads.
+    # There it is counted from the end of all layers, the last of which a base of two encoders never reads.
     layer = -skip - (len(find_version(facts.base.version).encoder_widths) > 1)
     return (
         f"**Clip skip:** it was trained with {skip}, counted from 1; set the same. In ComfyUI the node *CLIP Set Last "

@@ -187,7 +187,7 @@ def _told(adapter: Adapter, family: FamilyKind, encoders: Sequence[str] = ()) ->
     if len(rates) == len(encoders) > 1 and all(map(NUMBER.fullmatch, rates)):
         own = (f"+train.text_encoders.own.{part}.lr" for part in encoders)
         settings += [format_override(name, rate) for name, rate in zip(own, rates, strict=True)]
-    # sd-scripts tells it of SDXL too, and did not heed it.
+    # sd-scripts tells it of bases with two encoders too, and did not heed it.
     if told.get("ss_clip_skip") != "1" and ("lorakiln_version" in told or len(family.layout.networks) <= 2):
         wanted["ss_clip_skip"] = "encode.clip_skip"
     for key, setting in wanted.items():

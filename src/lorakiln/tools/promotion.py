@@ -27,7 +27,7 @@ class Origin(Facts):
     Attributes:
         file: the LoRA's name.
         files: SHA-256 by the name of each file that goes with it; provenance.json does not hold its own.
-        base: how kohya's names of the base model begin (sd_v1, sdxl, ...), or "unknown".
+        base: how kohya's names of the base model begin (sd_v1, ...), or "unknown".
         base_name, base_hash, dataset_name, dataset_hash: of what it was trained with.
         lorakiln: the version of this program; `libraries`: of those that decide a training's numbers.
         commit: that was checked out; `touched`: whether tracked files differed from it.
