@@ -27,7 +27,7 @@ from lorakiln.schema.train import TrainSettings
 from lorakiln.train.memory_count import BESIDE, CountRequest, MemoryCount, count_memory
 from lorakiln.train.share import Share
 
-GPU, CPU = torch.device("cuda"), torch.device("cpu")
+GPU = torch.device("cuda")
 ARCHITECTURES = {version.name: version.architecture for version in list_versions()}
 SIDES = {"sd1": 512, "sd2": 768, "sdxl": 1024}
 TITLES = {"sd1": "SD 1.5, 512 pixels", "sdxl": "SDXL, 1024 pixels"}
@@ -86,14 +86,6 @@ def training(kind: str, batch: int, checkpointing: bool, bf16: bool = True, **se
     shape = family.latent_shape(SIDES[kind], SIDES[kind])
     wanted = settings_of(batch, checkpointing, **settings)
     return count_memory(CountRequest(family, wanted, Share(bf16=bf16), shape, told_to(kind), shape, validates=True))
-
-
-@cache
-def training_on_a_cpu(kind: str, bf16: bool) -> MemoryCount:
-    """A training of single pictures at the family's size on a processor, checkpointed, drawing nothing."""
-    family = base_of(kind, torch.bfloat16 if bf16 else torch.float32, CPU)
-    shape = family.latent_shape(SIDES[kind], SIDES[kind])
-    return count_memory(CountRequest(family, settings_of(1, True), Share(bf16=bf16), shape, told_to(kind)))
 
 
 def encoding(kind: str) -> int:
@@ -210,22 +202,12 @@ def stages() -> list[str]:
     return table(["", "encode", "drawing 8 at once", "8, idle parts off the GPU", "1, idle parts off the GPU"], rows)
 
 
-def on_a_cpu() -> list[str]:
-    rows = []
-    for kind, title in TITLES.items():
-        for bf16, told in ((False, "fp32"), (True, "bf16")):
-            one = training_on_a_cpu(kind, bf16)
-            rows.append([f"{title}, {told}", *map(gb, (one.base, one.adapter, one.step, one.most))])
-    return table(["batch 1, checkpointing", "base", "adapter and optimizer", "step", "tensors' peak"], rows)
-
-
 def page() -> str:
     lines = ["### Pictures that a step takes at once", "", *cards(), ""]
     head = ["", "base", "adapter and optimizer", "step", "validation", "samples, 1 at once", "8 at once"]
     head += ["peak without samples", "peak with samples", "fits"]
     for kind, title in TITLES.items():
         lines += [f"### Training {title}", "", *table(head, [row.cells for row in rows_of(kind)]), ""]
-    lines += ["### Training on a CPU, without samples and validation", "", *on_a_cpu(), ""]
     return "\n".join([*lines, "### The other stages", "", *stages()])
 
 

@@ -9,17 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.memory import (
-    DOCS,
-    Row,
-    base_of,
-    drawing,
-    encoding,
-    settings_of,
-    told_to,
-    training,
-    training_on_a_cpu,
-)
+from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, settings_of, told_to, training
 from benchmarks.rounds import table
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
@@ -101,8 +91,8 @@ def test_a_step_takes_what_the_allocator_hands_out(told, kind, bf16, checkpointi
 @pytest.mark.parametrize(
     ("kind", "batch", "checkpointing", "expected"),
     [
-        ("sd1", 4, False, {"base": 1.72, "adapter": 0.051, "step": 3.03, "validation": 0.53, "samples": 1.06}),
-        ("sd1", 4, True, {"base": 1.72, "adapter": 0.051, "step": 0.97, "validation": 0.53, "samples": 1.06}),
+        ("sd1", 4, False, {"base": 1.72, "adapter": 0.051, "step": 3.03, "validation": 0.57, "samples": 1.14}),
+        ("sd1", 4, True, {"base": 1.72, "adapter": 0.051, "step": 0.97, "validation": 0.57, "samples": 1.14}),
         ("sdxl", 1, True, {"base": 5.13, "adapter": 0.372, "step": 0.55, "validation": 0.38, "samples": 2.7}),
     ],
 )
@@ -126,8 +116,6 @@ def test_the_aims_are_reached():
     assert replace(training("sdxl", 1, True), drawn=1).most < 8.5e9
     assert training("sd1", 4, False).most < 6.2e9  # of the 6.44 that a card of 6 GB has
     assert training("sd1", 4, True).most < 4e9
-    # In the machine's memory, with half a gigabyte for the libraries beside the tensors.
-    assert training_on_a_cpu("sdxl", bf16=True).most < 6.5e9
 
 
 def test_the_other_stages_take_what_they_took():

@@ -171,9 +171,7 @@ class StableDiffusion:
         for name in NEEDED_BY:
             copied.__dict__.pop(name, None)
         for name, (kind, dtype) in wanted.items():
-            part = make_hollow_part(self.configs[name], kind, dtype)
-            replace_blocks(part, self.device)
-            setattr(copied, "network" if name == "unet" else name, part)
+            setattr(copied, "network" if name == "unet" else name, make_hollow_part(self.configs[name], kind, dtype))
         if "vae" in parts and self.device.type != "cpu":
             copied.vae.enable_slicing()
         return copied
