@@ -36,7 +36,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from benchmarks.memory import ARCHITECTURES, SIDES, TITLES, base_of, settings_of
 from benchmarks.rounds import table
 from lorakiln.adapters.targets import list_target_names
-from lorakiln.families.sd.blocks import replace_blocks
 from lorakiln.train.adapting import put_adapter
 from lorakiln.train.devices import make_trainer
 from lorakiln.train.environment import read_device_name
@@ -164,9 +163,7 @@ def run_ours(wanted: Wanted, clock: Clock) -> None:
     settings = settings.model_copy(update={"trainer": on})
     family = base_of(wanted.kind, wanted.dtype, wanted.device)
     family.process = family.process.to(wanted.device)
-    network = wanted.make("unet").to(memory_format=torch.channels_last)
-    replace_blocks(network, wanted.device)  # as loading does
-    family.network = network
+    family.network = wanted.make("unet").to(memory_format=torch.channels_last)
     put_adapter(family, settings.adapter, list_target_names(family, settings.adapter.targets), settings.seed)
     module = LoraModule(family, wanted.make_dataset(), [list(range(PICTURES))], settings, wanted.share)
 

@@ -76,8 +76,7 @@ def draw(
 
             def paint(filled: Sequence[DrawJob] = filled) -> Tensor:
                 positive = family.encode_prompts([job.prompt for job in filled], encoding)
-                guided = negative is not None
-                with _evaluating(family.network), torch.no_grad(), family.drawing(guided):
+                with _evaluating(family.network), torch.no_grad():
                     noise = _noise(family, filled)
                     latents = denoise(
                         sampler, family.predict, noise, positive, negative, guidance, start, strength, before_each
