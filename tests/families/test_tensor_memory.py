@@ -126,6 +126,5 @@ def test_a_hollow_familys_peak_is_what_the_allocator_hands_out(micro_model, work
             peak.hold([*part.parameters(), *part.buffers()])
         before = peak.again()
         run(hollow, "meta")
-    # The CPU's convolutions take workspaces, as large as some of these small tensors, of which sums
-    # are written over their terms.
-    assert 0.65 * real < peak.most - before < 1.05 * real
+    # The CPU's convolutions take workspaces, as large as some of these small tensors.
+    assert 0.7 * real < peak.most - before < 1.05 * real
