@@ -127,6 +127,15 @@ class Family(Protocol):
         """The network's prediction, (B, C, h, w), for (B, C, h, w) latents at (B,) times as `process` counts them."""
         ...
 
+    def drawing(self, guided: bool) -> AbstractContextManager[None]:
+        """Around the calls of `predict` that draw one batch, without gradients: the conditioning is the same in each,
+        and so need not be read anew.
+
+        Args:
+            guided: the first half of the rows are the latents and times of the second, with another text.
+        """
+        ...
+
     def target_modules(self, preset: str, part: str | None = None) -> list[str]:
         """The full names, sorted, of the modules that a preset adapts: of the denoiser ("attention", "kohya", "locon"),
         or of the text encoder `part` ("attention", "kohya").

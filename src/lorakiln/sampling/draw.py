@@ -76,7 +76,8 @@ def draw(
 
             def paint(filled: Sequence[DrawJob] = filled) -> Tensor:
                 positive = family.encode_prompts([job.prompt for job in filled], encoding)
-                with _evaluating(family.network), torch.no_grad():
+                guided = negative is not None
+                with _evaluating(family.network), torch.no_grad(), family.drawing(guided):
                     noise = _noise(family, filled)
                     latents = denoise(
                         sampler, family.predict, noise, positive, negative, guidance, start, strength, before_each

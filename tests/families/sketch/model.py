@@ -124,6 +124,9 @@ class Sketch:
         told = told * (1 - timesteps.to(told)[:, None] / STEPS)
         return self.network(noisy_latents.to(self.device, self.dtype), told).to(noisy_latents.dtype)
 
+    def drawing(self, guided: bool):
+        return nullcontext()
+
     def target_modules(self, preset: str, part=None) -> list[str]:
         if preset not in self.presets:
             raise UserError(f"unknown preset {preset!r}", where="train.adapter.targets", fix="attention, kohya")

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
 import torch
@@ -15,16 +15,18 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.memory import free_memory
 from lorakiln.diffusion.processes import make_process
 from lorakiln.families.autocast import leave_autocast
+from lorakiln.families.cpu_threads import LARGE
 from lorakiln.families.learned_words import Words, check_words, put_words
 from lorakiln.families.part_files import make_hollow_part, telling_trouble
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens, list_tokens
 from lorakiln.families.protocol import Conditioning, Part, Place
 from lorakiln.families.sd.clients import client_keys
+from lorakiln.families.sd.drawing import drawing_batch
 from lorakiln.families.sd.files import Files
 from lorakiln.families.sd.keys import kohya_name
 from lorakiln.families.sd.presets import PRESETS, TEXT_PRESETS
 from lorakiln.families.sd.versions import LAYOUT
-from lorakiln.families.tensor_memory import META
+from lorakiln.families.tensor_memory import META, count_held_bytes
 from lorakiln.families.upload import upload
 from lorakiln.families.weight_checks import check_weights
 from lorakiln.schema.model import ModelSettings
@@ -247,6 +249,12 @@ class StableDiffusion:
         latents, times = noisy_latents.to(self.device, self.dtype), times.to(self.device)
         predicted: Tensor = self.network(latents, times, prompt_embeds, return_dict=False)[0]
         return predicted.to(noisy_latents.dtype)
+
+    def drawing(self, guided: bool) -> AbstractContextManager[None]:
+        # No GPU has measured it, and what it keeps is not in the count of memory: for what fits any machine.
+        if self.device.type != "cpu" or count_held_bytes(self.network) >= LARGE:
+            return nullcontext()
+        return drawing_batch(self.network, self.vae, guided)
 
     def target_modules(self, preset: str, part: str | None = None) -> list[str]:
         text = part in self.encoders
