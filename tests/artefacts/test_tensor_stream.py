@@ -33,6 +33,32 @@ def test_each_tensor_is_read_alone(tmp_path):
         assert found.dtype == value.dtype and torch.equal(found, value)
 
 
+def test_a_tensor_is_converted_as_it_is_read(tmp_path):
+    stored = {
+        "halves": torch.randn(7, 5, generator=torch.Generator().manual_seed(0)).half(),
+        "none": torch.zeros(0, 4),
+        "scalar": torch.tensor(3.25),
+        "singles": torch.randn(9, generator=torch.Generator().manual_seed(1)),
+    }
+    save_tensors(tmp_path / "file", stored)
+    file = TensorFile(tmp_path / "file")
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for name, value in stored.items():
+            found = file.read(name, dtype)
+            assert found.dtype == dtype and torch.equal(found, value.to(dtype)), (name, dtype)
+            found.zero_()
+            assert torch.equal(file.read(name, dtype), value.to(dtype)), (name, dtype)  # it was the caller's own
+
+
+def test_a_file_that_became_shorter_is_told(tmp_path):
+    save_tensors(tmp_path / "file", {"a": torch.ones(1000)})
+    file = TensorFile(tmp_path / "file")
+    (tmp_path / "file").write_bytes((tmp_path / "file").read_bytes()[:-1])
+    for dtype in (None, torch.float16):
+        with pytest.raises(UserError, match="ends before its tensors do"):
+            file.read("a", dtype)
+
+
 def test_a_tensor_of_another_shape_leaves_the_old_file(tmp_path):
     (tmp_path / "file").write_bytes(b"old")
     with pytest.raises(ValueError, match=r"b has the shape \(3,\), \(2, 3\) was announced"):

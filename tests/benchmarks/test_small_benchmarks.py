@@ -33,6 +33,13 @@ def test_loading_is_set_against_from_pretrained(run_benchmark):
     assert {way for way, ratio in ratios.items() if ratio != "-"} == set(load_models.AGAINST)
 
 
+def test_loading_knows_the_sizes_of_bases_that_are_too_large_for_a_test():
+    widths = {
+        kind: load_models.find_architecture(kind).parts["unet"]["cross_attention_dim"] for kind in ("sd15", "sdxl")
+    }
+    assert widths == {"sd15": 768, "sdxl": 2048}
+
+
 def test_two_processes_are_set_against_one(run_benchmark):
     result, _ = run_benchmark("processes", "--steps", "1", "2", "--batch", "2")
     assert [row[0] for row in result["rows"]] == [processes.ONE, processes.TWO]

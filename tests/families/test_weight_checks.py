@@ -10,6 +10,15 @@ from lorakiln.families.weight_checks import check_weights
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_finite_numbers_whose_sum_is_not_are_no_fault(dtype):
+    module = torch.nn.Module()
+    module.weight = torch.nn.Parameter(torch.full((1000,), torch.finfo(dtype).max, dtype=dtype))
+    module.nothing = torch.nn.Parameter(torch.zeros(0, dtype=dtype))
+    assert not module.weight.sum().isfinite()
+    check_weights(module, Path("x"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_one_number_that_is_not_finite_is_found_wherever_it_is(dtype, value):
     generator = torch.Generator().manual_seed(0)

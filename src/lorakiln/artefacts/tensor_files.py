@@ -7,11 +7,13 @@ header length, JSON header padded with spaces to a multiple of 8, then the tenso
 
 import json
 import math
+import mmap
 import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -207,15 +209,37 @@ class TensorFile:
         self.layout = {name: (dtypes[one["dtype"]], tuple(one["shape"])) for name, one in header.items()}
         self._begins = {name: 8 + size + one["data_offsets"][0] for name, one in header.items()}
 
-    def read(self, name: str) -> torch.Tensor:
-        """One tensor, the caller's own."""
-        dtype, shape = self.layout[name]
-        if not math.prod(shape):
-            return torch.empty(shape, dtype=dtype)
+    def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """One tensor, the caller's own.
+
+        Args:
+            dtype: of the answer; None: as it is stored. What is converted is read through a mapping whose pages are
+                let go at once: nothing is copied but by the conversion, and nothing stays.
+
+        Raises:
+            UserError: the file has become shorter since it was opened.
+        """
+        stored, shape = self.layout[name]
+        begin, size = self._begins[name], math.prod(shape) * stored.itemsize
+        if not size:
+            return torch.empty(shape, dtype=dtype or stored)
+        if self.path.stat().st_size < begin + size:
+            raise UserError("it ends before its tensors do", where=self.path, fix="download or make it again")
+        if dtype in (None, stored):
+            with self.path.open("rb") as file:
+                file.seek(begin)
+                flat = np.fromfile(file, np.uint8, size)
+            return torch.from_numpy(flat).view(stored).view(shape)
+        mapped = torch.frombuffer(self._mapping, dtype=torch.uint8, count=size, offset=begin)
+        found = mapped.view(stored).view(shape).to(dtype)
+        first = begin // mmap.PAGESIZE * mmap.PAGESIZE
+        self._mapping.madvise(mmap.MADV_DONTNEED, first, begin + size - first)
+        return found
+
+    @cached_property
+    def _mapping(self) -> mmap.mmap:
         with self.path.open("rb") as file:
-            file.seek(self._begins[name])
-            flat = np.fromfile(file, np.uint8, math.prod(shape) * dtype.itemsize)
-        return torch.from_numpy(flat).view(dtype).view(shape)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # torch warns of what cannot be written to
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 import hashlib
 import struct
+import time
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 WHOLE = 200_000_000
 SLICE = 1_000_000
 START = 1_000  # bytes of a tensor
+SETTLED = 2_000_000_000  # nanoseconds since a file was changed, after which a further change has other times
 
 
 def identify(files: Iterable[tuple[str, Path]]) -> str:
@@ -29,7 +32,17 @@ def identify(files: Iterable[tuple[str, Path]]) -> str:
 def hash_quickly(path: Path, whole: int = WHOLE) -> str:
     """SHA-256 of a file's bytes up to `whole` bytes, of size, header and three slices beyond that."""
     check_regular(path)
-    size = path.stat().st_size
+    told = path.stat()
+    # A stage finds a base several times. A file that was changed this very moment may be changed again within one
+    # tick of its times.
+    settled = time.time_ns() - told.st_ctime_ns > SETTLED
+    hashing = _hash_once if settled else _hash_once.__wrapped__
+    return hashing(path, whole, told.st_size, told.st_ino, told.st_mtime_ns, told.st_ctime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash_once(path: Path, whole: int, size: int, *state: int) -> str:
+    """See `hash_quickly`; `state`: what changes with the file."""
     if size <= whole:
         return hash_file(path)
     digest = hashlib.sha256(struct.pack("<Q", size))

@@ -69,7 +69,7 @@ class FolderPart:
         # People's folders do not always name the class, or name one that has the same tensors and more.
         config = {**self.config, **describe_class(kind)}
         with telling_trouble(self.where):
-            return assemble_part(kind, config, to_part_tensors(self._weights, config, "", dtype), dtype)
+            return load_part(kind, config, self._weights, "", dtype)
 
     def tensors(self) -> dict[str, Tensor]:
         with telling_trouble(self.where):
@@ -94,8 +94,7 @@ class SinglePart:
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         with telling_trouble(self.where):
-            tensors = to_part_tensors(self.checkpoint, self.config, self.prefix, dtype)
-            return assemble_part(kind, self.config, tensors, dtype)
+            return load_part(kind, self.config, self.checkpoint, self.prefix, dtype)
 
     def tensors(self) -> dict[str, Tensor]:
         with telling_trouble(self.where):
@@ -109,23 +108,27 @@ class SinglePart:
         return [identify_tensors(mine), dict(self.config)]
 
 
-def assemble_part(kind: type, config: Config, tensors: dict[str, Tensor], dtype: torch.dtype) -> nn.Module:
-    """The part's class with these very tensors as its weights: none is copied.
+def load_part(kind: type, config: Config, weights: WeightsFile, prefix: str, dtype: torch.dtype) -> nn.Module:
+    """The part's class with the file's tensors as its weights: what has the dtype already is not copied.
 
     Mapped ones stay the file's own pages, which the process sees privately: what is written to them does not reach
     the file.
 
     Args:
         kind: the class; transformers' makes its own buffers, which files lack.
-        tensors: all that the class has, of `dtype`.
+        prefix: see `to_part_tensors`.
+
+    Raises:
+        UserError: as `to_part_tensors`.
     """
+    with torch.device("meta"):
+        module = make_empty_part(config)
+    tensors = to_part_tensors(weights, config, prefix, dtype, module)
     if issubclass(kind, PreTrainedModel):
         assert kind.config_class is not None  # only the abstract class has none
         return kind.from_pretrained(
             None, config=kind.config_class.from_dict(dict(config)), state_dict=tensors, dtype=dtype
         )
-    with torch.device("meta"):
-        module = make_empty_part(config)
     module.load_state_dict(tensors, assign=True)
     return module
 

@@ -26,7 +26,11 @@ OLD_VAE = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out
 
 
 def to_part_tensors(
-    checkpoint: WeightsFile, config: Mapping[str, Any], prefix: str, dtype: torch.dtype | None = None
+    checkpoint: WeightsFile,
+    config: Mapping[str, Any],
+    prefix: str,
+    dtype: torch.dtype | None = None,
+    module: nn.Module | None = None,
 ) -> dict[str, Tensor]:
     """The part's tensors under the names that folders in diffusers' layout have.
 
@@ -37,11 +41,12 @@ def to_part_tensors(
         config: the part's config.json.
         prefix: what its tensors' names begin with: nothing in folders.
         dtype: of all tensors; None: as they are.
+        module: the part as `make_empty_part` makes it, where the caller has one already.
 
     Raises:
         UserError: tensors are missing, too many, of another shape than the config says, or no plain numbers.
     """
-    shapes = compute_part_shapes(config)
+    shapes = compute_part_shapes(config, module)
     places = _places(checkpoint, config, prefix, shapes)
     return {key: _fitted(checkpoint, *places[key], shape, dtype) for key, shape in shapes.items()}
 
@@ -95,10 +100,15 @@ def _joined(name: str, pieces: list[Tensor]) -> Tensor:
     return value[..., None, None] if ".mid.attn_1." in name and value.dim() == 2 else value
 
 
-def compute_part_shapes(config: Mapping[str, Any]) -> dict[str, torch.Size]:
-    """Every tensor of a part's class by its name in files, without making one."""
-    with torch.device("meta"):
-        module = make_empty_part(config)
+def compute_part_shapes(config: Mapping[str, Any], module: nn.Module | None = None) -> dict[str, torch.Size]:
+    """Every tensor of a part's class by its name in files, without making one.
+
+    Args:
+        module: see `to_part_tensors`.
+    """
+    if module is None:
+        with torch.device("meta"):
+            module = make_empty_part(config)
     return {to_file_name(name, config): value.shape for name, value in module.state_dict().items()}
 
 
@@ -160,7 +170,7 @@ def _fitted(checkpoint: WeightsFile, name: str, origin: Origin, shape: torch.Siz
     if value.dtype not in NUMBERS:
         what = f"{name} is stored as {str(value.dtype).removeprefix('torch.')}: a file made for drawing alone"
         raise UserError(what, where=checkpoint.path, fix="take the model in fp16, bf16 or fp32")
-    value = value if dtype in (None, value.dtype) else checkpoint.read(name).to(dtype)
+    value = value if dtype in (None, value.dtype) else checkpoint.read(name, dtype)
     if origin.third is not None and value.shape[0] % 3 == 0:
         value = value.chunk(3)[origin.third]
     # In memory as the folder's, for the sums' order depends on that.

@@ -32,14 +32,14 @@ class WeightsFile:
     metadata: Mapping[str, str]
     files: Sequence[Path] = ()
 
-    def read(self, name: str) -> Tensor:
-        """One of the tensors, for a caller who makes another of it and drops it.
+    def read(self, name: str, dtype: torch.dtype) -> Tensor:
+        """One of the tensors as another dtype.
 
         Of a safetensors file it is read beside the mapping, whose pages, once touched, would count as this process's
         for as long as any tensor of the file is there.
         """
         file = self._readers.get(name)
-        return self.tensors[name] if file is None else file.read(name)
+        return self.tensors[name].to(dtype) if file is None else file.read(name, dtype)
 
     @cached_property
     def _readers(self) -> dict[str, TensorFile]:

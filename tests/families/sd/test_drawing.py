@@ -115,7 +115,6 @@ def test_a_small_base_on_a_cpu_alone_draws_so(micro_family, monkeypatch):
     def replaced(family):
         modules = [*family.network.modules(), *family.vae.modules()]
         with family.drawing(True):
-            assert not torch.is_grad_enabled() or family.device.type != "cpu"
             kept = sum("forward" in module.__dict__ for module in modules)
             return kept, sum(type(module) in (ResnetBlock2D, Upsample2D) for module in family.vae.decoder.modules())
 
