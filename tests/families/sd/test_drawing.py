@@ -111,6 +111,18 @@ def test_an_error_leaves_the_network_as_it_was(unet):
     assert not any("forward" in module.__dict__ for module in unet.modules())
 
 
+def test_what_is_trained_stays_where_it_is(micro_family):
+    """Its weights are views of one vector, which the optimizer writes to."""
+    family = copy.copy(micro_family)
+    family.network = copy.deepcopy(micro_family.network)
+    trained = family.network.conv_out.weight.requires_grad_()
+    place, steps = trained.data_ptr(), trained.stride()
+    with family.drawing(True):
+        pass
+    assert (trained.data_ptr(), trained.stride()) == (place, steps)
+    assert family.network.conv_in.weight.stride() != micro_family.network.conv_in.weight.stride()
+
+
 def test_a_small_base_on_a_cpu_alone_draws_so(micro_family, monkeypatch):
     def replaced(family):
         modules = [*family.network.modules(), *family.vae.modules()]
