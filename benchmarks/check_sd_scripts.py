@@ -28,7 +28,7 @@ from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import list_placements, put_adapters
+from lorakiln.train.adapter_placement import list_placements, put_adapters
 
 BARS = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 TIMES = [10, 300, 900]

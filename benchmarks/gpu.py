@@ -36,10 +36,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from benchmarks.memory import ARCHITECTURES, SIDES, TITLES, base_of, settings_of
 from benchmarks.rounds import table
 from lorakiln.adapters.targets import list_target_names
-from lorakiln.train.adapting import put_adapter
+from lorakiln.train.adapter_placement import put_adapter
 from lorakiln.train.devices import make_trainer
+from lorakiln.train.encoded_dataset import Bucket, EncodedDataset
 from lorakiln.train.environment import read_device_name
-from lorakiln.train.latents import Bucket, Encoded
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.precision import HALVES, choose_precision
 from lorakiln.train.share import Share
@@ -107,7 +107,7 @@ class Wanted:
         finally:
             torch.set_default_dtype(before)
 
-    def make_dataset(self) -> Encoded:
+    def make_dataset(self) -> EncodedDataset:
         """As `encode` leaves it, on the device."""
         shape = (PICTURES, 1, 4, self.side // 8, self.side // 8)
         mean, std = torch.randn(shape, device=self.device), torch.full(shape, 0.1, device=self.device)
@@ -117,7 +117,7 @@ class Wanted:
             told["pooled_embeds"] = torch.randn(PICTURES, 1280, device=self.device)
             told["time_ids"] = torch.tensor([[self.side, self.side, 0, 0, self.side, self.side]] * PICTURES).float()
             told["time_ids"] = told["time_ids"].to(self.device)
-        return Encoded([Bucket("", [], mean, std, told)], {name: value[:1] for name, value in told.items()})
+        return EncodedDataset([Bucket("", [], mean, std, told)], {name: value[:1] for name, value in told.items()})
 
 
 @dataclass
@@ -172,7 +172,7 @@ def run_ours(wanted: Wanted, clock: Clock) -> None:
 
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             if module.done % settings.tracker.log_every == 0:
-                module.readings.read()
+                module.step_losses.read()
             trainer.should_stop = clock.tick()
 
     trainer = make_trainer(settings)

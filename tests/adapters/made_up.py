@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from lorakiln.adapters.adapter import Change, Layer
 from lorakiln.adapters.checks import to_number, to_weight
-from lorakiln.adapters.factors import make_from_difference
+from lorakiln.adapters.lycoris_to_lora import make_from_difference
 from lorakiln.adapters.protocol import Endings
 from lorakiln.console.errors import UserError
 from lorakiln.schema.adapters import AdapterSettings

@@ -9,7 +9,7 @@ import torch
 from lorakiln.adapters.adapter import Adapter
 from lorakiln.adapters.checks import TOLERANCE
 from lorakiln.adapters.formula import FormulaLayer
-from lorakiln.adapters.lora_starts import FROM_WEIGHTS
+from lorakiln.adapters.lora_initialisation import FROM_WEIGHTS
 from lorakiln.adapters.protocol import Stored
 from lorakiln.lora_files.diffusers_form import make_part_config
 from tests.adapters.networks import KINDS, draw, names_in, put, settings_of, stir

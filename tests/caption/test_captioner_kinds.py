@@ -126,10 +126,10 @@ def whole_config():
 @pytest.mark.parametrize(("writer", "said"), [("shades", "2 of 4 are the captioner's words"), ("trigger", "cat")])
 def test_a_plan_says_which_prompts_are_the_captioner_s(micro_encoded, writer, said):
     from lorakiln.schema.train import SampleSettings
-    from lorakiln.train.latents import Encoded
+    from lorakiln.train.encoded_dataset import EncodedDataset
     from lorakiln.train.sample_pictures import tell_samples
 
-    encoded = Encoded.read(micro_encoded)
+    encoded = EncodedDataset.read(micro_encoded)
     for bucket in encoded.buckets:
         by_writer = [row.changed(caption_source=writer) for row in bucket.rows]
         bucket.rows[:] = [

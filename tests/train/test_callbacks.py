@@ -2,8 +2,8 @@ from fractions import Fraction
 
 import pytest
 
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.fingerprint import list_changes
-from lorakiln.train.latents import Encoded
 from lorakiln.train.length import find_due_work
 from lorakiln.train.record import write_csv
 from lorakiln.train.sample_pictures import choose_sample_prompts, tell_samples
@@ -41,7 +41,7 @@ def test_what_is_never_due(make_settings):
 
 
 def test_sample_prompts(micro_encoded, make_settings):
-    encoded = Encoded.read(micro_encoded)
+    encoded = EncodedDataset.read(micro_encoded)
     own = make_settings(samples={"prompts": ["{trigger} on a hill", "a dog"]}).samples
     assert choose_sample_prompts(encoded, own, [[0], []]) == ["sks on a hill", "a dog"]
     captions = choose_sample_prompts(encoded, make_settings().samples, [[1, 2, 3], [0]])
@@ -51,7 +51,7 @@ def test_sample_prompts(micro_encoded, make_settings):
 
 
 def test_the_plan_says_what_is_drawn_and_which_of_it_nobody_wrote(micro_encoded, make_settings):
-    encoded = Encoded.read(micro_encoded)
+    encoded = EncodedDataset.read(micro_encoded)
     captions = make_settings(samples={"every": 5}).samples
     told = tell_samples(encoded, captions, [[1, 2, 3], [0]])
     assert told.startswith("every 5 steps: sks; sks, a blue cat; sks, a green cat; sks, a old cat")

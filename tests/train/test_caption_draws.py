@@ -11,7 +11,7 @@ from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.schema.objectives.mse import MseSettings
 from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, counts_epochs, find_dropped
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.stage import plan
 
 RULES = {"shuffle": True, "tag_dropout": 0.5}
@@ -42,7 +42,7 @@ def drawn_encoded(tmp_path_factory, micro_encoded, micro_family):
 @pytest.fixture
 def draw(drawn_encoded):
     """Texts of a step's part."""
-    encoded = Encoded.read(drawn_encoded)
+    encoded = EncodedDataset.read(drawn_encoded)
     rows = [list(range(len(bucket.rows))) for bucket in encoded.buckets]
     return lambda seed=0: DrawnTexts(encoded, rows, seed)
 
@@ -224,7 +224,7 @@ def test_pictures_are_without_captions_in_the_epochs_that_their_subset_says(make
 
 
 def test_how_long_an_epoch_is_matters_where_captions_go_by_it(drawn_encoded):
-    encoded = Encoded.read(drawn_encoded)
+    encoded = EncodedDataset.read(drawn_encoded)
     assert not counts_epochs(encoded, MseSettings())
     assert counts_epochs(encoded, MseSettings(caption_dropout_every_epochs=2))
 
@@ -236,7 +236,7 @@ def test_texts_that_are_embedded_as_they_are_drawn_are_by_each_picture_s_rules(m
         for row in bucket["rows"]:
             del row["shares"]
     write_json(folder / "index.json", index | {"captions": {"mode": "live"}})
-    encoded = Encoded.read(folder)
+    encoded = EncodedDataset.read(folder)
     captions = DrawnTexts(encoded, [list(range(len(bucket.rows))) for bucket in encoded.buckets], 0)
     schedule = make_module(encoded=folder).schedule
     for step in range(20):

@@ -18,10 +18,10 @@ from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.train import EmaSettings, TrainSettings
-from lorakiln.train.adapting import put_adapter
+from lorakiln.train.adapter_placement import put_adapter
 from lorakiln.train.attention import attending
 from lorakiln.train.batch_schedule import GlobalBatch
-from lorakiln.train.latents import Bucket
+from lorakiln.train.encoded_dataset import Bucket
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.memory_count import BESIDE, CountRequest, MemoryCount, count_memory
 from lorakiln.train.share import Share

@@ -10,7 +10,7 @@ from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.train.assembly import assemble
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
 from tests.train.micro_base import add_masks, write_base
@@ -195,7 +195,7 @@ def test_a_mask_of_another_size_is_a_damaged_folder(base, tmp_path):
     tensors = dict(load_tensors(encoded / "32x32.safetensors")[0])
     save_tensors(encoded / "32x32.safetensors", tensors | {"loss_mask": torch.ones(4, 2, 8, 4)})
     with pytest.raises(UserError, match=r"32x32.safetensors: its loss_mask has the shape \(4, 2, 8, 4\)"):
-        Encoded.read(encoded)
+        EncodedDataset.read(encoded)
 
 
 def test_training_and_its_samples_follow_the_rescaled_schedule(base, everything, make_settings):

@@ -17,7 +17,7 @@ from lorakiln.lora_files.reading import read_any, read_as_stored
 from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.train.adapting import list_placements, put_adapters
+from lorakiln.train.adapter_placement import list_placements, put_adapters
 from lorakiln.train.memory_count import CountRequest, count_memory
 from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
@@ -55,7 +55,7 @@ def step_by_hand(module, steps=STEPS):
     losses = []
     for step in range(steps):
         module.training_step(0, step)
-        losses.append(module.readings.read() or module.readings.losses[-1])
+        losses.append(module.step_losses.read() or module.step_losses.losses[-1])
     return losses
 
 

@@ -24,7 +24,7 @@ from lorakiln.adapters.adapter import Change, Layer, Relative
 from lorakiln.adapters.checks import to_weight
 from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors
 from lorakiln.adapters.formula_tensors import pad_ranks
-from lorakiln.adapters.lora_starts import draw_down
+from lorakiln.adapters.lora_initialisation import draw_down
 from lorakiln.adapters.protocol import AdapterKind, Endings, Form, Stored, find_claiming_kind, list_kinds
 from lorakiln.adapters.targets import choose_alpha, choose_rank
 from lorakiln.console.errors import UserError

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lorakiln.adapters import lora_network, low_rank
 from lorakiln.adapters.adapter import Change, Layer
 from lorakiln.adapters.checks import FIX, format_shape, to_number, to_weight
-from lorakiln.adapters.lora_starts import FROM_WEIGHTS
+from lorakiln.adapters.lora_initialisation import FROM_WEIGHTS
 from lorakiln.adapters.peft_config import find_alpha
 from lorakiln.adapters.protocol import Endings, Form, StartingPoint, Stored
 from lorakiln.console.errors import UserError

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.lora_starts import FIRST, FROM_WEIGHTS, NAME, begin_with_weight, draw_factors
+from lorakiln.adapters.lora_initialisation import FIRST, FROM_WEIGHTS, NAME, begin_with_weight, draw_factors
 from lorakiln.adapters.targets import choose_alpha, choose_rank
 from lorakiln.console.errors import UserError
 from lorakiln.families.shapes import is_same_matrix

@@ -24,10 +24,10 @@ from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import list_encoders, list_placements, put_adapters
+from lorakiln.train.adapter_placement import list_encoders, list_placements, put_adapters
 from lorakiln.train.attention import check_attention
 from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, is_live
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.learned_tokens import check_tokens, put_tokens, read_begun
 from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.live_text import LiveText, TextReader
@@ -58,7 +58,7 @@ class TrainingRun:
     settings: TrainSettings
     asked: TrainSettings
     model: ModelSettings
-    encoded: Encoded
+    encoded: EncodedDataset
     family: Family
     split: ValidationSplit
     placements: dict[str, Placement]
@@ -108,7 +108,7 @@ def assemble(
             pictures, or the device has no memory for it.
     """
     check_quantize(asked.trainer.quantize)
-    encoded = Encoded.read(folder)
+    encoded = EncodedDataset.read(folder)
     split = hold_out(encoded.buckets, asked.validation)
     settings = count_steps(asked, split.trained_count)
     _check_measured(settings, split)
@@ -165,7 +165,7 @@ def assemble(
     )
 
 
-def _choose_reader(family: Family, encoded: Encoded, trained: bool) -> TextReader | None:
+def _choose_reader(family: Family, encoded: EncodedDataset, trained: bool) -> TextReader | None:
     """What gives the embeddings of texts; None where each picture's own are all that there is."""
     if trained or is_live(encoded):
         return LiveText.of(family, encoded.index.made_with("encode", EncodeSettings), trained)
@@ -185,7 +185,7 @@ def _load(model: ModelSettings, parts: Sequence[Part], loading: Mapping[str, Any
 
 def _make_room(
     family: Family,
-    encoded: Encoded,
+    encoded: EncodedDataset,
     split: ValidationSplit,
     settings: TrainSettings,
     share: Share,
@@ -228,7 +228,7 @@ def _make_room(
         return None
 
 
-def _check_rows(encoded: Encoded, objective: ObjectiveSettings) -> None:
+def _check_rows(encoded: EncodedDataset, objective: ObjectiveSettings) -> None:
     """Refuse what is said of masks and of regularisation pictures where there are none."""
     masked = any(bucket.mask is not None for bucket in encoded.buckets)
     regularises = any(row.is_reg for bucket in encoded.buckets for row in bucket.rows)
@@ -259,7 +259,7 @@ def _check_measured(settings: TrainSettings, split: ValidationSplit) -> None:
         )
 
 
-def _check_base(encoded: Encoded, family: Family, model: ModelSettings) -> None:
+def _check_base(encoded: EncodedDataset, family: Family, model: ModelSettings) -> None:
     before = encoded.index.base
     if before.hash != family.facts["hash"]:
         raise UserError(

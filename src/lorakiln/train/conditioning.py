@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lorakiln.train.latents import Bucket, Encoded
+from lorakiln.train.encoded_dataset import Bucket, EncodedDataset
 from lorakiln.train.live_text import TextReader
 
 Move = Callable[[Tensor], Tensor]  # a tensor's copy on the device
@@ -19,7 +19,7 @@ class Conditioning:
             taken.
     """
 
-    def __init__(self, encoded: Encoded, live: TextReader | None, move: Move) -> None:
+    def __init__(self, encoded: EncodedDataset, live: TextReader | None, move: Move) -> None:
         self.encoded, self.live, self.move = encoded, live, move
 
     def tell(

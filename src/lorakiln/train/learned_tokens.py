@@ -19,11 +19,13 @@ from lorakiln.lora_files.embeddings import find_embeddings
 from lorakiln.lora_files.reading import find_weights_file
 from lorakiln.schema.tokens import TokenSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.validation_split import ValidationSplit
 
 
-def count_captions(tokens: Mapping[str, TokenSettings], encoded: Encoded, split: ValidationSplit) -> dict[str, int]:
+def count_captions(
+    tokens: Mapping[str, TokenSettings], encoded: EncodedDataset, split: ValidationSplit
+) -> dict[str, int]:
     """How many of the pictures that are trained on have each word in their caption."""
     counts = dict.fromkeys(tokens, 0)
     finder = WordFinder(tokens)
@@ -34,7 +36,7 @@ def count_captions(tokens: Mapping[str, TokenSettings], encoded: Encoded, split:
     return counts
 
 
-def check_tokens(tokens: Mapping[str, TokenSettings], encoded: Encoded, split: ValidationSplit) -> None:
+def check_tokens(tokens: Mapping[str, TokenSettings], encoded: EncodedDataset, split: ValidationSplit) -> None:
     """Refuse a word that nothing would be learned about.
 
     Raises:

@@ -15,7 +15,7 @@ from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
 from lorakiln.families.protocol import Family
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.train.batch_schedule import GlobalBatch
-from lorakiln.train.latents import Bucket
+from lorakiln.train.encoded_dataset import Bucket
 
 KEPT = 2**16  # texts whose tokens are kept: a few hundred bytes each
 EMBEDDED = 2**10  # texts whose embeddings are kept on a CPU: up to a megabyte each

@@ -24,16 +24,16 @@ from lorakiln.train.average import make_average
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
 from lorakiln.train.caption_draws import CaptionDropouts
 from lorakiln.train.conditioning import Conditioning
-from lorakiln.train.gates import gate_frugally
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
+from lorakiln.train.gated_activations import gate_frugally
 from lorakiln.train.learned_tokens import LearnedTokens
 from lorakiln.train.lightning import pl
 from lorakiln.train.live_text import CaptionDraws, OwnCaptions, TextReader
 from lorakiln.train.loss_scale import LossScale
-from lorakiln.train.network_parts import make_groups
+from lorakiln.train.parameter_groups import make_groups
 from lorakiln.train.precision import norm_in_half
-from lorakiln.train.readings import BlockNorms, Quarters, Readings
 from lorakiln.train.share import Share
+from lorakiln.train.step_metrics import BlockNorms, QuarterLosses, StepLosses
 from lorakiln.train.trained_encoders import TrainedEncoders
 
 
@@ -60,7 +60,7 @@ class LoraModule(pl.LightningModule):
     def __init__(
         self,
         family: Family,
-        encoded: Encoded,
+        encoded: EncodedDataset,
         trained: list[list[int]],
         settings: TrainSettings,
         share: Share,
@@ -93,8 +93,8 @@ class LoraModule(pl.LightningModule):
             **faster,
         )
         self.flat = FlatWeights(trainable, self.groups.of)
-        self.readings = Readings(self.flat.weights.device)
-        self.quarters = Quarters(self.flat.weights.device)
+        self.step_losses = StepLosses(self.flat.weights.device)
+        self.quarter_losses = QuarterLosses(self.flat.weights.device)
         self.block_norms = BlockNorms(self.flat.spans(find_block))
         self.losses = Loss(family.process, settings.objective)
         self.dropouts = CaptionDropouts(encoded, self.trained, settings)
@@ -165,7 +165,7 @@ class LoraModule(pl.LightningModule):
         weights = self.row_weights[samples.bucket]
         if weights is not None:
             losses = losses * self.move(weights[self.trained[samples.bucket][samples.pictures[part]]])
-        self.quarters.push(self.family.process.locate(times), losses)
+        self.quarter_losses.push(self.family.process.locate(times), losses)
         return losses.sum() / self.settings.batch_size
 
     def predicting(self, conditioning: dict[str, Tensor]) -> Predict:
@@ -242,7 +242,7 @@ class LoraModule(pl.LightningModule):
             # Where nothing is multiplied any more, scaling is not what made them overflow.
             overflow = ~norm.isfinite() & (self.scale.value > 1)
             self.scale.update(overflow)
-        bad = self.readings.push(step, loss, norm, overflow)
+        bad = self.step_losses.push(step, loss, norm, overflow)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step, group["name"])
         if self.optimizer_kind.MASKED:

@@ -22,9 +22,9 @@ from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_byt
 from lorakiln.optim.state import state_bytes
 from lorakiln.schema.tokens import TokenSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import list_encoders, list_placements, put_adapters
+from lorakiln.train.adapter_placement import list_encoders, list_placements, put_adapters
 from lorakiln.train.batch_schedule import GlobalBatch
-from lorakiln.train.latents import Bucket, Encoded
+from lorakiln.train.encoded_dataset import Bucket, EncodedDataset
 from lorakiln.train.live_text import LiveText
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.quantized_layers import quantize_layers
@@ -224,7 +224,7 @@ def _make_hollow_module(hollow: Family, wanted: CountRequest, rules: GpuRules) -
     mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))
     told = {name: torch.empty(rows, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
     empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
-    encoded = Encoded([Bucket("", [], mean, std, told)], empty)
+    encoded = EncodedDataset([Bucket("", [], mean, std, told)], empty)
     alone = settings.model_copy(update={"batch_size": rows, "micro_batch": None})
     share = replace(wanted.share, rank=0, world=1)
     live = _HollowText(hollow, wanted.encoding, trained=True) if wanted.reads_anew else None

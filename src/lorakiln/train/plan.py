@@ -15,7 +15,7 @@ from lorakiln.schema.subset_rules import adapt_rules
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.caption_draws import counts_epochs
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.learned_tokens import count_captions
 from lorakiln.train.length import count_due, count_epoch, format_interval
 from lorakiln.train.memory_fit import format_gb
@@ -140,7 +140,7 @@ def list_doubts(settings: TrainSettings) -> list[str]:
     return found
 
 
-def tell_variants(encoded: Encoded) -> str:
+def tell_variants(encoded: EncodedDataset) -> str:
     """The names of a picture's variants; of drawn ones their number, what is drawn and what they cost."""
     names, settings = encoded.index.variants, encoded.index.made_with("encode", EncodeSettings)
     if "augment1" not in names:

@@ -15,7 +15,7 @@ from lorakiln.train.record import Record
 
 
 def capture(module: LoraModule, record: Record, **more: Any) -> TrainingState:
-    """Everything that the steps to come depend on. The readings of all steps done are read.
+    """Everything that the steps to come depend on. The losses of all steps done are on the host.
 
     Args:
         more: what else the checkpoint is to remember, JSON-able.
@@ -31,8 +31,8 @@ def capture(module: LoraModule, record: Record, **more: Any) -> TrainingState:
         "metrics": record.metrics,
         "validation": record.validation,
         "tracked": record.tracked,
-        "losses": module.readings.losses,
-        "norms": module.readings.norms,
+        "losses": module.step_losses.losses,
+        "norms": module.step_losses.norms,
         "optimizer": optimizer,
         "circumstances": describe_environment(module),
         **more,
@@ -64,8 +64,8 @@ def restore(module: LoraModule, record: Record, state: TrainingState) -> None:
     record.metrics[:] = state.records["metrics"]
     record.validation[:] = state.records["validation"]
     record.tracked |= {int(step): told for step, told in state.records.get("tracked", {}).items()}
-    module.readings.losses[:] = state.records["losses"]
-    module.readings.norms[:] = state.records["norms"]
+    module.step_losses.losses[:] = state.records["losses"]
+    module.step_losses.norms[:] = state.records["norms"]
 
 
 def _select(state: TrainingState, prefix: str) -> dict[str, Tensor]:

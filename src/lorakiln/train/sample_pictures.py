@@ -19,7 +19,7 @@ from lorakiln.sampling import DrawJob, check_steps, draw, format_infotext, save_
 from lorakiln.sampling.prompt_cache import PromptCache
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import SampleSettings
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.length import format_interval
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.memory_count import DRAWN
@@ -50,7 +50,7 @@ class Sample:
         return self.steps, self.guidance, self.negative, self.weight
 
 
-def choose_requests(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> list[SampleRequest]:
+def choose_requests(encoded: EncodedDataset, settings: SampleSettings, trained: list[list[int]]) -> list[SampleRequest]:
     """What the file of prompts asks for ("{trigger}" stands for the trigger words); without one, see
     `choose_sample_prompts`.
 
@@ -115,7 +115,7 @@ def choose_largest(samples: Sequence[Sample]) -> tuple[int, int]:
     return max(((one.job.width, one.job.height) for one in samples), key=math.prod)
 
 
-def choose_sample_prompts(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> list[str]:
+def choose_sample_prompts(encoded: EncodedDataset, settings: SampleSettings, trained: list[list[int]]) -> list[str]:
     """The prompts set ("{trigger}" stands for the trigger words); else the trigger and the first captions.
 
     Args:
@@ -129,7 +129,7 @@ def choose_sample_prompts(encoded: Encoded, settings: SampleSettings, trained: l
     return list(dict.fromkeys(prompts + captions))[: len(prompts) + CAPTIONS]
 
 
-def tell_samples(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> str:
+def tell_samples(encoded: EncodedDataset, settings: SampleSettings, trained: list[list[int]]) -> str:
     """When samples are drawn and of which prompts, in one line: nobody chose the ones that are captions.
 
     Args:

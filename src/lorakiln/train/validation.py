@@ -14,7 +14,7 @@ from lorakiln.console.memory import telling_no_memory
 from lorakiln.diffusion import random_draws
 from lorakiln.diffusion.loss import Loss
 from lorakiln.schema.objectives.mse import MseSettings
-from lorakiln.train.latents import Bucket
+from lorakiln.train.encoded_dataset import Bucket
 from lorakiln.train.lora_module import LoraModule
 
 ADVICE = "train.validation.every=0 validates never, a lower prepare.resolution takes less; the last checkpoint is kept"
