@@ -148,18 +148,18 @@ class _Kind:
                 for key, parameter in on.named_parameters():
                     parameter.copy_(getattr(layers[name], key))
 
-    def go_on(self, begun, fresh, settings):
+    def start_from(self, begun, fresh, settings):
         if other := {layer.kind for layer in begun.layers.values()} - {self.TITLE}:
             raise UserError(f"its layers are {', '.join(other)}, no {self.TITLE}", where=settings.init_from)
         return {name: begun.layers.get(name, layer) for name, layer in fresh.items()}
 
-    def squares(self, network):
+    def compute_squared_norms(self, network):
         return {
             name: on.layer().change_of(on.base(module)).square().sum()
             for (name, on), module in zip(self._on(network).items(), self.layers_on(network).values(), strict=True)
         }
 
-    def take_half(self, network):
+    def prepare_for_autocast(self, network):
         pass
 
     def cast(self, layer, dtype, where):

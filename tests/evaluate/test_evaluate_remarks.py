@@ -6,8 +6,8 @@ import pytest
 
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.remarks import make_remarks, tell_step, tell_trigger, tell_worth
+from lorakiln.evaluate.score_summaries import Summary
 from lorakiln.evaluate.shots import plan_shots
-from lorakiln.evaluate.summaries import Summary
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
 from lorakiln.worth.intervals import Estimate
 from lorakiln.worth.judging import judge

@@ -12,8 +12,8 @@ from lorakiln.artefacts.json_files import read_json, read_jsonl
 from lorakiln.evaluate import evaluate
 from lorakiln.evaluate.comparison import Evidence, compare
 from lorakiln.evaluate.remarks import tell_trigger
+from lorakiln.evaluate.score_summaries import Summary
 from lorakiln.evaluate.shots import plan_shots
-from lorakiln.evaluate.summaries import Summary
 from lorakiln.evaluate.verdict import choose_tone, decide_verdict, format_rule
 from lorakiln.metrics import METRICS, Caveat, Metric, Scored, list_in_report_order, list_metrics
 from lorakiln.sweep.objectives import is_less_better, list_possible_names, orient_values, select_values

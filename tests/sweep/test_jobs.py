@@ -11,9 +11,9 @@ import pytest
 
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.sweep.devices import Claims
+from lorakiln.sweep.job_process import run_job
 from lorakiln.sweep.jobs import Job, read_outcome
-from lorakiln.sweep.local import LocalProcesses
-from lorakiln.sweep.process import run_job
+from lorakiln.sweep.local_jobs import LocalProcesses
 from lorakiln.sweep.running import run_jobs
 from lorakiln.sweep.stopping import Stop
 

@@ -14,8 +14,8 @@ from lorakiln.sweep.cost_estimate import (
     estimate_cost,
     measure_throughput,
 )
+from lorakiln.sweep.job_length import count_saves
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.length import count_saves
 from lorakiln.sweep.plan import format_plan
 from lorakiln.sweep.running import ProgressReporter
 

@@ -76,7 +76,7 @@ class JobLauncher(Launcher):
 
     def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         from lorakiln.sweep import run_jobs, sum_up
-        from lorakiln.sweep.checking import check_jobs
+        from lorakiln.sweep.job_checks import check_jobs
 
         common = set.intersection(*(set(overrides) for overrides in job_overrides))
         jobs = []

@@ -136,7 +136,7 @@ class DoRA(FormulaKind):
         )
         return self.cast(folded, dtype, where) if dtype else (folded, 0.0)
 
-    def faster(self, name: str) -> bool:
+    def learns_faster(self, name: str) -> bool:
         """Whether a parameter is LoRA+'s B, by its name."""
         return name.endswith(".lora_up")
 

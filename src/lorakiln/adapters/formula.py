@@ -226,7 +226,7 @@ class FormulaKind(ABC):
                     parameter.copy_(given[key])
             on.fixed = layers[name].fixed
 
-    def go_on(
+    def start_from(
         self, begun: StartingPoint, fresh: Mapping[str, FormulaLayer], settings: AdapterSettings
     ) -> dict[str, FormulaLayer]:
         found = {}
@@ -251,13 +251,13 @@ class FormulaKind(ABC):
             found[name] = wide
         return found
 
-    def squares(self, network: nn.Module) -> dict[str, Tensor]:
+    def compute_squared_norms(self, network: nn.Module) -> dict[str, Tensor]:
         return {
             name: on.change(network.get_submodule(name).get_parameter("weight")).square().sum()
             for name, on in self._all_on(network).items()
         }
 
-    def limit(self, network: nn.Module, most: float) -> None:
+    def clip_norms(self, network: nn.Module, most: float) -> None:
         """Scale every change that is larger than `most`, Frobenius, down to it, in place."""
         with torch.no_grad():
             for name, on in self._all_on(network).items():
@@ -267,7 +267,7 @@ class FormulaKind(ABC):
                 for tensor in on.tensors().values():
                     tensor.mul_(factor ** (1 / len(on.names)))
 
-    def take_half(self, network: nn.Module) -> None:
+    def prepare_for_autocast(self, network: nn.Module) -> None:
         """A change is float32 until it meets its input, whatever else is done."""
         return
 
@@ -287,7 +287,7 @@ class FormulaKind(ABC):
         }
         return replace(layer, tensors=cast), 0.0
 
-    def norms(self, layers: Mapping[str, FormulaLayer]) -> dict[str, float]:
+    def compute_norms(self, layers: Mapping[str, FormulaLayer]) -> dict[str, float]:
         """None are needed: `cast` loses nothing."""
         return {}
 

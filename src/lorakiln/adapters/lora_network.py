@@ -125,7 +125,7 @@ def _drop_all(share: float, module: nn.Module, inputs: Any, output: Tensor) -> T
     return output * (torch.rand((), device=output.device) >= share) if module.training else output
 
 
-def fixed(network: nn.Module) -> dict[str, Tensor]:
+def list_frozen(network: nn.Module) -> dict[str, Tensor]:
     """What is beside the trained weights and was drawn or computed when they began: the factors that are taken off."""
     return {
         f"{name}.{part}": getattr(layer, part)[FIRST].weight
@@ -135,17 +135,17 @@ def fixed(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def limit(network: nn.Module, most: float) -> None:
+def clip_norms(network: nn.Module, most: float) -> None:
     """Scale every change that is larger than `most`, Frobenius, down to it, in place, both factors alike."""
     layers = layers_on(network)
     with torch.no_grad():
-        for name, square in squares(network).items():
+        for name, square in compute_squared_norms(network).items():
             factor = (most / square.clamp_min(1e-24).sqrt()).clamp(max=1.0).sqrt()
             for part in (layers[name].lora_A, layers[name].lora_B):
                 part[NAME].weight.mul_(factor)
 
 
-def faster(name: str) -> bool:
+def learns_faster(name: str) -> bool:
     """Whether a parameter is LoRA+'s B (arXiv 2402.12354), by its name."""
     return f".lora_B.{NAME}." in name
 
@@ -206,7 +206,7 @@ def _take_first_off(layer: Any, given: Layer, name: str) -> Layer:
     return Layer(given.down[:rank], given.up[:, :rank], given.alpha / 2)
 
 
-def squares(network: nn.Module) -> dict[str, Tensor]:
+def compute_squared_norms(network: nn.Module) -> dict[str, Tensor]:
     """||B A||^2 is the sum of (B^T B) * (A A^T), matrices as small as the rank: the change itself is not made."""
     found = {}
     for name, layer in layers_on(network).items():
@@ -223,14 +223,14 @@ def _factors(layer: Any) -> tuple[Tensor, Tensor]:
     return torch.cat([down, layer.lora_A[FIRST].weight]), torch.cat([up, -layer.lora_B[FIRST].weight], 1)
 
 
-def take_half(network: nn.Module) -> None:
+def prepare_for_autocast(network: nn.Module) -> None:
     """Autocast turns what a layer takes into half precision; peft would first make a float32 copy, for nothing."""
     for layer in layers_on(network).values():
         layer.cast_input_dtype_enabled = False
 
 
 @contextmanager
-def weighted(network: nn.Module, weight: float) -> Iterator[None]:
+def at_weight(network: nn.Module, weight: float) -> Iterator[None]:
     scales = {layer: layer.scaling[NAME] for layer in layers_on(network).values()}
     for layer, scale in scales.items():
         layer.scaling[NAME] = scale * weight

@@ -119,7 +119,7 @@ def _describe(judged: JudgedCandidate, trial: Trial) -> MeasuredCandidate:
     """As choice.json holds it, with what the rule does not go by."""
     scored = trial.scored[judged.candidate]
     told = to_facts(judged, len(scored))
-    varied = estimate_diversity(scored, trial.standard.apart if trial.standard else None)
+    varied = estimate_diversity(scored, trial.baseline.apart if trial.baseline else None)
     return told.changed(diversity=Measured(**varied.as_dict())) if varied else told
 
 

@@ -14,8 +14,8 @@ from lorakiln.console.memory import is_tight
 from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.evaluate.material import PictureModels, describe_drawing, gather_material
 from lorakiln.evaluate.painter import Painter
+from lorakiln.evaluate.score_summaries import score_pictures
 from lorakiln.evaluate.shots import compute_shot_key, make_prompts
-from lorakiln.evaluate.summaries import score_pictures
 from lorakiln.facts import RunFacts, SavedAdapter
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.metrics import Prompt, Scored, Shot, list_metrics
@@ -23,8 +23,8 @@ from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
+from lorakiln.worth.baseline import Baseline
 from lorakiln.worth.measures import Measures
-from lorakiln.worth.standard import Standard
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Trial:
 
     Attributes:
         scored: all pictures of each candidate so far, in the order in which they were drawn.
-        base: the base's own, of all prompts; `standard`: what they and the training pictures have. Known after the
+        base: the base's own, of all prompts; `baseline`: what they and the training pictures have. Known after the
             first round.
     """
 
@@ -92,7 +92,7 @@ class Trial:
         self._metrics, self._held_out = list_metrics(evaluate), facts.held_out_files
         self.scored: dict[Candidate, list[Scored]] = {}
         self.base: list[Scored] = []
-        self.standard: Standard | None = None
+        self.baseline: Baseline | None = None
 
     def measure(
         self,
@@ -120,18 +120,18 @@ class Trial:
         self._drawer.fill(shots, samples, [old], kept)
         material = gather_material(models.to(self._choose_place()), shots, samples, captioned, self._held_out)
         scored = score_pictures(material, self._metrics)
-        if self.standard is None:
+        if self.baseline is None:
             self.base = scored[: len(base)]
-            self.standard = Standard.of(material, scored, self._metrics, self._layout.prompts)
+            self.baseline = Baseline.of(material, scored, self._metrics, self._layout.prompts)
         by_candidate = {(one.adapter, one.weight): one for one in candidates}
         for item in scored[len(base) :]:
             self.scored.setdefault(by_candidate[item.shot.adapter, item.shot.weight], []).append(item)
-        return {one: self.standard.measure(self.scored[one], prompts) for one in candidates}
+        return {one: self.baseline.measure(self.scored[one], prompts) for one in candidates}
 
     def measure_base(self) -> Measures:
         """What the base's own pictures of all prompts say."""
-        assert self.standard is not None  # after the first round
-        return self.standard.measure(self.base, len(self._layout.prompts))
+        assert self.baseline is not None  # after the first round
+        return self.baseline.measure(self.base, len(self._layout.prompts))
 
     def _count_drawn(self, candidate: Candidate) -> int:
         return len(self.scored.get(candidate, ())) // len(self._layout.seeds)

@@ -10,13 +10,13 @@ import numpy as np
 from lorakiln.compare.drawing import Plan
 from lorakiln.compare.entrants import Entrant
 from lorakiln.evaluate.material import PictureModels, gather_material
-from lorakiln.evaluate.summaries import Summary, score_pictures, summarise
+from lorakiln.evaluate.score_summaries import Summary, score_pictures, summarise
 from lorakiln.metrics import Metric, Prompt, Scored, list_in_report_order, list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.worth.baseline import Baseline
 from lorakiln.worth.intervals import Estimate, compute_bootstrap_mean
 from lorakiln.worth.judging import Judged, find_most_followed, judge
 from lorakiln.worth.measures import Measures, compare
-from lorakiln.worth.standard import Standard
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def measure_files(
     scored = score_pictures(material, metrics)
     ends = np.cumsum([len(plan.base), *map(len, plan.of)])
     base, *own = [scored[end - count : end] for end, count in zip(ends, map(len, (plan.base, *plan.of)), strict=True)]
-    standard = Standard.of(material, [item for item in base if item.shot.with_trigger], metrics, plan.prompts)
-    measures = [standard.measure(some, len(plan.prompts)) for some in own]
-    bases = standard.measure(base, len(plan.prompts))
+    baseline = Baseline.of(material, [item for item in base if item.shot.with_trigger], metrics, plan.prompts)
+    measures = [baseline.measure(some, len(plan.prompts)) for some in own]
+    bases = baseline.measure(base, len(plan.prompts))
     most = find_most_followed([bases, *measures])
     in_order = list_in_report_order(metrics)
     return Measured(

@@ -11,8 +11,8 @@ from lorakiln.compare.table import HEADINGS, list_cells
 from lorakiln.compare.verdict import Verdict
 from lorakiln.evaluate.page_pictures import Picture, make_data_uri
 from lorakiln.evaluate.pages import load_template
-from lorakiln.evaluate.summaries import Summary
-from lorakiln.evaluate.summary import format_difference, format_mean
+from lorakiln.evaluate.score_summaries import Summary
+from lorakiln.evaluate.summary_text import format_difference, format_mean
 from lorakiln.metrics import Metric, Shot
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.worth.intervals import Estimate

@@ -12,7 +12,7 @@ from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured
 from lorakiln.compare.verdict import Verdict
 from lorakiln.console.terminal_text import escape_line
-from lorakiln.evaluate.summary import TABLE
+from lorakiln.evaluate.summary_text import TABLE
 from lorakiln.metrics import format_weight
 from lorakiln.worth.intervals import Estimate
 from lorakiln.worth.judging import Judged

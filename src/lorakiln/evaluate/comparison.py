@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from lorakiln.evaluate.score_summaries import Summary, summarise, to_metrics
 from lorakiln.evaluate.shots import ShotPlan
-from lorakiln.evaluate.summaries import Summary, summarise, to_metrics
 from lorakiln.metrics import Finding, Material, Metric, Scored, format_weight, list_in_report_order
 from lorakiln.worth import WORTH
+from lorakiln.worth.baseline import Baseline
 from lorakiln.worth.intervals import FEWEST_PROMPTS
 from lorakiln.worth.judging import Judged, find_most_followed, judge
-from lorakiln.worth.standard import Standard
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def judge_weights(
     of = {at: [one for one in scored if one.shot.with_trigger and one.shot.weight == at] for at in (0.0, plan.main)}
     if not of[0.0] or len(plan.prompts) < FEWEST_PROMPTS:
         return {}
-    standard = Standard.of(material, of[0.0], metrics, plan.prompts)
-    measures = {weight: standard.measure(some, len(plan.prompts)) for weight, some in of.items()}
+    baseline = Baseline.of(material, of[0.0], metrics, plan.prompts)
+    measures = {weight: baseline.measure(some, len(plan.prompts)) for weight, some in of.items()}
     most = find_most_followed(measures.values())
     return {weight: judge(weight, one, measures[0.0], most) for weight, one in measures.items()}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from lorakiln.evaluate.charts import read_columns
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.shots import ShotPlan
-from lorakiln.evaluate.summary import format_mean
+from lorakiln.evaluate.summary_text import format_mean
 from lorakiln.facts import LoraFacts, RunFacts
 from lorakiln.worth.judging import describe, explain_state
 

@@ -20,9 +20,9 @@ from lorakiln.evaluate.material import PIXEL, PictureModels, describe_drawing, g
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
+from lorakiln.evaluate.score_summaries import score_pictures, write_plots
 from lorakiln.evaluate.shots import ShotPlan, plan_shots
-from lorakiln.evaluate.summaries import score_pictures, write_plots
-from lorakiln.evaluate.summary import format_summary
+from lorakiln.evaluate.summary_text import format_summary
 from lorakiln.evaluate.tracking import EvaluatedLora, track
 from lorakiln.facts import DatasetFacts, LoraFacts, RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding

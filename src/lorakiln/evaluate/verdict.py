@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lorakiln.evaluate.summaries import Summary
+from lorakiln.evaluate.score_summaries import Summary
 from lorakiln.metrics import Metric, list_rules
 from lorakiln.worth.intervals import FEWEST_PROMPTS, Estimate
 

@@ -14,7 +14,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.config_ranges import check_folder, read_values
 from lorakiln.families.identity import identify_tensors
 from lorakiln.families.model_source import list_weight_files, select_whole_set
-from lorakiln.families.parts import make_empty_part, to_part_tensors
+from lorakiln.families.part_tensors import make_empty_part, to_part_tensors
 from lorakiln.families.versions import Config
 from lorakiln.families.weights_file import WeightsFile, open_shards
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from lorakiln.sweep.job_process import Judge
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import Judge
 from lorakiln.sweep.stopping import Stop
 
 

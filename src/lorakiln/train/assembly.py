@@ -131,7 +131,7 @@ def assemble(
         bare.process = bare.process.rescale_to_zero_snr()
     requests = choose_requests(encoded, settings.samples, split.trained) if draws else []
     samples = list_samples(requests, settings.samples, model.resolution)
-    check_samples(samples, bare, hasattr(find_trained_kind(settings.adapter.kind), "weighted"))
+    check_samples(samples, bare, hasattr(find_trained_kind(settings.adapter.kind), "at_weight"))
     check_attention(settings.trainer.attention, bare, share.half or torch.float32)
     memory_fit = _make_room(bare, encoded, split, settings, share, samples)
     if memory_fit and share.rank == 0 and (warning := memory_fit.warning()):

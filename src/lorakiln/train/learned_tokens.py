@@ -95,7 +95,7 @@ def put_tokens(
         for part, network in family.adaptable().items()
         if part != family.part
     }
-    known = {word: _go_on(one, word, tokens[word], family) for word, one in (begun or {}).items()}
+    known = {word: _start_from(one, word, tokens[word], family) for word, one in (begun or {}).items()}
     words = {
         word: known[word] if word in known else _begin(family, word, one, tables, seed) for word, one in tokens.items()
     }
@@ -104,7 +104,7 @@ def put_tokens(
         table.learned.requires_grad_(True)
 
 
-def _go_on(one: Embedding, word: str, settings: TokenSettings, family: Family) -> Mapping[str, Tensor]:
+def _start_from(one: Embedding, word: str, settings: TokenSettings, family: Family) -> Mapping[str, Tensor]:
     """The vectors of a file, by the text encoder."""
     counts = {len(rows) for rows in one.vectors.values()}
     if settings.vectors is not None and counts != {settings.vectors}:
@@ -171,7 +171,7 @@ class LearnedTokens:
         return {f"{TOKENS}.{word}": one.lr for word, one in self._settings.items() if one.lr is not None}
 
     @torch.no_grad()
-    def limit(self) -> None:
+    def clip_norms(self) -> None:
         """Shorten vectors that are longer than they may be, in place."""
         for rows, most in self._limits:
             lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)

@@ -85,7 +85,7 @@ class LoraModule(pl.LightningModule):
         kind: Any = self.adapted.kind
         ratio: float = getattr(settings.adapter, "rate_ratio", 1.0)
         self.max_norm: float | None = getattr(settings.adapter, "max_norm", None)
-        faster = {"faster": kind.faster, "ratio": ratio} if ratio != 1 else {}
+        faster = {"faster": kind.learns_faster, "ratio": ratio} if ratio != 1 else {}
         self.groups = make_groups(
             [name for name, _ in trainable],
             settings.optimizer,
@@ -107,7 +107,7 @@ class LoraModule(pl.LightningModule):
         self.factor = make_factor(settings.scheduler, settings.total_steps)
         self.scale = LossScale(self.flat.weights.device) if share.fp16 else None
         if share.half:
-            self.adapted.take_half()
+            self.adapted.prepare_for_autocast()
             for network in dict.fromkeys([family.network, *self.adapted]):
                 norm_in_half(network, self.kind)
             gate_frugally(family.network)
@@ -255,8 +255,8 @@ class LoraModule(pl.LightningModule):
                 assert not isinstance(optimizer, list)  # `configure_optimizers` gives one
                 optimizer.step()
             if self.max_norm is not None:
-                self.adapted.limit(self.max_norm)
-            self.tokens.limit()
+                self.adapted.clip_norms(self.max_norm)
+            self.tokens.clip_norms()
         if self.average:
             self.average.update(self.flat.weights.data, step + 1)
         # Not Lightning's count, which leaves out what is left out here.

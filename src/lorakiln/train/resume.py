@@ -21,7 +21,7 @@ def capture(module: LoraModule, record: Record, **more: Any) -> TrainingState:
         more: what else the checkpoint is to remember, JSON-able.
     """
     adapter = {f"adapter/{name}": tensor for name, tensor in module.flat.split(module.flat.weights.data).items()}
-    adapter |= {f"fixed/{name}": tensor.detach() for name, tensor in module.adapted.fixed().items()}
+    adapter |= {f"fixed/{name}": tensor.detach() for name, tensor in module.adapted.list_frozen().items()}
     if module.average:
         adapter |= {f"average/{name}": tensor for name, tensor in module.flat.split(module.average.weights).items()}
     if module.scale:
@@ -49,7 +49,7 @@ def restore(module: LoraModule, record: Record, state: TrainingState) -> None:
     try:
         weights = module.flat.join(_select(state, "adapter/"))
         with torch.no_grad():
-            for name, tensor in module.adapted.fixed().items():
+            for name, tensor in module.adapted.list_frozen().items():
                 tensor.copy_(state.tensors[f"fixed/{name}"])
         if module.average:
             module.average.weights.copy_(module.flat.join(_select(state, "average/")))
@@ -79,7 +79,7 @@ def broadcast(module: LoraModule) -> None:
     if module.share.world == 1:
         return
     device = module.flat.weights.device
-    for weights in (module.flat.weights, *module.adapted.fixed().values()):
+    for weights in (module.flat.weights, *module.adapted.list_frozen().values()):
         dist.broadcast(weights.data, src=0)
     if module.average:
         dist.broadcast(module.average.weights, src=0)

@@ -208,7 +208,7 @@ class SampleDrawer:
             jobs = [one.job for one in group]
             if module.reads_anew:
                 family.forget()  # they are others since, or weigh otherwise
-            with module.autocast(), module.adapted.weighted(weight):
+            with module.autocast(), module.adapted.at_weight(weight):
                 yield from draw(
                     family,
                     jobs,

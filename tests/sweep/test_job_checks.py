@@ -7,7 +7,7 @@ from hydra_plugins.lorakiln_sweeper.space import make_sample_overrides
 from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.metrics import list_metrics
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
-from lorakiln.sweep.checking import check_jobs, check_objectives
+from lorakiln.sweep.job_checks import check_jobs, check_objectives
 from lorakiln.sweep.jobs import Job
 from lorakiln.sweep.objectives import METRICS, list_possible_names
 from lorakiln.sweep.table import DECIMALS

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from lorakiln.sweep.devices import Claims, visible_gpus
+from lorakiln.sweep.job_process import Judge, run_job
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import Judge, run_job
 from lorakiln.sweep.stopping import Stop
 
 
