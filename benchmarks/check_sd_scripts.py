@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.artefacts.tensor_files import DTYPES, load_tensors
-from lorakiln.facts import LoraFacts, RunFacts
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families import load_family
 from lorakiln.families.protocol import Family
 from lorakiln.lora_files import diffusers_form

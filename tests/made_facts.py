@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from lorakiln.facts import LoraFacts, RunFacts
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.rows import CaptionedRow, EncodedRow, PreparedRow
 
 BASE = {"family": "sd", "path": "base", "hash": "b" * 64, "prediction_type": "epsilon", "version": "sd_v1"}

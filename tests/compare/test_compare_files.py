@@ -17,7 +17,8 @@ from lorakiln.compare import compare_files
 from lorakiln.compare.entrants import Named, read_entrants
 from lorakiln.evaluate import drawing
 from lorakiln.evaluate.painter import load_adapter
-from lorakiln.facts import Choice, RunFacts
+from lorakiln.facts.choice import Choice
+from lorakiln.facts.run import RunFacts
 from lorakiln.families import load_family
 from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.writing import write_lora

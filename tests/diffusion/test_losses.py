@@ -12,7 +12,7 @@ from lorakiln.diffusion.loss import compute_mask_weights
 from lorakiln.diffusion.losses import find_loss
 from lorakiln.diffusion.processes import make_process
 from lorakiln.diffusion.threshold import compute_threshold
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.lora_files import kohya_metadata
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.base import check

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.export import export
-from lorakiln.facts import DatasetFacts
+from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.rows import VARIANT_SHEET, read_captioned
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.trackers import TrackerSettings

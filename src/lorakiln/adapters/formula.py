@@ -22,7 +22,7 @@ from lorakiln.adapters.adapter import Change, Layer, Relative
 from lorakiln.adapters.checks import is_whole
 from lorakiln.adapters.protocol import Endings, Form, StartingPoint, Stored
 from lorakiln.console.errors import UserError
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.autocast import leave_autocast
 from lorakiln.schema.adapters import AdapterSettings
 

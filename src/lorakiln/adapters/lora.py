@@ -21,7 +21,7 @@ from lorakiln.adapters.lora_initialisation import FROM_WEIGHTS
 from lorakiln.adapters.peft_config import find_alpha
 from lorakiln.adapters.protocol import Endings, Form, StartingPoint, Stored
 from lorakiln.console.errors import UserError
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.schema.adapters import AdapterSettings, PairSettings
 
 TITLE = Layer.kind

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Change
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.schema.adapters import ADAPTERS, AdapterSettings
 
 # How files name tensors: "lora_unet_<path>.<ending>" (kohya), "<part>.<path>.<ending>" (dotted: diffusers, peft and a

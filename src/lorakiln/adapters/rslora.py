@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from lorakiln.adapters import lora, lora_network
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.schema.adapters import PairSettings
 
 TITLE = "rsLoRA"

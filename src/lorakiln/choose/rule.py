@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lorakiln.choose.candidates import Candidate
-from lorakiln.facts import MeasuredCandidate, Recommended
+from lorakiln.facts.choice import MeasuredCandidate, Recommended
 from lorakiln.metrics import format_weight
 from lorakiln.worth.intervals import FEWEST_PROMPTS
 from lorakiln.worth.judging import UNDER, Judged, describe, explain_state, find_most_followed, judge, pick
@@ -17,7 +17,7 @@ JudgedCandidate = Judged[Candidate]
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from the measures: `facts.Choice` without the pictures.
+    """What follows from the measures: `facts.choice.Choice` without the pictures.
 
     Attributes:
         can_tell: whether enough prompts were drawn.

@@ -18,7 +18,9 @@ from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.material import PIXEL, PictureModels, make_row
 from lorakiln.export.checkpoint_choice import choose_weights, find_best_step
-from lorakiln.facts import CHOICE, Choice, DatasetFacts, Measured, MeasuredCandidate, RunFacts, SavedAdapter
+from lorakiln.facts.choice import CHOICE, Choice, Measured, MeasuredCandidate
+from lorakiln.facts.dataset import DatasetFacts
+from lorakiln.facts.run import RunFacts, SavedAdapter
 from lorakiln.families.protocol import choose_drawing_precision
 from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -38,7 +40,7 @@ def choose(
     Args:
         run: what `train` wrote.
         captioned: the training pictures with their captions.
-        out: choice.json (`facts.Choice`) and samples/; without candidates in the one and pictures in the other where
+        out: choice.json (`Choice`) and samples/; without candidates in the one and pictures in the other where
             there is nothing to choose.
         evaluate: how pictures are drawn, of which prompts, and what CLIP is asked about them.
 

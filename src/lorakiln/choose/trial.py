@@ -16,7 +16,7 @@ from lorakiln.evaluate.material import PictureModels, describe_drawing, gather_m
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.score_summaries import score_pictures
 from lorakiln.evaluate.shots import compute_shot_key, make_prompts
-from lorakiln.facts import RunFacts, SavedAdapter
+from lorakiln.facts.run import RunFacts, SavedAdapter
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.metrics import Prompt, Scored, Shot, list_metrics
 from lorakiln.schema.choose import ChooseSettings

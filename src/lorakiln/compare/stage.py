@@ -20,7 +20,7 @@ from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.material import PictureModels, make_row
 from lorakiln.evaluate.score_summaries import to_metrics
-from lorakiln.facts import DatasetFacts
+from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import choose_drawing_precision
 from lorakiln.schema.evaluate import EvaluateSettings

@@ -14,7 +14,7 @@ from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.chain import CHAIN, DATA, EXPORT, TRAIN, locate_folders
 from lorakiln.doctor.sample_pictures import write_pictures
-from lorakiln.facts import LoraFacts
+from lorakiln.facts.lora import LoraFacts
 from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.encode import EncodeSettings

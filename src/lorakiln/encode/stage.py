@@ -32,7 +32,8 @@ from lorakiln.encode.tensor_cache import (
     write_partial_row,
 )
 from lorakiln.encode.variant_sheet import make_variant_sheet
-from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
+from lorakiln.facts.base_model import BaseFacts
+from lorakiln.facts.dataset import Dataset, DatasetFacts
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import choosing_threads
 from lorakiln.families.protocol import Family, Part, choose_text_dtype

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.evaluate.line_chart import Series, draw_chart
 from lorakiln.evaluate.page_pictures import make_data_uri
-from lorakiln.facts import Choice, MeasuredCandidate
+from lorakiln.facts.choice import Choice, MeasuredCandidate
 from lorakiln.metrics import format_weight
 
 LEARNED, FOLLOWED = "of the training pictures learned", "of the prompt followed"

@@ -6,7 +6,8 @@ from lorakiln.evaluate.charts import read_columns
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.shots import ShotPlan
 from lorakiln.evaluate.summary_text import format_mean
-from lorakiln.facts import LoraFacts, RunFacts
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.worth.judging import describe, explain_state
 
 # Where so much of what a prompt gains with the trigger words comes without them, they do little.

@@ -24,7 +24,9 @@ from lorakiln.evaluate.score_summaries import score_pictures, write_plots
 from lorakiln.evaluate.shots import ShotPlan, plan_shots
 from lorakiln.evaluate.summary_text import format_summary
 from lorakiln.evaluate.tracking import EvaluatedLora, track
-from lorakiln.facts import DatasetFacts, LoraFacts, RunFacts
+from lorakiln.facts.dataset import DatasetFacts
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import choose_drawing_precision
 from lorakiln.metrics import Metric, Scored, examine, format_weight, list_metrics

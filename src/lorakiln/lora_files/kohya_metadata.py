@@ -20,7 +20,7 @@ from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.artefacts.tensor_files import generate_chunks
 from lorakiln.console.errors import UserError
 from lorakiln.diffusion.losses import find_loss
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.kinds import find_version
 from lorakiln.families.prompt_encoding import CHUNK
 from lorakiln.lora_files.kohya_captions import tell_rules, tell_subset_rules

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from lorakiln.artefacts.disk import telling_disk_trouble
 from lorakiln.console.errors import UserError
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 
 FOLDER = "datasets"  # in the cache's
 UNFINISHED = "unfinished"  # in a dataset's folder: what stands there is another's, until the stages are through

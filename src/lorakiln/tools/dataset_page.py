@@ -16,7 +16,7 @@ from lorakiln.artefacts.pictures import read_picture
 from lorakiln.caption.trigger import holds_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 from lorakiln.prepare.picture import BLURRED
 from lorakiln.rows import CaptionedRow, read_captioned, select_files
 from lorakiln.schema.prepare import PrepareSettings

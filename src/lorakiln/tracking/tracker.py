@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.json_files import read_json
-from lorakiln.facts import DatasetFacts
+from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 from lorakiln.tracking.protocol import Tracker

@@ -15,7 +15,7 @@ import wandb
 from wandb.errors import CommError, UsageError
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined] # protobuf makes it while it is imported
 
-from lorakiln.facts import DatasetFacts
+from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking.contact_sheet import make_contact_sheet

@@ -12,7 +12,8 @@ from typing import Any
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_json
 from lorakiln.console.memory import read_peak_memory
-from lorakiln.facts import BaseFacts, BegunWith, EncoderFacts, RunFacts, SavedAdapter
+from lorakiln.facts.base_model import BaseFacts
+from lorakiln.facts.run import BegunWith, EncoderFacts, RunFacts, SavedAdapter
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.kohya_metadata import build_metadata
 from lorakiln.tracking.tracker import RECORD

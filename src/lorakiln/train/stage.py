@@ -12,7 +12,7 @@ from lorakiln.artefacts.disk import check_space, telling_disk_trouble
 from lorakiln.artefacts.folders import claimed
 from lorakiln.console.memory import forget_peak_memory
 from lorakiln.console.progress import show_progress
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.optim.schedules import depends_on_total
 from lorakiln.rows import VARIANT_SHEET

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import read_json, write_json
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings

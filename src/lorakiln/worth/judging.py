@@ -33,7 +33,7 @@ class Judged(Generic[Drawn]):
 
     Attributes:
         candidate: what it is; they have an order.
-        state: see `facts.MeasuredCandidate`.
+        state: see `facts.choice.MeasuredCandidate`.
     """
 
     candidate: Drawn
