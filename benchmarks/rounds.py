@@ -4,7 +4,6 @@ Only the standard library is imported here, and by what drives the programs: a p
 the process that started it, which is to be far below its own.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -276,23 +275,3 @@ def find_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def read_count(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
-    return int(text)
-
-
-def make_parser(doc: str, name: str, rounds: int = 5) -> argparse.ArgumentParser:
-    """With what every benchmark takes: rounds, a folder to work in, a file for the results."""
-    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument(
-        "--rounds", type=read_count, default=rounds, help=f"each measures every program once [{rounds}]"
-    )
-    parser.add_argument("--more", action="store_true", help="add these rounds to those that the results hold")
-    place = RESULTS / f"{name}.json"
-    parser.add_argument("--out", type=Path, default=place, help=f"of the results [{place.relative_to(ROOT)}]")
-    parser.add_argument("--work", type=Path, help="a folder for what is made on the way; kept [a temporary one]")
-    return parser

@@ -16,11 +16,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
-from benchmarks.rounds import ROOT, Cost, Result, make_parser, run_measured, spread
+from benchmarks.command import begin_result, make_parser, working_folder
+from benchmarks.rounds import ROOT, Cost, Result, run_measured, spread
 
 STAGES = ("compose", "prepare", "caption", "encode", "train", "choose", "export", "evaluate")
 REST = "the rest"
@@ -181,13 +180,11 @@ def main() -> None:
         settings["until"] = given.until
     if given.overrides:
         settings["with"] = " ".join(given.overrides)
-    result = Result("whole_run", settings, HEAD)
-    if given.more:
-        result.read_earlier(given.out)
+    result = begin_result(given, "whole_run", settings, HEAD)
     for number in result.list_rounds(given.rounds):
-        with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as parent:
-            work = Path(parent).resolve() / str(number)
-            work.mkdir(parents=True)
+        with working_folder(given) as parent:
+            work = parent / str(number)
+            work.mkdir()
             measure_round(given, work, number, result)
     result.rows = make_rows(result.records)
     result.write(given.out)

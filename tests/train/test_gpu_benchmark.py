@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.gpu import WARM, Clock, Wanted, report
+from benchmarks.gpu import report
+from benchmarks.gpu_loops import WARM, Clock, Wanted
 
 CPU = torch.device("cpu")
 
