@@ -127,7 +127,7 @@ def whole_config():
 def test_a_plan_says_which_prompts_are_the_captioner_s(micro_encoded, writer, said):
     from lorakiln.schema.train import SampleSettings
     from lorakiln.train.encoded_dataset import EncodedDataset
-    from lorakiln.train.sample_pictures import tell_samples
+    from lorakiln.train.sample_pictures import describe_samples
 
     encoded = EncodedDataset.read(micro_encoded)
     for bucket in encoded.buckets:
@@ -135,7 +135,7 @@ def test_a_plan_says_which_prompts_are_the_captioner_s(micro_encoded, writer, sa
         bucket.rows[:] = [
             row if row.caption_source == "file" else other for row, other in zip(bucket.rows, by_writer, strict=True)
         ]
-    told = tell_samples(encoded, SampleSettings(every=5), [[1, 2, 3], [0]])
+    told = describe_samples(encoded, SampleSettings(every=5), [[1, 2, 3], [0]])
     assert said in told and ("captioner" in told) == (writer == "shades")
 
 

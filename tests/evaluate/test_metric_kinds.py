@@ -11,7 +11,7 @@ from PIL import Image
 from lorakiln.artefacts.json_files import read_json, read_jsonl
 from lorakiln.evaluate import evaluate
 from lorakiln.evaluate.comparison import Evidence, compare
-from lorakiln.evaluate.remarks import tell_trigger
+from lorakiln.evaluate.remarks import remark_on_trigger
 from lorakiln.evaluate.score_summaries import Summary
 from lorakiln.evaluate.shots import plan_shots
 from lorakiln.evaluate.verdict import choose_tone, decide_verdict, format_rule
@@ -206,7 +206,7 @@ def test_a_trigger_that_turns_it_down_turns_the_lora_on():
     for without, words in ((0.8, "turn the LoRA on"), (0.4, "do little")):
         bare = Summary({"darkness": {1.0: estimate(without)}})
         results = SimpleNamespace(metrics=[metric], on_grid=on_grid, bare=bare)
-        assert f"The trigger words {words}:" in tell_trigger(results, plan)
+        assert f"The trigger words {words}:" in remark_on_trigger(results, plan)
 
 
 def test_a_metric_and_a_finding_of_one_name_are_refused():

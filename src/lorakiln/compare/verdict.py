@@ -53,7 +53,7 @@ def decide(measured: Measured, strange: str | None) -> Verdict:
         headline = f"{letters} cannot be told apart: look at the pictures. {best.letter} {describe(picked.best)}"
     else:
         headline = f"{_name(picked.best)} is clearly worth most. It {describe(picked.best)}"
-    more = [_tell_next(measured, best.place)] if not alike else []
+    more = [_describe_next(measured, best.place)] if not alike else []
     more += _explain_states([one for one in measured.judged if one.candidate is not best])
     return Verdict(headline, [line for line in more if line], best.place, tuple(one.place for one in alike))
 
@@ -62,7 +62,7 @@ def _name(judged: Judged[Entrant]) -> str:
     return f"{judged.candidate.letter} ({judged.candidate.title})"
 
 
-def _tell_next(measured: Measured, best: int) -> str:
+def _describe_next(measured: Measured, best: int) -> str:
     """The one that comes closest, and by how much."""
     gaps = [(other, gap) for other, gap in list_gaps(measured, best) if measured.judged[other].usable]
     if not gaps:

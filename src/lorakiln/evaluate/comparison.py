@@ -83,12 +83,12 @@ def compare(scored: Sequence[Scored], plan: ShotPlan, metrics: Sequence[Metric],
             raise ValueError(f"a metric and a kind that examines are both called {name!r}")
         numbers[name] = finding.as_dict()
     if evidence.judged:
-        numbers[WORTH] = {f"w{format_weight(at)}": _tell_worth(one) for at, one in evidence.judged.items()}
+        numbers[WORTH] = {f"w{format_weight(at)}": _worth_to_dict(one) for at, one in evidence.judged.items()}
     numbers["drawn"] = {"prompts": len(plan.prompts), "seeds": len(plan.seeds), "pictures": len(plan.shots)}
     return Comparison(shown, overall, on_grid, bare, numbers, evidence.judged)
 
 
-def _tell_worth(judged: Judged[float]) -> dict[str, Any]:
+def _worth_to_dict(judged: Judged[float]) -> dict[str, Any]:
     parts = {name: round(value, 6) for name, value in asdict(judged.parts).items()}
     return {**judged.worth.as_dict(), **parts, "copies": round(judged.copies, 6), "usable": judged.usable}
 

@@ -163,7 +163,7 @@ def _training(facts: RunFacts, rows: Sequence[CaptionedRow]) -> dict[str, Any]:
         "ss_noise_offset": objective.noise_offset or None,
         "ss_min_snr_gamma": objective.min_snr_gamma,
         **({"ss_fp8_base_unet": True} if train.trainer.quantize == "fp8" else {}),
-        **{"ss_huber_c": None, **find_loss(objective.kind).tell_kohya(objective)},
+        **{"ss_huber_c": None, **find_loss(objective.kind).make_kohya_metadata(objective)},
         "ss_caption_dropout_rate": objective.caption_dropout,
         **tell_rules(facts, objective),
         "ss_prior_loss_weight": objective.prior_loss_weight,

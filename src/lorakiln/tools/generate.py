@@ -15,7 +15,7 @@ from lorakiln.caption.trigger import prepend_trigger
 from lorakiln.captioners.blip import BlipCaptioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
-from lorakiln.console.memory import Batch, is_tight, telling_no_memory
+from lorakiln.console.memory import Batch, explaining_no_memory, is_tight
 from lorakiln.console.progress import show_progress
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import choosing_threads
@@ -75,7 +75,7 @@ def draw_requests(
     device = choose_device()
     where = f"{describe_device(device)} in {choose_drawing_precision(device, precision)}"
     print(f"drawing {len(requests)} pictures, on {where}", flush=True)
-    with telling_no_memory("loading the base model", HIDE_GPU):
+    with explaining_no_memory("loading the base model", HIDE_GPU):
         family = load_family(model, device=device, dtype=choose_drawing_dtype(device, precision))
         if is_tight(device):
             family.rest()
@@ -107,7 +107,7 @@ def draw_requests(
     with choosing_threads(family), show_progress("drawing", len(requests)) as bar:
         for members in groups.values():
             first = requests[members[0]]
-            with telling_no_memory("putting the LoRAs on, and reading the picture to begin with", HIDE_GPU):
+            with explaining_no_memory("putting the LoRAs on, and reading the picture to begin with", HIDE_GPU):
                 merged.set_weights(*(first.weights.get(path, 0.0) for path in files))
                 start, size = _start(family, first, model)
             jobs = [

@@ -13,7 +13,7 @@ import torch
 from lorakiln.adapters.networks import Placement
 from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import telling_no_memory
+from lorakiln.console.memory import explaining_no_memory
 from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import is_small
@@ -136,7 +136,7 @@ def assemble(
     memory_fit = _make_room(bare, encoded, split, settings, share, samples)
     if memory_fit and share.rank == 0 and (warning := memory_fit.warning()):
         print(warning, file=sys.stderr, flush=True)
-    with telling_no_memory(f"loading the base model, on {device}", memory_fit.advice if memory_fit else ""):
+    with explaining_no_memory(f"loading the base model, on {device}", memory_fit.advice if memory_fit else ""):
         family = _load(model, parts, loading, settings.trainer.quantize)
         family.process = bare.process
         family.rest(TEXT if reads else ())

@@ -22,7 +22,7 @@ class Conditioning:
     def __init__(self, encoded: EncodedDataset, live: TextReader | None, move: Move) -> None:
         self.encoded, self.live, self.move = encoded, live, move
 
-    def tell(
+    def gather(
         self, bucket: Bucket, rows: Tensor, variants: Tensor, texts: list[str], dropped: Tensor | None
     ) -> dict[str, Tensor]:
         """The conditioning of some of a bucket's rows, each value with first dimension B.
@@ -46,8 +46,8 @@ class Conditioning:
             told[name] = torch.where(mask, self.move(self.encoded.empty[name]), told[name])
         return told
 
-    def tell_plain(self, bucket: Bucket, row: int) -> dict[str, Tensor]:
+    def gather_plain(self, bucket: Bucket, row: int) -> dict[str, Tensor]:
         """The conditioning of one row's plain picture with its own caption; first dimension 1."""
         texts = [bucket.rows[row].text] if self.live and self.live.trained else []
         # The plain picture is the first of its variants.
-        return self.tell(bucket, torch.tensor([row]), torch.tensor([0]), texts, None)
+        return self.gather(bucket, torch.tensor([row]), torch.tensor([0]), texts, None)

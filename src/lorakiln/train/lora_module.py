@@ -294,7 +294,7 @@ class LoraModule(pl.LightningModule):
         dropped = draws.dropped[part] if self.dropouts.drops else None
         learns = self.encoders.learns(self.done) or bool(self.tokens)
         with self.autocast(), torch.set_grad_enabled(torch.is_grad_enabled() and learns):
-            conditioning = self.conditioning.tell(bucket, rows, variants, texts, dropped)
+            conditioning = self.conditioning.gather(bucket, rows, variants, texts, dropped)
         return x_0, conditioning
 
     def _mask(self, samples: GlobalBatch, part: slice) -> Tensor | None:

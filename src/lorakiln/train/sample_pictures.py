@@ -129,7 +129,7 @@ def choose_sample_prompts(encoded: EncodedDataset, settings: SampleSettings, tra
     return list(dict.fromkeys(prompts + captions))[: len(prompts) + CAPTIONS]
 
 
-def tell_samples(encoded: EncodedDataset, settings: SampleSettings, trained: list[list[int]]) -> str:
+def describe_samples(encoded: EncodedDataset, settings: SampleSettings, trained: list[list[int]]) -> str:
     """When samples are drawn and of which prompts, in one line: nobody chose the ones that are captions.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lorakiln.artefacts.disk import check_space, telling_disk_trouble
+from lorakiln.artefacts.disk import check_space, explaining_disk_errors
 from lorakiln.artefacts.folders import claimed
 from lorakiln.console.memory import forget_peak_memory
 from lorakiln.console.progress import show_progress
@@ -30,7 +30,7 @@ from lorakiln.train.failures import explain_failure
 from lorakiln.train.fingerprint import collect_identity, compute_fingerprint, explain_fresh_start
 from lorakiln.train.lightning import pl
 from lorakiln.train.memory_count import DRAWN
-from lorakiln.train.plan import format_plan, list_doubts
+from lorakiln.train.plan import format_plan, list_warnings
 from lorakiln.train.results import check_tellable, collect_provenance, make_run_facts, write_run
 from lorakiln.train.sample_pictures import SampleDrawer
 from lorakiln.train.stop_together import StopTogether
@@ -58,7 +58,7 @@ def train(
     began, started = datetime.now(UTC), time.monotonic()
     forget_peak_memory()  # of the stages before it in the same process
     trainer, run = _put_together(encoded, settings, model)
-    with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
+    with claimed(out) if run.leads else nullcontext(), explaining_disk_errors(out):
         _train(run, trainer, encoded, out, checkpoints, began, started, job)
 
 
@@ -71,7 +71,7 @@ def plan(encoded: Path, settings: TrainSettings, model: ModelSettings) -> None:
     Raises:
         UserError: the inputs do not fit each other, the devices are not there.
     """
-    _tell_plan(_put_together(encoded, settings, model)[1])
+    _print_plan(_put_together(encoded, settings, model)[1])
 
 
 def _put_together(encoded: Path, settings: TrainSettings, model: ModelSettings) -> tuple[pl.Trainer, TrainingRun]:
@@ -83,9 +83,9 @@ def _put_together(encoded: Path, settings: TrainSettings, model: ModelSettings) 
     return trainer, run
 
 
-def _tell_plan(run: TrainingRun) -> None:
+def _print_plan(run: TrainingRun) -> None:
     print(format_plan(run), flush=True)
-    for doubt in list_doubts(run.settings):
+    for doubt in list_warnings(run.settings):
         print(f"warning: {doubt}", file=sys.stderr, flush=True)
 
 
@@ -102,7 +102,7 @@ def _train(
     settings, folder, tracker, state = run.settings, _open_checkpoints(run, checkpoints, job), Tracker(), None
     try:
         if run.leads:
-            _tell_plan(run)
+            _print_plan(run)
             _check_space(run, out, checkpoints)
             state = folder.newest(settings.total_steps)
             tracker = _begin_tracking(run, folder, checkpoints.parent.parent, job)
@@ -117,7 +117,7 @@ def _train(
         step = run.module.done
         facts = make_run_facts(run, folder.work, recorder.record, step)
         if step < settings.total_steps:
-            print(_tell_early_end(facts, settings), flush=True)
+            print(_describe_early_end(facts, settings), flush=True)
         where = collect_provenance(run, began, time.monotonic() - started, recorder)
         write_run(out, folder.work, recorder.record, facts, tracker.record, where)
         # From where it was stopped early, one of more patience goes on, under any learning rate.
@@ -205,7 +205,7 @@ def _fit(
     return recorder
 
 
-def _tell_early_end(facts: RunFacts, settings: TrainSettings) -> str:
+def _describe_early_end(facts: RunFacts, settings: TrainSettings) -> str:
     best, loss = min(
         ((one.step, one.validation_loss) for one in facts.adapters if one.validation_loss is not None),
         key=lambda pair: (pair[1], pair[0]),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorakiln.console.memory import telling_no_memory
+from lorakiln.console.memory import explaining_no_memory
 from lorakiln.diffusion import random_draws
 from lorakiln.diffusion.loss import Loss
 from lorakiln.schema.objectives.mse import MseSettings
@@ -44,7 +44,7 @@ def compute_validation_loss(
             for row in rows:
                 if before_each:
                     before_each()
-                with telling_no_memory(f"validating on pictures of {bucket.name} pixels", ADVICE):
+                with explaining_no_memory(f"validating on pictures of {bucket.name} pixels", ADVICE):
                     errors.append(_picture_loss(module, plain, bucket, row))
     finally:
         module.network.train(training)
@@ -70,7 +70,7 @@ def _picture_loss(module: LoraModule, losses: Loss, bucket: Bucket, row: int) ->
     epsilon = torch.from_numpy(rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32))
     x_0 = module.move(bucket.mean[row, :1]).float()
     with module.autocast():
-        told = module.conditioning.tell_plain(bucket, row)
+        told = module.conditioning.gather_plain(bucket, row)
     total = torch.zeros((), device=device)
     chunk = choose_batch(bucket.mean.shape[-2:])
     for at in range(0, draws, chunk):
