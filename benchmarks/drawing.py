@@ -97,8 +97,8 @@ def load_pipeline(lora: Path, steps: int) -> Draw:
         for start in range(0, len(prompts), BATCH):
             noise = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + BATCH]]
             size = {"height": SIDE, "width": SIDE}
-            told = {"num_inference_steps": steps, "guidance_scale": GUIDANCE, "generator": noise, **size}
-            pictures += pipeline(list(prompts[start : start + BATCH]), **told).images
+            options = {"num_inference_steps": steps, "guidance_scale": GUIDANCE, "generator": noise, **size}
+            pictures += pipeline(list(prompts[start : start + BATCH]), **options).images
         return pictures
 
     return draw

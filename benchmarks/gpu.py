@@ -65,9 +65,9 @@ def measure(wanted: Wanted, rate: float) -> list[list[str]]:
             continue
         bare = clock.rate if run is run_bare else bare
         held = torch.cuda.max_memory_allocated(wanted.device) / 1e9 if wanted.device.type == "cuda" else None
-        told = [f"{clock.rate:.2f}", f"{clock.rate * wanted.batch:.1f}", f"{clock.rate / bare:.2f}" if bare else ""]
-        told.append(f"{operations * clock.rate / rate:.0%}" if operations else "")
-        rows.append([*head, *told, "" if held is None else f"{held:.1f}", f"{clock.first:.2f}"])
+        cells = [f"{clock.rate:.2f}", f"{clock.rate * wanted.batch:.1f}", f"{clock.rate / bare:.2f}" if bare else ""]
+        cells.append(f"{operations * clock.rate / rate:.0%}" if operations else "")
+        rows.append([*head, *cells, "" if held is None else f"{held:.1f}", f"{clock.first:.2f}"])
         print(f"{', '.join(head)}: {clock.rate:.2f} steps/s", file=sys.stderr, flush=True)
     return rows
 
@@ -85,9 +85,9 @@ def report(device: torch.device, seconds: float, tiny: bool) -> str:
         for row in measure(Wanted(kind, size, device, seconds, tiny), rate)
     ]
     built = f"torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}, matrix products in {dtype}"
-    told = f"{datetime.now(UTC):%Y-%m-%d}, {read_device_name(device)}, {built}: "
+    head_line = f"{datetime.now(UTC):%Y-%m-%d}, {read_device_name(device)}, {built}: "
     note = " At a fraction of the width: of no meaning." if tiny else ""
-    return "\n".join([f"{told}{rate / 1e12:.3g} TFLOP/s.{note}", "", *table(head, rows), ""])
+    return "\n".join([f"{head_line}{rate / 1e12:.3g} TFLOP/s.{note}", "", *table(head, rows), ""])
 
 
 def main() -> int:
@@ -101,8 +101,8 @@ def main() -> int:
         print("no CUDA device is here: `lorakiln doctor` says why; --tiny tries the code", file=sys.stderr)
         return 1
     for base in (("sd15",), ("sdxl", "--checkpointing")) if given.doctor else ():
-        told = given.out.with_name(f"doctor-{base[0]}.txt")
-        subprocess.run([sys.executable, "-m", "lorakiln", "doctor", "--random", *base, "--out", told], check=False)
+        out = given.out.with_name(f"doctor-{base[0]}.txt")
+        subprocess.run([sys.executable, "-m", "lorakiln", "doctor", "--random", *base, "--out", out], check=False)
     made = report(torch.device("cuda:0" if torch.cuda.is_available() else "cpu"), given.seconds, given.tiny)
     given.out.write_text(made, encoding="utf-8")
     print(made)

@@ -88,12 +88,16 @@ class Wanted:
         shape = (PICTURES, 1, 4, self.side // 8, self.side // 8)
         mean, std = torch.randn(shape, device=self.device), torch.full(shape, 0.1, device=self.device)
         unet = ARCHITECTURES[self.kind].parts["unet"]
-        told = {"prompt_embeds": torch.randn(PICTURES, 77, unet["cross_attention_dim"], device=self.device)}
+        conditioning = {"prompt_embeds": torch.randn(PICTURES, 77, unet["cross_attention_dim"], device=self.device)}
         if self.kind == "sdxl":
-            told["pooled_embeds"] = torch.randn(PICTURES, 1280, device=self.device)
-            told["time_ids"] = torch.tensor([[self.side, self.side, 0, 0, self.side, self.side]] * PICTURES).float()
-            told["time_ids"] = told["time_ids"].to(self.device)
-        return EncodedDataset([Bucket("", [], mean, std, told)], {name: value[:1] for name, value in told.items()})
+            conditioning["pooled_embeds"] = torch.randn(PICTURES, 1280, device=self.device)
+            conditioning["time_ids"] = torch.tensor(
+                [[self.side, self.side, 0, 0, self.side, self.side]] * PICTURES
+            ).float()
+            conditioning["time_ids"] = conditioning["time_ids"].to(self.device)
+        return EncodedDataset(
+            [Bucket("", [], mean, std, conditioning)], {name: value[:1] for name, value in conditioning.items()}
+        )
 
 
 @dataclass
@@ -174,16 +178,19 @@ class Plain:
         # A step with float16 would scale its loss, which costs nothing beside the network.
         self.scaler = torch.amp.GradScaler(wanted.device.type, enabled=wanted.share.fp16)
 
-    def learn(self, latents: Tensor, told: dict[str, Tensor]) -> Tensor:
+    def learn(self, latents: Tensor, conditioning: dict[str, Tensor]) -> Tensor:
         """A step on clean latents; the loss, on the device."""
         noise, times = torch.randn_like(latents), torch.randint(1000, (len(latents),), device=latents.device)
         kept = self.kept[times].view(-1, 1, 1, 1)
         noisy = (kept.sqrt() * latents + (1 - kept).sqrt() * noise).to(self.wanted.dtype)
         more = {}
-        if "time_ids" in told:
-            more["added_cond_kwargs"] = {"text_embeds": told["pooled_embeds"], "time_ids": told["time_ids"]}
+        if "time_ids" in conditioning:
+            more["added_cond_kwargs"] = {
+                "text_embeds": conditioning["pooled_embeds"],
+                "time_ids": conditioning["time_ids"],
+            }
         with self.wanted.autocast():
-            predicted = self.network(noisy, times, told["prompt_embeds"], **more).sample
+            predicted = self.network(noisy, times, conditioning["prompt_embeds"], **more).sample
         loss = F.mse_loss(predicted.float(), noise.float())
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
@@ -201,8 +208,8 @@ def run_bare(wanted: Wanted, clock: Clock) -> int:
     def step() -> None:
         rows = torch.randint(PICTURES, (wanted.batch,), device=wanted.device)
         mean, std = bucket.mean[rows, 0], bucket.std[rows, 0]
-        told = {name: value[rows].to(wanted.dtype) for name, value in bucket.conditioning.items()}
-        plain.learn(mean + std * torch.randn_like(mean), told)
+        conditioning = {name: value[rows].to(wanted.dtype) for name, value in bucket.conditioning.items()}
+        plain.learn(mean + std * torch.randn_like(mean), conditioning)
 
     clock.begin()
     step()
@@ -237,8 +244,8 @@ def run_script(wanted: Wanted, clock: Clock) -> None:
         with torch.no_grad():
             pixels = pictures[rows].to(wanted.device, vae.dtype)
             latents = vae.encode(pixels).latent_dist.sample() * vae.config.scaling_factor
-            told = encode(tokens[rows].to(wanted.device))
-        plain.learn(latents, told).item()
+            conditioning = encode(tokens[rows].to(wanted.device))
+        plain.learn(latents, conditioning).item()
 
     clock.begin()
     step()

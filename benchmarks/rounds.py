@@ -84,8 +84,8 @@ def run_measured(command: Sequence[str | Path], folder: Path, log: Path, more: M
     wall, busy = time.perf_counter() - began, read_busy_seconds() - busy
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        told = log.read_text(encoding="utf-8", errors="replace")[-3000:]
-        sys.exit(f"{told}\n{' '.join(map(str, command))}: ended with {process.returncode}")
+        output = log.read_text(encoding="utf-8", errors="replace")[-3000:]
+        sys.exit(f"{output}\n{' '.join(map(str, command))}: ended with {process.returncode}")
     cpu = usage.ru_utime + usage.ru_stime
     return Cost(wall, cpu, usage.ru_maxrss / 1024, max(0.0, busy - cpu) / wall)
 
@@ -211,16 +211,16 @@ class Result:
         given = json.loads(
             json.dumps({"benchmark": self.name, "settings": self.settings, "machine": describe_machine()})
         )
-        if told := {name: kept[name] for name, value in given.items() if kept[name] != value}:
-            sys.exit(f"{path}: measured with other settings: {told}\n  fix: give the same, or another --out")
+        if changed := {name: kept[name] for name, value in given.items() if kept[name] != value}:
+            sys.exit(f"{path}: measured with other settings: {changed}\n  fix: give the same, or another --out")
         self.records = kept["records"]
 
     def add(self, cost: Cost, **what: Any) -> None:
         """Record a measurement, and say it on stderr."""
         numbers = {name: round(value, 3) for name, value in asdict(cost).items()}
         self.records.append({**what, **numbers})
-        told = ", ".join(map(str, what.values()))
-        text = f"{told}: {cost.cpu:.1f} CPU s, {cost.wall:.1f} s, {cost.peak:.0f} MiB"
+        label = ", ".join(map(str, what.values()))
+        text = f"{label}: {cost.cpu:.1f} CPU s, {cost.wall:.1f} s, {cost.peak:.0f} MiB"
         print(f"{text} ({cost.others:.1f} cores at other work)", file=sys.stderr, flush=True)
 
     def tell_load(self) -> str:
@@ -255,9 +255,9 @@ def format_result(kept: Mapping[str, Any]) -> str:
     """A kept result: what it was measured on, and its table, in Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in kept["versions"].items())
     settings = ", ".join(f"{name} {value}" for name, value in {"rounds": kept["rounds"], **kept["settings"]}.items())
-    told = f"{kept['date']}; {kept['machine']}; {versions}; {settings}. {kept['load']}"
+    origin = f"{kept['date']}; {kept['machine']}; {versions}; {settings}. {kept['load']}"
     facts = [f"{name}: {value}." for name, value in kept["facts"].items() if isinstance(value, (int, float, str))]
-    return "\n".join([" ".join([told, *facts]), "", *table(kept["head"], kept["rows"])])
+    return "\n".join([" ".join([origin, *facts]), "", *table(kept["head"], kept["rows"])])
 
 
 def describe_machine() -> str:

@@ -55,10 +55,10 @@ def measure_size(size: int, processes: int, number: int, work: Path, result: Res
     for turn, what in enumerate(WHAT):
         if what == "one changed":
             change_picture(pictures, number * len(WHAT) + turn)
-        told = {"size": size, "processes": processes, "what": what, "round": number}
+        labels = {"size": size, "processes": processes, "what": what, "round": number}
         for stage in STAGES:
-            result.add(run_stage(place, stage), **told, stage=stage)
-        result.add(run_measured(door, place, work / "door.log"), **told, stage=DOOR)
+            result.add(run_stage(place, stage), **labels, stage=stage)
+        result.add(run_measured(door, place, work / "door.log"), **labels, stage=DOOR)
 
 
 def find_growth(seconds: dict[int, float]) -> float | None:

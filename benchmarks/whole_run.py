@@ -72,8 +72,8 @@ class Checkout:
         cost = run_measured(command, self.folder, self.work / "run.log", environment)
         stages: dict[str, float] = {}
         for line in self.costs.read_text().splitlines():
-            told = json.loads(line)
-            stages[told["stage"]] = stages.get(told["stage"], 0.0) + told["cpu"]
+            stage_cost = json.loads(line)
+            stages[stage_cost["stage"]] = stages.get(stage_cost["stage"], 0.0) + stage_cost["cpu"]
         return cost, stages
 
     def run_dvc(self, until: str) -> tuple[Cost, dict[str, float]]:
@@ -107,8 +107,8 @@ class Checkout:
     def dataset(self) -> str:
         import yaml
 
-        told = yaml.safe_load((self.folder / "conf" / "experiment" / f"{self.experiment}.yaml").read_text())
-        return told["prepare"]["dataset"]
+        experiment = yaml.safe_load((self.folder / "conf" / "experiment" / f"{self.experiment}.yaml").read_text())
+        return experiment["prepare"]["dataset"]
 
 
 def measure_round(given: argparse.Namespace, work: Path, number: int, result: Result) -> None:

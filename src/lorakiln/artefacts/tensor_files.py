@@ -276,9 +276,9 @@ def _check_header(path: Path) -> None:
     if isinstance(header, _Twice):
         fix = "make the file again; programs would take one or the other"
         raise UserError(f"two of its tensors are called {header.name}", where=path, fix=fix)
-    told = header.get("__metadata__") if isinstance(header, dict) else None
-    if isinstance(told, dict) and len(told) > MOST_KEYS:
-        what = f"its metadata has {len(told):,} keys, and {MOST_KEYS:,} are read at most"
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if isinstance(metadata, dict) and len(metadata) > MOST_KEYS:
+        what = f"its metadata has {len(metadata):,} keys, and {MOST_KEYS:,} are read at most"
         raise UserError(what, where=path, fix="write it without them")
 
 

@@ -88,55 +88,55 @@ def _rivals(
     best: JudgedCandidate, alike: Sequence[JudgedCandidate], usable: Sequence[JudgedCandidate], most: float
 ) -> list[str]:
     others = [one for one in alike if one.candidate.step != best.candidate.step]
-    told = []
+    rivals = []
     if others:
         names = " and ".join(_name(one) for one in sorted(others, key=lambda one: -one.worth.mean)[:3])
-        told.append(f"The measures cannot tell it apart from {names}: look at the grid.")
+        rivals.append(f"The measures cannot tell it apart from {names}: look at the grid.")
     behind = [one for one in usable if one is not best and one not in alike]
     if behind and not others:
         second = max(behind, key=lambda one: one.worth.mean)
         gap = compare(best.measures, second.measures, most)
-        told.append(f"Next comes {_name(second)}, worth {gap.mean:.2f} less ({gap.low:.2f} to {gap.high:.2f}).")
-    return told
+        rivals.append(f"Next comes {_name(second)}, worth {gap.mean:.2f} less ({gap.low:.2f} to {gap.high:.2f}).")
+    return rivals
 
 
 def _advise(best: JudgedCandidate, judged: Sequence[JudgedCandidate], most: float) -> list[str]:
     """What to change next time, each with the measure that says so."""
-    told = []
+    advice = []
     steps = sorted({one.candidate.step for one in judged})
     weights = sorted({one.candidate.weight for one in judged})
     tops = {step: max((one for one in judged if one.candidate.step == step), key=_by_worth) for step in steps}
     at, last = best.candidate.step, tops[steps[-1]]
     if best.state == "broken" and all(tops[step].state == "broken" for step in steps):
-        told.append(f"A lower rate (train.optimizer.lr): already at step {steps[0]} {explain_state(tops[steps[0]])}")
+        advice.append(f"A lower rate (train.optimizer.lr): already at step {steps[0]} {explain_state(tops[steps[0]])}")
     elif best.parts.learned < UNDER and at == steps[-1]:
-        told.append(
+        advice.append(
             f"Train longer or stronger (train.steps, train.optimizer.lr, train.adapter.rank): at the last step the "
             f"pictures show {best.parts.learned:.0%} of what the training pictures show."
         )
     elif len(steps) > 1 and at == steps[-1] and all(_beats(best, tops[step], most) for step in steps[:-1]):
-        told.append(f"Train longer (train.steps): the last step is clearly worth more than step {steps[-2]}.")
+        advice.append(f"Train longer (train.steps): the last step is clearly worth more than step {steps[-2]}.")
     if at < steps[-1] and _beats(best, last, most):
         why = "follows the prompt worse" if last.parts.followed < best.parts.followed else "is worth less"
-        told.append(f"Fewer steps would do (train.steps={at}): step {steps[-1]} {why} than step {at}.")
+        advice.append(f"Fewer steps would do (train.steps={at}): step {steps[-1]} {why} than step {at}.")
     stronger = [one for one in judged if one.candidate.step == at and one.candidate.weight > best.candidate.weight]
     if best.candidate.weight == weights[0] and any(_beats(best, one, most) for one in stronger):
-        told.append(
+        advice.append(
             f"It is best where it is turned down furthest, to {format_weight(weights[0])}: train with a lower rate or "
             "fewer steps, or add lower weights to choose.weights."
         )
     if any(one.state == "memorised" for one in judged):
         worst = max(judged, key=lambda one: one.copies)
-        told.append(
+        advice.append(
             f"More pictures, or fewer steps: at {_name(worst)} {worst.copies:.0%} of the pictures are nearer to a "
             "training picture than any two training pictures are to each other."
         )
     if best.state == "overfitted":
-        told.append(
+        advice.append(
             "Captions that name what changes from picture to picture (background, pose, clothes), a lower rank or "
             f"fewer steps: the prompt is followed {best.parts.followed:.0%} as well as the best."
         )
-    return told
+    return advice
 
 
 def _beats(one: JudgedCandidate, other: JudgedCandidate, most: float) -> bool:

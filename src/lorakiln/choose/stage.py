@@ -120,9 +120,9 @@ def select_adapters(adapters: list[SavedAdapter], wanted: str) -> list[SavedAdap
 def _describe(judged: JudgedCandidate, trial: Trial) -> MeasuredCandidate:
     """As choice.json holds it, with what the rule does not go by."""
     scored = trial.scored[judged.candidate]
-    told = to_facts(judged, len(scored))
+    facts = to_facts(judged, len(scored))
     varied = estimate_diversity(scored, trial.baseline.apart if trial.baseline else None)
-    return told.changed(diversity=Measured(**varied.as_dict())) if varied else told
+    return facts.changed(diversity=Measured(**varied.as_dict())) if varied else facts
 
 
 def make_choice(decision: Decision, trial: Trial, strange: str | None) -> Choice:
@@ -131,13 +131,11 @@ def make_choice(decision: Decision, trial: Trial, strange: str | None) -> Choice
     Args:
         strange: what to say where the training pictures are of a kind that CLIP does not know.
     """
-    base = trial.measure_base()
-    told = {
-        name: round(float(np.nanmean(column)), 6) for name, column in vars(base).items() if not np.isnan(column).all()
-    }
+    columns = vars(trial.measure_base()).items()
+    means = {name: round(float(np.nanmean(one)), 6) for name, one in columns if not np.isnan(one).all()}
     candidates = [_describe(one, trial) for one in decision.judged]
     if strange:
-        return Choice(can_tell=False, headline=f"{NO_CLIP} {strange}", candidates=candidates, base=told)
+        return Choice(can_tell=False, headline=f"{NO_CLIP} {strange}", candidates=candidates, base=means)
     picture = ""
     if decision.best:
         picture = f"samples/{trial.scored[decision.best.candidate][0].shot.file_name}"
@@ -148,5 +146,5 @@ def make_choice(decision: Decision, trial: Trial, strange: str | None) -> Choice
         rivals=decision.rivals,
         advice=decision.advice,
         candidates=candidates,
-        base=told,
+        base=means,
     )

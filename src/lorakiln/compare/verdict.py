@@ -92,13 +92,13 @@ def turn_around(difference: Estimate) -> Estimate:
 
 
 def _explain_states(judged: Sequence[Judged[Entrant]]) -> list[str]:
-    told = []
+    sentences = []
     for one in judged:
         if not one.usable:
-            told.append(f"{one.candidate.letter} is {one.state}: {explain_state(one)}")
+            sentences.append(f"{one.candidate.letter} is {one.state}: {explain_state(one)}")
         elif one.state in STATES:
-            told.append(f"{one.candidate.letter} {STATES[one.state]}.")
-    return told
+            sentences.append(f"{one.candidate.letter} {STATES[one.state]}.")
+    return sentences
 
 
 def _list_words(words: Sequence[str]) -> str:

@@ -23,9 +23,9 @@ def make_remarks(facts: LoraFacts, run: Path, results: Comparison, plan: ShotPla
         facts: the LoRA's.
         run: what `train` wrote; need not be there, for a file from elsewhere.
     """
-    told = [results.overall.out_of_domain, remark_on_step(facts, run), remark_on_trigger(results, plan)]
-    told += [remark_on_worth(facts, results, plan), remark_on_bleed(results, plan), remark_on_copies(results, plan)]
-    return [sentence for sentence in told if sentence]
+    remarks = [results.overall.out_of_domain, remark_on_step(facts, run), remark_on_trigger(results, plan)]
+    remarks += [remark_on_worth(facts, results, plan), remark_on_bleed(results, plan), remark_on_copies(results, plan)]
+    return [sentence for sentence in remarks if sentence]
 
 
 def remark_on_step(facts: LoraFacts, run: Path) -> str | None:

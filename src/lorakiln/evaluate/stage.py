@@ -99,10 +99,10 @@ def evaluate(
         summary = format_summary(results.metrics, results.overall, plan.main, remarks)
         write_text(fresh / "summary.txt", summary)
     kept.clear()
-    told = settings.model_dump(mode="json")
+    dumped = settings.model_dump(mode="json")
     titles = {grid.name: grid.title for grid in grids}
     main = f"w{format_weight(plan.main)}"
-    track(run, out, EvaluatedLora(facts.name, facts.step, told, results.numbers, main, titles))
+    track(run, out, EvaluatedLora(facts.name, facts.step, dumped, results.numbers, main, titles))
     print(f"{summary}report: {out / 'report.html'}", flush=True)
 
 

@@ -74,9 +74,9 @@ def find_one_rate(groups: Sequence[dict[str, Any]], kind: str) -> float:
     """
     rates = {group["lr"] for group in groups} - {0.0}
     if len(rates) > 1:
-        told = ", ".join(f"{rate:g}" for rate in sorted(rates))
+        listed = ", ".join(f"{rate:g}" for rate in sorted(rates))
         raise UserError(
-            f"{kind} finds one learning rate for all weights, and they are given several, {told}",
+            f"{kind} finds one learning rate for all weights, and they are given several, {listed}",
             where=f"train/optimizer={kind}",
             fix="the same rate for all parts and for both matrices of a LoRA, or another optimizer",
         )

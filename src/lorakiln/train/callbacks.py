@@ -248,15 +248,15 @@ class RunRecorder(pl.Callback):
             if module.scale:
                 more["loss_scale"] = module.scale.value.item()
             # The quarters are those of this process's share of the batches; the blocks' gradients, the row's step's.
-            told = {
+            tracked = {
                 **more,
                 **module.part_rates(step - 1),
                 **module.quarter_losses.read(),
                 **module.block_norms.read(),
                 **compute_adapter_norms(module.adapted),
             }
-            self.record.tracked[step] = told
-            self.tracker.log({**row, **told}, step)
+            self.record.tracked[step] = tracked
+            self.tracker.log({**row, **tracked}, step)
 
     def _validate(self, module: LoraModule, step: int) -> None:
         if self.split.held_out_count:

@@ -108,9 +108,9 @@ def _start_from(one: Embedding, word: str, settings: TokenSettings, family: Fami
     """The vectors of a file, by the text encoder."""
     counts = {len(rows) for rows in one.vectors.values()}
     if settings.vectors is not None and counts != {settings.vectors}:
-        told = "/".join(map(str, sorted(counts)))
+        lengths = "/".join(map(str, sorted(counts)))
         raise UserError(
-            f"the file to go on from has {told} vectors of {word}, and it is to have {settings.vectors}",
+            f"the file to go on from has {lengths} vectors of {word}, and it is to have {settings.vectors}",
             where=f"train.tokens.{word}",
             fix=f"set vectors: {max(counts)}, or null",
         )

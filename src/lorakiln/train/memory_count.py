@@ -106,7 +106,7 @@ class CountRequest:
     Args:
         family: may be without its parts.
         shape: (C, h, w) of the largest latents trained on.
-        told: conditioning as `encode` wrote it, any number of rows.
+        conditioning: as `encode` wrote it, any number of rows.
         drawn: (C, h, w) of the samples; None: this process draws none.
         guided: whether one of them has guidance, which takes a second row; None: as the settings say.
         validates: whether this process does.
@@ -117,7 +117,7 @@ class CountRequest:
     settings: TrainSettings
     share: Share
     shape: Sequence[int]
-    to_dict: Mapping[str, Tensor]
+    conditioning: Mapping[str, Tensor]
     drawn: Sequence[int] | None = None
     guided: bool | None = None
     validates: bool = False
@@ -222,9 +222,11 @@ def _make_hollow_module(hollow: Family, wanted: CountRequest, rules: GpuRules) -
         put_adapters(hollow, placements, settings.seed)
     _put_blank_words(hollow, settings.tokens)
     mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))
-    told = {name: torch.empty(rows, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
-    empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
-    encoded = EncodedDataset([Bucket("", [], mean, std, told)], empty)
+    conditioning = {
+        name: torch.empty(rows, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.conditioning.items()
+    }
+    empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.conditioning.items()}
+    encoded = EncodedDataset([Bucket("", [], mean, std, conditioning)], empty)
     alone = settings.model_copy(update={"batch_size": rows, "micro_batch": None})
     share = replace(wanted.share, rank=0, world=1)
     live = _HollowText(hollow, wanted.encoding, trained=True) if wanted.reads_anew else None
@@ -254,10 +256,10 @@ def _step(module: _HollowModule) -> None:
 
 def _two_rows(module: _HollowModule, peak: Peak, shape: Sequence[int]) -> int:
     """What the network holds at most for two samples without gradients."""
-    told = {name: value[:1].expand(2, *value.shape[1:]) for name, value in module.encoded.empty.items()}
+    conditioning = {name: value[:1].expand(2, *value.shape[1:]) for name, value in module.encoded.empty.items()}
     module.network.eval()
     before = peak.again()
     with torch.no_grad(), module.autocast():
         times = module.family.process.spread_times(np.zeros(2), module.settings.objective)
-        module.family.predict(torch.empty(2, *shape, device=META), times, told)
+        module.family.predict(torch.empty(2, *shape, device=META), times, conditioning)
     return peak.most - before

@@ -29,29 +29,29 @@ COUNTED = 100  # texts of a picture: of what has more only this is said
 def format_plan(run: TrainingRun) -> str:
     """The plan as lines of text."""
     encoded, split, settings = run.encoded, run.split, run.settings
-    batch, told = settings.batch_size, describe_length([bucket.name for bucket in encoded.buckets], split, settings)
+    batch, length = settings.batch_size, describe_length([bucket.name for bucket in encoded.buckets], split, settings)
     world = settings.trainer.devices * settings.trainer.num_nodes
     share = batch // world
     micro = settings.micro_batch or share
     adapter = settings.adapter
     lines = [
-        f"pictures    {told['pictures']}",
+        f"pictures    {length['pictures']}",
         *_describe_subsets(run),
-        f"buckets     {told['buckets']}",
+        f"buckets     {length['buckets']}",
         f"variants    {describe_variants(encoded)}",
         *_describe_masks(run),
         *_describe_captions(run),
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
         f"{', linear layers in ' + settings.trainer.quantize if settings.trainer.quantize != 'none' else ''}",
-        f"steps       {told['steps']}",
+        f"steps       {length['steps']}",
         *_note_unused_repeats(run),
-        f"saved       {told['saved']}",
+        f"saved       {length['saved']}",
         f"memory      {run.memory_fit.describe() if run.memory_fit else _describe_uncounted_memory(run)}",
         f"adapter     {_describe_adapter(run)}, {run.module.flat.count:,} parameters",
         *_describe_encoders(run),
         *_describe_tokens(run),
-        f"rate        {told['rate']}",
+        f"rate        {length['rate']}",
         f"            {format_sparkline(trace_factors(settings.scheduler, settings.total_steps, CURVE))}",
         f"objective   {_describe_objective(settings.objective)}",
         f"samples     {describe_samples(encoded, settings.samples, split.trained)}",
@@ -168,8 +168,8 @@ def _describe_subsets(run: TrainingRun) -> list[str]:
     if split.trained_count == split.picture_count:
         return []
     for_reg = sum(buckets[bucket].rows[row].is_reg for bucket, rows in enumerate(split.trained) for row in rows)
-    told = f", {for_reg:,} of them for regularisation" if for_reg else ""
-    return [f"            by their folders' repeats an epoch shows {split.trained_count:,}{told}"]
+    regularisation = f", {for_reg:,} of them for regularisation" if for_reg else ""
+    return [f"            by their folders' repeats an epoch shows {split.trained_count:,}{regularisation}"]
 
 
 def _describe_masks(run: TrainingRun) -> list[str]:
@@ -195,8 +195,8 @@ def _note_unused_repeats(run: TrainingRun) -> list[str]:
     in_epochs = settings.epochs is not None or any(isinstance(every, str) for every in watched)
     if settings.repeats == 1 or in_epochs or counts_epochs(run.encoded, settings.objective):
         return []
-    told = f"repeats of {settings.repeats} change nothing: nothing here is counted in epochs (train.epochs)"
-    return [f"note        {told}"]
+    note = f"repeats of {settings.repeats} change nothing: nothing here is counted in epochs (train.epochs)"
+    return [f"note        {note}"]
 
 
 def _describe_captions(run: TrainingRun) -> list[str]:
@@ -233,16 +233,16 @@ def _describe_captions(run: TrainingRun) -> list[str]:
 def _describe_saving(settings: TrainSettings, epoch: Fraction) -> str:
     count = count_due(settings.total_steps - 1, settings.save_every, epoch)
     every = format_interval(settings.save_every)
-    told = [f"{count + 1} adapters, every {every} and at the end" if count else "the last adapter"]
+    parts = [f"{count + 1} adapters, every {every} and at the end" if count else "the last adapter"]
     if settings.keep_last is not None:
         best = " and the best" if settings.validation.every and not settings.keeps_best else ""
-        told.append(f"of which the last {settings.keep_last}{best} are kept")
+        parts.append(f"of which the last {settings.keep_last}{best} are kept")
     if settings.keeps_best:
-        told.append("and that of the lowest validation loss")
+        parts.append("and that of the lowest validation loss")
     stopping = settings.early_stopping
     if stopping.patience is not None:
-        told.append(f"ends early after {stopping.patience} validations in a row without a gain")
-    return ", ".join(told)
+        parts.append(f"ends early after {stopping.patience} validations in a row without a gain")
+    return ", ".join(parts)
 
 
 def _describe_uncounted_memory(run: TrainingRun) -> str:

@@ -105,7 +105,7 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
 def _describe_encoders(run: TrainingRun) -> dict[str, dict[str, EncoderFacts]]:
     """Of text encoders that are trained; nothing where there are none."""
     encoders, total = run.module.encoders, run.settings.total_steps
-    told = {
+    facts = {
         part: EncoderFacts(
             rank=run.placements[part].settings.rank,
             modules=len(run.placements[part].modules),
@@ -114,7 +114,7 @@ def _describe_encoders(run: TrainingRun) -> dict[str, dict[str, EncoderFacts]]:
         )
         for part in encoders.parts
     }
-    return {"encoders": told} if told else {}
+    return {"encoders": facts} if facts else {}
 
 
 def check_tellable(run: TrainingRun) -> None:

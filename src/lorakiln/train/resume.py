@@ -63,7 +63,7 @@ def restore(module: LoraModule, record: Record, state: TrainingState) -> None:
     module.flat.weights.data.copy_(weights)
     record.metrics[:] = state.records["metrics"]
     record.validation[:] = state.records["validation"]
-    record.tracked |= {int(step): told for step, told in state.records.get("tracked", {}).items()}
+    record.tracked |= {int(step): row for step, row in state.records.get("tracked", {}).items()}
     module.step_losses.losses[:] = state.records["losses"]
     module.step_losses.norms[:] = state.records["norms"]
 
@@ -87,9 +87,9 @@ def broadcast(module: LoraModule) -> None:
         dist.broadcast(tensor, src=0)
     record, tensors = take_state(module.optimizer, module.owners)
     layout = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    told = [(module.done, record, layout)]
-    dist.broadcast_object_list(told, src=0)
-    module.done, record, layout = told[0]
+    shared = [(module.done, record, layout)]
+    dist.broadcast_object_list(shared, src=0)
+    module.done, record, layout = shared[0]
     mine = module.share.rank == 0
     for name, (dtype, shape) in layout.items():
         sent = tensors[name].to(device, copy=True) if mine else torch.empty(shape, dtype=dtype, device=device)

@@ -138,12 +138,12 @@ def describe_samples(encoded: EncodedDataset, settings: SampleSettings, trained:
     if not settings.every:
         return "none"
     prompts = [one.prompt for one in choose_requests(encoded, settings, trained)]
-    told = "; ".join(textwrap.shorten(prompt, 60, placeholder=" ...") for prompt in prompts)
+    shown = "; ".join(textwrap.shorten(prompt, 60, placeholder=" ...") for prompt in prompts)
     rows = [row for bucket in encoded.buckets for row in bucket.rows]
     written = {row.text for row in rows if row.caption_source not in CHOSEN}
     guesses = sum(prompt in written for prompt in prompts) if not (settings.prompts or settings.file) else 0
     note = f" ({guesses} of {len(prompts)} are the captioner's words; train.samples.prompts sets others)"
-    return f"every {format_interval(settings.every)}: {told}{note if guesses else ''}"
+    return f"every {format_interval(settings.every)}: {shown}{note if guesses else ''}"
 
 
 class SampleDrawer:
@@ -179,11 +179,11 @@ class SampleDrawer:
         # What encoders that stay as they are read once, they need not come onto the device for again.
         family = self._family = self._family or PromptCache(module.family)
         module.encoders.set_training(False)
-        told, batch = None, self._batch(len(self.samples))
+        conditioning, batch = None, self._batch(len(self.samples))
         prompts = ["", *(text for one in self.samples for text in (one.negative, one.job.prompt) if text)]
-        while told is None:
+        while conditioning is None:
             with module.autocast() if module.reads_anew else nullcontext():
-                told = batch.attempt(lambda: family.encode_prompts(prompts, self.encoding))
+                conditioning = batch.attempt(lambda: family.encode_prompts(prompts, self.encoding))
         pictures = list(self._draw(module, family, before_each))
         files = self.files(folder)
         for one, picture, path in zip(self.samples, pictures, files.values(), strict=True):

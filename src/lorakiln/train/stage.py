@@ -139,8 +139,8 @@ def _open_checkpoints(run: TrainingRun, root: Path, job: str | None) -> Checkpoi
         folder.open(now, dataset, wait=job is not None)
         folder.leave_longer(run.settings.total_steps)
         if folder.longer:
-            told = f"the checkpoints of a longer run, up to step {folder.longer}, are left as they are"
-            print(told, file=sys.stderr, flush=True)
+            note = f"the checkpoints of a longer run, up to step {folder.longer}, are left as they are"
+            print(note, file=sys.stderr, flush=True)
         lines = [] if folder.longer or folder.files() else explain_fresh_start(root, folder.folder, now, dataset)
         if lines:
             print(f"starting afresh: since the interrupted run on {dataset}, this changed:", file=sys.stderr)
@@ -193,13 +193,13 @@ def _fit(
                 trainer.fit(run.module)
         except BaseException as error:
             started = launcher.procs if isinstance(launcher, Launcher) else []
-            told = explain_failure(error, run, started) if isinstance(error, Exception) else error
+            explained = explain_failure(error, run, started) if isinstance(error, Exception) else error
             # The processes that Lightning started would wait for this one in the next all-reduce.
             for process in started:
                 process.kill()
-            if told is error:
+            if explained is error:
                 raise
-            raise told from error
+            raise explained from error
         finally:
             stopping.end()
     return recorder

@@ -70,11 +70,11 @@ def _picture_loss(module: LoraModule, losses: Loss, bucket: Bucket, row: int) ->
     epsilon = torch.from_numpy(rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32))
     x_0 = module.move(bucket.mean[row, :1]).float()
     with module.autocast():
-        told = module.conditioning.gather_plain(bucket, row)
+        plain = module.conditioning.gather_plain(bucket, row)
     total = torch.zeros((), device=device)
     chunk = choose_batch(bucket.mean.shape[-2:])
     for at in range(0, draws, chunk):
         t, e = (module.move(tensor[at : at + chunk]) for tensor in (times, epsilon))
-        conditioning = {name: tensor.expand(len(t), *tensor.shape[1:]) for name, tensor in told.items()}
+        conditioning = {name: tensor.expand(len(t), *tensor.shape[1:]) for name, tensor in plain.items()}
         total += losses(module.predicting(conditioning), x_0.expand(len(t), -1, -1, -1), e, t).sum()
     return total / draws

@@ -62,7 +62,7 @@ class Blind:
         return answer_file("lorakiln.compare.blind", request.path_params.get("file", "index.html"))
 
     def show_question(self, request: Request) -> Response:
-        return JSONResponse(self._tell(), headers=UNKEPT)
+        return JSONResponse(self._make_state(), headers=UNKEPT)
 
     def show_picture(self, request: Request) -> Response:
         """One of a question's two pictures."""
@@ -79,18 +79,18 @@ class Blind:
     async def answer(self, request: Request) -> Response:
         """Keep an answer; the next question."""
         try:
-            told = await request.json()
-            number, side = int(told["number"]), str(told["side"])
+            given = await request.json()
+            number, side = int(given["number"]), str(given["side"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             return JSONResponse({"error": f"no answer to a question ({error})"}, 400, UNKEPT)
         try:
             await run_in_threadpool(self.answers.add, number, side)
         except UserError as error:
             return JSONResponse({"error": error.what}, 409, UNKEPT)
-        told = self._tell()
-        if told["number"] is None:
-            self.done(told["result"])
-        return JSONResponse(told, headers=UNKEPT)
+        state = self._make_state()
+        if state["number"] is None:
+            self.done(state["result"])
+        return JSONResponse(state, headers=UNKEPT)
 
     async def take_back(self, request: Request) -> Response:
         """Forget the last answer; its question."""
@@ -98,15 +98,15 @@ class Blind:
             await run_in_threadpool(self.answers.take_back)
         except UserError as error:
             return JSONResponse({"error": error.what}, 409, UNKEPT)
-        return JSONResponse(self._tell(), headers=UNKEPT)
+        return JSONResponse(self._make_state(), headers=UNKEPT)
 
-    def _tell(self) -> dict[str, Any]:
+    def _make_state(self) -> dict[str, Any]:
         """The next question or, after the last, the result."""
         answers, number = self.answers, self.answers.find_next()
-        told = {"answered": len(answers.given), "of": len(answers.questions), "number": number}
+        state = {"answered": len(answers.given), "of": len(answers.questions), "number": number}
         if number is None:
-            return {**told, "result": self.describe()}
-        return {**told, "prompt": answers.questions[number].left.prompt.judged}
+            return {**state, "result": self.describe()}
+        return {**state, "prompt": answers.questions[number].left.prompt.judged}
 
     def describe(self) -> list[str]:
         """The result so far, in lines."""
