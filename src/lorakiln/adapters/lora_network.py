@@ -79,17 +79,9 @@ def wrap(
     Returns:
         `network` itself.
     """
-    from peft import LoraConfig, inject_adapter_in_model
+    from peft import inject_adapter_in_model
 
-    # peft divides by the rank whatever number it is given.
-    scale: Any = alpha
-    # It takes names for regular expressions, and the first that fits the end of a name.
-    longest = sorted(modules, key=lambda name: (-len(name), name))
-    given: dict[str, Any] = {
-        "rank_pattern": {re.escape(name): ranks[name] for name in longest if ranks[name] != rank} if ranks else {},
-        "alpha_pattern": {re.escape(name): alphas[name] for name in longest if alphas[name] != alpha} if alphas else {},
-    }
-    config = LoraConfig(r=rank, lora_alpha=scale, lora_dropout=dropout, target_modules=list(modules), **given)
+    config = _make_config(modules, rank, alpha, dropout, ranks or {}, alphas or {})
     # peft draws its own A from the global generator first.
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(config, network, adapter_name=NAME)
@@ -108,6 +100,28 @@ def wrap(
         else:
             draw_factors(layers[name], init, generator)
     return network
+
+
+def _make_config(
+    modules: Sequence[str],
+    rank: int,
+    alpha: float,
+    dropout: float,
+    ranks: Mapping[str, int],
+    alphas: Mapping[str, float],
+) -> Any:
+    """peft's LoraConfig; see `wrap`."""
+    from peft import LoraConfig
+
+    # peft divides by the rank whatever number it is given.
+    scale: Any = alpha
+    # It takes names for regular expressions, and the first that fits the end of a name.
+    longest = sorted(modules, key=lambda name: (-len(name), name))
+    patterns: dict[str, Any] = {
+        "rank_pattern": {re.escape(name): ranks[name] for name in longest if ranks.get(name, rank) != rank},
+        "alpha_pattern": {re.escape(name): alphas[name] for name in longest if alphas.get(name, alpha) != alpha},
+    }
+    return LoraConfig(r=rank, lora_alpha=scale, lora_dropout=dropout, target_modules=list(modules), **patterns)
 
 
 def _drop_ranks(share: float, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:

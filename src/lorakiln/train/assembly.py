@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lorakiln.adapters.adapter import Embedding
 from lorakiln.adapters.networks import Placement
 from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.console.errors import UserError
@@ -140,17 +141,7 @@ def assemble(
         family = _load(model, parts, loading, settings.trainer.quantize)
         family.process = bare.process
         family.rest(TEXT if reads else ())
-        # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
-        network: Any = family.network  # diffusers' own methods, and torch's untyped keyword
-        network.to(memory_format=torch.channels_last)
-        if settings.trainer.gradient_checkpointing:
-            network.enable_gradient_checkpointing()
-            for part in encoders:
-                recompute_activations(family.adaptable()[part])
-        placements = list_placements(family, settings)
-        if placements:
-            put_adapters(family, placements, settings.seed, settings.tokens)
-        put_tokens(family, settings.tokens, settings.seed, begun)
+        placements = _adapt(family, settings, begun)
         module = LoraModule(
             family,
             encoded.to_device(device, bool(memory_fit and memory_fit.memory.dataset)),
@@ -163,6 +154,22 @@ def assemble(
     return TrainingRun(
         settings, asked, model, encoded, family, split, placements, module, device, samples, memory_fit, tuple(begun)
     )
+
+
+def _adapt(family: Family, settings: TrainSettings, begun: Mapping[str, Embedding]) -> dict[str, Placement]:
+    """Make the loaded base ready to be trained, in place: its memory layout, checkpointing, the adapters, the words."""
+    # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
+    network: Any = family.network  # diffusers' own methods, and torch's untyped keyword
+    network.to(memory_format=torch.channels_last)
+    if settings.trainer.gradient_checkpointing:
+        network.enable_gradient_checkpointing()
+        for part in list_encoders(family.name, settings):
+            recompute_activations(family.adaptable()[part])
+    placements = list_placements(family, settings)
+    if placements:
+        put_adapters(family, placements, settings.seed, settings.tokens)
+    put_tokens(family, settings.tokens, settings.seed, begun)
+    return placements
 
 
 def _choose_reader(family: Family, encoded: EncodedDataset, trained: bool) -> TextReader | None:
