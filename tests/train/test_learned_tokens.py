@@ -52,7 +52,7 @@ def take_steps(module, count):
         for group in module.optimizer.param_groups:
             group["lr"] = module.rate(step, group["name"])
         module.optimizer.step()
-        module.tokens.limit()
+        module.tokens.clip_norms()
 
 
 def test_a_words_vectors_are_what_plain_torch_trains_in_a_grown_table(make_learning, micro_model):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, settings_of, told_to, training
+from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, make_conditioning, settings_of, training
 from benchmarks.rounds import table
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
@@ -124,7 +124,7 @@ def test_the_other_stages_take_what_they_took():
 
 
 def test_more_at_once_takes_as_much_more():
-    told = told_to("sd1")
+    told = make_conditioning("sd1")
     family = base_of("sd1")
 
     def step(batch: int, side: int) -> int:
@@ -138,7 +138,7 @@ def test_more_at_once_takes_as_much_more():
 
 
 def test_single_precision_takes_twice_the_base():
-    shape, told = (4, 32, 32), told_to("sd1")
+    shape, told = (4, 32, 32), make_conditioning("sd1")
     half, single = (
         count_memory(CountRequest(base_of("sd1", dtype), settings_of(1, False), Share(bf16=bf16), shape, told))
         for dtype, bf16 in ((torch.bfloat16, True), (torch.float32, False))

@@ -133,7 +133,7 @@ def test_it_computes_and_learns_as_a_network_of_the_rounded_weights(micro_model,
             round_weights(family.network)
         put_stirred(family, **adapter)
         if dtype != torch.float32:
-            find_adapted_networks(family, adapter["kind"]).take_half()
+            find_adapted_networks(family, adapter["kind"]).prepare_for_autocast()
             norm_in_half(family.network, "cpu")
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
             predicted = family.predict(x, torch.tensor([10, 700]), told).float()
