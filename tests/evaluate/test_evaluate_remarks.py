@@ -9,8 +9,8 @@ from lorakiln.evaluate.remarks import make_remarks, remark_on_step, remark_on_tr
 from lorakiln.evaluate.score_summaries import Summary
 from lorakiln.evaluate.shots import plan_shots
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
+from lorakiln.worth.assessment import assess
 from lorakiln.worth.intervals import Estimate
-from lorakiln.worth.judging import judge
 from tests.evaluate.conftest import metrics_of
 from tests.made_facts import lora_facts, run_facts
 from tests.worth.test_measures import make_measures
@@ -100,7 +100,7 @@ def test_prompts_that_were_not_drawn_without_it_say_nothing():
 )
 def test_what_it_is_worth_is_told_unless_it_was_chosen_so(measures, said):
     base = make_measures(0.0)
-    found = replace(comparison(0, 1, 0), judged={1.0: judge(1.0, make_measures(**measures), base, 1.0)})
+    found = replace(comparison(0, 1, 0), assessed={1.0: assess(1.0, make_measures(**measures), base, 1.0)})
     assert said in remark_on_worth(lora_facts(), found, PLAN)
     chosen = {"step": 20, "weight": 1.0, "low": 1.0, "high": 1.0, "picture": ""}
     assert remark_on_worth(lora_facts(recommended=chosen), found, PLAN) is None

@@ -142,11 +142,11 @@ def test_a_judge_ends_a_hopeless_job(make_jobs):
     (job,) = make_jobs("worse")
     seen = []
 
-    def judge(step, loss):
+    def prune(step, loss):
         seen.append((step, loss))
         return loss > 3
 
-    assert run_job(job, Stop(), judge=judge).status == "pruned"
+    assert run_job(job, Stop(), pruner=prune).status == "pruned"
     assert seen == [(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0)]
     assert read_outcome(job).status == "pruned"
 

@@ -11,7 +11,7 @@ from lorakiln.artefacts.json_files import write_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.choose.candidates import Candidate, list_candidates
 from lorakiln.choose.rounds import Rounds
-from lorakiln.choose.rule import NO_CLIP, Decision, JudgedCandidate, decide, rank, recommend, to_facts
+from lorakiln.choose.rule import NO_CLIP, AssessedCandidate, Decision, decide, rank, recommend, to_facts
 from lorakiln.choose.trial import Layout, Trial
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
@@ -117,10 +117,10 @@ def select_adapters(adapters: list[SavedAdapter], wanted: str) -> list[SavedAdap
     return [one for one in by_step if one.step == best]
 
 
-def _describe(judged: JudgedCandidate, trial: Trial) -> MeasuredCandidate:
+def _describe(assessed: AssessedCandidate, trial: Trial) -> MeasuredCandidate:
     """As choice.json holds it, with what the rule does not go by."""
-    scored = trial.scored[judged.candidate]
-    facts = to_facts(judged, len(scored))
+    scored = trial.scored[assessed.candidate]
+    facts = to_facts(assessed, len(scored))
     varied = estimate_diversity(scored, trial.baseline.apart if trial.baseline else None)
     return facts.changed(diversity=Measured(**varied.as_dict())) if varied else facts
 
@@ -133,7 +133,7 @@ def make_choice(decision: Decision, trial: Trial, strange: str | None) -> Choice
     """
     columns = vars(trial.measure_base()).items()
     means = {name: round(float(np.nanmean(one)), 6) for name, one in columns if not np.isnan(one).all()}
-    candidates = [_describe(one, trial) for one in decision.judged]
+    candidates = [_describe(one, trial) for one in decision.assessed]
     if strange:
         return Choice(can_tell=False, headline=f"{NO_CLIP} {strange}", candidates=candidates, base=means)
     picture = ""

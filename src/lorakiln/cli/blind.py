@@ -30,7 +30,7 @@ def blind(
     out = out or Path("runs/blind") / name_folder(files)
     compared = run_comparison(files, config, out / "comparison")
     answers = Answers(list_questions(compared.plan, most), out / ANSWERS)
-    site = Blind(answers, compared.measured.judged, out / "comparison/samples", print_result)
+    site = Blind(answers, compared.measured.assessed, out / "comparison/samples", print_result)
 
     def tell(address: str) -> None:
         print(f"blind: open {address}\n  answers are kept as they are given; Ctrl-C ends it", flush=True)

@@ -28,15 +28,15 @@ def write_page(
     Args:
         samples: the plan's pictures.
     """
-    entrants = [one.candidate for one in measured.judged]
+    entrants = [one.candidate for one in measured.assessed]
     page = load_template("compare.html", "lorakiln.compare").render(
         verdict=verdict,
         entrants=entrants,
         best=None if verdict.best is None else entrants[verdict.best],
         headings=HEADINGS[1:-1],
         base=list_cells(measured.base, None),
-        rows=[list_cells(*one) for one in zip(measured.judged, measured.bleed, strict=True)],
-        states=[one.state for one in measured.judged],
+        rows=[list_cells(*one) for one in zip(measured.assessed, measured.bleed, strict=True)],
+        states=[one.state for one in measured.assessed],
         pairs=_make_matrix(measured.pairs, len(entrants)),
         metrics=[
             {

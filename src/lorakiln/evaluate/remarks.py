@@ -8,7 +8,7 @@ from lorakiln.evaluate.shots import ShotPlan
 from lorakiln.evaluate.summary_text import format_mean
 from lorakiln.facts.lora import LoraFacts
 from lorakiln.facts.run import RunFacts
-from lorakiln.worth.judging import describe, explain_state
+from lorakiln.worth.assessment import describe, explain_state
 
 # Where so much of what a prompt gains with the trigger words comes without them, they do little.
 MOSTLY = 0.5
@@ -52,12 +52,12 @@ def remark_on_step(facts: LoraFacts, run: Path) -> str | None:
 
 def remark_on_worth(facts: LoraFacts, results: Comparison, plan: ShotPlan) -> str | None:
     """What the rule that chooses saved steps says of it; None if it cannot tell, or has chosen it and said so."""
-    judged = results.judged.get(plan.main)
-    if judged is None or facts.recommended:
+    assessed = results.assessed.get(plan.main)
+    if assessed is None or facts.recommended:
         return None
-    worth, said = judged.worth, f"It {describe(judged)}" if judged.usable else explain_state(judged)
+    worth, said = assessed.worth, f"It {describe(assessed)}" if assessed.usable else explain_state(assessed)
     return (
-        f"By the rule for saved steps it is {judged.state}, worth {worth.mean:.2f} of 1 "
+        f"By the rule for saved steps it is {assessed.state}, worth {worth.mean:.2f} of 1 "
         f"({worth.low:.2f} to {worth.high:.2f}). {said[0].upper()}{said[1:]}"
     )
 

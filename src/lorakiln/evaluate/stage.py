@@ -1,4 +1,4 @@
-"""The `evaluate` stage: draw, judge, compare, and write it all down."""
+"""The `evaluate` stage: draw, measure, compare, and write it all down."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
-from lorakiln.evaluate.comparison import Evidence, compare, judge_weights, select_headline_numbers
+from lorakiln.evaluate.comparison import Evidence, assess_weights, compare, select_headline_numbers
 from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.evaluate.grids import make_grids, save_grid
 from lorakiln.evaluate.material import PIXEL, PictureModels, describe_drawing, gather_material, make_row
@@ -135,8 +135,8 @@ def _score(
     known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
     ceilings = {name: ceiling for name, ceiling in known.items() if ceiling is not None}
     strange = DatasetFacts.read(captioned / "dataset.json").out_of_domain
-    judged = {} if strange else judge_weights(material, scored, metrics, plan)
-    return scored, Evidence(ceilings, examine(material, scored, plan.main), strange, judged)
+    assessed = {} if strange else assess_weights(material, scored, metrics, plan)
+    return scored, Evidence(ceilings, examine(material, scored, plan.main), strange, assessed)
 
 
 def _read_held_out(run: Path) -> list[str]:

@@ -96,8 +96,8 @@ class Search:
             raise
 
     def _trial(self, executor: Executor, number: int, reporter: ProgressReporter) -> None:
-        judge = (lambda step, loss: self.study.is_hopeless(number, step, loss)) if self.prune else None
-        outcome = executor.run(self._job(number), judge)
+        pruner = (lambda step, loss: self.study.is_hopeless(number, step, loss)) if self.prune else None
+        outcome = executor.run(self._job(number), pruner)
         said = ""
         if outcome.has_result:
             numbers, _ = read_numbers(outcome.job.folder)

@@ -21,7 +21,7 @@ from lorakiln.compare.blind.result import describe_result, sum_up
 from lorakiln.compare.entrants import Entrant
 from lorakiln.console.errors import UserError
 from lorakiln.serving.local import HEADERS, Gate, answer_file
-from lorakiln.worth.judging import Judged
+from lorakiln.worth.assessment import Assessed
 
 UNKEPT = {**HEADERS, "Cache-Control": "no-store"}
 
@@ -30,7 +30,7 @@ class Blind:
     """Answers what the page asks.
 
     Args:
-        judged: the files, by their places.
+        assessed: the files, by their places.
         samples: the folder of their pictures.
         done: called with the result's lines as soon as everything is answered.
     """
@@ -38,11 +38,11 @@ class Blind:
     def __init__(
         self,
         answers: Answers,
-        judged: Sequence[Judged[Entrant]],
+        assessed: Sequence[Assessed[Entrant]],
         samples: Path,
         done: Callable[[list[str]], None] = lambda lines: None,
     ) -> None:
-        self.answers, self.judged, self.samples, self.done = answers, judged, samples, done
+        self.answers, self.assessed, self.samples, self.done = answers, assessed, samples, done
 
     def make_app(self, token: str, port: int) -> ASGIApp:
         """What answers below /`token`/."""
@@ -110,4 +110,4 @@ class Blind:
 
     def describe(self) -> list[str]:
         """The result so far, in lines."""
-        return describe_result(sum_up(self.answers.questions, self.answers.given, self.judged), self.judged)
+        return describe_result(sum_up(self.answers.questions, self.answers.given, self.assessed), self.assessed)
