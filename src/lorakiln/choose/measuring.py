@@ -28,7 +28,7 @@ from lorakiln.worth.measures import Measures
 
 
 @dataclass(frozen=True)
-class Layout:
+class DrawingPlan:
     """What is drawn: prompts in the order in which rounds take them, seeds, and the size in pixels."""
 
     prompts: list[Prompt]
@@ -44,13 +44,13 @@ class Layout:
         evaluate: EvaluateSettings,
         model: ModelSettings,
         device: torch.device,
-    ) -> "Layout":
+    ) -> "DrawingPlan":
         """Of a run's settings.
 
         Raises:
             UserError: see `evaluate.material.describe_drawing`.
         """
-        size, drawn_by = describe_drawing(facts, evaluate, model, device, encoding_of(facts))
+        size, drawn_by = describe_drawing(facts, evaluate, model, device, read_encoding(facts))
         prompts = make_prompts(evaluate, facts.trigger)
         seeds = list(dict.fromkeys(evaluate.seeds))[: settings.most_seeds]
         return cls(
@@ -58,12 +58,12 @@ class Layout:
         )
 
 
-def encoding_of(facts: RunFacts) -> PromptEncoding:
+def read_encoding(facts: RunFacts) -> PromptEncoding:
     """How the run's prompts are encoded."""
     return PromptEncoding.of(facts.made_with("encode", EncodeSettings))
 
 
-class Trial:
+class CandidateMeasurer:
     """Draws with the saved steps of a run, and measures what was drawn.
 
     Args:
@@ -80,15 +80,15 @@ class Trial:
         facts: RunFacts,
         run: Path,
         adapters: Sequence[SavedAdapter],
-        layout: Layout,
+        plan: DrawingPlan,
         evaluate: EvaluateSettings,
         model: ModelSettings,
         device: torch.device,
     ) -> None:
         files = {name_adapter(one.step): run / one.file for one in adapters}
         self._hashes = {name: hash_file(file) for name, file in files.items()}
-        painter = Painter(files, evaluate, model, device, encoding_of(facts), facts.zero_terminal_snr)
-        self._drawer, self._layout, self._evaluate, self._device = ShotDrawer(painter), layout, evaluate, device
+        painter = Painter(files, evaluate, model, device, read_encoding(facts), facts.zero_terminal_snr)
+        self._drawer, self._plan, self._evaluate, self._device = ShotDrawer(painter), plan, evaluate, device
         self._metrics, self._held_out = list_metrics(evaluate), facts.held_out_files
         self.scored: dict[Candidate, list[Scored]] = {}
         self.base: list[Scored] = []
@@ -122,7 +122,7 @@ class Trial:
         scored = score_pictures(material, self._metrics)
         if self.baseline is None:
             self.base = scored[: len(base)]
-            self.baseline = Baseline.of(material, scored, self._metrics, self._layout.prompts)
+            self.baseline = Baseline.of(material, scored, self._metrics, self._plan.prompts)
         by_candidate = {(one.adapter, one.weight): one for one in candidates}
         for item in scored[len(base) :]:
             self.scored.setdefault(by_candidate[item.shot.adapter, item.shot.weight], []).append(item)
@@ -131,28 +131,26 @@ class Trial:
     def measure_base(self) -> Measures:
         """What the base's own pictures of all prompts say."""
         assert self.baseline is not None  # after the first round
-        return self.baseline.measure(self.base, len(self._layout.prompts))
+        return self.baseline.measure(self.base, len(self._plan.prompts))
 
     def _count_drawn(self, candidate: Candidate) -> int:
-        return len(self.scored.get(candidate, ())) // len(self._layout.seeds)
+        return len(self.scored.get(candidate, ())) // len(self._plan.seeds)
 
     def _list_base(self) -> list[Shot]:
-        return [
-            self._make_shot(prompt, seed, 0.0, "") for prompt in self._layout.prompts for seed in self._layout.seeds
-        ]
+        return [self._make_shot(prompt, seed, 0.0, "") for prompt in self._plan.prompts for seed in self._plan.seeds]
 
     def _list_shots(self, candidate: Candidate, first: int, last: int) -> list[Shot]:
         return [
             self._make_shot(prompt, seed, candidate.weight, candidate.adapter)
-            for prompt in self._layout.prompts[first:last]
-            for seed in self._layout.seeds
+            for prompt in self._plan.prompts[first:last]
+            for seed in self._plan.seeds
         ]
 
     def _make_shot(self, prompt: Prompt, seed: int, weight: float, adapter: str) -> Shot:
-        layout = self._layout
+        plan = self._plan
         lora = self._hashes.get(adapter, "")
-        key = compute_shot_key(self._evaluate, prompt.text, seed, weight, layout.size, layout.drawn_by, lora)
-        return Shot(prompt, True, seed, weight, *layout.size, key, adapter)
+        key = compute_shot_key(self._evaluate, prompt.text, seed, weight, plan.size, plan.drawn_by, lora)
+        return Shot(prompt, True, seed, weight, *plan.size, key, adapter)
 
     def _choose_place(self) -> torch.device:
         """Where CLIP looks: beside the base, if the device has room for both."""
