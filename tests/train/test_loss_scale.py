@@ -10,7 +10,7 @@ from lorakiln.families.tensor_memory import META
 from lorakiln.optim.state import state_tensors
 from lorakiln.schema.train import EmaSettings
 from lorakiln.train import loss_scale
-from lorakiln.train.average import WeightAverage
+from lorakiln.train.ema import WeightAverage
 from lorakiln.train.loss_scale import LossScale
 from lorakiln.train.share import Share
 from lorakiln.train.step_metrics import StepLosses

@@ -14,16 +14,16 @@ from lorakiln.diffusion.loss import Loss, Predict
 from lorakiln.families.protocol import Family
 from lorakiln.families.upload import upload
 from lorakiln.optim import find_optimizer
-from lorakiln.optim.flat import FlatWeights
+from lorakiln.optim.flat_weights import FlatWeights
 from lorakiln.optim.protocol import Averages, read_rate_factor
 from lorakiln.optim.schedules import make_factor
 from lorakiln.rows import EncodedRow
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.average import make_average
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
 from lorakiln.train.caption_draws import CaptionDropouts
 from lorakiln.train.conditioning import Conditioning
+from lorakiln.train.ema import make_average
 from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.gated_activations import gate_frugally
 from lorakiln.train.learned_tokens import LearnedTokens

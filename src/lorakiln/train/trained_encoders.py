@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.networks import AdaptedNetworks
-from lorakiln.optim.flat import FlatWeights
+from lorakiln.optim.flat_weights import FlatWeights
 from lorakiln.schema.train import TrainSettings
 
 
