@@ -48,7 +48,7 @@ def take_steps(module, count):
         module.done = step
         samples = module.schedule(step)
         module.flat.gradients.zero_()
-        module.loss(samples, module._draws(step, samples), slice(0, 4)).backward()
+        module.loss(samples, module.make_draws(step, samples), slice(0, 4)).backward()
         for group in module.optimizer.param_groups:
             group["lr"] = module.rate(step, group["name"])
         module.optimizer.step()
@@ -84,7 +84,7 @@ def test_a_words_vectors_are_what_plain_torch_trains_in_a_grown_table(make_learn
     other.live.encode = encode
     for step in range(4):
         other.done, samples = step, other.schedule(step)
-        loss = other.loss(samples, other._draws(step, samples), slice(0, 4))
+        loss = other.loss(samples, other.make_draws(step, samples), slice(0, 4))
         (rows.grad,) = torch.autograd.grad(loss, [rows])
         optimizer.step()
     take_steps(module, 4)

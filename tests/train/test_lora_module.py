@@ -233,8 +233,8 @@ def test_dropout_is_decided_by_seed_and_step(make_module):
         module = make_module(adapter={"dropout": dropout}, seed=seed)
         same = make_module()
         samples = same.schedule(0)
-        draws = same._draws(0, samples)
-        module.schedule, module._draws = lambda step: samples, lambda step, samples: draws
+        draws = same.make_draws(0, samples)
+        module.schedule, module.make_draws = lambda step: samples, lambda step, samples: draws
         module.flat.weights.data.copy_(same.flat.weights.data)
         module.network.train()
         torch.rand(step + seed)  # whatever came before

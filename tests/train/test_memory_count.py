@@ -65,7 +65,7 @@ def test_a_step_takes_what_the_allocator_hands_out(told, kind, bf16, checkpointi
     module = LoraModule(family, SimpleNamespace(buckets=[bucket], variants=1), [list(range(BATCH))], settings, share)
     module.network.train()
     samples = GlobalBatch(0, np.arange(BATCH), np.zeros(BATCH, np.int64))
-    draws = module._draws(0, samples)
+    draws = module.make_draws(0, samples)
 
     def step() -> None:
         with attending(attention):

@@ -123,7 +123,7 @@ def test_masks_and_regularisation_weigh_as_they_say(base, make_module):
         module = make_module(objective=objective)
         for step in range(3):
             samples = module.schedule(step)
-            draws, bucket = module._draws(step, samples), module.encoded.buckets[samples.bucket]
+            draws, bucket = module.make_draws(step, samples), module.encoded.buckets[samples.bucket]
             losses = []
             for i, (picture, variant) in enumerate(zip(samples.pictures, samples.variants, strict=True)):
                 row, t = module.trained[samples.bucket][picture], draws.times[i : i + 1]
@@ -147,7 +147,7 @@ def test_masks_are_not_looked_at_unless_they_are_to_count(base, make_module):
     plain = base[2].with_name("unmasked")
     with_masks, without = make_module(), make_module(encoded=plain)
     samples = without.schedule(0)
-    draws = without._draws(0, samples)
+    draws = without.make_draws(0, samples)
     losses = [module.loss(samples, draws, slice(0, 4)).item() for module in (with_masks, without)]
     assert losses[0] == losses[1]
 
@@ -159,7 +159,7 @@ def test_what_is_outside_of_a_mask_moves_nothing(base, make_module):
     for step in range(2):
         answers.clear()
         samples = module.schedule(step)
-        loss = module.loss(samples, module._draws(step, samples), slice(0, 4))
+        loss = module.loss(samples, module.make_draws(step, samples), slice(0, 4))
         (answer,) = answers
         (gradient,) = torch.autograd.grad(loss, answer)
         bucket = module.encoded.buckets[samples.bucket]

@@ -137,7 +137,7 @@ class LoraModule(pl.LightningModule):
         step = self.done
         samples = self.schedule(step)
         self.flat.gradients.zero_()
-        draws = self._draws(step, samples)
+        draws = self.make_draws(step, samples)
         share = self.settings.batch_size // self.share.world
         start, micro = self.share.rank * share, self.settings.micro_batch or share
         self.encoders.set_training(self.encoders.learns(step))
@@ -280,7 +280,8 @@ class LoraModule(pl.LightningModule):
         """The learning rates of groups that have their own: {"lr/up_blocks": 2e-4, ...}."""
         return {f"lr/{part}": self.rate(step, part) for part in self.groups.peaks if part}
 
-    def _draws(self, step: int, samples: GlobalBatch) -> random_draws.Draws:
+    def make_draws(self, step: int, samples: GlobalBatch) -> random_draws.Draws:
+        """A step's random numbers, with its caption dropouts; on the CPU."""
         shape = (self.settings.batch_size, *self.encoded.buckets[samples.bucket].mean.shape[2:])
         draws = random_draws.make_draws(self.settings.seed, step, shape, self.settings.objective, self.family.process)
         return self.dropouts.drop(draws, step, samples)

@@ -251,7 +251,7 @@ def _put_blank_words(hollow: Family, tokens: Mapping[str, TokenSettings]) -> Non
 def _step(module: _HollowModule) -> None:
     rows = module.settings.batch_size
     samples = GlobalBatch(0, np.arange(rows), np.zeros(rows, np.int64))
-    module.loss(samples, module._draws(0, samples), slice(0, rows)).backward()
+    module.loss(samples, module.make_draws(0, samples), slice(0, rows)).backward()
 
 
 def _two_rows(module: _HollowModule, peak: Peak, shape: Sequence[int]) -> int:
