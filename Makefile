@@ -43,7 +43,7 @@ $(READY): requirements.lock pyproject.toml
 
 # What `dvc exp run` has made or queued: scores, and what sets each apart.
 experiments: $(READY)
-	python -m pipelines.compare
+	python -m pipelines.experiments
 
 # Make the tiny family again: hours on a CPU; see models/tiny/README.md.
 tiny: $(READY)

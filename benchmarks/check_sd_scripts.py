@@ -21,14 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.artefacts.tensor_files import DTYPES, load_tensors
-from lorakiln.facts import LoraFacts, RunFacts
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families import load_family
 from lorakiln.families.protocol import Family
 from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import list_placements, put_adapters
+from lorakiln.train.adapter_placement import list_placements, put_adapters
 
 BARS = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 TIMES = [10, 300, 900]
@@ -37,13 +38,13 @@ TIMES = [10, 300, 900]
 def predict(family: Family, model: ModelSettings) -> Tensor:
     shape = family.latent_shape(model.resolution, model.resolution)
     noisy = torch.randn(len(TIMES), *shape, generator=torch.Generator().manual_seed(0))
-    told = family.encode_prompts(["a red apple"] * len(TIMES))
-    told |= {
+    conditioning = family.encode_prompts(["a red apple"] * len(TIMES))
+    conditioning |= {
         name: value.expand(len(TIMES), *value.shape)
         for name, value in family.place_conditioning((64, 64, 0, 0, 64, 64)).items()
     }
     with torch.no_grad():
-        return family.predict(noisy, torch.tensor(TIMES), told)
+        return family.predict(noisy, torch.tensor(TIMES), conditioning)
 
 
 def put_trained(family: Family, file: Path, settings: TrainSettings) -> None:
@@ -65,9 +66,9 @@ def put_theirs(family: Family, file: Path, code: Path, facts: RunFacts) -> nn.Mo
     """The networks as the other program makes them."""
     sys.path.insert(0, str(code))
     # sd-scripts' own needs OpenCV and torchvision, for pictures.
-    told: Any = ModuleType("library.utils")
-    told.setup_logging = lambda *given, **named: None
-    sys.modules["library.utils"] = told
+    utils: Any = ModuleType("library.utils")
+    utils.setup_logging = lambda *given, **named: None
+    sys.modules["library.utils"] = utils
     name = load_tensors(file)[1]["ss_network_module"]
     parts: Any = SimpleNamespace(**family.adaptable())
     encoder = OldEncoder(parts.text_encoder)

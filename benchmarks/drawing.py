@@ -10,20 +10,18 @@ before the clock counts; loading is `load_models`' matter.
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import begin_result, make_parser, working_folder
 from benchmarks.rounds import (
     ROOT,
     Result,
     compare_rounds,
     interleave,
-    make_parser,
     run_measured,
     spread,
     tell_ratios,
@@ -99,8 +97,8 @@ def load_pipeline(lora: Path, steps: int) -> Draw:
         for start in range(0, len(prompts), BATCH):
             noise = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + BATCH]]
             size = {"height": SIDE, "width": SIDE}
-            told = {"num_inference_steps": steps, "guidance_scale": GUIDANCE, "generator": noise, **size}
-            pictures += pipeline(list(prompts[start : start + BATCH]), **told).images
+            options = {"num_inference_steps": steps, "guidance_scale": GUIDANCE, "generator": noise, **size}
+            pictures += pipeline(list(prompts[start : start + BATCH]), **options).images
         return pictures
 
     return draw
@@ -131,9 +129,7 @@ def measure(given: argparse.Namespace, work: Path) -> Result:
     call = [sys.executable, "-m", "benchmarks.drawing", "--lora", lora]
     run_measured(call, ROOT, work / "lora.log")
     settings = {"pictures": count, "batch": BATCH, "steps": given.steps, "guidance": GUIDANCE}
-    result = Result("drawing", settings, HEAD)
-    if given.more:
-        result.read_earlier(given.out)
+    result = begin_result(given, "drawing", settings, HEAD)
     outs = {name: work / str(number) for number, name in enumerate(LOADERS)}
     for number, name in interleave(list(LOADERS), result.list_rounds(given.rounds)):
         out = outs[name]
@@ -180,9 +176,8 @@ def main() -> None:
     elif given.pictures < 1 or given.pictures % BATCH:
         parser.error(f"--pictures: whole batches of {BATCH}, so that neither program fills one up")
     else:
-        with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
-            Path(work).mkdir(parents=True, exist_ok=True)
-            measure(given, Path(work).resolve()).write(given.out)
+        with working_folder(given) as work:
+            measure(given, work).write(given.out)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ count when touched.
 import argparse
 import json
 import sys
-import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rounds import ROOT, Result, compare_rounds, interleave, make_parser, run_measured, spread
+from benchmarks.command import begin_result, make_parser, working_folder
+from benchmarks.rounds import ROOT, Result, compare_rounds, interleave, run_measured, spread
 
 KINDS = {"sd15": ("sd1", "sd"), "sdxl": ("sdxl", "sdxl"), "tiny": ("", "sd")}
 ALL = ("vae", "text", "network")
@@ -178,14 +177,10 @@ def main() -> None:
     if given.write:
         write(given.kinds[0], given.write)
         return
-    result = Result("load_models", {"bases": " and ".join(given.kinds)}, HEAD)
-    if given.more:
-        result.read_earlier(given.out)
+    result = begin_result(given, "load_models", {"bases": " and ".join(given.kinds)}, HEAD)
     rounds = result.list_rounds(given.rounds)
     for kind in given.kinds:
-        with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as parent:
-            work = Path(parent).resolve()
-            work.mkdir(parents=True, exist_ok=True)
+        with working_folder(given) as work:
             folder = ROOT / "models" / "tiny" / "sd" if kind == "tiny" else work / kind
             if kind != "tiny":
                 writing = [sys.executable, "-m", "benchmarks.load_models", kind, "--write", folder]

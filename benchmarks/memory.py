@@ -50,13 +50,13 @@ def base_of(kind: str, dtype: torch.dtype = torch.bfloat16, device: torch.device
     return family
 
 
-def told_to(kind: str) -> dict[str, torch.Tensor]:
+def make_conditioning(kind: str) -> dict[str, torch.Tensor]:
     """The conditioning of one picture."""
     unet = ARCHITECTURES[kind].parts["unet"]
-    told = {"prompt_embeds": torch.empty(1, 77, unet["cross_attention_dim"], device=META)}
+    conditioning = {"prompt_embeds": torch.empty(1, 77, unet["cross_attention_dim"], device=META)}
     if kind == "sdxl":
-        told |= {"pooled_embeds": torch.empty(1, 1280, device=META), "time_ids": torch.empty(1, 6, device=META)}
-    return told
+        conditioning |= {"pooled_embeds": torch.empty(1, 1280, device=META), "time_ids": torch.empty(1, 6, device=META)}
+    return conditioning
 
 
 def settings_of(
@@ -85,7 +85,9 @@ def training(kind: str, batch: int, checkpointing: bool, bf16: bool = True, **se
     family = base_of(kind, torch.bfloat16 if bf16 else torch.float32)
     shape = family.latent_shape(SIDES[kind], SIDES[kind])
     wanted = settings_of(batch, checkpointing, **settings)
-    return count_memory(CountRequest(family, wanted, Share(bf16=bf16), shape, told_to(kind), shape, validates=True))
+    return count_memory(
+        CountRequest(family, wanted, Share(bf16=bf16), shape, make_conditioning(kind), shape, validates=True)
+    )
 
 
 def encoding(kind: str) -> int:
@@ -103,13 +105,15 @@ def drawing(kind: str, at_once: int) -> tuple[int, int]:
     side = SIDES[kind]
     hollow = base_of(kind, torch.float16).hollow(("vae", "text", "network"))
     shape = hollow.latent_shape(side, side)
-    told = {name: value.expand(2 * at_once, *value.shape[1:]) for name, value in told_to(kind).items()}
+    conditioning = {
+        name: value.expand(2 * at_once, *value.shape[1:]) for name, value in make_conditioning(kind).items()
+    }
     network, vae, texts = count_held_bytes(hollow.network), count_held_bytes(hollow.vae), _texts(hollow)
     with Peak() as peak, GpuRules(), torch.no_grad():
         peak.hold([*hollow.network.parameters(), *hollow.vae.parameters()])
         noisy = torch.empty(2 * at_once, *shape, device=META)
         before = peak.again()
-        hollow.predict(noisy, torch.zeros(len(noisy), dtype=torch.int64), told)
+        hollow.predict(noisy, torch.zeros(len(noisy), dtype=torch.int64), conditioning)
         predicting = peak.most - before
         peak.again()
         hollow.decode_latents(noisy[:1])

@@ -12,17 +12,15 @@ import argparse
 import runpy
 import shutil
 import sys
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
+from benchmarks.command import begin_result, check_short_and_long, make_parser, working_folder
 from benchmarks.peers import describe_checkout, find_python
 from benchmarks.rounds import (
     Result,
     collect_costs,
     compare_rounds,
     divide_work,
-    make_parser,
     measure_pairs,
     run_measured,
     spread,
@@ -85,9 +83,7 @@ def measure(given: argparse.Namespace, work: Path) -> Result:
         versions[KOHYA] = describe_checkout(given.sd_scripts)
         python, code = find_python(given.sd_scripts, given.sd_scripts_python), given.sd_scripts.resolve()
     settings = {"photos": f"{few} and {many}", "pixels": "x".join(map(str, given.size))}
-    result = Result("prepare", settings, HEAD, versions=versions)
-    if given.more:
-        result.read_earlier(given.out)
+    result = begin_result(given, "prepare", settings, HEAD, versions)
 
     def run(name: str, count: int, number: int) -> None:
         out, photos = work / "made", raws[count] / "photos"
@@ -137,11 +133,9 @@ def main() -> None:
         else:
             shrink_by_pillow(*given.shrink)
         return
-    if not 0 < given.photos[0] < given.photos[1]:
-        parser.error("--photos: the second must be more than the first")
-    with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
-        Path(work).mkdir(parents=True, exist_ok=True)
-        measure(given, Path(work).resolve()).write(given.out)
+    check_short_and_long(parser, "--photos", given.photos)
+    with working_folder(given) as work:
+        measure(given, work).write(given.out)
 
 
 if __name__ == "__main__":

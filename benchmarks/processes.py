@@ -10,17 +10,15 @@ what they tell each other.
 import argparse
 import shutil
 import sys
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
+from benchmarks.command import begin_result, check_short_and_long, make_parser, working_folder
 from benchmarks.one_run import PLAIN
 from benchmarks.rounds import (
     Result,
     collect_costs,
     compare_rounds,
     divide_work,
-    make_parser,
     measure_pairs,
     run_measured,
     spread,
@@ -41,9 +39,7 @@ def measure(given: argparse.Namespace, work: Path) -> Result:
     settings = {"steps": f"{few} and {many}", "batch": given.batch}
     if given.overrides:
         settings["with"] = " ".join(given.overrides)
-    result = Result("processes", settings, HEAD)
-    if given.more:
-        result.read_earlier(given.out)
+    result = begin_result(given, "processes", settings, HEAD)
 
     def run(name: str, steps: int, number: int) -> None:
         folder = work / "run"
@@ -82,11 +78,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="over all processes [8]")
     parser.add_argument("--overrides", nargs="+", default=[], help="more of the config's settings")
     given = parser.parse_args()
-    if not 0 < given.steps[0] < given.steps[1]:
-        parser.error("--steps: the second must be more than the first")
-    with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
-        Path(work).mkdir(parents=True, exist_ok=True)
-        measure(given, Path(work).resolve()).write(given.out)
+    check_short_and_long(parser, "--steps", given.steps)
+    with working_folder(given) as work:
+        measure(given, work).write(given.out)
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ def make_tables(results: dict[str, dict[str, Any]]) -> str:
     """All of them, each below its title; what was not measured is said to be so."""
     parts = []
     for name, title in TITLES.items():
-        told = f"Not measured: `python -m benchmarks.{name}`."
-        parts.append(f"### {title}\n\n{format_result(results[name]) if name in results else told}")
+        missing = f"Not measured: `python -m benchmarks.{name}`."
+        parts.append(f"### {title}\n\n{format_result(results[name]) if name in results else missing}")
     return "\n\n".join(parts)
 
 
@@ -60,8 +60,8 @@ def make_summary(results: dict[str, dict[str, Any]]) -> str:
         return "Not measured in enough rounds yet."
     beside = ", beside much other work" if any("Warning" in kept["load"] for kept in shown) else ""
     first = shown[0]
-    told = f"{first['date']}, {first['machine']}, one thread, no GPU; {', '.join(loads)}{beside}."
-    return "\n".join([*table(["what", "set against", "its CPU time / ours"], rows), "", told])
+    origin = f"{first['date']}, {first['machine']}, one thread, no GPU; {', '.join(loads)}{beside}."
+    return "\n".join([*table(["what", "set against", "its CPU time / ours"], rows), "", origin])
 
 
 def put_between_marks(page: Path, text: str) -> str:

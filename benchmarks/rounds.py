@@ -4,7 +4,6 @@ Only the standard library is imported here, and by what drives the programs: a p
 the process that started it, which is to be far below its own.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -85,8 +84,8 @@ def run_measured(command: Sequence[str | Path], folder: Path, log: Path, more: M
     wall, busy = time.perf_counter() - began, read_busy_seconds() - busy
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        told = log.read_text(encoding="utf-8", errors="replace")[-3000:]
-        sys.exit(f"{told}\n{' '.join(map(str, command))}: ended with {process.returncode}")
+        output = log.read_text(encoding="utf-8", errors="replace")[-3000:]
+        sys.exit(f"{output}\n{' '.join(map(str, command))}: ended with {process.returncode}")
     cpu = usage.ru_utime + usage.ru_stime
     return Cost(wall, cpu, usage.ru_maxrss / 1024, max(0.0, busy - cpu) / wall)
 
@@ -212,16 +211,16 @@ class Result:
         given = json.loads(
             json.dumps({"benchmark": self.name, "settings": self.settings, "machine": describe_machine()})
         )
-        if told := {name: kept[name] for name, value in given.items() if kept[name] != value}:
-            sys.exit(f"{path}: measured with other settings: {told}\n  fix: give the same, or another --out")
+        if changed := {name: kept[name] for name, value in given.items() if kept[name] != value}:
+            sys.exit(f"{path}: measured with other settings: {changed}\n  fix: give the same, or another --out")
         self.records = kept["records"]
 
     def add(self, cost: Cost, **what: Any) -> None:
         """Record a measurement, and say it on stderr."""
         numbers = {name: round(value, 3) for name, value in asdict(cost).items()}
         self.records.append({**what, **numbers})
-        told = ", ".join(map(str, what.values()))
-        text = f"{told}: {cost.cpu:.1f} CPU s, {cost.wall:.1f} s, {cost.peak:.0f} MiB"
+        label = ", ".join(map(str, what.values()))
+        text = f"{label}: {cost.cpu:.1f} CPU s, {cost.wall:.1f} s, {cost.peak:.0f} MiB"
         print(f"{text} ({cost.others:.1f} cores at other work)", file=sys.stderr, flush=True)
 
     def tell_load(self) -> str:
@@ -256,9 +255,9 @@ def format_result(kept: Mapping[str, Any]) -> str:
     """A kept result: what it was measured on, and its table, in Markdown."""
     versions = ", ".join(f"{name} {number}" for name, number in kept["versions"].items())
     settings = ", ".join(f"{name} {value}" for name, value in {"rounds": kept["rounds"], **kept["settings"]}.items())
-    told = f"{kept['date']}; {kept['machine']}; {versions}; {settings}. {kept['load']}"
+    origin = f"{kept['date']}; {kept['machine']}; {versions}; {settings}. {kept['load']}"
     facts = [f"{name}: {value}." for name, value in kept["facts"].items() if isinstance(value, (int, float, str))]
-    return "\n".join([" ".join([told, *facts]), "", *table(kept["head"], kept["rows"])])
+    return "\n".join([" ".join([origin, *facts]), "", *table(kept["head"], kept["rows"])])
 
 
 def describe_machine() -> str:
@@ -276,23 +275,3 @@ def find_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def read_count(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
-    return int(text)
-
-
-def make_parser(doc: str, name: str, rounds: int = 5) -> argparse.ArgumentParser:
-    """With what every benchmark takes: rounds, a folder to work in, a file for the results."""
-    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument(
-        "--rounds", type=read_count, default=rounds, help=f"each measures every program once [{rounds}]"
-    )
-    parser.add_argument("--more", action="store_true", help="add these rounds to those that the results hold")
-    place = RESULTS / f"{name}.json"
-    parser.add_argument("--out", type=Path, default=place, help=f"of the results [{place.relative_to(ROOT)}]")
-    parser.add_argument("--work", type=Path, help="a folder for what is made on the way; kept [a temporary one]")
-    return parser

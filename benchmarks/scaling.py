@@ -12,11 +12,10 @@ import argparse
 import math
 import shutil
 import sys
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
-from benchmarks.rounds import ROOT, Result, make_parser, run_measured, spread
+from benchmarks.command import begin_result, make_parser, working_folder
+from benchmarks.rounds import ROOT, Result, run_measured, spread
 from benchmarks.workplace import make_workplace, run_stage
 
 OTHERS = 10**9  # numbers of pictures that no size has
@@ -56,10 +55,10 @@ def measure_size(size: int, processes: int, number: int, work: Path, result: Res
     for turn, what in enumerate(WHAT):
         if what == "one changed":
             change_picture(pictures, number * len(WHAT) + turn)
-        told = {"size": size, "processes": processes, "what": what, "round": number}
+        labels = {"size": size, "processes": processes, "what": what, "round": number}
         for stage in STAGES:
-            result.add(run_stage(place, stage), **told, stage=stage)
-        result.add(run_measured(door, place, work / "door.log"), **told, stage=DOOR)
+            result.add(run_stage(place, stage), **labels, stage=stage)
+        result.add(run_measured(door, place, work / "door.log"), **labels, stage=DOOR)
 
 
 def find_growth(seconds: dict[int, float]) -> float | None:
@@ -117,12 +116,8 @@ def main() -> None:
         return
     if min(given.sizes) < 2 or min(given.processes) < 1:
         parser.error("--sizes: at least 2 pictures; --processes: at least 1")
-    result = Result("scaling", {"processes": " and ".join(map(str, given.processes))}, HEAD)
-    if given.more:
-        result.read_earlier(given.out)
-    with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as parent:
-        work = Path(parent).resolve()
-        work.mkdir(parents=True, exist_ok=True)
+    result = begin_result(given, "scaling", {"processes": " and ".join(map(str, given.processes))}, HEAD)
+    with working_folder(given) as work:
         for number in result.list_rounds(given.rounds):
             for size in sorted(set(given.sizes)):
                 for processes in given.processes:

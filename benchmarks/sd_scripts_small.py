@@ -18,7 +18,7 @@ def set_architecture(unet: Any, config: dict[str, Any]) -> None:
     """library.original_unet's numbers."""
     widths = tuple(config["block_out_channels"])
     groups, layers = config["norm_num_groups"], config["layers_per_block"]
-    told = {
+    constants = {
         "BLOCK_OUT_CHANNELS": widths,
         "TIMESTEP_INPUT_DIM": widths[0],
         "TIME_EMBED_DIM": 4 * widths[0],
@@ -31,7 +31,7 @@ def set_architecture(unet: Any, config: dict[str, Any]) -> None:
         "DOWN_BLOCK_TYPES": config["down_block_types"],
         "UP_BLOCK_TYPES": config["up_block_types"],
     }
-    for name, value in told.items():
+    for name, value in constants.items():
         if not hasattr(unet, name):
             sys.exit(f"this sd-scripts has no original_unet.{name}; 48d368f, of February 2026, has been tried")
         setattr(unet, name, value)

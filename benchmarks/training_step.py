@@ -13,11 +13,10 @@ machine disturbs them least.
 import argparse
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
+from benchmarks.command import begin_result, check_short_and_long, make_parser, working_folder
 from benchmarks.peers import Program, Started, count_weights, describe_checkout, use_diffusers, use_sd_scripts
 from benchmarks.rounds import (
     ROOT,
@@ -26,7 +25,6 @@ from benchmarks.rounds import (
     collect_costs,
     compare_rounds,
     divide_work,
-    make_parser,
     measure_pairs,
     run_measured,
     spread,
@@ -136,11 +134,10 @@ def main() -> None:
     parser.add_argument("--diffusers", type=Path, metavar="DIR", help="a checkout of diffusers")
     parser.add_argument("--diffusers-python", type=Path, help="to run it with; has torchvision and datasets [this one]")
     given = parser.parse_args()
+    check_short_and_long(parser, "--steps", given.steps)
     few, many = given.steps
-    if not 0 < few < many:
-        parser.error("--steps: the second must be more than the first")
-    with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
-        measure(given, Path(work).resolve(), few, many).write(given.out)
+    with working_folder(given) as work:
+        measure(given, work, few, many).write(given.out)
 
 
 def measure(given: argparse.Namespace, work: Path, few: int, many: int) -> Result:
@@ -160,9 +157,7 @@ def measure(given: argparse.Namespace, work: Path, few: int, many: int) -> Resul
             programs[name] = use(code, python, MODEL, captioned, place, BATCH)
             versions[name] = describe_checkout(code)
     settings = {"steps": f"{few} and {many}", "batch": BATCH, "threads": 1}
-    result = Result("training_step", settings, HEAD, versions=versions)
-    if given.more:
-        result.read_earlier(given.out)
+    result = begin_result(given, "training_step", settings, HEAD, versions)
 
     def run(name: str, steps: int, number: int) -> None:
         started = programs[name](steps, number)

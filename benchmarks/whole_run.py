@@ -16,11 +16,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
-from benchmarks.rounds import ROOT, Cost, Result, make_parser, run_measured, spread
+from benchmarks.command import begin_result, make_parser, working_folder
+from benchmarks.rounds import ROOT, Cost, Result, run_measured, spread
 
 STAGES = ("compose", "prepare", "caption", "encode", "train", "choose", "export", "evaluate")
 REST = "the rest"
@@ -73,8 +72,8 @@ class Checkout:
         cost = run_measured(command, self.folder, self.work / "run.log", environment)
         stages: dict[str, float] = {}
         for line in self.costs.read_text().splitlines():
-            told = json.loads(line)
-            stages[told["stage"]] = stages.get(told["stage"], 0.0) + told["cpu"]
+            stage_cost = json.loads(line)
+            stages[stage_cost["stage"]] = stages.get(stage_cost["stage"], 0.0) + stage_cost["cpu"]
         return cost, stages
 
     def run_dvc(self, until: str) -> tuple[Cost, dict[str, float]]:
@@ -108,8 +107,8 @@ class Checkout:
     def dataset(self) -> str:
         import yaml
 
-        told = yaml.safe_load((self.folder / "conf" / "experiment" / f"{self.experiment}.yaml").read_text())
-        return told["prepare"]["dataset"]
+        experiment = yaml.safe_load((self.folder / "conf" / "experiment" / f"{self.experiment}.yaml").read_text())
+        return experiment["prepare"]["dataset"]
 
 
 def measure_round(given: argparse.Namespace, work: Path, number: int, result: Result) -> None:
@@ -181,13 +180,11 @@ def main() -> None:
         settings["until"] = given.until
     if given.overrides:
         settings["with"] = " ".join(given.overrides)
-    result = Result("whole_run", settings, HEAD)
-    if given.more:
-        result.read_earlier(given.out)
+    result = begin_result(given, "whole_run", settings, HEAD)
     for number in result.list_rounds(given.rounds):
-        with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as parent:
-            work = Path(parent).resolve() / str(number)
-            work.mkdir(parents=True)
+        with working_folder(given) as parent:
+            work = parent / str(number)
+            work.mkdir()
             measure_round(given, work, number, result)
     result.rows = make_rows(result.records)
     result.write(given.out)

@@ -15,7 +15,7 @@ from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.output_record import OutputRecord, list_folders
 from lorakiln.chain import CAPTION, list_schema_modules
 from lorakiln.console.errors import exit_on_user_error
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 from lorakiln.schema.captioners import CAPTIONERS
 from lorakiln.schema.model import Source
 from lorakiln.schema.train import TrainSettings

@@ -10,7 +10,7 @@ import sys
 from rich.console import Console
 
 from lorakiln.console.errors import UserError, exit_on_user_error
-from lorakiln.facts import LoraFacts
+from lorakiln.facts.lora import LoraFacts
 from pipelines.resolved import Resolved
 
 

@@ -35,14 +35,14 @@ def main() -> None:
     check_place()
     import hydra
 
-    from hydra_plugins.lorakiln_conf.composing import read_strictly, telling_what_is_wrong
+    from hydra_plugins.lorakiln_conf.composing import explaining_errors, read_strictly
     from hydra_plugins.lorakiln_conf.quoting import quote_datasets
 
     read_strictly()
     sys.argv[1:] = quote_datasets(sys.argv[1:])
     # Otherwise Hydra prints a traceback of its own for whatever goes wrong while it composes or makes the run's folder.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with telling_what_is_wrong():
+    with explaining_errors():
         hydra.main(version_base="1.3", config_path="../conf", config_name="config")(run_composed)()
 
 

@@ -1,8 +1,11 @@
 """Facts and rows as the stages write them, of nothing in particular; tests change what they are about."""
 
+from pathlib import Path
 from typing import Any
 
-from lorakiln.facts import LoraFacts, RunFacts
+from lorakiln.artefacts.json_files import read_json, write_jsonl
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.rows import CaptionedRow, EncodedRow, PreparedRow
 
 BASE = {"family": "sd", "path": "base", "hash": "b" * 64, "prediction_type": "epsilon", "version": "sd_v1"}
@@ -73,3 +76,14 @@ def lora_facts(**changes: Any) -> LoraFacts:
         **changes,
     }
     return LoraFacts(**told)
+
+
+def write_captioned(encoded: Path, folder: Path) -> Path:
+    """The captioned pictures that an encoded folder was made of, as `export` reads them: their rows alone."""
+    rows = []
+    for bucket in read_json(encoded / "index.json")["buckets"]:
+        width, height = map(int, bucket["name"].split("x"))
+        size = {"width": width, "height": height, "source_width": width, "source_height": height}
+        rows += [captioned_row(row["file_name"], text=row["text"], **size) for row in bucket["rows"]]
+    write_jsonl(folder / "metadata.jsonl", rows)
+    return folder

@@ -23,7 +23,7 @@ from lorakiln.chain import (
     locate_folders,
     select_settings,
 )
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 from lorakiln.runs import run_pipeline
 from lorakiln.schema.marks import list_named
 from lorakiln.schema.model import Source

@@ -6,7 +6,9 @@ from typing import Literal, TypeVar
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
-from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
+from lorakiln.facts.base_model import BaseFacts
+from lorakiln.facts.dataset import DatasetFacts
+from lorakiln.facts.file import Facts, MadeWith
 from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 
 VARIANT_SHEET = "variants.png"  # beside index.json where variants are drawn: all of some pictures

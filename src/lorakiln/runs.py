@@ -14,7 +14,7 @@ import yaml
 from filelock import FileLock
 
 from lorakiln.artefacts.code_digest import compute_code_key, find_code
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.folder_state import FolderState
 from lorakiln.artefacts.folders import replacing
@@ -205,7 +205,7 @@ def begin_with_earlier(folder: Path, newest: Path | None) -> None:
     if newest is None or any((folder / stage.writes).exists() for stage in DATA):
         return
     (folder / UNFINISHED).touch()  # before what looks like a finished dataset
-    with telling_disk_trouble(folder):
+    with explaining_disk_errors(folder):
         for stage in DATA:
             out = newest / stage.writes
             for path in (locate_record(out), *out.rglob("*")):
@@ -240,7 +240,7 @@ def is_leader() -> bool:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Jobs of a sweep that want the same dataset wait for the one that makes it; the kernel frees a dead one's lock."""
-    with telling_disk_trouble(folder):
+    with explaining_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock").acquire()
     with lock:

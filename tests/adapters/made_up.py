@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from lorakiln.adapters.adapter import Change, Layer
 from lorakiln.adapters.checks import to_number, to_weight
-from lorakiln.adapters.factors import make_from_difference
+from lorakiln.adapters.lycoris_to_lora import make_from_difference
 from lorakiln.adapters.protocol import Endings
 from lorakiln.console.errors import UserError
 from lorakiln.schema.adapters import AdapterSettings
@@ -148,18 +148,18 @@ class _Kind:
                 for key, parameter in on.named_parameters():
                     parameter.copy_(getattr(layers[name], key))
 
-    def go_on(self, begun, fresh, settings):
+    def start_from(self, begun, fresh, settings):
         if other := {layer.kind for layer in begun.layers.values()} - {self.TITLE}:
             raise UserError(f"its layers are {', '.join(other)}, no {self.TITLE}", where=settings.init_from)
         return {name: begun.layers.get(name, layer) for name, layer in fresh.items()}
 
-    def squares(self, network):
+    def compute_squared_norms(self, network):
         return {
             name: on.layer().change_of(on.base(module)).square().sum()
             for (name, on), module in zip(self._on(network).items(), self.layers_on(network).values(), strict=True)
         }
 
-    def take_half(self, network):
+    def prepare_for_autocast(self, network):
         pass
 
     def cast(self, layer, dtype, where):

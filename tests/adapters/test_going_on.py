@@ -14,7 +14,7 @@ def test_a_file_of_a_lower_rank_goes_on_as_it_was(bare, name):
     wide = settings_of(**{**given, "rank": 2 if name == "lokr" else 1 if name == "lokr both" else 4})
     stir(lower)
     layers, (_, fresh) = kind.read_from(lower), put(bare, wide, seed=3)
-    begun = kind.go_on(StartingPoint(layers, set(), "base"), kind.read_from(fresh), wide)
+    begun = kind.start_from(StartingPoint(layers, set(), "base"), kind.read_from(fresh), wide)
     kind.write_to(fresh, begun)
     for one, layer in kind.read_from(fresh).items():
         weight = bare.get_submodule(one).weight
@@ -31,10 +31,10 @@ def test_a_file_that_does_not_fit_is_refused(bare):
     _, other = put(bare, settings_of(kind="oft", rank=2, alpha=2.0))
     begun = StartingPoint(kind.read_from(other), set(), "base")
     with pytest.raises(UserError, match="its tensors are oft_blocks .* the settings' oft_blocks"):
-        kind.go_on(begun, kind.read_from(network), settings_of(kind="oft", rank=4, alpha=4.0))
+        kind.start_from(begun, kind.read_from(network), settings_of(kind="oft", rank=4, alpha=4.0))
     with pytest.raises(UserError, match="is not oft_blocks"):
         kind.write_to(network, kind.read_from(other))
     loha, third = put(bare, settings_of(kind="loha", **PAIR))
     begun = StartingPoint(loha.read_from(third), set(), "base")
     with pytest.raises(UserError, match="its layers are LoHa, no OFT"):
-        kind.go_on(begun, kind.read_from(network), settings_of(kind="oft", rank=4, alpha=4.0))
+        kind.start_from(begun, kind.read_from(network), settings_of(kind="oft", rank=4, alpha=4.0))

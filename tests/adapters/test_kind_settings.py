@@ -66,10 +66,10 @@ def test_ranks_of_a_lora_are_left_out_for_each_picture(bare):
 def test_norms_are_limited_and_smaller_changes_stay(bare, name):
     kind, network = put(bare, settings_of(**KINDS[name]))
     stir(network)
-    before = {one: square.detach().sqrt() for one, square in kind.squares(network).items()}
+    before = {one: square.detach().sqrt() for one, square in kind.compute_squared_norms(network).items()}
     most = float(torch.stack(list(before.values())).median())
     changes = {one: layer.change_of(bare.get_submodule(one).weight) for one, layer in kind.read_from(network).items()}
-    kind.limit(network, most)
+    kind.clip_norms(network, most)
     for one, layer in kind.read_from(network).items():
         change = layer.change_of(bare.get_submodule(one).weight)
         expected = changes[one] * min(1.0, most / float(before[one]))

@@ -15,7 +15,7 @@ from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_any
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.optimizers.adamw import AdamWSettings
-from lorakiln.train.network_parts import list_part_names
+from lorakiln.train.parameter_groups import list_part_names
 
 ENDS = {"unet": ("to_q", "proj_in"), "text_encoder": ("q_proj", "fc1")}
 RANKS, ALPHAS = {"unet": 4, "text_encoder": 2}, {"unet": 4.0, "text_encoder": 1.0}

@@ -9,7 +9,7 @@ import torch
 from lorakiln.adapters.adapter import Adapter
 from lorakiln.adapters.checks import TOLERANCE
 from lorakiln.adapters.formula import FormulaLayer
-from lorakiln.adapters.lora_starts import FROM_WEIGHTS
+from lorakiln.adapters.lora_initialisation import FROM_WEIGHTS
 from lorakiln.adapters.protocol import Stored
 from lorakiln.lora_files.diffusers_form import make_part_config
 from tests.adapters.networks import KINDS, draw, names_in, put, settings_of, stir
@@ -47,7 +47,9 @@ def test_what_it_adds_is_what_its_files_change(bare, settings):
         for name, layer in layers.items():
             change = layer.change_of(weights[name])
             assert change.norm() > 1e-3 * weights[name].norm()
-            torch.testing.assert_close(kind.squares(network)[name], change.square().sum(), rtol=1e-4, atol=1e-8)
+            torch.testing.assert_close(
+                kind.compute_squared_norms(network)[name], change.square().sum(), rtol=1e-4, atol=1e-8
+            )
             merged.get_submodule(name).weight.add_(change)
         torch.testing.assert_close(draw(network.eval()), draw(merged), rtol=1e-4, atol=1e-4)
     # Written in both forms and read back: the same change, number by number.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import rounds
+from benchmarks.command import make_parser
 from benchmarks.rounds import (
     Cost,
     Result,
@@ -16,7 +17,6 @@ from benchmarks.rounds import (
     compare_rounds,
     divide_work,
     interleave,
-    make_parser,
     measure_pairs,
     run_measured,
     spread,

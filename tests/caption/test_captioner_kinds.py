@@ -126,16 +126,16 @@ def whole_config():
 @pytest.mark.parametrize(("writer", "said"), [("shades", "2 of 4 are the captioner's words"), ("trigger", "cat")])
 def test_a_plan_says_which_prompts_are_the_captioner_s(micro_encoded, writer, said):
     from lorakiln.schema.train import SampleSettings
-    from lorakiln.train.latents import Encoded
-    from lorakiln.train.sample_pictures import tell_samples
+    from lorakiln.train.encoded_dataset import EncodedDataset
+    from lorakiln.train.sample_pictures import describe_samples
 
-    encoded = Encoded.read(micro_encoded)
+    encoded = EncodedDataset.read(micro_encoded)
     for bucket in encoded.buckets:
         by_writer = [row.changed(caption_source=writer) for row in bucket.rows]
         bucket.rows[:] = [
             row if row.caption_source == "file" else other for row, other in zip(bucket.rows, by_writer, strict=True)
         ]
-    told = tell_samples(encoded, SampleSettings(every=5), [[1, 2, 3], [0]])
+    told = describe_samples(encoded, SampleSettings(every=5), [[1, 2, 3], [0]])
     assert said in told and ("captioner" in told) == (writer == "shades")
 
 

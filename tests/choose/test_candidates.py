@@ -1,7 +1,7 @@
 """Which steps and weights are chosen among."""
 
 from lorakiln.choose.candidates import Candidate, list_candidates, space_evenly
-from lorakiln.facts import SavedAdapter
+from lorakiln.facts.run import SavedAdapter
 
 
 def test_of_many_steps_some_are_looked_at_and_always_the_last():

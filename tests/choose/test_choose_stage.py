@@ -11,7 +11,9 @@ from lorakiln.choose.stage import select_adapters
 from lorakiln.console.errors import UserError
 from lorakiln.evaluate import drawing, evaluate, painter
 from lorakiln.export import export
-from lorakiln.facts import Choice, LoraFacts, SavedAdapter, read_choice
+from lorakiln.facts.choice import Choice, read_choice
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import SavedAdapter
 from lorakiln.schema.export import ExportSettings
 from tests.choose.conftest import EVALUATE, SETTINGS
 

@@ -24,7 +24,7 @@ def plant(**cases):
 
 
 def states(decision):
-    return {(one.candidate.step, one.candidate.weight): one.state for one in decision.judged}
+    return {(one.candidate.step, one.candidate.weight): one.state for one in decision.assessed}
 
 
 def test_the_step_that_has_learned_and_still_follows_is_recommended():
@@ -142,7 +142,7 @@ def test_one_that_is_best_turned_down_says_so():
 
 
 def test_facts_hold_the_interval_and_round():
-    (one,) = decide(plant(s100w1=(0.9, 0.5)), BASE).judged
+    (one,) = decide(plant(s100w1=(0.9, 0.5)), BASE).assessed
     told = to_facts(one, 48).to_dict()
     assert told["pictures"] == 48 and told["worth"]["low"] <= told["worth"]["mean"] <= told["worth"]["high"]
     assert told["learned"] == round(one.parts.learned, 6)

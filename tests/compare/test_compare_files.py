@@ -12,12 +12,13 @@ from lorakiln.artefacts.hashing import hash_folder
 from lorakiln.artefacts.json_files import read_json, read_jsonl
 from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.choose import choose
-from lorakiln.choose.trial import encoding_of
+from lorakiln.choose.measuring import read_encoding
 from lorakiln.compare import compare_files
 from lorakiln.compare.entrants import Named, read_entrants
 from lorakiln.evaluate import drawing
 from lorakiln.evaluate.painter import load_adapter
-from lorakiln.facts import Choice, RunFacts
+from lorakiln.facts.choice import Choice
+from lorakiln.facts.run import RunFacts
 from lorakiln.families import load_family
 from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.writing import write_lora
@@ -123,7 +124,7 @@ def test_it_measures_as_the_choice_of_a_step_does(made, judged_model, micro_fami
     choose(run, made / "captioned", tmp_path / "choice", settings, evaluate, judged_model)
     facts = RunFacts.read(run / "facts.json")
     entrants = read_entrants([Named(file) for file in files], judged_model, facts.trigger)
-    out, encoding = tmp_path / "out", encoding_of(facts)
+    out, encoding = tmp_path / "out", read_encoding(facts)
     compared = compare_files(entrants, made / "captioned", out, evaluate, judged_model, facts.trigger, encoding)
     numbers = read_json(out / "compare.json")
     candidates = Choice.read(tmp_path / "choice/choice.json").candidates

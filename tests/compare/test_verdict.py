@@ -9,8 +9,8 @@ from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured, compare_pairs
 from lorakiln.compare.table import HEADINGS, format_table, format_worth
 from lorakiln.compare.verdict import decide, list_gaps
+from lorakiln.worth.assessment import assess, find_most_followed
 from lorakiln.worth.intervals import Estimate
-from lorakiln.worth.judging import find_most_followed, judge
 from lorakiln.worth.measures import compare
 from tests.worth.test_measures import make_measures
 
@@ -31,10 +31,10 @@ def plant(*cases, prompts=24):
         Entrant(place, Path(f"{place}.safetensors"), f"file{place}", 1.0, "", "", 4, False)
         for place in range(len(cases))
     ]
-    judged = [judge(one, some, base, most) for one, some in zip(entrants, measures, strict=True)]
+    assessed = [assess(one, some, base, most) for one, some in zip(entrants, measures, strict=True)]
     bleed = [None] * len(cases)
     pairs = compare_pairs(measures, most)
-    return Measured([], judge(None, base, base, most), judged, bleed, [], pairs, most, [])
+    return Measured([], assess(None, base, base, most), assessed, bleed, [], pairs, most, [])
 
 
 def test_the_one_that_is_clearly_worth_most_is_named_and_what_comes_next():
@@ -42,7 +42,7 @@ def test_the_one_that_is_clearly_worth_most_is_named_and_what_comes_next():
     verdict = decide(measured, None)
     assert verdict.best == 1 and verdict.alike == ()
     assert verdict.headline.startswith("B (file1) is clearly worth most. It shows 90% of what the training pictures")
-    gap = compare(measured.judged[1].measures, measured.judged[2].measures, measured.most)
+    gap = compare(measured.assessed[1].measures, measured.assessed[2].measures, measured.most)
     assert verdict.more[0] == f"Next comes C, worth {gap.mean:.2f} less ({gap.low:.2f} to {gap.high:.2f})."
     assert verdict.more[1:] == ["A shows less than half of what the training pictures show."]
 
@@ -88,7 +88,7 @@ def test_the_table_fits_a_terminal(count):
     assert max(map(len, lines)) <= 80
     assert [line[0] for line in lines[:count]] == [chr(ord("A") + place) for place in range(count)]
     assert lines[count].split() == ["worth", "(95%)", *HEADINGS[2:]]
-    assert lines[count + 2].startswith(f"A    {format_worth(measured.judged[0].worth)}")
+    assert lines[count + 2].startswith(f"A    {format_worth(measured.assessed[0].worth)}")
 
 
 def test_a_worth_of_one_prompt_has_no_interval():

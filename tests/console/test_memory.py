@@ -11,9 +11,9 @@ import torch
 from lorakiln.console.errors import UserError, exit_on_user_error
 from lorakiln.console.memory import (
     Batch,
+    explaining_no_memory,
     is_out_of_memory,
     is_tight,
-    telling_no_memory,
 )
 
 ADVICE = "draw smaller pictures"
@@ -94,9 +94,9 @@ def test_a_gpu_with_little_memory_left_is_tight(monkeypatch, device, free, found
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 def test_what_is_not_tried_with_less_is_told_with_what_helps(error):
     told = f"loading it: out of memory(.|\n)*fix: {ADVICE}"
-    with pytest.raises(UserError, match=told), telling_no_memory("loading it", ADVICE):
+    with pytest.raises(UserError, match=told), explaining_no_memory("loading it", ADVICE):
         raise error
-    with pytest.raises(RuntimeError, match="shapes do not fit"), telling_no_memory("loading it"):
+    with pytest.raises(RuntimeError, match="shapes do not fit"), explaining_no_memory("loading it"):
         raise RuntimeError("shapes do not fit")
 
 

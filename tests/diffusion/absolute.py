@@ -5,5 +5,5 @@ def compute_errors(prediction, target, objective, process, t):
     return objective.scale * (prediction - target).abs()
 
 
-def tell_kohya(objective):
+def make_kohya_metadata(objective):
     return {"ss_loss_type": "l1"}

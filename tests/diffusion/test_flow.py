@@ -208,7 +208,7 @@ def test_thresholds_follow_a_flows_noise_too(process):
 def test_its_losses_are_those_of_a_plain_implementation(kind, base, make_module, make_settings):
     module = make_module(model=base[0], encoded=base[1], validation={"every": 5, "fraction": 0.3, "draws": 4})
     samples = module.schedule(0)
-    draws, bucket = module._draws(0, samples), module.encoded.buckets[samples.bucket]
+    draws, bucket = module.make_draws(0, samples), module.encoded.buckets[samples.bucket]
     errors = []
     for i, (picture, variant) in enumerate(zip(samples.pictures, samples.variants, strict=True)):
         row, t = module.trained[samples.bucket][picture], draws.times[i]

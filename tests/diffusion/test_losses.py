@@ -12,7 +12,7 @@ from lorakiln.diffusion.loss import compute_mask_weights
 from lorakiln.diffusion.losses import find_loss
 from lorakiln.diffusion.processes import make_process
 from lorakiln.diffusion.threshold import compute_threshold
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.lora_files import kohya_metadata
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.base import check
@@ -139,7 +139,7 @@ def test_a_loss_is_trained_that_another_package_adds(kind, make_settings, make_m
     assert check(TrainSettings, settings.model_dump(mode="json")) == settings
     module, plain = make_module(objective={"kind": "absolute", "scale": 3.0}), make_module()
     samples = module.schedule(0)
-    draws, seen = module._draws(0, samples), []
+    draws, seen = module.make_draws(0, samples), []
     predict = module.family.predict
     module.family.predict = lambda *a: seen.append(predict(*a)) or seen[-1]
     loss = module.loss(samples, draws, slice(0, 4)).item()

@@ -18,7 +18,7 @@ from lorakiln.console import gpu
 from lorakiln.doctor import request
 from lorakiln.doctor.random_base import KINDS
 from lorakiln.lora_files import kohya_form
-from lorakiln.tools.model import find_model_settings
+from lorakiln.tools.model_settings import find_model_settings
 from lorakiln.train import resume, stage
 from tests.doctor.conftest import shrunk
 

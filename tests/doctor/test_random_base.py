@@ -3,7 +3,7 @@ import torch
 
 from lorakiln.doctor.random_base import KINDS, compute_size
 from lorakiln.families import load_family
-from lorakiln.tools.model import make_model_settings
+from lorakiln.tools.model_settings import make_model_settings
 
 # Parameters of the published models: UNet, VAE, text encoders.
 PUBLISHED = {

@@ -13,7 +13,7 @@ from lorakiln.encode.masks import encode_mask
 from lorakiln.encode.variants import View, ViewedPicture, draw_views
 from lorakiln.rows import read_captioned
 from lorakiln.schema.encode import EncodeSettings
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from tests.encode.conftest import SETTINGS, assert_equals_fresh, contents
 
 DRAWN = EncodeSettings(flip=True, batch_size=2, augment={"variants": 2, "crop": "random", "hue": 16.0})
@@ -62,7 +62,7 @@ def average(shades, cells):
 def test_each_cell_is_the_mean_of_its_pixels_in_every_variant(masked, tmp_path, micro_model, settings):
     encode(masked, tmp_path / "out", settings, micro_model)
     rows = {row.file_name: row for row in read_captioned(masked)}
-    encoded = Encoded.read(tmp_path / "out")
+    encoded = EncodedDataset.read(tmp_path / "out")
     assert [bucket.mask is None for bucket in encoded.buckets] == [False, True]
     (bucket, _) = encoded.buckets
     assert bucket.mask.shape == (*bucket.mean.shape[:2], *bucket.mean.shape[3:])
@@ -105,12 +105,12 @@ def test_a_changed_mask_changes_the_dataset_and_encodes_nothing(masked, tmp_path
     after = read_json(tmp_path / "out" / "index.json")
     assert before["hash"] != after["hash"]
     (number,) = [number for number, row in enumerate(after["buckets"][0]["rows"]) if row["file_name"] == "a.png"]
-    assert not Encoded.read(tmp_path / "out").buckets[0].mask[number].any()
+    assert not EncodedDataset.read(tmp_path / "out").buckets[0].mask[number].any()
 
 
 def test_without_masks_there_is_nothing_of_them(captioned, tmp_path, micro_model):
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
-    assert all(bucket.mask is None for bucket in Encoded.read(tmp_path / "out").buckets)
+    assert all(bucket.mask is None for bucket in EncodedDataset.read(tmp_path / "out").buckets)
     assert b"mask" not in b"".join(contents(tmp_path / "out").values())
 
 

@@ -20,7 +20,7 @@ from lorakiln.rows import CaptionedRow, read_captioned
 from lorakiln.schema.base import check
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.tracking.contact_sheet import CELL, GAP
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from tests.encode.conftest import TEXTS, assert_equals_fresh, contents, rows_of, write_picture
 
 AUGMENT = {"variants": 2, "crop": "random", "brightness": 0.1, "hue": 16.0}
@@ -86,7 +86,7 @@ def test_every_variant_is_told_where_it_was_taken(uncropped, tmp_path, micro_mod
         StableDiffusion, "place_conditioning", lambda self, place: {"time_ids": torch.tensor(place).float()}
     )
     encode(uncropped, tmp_path / "out", DRAWN, micro_model)
-    encoded = Encoded.read(tmp_path / "out")
+    encoded = EncodedDataset.read(tmp_path / "out")
     rows = {row.file_name: row for row in read_captioned(uncropped)}
     for bucket in encoded.buckets:
         for number, entry in enumerate(bucket.rows):
@@ -105,7 +105,7 @@ def test_every_variant_is_told_where_it_was_taken(uncropped, tmp_path, micro_mod
             assert bucket.condition_plain(number)["time_ids"].tolist() == [expected[0]]
     # Of one variant there is no such dimension, which is how it always was.
     encode(uncropped, tmp_path / "one", EncodeSettings(), micro_model)
-    assert {b.conditioning["time_ids"].dim() for b in Encoded.read(tmp_path / "one").buckets} == {2}
+    assert {b.conditioning["time_ids"].dim() for b in EncodedDataset.read(tmp_path / "one").buckets} == {2}
     assert "by_variant" not in read_json(tmp_path / "one" / "index.json")
 
 
@@ -114,7 +114,7 @@ def test_a_file_without_its_variants_places_is_refused(uncropped, tmp_path, micr
     index = read_json(tmp_path / "out" / "index.json")
     (tmp_path / "out" / "index.json").write_text(json.dumps(index | {"by_variant": ["time_ids"]}))
     with pytest.raises(UserError, match="time_ids is not there for every variant"):
-        Encoded.read(tmp_path / "out")
+        EncodedDataset.read(tmp_path / "out")
 
 
 def test_one_changed_picture_encodes_one(uncropped, tmp_path, micro_model, calls):

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from lorakiln.evaluate.comparison import Comparison
-from lorakiln.evaluate.remarks import make_remarks, tell_step, tell_trigger, tell_worth
+from lorakiln.evaluate.remarks import make_remarks, remark_on_step, remark_on_trigger, remark_on_worth
+from lorakiln.evaluate.score_summaries import Summary
 from lorakiln.evaluate.shots import plan_shots
-from lorakiln.evaluate.summaries import Summary
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
+from lorakiln.worth.assessment import assess
 from lorakiln.worth.intervals import Estimate
-from lorakiln.worth.judging import judge
 from tests.evaluate.conftest import metrics_of
 from tests.made_facts import lora_facts, run_facts
 from tests.worth.test_measures import make_measures
@@ -31,24 +31,26 @@ def run(tmp_path):
 
 def test_a_step_with_a_lower_loss_is_told_with_the_setting_that_takes_it(run):
     folder = run({0: 0.0829, 100: 0.0752, 200: 0.0808}, saved=[100, 200])
-    told = tell_step(lora_facts(step=200), folder)
+    told = remark_on_step(lora_facts(step=200), folder)
     assert told == (
         "Step 200 was exported, with a validation loss of 0.0808; step 100 has the lowest, 0.0752: export.which=best "
         "would take it. The loss does not see likeness: compare the samples of both."
     )
-    assert "train.keep_best=true and export.which=best" in tell_step(lora_facts(step=200), run({100: 1, 200: 2}, [200]))
+    assert "train.keep_best=true and export.which=best" in remark_on_step(
+        lora_facts(step=200), run({100: 1, 200: 2}, [200])
+    )
 
 
 def test_the_best_step_is_told_as_such_and_the_base_is_no_step(run):
-    assert "it has the lowest loss, 0.0500" in tell_step(
+    assert "it has the lowest loss, 0.0500" in remark_on_step(
         lora_facts(step=200), run({0: 0.04, 100: 0.06, 200: 0.05}, [200])
     )
-    assert "it has the lowest loss" in tell_step(lora_facts(step=200), run({100: 0.05001, 200: 0.05004}, [200]))
+    assert "it has the lowest loss" in remark_on_step(lora_facts(step=200), run({100: 0.05001, 200: 0.05004}, [200]))
 
 
 def test_without_validation_or_training_nothing_is_said(run, tmp_path):
-    assert tell_step(lora_facts(step=200), tmp_path / "nowhere") is None
-    assert tell_step(lora_facts(step=None), run({100: 1}, [100])) is None
+    assert remark_on_step(lora_facts(step=200), tmp_path / "nowhere") is None
+    assert remark_on_step(lora_facts(step=None), run({100: 1}, [100])) is None
 
 
 def comparison(base, with_it, without):
@@ -72,11 +74,11 @@ PLAN = plan_shots(EvaluateSettings(prompts=["{trigger}, a cat"], seeds=[0], weig
     ],
 )
 def test_what_the_trigger_does(base, with_it, without, said):
-    assert said in tell_trigger(comparison(base, with_it, without), PLAN)
+    assert said in remark_on_trigger(comparison(base, with_it, without), PLAN)
 
 
 def test_prompts_that_were_not_drawn_without_it_say_nothing():
-    assert tell_trigger(comparison(0, 1, None), PLAN) is None
+    assert remark_on_trigger(comparison(0, 1, None), PLAN) is None
 
 
 @pytest.mark.parametrize(
@@ -98,11 +100,11 @@ def test_prompts_that_were_not_drawn_without_it_say_nothing():
 )
 def test_what_it_is_worth_is_told_unless_it_was_chosen_so(measures, said):
     base = make_measures(0.0)
-    found = replace(comparison(0, 1, 0), judged={1.0: judge(1.0, make_measures(**measures), base, 1.0)})
-    assert said in tell_worth(lora_facts(), found, PLAN)
+    found = replace(comparison(0, 1, 0), assessed={1.0: assess(1.0, make_measures(**measures), base, 1.0)})
+    assert said in remark_on_worth(lora_facts(), found, PLAN)
     chosen = {"step": 20, "weight": 1.0, "low": 1.0, "high": 1.0, "picture": ""}
-    assert tell_worth(lora_facts(recommended=chosen), found, PLAN) is None
-    assert tell_worth(lora_facts(), comparison(0, 1, 0), PLAN) is None
+    assert remark_on_worth(lora_facts(recommended=chosen), found, PLAN) is None
+    assert remark_on_worth(lora_facts(), comparison(0, 1, 0), PLAN) is None
 
 
 def test_what_the_model_cannot_judge_comes_first(run):

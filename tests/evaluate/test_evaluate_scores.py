@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lorakiln.evaluate import summaries
+from lorakiln.evaluate import score_summaries
 from lorakiln.evaluate.comparison import Evidence, compare
 from lorakiln.evaluate.shots import plan_shots
 from lorakiln.evaluate.verdict import decide_verdict
@@ -41,7 +41,7 @@ def material_of(shots, embeddings, references):
 def score_pictures(shots, embeddings, references, classify):
     # There are no files, at whose pixels and patches some metrics look.
     metrics = [metric for metric in metrics_of(classify) if metric.name not in ("damage", "detail_similarity")]
-    return summaries.score_pictures(material_of(shots, embeddings, references), metrics)
+    return score_summaries.score_pictures(material_of(shots, embeddings, references), metrics)
 
 
 def evidence(ceiling, coherence, out_of_domain=None):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lorakiln.evaluate.summaries import Summary
-from lorakiln.evaluate.summary import format_summary
+from lorakiln.evaluate.score_summaries import Summary
+from lorakiln.evaluate.summary_text import format_summary
 from lorakiln.schema.evaluate import Classification
 from lorakiln.worth.intervals import Estimate
 from tests.evaluate.conftest import metrics_of

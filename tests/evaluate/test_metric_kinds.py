@@ -11,9 +11,9 @@ from PIL import Image
 from lorakiln.artefacts.json_files import read_json, read_jsonl
 from lorakiln.evaluate import evaluate
 from lorakiln.evaluate.comparison import Evidence, compare
-from lorakiln.evaluate.remarks import tell_trigger
+from lorakiln.evaluate.remarks import remark_on_trigger
+from lorakiln.evaluate.score_summaries import Summary
 from lorakiln.evaluate.shots import plan_shots
-from lorakiln.evaluate.summaries import Summary
 from lorakiln.evaluate.verdict import choose_tone, decide_verdict, format_rule
 from lorakiln.metrics import METRICS, Caveat, Metric, Scored, list_in_report_order, list_metrics
 from lorakiln.sweep.objectives import is_less_better, list_possible_names, orient_values, select_values
@@ -90,7 +90,7 @@ def test_an_added_metric_is_in_all_that_the_stage_writes(folders, tmp_path, judg
     assert "Pictures are counted. Where likeness is the only measure" in page
     shown = re.search(r"darkness of the pictures</?\w*>?.*?<b>(0\.\d+)</b>", page, re.DOTALL)
     assert shown and shown[1] == f"{numbers['darkness']['w0.00']['mean']:.4f}"
-    assert (out / "plots" / "by_weight.csv").read_text().splitlines()[0].endswith(",darkness")
+    assert "darkness" in (out / "plots" / "by_weight.csv").read_text().splitlines()[0].split(",")
     assert sum(",darkness," in line for line in (out / "plots" / "scores.csv").read_text().splitlines()) == 2
     assert "darkness of the" in capsys.readouterr().out
 
@@ -168,7 +168,8 @@ def test_the_order_of_tables_and_of_rows():
         {"name": "style", "labels": ["c", "d"], "answer": "c"},
     ]
     metrics = metrics_of(questions)
-    assert [metric.name for metric in metrics] == [
+    # Metrics that are added since have their places among these.
+    in_report = [
         "image_similarity",
         "held_out_similarity",
         "retrieval",
@@ -182,9 +183,10 @@ def test_the_order_of_tables_and_of_rows():
         "damage",
         "bleed",
     ]
+    assert [metric.name for metric in metrics if metric.name in in_report] == in_report
     # Rows of samples/metadata.jsonl have them by their kinds' names.
     settings = SETTINGS.model_copy(update={"classify": []})
-    assert [metric.name for metric in list_metrics(settings)] == [
+    by_kind = [
         "bleed",
         "clip_score",
         "copies",
@@ -196,7 +198,9 @@ def test_the_order_of_tables_and_of_rows():
         "retrieval",
         "seed_similarity",
     ]
-    assert [metric.name for metric in list_in_report_order([DARKNESS, *metrics])][-1] == "darkness"
+    assert [metric.name for metric in list_metrics(settings) if metric.name in by_kind] == by_kind
+    placed = [metric for metric in metrics if metric.place != DARKNESS.place]
+    assert list_in_report_order([DARKNESS, *placed])[-1] is DARKNESS
 
 
 def test_a_trigger_that_turns_it_down_turns_the_lora_on():
@@ -206,7 +210,7 @@ def test_a_trigger_that_turns_it_down_turns_the_lora_on():
     for without, words in ((0.8, "turn the LoRA on"), (0.4, "do little")):
         bare = Summary({"darkness": {1.0: estimate(without)}})
         results = SimpleNamespace(metrics=[metric], on_grid=on_grid, bare=bare)
-        assert f"The trigger words {words}:" in tell_trigger(results, plan)
+        assert f"The trigger words {words}:" in remark_on_trigger(results, plan)
 
 
 def test_a_metric_and_a_finding_of_one_name_are_refused():

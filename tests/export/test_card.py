@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.export.card import format_model_card
-from lorakiln.facts import LoraFacts
+from lorakiln.facts.lora import LoraFacts
 from lorakiln.schema.export import ExportSettings
 from tests.export.conftest import CAPTIONS, PROMPTS, files
 

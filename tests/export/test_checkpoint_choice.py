@@ -4,7 +4,7 @@ import pytest
 
 from lorakiln.console.errors import UserError
 from lorakiln.export.checkpoint_choice import choose_adapters, choose_which, find_best_step
-from lorakiln.facts import SavedAdapter
+from lorakiln.facts.run import SavedAdapter
 from lorakiln.schema.train import EarlyStoppingSettings, TrainSettings
 
 

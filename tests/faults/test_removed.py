@@ -15,7 +15,7 @@ AGAIN = "run the same command again"
         ("prepare", "lorakiln.prepare.stage:map_in_order", "raw/mine/3.png", "removed while this ran (1); " + AGAIN),
         ("prepare", "lorakiln.prepare.stage:map_in_order", "raw/mine", "removed while this ran (12); " + AGAIN),
         ("prepare", "lorakiln.prepare.stage:write_rows", "outputs/.prepared.new", "removed while this ran"),
-        ("prepare", "lorakiln.facts:write_json", "outputs", "removed while this ran"),
+        ("prepare", "lorakiln.facts.file:write_json", "outputs", "removed while this ran"),
         ("caption", "lorakiln.caption.stage:write_rows", "outputs/.captioned.new", "removed while this ran"),
         ("encode", "lorakiln.encode.stage:mapped_tensors", "outputs/captioned", "outputs/captioned/0.png: not a read"),
         ("encode", "lorakiln.encode.stage:load_family", "outputs/captioned", "no captioned pictures here"),

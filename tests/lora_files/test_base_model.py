@@ -11,8 +11,9 @@ from lorakiln.cli import main
 from lorakiln.lora_files.base_model import find_base_version
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
-from lorakiln.tools.combine import merge_loras, resize_lora
-from lorakiln.tools.lowrank import Cut
+from lorakiln.tools.merge import merge_loras
+from lorakiln.tools.rank_reduction import Cut
+from lorakiln.tools.resize import resize_lora
 
 SELF = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q"
 OURS = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.adapters.low_rank import norms
+from lorakiln.adapters.low_rank import compute_norms
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import UserError
@@ -68,10 +68,12 @@ def test_a_layer_that_is_nothing_beside_the_others_is_told_and_one_that_counts_i
 def test_norms_are_those_of_the_changes():
     wide = Layer(torch.randn(3, 4, 3, 3), torch.randn(5, 3, 1, 1), 1.5)
     given = {QUERY: layer(), KEY: wide}
-    for name, norm in norms(given).items():
+    for name, norm in compute_norms(given).items():
         assert norm == pytest.approx(float(given[name].delta().norm()), rel=1e-5)
     tiny = Layer(layer().down.double() * 1e-200, layer().up.double() * 1e-100, 4.0)
-    assert norms({QUERY: tiny})[QUERY] == pytest.approx(1e-300 * norms({QUERY: layer(alpha=4.0)})[QUERY])
+    assert compute_norms({QUERY: tiny})[QUERY] == pytest.approx(
+        1e-300 * compute_norms({QUERY: layer(alpha=4.0)})[QUERY]
+    )
 
 
 def test_folded_every_layer_has_one_rank_in_its_part_and_the_same_change():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.lora_files import kohya_metadata
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.whole_config import check_whole

@@ -8,7 +8,7 @@ import torch
 from lorakiln import __version__
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.lora_files import kohya_metadata
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.subset_rules import PictureRules, SubsetRules

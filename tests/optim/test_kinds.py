@@ -11,7 +11,7 @@ from torch import nn
 from lorakiln.console.errors import UserError
 from lorakiln.libraries import import_bitsandbytes
 from lorakiln.optim import find_optimizer, kohya_name
-from lorakiln.optim.flat import FlatWeights
+from lorakiln.optim.flat_weights import FlatWeights
 from lorakiln.optim.protocol import Averages, read_rate_factor
 from lorakiln.optim.state import put_state, state_bytes, state_tensors, take_state
 from lorakiln.schema.optimizers import OPTIMIZERS

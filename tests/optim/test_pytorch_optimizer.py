@@ -8,7 +8,7 @@ from torch import nn
 
 from lorakiln.console.errors import UserError
 from lorakiln.optim import find_optimizer, kohya_name
-from lorakiln.optim.flat import FlatWeights
+from lorakiln.optim.flat_weights import FlatWeights
 from lorakiln.optim.state import put_state, take_state
 from lorakiln.schema.optimizers.pytorch_optimizer import REFUSED, PytorchOptimizerSettings
 

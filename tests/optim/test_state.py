@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lorakiln.optim.flat import FlatWeights
+from lorakiln.optim.flat_weights import FlatWeights
 from lorakiln.optim.state import put_state, state_bytes, take_state
 
 SHAPES = {"down.a": (3, 5), "down.b": (7, 3), "mid.a": (2, 70), "up.a": (4, 4), "up.b": (65, 1)}

@@ -14,7 +14,7 @@ from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import ValidationSettings
 from lorakiln.sources import Subset, open_source
 from lorakiln.sources.folder import Folder
-from lorakiln.train.latents import Bucket
+from lorakiln.train.encoded_dataset import Bucket
 from lorakiln.train.validation_split import hold_out, repeat_rows
 
 SETTINGS = {"dataset": "raw", "resolution": 32, "bucket": {"min": 16, "max": 64, "step": 16}, "workers": 1}

@@ -9,7 +9,7 @@ import pytest
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import Claims, visible_gpus
 from lorakiln.sweep.jobs import Job
-from lorakiln.sweep.local import LocalProcesses
+from lorakiln.sweep.local_jobs import LocalProcesses
 from lorakiln.sweep.running import run_jobs
 from lorakiln.sweep.stopping import Stop
 

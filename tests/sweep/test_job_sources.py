@@ -10,7 +10,7 @@ from lorakiln.schema.whole_config import check_whole
 from lorakiln.sweep import job_sources as module
 from lorakiln.sweep.devices import Claims
 from lorakiln.sweep.job_sources import identify_sources, list_differences
-from lorakiln.sweep.local import LocalProcesses
+from lorakiln.sweep.local_jobs import LocalProcesses
 from lorakiln.sweep.plan import format_plan
 from lorakiln.sweep.running import run_jobs
 from pipelines.compose import compose_config

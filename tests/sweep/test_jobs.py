@@ -11,9 +11,9 @@ import pytest
 
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.sweep.devices import Claims
+from lorakiln.sweep.job_process import run_job
 from lorakiln.sweep.jobs import Job, read_outcome
-from lorakiln.sweep.local import LocalProcesses
-from lorakiln.sweep.process import run_job
+from lorakiln.sweep.local_jobs import LocalProcesses
 from lorakiln.sweep.running import run_jobs
 from lorakiln.sweep.stopping import Stop
 
@@ -142,11 +142,11 @@ def test_a_judge_ends_a_hopeless_job(make_jobs):
     (job,) = make_jobs("worse")
     seen = []
 
-    def judge(step, loss):
+    def prune(step, loss):
         seen.append((step, loss))
         return loss > 3
 
-    assert run_job(job, Stop(), judge=judge).status == "pruned"
+    assert run_job(job, Stop(), pruner=prune).status == "pruned"
     assert seen == [(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0)]
     assert read_outcome(job).status == "pruned"
 

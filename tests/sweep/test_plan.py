@@ -14,8 +14,8 @@ from lorakiln.sweep.cost_estimate import (
     estimate_cost,
     measure_throughput,
 )
+from lorakiln.sweep.job_length import count_saves
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.length import count_saves
 from lorakiln.sweep.plan import format_plan
 from lorakiln.sweep.running import ProgressReporter
 
@@ -130,10 +130,10 @@ def test_what_is_left_is_told_for_the_jobs_that_are_left(tmp_path, capsys):
     other = job_of(tmp_path, 2, {"model": {"path": "unknown"}})
     reporter = ProgressReporter([small, large, other], tmp_path / "sweep", 1)
     write_whole_run(small.folder, SMALL)
-    reporter.tell(Outcome(small, "finished", 30.0))
+    reporter.report(Outcome(small, "finished", 30.0))
     # 800 pictures at 20/s, 16 s, and 19.6 s of evaluation; not the small job's 30 s.
     assert "; about 76 s and " in (said := capsys.readouterr().out) and "left, and 1 job on another base" in said
-    reporter.tell(Outcome(large, "finished", 156.0))
+    reporter.report(Outcome(large, "finished", 156.0))
     assert "left" not in capsys.readouterr().out
 
 

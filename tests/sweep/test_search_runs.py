@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import Claims
 from lorakiln.sweep.jobs import Job
-from lorakiln.sweep.local import LocalProcesses
+from lorakiln.sweep.local_jobs import LocalProcesses
 from lorakiln.sweep.search import Search
 from lorakiln.sweep.study import SearchSettings, SharedStudy
 from tests.made_facts import run_facts

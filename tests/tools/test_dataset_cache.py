@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lorakiln.cli import main
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 from lorakiln.tools.dataset_cache import (
     UNFINISHED,
     USED,

@@ -24,7 +24,7 @@ from lorakiln.lora_files.writing import write_lora
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.whole_config import check_whole
 from lorakiln.tools.inspect import suggest_settings
-from lorakiln.train.adapting import list_placements, put_adapter, put_adapters
+from lorakiln.train.adapter_placement import list_placements, put_adapter, put_adapters
 from pipelines.compose import compose_config
 
 ATTENTION = "unet.mid_block.attentions.0.transformer_blocks.0"

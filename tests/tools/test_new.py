@@ -145,7 +145,7 @@ def test_kohyas_folders_say_the_trigger(project, pictures):
     ],
 )
 def test_numbers_follow_the_number_of_pictures(project, pictures_there, kind, steps, rank, seen):
-    from lorakiln.tools.model import find_model_settings
+    from lorakiln.tools.model_settings import find_model_settings
 
     facts = PicturesFacts("mine", pictures_there)
     made = propose(facts, "sd15", find_model_settings("sd15", None), project / "conf", kind)

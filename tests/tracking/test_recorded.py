@@ -9,7 +9,7 @@ from PIL import Image
 
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.export import export
-from lorakiln.facts import DatasetFacts
+from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.rows import VARIANT_SHEET, read_captioned
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.trackers import TrackerSettings
@@ -297,9 +297,9 @@ def test_norms_are_those_of_the_weight_changes(micro_model):
 def test_quarters_of_the_noise():
     import torch
 
-    from lorakiln.train.readings import Quarters, compute_smoothed
+    from lorakiln.train.step_metrics import QuarterLosses, compute_smoothed
 
-    quarters = Quarters(torch.device("cpu"))
+    quarters = QuarterLosses(torch.device("cpu"))
     quarters.push(torch.tensor([0, 0.249, 0.25, 0.999]), torch.tensor([1.0, 3.0, 5.0, 7.0]))
     quarters.push(torch.tensor([0.75, 1.0]), torch.tensor([9.0, 11.0]))
     assert quarters.read() == {"loss_quarter/1": 2.0, "loss_quarter/2": 5.0, "loss_quarter/4": 9.0}

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from lorakiln.optim.naming import format_class
+from lorakiln.optim.kohya_names import format_class
 from lorakiln.schema.optimizers import OPTIMIZERS, OptimizerSettings
 from lorakiln.schema.schedules import SCHEDULES, SchedulerSettings
 

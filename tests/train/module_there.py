@@ -10,9 +10,9 @@ from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import META
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.train.adapting import list_placements, put_adapters
+from lorakiln.train.adapter_placement import list_placements, put_adapters
 from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts
-from lorakiln.train.latents import Bucket
+from lorakiln.train.encoded_dataset import Bucket
 from lorakiln.train.learned_tokens import put_tokens
 from lorakiln.train.live_text import LiveText
 from lorakiln.train.lora_module import LoraModule

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorakiln.adapters.protocol import find_trained_kind
-from lorakiln.artefacts.json_files import read_json, write_jsonl
+from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import ConfigError
 from lorakiln.export import export
@@ -17,7 +17,7 @@ from lorakiln.schema.whole_config import check_whole
 from lorakiln.tools.inspect import inspect
 from lorakiln.train.share import Share
 from pipelines.compose import compose_config
-from tests.made_facts import captioned_row
+from tests.made_facts import write_captioned
 
 DROPPED = {"rank_dropout": 0.2, "module_dropout": 0.1}
 # On attention, and on convolutions of both sizes.
@@ -38,13 +38,7 @@ KINDS = {
 
 @pytest.fixture
 def captioned(tmp_path, micro_encoded):
-    rows = []
-    for bucket in read_json(micro_encoded / "index.json")["buckets"]:
-        width, height = map(int, bucket["name"].split("x"))
-        size = {"width": width, "height": height, "source_width": width, "source_height": height}
-        rows += [captioned_row(row["file_name"], text=row["text"], **size) for row in bucket["rows"]]
-    write_jsonl(tmp_path / "captioned" / "metadata.jsonl", rows)
-    return tmp_path / "captioned"
+    return write_captioned(micro_encoded, tmp_path / "captioned")
 
 
 @pytest.mark.parametrize("name", KINDS)

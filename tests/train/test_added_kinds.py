@@ -3,7 +3,7 @@
 import pytest
 
 from lorakiln.artefacts.tensor_files import load_tensors
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.optim import kohya_name
 from lorakiln.schema.train import TrainSettings
 

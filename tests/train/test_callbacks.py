@@ -2,11 +2,11 @@ from fractions import Fraction
 
 import pytest
 
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.fingerprint import list_changes
-from lorakiln.train.latents import Encoded
 from lorakiln.train.length import find_due_work
 from lorakiln.train.record import write_csv
-from lorakiln.train.sample_pictures import choose_sample_prompts, tell_samples
+from lorakiln.train.sample_pictures import choose_sample_prompts, describe_samples
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_what_is_never_due(make_settings):
 
 
 def test_sample_prompts(micro_encoded, make_settings):
-    encoded = Encoded.read(micro_encoded)
+    encoded = EncodedDataset.read(micro_encoded)
     own = make_settings(samples={"prompts": ["{trigger} on a hill", "a dog"]}).samples
     assert choose_sample_prompts(encoded, own, [[0], []]) == ["sks on a hill", "a dog"]
     captions = choose_sample_prompts(encoded, make_settings().samples, [[1, 2, 3], [0]])
@@ -51,14 +51,14 @@ def test_sample_prompts(micro_encoded, make_settings):
 
 
 def test_the_plan_says_what_is_drawn_and_which_of_it_nobody_wrote(micro_encoded, make_settings):
-    encoded = Encoded.read(micro_encoded)
+    encoded = EncodedDataset.read(micro_encoded)
     captions = make_settings(samples={"every": 5}).samples
-    told = tell_samples(encoded, captions, [[1, 2, 3], [0]])
+    told = describe_samples(encoded, captions, [[1, 2, 3], [0]])
     assert told.startswith("every 5 steps: sks; sks, a blue cat; sks, a green cat; sks, a old cat")
     assert "2 of 4 are the captioner's words; train.samples.prompts sets others" in told
     own = make_settings(samples={"every": 5, "prompts": ["{trigger} on a hill"]}).samples
-    assert tell_samples(encoded, own, [[0], []]) == "every 5 steps: sks on a hill"
-    assert tell_samples(encoded, make_settings(samples={"every": 0}).samples, [[0], []]) == "none"
+    assert describe_samples(encoded, own, [[0], []]) == "every 5 steps: sks on a hill"
+    assert describe_samples(encoded, make_settings(samples={"every": 0}).samples, [[0], []]) == "none"
 
 
 def test_differences_are_told_by_path():

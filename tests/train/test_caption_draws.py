@@ -11,7 +11,7 @@ from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.schema.objectives.mse import MseSettings
 from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, counts_epochs, find_dropped
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.stage import plan
 
 RULES = {"shuffle": True, "tag_dropout": 0.5}
@@ -42,7 +42,7 @@ def drawn_encoded(tmp_path_factory, micro_encoded, micro_family):
 @pytest.fixture
 def draw(drawn_encoded):
     """Texts of a step's part."""
-    encoded = Encoded.read(drawn_encoded)
+    encoded = EncodedDataset.read(drawn_encoded)
     rows = [list(range(len(bucket.rows))) for bucket in encoded.buckets]
     return lambda seed=0: DrawnTexts(encoded, rows, seed)
 
@@ -81,7 +81,7 @@ def test_the_network_is_told_the_texts_embeddings(make_module, drawn_encoded, dr
     for step in range(4):
         samples = module.schedule(step)
         module.done = step
-        _, told = module._inputs(samples, module._draws(step, samples), slice(1, 4))
+        _, told = module._inputs(samples, module.make_draws(step, samples), slice(1, 4))
         expected = micro_family.encode_prompts(draw().texts(step, samples, slice(1, 4)))
         assert told["prompt_embeds"].allclose(expected["prompt_embeds"], atol=1e-6)
 
@@ -137,7 +137,7 @@ def test_drawing_leaves_the_rest_as_it_was(make_module, drawn_encoded, micro_enc
     samples = plain.schedule(3)
     for module in (plain, drawn):
         module.done = 3
-    one, other = (module._inputs(samples, module._draws(3, samples), slice(0, 4)) for module in (plain, drawn))
+    one, other = (module._inputs(samples, module.make_draws(3, samples), slice(0, 4)) for module in (plain, drawn))
     assert torch.equal(one[0], other[0]) and not torch.equal(one[1]["prompt_embeds"], other[1]["prompt_embeds"])
 
 
@@ -154,11 +154,11 @@ def test_whole_epochs_without_captions(every, epochs):
 def test_an_epochs_captions_are_dropped_beside_those_by_chance(make_module):
     module = make_module(objective={"caption_dropout_every_epochs": 2})
     # Six pictures, batches of four: those from 6 to 11 are of the second epoch.
-    dropped = [module._draws(step, module.schedule(step)).dropped.tolist() for step in range(3)]
+    dropped = [module.make_draws(step, module.schedule(step)).dropped.tolist() for step in range(3)]
     assert dropped == [[False] * 4, [False, False, True, True], [True] * 4]
     module.done = 2
     samples = module.schedule(2)
-    _, told = module._inputs(samples, module._draws(2, samples), slice(0, 4))
+    _, told = module._inputs(samples, module.make_draws(2, samples), slice(0, 4))
     assert torch.equal(told["prompt_embeds"], module.encoded.empty["prompt_embeds"].expand(4, -1, -1))
 
 
@@ -185,17 +185,17 @@ def test_pictures_have_no_caption_as_often_as_their_subset_says(make_module, rul
     for step in range(100):
         samples = module.schedule(step)
         rows = [module.encoded.buckets[samples.bucket].rows[row] for row in samples.pictures]
-        dropped = module._draws(step, samples).dropped.tolist()
+        dropped = module.make_draws(step, samples).dropped.tolist()
         for row, gone in zip(rows, dropped, strict=True):
             counts[row.rules.caption_dropout, gone] += 1
-        usual[sum(plain._draws(step, samples).dropped.tolist())] += 1
+        usual[sum(plain.make_draws(step, samples).dropped.tolist())] += 1
     assert counts[1.0, False] == counts[0.0, True] == 0 and counts[1.0, True] and counts[0.0, False]
     total = counts[None, True] + counts[None, False]
     assert abs(counts[None, True] - total / 2) < 5 * (total / 4) ** 0.5
     # Where the experiment drops none, the pictures that are always without theirs still have none beside them.
     assert usual[0] < 100
     samples = plain.schedule(0)
-    draws = plain._draws(0, samples)
+    draws = plain.make_draws(0, samples)
     _, told = plain._inputs(samples, draws, slice(0, 4))
     empty = plain.encoded.empty["prompt_embeds"][0]
     gone = [torch.equal(one, empty) for one in told["prompt_embeds"]]
@@ -209,22 +209,22 @@ def test_pictures_are_without_captions_in_the_epochs_that_their_subset_says(make
     for step in range(9):
         samples = module.schedule(step)
         rows = [module.encoded.buckets[samples.bucket].rows[row] for row in samples.pictures]
-        dropped = module._draws(step, samples).dropped.tolist()
+        dropped = module.make_draws(step, samples).dropped.tolist()
         for place, (row, gone) in enumerate(zip(rows, dropped, strict=True)):
             # An epoch has six pictures, a step four.
             found[row.rules.caption_dropout_every_epochs].add(((4 * step + place) // 6 % 2, gone))
     assert found == {0: {(0, False), (1, False)}, 1: {(0, True), (1, True)}, None: {(0, False), (1, True)}}
     # What is said of some pictures alone is done too, and goes by epochs.
     alone = make_module(encoded=folder)
-    samples = next(samples for samples in map(alone.schedule, range(9)) if alone._draws(0, samples).dropped.any())
-    _, told = alone._inputs(samples, draws := alone._draws(0, samples), slice(0, 4))
+    samples = next(samples for samples in map(alone.schedule, range(9)) if alone.make_draws(0, samples).dropped.any())
+    _, told = alone._inputs(samples, draws := alone.make_draws(0, samples), slice(0, 4))
     empty = alone.encoded.empty["prompt_embeds"][0]
     assert [torch.equal(one, empty) for one in told["prompt_embeds"]] == draws.dropped.tolist()
     assert counts_epochs(alone.encoded, MseSettings())
 
 
 def test_how_long_an_epoch_is_matters_where_captions_go_by_it(drawn_encoded):
-    encoded = Encoded.read(drawn_encoded)
+    encoded = EncodedDataset.read(drawn_encoded)
     assert not counts_epochs(encoded, MseSettings())
     assert counts_epochs(encoded, MseSettings(caption_dropout_every_epochs=2))
 
@@ -236,7 +236,7 @@ def test_texts_that_are_embedded_as_they_are_drawn_are_by_each_picture_s_rules(m
         for row in bucket["rows"]:
             del row["shares"]
     write_json(folder / "index.json", index | {"captions": {"mode": "live"}})
-    encoded = Encoded.read(folder)
+    encoded = EncodedDataset.read(folder)
     captions = DrawnTexts(encoded, [list(range(len(bucket.rows))) for bucket in encoded.buckets], 0)
     schedule = make_module(encoded=folder).schedule
     for step in range(20):

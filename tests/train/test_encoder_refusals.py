@@ -9,7 +9,7 @@ from lorakiln.families import load_family
 from lorakiln.families.protocol import NETWORK
 from lorakiln.schema.base import check
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import list_placements
+from lorakiln.train.adapter_placement import list_placements
 
 BOTH = {"parts": ["unet", "text_encoder"], "text_encoders": {"rank": 2, "lr": 5e-3, "stop": 6}}
 

@@ -79,7 +79,7 @@ def test_every_adapter_kind_is_trained_there_and_waits_for_nothing(make_there, d
     device.waits.clear()
     train_there(module)
     assert device.waits == []
-    assert {one.device.type for one in module.adapted.squares().values()} == {"meta"}
+    assert {one.device.type for one in module.adapted.compute_squared_norms().values()} == {"meta"}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS.names)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from benchmarks import gpu
-from benchmarks.gpu import WARM, Clock, Wanted, report
+from benchmarks import gpu, gpu_loops
+from benchmarks.gpu import report
+from benchmarks.gpu_loops import WARM, Clock, Wanted
 
 CPU = torch.device("cpu")
 
@@ -43,10 +44,10 @@ def test_its_table_has_all_loops_of_both_bases():
 def test_the_loops_train_the_same_weights():
     """As many of them, on the same modules, at the width that users have."""
     meta = Wanted("sd1", 1, torch.device("meta"), 0.0, tiny=False)
-    bare = gpu.Plain(meta, fused=False)
-    family = gpu.base_of("sd1", torch.float32, CPU)
+    bare = gpu_loops.Plain(meta, fused=False)
+    family = gpu_loops.base_of("sd1", torch.float32, CPU)
     family.network = meta.make("unet")
-    settings = gpu.settings_of(1, checkpointing=False).adapter
-    gpu.put_adapter(family, settings, gpu.list_target_names(family, settings.targets), 0)
+    settings = gpu_loops.settings_of(1, checkpointing=False).adapter
+    gpu_loops.put_adapter(family, settings, gpu_loops.list_target_names(family, settings.targets), 0)
     ours = [weight for weight in family.network.parameters() if weight.requires_grad]
     assert sum(one.numel() for one in ours) == sum(one.numel() for one in bare.weights) == 3_188_736

@@ -13,8 +13,8 @@ from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.embeddings import save_embedding
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.tokens import TokenSettings
-from lorakiln.train.adapting import put_adapter
-from lorakiln.train.latents import Encoded
+from lorakiln.train.adapter_placement import put_adapter
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.learned_tokens import check_tokens, put_tokens, read_begun
 from lorakiln.train.live_text import LiveText
 from lorakiln.train.lora_module import LoraModule
@@ -36,7 +36,7 @@ def make_learning(micro_model, micro_encoded, make_settings):
             targets = family.target_modules("attention")
             put_adapter(family, LoraSettings(rank=2, alpha=2), targets, settings.seed)
         put_tokens(family, settings.tokens, settings.seed)
-        encoded = Encoded.read(micro_encoded)
+        encoded = EncodedDataset.read(micro_encoded)
         split = hold_out(encoded.buckets, settings.validation)
         return LoraModule(family, encoded, split.trained, settings, Share(), LiveText(family, trained=True))
 
@@ -48,11 +48,11 @@ def take_steps(module, count):
         module.done = step
         samples = module.schedule(step)
         module.flat.gradients.zero_()
-        module.loss(samples, module._draws(step, samples), slice(0, 4)).backward()
+        module.loss(samples, module.make_draws(step, samples), slice(0, 4)).backward()
         for group in module.optimizer.param_groups:
             group["lr"] = module.rate(step, group["name"])
         module.optimizer.step()
-        module.tokens.limit()
+        module.tokens.clip_norms()
 
 
 def test_a_words_vectors_are_what_plain_torch_trains_in_a_grown_table(make_learning, micro_model):
@@ -84,7 +84,7 @@ def test_a_words_vectors_are_what_plain_torch_trains_in_a_grown_table(make_learn
     other.live.encode = encode
     for step in range(4):
         other.done, samples = step, other.schedule(step)
-        loss = other.loss(samples, other._draws(step, samples), slice(0, 4))
+        loss = other.loss(samples, other.make_draws(step, samples), slice(0, 4))
         (rows.grad,) = torch.autograd.grad(loss, [rows])
         optimizer.step()
     take_steps(module, 4)
@@ -172,7 +172,7 @@ def test_a_file_without_the_word_or_with_others_of_its_vectors_is_refused(make_s
 
 
 def test_words_that_would_learn_nothing_or_do_not_fit_are_refused(micro_encoded, micro_model, make_settings):
-    encoded = Encoded.read(micro_encoded)
+    encoded = EncodedDataset.read(micro_encoded)
     split = hold_out(encoded.buckets, make_settings().validation)
     with pytest.raises(UserError, match="no caption that is trained on holds 'mydog'"):
         check_tokens({"sks": TokenSettings(), "mydog": TokenSettings()}, encoded, split)

@@ -84,7 +84,7 @@ def test_a_step_on_texts_read_now_is_the_step_on_embeddings_made_ahead(make_modu
         losses = []
         for module in (ahead, now):
             module.done, samples = step, module.schedule(step)
-            losses.append(module.loss(samples, module._draws(step, samples), slice(0, 4)).item())
+            losses.append(module.loss(samples, module.make_draws(step, samples), slice(0, 4)).item())
         assert losses[1] == pytest.approx(losses[0], rel=1e-6)
     assert now.captions.texts(0, now.schedule(0), slice(0, 2)) == [
         now.encoded.buckets[now.schedule(0).bucket].rows[row].text for row in now.schedule(0).pictures[:2]

@@ -102,8 +102,8 @@ def test_each_blocks_gradient_norm_is_that_before_clipping(make_module):
     found = module.block_norms.read()
     assert "grad_norm/mid_block" in found and "grad_norm/up_blocks.1" in found
     assert found == pytest.approx({name: torch.nn.utils.get_total_norm(some).item() for name, some in blocks.items()})
-    module.readings.read()
-    assert sum(value**2 for value in found.values()) ** 0.5 == pytest.approx(module.readings.norms[1])
+    module.step_losses.read()
+    assert sum(value**2 for value in found.values()) ** 0.5 == pytest.approx(module.step_losses.norms[1])
     assert module.block_norms.read() == {}
 
 
@@ -120,8 +120,8 @@ def test_updates_are_those_of_adamw_and_clip_grad_norm(make_module):
         optimizer.param_groups[0]["lr"] = 1e-2 * min(step / 3, 1)
         optimizer.step()
         apply_update(module, step)
-        module.readings.read()
-        assert module.readings.norms[-1] == pytest.approx(norm.item(), rel=1e-5)
+        module.step_losses.read()
+        assert module.step_losses.norms[-1] == pytest.approx(norm.item(), rel=1e-5)
     for name, weights in module.flat.split(module.flat.weights.data).items():
         torch.testing.assert_close(weights, plain[name].data, rtol=1e-5, atol=1e-7)
 
@@ -182,7 +182,7 @@ def test_what_is_not_finite_changes_nothing_from_then_on(added_kinds, make_modul
     for step in range(2):
         one_step(module, step)
         apply_update(module, step)
-    assert module.readings.read() is None
+    assert module.step_losses.read() is None
     before, (record, tensors) = module.flat.weights.detach().clone(), take_state(module.optimizer, module.owners)
     record, tensors = json.dumps(record), {name: tensor.clone() for name, tensor in tensors.items()}
     one_step(module, 2)
@@ -190,7 +190,7 @@ def test_what_is_not_finite_changes_nothing_from_then_on(added_kinds, make_modul
     apply_update(module, 2)
     one_step(module, 3)
     apply_update(module, 3)
-    assert module.readings.read() == 2
+    assert module.step_losses.read() == 2
     assert torch.equal(module.flat.weights, before)
     assert module.done == 4  # else the end would never be reached
     now, its = take_state(module.optimizer, module.owners)
@@ -233,8 +233,8 @@ def test_dropout_is_decided_by_seed_and_step(make_module):
         module = make_module(adapter={"dropout": dropout}, seed=seed)
         same = make_module()
         samples = same.schedule(0)
-        draws = same._draws(0, samples)
-        module.schedule, module._draws = lambda step: samples, lambda step, samples: draws
+        draws = same.make_draws(0, samples)
+        module.schedule, module.make_draws = lambda step: samples, lambda step, samples: draws
         module.flat.weights.data.copy_(same.flat.weights.data)
         module.network.train()
         torch.rand(step + seed)  # whatever came before

@@ -10,10 +10,10 @@ from lorakiln.families.tensor_memory import META
 from lorakiln.optim.state import state_tensors
 from lorakiln.schema.train import EmaSettings
 from lorakiln.train import loss_scale
-from lorakiln.train.average import WeightAverage
+from lorakiln.train.ema import WeightAverage
 from lorakiln.train.loss_scale import LossScale
-from lorakiln.train.readings import Readings
 from lorakiln.train.share import Share
+from lorakiln.train.step_metrics import StepLosses
 
 
 def test_the_factor_is_torchs(monkeypatch):
@@ -68,7 +68,7 @@ def test_a_step_that_overflows_is_left_out_and_the_next_is_as_good(make_module):
         take_step(module)
     assert torch.equal(module.flat.weights.data, before)
     assert not any(tensor.any() for tensor in state_tensors(module.optimizer.state))
-    assert module.scale.value.item() == 2.0**98 and module.readings.read() is None
+    assert module.scale.value.item() == 2.0**98 and module.step_losses.read() is None
     module.scale.value.fill_(2.0**10)
     for one in (exact, module):
         one.done = 2
@@ -78,13 +78,13 @@ def test_a_step_that_overflows_is_left_out_and_the_next_is_as_good(make_module):
     assert off < 0.05 * exact.flat.gradients[:-1].norm()
     assert not torch.equal(module.flat.weights.data, before)
     # Of three steps one had a gradient.
-    assert module.readings.read() is None and 0 < module.readings.means()[1] < float("inf")
+    assert module.step_losses.read() is None and 0 < module.step_losses.means()[1] < float("inf")
 
 
 def test_gradients_that_overflow_unscaled_end_the_run(make_module):
     module = half(make_module(share=Share(fp16=True)))
     module.scale.value.fill_(1.0)
-    module.readings.push(0, torch.tensor(1.0), torch.tensor(1.0))
+    module.step_losses.push(0, torch.tensor(1.0), torch.tensor(1.0))
     step = module.loss
 
     def broken(*arguments):
@@ -92,7 +92,7 @@ def test_gradients_that_overflow_unscaled_end_the_run(make_module):
 
     module.loss = broken
     take_step(module)
-    assert module.readings.read() == 0
+    assert module.step_losses.read() == 0
 
 
 def test_a_run_in_fp16(train_micro, make_settings):
@@ -106,11 +106,11 @@ def test_a_run_in_fp16(train_micro, make_settings):
 
 def test_nothing_of_it_leaves_the_device():
     """Torch's meta device refuses what mixes it with the CPU, and to be waited for."""
-    scale, readings = LossScale(META), Readings(META)
+    scale, losses = LossScale(META), StepLosses(META)
     loss, norm = torch.empty((), device=META), torch.empty((), device=META)
     overflow = ~norm.isfinite() & (scale.value > 1)
     scale.update(overflow)
-    assert readings.push(0, loss * scale.value, norm, overflow).is_meta
+    assert losses.push(0, loss * scale.value, norm, overflow).is_meta
     assert all(tensor.is_meta for tensor in scale.tensors().values())
     average = WeightAverage(torch.empty(8, device=META), EmaSettings(decay=0.9))
     average.update(torch.empty(8, device=META), 3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorakiln.adapters import protocol
-from lorakiln.artefacts.json_files import read_json, write_jsonl
+from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.cli import main
 from lorakiln.console.errors import ConfigError, UserError
@@ -18,7 +18,7 @@ from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tools.inspect import inspect
 from tests.adapters import made_up
-from tests.made_facts import captioned_row
+from tests.made_facts import write_captioned
 
 KINDS = {"row_scaling": (made_up.RowScaling, made_up.ScalingSettings), "tanh": (made_up.Tanh, made_up.TanhSettings)}
 
@@ -33,13 +33,7 @@ def kind(request):
 
 @pytest.fixture
 def captioned(tmp_path, micro_encoded):
-    rows = []
-    for bucket in read_json(micro_encoded / "index.json")["buckets"]:
-        width, height = map(int, bucket["name"].split("x"))
-        size = {"width": width, "height": height, "source_width": width, "source_height": height}
-        rows += [captioned_row(row["file_name"], text=row["text"], **size) for row in bucket["rows"]]
-    write_jsonl(tmp_path / "captioned" / "metadata.jsonl", rows)
-    return tmp_path / "captioned"
+    return write_captioned(micro_encoded, tmp_path / "captioned")
 
 
 def test_it_is_trained_exported_verified_inspected_merged_and_gone_on_from(

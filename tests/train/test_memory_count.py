@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, settings_of, told_to, training
+from benchmarks.memory import DOCS, Row, base_of, drawing, encoding, make_conditioning, settings_of, training
 from benchmarks.rounds import table
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
@@ -18,10 +18,10 @@ from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.train import EmaSettings, TrainSettings
-from lorakiln.train.adapting import put_adapter
+from lorakiln.train.adapter_placement import put_adapter
 from lorakiln.train.attention import attending
 from lorakiln.train.batch_schedule import GlobalBatch
-from lorakiln.train.latents import Bucket
+from lorakiln.train.encoded_dataset import Bucket
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.memory_count import BESIDE, CountRequest, MemoryCount, count_memory
 from lorakiln.train.share import Share
@@ -65,7 +65,7 @@ def test_a_step_takes_what_the_allocator_hands_out(told, kind, bf16, checkpointi
     module = LoraModule(family, SimpleNamespace(buckets=[bucket], variants=1), [list(range(BATCH))], settings, share)
     module.network.train()
     samples = GlobalBatch(0, np.arange(BATCH), np.zeros(BATCH, np.int64))
-    draws = module._draws(0, samples)
+    draws = module.make_draws(0, samples)
 
     def step() -> None:
         with attending(attention):
@@ -124,7 +124,7 @@ def test_the_other_stages_take_what_they_took():
 
 
 def test_more_at_once_takes_as_much_more():
-    told = told_to("sd1")
+    told = make_conditioning("sd1")
     family = base_of("sd1")
 
     def step(batch: int, side: int) -> int:
@@ -138,7 +138,7 @@ def test_more_at_once_takes_as_much_more():
 
 
 def test_single_precision_takes_twice_the_base():
-    shape, told = (4, 32, 32), told_to("sd1")
+    shape, told = (4, 32, 32), make_conditioning("sd1")
     half, single = (
         count_memory(CountRequest(base_of("sd1", dtype), settings_of(1, False), Share(bf16=bf16), shape, told))
         for dtype, bf16 in ((torch.bfloat16, True), (torch.float32, False))

@@ -10,7 +10,7 @@ from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.train.assembly import assemble
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
 from tests.train.micro_base import add_masks, write_base
@@ -123,7 +123,7 @@ def test_masks_and_regularisation_weigh_as_they_say(base, make_module):
         module = make_module(objective=objective)
         for step in range(3):
             samples = module.schedule(step)
-            draws, bucket = module._draws(step, samples), module.encoded.buckets[samples.bucket]
+            draws, bucket = module.make_draws(step, samples), module.encoded.buckets[samples.bucket]
             losses = []
             for i, (picture, variant) in enumerate(zip(samples.pictures, samples.variants, strict=True)):
                 row, t = module.trained[samples.bucket][picture], draws.times[i : i + 1]
@@ -147,7 +147,7 @@ def test_masks_are_not_looked_at_unless_they_are_to_count(base, make_module):
     plain = base[2].with_name("unmasked")
     with_masks, without = make_module(), make_module(encoded=plain)
     samples = without.schedule(0)
-    draws = without._draws(0, samples)
+    draws = without.make_draws(0, samples)
     losses = [module.loss(samples, draws, slice(0, 4)).item() for module in (with_masks, without)]
     assert losses[0] == losses[1]
 
@@ -159,7 +159,7 @@ def test_what_is_outside_of_a_mask_moves_nothing(base, make_module):
     for step in range(2):
         answers.clear()
         samples = module.schedule(step)
-        loss = module.loss(samples, module._draws(step, samples), slice(0, 4))
+        loss = module.loss(samples, module.make_draws(step, samples), slice(0, 4))
         (answer,) = answers
         (gradient,) = torch.autograd.grad(loss, answer)
         bucket = module.encoded.buckets[samples.bucket]
@@ -195,7 +195,7 @@ def test_a_mask_of_another_size_is_a_damaged_folder(base, tmp_path):
     tensors = dict(load_tensors(encoded / "32x32.safetensors")[0])
     save_tensors(encoded / "32x32.safetensors", tensors | {"loss_mask": torch.ones(4, 2, 8, 4)})
     with pytest.raises(UserError, match=r"32x32.safetensors: its loss_mask has the shape \(4, 2, 8, 4\)"):
-        Encoded.read(encoded)
+        EncodedDataset.read(encoded)
 
 
 def test_training_and_its_samples_follow_the_rescaled_schedule(base, everything, make_settings):

@@ -66,9 +66,9 @@ def test_a_step_is_trained_there_and_waits_for_nothing(make_there, device, chang
     device.waits.clear()
     train_there(module)
     assert device.waits == []
-    module.quarters.read()
-    module.readings.read()
-    assert len(module.readings.losses) == 1
+    module.quarter_losses.read()
+    module.step_losses.read()
+    assert len(module.step_losses.losses) == 1
 
 
 def test_the_loss_is_validated_there(make_there):

@@ -6,7 +6,7 @@ import pytest
 
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.evaluate.charts import draw_training_charts
-from lorakiln.train.plan import list_doubts
+from lorakiln.train.plan import list_warnings
 
 ALL = {"checkpoint_every": 4, "save_every": 4, "validation": {"every": 2, "fraction": 0.3, "draws": 2}}
 RUNS = {
@@ -73,7 +73,7 @@ def test_looking_changes_nothing_and_sees_the_mean(train_micro, make_settings, t
     ],
 )
 def test_what_is_set_by_mistake_is_told(make_settings, changes, told):
-    doubts = list_doubts(make_settings(**changes))
+    doubts = list_warnings(make_settings(**changes))
     assert (told in doubts[0]) if told else not doubts
 
 

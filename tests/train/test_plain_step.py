@@ -91,8 +91,8 @@ def test_losses_and_weights_are_those_of_diffusers_script(base, make_module, gam
     first = module.flat.weights.data.clone()
     for step in range(STEPS):
         module.training_step(0, step)
-    assert module.readings.read() is None
-    assert module.readings.losses == pytest.approx(expected, rel=1e-5)
+    assert module.step_losses.read() is None
+    assert module.step_losses.losses == pytest.approx(expected, rel=1e-5)
     moved, off = 0.0, 0.0
     before = module.flat.split(first)
     for name, trained in module.flat.split(module.flat.weights.data).items():

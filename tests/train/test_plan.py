@@ -3,12 +3,12 @@
 import shutil
 
 from lorakiln.artefacts.json_files import read_json, write_json
-from lorakiln.train.latents import Encoded
-from lorakiln.train.plan import tell_variants
+from lorakiln.train.encoded_dataset import EncodedDataset
+from lorakiln.train.plan import describe_variants
 
 
 def test_drawn_variants_are_told_with_their_cost(micro_encoded, tmp_path):
-    assert tell_variants(Encoded.read(micro_encoded)) == "plain, flip"
+    assert describe_variants(EncodedDataset.read(micro_encoded)) == "plain, flip"
     folder = tmp_path / "encoded"
     shutil.copytree(micro_encoded, folder)
     index = read_json(folder / "index.json")
@@ -16,9 +16,9 @@ def test_drawn_variants_are_told_with_their_cost(micro_encoded, tmp_path):
     index["settings"]["encode"] |= {"flip": False, "augment": augment}
     index["variants"] = ["plain", "augment1"]
     write_json(folder / "index.json", index)
-    encoded = Encoded.read(folder)
+    encoded = EncodedDataset.read(folder)
     # Four pictures of 8 x 8 cells and two of 12 x 8, of four channels, twice, in two variants of four bytes each.
-    assert tell_variants(encoded) == (
+    assert describe_variants(encoded) == (
         f"2 of each picture, in turn: plain, augment1, drawn with crop random, hue 16; their latents take "
         f"{(4 * 64 + 2 * 96) * 4 * 2 * 2 * 4 / 1e6:.3g} MB"
     )

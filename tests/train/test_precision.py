@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from lorakiln.adapters.lora_initialisation import NAME
 from lorakiln.adapters.lora_network import layers_on
-from lorakiln.adapters.lora_starts import NAME
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import META, GpuRules
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.train.adapting import put_adapter
+from lorakiln.train.adapter_placement import put_adapter
 from lorakiln.train.precision import norm_in_half
 
 TINY = ModelSettings.model_validate(read_yaml(Path("conf/model/tiny.yaml")))

@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from lorakiln import libraries
+from lorakiln.adapters.lora_initialisation import NAME
 from lorakiln.adapters.lora_network import layers_on
-from lorakiln.adapters.lora_starts import NAME
 from lorakiln.adapters.networks import find_adapted_networks
 from lorakiln.adapters.targets import list_target_names
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import META, count_held_bytes
 from lorakiln.schema.adapters import ADAPTERS
-from lorakiln.train.adapting import put_adapter
+from lorakiln.train.adapter_placement import put_adapter
 from lorakiln.train.precision import norm_in_half
 from lorakiln.train.quantized_layers import STORAGES, QuantizedLinear, quantize_layers
 
@@ -133,7 +133,7 @@ def test_it_computes_and_learns_as_a_network_of_the_rounded_weights(micro_model,
             round_weights(family.network)
         put_stirred(family, **adapter)
         if dtype != torch.float32:
-            find_adapted_networks(family, adapter["kind"]).take_half()
+            find_adapted_networks(family, adapter["kind"]).prepare_for_autocast()
             norm_in_half(family.network, "cpu")
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
             predicted = family.predict(x, torch.tensor([10, 700]), told).float()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorakiln.artefacts.json_files import read_json, write_jsonl
+from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export import export
@@ -17,13 +17,13 @@ from lorakiln.lora_files.reading import read_any, read_as_stored
 from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.train.adapting import list_placements, put_adapters
+from lorakiln.train.adapter_placement import list_placements, put_adapters
 from lorakiln.train.memory_count import CountRequest, count_memory
 from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
 from tests.conftest import write_micro_encoded
 from tests.families.reduced import write_reduced
-from tests.made_facts import captioned_row
+from tests.made_facts import write_captioned
 from tests.train.plain_encoders import train_plainly
 
 STEPS = 5
@@ -55,7 +55,7 @@ def step_by_hand(module, steps=STEPS):
     losses = []
     for step in range(steps):
         module.training_step(0, step)
-        losses.append(module.readings.read() or module.readings.losses[-1])
+        losses.append(module.step_losses.read() or module.step_losses.losses[-1])
     return losses
 
 
@@ -131,16 +131,6 @@ def test_gradients_of_parts_of_a_batch_add_up_to_its_own(make_module):
     torch.testing.assert_close(parts.flat.gradients, whole.flat.gradients, rtol=1e-4, atol=1e-7)
 
 
-def captioned(folder, encoded):
-    rows = []
-    for bucket in read_json(encoded / "index.json")["buckets"]:
-        width, height = map(int, bucket["name"].split("x"))
-        size = {"width": width, "height": height, "source_width": width, "source_height": height}
-        rows += [captioned_row(row["file_name"], text=row["text"], **size) for row in bucket["rows"]]
-    write_jsonl(folder / "metadata.jsonl", rows)
-    return folder
-
-
 def test_a_run_stops_them_goes_on_to_the_bit_and_is_exported(
     tmp_path, make_settings, train_micro, train_killed, read_files, micro_model, micro_encoded, capsys
 ):
@@ -168,7 +158,7 @@ def test_a_run_stops_them_goes_on_to_the_bit_and_is_exported(
     out = tmp_path / "lora"
     export(
         whole,
-        captioned(tmp_path / "captioned", micro_encoded),
+        write_captioned(micro_encoded, tmp_path / "captioned"),
         tmp_path / "choice",
         out,
         ExportSettings(precision="fp32"),

@@ -5,7 +5,7 @@ from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
 from lorakiln.schema.marks import Decides, walk
 from lorakiln.schema.train import ValidationSettings
-from lorakiln.train.latents import Bucket
+from lorakiln.train.encoded_dataset import Bucket
 from lorakiln.train.validation_split import count_held_out, hold_out
 from tests.made_facts import encoded_row
 

@@ -42,19 +42,19 @@ def compose_config(overrides: Sequence[str], conf: Path = Path("conf")) -> dict[
     """
     read_strictly()
     with (
-        telling_what_is_wrong(f"{conf} with {list(overrides)}"),
+        explaining_errors(f"{conf} with {list(overrides)}"),
         initialize_config_dir(str(conf.resolve()), version_base="1.3"),
     ):
         return to_plain_settings(compose("config", quote_datasets(overrides)))
 
 
 def to_plain_settings(composed: DictConfig) -> dict[str, Any]:
-    """The composed config as plain data, interpolations resolved; to be called while `telling_what_is_wrong`."""
+    """The composed config as plain data, interpolations resolved; to be called while `explaining_errors`."""
     return cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
 
 
 @contextmanager
-def telling_what_is_wrong(where: object = GIVEN) -> Iterator[None]:
+def explaining_errors(where: object = GIVEN) -> Iterator[None]:
     """Turn what keeps Hydra from composing, or from making a run's folder, into a UserError."""
     try:
         yield

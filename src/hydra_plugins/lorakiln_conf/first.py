@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
-from hydra_plugins.lorakiln_conf.composing import telling_what_is_wrong, to_plain_settings
+from hydra_plugins.lorakiln_conf.composing import explaining_errors, to_plain_settings
 from hydra_plugins.lorakiln_conf.nearest import check_groups
 from lorakiln.console.errors import UserError
 from lorakiln.schema.secrets import check_no_secrets, mask_secrets
@@ -34,7 +34,7 @@ class CheckFirst(Callback):
 
 def _end_if_wrong(check: Callable[[], None]) -> None:
     try:
-        with telling_what_is_wrong():
+        with explaining_errors():
             check()
     except UserError as error:
         # Hydra makes a warning of any exception, and goes on.

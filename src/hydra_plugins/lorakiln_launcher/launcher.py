@@ -18,7 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.lorakiln_conf.composing import telling_what_is_wrong, to_plain_settings
+from hydra_plugins.lorakiln_conf.composing import explaining_errors, to_plain_settings
 from lorakiln.console.errors import UserError
 from lorakiln.schema.secrets import check_no_secrets
 
@@ -76,7 +76,7 @@ class JobLauncher(Launcher):
 
     def _launch(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         from lorakiln.sweep import run_jobs, sum_up
-        from lorakiln.sweep.checking import check_jobs
+        from lorakiln.sweep.job_checks import check_jobs
 
         common = set.intersection(*(set(overrides) for overrides in job_overrides))
         jobs = []
@@ -113,7 +113,7 @@ class JobLauncher(Launcher):
             names = [*_swept_experiment(own), *filter(None, [str(config.hydra.sweep.subdir)])]
             folder = self.root / _folder_name(",".join(names) or str(number))
             task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            with telling_what_is_wrong(where=" ".join(own)):
+            with explaining_errors(where=" ".join(own)):
                 settings = to_plain_settings(task)
             # An interpolation may have fetched one; the job's folder and job.json would hold it.
             check_no_secrets(settings)

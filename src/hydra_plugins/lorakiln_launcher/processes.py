@@ -16,6 +16,6 @@ class ProcessesLauncher(JobLauncher):
         self.jobs = jobs
 
     def executor(self) -> "Executor":
-        from lorakiln.sweep.local import LocalProcesses
+        from lorakiln.sweep.local_jobs import LocalProcesses
 
         return LocalProcesses(self.jobs)

@@ -100,7 +100,7 @@ class OptunaSweeper(Sweeper):
             raise UserError(
                 "Optuna is not installed", where="hydra/sweeper=optuna", fix="pip install 'lorakiln[sweeps]'"
             ) from error
-        from lorakiln.sweep.checking import check_jobs, check_objectives
+        from lorakiln.sweep.job_checks import check_jobs, check_objectives
         from lorakiln.sweep.search import Search
         from lorakiln.sweep.study import SearchSettings, SharedStudy
 

@@ -1,6 +1,7 @@
 """What a file's tensors must be to make a layer: dtypes, dimensions, finite numbers; and how exact they are kept."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -81,3 +82,13 @@ def _name(tensor: Tensor) -> str:
 def format_shape(tensor: Tensor) -> str:
     """ "4x320"."""
     return "x".join(map(str, tensor.shape)) or "a scalar"
+
+
+def list_shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """By name."""
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def describe_shapes(tensors: Mapping[str, Tensor]) -> str:
+    """For a message: "hada_w1_a 64x4, hada_w1_b 4x320"."""
+    return ", ".join(f"{name} {'x'.join(map(str, one.shape))}" for name, one in sorted(tensors.items()))

@@ -24,7 +24,7 @@ from lorakiln.adapters.adapter import Change, Layer, Relative
 from lorakiln.adapters.checks import to_weight
 from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors
 from lorakiln.adapters.formula_tensors import pad_ranks
-from lorakiln.adapters.lora_starts import draw_down
+from lorakiln.adapters.lora_initialisation import draw_down
 from lorakiln.adapters.protocol import AdapterKind, Endings, Form, Stored, find_claiming_kind, list_kinds
 from lorakiln.adapters.targets import choose_alpha, choose_rank
 from lorakiln.console.errors import UserError
@@ -136,7 +136,7 @@ class DoRA(FormulaKind):
         )
         return self.cast(folded, dtype, where) if dtype else (folded, 0.0)
 
-    def faster(self, name: str) -> bool:
+    def learns_faster(self, name: str) -> bool:
         """Whether a parameter is LoRA+'s B, by its name."""
         return name.endswith(".lora_up")
 

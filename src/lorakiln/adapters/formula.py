@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Change, Layer, Relative
-from lorakiln.adapters.checks import is_whole
+from lorakiln.adapters.checks import describe_shapes, is_whole, list_shapes
 from lorakiln.adapters.protocol import Endings, Form, StartingPoint, Stored
 from lorakiln.console.errors import UserError
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.autocast import leave_autocast
 from lorakiln.schema.adapters import AdapterSettings
 
@@ -76,8 +76,10 @@ class FormulaLayer(Change):
     def change_of(self, weight: Tensor) -> Tensor:
         single = {name: tensor.float() for name, tensor in self.tensors.items()}
         # What does not fit, or is not finite, is told as of any other file's.
-        told = Relative(self.kind, lambda one: self.owner.change(single, self.fixed, one), self.where, 0, self.dtype)
-        return told.change_of(weight)
+        relative = Relative(
+            self.kind, lambda one: self.owner.change(single, self.fixed, one), self.where, 0, self.dtype
+        )
+        return relative.change_of(weight)
 
     def low_rank(self) -> Layer | None:
         return None if self.owner.RELATIVE else self.owner.to_lora(self)
@@ -181,7 +183,7 @@ class FormulaKind(ABC):
 
     def widen(self, given: FormulaLayer, fresh: FormulaLayer) -> FormulaLayer | None:
         """`given`, made as large as `fresh` without changing what it does; None: that cannot be."""
-        return given if _shapes(given) == _shapes(fresh) else None
+        return given if list_shapes(given.tensors) == list_shapes(fresh.tensors) else None
 
     def claim(self, tensors: Tensors, form: Form) -> Set[str]:
         return self.ENDINGS[form].whole(tensors)
@@ -218,15 +220,15 @@ class FormulaKind(ABC):
             raise UserError(f"the {self.TITLE}'s modules differ from the network's: {', '.join(wrong[:3])}, ...")
         for name, on in there.items():
             mine, given = on.tensors(), layers[name].tensors
-            if {key: one.shape for key, one in mine.items()} != {key: one.shape for key, one in given.items()}:
+            if list_shapes(mine) != list_shapes(given):
                 fix = "use the base model that it was trained on, and its settings"
-                raise UserError(f"{name}: {_describe(given)} is not {_describe(mine)}", fix=fix)
+                raise UserError(f"{name}: {describe_shapes(given)} is not {describe_shapes(mine)}", fix=fix)
             with torch.no_grad():
                 for key, parameter in mine.items():
                     parameter.copy_(given[key])
             on.fixed = layers[name].fixed
 
-    def go_on(
+    def start_from(
         self, begun: StartingPoint, fresh: Mapping[str, FormulaLayer], settings: AdapterSettings
     ) -> dict[str, FormulaLayer]:
         found = {}
@@ -242,8 +244,9 @@ class FormulaKind(ABC):
                     fix=f"set train/adapter to the file's kind, or begin {self.TITLE} afresh",
                 )
             if (wide := self.widen(given, layer)) is None:
+                there, asked = describe_shapes(given.tensors), describe_shapes(layer.tensors)
                 raise UserError(
-                    f"{name}: its tensors are {_describe(given.tensors)}, the settings' {_describe(layer.tensors)}",
+                    f"{name}: its tensors are {there}, the settings' {asked}",
                     where=settings.init_from,
                     fix="set what decides the tensors' shapes as it was for the file"
                     + (f", train.adapter.rank={given.rank} among it" if given.rank else ""),
@@ -251,13 +254,13 @@ class FormulaKind(ABC):
             found[name] = wide
         return found
 
-    def squares(self, network: nn.Module) -> dict[str, Tensor]:
+    def compute_squared_norms(self, network: nn.Module) -> dict[str, Tensor]:
         return {
             name: on.change(network.get_submodule(name).get_parameter("weight")).square().sum()
             for name, on in self._all_on(network).items()
         }
 
-    def limit(self, network: nn.Module, most: float) -> None:
+    def clip_norms(self, network: nn.Module, most: float) -> None:
         """Scale every change that is larger than `most`, Frobenius, down to it, in place."""
         with torch.no_grad():
             for name, on in self._all_on(network).items():
@@ -267,7 +270,7 @@ class FormulaKind(ABC):
                 for tensor in on.tensors().values():
                     tensor.mul_(factor ** (1 / len(on.names)))
 
-    def take_half(self, network: nn.Module) -> None:
+    def prepare_for_autocast(self, network: nn.Module) -> None:
         """A change is float32 until it meets its input, whatever else is done."""
         return
 
@@ -287,7 +290,7 @@ class FormulaKind(ABC):
         }
         return replace(layer, tensors=cast), 0.0
 
-    def norms(self, layers: Mapping[str, FormulaLayer]) -> dict[str, float]:
+    def compute_norms(self, layers: Mapping[str, FormulaLayer]) -> dict[str, float]:
         """None are needed: `cast` loses nothing."""
         return {}
 
@@ -341,11 +344,3 @@ class FormulaKind(ABC):
             "ss_network_args": {key: str(value) for key, value in args.items()},
             **({"ss_scale_weight_norms": most} if (most := getattr(settings, "max_norm", None)) else {}),
         }
-
-
-def _shapes(layer: FormulaLayer) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in layer.tensors.items()}
-
-
-def _describe(tensors: Tensors) -> str:
-    return ", ".join(f"{name} {'x'.join(map(str, one.shape))}" for name, one in sorted(tensors.items()))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Set
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.factors import factor_shortest, make_layer
+from lorakiln.adapters.lycoris_to_lora import factor_shortest, make_layer
 from lorakiln.adapters.protocol import Endings, Form, Stored
 
 TITLE = "full difference"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.factors import check_ranks, compute_scale, make_layer, to_matrix
+from lorakiln.adapters.lycoris_to_lora import check_ranks, compute_scale, make_layer, to_matrix
 from lorakiln.adapters.protocol import Endings, Form, Stored
 
 TITLE = "LoCon (Tucker)"

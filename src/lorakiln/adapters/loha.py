@@ -1,4 +1,4 @@
-"""LoHa (LyCORIS, peft): the product by elements of two low-rank matrices; see `factors`.
+"""LoHa (LyCORIS, peft): the product by elements of two low-rank matrices; see `lycoris_to_lora`.
 
 Trained as LyCORIS begins it: of the four factors one is 0, those that meet the input are drawn from N(0, 1), the one
 that is left from N(0, 0.1). A convolution's factors are flat, (out, r) and (r, in * k * k), without cores.
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.factors import (
+from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors
+from lorakiln.adapters.formula_tensors import pad_ranks, read_tensors
+from lorakiln.adapters.lycoris_to_lora import (
     check_ranks,
     compute_scale,
     expand_tucker,
@@ -21,8 +23,6 @@ from lorakiln.adapters.factors import (
     multiply,
     to_kernel,
 )
-from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors
-from lorakiln.adapters.formula_tensors import pad_ranks, read_tensors
 from lorakiln.adapters.protocol import Endings, Form, Stored
 from lorakiln.adapters.targets import choose_alpha, choose_rank
 from lorakiln.schema.adapters.loha import LohaSettings

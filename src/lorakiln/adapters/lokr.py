@@ -1,4 +1,4 @@
-"""LoKr (LyCORIS, peft): the Kronecker product of two matrices, each of which may be a product itself; see `factors`.
+"""LoKr (LyCORIS, peft): the Kronecker product of two matrices, each of which may be a product; see `lycoris_to_lora`.
 
 Trained in LyCORIS' shapes: a weight (o p, i q) is w1 (o, i) (x) w2 (p, q), the sides split as `split` does. w2 is of
 low rank where that is smaller than half of its longer side, else whole; w1 too with `decompose_both`. A convolution's
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.factors import (
+from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors
+from lorakiln.adapters.formula_tensors import draw_uniform, pad_ranks, read_tensors
+from lorakiln.adapters.lycoris_to_lora import (
     check_ranks,
     compute_scale,
     expand_tucker,
@@ -24,8 +26,6 @@ from lorakiln.adapters.factors import (
     multiply,
     to_kernel,
 )
-from lorakiln.adapters.formula import Fixed, FormulaKind, FormulaLayer, Tensors
-from lorakiln.adapters.formula_tensors import draw_uniform, pad_ranks, read_tensors
 from lorakiln.adapters.protocol import Endings, Form, Stored
 from lorakiln.adapters.targets import choose_alpha, choose_rank
 from lorakiln.schema.adapters.lokr import LokrSettings

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from lorakiln.adapters import lora_network, low_rank
 from lorakiln.adapters.adapter import Change, Layer
 from lorakiln.adapters.checks import FIX, format_shape, to_number, to_weight
-from lorakiln.adapters.lora_starts import FROM_WEIGHTS
+from lorakiln.adapters.lora_initialisation import FROM_WEIGHTS
 from lorakiln.adapters.peft_config import find_alpha
 from lorakiln.adapters.protocol import Endings, Form, StartingPoint, Stored
 from lorakiln.console.errors import UserError
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.schema.adapters import AdapterSettings, PairSettings
 
 TITLE = Layer.kind
@@ -30,9 +30,13 @@ MODULE = "networks.lora"  # sd-scripts' own
 
 # What the protocols ask for and others define.
 layers_on, read_from, write_to = lora_network.layers_on, lora_network.read_from, lora_network.write_to
-squares, limit, take_half = lora_network.squares, lora_network.limit, lora_network.take_half
-fixed, faster, weighted = lora_network.fixed, lora_network.faster, lora_network.weighted
-cast, fold, norms = low_rank.cast, low_rank.fold, low_rank.norms
+compute_squared_norms, clip_norms, prepare_for_autocast = (
+    lora_network.compute_squared_norms,
+    lora_network.clip_norms,
+    lora_network.prepare_for_autocast,
+)
+list_frozen, learns_faster, at_weight = lora_network.list_frozen, lora_network.learns_faster, lora_network.at_weight
+cast, fold, compute_norms = low_rank.cast, low_rank.fold, low_rank.compute_norms
 
 _A, _B = "lora_A.weight", "lora_B.weight"
 # down -> up, in kohya's files; in diffusers' and peft's, of now and of before; in cloneofsimo's, which are numbered.
@@ -94,7 +98,7 @@ def put_on(network: nn.Module, modules: Sequence[str], settings: PairSettings, s
     lora_network.put_pairs(network, modules, settings, seed)
 
 
-def go_on(begun: StartingPoint, fresh: Mapping[str, Layer], settings: AdapterSettings) -> dict[str, Layer]:
+def start_from(begun: StartingPoint, fresh: Mapping[str, Layer], settings: AdapterSettings) -> dict[str, Layer]:
     """Layers of the settings' rank that change every weight as the file's do, of whatever kind these are.
 
     Modules that the file leaves alone begin fresh, and so do the ranks that it lacks: their `up` is 0.

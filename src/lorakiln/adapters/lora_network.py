@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.adapters.lora_starts import FIRST, FROM_WEIGHTS, NAME, begin_with_weight, draw_factors
+from lorakiln.adapters.lora_initialisation import FIRST, FROM_WEIGHTS, NAME, begin_with_weight, draw_factors
 from lorakiln.adapters.targets import choose_alpha, choose_rank
 from lorakiln.console.errors import UserError
 from lorakiln.families.shapes import is_same_matrix
@@ -79,17 +79,9 @@ def wrap(
     Returns:
         `network` itself.
     """
-    from peft import LoraConfig, inject_adapter_in_model
+    from peft import inject_adapter_in_model
 
-    # peft divides by the rank whatever number it is given.
-    scale: Any = alpha
-    # It takes names for regular expressions, and the first that fits the end of a name.
-    longest = sorted(modules, key=lambda name: (-len(name), name))
-    given: dict[str, Any] = {
-        "rank_pattern": {re.escape(name): ranks[name] for name in longest if ranks[name] != rank} if ranks else {},
-        "alpha_pattern": {re.escape(name): alphas[name] for name in longest if alphas[name] != alpha} if alphas else {},
-    }
-    config = LoraConfig(r=rank, lora_alpha=scale, lora_dropout=dropout, target_modules=list(modules), **given)
+    config = _make_config(modules, rank, alpha, dropout, ranks or {}, alphas or {})
     # peft draws its own A from the global generator first.
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(config, network, adapter_name=NAME)
@@ -110,6 +102,28 @@ def wrap(
     return network
 
 
+def _make_config(
+    modules: Sequence[str],
+    rank: int,
+    alpha: float,
+    dropout: float,
+    ranks: Mapping[str, int],
+    alphas: Mapping[str, float],
+) -> Any:
+    """peft's LoraConfig; see `wrap`."""
+    from peft import LoraConfig
+
+    # peft divides by the rank whatever number it is given.
+    scale: Any = alpha
+    # It takes names for regular expressions, and the first that fits the end of a name.
+    longest = sorted(modules, key=lambda name: (-len(name), name))
+    patterns: dict[str, Any] = {
+        "rank_pattern": {re.escape(name): ranks[name] for name in longest if ranks.get(name, rank) != rank},
+        "alpha_pattern": {re.escape(name): alphas[name] for name in longest if alphas.get(name, alpha) != alpha},
+    }
+    return LoraConfig(r=rank, lora_alpha=scale, lora_dropout=dropout, target_modules=list(modules), **patterns)
+
+
 def _drop_ranks(share: float, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     """Ranks of each picture, while it trains, as sd-scripts does: what is left is larger, so that the mean stays."""
     if not module.training:
@@ -125,7 +139,7 @@ def _drop_all(share: float, module: nn.Module, inputs: Any, output: Tensor) -> T
     return output * (torch.rand((), device=output.device) >= share) if module.training else output
 
 
-def fixed(network: nn.Module) -> dict[str, Tensor]:
+def list_frozen(network: nn.Module) -> dict[str, Tensor]:
     """What is beside the trained weights and was drawn or computed when they began: the factors that are taken off."""
     return {
         f"{name}.{part}": getattr(layer, part)[FIRST].weight
@@ -135,17 +149,17 @@ def fixed(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def limit(network: nn.Module, most: float) -> None:
+def clip_norms(network: nn.Module, most: float) -> None:
     """Scale every change that is larger than `most`, Frobenius, down to it, in place, both factors alike."""
     layers = layers_on(network)
     with torch.no_grad():
-        for name, square in squares(network).items():
+        for name, square in compute_squared_norms(network).items():
             factor = (most / square.clamp_min(1e-24).sqrt()).clamp(max=1.0).sqrt()
             for part in (layers[name].lora_A, layers[name].lora_B):
                 part[NAME].weight.mul_(factor)
 
 
-def faster(name: str) -> bool:
+def learns_faster(name: str) -> bool:
     """Whether a parameter is LoRA+'s B (arXiv 2402.12354), by its name."""
     return f".lora_B.{NAME}." in name
 
@@ -206,7 +220,7 @@ def _take_first_off(layer: Any, given: Layer, name: str) -> Layer:
     return Layer(given.down[:rank], given.up[:, :rank], given.alpha / 2)
 
 
-def squares(network: nn.Module) -> dict[str, Tensor]:
+def compute_squared_norms(network: nn.Module) -> dict[str, Tensor]:
     """||B A||^2 is the sum of (B^T B) * (A A^T), matrices as small as the rank: the change itself is not made."""
     found = {}
     for name, layer in layers_on(network).items():
@@ -223,14 +237,14 @@ def _factors(layer: Any) -> tuple[Tensor, Tensor]:
     return torch.cat([down, layer.lora_A[FIRST].weight]), torch.cat([up, -layer.lora_B[FIRST].weight], 1)
 
 
-def take_half(network: nn.Module) -> None:
+def prepare_for_autocast(network: nn.Module) -> None:
     """Autocast turns what a layer takes into half precision; peft would first make a float32 copy, for nothing."""
     for layer in layers_on(network).values():
         layer.cast_input_dtype_enabled = False
 
 
 @contextmanager
-def weighted(network: nn.Module, weight: float) -> Iterator[None]:
+def at_weight(network: nn.Module, weight: float) -> Iterator[None]:
     scales = {layer: layer.scaling[NAME] for layer in layers_on(network).values()}
     for layer, scale in scales.items():
         layer.scaling[NAME] = scale * weight

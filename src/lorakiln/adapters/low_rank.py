@@ -10,7 +10,7 @@ from lorakiln.adapters.adapter import Layer
 from lorakiln.adapters.checks import TOLERANCE, is_whole, scale_to_one
 
 
-def norms(layers: Mapping[str, Layer]) -> dict[str, float]:
+def compute_norms(layers: Mapping[str, Layer]) -> dict[str, float]:
     """||dW||, Frobenius, of every layer, by way of two matrices as small as its rank."""
     found = {}
     for name, layer in layers.items():
@@ -69,5 +69,5 @@ def _lost(layer: Layer, cast: Layer) -> float:
     if not (torch.isfinite(up).all() and torch.isfinite(down).all()):
         return math.inf
     difference = Layer(down, up, 2.0 * rank)
-    pair = norms({"difference": difference, "whole": replace(layer, alpha=float(rank))})
+    pair = compute_norms({"difference": difference, "whole": replace(layer, alpha=float(rank))})
     return pair["difference"] / pair["whole"] if pair["whole"] else 0.0

@@ -106,39 +106,39 @@ class AdaptedNetworks:
                     rows.copy_(adapter.embeddings[word].vectors[part])
 
     @contextmanager
-    def weighted(self, weight: float) -> Iterator[None]:
+    def at_weight(self, weight: float) -> Iterator[None]:
         """With an adapter that does so many times what it does; of a kind that has a weight, where it is not 1."""
         with ExitStack() as stack:
             for network in self if weight != 1 else ():
-                stack.enter_context(cast(WeightedKind, self.kind).weighted(network, weight))
+                stack.enter_context(cast(WeightedKind, self.kind).at_weight(network, weight))
             yield
 
-    def squares(self) -> dict[str, Tensor]:
+    def compute_squared_norms(self) -> dict[str, Tensor]:
         """||change||^2 of each layer as it is now, 0-dimensional; names as those of the parameters."""
         return {
             name if part == self.denoiser else f"{part}.{name}": square
             for part, network in self.networks.items()
-            for name, square in self.kind.squares(network).items()
+            for name, square in self.kind.compute_squared_norms(network).items()
         }
 
-    def fixed(self) -> dict[str, Tensor]:
+    def list_frozen(self) -> dict[str, Tensor]:
         """What the kind has beside the trained weights and could not compute again to the last bit, by name."""
         return {
             name if part == self.denoiser else f"{part}.{name}": tensor
             for part, network in self.networks.items()
-            for name, tensor in getattr(self.kind, "fixed", lambda _: {})(network).items()
+            for name, tensor in getattr(self.kind, "list_frozen", lambda _: {})(network).items()
         }
 
-    def limit(self, most: float) -> None:
+    def clip_norms(self, most: float) -> None:
         """Scale every change that is larger than `most`, Frobenius, down to it, in place; of kinds that can be."""
         kind: Any = self.kind
         for network in self:
-            kind.limit(network, most)
+            kind.clip_norms(network, most)
 
-    def take_half(self) -> None:
+    def prepare_for_autocast(self) -> None:
         """From now on the networks' calls are under autocast to half precision."""
         for network in self:
-            self.kind.take_half(network)
+            self.kind.prepare_for_autocast(network)
 
 
 def put_on(family: Family, placements: Mapping[str, Placement], seed: int) -> AdaptedNetworks:
@@ -202,7 +202,7 @@ def list_weights(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 def compute_adapter_norms(adapted: AdaptedNetworks) -> dict[str, float]:
     """The Frobenius norm of the weight change, its scale included, by block: {"lora_norm/up_blocks.1": 0.3, ...}."""
     squares: dict[str, Tensor] = {}
-    for name, square in adapted.squares().items():
+    for name, square in adapted.compute_squared_norms().items():
         block = find_block(name)
         squares[block] = squares.get(block, 0.0) + square
     if not squares:  # words alone are trained

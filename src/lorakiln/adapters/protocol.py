@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.adapter import Change
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.schema.adapters import ADAPTERS, AdapterSettings
 
 # How files name tensors: "lora_unet_<path>.<ending>" (kohya), "<part>.<path>.<ending>" (dotted: diffusers, peft and a
@@ -154,7 +154,9 @@ class TrainableKind(AdapterKind, Protocol):
         """
         ...
 
-    def go_on(self, begun: StartingPoint, fresh: Mapping[str, Any], settings: AdapterSettings) -> Mapping[str, Change]:
+    def start_from(
+        self, begun: StartingPoint, fresh: Mapping[str, Any], settings: AdapterSettings
+    ) -> Mapping[str, Change]:
         """Layers for the modules of `fresh`, which the settings have made, that do what those of a file do.
 
         Args:
@@ -165,11 +167,11 @@ class TrainableKind(AdapterKind, Protocol):
         """
         ...
 
-    def squares(self, network: nn.Module) -> dict[str, Tensor]:
+    def compute_squared_norms(self, network: nn.Module) -> dict[str, Tensor]:
         """||change||^2 of each layer as it is now, 0-dimensional, on the network's device."""
         ...
 
-    def take_half(self, network: nn.Module) -> None:
+    def prepare_for_autocast(self, network: nn.Module) -> None:
         """From now on the network's calls are under autocast to half precision."""
         ...
 
@@ -189,7 +191,7 @@ class TrainableKind(AdapterKind, Protocol):
         """
         ...
 
-    def norms(self, layers: Mapping[str, Any]) -> dict[str, float]:
+    def compute_norms(self, layers: Mapping[str, Any]) -> dict[str, float]:
         """||change||, Frobenius, of every layer; asked for where `cast` has told of a loss, and else not needed."""
         ...
 
@@ -214,7 +216,7 @@ class TrainableKind(AdapterKind, Protocol):
 class LimitedKind(TrainableKind, Protocol):
     """A kind whose settings have `max_norm`."""
 
-    def limit(self, network: nn.Module, most: float) -> None:
+    def clip_norms(self, network: nn.Module, most: float) -> None:
         """Scale every change that is larger than `most`, Frobenius, down to it, in place."""
         ...
 
@@ -222,7 +224,7 @@ class LimitedKind(TrainableKind, Protocol):
 class PairKind(TrainableKind, Protocol):
     """A kind whose settings have `rate_ratio` (LoRA+)."""
 
-    def faster(self, name: str) -> bool:
+    def learns_faster(self, name: str) -> bool:
         """Whether a parameter is one that learns faster, by its name."""
         ...
 
@@ -230,7 +232,7 @@ class PairKind(TrainableKind, Protocol):
 class AnchoredKind(TrainableKind, Protocol):
     """A kind that begins with something of the weights, which a checkpoint has to hold."""
 
-    def fixed(self, network: nn.Module) -> dict[str, Tensor]:
+    def list_frozen(self, network: nn.Module) -> dict[str, Tensor]:
         """It, by name, never trained: another machine would compute other last bits."""
         ...
 
@@ -246,7 +248,7 @@ class FoldableKind(TrainableKind, Protocol):
 class WeightedKind(TrainableKind, Protocol):
     """A kind that training can draw with at another weight than 1."""
 
-    def weighted(self, network: nn.Module, weight: float) -> AbstractContextManager[None]:
+    def at_weight(self, network: nn.Module, weight: float) -> AbstractContextManager[None]:
         """With an adapter on `network` that does `weight` times as much; afterwards it is as before, bit for bit."""
         ...
 

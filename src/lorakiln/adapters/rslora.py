@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from lorakiln.adapters import lora, lora_network
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.schema.adapters import PairSettings
 
 TITLE = "rsLoRA"
@@ -18,10 +18,17 @@ FULL_RANK, RELATIVE = lora.FULL_RANK, lora.RELATIVE
 ENDINGS = lora.ENDINGS
 
 claim, read = lora.claim, lora.read
-layers_on, read_from, write_to, go_on = lora.layers_on, lora.read_from, lora.write_to, lora.go_on
-squares, limit, take_half, fixed, faster = lora.squares, lora.limit, lora.take_half, lora.fixed, lora.faster
-weighted = lora.weighted
-scale, cast, norms, tensors, config, fold = lora.scale, lora.cast, lora.norms, lora.tensors, lora.config, lora.fold
+layers_on, read_from, write_to, start_from = lora.layers_on, lora.read_from, lora.write_to, lora.start_from
+compute_squared_norms, clip_norms, prepare_for_autocast, list_frozen, learns_faster = (
+    lora.compute_squared_norms,
+    lora.clip_norms,
+    lora.prepare_for_autocast,
+    lora.list_frozen,
+    lora.learns_faster,
+)
+at_weight = lora.at_weight
+scale, cast, compute_norms = lora.scale, lora.cast, lora.compute_norms
+tensors, config, fold = lora.tensors, lora.config, lora.fold
 
 
 def put_on(network: nn.Module, modules: Sequence[str], settings: PairSettings, seed: int) -> None:

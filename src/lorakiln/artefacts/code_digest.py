@@ -213,30 +213,30 @@ def _file_of(module: str, root: Path) -> Path | None:
 def _digest(tree: ast.Module) -> str:
     """Of the syntax alone; the same for every version of Python that reads it so."""
     parts: list[str] = []
-    _tell(tree, parts.append)
+    _spell(tree, parts.append)
     return hashlib.sha256("".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _tell(node: object, tell: Callable[[str], None]) -> None:
+def _spell(node: object, write: Callable[[str], None]) -> None:
     if isinstance(node, ast.AST):
-        tell(type(node).__name__)
-        tell("(")
+        write(type(node).__name__)
+        write("(")
         for name in node._fields:
             value = getattr(node, name, None)
             # What a later Python adds to a kind of node is empty for what an earlier one reads too; `ctx` follows from
             # the place.
             if value is None or value == [] or name == "ctx":
                 continue
-            tell(name)
-            tell("=")
-            _tell(_without_docstring(node, value) if name == "body" else value, tell)
-        tell(")")
+            write(name)
+            write("=")
+            _spell(_without_docstring(node, value) if name == "body" else value, write)
+        write(")")
     elif isinstance(node, list):
         for one in node:
-            _tell(one, tell)
-            tell(",")
+            _spell(one, write)
+            write(",")
     else:
-        tell(repr(node))
+        write(repr(node))
 
 
 def _without_docstring(node: ast.AST, body: object) -> object:

@@ -12,7 +12,7 @@ UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 @contextmanager
-def telling_disk_trouble(where: Path) -> Iterator[None]:
+def explaining_disk_errors(where: Path) -> Iterator[None]:
     """Turn an OSError that is the disk's fault into a UserError about its file, or about `where` if it names none."""
     try:
         yield

@@ -32,6 +32,6 @@ def _cache(root: Path) -> tuple[Path, list[str]]:
     """The folder of a project's cache, and how DVC links from there as far as its config says."""
     config = configparser.ConfigParser()
     config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
-    told = config["cache"] if config.has_section("cache") else {}
-    kinds = [kind.strip() for kind in told.get("type", "").split(",")]
-    return (root / ".dvc" / told.get("dir", "cache")).absolute(), kinds
+    section = config["cache"] if config.has_section("cache") else {}
+    kinds = [kind.strip() for kind in section.get("type", "").split(",")]
+    return (root / ".dvc" / section.get("dir", "cache")).absolute(), kinds

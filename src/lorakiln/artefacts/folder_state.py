@@ -36,9 +36,9 @@ def _read(folder: Path) -> dict[str, tuple[int, int, int] | None]:
     found: dict[str, tuple[int, int, int] | None] = {}
     for path in list_files(folder, follow_links=True):
         try:
-            told = path.stat()
+            stat = path.stat()
         except OSError:  # a link to nothing, or gone since
             found[path.relative_to(folder).as_posix()] = None
         else:
-            found[path.relative_to(folder).as_posix()] = (told.st_size, told.st_mtime_ns, told.st_ino)
+            found[path.relative_to(folder).as_posix()] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
     return found

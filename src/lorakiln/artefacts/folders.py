@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.dvc_cache import check_dvc_cache
 from lorakiln.artefacts.fsync import sync_folder, sync_names
 from lorakiln.console.errors import UserError
@@ -29,7 +29,7 @@ def replacing(out: Path) -> Iterator[Path]:
     Raises:
         UserError: another process is writing there, or the disk is full or not writable; `out` is as it was.
     """
-    with claimed(out), telling_disk_trouble(out):
+    with claimed(out), explaining_disk_errors(out):
         recover(out)
         fresh, old = _beside(out, "new"), _beside(out, "old")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -81,7 +81,7 @@ def claimed(out: Path) -> Iterator[None]:
     if parent in _claimed:
         yield
         return
-    with telling_disk_trouble(parent):
+    with explaining_disk_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(parent, os.O_RDONLY)
     try:

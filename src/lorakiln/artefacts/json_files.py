@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.atomic_file import replacing_file
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.fsync import sync_file, sync_names
 from lorakiln.console.errors import UserError
 
@@ -90,7 +90,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UserError: the disk is full or not writable; the old file, if any, is intact.
     """
-    with telling_disk_trouble(path), replacing_file(path) as beside:
+    with explaining_disk_errors(path), replacing_file(path) as beside:
         beside.write_bytes(content)
         sync_file(beside)
         os.replace(beside, path)

@@ -68,10 +68,10 @@ class OutputRecord:
         """Whether the output is as it was made, of the files that there are now, and nothing lies beside it that a run
         which was stopped or refused has left.
         """
-        told = _read(self.path)
-        if told is None or told[0] != self.key or self._has_leftovers():
+        record = _read(self.path)
+        if record is None or record[0] != self.key or self._has_leftovers():
             return False
-        recorded, files = told[1], self._list_files()
+        recorded, files = record[1], self._list_files()
         if files.keys() != recorded.keys():
             return False
         try:
@@ -111,8 +111,8 @@ class OutputRecord:
         """What the records of the outputs beside this one say: the stage before has read most of its files."""
         known: dict[str, FileState] = {}
         for path in sorted(self.path.parent.glob(f".*{ENDING}")):
-            if told := _read(path):
-                known |= told[1]
+            if record := _read(path):
+                known |= record[1]
         return known
 
     def _write(self, states: Mapping[str, FileState]) -> None:
@@ -153,24 +153,24 @@ def _look(path: Path, known: FileState | None) -> FileState:
     """
     if find_obstacle(path, path.parent, follow_links=True) or not os.access(path, os.R_OK):
         return FileState(0, 0, 0, 0, "")
-    told = path.stat()
-    settled = time.time() - max(told.st_mtime, told.st_ctime) > SETTLED
-    written, changed = (told.st_mtime_ns, told.st_ctime_ns) if settled else (0, 0)
-    state = FileState(told.st_size, written, changed, told.st_ino, None)
+    stat = path.stat()
+    settled = time.time() - max(stat.st_mtime, stat.st_ctime) > SETTLED
+    written, changed = (stat.st_mtime_ns, stat.st_ctime_ns) if settled else (0, 0)
+    state = FileState(stat.st_size, written, changed, stat.st_ino, None)
     if known and settled and known[:4] == state[:4]:
         return known
-    return state if told.st_size > LARGE else state._replace(content=hash_file(path))
+    return state if stat.st_size > LARGE else state._replace(content=hash_file(path))
 
 
 def _stat_all(files: Files) -> dict[str, tuple[int, int, int, int] | None]:
     found: dict[str, tuple[int, int, int, int] | None] = {}
     for name, path in files.items():
         try:
-            told = path.stat()
+            stat = path.stat()
         except OSError:
             found[name] = None
         else:
-            found[name] = (told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino)
+            found[name] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lorakiln.artefacts.atomic_file import replacing_file
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 
 
 class PartialResults:
@@ -32,7 +32,7 @@ class PartialResults:
             UserError: the disk is full or not writable.
         """
         path = self.folder / f"{key}{self.ending}"
-        with telling_disk_trouble(path), replacing_file(path) as beside:
+        with explaining_disk_errors(path), replacing_file(path) as beside:
             write(beside)
             os.replace(beside, path)
         return path

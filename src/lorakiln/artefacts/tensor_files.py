@@ -21,7 +21,7 @@ import safetensors
 import torch
 
 from lorakiln.artefacts.atomic_file import replacing_file
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.file_safety import check_regular
 from lorakiln.artefacts.fsync import sync_names
 from lorakiln.console.errors import UserError
@@ -76,7 +76,7 @@ def stream_tensors(
     Raises:
         ValueError: also if a tensor has another shape than the layout says.
     """
-    with telling_disk_trouble(path), replacing_file(path) as beside:
+    with explaining_disk_errors(path), replacing_file(path) as beside:
         with beside.open("wb") as file:
             for chunk in _chunks(layout, read, metadata or {}):
                 file.write(chunk)
@@ -121,7 +121,7 @@ def mapped_tensors(path: Path, layout: Layout) -> Iterator[dict[str, torch.Tenso
         UserError: as `save_tensors`; the space is reserved first, since a full disk under a mapping kills the process.
     """
     text, offsets = _header(layout, {})
-    with telling_disk_trouble(path), replacing_file(path) as beside:
+    with explaining_disk_errors(path), replacing_file(path) as beside:
         with beside.open("wb") as file:
             file.write(text)
             file.flush()
@@ -172,13 +172,13 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     Raises:
         UserError: the file is missing or cannot be read, or its header is damaged.
     """
-    with telling_damage(path), safetensors.safe_open(path, framework="pt") as file:
+    with explaining_damage(path), safetensors.safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file; raises UserError as `load_tensors` does."""
-    with telling_damage(path), safetensors.safe_open(path, framework="pt") as file:
+    with explaining_damage(path), safetensors.safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
 
 
@@ -194,7 +194,7 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with telling_damage(path):
+        with explaining_damage(path):
             # The library checks the whole header, and that the file is as long as it says.
             with safetensors.safe_open(path, framework="pt") as file:
                 self.metadata: dict[str, str] = dict(file.metadata() or {})
@@ -243,7 +243,7 @@ class TensorFile:
 
 
 @contextmanager
-def telling_damage(path: Path) -> Iterator[None]:
+def explaining_damage(path: Path) -> Iterator[None]:
     """Turn what goes wrong when a safetensors file is opened into a UserError about `path`.
 
     What the library lets through is refused first: what is no file (a pipe would be waited for without end), two
@@ -276,9 +276,9 @@ def _check_header(path: Path) -> None:
     if isinstance(header, _Twice):
         fix = "make the file again; programs would take one or the other"
         raise UserError(f"two of its tensors are called {header.name}", where=path, fix=fix)
-    told = header.get("__metadata__") if isinstance(header, dict) else None
-    if isinstance(told, dict) and len(told) > MOST_KEYS:
-        what = f"its metadata has {len(told):,} keys, and {MOST_KEYS:,} are read at most"
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if isinstance(metadata, dict) and len(metadata) > MOST_KEYS:
+        what = f"its metadata has {len(metadata):,} keys, and {MOST_KEYS:,} are read at most"
         raise UserError(what, where=path, fix="write it without them")
 
 

@@ -19,7 +19,7 @@ from lorakiln.caption.trigger import adapt_settings, complete_text, holds_trigge
 from lorakiln.captioners import Chain, open_captioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 from lorakiln.rows import CaptionedRow, PreparedRow, compute_text_key, read_prepared, write_rows
 from lorakiln.schema.captioners import CaptionSettings
 from lorakiln.schema.model import Source

@@ -23,7 +23,7 @@ def check_weights(folder: Path) -> None:
 
 
 @contextmanager
-def telling_what_is_wrong(folder: Path, kind: str, fix: str) -> Iterator[None]:
+def explaining_errors(folder: Path, kind: str, fix: str) -> Iterator[None]:
     """Turn whatever transformers raises while it loads a folder as `kind` ("a BLIP") into a UserError."""
     transformers_logging.disable_progress_bar()
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorakiln.facts import SavedAdapter
+from lorakiln.facts.run import SavedAdapter
 
 
 @dataclass(frozen=True, order=True)

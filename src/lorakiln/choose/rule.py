@@ -4,32 +4,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lorakiln.choose.candidates import Candidate
-from lorakiln.facts import MeasuredCandidate, Recommended
+from lorakiln.facts.choice import MeasuredCandidate, Recommended
 from lorakiln.metrics import format_weight
+from lorakiln.worth.assessment import UNDER, Assessed, assess, describe, explain_state, find_most_followed, pick
 from lorakiln.worth.intervals import FEWEST_PROMPTS
-from lorakiln.worth.judging import UNDER, Judged, describe, explain_state, find_most_followed, judge, pick
 from lorakiln.worth.measures import Measures, compare, weigh
 
 NO_CLIP = "Which step to use cannot be told: the model's CLIP does not know such pictures as the training pictures."
 FEW = f"Which step to use cannot be told: fewer than {FEWEST_PROMPTS} prompts were drawn (evaluate.prompts)."
-JudgedCandidate = Judged[Candidate]
+AssessedCandidate = Assessed[Candidate]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from the measures: `facts.Choice` without the pictures.
+    """What follows from the measures: `facts.choice.Choice` without the pictures.
 
     Attributes:
         can_tell: whether enough prompts were drawn.
     """
 
-    best: JudgedCandidate | None
+    best: AssessedCandidate | None
     low: float
     high: float
     headline: str
     rivals: list[str]
     advice: list[str]
-    judged: list[JudgedCandidate]
+    assessed: list[AssessedCandidate]
     can_tell: bool = True
 
 
@@ -48,124 +48,124 @@ def decide(measured: Mapping[Candidate, Measures], base: Measures) -> Decision:
         base: of all prompts.
     """
     most = find_most_followed([base, *measured.values()])
-    judged = _find_overdone([judge(one, measures, base, most) for one, measures in sorted(measured.items())])
-    full = max(one.measures.prompts for one in judged)
+    assessed = _find_overdone([assess(one, measures, base, most) for one, measures in sorted(measured.items())])
+    full = max(one.measures.prompts for one in assessed)
     if full < FEWEST_PROMPTS:
-        return Decision(None, 0, 0, FEW, [], [], judged, can_tell=False)
-    finalists = [one for one in judged if one.measures.prompts == full]
+        return Decision(None, 0, 0, FEW, [], [], assessed, can_tell=False)
+    finalists = [one for one in assessed if one.measures.prompts == full]
     picked = pick(finalists, most)
     best, alike = picked.best, picked.alike
     weights = [one.candidate.weight for one in (best, *alike) if one.candidate.step == best.candidate.step]
     low, high = min(weights), max(weights)
-    advice = _advise(best, judged, most)
+    advice = _advise(best, assessed, most)
     if picked.why_not:
-        return Decision(None, low, high, f"No saved step can be recommended: {picked.why_not}", [], advice, judged)
+        return Decision(None, low, high, f"No saved step can be recommended: {picked.why_not}", [], advice, assessed)
     rivals = _rivals(best, alike, picked.usable, most)
-    return Decision(best, low, high, _headline(best, low, high), rivals, advice, judged)
+    return Decision(best, low, high, _headline(best, low, high), rivals, advice, assessed)
 
 
-def _name(judged: JudgedCandidate) -> str:
-    return f"step {judged.candidate.step} at weight {format_weight(judged.candidate.weight)}"
+def _name(assessed: AssessedCandidate) -> str:
+    return f"step {assessed.candidate.step} at weight {format_weight(assessed.candidate.weight)}"
 
 
-def _find_overdone(judged: Sequence[JudgedCandidate]) -> list[JudgedCandidate]:
+def _find_overdone(assessed: Sequence[AssessedCandidate]) -> list[AssessedCandidate]:
     """The same, but broken where too little is shown at a weight, and enough of it at a lower one of the same step."""
 
-    def is_overdone(one: JudgedCandidate) -> bool:
+    def is_overdone(one: AssessedCandidate) -> bool:
         at, weight = one.candidate.step, one.candidate.weight
-        lower = [other for other in judged if other.candidate.step == at and other.candidate.weight < weight]
+        lower = [other for other in assessed if other.candidate.step == at and other.candidate.weight < weight]
         return one.state == "underfitted" and any(other.parts.learned >= UNDER for other in lower)
 
-    return [replace(one, state="broken") if is_overdone(one) else one for one in judged]
+    return [replace(one, state="broken") if is_overdone(one) else one for one in assessed]
 
 
-def _headline(best: JudgedCandidate, low: float, high: float) -> str:
+def _headline(best: AssessedCandidate, low: float, high: float) -> str:
     span = "" if low == high else f"; {format_weight(low)} to {format_weight(high)} are as good as can be told"
     return f"Use {_name(best)}{span}. It {describe(best)}"
 
 
 def _rivals(
-    best: JudgedCandidate, alike: Sequence[JudgedCandidate], usable: Sequence[JudgedCandidate], most: float
+    best: AssessedCandidate, alike: Sequence[AssessedCandidate], usable: Sequence[AssessedCandidate], most: float
 ) -> list[str]:
     others = [one for one in alike if one.candidate.step != best.candidate.step]
-    told = []
+    rivals = []
     if others:
         names = " and ".join(_name(one) for one in sorted(others, key=lambda one: -one.worth.mean)[:3])
-        told.append(f"The measures cannot tell it apart from {names}: look at the grid.")
+        rivals.append(f"The measures cannot tell it apart from {names}: look at the grid.")
     behind = [one for one in usable if one is not best and one not in alike]
     if behind and not others:
         second = max(behind, key=lambda one: one.worth.mean)
         gap = compare(best.measures, second.measures, most)
-        told.append(f"Next comes {_name(second)}, worth {gap.mean:.2f} less ({gap.low:.2f} to {gap.high:.2f}).")
-    return told
+        rivals.append(f"Next comes {_name(second)}, worth {gap.mean:.2f} less ({gap.low:.2f} to {gap.high:.2f}).")
+    return rivals
 
 
-def _advise(best: JudgedCandidate, judged: Sequence[JudgedCandidate], most: float) -> list[str]:
+def _advise(best: AssessedCandidate, assessed: Sequence[AssessedCandidate], most: float) -> list[str]:
     """What to change next time, each with the measure that says so."""
-    told = []
-    steps = sorted({one.candidate.step for one in judged})
-    weights = sorted({one.candidate.weight for one in judged})
-    tops = {step: max((one for one in judged if one.candidate.step == step), key=_by_worth) for step in steps}
+    advice = []
+    steps = sorted({one.candidate.step for one in assessed})
+    weights = sorted({one.candidate.weight for one in assessed})
+    tops = {step: max((one for one in assessed if one.candidate.step == step), key=_by_worth) for step in steps}
     at, last = best.candidate.step, tops[steps[-1]]
     if best.state == "broken" and all(tops[step].state == "broken" for step in steps):
-        told.append(f"A lower rate (train.optimizer.lr): already at step {steps[0]} {explain_state(tops[steps[0]])}")
+        advice.append(f"A lower rate (train.optimizer.lr): already at step {steps[0]} {explain_state(tops[steps[0]])}")
     elif best.parts.learned < UNDER and at == steps[-1]:
-        told.append(
+        advice.append(
             f"Train longer or stronger (train.steps, train.optimizer.lr, train.adapter.rank): at the last step the "
             f"pictures show {best.parts.learned:.0%} of what the training pictures show."
         )
     elif len(steps) > 1 and at == steps[-1] and all(_beats(best, tops[step], most) for step in steps[:-1]):
-        told.append(f"Train longer (train.steps): the last step is clearly worth more than step {steps[-2]}.")
+        advice.append(f"Train longer (train.steps): the last step is clearly worth more than step {steps[-2]}.")
     if at < steps[-1] and _beats(best, last, most):
         why = "follows the prompt worse" if last.parts.followed < best.parts.followed else "is worth less"
-        told.append(f"Fewer steps would do (train.steps={at}): step {steps[-1]} {why} than step {at}.")
-    stronger = [one for one in judged if one.candidate.step == at and one.candidate.weight > best.candidate.weight]
+        advice.append(f"Fewer steps would do (train.steps={at}): step {steps[-1]} {why} than step {at}.")
+    stronger = [one for one in assessed if one.candidate.step == at and one.candidate.weight > best.candidate.weight]
     if best.candidate.weight == weights[0] and any(_beats(best, one, most) for one in stronger):
-        told.append(
+        advice.append(
             f"It is best where it is turned down furthest, to {format_weight(weights[0])}: train with a lower rate or "
             "fewer steps, or add lower weights to choose.weights."
         )
-    if any(one.state == "memorised" for one in judged):
-        worst = max(judged, key=lambda one: one.copies)
-        told.append(
+    if any(one.state == "memorised" for one in assessed):
+        worst = max(assessed, key=lambda one: one.copies)
+        advice.append(
             f"More pictures, or fewer steps: at {_name(worst)} {worst.copies:.0%} of the pictures are nearer to a "
             "training picture than any two training pictures are to each other."
         )
     if best.state == "overfitted":
-        told.append(
+        advice.append(
             "Captions that name what changes from picture to picture (background, pose, clothes), a lower rank or "
             f"fewer steps: the prompt is followed {best.parts.followed:.0%} as well as the best."
         )
-    return told
+    return advice
 
 
-def _beats(one: JudgedCandidate, other: JudgedCandidate, most: float) -> bool:
+def _beats(one: AssessedCandidate, other: AssessedCandidate, most: float) -> bool:
     """Whether it is clearly worth more."""
     return compare(one.measures, other.measures, most).rises
 
 
-def _by_worth(one: JudgedCandidate) -> tuple[int, float]:
+def _by_worth(one: AssessedCandidate) -> tuple[int, float]:
     """Of the same step; more prompts say more."""
     return one.measures.prompts, one.worth.mean
 
 
-def to_facts(judged: JudgedCandidate, pictures: int) -> MeasuredCandidate:
+def to_facts(assessed: AssessedCandidate, pictures: int) -> MeasuredCandidate:
     """As choice.json holds it."""
-    parts = judged.parts
+    parts = assessed.parts
     return MeasuredCandidate(
-        step=judged.candidate.step,
-        weight=judged.candidate.weight,
-        prompts=judged.measures.prompts,
+        step=assessed.candidate.step,
+        weight=assessed.candidate.weight,
+        prompts=assessed.measures.prompts,
         pictures=pictures,
-        worth=judged.worth.as_dict(),
+        worth=assessed.worth.as_dict(),
         learned=round(parts.learned, 6),
         detail=round(parts.detail, 6),
         followed=round(parts.followed, 6),
         agreement=round(parts.agreement, 6),
         whole=round(parts.whole, 6),
-        copies=round(judged.copies, 6),
-        moved=None if judged.moved is None else round(judged.moved, 6),
-        state=judged.state,
+        copies=round(assessed.copies, 6),
+        moved=None if assessed.moved is None else round(assessed.moved, 6),
+        state=assessed.state,
     )
 
 

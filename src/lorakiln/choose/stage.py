@@ -10,15 +10,17 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.choose.candidates import Candidate, list_candidates
+from lorakiln.choose.measuring import CandidateMeasurer, DrawingPlan
 from lorakiln.choose.rounds import Rounds
-from lorakiln.choose.rule import NO_CLIP, Decision, JudgedCandidate, decide, rank, recommend, to_facts
-from lorakiln.choose.trial import Layout, Trial
+from lorakiln.choose.rule import NO_CLIP, AssessedCandidate, Decision, decide, rank, recommend, to_facts
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.material import PIXEL, PictureModels, make_row
 from lorakiln.export.checkpoint_choice import choose_weights, find_best_step
-from lorakiln.facts import CHOICE, Choice, DatasetFacts, Measured, MeasuredCandidate, RunFacts, SavedAdapter
+from lorakiln.facts.choice import CHOICE, Choice, Measured, MeasuredCandidate
+from lorakiln.facts.dataset import DatasetFacts
+from lorakiln.facts.run import RunFacts, SavedAdapter
 from lorakiln.families.protocol import choose_drawing_precision
 from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -38,7 +40,7 @@ def choose(
     Args:
         run: what `train` wrote.
         captioned: the training pictures with their captions.
-        out: choice.json (`facts.Choice`) and samples/; without candidates in the one and pictures in the other where
+        out: choice.json (`Choice`) and samples/; without candidates in the one and pictures in the other where
             there is nothing to choose.
         evaluate: how pictures are drawn, of which prompts, and what CLIP is asked about them.
 
@@ -56,32 +58,32 @@ def choose(
         return
     evaluate = evaluate.reduced()
     device = choose_device(evaluate.device)
-    layout = Layout.of(facts, settings, evaluate, model, device)
+    plan = DrawingPlan.of(facts, settings, evaluate, model, device)
     candidates = list_candidates(adapters, settings.weights, settings.most_steps)
-    rounds = Rounds(candidates, len(layout.prompts), settings.checkpoints == "auto")
-    most = rounds.count_pictures(len(layout.seeds))
+    rounds = Rounds(candidates, len(plan.prompts), settings.checkpoints == "auto")
+    most = rounds.count_pictures(len(plan.seeds))
     where = f"{describe_device(device)} in {choose_drawing_precision(device, evaluate.precision)}"
     steps = len({one.step for one in candidates})
     print(f"choose: {steps} saved steps, {len(candidates)} candidates, {most} pictures, on {where}", flush=True)
     # Before the drawing, which takes long: what cannot be loaded is told at once.
     models = PictureModels.load(model, evaluate, torch.device("cpu"))
-    check_space(out, most * layout.size[0] * layout.size[1] * PIXEL, "the choice's samples")
+    check_space(out, most * plan.size[0] * plan.size[1] * PIXEL, "the choice's samples")
     strange = DatasetFacts.read(captioned / "dataset.json").out_of_domain
-    kept, trial = PartialResults(out, ".png"), Trial(facts, run, adapters, layout, evaluate, model, device)
+    kept, measurer = PartialResults(out, ".png"), CandidateMeasurer(facts, run, adapters, plan, evaluate, model, device)
     with replacing(out) as fresh:
         samples = fresh / "samples"
         measured: dict[Candidate, Measures] = {}
         for count, prompts in rounds:
-            latest = trial.measure(candidates[:count], prompts, models, captioned, samples, out / "samples", kept)
+            latest = measurer.measure(candidates[:count], prompts, models, captioned, samples, out / "samples", kept)
             measured |= latest
-            candidates = rank(latest, trial.measure_base())
-        decision = decide(measured, trial.measure_base())
-        choice = make_choice(decision, trial, strange)
+            candidates = rank(latest, measurer.measure_base())
+        decision = decide(measured, measurer.measure_base())
+        choice = make_choice(decision, measurer, strange)
         choice.write(fresh / CHOICE)
-        scored = [*trial.base, *(item for one in sorted(trial.scored) for item in trial.scored[one])]
+        scored = [*measurer.base, *(item for one in sorted(measurer.scored) for item in measurer.scored[one])]
         write_jsonl(samples / "metadata.jsonl", [make_row(item) for item in scored])
     kept.clear()
-    del trial
+    del measurer
     free_memory()
     for sentence in (choice.headline, *choice.rivals, *choice.advice):
         print(sentence, flush=True)
@@ -115,30 +117,28 @@ def select_adapters(adapters: list[SavedAdapter], wanted: str) -> list[SavedAdap
     return [one for one in by_step if one.step == best]
 
 
-def _describe(judged: JudgedCandidate, trial: Trial) -> MeasuredCandidate:
+def _describe(assessed: AssessedCandidate, measurer: CandidateMeasurer) -> MeasuredCandidate:
     """As choice.json holds it, with what the rule does not go by."""
-    scored = trial.scored[judged.candidate]
-    told = to_facts(judged, len(scored))
-    varied = estimate_diversity(scored, trial.standard.apart if trial.standard else None)
-    return told.changed(diversity=Measured(**varied.as_dict())) if varied else told
+    scored = measurer.scored[assessed.candidate]
+    facts = to_facts(assessed, len(scored))
+    varied = estimate_diversity(scored, measurer.baseline.apart if measurer.baseline else None)
+    return facts.changed(diversity=Measured(**varied.as_dict())) if varied else facts
 
 
-def make_choice(decision: Decision, trial: Trial, strange: str | None) -> Choice:
+def make_choice(decision: Decision, measurer: CandidateMeasurer, strange: str | None) -> Choice:
     """As it is written.
 
     Args:
         strange: what to say where the training pictures are of a kind that CLIP does not know.
     """
-    base = trial.measure_base()
-    told = {
-        name: round(float(np.nanmean(column)), 6) for name, column in vars(base).items() if not np.isnan(column).all()
-    }
-    candidates = [_describe(one, trial) for one in decision.judged]
+    columns = vars(measurer.measure_base()).items()
+    means = {name: round(float(np.nanmean(one)), 6) for name, one in columns if not np.isnan(one).all()}
+    candidates = [_describe(one, measurer) for one in decision.assessed]
     if strange:
-        return Choice(can_tell=False, headline=f"{NO_CLIP} {strange}", candidates=candidates, base=told)
+        return Choice(can_tell=False, headline=f"{NO_CLIP} {strange}", candidates=candidates, base=means)
     picture = ""
     if decision.best:
-        picture = f"samples/{trial.scored[decision.best.candidate][0].shot.file_name}"
+        picture = f"samples/{measurer.scored[decision.best.candidate][0].shot.file_name}"
     return Choice(
         recommended=recommend(decision, picture),
         can_tell=decision.can_tell,
@@ -146,5 +146,5 @@ def make_choice(decision: Decision, trial: Trial, strange: str | None) -> Choice
         rivals=decision.rivals,
         advice=decision.advice,
         candidates=candidates,
-        base=told,
+        base=means,
     )

@@ -17,9 +17,9 @@ from lorakiln.cli import (
     import_config,
     lora_files,
     new,
-    registry,
     regularise,
     review,
+    wandb_registry,
 )
 from lorakiln.console.errors import exit_on_user_error
 
@@ -42,8 +42,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "generate": generate.generate,
     "compare": compare.compare,
     "blind": blind.blind,
-    "promote": registry.promote,
-    "fetch": registry.fetch,
+    "promote": wandb_registry.promote,
+    "fetch": wandb_registry.fetch,
     "import": import_config.import_config,
     "new": new.new,
     "crop": crop.crop,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lorakiln.cli.compare import Given, compose, name_folder, run_comparison, split_arguments
-from lorakiln.cli.review import Port, telling_missing_server
+from lorakiln.cli.review import Port, explaining_missing_server
 
 ANSWERS = "answers.json"
 
@@ -21,7 +21,7 @@ def blind(
     in the end, how often each file won and how often the measures agree."""
     files, overrides = split_arguments(given)
     config = compose(overrides)
-    with telling_missing_server():
+    with explaining_missing_server():
         from lorakiln.compare.blind.server import Blind
         from lorakiln.serving.local import serve
     from lorakiln.compare.blind.answers import Answers
@@ -30,7 +30,7 @@ def blind(
     out = out or Path("runs/blind") / name_folder(files)
     compared = run_comparison(files, config, out / "comparison")
     answers = Answers(list_questions(compared.plan, most), out / ANSWERS)
-    site = Blind(answers, compared.measured.judged, out / "comparison/samples", print_result)
+    site = Blind(answers, compared.measured.assessed, out / "comparison/samples", print_result)
 
     def tell(address: str) -> None:
         print(f"blind: open {address}\n  answers are kept as they are given; Ctrl-C ends it", flush=True)

@@ -169,7 +169,7 @@ def _load_reader(base: str, max_tokens: int = 75) -> "Reader":
     from lorakiln.families.prompt_encoding import CHUNK
     from lorakiln.families.protocol import Part
     from lorakiln.tools.caption_lint import Reader
-    from lorakiln.tools.model import find_settings_of
+    from lorakiln.tools.model_settings import find_settings_of
 
     if max_tokens not in (CHUNK, 2 * CHUNK, 3 * CHUNK):
         raise UserError(f"{max_tokens} is not 75, 150 or 225", where="--max-tokens", fix="take one of these")

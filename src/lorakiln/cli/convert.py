@@ -108,10 +108,10 @@ def _convert_lora(
 ) -> None:
     from lorakiln.lora_files.embeddings import write_embeddings
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.combine import convert_to_loras, select_part
-    from lorakiln.tools.listing import format_kinds, format_left_out, format_losses
-    from lorakiln.tools.lowrank import Cut
+    from lorakiln.tools.convert_lora import convert_to_loras, select_part
+    from lorakiln.tools.inspect_listing import format_kinds, format_left_out, format_losses
     from lorakiln.tools.output_targets import check_lora_target
+    from lorakiln.tools.rank_reduction import Cut
 
     to = to or "kohya"
     ready = check_lora_target(out, to, precision, overwrite)

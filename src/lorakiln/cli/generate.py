@@ -51,7 +51,7 @@ def generate(
         parse_size,
     )
     from lorakiln.tools.generate import describe_picture, save_requests, save_sheet
-    from lorakiln.tools.model import find_model_settings
+    from lorakiln.tools.model_settings import find_model_settings
     from lorakiln.tools.output_targets import check_free
     from lorakiln.tools.weighted_file import parse_named, parse_weighted
 

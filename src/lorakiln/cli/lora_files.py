@@ -21,7 +21,7 @@ from lorakiln.cli.options import (
 from lorakiln.console.errors import UserError
 
 if TYPE_CHECKING:
-    from lorakiln.tools.lowrank import Cut, Method
+    from lorakiln.tools.rank_reduction import Cut, Method
 
 FormOption = Annotated[str, typer.Option("--to", metavar="kohya|diffusers|peft", help="the form to write")]
 Rank = Annotated[int, typer.Option(min=1, help="keep at most so many directions a layer")]
@@ -36,8 +36,8 @@ def inspect_command(
     what a file of words' embeddings is."""
     from lorakiln.lora_files.embeddings import is_embedding
     from lorakiln.tools.inspect import inspect
+    from lorakiln.tools.inspect_listing import format_listing
     from lorakiln.tools.inspect_words import format_words, inspect_words
-    from lorakiln.tools.listing import format_listing
 
     words = is_embedding(file)
     found = inspect_words(file) if words else inspect(file)
@@ -62,8 +62,9 @@ def resize(
     """Cut a LoRA down to a lower rank, layer by layer, with the least loss (truncated SVD)."""
     from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.combine import find_stored_dtype, resize_lora
+    from lorakiln.tools.merge import find_stored_dtype
     from lorakiln.tools.output_targets import check_lora_target
+    from lorakiln.tools.resize import resize_lora
 
     how = _cut(rank, sv_ratio=sv_ratio, sv_fro=sv_fro, sv_cumulative=sv_cumulative)
     form, dtype = check_lora_target(out, to, precision, overwrite)
@@ -95,9 +96,9 @@ def merge(
     from lorakiln.lora_files.reading import read_any, read_lora
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.bake import bake
-    from lorakiln.tools.combine import find_stored_dtype, merge_loras
-    from lorakiln.tools.lowrank import Cut
+    from lorakiln.tools.merge import find_stored_dtype, merge_loras
     from lorakiln.tools.output_targets import check_baked_target, check_lora_target
+    from lorakiln.tools.rank_reduction import Cut
     from lorakiln.tools.weighted_file import parse_weighted
 
     chosen = [parse_weighted(text) for text in files]
@@ -139,9 +140,9 @@ def extract(
     """Find the LoRA between a base model and one trained from it (truncated SVD of the difference)."""
     from lorakiln.lora_files.writing import write_lora
     from lorakiln.tools.base_weights import open_base
-    from lorakiln.tools.combine import extract_lora
-    from lorakiln.tools.lowrank import Cut
+    from lorakiln.tools.extract import extract_lora
     from lorakiln.tools.output_targets import check_lora_target
+    from lorakiln.tools.rank_reduction import Cut
 
     ready = check_lora_target(out, to, precision, overwrite)
     before, after = (open_base(source, config, allow_pickle) for source in (base, tuned))
@@ -167,7 +168,7 @@ def push_command(
 
 
 def _cut(rank: int, sv_ratio: float | None, sv_fro: float | None, sv_cumulative: float | None) -> "Cut":
-    from lorakiln.tools.lowrank import Cut
+    from lorakiln.tools.rank_reduction import Cut
 
     methods: dict[Method, float | None] = {"sv_ratio": sv_ratio, "sv_fro": sv_fro, "sv_cumulative": sv_cumulative}
     given = {name: value for name, value in methods.items() if value is not None}

@@ -26,7 +26,7 @@ def new(
 ) -> None:
     """Make a dataset and an experiment of a folder of pictures, with steps, rank and rate for so many, and why."""
     from lorakiln.artefacts.json_files import write_text
-    from lorakiln.tools.model import find_settings_of
+    from lorakiln.tools.model_settings import find_settings_of
     from lorakiln.tools.new_dataset import CONF, locate_raw, look_through, take_in
     from lorakiln.tools.other_configs.imported import TRAIN_NAME, name_experiment
     from lorakiln.tools.output_targets import check_free

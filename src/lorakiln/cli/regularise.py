@@ -28,7 +28,7 @@ def regularise(
     """Draw pictures of a class from the base alone, which training then keeps as they are (prior preservation). Given
     again, it draws what is missing."""
     from lorakiln.tools.draw_request import DrawRequest, parse_size
-    from lorakiln.tools.model import find_model_settings
+    from lorakiln.tools.model_settings import find_model_settings
     from lorakiln.tools.regularise import draw_regularisation
 
     request = DrawRequest(prompt, seed, steps=steps, guidance=guidance, negative=negative, size=parse_size(size))

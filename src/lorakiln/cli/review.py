@@ -30,7 +30,7 @@ def review(
     ),
 ) -> None:
     """Look through a dataset in the browser: captions, tags, crops, what is left out. It writes hand edits alone."""
-    with telling_missing_server():
+    with explaining_missing_server():
         from lorakiln.review.server import Review
         from lorakiln.serving.local import serve
     from lorakiln.review.collection import open_collection
@@ -50,7 +50,7 @@ def review(
 
 
 @contextmanager
-def telling_missing_server() -> Iterator[None]:
+def explaining_missing_server() -> Iterator[None]:
     """Say which extra brings the libraries of a server, where they are not installed."""
     try:
         yield

@@ -10,13 +10,13 @@ import numpy as np
 from lorakiln.compare.drawing import Plan
 from lorakiln.compare.entrants import Entrant
 from lorakiln.evaluate.material import PictureModels, gather_material
-from lorakiln.evaluate.summaries import Summary, score_pictures, summarise
+from lorakiln.evaluate.score_summaries import Summary, score_pictures, summarise
 from lorakiln.metrics import Metric, Prompt, Scored, list_in_report_order, list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.worth.assessment import Assessed, assess, find_most_followed
+from lorakiln.worth.baseline import Baseline
 from lorakiln.worth.intervals import Estimate, compute_bootstrap_mean
-from lorakiln.worth.judging import Judged, find_most_followed, judge
 from lorakiln.worth.measures import Measures, compare
-from lorakiln.worth.standard import Standard
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class Measured:
 
     Attributes:
         metrics: as they stand in tables.
-        base: the base's own pictures, judged as a file's are.
-        judged: each entrant, by its place.
+        base: the base's own pictures, assessed as a file's are.
+        assessed: each entrant, by its place.
         bleed: of each entrant, how far its pictures without the trigger words move from the base's; None where none
             were drawn.
         summaries: of each entrant, every metric at its weight and of the base, and the differences.
         pairs: every two entrants.
-        most: see `choose.judging.find_most_followed`.
+        most: see `worth.assessment.find_most_followed`.
         scored: the base's pictures, then each entrant's.
     """
 
     metrics: list[Metric]
-    base: Judged[None]
-    judged: list[Judged[Entrant]]
+    base: Assessed[None]
+    assessed: list[Assessed[Entrant]]
     bleed: list[Estimate | None]
     summaries: list[Summary]
     pairs: list[Pair]
@@ -73,7 +73,7 @@ def measure_files(
     samples: Path,
     captioned: Path,
 ) -> Measured:
-    """Look at the pictures, and judge each file by the rule that chooses saved steps.
+    """Look at the pictures, and assess each file by the rule that chooses saved steps.
 
     Args:
         models: on the device.
@@ -88,15 +88,15 @@ def measure_files(
     scored = score_pictures(material, metrics)
     ends = np.cumsum([len(plan.base), *map(len, plan.of)])
     base, *own = [scored[end - count : end] for end, count in zip(ends, map(len, (plan.base, *plan.of)), strict=True)]
-    standard = Standard.of(material, [item for item in base if item.shot.with_trigger], metrics, plan.prompts)
-    measures = [standard.measure(some, len(plan.prompts)) for some in own]
-    bases = standard.measure(base, len(plan.prompts))
+    baseline = Baseline.of(material, [item for item in base if item.shot.with_trigger], metrics, plan.prompts)
+    measures = [baseline.measure(some, len(plan.prompts)) for some in own]
+    bases = baseline.measure(base, len(plan.prompts))
     most = find_most_followed([bases, *measures])
     in_order = list_in_report_order(metrics)
     return Measured(
         in_order,
-        judge(None, bases, bases, most),
-        [judge(one, some, bases, most) for one, some in zip(entrants, measures, strict=True)],
+        assess(None, bases, bases, most),
+        [assess(one, some, bases, most) for one, some in zip(entrants, measures, strict=True)],
         [_estimate_bleed(some, plan.prompts) for some in own],
         [
             summarise([*base, *some], in_order, plan.prompts, [0.0, one.weight])

@@ -11,8 +11,8 @@ from lorakiln.compare.table import HEADINGS, list_cells
 from lorakiln.compare.verdict import Verdict
 from lorakiln.evaluate.page_pictures import Picture, make_data_uri
 from lorakiln.evaluate.pages import load_template
-from lorakiln.evaluate.summaries import Summary
-from lorakiln.evaluate.summary import format_difference, format_mean
+from lorakiln.evaluate.score_summaries import Summary
+from lorakiln.evaluate.summary_text import format_difference, format_mean
 from lorakiln.metrics import Metric, Shot
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.worth.intervals import Estimate
@@ -28,15 +28,15 @@ def write_page(
     Args:
         samples: the plan's pictures.
     """
-    entrants = [one.candidate for one in measured.judged]
+    entrants = [one.candidate for one in measured.assessed]
     page = load_template("compare.html", "lorakiln.compare").render(
         verdict=verdict,
         entrants=entrants,
         best=None if verdict.best is None else entrants[verdict.best],
         headings=HEADINGS[1:-1],
         base=list_cells(measured.base, None),
-        rows=[list_cells(*one) for one in zip(measured.judged, measured.bleed, strict=True)],
-        states=[one.state for one in measured.judged],
+        rows=[list_cells(*one) for one in zip(measured.assessed, measured.bleed, strict=True)],
+        states=[one.state for one in measured.assessed],
         pairs=_make_matrix(measured.pairs, len(entrants)),
         metrics=[
             {

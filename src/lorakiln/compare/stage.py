@@ -19,13 +19,13 @@ from lorakiln.compare.verdict import Verdict, decide
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.material import PictureModels, make_row
-from lorakiln.evaluate.summaries import to_metrics
-from lorakiln.facts import DatasetFacts
+from lorakiln.evaluate.score_summaries import to_metrics
+from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import choose_drawing_precision
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.worth.judging import Judged
+from lorakiln.worth.assessment import Assessed
 
 PAGE, NUMBERS = "compare.html", "compare.json"
 
@@ -86,7 +86,7 @@ def compare_files(
 
 def to_numbers(plan: Plan, measured: Measured, verdict: Verdict) -> dict[str, Any]:
     """As compare.json holds it: all that the page shows, by the files' letters."""
-    letters = [one.candidate.letter for one in measured.judged]
+    letters = [one.candidate.letter for one in measured.assessed]
     return {
         "headline": verdict.headline,
         "more": verdict.more,
@@ -108,7 +108,7 @@ def to_numbers(plan: Plan, measured: Measured, verdict: Verdict) -> dict[str, An
                 "bleed": bleed and bleed.as_dict(),
                 "metrics": to_metrics(summary),
             }
-            for one, bleed, summary in zip(measured.judged, measured.bleed, measured.summaries, strict=True)
+            for one, bleed, summary in zip(measured.assessed, measured.bleed, measured.summaries, strict=True)
         ],
         "pairs": [
             {
@@ -122,7 +122,7 @@ def to_numbers(plan: Plan, measured: Measured, verdict: Verdict) -> dict[str, An
     }
 
 
-def _to_numbers(judged: Judged[Any]) -> dict[str, Any]:
-    parts = {name: round(value, 6) for name, value in vars(judged.parts).items()}
-    copies = None if np.isnan(judged.measures.copies).all() else round(judged.copies, 6)
-    return {"worth": judged.worth.as_dict(), **parts, "copies": copies}
+def _to_numbers(assessed: Assessed[Any]) -> dict[str, Any]:
+    parts = {name: round(value, 6) for name, value in vars(assessed.parts).items()}
+    copies = None if np.isnan(assessed.measures.copies).all() else round(assessed.copies, 6)
+    return {"worth": assessed.worth.as_dict(), **parts, "copies": copies}

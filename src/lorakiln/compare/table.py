@@ -12,10 +12,10 @@ from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured
 from lorakiln.compare.verdict import Verdict
 from lorakiln.console.terminal_text import escape_line
-from lorakiln.evaluate.summary import TABLE
+from lorakiln.evaluate.summary_text import TABLE
 from lorakiln.metrics import format_weight
+from lorakiln.worth.assessment import Assessed
 from lorakiln.worth.intervals import Estimate
-from lorakiln.worth.judging import Judged
 
 UNKNOWN = "-"
 # What each column is, and the row's number in it.
@@ -26,13 +26,13 @@ def format_table(measured: Measured, verdict: Verdict) -> str:
     """Which letter is which file, a row of numbers for the base and each file, and what they say."""
     text = io.StringIO()
     console = Console(file=text, width=TABLE, highlight=False)
-    for one in measured.judged:
+    for one in measured.assessed:
         console.print(_format_entrant(one.candidate), markup=False, overflow="ignore", no_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in HEADINGS:
         table.add_column(name, justify="left" if name in ("", "state") else "right", no_wrap=True)
     table.add_row("base", *list_cells(measured.base, None), "")
-    for one, bleed in zip(measured.judged, measured.bleed, strict=True):
+    for one, bleed in zip(measured.assessed, measured.bleed, strict=True):
         table.add_row(one.candidate.letter, *list_cells(one, bleed), one.state)
     console.print(table)
     for sentence in (verdict.headline, *verdict.more):
@@ -50,14 +50,14 @@ def _format_entrant(entrant: Entrant) -> str:
     return f"{entrant.letter}  {shown}{more}"
 
 
-def list_cells(judged: Judged[Any], bleed: Estimate | None) -> list[str]:
+def list_cells(assessed: Assessed[Any], bleed: Estimate | None) -> list[str]:
     """The numbers of one row, from worth to bleed."""
-    parts, measures = judged.parts, judged.measures
-    copies = UNKNOWN if np.isnan(measures.copies).all() else f"{judged.copies:.0%}"
+    parts, measures = assessed.parts, assessed.measures
+    copies = UNKNOWN if np.isnan(measures.copies).all() else f"{assessed.copies:.0%}"
     agreement = UNKNOWN if np.isnan(measures.agreeing).all() else f"{parts.agreement:.0%}"
     shares: Sequence[float] = (parts.learned, parts.detail, parts.followed)
     return [
-        format_worth(judged.worth),
+        format_worth(assessed.worth),
         *(f"{share:.0%}" for share in shares),
         agreement,
         f"{parts.whole:.0%}",

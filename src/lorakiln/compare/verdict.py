@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured
+from lorakiln.worth.assessment import Assessed, describe, explain_state, pick
 from lorakiln.worth.intervals import FEWEST_PROMPTS, Estimate
-from lorakiln.worth.judging import Judged, describe, explain_state, pick
 
 NO_CLIP = "Which is better cannot be told: the model's CLIP does not know such pictures as the training pictures."
 FEW = f"Which is better cannot be told: fewer than {FEWEST_PROMPTS} prompts were drawn (evaluate.prompts)."
@@ -43,32 +43,32 @@ def decide(measured: Measured, strange: str | None) -> Verdict:
         return Verdict(NO_CLIP, [strange])
     if measured.base.measures.prompts < FEWEST_PROMPTS:
         return Verdict(FEW, [])
-    picked = pick(measured.judged, measured.most)
+    picked = pick(measured.assessed, measured.most)
     if picked.why_not:
         what = picked.why_not if picked.best.usable else f"of {_name(picked.best)} {picked.why_not}"
-        return Verdict(f"None of them can be recommended: {what}", _explain_states(measured.judged))
+        return Verdict(f"None of them can be recommended: {what}", _explain_states(measured.assessed))
     best, alike = picked.best.candidate, sorted(one.candidate for one in picked.alike)
     if alike:
         letters = _list_words([one.letter for one in sorted([best, *alike])])
         headline = f"{letters} cannot be told apart: look at the pictures. {best.letter} {describe(picked.best)}"
     else:
         headline = f"{_name(picked.best)} is clearly worth most. It {describe(picked.best)}"
-    more = [_tell_next(measured, best.place)] if not alike else []
-    more += _explain_states([one for one in measured.judged if one.candidate is not best])
+    more = [_describe_next(measured, best.place)] if not alike else []
+    more += _explain_states([one for one in measured.assessed if one.candidate is not best])
     return Verdict(headline, [line for line in more if line], best.place, tuple(one.place for one in alike))
 
 
-def _name(judged: Judged[Entrant]) -> str:
-    return f"{judged.candidate.letter} ({judged.candidate.title})"
+def _name(assessed: Assessed[Entrant]) -> str:
+    return f"{assessed.candidate.letter} ({assessed.candidate.title})"
 
 
-def _tell_next(measured: Measured, best: int) -> str:
+def _describe_next(measured: Measured, best: int) -> str:
     """The one that comes closest, and by how much."""
-    gaps = [(other, gap) for other, gap in list_gaps(measured, best) if measured.judged[other].usable]
+    gaps = [(other, gap) for other, gap in list_gaps(measured, best) if measured.assessed[other].usable]
     if not gaps:
         return ""
     other, gap = min(gaps, key=lambda one: one[1].mean)
-    name = measured.judged[other].candidate.letter
+    name = measured.assessed[other].candidate.letter
     return f"Next comes {name}, worth {gap.mean:.2f} less ({gap.low:.2f} to {gap.high:.2f})."
 
 
@@ -91,14 +91,14 @@ def turn_around(difference: Estimate) -> Estimate:
     )
 
 
-def _explain_states(judged: Sequence[Judged[Entrant]]) -> list[str]:
-    told = []
-    for one in judged:
+def _explain_states(assessed: Sequence[Assessed[Entrant]]) -> list[str]:
+    sentences = []
+    for one in assessed:
         if not one.usable:
-            told.append(f"{one.candidate.letter} is {one.state}: {explain_state(one)}")
+            sentences.append(f"{one.candidate.letter} is {one.state}: {explain_state(one)}")
         elif one.state in STATES:
-            told.append(f"{one.candidate.letter} {STATES[one.state]}.")
-    return told
+            sentences.append(f"{one.candidate.letter} {STATES[one.state]}.")
+    return sentences
 
 
 def _list_words(words: Sequence[str]) -> str:

@@ -97,8 +97,8 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
             status = command() or 0
         except BaseException as error:
             finish()
-            if isinstance(error, Exception) and (told := explain_error(error)):
-                print(f"error: {told}", file=sys.stderr, flush=True)
+            if isinstance(error, Exception) and (explained := explain_error(error)):
+                print(f"error: {explained}", file=sys.stderr, flush=True)
                 return 1
             if isinstance(error, KeyboardInterrupt):
                 print("interrupted", file=sys.stderr, flush=True)

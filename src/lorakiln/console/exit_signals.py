@@ -115,7 +115,7 @@ class _Ending:
         os._exit(self.status)
 
     def _silenced(self, hook: Any) -> Any:
-        return lambda told: None if self.status else hook(told)
+        return lambda unraisable: None if self.status else hook(unraisable)
 
 
 _ending: _Ending | None = None

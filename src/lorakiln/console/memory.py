@@ -66,7 +66,7 @@ class Batch:
 
 
 @contextmanager
-def telling_no_memory(what: str, fix: str = "") -> Iterator[None]:
+def explaining_no_memory(what: str, fix: str = "") -> Iterator[None]:
     """Turn what the device says that has no memory for what is done inside into a UserError.
 
     Args:

@@ -13,7 +13,7 @@ from lorakiln.artefacts.json_files import write_json, write_text
 from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.families.borrowed_configs import NOISE
 from lorakiln.families.kinds import list_generations
-from lorakiln.families.parts import compute_part_shapes, read_class
+from lorakiln.families.part_tensors import compute_part_shapes, read_class
 from lorakiln.families.versions import END, START, Architecture
 
 # By the settings that suit it.

@@ -7,7 +7,7 @@ from typing import Any
 from lorakiln.doctor.random_base import KINDS, write_random_base
 from lorakiln.families import load_family
 from lorakiln.schema.model import ModelSettings
-from lorakiln.tools.model import find_model_settings, find_settings_of, is_named
+from lorakiln.tools.model_settings import find_model_settings, find_settings_of, is_named
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.chain import CHAIN, DATA, EXPORT, TRAIN, locate_folders
 from lorakiln.doctor.sample_pictures import write_pictures
-from lorakiln.facts import LoraFacts
+from lorakiln.facts.lora import LoraFacts
 from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.captioners.none import NobodySettings
 from lorakiln.schema.encode import EncodeSettings
@@ -24,7 +24,7 @@ from lorakiln.schema.prepare import BucketSettings, PrepareSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tools.draw_request import DrawRequest
 from lorakiln.tools.generate import draw_requests
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 
 STEPS, STOP = 20, 10  # of training; after STOP there is a checkpoint, and a signal comes
 PROMPTS = ("a red circle, white background", "a blue square, black background")
@@ -87,7 +87,7 @@ def make_data(trial: Trial) -> dict[str, Any]:
     }
     for stage in DATA:
         stage.run({"raw": raw, **locate_folders(trial.folder, DATA)}, settings)
-    encoded = Encoded.read(trial.folder / "encoded")
+    encoded = EncodedDataset.read(trial.folder / "encoded")
     return {"buckets": {bucket.name: len(bucket.rows) for bucket in encoded.buckets}}
 
 

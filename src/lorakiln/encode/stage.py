@@ -16,7 +16,7 @@ from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.artefacts.tensor_files import mapped_tensors, save_tensors
 from lorakiln.console.gpu import choose_device, describe_device
-from lorakiln.console.memory import Batch, telling_no_memory
+from lorakiln.console.memory import Batch, explaining_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
 from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.caption_variants import FILE, Variants, choose_variants
@@ -32,7 +32,8 @@ from lorakiln.encode.tensor_cache import (
     write_partial_row,
 )
 from lorakiln.encode.variant_sheet import make_variant_sheet
-from lorakiln.facts import BaseFacts, Dataset, DatasetFacts
+from lorakiln.facts.base_model import BaseFacts
+from lorakiln.facts.dataset import Dataset, DatasetFacts
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import choosing_threads
 from lorakiln.families.protocol import Family, Part, choose_text_dtype
@@ -75,7 +76,7 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         add_partial_rows(known, kept)
         new = any(row.key_picture not in known.pictures for row in rows)
         parts: tuple[Part, ...] = ("vae", "text") if new else ("text",)
-        with telling_no_memory("encode: loading the base model", ADVICE):
+        with explaining_no_memory("encode: loading the base model", ADVICE):
             family = load_family(model, parts, device, text_dtype=half)
         unread = {row.file_name: family.unread(row.text, encoding.chunks) for row in rows}
         told = {

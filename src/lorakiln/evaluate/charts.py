@@ -8,8 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from lorakiln.evaluate.line_chart import Series, draw_chart
+from lorakiln.evaluate.score_summaries import Summary
 from lorakiln.evaluate.shots import ShotPlan
-from lorakiln.evaluate.summaries import Summary
 from lorakiln.metrics import Metric
 
 

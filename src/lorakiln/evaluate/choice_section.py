@@ -8,7 +8,7 @@ from markupsafe import Markup
 from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.evaluate.line_chart import Series, draw_chart
 from lorakiln.evaluate.page_pictures import make_data_uri
-from lorakiln.facts import Choice, MeasuredCandidate
+from lorakiln.facts.choice import Choice, MeasuredCandidate
 from lorakiln.metrics import format_weight
 
 LEARNED, FOLLOWED = "of the training pictures learned", "of the prompt followed"
@@ -37,7 +37,7 @@ def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
                     "span": _format_span(one),
                     "parts": f"learned {one.learned:.0%}, in detail {one.detail:.0%}, followed {one.followed:.0%}, "
                     f"seeds agree {one.agreement:.0%}",
-                    "varied": _tell_diversity(one),
+                    "varied": _describe_diversity(one),
                     "drawn": f"{one.pictures} pictures",
                     "state": one.state,
                     "used": use is not None and (use.step, use.weight) == (step, weight),
@@ -60,7 +60,7 @@ def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _tell_diversity(one: MeasuredCandidate) -> str:
+def _describe_diversity(one: MeasuredCandidate) -> str:
     """How its seeds vary, with the 95% interval; "" where it is not known."""
     found = one.diversity
     if found is None:

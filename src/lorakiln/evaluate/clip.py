@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
-from lorakiln.evaluate.picture_model import PictureModel, telling_unloadable, to_unit
+from lorakiln.evaluate.picture_model import PictureModel, explaining_unloadable, to_unit
 from lorakiln.schema.model import Source
 
 
@@ -26,7 +26,7 @@ class Clip(PictureModel):
             UserError: the folder or hub id holds no CLIP in safetensors.
         """
         fix = "name a hub id or a folder that holds a CLIPModel in safetensors"
-        with telling_unloadable(source, "CLIP", "model.clip", fix) as where:
+        with explaining_unloadable(source, "CLIP", "model.clip", fix) as where:
             model = CLIPModel.from_pretrained(**where, use_safetensors=True, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(**where)
             # The class is named: without torchvision the automatic one falls back with a warning.

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from lorakiln.evaluate.score_summaries import Summary, summarise, to_metrics
 from lorakiln.evaluate.shots import ShotPlan
-from lorakiln.evaluate.summaries import Summary, summarise, to_metrics
 from lorakiln.metrics import Finding, Material, Metric, Scored, format_weight, list_in_report_order
 from lorakiln.worth import WORTH
+from lorakiln.worth.assessment import Assessed, assess, find_most_followed
+from lorakiln.worth.baseline import Baseline
 from lorakiln.worth.intervals import FEWEST_PROMPTS
-from lorakiln.worth.judging import Judged, find_most_followed, judge
-from lorakiln.worth.standard import Standard
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class Evidence:
         ceilings: what the training pictures have among themselves, by the metric's name; what is not known is absent.
         findings: about the pictures at the main weight, by the kind of metric.
         out_of_domain: what to say where the training pictures are of a kind that CLIP does not know.
-        judged: the base's pictures and those at the main weight by the rule that chooses saved steps, by weight;
+        assessed: the base's pictures and those at the main weight by the rule that chooses saved steps, by weight;
             nothing where it cannot tell.
     """
 
     ceilings: Mapping[str, float] = field(default_factory=dict)
     findings: Mapping[str, Finding] = field(default_factory=dict)
     out_of_domain: str | None = None
-    judged: Mapping[float, Judged[float]] = field(default_factory=dict)
+    assessed: Mapping[float, Assessed[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Comparison:
         on_grid: the grid's prompts, at every weight.
         bare: the grid's prompts drawn without their trigger words; empty if none was.
         numbers: what metrics.json holds.
-        judged: see `Evidence`.
+        assessed: see `Evidence`.
     """
 
     metrics: list[Metric]
@@ -49,22 +49,22 @@ class Comparison:
     on_grid: Summary
     bare: Summary
     numbers: dict[str, Any]
-    judged: Mapping[float, Judged[float]] = field(default_factory=dict)
+    assessed: Mapping[float, Assessed[float]] = field(default_factory=dict)
 
 
-def judge_weights(
+def assess_weights(
     material: Material, scored: Sequence[Scored], metrics: Sequence[Metric], plan: ShotPlan
-) -> dict[float, Judged[float]]:
+) -> dict[float, Assessed[float]]:
     """The base's pictures, and those at the plan's main weight, by the rule that chooses saved steps; nothing where
     the base was not drawn, or too few prompts.
     """
     of = {at: [one for one in scored if one.shot.with_trigger and one.shot.weight == at] for at in (0.0, plan.main)}
     if not of[0.0] or len(plan.prompts) < FEWEST_PROMPTS:
         return {}
-    standard = Standard.of(material, of[0.0], metrics, plan.prompts)
-    measures = {weight: standard.measure(some, len(plan.prompts)) for weight, some in of.items()}
+    baseline = Baseline.of(material, of[0.0], metrics, plan.prompts)
+    measures = {weight: baseline.measure(some, len(plan.prompts)) for weight, some in of.items()}
     most = find_most_followed(measures.values())
-    return {weight: judge(weight, one, measures[0.0], most) for weight, one in measures.items()}
+    return {weight: assess(weight, one, measures[0.0], most) for weight, one in measures.items()}
 
 
 def compare(scored: Sequence[Scored], plan: ShotPlan, metrics: Sequence[Metric], evidence: Evidence) -> Comparison:
@@ -82,15 +82,15 @@ def compare(scored: Sequence[Scored], plan: ShotPlan, metrics: Sequence[Metric],
         if name in numbers:
             raise ValueError(f"a metric and a kind that examines are both called {name!r}")
         numbers[name] = finding.as_dict()
-    if evidence.judged:
-        numbers[WORTH] = {f"w{format_weight(at)}": _tell_worth(one) for at, one in evidence.judged.items()}
+    if evidence.assessed:
+        numbers[WORTH] = {f"w{format_weight(at)}": _worth_to_dict(one) for at, one in evidence.assessed.items()}
     numbers["drawn"] = {"prompts": len(plan.prompts), "seeds": len(plan.seeds), "pictures": len(plan.shots)}
-    return Comparison(shown, overall, on_grid, bare, numbers, evidence.judged)
+    return Comparison(shown, overall, on_grid, bare, numbers, evidence.assessed)
 
 
-def _tell_worth(judged: Judged[float]) -> dict[str, Any]:
-    parts = {name: round(value, 6) for name, value in asdict(judged.parts).items()}
-    return {**judged.worth.as_dict(), **parts, "copies": round(judged.copies, 6), "usable": judged.usable}
+def _worth_to_dict(assessed: Assessed[float]) -> dict[str, Any]:
+    parts = {name: round(value, 6) for name, value in asdict(assessed.parts).items()}
+    return {**assessed.worth.as_dict(), **parts, "copies": round(assessed.copies, 6), "usable": assessed.usable}
 
 
 def select_headline_numbers(results: Comparison, main: float) -> dict[str, float]:
@@ -101,4 +101,4 @@ def select_headline_numbers(results: Comparison, main: float) -> dict[str, float
         for metric in results.metrics
         if (metric.board or metric.is_answer) and at in results.numbers.get(metric.name, {})
     }
-    return found | ({WORTH: round(results.judged[main].worth.mean, 4)} if results.judged else {})
+    return found | ({WORTH: round(results.assessed[main].worth.mean, 4)} if results.assessed else {})

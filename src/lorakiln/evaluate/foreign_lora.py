@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 
 from lorakiln.artefacts.folders import replacing
-from lorakiln.facts import BaseFacts, DatasetFacts, LoraFacts
+from lorakiln.facts.base_model import BaseFacts
+from lorakiln.facts.dataset import DatasetFacts
+from lorakiln.facts.lora import LoraFacts
 from lorakiln.families import load_family
 from lorakiln.lora_files.applying import read_applicable
 from lorakiln.lora_files.file_layers import PEFT_CONFIG

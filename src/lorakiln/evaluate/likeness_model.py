@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 from lorakiln.console.errors import UserError
-from lorakiln.evaluate.picture_model import PictureModel, telling_unloadable
+from lorakiln.evaluate.picture_model import PictureModel, explaining_unloadable
 from lorakiln.schema.model import Source
 
 FIX = (
@@ -40,7 +40,7 @@ class LikenessModel(PictureModel):
             UserError: the folder or hub id holds no such model in safetensors, or one whose pictures are processed by
                 torchvision alone.
         """
-        with telling_unloadable(source, "the likeness model", "evaluate.likeness", FIX) as where:
+        with explaining_unloadable(source, "the likeness model", "evaluate.likeness", FIX) as where:
             config = AutoConfig.from_pretrained(**where)
             processor = AutoImageProcessor.from_pretrained(**where, backend="pil")
             network = AutoModel.from_pretrained(**where, use_safetensors=True, dtype=torch.float32).eval()

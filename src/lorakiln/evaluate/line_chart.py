@@ -68,7 +68,7 @@ def draw_chart(series: Sequence[Series], x_name: str, y_name: str, title: str) -
             axes.plot(*zip(*line.points, strict=True), color=colour, marker=marker, markersize=5, gid=f"line s{number}")
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Markup(_for_the_page(drawn.getvalue(), escape(title), escape(f"{title}; {describe_lines(lines, x_name)}")))
+    return Markup(_adapt_to_page(drawn.getvalue(), escape(title), escape(f"{title}; {describe_lines(lines, x_name)}")))
 
 
 def describe_lines(lines: Sequence[Series], x_name: str) -> str:
@@ -87,14 +87,14 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _for_the_page(svg: str, title: str, told: str) -> str:
+def _adapt_to_page(svg: str, title: str, description: str) -> str:
     """The element alone, in the page's colours; its names are told apart from other charts'."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     found = re.search(r'viewBox="[^"]*"', svg)
     assert found  # matplotlib always writes it
     box = found[0]
-    label = f'<svg class="chart" {box} role="img" aria-label="{told}"><title>{title}</title>'
+    label = f'<svg class="chart" {box} role="img" aria-label="{description}"><title>{title}</title>'
     svg = re.sub(r"^<svg[^>]*>", lambda _: label, svg)
     svg = svg.replace("xlink:href", "href").replace('id="line ', 'class="line ')
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # figure_1, axes_1, ...: in every chart

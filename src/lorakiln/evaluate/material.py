@@ -16,7 +16,8 @@ from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.evaluate.drawing_checks import check_drawing
 from lorakiln.evaluate.likeness_model import LikenessModel
 from lorakiln.evaluate.picture_model import PictureModel
-from lorakiln.facts import LoraFacts, RunFacts
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import choose_drawing_dtype
 from lorakiln.metrics import Alter, Material, Scored, Shot

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lorakiln.artefacts.pictures import read_picture, read_prompt
 from lorakiln.evaluate.shots import ShotPlan
-from lorakiln.facts import DatasetFacts
+from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.metrics import Shot, format_weight
 from lorakiln.rows import read_captioned
 

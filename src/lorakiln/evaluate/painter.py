@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lorakiln.console.memory import Batch, is_tight, telling_no_memory
+from lorakiln.console.memory import Batch, explaining_no_memory, is_tight
 from lorakiln.evaluate.shots import Shot
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import choosing_threads
@@ -75,7 +75,7 @@ class Painter:
         loaded, settings = self._loaded, self.settings
         ((name, weight),) = {(shot.adapter, shot.weight) for shot in shots}
         if weight != loaded.weight or (weight and name != loaded.name):
-            with telling_no_memory("drawing: putting the LoRA on", ON_CPU):
+            with explaining_no_memory("drawing: putting the LoRA on", ON_CPU):
                 self._put_on(loaded, name, weight)
             loaded.family.forget()
         with choosing_threads(loaded.family):
@@ -103,7 +103,7 @@ class Painter:
     @cached_property
     def _loaded(self) -> _Loaded:
         settings = self.settings
-        with telling_no_memory("evaluate: loading the base model", ON_CPU):
+        with explaining_no_memory("evaluate: loading the base model", ON_CPU):
             family = load_family(
                 self.model, device=self.device, dtype=choose_drawing_dtype(self.device, settings.precision)
             )

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch, telling_no_memory
+from lorakiln.console.memory import Batch, explaining_no_memory
 from lorakiln.console.progress import show_progress
 from lorakiln.families.config_ranges import check_folder
 from lorakiln.schema.model import Source
@@ -23,7 +23,7 @@ ADVICE = "end what else uses the device, or judge on the CPU (evaluate.device=cp
 
 
 @contextmanager
-def telling_unloadable(source: Source, title: str, setting: str, fix: str) -> Iterator[dict[str, Any]]:
+def explaining_unloadable(source: Source, title: str, setting: str, fix: str) -> Iterator[dict[str, Any]]:
     """While a model is loaded: the arguments of transformers' `from_pretrained` that say where it is.
 
     Args:
@@ -66,7 +66,7 @@ class PictureModel(ABC):
             UserError: there is no memory for it.
         """
         network: torch.nn.Module = self.model
-        with telling_no_memory(f"loading {self.title}", ADVICE):
+        with explaining_no_memory(f"loading {self.title}", ADVICE):
             network.to(device)
         self.device = device
         return self

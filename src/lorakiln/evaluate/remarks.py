@@ -5,9 +5,10 @@ from pathlib import Path
 from lorakiln.evaluate.charts import read_columns
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.shots import ShotPlan
-from lorakiln.evaluate.summary import format_mean
-from lorakiln.facts import LoraFacts, RunFacts
-from lorakiln.worth.judging import describe, explain_state
+from lorakiln.evaluate.summary_text import format_mean
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
+from lorakiln.worth.assessment import describe, explain_state
 
 # Where so much of what a prompt gains with the trigger words comes without them, they do little.
 MOSTLY = 0.5
@@ -22,12 +23,12 @@ def make_remarks(facts: LoraFacts, run: Path, results: Comparison, plan: ShotPla
         facts: the LoRA's.
         run: what `train` wrote; need not be there, for a file from elsewhere.
     """
-    told = [results.overall.out_of_domain, tell_step(facts, run), tell_trigger(results, plan)]
-    told += [tell_worth(facts, results, plan), tell_bleed(results, plan), tell_copies(results, plan)]
-    return [sentence for sentence in told if sentence]
+    remarks = [results.overall.out_of_domain, remark_on_step(facts, run), remark_on_trigger(results, plan)]
+    remarks += [remark_on_worth(facts, results, plan), remark_on_bleed(results, plan), remark_on_copies(results, plan)]
+    return [sentence for sentence in remarks if sentence]
 
 
-def tell_step(facts: LoraFacts, run: Path) -> str | None:
+def remark_on_step(facts: LoraFacts, run: Path) -> str | None:
     """Whether the exported step has the lowest validation loss that was measured; None if there is none to compare, or
     if the step was chosen by its pictures, which say more.
     """
@@ -49,19 +50,19 @@ def tell_step(facts: LoraFacts, run: Path) -> str | None:
     )
 
 
-def tell_worth(facts: LoraFacts, results: Comparison, plan: ShotPlan) -> str | None:
+def remark_on_worth(facts: LoraFacts, results: Comparison, plan: ShotPlan) -> str | None:
     """What the rule that chooses saved steps says of it; None if it cannot tell, or has chosen it and said so."""
-    judged = results.judged.get(plan.main)
-    if judged is None or facts.recommended:
+    assessed = results.assessed.get(plan.main)
+    if assessed is None or facts.recommended:
         return None
-    worth, said = judged.worth, f"It {describe(judged)}" if judged.usable else explain_state(judged)
+    worth, said = assessed.worth, f"It {describe(assessed)}" if assessed.usable else explain_state(assessed)
     return (
-        f"By the rule for saved steps it is {judged.state}, worth {worth.mean:.2f} of 1 "
+        f"By the rule for saved steps it is {assessed.state}, worth {worth.mean:.2f} of 1 "
         f"({worth.low:.2f} to {worth.high:.2f}). {said[0].upper()}{said[1:]}"
     )
 
 
-def tell_bleed(results: Comparison, plan: ShotPlan) -> str | None:
+def remark_on_bleed(results: Comparison, plan: ShotPlan) -> str | None:
     """That the LoRA changes pictures that do not ask for it, if it does so much."""
     found = results.bare.values.get("bleed", {}).get(plan.main)
     if found is None or found.mean < BLED:
@@ -72,7 +73,7 @@ def tell_bleed(results: Comparison, plan: ShotPlan) -> str | None:
     )
 
 
-def tell_copies(results: Comparison, plan: ShotPlan) -> str | None:
+def remark_on_copies(results: Comparison, plan: ShotPlan) -> str | None:
     """That pictures copy training pictures, more of them than of the base's."""
     found = results.overall.differences.get("copies", {}).get(plan.main)
     if found is None or not found.rises:
@@ -84,7 +85,7 @@ def tell_copies(results: Comparison, plan: ShotPlan) -> str | None:
     )
 
 
-def tell_trigger(results: Comparison, plan: ShotPlan) -> str | None:
+def remark_on_trigger(results: Comparison, plan: ShotPlan) -> str | None:
     """How much of what the LoRA does needs the trigger words; None if the prompts were not drawn without them."""
     learned = [metric for metric in results.metrics if metric.role == "learned"]
     # A question with a fixed answer says more than likeness.

@@ -22,9 +22,10 @@ from lorakiln.evaluate.page_pictures import (
 )
 from lorakiln.evaluate.pages import load_template
 from lorakiln.evaluate.shots import ShotPlan
-from lorakiln.evaluate.summary import format_difference, format_interval, format_mean, format_number
+from lorakiln.evaluate.summary_text import format_difference, format_interval, format_mean, format_number
 from lorakiln.evaluate.verdict import choose_tone, decide_verdict, describe_change, format_rule
-from lorakiln.facts import LoraFacts, read_choice
+from lorakiln.facts.choice import read_choice
+from lorakiln.facts.lora import LoraFacts
 from lorakiln.metrics import Metric, Shot, format_weight
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings

@@ -1,4 +1,4 @@
-"""The `evaluate` stage: draw, judge, compare, and write it all down."""
+"""The `evaluate` stage: draw, measure, compare, and write it all down."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,18 +13,20 @@ from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
-from lorakiln.evaluate.comparison import Evidence, compare, judge_weights, select_headline_numbers
+from lorakiln.evaluate.comparison import Evidence, assess_weights, compare, select_headline_numbers
 from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.evaluate.grids import make_grids, save_grid
 from lorakiln.evaluate.material import PIXEL, PictureModels, describe_drawing, gather_material, make_row
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
+from lorakiln.evaluate.score_summaries import score_pictures, write_plots
 from lorakiln.evaluate.shots import ShotPlan, plan_shots
-from lorakiln.evaluate.summaries import score_pictures, write_plots
-from lorakiln.evaluate.summary import format_summary
+from lorakiln.evaluate.summary_text import format_summary
 from lorakiln.evaluate.tracking import EvaluatedLora, track
-from lorakiln.facts import DatasetFacts, LoraFacts, RunFacts
+from lorakiln.facts.dataset import DatasetFacts
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import choose_drawing_precision
 from lorakiln.metrics import Metric, Scored, examine, format_weight, list_metrics
@@ -97,10 +99,10 @@ def evaluate(
         summary = format_summary(results.metrics, results.overall, plan.main, remarks)
         write_text(fresh / "summary.txt", summary)
     kept.clear()
-    told = settings.model_dump(mode="json")
+    dumped = settings.model_dump(mode="json")
     titles = {grid.name: grid.title for grid in grids}
     main = f"w{format_weight(plan.main)}"
-    track(run, out, EvaluatedLora(facts.name, facts.step, told, results.numbers, main, titles))
+    track(run, out, EvaluatedLora(facts.name, facts.step, dumped, results.numbers, main, titles))
     print(f"{summary}report: {out / 'report.html'}", flush=True)
 
 
@@ -133,8 +135,8 @@ def _score(
     known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
     ceilings = {name: ceiling for name, ceiling in known.items() if ceiling is not None}
     strange = DatasetFacts.read(captioned / "dataset.json").out_of_domain
-    judged = {} if strange else judge_weights(material, scored, metrics, plan)
-    return scored, Evidence(ceilings, examine(material, scored, plan.main), strange, judged)
+    assessed = {} if strange else assess_weights(material, scored, metrics, plan)
+    return scored, Evidence(ceilings, examine(material, scored, plan.main), strange, assessed)
 
 
 def _read_held_out(run: Path) -> list[str]:

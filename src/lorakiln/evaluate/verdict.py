@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lorakiln.evaluate.summaries import Summary
+from lorakiln.evaluate.score_summaries import Summary
 from lorakiln.metrics import Metric, list_rules
 from lorakiln.worth.intervals import FEWEST_PROMPTS, Estimate
 
@@ -71,8 +71,8 @@ def decide_verdict(metrics: Sequence[Metric], summary: Summary, weight: float) -
         kept = [m for m in metrics if m.role == "prompt" and m.name in found]
         # Named one by one: of what CLIP was not asked, such as poses, nothing is said.
         no_price = f"; {_moved(kept, 'did not clearly fall', 'did not clearly rise')}" if kept else ""
-        told = price or no_price
-        return Verdict(f"The LoRA has learned what the training pictures show{told}.", "mixed" if lost else "good")
+        but = price or no_price
+        return Verdict(f"The LoRA has learned what the training pictures show{but}.", "mixed" if lost else "good")
     if rising:
         return Verdict(f"The LoRA has learned the training pictures in part{price}.", "mixed")
     return Verdict(

@@ -11,7 +11,8 @@ from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.captions import make_plain_text
 from lorakiln.diffusion.processes.ddpm import format_timestep_range
 from lorakiln.export.previews import Preview
-from lorakiln.facts import LoraFacts, Recommended
+from lorakiln.facts.choice import Recommended
+from lorakiln.facts.lora import LoraFacts
 from lorakiln.families.kinds import find_version
 from lorakiln.families.model_source import SINGLE_FILES
 from lorakiln.lora_files.embeddings import name_file

@@ -1,7 +1,7 @@
 """Which of a run's saved adapters are exported."""
 
 from lorakiln.console.errors import UserError
-from lorakiln.facts import SavedAdapter
+from lorakiln.facts.run import SavedAdapter
 from lorakiln.schema.train import TrainSettings
 
 

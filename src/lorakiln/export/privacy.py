@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.model_source import is_hub_id
 from lorakiln.schema.marks import Marks, Private, Setting, find_sections, list_by_name, list_outermost
 from lorakiln.schema.whole_config import Config

@@ -19,9 +19,11 @@ from lorakiln.export.checkpoint_choice import choose_adapters, choose_weights, c
 from lorakiln.export.hub import plan_upload, push
 from lorakiln.export.previews import Preview, copy_previews
 from lorakiln.export.privacy import remove_private
-from lorakiln.export.words import FOLDER as WORDS
+from lorakiln.export.word_files import FOLDER as WORDS
 from lorakiln.export.writer import Writer
-from lorakiln.facts import Checked, LoraFacts, RunFacts, SavedAdapter, read_choice
+from lorakiln.facts.choice import read_choice
+from lorakiln.facts.lora import Checked, LoraFacts
+from lorakiln.facts.run import RunFacts, SavedAdapter
 from lorakiln.families import load_family
 from lorakiln.families.file_hashes import compute_kohya_hashes
 from lorakiln.families.kinds import find_version

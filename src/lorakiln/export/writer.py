@@ -13,8 +13,8 @@ from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import DTYPES
 from lorakiln.export.adapter_comparison import compare_adapters
 from lorakiln.export.privacy import remove_places
-from lorakiln.export.words import check_bundle, write_words
-from lorakiln.facts import RunFacts, SavedAdapter
+from lorakiln.export.word_files import check_bundle, write_words
+from lorakiln.facts.run import RunFacts, SavedAdapter
 from lorakiln.families.kinds import find_version, list_adapted_parts
 from lorakiln.families.protocol import Family
 from lorakiln.families.shapes import has_kernel

@@ -14,7 +14,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.config_ranges import check_folder, read_values
 from lorakiln.families.identity import identify_tensors
 from lorakiln.families.model_source import list_weight_files, select_whole_set
-from lorakiln.families.parts import make_empty_part, to_part_tensors
+from lorakiln.families.part_tensors import make_empty_part, to_part_tensors
 from lorakiln.families.versions import Config
 from lorakiln.families.weights_file import WeightsFile, open_shards
 
@@ -68,11 +68,11 @@ class FolderPart:
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         # People's folders do not always name the class, or name one that has the same tensors and more.
         config = {**self.config, **describe_class(kind)}
-        with telling_trouble(self.where):
+        with explaining_load_errors(self.where):
             return load_part(kind, config, self._weights, "", dtype)
 
     def tensors(self) -> dict[str, Tensor]:
-        with telling_trouble(self.where):
+        with explaining_load_errors(self.where):
             return to_part_tensors(self._weights, self.config, "")
 
     def files(self) -> list[Path]:
@@ -93,11 +93,11 @@ class SinglePart:
         self.where, self.checkpoint, self.prefix, self.config = checkpoint.path, checkpoint, prefix, config
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
-        with telling_trouble(self.where):
+        with explaining_load_errors(self.where):
             return load_part(kind, self.config, self.checkpoint, self.prefix, dtype)
 
     def tensors(self) -> dict[str, Tensor]:
-        with telling_trouble(self.where):
+        with explaining_load_errors(self.where):
             return to_part_tensors(self.checkpoint, self.config, self.prefix)
 
     def files(self) -> list[Path]:
@@ -157,13 +157,13 @@ def load_from_folder(kind: Any, folder: Path, **options: Any) -> Any:
     Raises:
         UserError: it cannot be loaded, whatever the libraries say.
     """
-    with telling_trouble(folder):
+    with explaining_load_errors(folder):
         check_folder(folder)
         return kind.from_pretrained(folder, local_files_only=True, **options)
 
 
 @contextmanager
-def telling_trouble(folder: Path) -> Iterator[None]:
+def explaining_load_errors(folder: Path) -> Iterator[None]:
     """Turn what goes wrong when a folder is loaded into a UserError about it."""
     try:
         yield

@@ -64,7 +64,7 @@ def cast_adapter(
         if share:
             lost[name] = share
     if lost:
-        _check_nothing(own.norms(adapter.layers), lost, layers, where)
+        _check_nothing(own.compute_norms(adapter.layers), lost, layers, where)
     return CastAdapter(replace(adapter, layers=layers), lost)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.prepare import PrepareSettings

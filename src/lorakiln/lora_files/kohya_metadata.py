@@ -20,7 +20,7 @@ from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.artefacts.tensor_files import generate_chunks
 from lorakiln.console.errors import UserError
 from lorakiln.diffusion.losses import find_loss
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.kinds import find_version
 from lorakiln.families.prompt_encoding import CHUNK
 from lorakiln.lora_files.kohya_captions import tell_rules, tell_subset_rules
@@ -163,7 +163,7 @@ def _training(facts: RunFacts, rows: Sequence[CaptionedRow]) -> dict[str, Any]:
         "ss_noise_offset": objective.noise_offset or None,
         "ss_min_snr_gamma": objective.min_snr_gamma,
         **({"ss_fp8_base_unet": True} if train.trainer.quantize == "fp8" else {}),
-        **{"ss_huber_c": None, **find_loss(objective.kind).tell_kohya(objective)},
+        **{"ss_huber_c": None, **find_loss(objective.kind).make_kohya_metadata(objective)},
         "ss_caption_dropout_rate": objective.caption_dropout,
         **tell_rules(facts, objective),
         "ss_prior_loss_weight": objective.prior_loss_weight,

@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from lorakiln.adapters.adapter import Adapter, Change, Layer, Relative
-from lorakiln.adapters.factors import make_from_difference
+from lorakiln.adapters.lycoris_to_lora import make_from_difference
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.console.progress import show_progress

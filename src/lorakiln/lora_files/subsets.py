@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 from lorakiln.schema.train import TrainSettings

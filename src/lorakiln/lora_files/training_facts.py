@@ -1,7 +1,7 @@
 """What plan, card and metadata tell of a training, from its settings and a run's facts."""
 
 from lorakiln.diffusion.processes.ddpm import compute_timestep_range
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.schema.adapters import AdapterSettings
 from lorakiln.schema.optimizers import OptimizerSettings
 from lorakiln.schema.train import TrainSettings

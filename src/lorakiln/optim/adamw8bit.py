@@ -12,7 +12,7 @@ import torch
 
 from lorakiln.console.errors import UserError
 from lorakiln.libraries import import_bitsandbytes
-from lorakiln.optim.naming import format_class
+from lorakiln.optim.kohya_names import format_class
 from lorakiln.schema.optimizers.adamw8bit import AdamW8bitSettings
 
 ELEMENTWISE = True

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorakiln.optim.factored import begin_moment, root_mean_square, update_moment
+from lorakiln.optim.factored_moments import begin_moment, root_mean_square, update_moment
+from lorakiln.optim.kohya_names import format_class
 from lorakiln.optim.matrices import as_matrix
-from lorakiln.optim.naming import format_class
 from lorakiln.schema.optimizers.came import CameSettings
 
 ELEMENTWISE = False

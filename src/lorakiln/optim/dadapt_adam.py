@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorakiln.optim.naming import format_class
-from lorakiln.optim.one_distance import OneDistance
+from lorakiln.optim.d_adaptation import DAdaptation
+from lorakiln.optim.kohya_names import format_class
 from lorakiln.schema.optimizers.dadapt_adam import DAdaptAdamSettings
 
 ELEMENTWISE = True
 MASKED = False
 
 
-class DAdaptAdam(OneDistance):
+class DAdaptAdam(DAdaptation):
     """Keeps the numerator beside d."""
 
     settings: DAdaptAdamSettings
@@ -28,7 +28,7 @@ class DAdaptAdam(OneDistance):
         super()._begin()
         self.shared["numerator"] = torch.zeros_like(self.shared["d"])
 
-    def _look(self, rate: Tensor) -> None:
+    def _estimate_distance(self, rate: Tensor) -> None:
         settings, shared, (beta1, beta2) = self.settings, self.shared, self.settings.betas
         keep, gained, length = math.sqrt(beta2), torch.zeros_like(rate), torch.zeros_like(rate)
         for group in self.param_groups:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lorakiln.optim.kohya_names import format_class
 from lorakiln.optim.matrices import as_matrix
-from lorakiln.optim.naming import format_class
 from lorakiln.schema.optimizers.muon import MuonSettings
 
 ELEMENTWISE = False

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorakiln.optim.naming import format_class
-from lorakiln.optim.one_distance import OneDistance
+from lorakiln.optim.d_adaptation import DAdaptation
+from lorakiln.optim.kohya_names import format_class
 from lorakiln.schema.optimizers.prodigy import ProdigySettings
 
 ELEMENTWISE = True
 MASKED = False
 
 
-class Prodigy(OneDistance):
+class Prodigy(DAdaptation):
     """Keeps the first weights, too; beside d the largest that was found, and its numerator."""
 
     settings: ProdigySettings
@@ -33,7 +33,7 @@ class Prodigy(OneDistance):
         d = self.shared["d"]
         self.shared.update(d_max=d.clone(), d_numerator=torch.zeros_like(d))
 
-    def _look(self, rate: Tensor) -> None:
+    def _estimate_distance(self, rate: Tensor) -> None:
         settings, shared, (beta1, beta2) = self.settings, self.shared, self.settings.betas
         beta3 = math.sqrt(beta2) if settings.beta3 is None else settings.beta3
         d = shared["d"]

@@ -10,7 +10,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from lorakiln.console.errors import UserError
-from lorakiln.optim.naming import format_class
+from lorakiln.optim.kohya_names import format_class
 from lorakiln.schema.optimizers.pytorch_optimizer import REFUSED, PytorchOptimizerSettings
 
 ELEMENTWISE = False

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from lorakiln.optim.naming import format_class
+from lorakiln.optim.kohya_names import format_class
 from lorakiln.schema.optimizers.sgd import SgdSettings
 
 ELEMENTWISE = True

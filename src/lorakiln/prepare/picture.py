@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from lorakiln.artefacts.code_digest import compute_code_key
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.console.errors import UserError
@@ -223,7 +223,7 @@ class Preparer:
         row = _rename(known.row, name, mask)
         for file, new in zip(known.files, row.files, strict=True):
             target = self.fresh / new
-            with telling_disk_trouble(target):
+            with explaining_disk_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, target)
         return row
@@ -306,7 +306,7 @@ def save_png(image: Image.Image, target: Path) -> None:
         UserError: the disk is full or not writable.
     """
     image.info = {}  # Pillow would write the source's colour profile
-    with telling_disk_trouble(target):
+    with explaining_disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         image.save(target, "PNG", compress_level=COMPRESS_LEVEL)
 

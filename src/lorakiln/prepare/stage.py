@@ -16,7 +16,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.process_pool import count_workers, map_in_order
 from lorakiln.console.progress import show_progress
 from lorakiln.console.terminal_text import escape_line
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 from lorakiln.prepare.buckets import Geometry
 from lorakiln.prepare.damage import simplejpeg
 from lorakiln.prepare.masks import ALPHA, FROM_FILES, NETWORK

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakiln.console.errors import UserError
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 from lorakiln.prepare.picture import BLURRED
 from lorakiln.rows import PreparedRow, read_prepared, select_files
 

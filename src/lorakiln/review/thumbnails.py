@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL.Image import Resampling
 
 from lorakiln.artefacts.atomic_file import replacing_file
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.decode import decode
@@ -48,7 +48,7 @@ class Thumbnails:
             return file.read_bytes()
         except FileNotFoundError:
             drawn = self._draw(path, longest)
-        with telling_disk_trouble(file), replacing_file(file) as beside:
+        with explaining_disk_errors(file), replacing_file(file) as beside:
             beside.write_bytes(drawn)
             os.replace(beside, file)
         return drawn

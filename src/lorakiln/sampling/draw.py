@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch, telling_no_memory
+from lorakiln.console.memory import Batch, explaining_no_memory
 from lorakiln.diffusion.denoising import denoise
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding
 from lorakiln.families.protocol import Family
@@ -66,7 +66,7 @@ def draw(
     """
     sampler = family.process.make_sampler(steps)
     at_once = batch_size if isinstance(batch_size, Batch) else Batch(batch_size, "drawing")
-    with telling_no_memory(f"{at_once.doing}: reading the negative prompt", at_once.advice):
+    with explaining_no_memory(f"{at_once.doing}: reading the negative prompt", at_once.advice):
         negative = family.encode_prompts([negative_prompt], encoding) if guidance > 1 else None
     for _, group in itertools.groupby(jobs, key=lambda job: (job.width, job.height)):
         alike = list(group)

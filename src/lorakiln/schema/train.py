@@ -84,7 +84,7 @@ class EarlyStoppingSettings(Settings, decides=Decides.MOMENTS):
 
 
 class EmaSettings(Settings, decides=Decides.WEIGHTS):
-    """The exponential moving average of the adapter's weights; see `train.average`."""
+    """The exponential moving average of the adapter's weights; see `train.ema`."""
 
     decay: float | None = Field(None, gt=0, lt=1, description="how much of it stays in a step; null: there is none")
     start: int = Field(0, ge=0, le=MANY, description="steps before which it is the weights themselves")

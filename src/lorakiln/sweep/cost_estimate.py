@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from lorakiln.artefacts.json_files import read_json
 from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.sweep.job_length import count_saves, count_steps
 from lorakiln.sweep.jobs import STATE, Job
-from lorakiln.sweep.length import count_saves, count_steps
 
 MOST = 40  # of the newest runs, from which is judged
 # A checkpoint holds the weights and the optimizer's state, mostly two moments; the last one of a run is kept.

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from lorakiln.sweep.job_process import Pruner
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import Judge
 from lorakiln.sweep.stopping import Stop
 
 
@@ -12,7 +12,7 @@ class Executor(Protocol):
     """Entered before the first job, left after the last.
 
     Attributes:
-        prunes: whether `run` heeds a judge.
+        prunes: whether `run` heeds a pruner.
         stop: asks the running jobs to end.
     """
 
@@ -27,5 +27,5 @@ class Executor(Protocol):
     def width(self, jobs: Sequence[Job]) -> int:
         """How many of the jobs run, or wait to run, at a time."""
 
-    def run(self, job: Job, judge: Judge | None = None) -> Outcome:
+    def run(self, job: Job, pruner: Pruner | None = None) -> Outcome:
         """Run a job to its end; called from several threads."""

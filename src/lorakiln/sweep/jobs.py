@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_json, write_json
+from lorakiln.sweep.job_length import count_steps
 from lorakiln.sweep.job_sources import identify_sources, list_differences
-from lorakiln.sweep.length import count_steps
 
 STATE = "job.json"
 LOG = "job.log"

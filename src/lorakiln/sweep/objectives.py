@@ -7,7 +7,8 @@ from typing import Any
 
 from lorakiln.artefacts.json_files import read_json
 from lorakiln.console.errors import UserError
-from lorakiln.facts import Measured, RunFacts, read_choice
+from lorakiln.facts.choice import Measured, read_choice
+from lorakiln.facts.run import RunFacts
 from lorakiln.metrics import LIKENESS, OBEDIENCE, list_in_report_order, list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.worth import WORTH

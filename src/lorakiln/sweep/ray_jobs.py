@@ -8,9 +8,9 @@ from typing import Any
 
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import visible_gpus
+from lorakiln.sweep.job_process import NOT_STARTED, Pruner
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import NOT_STARTED, Judge
-from lorakiln.sweep.remote import RemoteJob, prepare_job, request_stop
+from lorakiln.sweep.remote_job import RemoteJob, prepare_job, request_stop
 from lorakiln.sweep.stopping import Stop
 
 POLL = 0.5  # seconds
@@ -82,7 +82,7 @@ class RayJobs:
         by_gpus = int(has["GPU"] / min((job.devices for job in jobs), default=1)) if self._gpus else by_cpus
         return max(1, min(self.at_once, by_cpus, by_gpus))
 
-    def run(self, job: Job, judge: Judge | None = None) -> Outcome:
+    def run(self, job: Job, pruner: Pruner | None = None) -> Outcome:
         """Give a job to Ray and wait for its end; called from several threads. There is no pruning."""
         if job.done():
             return Outcome(job, "skipped")

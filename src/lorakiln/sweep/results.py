@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.json_files import read_json
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.sweep.jobs import Outcome
 from lorakiln.sweep.objectives import (
     DEFAULT,

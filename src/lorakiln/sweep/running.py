@@ -31,12 +31,12 @@ def run_jobs(jobs: Sequence[Job], root: Path, executor: Executor) -> list[Outcom
     print(format_plan(jobs, root, width), flush=True)
     for job in jobs:
         job.forget()
-    teller, outcomes = ProgressReporter(jobs, root, width), {}
+    reporter, outcomes = ProgressReporter(jobs, root, width), {}
     with executor.stop.listening(), ThreadPoolExecutor(max(1, min(width, len(jobs)))) as pool:
         numbers = {pool.submit(executor.run, job): place for place, job in enumerate(jobs)}
         for future in yield_as_completed(numbers):
             outcomes[numbers[future]] = future.result()
-            teller.tell(future.result())
+            reporter.report(future.result())
     executor.stop.exit_if_asked()
     return [outcomes[place] for place in range(len(jobs))]
 
@@ -66,7 +66,7 @@ class ProgressReporter:
         self.total, self.root, self.at_once, self._ended = len(jobs), root, at_once, 0
         self._left = [job for job in jobs if not job.done()]
 
-    def tell(self, outcome: Outcome, more: str = "") -> None:
+    def report(self, outcome: Outcome, more: str = "") -> None:
         """Print a line; `more` stands at its end."""
         self._ended += 1
         said = {

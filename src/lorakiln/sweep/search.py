@@ -72,9 +72,9 @@ class Search:
             foreseen = [self._job(first)] * max(1, left)
             width = min(executor.width(foreseen), len(foreseen))
             print(format_plan(foreseen, self.launcher.root, width, titles=False), flush=True)
-            claimed, teller = deque([first]), ProgressReporter(foreseen, self.launcher.root, width)
+            claimed, reporter = deque([first]), ProgressReporter(foreseen, self.launcher.root, width)
             with executor.stop.listening(), ThreadPoolExecutor(width) as pool:
-                workers = [pool.submit(self._work, executor, claimed, teller) for _ in range(width)]
+                workers = [pool.submit(self._work, executor, claimed, reporter) for _ in range(width)]
                 for worker in yield_as_completed(workers):
                     worker.result()
             executor.stop.exit_if_asked()
@@ -83,21 +83,21 @@ class Search:
         """Of all trials that have ended, in this process or another, in their order."""
         return [read_outcome(self._job(trial.number)) for trial in self.study.ended()]
 
-    def _work(self, executor: Executor, claimed: deque[int], teller: ProgressReporter) -> None:
+    def _work(self, executor: Executor, claimed: deque[int], reporter: ProgressReporter) -> None:
         try:
             while not executor.stop.asked:
                 number = claimed.popleft() if claimed else self.study.next_trial()
                 if number is None:
                     return
-                self._trial(executor, number, teller)
+                self._trial(executor, number, reporter)
         except BaseException:
             # What is wrong here is wrong in all: the others save their state and end.
             executor.stop.ask()
             raise
 
-    def _trial(self, executor: Executor, number: int, teller: ProgressReporter) -> None:
-        judge = (lambda step, loss: self.study.is_hopeless(number, step, loss)) if self.prune else None
-        outcome = executor.run(self._job(number), judge)
+    def _trial(self, executor: Executor, number: int, reporter: ProgressReporter) -> None:
+        pruner = (lambda step, loss: self.study.is_hopeless(number, step, loss)) if self.prune else None
+        outcome = executor.run(self._job(number), pruner)
         said = ""
         if outcome.has_result:
             numbers, _ = read_numbers(outcome.job.folder)
@@ -108,7 +108,7 @@ class Search:
         elif outcome.status != "stopped":
             # One that was stopped stays open: the same command goes on with it.
             self.study.tell_without_result(number, outcome.status == "pruned")
-        teller.tell(outcome, said)
+        reporter.report(outcome, said)
 
     def _job(self, number: int) -> Job:
         own = self.study.overrides_of(number)

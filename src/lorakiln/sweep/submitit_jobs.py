@@ -8,9 +8,9 @@ from typing import Any
 
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import visible_gpus
+from lorakiln.sweep.job_process import NOT_STARTED, Pruner, make_start_failure
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import NOT_STARTED, Judge, make_start_failure
-from lorakiln.sweep.remote import RemoteJob, prepare_job, request_stop
+from lorakiln.sweep.remote_job import RemoteJob, prepare_job, request_stop
 from lorakiln.sweep.stopping import Stop
 
 POLL = 0.5  # seconds
@@ -46,7 +46,7 @@ class SubmititJobs:
     def width(self, jobs: Sequence[Job]) -> int:
         return self.at_once
 
-    def run(self, job: Job, judge: Judge | None = None) -> Outcome:
+    def run(self, job: Job, pruner: Pruner | None = None) -> Outcome:
         """Submit a job and wait for its end; called from several threads. There is no pruning."""
         if job.done():
             return Outcome(job, "skipped")

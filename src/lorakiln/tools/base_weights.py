@@ -15,7 +15,7 @@ from lorakiln.families.borrowed_configs import borrow_config
 from lorakiln.families.kinds import find_version_predicting, list_adapted_parts, list_families, recognise_file
 from lorakiln.families.layer_names import to_canonical_name
 from lorakiln.families.model_source import PICKLES, find_variant, list_weight_files, read_config
-from lorakiln.families.parts import locate_part_tensors
+from lorakiln.families.part_tensors import locate_part_tensors
 from lorakiln.families.sd.file_contents import find_prediction
 from lorakiln.families.versions import BaseVersion
 from lorakiln.families.weights_file import WeightsFile, is_single_file, open_weights_file

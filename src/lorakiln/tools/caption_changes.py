@@ -9,7 +9,7 @@ from lorakiln.artefacts.json_files import write_text
 from lorakiln.caption.hand_edits import read_texts
 from lorakiln.caption.trigger import adapt_settings, complete_text, strip_text
 from lorakiln.console.errors import UserError
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 from lorakiln.rows import CaptionedRow, read_captioned, select_files
 from lorakiln.schema.base import Validator, check
 from lorakiln.schema.captioners import CAPTIONERS, CaptionSettings

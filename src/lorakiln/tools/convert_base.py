@@ -17,7 +17,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.borrowed_configs import Tokenizer
 from lorakiln.families.kinds import FamilyKind, find_version, list_versions, recognise_file, recognise_folder
 from lorakiln.families.model_source import PICKLES, find_variant
-from lorakiln.families.parts import read_class, to_original_tensors
+from lorakiln.families.part_tensors import read_class, to_original_tensors
 from lorakiln.families.sd.file_contents import has_prefix
 from lorakiln.families.sd.files import PREDICTIONS, Files
 from lorakiln.families.versions import BaseVersion

@@ -7,7 +7,7 @@ from typing import Literal
 
 from PIL.Image import Image
 
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.folders import replacing
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.buckets import Geometry, Size
@@ -92,6 +92,6 @@ def _save(image: Image, target: Path, format: Format) -> None:
         save_png(image, target)
         return
     image.info = {}
-    with telling_disk_trouble(target):
+    with explaining_disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         image.save(target, "JPEG" if format == "jpg" else "WEBP", quality=QUALITY)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.console.errors import UserError
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 
 FOLDER = "datasets"  # in the cache's
 UNFINISHED = "unfinished"  # in a dataset's folder: what stands there is another's, until the stages are through
@@ -52,7 +52,7 @@ def hold(folder: Path) -> None:
     Raises:
         UserError: the disk is full or not writable.
     """
-    with telling_disk_trouble(folder), _deciding(folder.parents[1]):
+    with explaining_disk_errors(folder), _deciding(folder.parents[1]):
         used = folder / USED
         used.mkdir(parents=True, exist_ok=True)
         os.utime(used, (now := time.time(), now))
@@ -100,7 +100,7 @@ def remove_unheld(cache: Path, folders: Sequence[Path]) -> list[Path]:
     removed: list[Path] = []
     for folder in folders:
         aside = cache / f".{FOLDER}.{folder.name}.removed"
-        with telling_disk_trouble(cache), _deciding(cache):
+        with explaining_disk_errors(cache), _deciding(cache):
             shutil.rmtree(aside, ignore_errors=True)  # of one that was killed on the way
             if not folder.exists() or _is_held(folder):
                 continue

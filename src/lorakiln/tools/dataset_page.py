@@ -16,7 +16,7 @@ from lorakiln.artefacts.pictures import read_picture
 from lorakiln.caption.trigger import holds_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
-from lorakiln.facts import Dataset
+from lorakiln.facts.dataset import Dataset
 from lorakiln.prepare.picture import BLURRED
 from lorakiln.rows import CaptionedRow, read_captioned, select_files
 from lorakiln.schema.prepare import PrepareSettings
@@ -24,7 +24,7 @@ from lorakiln.schema.train import TrainSettings
 from lorakiln.tools.caption_lint import count_trigger, find_common_tags
 from lorakiln.tracking.contact_sheet import MOST, choose_evenly, paste_cells
 from lorakiln.train.length import count_steps
-from lorakiln.train.plan import tell_length
+from lorakiln.train.plan import describe_length
 from lorakiln.train.validation_split import hold_out
 
 TOLD_APART = ("enlarged ", f"{BLURRED} ")
@@ -178,7 +178,7 @@ def _plan(groups: Sequence[_Group], train: TrainSettings) -> tuple[dict[str, str
     except UserError as error:
         return {}, error.what
     adapter = f"{train.adapter.kind}, rank {train.adapter.rank}"
-    return {**tell_length([group.name for group in groups], split, settings), "adapter": adapter}, ""
+    return {**describe_length([group.name for group in groups], split, settings), "adapter": adapter}, ""
 
 
 def _find_only_caption(texts: Sequence[str]) -> list[str]:

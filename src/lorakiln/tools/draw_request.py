@@ -1,4 +1,4 @@
-"""One picture that is wished for, and what a grid's axes change of it."""
+"""One picture that is asked for, and what a grid's axes change of it."""
 
 import math
 import re

@@ -71,12 +71,12 @@ def _list_making(origin: Origin, folder: Path, name: str) -> list[str]:
     if origin.commit:
         commands.insert(0, f"git checkout {origin.commit}")
     lines = [f"make it again  {' && '.join(commands)}"]
-    doubts = list_doubts(origin)
+    doubts = list_warnings(origin)
     same = f"the same bytes, on {origin.device} with {origin.threads} threads and its libraries (provenance.json)"
     return [*lines, f"  the bytes may be others: {'; '.join(doubts)}" if doubts else f"  {same}"]
 
 
-def list_doubts(origin: Origin) -> list[str]:
+def list_warnings(origin: Origin) -> list[str]:
     """Why the same settings need not give the same bytes."""
     doubts = []
     if origin.repeats is None:

@@ -15,7 +15,7 @@ from lorakiln.caption.trigger import prepend_trigger
 from lorakiln.captioners.blip import BlipCaptioner
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
-from lorakiln.console.memory import Batch, is_tight, telling_no_memory
+from lorakiln.console.memory import Batch, explaining_no_memory, is_tight
 from lorakiln.console.progress import show_progress
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import choosing_threads
@@ -64,7 +64,7 @@ def draw_requests(
     precision: str = "auto",
     embeddings: Mapping[Path, str | None] | None = None,
 ) -> Iterator[tuple[int, Image.Image, str]]:
-    """(index, picture, infotext) of every wish, those with the same LoRAs and settings together.
+    """(index, picture, infotext) of every request, those with the same LoRAs and settings together.
 
     Args:
         embeddings: textual inversions, each with the word that it is to be called by, None for its own.
@@ -75,12 +75,7 @@ def draw_requests(
     device = choose_device()
     where = f"{describe_device(device)} in {choose_drawing_precision(device, precision)}"
     print(f"drawing {len(requests)} pictures, on {where}", flush=True)
-    with telling_no_memory("loading the base model", HIDE_GPU):
-        family = load_family(model, device=device, dtype=choose_drawing_dtype(device, precision))
-        if is_tight(device):
-            family.rest()
-    for steps in sorted({request.steps for request in requests}):
-        check_steps(family, steps, "steps")
+    family = _load_base(requests, model, device, precision)
     files = list(dict.fromkeys(path for request in requests for path, _ in request.loras))
     adapters = [read_any(path).adapter for path in files]
     for path, adapter in zip(files, adapters, strict=True):
@@ -91,23 +86,10 @@ def draw_requests(
     _warn_unread(WeightedPrompts(family), requests)
     hashes_of_words = {word: compute_embedding_short_hash(path) for path, found in given.items() for word in found}
     base, hashes = base_hash(model.path, family.facts["hash"]), {path: lora_hash(path) for path in files}
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for index, request in enumerate(requests):
-        common = (
-            request.weight,
-            request.loras,
-            request.steps,
-            request.guidance,
-            request.negative,
-            request.image,
-            request.strength,
-            request.encoding,
-        )
-        groups.setdefault(common, []).append(index)
     with choosing_threads(family), show_progress("drawing", len(requests)) as bar:
-        for members in groups.values():
+        for members in _group(requests):
             first = requests[members[0]]
-            with telling_no_memory("putting the LoRAs on, and reading the picture to begin with", HIDE_GPU):
+            with explaining_no_memory("putting the LoRAs on, and reading the picture to begin with", HIDE_GPU):
                 merged.set_weights(*(first.weights.get(path, 0.0) for path in files))
                 start, size = _start(family, first, model)
             jobs = [
@@ -143,6 +125,34 @@ def draw_requests(
                 yield index, picture, text + (f", Denoising strength: {first.strength:g}" if start is not None else "")
             if batch.size < min(batch_size, len(jobs)):  # it was halved, so the next group begins there
                 batch_size = batch.size
+
+
+def _load_base(requests: Sequence[DrawRequest], model: ModelSettings, device: torch.device, precision: str) -> Family:
+    with explaining_no_memory("loading the base model", HIDE_GPU):
+        family = load_family(model, device=device, dtype=choose_drawing_dtype(device, precision))
+        if is_tight(device):
+            family.rest()
+    for steps in sorted({request.steps for request in requests}):
+        check_steps(family, steps, "steps")
+    return family
+
+
+def _group(requests: Sequence[DrawRequest]) -> list[list[int]]:
+    """The requests' indices, together those that one batch can hold: they differ in prompt, seed and size alone."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for index, request in enumerate(requests):
+        common = (
+            request.weight,
+            request.loras,
+            request.steps,
+            request.guidance,
+            request.negative,
+            request.image,
+            request.strength,
+            request.encoding,
+        )
+        groups.setdefault(common, []).append(index)
+    return list(groups.values())
 
 
 def _warn_unread(family: WeightedPrompts, requests: Sequence[DrawRequest]) -> None:

@@ -14,7 +14,7 @@ from lorakiln.adapters.adapter import Adapter, Change, Embedding, Layer
 from lorakiln.families.kinds import FamilyKind, find_version_predicting, list_versions
 from lorakiln.lora_files.base_model import find_base_version, find_generation, find_lora_family
 from lorakiln.lora_files.reading import read_any, read_as_stored
-from lorakiln.tools.lowrank import compute_singular
+from lorakiln.tools.rank_reduction import compute_singular
 
 CONVERTED = "lora.safetensors"  # what the printed command writes
 RANKS = 1024  # the most that train.adapter.rank takes

@@ -13,7 +13,7 @@ from lorakiln.console.terminal_text import escape_text
 from lorakiln.families.kinds import list_generations
 from lorakiln.lora_files.embeddings import describe_form, read_embeddings
 from lorakiln.tools.inspect import format_override, list_words
-from lorakiln.tools.listing import shorten_value
+from lorakiln.tools.inspect_listing import shorten_value
 
 
 def inspect_words(path: Path) -> dict[str, Any]:

@@ -90,3 +90,15 @@ def _object(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def make_resized_metadata(adapter: Adapter) -> dict[str, str]:
+    """The metadata of what is now a LoRA of other ranks: what it says of another kind of layer goes."""
+    known = drop_hashes(adapter.metadata)
+    args = known.get("ss_network_args", "{}") if known.get("ss_network_module", LORA) == LORA else "{}"
+    return known | {"ss_network_module": LORA, "ss_network_args": args} | make_rank_keys(adapter.layers, args)
+
+
+def drop_hashes(metadata: dict[str, str]) -> dict[str, str]:
+    """Without the hashes (sshs_...) of the tensors, which are others now."""
+    return {key: value for key, value in metadata.items() if not key.startswith("sshs_")}

@@ -9,7 +9,10 @@ from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.json_files import read_json, write_json, write_text
 from lorakiln.artefacts.tensor_files import read_metadata
 from lorakiln.console.errors import UserError
-from lorakiln.facts import Facts, LoraFacts, Recommended, RunFacts
+from lorakiln.facts.choice import Recommended
+from lorakiln.facts.file import Facts
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.lora_files.base_model import find_base_version
 from lorakiln.lora_files.kohya_metadata import TRIGGER
 from lorakiln.lora_files.reading import read_any

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorakiln.artefacts.atomic_file import replacing_file
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.json_files import write_json, write_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
@@ -66,7 +66,7 @@ def draw_regularisation(
         file = files[missing[index]]
         if not (out / RECORD).exists():  # from now on there is something that it is about
             write_json(out / RECORD, record.to_dict())
-        with telling_disk_trouble(file), replacing_file(file) as beside:
+        with explaining_disk_errors(file), replacing_file(file) as beside:
             save_picture(picture, beside, text)
             os.replace(beside, file)
     _write_captions(out, request.prompt, sorted(out.glob("*.png")))

@@ -39,8 +39,8 @@ class DatasetVersion:
         refers to and the server does not have, is none.
         """
         try:
-            told = read_json(self.path)
-            return bool(told["online"]) or (not online and Path(told["folder"]).is_dir())
+            kept = read_json(self.path)
+            return bool(kept["online"]) or (not online and Path(kept["folder"]).is_dir())
         except (OSError, ValueError, KeyError, TypeError):
             return False
 

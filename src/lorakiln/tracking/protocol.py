@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from lorakiln.facts import DatasetFacts
+from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.rows import CaptionedRow
 
 

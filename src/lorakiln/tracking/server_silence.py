@@ -22,8 +22,8 @@ class ServerSilence:
     def lasts(self) -> bool:
         """Whether it began less than LASTS seconds ago."""
         try:
-            told = read_json(self.path)
-            return bool(told["server"] == self.server and 0 <= time.time() - told["at"] < LASTS)
+            kept = read_json(self.path)
+            return bool(kept["server"] == self.server and 0 <= time.time() - kept["at"] < LASTS)
         except Exception:  # noqa: BLE001 - no note, or none that can be read
             return False
 

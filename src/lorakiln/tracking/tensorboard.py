@@ -17,7 +17,7 @@ from lorakiln.tracking.protocol import Tracker
 def start(
     settings: TrackerSettings, config: Mapping[str, Any], folder: Path, known: Mapping[str, Any] | None, job: str
 ) -> Tracker:
-    """See `tracker.TrackerKind`."""
+    """See `protocol.TrackerKind`."""
     return TensorboardTracker(settings, config, folder, known, job)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.json_files import read_json
-from lorakiln.facts import DatasetFacts
+from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.trackers import TRACKERS, TrackerSettings
 from lorakiln.tracking.protocol import Tracker
@@ -94,8 +94,8 @@ def resume_tracker(run_folder: Path, job: str, config: Mapping[str, Any] | None 
     chosen = TRACKERS.settings(kind)
     assert issubclass(chosen, TrackerSettings)  # the registry takes no others
     # Each stage says them again: none can take back what another has said.
-    told: dict[str, Any] = {name: record[name] for name in chosen.model_fields if record.get(name) is not None}
-    settings = chosen(**told | {"upload_images": record["upload_images"]})  # never by default
+    known: dict[str, Any] = {name: record[name] for name in chosen.model_fields if record.get(name) is not None}
+    settings = chosen(**known | {"upload_images": record["upload_images"]})  # never by default
     folder = Path(record["folder"])
     # The run may have come from another machine.
     return start_tracker(settings, config or {}, folder if folder.is_dir() else Path.cwd(), record, job)

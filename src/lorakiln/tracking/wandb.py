@@ -13,7 +13,7 @@ from lorakiln.tracking.temporary_files import temporary_files_in
 def start(
     settings: TrackerSettings, config: Mapping[str, Any], folder: Path, known: Mapping[str, Any] | None, job: str
 ) -> Tracker:
-    """See `tracker.TrackerKind`."""
+    """See `protocol.TrackerKind`."""
     with temporary_files_in(Path(os.environ.get("WANDB_DIR") or folder) / "wandb"):
         from lorakiln.tracking.wandb_tracker import WandbTracker
     return WandbTracker(settings, config, folder, known, job)

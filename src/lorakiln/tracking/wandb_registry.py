@@ -88,7 +88,7 @@ def find(place: Place, alias: str) -> Version | None:
     Raises:
         UserError: nobody is logged in, W&B is not reached, or there is no such registry.
     """
-    with _telling(place):
+    with _explaining(place):
         found = _find(_connect(place), place, alias)
         return _describe(found) if found else None
 
@@ -99,7 +99,7 @@ def fetch(place: Place, alias: str, folder: Path) -> Version:
     Raises:
         UserError: as `find`; there is no such name, or no such alias.
     """
-    with _telling(place):
+    with _explaining(place):
         api = _connect(place)
         found = _find(api, place, alias)
         if found is None:
@@ -139,7 +139,7 @@ def put(
     made = wandb.Artifact(make_artifact_name(f"{place.name}-promoted"), type=TYPE, metadata=dict(facts))
     for inside, path in files.items():
         made.add_file(str(path), name=inside, policy="immutable", skip_cache=True)
-    with _telling(place):
+    with _explaining(place):
         run = wandb.init(
             project=record.get("project") or "lorakiln",
             entity=record.get("entity") if known else place.entity,
@@ -214,7 +214,7 @@ def _suggest(text: str, most: int) -> str:
 
 
 @contextmanager
-def _telling(place: Place) -> Iterator[None]:
+def _explaining(place: Place) -> Iterator[None]:
     """What W&B's client raises, told to the user."""
     try:
         yield

@@ -15,7 +15,7 @@ import wandb
 from wandb.errors import CommError, UsageError
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined] # protobuf makes it while it is imported
 
-from lorakiln.facts import DatasetFacts
+from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.rows import CaptionedRow
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking.contact_sheet import make_contact_sheet
@@ -157,8 +157,8 @@ class WandbTracker(Tracker):
     ) -> tuple[bool, str]:
         """Whether it went to the server, and the folder of its record."""
         mend_parts(self._home / "wandb", f"dataset-{version}")
-        told = {**self._shared(facts.to_dict()), "version": version}
-        made = _artifact("dataset", name, told)
+        metadata = {**self._shared(facts.to_dict()), "version": version}
+        made = _artifact("dataset", name, metadata)
         made.add_reference(pictures.resolve().as_uri(), checksum=False)
         run = start(
             {
@@ -169,7 +169,7 @@ class WandbTracker(Tracker):
                 "id": f"dataset-{version}",
                 "name": f"{facts.name} {version[:8]}",
                 "resume": "allow",
-                "config": told,
+                "config": metadata,
                 "dir": str(self._home),
                 "reinit": "create_new",
             },
@@ -219,8 +219,10 @@ def mend_parts(folder: Path, run: str) -> int:
     parts = read_parts(folder, run, Record.FromString, _opened)
     for part in parts:
         if not part.whole:
-            told = f"W&B: {part.folder.name} was cut off, which wandb sync cannot send; it is kept in {set_aside(part)}"
-            print(f"{told}, and what is known of it is recorded again", file=sys.stderr, flush=True)
+            warning = (
+                f"W&B: {part.folder.name} was cut off, which wandb sync cannot send; it is kept in {set_aside(part)}"
+            )
+            print(f"{warning}, and what is known of it is recorded again", file=sys.stderr, flush=True)
     wait_for_a_name(folder, run)
     return max((part.last for part in parts if part.whole), default=-1)
 
@@ -252,8 +254,8 @@ def start(arguments: dict[str, Any], at_home: bool = False, offline: bool = Fals
         # A key that is refused is told at once, and a new one should be tried at once.
         if time.monotonic() - began >= PATIENCE / 2:
             silence.begin()
-            told = f"W&B's server did not answer; no run asks it again for {LASTS // 60} minutes"
-            print(f"warning: {told} (or delete {silence.path})", file=sys.stderr, flush=True)
+            warning = f"W&B's server did not answer; no run asks it again for {LASTS // 60} minutes"
+            print(f"warning: {warning} (or delete {silence.path})", file=sys.stderr, flush=True)
         # The client's service holds on to the id that it failed with.
         wandb.teardown()
         run = wandb.init(**arguments, mode="offline", settings=quiet)

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from lorakiln.adapters.adapter import Embedding
 from lorakiln.adapters.networks import Placement
 from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import telling_no_memory
+from lorakiln.console.memory import explaining_no_memory
 from lorakiln.diffusion.loss import check_objective
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import is_small
@@ -24,10 +25,10 @@ from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import list_encoders, list_placements, put_adapters
+from lorakiln.train.adapter_placement import list_encoders, list_placements, put_adapters
 from lorakiln.train.attention import check_attention
 from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, is_live
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.learned_tokens import check_tokens, put_tokens, read_begun
 from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.live_text import LiveText, TextReader
@@ -58,7 +59,7 @@ class TrainingRun:
     settings: TrainSettings
     asked: TrainSettings
     model: ModelSettings
-    encoded: Encoded
+    encoded: EncodedDataset
     family: Family
     split: ValidationSplit
     placements: dict[str, Placement]
@@ -108,7 +109,7 @@ def assemble(
             pictures, or the device has no memory for it.
     """
     check_quantize(asked.trainer.quantize)
-    encoded = Encoded.read(folder)
+    encoded = EncodedDataset.read(folder)
     split = hold_out(encoded.buckets, asked.validation)
     settings = count_steps(asked, split.trained_count)
     _check_measured(settings, split)
@@ -131,26 +132,16 @@ def assemble(
         bare.process = bare.process.rescale_to_zero_snr()
     requests = choose_requests(encoded, settings.samples, split.trained) if draws else []
     samples = list_samples(requests, settings.samples, model.resolution)
-    check_samples(samples, bare, hasattr(find_trained_kind(settings.adapter.kind), "weighted"))
+    check_samples(samples, bare, hasattr(find_trained_kind(settings.adapter.kind), "at_weight"))
     check_attention(settings.trainer.attention, bare, share.half or torch.float32)
     memory_fit = _make_room(bare, encoded, split, settings, share, samples)
     if memory_fit and share.rank == 0 and (warning := memory_fit.warning()):
         print(warning, file=sys.stderr, flush=True)
-    with telling_no_memory(f"loading the base model, on {device}", memory_fit.advice if memory_fit else ""):
+    with explaining_no_memory(f"loading the base model, on {device}", memory_fit.advice if memory_fit else ""):
         family = _load(model, parts, loading, settings.trainer.quantize)
         family.process = bare.process
         family.rest(TEXT if reads else ())
-        # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
-        network: Any = family.network  # diffusers' own methods, and torch's untyped keyword
-        network.to(memory_format=torch.channels_last)
-        if settings.trainer.gradient_checkpointing:
-            network.enable_gradient_checkpointing()
-            for part in encoders:
-                recompute_activations(family.adaptable()[part])
-        placements = list_placements(family, settings)
-        if placements:
-            put_adapters(family, placements, settings.seed, settings.tokens)
-        put_tokens(family, settings.tokens, settings.seed, begun)
+        placements = _adapt(family, settings, begun)
         module = LoraModule(
             family,
             encoded.to_device(device, bool(memory_fit and memory_fit.memory.dataset)),
@@ -165,7 +156,23 @@ def assemble(
     )
 
 
-def _choose_reader(family: Family, encoded: Encoded, trained: bool) -> TextReader | None:
+def _adapt(family: Family, settings: TrainSettings, begun: Mapping[str, Embedding]) -> dict[str, Placement]:
+    """Make the loaded base ready to be trained, in place: its memory layout, checkpointing, the adapters, the words."""
+    # The layout that convolutions on GPUs are written for: not measured here on one; a CPU loses nothing.
+    network: Any = family.network  # diffusers' own methods, and torch's untyped keyword
+    network.to(memory_format=torch.channels_last)
+    if settings.trainer.gradient_checkpointing:
+        network.enable_gradient_checkpointing()
+        for part in list_encoders(family.name, settings):
+            recompute_activations(family.adaptable()[part])
+    placements = list_placements(family, settings)
+    if placements:
+        put_adapters(family, placements, settings.seed, settings.tokens)
+    put_tokens(family, settings.tokens, settings.seed, begun)
+    return placements
+
+
+def _choose_reader(family: Family, encoded: EncodedDataset, trained: bool) -> TextReader | None:
     """What gives the embeddings of texts; None where each picture's own are all that there is."""
     if trained or is_live(encoded):
         return LiveText.of(family, encoded.index.made_with("encode", EncodeSettings), trained)
@@ -185,7 +192,7 @@ def _load(model: ModelSettings, parts: Sequence[Part], loading: Mapping[str, Any
 
 def _make_room(
     family: Family,
-    encoded: Encoded,
+    encoded: EncodedDataset,
     split: ValidationSplit,
     settings: TrainSettings,
     share: Share,
@@ -228,7 +235,7 @@ def _make_room(
         return None
 
 
-def _check_rows(encoded: Encoded, objective: ObjectiveSettings) -> None:
+def _check_rows(encoded: EncodedDataset, objective: ObjectiveSettings) -> None:
     """Refuse what is said of masks and of regularisation pictures where there are none."""
     masked = any(bucket.mask is not None for bucket in encoded.buckets)
     regularises = any(row.is_reg for bucket in encoded.buckets for row in bucket.rows)
@@ -259,7 +266,7 @@ def _check_measured(settings: TrainSettings, split: ValidationSplit) -> None:
         )
 
 
-def _check_base(encoded: Encoded, family: Family, model: ModelSettings) -> None:
+def _check_base(encoded: EncodedDataset, family: Family, model: ModelSettings) -> None:
     before = encoded.index.base
     if before.hash != family.facts["hash"]:
         raise UserError(

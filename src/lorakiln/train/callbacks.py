@@ -22,11 +22,11 @@ from lorakiln.train.failures import make_not_finite_error
 from lorakiln.train.length import DueWork, choose_kept, count_epoch, find_due_work, is_due, is_ended_early
 from lorakiln.train.lightning import pl
 from lorakiln.train.lora_module import LoraModule
-from lorakiln.train.readings import compute_smoothed
 from lorakiln.train.record import Record
 from lorakiln.train.remeasuring import Remeasurement, list_changed_recordings, report_again, select_recording
 from lorakiln.train.resume import broadcast, capture, restore
 from lorakiln.train.sample_pictures import SampleDrawer
+from lorakiln.train.step_metrics import compute_smoothed
 from lorakiln.train.stop_together import StopTogether
 from lorakiln.train.validation import compute_validation_loss
 from lorakiln.train.validation_split import ValidationSplit
@@ -150,7 +150,7 @@ class RunRecorder(pl.Callback):
         minutes = self.settings.checkpoint_minutes
         timed = self.leader and minutes > 0 and began - self._saved_at >= 60 * minutes
         if any(due) or stopping or timed:
-            bad = module.readings.read()
+            bad = module.step_losses.read()
             if bad is not None and (any(due) or stopping):
                 # All processes know it at the same step. The others end quietly: Lightning kills the leader, in the
                 # middle of its last words, when one of them ends with an error.
@@ -228,9 +228,9 @@ class RunRecorder(pl.Callback):
             self.checkpoints.drop_adapter(step)
 
     def _row(self, module: LoraModule, step: int) -> None:
-        if not module.readings.losses:
+        if not module.step_losses.losses:
             return
-        loss, norm = module.readings.means()
+        loss, norm = module.step_losses.means()
         row = {"step": step, "loss": loss, "lr": module.rate(step - 1), "grad_norm": norm}
         row |= module.found_rate(step - 1)
         self.record.metrics.append(row)
@@ -248,15 +248,15 @@ class RunRecorder(pl.Callback):
             if module.scale:
                 more["loss_scale"] = module.scale.value.item()
             # The quarters are those of this process's share of the batches; the blocks' gradients, the row's step's.
-            told = {
+            tracked = {
                 **more,
                 **module.part_rates(step - 1),
-                **module.quarters.read(),
+                **module.quarter_losses.read(),
                 **module.block_norms.read(),
                 **compute_adapter_norms(module.adapted),
             }
-            self.record.tracked[step] = told
-            self.tracker.log({**row, **told}, step)
+            self.record.tracked[step] = tracked
+            self.tracker.log({**row, **tracked}, step)
 
     def _validate(self, module: LoraModule, step: int) -> None:
         if self.split.held_out_count:

@@ -19,7 +19,7 @@ from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.subset_rules import adapt_rules
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.batch_schedule import GlobalBatch
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 
 
 class DrawnTexts:
@@ -31,7 +31,7 @@ class DrawnTexts:
         seed: the training's.
     """
 
-    def __init__(self, encoded: Encoded, trained: Sequence[Sequence[int]], seed: int) -> None:
+    def __init__(self, encoded: EncodedDataset, trained: Sequence[Sequence[int]], seed: int) -> None:
         self.rows = [[bucket.rows[row] for row in rows] for bucket, rows in zip(encoded.buckets, trained, strict=True)]
         drawn = encoded.index.captions
         self.ahead = [one.text for one in drawn.texts] if drawn else []
@@ -59,7 +59,7 @@ class EmbeddedTexts:
 
     trained = False
 
-    def __init__(self, encoded: Encoded) -> None:
+    def __init__(self, encoded: EncodedDataset) -> None:
         drawn = encoded.index.captions
         self._numbers = {one.text: number for number, one in enumerate(drawn.texts)} if drawn else {}
         # Where the others are: brought there in every step, it would make each wait for the one before.
@@ -77,7 +77,7 @@ class EmbeddedTexts:
         }
 
 
-def is_live(encoded: Encoded) -> bool:
+def is_live(encoded: EncodedDataset) -> bool:
     """Whether the texts of a dataset are embedded when they are drawn, by text encoders that stay loaded."""
     return encoded.index.captions is not None and encoded.index.captions.mode == "live"
 
@@ -90,7 +90,7 @@ class CaptionDropouts:
         trained: for each bucket its rows that are trained on, as the schedule counts them.
     """
 
-    def __init__(self, encoded: Encoded, trained: Sequence[Tensor], settings: TrainSettings) -> None:
+    def __init__(self, encoded: EncodedDataset, trained: Sequence[Tensor], settings: TrainSettings) -> None:
         usual = settings.objective
         rates = [[row.rules.caption_dropout for row in bucket.rows] for bucket in encoded.buckets]
         every = [[row.rules.caption_dropout_every_epochs for row in bucket.rows] for bucket in encoded.buckets]
@@ -106,7 +106,7 @@ class CaptionDropouts:
         return replace(draws, dropped=dropped | find_dropped(step, self.batch, self.epoch, every))
 
 
-def counts_epochs(encoded: Encoded, objective: ObjectiveSettings) -> bool:
+def counts_epochs(encoded: EncodedDataset, objective: ObjectiveSettings) -> bool:
     """Whether captions are dropped by epochs."""
     rows = (row for bucket in encoded.buckets for row in bucket.rows)
     return objective.caption_dropout_every_epochs > 0 or any(row.rules.caption_dropout_every_epochs for row in rows)

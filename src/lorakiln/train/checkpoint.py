@@ -81,7 +81,7 @@ class CheckpointFolder:
         """
         # Whichever thread closes the folder frees it.
         lock = self._lock = FileLock(self.folder / "lock", thread_local=False)
-        told = False
+        waiting = False
         while not self._locks(lock):
             if not wait:
                 raise UserError(
@@ -89,9 +89,9 @@ class CheckpointFolder:
                     where=self.folder,
                     fix="wait for it, or stop it and start again: this run then goes on from its checkpoint",
                 )
-            if not told:
+            if not waiting:
                 print("waiting for another job, which trains with the same settings and data", flush=True)
-            told = True
+            waiting = True
             time.sleep(POLL)
         # What a killed process was writing: each has a name of its own, so that nothing else removes it.
         for left in self.folder.rglob("*.part"):

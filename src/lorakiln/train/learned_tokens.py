@@ -19,11 +19,13 @@ from lorakiln.lora_files.embeddings import find_embeddings
 from lorakiln.lora_files.reading import find_weights_file
 from lorakiln.schema.tokens import TokenSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.validation_split import ValidationSplit
 
 
-def count_captions(tokens: Mapping[str, TokenSettings], encoded: Encoded, split: ValidationSplit) -> dict[str, int]:
+def count_captions(
+    tokens: Mapping[str, TokenSettings], encoded: EncodedDataset, split: ValidationSplit
+) -> dict[str, int]:
     """How many of the pictures that are trained on have each word in their caption."""
     counts = dict.fromkeys(tokens, 0)
     finder = WordFinder(tokens)
@@ -34,7 +36,7 @@ def count_captions(tokens: Mapping[str, TokenSettings], encoded: Encoded, split:
     return counts
 
 
-def check_tokens(tokens: Mapping[str, TokenSettings], encoded: Encoded, split: ValidationSplit) -> None:
+def check_tokens(tokens: Mapping[str, TokenSettings], encoded: EncodedDataset, split: ValidationSplit) -> None:
     """Refuse a word that nothing would be learned about.
 
     Raises:
@@ -93,7 +95,7 @@ def put_tokens(
         for part, network in family.adaptable().items()
         if part != family.part
     }
-    known = {word: _go_on(one, word, tokens[word], family) for word, one in (begun or {}).items()}
+    known = {word: _start_from(one, word, tokens[word], family) for word, one in (begun or {}).items()}
     words = {
         word: known[word] if word in known else _begin(family, word, one, tables, seed) for word, one in tokens.items()
     }
@@ -102,13 +104,13 @@ def put_tokens(
         table.learned.requires_grad_(True)
 
 
-def _go_on(one: Embedding, word: str, settings: TokenSettings, family: Family) -> Mapping[str, Tensor]:
+def _start_from(one: Embedding, word: str, settings: TokenSettings, family: Family) -> Mapping[str, Tensor]:
     """The vectors of a file, by the text encoder."""
     counts = {len(rows) for rows in one.vectors.values()}
     if settings.vectors is not None and counts != {settings.vectors}:
-        told = "/".join(map(str, sorted(counts)))
+        lengths = "/".join(map(str, sorted(counts)))
         raise UserError(
-            f"the file to go on from has {told} vectors of {word}, and it is to have {settings.vectors}",
+            f"the file to go on from has {lengths} vectors of {word}, and it is to have {settings.vectors}",
             where=f"train.tokens.{word}",
             fix=f"set vectors: {max(counts)}, or null",
         )
@@ -169,7 +171,7 @@ class LearnedTokens:
         return {f"{TOKENS}.{word}": one.lr for word, one in self._settings.items() if one.lr is not None}
 
     @torch.no_grad()
-    def limit(self) -> None:
+    def clip_norms(self) -> None:
         """Shorten vectors that are longer than they may be, in place."""
         for rows, most in self._limits:
             lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)

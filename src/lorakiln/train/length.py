@@ -127,7 +127,7 @@ def is_ended_early(losses: Sequence[float], settings: EarlyStoppingSettings) -> 
     lowest, waited = math.inf, 0
     value, weight, keep = 0.0, 0.0, settings.smoothing
     for loss in losses:
-        # As `readings.compute_smoothed`, of all so far.
+        # As `step_metrics.compute_smoothed`, of all so far.
         value, weight = keep * value + (1 - keep) * loss, keep * weight + (1 - keep)
         if value / weight < lowest - settings.least_gain:
             lowest, waited = value / weight, 0

@@ -15,7 +15,7 @@ from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
 from lorakiln.families.protocol import Family
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.train.batch_schedule import GlobalBatch
-from lorakiln.train.latents import Bucket
+from lorakiln.train.encoded_dataset import Bucket
 
 KEPT = 2**16  # texts whose tokens are kept: a few hundred bytes each
 EMBEDDED = 2**10  # texts whose embeddings are kept on a CPU: up to a megabyte each
@@ -111,16 +111,16 @@ class LiveText:
         if self.trained:
             return self.family.encode_tokens(self.tokenise(texts), self.encoding)
         self._read([text for text in dict.fromkeys(texts) if text not in self._known])
-        told = [self._known[text] for text in texts]
-        found = {name: torch.stack([one[name] for one in told]) for name in told[0]}
+        rows = [self._known[text] for text in texts]
+        found = {name: torch.stack([one[name] for one in rows]) for name in rows[0]}
         if len(self._known) > self._most:
             self._known.clear()
         return found
 
     def tokenise(self, texts: Sequence[str]) -> dict[str, Tokens]:
         """The texts' tokens by encoder; each text's are made once."""
-        told = [self._tokenise(text) for text in texts]
-        return {part: Tokens.join_rows([one[part] for one in told]) for part in told[0]}
+        rows = [self._tokenise(text) for text in texts]
+        return {part: Tokens.join_rows([one[part] for one in rows]) for part in rows[0]}
 
     def _read(self, texts: Sequence[str]) -> None:
         """Keep what these texts come to: in batches of one size, the last filled up, as `encode` does."""

@@ -14,26 +14,26 @@ from lorakiln.diffusion.loss import Loss, Predict
 from lorakiln.families.protocol import Family
 from lorakiln.families.upload import upload
 from lorakiln.optim import find_optimizer
-from lorakiln.optim.flat import FlatWeights
+from lorakiln.optim.flat_weights import FlatWeights
 from lorakiln.optim.protocol import Averages, read_rate_factor
 from lorakiln.optim.schedules import make_factor
 from lorakiln.rows import EncodedRow
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.average import make_average
 from lorakiln.train.batch_schedule import BatchSchedule, GlobalBatch
 from lorakiln.train.caption_draws import CaptionDropouts
 from lorakiln.train.conditioning import Conditioning
-from lorakiln.train.gates import gate_frugally
-from lorakiln.train.latents import Encoded
+from lorakiln.train.ema import make_average
+from lorakiln.train.encoded_dataset import EncodedDataset
+from lorakiln.train.gated_activations import gate_frugally
 from lorakiln.train.learned_tokens import LearnedTokens
 from lorakiln.train.lightning import pl
 from lorakiln.train.live_text import CaptionDraws, OwnCaptions, TextReader
 from lorakiln.train.loss_scale import LossScale
-from lorakiln.train.network_parts import make_groups
+from lorakiln.train.parameter_groups import make_groups
 from lorakiln.train.precision import norm_in_half
-from lorakiln.train.readings import BlockNorms, Quarters, Readings
 from lorakiln.train.share import Share
+from lorakiln.train.step_metrics import BlockNorms, QuarterLosses, StepLosses
 from lorakiln.train.trained_encoders import TrainedEncoders
 
 
@@ -60,7 +60,7 @@ class LoraModule(pl.LightningModule):
     def __init__(
         self,
         family: Family,
-        encoded: Encoded,
+        encoded: EncodedDataset,
         trained: list[list[int]],
         settings: TrainSettings,
         share: Share,
@@ -85,7 +85,7 @@ class LoraModule(pl.LightningModule):
         kind: Any = self.adapted.kind
         ratio: float = getattr(settings.adapter, "rate_ratio", 1.0)
         self.max_norm: float | None = getattr(settings.adapter, "max_norm", None)
-        faster = {"faster": kind.faster, "ratio": ratio} if ratio != 1 else {}
+        faster = {"faster": kind.learns_faster, "ratio": ratio} if ratio != 1 else {}
         self.groups = make_groups(
             [name for name, _ in trainable],
             settings.optimizer,
@@ -93,8 +93,8 @@ class LoraModule(pl.LightningModule):
             **faster,
         )
         self.flat = FlatWeights(trainable, self.groups.of)
-        self.readings = Readings(self.flat.weights.device)
-        self.quarters = Quarters(self.flat.weights.device)
+        self.step_losses = StepLosses(self.flat.weights.device)
+        self.quarter_losses = QuarterLosses(self.flat.weights.device)
         self.block_norms = BlockNorms(self.flat.spans(find_block))
         self.losses = Loss(family.process, settings.objective)
         self.dropouts = CaptionDropouts(encoded, self.trained, settings)
@@ -107,7 +107,7 @@ class LoraModule(pl.LightningModule):
         self.factor = make_factor(settings.scheduler, settings.total_steps)
         self.scale = LossScale(self.flat.weights.device) if share.fp16 else None
         if share.half:
-            self.adapted.take_half()
+            self.adapted.prepare_for_autocast()
             for network in dict.fromkeys([family.network, *self.adapted]):
                 norm_in_half(network, self.kind)
             gate_frugally(family.network)
@@ -137,7 +137,7 @@ class LoraModule(pl.LightningModule):
         step = self.done
         samples = self.schedule(step)
         self.flat.gradients.zero_()
-        draws = self._draws(step, samples)
+        draws = self.make_draws(step, samples)
         share = self.settings.batch_size // self.share.world
         start, micro = self.share.rank * share, self.settings.micro_batch or share
         self.encoders.set_training(self.encoders.learns(step))
@@ -165,7 +165,7 @@ class LoraModule(pl.LightningModule):
         weights = self.row_weights[samples.bucket]
         if weights is not None:
             losses = losses * self.move(weights[self.trained[samples.bucket][samples.pictures[part]]])
-        self.quarters.push(self.family.process.locate(times), losses)
+        self.quarter_losses.push(self.family.process.locate(times), losses)
         return losses.sum() / self.settings.batch_size
 
     def predicting(self, conditioning: dict[str, Tensor]) -> Predict:
@@ -242,7 +242,7 @@ class LoraModule(pl.LightningModule):
             # Where nothing is multiplied any more, scaling is not what made them overflow.
             overflow = ~norm.isfinite() & (self.scale.value > 1)
             self.scale.update(overflow)
-        bad = self.readings.push(step, loss, norm, overflow)
+        bad = self.step_losses.push(step, loss, norm, overflow)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step, group["name"])
         if self.optimizer_kind.MASKED:
@@ -255,8 +255,8 @@ class LoraModule(pl.LightningModule):
                 assert not isinstance(optimizer, list)  # `configure_optimizers` gives one
                 optimizer.step()
             if self.max_norm is not None:
-                self.adapted.limit(self.max_norm)
-            self.tokens.limit()
+                self.adapted.clip_norms(self.max_norm)
+            self.tokens.clip_norms()
         if self.average:
             self.average.update(self.flat.weights.data, step + 1)
         # Not Lightning's count, which leaves out what is left out here.
@@ -280,7 +280,8 @@ class LoraModule(pl.LightningModule):
         """The learning rates of groups that have their own: {"lr/up_blocks": 2e-4, ...}."""
         return {f"lr/{part}": self.rate(step, part) for part in self.groups.peaks if part}
 
-    def _draws(self, step: int, samples: GlobalBatch) -> random_draws.Draws:
+    def make_draws(self, step: int, samples: GlobalBatch) -> random_draws.Draws:
+        """A step's random numbers, with its caption dropouts; on the CPU."""
         shape = (self.settings.batch_size, *self.encoded.buckets[samples.bucket].mean.shape[2:])
         draws = random_draws.make_draws(self.settings.seed, step, shape, self.settings.objective, self.family.process)
         return self.dropouts.drop(draws, step, samples)
@@ -294,7 +295,7 @@ class LoraModule(pl.LightningModule):
         dropped = draws.dropped[part] if self.dropouts.drops else None
         learns = self.encoders.learns(self.done) or bool(self.tokens)
         with self.autocast(), torch.set_grad_enabled(torch.is_grad_enabled() and learns):
-            conditioning = self.conditioning.tell(bucket, rows, variants, texts, dropped)
+            conditioning = self.conditioning.gather(bucket, rows, variants, texts, dropped)
         return x_0, conditioning
 
     def _mask(self, samples: GlobalBatch, part: slice) -> Tensor | None:

@@ -22,9 +22,9 @@ from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_byt
 from lorakiln.optim.state import state_bytes
 from lorakiln.schema.tokens import TokenSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapting import list_encoders, list_placements, put_adapters
+from lorakiln.train.adapter_placement import list_encoders, list_placements, put_adapters
 from lorakiln.train.batch_schedule import GlobalBatch
-from lorakiln.train.latents import Bucket, Encoded
+from lorakiln.train.encoded_dataset import Bucket, EncodedDataset
 from lorakiln.train.live_text import LiveText
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.quantized_layers import quantize_layers
@@ -106,7 +106,7 @@ class CountRequest:
     Args:
         family: may be without its parts.
         shape: (C, h, w) of the largest latents trained on.
-        told: conditioning as `encode` wrote it, any number of rows.
+        conditioning: as `encode` wrote it, any number of rows.
         drawn: (C, h, w) of the samples; None: this process draws none.
         guided: whether one of them has guidance, which takes a second row; None: as the settings say.
         validates: whether this process does.
@@ -117,7 +117,7 @@ class CountRequest:
     settings: TrainSettings
     share: Share
     shape: Sequence[int]
-    to_dict: Mapping[str, Tensor]
+    conditioning: Mapping[str, Tensor]
     drawn: Sequence[int] | None = None
     guided: bool | None = None
     validates: bool = False
@@ -222,9 +222,11 @@ def _make_hollow_module(hollow: Family, wanted: CountRequest, rules: GpuRules) -
         put_adapters(hollow, placements, settings.seed)
     _put_blank_words(hollow, settings.tokens)
     mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))
-    told = {name: torch.empty(rows, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
-    empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.to_dict.items()}
-    encoded = Encoded([Bucket("", [], mean, std, told)], empty)
+    conditioning = {
+        name: torch.empty(rows, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.conditioning.items()
+    }
+    empty = {name: torch.empty(1, *v.shape[1:], dtype=v.dtype, device=META) for name, v in wanted.conditioning.items()}
+    encoded = EncodedDataset([Bucket("", [], mean, std, conditioning)], empty)
     alone = settings.model_copy(update={"batch_size": rows, "micro_batch": None})
     share = replace(wanted.share, rank=0, world=1)
     live = _HollowText(hollow, wanted.encoding, trained=True) if wanted.reads_anew else None
@@ -249,15 +251,15 @@ def _put_blank_words(hollow: Family, tokens: Mapping[str, TokenSettings]) -> Non
 def _step(module: _HollowModule) -> None:
     rows = module.settings.batch_size
     samples = GlobalBatch(0, np.arange(rows), np.zeros(rows, np.int64))
-    module.loss(samples, module._draws(0, samples), slice(0, rows)).backward()
+    module.loss(samples, module.make_draws(0, samples), slice(0, rows)).backward()
 
 
 def _two_rows(module: _HollowModule, peak: Peak, shape: Sequence[int]) -> int:
     """What the network holds at most for two samples without gradients."""
-    told = {name: value[:1].expand(2, *value.shape[1:]) for name, value in module.encoded.empty.items()}
+    conditioning = {name: value[:1].expand(2, *value.shape[1:]) for name, value in module.encoded.empty.items()}
     module.network.eval()
     before = peak.again()
     with torch.no_grad(), module.autocast():
         times = module.family.process.spread_times(np.zeros(2), module.settings.objective)
-        module.family.predict(torch.empty(2, *shape, device=META), times, told)
+        module.family.predict(torch.empty(2, *shape, device=META), times, conditioning)
     return peak.most - before

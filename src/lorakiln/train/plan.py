@@ -15,11 +15,11 @@ from lorakiln.schema.subset_rules import adapt_rules
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.caption_draws import counts_epochs
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.learned_tokens import count_captions
 from lorakiln.train.length import count_due, count_epoch, format_interval
 from lorakiln.train.memory_fit import format_gb
-from lorakiln.train.sample_pictures import tell_samples
+from lorakiln.train.sample_pictures import describe_samples
 from lorakiln.train.validation_split import ValidationSplit
 
 CURVE = 40  # characters
@@ -29,32 +29,32 @@ COUNTED = 100  # texts of a picture: of what has more only this is said
 def format_plan(run: TrainingRun) -> str:
     """The plan as lines of text."""
     encoded, split, settings = run.encoded, run.split, run.settings
-    batch, told = settings.batch_size, tell_length([bucket.name for bucket in encoded.buckets], split, settings)
+    batch, length = settings.batch_size, describe_length([bucket.name for bucket in encoded.buckets], split, settings)
     world = settings.trainer.devices * settings.trainer.num_nodes
     share = batch // world
     micro = settings.micro_batch or share
     adapter = settings.adapter
     lines = [
-        f"pictures    {told['pictures']}",
-        *_tell_subsets(run),
-        f"buckets     {told['buckets']}",
-        f"variants    {tell_variants(encoded)}",
-        *_tell_masks(run),
-        *_tell_captions(run),
+        f"pictures    {length['pictures']}",
+        *_describe_subsets(run),
+        f"buckets     {length['buckets']}",
+        f"variants    {describe_variants(encoded)}",
+        *_describe_masks(run),
+        *_describe_captions(run),
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
         f"{', linear layers in ' + settings.trainer.quantize if settings.trainer.quantize != 'none' else ''}",
-        f"steps       {told['steps']}",
-        *_notes(run),
-        f"saved       {told['saved']}",
-        f"memory      {run.memory_fit.describe() if run.memory_fit else _small(run)}",
+        f"steps       {length['steps']}",
+        *_note_unused_repeats(run),
+        f"saved       {length['saved']}",
+        f"memory      {run.memory_fit.describe() if run.memory_fit else _describe_uncounted_memory(run)}",
         f"adapter     {_describe_adapter(run)}, {run.module.flat.count:,} parameters",
         *_describe_encoders(run),
         *_describe_tokens(run),
-        f"rate        {told['rate']}",
+        f"rate        {length['rate']}",
         f"            {format_sparkline(trace_factors(settings.scheduler, settings.total_steps, CURVE))}",
-        f"objective   {_objective(settings.objective)}",
-        f"samples     {tell_samples(encoded, settings.samples, split.trained)}",
+        f"objective   {_describe_objective(settings.objective)}",
+        f"samples     {describe_samples(encoded, settings.samples, split.trained)}",
     ]
     lines += [f"{name:<11} {describe}" for name, describe in run.family.process.describe(settings.objective).items()]
     if (ema := settings.ema).decay is not None:
@@ -66,7 +66,7 @@ def format_plan(run: TrainingRun) -> str:
     return "training plan\n" + "\n".join("  " + line for line in lines)
 
 
-def tell_length(buckets: Sequence[str], split: ValidationSplit, settings: TrainSettings) -> dict[str, str]:
+def describe_length(buckets: Sequence[str], split: ValidationSplit, settings: TrainSettings) -> dict[str, str]:
     """What follows from the pictures and the settings alone, before anything is encoded: the plan's lines "pictures",
     "buckets", "steps", "saved" and "rate".
 
@@ -86,7 +86,7 @@ def tell_length(buckets: Sequence[str], split: ValidationSplit, settings: TrainS
         "buckets": ", ".join(sizes),
         "steps": f"{steps:,} = {steps / epoch:.4g} epochs of {epoch:.4g} steps; "
         f"each picture is seen {steps * batch / pictures:.4g} times",
-        "saved": _tell_saving(settings, exact),
+        "saved": _describe_saving(settings, exact),
         "rate": f"{format_rates(settings.optimizer, settings.adapter)}, {settings.scheduler.kind}, "
         f"{settings.scheduler.count_warmup(steps)} warm-up steps",
     }
@@ -124,7 +124,7 @@ def _describe_tokens(run: TrainingRun) -> list[str]:
     return [f"tokens      {', '.join(words)}"] if words else []
 
 
-def list_doubts(settings: TrainSettings) -> list[str]:
+def list_warnings(settings: TrainSettings) -> list[str]:
     """What may be set by mistake about how weights move, a sentence each, with what is usual."""
     optimizer, scheduler, found = settings.optimizer, settings.scheduler, []
     if optimizer.finds_rate and optimizer.lr != 1:
@@ -140,7 +140,7 @@ def list_doubts(settings: TrainSettings) -> list[str]:
     return found
 
 
-def tell_variants(encoded: Encoded) -> str:
+def describe_variants(encoded: EncodedDataset) -> str:
     """The names of a picture's variants; of drawn ones their number, what is drawn and what they cost."""
     names, settings = encoded.index.variants, encoded.index.made_with("encode", EncodeSettings)
     if "augment1" not in names:
@@ -153,7 +153,7 @@ def tell_variants(encoded: Encoded) -> str:
     return f"{len(names)} of each picture, in turn: {shown}, drawn with {drawn}; their latents take {latents:.3g} MB"
 
 
-def _objective(objective: ObjectiveSettings) -> str:
+def _describe_objective(objective: ObjectiveSettings) -> str:
     """The loss, and all that is not as it is by default: "huber, min_snr_gamma 5"."""
     changes = [
         name if value is True else f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
@@ -162,17 +162,17 @@ def _objective(objective: ObjectiveSettings) -> str:
     return ", ".join([objective.kind, *changes])
 
 
-def _tell_subsets(run: TrainingRun) -> list[str]:
+def _describe_subsets(run: TrainingRun) -> list[str]:
     """What an epoch shows where the dataset's own folders say how often."""
     split, buckets = run.split, run.encoded.buckets
     if split.trained_count == split.picture_count:
         return []
     for_reg = sum(buckets[bucket].rows[row].is_reg for bucket, rows in enumerate(split.trained) for row in rows)
-    told = f", {for_reg:,} of them for regularisation" if for_reg else ""
-    return [f"            by their folders' repeats an epoch shows {split.trained_count:,}{told}"]
+    regularisation = f", {for_reg:,} of them for regularisation" if for_reg else ""
+    return [f"            by their folders' repeats an epoch shows {split.trained_count:,}{regularisation}"]
 
 
-def _tell_masks(run: TrainingRun) -> list[str]:
+def _describe_masks(run: TrainingRun) -> list[str]:
     """How many of the pictures that are trained on have a mask, what it leaves, and what the rest weighs."""
     buckets = zip(run.encoded.buckets, run.split.trained, strict=True)
     rows = {id(row): row for bucket, kept in buckets for row in (bucket.rows[number] for number in kept)}
@@ -188,18 +188,18 @@ def _tell_masks(run: TrainingRun) -> list[str]:
     return [f"masks       {len(shares)} of {len(rows)} pictures, {fmean(shares):.0%} of them is learned; {outside}"]
 
 
-def _notes(run: TrainingRun) -> list[str]:
+def _note_unused_repeats(run: TrainingRun) -> list[str]:
     """What of the settings does nothing here."""
     settings = run.asked
     watched = (settings.save_every, settings.validation.every, settings.samples.every)
     in_epochs = settings.epochs is not None or any(isinstance(every, str) for every in watched)
     if settings.repeats == 1 or in_epochs or counts_epochs(run.encoded, settings.objective):
         return []
-    told = f"repeats of {settings.repeats} change nothing: nothing here is counted in epochs (train.epochs)"
-    return [f"note        {told}"]
+    note = f"repeats of {settings.repeats} change nothing: nothing here is counted in epochs (train.epochs)"
+    return [f"note        {note}"]
 
 
-def _tell_captions(run: TrainingRun) -> list[str]:
+def _describe_captions(run: TrainingRun) -> list[str]:
     """How captions are drawn, how many texts there are, and what they cost; no line where each picture has one."""
     encoded, drawn = run.encoded, run.encoded.index.captions
     if drawn is None:
@@ -230,22 +230,22 @@ def _tell_captions(run: TrainingRun) -> list[str]:
     return [f"captions    {least if least == most else f'{least} to {most}'} of each picture are drawn from, {how}"]
 
 
-def _tell_saving(settings: TrainSettings, epoch: Fraction) -> str:
+def _describe_saving(settings: TrainSettings, epoch: Fraction) -> str:
     count = count_due(settings.total_steps - 1, settings.save_every, epoch)
     every = format_interval(settings.save_every)
-    told = [f"{count + 1} adapters, every {every} and at the end" if count else "the last adapter"]
+    parts = [f"{count + 1} adapters, every {every} and at the end" if count else "the last adapter"]
     if settings.keep_last is not None:
         best = " and the best" if settings.validation.every and not settings.keeps_best else ""
-        told.append(f"of which the last {settings.keep_last}{best} are kept")
+        parts.append(f"of which the last {settings.keep_last}{best} are kept")
     if settings.keeps_best:
-        told.append("and that of the lowest validation loss")
+        parts.append("and that of the lowest validation loss")
     stopping = settings.early_stopping
     if stopping.patience is not None:
-        told.append(f"ends early after {stopping.patience} validations in a row without a gain")
-    return ", ".join(told)
+        parts.append(f"ends early after {stopping.patience} validations in a row without a gain")
+    return ", ".join(parts)
 
 
-def _small(run: TrainingRun) -> str:
+def _describe_uncounted_memory(run: TrainingRun) -> str:
     """The memory of a training that is not counted any further."""
     networks = dict.fromkeys([run.family.network, *run.module.adapted])
     base = sum(

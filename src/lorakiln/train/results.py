@@ -12,7 +12,8 @@ from typing import Any
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_json
 from lorakiln.console.memory import read_peak_memory
-from lorakiln.facts import BaseFacts, BegunWith, EncoderFacts, RunFacts, SavedAdapter
+from lorakiln.facts.base_model import BaseFacts
+from lorakiln.facts.run import BegunWith, EncoderFacts, RunFacts, SavedAdapter
 from lorakiln.lora_files.identity import hash_lora
 from lorakiln.lora_files.kohya_metadata import build_metadata
 from lorakiln.tracking.tracker import RECORD
@@ -104,7 +105,7 @@ def make_run_facts(run: TrainingRun, work: Path, record: Record, step: int | Non
 def _describe_encoders(run: TrainingRun) -> dict[str, dict[str, EncoderFacts]]:
     """Of text encoders that are trained; nothing where there are none."""
     encoders, total = run.module.encoders, run.settings.total_steps
-    told = {
+    facts = {
         part: EncoderFacts(
             rank=run.placements[part].settings.rank,
             modules=len(run.placements[part].modules),
@@ -113,7 +114,7 @@ def _describe_encoders(run: TrainingRun) -> dict[str, dict[str, EncoderFacts]]:
         )
         for part in encoders.parts
     }
-    return {"encoders": told} if told else {}
+    return {"encoders": facts} if facts else {}
 
 
 def check_tellable(run: TrainingRun) -> None:

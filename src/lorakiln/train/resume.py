@@ -15,13 +15,13 @@ from lorakiln.train.record import Record
 
 
 def capture(module: LoraModule, record: Record, **more: Any) -> TrainingState:
-    """Everything that the steps to come depend on. The readings of all steps done are read.
+    """Everything that the steps to come depend on. The losses of all steps done are on the host.
 
     Args:
         more: what else the checkpoint is to remember, JSON-able.
     """
     adapter = {f"adapter/{name}": tensor for name, tensor in module.flat.split(module.flat.weights.data).items()}
-    adapter |= {f"fixed/{name}": tensor.detach() for name, tensor in module.adapted.fixed().items()}
+    adapter |= {f"fixed/{name}": tensor.detach() for name, tensor in module.adapted.list_frozen().items()}
     if module.average:
         adapter |= {f"average/{name}": tensor for name, tensor in module.flat.split(module.average.weights).items()}
     if module.scale:
@@ -31,8 +31,8 @@ def capture(module: LoraModule, record: Record, **more: Any) -> TrainingState:
         "metrics": record.metrics,
         "validation": record.validation,
         "tracked": record.tracked,
-        "losses": module.readings.losses,
-        "norms": module.readings.norms,
+        "losses": module.step_losses.losses,
+        "norms": module.step_losses.norms,
         "optimizer": optimizer,
         "circumstances": describe_environment(module),
         **more,
@@ -49,7 +49,7 @@ def restore(module: LoraModule, record: Record, state: TrainingState) -> None:
     try:
         weights = module.flat.join(_select(state, "adapter/"))
         with torch.no_grad():
-            for name, tensor in module.adapted.fixed().items():
+            for name, tensor in module.adapted.list_frozen().items():
                 tensor.copy_(state.tensors[f"fixed/{name}"])
         if module.average:
             module.average.weights.copy_(module.flat.join(_select(state, "average/")))
@@ -63,9 +63,9 @@ def restore(module: LoraModule, record: Record, state: TrainingState) -> None:
     module.flat.weights.data.copy_(weights)
     record.metrics[:] = state.records["metrics"]
     record.validation[:] = state.records["validation"]
-    record.tracked |= {int(step): told for step, told in state.records.get("tracked", {}).items()}
-    module.readings.losses[:] = state.records["losses"]
-    module.readings.norms[:] = state.records["norms"]
+    record.tracked |= {int(step): row for step, row in state.records.get("tracked", {}).items()}
+    module.step_losses.losses[:] = state.records["losses"]
+    module.step_losses.norms[:] = state.records["norms"]
 
 
 def _select(state: TrainingState, prefix: str) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ def broadcast(module: LoraModule) -> None:
     if module.share.world == 1:
         return
     device = module.flat.weights.device
-    for weights in (module.flat.weights, *module.adapted.fixed().values()):
+    for weights in (module.flat.weights, *module.adapted.list_frozen().values()):
         dist.broadcast(weights.data, src=0)
     if module.average:
         dist.broadcast(module.average.weights, src=0)
@@ -87,9 +87,9 @@ def broadcast(module: LoraModule) -> None:
         dist.broadcast(tensor, src=0)
     record, tensors = take_state(module.optimizer, module.owners)
     layout = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    told = [(module.done, record, layout)]
-    dist.broadcast_object_list(told, src=0)
-    module.done, record, layout = told[0]
+    shared = [(module.done, record, layout)]
+    dist.broadcast_object_list(shared, src=0)
+    module.done, record, layout = shared[0]
     mine = module.share.rank == 0
     for name, (dtype, shape) in layout.items():
         sent = tensors[name].to(device, copy=True) if mine else torch.empty(shape, dtype=dtype, device=device)

@@ -19,7 +19,7 @@ from lorakiln.sampling import DrawJob, check_steps, draw, format_infotext, save_
 from lorakiln.sampling.prompt_cache import PromptCache
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import SampleSettings
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.length import format_interval
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.memory_count import DRAWN
@@ -50,7 +50,7 @@ class Sample:
         return self.steps, self.guidance, self.negative, self.weight
 
 
-def choose_requests(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> list[SampleRequest]:
+def choose_requests(encoded: EncodedDataset, settings: SampleSettings, trained: list[list[int]]) -> list[SampleRequest]:
     """What the file of prompts asks for ("{trigger}" stands for the trigger words); without one, see
     `choose_sample_prompts`.
 
@@ -115,7 +115,7 @@ def choose_largest(samples: Sequence[Sample]) -> tuple[int, int]:
     return max(((one.job.width, one.job.height) for one in samples), key=math.prod)
 
 
-def choose_sample_prompts(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> list[str]:
+def choose_sample_prompts(encoded: EncodedDataset, settings: SampleSettings, trained: list[list[int]]) -> list[str]:
     """The prompts set ("{trigger}" stands for the trigger words); else the trigger and the first captions.
 
     Args:
@@ -129,7 +129,7 @@ def choose_sample_prompts(encoded: Encoded, settings: SampleSettings, trained: l
     return list(dict.fromkeys(prompts + captions))[: len(prompts) + CAPTIONS]
 
 
-def tell_samples(encoded: Encoded, settings: SampleSettings, trained: list[list[int]]) -> str:
+def describe_samples(encoded: EncodedDataset, settings: SampleSettings, trained: list[list[int]]) -> str:
     """When samples are drawn and of which prompts, in one line: nobody chose the ones that are captions.
 
     Args:
@@ -138,12 +138,12 @@ def tell_samples(encoded: Encoded, settings: SampleSettings, trained: list[list[
     if not settings.every:
         return "none"
     prompts = [one.prompt for one in choose_requests(encoded, settings, trained)]
-    told = "; ".join(textwrap.shorten(prompt, 60, placeholder=" ...") for prompt in prompts)
+    shown = "; ".join(textwrap.shorten(prompt, 60, placeholder=" ...") for prompt in prompts)
     rows = [row for bucket in encoded.buckets for row in bucket.rows]
     written = {row.text for row in rows if row.caption_source not in CHOSEN}
     guesses = sum(prompt in written for prompt in prompts) if not (settings.prompts or settings.file) else 0
     note = f" ({guesses} of {len(prompts)} are the captioner's words; train.samples.prompts sets others)"
-    return f"every {format_interval(settings.every)}: {told}{note if guesses else ''}"
+    return f"every {format_interval(settings.every)}: {shown}{note if guesses else ''}"
 
 
 class SampleDrawer:
@@ -179,11 +179,11 @@ class SampleDrawer:
         # What encoders that stay as they are read once, they need not come onto the device for again.
         family = self._family = self._family or PromptCache(module.family)
         module.encoders.set_training(False)
-        told, batch = None, self._batch(len(self.samples))
+        conditioning, batch = None, self._batch(len(self.samples))
         prompts = ["", *(text for one in self.samples for text in (one.negative, one.job.prompt) if text)]
-        while told is None:
+        while conditioning is None:
             with module.autocast() if module.reads_anew else nullcontext():
-                told = batch.attempt(lambda: family.encode_prompts(prompts, self.encoding))
+                conditioning = batch.attempt(lambda: family.encode_prompts(prompts, self.encoding))
         pictures = list(self._draw(module, family, before_each))
         files = self.files(folder)
         for one, picture, path in zip(self.samples, pictures, files.values(), strict=True):
@@ -208,7 +208,7 @@ class SampleDrawer:
             jobs = [one.job for one in group]
             if module.reads_anew:
                 family.forget()  # they are others since, or weigh otherwise
-            with module.autocast(), module.adapted.weighted(weight):
+            with module.autocast(), module.adapted.at_weight(weight):
                 yield from draw(
                     family,
                     jobs,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from lorakiln.artefacts.disk import check_space, telling_disk_trouble
+from lorakiln.artefacts.disk import check_space, explaining_disk_errors
 from lorakiln.artefacts.folders import claimed
 from lorakiln.console.memory import forget_peak_memory
 from lorakiln.console.progress import show_progress
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.optim.schedules import depends_on_total
 from lorakiln.rows import VARIANT_SHEET
@@ -30,7 +30,7 @@ from lorakiln.train.failures import explain_failure
 from lorakiln.train.fingerprint import collect_identity, compute_fingerprint, explain_fresh_start
 from lorakiln.train.lightning import pl
 from lorakiln.train.memory_count import DRAWN
-from lorakiln.train.plan import format_plan, list_doubts
+from lorakiln.train.plan import format_plan, list_warnings
 from lorakiln.train.results import check_tellable, collect_provenance, make_run_facts, write_run
 from lorakiln.train.sample_pictures import SampleDrawer
 from lorakiln.train.stop_together import StopTogether
@@ -58,7 +58,7 @@ def train(
     began, started = datetime.now(UTC), time.monotonic()
     forget_peak_memory()  # of the stages before it in the same process
     trainer, run = _put_together(encoded, settings, model)
-    with claimed(out) if run.leads else nullcontext(), telling_disk_trouble(out):
+    with claimed(out) if run.leads else nullcontext(), explaining_disk_errors(out):
         _train(run, trainer, encoded, out, checkpoints, began, started, job)
 
 
@@ -71,7 +71,7 @@ def plan(encoded: Path, settings: TrainSettings, model: ModelSettings) -> None:
     Raises:
         UserError: the inputs do not fit each other, the devices are not there.
     """
-    _tell_plan(_put_together(encoded, settings, model)[1])
+    _print_plan(_put_together(encoded, settings, model)[1])
 
 
 def _put_together(encoded: Path, settings: TrainSettings, model: ModelSettings) -> tuple[pl.Trainer, TrainingRun]:
@@ -83,9 +83,9 @@ def _put_together(encoded: Path, settings: TrainSettings, model: ModelSettings) 
     return trainer, run
 
 
-def _tell_plan(run: TrainingRun) -> None:
+def _print_plan(run: TrainingRun) -> None:
     print(format_plan(run), flush=True)
-    for doubt in list_doubts(run.settings):
+    for doubt in list_warnings(run.settings):
         print(f"warning: {doubt}", file=sys.stderr, flush=True)
 
 
@@ -102,7 +102,7 @@ def _train(
     settings, folder, tracker, state = run.settings, _open_checkpoints(run, checkpoints, job), Tracker(), None
     try:
         if run.leads:
-            _tell_plan(run)
+            _print_plan(run)
             _check_space(run, out, checkpoints)
             state = folder.newest(settings.total_steps)
             tracker = _begin_tracking(run, folder, checkpoints.parent.parent, job)
@@ -117,7 +117,7 @@ def _train(
         step = run.module.done
         facts = make_run_facts(run, folder.work, recorder.record, step)
         if step < settings.total_steps:
-            print(_tell_early_end(facts, settings), flush=True)
+            print(_describe_early_end(facts, settings), flush=True)
         where = collect_provenance(run, began, time.monotonic() - started, recorder)
         write_run(out, folder.work, recorder.record, facts, tracker.record, where)
         # From where it was stopped early, one of more patience goes on, under any learning rate.
@@ -139,8 +139,8 @@ def _open_checkpoints(run: TrainingRun, root: Path, job: str | None) -> Checkpoi
         folder.open(now, dataset, wait=job is not None)
         folder.leave_longer(run.settings.total_steps)
         if folder.longer:
-            told = f"the checkpoints of a longer run, up to step {folder.longer}, are left as they are"
-            print(told, file=sys.stderr, flush=True)
+            note = f"the checkpoints of a longer run, up to step {folder.longer}, are left as they are"
+            print(note, file=sys.stderr, flush=True)
         lines = [] if folder.longer or folder.files() else explain_fresh_start(root, folder.folder, now, dataset)
         if lines:
             print(f"starting afresh: since the interrupted run on {dataset}, this changed:", file=sys.stderr)
@@ -193,19 +193,19 @@ def _fit(
                 trainer.fit(run.module)
         except BaseException as error:
             started = launcher.procs if isinstance(launcher, Launcher) else []
-            told = explain_failure(error, run, started) if isinstance(error, Exception) else error
+            explained = explain_failure(error, run, started) if isinstance(error, Exception) else error
             # The processes that Lightning started would wait for this one in the next all-reduce.
             for process in started:
                 process.kill()
-            if told is error:
+            if explained is error:
                 raise
-            raise told from error
+            raise explained from error
         finally:
             stopping.end()
     return recorder
 
 
-def _tell_early_end(facts: RunFacts, settings: TrainSettings) -> str:
+def _describe_early_end(facts: RunFacts, settings: TrainSettings) -> str:
     best, loss = min(
         ((one.step, one.validation_loss) for one in facts.adapters if one.validation_loss is not None),
         key=lambda pair: (pair[1], pair[0]),

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import read_json, write_json
-from lorakiln.facts import RunFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.tracking.tracker import RECORD
-from lorakiln.train.latents import Encoded
+from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.record import read_record
 from lorakiln.train.remeasuring import report_again
 from lorakiln.train.sample_pictures import SampleDrawer, choose_requests, list_samples
@@ -30,7 +30,7 @@ def take_over(
         settings: this job's; those that name its record may be others than the other job's.
         project: see `begin_tracking`.
     """
-    data = Encoded.read(encoded)
+    data = EncodedDataset.read(encoded)
     facts, provenance = RunFacts.read(trained / "facts.json"), read_json(trained / "provenance.json")
     facts = facts.changed(settings={**facts.settings, "train": settings.model_dump(mode="json")})
     tracker = begin_tracking(settings, data.index, facts.settings, project)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lorakiln.adapters.networks import AdaptedNetworks
-from lorakiln.optim.flat import FlatWeights
+from lorakiln.optim.flat_weights import FlatWeights
 from lorakiln.schema.train import TrainSettings
 
 
@@ -47,8 +47,8 @@ class TrainedEncoders:
     def rates(self) -> dict[str, float]:
         """The learning rate of each that `train.optimizer.part_lrs` has none for: its parameters are a group each."""
         optimizer = self._settings.optimizer
-        told = {part: self._settings.text_encoders.choose(part).lr for part in self.parts}
-        return {part: optimizer.lr if rate is None else rate for part, rate in told.items()}
+        own = {part: self._settings.text_encoders.choose(part).lr for part in self.parts}
+        return {part: optimizer.lr if rate is None else rate for part, rate in own.items()}
 
     def has(self, name: str) -> bool:
         """Whether a parameter, or a group of them, is of one of these, by its name."""

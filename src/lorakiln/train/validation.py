@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorakiln.console.memory import telling_no_memory
+from lorakiln.console.memory import explaining_no_memory
 from lorakiln.diffusion import random_draws
 from lorakiln.diffusion.loss import Loss
 from lorakiln.schema.objectives.mse import MseSettings
-from lorakiln.train.latents import Bucket
+from lorakiln.train.encoded_dataset import Bucket
 from lorakiln.train.lora_module import LoraModule
 
 ADVICE = "train.validation.every=0 validates never, a lower prepare.resolution takes less; the last checkpoint is kept"
@@ -44,7 +44,7 @@ def compute_validation_loss(
             for row in rows:
                 if before_each:
                     before_each()
-                with telling_no_memory(f"validating on pictures of {bucket.name} pixels", ADVICE):
+                with explaining_no_memory(f"validating on pictures of {bucket.name} pixels", ADVICE):
                     errors.append(_picture_loss(module, plain, bucket, row))
     finally:
         module.network.train(training)
@@ -70,11 +70,11 @@ def _picture_loss(module: LoraModule, losses: Loss, bucket: Bucket, row: int) ->
     epsilon = torch.from_numpy(rng.standard_normal((draws, *bucket.mean.shape[2:]), dtype=np.float32))
     x_0 = module.move(bucket.mean[row, :1]).float()
     with module.autocast():
-        told = module.conditioning.tell_plain(bucket, row)
+        plain = module.conditioning.gather_plain(bucket, row)
     total = torch.zeros((), device=device)
     chunk = choose_batch(bucket.mean.shape[-2:])
     for at in range(0, draws, chunk):
         t, e = (module.move(tensor[at : at + chunk]) for tensor in (times, epsilon))
-        conditioning = {name: tensor.expand(len(t), *tensor.shape[1:]) for name, tensor in told.items()}
+        conditioning = {name: tensor.expand(len(t), *tensor.shape[1:]) for name, tensor in plain.items()}
         total += losses(module.predicting(conditioning), x_0.expand(len(t), -1, -1, -1), e, t).sum()
     return total / draws

@@ -15,7 +15,7 @@ def estimate_diversity(scored: Sequence[Scored], apart: float | None) -> Estimat
     the base, 0 one picture again and again. The interval is bootstrapped over prompts.
 
     Args:
-        apart: the same of the base's pictures, see `Standard.apart`; None or 0: not known.
+        apart: the same of the base's pictures, see `Baseline.apart`; None or 0: not known.
 
     Returns:
         None where no prompt was drawn twice, or the base's are not known.

@@ -23,6 +23,6 @@ def make_blind(compared, tmp_path):
 
     def make(most=100, done=lambda lines: None):
         answers = Answers(list_questions(found.plan, most), tmp_path / "answers.json")
-        return Blind(answers, found.measured.judged, out / "samples", done)
+        return Blind(answers, found.measured.assessed, out / "samples", done)
 
     return make

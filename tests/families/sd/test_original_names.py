@@ -12,7 +12,7 @@ from diffusers.loaders.single_file_utils import (
 )
 
 from lorakiln.families.kinds import list_versions
-from lorakiln.families.parts import compute_part_shapes, find_origin
+from lorakiln.families.part_tensors import compute_part_shapes, find_origin
 
 ARCHITECTURES = {one.name: one.architecture for one in list_versions()}
 PARTS = [(kind, part) for kind, one in ARCHITECTURES.items() for part in one.parts]

@@ -13,7 +13,7 @@ from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from lorakiln.families.parts import to_original_tensors
+from lorakiln.families.part_tensors import to_original_tensors
 from tests.conftest import write_text
 from tests.families.sd.conftest import assert_same
 from tests.families.single_files import KINDS, equal, single_of, weights_of, write_pair

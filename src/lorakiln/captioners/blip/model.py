@@ -9,9 +9,9 @@ from transformers import AutoTokenizer, BlipForConditionalGeneration, BlipProces
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from lorakiln.artefacts.pictures import read_picture
-from lorakiln.captioners.loading import HIDE_GPU, check_weights, load_weights, telling_what_is_wrong
+from lorakiln.captioners.loading import HIDE_GPU, check_weights, explaining_errors, load_weights
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch, telling_no_memory
+from lorakiln.console.memory import Batch, explaining_no_memory
 from lorakiln.schema.captioners.blip import BlipSettings
 
 
@@ -30,12 +30,12 @@ class Blip:
         """
         fix = "name a hub id or a folder that holds a BlipForConditionalGeneration in model.captioner.path"
         check_weights(folder)
-        with telling_what_is_wrong(folder, "a BLIP", fix):
+        with explaining_errors(folder, "a BLIP", fix):
             model = load_weights(folder, BlipForConditionalGeneration, torch.float32, fix)
             # The class is named: without torchvision the automatic one falls back with a warning.
             pictures = BlipImageProcessorPil.from_pretrained(folder, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        with telling_no_memory("captioning: loading the captioner", HIDE_GPU):
+        with explaining_no_memory("captioning: loading the captioner", HIDE_GPU):
             return cls(model, BlipProcessor(pictures, tokenizer), device)
 
     def write(

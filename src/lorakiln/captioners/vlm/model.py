@@ -13,10 +13,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.utils import logging as transformers_logging
 
 from lorakiln.artefacts.pictures import read_picture
-from lorakiln.captioners.loading import HIDE_GPU, check_weights, load_weights, telling_what_is_wrong
+from lorakiln.captioners.loading import HIDE_GPU, check_weights, explaining_errors, load_weights
 from lorakiln.captioners.vlm.processor import OPTIONS, load_processor
 from lorakiln.console.errors import UserError
-from lorakiln.console.memory import Batch, is_out_of_memory, telling_no_memory
+from lorakiln.console.memory import Batch, explaining_no_memory, is_out_of_memory
 from lorakiln.schema.captioners.vlm import VlmSettings
 
 KIND = "an image-to-text model"
@@ -46,7 +46,7 @@ class Vlm:
         check_weights(folder)
         if precision == "auto":
             precision = "bfloat16" if device.type == "cuda" else "float32"
-        with telling_what_is_wrong(folder, KIND, FIX):
+        with explaining_errors(folder, KIND, FIX):
             config = AutoConfig.from_pretrained(folder, **OPTIONS)
             if config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
                 raise UserError(f"{config.model_type} is no {KIND.removeprefix('an ')}", where=folder, fix=FIX)
@@ -54,7 +54,7 @@ class Vlm:
             model = load_weights(folder, AutoModelForImageTextToText, getattr(torch, precision), FIX)
         # Else it tells, of every batch, which of the model's own habits of sampling are left aside.
         transformers_logging.set_verbosity_error()
-        with telling_no_memory("captioning: loading the captioner", HIDE_GPU):
+        with explaining_no_memory("captioning: loading the captioner", HIDE_GPU):
             return cls(model, processor, device)
 
     def write(

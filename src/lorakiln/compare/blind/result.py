@@ -9,8 +9,8 @@ import numpy as np
 from lorakiln.compare.blind.answers import EQUAL, LEFT
 from lorakiln.compare.blind.questions import Question
 from lorakiln.compare.entrants import Entrant
+from lorakiln.worth.assessment import Assessed
 from lorakiln.worth.intervals import Estimate, compute_wilson_fraction
-from lorakiln.worth.judging import Judged
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Result:
     equal: int
 
 
-def sum_up(questions: Sequence[Question], given: Mapping[str, str], judged: Sequence[Judged[Entrant]]) -> Result:
+def sum_up(questions: Sequence[Question], given: Mapping[str, str], assessed: Sequence[Assessed[Entrant]]) -> Result:
     """The result; intervals are Wilson's with each prompt as one draw, since the seeds of a prompt are alike.
 
     Args:
         given: the chosen side by the question's key.
-        judged: by the entrants' places.
+        assessed: by the entrants' places.
     """
     won: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     agreed: dict[int, list[float]] = defaultdict(list)
@@ -53,7 +53,7 @@ def sum_up(questions: Sequence[Question], given: Mapping[str, str], judged: Sequ
             equal += 1
             continue
         better, other = (left, right) if side == LEFT else (right, left)
-        if (gap := judged[better].worth.mean - judged[other].worth.mean) != 0:
+        if (gap := assessed[better].worth.mean - assessed[other].worth.mean) != 0:
             agreed[prompt].append(float(gap > 0))
     return Result(
         {place: _estimate(groups) for place, groups in sorted(won.items())},
@@ -67,14 +67,14 @@ def _estimate(groups: Mapping[int, Sequence[float]]) -> Estimate:
     return compute_wilson_fraction(np.array([np.mean(group) for group in groups.values()]))
 
 
-def describe_result(result: Result, judged: Sequence[Judged[Entrant]]) -> list[str]:
+def describe_result(result: Result, assessed: Sequence[Assessed[Entrant]]) -> list[str]:
     """In sentences, the file that won most often first; the measures last."""
     if not result.answers:
         return ["nothing was answered"]
     lines = [f"{result.answers} answers, {result.equal} of them equal"]
     for place, share in sorted(result.won.items(), key=lambda one: (-one[1].mean, one[0])):
-        entrant = judged[place].candidate
-        lines.append(f"{entrant.letter} ({entrant.title}) won {_format(share)}, worth {judged[place].worth.mean:.2f}")
+        entrant = assessed[place].candidate
+        lines.append(f"{entrant.letter} ({entrant.title}) won {_format(share)}, worth {assessed[place].worth.mean:.2f}")
     if result.agreeing is None:
         return [*lines, "whether the measures agree cannot be told: no picture was preferred to one of another worth"]
     return [*lines, f"the measures agree with {_format(result.agreeing)} of what was preferred"]

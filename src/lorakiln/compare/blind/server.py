@@ -21,7 +21,7 @@ from lorakiln.compare.blind.result import describe_result, sum_up
 from lorakiln.compare.entrants import Entrant
 from lorakiln.console.errors import UserError
 from lorakiln.serving.local import HEADERS, Gate, answer_file
-from lorakiln.worth.judging import Judged
+from lorakiln.worth.assessment import Assessed
 
 UNKEPT = {**HEADERS, "Cache-Control": "no-store"}
 
@@ -30,7 +30,7 @@ class Blind:
     """Answers what the page asks.
 
     Args:
-        judged: the files, by their places.
+        assessed: the files, by their places.
         samples: the folder of their pictures.
         done: called with the result's lines as soon as everything is answered.
     """
@@ -38,11 +38,11 @@ class Blind:
     def __init__(
         self,
         answers: Answers,
-        judged: Sequence[Judged[Entrant]],
+        assessed: Sequence[Assessed[Entrant]],
         samples: Path,
         done: Callable[[list[str]], None] = lambda lines: None,
     ) -> None:
-        self.answers, self.judged, self.samples, self.done = answers, judged, samples, done
+        self.answers, self.assessed, self.samples, self.done = answers, assessed, samples, done
 
     def make_app(self, token: str, port: int) -> ASGIApp:
         """What answers below /`token`/."""
@@ -62,7 +62,7 @@ class Blind:
         return answer_file("lorakiln.compare.blind", request.path_params.get("file", "index.html"))
 
     def show_question(self, request: Request) -> Response:
-        return JSONResponse(self._tell(), headers=UNKEPT)
+        return JSONResponse(self._make_state(), headers=UNKEPT)
 
     def show_picture(self, request: Request) -> Response:
         """One of a question's two pictures."""
@@ -79,18 +79,18 @@ class Blind:
     async def answer(self, request: Request) -> Response:
         """Keep an answer; the next question."""
         try:
-            told = await request.json()
-            number, side = int(told["number"]), str(told["side"])
+            given = await request.json()
+            number, side = int(given["number"]), str(given["side"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             return JSONResponse({"error": f"no answer to a question ({error})"}, 400, UNKEPT)
         try:
             await run_in_threadpool(self.answers.add, number, side)
         except UserError as error:
             return JSONResponse({"error": error.what}, 409, UNKEPT)
-        told = self._tell()
-        if told["number"] is None:
-            self.done(told["result"])
-        return JSONResponse(told, headers=UNKEPT)
+        state = self._make_state()
+        if state["number"] is None:
+            self.done(state["result"])
+        return JSONResponse(state, headers=UNKEPT)
 
     async def take_back(self, request: Request) -> Response:
         """Forget the last answer; its question."""
@@ -98,16 +98,16 @@ class Blind:
             await run_in_threadpool(self.answers.take_back)
         except UserError as error:
             return JSONResponse({"error": error.what}, 409, UNKEPT)
-        return JSONResponse(self._tell(), headers=UNKEPT)
+        return JSONResponse(self._make_state(), headers=UNKEPT)
 
-    def _tell(self) -> dict[str, Any]:
+    def _make_state(self) -> dict[str, Any]:
         """The next question or, after the last, the result."""
         answers, number = self.answers, self.answers.find_next()
-        told = {"answered": len(answers.given), "of": len(answers.questions), "number": number}
+        state = {"answered": len(answers.given), "of": len(answers.questions), "number": number}
         if number is None:
-            return {**told, "result": self.describe()}
-        return {**told, "prompt": answers.questions[number].left.prompt.judged}
+            return {**state, "result": self.describe()}
+        return {**state, "prompt": answers.questions[number].left.prompt.judged}
 
     def describe(self) -> list[str]:
         """The result so far, in lines."""
-        return describe_result(sum_up(self.answers.questions, self.answers.given, self.judged), self.judged)
+        return describe_result(sum_up(self.answers.questions, self.answers.given, self.assessed), self.assessed)

@@ -26,7 +26,7 @@ class LossKind(Protocol):
         """
         ...
 
-    def tell_kohya(self, objective: ObjectiveSettings) -> dict[str, Any]:
+    def make_kohya_metadata(self, objective: ObjectiveSettings) -> dict[str, Any]:
         """What the metadata of a LoRA file says of it: sd-scripts' ss_loss_type, and ss_huber_* where it has a
         threshold.
         """

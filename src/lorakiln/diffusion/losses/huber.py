@@ -19,11 +19,11 @@ def compute_errors(
     return 2 * delta * ((d.square() + delta**2).sqrt() - delta)
 
 
-def tell_kohya(objective: ObjectiveSettings) -> dict[str, Any]:
-    return {"ss_loss_type": "huber", **tell_threshold(objective)}
+def make_kohya_metadata(objective: ObjectiveSettings) -> dict[str, Any]:
+    return {"ss_loss_type": "huber", **make_threshold_metadata(objective)}
 
 
-def tell_threshold(objective: ObjectiveSettings) -> dict[str, Any]:
+def make_threshold_metadata(objective: ObjectiveSettings) -> dict[str, Any]:
     """What the metadata says of a loss with a threshold."""
     return {
         "ss_huber_schedule": objective.huber_schedule,

@@ -14,5 +14,5 @@ def compute_errors(
     return (prediction - target).square()
 
 
-def tell_kohya(objective: ObjectiveSettings) -> dict[str, Any]:
+def make_kohya_metadata(objective: ObjectiveSettings) -> dict[str, Any]:
     return {"ss_loss_type": "l2"}

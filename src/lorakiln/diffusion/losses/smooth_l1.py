@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lorakiln.diffusion.losses.huber import tell_threshold
+from lorakiln.diffusion.losses.huber import make_threshold_metadata
 from lorakiln.diffusion.process import Process
 from lorakiln.diffusion.threshold import compute_threshold
 from lorakiln.schema.objectives import ObjectiveSettings
@@ -21,5 +21,5 @@ def compute_errors(
     return 2 * ((d.square() + delta**2).sqrt() - delta)
 
 
-def tell_kohya(objective: ObjectiveSettings) -> dict[str, Any]:
-    return {"ss_loss_type": "smooth_l1", **tell_threshold(objective)}
+def make_kohya_metadata(objective: ObjectiveSettings) -> dict[str, Any]:
+    return {"ss_loss_type": "smooth_l1", **make_threshold_metadata(objective)}

@@ -184,10 +184,10 @@ class DDPM:
         return {**found, "zero_terminal_snr": True} if self.ends_without_signal else found
 
     def describe(self, objective: Objective) -> dict[str, str]:
-        told = format_timestep_range(
+        timesteps = format_timestep_range(
             *compute_timestep_range(objective.min_timestep, objective.max_timestep, self.count)
         )
-        found = {"predicts": self.prediction_type, **({"timesteps": told} if told else {})}
+        found = {"predicts": self.prediction_type, **({"timesteps": timesteps} if timesteps else {})}
         return {**found, "noise": "to zero terminal SNR"} if self.ends_without_signal else found
 
     def to(self, device: torch.device) -> Self:

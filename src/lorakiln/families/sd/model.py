@@ -17,7 +17,7 @@ from lorakiln.diffusion.processes import make_process
 from lorakiln.families.autocast import leave_autocast
 from lorakiln.families.cpu_threads import LARGE
 from lorakiln.families.learned_words import Words, check_words, put_words
-from lorakiln.families.part_files import make_hollow_part, telling_trouble
+from lorakiln.families.part_files import explaining_load_errors, make_hollow_part
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens, list_tokens
 from lorakiln.families.protocol import Conditioning, Part, Place
 from lorakiln.families.sd.clients import client_keys
@@ -101,7 +101,7 @@ class StableDiffusion:
         upcast = dtype == torch.float16 and self._vae_config.get("force_upcast")
         self.vae_dtype = torch.float32 if upcast else dtype
         where = files.scheduler_file or files.root
-        with telling_trouble(where):
+        with explaining_load_errors(where):
             self.process = make_process(files.configs["scheduler"], where).to(device)
 
     def __getattr__(self, name: str) -> Any:

@@ -93,6 +93,22 @@ class PairSettings(LimitedSettings):
         return self
 
 
+class RotationSettings(DroppedSettings):
+    """Kinds that turn a weight's outputs by orthogonal matrices."""
+
+    scalable: ClassVar[bool] = False
+    constraint: float = Field(
+        0.0, ge=0, le=1, description="COFT: the skew matrices' norm is at most so many times the outputs; 0: any"
+    )
+    rescale: bool = Field(False, description="every output gets a length of its own, too")
+
+    @model_validator(mode="after")
+    def _means_something(self) -> "RotationSettings":
+        check_whole_weight(self, "take module_dropout")
+        check_no_scale(self)
+        return self
+
+
 def check_whole_weight(settings: AdapterSettings, fix: str) -> None:
     """Of a kind that makes a weight, and has no place for a dropout of what goes into it.
 
@@ -121,12 +137,12 @@ ADAPTERS: Registry[Any] = Registry(
     besides=(
         "adapter",
         "checks",
-        "factors",
         "formula",
         "formula_tensors",
+        "lora_initialisation",
         "lora_network",
-        "lora_starts",
         "low_rank",
+        "lycoris_to_lora",
         "networks",
         "peft_config",
         "protocol",

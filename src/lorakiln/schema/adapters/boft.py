@@ -1,22 +1,9 @@
 """BOFT (arXiv 2311.06243): the outputs are turned in stages, as a butterfly; `rank` is the blocks' largest side."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
-
-from lorakiln.schema.adapters import DroppedSettings, check_no_scale, check_whole_weight
+from lorakiln.schema.adapters import RotationSettings
 
 
-class BoftSettings(DroppedSettings):
-    scalable: ClassVar[bool] = False
+class BoftSettings(RotationSettings):
     kind: Literal["boft"] = "boft"
-    constraint: float = Field(
-        0.0, ge=0, le=1, description="COFT: the skew matrices' norm is at most so many times the outputs; 0: any"
-    )
-    rescale: bool = Field(False, description="every output gets a length of its own, too")
-
-    @model_validator(mode="after")
-    def _means_something(self) -> "BoftSettings":
-        check_whole_weight(self, "take module_dropout")
-        check_no_scale(self)
-        return self

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.console.errors import ConfigError, UserError
@@ -89,7 +89,7 @@ def write_edit(raw: Path, picture: str, edit: PictureEdit | None) -> None:
     """
     path = raw / (picture + ENDING)
     if edit is None:
-        with telling_disk_trouble(path):
+        with explaining_disk_errors(path):
             path.unlink(missing_ok=True)
         return
     told = edit.model_dump(exclude_none=True, exclude_defaults=True)

@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from lorakiln.console.errors import UserError
-from lorakiln.facts import Facts
+from lorakiln.facts.file import Facts
 from lorakiln.sources import SourceContents, Subset, UnusableFile
 
 RECORD = "regularisation.json"

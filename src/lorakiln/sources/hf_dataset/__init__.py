@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.sources import CaptionProblem, SourceContents, UnusableFile
 from lorakiln.sources.folder.captions import split_lines
@@ -89,7 +89,7 @@ class HfDataset:
         place = self._index.places[name]
         content = self._index.tables[place.table].read_picture(place.row)
         with tempfile.NamedTemporaryFile(suffix=PurePosixPath(name).suffix) as file:
-            with telling_disk_trouble(Path(file.name)):
+            with explaining_disk_errors(Path(file.name)):
                 file.write(content)
                 file.flush()
             yield Path(file.name)

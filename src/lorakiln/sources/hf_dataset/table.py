@@ -49,7 +49,7 @@ class Table:
         """The rows' pictures: the last part of each path where no two are equal but for the ending, else numbers;
         raises DamagedTable.
         """
-        with _telling_damage():
+        with _explaining_damage():
             paths = _read_column(self.path, f"{self.column}.{PATH}") if self.is_struct else []
         names = [PurePosixPath(path.replace("\\", "/")).name if path else "" for path in paths]
         if names and all(names) and len({PurePosixPath(name).stem.casefold() for name in names}) == len(names):
@@ -59,7 +59,7 @@ class Table:
     @cached_property
     def texts(self) -> list[str | None]:
         """The rows' captions; raises DamagedTable."""
-        with _telling_damage():
+        with _explaining_damage():
             return _read_column(self.path, self.text) if self.text else [None] * self.rows
 
     def read_picture(self, row: int) -> bytes:
@@ -72,7 +72,7 @@ class Table:
             raise FileNotFoundError(self.path)
         group = max(number for number, first in enumerate(self.groups) if first <= row)
         try:
-            with _telling_damage():
+            with _explaining_damage():
                 pictures = _read_group(self.path, self.state, self.column, self.is_struct, group)
                 content = pictures[row - self.groups[group]].as_py()
         except DamagedTable as error:
@@ -89,7 +89,7 @@ def open_table(path: Path) -> Table:
         DamagedTable: it is damaged, or it is not clear which of its columns are pictures.
         UserError: pyarrow is not installed.
     """
-    with _telling_damage():
+    with _explaining_damage():
         schema, starts, rows = _read_layout(path)
         pictures = [field for field in schema if _holds_pictures(field, schema.metadata)]
     if len(pictures) != 1 and NAMED not in [field.name for field in pictures]:
@@ -106,7 +106,7 @@ def open_table(path: Path) -> Table:
 
 
 @contextmanager
-def _telling_damage() -> Iterator[None]:
+def _explaining_damage() -> Iterator[None]:
     """What pyarrow says of a damaged file, as DamagedTable."""
     try:
         yield

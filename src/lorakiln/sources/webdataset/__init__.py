@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from lorakiln.artefacts.disk import telling_disk_trouble
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.sources import SourceContents, UnusableFile
 from lorakiln.sources.folder.edits import list_edits
@@ -86,7 +86,7 @@ class WebDataset:
         if place is None or _read_state(self.raw / place.shard) != place.state:
             raise FileNotFoundError(name)
         with tempfile.NamedTemporaryFile(suffix=PurePosixPath(name).suffix) as file:
-            with telling_disk_trouble(Path(file.name)), (self.raw / place.shard).open("rb") as shard:
+            with explaining_disk_errors(Path(file.name)), (self.raw / place.shard).open("rb") as shard:
                 shard.seek(place.member.start)
                 file.write(shard.read(place.member.size))
                 file.flush()

@@ -7,9 +7,9 @@ from diffusers.training_utils import EMAModel
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.export.checkpoint_choice import choose_weights
-from lorakiln.facts import RunFacts, SavedAdapter
+from lorakiln.facts.run import RunFacts, SavedAdapter
 from lorakiln.schema.train import EmaSettings
-from lorakiln.train.average import WeightAverage, compute_decay
+from lorakiln.train.ema import WeightAverage, compute_decay
 
 
 @pytest.mark.parametrize(("decay", "start"), [(0.9, 0), (0.5, 0), (0.9999, 7)])

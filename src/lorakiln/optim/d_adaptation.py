@@ -13,7 +13,7 @@ from lorakiln.schema.optimizers.dadapt_adam import DAdaptAdamSettings
 from lorakiln.schema.optimizers.prodigy import ProdigySettings
 
 
-class OneDistance(torch.optim.Optimizer, ABC):
+class DAdaptation(torch.optim.Optimizer, ABC):
     """Adam's two moments and a sum `s` of each parameter; d in the state of the first one, for all."""
 
     def __init__(self, groups: Sequence[dict[str, Any]], settings: ProdigySettings | DAdaptAdamSettings) -> None:
@@ -49,7 +49,7 @@ class OneDistance(torch.optim.Optimizer, ABC):
         beta1, beta2 = self.settings.betas
         correction = math.sqrt(1 - beta2**step) / (1 - beta1**step) if self.settings.use_bias_correction else 1.0
         rate = self.shared["d"] * (lr * correction)
-        self._look(rate)
+        self._estimate_distance(rate)
         for group in self.param_groups:
             group["step"] = step
             for weights in group["params"] if group["lr"] else ():
@@ -58,7 +58,7 @@ class OneDistance(torch.optim.Optimizer, ABC):
                 self._move(weights, rate)
 
     @abstractmethod
-    def _look(self, rate: Tensor) -> None:
+    def _estimate_distance(self, rate: Tensor) -> None:
         """Take the gradients into the moments, and learn d from them."""
 
     @abstractmethod
@@ -74,9 +74,9 @@ def find_one_rate(groups: Sequence[dict[str, Any]], kind: str) -> float:
     """
     rates = {group["lr"] for group in groups} - {0.0}
     if len(rates) > 1:
-        told = ", ".join(f"{rate:g}" for rate in sorted(rates))
+        listed = ", ".join(f"{rate:g}" for rate in sorted(rates))
         raise UserError(
-            f"{kind} finds one learning rate for all weights, and they are given several, {told}",
+            f"{kind} finds one learning rate for all weights, and they are given several, {listed}",
             where=f"train/optimizer={kind}",
             fix="the same rate for all parts and for both matrices of a LoRA, or another optimizer",
         )

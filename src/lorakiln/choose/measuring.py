@@ -14,21 +14,21 @@ from lorakiln.console.memory import is_tight
 from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.evaluate.material import PictureModels, describe_drawing, gather_material
 from lorakiln.evaluate.painter import Painter
+from lorakiln.evaluate.score_summaries import score_pictures
 from lorakiln.evaluate.shots import compute_shot_key, make_prompts
-from lorakiln.evaluate.summaries import score_pictures
-from lorakiln.facts import RunFacts, SavedAdapter
+from lorakiln.facts.run import RunFacts, SavedAdapter
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.metrics import Prompt, Scored, Shot, list_metrics
 from lorakiln.schema.choose import ChooseSettings
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
+from lorakiln.worth.baseline import Baseline
 from lorakiln.worth.measures import Measures
-from lorakiln.worth.standard import Standard
 
 
 @dataclass(frozen=True)
-class Layout:
+class DrawingPlan:
     """What is drawn: prompts in the order in which rounds take them, seeds, and the size in pixels."""
 
     prompts: list[Prompt]
@@ -44,13 +44,13 @@ class Layout:
         evaluate: EvaluateSettings,
         model: ModelSettings,
         device: torch.device,
-    ) -> "Layout":
+    ) -> "DrawingPlan":
         """Of a run's settings.
 
         Raises:
             UserError: see `evaluate.material.describe_drawing`.
         """
-        size, drawn_by = describe_drawing(facts, evaluate, model, device, encoding_of(facts))
+        size, drawn_by = describe_drawing(facts, evaluate, model, device, read_encoding(facts))
         prompts = make_prompts(evaluate, facts.trigger)
         seeds = list(dict.fromkeys(evaluate.seeds))[: settings.most_seeds]
         return cls(
@@ -58,12 +58,12 @@ class Layout:
         )
 
 
-def encoding_of(facts: RunFacts) -> PromptEncoding:
+def read_encoding(facts: RunFacts) -> PromptEncoding:
     """How the run's prompts are encoded."""
     return PromptEncoding.of(facts.made_with("encode", EncodeSettings))
 
 
-class Trial:
+class CandidateMeasurer:
     """Draws with the saved steps of a run, and measures what was drawn.
 
     Args:
@@ -71,7 +71,7 @@ class Trial:
 
     Attributes:
         scored: all pictures of each candidate so far, in the order in which they were drawn.
-        base: the base's own, of all prompts; `standard`: what they and the training pictures have. Known after the
+        base: the base's own, of all prompts; `baseline`: what they and the training pictures have. Known after the
             first round.
     """
 
@@ -80,19 +80,19 @@ class Trial:
         facts: RunFacts,
         run: Path,
         adapters: Sequence[SavedAdapter],
-        layout: Layout,
+        plan: DrawingPlan,
         evaluate: EvaluateSettings,
         model: ModelSettings,
         device: torch.device,
     ) -> None:
         files = {name_adapter(one.step): run / one.file for one in adapters}
         self._hashes = {name: hash_file(file) for name, file in files.items()}
-        painter = Painter(files, evaluate, model, device, encoding_of(facts), facts.zero_terminal_snr)
-        self._drawer, self._layout, self._evaluate, self._device = ShotDrawer(painter), layout, evaluate, device
+        painter = Painter(files, evaluate, model, device, read_encoding(facts), facts.zero_terminal_snr)
+        self._drawer, self._plan, self._evaluate, self._device = ShotDrawer(painter), plan, evaluate, device
         self._metrics, self._held_out = list_metrics(evaluate), facts.held_out_files
         self.scored: dict[Candidate, list[Scored]] = {}
         self.base: list[Scored] = []
-        self.standard: Standard | None = None
+        self.baseline: Baseline | None = None
 
     def measure(
         self,
@@ -120,39 +120,37 @@ class Trial:
         self._drawer.fill(shots, samples, [old], kept)
         material = gather_material(models.to(self._choose_place()), shots, samples, captioned, self._held_out)
         scored = score_pictures(material, self._metrics)
-        if self.standard is None:
+        if self.baseline is None:
             self.base = scored[: len(base)]
-            self.standard = Standard.of(material, scored, self._metrics, self._layout.prompts)
+            self.baseline = Baseline.of(material, scored, self._metrics, self._plan.prompts)
         by_candidate = {(one.adapter, one.weight): one for one in candidates}
         for item in scored[len(base) :]:
             self.scored.setdefault(by_candidate[item.shot.adapter, item.shot.weight], []).append(item)
-        return {one: self.standard.measure(self.scored[one], prompts) for one in candidates}
+        return {one: self.baseline.measure(self.scored[one], prompts) for one in candidates}
 
     def measure_base(self) -> Measures:
         """What the base's own pictures of all prompts say."""
-        assert self.standard is not None  # after the first round
-        return self.standard.measure(self.base, len(self._layout.prompts))
+        assert self.baseline is not None  # after the first round
+        return self.baseline.measure(self.base, len(self._plan.prompts))
 
     def _count_drawn(self, candidate: Candidate) -> int:
-        return len(self.scored.get(candidate, ())) // len(self._layout.seeds)
+        return len(self.scored.get(candidate, ())) // len(self._plan.seeds)
 
     def _list_base(self) -> list[Shot]:
-        return [
-            self._make_shot(prompt, seed, 0.0, "") for prompt in self._layout.prompts for seed in self._layout.seeds
-        ]
+        return [self._make_shot(prompt, seed, 0.0, "") for prompt in self._plan.prompts for seed in self._plan.seeds]
 
     def _list_shots(self, candidate: Candidate, first: int, last: int) -> list[Shot]:
         return [
             self._make_shot(prompt, seed, candidate.weight, candidate.adapter)
-            for prompt in self._layout.prompts[first:last]
-            for seed in self._layout.seeds
+            for prompt in self._plan.prompts[first:last]
+            for seed in self._plan.seeds
         ]
 
     def _make_shot(self, prompt: Prompt, seed: int, weight: float, adapter: str) -> Shot:
-        layout = self._layout
+        plan = self._plan
         lora = self._hashes.get(adapter, "")
-        key = compute_shot_key(self._evaluate, prompt.text, seed, weight, layout.size, layout.drawn_by, lora)
-        return Shot(prompt, True, seed, weight, *layout.size, key, adapter)
+        key = compute_shot_key(self._evaluate, prompt.text, seed, weight, plan.size, plan.drawn_by, lora)
+        return Shot(prompt, True, seed, weight, *plan.size, key, adapter)
 
     def _choose_place(self) -> torch.device:
         """Where CLIP looks: beside the base, if the device has room for both."""

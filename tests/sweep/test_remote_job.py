@@ -14,7 +14,7 @@ import yaml
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.jobs import Job, read_outcome
 from lorakiln.sweep.ray_jobs import RayJobs
-from lorakiln.sweep.remote import RemoteJob
+from lorakiln.sweep.remote_job import RemoteJob
 from lorakiln.sweep.running import run_jobs
 from lorakiln.sweep.submitit_jobs import SubmititJobs
 

@@ -7,7 +7,8 @@ import pytest
 
 from lorakiln.artefacts.json_files import Damaged, Missing, read_json, write_json
 from lorakiln.console.errors import UserError
-from lorakiln.facts import LoraFacts, RunFacts
+from lorakiln.facts.lora import LoraFacts
+from lorakiln.facts.run import RunFacts
 from lorakiln.rows import CaptionedRow, Index, read_captioned
 from lorakiln.schema.prepare import PrepareSettings
 from tests.made_facts import captioned_row, lora_facts, run_facts

@@ -28,12 +28,12 @@ Drawn = TypeVar("Drawn")
 
 
 @dataclass(frozen=True)
-class Judged(Generic[Drawn]):
+class Assessed(Generic[Drawn]):
     """One that was drawn with, what it is worth, and what is the matter with it.
 
     Attributes:
         candidate: what it is; they have an order.
-        state: see `facts.MeasuredCandidate`.
+        state: see `facts.choice.MeasuredCandidate`.
     """
 
     candidate: Drawn
@@ -65,9 +65,9 @@ class Pick(Generic[Drawn]):
         why_not: a sentence that says why the best one is not to be used; "" if it is.
     """
 
-    best: Judged[Drawn]
-    alike: list[Judged[Drawn]]
-    usable: list[Judged[Drawn]]
+    best: Assessed[Drawn]
+    alike: list[Assessed[Drawn]]
+    usable: list[Assessed[Drawn]]
     why_not: str
 
 
@@ -81,7 +81,7 @@ def find_most_followed(measures: Iterable[Measures]) -> float:
     return max(known, default=0.0)
 
 
-def judge(candidate: Drawn, measures: Measures, base: Measures, most: float) -> Judged[Drawn]:
+def assess(candidate: Drawn, measures: Measures, base: Measures, most: float) -> Assessed[Drawn]:
     """What one is worth, and what is the matter with it.
 
     Args:
@@ -91,16 +91,16 @@ def judge(candidate: Drawn, measures: Measures, base: Measures, most: float) -> 
     parts = weigh(measures, most)
     worth = estimate(lambda rows: weigh(measures, most, rows).worth, measures.prompts)
     copies = max(0.0, _mean(measures.copies) - _mean(base.copies[: measures.prompts]))
-    return Judged(candidate, measures, parts, worth, copies, _find_state(measures, base, parts, copies, most))
+    return Assessed(candidate, measures, parts, worth, copies, _find_state(measures, base, parts, copies, most))
 
 
-def pick(judged: Sequence[Judged[Drawn]], most: float) -> Pick[Drawn]:
+def pick(assessed: Sequence[Assessed[Drawn]], most: float) -> Pick[Drawn]:
     """The one that is worth most, of equals the first in their order; and which cannot be told apart from it.
 
     Args:
-        judged: all drawn with the same prompts.
+        assessed: all drawn with the same prompts.
     """
-    usable = [one for one in judged if one.usable] or list(judged)
+    usable = [one for one in assessed if one.usable] or list(assessed)
     best = min(usable, key=_by_worth)
     alike = [one for one in usable if one is not best and not compare(best.measures, one.measures, most).rises]
     why_not = ""
@@ -111,8 +111,8 @@ def pick(judged: Sequence[Judged[Drawn]], most: float) -> Pick[Drawn]:
     return Pick(best, alike, usable, why_not)
 
 
-def _by_worth(judged: Judged[Any]) -> tuple[float, Any]:
-    return -judged.worth.mean, judged.candidate
+def _by_worth(assessed: Assessed[Any]) -> tuple[float, Any]:
+    return -assessed.worth.mean, assessed.candidate
 
 
 def _find_state(measures: Measures, base: Measures, parts: Parts, copies: float, most: float) -> str:
@@ -132,27 +132,27 @@ def _find_state(measures: Measures, base: Measures, parts: Parts, copies: float,
     return "good"
 
 
-def explain_state(judged: Judged[Any]) -> str:
+def explain_state(assessed: Assessed[Any]) -> str:
     """Why one is not usable."""
-    if judged.state == "memorised":
-        return f"{judged.copies:.0%} of the pictures copy a training picture."
-    if 1 - judged.parts.whole >= DAMAGED:
-        return f"{1 - judged.parts.whole:.0%} of the pictures are burnt or noisy."
-    if judged.parts.learned < UNDER and judged.moved is not None:
+    if assessed.state == "memorised":
+        return f"{assessed.copies:.0%} of the pictures copy a training picture."
+    if 1 - assessed.parts.whole >= DAMAGED:
+        return f"{1 - assessed.parts.whole:.0%} of the pictures are burnt or noisy."
+    if assessed.parts.learned < UNDER and assessed.moved is not None:
         return (
-            f"the pictures have left the base's ({judged.moved:.1f} times as far as another seed's are) and show "
-            f"{judged.parts.learned:.0%} of what the training pictures show."
+            f"the pictures have left the base's ({assessed.moved:.1f} times as far as another seed's are) and show "
+            f"{assessed.parts.learned:.0%} of what the training pictures show."
         )
     return "each seed shows something else."
 
 
-def describe(judged: Judged[Any]) -> str:
+def describe(assessed: Assessed[Any]) -> str:
     """What follows its name: what it shows, and how well it follows prompts, for a beginner."""
-    parts = judged.parts
+    parts = assessed.parts
     more = {
         "underfitted": " It is still too weak, and the best there is.",
         "overfitted": " It pays for that: it follows the prompt clearly worse than the base does.",
-    }.get(judged.state, "")
+    }.get(assessed.state, "")
     followed = "as well as any that were drawn, the base included"
     if parts.followed < AS_WELL:
         followed = f"{parts.followed:.0%} as well as the best that were drawn, the base included"
@@ -162,9 +162,9 @@ def describe(judged: Judged[Any]) -> str:
     )
 
 
-def estimate_learned(judged: Judged[Any], most: float) -> Estimate:
+def estimate_learned(assessed: Assessed[Any], most: float) -> Estimate:
     """How much of what the training pictures show it shows, 0 to 1."""
-    measures = judged.measures
+    measures = assessed.measures
     return estimate(lambda rows: weigh(measures, most, rows).learned, measures.prompts)
 
 

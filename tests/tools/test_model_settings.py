@@ -7,8 +7,8 @@ import pytest
 from lorakiln.console.errors import UserError
 from lorakiln.families.kinds import list_versions
 from lorakiln.families.weights_file import WeightsFile
-from lorakiln.tools import model
-from lorakiln.tools.model import CHECKOUT, find_model_settings, make_model_settings
+from lorakiln.tools import model_settings
+from lorakiln.tools.model_settings import CHECKOUT, find_model_settings, make_model_settings
 
 
 def write_folder(folder, sample_size, levels=4, more=()):
@@ -31,9 +31,9 @@ def test_a_folder_says_its_family_and_size(tmp_path, sample_size, levels, more, 
 
 @pytest.mark.parametrize(("kind", "family", "side"), [("sd1", "sd", 512), ("sd2", "sd", 768), ("sdxl", "sdxl", 1024)])
 def test_a_single_file_too(monkeypatch, kind, family, side):
-    monkeypatch.setattr(model, "open_weights_file", lambda path, allow_pickle: WeightsFile(path, {}, {}))
+    monkeypatch.setattr(model_settings, "open_weights_file", lambda path, allow_pickle: WeightsFile(path, {}, {}))
     version = next(one for one in list_versions() if one.name == kind)
-    monkeypatch.setattr(model, "recognise_file", lambda checkpoint: version)
+    monkeypatch.setattr(model_settings, "recognise_file", lambda checkpoint: version)
     found = make_model_settings("base.safetensors")
     assert (found.family, found.resolution) == (family, side)
 
@@ -43,7 +43,9 @@ def test_what_is_no_base_model_is_told(tmp_path, monkeypatch):
     (tmp_path / "flux" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     with pytest.raises(UserError, match="this is FluxPipeline"):
         make_model_settings(str(tmp_path / "flux"))
-    monkeypatch.setattr(model, "open_weights_file", lambda path, allow_pickle: WeightsFile(path, {"lora_a": 0}, {}))
+    monkeypatch.setattr(
+        model_settings, "open_weights_file", lambda path, allow_pickle: WeightsFile(path, {"lora_a": 0}, {})
+    )
     with pytest.raises(UserError, match="this is a LoRA, no base model"):
         make_model_settings("style.safetensors")
 

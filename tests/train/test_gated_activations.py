@@ -6,7 +6,7 @@ import torch.utils.checkpoint
 from diffusers.models.activations import GEGLU
 from torch import nn
 
-from lorakiln.train.gates import gate_frugally
+from lorakiln.train.gated_activations import gate_frugally
 
 
 def run(network, states):

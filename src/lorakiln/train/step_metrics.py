@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Readings:
+class StepLosses:
     """Loss and gradient norm of every step since the last row, and the first step that was not finite.
 
     Attributes:
@@ -61,7 +61,7 @@ class Readings:
         return loss, norm
 
 
-class Quarters:
+class QuarterLosses:
     """The mean loss in each quarter of the noise's times: where it falls, and where it does not."""
 
     def __init__(self, device: torch.device) -> None:

@@ -11,7 +11,7 @@ FASTER = "B"  # what LoRA+'s factor is called
 
 
 @dataclass(frozen=True)
-class Groups:
+class ParameterGroups:
     """Parameters by their learning rate.
 
     Attributes:
@@ -29,7 +29,7 @@ def make_groups(
     faster: Callable[[str], bool] = lambda name: False,
     ratio: float = 1.0,
     own: Mapping[str, float] | None = None,
-) -> Groups:
+) -> ParameterGroups:
     """By part, and in each part those that learn `ratio` times as fast by themselves: "up_blocks", "up_blocks B".
 
     Args:
@@ -50,7 +50,7 @@ def make_groups(
     for name in names:
         rate = settings.part_lrs.get(part_of(name), settings.lr)
         peaks[group_of(name)] = rate * (ratio if ratio != 1 and faster(name) else 1.0)
-    return Groups(group_of, peaks)
+    return ParameterGroups(group_of, peaks)
 
 
 def list_part_names(names: Sequence[str], settings: OptimizerSettings) -> Callable[[str], str]:

@@ -112,7 +112,7 @@ def put_adapters(
     check_patterns(first, names)
     adapted = put_on(family, placements, seed)
     if first.init_from:
-        go_on(adapted, {part: one.settings for part, one in placements.items()}, family, words)
+        start_from(adapted, {part: one.settings for part, one in placements.items()}, family, words)
     return adapted
 
 
@@ -125,7 +125,7 @@ def put_adapter(family: Family, settings: AdapterSettings, names: list[str], see
     return put_adapters(family, {find_denoiser_part(family): Placement(names, settings)}, seed)
 
 
-def go_on(
+def start_from(
     adapted: AdaptedNetworks, settings: Mapping[str, AdapterSettings], family: Family, words: Collection[str] = ()
 ) -> None:
     """Let fresh adapters do what those of the file `init_from` do; where it is of words alone they stay fresh.
@@ -149,7 +149,7 @@ def go_on(
     layers: dict[str, Change] = {}
     for part, own in settings.items():
         begun = StartingPoint(_select(given, part), found.full_rank, family.facts["path"])
-        layers |= adapted.kind.go_on(begun, _select(fresh.layers, part), own)
+        layers |= adapted.kind.start_from(begun, _select(fresh.layers, part), own)
     adapted.write(Adapter(layers))
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.devices import Claims
+from lorakiln.sweep.job_process import make_start_failure, run_job
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import make_start_failure, run_job
 from lorakiln.sweep.stopping import Stop
 
 # Lightning takes a process below SLURM for one of its ranks; under this name for a shell in which ranks are started.

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from pipelines.compare import format_table, read_rows
+from pipelines.experiments import format_table, read_rows
 
 COMMON = ["train.steps=2", "evaluate.prompts=[a]"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from lorakiln.evaluate.summaries import Summary
+from lorakiln.evaluate.score_summaries import Summary
 from lorakiln.evaluate.verdict import decide_verdict, describe_change
 from lorakiln.metrics import Metric, format_weight
 from lorakiln.worth.intervals import Estimate

@@ -53,7 +53,7 @@ class Bucket:
         return found if self.mask is None else [*found, self.mask]
 
 
-class Encoded:
+class EncodedDataset:
     """What `encode` wrote.
 
     Attributes:
@@ -75,7 +75,7 @@ class Encoded:
         self.drawn = drawn or {}
 
     @classmethod
-    def read(cls, folder: Path) -> "Encoded":
+    def read(cls, folder: Path) -> "EncodedDataset":
         """A folder's.
 
         Raises:
@@ -104,7 +104,7 @@ class Encoded:
         buckets = sum(one.nbytes for bucket in self.buckets for one in bucket.tensors)
         return buckets + sum(one.nbytes for one in self.drawn.values())
 
-    def to_device(self, device: torch.device, whole: bool) -> "Encoded":
+    def to_device(self, device: torch.device, whole: bool) -> "EncodedDataset":
         """Move to a GPU what every batch needs, the empty caption's conditioning, and all buckets if `whole`.
 
         On the CPU, and where there is no room for all, the files stay mapped and each batch is read from them.

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from lorakiln.sweep.devices import Claims, visible_gpus
+from lorakiln.sweep.job_process import Pruner, run_job
 from lorakiln.sweep.jobs import Job, Outcome
-from lorakiln.sweep.process import Judge, run_job
 from lorakiln.sweep.stopping import Stop
 
 
@@ -15,7 +15,7 @@ class LocalProcesses:
         at_once: jobs at a time; None: as many as the GPUs allow, or one. There are never two on one GPU.
 
     Attributes:
-        prunes: whether `run` heeds a judge.
+        prunes: whether `run` heeds a pruner.
         stop: asks the running jobs to end.
     """
 
@@ -39,6 +39,6 @@ class LocalProcesses:
             return min(self.at_once or by_gpus, by_gpus)
         return self.at_once or 1
 
-    def run(self, job: Job, judge: Judge | None = None) -> Outcome:
+    def run(self, job: Job, pruner: Pruner | None = None) -> Outcome:
         """Run a job to its end; called from several threads."""
-        return run_job(job, self.stop, self.claims, judge)
+        return run_job(job, self.stop, self.claims, pruner)

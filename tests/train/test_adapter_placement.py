@@ -11,7 +11,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.lora_files.reading import read_any
 from lorakiln.schema.adapters.lora import LoraSettings
-from lorakiln.train.adapting import put_adapter
+from lorakiln.train.adapter_placement import put_adapter
 from tests.adapters.networks import adapted
 
 TARGETS = ["proj_in", "to_q"]

@@ -24,14 +24,14 @@ NOT_STARTED = "not started: the sweep was interrupted"
 # 128 + the signal: what `train` ends with after it has saved a checkpoint.
 SAVED = {128 + number for number in SIGNALS}
 # Given every new (step, validation loss) of the job; True ends it.
-Judge = Callable[[int, float], bool]
+Pruner = Callable[[int, float], bool]
 
 
 def run_job(
     job: Job,
     stop: Stop,
     claims: Claims | None = None,
-    judge: Judge | None = None,
+    pruner: Pruner | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Run a job that is not done yet. Waits while another process runs it, and then finds it done.
@@ -52,7 +52,7 @@ def run_job(
             if job.done():
                 return Outcome(job, "skipped")
             variables, locks = claimed
-            return _run(job, {**(environment or {}), **variables}, [lock, *locks], stop, judge)
+            return _run(job, {**(environment or {}), **variables}, [lock, *locks], stop, pruner)
     except (OSError, UserError) as error:
         return make_start_failure(job, error)
 
@@ -76,13 +76,13 @@ def _held(job: Job, stop: Stop) -> Iterator[int | None]:
         yield None
 
 
-def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: Stop, judge: Judge | None) -> Outcome:
+def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: Stop, pruner: Pruner | None) -> Outcome:
     # Read before the job reads them: what changes meanwhile is seen the next time.
     made_of = job.sources()
     job.record("running")
     live = job.folder / "validation.live"
     live.unlink(missing_ok=True)
-    watched = {LIVE: str(live.absolute())} if judge else {}
+    watched = {LIVE: str(live.absolute())} if pruner else {}
     start = time.monotonic()
     with (job.folder / LOG).open("a") as log:
         # What an earlier try printed may say why there is another.
@@ -100,7 +100,7 @@ def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: S
             # A Ctrl-C at the terminal goes to the sweep alone, which passes it on once.
             start_new_session=True,
         )
-        hopeless = _wait(process, stop, judge, live)
+        hopeless = _wait(process, stop, pruner, live)
     outcome = _outcome(job, process.returncode, hopeless, stop, time.monotonic() - start, begin)
     more = {"reason": outcome.reason} if outcome.reason else {}
     # A model may have been fetched by the job itself.
@@ -109,32 +109,32 @@ def _run(job: Job, environment: Mapping[str, str], locks: Sequence[int], stop: S
     return outcome
 
 
-def _wait(process: subprocess.Popen[Any], stop: Stop, judge: Judge | None, live: Path) -> bool:
-    """Wait for the end; True if the judge asked for it."""
+def _wait(process: subprocess.Popen[Any], stop: Stop, pruner: Pruner | None, live: Path) -> bool:
+    """Wait for the end; True if the pruner asked for it."""
     told, seen, hopeless = 0, 0, False
     while process.poll() is None:
         try:
             if stop.count > told:
                 told = stop.count
                 process.send_signal(stop.signal)
-            if judge and not hopeless:
-                seen, hopeless = _judged(judge, live, seen)
+            if pruner and not hopeless:
+                seen, hopeless = _ask_pruner(pruner, live, seen)
                 if hopeless:
                     process.terminate()
             time.sleep(POLL)
         except KeyboardInterrupt:
             # How Ray asks a worker to stop.
             stop.ask(signal.SIGINT)
-    if judge and not hopeless:
+    if pruner and not hopeless:
         # What came after the last look: a run that has ended is what the next ones are compared with, at every step.
-        _judged(judge, live, seen)
+        _ask_pruner(pruner, live, seen)
     return hopeless
 
 
-def _judged(judge: Judge, live: Path, seen: int) -> tuple[int, bool]:
-    """Tell the judge the losses after the first `seen`; how many there are now, and whether the run is hopeless."""
+def _ask_pruner(pruner: Pruner, live: Path, seen: int) -> tuple[int, bool]:
+    """Tell the pruner the losses after the first `seen`; how many there are now, and whether the run is hopeless."""
     rows = read_live_losses(live)
-    return len(rows), any(judge(step, loss) for step, loss in rows[seen:])
+    return len(rows), any(pruner(step, loss) for step, loss in rows[seen:])
 
 
 def _heading(written: int) -> str:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Standard:
+class Baseline:
     """What the base's and the training pictures have, which every candidate is measured by.
 
     Attributes:
@@ -41,7 +41,7 @@ class Standard:
     @classmethod
     def of(
         cls, material: Material, scored: Sequence[Scored], metrics: Sequence[Metric], prompts: Sequence[Prompt]
-    ) -> "Standard":
+    ) -> "Baseline":
         """Of the base's pictures, which are among the scored."""
         base = [item for item in scored if not item.shot.weight]
         means = {}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorakiln.adapters.adapter import Layer
-from lorakiln.tools.lowrank import Cut, approximate_layer, compute_singular, cut_layer, stack_layers
+from lorakiln.tools.rank_reduction import Cut, approximate_layer, compute_singular, cut_layer, stack_layers
 
 
 def layer(rank=6, alpha=3.0, out=20, into=(16,), seed=0):
