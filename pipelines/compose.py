@@ -29,6 +29,7 @@ from pipelines.lock import keep_lock
 from pipelines.resolved import RESOLVED
 
 PARAMS = Path("params.yaml")
+TIMESTEPS = 1000  # of the bases that are known
 CODE = RESOLVED.with_name(".code")
 
 
@@ -72,6 +73,7 @@ def main() -> None:
     check_pulled(raw / checked.prepare.dataset)
     _look_first(checked, bool(params.get("dataset")))
     _warn_of_device(checked)
+    _check_pictures(checked)
     if not params.get("dataset"):
         _warn_of_unpulled(raw, checked.prepare.dataset)
     write_text(RESOLVED, format_resolved(checked, params.get("experiment")))
@@ -132,6 +134,19 @@ def _look_first(config: Config, named: bool) -> None:
         except UserError as error:
             fix = "mend or remove them, or name your dataset in params.yaml, so that DVC looks at no other"
             raise UserError(error.what, where=error.where, fix=fix) from error
+
+
+def _check_pictures(config: Config) -> None:
+    """Refuse before the data stages what the training, or the evaluation after it, would refuse: sizes and steps that
+    the base cannot draw. Where no size is named, and the steps are few, the base is not looked at.
+    """
+    asked, samples = config.evaluate, config.train.samples
+    if asked.width or asked.height or samples.file or max(asked.steps, samples.steps) >= TIMESTEPS:
+        from lorakiln.evaluate.drawing_checks import check_drawing
+        from lorakiln.train.sample_pictures import check_asked_samples
+
+        family = check_drawing(asked, config.model)
+        check_asked_samples(config.train, family, config.model.resolution)
 
 
 def _warn_of_device(config: Config) -> None:

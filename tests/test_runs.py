@@ -16,7 +16,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.runs import _shown, run_pipeline
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.schema.whole_config import check_whole
-from pipelines.compose import _warn_of_device, compose_config
+from pipelines.compose import _check_pictures, _warn_of_device, compose_config
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,15 @@ def test_compose_warns_of_it(without_gpu, capsys):
     [
         ("evaluate.steps=1001", r"evaluate\.steps: 1001 steps are more than the model's noise schedule has"),
         ("evaluate.width=50", "50x64 cannot be drawn"),
+        ("train.samples.steps=1001", r"train\.samples\.steps: 1001 steps are more"),
     ],
 )
 def test_what_cannot_be_drawn_is_told_before_anything_is_trained(tmp_path, override, said):
     config = check_whole(compose_config(["+experiment=smoke", override, f"paths.cache={tmp_path / 'cache'}"]))
     with pytest.raises(UserError, match=said):
         run_pipeline(config, tmp_path / "run")
+    with pytest.raises(UserError, match=said):
+        _check_pictures(config)
     assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()
 
 
@@ -278,7 +281,7 @@ def test_what_one_stage_held_is_given_back_before_the_next(tmp_path, monkeypatch
         left.append([model() is not None for model in held])
         held.append(weakref.ref(Model()))
 
-    for name in ("find_accelerator", "check_drawing"):
+    for name in ("find_accelerator", "check_drawing", "check_asked_samples"):
         monkeypatch.setattr(runs, name, lambda *arguments: None)
     for name in ("make_dataset", "_train"):
         monkeypatch.setattr(runs, name, work)

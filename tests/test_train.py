@@ -67,5 +67,7 @@ def test_in_another_checkout_it_says_whose_code_runs(start, tmp_path):
 def test_a_sweep_and_hydras_own_settings_too_have_a_nearest_name(start):
     status, said = start(SMOKE, "hydra.sweeper.trails=3", "train.seed=1,2", "-m", folder=ROOT)
     assert status == 1 and "did you mean hydra.sweeper.trials (with hydra/sweeper=optuna)?" in said
+    status, said = start(SMOKE, "hydra.launcher.jobs=true", "train.seed=1,2", "-m", folder=ROOT)
+    assert status == 1 and "hydra.launcher.jobs: Input should be a valid integer (got True)" in said
     status, said = start(SMOKE, "+train/schedular=cosine", folder=ROOT)
     assert status == 1 and "train/schedular: there is no such group\n  fix: did you mean train/scheduler?" in said

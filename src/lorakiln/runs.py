@@ -49,7 +49,7 @@ from lorakiln.tools.dataset_cache import (
 from lorakiln.train.devices import find_accelerator
 from lorakiln.train.precision import choose_precision
 from lorakiln.train.quantized_layers import check_quantize
-from lorakiln.train.sample_file import read_sample_file
+from lorakiln.train.sample_pictures import check_asked_samples
 from lorakiln.train.takeover import take_over
 
 
@@ -66,9 +66,8 @@ def run_pipeline(config: Config, folder: Path, experiment: str | None = None) ->
     # Before the pictures and the training, which take long: the stages would refuse it after them.
     find_accelerator(config.train.trainer)
     check_quantize(config.train.trainer.quantize)
-    check_drawing(config.evaluate, config.model)
-    if config.train.samples.file is not None:
-        read_sample_file(Path(config.train.samples.file))
+    family = check_drawing(config.evaluate, config.model)
+    check_asked_samples(config.train, family, config.model.resolution)
     data = make_dataset(config)
     free_memory()  # what one stage held on the device is nothing to the next
     leader = is_leader()

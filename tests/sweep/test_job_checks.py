@@ -70,6 +70,7 @@ def test_objectives_that_no_report_will_have_are_refused(jobs, objectives, prune
     [
         ("train.objective.min_timestep", 300),
         ("train.objective.max_timestep", 700),
+        ("train.objective.zero_terminal_snr", True),
         ("train.validation.seed", 1),
         ("train.validation.draws", 3),
         ("train.validation.fraction", 0.2),
@@ -86,7 +87,7 @@ def test_a_validation_loss_of_something_else_is_not_compared(jobs, path, value):
         section = section[key]
     section[name] = value
     with pytest.raises(
-        UserError, match=rf"pictures, captions or timesteps where {path} differ\n  fix: look for likeness"
+        UserError, match=rf"pictures, captions, timesteps or noise where {path} differ\n  fix: look for likeness"
     ):
         check_objectives(jobs, ["validation_loss"])
     with pytest.raises(UserError, match=rf"hydra\.sweeper\.prune: .* where {path} differ"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lorakiln.tracking import temporary_files
 from lorakiln.tracking.temporary_files import temporary_files_in
 from tests.faults.conftest import ROOT
 
@@ -20,6 +21,7 @@ from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking.tracker import start_tracker
 tracker = start_tracker(TrackerSettings(kind="wandb", project="tests"), {}, Path.cwd(), None, "train")
 assert tracker.record["id"]
+tracker.table("pictures", ["a"], [[1]], 0)  # of which the client makes an artifact, in a folder of its own
 print("ready", flush=True)
 sys.stdin.readline()
 tracker.finish()
@@ -79,6 +81,9 @@ def test_folders_of_living_processes_stay(tmp_path):
     before = tempfile.gettempdir()
     with temporary_files_in(tmp_path):
         first = Path(tempfile.mkdtemp())
+    with temporary_files_in(tmp_path):
+        assert Path(tempfile.mkdtemp()).parent == first.parent
+    temporary_files._own.clear()  # as in another process
     with temporary_files_in(tmp_path):
         second = Path(tempfile.mkdtemp())
     assert first.is_dir() and second.is_dir() and first.parent != second.parent

@@ -86,12 +86,14 @@ def test_what_was_cut_off_is_set_aside_and_told_again(record, offline, capsys): 
     assert logged(offline, known["id"], "loss") == [0, 1, 2, 3, 4]
 
 
-def test_a_later_stage_that_was_killed_leaves_nothing_in_the_way(record, offline, tmp_path, monkeypatch):  # noqa: F811
+def test_a_later_stage_that_was_killed_leaves_nothing_in_the_way(record, offline, tmp_path, monkeypatch, capsys):  # noqa: F811
     known, run = record([0, 1]), tmp_path / "run"
     run.mkdir()
     (run / "tracker.json").write_text(json.dumps(known))
-    for _ in range(2):
+    capsys.readouterr()
+    for told in (0, 1):  # how to send the rest, where a part is set aside
         tracker = resume_tracker(run, "evaluate")
+        assert capsys.readouterr().err.count(f"offline-run-*-{known['id']}") == told
         tracker.log({"evaluate/score": 0.5}, 1)
         tracker.finish()
         Recorded(offline)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
 from hydra_plugins.lorakiln_conf.composing import explaining_errors, to_plain_settings
 from hydra_plugins.lorakiln_conf.nearest import check_groups
+from hydra_plugins.lorakiln_conf.sweep_options import check_options
 from lorakiln.console.errors import UserError
 from lorakiln.schema.secrets import check_no_secrets, mask_secrets
 from lorakiln.schema.whole_config import check_whole
@@ -59,6 +60,7 @@ def _check_sweep(config: DictConfig) -> None:
     _check_command_line(config)
     check_no_secrets(_as_written(_own(config)))
     check_no_secrets(_as_written(config.hydra.sweeper))
+    check_options(config.hydra)
     _check_place(config)
 
 

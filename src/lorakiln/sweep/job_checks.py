@@ -17,7 +17,8 @@ MEASURED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "prepare": ((), ("workers", "warn_upscale")),
     "caption": ((), ("batch_size",)),
     "encode": (("clip_skip", "max_tokens", "dtype"), ()),
-    "train.objective": (("min_timestep", "max_timestep"), ()),
+    # Which noise is added at a timestep follows from the last.
+    "train.objective": (("min_timestep", "max_timestep", "zero_terminal_snr"), ()),
     "train.validation": (("fraction", "draws", "seed"), ()),
 }
 
@@ -84,7 +85,7 @@ def _check_comparable(jobs: Sequence[Job], where: str) -> None:
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise UserError(
-            f"it goes by the validation loss, which is of other pictures, captions or timesteps where "
+            f"it goes by the validation loss, which is of other pictures, captions, timesteps or noise where "
             f"{', '.join(differing[:3])}{more} differ",
             where=where,
             fix="look for likeness and obedience, which compare, or give each of these one value",

@@ -1,6 +1,7 @@
 """Where the W&B client puts what it makes on the way to its records: not into $TMPDIR, where a kill leaves it for ever.
 
-The client makes two temporary folders when it is imported, and pictures pass through them.
+The client makes two temporary folders when it is imported, through which pictures pass, and one for each table that it
+is told.
 """
 
 import atexit
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
+_own: dict[tuple[int, Path], str | None] = {}  # by process, which may be a fork, and by folder
 _held: list[int] = []  # the locks of this process's folders, held until it ends, however it does
 
 
@@ -22,14 +24,17 @@ def temporary_files_in(home: Path) -> Iterator[None]:
 
     A process that was killed leaves its folder; the next one removes it. Where nothing can be written, all is as ever.
     """
-    before, tempfile.tempdir = tempfile.tempdir, _own_folder(home / "tmp") or tempfile.tempdir
+    root = (home / "tmp").absolute()
+    if (os.getpid(), root) not in _own:
+        _own[os.getpid(), root] = _make_folder(root)
+    before, tempfile.tempdir = tempfile.tempdir, _own[os.getpid(), root] or tempfile.tempdir
     try:
         yield
     finally:
         tempfile.tempdir = before
 
 
-def _own_folder(root: Path) -> str | None:
+def _make_folder(root: Path) -> str | None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _opened(root) as handle:

@@ -23,6 +23,7 @@ from lorakiln.tracking.dataset_versions import DatasetVersion, compute_dataset_v
 from lorakiln.tracking.private_settings import remove_words
 from lorakiln.tracking.protocol import Tracker
 from lorakiln.tracking.server_silence import LASTS, ServerSilence
+from lorakiln.tracking.temporary_files import temporary_files_in
 from lorakiln.tracking.wandb_parts import read_parts, set_aside, wait_for_a_name
 
 MOST_LETTERS = 128  # that W&B takes for a name
@@ -55,7 +56,7 @@ class WandbTracker(Tracker):
         self.upload_images = settings.upload_images
         self._home = Path(os.environ.get("WANDB_DIR") or folder)
         known_id = known.get("id") if known else None
-        last = mend_parts(self._home / "wandb", known_id) if known_id else -1
+        last, mended = mend_parts(self._home / "wandb", known_id) if known_id else (-1, False)
         arguments = {
             "project": settings.project,
             "entity": settings.entity,
@@ -90,8 +91,9 @@ class WandbTracker(Tracker):
             "name": settings.name,
             "tags": settings.tags,
         }
-        if job == "train" and self._run.settings.mode == "offline":
-            # Export and evaluate record into folders of their own, which the same command sends.
+        if (job == "train" or mended) and self._run.settings.mode == "offline":
+            # Export and evaluate record into folders of their own, which the same command sends; what said so first
+            # was killed where a part is mended.
             sent = shlex.quote(str(Path(self._run.settings.sync_dir).parent))
             print(f"W&B is offline; to upload later: wandb sync {sent}/offline-run-*-{self._run.id}", file=sys.stderr)
 
@@ -109,7 +111,8 @@ class WandbTracker(Tracker):
             return
         # After the last step a row may come behind the pictures.
         self._last = max(number, self._last + 1)
-        self._run.log({"step": step, **values}, step=self._last, commit=True)
+        with temporary_files_in(self._home / "wandb"):
+            self._run.log({"step": step, **values}, step=self._last, commit=True)
         _opened[Path(self._run.settings.sync_dir).resolve()] = self._last
 
     def images(self, name: str, pictures: Mapping[str, Path], step: int) -> None:
@@ -179,7 +182,9 @@ class WandbTracker(Tracker):
         if self.upload_images:
             cells = [[row.file_name, pictures / row.file_name, row.text] for row in rows[:MOST_ROWS]]
             sheet = make_contact_sheet([pictures / row.file_name for row in rows])
-            run.log({"pictures": _table(["file", "picture", "caption"], cells), "contact_sheet": wandb.Image(sheet)})
+            shown = {"pictures": _table(["file", "picture", "caption"], cells), "contact_sheet": wandb.Image(sheet)}
+            with temporary_files_in(self._home / "wandb"):
+                run.log(shown)
         run.log_artifact(made, aliases=["latest", version])
         run.finish()
         folder = run.settings.sync_dir
@@ -210,11 +215,11 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> wandb.Ta
     return wandb.Table(columns=list(columns), data=cells)
 
 
-def mend_parts(folder: Path, run: str) -> int:
+def mend_parts(folder: Path, run: str) -> tuple[int, bool]:
     """Make W&B's folder ready for another part of a run: what a kill has left is set aside, and that is said.
 
     Returns:
-        The number of the last row in the rest; -1 if there is none.
+        The number of the last row in the rest, -1 if there is none; whether a part was set aside.
     """
     parts = read_parts(folder, run, Record.FromString, _opened)
     for part in parts:
@@ -224,7 +229,8 @@ def mend_parts(folder: Path, run: str) -> int:
             )
             print(f"{warning}, and what is known of it is recorded again", file=sys.stderr, flush=True)
     wait_for_a_name(folder, run)
-    return max((part.last for part in parts if part.whole), default=-1)
+    whole = [part for part in parts if part.whole]
+    return max((part.last for part in whole), default=-1), len(whole) < len(parts)
 
 
 def start(arguments: dict[str, Any], at_home: bool = False, offline: bool = False, mode: str | None = None) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
 from lorakiln.families.file_hashes import compute_short_hash
@@ -18,7 +19,7 @@ from lorakiln.families.protocol import Family
 from lorakiln.sampling import DrawJob, check_steps, draw, format_infotext, save_picture
 from lorakiln.sampling.prompt_cache import PromptCache
 from lorakiln.schema.model import ModelSettings
-from lorakiln.schema.train import SampleSettings
+from lorakiln.schema.train import SampleSettings, TrainSettings
 from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.length import format_interval
 from lorakiln.train.lora_module import LoraModule
@@ -84,6 +85,26 @@ def list_samples(requests: Sequence[SampleRequest], settings: SampleSettings, si
             steps, guidance = one.steps or settings.steps, settings.guidance if one.guidance is None else one.guidance
             samples.append(Sample(job, steps, guidance, one.negative, one.weight))
     return samples
+
+
+def check_asked_samples(settings: TrainSettings, family: Family, side: int) -> None:
+    """Refuse what could not be drawn while training before there are pictures to train on, whose captions may be the
+    prompts.
+
+    Args:
+        family, side: see `check_samples` and `list_samples`.
+
+    Raises:
+        UserError: see `check_samples` and `read_sample_file`.
+    """
+    asked = settings.samples
+    if asked.file is not None:
+        requests = read_sample_file(Path(asked.file))
+    else:
+        requests = [SampleRequest(prompt=prompt) for prompt in asked.prompts or ["a caption"]]
+    if asked.every:
+        weighs = hasattr(find_trained_kind(settings.adapter.kind), "weighted")
+        check_samples(list_samples(requests, asked, side), family, weighs)
 
 
 def check_samples(samples: Sequence[Sample], family: Family, weighs: bool) -> None:
