@@ -251,10 +251,15 @@ def test_two_files_of_one_word_are_not_drawn_with(file, tmp_path, capsys, micro_
     assert "there is no word" in capsys.readouterr().err
 
 
-def test_embeddings_alone_are_no_lora(tmp_path):
-    save_tensors(tmp_path / "x.safetensors", ONE)
-    with pytest.raises(UserError, match="this is a textual inversion, not a LoRA"):
+@pytest.mark.parametrize(
+    "tensors",
+    [ONE, {"emb_params": VECTORS}, {"clip_l": VECTORS, "clip_g": torch.ones(2, 40)}, {"<cat-toy>": VECTORS[0]}],
+)
+def test_embeddings_alone_are_no_lora_and_drawn_with_otherwise(tmp_path, tensors):
+    save_tensors(tmp_path / "x.safetensors", tensors)
+    with pytest.raises(UserError, match="this is a textual inversion, not a LoRA") as refused:
         read_lora(tmp_path / "x.safetensors")
+    assert f"generate PROMPT --embedding {tmp_path}/x.safetensors" in refused.value.fix
 
 
 def test_words_that_mean_two_things_are_not_merged(file, tmp_path, capsys):

@@ -64,7 +64,7 @@ def is_embedding(path: Path) -> bool:
     """
     if path.is_dir():
         return False
-    return _is_embedding(load_tensors(path)[0])
+    return holds_words_alone(load_tensors(path)[0])
 
 
 def describe_form(tensors: Mapping[str, Tensor]) -> str:
@@ -86,7 +86,8 @@ def _is_nothing(key: str) -> bool:
     return key.startswith(BUNDLE) and key.endswith(f".{_NOTHING}")
 
 
-def _is_embedding(tensors: Mapping[str, Tensor]) -> bool:
+def holds_words_alone(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a file's tensors are words' vectors and nothing else."""
     names = _list_telling(tensors)
     own = names == {"emb_params"} or names == {"string_to_param.*"} or (names and names <= set(_CLIPS))
     # A LoRA's names have dots.
@@ -121,7 +122,7 @@ def find_embeddings(path: Path) -> tuple[dict[str, Embedding], bool]:
         UserError: the file is missing, damaged or a pickle.
     """
     tensors, metadata = _load(path)
-    return _find_embeddings(tensors, metadata, path), _is_embedding(tensors)
+    return _find_embeddings(tensors, metadata, path), holds_words_alone(tensors)
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -133,7 +134,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _find_embeddings(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> dict[str, Embedding]:
     names = _list_telling(tensors)
-    if _is_embedding(tensors) and not any(_of_key(name)[0] for name in names):
+    if holds_words_alone(tensors) and not any(_of_key(name)[0] for name in names):
         single = min(names)
         known = single in (*_ONE, *_CLIPS)
         said = (metadata.get("word") or path.stem) if known else single

@@ -31,7 +31,7 @@ from lorakiln.families.versions import BaseVersion
 from lorakiln.lora_files import numbered_form
 from lorakiln.lora_files.base_model import find_generation, guess_base_by_names
 from lorakiln.lora_files.biases_and_norms import check_no_biases_or_norms, split_biases_and_norms
-from lorakiln.lora_files.embeddings import split_embeddings
+from lorakiln.lora_files.embeddings import holds_words_alone, split_embeddings
 from lorakiln.lora_files.file_layers import KOHYA, PEFT, FileLayer, find_layers, has_dotted
 from lorakiln.lora_files.foreign_architectures import check_architecture
 from lorakiln.lora_files.unreadable_kinds import check_readable
@@ -126,10 +126,12 @@ def read_as_stored(path: Path) -> LoraFile:
 def _read(path: Path, shrink: Shrink | None, weights_only: bool, as_loras: bool) -> LoraFile:
     path = find_weights_file(path)
     tensors, metadata = load_tensors(path)
-    tensors, embeddings = split_embeddings(tensors, path)
-    if embeddings and not tensors:
-        fix = "use it in the program that made it"
+    if holds_words_alone(tensors):
+        fix = (
+            f"draw with it: lorakiln generate PROMPT --embedding {shlex.quote(str(path))}; inspect and convert take it"
+        )
         raise UserError("this is a textual inversion, not a LoRA: it holds words' embeddings", where=path, fix=fix)
+    tensors, embeddings = split_embeddings(tensors, path)
     form = find_form(tensors, path)
     tensors, left_out = split_biases_and_norms(tensors)
     if not weights_only:

@@ -113,7 +113,26 @@ def test_a_rank_beyond_all_layers_is_lokrs_full_matrix(tmp_path, compose_importe
     imported = import_options(tmp_path, **given, network_args=args)
     adapter = compose_imported(imported).train.adapter
     assert (adapter.full_matrix, adapter.factor, adapter.decompose_both) == (True, 6, False)
-    assert [name for name, _, _ in imported.left] == ["--network_dropout"]
+    assert [name for name, _, _ in imported.left] == ["train.adapter.dropout"]
+
+
+@pytest.mark.parametrize(
+    ("length", "read", "left"),
+    [
+        (None, None, []),
+        (225, 225, []),
+        (255, 225, []),
+        (200, 150, []),
+        (300, 225, []),
+        (40, None, ["--max_token_length"]),
+    ],
+)
+def test_a_length_of_captions_is_read_in_whole_pieces(tmp_path, length, read, left):
+    imported = import_options(tmp_path, max_token_length=length)
+    assert imported.settings.get("encode.max_tokens") == read
+    assert [name for name, _, _ in imported.left] == left
+    told = any("encode.max_tokens" in text for text in imported.decided)
+    assert told is (read is not None and read != length)
 
 
 def test_a_format_that_holds_code_is_not_written(tmp_path):

@@ -80,11 +80,12 @@ def test_rates_by_blocks_are_the_networks(tmp_path):
     assert "train.optimizer.part_lrs" not in import_gui(tmp_path, **given | {"LoRA_type": "LyCORIS/LoHa"}).settings
 
 
-def test_arguments_are_those_of_the_kind(tmp_path):
+def test_arguments_are_those_of_the_kind(tmp_path, compose_imported):
     given = {"factor": -1, "constrain": 0.1, "rescaled": True, "use_tucker": True, "conv_dim": 8, "network_dim": 8}
     oft = import_gui(tmp_path, **given, LoRA_type="LyCORIS/Diag-OFT")
     assert (oft.choices["train/adapter"], oft.settings["train.adapter.rescale"]) == ("oft", True)
-    assert [name for name, _, _ in oft.left] == ["--network_args use_tucker"]
+    assert [name for name, _, _ in oft.left] == ["--network_args use_tucker", "train.adapter.alpha"]
+    assert compose_imported(oft).train.adapter.alpha == 8
     assert "train.adapter.factor" not in import_gui(tmp_path, **given, LoRA_type="LyCORIS/LoHa").settings
 
 
@@ -100,3 +101,10 @@ def test_nothing_is_left_out_without_a_word(tmp_path):
 def test_another_family_is_refused(tmp_path, given):
     with pytest.raises(UserError, match="a.json: trains a family of models that is none here"):
         import_gui(tmp_path, **given)
+
+
+def test_a_zero_is_none_in_the_window_and_a_zero_among_its_additional_parameters(tmp_path, compose_imported):
+    assert "train.max_grad_norm" not in import_gui(tmp_path, max_grad_norm=0).settings
+    imported = import_gui(tmp_path, max_grad_norm=1, additional_parameters="--max_grad_norm=0 --network_alpha 4")
+    train = compose_imported(imported).train
+    assert (train.max_grad_norm, train.adapter.alpha) == (None, 4)

@@ -142,3 +142,68 @@ def test_a_concepts_pictures(tmp_path):
 def test_what_is_not_trained_here_is_refused(tmp_path, options, told):
     with pytest.raises(UserError, match=f"a.json: .*{told}"):
         import_config(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("names", "layers"),
+    [
+        (("lora_layers", "lora_layer_preset", "save_after", "save_after_unit"), "attn"),
+        (("layer_filter", "layer_filter_preset", "save_every", "save_every_unit"), "attn"),
+        (("lora_layers", "lora_layer_preset", "save_after", "save_after_unit"), ""),
+    ],
+)
+def test_older_names_mean_what_newer_ones_do(tmp_path, names, layers):
+    imported = import_config(tmp_path, **dict(zip(names, (layers, "attn-mlp", 5, "EPOCH"), strict=True)))
+    assert imported.settings["train.adapter.targets"] == (["*attn*"] if layers else "kohya")
+    assert imported.settings["train.save_every"] == "5 epochs" and not imported.left
+
+
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [
+        ({}, True),
+        ({"gradient_checkpointing": "CPU_OFFLOADED"}, True),
+        ({"gradient_checkpointing": "OFF"}, False),
+        ({"gradient_checkpointing": False}, False),  # of the oldest
+        ({"unet": {"gradient_checkpointing": False}}, False),  # of the newest
+        ({"unet": {"gradient_checkpointing": True}}, True),
+    ],
+)
+def test_every_version_says_whether_activations_are_made_again(tmp_path, given, on):
+    assert import_config(tmp_path, **given).settings.get("train.trainer.gradient_checkpointing", False) is on
+
+
+@pytest.mark.parametrize(
+    ("given", "bits", "left"),
+    [
+        ({"unet": {"weight_dtype": "NFLOAT_4"}}, "nf4", []),
+        ({"unet": {"weight_dtype": "INT_W8A8"}}, "int8", []),
+        ({"unet": {"weight_dtype": "NONE"}, "weight_dtype": "FLOAT_8"}, "fp8", []),
+        ({"unet": {"weight_dtype": "BFLOAT_16"}, "weight_dtype": "FLOAT_8"}, None, []),
+        ({"unet": {"weight_dtype": "GGUF"}}, None, ["unet.weight_dtype"]),
+    ],
+)
+def test_a_base_of_fewer_bits(tmp_path, given, bits, left):
+    imported = import_config(tmp_path, **given)
+    assert imported.settings.get("train.trainer.quantize") == bits
+    assert [name for name, _, _ in imported.left] == left
+
+
+def test_a_vae_of_its_own_the_samples_and_gradients_that_are_not_cut(tmp_path, compose_imported):
+    drawn = {"prompt": "a fox", "cfg_scale": 7.0, "diffusion_steps": 20, "negative_prompt": "dull"}
+    samples = [drawn, {"prompt": "a hare", "enabled": False}, {"prompt": "an owl", "cfg_scale": 7.0}]
+    imported = import_config(tmp_path, vae={"model_name": "a/vae"}, samples=samples, clip_grad_norm=None)
+    assert [name for name, _, _ in imported.left] == ["samples.negative_prompt"]
+    config = compose_imported(imported, "prepare.dataset=mine")
+    assert (config.model.vae, config.train.max_grad_norm) == ("a/vae", None)
+    assert (config.train.samples.prompts, config.train.samples.guidance) == (["a fox", "an owl"], 7.0)
+
+
+def test_what_kinds_of_adapters_have_not_is_left_out(tmp_path, compose_imported):
+    imported = import_config(tmp_path, lora_decompose=True, dropout_probability=0.1)
+    assert [name for name, _, _ in imported.left] == ["train.adapter.dropout"]
+    assert compose_imported(imported, "prepare.dataset=mine").train.adapter.kind == "dora"
+    turned = import_config(tmp_path, peft_type="OFT_2", oft_block_size=24, lora_alpha=1.0)
+    assert [name for name, _, _ in turned.left] == ["train.adapter.alpha"]
+    adapter = compose_imported(turned, "prepare.dataset=mine").train.adapter
+    assert (adapter.kind, adapter.rank, adapter.alpha) == ("oft", 24, 24)

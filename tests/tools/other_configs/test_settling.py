@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
+import torch
 import yaml
+from transformers import get_wsd_schedule
 
 from lorakiln.cli import main
 from lorakiln.optim.schedules import make_factor
@@ -156,3 +158,30 @@ def test_an_experiment_that_would_be_refused_is_written_and_said(tmp_path, monke
     (tmp_path / "a.toml").write_text(KOHYA.format(**USUAL))
     assert main(["import", "a.toml", "--name", "big", "--overwrite"]) == 0
     assert "python -m train +experiment=big prepare.dataset=NAME" in capsys.readouterr().out
+
+
+def list_rates_of_transformers(steps, **given):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = get_wsd_schedule(optimizer, **given)
+    rates = []
+    for _ in range(steps):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+def test_what_is_stable_decays_as_sd_scripts_has_it_or_not_at_all(tmp_path, compose_imported):
+    def list_rates(**given):
+        (tmp_path / "a.json").write_text(
+            json.dumps({"network_module": "networks.lora", "max_train_steps": 40, **given})
+        )
+        scheduler = compose_imported(translate_file(tmp_path / "a.json")[1], "prepare.dataset=mine").train.scheduler
+        factor = make_factor(scheduler, 40)
+        return [factor(step) for step in range(40)]
+
+    given = {"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 5}
+    expected = list_rates_of_transformers(40, num_warmup_steps=5, num_stable_steps=25, num_decay_steps=10)
+    assert list_rates(**given, lr_decay_steps=10) == pytest.approx(expected)
+    assert list_rates(**given, lr_decay_steps=0.25) == pytest.approx(expected)
+    assert list_rates(**given)[5:] == [1] * 35

@@ -99,7 +99,7 @@ def _take_classes(imported: Imported, given: dict[str, Any]) -> None:
                 imported.leave(f"--{name}", value, "it says nothing there without --with_prior_preservation")
         return
     own = given.get("instance_prompt", "the words of yours")
-    folder = classes["class_data_dir"] or "pictures of the class, which `lorakiln generate` draws,"
+    folder = classes["class_data_dir"] or "pictures of the class, which `lorakiln regularise` draws,"
     words = classes["class_prompt"] or "class"
     imported.decided.append(
         f"your pictures belong into `img/1_{own}`, and {folder} into `reg/1_{words}`, both in "

@@ -7,15 +7,29 @@ from typing import Any
 from lorakiln.schema.optimizers import OPTIMIZERS, AdaptiveSettings
 from lorakiln.tools.other_configs.imported import Imported
 
+# Adapters that have no place for a dropout of what goes in, and those of them whose change has no scale.
+WHOLE_WEIGHTS, TURNED = ("dora", "loha", "lokr", "oft", "boft", "ia3"), ("oft", "boft")
 ENCODERS, WARMUP = "train.text_encoders.", "train.scheduler.warmup_steps"
 
 
 def settle_together(imported: Imported) -> None:
-    """Settle what is about rates and encoders, once all of a config is read."""
+    """Settle what is about adapters, rates and encoders, once all of a config is read."""
+    _leave_what_adapters_have_not(imported)
     _settle_relative_step(imported)
     _leave_what_is_not_trained(imported)
     _leave_own_rates(imported)
     _settle_warmup(imported)
+
+
+def _leave_what_adapters_have_not(imported: Imported) -> None:
+    """What every kind of adapter has as a setting, so that kinds can be swapped, and some refuse."""
+    settings, kind = imported.settings, imported.choices.get("train/adapter", "lora")
+    if kind in WHOLE_WEIGHTS and (dropout := settings.pop("train.adapter.dropout", 0)):
+        why = f"{kind} makes a weight, and has no dropout of what goes in; train.adapter.module_dropout is one"
+        imported.leave("train.adapter.dropout", dropout, why)
+    alpha = settings.get("train.adapter.alpha")
+    if kind in TURNED and alpha not in (None, settings.get("train.adapter.rank")):
+        imported.leave("train.adapter.alpha", settings.pop("train.adapter.alpha"), f"{kind} turns, and has no scale")
 
 
 def _settle_relative_step(imported: Imported) -> None:

@@ -34,7 +34,11 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         ),
         Option(("--network_dim",), ("train.adapter.rank",)),
         Option(("--network_alpha",), ("train.adapter.alpha",), "kohya's default is 1, ours is the rank's"),
-        Option(("--network_dropout",), ("train.adapter.dropout",)),
+        Option(
+            ("--network_dropout",),
+            ("train.adapter.dropout",),
+            "of what goes into the first factor, as peft has it; of what comes out of it there",
+        ),
         Option(("--network_args",), ("train.adapter",), "see the table of its keys below"),
         Option(("--network_weights",), ("train.adapter.init_from",)),
         Option(("--dim_from_weights",), (), "set `train.adapter.rank` to what `lorakiln inspect` tells"),

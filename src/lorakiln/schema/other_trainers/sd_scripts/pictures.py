@@ -47,7 +47,11 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         ),
         Option(("--vae_batch_size",), ("encode.batch_size",)),
         Option(("--cache_info",), (), "`prepare` keeps what it read, by content"),
-        Option(("--debug_dataset",), (), "`outputs/prepared` holds what is trained on, and a contact sheet"),
+        Option(
+            ("--debug_dataset",),
+            (),
+            "`outputs/captioned.html` shows what is trained on, `outputs/encoded/variants.png` what is drawn of it",
+        ),
     ),
     "Captions": (
         Option(("--caption_extension", "--caption_extention"), ("caption.extensions",), "several, in order"),

@@ -38,7 +38,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(
             ("--lr_decay_steps",),
             ("train.scheduler.decay_fraction",),
-            "of `train/scheduler=wsd`, kohya's warmup_stable_decay",
+            "of `train/scheduler=wsd`, kohya's warmup_stable_decay, with `train.scheduler.decay_shape=cosine`",
         ),
         Option(("--lr_scheduler_num_cycles",), ("train.scheduler.cycles",)),
         Option(("--lr_scheduler_power",), ("train.scheduler.power",)),

@@ -6,7 +6,8 @@ from typing import Any
 from lorakiln.console.errors import UserError
 from lorakiln.tools.other_configs.captions import settle_captions, take_onetrainer_text
 from lorakiln.tools.other_configs.imported import Imported, is_off, name_experiment, read_value
-from lorakiln.tools.other_configs.onetrainer.options import DEFAULTS, NEUTRAL, OTHERS, QUIET, SAME, TOLD
+from lorakiln.tools.other_configs.onetrainer.base import take_base
+from lorakiln.tools.other_configs.onetrainer.options import DEFAULTS, NEUTRAL, OTHERS, QUIET, RENAMED, SAME, TOLD
 from lorakiln.tools.other_configs.onetrainer.training import (
     OPTIMIZER_DEFAULTS,
     take_loss,
@@ -36,7 +37,6 @@ SCHEDULES = {
     "COSINE_WITH_HARD_RESTARTS": "cosine_with_restarts",
     "REX": "rex",
 }
-PRECISIONS = {"FLOAT_32": "fp32", "FLOAT_16": "fp16", "BFLOAT_16": "bf16"}
 PRESETS = {"full": "locon", "attn-mlp": "kohya", "attn-only": "attention"}
 
 
@@ -46,7 +46,9 @@ def translate(config: OtherConfig) -> Imported:
     Raises:
         UserError: it trains another family, or no adapter.
     """
-    imported, options = Imported(), {**DEFAULTS, **config.options}
+    imported = Imported()
+    told = {RENAMED.get(name, name): value for name, value in config.options.items() if value is not None}
+    options = {**DEFAULTS, **told}
     imported.choices["model"] = _find_model(options)
     batch, times = (int(options.get(name) or 1) for name in ("batch_size", "gradient_accumulation_steps"))
     imported.settings["train.batch_size"] = batch * times
@@ -61,6 +63,8 @@ def translate(config: OtherConfig) -> Imported:
             imported.settings[SAME[name]] = read_value(value)
         elif not isinstance(value, dict | list) and (value is True or value != 0) and not OTHERS.fullmatch(name):
             imported.leave(name, value, "no counterpart here")
+    if "clip_grad_norm" in config.options and config.options["clip_grad_norm"] is None:
+        imported.settings["train.max_grad_norm"] = None  # not its 1, but none
     if weighting := options.get("loss_weight_fn"):
         _weighting(imported, weighting, options.get("loss_weight_strength"))
     for name in ("epsilon", "v"):
@@ -72,6 +76,7 @@ def translate(config: OtherConfig) -> Imported:
     take_loss(imported, options)
     take_parts(imported, options)
     take_moments(imported, options)
+    take_base(imported, options)
     take_words(imported, options)
     warmup = read_value(options.get("learning_rate_warmup_steps") or 0)
     if warmup:
@@ -80,21 +85,16 @@ def translate(config: OtherConfig) -> Imported:
         imported.settings |= {fraction: warmup} if warmup < 1 else {steps: int(warmup)}
     if imported.settings.get("train.parts") != []:
         _adapter(imported, options)
-    precision = PRECISIONS.get(str(options.get("train_dtype")))
-    if precision:
-        imported.settings["train.trainer.precision"] = precision
-    if str(options.get("gradient_checkpointing", "OFF")) != "OFF":
-        imported.settings["train.trainer.gradient_checkpointing"] = True
     take_optimizer_defaults(imported, OPTIMIZER_DEFAULTS)
-    _tell_defaults(imported, config)
+    _tell_defaults(imported, told)
     return imported
 
 
-def _tell_defaults(imported: Imported, config: OtherConfig) -> None:
+def _tell_defaults(imported: Imported, given: Mapping[str, Any]) -> None:
     told = [
         f"{name} {DEFAULTS[name]}"
         for name, setting in TOLD.items()
-        if name not in config.options and setting in imported.settings
+        if name not in given and setting in imported.settings
     ]
     if told:
         imported.decided.append(f"{', '.join(told)}: OneTrainer's own, where nothing is said")
@@ -118,6 +118,8 @@ def _adapter(imported: Imported, options: Mapping[str, Any]) -> None:
         imported.leave(
             "peft_type", options["peft_type"], "no adapter that is trained here; a LoRA is, of the same rank"
         )
+    if kind == "oft":
+        imported.settings["train.adapter.rank"] = int(options["oft_block_size"])
     preset = str(options["layer_filter_preset"])
     if "train.adapter.targets" not in imported.settings:
         targets = imported.settings["train.adapter.targets"] = PRESETS.get(preset, "locon")

@@ -13,10 +13,18 @@ DEFAULTS: dict[str, Any] = {
     "epochs": 100,
     "lora_rank": 16,
     "lora_alpha": 1.0,
+    "oft_block_size": 32,
     "train_dtype": "FLOAT_16",
-    "gradient_checkpointing": "ON",
     "unmasked_weight": 0.1,
     "layer_filter_preset": "full",
+}
+# What an option was called in configs of older versions.
+RENAMED = {
+    "save_after": "save_every",
+    "save_after_unit": "save_every_unit",
+    "lora_layers": "layer_filter",
+    "lora_layer_preset": "layer_filter_preset",
+    "lora_layers_regex": "layer_filter_regex",
 }
 # Of these, what decides a training, by the setting that it becomes.
 TOLD = {
@@ -66,6 +74,12 @@ QUIET = {
     "workspace_dir",
     "cache_dir",
     "latent_caching",
+    "image_caching",
+    "text_caching",
+    "caching_threads",
+    "prefetch_next_batch",
+    "save_skip_first",
+    "samples",
     "peft_type",
     "train_dtype",
     "output_dtype",

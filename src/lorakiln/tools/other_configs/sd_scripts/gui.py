@@ -80,16 +80,17 @@ def read_gui(options: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
     _read_rates(found)
     if isinstance(prompts := found.get("sample_prompts"), str):
         found["sample_prompts"] = [line.strip() for line in prompts.splitlines() if line.strip()[:1] not in ("", "#")]
+    more: dict[str, Any] = {}
     if extra := str(found.pop("additional_parameters", "") or ""):
         more = read_words(shlex.split(extra, posix="\\" not in extra))
         found["network_args"] |= read_pairs(more.pop("network_args", None))
-        found.update(more)
     told = {*known, "sdxl", "unet_lr", "train_batch_size", "network_args"}
-    return {
+    said = {
         name: value
         for name, value in found.items()
         if not is_off(value) and value not in (0, 0.0, "0") and (name in told or not QUIET.fullmatch(name))
     }
+    return said | more  # in a command 0 is 0
 
 
 def _make_whole(value: Any) -> Any:

@@ -33,7 +33,6 @@ OF_KINDS = {
     ("boft", "constraint"): "constraint",
     ("boft", "rescaled"): "rescale",
 }
-WHOLE_WEIGHTS = ("dora", "loha", "lokr", "oft", "boft", "ia3")
 LARGEST_RANK = 1024
 
 
@@ -118,7 +117,7 @@ def _network_args(imported: Imported, value: Any, given: Mapping[str, Any]) -> N
 def settle_adapter(imported: Imported) -> None:
     """What LyCORIS leaves aside of its kinds."""
     settings, kind = imported.settings, imported.choices.get("train/adapter")
-    rank, dropout = settings.get("train.adapter.rank", 0), settings.get("train.adapter.dropout")
+    rank = settings.get("train.adapter.rank", 0)
     if kind == "lokr" and rank > LARGEST_RANK:
         # Its way to ask for no low rank at all.
         del settings["train.adapter.rank"]
@@ -127,9 +126,6 @@ def settle_adapter(imported: Imported) -> None:
         imported.decided.append(f"train.adapter.full_matrix is true, for a rank of {rank}: alpha counts for nothing")
         for name in ("rank_pattern", "alpha_pattern", "decompose_both"):
             settings.pop(f"train.adapter.{name}", None)
-    if kind in WHOLE_WEIGHTS and dropout:
-        del settings["train.adapter.dropout"]
-        imported.leave("--network_dropout", dropout, f"{kind} makes a weight, which has no such dropout there either")
 
 
 def _set_convolutions(imported: Imported, setting: str, value: Any) -> None:

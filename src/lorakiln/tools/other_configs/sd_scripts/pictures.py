@@ -11,6 +11,7 @@ from lorakiln.tools.other_configs.captions import take_class_tokens, take_warmup
 from lorakiln.tools.other_configs.imported import Imported, name_experiment, read_value
 from lorakiln.tools.other_configs.sd_scripts.options import Converter, ignore
 
+PIECE = 75  # tokens that a text encoder reads at once
 COMMON = {"img", "image", "images", "train", "data", "dataset"}
 
 
@@ -54,8 +55,13 @@ def _extension(imported: Imported, value: Any, given: Mapping[str, Any]) -> None
 
 def _tokenizer_length(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     length = read_value(value)
-    if length in (75, 150, 225):
-        imported.settings["encode.max_tokens"] = length
+    if not isinstance(length, int) or length < PIECE:
+        imported.leave("--max_token_length", value, f"encode.max_tokens is {PIECE}, {2 * PIECE} or {3 * PIECE}")
+        return
+    # Of a length in between its tokenizer cuts as many whole pieces as there are in it.
+    read = imported.settings["encode.max_tokens"] = min(length // PIECE, 3) * PIECE
+    if read != length:
+        imported.decided.append(f"encode.max_tokens is {read}, the whole pieces of {PIECE} in {length}")
 
 
 def _crops(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:

@@ -109,7 +109,12 @@ def _schedule(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     if kind is None:
         imported.leave("--lr_scheduler", value, "the rate is constant; train/scheduler=NAME chooses another")
         return
+    if kind == "wsd" and not given.get("metadata") and not read_value(given.get("lr_decay_steps")):
+        kind = "constant"
+        imported.decided.append("train/scheduler=constant, for a warmup_stable_decay without --lr_decay_steps")
     imported.choices["train/scheduler"] = kind
+    if kind == "wsd":
+        imported.settings["train.scheduler.decay_shape"] = "cosine"
 
 
 def _warmup(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
