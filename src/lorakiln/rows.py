@@ -70,7 +70,7 @@ class PreparedRow(Facts):
         key: equal keys, equal picture and row but for the names.
         png_sha256: of the picture.
         look, shading: see `prepare.near_duplicates` and `prepare.shading`.
-        blur: see `prepare.blur`, of the picture as it is trained on.
+        blur, border: see `prepare.blur` and `prepare.border`, of the picture as it is trained on.
         twin: the sha256 of the first picture that looks like it, its own if there is none; None: nobody has looked.
         repeats, is_reg, class_tokens, rules, pictures: what its source says of it, see `sources.Subset`.
         uncropped: the picture before its crop, where it is kept.
@@ -95,6 +95,7 @@ class PreparedRow(Facts):
     look: str = ""
     shading: float = 0.0
     blur: float = 0.0
+    border: float = 0.0
     twin: str | None = None
     repeats: int = 1
     is_reg: bool = False

@@ -23,6 +23,7 @@ from lorakiln.families.tensor_memory import count_held_bytes
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.objectives import ObjectiveSettings
+from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapting import list_encoders, list_placements, put_adapters
 from lorakiln.train.attention import check_attention
@@ -37,6 +38,7 @@ from lorakiln.train.memory_fit import MemoryFit, check_memory_fit
 from lorakiln.train.quantized_layers import check_quantize, quantize_layers
 from lorakiln.train.sample_pictures import Sample, check_samples, choose_largest, choose_requests, list_samples
 from lorakiln.train.share import Share
+from lorakiln.train.small_buckets import check_small_buckets
 from lorakiln.train.trained_encoders import recompute_activations
 from lorakiln.train.validation_split import ValidationSplit, hold_out
 
@@ -112,6 +114,8 @@ def assemble(
     split = hold_out(encoded.buckets, asked.validation)
     settings = count_steps(asked, split.trained_count)
     _check_measured(settings, split)
+    levels = encoded.index.made_with("prepare", PrepareSettings).findings
+    check_small_buckets([bucket.name for bucket in encoded.buckets], split, settings.batch_size, levels)
     draws = bool(settings.samples.every) and share.rank == 0
     encoders = list_encoders(model.family, settings)
     # Texts are read in every step where encoders or words are trained, or where captions are drawn anew.
