@@ -164,7 +164,7 @@ def _plan(groups: Sequence[_Group], train: TrainSettings, prepared: PrepareSetti
     """The training's plan as far as it follows from pictures and settings; or why there is none."""
     try:
         split = hold_out(groups, train.validation)
-        settings = count_steps(train, split.trained_count)
+        settings = count_steps(train, split)
         check_small_buckets([group.name for group in groups], split, train.batch_size, prepared.findings)
     except UserError as error:
         return {}, error.what
