@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from pydantic import Field
+
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
 from lorakiln.facts import BaseFacts, DatasetFacts, Facts, MadeWith
@@ -12,6 +14,18 @@ from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 VARIANT_SHEET = "variants.png"  # beside index.json where variants are drawn: all of some pictures
 Picture = TypeVar("Picture", bound="PreparedRow")
 LOSS_MASK = "loss_mask"  # the tensor of an encoded bucket
+
+
+# As a default pydantic would copy them into each row: a kilobyte and more a picture.
+_NO_RULES, _NO_SIZES = SubsetRules(), PictureRules()
+
+
+def _share_rules() -> SubsetRules:
+    return _NO_RULES
+
+
+def _share_sizes() -> PictureRules:
+    return _NO_SIZES
 
 
 class Uncropped(Facts):
@@ -100,8 +114,8 @@ class PreparedRow(Facts):
     repeats: int = 1
     is_reg: bool = False
     class_tokens: str = ""
-    rules: SubsetRules = SubsetRules()
-    pictures: PictureRules = PictureRules()
+    rules: SubsetRules = Field(default_factory=_share_rules)
+    pictures: PictureRules = Field(default_factory=_share_sizes)
     uncropped: Uncropped | None = None
     mask: PictureMask | None = None
     hand_crop: tuple[int, int, int, int] | None = None
@@ -192,7 +206,7 @@ class EncodedRow(Facts):
     key_mask: str | None = None
     mask_share: float | None = None
     templates: list[str] = []
-    rules: SubsetRules = SubsetRules()
+    rules: SubsetRules = Field(default_factory=_share_rules)
     shares: list[tuple[int, float]] = []
 
     @property

@@ -83,10 +83,13 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
             dict.fromkeys([*found.bad, *(entry for entry in results if isinstance(entry, UnusableFile))]),
             key=lambda entry: entry.source,
         )
+        del results  # which would keep every row as it was before it is told of twins and subsets
         # The full list goes beside `out`: nothing is left inside after an error.
         full_list = out.with_name(f"{out.name}.quarantine.jsonl")
         subsets = {name_picture(name): subset for name, subset in found.subsets.items()}
-        rows = [_with_subset(row, subsets.get(row.file_name)) for row in _with_twins(rows)]
+        twins = _find_twins(rows)
+        for number, twin in enumerate(twins):  # in place: all rows twice would be what takes most memory here
+            rows[number] = _with_subset(rows[number].changed(twin=twin), subsets.get(rows[number].file_name))
         findings = list_findings(rows, settings, found.misnamed)
         errors = [one for one in findings if one.is_error(settings.findings)]
         refused = bad if settings.on_bad == "error" or not rows else []
@@ -238,13 +241,13 @@ def _report_uncropped(out: Path, rows: Sequence[PreparedRow], settings: PrepareS
         _warn("no face was found in these; their crops are drawn anywhere", faceless)
 
 
-def _with_twins(rows: Sequence[PreparedRow]) -> list[PreparedRow]:
-    """Each with `twin`, the sha256 of the first (by name) of those that look like it: its own, for most."""
+def _find_twins(rows: Sequence[PreparedRow]) -> list[str]:
+    """Of each the sha256 of the first (by name) of those that look like it: its own, for most."""
     twins = [row.sha256 for row in rows]
     for group in find_near_duplicates([row.look for row in rows]):
         for number in group:
             twins[number] = rows[group[0]].sha256
-    return [row.changed(twin=twin) for row, twin in zip(rows, twins, strict=True)]
+    return twins
 
 
 def _with_subset(row: PreparedRow, subset: Subset | None) -> PreparedRow:
