@@ -23,7 +23,7 @@ STAGES = ("prepare", "caption", "encode")
 DOOR = "second door"
 WHAT = ("fresh", "again", "one changed")
 HEAD = ["pictures", "processes", "", *(f"{name}, CPU s" for name in (*STAGES, DOOR)), "all stages, s", "peak MiB"]
-SETTINGS = ("prepare.dataset=many", "caption=none", "encode.device=cpu", "prepare.warn_upscale=100")
+SETTINGS = ("prepare.dataset=many", "caption=none", "encode.device=cpu", "prepare.enlarged_above=100")
 
 
 def make_second_door_data(overrides: list[str]) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from pydantic import Field
+
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
 from lorakiln.facts.base_model import BaseFacts
@@ -14,6 +16,18 @@ from lorakiln.schema.subset_rules import PictureRules, SubsetRules
 VARIANT_SHEET = "variants.png"  # beside index.json where variants are drawn: all of some pictures
 Picture = TypeVar("Picture", bound="PreparedRow")
 LOSS_MASK = "loss_mask"  # the tensor of an encoded bucket
+
+
+# As a default pydantic would copy them into each row: a kilobyte and more a picture.
+_NO_RULES, _NO_SIZES = SubsetRules(), PictureRules()
+
+
+def _share_rules() -> SubsetRules:
+    return _NO_RULES
+
+
+def _share_sizes() -> PictureRules:
+    return _NO_SIZES
 
 
 class Uncropped(Facts):
@@ -72,7 +86,7 @@ class PreparedRow(Facts):
         key: equal keys, equal picture and row but for the names.
         png_sha256: of the picture.
         look, shading: see `prepare.near_duplicates` and `prepare.shading`.
-        blur: see `prepare.blur`, of the picture as it is trained on.
+        blur, border: see `prepare.blur` and `prepare.border`, of the picture as it is trained on.
         twin: the sha256 of the first picture that looks like it, its own if there is none; None: nobody has looked.
         repeats, is_reg, class_tokens, rules, pictures: what its source says of it, see `sources.Subset`.
         uncropped: the picture before its crop, where it is kept.
@@ -97,12 +111,13 @@ class PreparedRow(Facts):
     look: str = ""
     shading: float = 0.0
     blur: float = 0.0
+    border: float = 0.0
     twin: str | None = None
     repeats: int = 1
     is_reg: bool = False
     class_tokens: str = ""
-    rules: SubsetRules = SubsetRules()
-    pictures: PictureRules = PictureRules()
+    rules: SubsetRules = Field(default_factory=_share_rules)
+    pictures: PictureRules = Field(default_factory=_share_sizes)
     uncropped: Uncropped | None = None
     mask: PictureMask | None = None
     hand_crop: tuple[int, int, int, int] | None = None
@@ -193,7 +208,7 @@ class EncodedRow(Facts):
     key_mask: str | None = None
     mask_share: float | None = None
     templates: list[str] = []
-    rules: SubsetRules = SubsetRules()
+    rules: SubsetRules = Field(default_factory=_share_rules)
     shares: list[tuple[int, float]] = []
 
     @property

@@ -9,7 +9,7 @@ from lorakiln.artefacts.json_files import read_json
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 JUDGE = ("python", "-m", "pipelines.judge")
 # A dataset of its own in the cache: other tests look at when theirs is made.
-EXPERIMENT = ("+experiment=smoke", "prepare.warn_upscale=3")
+EXPERIMENT = ("+experiment=smoke", "prepare.enlarged_above=3")
 
 
 @pytest.fixture(scope="module")

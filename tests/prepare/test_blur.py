@@ -67,6 +67,4 @@ def test_prepare_tells_which_pictures_are_blurred(tmp_path, settings, capsys):
     told, rows = run()
     assert rows["sharp.png"]["blur"] < 0.4 < 0.6 < rows["soft.png"]["blur"]
     assert f"  soft.png ({rows['soft.png']['blur']:.2f})" in told and "  sharp.png" not in told
-    assert rows["soft.png"]["notes"] == [f"blurred ({rows['soft.png']['blur']:.2f})"]
-    told, rows = run(warn_blur=None)
-    assert "blurred" not in told and not rows["soft.png"].get("notes")
+    assert "blurred" not in run(findings={"blurred": "off"})[0] and "blurred" not in run(blurred_above=0.9)[0]

@@ -69,14 +69,74 @@ def test_a_drawing_with_red_and_blue_exchanged_is_another():
         assert near_duplicates.find_near_duplicates(looks(drawing(seed), other)) == []
 
 
-def test_likeness_is_passed_on(monkeypatch):
+def test_likeness_is_passed_on():
     step = near_duplicates.MOST_COLOUR
     greys = looks(*(Image.new("RGB", (32, 32), (value,) * 3) for value in (0, 2 * step, step, 200)))
     assert near_duplicates.find_near_duplicates(greys[:2]) == [] and near_duplicates.find_near_duplicates(greys) == [
         [0, 1, 2]
     ]
-    monkeypatch.setattr(near_duplicates, "MOST_PICTURES", 3)
-    assert near_duplicates.find_near_duplicates(greys) == []
+
+
+def compare_all(found):
+    """Groups by the definition: all pairs, one by one."""
+    raw = np.frombuffer(bytes.fromhex("".join(found)), dtype=np.uint8).reshape(len(found), -1)
+    bits, colours = np.unpackbits(raw[:, :64], axis=1).astype(np.float32), raw[:, 64:].astype(np.int16)
+    differ = bits @ (1 - bits.T) + (1 - bits) @ bits.T
+    far = np.stack([np.abs(colours - one).max(axis=1) for one in colours])
+    alike = (differ <= near_duplicates.MOST_BITS) & (far <= near_duplicates.MOST_COLOUR)
+    group = np.arange(len(found))
+    for _ in found:
+        group = np.where(alike, group, len(found)).min(axis=1)
+    members = [np.flatnonzero(group == first).tolist() for first in np.unique(group)]
+    return [numbers for numbers in members if len(numbers) > 1]
+
+
+def change(look, rng, most_bits, most_colour):
+    """Another look, which may still count as the same."""
+    raw = np.frombuffer(bytes.fromhex(look), dtype=np.uint8).copy()
+    bits = np.unpackbits(raw[:64])
+    bits[rng.choice(512, rng.integers(0, most_bits + 1), replace=False)] ^= 1
+    colours = np.clip(raw[64:].astype(int) + rng.integers(-most_colour, most_colour + 1, 48), 0, 255)
+    return np.packbits(bits).tobytes().hex() + colours.astype(np.uint8).tobytes().hex()
+
+
+@pytest.mark.parametrize("kind", ["random", "clusters", "one ground", "one cluster", "the same"])
+def test_the_groups_are_those_of_all_pairs(kind, monkeypatch):
+    """Also where sets are cut often, and where comparisons are made a few at a time."""
+    monkeypatch.setattr(near_duplicates, "SMALL", 8)
+    monkeypatch.setattr(near_duplicates, "AT_ONCE", 500)
+    rng = np.random.default_rng(5)
+    some = [rng.bytes(112).hex() for _ in range(60)]
+    if kind == "one ground":  # colours part nothing
+        some = [look[:128] + some[0][128:] for look in some]
+    found = {
+        "random": some + [change(look, rng, 48, 24) for look in some],
+        "clusters": [change(some[n % 20], rng, 30, 15) for n in range(300)],
+        "one ground": some + [change(look, rng, 60, 26) for look in some * 3],
+        "one cluster": [change(some[0], rng, 30, 16) for _ in range(300)],
+        "the same": [some[0]] * 100,
+    }[kind]
+    order = rng.permutation(len(found))
+    found = [found[number] for number in order]
+    assert near_duplicates.find_near_duplicates(found) == compare_all(found) != []
+
+
+def test_not_all_pairs_are_compared(monkeypatch):
+    """Four times the pictures are not sixteen times the work."""
+    compared, compare = [], near_duplicates._compare_all
+
+    def count(members, *rest):
+        compared.append(len(members) * (len(members) - 1) // 2)
+        compare(members, *rest)
+
+    monkeypatch.setattr(near_duplicates, "_compare_all", count)
+    work = {}
+    for pictures in (2000, 8000):
+        rng = np.random.default_rng(5)
+        assert near_duplicates.find_near_duplicates([rng.bytes(112).hex() for _ in range(pictures)]) == []
+        work[pictures] = sum(compared)
+        compared.clear()
+    assert work[8000] < 7 * work[2000] and work[8000] < 8000 * 8000 / 2 / 20
 
 
 def test_prepare_tells_of_them_and_marks_them(tmp_path, settings, capfd):

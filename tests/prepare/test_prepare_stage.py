@@ -60,7 +60,7 @@ def test_rows_say_what_was_done(tmp_path, raw, settings, capfd):
         0.5,
     )
     assert rows["lies.png"]["notes"] == ["named .jpg, is PNG"]
-    assert rows[sunflower]["notes"] == ["enlarged 3.2 times"] and rows[sunflower]["scale"] == 3.2
+    assert rows[sunflower]["notes"] == [] and rows[sunflower]["scale"] == 3.2
     assert np.array_equal(Image.open(tmp_path / "out" / "one.png"), Image.open(raw / "one.PNG"))
     printed = capfd.readouterr()
     assert "copy.png = one.PNG" in printed.err and f"{sunflower} (3.2 times)" in printed.err

@@ -88,7 +88,7 @@ def alike(raw, rules):
     with Image.open(raw / "b.png") as image:
         for name in ("b2.png", "0.png"):
             image.resize((158, 96)).save(raw / name)
-    changes = {"workers": 1, "on_bad": "skip", "warn_blur": None}
+    changes = {"workers": 1, "on_bad": "skip", "blurred_above": 1.0}
     prepare(raw, rules.prepared, rules.prepare.model_copy(update=changes))
 
 

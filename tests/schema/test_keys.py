@@ -37,7 +37,7 @@ def test_a_prepared_pictures_key():
     found = known_to(lambda settings: compute_content_key("0" * 64, ".png", settings), PREPARE)
     # Of a network it is the file's content that counts.
     faces = {"face.least_score", "face.closest", "face.widest"}
-    notes = {"animated", "min_side", "max_pixels", "max_aspect", "warn_upscale", "warn_blur", "margin", "masks"}
+    notes = {"animated", "min_side", "max_pixels", "max_aspect", "margin", "masks", "findings.too_small"}
     notes |= {"segment.mean", "segment.std"}
     assert found == GEOMETRY | notes | faces
     keys = {

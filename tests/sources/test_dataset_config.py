@@ -26,6 +26,7 @@ datasets:
   - resolution: [64, 32]
     bucket: {no_upscale: true}
     flip: true
+    batch_size: 2
     subsets:
       - folder: dogs
         repeats: 10
@@ -50,6 +51,7 @@ class_tokens = "sks cat"
 resolution = [64, 32]
 bucket_no_upscale = true
 flip_aug = true
+batch_size = 2
   [[datasets.subsets]]
   image_dir = "dogs"
   num_repeats = 10
@@ -107,6 +109,7 @@ def test_each_dataset_has_its_size_and_each_subset_its_captions(raw, tmp_path, c
     }
     assert rows["dogs/a.png"]["text"] == "sks, photo of red, on the grass" and rows["dogs/a.png"]["mask"]
     assert rows["deep/cats/b.png"]["text"] == "sks cat"
+    assert [row["rules"].get("batch_size") for row in rows.values()] == [2, 2, None]
     assert (rows["reg/c.png"]["text"], rows["reg/c.png"]["alternatives"]) == ("a cat", ["an old cat"])
     # What the next run would make of the captions is told with their rules.
     assert CaptionedDataset(raw, tmp_path / "captioned").list_changes() == []

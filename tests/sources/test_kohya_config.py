@@ -82,8 +82,8 @@ def test_subsets_are_what_the_config_says(raw):
     first = PictureRules(resolution=[48, 32], bucket={"no_upscale": True})
     second = PictureRules(resolution=32, bucket={"enable": False})
     captions = {"shuffle": True, "keep_tags": 1}
-    dogs = SubsetRules(prefix="photo of", flip=True, caption_dropout=0.25, captions=captions)
-    cats = SubsetRules(flip=True, captions={"shuffle": True})
+    dogs = SubsetRules(prefix="photo of", flip=True, caption_dropout=0.25, captions=captions, batch_size=4)
+    cats = SubsetRules(batch_size=4, flip=True, captions={"shuffle": True})
     assert found.subsets == {
         "dogs/a.png": Subset(10, False, "sks dog", dogs, first),
         "dogs/b.png": Subset(10, False, "sks dog", dogs, first),
@@ -101,12 +101,13 @@ def test_it_is_prepared_and_captioned(raw, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "prepare: read as set.toml says" in told
     sizes = "resolution [48, 32], no_upscale True"
-    dogs = f"{sizes}, prefix 'photo of', flip True, shuffle True, keep_tags 1, caption_dropout 0.25"
-    assert f"  dogs: 2 x 10, {dogs}\n" in told and f"  deep/cats: 1 x 2, {sizes}, flip True, shuffle True\n" in told
+    dogs = f"{sizes}, prefix 'photo of', flip True, shuffle True, keep_tags 1, caption_dropout 0.25, batch_size 4"
+    cats = f"{sizes}, flip True, shuffle True, batch_size 4"
+    assert f"  dogs: 2 x 10, {dogs}\n" in told and f"  deep/cats: 1 x 2, {cats}\n" in told
     reg = "for regularisation, resolution 32, enable False, shuffle True"
     assert f"  reg: 1 x 3, {reg}\n" in told and "  not taken: rest (1 pictures)\n" in told
     # What it says beside, with all values that it has, and what sets it here; and what is left out.
-    assert "  batch_size = 4: train.batch_size\n" in told and "shuffle_caption =" not in told
+    assert "batch_size =" not in told and "shuffle_caption =" not in told
     assert "[[datasets]] 2, subset 3: reg is in an earlier subset of this dataset, which counts" in told
     rows = {row["source"]: row for row in read_jsonl(tmp_path / "out/metadata.jsonl")}
     # 32x32 pictures: as they are, for 48x32 has more pixels; and cropped to the square.
@@ -212,3 +213,12 @@ def test_it_goes_to_other_processes(raw):
     source = open_source(raw)
     assert isinstance(source, KohyaConfig)
     assert pickle.loads(pickle.dumps(source)).scan() == source.scan()
+
+
+def test_one_batch_size_for_all_datasets_is_the_trainings(raw, tmp_path, capsys):
+    """Where what is accumulated, and other devices, are part of it."""
+    config = raw / "set.toml"
+    config.write_text(CONFIG.replace("batch_size = 4\n", "").replace("[general]\n", "[general]\nbatch_size = 4\n"))
+    found = open_source(raw).scan()
+    assert {subset.rules.batch_size for subset in found.subsets.values()} == {None}
+    assert any("batch_size = 4: train.batch_size" in one for one in found.remarks)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lorakiln.caption import caption
+from lorakiln.console.errors import UserError
 from lorakiln.prepare import prepare
 from lorakiln.runs import make_dataset
 from lorakiln.schema.captioners.none import NobodySettings
@@ -65,7 +66,7 @@ def test_it_ends_with_three_lines_and_one_page(made, capsys, tmp_path):
     *_, pictures, findings, training = capsys.readouterr().out.splitlines()
     assert pictures == "dataset: 8 pictures in 2 buckets (32x32: 7, 64x16: 1)"
     assert findings == (
-        "findings: files that were left out (1); enlarged more than 2 times (1); look the same (1); "
+        "findings: files that were left out (1); enlarged (1); files with the same content (1); "
         "buckets of fewer pictures than a batch of 2 (1); captions with the trigger words more than once (1); "
         "tags in every caption (1)"
     )
@@ -136,3 +137,16 @@ def test_the_numbers_are_those_of_the_trainings_own_plan(tmp_path, capsys):
     for name in ("pictures", "buckets", "steps", "saved", "rate"):
         (line,) = re.findall(rf"<tr><th scope=\"row\">{name}</th><td>(.*)</td></tr>", page)
         assert f"  {name:<11} {line}\n" in told
+
+
+def test_buckets_that_are_too_small_are_refused_where_they_are_errors(tmp_path, capsys):
+    small = SmallRuns(tmp_path)
+    given = [*small.overrides("sd15"), "train.batch_size=64", "prepare.findings.small_bucket=error"]
+    config = check_whole(compose_config(given))
+    data = make_dataset(config)
+    capsys.readouterr()
+    with pytest.raises(UserError, match=r"fewer pictures than a batch of 64: .*\(\d+\)") as refused:
+        plan(data / "encoded", config.train, config.model)
+    write_dataset_page(data / "captioned", data / "prepared", config.train, tmp_path / "page.html")
+    assert "the training will refuse this (1)" in capsys.readouterr().out
+    assert refused.value.what in (tmp_path / "page.html").read_text()

@@ -97,3 +97,30 @@ def test_buckets_alternate_by_their_sizes():
 def test_no_pictures_is_an_error():
     with pytest.raises(ValueError, match="at least one picture"):
         BatchSchedule([0, 0], 4, 1, 0)
+
+
+OWN = [[2] * 6 + [None] * 6, [3] * 5, [None] * 4]
+
+
+def test_pictures_with_a_batch_of_their_own_come_in_it_and_as_often_as_the_others():
+    schedule, sizes = BatchSchedule([12, 5, 4], 4, 1, 3, OWN), [12, 5, 4]
+    counts, seen = Counter(), 0
+    for step in range(schedule.period):
+        samples = schedule(step)
+        batches = {OWN[samples.bucket][picture] for picture in samples.pictures.tolist()}
+        assert len(batches) == 1 and len(samples) == (batches.pop() or 4)
+        assert samples.first == seen == schedule.count_seen(step)
+        seen += len(samples)
+        counts.update((samples.bucket, picture) for picture in samples.pictures.tolist())
+    assert len(counts) == sum(sizes) and max(counts.values()) - min(counts.values()) <= 1
+    # 6 / 2 + 6 / 4 + 5 / 3 + 4 / 4 steps are an epoch.
+    assert schedule.period * 6 == pytest.approx(43 * seen / 21, abs=6)
+    assert schedule(schedule.period + 7).first == seen + schedule(7).first
+
+
+def test_without_batches_of_their_own_nothing_is_another():
+    plain, told = BatchSchedule([7, 0, 5], 4, 2, 1), BatchSchedule([7, 0, 5], 4, 2, 1, [[None] * 7, [], [4] * 5])
+    for step in range(30):
+        one, other = plain(step), told(step)
+        assert one.bucket == other.bucket and np.array_equal(one.pictures, other.pictures)
+        assert np.array_equal(one.variants, other.variants) and one.first == other.first == 4 * step

@@ -147,7 +147,7 @@ def test_drawing_leaves_the_rest_as_it_was(make_module, drawn_encoded, micro_enc
 )
 def test_whole_epochs_without_captions(every, epochs):
     # Batches of 4 pictures of 6: the second epoch begins within the second step.
-    found = torch.cat([find_dropped(step, 4, 6, torch.tensor([every] * 4)) for step in range(6)])
+    found = torch.cat([find_dropped(4 * step, 6, torch.tensor([every] * 4)) for step in range(6)])
     assert found.tolist() == [picture // 6 in epochs for picture in range(24)]
 
 

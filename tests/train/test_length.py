@@ -13,10 +13,16 @@ from lorakiln.schema.base import check
 from lorakiln.schema.train import EarlyStoppingSettings, TrainSettings
 from lorakiln.schema.whole_config import check_whole
 from lorakiln.train.length import choose_kept, count_due, count_epoch, count_steps, is_due, is_ended_early
+from lorakiln.train.validation_split import ValidationSplit
 from pipelines.compose import compose_config
 
 # 25 pictures, 4 a step: 6.25 steps an epoch.
 EPOCH = Fraction(25, 4)
+
+
+def split(pictures, *own):
+    """One bucket, of which the first pictures have batches of their own."""
+    return ValidationSplit([list(range(pictures))], [[]], [[*own, *[None] * (pictures - len(own))]] if own else [])
 
 
 @pytest.mark.parametrize(
@@ -58,9 +64,9 @@ def test_what_is_no_interval_is_refused(make_settings, wrong):
 )
 def test_epochs_as_steps(make_settings, given, steps):
     settings = make_settings(**{"steps": None, **given})
-    counted = count_steps(settings, 25)
+    counted = count_steps(settings, split(25))
     assert (counted.steps, counted.total_steps, counted.epochs) == (steps, steps, None)
-    assert count_epoch(settings, 25) == EPOCH * settings.repeats
+    assert count_epoch(settings, split(25)) == EPOCH * settings.repeats
 
 
 def test_both_lengths_are_refused_and_so_is_a_warm_up_that_does_not_fit(make_settings):
@@ -70,9 +76,9 @@ def test_both_lengths_are_refused_and_so_is_a_warm_up_that_does_not_fit(make_set
     ):
         check(TrainSettings, {**told, "epochs": 2}, "train")
     late = make_settings(steps=None, epochs=1.0, scheduler={"warmup_steps": 8})
-    assert count_steps(late, 32).steps == 8
+    assert count_steps(late, split(32)).steps == 8
     with pytest.raises(ConfigError, match="scheduler.warmup_steps 8 is more than steps 7"):
-        count_steps(late, 25)
+        count_steps(late, split(25))
     with pytest.raises(
         ConfigError, match="early_stopping.patience goes by the validation loss, which is never measured"
     ):
@@ -268,3 +274,10 @@ def test_a_signal_at_the_early_end(train_child, train_micro, make_settings, read
     stopped = train_child(settings, signal=signal.SIGTERM, at=end)
     assert stopped.returncode == 143
     assert read_files(train_micro(settings)) == read_files(tmp_path / "whole")
+
+
+def test_an_epoch_with_batches_of_datasets_own(make_settings):
+    """All pictures are seen equally often: 20 in batches of 4, and 5 in batches of 2."""
+    settings, shown = make_settings(steps=None, epochs=4.0), split(25, 2, 2, 2, 2, 2)
+    assert count_epoch(settings, shown) == 5 + Fraction(5, 2) and count_steps(settings, shown).steps == 30
+    assert shown.list_batches(4) == [2, 4] and split(25).list_batches(4) == [4]

@@ -176,6 +176,43 @@ def test_the_shares_of_two_devices_add_up_to_the_batch(make_module, monkeypatch)
     torch.testing.assert_close(total, whole.flat.gradients, rtol=1e-4, atol=1e-7)
 
 
+@pytest.fixture
+def with_own_batches(micro_encoded, tmp_path):
+    """The same pictures, every second of a dataset with batches of two."""
+    encoded = tmp_path / "own"
+    shutil.copytree(micro_encoded, encoded)
+    index = read_json(encoded / "index.json")
+    for bucket in index["buckets"]:
+        for row in bucket["rows"][::2]:
+            row["rules"] = {"batch_size": 2}
+    write_json(encoded / "index.json", index)
+    return encoded
+
+
+@pytest.mark.parametrize("changes", [{}, {"micro_batch": 1}, {"micro_batch": 4, "batch_size": 8}])
+def test_a_datasets_own_batch_is_a_mean_of_its_own_on_any_number_of_devices(
+    make_module, with_own_batches, monkeypatch, changes
+):
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
+    whole = make_module(encoded=with_own_batches, **{**changes, "micro_batch": None})
+    parts = [make_module(encoded=with_own_batches, share=Share(rank, 2), **changes) for rank in (0, 1)]
+    kinds = set()
+    for step in range(6):
+        samples, rows = whole.schedule(step), whole.encoded.buckets[whole.schedule(step).bucket].rows
+        own = {rows[row].rules.batch_size for row in whole.trained[samples.bucket][samples.pictures].tolist()}
+        assert len(own) == 1 and len(samples) == (own.pop() or whole.settings.batch_size)
+        kinds.add(len(samples))
+        for module in (whole, *parts):
+            one_step(module, step)
+        total = parts[0].flat.gradients + parts[1].flat.gradients
+        torch.testing.assert_close(total, whole.flat.gradients, rtol=1e-4, atol=1e-7)
+        # The loss is the mean over the batch, whatever its size.
+        draws = whole.make_draws(step, samples)
+        alone = [whole.loss(samples, draws, slice(place, place + 1)).item() for place in range(len(samples))]
+        assert whole.flat.gradients[-1].item() == pytest.approx(sum(alone), rel=1e-4)
+    assert kinds == {2, whole.settings.batch_size}
+
+
 @pytest.mark.parametrize("kind", ["adamw", "sign", "rows"])  # masked on the device, and left out
 def test_what_is_not_finite_changes_nothing_from_then_on(added_kinds, make_module, kind):
     module = make_module(optimizer={"kind": kind})

@@ -210,7 +210,7 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
 
 def _select_later(rules: SubsetRules) -> SubsetRules:
     """What training needs of them."""
-    kept = {"captions", "caption_dropout", "caption_dropout_every_epochs"}
+    kept = {"captions", "caption_dropout", "caption_dropout_every_epochs", "batch_size"}
     return SubsetRules.model_validate(rules.model_dump(include=kept, exclude_unset=True))
 
 

@@ -224,7 +224,7 @@ def _datasets(
         found.append(
             {
                 "is_dreambooth": True,
-                "batch_size_per_device": told["ss_batch_size_per_device"],
+                "batch_size_per_device": _find_own_batch(facts, own) or told["ss_batch_size_per_device"],
                 "num_train_images": shown[0],
                 "num_reg_images": shown[1],
                 "resolution": [given, given] if isinstance(given, int) else given,
@@ -267,6 +267,13 @@ def _modelspec(facts: RunFacts, name: str) -> dict[str, Any]:
     if facts.trigger:
         spec[TRIGGER] = facts.trigger
     return spec
+
+
+def _find_own_batch(facts: RunFacts, rows: Sequence[CaptionedRow]) -> int | None:
+    """What a device takes of a batch of these pictures, where their dataset has its own; None: the training's."""
+    trainer = facts.made_with("train", TrainSettings).trainer
+    (first, *more) = {row.rules.batch_size for row in rows} or {None}
+    return None if more or first is None else first // (trainer.devices * trainer.num_nodes)
 
 
 def _sizes(prepare: PrepareSettings, rows: Sequence[CaptionedRow]) -> dict[str, Any]:

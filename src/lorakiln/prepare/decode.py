@@ -211,10 +211,10 @@ def _check_pixels(size: Size, settings: PrepareSettings) -> None:
 
 def _check_size(size: Size, settings: PrepareSettings) -> None:
     shape = f"{size[0]}x{size[1]}"
-    if min(size) < settings.min_side:
+    if settings.findings.too_small == "error" and min(size) < settings.min_side:
         raise Refused(
             "too small",
-            "remove it, or lower prepare.min_side",
+            "remove it, lower prepare.min_side, or set prepare.findings.too_small=warn",
             f"{shape}, the limit is {settings.min_side} pixels",
         )
     if max(size) > settings.max_aspect * min(size):

@@ -16,6 +16,7 @@ from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.partial_results import PartialResults, link_or_copy
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.blur import measure_blur
+from lorakiln.prepare.border import measure_border
 from lorakiln.prepare.buckets import Geometry, Placement
 from lorakiln.prepare.decode import Box, Decoded, decode
 from lorakiln.prepare.masks import ALPHA, NETWORK, MaskFile, choose_mask, name_masks, read_mask, write_mask
@@ -37,7 +38,7 @@ from lorakiln.sources import PictureSource, UnusableFile
 # Beyond this factor Pillow averages whole pixels before Lanczos; at 3 the result cannot be told from plain Lanczos.
 REDUCING_GAP = 3.0
 COMPRESS_LEVEL = 1  # of PNG: 9 takes 17 times as long to save another 15 %
-UPSCALED, BLURRED = "upscaled", "blurred"  # how such notes begin
+UPSCALED = "upscaled"  # how such a note begins
 NO_NETWORKS = Networks().identities
 # Formats by ending, where the two are usually the same.
 EXPECTED = {
@@ -146,7 +147,7 @@ class Preparer:
             masked = self._save_mask(mask, decoded, uncropped, name, box)
         except Refused as refused:
             return refused.of(source)
-        placement, blur = larger.placement, round(measure_blur(picture), 4)
+        placement = larger.placement
         row = PreparedRow(
             file_name=name,
             width=placement.bucket[0],
@@ -159,12 +160,13 @@ class Preparer:
             resized=placement.resized,
             crop=placement.crop,
             scale=round(placement.scale, 6),
-            notes=self._notes(larger, source, blur),
+            notes=_list_notes(larger, source),
             key=key,
             png_sha256=hash_file(target),
             look=compute_look(picture),
             shading=round(measure_shading(decoded.image), 4),
-            blur=blur,
+            blur=round(measure_blur(picture), 4),
+            border=round(measure_border(picture), 4),
             **({"uncropped": uncropped} if uncropped else {}),
             **({"mask": masked} if masked else {}),
             **({"hand_crop": box} if box else {}),
@@ -228,25 +230,14 @@ class Preparer:
                 shutil.copyfile(file, target)
         return row
 
-    def _notes(self, decoded: Decoded, source: str, blur: float) -> list[str]:
-        notes, scale = list(decoded.notes), decoded.placement.scale
-        ending = PurePosixPath(source).suffix.lower()
-        # An MPO is a JPEG with more behind it.
-        if EXPECTED.get(ending, decoded.format) not in (
-            decoded.format,
-            decoded.format.replace("MPO", "JPEG"),
-        ):
-            notes.append(f"named {ending}, is {decoded.format}")
-        if scale > self.settings.warn_upscale:
-            notes.append(f"enlarged {scale:.1f} times")
-        if is_blurred(blur, self.settings):
-            notes.append(f"{BLURRED} ({blur:.2f})")
-        return notes
 
-
-def is_blurred(blur: float, settings: PrepareSettings) -> bool:
-    """Whether a picture is to be told as blurred."""
-    return settings.warn_blur is not None and blur > settings.warn_blur
+def _list_notes(decoded: Decoded, source: str) -> list[str]:
+    """What was special about a picture, and what is odd about its name."""
+    notes, ending = list(decoded.notes), PurePosixPath(source).suffix.lower()
+    # An MPO is a JPEG with more behind it.
+    if EXPECTED.get(ending, decoded.format) not in (decoded.format, decoded.format.replace("MPO", "JPEG")):
+        notes.append(f"named {ending}, is {decoded.format}")
+    return notes
 
 
 def name_picture(called: str) -> str:

@@ -19,22 +19,22 @@ from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts.dataset import Dataset
 from lorakiln.prepare.buckets import Geometry
 from lorakiln.prepare.damage import simplejpeg
+from lorakiln.prepare.findings import list_findings
 from lorakiln.prepare.masks import ALPHA, FROM_FILES, NETWORK
-from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error, name_rightly
+from lorakiln.prepare.missing_pictures import check_folder, make_no_pictures_error
 from lorakiln.prepare.near_duplicates import find_near_duplicates
 from lorakiln.prepare.networks import Networks
 from lorakiln.prepare.own_settings import adapt_settings
 from lorakiln.prepare.picture import (
     UPSCALED,
     Preparer,
-    is_blurred,
     name_picture,
     read_earlier_pictures,
     read_partial_pictures,
 )
 from lorakiln.prepare.shading import describe_unsuited_pictures
 from lorakiln.prepare.unusable_files import LISTED, explain_unusable, make_refusal, write_quarantine
-from lorakiln.rows import PreparedRow, select_files, write_rows
+from lorakiln.rows import PreparedRow, write_rows
 from lorakiln.schema.marks import Decides, select_decided
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.sources import SourceContents, Subset, UnusableFile, open_source
@@ -83,13 +83,19 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
             dict.fromkeys([*found.bad, *(entry for entry in results if isinstance(entry, UnusableFile))]),
             key=lambda entry: entry.source,
         )
+        del results  # which would keep every row as it was before it is told of twins and subsets
         # The full list goes beside `out`: nothing is left inside after an error.
         full_list = out.with_name(f"{out.name}.quarantine.jsonl")
-        if bad and (settings.on_bad == "error" or not rows):
-            raise make_refusal(raw, bad, len(rows), full_list)
-        full_list.unlink(missing_ok=True)
         subsets = {name_picture(name): subset for name, subset in found.subsets.items()}
-        rows = [_with_subset(row, subsets.get(row.file_name)) for row in _with_twins(rows)]
+        twins = _find_twins(rows)
+        for number, twin in enumerate(twins):  # in place: all rows twice would be what takes most memory here
+            rows[number] = _with_subset(rows[number].changed(twin=twin), subsets.get(rows[number].file_name))
+        findings = list_findings(rows, settings, found.misnamed)
+        errors = [one for one in findings if one.is_error(settings.findings)]
+        refused = bad if settings.on_bad == "error" or not rows else []
+        if refused or errors:
+            raise make_refusal(raw, refused, len(rows), full_list, errors)
+        full_list.unlink(missing_ok=True)
         write_rows(fresh, rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
         facts = _facts(rows, bad, settings, {name_picture(name) for name in geometries}, networks)
@@ -97,11 +103,8 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     kept.clear()
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
-    renamed = {name: name_rightly(name, ending) for name, ending in sorted(found.misnamed.items())}
-    _warn(
-        "pictures by what they hold, and not by their names, are not taken; rename them",
-        [f"{escape_line(name)} -> {escape_line(right)}" for name, right in renamed.items()],
-    )
+    for one in findings:
+        _warn(one.told, list(map(escape_line, one.pictures)))
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
     _report_subsets(rows, found, subsets)
     _report_masks(rows, found, settings)
@@ -208,28 +211,17 @@ def _report(
     settings: PrepareSettings,
     reused: int,
 ) -> None:
-    """Warnings, then what there is in one line."""
-    enlarged = [row for row in rows if row.scale > settings.warn_upscale]
+    """What was left out, then what there is in one line."""
+    enlarged = [row for row in rows if row.scale > settings.enlarged_above]
     if upscaled := sum(any(note.startswith(UPSCALED) for note in row.notes) for row in rows):
         print(f"prepare: {upscaled} pictures were enlarged by prepare.upscale.network first", flush=True)
-    _warn(
-        f"pictures enlarged more than {settings.warn_upscale:g} times look soft",
-        [f"{row.file_name} ({row.scale:.1f} times)" for row in enlarged],
-    )
-    blurred = [row for row in rows if is_blurred(row.blur, settings)]
-    _warn(
-        "blurred pictures are learned as blurred; take out what is out of focus",
-        [f"{escape_line(row.file_name)} ({row.blur:.2f})" for row in sorted(blurred, key=lambda row: -row.blur)],
-    )
-    _warn("files with the same content count more than once", _duplicates(rows))
-    _warn("pictures that look the same weigh as much as there are of them", _lookalikes(rows))
     if bad:
         print(f"warning: left out, {len(bad)} files:\n{explain_unusable(bad)}", file=sys.stderr, flush=True)
     buckets = ", ".join(f"{name}: {count}" for name, count in _count_buckets(rows).items())
     ignored = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in sorted(others.items()))
     print(
         f"prepare: {len(rows)} pictures ({reused} reused) in {len(_count_buckets(rows))} buckets ({buckets}); "
-        f"{len(bad)} quarantined, {len(enlarged)} enlarged more than {settings.warn_upscale:g} times"
+        f"{len(bad)} quarantined, {len(enlarged)} enlarged more than {settings.enlarged_above:g} times"
         + (f"; other files: {ignored}" if ignored else ""),
         flush=True,
     )
@@ -249,20 +241,13 @@ def _report_uncropped(out: Path, rows: Sequence[PreparedRow], settings: PrepareS
         _warn("no face was found in these; their crops are drawn anywhere", faceless)
 
 
-def _duplicates(rows: Sequence[PreparedRow]) -> list[str]:
-    groups: dict[str, list[str]] = {}
-    for row in select_files(rows):
-        groups.setdefault(row.sha256, []).append(row.source)
-    return [" = ".join(map(escape_line, names)) for names in groups.values() if len(names) > 1]
-
-
-def _with_twins(rows: Sequence[PreparedRow]) -> list[PreparedRow]:
-    """Each with `twin`, the sha256 of the first (by name) of those that look like it: its own, for most."""
+def _find_twins(rows: Sequence[PreparedRow]) -> list[str]:
+    """Of each the sha256 of the first (by name) of those that look like it: its own, for most."""
     twins = [row.sha256 for row in rows]
     for group in find_near_duplicates([row.look for row in rows]):
         for number in group:
             twins[number] = rows[group[0]].sha256
-    return [row.changed(twin=twin) for row, twin in zip(rows, twins, strict=True)]
+    return twins
 
 
 def _with_subset(row: PreparedRow, subset: Subset | None) -> PreparedRow:
@@ -312,10 +297,6 @@ def _report_masks(rows: Sequence[PreparedRow], found: SourceContents, settings: 
         told = f"masks for {len(masks)} of {len(rows)} pictures ({of}); of these {learned:.0%} is to be learned"
         print(f"prepare: {told}", flush=True)
     _warn(
-        "masks that are black: nothing of these pictures is to be learned",
-        [f"{escape_line(name)} ({escape_line(mask.source)})" for name, mask in masks.items() if mask.share == 0],
-    )
-    _warn(
         "masks of no picture; they are called as it, masks/NAME.png or NAME-masklabel.png",
         list(map(escape_line, found.lonely_masks)),
     )
@@ -335,14 +316,6 @@ def _report_edits(found: SourceContents) -> None:
         "hand edits of no picture; they are called as it with .edit.yaml behind, cat.png.edit.yaml",
         list(map(escape_line, found.lonely_edits)),
     )
-
-
-def _lookalikes(rows: Sequence[PreparedRow]) -> list[str]:
-    """Groups whose files differ; equal files are told apart from them."""
-    groups: dict[str, dict[str, str]] = {}
-    for row in rows:
-        groups.setdefault(row.likeness, {}).setdefault(row.sha256, row.source)
-    return [" ~ ".join(map(escape_line, names.values())) for names in groups.values() if len(names) > 1]
 
 
 def _warn(title: str, lines: Sequence[str]) -> None:

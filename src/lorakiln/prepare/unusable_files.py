@@ -6,6 +6,7 @@ from pathlib import Path
 from lorakiln.artefacts.json_files import write_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
+from lorakiln.prepare.findings import Finding
 from lorakiln.sources import UnusableFile
 
 LISTED = 20  # of one reason, in messages
@@ -39,17 +40,34 @@ def explain_unusable(bad: Sequence[UnusableFile]) -> str:
     return "\n".join(lines)
 
 
-def make_refusal(raw: Path, bad: Sequence[UnusableFile], usable: int, full_list: Path) -> UserError:
+def make_refusal(
+    raw: Path, bad: Sequence[UnusableFile], usable: int, full_list: Path, findings: Sequence[Finding] = ()
+) -> UserError:
     """The error about all bad files of a dataset; a list too long for a message is written to `full_list`.
 
     Args:
         usable: how many pictures are good.
+        findings: what the settings call errors.
     """
     full_list.unlink(missing_ok=True)
-    fix = "mend or remove these files"
-    fix += ", or set prepare.on_bad=skip to go on without them" if usable else ": no usable picture is left"
-    if len(bad) > LISTED:
-        write_quarantine(full_list, bad)
+    what, fix = [], ""
+    if bad:
+        fix = "mend or remove these files"
+        fix += ", or set prepare.on_bad=skip to go on without them" if usable else ": no usable picture is left"
+        count = f"{len(bad)} file{'s' if len(bad) > 1 else ''} of {len(bad) + usable} cannot be used"
+        what.append(f"{count}:\n{explain_unusable(bad)}")
+    if findings:
+        levels = ", ".join(f"prepare.findings.{one.name}=warn" for one in findings)
+        fix += ("; " if fix else "") + f"mend or take out what was found, or set {levels}"
+        what.append("\n".join(["findings that are errors:", *map(_explain_finding, findings)]))
+    if max(len(bad), *(len(one.pictures) for one in findings), 0) > LISTED:
+        found = [{"source": line, "reason": one.told, "fix": ""} for one in findings for line in one.pictures]
+        write_jsonl(full_list, [*(entry.record() for entry in bad), *found])
         fix += f"; the full list is in {full_list}"
-    count = f"{len(bad)} file{'s' if len(bad) > 1 else ''} of {len(bad) + usable} cannot be used"
-    return UserError(f"{count}:\n{explain_unusable(bad)}", where=raw, fix=fix)
+    return UserError("\n".join(what), where=raw, fix=fix)
+
+
+def _explain_finding(finding: Finding) -> str:
+    count = len(finding.pictures)
+    lines = [f"  {finding.told} ({count}):", *(f"    {escape_line(line)}" for line in finding.pictures[:LISTED])]
+    return "\n".join(lines + ([f"    and {count - LISTED} more"] if count > LISTED else []))

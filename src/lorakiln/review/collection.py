@@ -141,14 +141,15 @@ class Collection:
             return UNKNOWN, [refused.reason]
         except ValueError:
             return UNKNOWN, ["smaller than the smallest bucket"]
-        if min(kept) < settings.min_side:
+        levels = settings.findings
+        if levels.too_small != "off" and min(kept) < settings.min_side:
             findings.append("too small")
         if max(kept) > settings.max_aspect * min(kept):
             findings.append("too long for its width")
         if size[0] * size[1] > settings.max_pixels:
             findings.append("too many pixels")
-        if placement.scale > settings.warn_upscale:
-            findings.append(f"enlarged more than {settings.warn_upscale:g} times")
+        if levels.enlarged != "off" and placement.scale > settings.enlarged_above:
+            findings.append(f"enlarged more than {settings.enlarged_above:g} times")
         return "{}x{}".format(*placement.bucket), findings
 
     def _read_caption(self, name: str) -> tuple[str, str, str]:
@@ -177,7 +178,8 @@ def open_collection(raw: Path, rules: Rules) -> Collection:
     contents = source.scan()
     found = Collection(raw, rules, source, contents, source.captions(rules.endings, rules.precedence))
     found.problems = [(one.source, one.record()["reason"]) for one in contents.bad]
-    found.problems += [(name, f"a picture without its ending {ending}") for name, ending in contents.misnamed.items()]
+    if rules.prepare.findings.misnamed != "off":
+        found.problems += [(name, f"a picture without its ending {end}") for name, end in contents.misnamed.items()]
     found.problems += [(name, "a mask of no picture") for name in contents.lonely_masks]
     found.problems += [(name, "a hand edit of no picture") for name in contents.lonely_edits]
     names = sorted([*contents.files, *contents.excluded])
@@ -188,7 +190,7 @@ def open_collection(raw: Path, rules: Rules) -> Collection:
             "unpack it into files to look at it; hand edits and captions beside it are written as docs/datasets.md says"
         )
         raise UserError("its pictures are in shards or tables, and the review shows files", where=raw, fix=fix)
-    found.decoded = read_decoded(rules.prepared, raw) if rules.prepared else {}
+    found.decoded = read_decoded(rules.prepared, raw, rules.prepare) if rules.prepared else {}
     for name in names:
         found.read(name)
     return found

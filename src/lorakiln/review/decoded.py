@@ -5,8 +5,9 @@ from pathlib import Path
 
 from lorakiln.console.errors import UserError
 from lorakiln.facts.dataset import Dataset
-from lorakiln.prepare.picture import BLURRED
+from lorakiln.prepare.findings import describe_picture
 from lorakiln.rows import PreparedRow, read_prepared, select_files
+from lorakiln.schema.prepare import PrepareSettings
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,14 @@ class Decoded:
     group: str = ""
 
 
-def read_decoded(prepared: Path, raw: Path) -> dict[str, Decoded]:
+def read_decoded(prepared: Path, raw: Path, settings: PrepareSettings) -> dict[str, Decoded]:
     """By the pictures' files below the dataset's folder; of what was changed since then nothing, and nothing at all
     where the prepared folder is absent, damaged or of another dataset.
 
     Args:
         prepared: what `prepare` wrote.
         raw: the dataset's folder.
+        settings: that say what is looked for.
     """
     try:
         if Path(Dataset.read(prepared / "dataset.json").name).name != raw.name:
@@ -40,12 +42,13 @@ def read_decoded(prepared: Path, raw: Path) -> dict[str, Decoded]:
     alike: dict[str, list[str]] = {}
     for row in known:
         alike.setdefault(row.likeness, []).append(row.source)
-    return {row.source: _tell(row, sorted(alike[row.likeness])) for row in known}
+    return {row.source: _tell(row, sorted(alike[row.likeness]), settings) for row in known}
 
 
-def _tell(row: PreparedRow, alike: list[str]) -> Decoded:
-    findings = [note for note in row.notes if note.startswith(BLURRED)]
-    if len(alike) == 1:
+def _tell(row: PreparedRow, alike: list[str], settings: PrepareSettings) -> Decoded:
+    # What is seen without decoding the review tells of the picture as it is now.
+    findings = describe_picture(row, settings, ("blurred", "border"))
+    if len(alike) == 1 or settings.findings.look_alike == "off":
         return Decoded(tuple(findings))
     others = ", ".join(name for name in alike if name != row.source)
     return Decoded((*findings, f"looks like {others}"), alike[0])

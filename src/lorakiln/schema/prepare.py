@@ -68,6 +68,30 @@ class SegmentSettings(Settings, decides=Decides.NOTES):
     )
 
 
+Level = Literal["error", "warn", "off"]
+
+
+class FindingSettings(Settings, decides=Decides.DATASET):
+    """What is made of each thing that may be wrong: error refuses before anything is trained, with all pictures named;
+    warn tells it; off does not look. See docs/datasets.md."""
+
+    too_small: Annotated[Level, Decides.NOTES] = Field(
+        "error", description="pictures with a side below prepare.min_side; error: as any file that cannot be used"
+    )
+    enlarged: Level = Field("warn", description="enlarged by more than prepare.enlarged_above")
+    blurred: Level = Field("warn", description="more blurred than prepare.blurred_above")
+    border: Level = Field("warn", description="bars of one colour on two sides, more than prepare.border_above")
+    cropped: Level = Field("warn", description="the bucket cuts off more than prepare.cropped_above")
+    black_mask: Level = Field("warn", description="a mask by which nothing is learned")
+    same_file: Level = Field("warn", description="files with the same content")
+    look_alike: Level = Field("warn", description="different files that look the same")
+    in_both_sets: Level = Field("warn", description="the same, or alike, for training and for regularisation")
+    misnamed: Level = Field("warn", description="pictures that are not taken, for their endings are no picture's")
+    small_bucket: Level = Field(
+        "warn", description="fewer pictures in a bucket than in a batch; error: the training refuses"
+    )
+
+
 class PrepareSettings(Settings, decides=Decides.PIXELS):
     dataset: Annotated[Name, Decides.DATASET, Private.NAME, Names("pictures", "pictures or captions")] = Field(
         pattern=r"^[^/\\\s][^/\\]*$", description="the folder below data/raw"
@@ -118,15 +142,22 @@ class PrepareSettings(Settings, decides=Decides.PIXELS):
     domain: Annotated[Literal["any", "drawings"], Decides.DATASET] = Field(
         "any", description="what the model knows; drawings: pictures shaded like photographs get a warning"
     )
-    warn_upscale: Annotated[float, Decides.NOTES] = Field(
-        2.0, ge=1, le=1e6, description="warn about pictures enlarged by more than this factor"
+    findings: FindingSettings = FindingSettings()
+    enlarged_above: Annotated[float, Decides.DATASET] = Field(
+        2.0, ge=1, le=1e6, description="by what factor, for findings.enlarged"
     )
-    warn_blur: Annotated[float | None, Decides.NOTES] = Field(
+    blurred_above: Annotated[float, Decides.DATASET] = Field(
         0.5,
         ge=0,
         le=1,
-        description="warn about pictures of whose steps between neighbours a further blur would leave more than this: "
-        "0.2 to 0.4 is sharp; null: about none",
+        description="how much of the steps between neighbours a further blur would leave, for findings.blurred: 0.2 to "
+        "0.4 is sharp",
+    )
+    border_above: Annotated[float, Decides.DATASET] = Field(
+        0.02, ge=0, le=1, description="what share of the picture lies in bars, for findings.border"
+    )
+    cropped_above: Annotated[float, Decides.DATASET] = Field(
+        0.25, ge=0, le=1, description="what share of the picture is cut off, for findings.cropped"
     )
     follow_symlinks: Annotated[bool, Decides.DATASET] = Field(
         False, description="accept links that lead out of the dataset's folder"

@@ -27,6 +27,7 @@ class SubsetRules(Settings):
         augment: those of `encode.augment` that are another here, by name.
         captions: those of `encode.captions` that are another here, by name.
         caption_dropout, caption_dropout_every_epochs: as in `train.objective`.
+        batch_size: as in `train`, of the steps that show them: they come in batches of their own.
     """
 
     prefix: Annotated[str | None, Private.WORDS] = Field(None, max_length=LONGEST)
@@ -37,6 +38,7 @@ class SubsetRules(Settings):
     captions: dict[str, Any] = {}
     caption_dropout: float | None = Field(None, ge=0, le=1)
     caption_dropout_every_epochs: int | None = Field(None, ge=0, le=MANY)
+    batch_size: int | None = Field(None, ge=1, le=MANY)
 
     @field_validator("captions")
     @classmethod

@@ -144,7 +144,7 @@ class KohyaConfig(SplitFolder):
                 continue
             found[dataset, folder] = FolderSubset(
                 folder,
-                _make_subset(keys, where),
+                _make_subset(keys, where, self._has_own_batches),
                 self._locate(where, "conditioning_data_dir", masks) if masks else None,
                 keys.get("caption_extension"),
             )
@@ -158,12 +158,18 @@ class KohyaConfig(SplitFolder):
                 where = f"{self.config}: [[datasets]] {number}, subset {place}"
                 yield number, where, {**self._read.get("general", {}), **above, **subset}
 
+    @cached_property
+    def _has_own_batches(self) -> bool:
+        """Whether datasets differ in it: one for all is the training's, where devices and accumulation count too."""
+        return len({keys.get("batch_size") for _, _, keys in self._list_merged()}) > 1
+
     def _tell_others(self) -> list[str]:
         """The keys that are settings here, each with every value that it has."""
         values: dict[str, list[str]] = {}
         for _, _, keys in self._list_merged():
             for key, value in keys.items():
-                if not _is_taken(key, value) and repr(value) not in values.setdefault(key, []):
+                taken = _is_taken(key, value) or (key == "batch_size" and self._has_own_batches)
+                if not taken and repr(value) not in values.setdefault(key, []):
                     values[key].append(repr(value))
         told = [f"  {key} = {' and '.join(given)}: {_find_counterpart(key)}" for key, given in sorted(values.items())]
         title = f"of {self.config.name} these are settings of all pictures here, and not taken from it"
@@ -217,9 +223,10 @@ def _list_configs(raw: Path) -> list[Path]:
         return []  # what may not be read, the scan tells
 
 
-def _make_subset(keys: Mapping[str, Any], where: str) -> Subset:
+def _make_subset(keys: Mapping[str, Any], where: str, batches: bool) -> Subset:
     """Raises UserError where a value is out of its range."""
     given: dict[str, Any] = {ours: keys[theirs] for theirs, ours in RULES.items() if theirs in keys}
+    given |= {"batch_size": keys["batch_size"]} if batches and "batch_size" in keys else {}
     augment, face = _read_variants(keys, where)
     given |= {"augment": augment} if augment else {}
     if "enable_wildcard" in keys:  # a file's lines are then captions too

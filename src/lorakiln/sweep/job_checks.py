@@ -14,7 +14,7 @@ MOST = 12  # problems that are listed
 # By section the settings that decide of what a validation loss is, or all but those that do not.
 MEASURED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "model": ((), ("clip",)),
-    "prepare": ((), ("workers", "warn_upscale")),
+    "prepare": ((), ("workers", "enlarged_above", "blurred_above", "border_above", "cropped_above")),
     "caption": ((), ("batch_size",)),
     "encode": (("clip_skip", "max_tokens", "dtype"), ()),
     # Which noise is added at a timestep follows from the last.

@@ -17,7 +17,7 @@ from lorakiln.caption.trigger import holds_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts.dataset import Dataset
-from lorakiln.prepare.picture import BLURRED
+from lorakiln.prepare.findings import list_findings as find_in_pictures
 from lorakiln.rows import CaptionedRow, read_captioned, select_files
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
@@ -25,9 +25,9 @@ from lorakiln.tools.caption_lint import count_trigger, find_common_tags
 from lorakiln.tracking.contact_sheet import MOST, choose_evenly, paste_cells
 from lorakiln.train.length import count_steps
 from lorakiln.train.plan import describe_length
+from lorakiln.train.small_buckets import check_small_buckets, list_small_buckets
 from lorakiln.train.validation_split import hold_out
 
-TOLD_APART = ("enlarged ", f"{BLURRED} ")
 MOST_TAGS = 60
 NAMED = 5  # pictures of a finding
 OUTSIDE = 0.25  # of its brightness is left to what a mask keeps from being learned
@@ -66,7 +66,7 @@ def write_dataset_page(captioned: Path, prepared: Path, train: TrainSettings, pa
     rows, facts = read_captioned(captioned), Dataset.read(captioned / "dataset.json")
     groups = _group(rows)
     findings = list_findings(rows, facts, prepared, train)
-    plan, trouble = _plan(groups, train)
+    plan, trouble = _plan(groups, train, facts.made_with("prepare", PrepareSettings))
     if trouble:
         findings.insert(0, _Finding("the training will refuse this", [trouble]))
     title, tags = count_tags_or_words([row.text for row in rows if not row.is_reg])
@@ -102,27 +102,17 @@ def list_findings(rows: Sequence[CaptionedRow], facts: Dataset, prepared: Path, 
     """What may be wrong with the pictures and their captions, those with no names left out."""
     subject = [row for row in rows if not row.is_reg]
     texts = {row.file_name: row.text for row in subject}
-    most = facts.made_with("prepare", PrepareSettings).warn_upscale
+    settings = facts.made_with("prepare", PrepareSettings)
     quarantine = prepared / "quarantine.jsonl"
     left_out = [str(one["source"]) for one in read_jsonl(quarantine)] if quarantine.is_file() else []
-    looks: dict[str, list[str]] = {}
-    for row in select_files(rows):
-        looks.setdefault(row.likeness, []).append(row.file_name)
-    sizes = Counter(row.bucket for row in rows)
-    # How much they are enlarged, and how blurred, are findings of their own.
-    odd = {row.file_name: [note for note in row.notes if not note.startswith(TOLD_APART)] for row in rows}
-    blurred = [row.file_name for row in rows if any(note.startswith(BLURRED) for note in row.notes)]
     trigger = facts.trigger
     found = [
         _Finding("files that were left out", left_out),
-        _Finding(f"enlarged more than {most:g} times", [row.file_name for row in rows if row.scale > most]),
-        _Finding("blurred", blurred),
-        _Finding("look the same", [" = ".join(names) for names in looks.values() if len(names) > 1]),
-        _Finding("odd files", [f"{name} ({'; '.join(told)})" for name, told in odd.items() if told]),
-        _Finding("masks that are black", [row.file_name for row in rows if row.mask and row.mask.share == 0]),
+        *(_Finding(one.what, one.pictures) for one in find_in_pictures(rows, settings)),
+        _Finding("odd files", [f"{row.file_name} ({'; '.join(row.notes)})" for row in rows if row.notes]),
         _Finding(
             f"buckets of fewer pictures than a batch of {train.batch_size}",
-            [f"{name} ({count})" for name, count in sorted(sizes.items()) if count < train.batch_size],
+            [] if settings.findings.small_bucket == "off" else _list_small(rows, train),
         ),
         _Finding("captions without the trigger words", [n for n, t in texts.items() if not holds_trigger(t, trigger)])
         if trigger
@@ -170,15 +160,25 @@ def _group(rows: Sequence[CaptionedRow]) -> list[_Group]:
     return [group for _, group in sorted(groups.items())]
 
 
-def _plan(groups: Sequence[_Group], train: TrainSettings) -> tuple[dict[str, str], str]:
+def _plan(groups: Sequence[_Group], train: TrainSettings, prepared: PrepareSettings) -> tuple[dict[str, str], str]:
     """The training's plan as far as it follows from pictures and settings; or why there is none."""
     try:
         split = hold_out(groups, train.validation)
-        settings = count_steps(train, split.trained_count)
+        settings = count_steps(train, split)
+        check_small_buckets([group.name for group in groups], split, train.batch_size, prepared.findings)
     except UserError as error:
         return {}, error.what
     adapter = f"{train.adapter.kind}, rank {train.adapter.rank}"
     return {**describe_length([group.name for group in groups], split, settings), "adapter": adapter}, ""
+
+
+def _list_small(rows: Sequence[CaptionedRow], train: TrainSettings) -> list[str]:
+    groups = _group(rows)
+    try:
+        split = hold_out(groups, train.validation)
+    except UserError:
+        return []  # there is nothing to train on, which the plan tells
+    return list_small_buckets([group.name for group in groups], split, train.batch_size)
 
 
 def _find_only_caption(texts: Sequence[str]) -> list[str]:

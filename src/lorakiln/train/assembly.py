@@ -24,6 +24,7 @@ from lorakiln.families.tensor_memory import count_held_bytes
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.objectives import ObjectiveSettings
+from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
 from lorakiln.train.adapter_placement import list_encoders, list_placements, put_adapters
 from lorakiln.train.attention import check_attention
@@ -38,6 +39,7 @@ from lorakiln.train.memory_fit import MemoryFit, check_memory_fit
 from lorakiln.train.quantized_layers import check_quantize, quantize_layers
 from lorakiln.train.sample_pictures import Sample, check_samples, choose_largest, choose_requests, list_samples
 from lorakiln.train.share import Share
+from lorakiln.train.small_buckets import check_small_buckets
 from lorakiln.train.trained_encoders import recompute_activations
 from lorakiln.train.validation_split import ValidationSplit, hold_out
 
@@ -86,7 +88,7 @@ class TrainingRun:
     @property
     def epoch(self) -> Fraction:
         """Optimizer steps of an epoch."""
-        return count_epoch(self.settings, self.split.trained_count)
+        return count_epoch(self.settings, self.split)
 
     @property
     def leads(self) -> bool:
@@ -111,8 +113,11 @@ def assemble(
     check_quantize(asked.trainer.quantize)
     encoded = EncodedDataset.read(folder)
     split = hold_out(encoded.buckets, asked.validation)
-    settings = count_steps(asked, split.trained_count)
+    settings = count_steps(asked, split)
     _check_measured(settings, split)
+    _check_batches(settings, split)
+    levels = encoded.index.made_with("prepare", PrepareSettings).findings
+    check_small_buckets([bucket.name for bucket in encoded.buckets], split, settings.batch_size, levels)
     draws = bool(settings.samples.every) and share.rank == 0
     encoders = list_encoders(model.family, settings)
     # Texts are read in every step where encoders or words are trained, or where captions are drawn anew.
@@ -218,6 +223,9 @@ def _make_room(
         validates=bool(settings.validation.every and split.held_out_count) and share.rank == 0,
         encoding=PromptEncoding.of(encoded.index.made_with("encode", EncodeSettings)),
     )
+    # The largest batch takes most.
+    settings = settings.model_copy(update={"batch_size": max(split.list_batches(settings.batch_size))})
+    wanted = replace(wanted, settings=settings)
     # Text encoders that read in every step stay on the device beside the network; those that learn are counted.
     texts = family.hollow(TEXT).adaptable().values() if is_live(encoded) and not wanted.reads_anew else ()
     reading = sum(map(count_held_bytes, texts))
@@ -254,6 +262,17 @@ def _check_rows(encoded: EncodedDataset, objective: ObjectiveSettings) -> None:
                 where=f"train.objective.{name}",
                 fix=f"set train.objective.{name}=1.0, or {source}",
             )
+
+
+def _check_batches(settings: TrainSettings, split: ValidationSplit) -> None:
+    """Refuse a dataset's own batch that cannot be shared by the devices."""
+    world = settings.trainer.devices * settings.trainer.num_nodes
+    if wrong := [batch for batch in split.list_batches(settings.batch_size) if batch % world]:
+        raise UserError(
+            f"a dataset has batches of {wrong[0]} pictures, which {world} devices cannot share alike",
+            where="batch_size of the dataset's config",
+            fix=f"write a multiple of {world} there, or lower train.trainer.devices",
+        )
 
 
 def _check_measured(settings: TrainSettings, split: ValidationSplit) -> None:

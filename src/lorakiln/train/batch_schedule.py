@@ -1,7 +1,8 @@
 """Which pictures each step trains on: a pure function of (seed, step).
 
 One bucket a step, because a batch is one tensor. Let n_b be the pictures of bucket b, N their sum over all
-buckets, G the global batch. Two rules make up the schedule:
+buckets, G the global batch. Pictures of a bucket whose dataset has a batch of its own, G_b, are a bucket by themselves
+here; n_b / G_b then stands for n_b, so that all pictures are seen equally often. Two rules make up the schedule:
 
 1. Which bucket. Bucket b deserves the share n_b / N of the steps. R. Tijdeman's rule ("The chairman assignment
    problem", Discrete Mathematics 32, 1980) keeps every bucket's count after any number k of steps less than one
@@ -32,11 +33,25 @@ class GlobalBatch:
         bucket: the bucket's position in the list that the schedule was made from.
         pictures: (G,) positions among that bucket's pictures.
         variants: (G,) which variant of each picture.
+        first: pictures that all steps before have shown.
     """
 
     bucket: int
     pictures: np.ndarray
     variants: np.ndarray
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Pictures of one bucket that come in batches of one size: their places in it."""
+
+    bucket: int
+    members: np.ndarray
+    batch: int
 
 
 class BatchSchedule:
@@ -44,42 +59,58 @@ class BatchSchedule:
 
     Args:
         sizes: pictures in each bucket; a bucket may be empty, not all of them.
-        batch: G, pictures of a global batch.
+        batch: G, pictures of a global batch, where `own` says nothing else.
         variants: V, variants of each picture; a picture goes through its variants in turn, so that all of them
             are seen equally often.
         seed: in [0, 2**32).
+        own: by bucket each picture's own batch, None for those that have none; (): none has.
 
     Raises:
         ValueError: there is no picture.
     """
 
-    def __init__(self, sizes: Sequence[int], batch: int, variants: int, seed: int) -> None:
+    def __init__(
+        self, sizes: Sequence[int], batch: int, variants: int, seed: int, own: Sequence[Sequence[int | None]] = ()
+    ) -> None:
         if sum(sizes) < 1:
             raise ValueError("a schedule needs at least one picture")
-        self.sizes, self.batch, self.variants, self.seed = tuple(sizes), batch, variants, seed
-        ties = np.random.default_rng([seed, _TIES]).permutation(len(sizes)).tolist()
-        self.order = np.array(order_buckets(self.sizes, ties), dtype=np.int64)
+        self.groups = _group(sizes, batch, own)
+        self.sizes = tuple(len(group.members) for group in self.groups)
+        self.batches = np.array([group.batch for group in self.groups], dtype=np.int64)
+        self.variants, self.seed = variants, seed
+        ties = np.random.default_rng([seed, _TIES]).permutation(len(self.sizes)).tolist()
+        common = math.lcm(*{group.batch for group in self.groups if len(group.members)})
+        visits = [len(group.members) * common // group.batch for group in self.groups]
+        self.order = np.array(order_buckets(visits, ties), dtype=np.int64)
         self.period = len(self.order)
-        self.visits = np.bincount(self.order, minlength=len(sizes))
-        # How often each step's bucket came before, within the period.
+        self.visits = np.bincount(self.order, minlength=len(self.sizes))
+        # How often each step's bucket came before, within the period; and how many pictures.
         self.earlier = np.empty(self.period, dtype=np.int64)
-        for bucket in range(len(sizes)):
+        for bucket in range(len(self.sizes)):
             at = np.flatnonzero(self.order == bucket)
             self.earlier[at] = np.arange(len(at))
-        self._permutation = lru_cache(maxsize=4 * len(sizes))(self._shuffled)
+        self.seen = np.concatenate([[0], np.cumsum(self.batches[self.order])])
+        self._permutation = lru_cache(maxsize=4 * len(self.sizes))(self._shuffled)
 
     def __call__(self, step: int) -> GlobalBatch:
         """The samples of step 0, 1, 2, ..."""
         period, place = divmod(step, self.period)
         bucket = int(self.order[place])
+        group = self.groups[bucket]
         visit = period * int(self.visits[bucket]) + int(self.earlier[place])
-        stream = np.arange(visit * self.batch, (visit + 1) * self.batch)
+        stream = np.arange(visit * group.batch, (visit + 1) * group.batch)
         epochs, places = np.divmod(stream, self.sizes[bucket])
         pictures = np.empty_like(stream)
         for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
             here = epochs == epoch
             pictures[here] = self._permutation(bucket, epoch)[places[here]]
-        return GlobalBatch(bucket, pictures, self._variants_of(bucket, epochs, pictures))
+        variants = self._variants_of(bucket, epochs, pictures)
+        return GlobalBatch(group.bucket, group.members[pictures], variants, self.count_seen(step))
+
+    def count_seen(self, step: int) -> int:
+        """The pictures that the first `step` steps show."""
+        period, place = divmod(step, self.period)
+        return period * int(self.seen[-1]) + int(self.seen[place])
 
     def _shuffled(self, bucket: int, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, _PICTURES, bucket, epoch]).permutation(self.sizes[bucket])
@@ -89,6 +120,16 @@ class BatchSchedule:
             return np.zeros_like(pictures)
         first = np.random.default_rng([self.seed, _VARIANTS, bucket]).integers(self.variants, size=self.sizes[bucket])
         return (first[pictures] + epochs) % self.variants
+
+
+def _group(sizes: Sequence[int], batch: int, own: Sequence[Sequence[int | None]]) -> list[_Group]:
+    """In the buckets' order, then from small batches to large ones; an empty bucket is a group too."""
+    groups = []
+    for bucket, size in enumerate(sizes):
+        batches = np.array([batch if one is None else one for one in own[bucket]] if own else [batch] * size)
+        kinds = np.unique(batches).tolist() or [batch]
+        groups += [_Group(bucket, np.flatnonzero(batches == kind), int(kind)) for kind in kinds]
+    return groups
 
 
 def order_buckets(sizes: Sequence[int], ties: Sequence[int]) -> list[int]:

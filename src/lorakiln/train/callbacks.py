@@ -72,7 +72,7 @@ class RunRecorder(pl.Callback):
         self.checkpoints, self.sampler = checkpoints, sampler
         self.tracker, self.stopping, self.bar, self.leader, self.state = tracker, stopping, bar, leader, state
         self.record, self.steps = Record(), 0
-        self.epoch = count_epoch(settings, split.trained_count)
+        self.epoch = count_epoch(settings, split)
         self.busy, self._began, self._saved_at = 0.0, time.monotonic(), time.monotonic()
         self._row_at = (0, 0.0, self._began)
 
@@ -237,7 +237,7 @@ class RunRecorder(pl.Callback):
         done, busy, at = self._row_at
         self._row_at = (step, self.busy, time.monotonic())
         seconds = max(self._row_at[2] - at - (self.busy - busy), 1e-9)
-        speed = (step - done) * self.settings.batch_size / seconds
+        speed = (module.schedule.count_seen(step) - module.schedule.count_seen(done)) / seconds
         if self.tracker.keeps:
             more = {
                 "loss_smoothed": compute_smoothed([one["loss"] for one in self.record.metrics[-SMOOTHED:]]),

@@ -96,14 +96,14 @@ class CaptionDropouts:
         every = [[row.rules.caption_dropout_every_epochs for row in bucket.rows] for bucket in encoded.buckets]
         self.rates = _choose_own(rates, usual.caption_dropout, trained)
         self.every = _choose_own(every, usual.caption_dropout_every_epochs, trained)
-        self.batch, self.epoch = settings.batch_size, sum(map(len, trained)) * settings.repeats
+        self.epoch = sum(map(len, trained)) * settings.repeats
         self.drops = any(bool((table > 0).any()) for table in (*self.rates, *self.every))
 
-    def drop(self, draws: Draws, step: int, samples: GlobalBatch) -> Draws:
+    def drop(self, draws: Draws, samples: GlobalBatch) -> Draws:
         """A step's draws without the captions of these pictures."""
         rates, every = (table[samples.bucket][samples.pictures] for table in (self.rates, self.every))
         dropped = draws.chances < rates
-        return replace(draws, dropped=dropped | find_dropped(step, self.batch, self.epoch, every))
+        return replace(draws, dropped=dropped | find_dropped(samples.first, self.epoch, every))
 
 
 def counts_epochs(encoded: EncodedDataset, objective: ObjectiveSettings) -> bool:
@@ -112,14 +112,15 @@ def counts_epochs(encoded: EncodedDataset, objective: ObjectiveSettings) -> bool
     return objective.caption_dropout_every_epochs > 0 or any(row.rules.caption_dropout_every_epochs for row in rows)
 
 
-def find_dropped(step: int, batch: int, epoch: int, every: Tensor) -> Tensor:
+def find_dropped(first: int, epoch: int, every: Tensor) -> Tensor:
     """Which pictures of a step's global batch are of an epoch without captions, (B,) bool: every so-many-th one.
 
     Args:
+        first: pictures that all steps before have shown.
         epoch: pictures in one.
         every: (B,) as `train.objective.caption_dropout_every_epochs`; 0: none is.
     """
-    epochs = torch.arange(step * batch, (step + 1) * batch) // epoch
+    epochs = torch.arange(first, first + len(every)) // epoch
     return (every > 0) & ((epochs + 1) % every.clamp(min=1) == 0)
 
 

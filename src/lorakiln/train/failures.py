@@ -58,7 +58,7 @@ def _is_of_a_peer(error: Exception) -> bool:
 
 def _out_of_memory(run: TrainingRun) -> UserError:
     settings = run.settings
-    share = settings.batch_size // run.share.world
+    share = max(run.split.list_batches(settings.batch_size)) // run.share.world
     micro = settings.micro_batch or share
     advice = [f"train.micro_batch={max(1, micro // 2)}"] if micro > 1 else []
     advice += [] if settings.trainer.gradient_checkpointing else ["train.trainer.gradient_checkpointing=true"]

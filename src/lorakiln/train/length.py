@@ -14,29 +14,30 @@ from typing import NamedTuple
 from lorakiln.schema.base import check
 from lorakiln.schema.intervals import read_epochs
 from lorakiln.schema.train import EarlyStoppingSettings, TrainSettings
+from lorakiln.train.validation_split import ValidationSplit
 
 
-def count_epoch(settings: TrainSettings, pictures: int) -> Fraction:
+def count_epoch(settings: TrainSettings, split: ValidationSplit) -> Fraction:
     """The optimizer steps of an epoch, exactly.
 
     Args:
-        pictures: that are trained on.
+        split: whose pictures are trained on, each in batches of its own size.
     """
-    return Fraction(pictures * settings.repeats, settings.batch_size)
+    return split.count_batches(settings.batch_size) * settings.repeats
 
 
-def count_steps(settings: TrainSettings, pictures: int) -> TrainSettings:
+def count_steps(settings: TrainSettings, split: ValidationSplit) -> TrainSettings:
     """The same settings with their length in steps; the last step is the one that ends the last epoch.
 
     Args:
-        pictures: that are trained on.
+        split: whose pictures are trained on.
 
     Raises:
         ConfigError: what is counted in steps does not fit into so many, such as a warm-up.
     """
     if settings.epochs is None:
         return settings.model_copy(update={"steps": settings.total_steps})
-    steps = math.ceil(Fraction(str(settings.epochs)) * count_epoch(settings, pictures))
+    steps = math.ceil(Fraction(str(settings.epochs)) * count_epoch(settings, split))
     return check(TrainSettings, {**settings.model_dump(), "steps": steps, "epochs": None}, "train")
 
 

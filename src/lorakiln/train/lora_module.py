@@ -35,6 +35,7 @@ from lorakiln.train.precision import norm_in_half
 from lorakiln.train.share import Share
 from lorakiln.train.step_metrics import BlockNorms, QuarterLosses, StepLosses
 from lorakiln.train.trained_encoders import TrainedEncoders
+from lorakiln.train.validation_split import list_own_batches
 
 
 class LoraModule(pl.LightningModule):
@@ -73,7 +74,11 @@ class LoraModule(pl.LightningModule):
         self.family, self.encoded, self.settings, self.share = family, encoded, settings, share
         self.trained = [torch.tensor(rows, dtype=torch.int64) for rows in trained]
         self.schedule = BatchSchedule(
-            [len(rows) for rows in trained], settings.batch_size, encoded.variants, settings.seed
+            [len(rows) for rows in trained],
+            settings.batch_size,
+            encoded.variants,
+            settings.seed,
+            list_own_batches(encoded.buckets, trained),
         )
         self.adapted = find_adapted_networks(family, settings.adapter.kind)
         self.encoders = TrainedEncoders(self.adapted, settings)
@@ -138,14 +143,14 @@ class LoraModule(pl.LightningModule):
         samples = self.schedule(step)
         self.flat.gradients.zero_()
         draws = self.make_draws(step, samples)
-        share = self.settings.batch_size // self.share.world
+        share = len(samples) // self.share.world
         start, micro = self.share.rank * share, self.settings.micro_batch or share
         self.encoders.set_training(self.encoders.learns(step))
         if self.settings.draws:
             # torch's own generator serves only the adapters' dropouts; one seed for each step and rank.
             torch.manual_seed(random_draws.mix_seed(self.settings.seed, step, self.share.rank))
         for at in range(start, start + share, micro):
-            loss = self.loss(samples, draws, slice(at, at + micro))
+            loss = self.loss(samples, draws, slice(at, min(at + micro, start + share)))
             (loss * self.scale.value if self.scale else loss).backward()
             self.flat.gradients[-1] += loss.detach()
         if self.share.world > 1:
@@ -166,7 +171,7 @@ class LoraModule(pl.LightningModule):
         if weights is not None:
             losses = losses * self.move(weights[self.trained[samples.bucket][samples.pictures[part]]])
         self.quarter_losses.push(self.family.process.locate(times), losses)
-        return losses.sum() / self.settings.batch_size
+        return losses.sum() / len(samples)
 
     def predicting(self, conditioning: dict[str, Tensor]) -> Predict:
         """The network with this conditioning, (B, ...), as it computes here, training or not."""
@@ -282,9 +287,9 @@ class LoraModule(pl.LightningModule):
 
     def make_draws(self, step: int, samples: GlobalBatch) -> random_draws.Draws:
         """A step's random numbers, with its caption dropouts; on the CPU."""
-        shape = (self.settings.batch_size, *self.encoded.buckets[samples.bucket].mean.shape[2:])
+        shape = (len(samples), *self.encoded.buckets[samples.bucket].mean.shape[2:])
         draws = random_draws.make_draws(self.settings.seed, step, shape, self.settings.objective, self.family.process)
-        return self.dropouts.drop(draws, step, samples)
+        return self.dropouts.drop(draws, samples)
 
     def _inputs(self, samples: GlobalBatch, draws: random_draws.Draws, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         bucket = self.encoded.buckets[samples.bucket]

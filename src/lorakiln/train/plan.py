@@ -1,5 +1,6 @@
 """What is going to happen, told before it does."""
 
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from statistics import fmean
@@ -44,6 +45,7 @@ def format_plan(run: TrainingRun) -> str:
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
         f"{', linear layers in ' + settings.trainer.quantize if settings.trainer.quantize != 'none' else ''}",
+        *_describe_own_batches(run),
         f"steps       {length['steps']}",
         *_note_unused_repeats(run),
         f"saved       {length['saved']}",
@@ -74,8 +76,8 @@ def describe_length(buckets: Sequence[str], split: ValidationSplit, settings: Tr
         buckets: their names, in the split's order.
         settings: their length counted in steps.
     """
-    pictures, batch, steps = split.trained_count, settings.batch_size, settings.total_steps
-    exact = count_epoch(settings, pictures)
+    steps = settings.total_steps
+    exact = count_epoch(settings, split)
     epoch = float(exact)
     held_out = f"{split.held_out_count} held out for validation"
     if split.held_out_count:
@@ -85,7 +87,7 @@ def describe_length(buckets: Sequence[str], split: ValidationSplit, settings: Tr
         "pictures": f"{split.picture_count} x {settings.repeats} repeats, {held_out}",
         "buckets": ", ".join(sizes),
         "steps": f"{steps:,} = {steps / epoch:.4g} epochs of {epoch:.4g} steps; "
-        f"each picture is seen {steps * batch / pictures:.4g} times",
+        f"each picture is seen {float(steps / split.count_batches(settings.batch_size)):.4g} times",
         "saved": _describe_saving(settings, exact),
         "rate": f"{format_rates(settings.optimizer, settings.adapter)}, {settings.scheduler.kind}, "
         f"{settings.scheduler.count_warmup(steps)} warm-up steps",
@@ -186,6 +188,13 @@ def _describe_masks(run: TrainingRun) -> list[str]:
     elif objective.normalize_masked_area:
         outside += ", and a small mask counts as much as a whole picture"
     return [f"masks       {len(shares)} of {len(rows)} pictures, {fmean(shares):.0%} of them is learned; {outside}"]
+
+
+def _describe_own_batches(run: TrainingRun) -> list[str]:
+    """The batches of datasets that have their own."""
+    counts = Counter(one for bucket in run.split.own_batches for one in bucket if one is not None)
+    listed = ", ".join(f"{batch} of {count:,}" for batch, count in sorted(counts.items()))
+    return [f"            by their datasets batches of another size, pictures of an epoch: {listed}"] if listed else []
 
 
 def _note_unused_repeats(run: TrainingRun) -> list[str]:

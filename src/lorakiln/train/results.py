@@ -140,13 +140,14 @@ def collect_provenance(run: TrainingRun, began: datetime, seconds: float, record
     """
     settings, steps = run.settings, recorder.steps
     speed = steps / max(recorder.training_seconds, 1e-9)
+    batch = float(run.split.trained_count / run.split.count_batches(settings.batch_size))  # the mean
     return {
         "began": began.isoformat(timespec="seconds"),
         "ended": (began + timedelta(seconds=seconds)).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "steps_here": steps,
         "steps_per_second": round(speed, 3),
-        "pictures_per_second": round(speed * settings.batch_size, 3),
+        "pictures_per_second": round(speed * batch, 3),
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),

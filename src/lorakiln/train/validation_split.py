@@ -1,11 +1,14 @@
 """Which pictures are held out for validation, and which are trained on, how often."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Protocol
 
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.console.errors import UserError
+from lorakiln.schema.subset_rules import SubsetRules
 from lorakiln.schema.train import ValidationSettings
 
 
@@ -18,6 +21,8 @@ class SplitRow(Protocol):
     def is_reg(self) -> bool: ...
     @property
     def repeats(self) -> int: ...
+    @property
+    def rules(self) -> SubsetRules: ...
 
 
 class SplitBucket(Protocol):
@@ -33,10 +38,27 @@ class ValidationSplit:
 
     Attributes:
         trained: what an epoch shows, a row as often as it is repeated.
+        own_batches: of these each one's own batch, None for those that have none.
     """
 
     trained: list[list[int]]
     held_out: list[list[int]]
+    own_batches: list[list[int | None]] = field(default_factory=list)
+
+    def count_batches(self, usual: int) -> Fraction:
+        """How many steps show all of an epoch.
+
+        Args:
+            usual: the batch of the pictures that have none of their own.
+        """
+        if not self.own_batches:
+            return Fraction(self.trained_count, usual)
+        counts = Counter(one or usual for bucket in self.own_batches for one in bucket)
+        return sum((Fraction(count, batch) for batch, count in counts.items()), Fraction(0))
+
+    def list_batches(self, usual: int) -> list[int]:
+        """The sizes of all batches, sorted."""
+        return sorted({one or usual for bucket in self.own_batches for one in bucket} or {usual})
 
     @property
     def trained_count(self) -> int:
@@ -72,7 +94,20 @@ def hold_out(buckets: Sequence[SplitBucket], settings: ValidationSettings) -> Va
         [[i for i, row in enumerate(b.rows) if (row.likeness in chosen and not row.is_reg) == side] for b in buckets]
         for side in (False, True)
     )
-    return ValidationSplit(repeat_rows(buckets, trained), held_out)
+    shown = repeat_rows(buckets, trained)
+    return ValidationSplit(shown, held_out, list_own_batches(buckets, shown))
+
+
+def list_own_batches(buckets: Sequence[SplitBucket], trained: Sequence[Sequence[int]]) -> list[list[int | None]]:
+    """By bucket the own batch of each row that is trained on, None where it has none; [] if none has.
+
+    Args:
+        trained: the rows' numbers, by bucket.
+    """
+    # Where memory is counted a bucket has shapes and no rows.
+    shown = [(bucket.rows, rows) for bucket, rows in zip(buckets, trained, strict=True)]
+    own = [[known[row].rules.batch_size if known else None for row in rows] for known, rows in shown]
+    return own if any(one is not None for bucket in own for one in bucket) else []
 
 
 def repeat_rows(buckets: Sequence[SplitBucket], trained: list[list[int]]) -> list[list[int]]:

@@ -88,7 +88,7 @@ DATASET_CONFIG: dict[str, tuple[Option, ...]] = {
         Option(
             ("batch_size",),
             ("train.batch_size",),
-            "one for all datasets; `train.micro_batch`, what a device takes at once, is found out",
+            "and of a dataset in `dataset.yaml`; `train.micro_batch`, what a device takes at once, is found out",
         ),
         Option(("num_repeats",), ("train.repeats", "prepare.source=kohya_config"), "of all, or of each folder"),
         Option(("is_reg",), ("prepare.source=kohya_config",)),
