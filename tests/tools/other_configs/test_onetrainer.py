@@ -78,6 +78,27 @@ def test_parts_and_their_rates(tmp_path):
     assert import_config(tmp_path, **given).settings["train.text_encoders.own"] == {"text_encoder_2": {"lr": 5e-5}}
 
 
+def test_no_part_stops_without_a_word(tmp_path):
+    def stopping(after, unit="EPOCH"):
+        return {"train": True, "stop_training_after": after, "stop_training_after_unit": unit}
+
+    given = {"model_type": "STABLE_DIFFUSION_XL_10_BASE", "epochs": 100}
+    given |= {"unet": stopping(20), "text_encoder": stopping(30), "text_encoder_2": stopping(40, "STEP")}
+    imported = import_config(tmp_path, **given)
+    assert imported.settings["train.text_encoders.stop"] == 0.3
+    assert [(name, value) for name, value, _ in imported.left] == [
+        ("unet.stop_training_after", "20 EPOCH"),
+        ("text_encoder_2.stop_training_after", "40 STEP"),
+    ]
+    given |= {"unet": stopping(100), "text_encoder": stopping(30, "NEVER"), "text_encoder_2": stopping(30)}
+    imported = import_config(tmp_path, **given)
+    assert "train.text_encoders.stop" not in imported.settings
+    assert [name for name, _, _ in imported.left] == ["text_encoder_2.stop_training_after"]
+    given |= {"unet": {"train": True}, "text_encoder": stopping(30), "text_encoder_2": stopping(30)}
+    imported = import_config(tmp_path, **given)
+    assert imported.settings["train.text_encoders.stop"] == 0.3 and not imported.left
+
+
 @pytest.mark.parametrize(
     ("kind", "skips", "clip_skip", "left"),
     [

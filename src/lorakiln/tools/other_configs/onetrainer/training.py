@@ -118,8 +118,7 @@ def take_parts(imported: Imported, options: Mapping[str, Any]) -> None:
         for name in trained:
             if (own := rates.get(name, common)) is not None:
                 imported.settings.setdefault("train.text_encoders.own", {})[name] = {"lr": own}
-        if trained:
-            _take_stop(imported, told[trained[0]])
+        _take_stops(imported, unet, {name: told[name] for name in trained})
     _take_skip(imported, options, xl)
     if rate := told["text_encoder"].get("dropout_probability"):
         imported.settings["train.objective.caption_dropout"] = rate
@@ -130,17 +129,35 @@ def _section(options: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _take_stop(imported: Imported, told: Mapping[str, Any]) -> None:
-    after, unit = told.get("stop_training_after"), str(told.get("stop_training_after_unit"))
+def _take_stops(imported: Imported, unet: Mapping[str, Any], encoders: Mapping[str, Mapping[str, Any]]) -> None:
+    """When each part is trained no more: the text encoders together, by the first; the network never before the end."""
+    if _stops_early(imported, unet):
+        after = f"{unet['stop_training_after']} {unet['stop_training_after_unit']}"
+        imported.leave("unet.stop_training_after", after, "the network is trained to the end: train.steps")
     epochs = imported.settings["train.epochs"]
-    if is_off(after) or not after or unit == "NEVER":
-        return
-    if unit == "STEP":
-        imported.settings["train.text_encoders.stop"] = int(after)
-    elif unit == "EPOCH" and after < epochs:
-        imported.settings["train.text_encoders.stop"] = after / epochs
-    elif unit != "EPOCH":
-        imported.leave("text_encoder.stop_training_after", f"{after} {unit}", "train.text_encoders.stop counts steps")
+    stops: dict[str, float | None] = {}
+    for name, told in encoders.items():
+        unit, stop = told.get("stop_training_after_unit"), told.get("stop_training_after", 0)
+        if not _stops_early(imported, told):
+            stops[name] = None
+        elif unit in ("STEP", "EPOCH"):
+            stops[name] = int(stop) if unit == "STEP" else stop / epochs
+        else:
+            imported.leave(f"{name}.stop_training_after", f"{stop} {unit}", "train.text_encoders.stop counts steps")
+    first = next(iter(stops), "")
+    if stops.get(first) is not None:
+        imported.settings["train.text_encoders.stop"] = stops[first]
+    for name in stops:
+        if stops[name] != stops[first]:
+            after = f"{encoders[name].get('stop_training_after')} {encoders[name].get('stop_training_after_unit')}"
+            imported.leave(f"{name}.stop_training_after", after, f"all text encoders stop together, as {first} does")
+
+
+def _stops_early(imported: Imported, told: Mapping[str, Any]) -> bool:
+    after, unit = told.get("stop_training_after"), told.get("stop_training_after_unit", "NEVER")
+    if is_off(after) or unit == "NEVER":
+        return False
+    return unit != "EPOCH" or bool(after < imported.settings["train.epochs"])
 
 
 def _take_skip(imported: Imported, options: Mapping[str, Any], xl: bool) -> None:
