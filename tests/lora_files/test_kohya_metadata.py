@@ -292,6 +292,27 @@ def test_pictures_of_sizes_of_their_own_are_a_dataset_each(facts):
     assert [[each["random_crop"] for each in one["subsets"]] for one in found] == [[False], [True]]
 
 
+def test_epochs_are_counted_by_the_batches_of_datasets_that_have_their_own(facts):
+    rows = [CaptionedRow(**row) for row in make_rows()]
+    rows[0] = rows[0].changed(rules=SubsetRules(batch_size=1))
+    # Three times each: three steps of the one, 9 / 4 of the others.
+    facts |= {"held_out": 0, "epoch_steps": 3 + 9 / 4}
+    facts["dataset"]["pictures"] = len(rows)
+    told = kohya_metadata.build_metadata(RunFacts(**facts), rows, "cats", private=False)
+    names = ("ss_num_train_images", "ss_num_batches_per_epoch", "ss_num_epochs", "ss_epoch", "ss_steps")
+    assert {name: told[name] for name in names} == {
+        "ss_num_train_images": "12",
+        "ss_num_batches_per_epoch": "6",
+        "ss_num_epochs": "4",
+        "ss_epoch": "3",
+        "ss_steps": "20",
+    }
+    # 22 thirds: no number of the machine is that, and three epochs of it are 22 steps and no more.
+    facts |= {"epoch_steps": 22 / 3, "step": 22, "max_steps": 22}
+    told = kohya_metadata.build_metadata(RunFacts(**facts), rows, "cats", private=False)
+    assert (told["ss_num_epochs"], told["ss_epoch"]) == ("3", "3")
+
+
 def test_the_model_standard_and_our_own_keys(metadata, facts):
     spec = {key.removeprefix("modelspec."): value for key, value in metadata.items() if key.startswith("modelspec.")}
     assert spec == {

@@ -7,9 +7,11 @@ unless asked for, so that equal runs give equal files; those are in the run's pr
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +133,9 @@ def _training(facts: RunFacts, rows: Sequence[CaptionedRow]) -> dict[str, Any]:
     train, held_out = facts.made_with("train", TrainSettings), facts.held_out
     pictures, regularising = count_shown(facts, rows)
     seen = pictures + regularising
-    per_epoch = max(1, -(-seen // train.batch_size))
+    epoch = Fraction(seen, train.batch_size)
+    if facts.epoch_steps and any(row.rules.batch_size for row in rows):
+        epoch = Fraction(facts.epoch_steps).limit_denominator(10_000)  # the fraction of which the number is the nearest
     total = facts.max_steps or train.total_steps
     share = train.batch_size // (train.trainer.devices * train.trainer.num_nodes)
     micro = train.micro_batch or share
@@ -143,10 +147,10 @@ def _training(facts: RunFacts, rows: Sequence[CaptionedRow]) -> dict[str, Any]:
         "ss_num_train_images": pictures,
         "ss_num_validation_images": held_out,
         "ss_num_reg_images": regularising,
-        "ss_num_batches_per_epoch": per_epoch,
+        "ss_num_batches_per_epoch": max(1, math.ceil(epoch)),
         # By what was seen: the batches of an epoch are whole numbers in sd-scripts, where each epoch begins one.
-        "ss_num_epochs": -(-total * train.batch_size // seen),
-        "ss_epoch": facts.step * train.batch_size // seen,
+        "ss_num_epochs": math.ceil(total / epoch),
+        "ss_epoch": math.floor(facts.step / epoch),
         "ss_steps": facts.step,
         "ss_max_train_steps": total,
         "ss_batch_size_per_device": micro,
