@@ -45,7 +45,7 @@ def format_plan(run: TrainingRun) -> str:
         f"batch       {batch} = {world} device{'s' * (world > 1)} x {share // micro} micro-batch"
         f"{'es' * (share // micro > 1)} of {micro}, on {run.device} in {run.precision}"
         f"{', linear layers in ' + settings.trainer.quantize if settings.trainer.quantize != 'none' else ''}",
-        *_describe_own_batches(run),
+        *describe_own_batches(run.split),
         f"steps       {length['steps']}",
         *_note_unused_repeats(run),
         f"saved       {length['saved']}",
@@ -190,11 +190,11 @@ def _describe_masks(run: TrainingRun) -> list[str]:
     return [f"masks       {len(shares)} of {len(rows)} pictures, {fmean(shares):.0%} of them is learned; {outside}"]
 
 
-def _describe_own_batches(run: TrainingRun) -> list[str]:
-    """The batches of datasets that have their own."""
-    counts = Counter(one for bucket in run.split.own_batches for one in bucket if one is not None)
-    listed = ", ".join(f"{batch} of {count:,}" for batch, count in sorted(counts.items()))
-    return [f"            by their datasets batches of another size, pictures of an epoch: {listed}"] if listed else []
+def describe_own_batches(split: ValidationSplit) -> list[str]:
+    """The plan's line about datasets that have batches of their own; none where none has."""
+    counts = Counter(one for bucket in split.own_batches for one in bucket if one is not None)
+    listed = ", ".join(f"{count:,} in batches of {batch}" for batch, count in sorted(counts.items()))
+    return [f"            by their datasets, of an epoch's pictures: {listed}"] if listed else []
 
 
 def _note_unused_repeats(run: TrainingRun) -> list[str]:
