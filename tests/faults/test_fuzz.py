@@ -237,7 +237,7 @@ def test_experiments_that_say_anything(tmp_path):
     defaults = st.lists(words | st.dictionaries(words, SCALARS | words, max_size=2), max_size=3) | inner
     files = st.fixed_dictionaries({}, optional={"defaults": defaults, "hydra": inner, "train": inner, "paths": inner})
 
-    @settings(max_examples=80, **QUIET)
+    @settings(max_examples=40, **QUIET)
     @given(files, st.booleans())
     def check(content, whole):
         header = "# @package _global_\n" if whole else ""
