@@ -5,9 +5,7 @@ from typing import Annotated
 from omegaconf import DictConfig, ListConfig
 from pydantic import Field
 
-from lorakiln.schema.base import MANY, Settings, check
-
-Count = Annotated[int, Field(ge=1, le=MANY)]
+from lorakiln.schema.base import MANY, Count, Settings, check
 
 
 class ProcessesOptions(Settings):

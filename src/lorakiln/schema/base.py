@@ -12,6 +12,7 @@ from lorakiln.console.errors import ConfigError
 from lorakiln.schema.other_trainers import translate_setting
 
 MANY = 10**9  # steps, pictures or numbers at once: more is a slip of the pen
+Count = Annotated[int, Field(ge=1, le=MANY)]
 LARGEST_SIDE = 16_384  # pixels
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch's generators take
 Fraction = Annotated[float, Field(gt=0, lt=1)]

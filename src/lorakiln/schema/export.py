@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorakiln.schema.base import MANY, Name, Settings
+from lorakiln.schema.base import Count, Name, Settings
 from lorakiln.schema.marks import Decides, Private
 
 
@@ -12,7 +12,7 @@ class ExportSettings(Settings, decides=Decides.FILE):
     name: Annotated[Name | None, Private.NO] = Field(
         None, pattern=r"^[^/\\]+$", description="of the LoRA file; null: the dataset's name"
     )
-    which: Literal["auto", "last", "best", "recommended", "all"] | Annotated[int, Field(ge=1, le=MANY)] = Field(
+    which: Literal["auto", "last", "best", "recommended", "all"] | Count = Field(
         "auto",
         description="recommended: the step that `choose` says to use, else the last; best: lowest validation loss "
         "among the saved; auto: best with train.early_stopping, else recommended; a number: that step, if it was saved",

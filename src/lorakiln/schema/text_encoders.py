@@ -4,11 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lorakiln.schema.base import MANY, Fraction, Settings
+from lorakiln.schema.base import Count, Fraction, Settings
 from lorakiln.schema.marks import HERE, Decides, Private
 
 Rate = Annotated[float, Field(ge=0, le=1)]
-Steps = Annotated[int, Field(ge=1, le=MANY)]
 
 
 class EncoderSettings(Settings, decides=Decides.WEIGHTS):
@@ -28,7 +27,7 @@ class EncoderSettings(Settings, decides=Decides.WEIGHTS):
 class TextEncodersSettings(EncoderSettings):
     """All encoders', and what one of several has otherwise."""
 
-    stop: Annotated[Steps | Fraction | None, HERE] = Field(
+    stop: Annotated[Count | Fraction | None, HERE] = Field(
         None, description="the step, or the fraction of all, after which they stay as they are; null: the last"
     )
     own: Annotated[dict[str, EncoderSettings], Private.NO] = Field(

@@ -4,15 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lorakiln.schema.base import MANY
+from lorakiln.schema.base import Count
 from lorakiln.schema.schedules import SchedulerSettings
 
 
 class PiecewiseSettings(SchedulerSettings):
     kind: Literal["piecewise"] = "piecewise"
-    boundaries: list[Annotated[int, Field(ge=1, le=MANY)]] = Field(
-        [500, 750], description="steps, rising: the next factor holds from each of them on"
-    )
+    boundaries: list[Count] = Field([500, 750], description="steps, rising: the next factor holds from each of them on")
     factors: list[Annotated[float, Field(ge=0, le=1)]] = Field(
         [1.0, 0.5, 0.1], min_length=1, description="on the rate, one more than there are boundaries"
     )
