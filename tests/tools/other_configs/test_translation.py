@@ -322,3 +322,17 @@ def test_several_folders_are_read_from_the_dataset_config_itself(tmp_path):
     assert "the folders reg, mine belong into the dataset's own, and this file beside them" in "\n".join(
         imported.decided
     )
+
+
+@pytest.mark.parametrize(("steps", "batches", "told"), [(4, (2, 3), ["2, 3"]), (1, (2, 3), []), (4, (2, 2), [])])
+def test_own_batches_of_datasets_are_not_gathered(tmp_path, steps, batches, told):
+    """sd-scripts sums the gradients of several batches, of whichever dataset; here a step is one batch."""
+    (tmp_path / "a.toml").write_text(
+        "".join(f'[[datasets]]\nbatch_size = {one}\n[[datasets.subsets]]\nimage_dir = "d{one}"\n' for one in batches)
+    )
+    (tmp_path / "go.sh").write_text(
+        f"python train_network.py --network_module networks.lora --dataset_config a.toml "
+        f"--gradient_accumulation_steps {steps}"
+    )
+    _, imported = translate_file(tmp_path / "go.sh")
+    assert [value for name, value, _ in imported.left if name == "[[datasets]] batch_size"] == told

@@ -114,6 +114,10 @@ def _dataset_config(imported: Imported, value: Any, given: Mapping[str, Any]) ->
         imported.leave("--dataset_config", value, "import that file itself, and take its settings over")
         return
     datasets = value.get("datasets") or [{}]
+    batches = {str({**value.get("general", {}), **data}.get("batch_size", "none")): None for data in datasets}
+    if len(batches) > 1 and "train.micro_batch" in imported.settings:
+        why = "a dataset's own batch is of no sum of several: multiply it in the file by gradient_accumulation_steps"
+        imported.leave("[[datasets]] batch_size", ", ".join(batches), why)
     every = [one for data in datasets for one in data.get("subsets", [])]
     trained = [one for one in every if not one.get("is_reg")]
     general = {name: one for name, one in value.get("general", {}).items() if name != "batch_size"}
