@@ -12,6 +12,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families.kinds import find_family_by_network, list_adapted_parts
 from lorakiln.families.shapes import is_same_matrix
 from lorakiln.families.shared_original_names import Origin, find_open_clip_origin, find_vae_origin
+from lorakiln.families.weight_checks import describe_broken, is_finite
 from lorakiln.families.weights_file import WeightsFile
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -40,15 +41,25 @@ def to_part_tensors(
     Args:
         config: the part's config.json.
         prefix: what its tensors' names begin with: nothing in folders.
-        dtype: of all tensors; None: as they are.
+        dtype: of all tensors, which are then looked at for numbers that are not finite; None: as they are.
         module: the part as `make_empty_part` makes it, where the caller has one already.
 
     Raises:
-        UserError: tensors are missing, too many, of another shape than the config says, or no plain numbers.
+        UserError: tensors are missing, too many, of another shape than the config says, or no plain numbers; with a
+            dtype also NaN or infinite.
     """
     shapes = compute_part_shapes(config, module)
     places = _places(checkpoint, config, prefix, shapes)
-    return {key: _fitted(checkpoint, *places[key], shape, dtype) for key, shape in shapes.items()}
+    tensors: dict[str, Tensor] = {}
+    broken = []
+    for key, shape in shapes.items():
+        tensors[key] = _fitted(checkpoint, *places[key], shape, dtype)
+        # At once, while it is in the processor's cache.
+        if dtype is not None and not is_finite(tensors[key]):
+            broken.append(key)
+    if broken:
+        raise describe_broken(broken, checkpoint.path)
+    return tensors
 
 
 def locate_part_tensors(

@@ -28,7 +28,6 @@ from lorakiln.families.sd.presets import PRESETS, TEXT_PRESETS
 from lorakiln.families.sd.versions import LAYOUT
 from lorakiln.families.tensor_memory import META, count_held_bytes
 from lorakiln.families.upload import upload
-from lorakiln.families.weight_checks import check_weights
 from lorakiln.schema.model import ModelSettings
 
 RESTING: frozenset[Part] = frozenset({"vae", "text"})
@@ -68,7 +67,6 @@ def put_parts(family: "StableDiffusion", files: Files, parts: Collection[Part]) 
         # One picture at a time inside: eight of 1024 pixels at once need 22 GB to encode and 29 GB to decode.
         folders["vae"].enable_slicing()
     for folder, module in folders.items():
-        check_weights(module, files.parts[folder].where)
         setattr(
             family, "network" if folder == "unet" else folder, module.to(family.device).eval().requires_grad_(False)
         )
