@@ -31,16 +31,22 @@ def killed(project, stage, seconds):
             assert dvc.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.05)
         time.sleep(seconds)
-        # The forks that do the work have groups of their own: see preloaded/server.py.
-        while programs := find_programs(project.folder):
-            for process in programs:
-                with contextlib.suppress(ProcessLookupError):  # killed with another
-                    os.kill(process, signal.SIGKILL)
-            dvc.poll()
-            assert time.monotonic() < end, programs
-        dvc.wait(30)
-    mend(project)
+        kill_all(project, dvc)
     return re.findall(r"Running stage '(\w+)'", log.read_text())
+
+
+def kill_all(project, dvc):
+    """Kill what works in a project's folder, and mend what that may have torn."""
+    end = time.monotonic() + 250
+    # The forks that do the work have groups of their own: see preloaded/server.py.
+    while programs := find_programs(project.folder):
+        for process in programs:
+            with contextlib.suppress(ProcessLookupError):  # killed with another
+                os.kill(process, signal.SIGKILL)
+        dvc.poll()
+        assert time.monotonic() < end, programs
+    dvc.wait(30)
+    mend(project)
 
 
 def find_programs(folder):

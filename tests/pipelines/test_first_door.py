@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.pipelines.killed_dvc import TORN, killed, made, mend, wait_for_reader
+from tests.pipelines.killed_dvc import TORN, kill_all, killed, made, mend, wait_for_reader
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -289,8 +289,7 @@ def test_dvc_waits_for_a_pipe_that_comes_later_and_compose_names_it(reproduced):
         writer = wait_for_reader(pipe, dvc, log)
         told = reproduced.run("python", "-m", "pipelines.compose", status=1)
     finally:
-        dvc.kill()
-        dvc.wait()
+        kill_all(reproduced, dvc)
         pipe.unlink()
     os.close(writer)
     assert "later.png: not a regular file (a pipe); remove it" in told
