@@ -54,7 +54,7 @@ def to_part_tensors(
     broken = []
     for key, shape in shapes.items():
         tensors[key] = _fitted(checkpoint, *places[key], shape, dtype)
-        # At once, while it is in the processor's cache.
+        # Here and not over the whole network afterwards, which would go through all of it once more.
         if dtype is not None and not is_finite(tensors[key]):
             broken.append(key)
     if broken:

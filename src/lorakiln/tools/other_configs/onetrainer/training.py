@@ -150,7 +150,7 @@ def _take_stops(imported: Imported, unet: Mapping[str, Any], encoders: Mapping[s
     for name in stops:
         if stops[name] != stops[first]:
             after = f"{encoders[name].get('stop_training_after')} {encoders[name].get('stop_training_after_unit')}"
-            imported.leave(f"{name}.stop_training_after", after, f"all text encoders stop together, as {first} does")
+            imported.leave(f"{name}.stop_training_after", after, f"train.text_encoders.stop is one for all: {first}'s")
 
 
 def _stops_early(imported: Imported, told: Mapping[str, Any]) -> bool:
