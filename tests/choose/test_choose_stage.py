@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from lorakiln.artefacts.hashing import hash_folder
@@ -44,6 +45,25 @@ def test_it_draws_by_halving_and_tells_every_candidate(chosen, tmp_path):
     assert sum(not row["weight"] for row in rows) == 14
     assert all(0 < one.diversity.low <= one.diversity.mean <= one.diversity.high for one in choice.candidates)
     assert choice.headline and not list(tmp_path.glob(".*"))
+
+
+def test_the_last_round_is_drawn_without_the_trigger_words_too(run, captioned, judged_model, tmp_path, chosen):
+    out, asked = tmp_path / "bare", EVALUATE.model_copy(update={"without_trigger": True})
+    choose(run, captioned, out, SETTINGS, asked, judged_model)
+    choice, before = read_choice(out), read_choice(chosen)
+    finalists = [one for one in choice.candidates if one.prompts == 7]
+    assert len(finalists) == 3 and all(0 <= one.bleed.low <= one.bleed.mean <= one.bleed.high for one in finalists)
+    assert [one.bleed for one in choice.candidates if one not in finalists] == [None] * 3
+    rows = [row for row in read_jsonl(out / "samples" / "metadata.jsonl") if not row["with_trigger"]]
+    # Two prompts of the grid from two seeds: the base's and the finalists'.
+    assert len(rows) == 2 * 2 * (1 + 3) and {row["prompt"] for row in rows} == {"a red cat", "a blue cat"}
+    # The mean over prompts of how far each is from the base's picture of the same prompt and seed.
+    for one in finalists:
+        folder = f"step{one.step:08d}/w{one.weight:.2f}-without-trigger/"
+        values = [row["bleed"] for row in rows if row["file_name"].startswith(folder)]
+        assert one.bleed.mean == pytest.approx(np.mean(values), abs=1e-5)
+    # What is drawn beside it changes nothing of the worth.
+    assert [one.worth for one in choice.candidates] == [one.worth for one in before.candidates]
 
 
 def test_each_picture_is_drawn_with_its_own_step(run, captioned, judged_model, tmp_path, chosen):

@@ -22,9 +22,11 @@ def test_few_candidates_few_prompts_or_all_asked_for_is_one_round(count, prompts
 
 def test_a_choice_is_counted_before_it_is_drawn():
     # The report draws the demo's 52 prompts with four seeds, by one file and by the base, and more for its grids.
-    halved = Rounds(candidates(15), 24, halving=True).count_pictures(seeds=2)
+    halved = Rounds(candidates(15), 24, halving=True).count_pictures(seeds=2, bare=0)
     assert halved == 2 * (15 * 6 + 5 * 6 + 3 * 12 + 24) == 360 < 2 * 52 * 4
-    assert Rounds(candidates(15), 24, halving=False).count_pictures(seeds=2) == 2 * (15 * 24 + 24)
+    # The base and the three of the last round are drawn without the trigger words, too.
+    assert Rounds(candidates(15), 24, halving=True).count_pictures(seeds=2, bare=4) == halved + 2 * 4 * (3 + 1)
+    assert Rounds(candidates(15), 24, halving=False).count_pictures(seeds=2, bare=0) == 2 * (15 * 24 + 24)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 8, 24, 40, 52, 97])

@@ -5,6 +5,7 @@ import pytest
 
 from lorakiln.choose.candidates import Candidate
 from lorakiln.choose.rule import decide, rank, to_facts
+from lorakiln.worth.intervals import Estimate
 from tests.worth.test_measures import make_measures
 
 NOISE = np.random.default_rng(0).normal(0, 0.05, 24)
@@ -146,3 +147,33 @@ def test_facts_hold_the_interval_and_round():
     told = to_facts(one, 48).to_dict()
     assert told["pictures"] == 48 and told["worth"]["low"] <= told["worth"]["mean"] <= told["worth"]["high"]
     assert told["learned"] == round(one.parts.learned, 6)
+
+
+def bleed(mean, spread=0.05):
+    return Estimate(mean, mean - spread, mean + spread, 4)
+
+
+def test_what_changes_prompts_without_its_trigger_words_has_bled_and_is_still_usable():
+    cases = plant(s100w1=(0.3, 0.5), s200w1=(0.9, 0.5), s300w1=(0.95, 0.2))
+    decision = decide(cases, BASE, {one: bleed(0.7) for one in cases})
+    # A worse state stays; what has bled is recommended, with what helps.
+    assert states(decision) == {(100, 1): "underfitted", (200, 1): "bled", (300, 1): "overfitted"}
+    assert decision.best.candidate == Candidate(200, 1.0)
+    assert any("It bleeds: without the trigger words its pictures are 70% as far" in one for one in decision.advice)
+    assert to_facts(decision.best, 48).bleed.mean == 0.7
+    low = decide(cases, BASE, {one: bleed(0.3) for one in cases})
+    assert states(low)[200, 1] == "good" and not any("bleeds" in one for one in low.advice)
+    unknown = decide(cases, BASE)
+    assert states(unknown)[200, 1] == "good" and to_facts(unknown.best, 48).bleed is None
+
+
+def test_of_those_that_cannot_be_told_apart_one_that_bleeds_less_is_named():
+    other = np.random.default_rng(3).normal(0, 0.2, 24)
+    cases = plant(s200w0_8=(0.88 + other, 0.5), s200w1=(0.9, 0.5))
+    less, best = sorted(cases)
+    told = decide(cases, BASE, {best: bleed(0.6), less: bleed(0.3)})
+    assert told.best.candidate == best
+    assert told.rivals == [
+        "Step 200 at weight 0.80 is worth as much, as far as can be told, and bleeds less (30% against 60%)."
+    ]
+    assert decide(cases, BASE, {best: bleed(0.6), less: bleed(0.55)}).rivals == []

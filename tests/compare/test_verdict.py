@@ -32,9 +32,8 @@ def plant(*cases, prompts=24):
         for place in range(len(cases))
     ]
     assessed = [assess(one, some, base, most) for one, some in zip(entrants, measures, strict=True)]
-    bleed = [None] * len(cases)
     pairs = compare_pairs(measures, most)
-    return Measured([], assess(None, base, base, most), assessed, bleed, [], pairs, most, [])
+    return Measured([], assess(None, base, base, most), assessed, [], pairs, most, [])
 
 
 def test_the_one_that_is_clearly_worth_most_is_named_and_what_comes_next():

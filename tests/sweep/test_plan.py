@@ -113,10 +113,11 @@ def test_the_choice_of_a_step_is_reckoned_with(tmp_path):
     prompts = [f"a {number} cat" for number in range(10)]
     settings = {**SMALL, "evaluate": {**SMALL["evaluate"], "quick": None, "prompts": prompts}, "choose": choose}
     saves, seeds, steps = count_saves(settings), len(SMALL["evaluate"]["seeds"]), SMALL["evaluate"]["steps"]
-    # Each saved step at two weights, and the base.
-    assert count_choosing_steps(settings) == (saves * 2 + 1) * 10 * seeds * steps
+    # Each saved step at two weights, and the base: with all prompts, and the grid's four without the trigger words.
+    assert count_choosing_steps(settings) == (saves * 2 + 1) * (10 + 4) * seeds * steps
     halving = {**settings, "choose": {**choose, "checkpoints": "auto", "weights": [0.2, 0.4, 0.6, 0.8, 1.0]}}
     drawn = 5 * saves * 6 + max(3, -(-5 * saves // 3)) * 4 + 10
+    drawn += 4 * (max(3, -(-5 * saves // 3)) + 1)
     assert count_choosing_steps(halving) == drawn * seeds * steps
     nothing = {**settings, "choose": {**choose, "checkpoints": "none"}}
     assert count_choosing_steps(nothing) == count_choosing_steps(SMALL) == 0

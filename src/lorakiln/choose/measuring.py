@@ -24,14 +24,23 @@ from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.worth.baseline import Baseline
+from lorakiln.worth.bleed import BLEED, estimate_bleed
+from lorakiln.worth.intervals import Estimate
 from lorakiln.worth.measures import Measures
 
 
 @dataclass(frozen=True)
 class DrawingPlan:
-    """What is drawn: prompts in the order in which rounds take them, seeds, and the size in pixels."""
+    """What is drawn.
+
+    Attributes:
+        prompts: in the order in which rounds take them.
+        bare: those that are drawn without their trigger words, too.
+        size: width and height in pixels.
+    """
 
     prompts: list[Prompt]
+    bare: list[Prompt]
     seeds: list[int]
     size: tuple[int, int]
     drawn_by: str
@@ -53,9 +62,13 @@ class DrawingPlan:
         size, drawn_by = describe_drawing(facts, evaluate, model, device, read_encoding(facts))
         prompts = make_prompts(evaluate, facts.trigger)
         seeds = list(dict.fromkeys(evaluate.seeds))[: settings.most_seeds]
-        return cls(
-            [prompts[number] for number in order_prompts(len(prompts), settings.most_prompts)], seeds, size, drawn_by
-        )
+        in_order = [prompts[number] for number in order_prompts(len(prompts), settings.most_prompts)]
+        return cls(in_order, list_bare(prompts, evaluate), seeds, size, drawn_by)
+
+
+def list_bare(prompts: Sequence[Prompt], evaluate: EvaluateSettings) -> list[Prompt]:
+    """Those that are drawn without their trigger words, too: of the grid's prompts those that hold some."""
+    return [one for one in prompts[: evaluate.grid_prompts] if evaluate.without_trigger and one.text != one.bare]
 
 
 def read_encoding(facts: RunFacts) -> PromptEncoding:
@@ -71,6 +84,7 @@ class CandidateMeasurer:
 
     Attributes:
         scored: all pictures of each candidate so far, in the order in which they were drawn.
+        bare: those of prompts without the trigger words, the base's first.
         base: the base's own, of all prompts; `baseline`: what they and the training pictures have. Known after the
             first round.
     """
@@ -92,6 +106,7 @@ class CandidateMeasurer:
         self._metrics, self._held_out = list_metrics(evaluate), facts.held_out_files
         self.scored: dict[Candidate, list[Scored]] = {}
         self.base: list[Scored] = []
+        self.bare: list[Scored] = []
         self.baseline: Baseline | None = None
 
     def measure(
@@ -128,6 +143,31 @@ class CandidateMeasurer:
             self.scored.setdefault(by_candidate[item.shot.adapter, item.shot.weight], []).append(item)
         return {one: self.baseline.measure(self.scored[one], prompts) for one in candidates}
 
+    def measure_bleed(
+        self,
+        candidates: Sequence[Candidate],
+        models: PictureModels,
+        captioned: Path,
+        samples: Path,
+        old: Path,
+        kept: PartialResults,
+    ) -> dict[Candidate, Estimate]:
+        """Draw the base and these candidates without the trigger words, and say how far theirs are from the base's.
+
+        Nothing where there are no trigger words to leave out. Arguments and errors as of `measure`.
+        """
+        metrics = [one for one in self._metrics if one.name == BLEED]
+        if not metrics or not self._plan.bare:
+            return {}
+        shots = self._list_bare(0.0, "")
+        for one in candidates:
+            shots += self._list_bare(one.weight, one.adapter)
+        self._drawer.fill(shots, samples, [old], kept)
+        self.bare = score_pictures(gather_material(models, shots, samples, captioned), metrics)
+        groups = {one: [item for item in self.bare if _is_of(item.shot, one)] for one in candidates}
+        found = {one: estimate_bleed(group) for one, group in groups.items()}
+        return {one: bleed for one, bleed in found.items() if bleed is not None}
+
     def measure_base(self) -> Measures:
         """What the base's own pictures of all prompts say."""
         assert self.baseline is not None  # after the first round
@@ -139,6 +179,13 @@ class CandidateMeasurer:
     def _list_base(self) -> list[Shot]:
         return [self._make_shot(prompt, seed, 0.0, "") for prompt in self._plan.prompts for seed in self._plan.seeds]
 
+    def _list_bare(self, weight: float, adapter: str) -> list[Shot]:
+        return [
+            self._make_shot(prompt, seed, weight, adapter, with_trigger=False)
+            for prompt in self._plan.bare
+            for seed in self._plan.seeds
+        ]
+
     def _list_shots(self, candidate: Candidate, first: int, last: int) -> list[Shot]:
         return [
             self._make_shot(prompt, seed, candidate.weight, candidate.adapter)
@@ -146,12 +193,17 @@ class CandidateMeasurer:
             for seed in self._plan.seeds
         ]
 
-    def _make_shot(self, prompt: Prompt, seed: int, weight: float, adapter: str) -> Shot:
+    def _make_shot(self, prompt: Prompt, seed: int, weight: float, adapter: str, with_trigger: bool = True) -> Shot:
         plan = self._plan
         lora = self._hashes.get(adapter, "")
-        key = compute_shot_key(self._evaluate, prompt.text, seed, weight, plan.size, plan.drawn_by, lora)
-        return Shot(prompt, True, seed, weight, *plan.size, key, adapter)
+        text = prompt.text if with_trigger else prompt.bare
+        key = compute_shot_key(self._evaluate, text, seed, weight, plan.size, plan.drawn_by, lora)
+        return Shot(prompt, with_trigger, seed, weight, *plan.size, key, adapter)
 
     def _choose_place(self) -> torch.device:
         """Where CLIP looks: beside the base, if the device has room for both."""
         return torch.device("cpu") if is_tight(self._device) else self._device
+
+
+def _is_of(shot: Shot, candidate: Candidate) -> bool:
+    return (shot.adapter, shot.weight) == (candidate.adapter, candidate.weight)

@@ -36,13 +36,17 @@ class Rounds:
             prompts = self._prompts if count == FEWEST else 2 * prompts
         yield count, self._prompts
 
-    def count_pictures(self, seeds: int) -> int:
-        """All that will be drawn, the base's too."""
-        drawn, before = 0, 0
+    def count_pictures(self, seeds: int, bare: int) -> int:
+        """All that will be drawn, the base's too.
+
+        Args:
+            bare: prompts that the base and those of the last round are drawn with once more, without the trigger words.
+        """
+        drawn, before, count = 0, 0, 0
         for count, prompts in self:
             drawn += count * (prompts - before)
             before = prompts
-        return seeds * (drawn + self._prompts)
+        return seeds * (drawn + self._prompts + bare * (count + 1))
 
 
 def order_prompts(count: int, most: int) -> list[int]:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lorakiln.choose.candidates import Candidate
-from lorakiln.facts.choice import MeasuredCandidate, Recommended
+from lorakiln.facts.choice import Measured, MeasuredCandidate, Recommended
 from lorakiln.metrics import format_weight
 from lorakiln.worth.assessment import UNDER, Assessed, assess, describe, explain_state, find_most_followed, pick
-from lorakiln.worth.intervals import FEWEST_PROMPTS
+from lorakiln.worth.bleed import BLED, add_bleed, describe_bleed
+from lorakiln.worth.intervals import FEWEST_PROMPTS, Estimate
 from lorakiln.worth.measures import Measures, compare, weigh
 
 NO_CLIP = "Which step to use cannot be told: the model's CLIP does not know such pictures as the training pictures."
@@ -40,15 +41,20 @@ def rank(measured: Mapping[Candidate, Measures], base: Measures) -> list[Candida
     return sorted(worths, key=lambda one: (-worths[one], one))
 
 
-def decide(measured: Mapping[Candidate, Measures], base: Measures) -> Decision:
+def decide(
+    measured: Mapping[Candidate, Measures], base: Measures, bleed: Mapping[Candidate, Estimate] | None = None
+) -> Decision:
     """Which candidate to use, and what to say.
 
     Args:
         measured: every candidate, with the prompts that it was drawn with.
         base: of all prompts.
+        bleed: of those that were drawn without the trigger words, too; see `worth.bleed.estimate_bleed`.
     """
+    bleed = bleed or {}
     most = find_most_followed([base, *measured.values()])
     assessed = _find_overdone([assess(one, measures, base, most) for one, measures in sorted(measured.items())])
+    assessed = [add_bleed(one, bleed.get(one.candidate)) for one in assessed]
     full = max(one.measures.prompts for one in assessed)
     if full < FEWEST_PROMPTS:
         return Decision(None, 0, 0, FEW, [], [], assessed, can_tell=False)
@@ -92,6 +98,13 @@ def _rivals(
     if others:
         names = " and ".join(_name(one) for one in sorted(others, key=lambda one: -one.worth.mean)[:3])
         rivals.append(f"The measures cannot tell it apart from {names}: look at the grid.")
+    bleeding = [one for one in alike if _bleeds_less(one, best)]
+    if bleeding and best.bleed and bleeding[0].bleed:
+        name = _name(bleeding[0])
+        rivals.append(
+            f"{name[0].upper()}{name[1:]} is worth as much, as far as can be told, and bleeds less "
+            f"({bleeding[0].bleed.mean:.0%} against {best.bleed.mean:.0%})."
+        )
     behind = [one for one in usable if one is not best and one not in alike]
     if behind and not others:
         second = max(behind, key=lambda one: one.worth.mean)
@@ -136,7 +149,16 @@ def _advise(best: AssessedCandidate, assessed: Sequence[AssessedCandidate], most
             "Captions that name what changes from picture to picture (background, pose, clothes), a lower rank or "
             f"fewer steps: the prompt is followed {best.parts.followed:.0%} as well as the best."
         )
+    if best.bleed is not None and best.bleed.mean >= BLED:
+        advice.append(describe_bleed(best.bleed))
     return advice
+
+
+def _bleeds_less(one: AssessedCandidate, other: AssessedCandidate) -> bool:
+    """Whether its interval lies wholly below the other's."""
+    if one.bleed is None or other.bleed is None or one.bleed.high is None or other.bleed.low is None:
+        return False
+    return one.bleed.high < other.bleed.low
 
 
 def _beats(one: AssessedCandidate, other: AssessedCandidate, most: float) -> bool:
@@ -165,6 +187,7 @@ def to_facts(assessed: AssessedCandidate, pictures: int) -> MeasuredCandidate:
         whole=round(parts.whole, 6),
         copies=round(assessed.copies, 6),
         moved=None if assessed.moved is None else round(assessed.moved, 6),
+        bleed=None if assessed.bleed is None else Measured(**assessed.bleed.as_dict()),
         state=assessed.state,
     )
 

@@ -61,7 +61,7 @@ def choose(
     plan = DrawingPlan.of(facts, settings, evaluate, model, device)
     candidates = list_candidates(adapters, settings.weights, settings.most_steps)
     rounds = Rounds(candidates, len(plan.prompts), settings.checkpoints == "auto")
-    most = rounds.count_pictures(len(plan.seeds))
+    most = rounds.count_pictures(len(plan.seeds), len(plan.bare))
     where = f"{describe_device(device)} in {choose_drawing_precision(device, evaluate.precision)}"
     steps = len({one.step for one in candidates})
     print(f"choose: {steps} saved steps, {len(candidates)} candidates, {most} pictures, on {where}", flush=True)
@@ -77,10 +77,13 @@ def choose(
             latest = measurer.measure(candidates[:count], prompts, models, captioned, samples, out / "samples", kept)
             measured |= latest
             candidates = rank(latest, measurer.measure_base())
-        decision = decide(measured, measurer.measure_base())
+        finalists = [one for one, found in measured.items() if found.prompts == len(plan.prompts)]
+        bleed = measurer.measure_bleed(finalists, models, captioned, samples, out / "samples", kept)
+        decision = decide(measured, measurer.measure_base(), bleed)
         choice = make_choice(decision, measurer, strange)
         choice.write(fresh / CHOICE)
-        scored = [*measurer.base, *(item for one in sorted(measurer.scored) for item in measurer.scored[one])]
+        drawn = [item for one in sorted(measurer.scored) for item in measurer.scored[one]]
+        scored = [*measurer.base, *drawn, *measurer.bare]
         write_jsonl(samples / "metadata.jsonl", [make_row(item) for item in scored])
     kept.clear()
     del measurer

@@ -11,11 +11,12 @@ from lorakiln.compare.drawing import Plan
 from lorakiln.compare.entrants import Entrant
 from lorakiln.evaluate.material import PictureModels, gather_material
 from lorakiln.evaluate.score_summaries import Summary, score_pictures, summarise
-from lorakiln.metrics import Metric, Prompt, Scored, list_in_report_order, list_metrics
+from lorakiln.metrics import Metric, Scored, list_in_report_order, list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.worth.assessment import Assessed, assess, find_most_followed
 from lorakiln.worth.baseline import Baseline
-from lorakiln.worth.intervals import Estimate, compute_bootstrap_mean
+from lorakiln.worth.bleed import add_bleed, estimate_bleed
+from lorakiln.worth.intervals import Estimate
 from lorakiln.worth.measures import Measures, compare
 
 
@@ -47,8 +48,6 @@ class Measured:
         metrics: as they stand in tables.
         base: the base's own pictures, assessed as a file's are.
         assessed: each entrant, by its place.
-        bleed: of each entrant, how far its pictures without the trigger words move from the base's; None where none
-            were drawn.
         summaries: of each entrant, every metric at its weight and of the base, and the differences.
         pairs: every two entrants.
         most: see `worth.assessment.find_most_followed`.
@@ -58,7 +57,6 @@ class Measured:
     metrics: list[Metric]
     base: Assessed[None]
     assessed: list[Assessed[Entrant]]
-    bleed: list[Estimate | None]
     summaries: list[Summary]
     pairs: list[Pair]
     most: float
@@ -96,8 +94,10 @@ def measure_files(
     return Measured(
         in_order,
         assess(None, bases, bases, most),
-        [assess(one, some, bases, most) for one, some in zip(entrants, measures, strict=True)],
-        [_estimate_bleed(some, plan.prompts) for some in own],
+        [
+            add_bleed(assess(one, some, bases, most), estimate_bleed(shots))
+            for one, some, shots in zip(entrants, measures, own, strict=True)
+        ],
         [
             summarise([*base, *some], in_order, plan.prompts, [0.0, one.weight])
             for one, some in zip(entrants, own, strict=True)
@@ -114,13 +114,3 @@ def compare_pairs(measures: Sequence[Measures], most: float) -> list[Pair]:
         Pair(first, second, compare(measures[first], measures[second], most))
         for first, second in combinations(range(len(measures)), 2)
     ]
-
-
-def _estimate_bleed(scored: Sequence[Scored], prompts: Sequence[Prompt]) -> Estimate | None:
-    """The mean over the prompts that were drawn without their trigger words."""
-    groups: dict[int, list[float]] = {prompt.index: [] for prompt in prompts}
-    for item in scored:
-        if (value := item.values.get("bleed")) is not None:
-            groups[item.shot.prompt.index].append(value)
-    known = [float(np.mean(group)) for group in groups.values() if group]
-    return compute_bootstrap_mean(np.array(known)) if known else None

@@ -34,8 +34,8 @@ def write_page(
         entrants=entrants,
         best=None if verdict.best is None else entrants[verdict.best],
         headings=HEADINGS[1:-1],
-        base=list_cells(measured.base, None),
-        rows=[list_cells(*one) for one in zip(measured.assessed, measured.bleed, strict=True)],
+        base=list_cells(measured.base),
+        rows=[list_cells(one) for one in measured.assessed],
         states=[one.state for one in measured.assessed],
         pairs=_make_matrix(measured.pairs, len(entrants)),
         metrics=[

@@ -105,10 +105,10 @@ def to_numbers(plan: Plan, measured: Measured, verdict: Verdict) -> dict[str, An
                 "rank": one.candidate.rank,
                 "state": one.state,
                 **_to_numbers(one),
-                "bleed": bleed and bleed.as_dict(),
+                "bleed": one.bleed and one.bleed.as_dict(),
                 "metrics": to_metrics(summary),
             }
-            for one, bleed, summary in zip(measured.assessed, measured.bleed, measured.summaries, strict=True)
+            for one, summary in zip(measured.assessed, measured.summaries, strict=True)
         ],
         "pairs": [
             {

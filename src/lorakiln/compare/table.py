@@ -31,9 +31,9 @@ def format_table(measured: Measured, verdict: Verdict) -> str:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in HEADINGS:
         table.add_column(name, justify="left" if name in ("", "state") else "right", no_wrap=True)
-    table.add_row("base", *list_cells(measured.base, None), "")
-    for one, bleed in zip(measured.assessed, measured.bleed, strict=True):
-        table.add_row(one.candidate.letter, *list_cells(one, bleed), one.state)
+    table.add_row("base", *list_cells(measured.base), "")
+    for one in measured.assessed:
+        table.add_row(one.candidate.letter, *list_cells(one), one.state)
     console.print(table)
     for sentence in (verdict.headline, *verdict.more):
         console.print(sentence, markup=False)
@@ -50,7 +50,7 @@ def _format_entrant(entrant: Entrant) -> str:
     return f"{entrant.letter}  {shown}{more}"
 
 
-def list_cells(assessed: Assessed[Any], bleed: Estimate | None) -> list[str]:
+def list_cells(assessed: Assessed[Any]) -> list[str]:
     """The numbers of one row, from worth to bleed."""
     parts, measures = assessed.parts, assessed.measures
     copies = UNKNOWN if np.isnan(measures.copies).all() else f"{assessed.copies:.0%}"
@@ -62,7 +62,7 @@ def list_cells(assessed: Assessed[Any], bleed: Estimate | None) -> list[str]:
         agreement,
         f"{parts.whole:.0%}",
         copies,
-        UNKNOWN if bleed is None else f"{bleed.mean:.0%}",
+        UNKNOWN if assessed.bleed is None else f"{assessed.bleed.mean:.0%}",
     ]
 
 

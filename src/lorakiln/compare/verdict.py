@@ -13,6 +13,7 @@ FEW = f"Which is better cannot be told: fewer than {FEWEST_PROMPTS} prompts were
 STATES = {
     "underfitted": "shows less than half of what the training pictures show",
     "overfitted": "follows prompts clearly worse than the base",
+    "bled": "changes pictures of prompts without its trigger words, too",
 }
 
 

@@ -38,6 +38,7 @@ def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
                     "parts": f"learned {one.learned:.0%}, in detail {one.detail:.0%}, followed {one.followed:.0%}, "
                     f"seeds agree {one.agreement:.0%}",
                     "varied": _describe_diversity(one),
+                    "bleed": "" if one.bleed is None else f"bleeds {one.bleed.mean:.0%}",
                     "drawn": f"{one.pictures} pictures",
                     "state": one.state,
                     "used": use is not None and (use.step, use.weight) == (step, weight),
@@ -84,7 +85,7 @@ def _find_pictures(folder: Path) -> tuple[dict[tuple[int, float], Path], str]:
     shown: tuple[str, int] | None = None
     for row in read_jsonl(folder / "samples" / "metadata.jsonl"):
         above, _, _ = row["file_name"].partition("/")
-        if not row["weight"]:
+        if not row["weight"] or not row["with_trigger"]:
             continue
         shown = shown or (row["prompt"], row["seed"])
         if (row["prompt"], row["seed"]) == shown:

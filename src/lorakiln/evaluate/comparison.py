@@ -10,6 +10,7 @@ from lorakiln.metrics import Finding, Material, Metric, Scored, format_weight, l
 from lorakiln.worth import WORTH
 from lorakiln.worth.assessment import Assessed, assess, find_most_followed
 from lorakiln.worth.baseline import Baseline
+from lorakiln.worth.bleed import add_bleed, estimate_bleed
 from lorakiln.worth.intervals import FEWEST_PROMPTS
 
 
@@ -64,7 +65,9 @@ def assess_weights(
     baseline = Baseline.of(material, of[0.0], metrics, plan.prompts)
     measures = {weight: baseline.measure(some, len(plan.prompts)) for weight, some in of.items()}
     most = find_most_followed(measures.values())
-    return {weight: assess(weight, one, measures[0.0], most) for weight, one in measures.items()}
+    assessed = {weight: assess(weight, one, measures[0.0], most) for weight, one in measures.items()}
+    bare = [one for one in scored if not one.shot.with_trigger and one.shot.weight == plan.main]
+    return assessed | {plan.main: add_bleed(assessed[plan.main], estimate_bleed(bare))}
 
 
 def compare(scored: Sequence[Scored], plan: ShotPlan, metrics: Sequence[Metric], evidence: Evidence) -> Comparison:

@@ -9,11 +9,10 @@ from lorakiln.evaluate.summary_text import format_mean
 from lorakiln.facts.lora import LoraFacts
 from lorakiln.facts.run import RunFacts
 from lorakiln.worth.assessment import describe, explain_state
+from lorakiln.worth.bleed import BLED, BLEED, describe_bleed
 
 # Where so much of what a prompt gains with the trigger words comes without them, they do little.
 MOSTLY = 0.5
-# Prompts without the trigger words that move so far, of the way to another seed's picture, are another picture's.
-BLED = 0.5
 
 
 def make_remarks(facts: LoraFacts, run: Path, results: Comparison, plan: ShotPlan) -> list[str]:
@@ -64,13 +63,10 @@ def remark_on_worth(facts: LoraFacts, results: Comparison, plan: ShotPlan) -> st
 
 def remark_on_bleed(results: Comparison, plan: ShotPlan) -> str | None:
     """That the LoRA changes pictures that do not ask for it, if it does so much."""
-    found = results.bare.values.get("bleed", {}).get(plan.main)
+    found = results.bare.values.get(BLEED, {}).get(plan.main)
     if found is None or found.mean < BLED:
         return None
-    return (
-        f"It bleeds: without the trigger words its pictures are {found.mean:.0%} as far from the base's as those of "
-        "another seed are. Captions that name all else that is to be seen, regularisation pictures or fewer steps help."
-    )
+    return describe_bleed(found)
 
 
 def remark_on_copies(results: Comparison, plan: ShotPlan) -> str | None:

@@ -24,8 +24,10 @@ class MeasuredCandidate(Facts):
         learned, detail, followed, agreement, whole: see `worth.measures.Parts`.
         copies: the share of its pictures that are nearer to a training picture than any two of these to each other.
         moved: how far they are from the base's of the same prompt and seed; 1: as far as another seed; None: not known.
+        bleed: how far its pictures of prompts without the trigger words are from the base's; 1: as far as another
+            seed; None: not known, as of those that were not drawn with all prompts.
         diversity: how unlike its pictures of one prompt are from seed to seed; 1: as the base's; None: not known.
-        state: "good", "underfitted", "overfitted", "memorised" or "broken".
+        state: "good", "underfitted", "overfitted", "memorised", "bled" or "broken".
     """
 
     step: int
@@ -41,6 +43,7 @@ class MeasuredCandidate(Facts):
     copies: float
     moved: float | None = None
     diversity: Measured | None = None
+    bleed: Measured | None = None
     state: str
 
 

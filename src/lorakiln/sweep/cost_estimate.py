@@ -168,7 +168,8 @@ def count_choosing_steps(settings: dict[str, Any]) -> int:
     saves = 1 if choose.checkpoints in ("last", "best") else min(count_saves(settings), choose.most_steps)
     candidates = [Candidate(step, weight) for step in range(saves) for weight in set(choose.weights)]
     rounds = Rounds(candidates, min(len(asked.prompts), choose.most_prompts), choose.checkpoints == "auto")
-    return rounds.count_pictures(min(len(set(asked.seeds)), choose.most_seeds)) * asked.steps
+    bare = min(asked.grid_prompts, len(asked.prompts)) * asked.without_trigger
+    return rounds.count_pictures(min(len(set(asked.seeds)), choose.most_seeds), bare) * asked.steps
 
 
 def count_saved_weights(settings: dict[str, Any]) -> float:

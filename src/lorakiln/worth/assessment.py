@@ -34,6 +34,7 @@ class Assessed(Generic[Drawn]):
     Attributes:
         candidate: what it is; they have an order.
         state: see `facts.choice.MeasuredCandidate`.
+        bleed: see `worth.bleed.estimate_bleed`; None where it was not measured.
     """
 
     candidate: Drawn
@@ -42,6 +43,7 @@ class Assessed(Generic[Drawn]):
     worth: Estimate
     copies: float
     state: str
+    bleed: Estimate | None = None
 
     @property
     def usable(self) -> bool:
