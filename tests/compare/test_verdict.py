@@ -33,7 +33,7 @@ def plant(*cases, prompts=24):
     ]
     assessed = [assess(one, some, base, most) for one, some in zip(entrants, measures, strict=True)]
     pairs = compare_pairs(measures, most)
-    return Measured([], assess(None, base, base, most), assessed, [], pairs, most, [])
+    return Measured([], assess(None, base, base, most), assessed, [], pairs, most, [], [])
 
 
 def test_the_one_that_is_clearly_worth_most_is_named_and_what_comes_next():

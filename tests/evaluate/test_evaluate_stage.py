@@ -123,8 +123,10 @@ def test_pictures_are_counted_by_the_batch(folders, tmp_path, judged_model, monk
 def test_the_report_stands_alone_and_escapes_what_it_quotes(reported, judged_model):
     page = (reported / "report.html").read_text(encoding="utf-8")
     sources = re.findall(r"<img[^>]*?src=\"([^\"]*)\"", page)
-    # Grids 2 x 3 + 2 x 4 + 1 x 4, training samples 2, data 3, one more prompt twice.
-    assert len(sources) == 6 + 8 + 4 + 2 + 3 + 2
+    # Grids 2 x 3 + 2 x 4 + 1 x 4, training samples 2, data 3, one more prompt twice, and the nearest pairs.
+    pairs = page.count('alt="training picture ')
+    assert 1 <= pairs <= 3 and page.count('alt="drawn, LoRA at 1.00') == pairs
+    assert len(sources) == 6 + 8 + 4 + 2 + 3 + 2 + 2 * pairs
     assert all(source.startswith("data:image/webp;base64,") for source in sources)
     assert "<script" not in page and "&lt;script&gt;" in page
     assert (

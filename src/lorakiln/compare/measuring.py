@@ -10,6 +10,7 @@ import numpy as np
 from lorakiln.compare.drawing import Plan
 from lorakiln.compare.entrants import Entrant
 from lorakiln.evaluate.material import PictureModels, gather_material
+from lorakiln.evaluate.nearest_pairs import NearestPair, find_nearest_pairs
 from lorakiln.evaluate.score_summaries import Summary, score_pictures, summarise
 from lorakiln.metrics import Metric, Scored, list_in_report_order, list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -52,6 +53,7 @@ class Measured:
         pairs: every two entrants.
         most: see `worth.assessment.find_most_followed`.
         scored: the base's pictures, then each entrant's.
+        nearest: of each entrant, its pictures that are nearest to training pictures.
     """
 
     metrics: list[Metric]
@@ -61,6 +63,7 @@ class Measured:
     pairs: list[Pair]
     most: float
     scored: list[Scored]
+    nearest: list[list[NearestPair]]
 
 
 def measure_files(
@@ -105,6 +108,7 @@ def measure_files(
         compare_pairs(measures, most),
         most,
         scored,
+        [find_nearest_pairs(material, one.weight, one.adapter) for one in entrants],
     )
 
 

@@ -9,6 +9,7 @@ from lorakiln.compare.drawing import Plan
 from lorakiln.compare.measuring import Measured, Pair
 from lorakiln.compare.table import HEADINGS, list_cells
 from lorakiln.compare.verdict import Verdict
+from lorakiln.evaluate.nearest_pairs import describe_bar, make_cards
 from lorakiln.evaluate.page_pictures import Picture, make_data_uri
 from lorakiln.evaluate.pages import load_template
 from lorakiln.evaluate.score_summaries import Summary
@@ -51,6 +52,8 @@ def write_page(
             for metric in measured.metrics
             if any(metric.name in summary.values for summary in measured.summaries)
         ],
+        nearest=[make_cards(pairs, samples) for pairs in measured.nearest],
+        bar=describe_bar(measured.nearest[0]),
         prompts=len(plan.prompts),
         seeds=len(plan.seeds),
         size=plan.size,

@@ -12,6 +12,7 @@ from lorakiln.evaluate.charts import draw_score_charts, draw_training_charts
 from lorakiln.evaluate.choice_section import make_choice_section
 from lorakiln.evaluate.comparison import Comparison
 from lorakiln.evaluate.grids import Grid
+from lorakiln.evaluate.nearest_pairs import NearestPair, describe_bar, make_cards
 from lorakiln.evaluate.page_pictures import (
     Picture,
     collect_training_pictures,
@@ -38,6 +39,7 @@ class Findings:
     Attributes:
         facts: the LoRA's.
         remarks: sentences that stand below the verdict.
+        nearest: the drawn pictures that are nearest to training pictures, at the main weight.
     """
 
     facts: LoraFacts
@@ -46,6 +48,7 @@ class Findings:
     grids: Sequence[Grid]
     results: Comparison
     remarks: Sequence[str]
+    nearest: Sequence[NearestPair]
 
 
 def write_report(findings: Findings, captioned: Path, run: Path, choice: Path, samples: Path, path: Path) -> None:
@@ -75,6 +78,8 @@ def write_report(findings: Findings, captioned: Path, run: Path, choice: Path, s
         over_training=collect_training_samples(run / "samples"),
         data=collect_training_pictures(captioned),
         gallery=make_gallery(plan, samples),
+        nearest=make_cards(findings.nearest, samples),
+        bar=describe_bar(findings.nearest),
         rest=len(plan.prompts) - len(plan.grid_prompts),
         example=plan.prompts[0].text,
         clip_skip=facts.made_with("encode", EncodeSettings).clip_skip,

@@ -17,6 +17,7 @@ from lorakiln.evaluate.comparison import Evidence, assess_weights, compare, sele
 from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.evaluate.grids import make_grids, save_grid
 from lorakiln.evaluate.material import PIXEL, PictureModels, describe_drawing, gather_material, make_row
+from lorakiln.evaluate.nearest_pairs import NearestPair, find_nearest_pairs
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
@@ -84,7 +85,7 @@ def evaluate(
         print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
         metrics = list_metrics(settings)
-        scored, evidence = _score(models.to(device), plan, samples, captioned, _read_held_out(run), metrics)
+        scored, evidence, nearest = _score(models.to(device), plan, samples, captioned, _read_held_out(run), metrics)
         write_jsonl(samples / "metadata.jsonl", [make_row(item) for item in scored])
         grids = make_grids(plan)
         for grid in grids:
@@ -94,7 +95,7 @@ def evaluate(
         write_json(fresh / "metrics.json", results.numbers)
         write_json(fresh / "scores.json", select_headline_numbers(results, plan.main))
         write_plots(fresh / "plots", results.overall, results.on_grid, plan)
-        findings = Findings(facts, settings, plan, grids, results, remarks)
+        findings = Findings(facts, settings, plan, grids, results, remarks, nearest)
         write_report(findings, captioned, run, choice, samples, fresh / "report.html")
         summary = format_summary(results.metrics, results.overall, plan.main, remarks)
         write_text(fresh / "summary.txt", summary)
@@ -128,15 +129,16 @@ def _score(
     captioned: Path,
     held_out: Sequence[str],
     metrics: Sequence[Metric],
-) -> tuple[list[Scored], Evidence]:
-    """The scored pictures, and what the verdict asks for beside their scores."""
+) -> tuple[list[Scored], Evidence, list[NearestPair]]:
+    """The scored pictures, what the verdict asks for beside their scores, and those nearest to training pictures."""
     material = gather_material(models, plan.shots, samples, captioned, held_out)
     scored = score_pictures(material, metrics)
     known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
     ceilings = {name: ceiling for name, ceiling in known.items() if ceiling is not None}
     strange = DatasetFacts.read(captioned / "dataset.json").out_of_domain
     assessed = {} if strange else assess_weights(material, scored, metrics, plan)
-    return scored, Evidence(ceilings, examine(material, scored, plan.main), strange, assessed)
+    evidence = Evidence(ceilings, examine(material, scored, plan.main), strange, assessed)
+    return scored, evidence, find_nearest_pairs(material, plan.main)
 
 
 def _read_held_out(run: Path) -> list[str]:
