@@ -123,6 +123,6 @@ def to_numbers(plan: Plan, measured: Measured, verdict: Verdict) -> dict[str, An
 
 
 def _to_numbers(assessed: Assessed[Any]) -> dict[str, Any]:
-    parts = {name: round(value, 6) for name, value in vars(assessed.parts).items()}
+    factors = {name: round(value, 6) for name, value in vars(assessed.factors).items()}
     copies = None if np.isnan(assessed.measures.copies).all() else round(assessed.copies, 6)
-    return {"worth": assessed.worth.as_dict(), **parts, "copies": copies}
+    return {"worth": assessed.worth.as_dict(), **factors, "copies": copies}

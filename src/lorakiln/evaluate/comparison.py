@@ -89,8 +89,8 @@ def compare(scored: Sequence[Scored], plan: ShotPlan, metrics: Sequence[Metric],
 
 
 def _worth_to_dict(assessed: Assessed[float]) -> dict[str, Any]:
-    parts = {name: round(value, 6) for name, value in asdict(assessed.parts).items()}
-    return {**assessed.worth.as_dict(), **parts, "copies": round(assessed.copies, 6), "usable": assessed.usable}
+    factors = {name: round(value, 6) for name, value in asdict(assessed.factors).items()}
+    return {**assessed.worth.as_dict(), **factors, "copies": round(assessed.copies, 6), "usable": assessed.usable}
 
 
 def select_headline_numbers(results: Comparison, main: float) -> dict[str, float]:
