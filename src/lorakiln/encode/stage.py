@@ -18,9 +18,10 @@ from lorakiln.artefacts.tensor_files import mapped_tensors, save_tensors
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import Batch, explaining_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
-from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.caption_variants import FILE, Variants, choose_variants
+from lorakiln.encode.conditioning import encode_captions
 from lorakiln.encode.content_keys import Keys, Row, adapt_variants, group_by_bucket, read_rows
+from lorakiln.encode.latents import encode_pictures
 from lorakiln.encode.masks import DTYPE as MASK_DTYPE
 from lorakiln.encode.masks import encode_mask
 from lorakiln.encode.tensor_cache import (
@@ -65,7 +66,7 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     bare, half = load_family(model, ()), choose_text_dtype(device)
     facts, beside = bare.facts, frozenset((*bare.place_conditioning(SOMEWHERE), LOSS_MASK))
     text = {"text": str(half)} if half else {}
-    code = compute_code_key(encode_pictures, encode_mask, mapped_tensors, type(bare))
+    code = compute_code_key(encode_pictures, encode_captions, encode_mask, mapped_tensors, type(bare))
     given, settings = settings, adapt_variants(captioned, settings)
     keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type, given.flip, given.augment)
     encoding = keys.encoding
