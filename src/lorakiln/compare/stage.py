@@ -18,8 +18,8 @@ from lorakiln.compare.page import write_page
 from lorakiln.compare.verdict import Verdict, decide
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
-from lorakiln.evaluate.material import PictureModels, make_row
-from lorakiln.evaluate.score_summaries import to_metrics
+from lorakiln.evaluate.metric_inputs import PictureModels
+from lorakiln.evaluate.score_summaries import make_row, to_metrics
 from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import choose_drawing_precision
