@@ -245,7 +245,7 @@ def test_a_dataset_and_a_training_are_another_programs_where_the_code_is_another
         ("lorakiln.prepare.stage", (False, True)),
         ("lorakiln.prepare.buckets", (False, True)),
         ("lorakiln.caption.trigger", (False, True)),
-        ("lorakiln.encode.batches", (False, True)),
+        ("lorakiln.encode.latents", (False, True)),
         ("lorakiln.diffusion.loss", (True, False)),
         ("lorakiln.families.sd.model", (False, False)),
         ("lorakiln.families.sdxl.model", (True, True)),

@@ -288,6 +288,7 @@ class Index(MadeWith):
         variants: of each picture, by which training draws: "plain", "flip", "augment1", "augment1_flip".
         captions: None: each picture has its one text.
         by_variant: tensors beside the latents that are another for each variant, and have its dimension too.
+        trigger_pieces: those of the trigger words that the base reads in several; see `families.trigger_words`.
         empty: the empty caption's content key.
         hash: the identity of all that is encoded.
     """
@@ -298,5 +299,6 @@ class Index(MadeWith):
     buckets: list[EncodedBucket]
     captions: DrawnCaptions | None = None
     by_variant: list[str] = []
+    trigger_pieces: dict[str, list[str]] = {}
     empty: str
     hash: str

@@ -14,7 +14,8 @@ from lorakiln.artefacts import code_digest
 from lorakiln.artefacts.code_digest import ROOT, SILENT, Code, compute_code_key, read_code
 from lorakiln.artefacts.tensor_files import mapped_tensors
 from lorakiln.captioners.blip import BlipCaptioner
-from lorakiln.encode.batches import encode_pictures
+from lorakiln.encode.conditioning import encode_captions
+from lorakiln.encode.latents import encode_pictures
 from lorakiln.evaluate.drawing import ShotDrawer
 from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.prepare.picture import Preparer
@@ -29,7 +30,7 @@ from lorakiln.train.stage import train
 DECIDING = {
     "prepare": (Preparer,),
     "caption": (BlipCaptioner,),
-    "encode": (encode_pictures, mapped_tensors, StableDiffusion),
+    "encode": (encode_pictures, encode_captions, mapped_tensors, StableDiffusion),
     "weights": (assemble, capture, StableDiffusion),
     "run": (train, StableDiffusion),
     "draw": (ShotDrawer, StableDiffusion),

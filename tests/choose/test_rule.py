@@ -146,7 +146,7 @@ def test_facts_hold_the_interval_and_round():
     (one,) = decide(plant(s100w1=(0.9, 0.5)), BASE).assessed
     told = to_facts(one, 48).to_dict()
     assert told["pictures"] == 48 and told["worth"]["low"] <= told["worth"]["mean"] <= told["worth"]["high"]
-    assert told["learned"] == round(one.parts.learned, 6)
+    assert told["learned"] == round(one.factors.learned, 6)
 
 
 def bleed(mean, spread=0.05):

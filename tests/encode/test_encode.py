@@ -232,14 +232,14 @@ def test_long_captions_are_told(captioned, tmp_path, micro_model, capsys):
     }
 
 
-def test_trigger_words_in_pieces_are_told(captioned, tmp_path, micro_model, capsys):
+def test_trigger_words_in_pieces_are_recorded(captioned, tmp_path, micro_model):
     facts = read_json(captioned / "dataset.json")
     write_json(captioned / "dataset.json", facts | {"trigger": "red qzx"})
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
-    assert "3 pieces or more: qzx = q + z + x (a shorter word" in capsys.readouterr().err
+    assert read_json(tmp_path / "out/index.json")["trigger_pieces"] == {"qzx": ["q", "z", "x"]}
     write_json(captioned / "dataset.json", facts | {"trigger": "red cat"})
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)
-    assert "pieces" not in capsys.readouterr().err
+    assert "trigger_pieces" not in read_json(tmp_path / "out/index.json")
 
 
 def test_a_damaged_folder_is_made_again(captioned, tmp_path, micro_model, capsys):
@@ -268,6 +268,7 @@ def test_the_fixture_has_the_stages_form(captioned, tmp_path, micro_model, micro
         index = json.loads((folder / "index.json").read_text())
         files = [bucket["file"] for bucket in index["buckets"]] + ["empty.safetensors"]
         shapes = {f: {k: (v.dtype, v.shape[1:]) for k, v in load_file(folder / f).items()} for f in files}
+        index.pop("trigger_pieces", None)  # for a warning alone: the fixture goes without it
         return sorted(index), sorted(index["buckets"][0]["rows"][0]), sorted(index["dataset"]), shapes
 
     encode(captioned, tmp_path / "out", SETTINGS, micro_model)

@@ -7,7 +7,7 @@ from lorakiln.evaluate import score_summaries
 from lorakiln.evaluate.comparison import Evidence, compare
 from lorakiln.evaluate.shots import plan_shots
 from lorakiln.evaluate.verdict import decide_verdict
-from lorakiln.metrics import Material, Prompt, image_similarity
+from lorakiln.metrics import MetricInputs, Prompt, image_similarity
 from lorakiln.metrics._cosines import compute_mean_cosine
 from lorakiln.metrics.coherence import Coherence
 from lorakiln.metrics.questions import find_expected_label
@@ -32,8 +32,8 @@ def unit(*values):
     return vector / np.linalg.norm(vector)
 
 
-def material_of(shots, embeddings, references):
-    return Material(
+def inputs_of(shots, embeddings, references):
+    return MetricInputs(
         shots, embeddings, references, embed_texts, files=[], trained=[], embed_pictures=None, embed_parts=None
     )
 
@@ -41,7 +41,7 @@ def material_of(shots, embeddings, references):
 def score_pictures(shots, embeddings, references, classify):
     # There are no files, at whose pixels and patches some metrics look.
     metrics = [metric for metric in metrics_of(classify) if metric.name not in ("damage", "detail_similarity")]
-    return score_summaries.score_pictures(material_of(shots, embeddings, references), metrics)
+    return score_summaries.score_pictures(inputs_of(shots, embeddings, references), metrics)
 
 
 def evidence(ceiling, coherence, out_of_domain=None):
@@ -209,6 +209,6 @@ def exact_verdict(base, lora, ceiling, coherence, prompts=8):
 def test_the_ceiling_is_the_mean_over_pairs_of_training_pictures():
     a, b, c = unit(1), unit(0, 1), unit(1, 1)
     (metric,) = image_similarity.list_metrics(None)
-    among = metric.of_training_pictures(material_of([], np.zeros((0, 5)), np.stack([a, b, c])))
+    among = metric.of_training_pictures(inputs_of([], np.zeros((0, 5)), np.stack([a, b, c])))
     assert among == pytest.approx((a @ b + a @ c + b @ c) / 3)
-    assert metric.of_training_pictures(material_of([], np.zeros((0, 5)), np.stack([a]))) is None
+    assert metric.of_training_pictures(inputs_of([], np.zeros((0, 5)), np.stack([a]))) is None

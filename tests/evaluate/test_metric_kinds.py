@@ -25,15 +25,15 @@ from tests.evaluate.test_evaluate_stage import SETTINGS
 class Darkness(Metric):
     """How dark a picture is, 0 to 1; CLIP is not asked."""
 
-    def of_pictures(self, material):
-        return [None if shot.prompt.index == 1 else self.of_file(file) for shot, file in self.pairs(material)]
+    def of_pictures(self, inputs):
+        return [None if shot.prompt.index == 1 else self.of_file(file) for shot, file in self.pairs(inputs)]
 
-    def of_training_pictures(self, material):
-        return float(np.mean([self.of_file(file) for file in material.trained]))
+    def of_training_pictures(self, inputs):
+        return float(np.mean([self.of_file(file) for file in inputs.trained]))
 
     @staticmethod
-    def pairs(material):
-        return zip(material.shots, material.files, strict=True)
+    def pairs(inputs):
+        return zip(inputs.shots, inputs.files, strict=True)
 
     @staticmethod
     def of_file(file):
@@ -59,7 +59,7 @@ class Count:
 def darkness():
     """A kind with a metric and a finding."""
 
-    def examine(material, scored, weight):
+    def examine(inputs, scored, weight):
         return Count(sum(item.shot.weight == weight for item in scored))
 
     kind = SimpleNamespace(list_metrics=lambda settings: [DARKNESS], examine=examine, RULE="Pictures are counted.")

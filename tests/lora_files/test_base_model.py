@@ -11,7 +11,7 @@ from lorakiln.cli import main
 from lorakiln.lora_files.base_model import find_base_version
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.lora_files.writing import write_lora
-from lorakiln.tools.merge import merge_loras
+from lorakiln.tools.merge_loras import merge_loras
 from lorakiln.tools.rank_reduction import Cut
 from lorakiln.tools.resize import resize_lora
 

@@ -115,7 +115,7 @@ def test_a_form_without_a_place_for_them_asks_for_the_choice(file, tmp_path, cap
 def test_what_does_not_use_them_says_so(file, tmp_path, capsys, micro_model):
     said = "x.safetensors: its embeddings are left out, and mydog read as any other text"
     into = ["merge", file, "--into", micro_model.path, "--out"]
-    assert main([*into, str(tmp_path / "baked")]) == 0 and said in capsys.readouterr().err
+    assert main([*into, str(tmp_path / "merged")]) == 0 and said in capsys.readouterr().err
     assert main([*into, str(tmp_path / "more"), "--without-embeddings"]) == 0 and said not in capsys.readouterr().err
     family = load_family(micro_model, ("network",))
     target = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorakiln.metrics import Material, Prompt, Shot
+from lorakiln.metrics import MetricInputs, Prompt, Shot
 from lorakiln.metrics.bleed import Bleed
 from lorakiln.metrics.bleed import list_metrics as list_bleed
 from lorakiln.metrics.copies import Copies, compute_nearest_pair
@@ -18,10 +18,10 @@ def make_shots(*places, with_trigger=True):
     return [Shot(prompts[p], with_trigger, seed, weight, 8, 8, f"{p} {seed} {weight}") for p, seed, weight in places]
 
 
-def make_material(shots, embeddings, references=(), files=(), trained=()):
+def make_inputs(shots, embeddings, references=(), files=(), trained=()):
     empty = np.zeros((0, np.shape(embeddings)[1]))
     references = np.array(references) if len(references) else empty
-    return Material(shots, np.array(embeddings), references, None, files, trained, None, None)
+    return MetricInputs(shots, np.array(embeddings), references, None, files, trained, None, None)
 
 
 def at(*degrees):
@@ -37,8 +37,8 @@ def metric():
 def test_a_copy_is_nearer_than_any_two_training_pictures(metric):
     references = at(0, 30, 70, 120)  # the nearest two are 30 degrees apart
     shots = make_shots((0, 0, 1.0), (0, 1, 1.0), (0, 2, 1.0))
-    material = make_material(shots, at(-29, -31, 15), references)
-    assert Copies(**metric).of_pictures(material) == [1.0, 0.0, 1.0]
+    inputs = make_inputs(shots, at(-29, -31, 15), references)
+    assert Copies(**metric).of_pictures(inputs) == [1.0, 0.0, 1.0]
 
 
 def test_twins_among_the_training_pictures_do_not_say_how_near_is_near():
@@ -70,14 +70,14 @@ def test_burnt_and_noisy_pictures_are_damaged_and_drawings_are_not(tmp_path, met
     ]
     trained = [save(tmp_path / "trained.png", draw_line())]
     shots = make_shots((0, 0, 0.0), (0, 0, 1.0), (0, 1, 1.0), (0, 2, 1.0))
-    material = make_material(shots, at(0, 0, 0, 0), files=files, trained=trained)
-    assert Damage(**metric).of_pictures(material) == [0.0, 0.0, 1.0, 1.0]
+    inputs = make_inputs(shots, at(0, 0, 0, 0), files=files, trained=trained)
+    assert Damage(**metric).of_pictures(inputs) == [0.0, 0.0, 1.0, 1.0]
     # What the training pictures have too is no damage: some are drawn on pure white.
     white = np.full((64, 64, 3), 255)
     trained = [save(tmp_path / "white.png", white)]
     files = [files[0], save(tmp_path / "drawn.png", white)]
-    material = make_material(shots[:2], at(0, 0), files=files, trained=trained)
-    assert Damage(**metric).of_pictures(material) == [0.0, 0.0]
+    inputs = make_inputs(shots[:2], at(0, 0), files=files, trained=trained)
+    assert Damage(**metric).of_pictures(inputs) == [0.0, 0.0]
 
 
 def test_a_few_rough_training_pictures_do_not_hide_noise_and_pictures_like_them_all_stay_whole(tmp_path, metric):
@@ -92,7 +92,7 @@ def test_a_few_rough_training_pictures_do_not_hide_noise_and_pictures_like_them_
     noise = [save(tmp_path / f"noise{one}.png", rng.integers(0, 256, (64, 64, 3))) for one in range(8)]
     files = [save(tmp_path / "base.png", draw_line()), *drawn, *noise]
     shots = make_shots((0, 0, 0.0), *((0, seed, 1.0) for seed in range(16)))
-    found = Damage(**metric).of_pictures(make_material(shots, at(*[0] * 17), files=files, trained=trained))
+    found = Damage(**metric).of_pictures(make_inputs(shots, at(*[0] * 17), files=files, trained=trained))
     assert sum(found[1:9]) < 0.25 * 8 and found[9:] == [1.0] * 8
 
 
@@ -108,15 +108,15 @@ def test_bleed_is_measured_in_what_another_seed_changes(metric):
     places = [(0, 0, 0.0), (0, 1, 0.0), (0, 0, 1.0), (0, 1, 1.0)]
     bare = make_shots(*places, with_trigger=False)
     # Two seeds of the base are 60 degrees apart, 1 - cosine 0.5; the LoRA moves one by 60 and leaves the other.
-    found = Bleed(**metric).of_pictures(make_material(bare, at(0, 60, -60, 60)))
+    found = Bleed(**metric).of_pictures(make_inputs(bare, at(0, 60, -60, 60)))
     assert found == pytest.approx([0, 0, 1.0, 0])
     with_trigger = make_shots(*places)
-    both = make_material([*bare, *with_trigger], at(0, 60, -60, 60, 0, 60, 90, 90))
+    both = make_inputs([*bare, *with_trigger], at(0, 60, -60, 60, 0, 60, 90, 90))
     assert Bleed(**metric).of_pictures(both)[4:] == [None] * 4
 
 
 def test_bleed_is_not_known_of_one_seed_or_where_it_is_not_drawn(metric):
     bare = make_shots((0, 0, 0.0), (0, 0, 1.0), with_trigger=False)
-    assert Bleed(**metric).of_pictures(make_material(bare, at(0, 60))) is None
+    assert Bleed(**metric).of_pictures(make_inputs(bare, at(0, 60))) is None
     settings = EvaluateSettings(prompts=["a"], seeds=[0], weights=[0, 1], without_trigger=False)
     assert list_bleed(settings) == [] and len(list_bleed(None)) == 1

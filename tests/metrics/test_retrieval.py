@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lorakiln.metrics import Material
+from lorakiln.metrics import MetricInputs
 from lorakiln.metrics.retrieval import Retrieval, compute_average_precision
 from tests.metrics.test_copies_damage_bleed import at, make_shots
 
@@ -13,10 +13,10 @@ def retrieval():
     return Retrieval("retrieval", "x", "x", "other")
 
 
-def make_material(base, drawn, references):
+def make_inputs(base, drawn, references):
     """Pictures at angles: the base's at weight 0, a LoRA's at 1, the training pictures."""
     shots = make_shots(*[(0, n, 0.0) for n in range(len(base))], *[(0, n, 1.0) for n in range(len(drawn))])
-    return Material(shots, at(*base, *drawn), at(*references), None, (), (), None, None)
+    return MetricInputs(shots, at(*base, *drawn), at(*references), None, (), (), None, None)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_it_is_that_of_a_reference_implementation():
 
 def test_a_picture_of_the_class_finds_nothing_however_like_it_is(retrieval):
     # At 26 degrees a picture is nearer to the subject, at 0 and 5, than one of the base's, and finds the base's first.
-    material = make_material(base=(20, 45), drawn=(0, 26), references=(0, 5))
-    found = retrieval.of_pictures(material)
+    inputs = make_inputs(base=(20, 45), drawn=(0, 26), references=(0, 5))
+    found = retrieval.of_pictures(inputs)
     assert found[2:] == pytest.approx([1, (1 / 3 + 2 / 4) / 2])
     # The base's own pictures do not find themselves.
     assert found[:2] == pytest.approx([1, (1 / 2 + 2 / 3) / 2])
@@ -59,17 +59,17 @@ def test_a_picture_of_the_class_finds_nothing_however_like_it_is(retrieval):
 
 def test_the_ceiling_is_what_the_training_pictures_find(retrieval):
     # From 0: the other is at 10, the base's at 8 and 50. From 10: the base's at 8 comes first, too.
-    material = make_material(base=(8, 50), drawn=(0,), references=(0, 10))
-    assert retrieval.of_training_pictures(material) == pytest.approx(1 / 2)
+    inputs = make_inputs(base=(8, 50), drawn=(0,), references=(0, 10))
+    assert retrieval.of_training_pictures(inputs) == pytest.approx(1 / 2)
 
 
 def test_without_the_base_or_training_pictures_there_is_none(retrieval):
-    alone = make_material(base=(), drawn=(0,), references=(0, 10))
+    alone = make_inputs(base=(), drawn=(0,), references=(0, 10))
     assert retrieval.of_pictures(alone) is None and retrieval.of_training_pictures(alone) is None
-    assert retrieval.of_training_pictures(make_material(base=(8,), drawn=(0,), references=(0,))) is None
+    assert retrieval.of_training_pictures(make_inputs(base=(8,), drawn=(0,), references=(0,))) is None
 
 
 def test_pictures_without_the_trigger_words_are_no_distractors(retrieval):
     shots = [*make_shots((0, 0, 0.0)), *make_shots((0, 0, 0.0), (0, 0, 1.0), with_trigger=False)]
-    material = Material(shots, at(40, 1, 2), at(0), None, (), (), None, None)
-    assert retrieval.of_pictures(material) == [1, 1, 1]
+    inputs = MetricInputs(shots, at(40, 1, 2), at(0), None, (), (), None, None)
+    assert retrieval.of_pictures(inputs) == [1, 1, 1]

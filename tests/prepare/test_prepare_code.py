@@ -57,7 +57,7 @@ def test_what_changes_nothing_reuses_everything(program):
         ("prepare/buckets.py", '    """A bucket of the very', '    """The bucket of the very'),
         ("prepare/stage.py", "reused)", "reused )"),
         ("console/progress.py", "\n@contextmanager", "\ndef unused():\n    pass\n\n\n@contextmanager"),
-        ("encode/batches.py", "\ndef ", "\ndef unused():\n    pass\n\n\ndef "),
+        ("encode/latents.py", "\ndef ", "\ndef unused():\n    pass\n\n\ndef "),
         ("schema/prepare.py", "the folder below data/raw", "its folder"),
     ):
         told, after = program(file, old, new)

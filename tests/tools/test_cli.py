@@ -71,14 +71,14 @@ def test_one_part_of_a_lora(tmp_path, capsys):
 def test_a_merge_into_the_base_predicts_as_base_and_lora_do(file, tmp_path, micro_model):
     family = load_family(micro_model)
     expected, base = predict_merged(family, read_lora(file).adapter, 0.7), predict(family.network)
-    assert main(["merge", f"{file}:0.7", "--into", micro_model.path, "--out", str(tmp_path / "baked")]) == 0
-    baked = load_family(micro_model.model_copy(update={"path": str(tmp_path / "baked")}))
-    torch.testing.assert_close(predict(baked.network), expected, rtol=1e-4, atol=1e-4)
+    assert main(["merge", f"{file}:0.7", "--into", micro_model.path, "--out", str(tmp_path / "merged")]) == 0
+    merged = load_family(micro_model.model_copy(update={"path": str(tmp_path / "merged")}))
+    torch.testing.assert_close(predict(merged.network), expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(expected, base, atol=1e-2)
     # And the way back: the LoRA between the two, at the rank that it had.
     out = tmp_path / "again.safetensors"
     assert (
-        main(["extract", micro_model.path, str(tmp_path / "baked"), str(out), "--rank", "4", "--precision", "fp32"])
+        main(["extract", micro_model.path, str(tmp_path / "merged"), str(out), "--rank", "4", "--precision", "fp32"])
         == 0
     )
     torch.testing.assert_close(predict_merged(family, read_lora(out).adapter), expected, rtol=1e-3, atol=1e-3)

@@ -96,9 +96,9 @@ def assert_all_came_once(run, folder):
     assert [line["_step"] for line in run.history] == sorted({line["_step"] for line in run.history})
 
 
-def cut_off(part):
+def cut_off(run_folder):
     """Half-written, as a kill may leave the last record; of a short run all of it may still be in memory."""
-    (file,) = part.glob("*.wandb")
+    (file,) = run_folder.glob("*.wandb")
     file.write_bytes(file.read_bytes()[:-10] or b":W&")
 
 
@@ -118,11 +118,11 @@ def sync(server, environment, folder, *arguments):
 def test_the_printed_command_sends_everything_once(train, server, environment, tmp_path):
     train(kill_after=5)
     time.sleep(2)  # the client's service outlives the program a little
-    (part,) = (tmp_path / "wandb").glob("offline-run-*")
-    cut_off(part)
+    (run_folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    cut_off(run_folder)
     said = train()
     assert "going on from the checkpoint after step" in said
-    assert f"W&B: {part.name} was cut off" in said and (tmp_path / "wandb/cut-off" / part.name).is_dir()
+    assert f"W&B: {run_folder.name} was cut off" in said and (tmp_path / "wandb/cut-off" / run_folder.name).is_dir()
     command = shlex.split(re.search(r"to upload later: (wandb sync \S+)$", said, re.MULTILINE)[1])
     folders = [str(path) for path in sorted(Path(command[-1]).parent.glob(Path(command[-1]).name))]
     assert len(folders) == 3  # training, export, evaluation

@@ -1,10 +1,12 @@
 """New words that are trained, alone and beside a LoRA, against plain torch on a table that has grown."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
+from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
@@ -133,8 +135,15 @@ def test_a_run_of_words_goes_on_bit_for_bit(train_micro, train_killed, make_sett
     assert all(torch.isfinite(one).all() for one in load_tensors(files[0])[0].values())
 
 
-def test_words_go_on_from_a_lora_or_from_a_file_of_their_own(train_micro, make_settings, tmp_path, capsys):
-    both = train_micro(make_settings(steps=2, tokens=WORD), "first") / "adapters/step-00000002.safetensors"
+def test_words_go_on_from_a_lora_or_from_a_file_of_their_own(
+    train_micro, make_settings, micro_encoded, tmp_path, capsys
+):
+    encoded = shutil.copytree(micro_encoded, tmp_path / "encoded")
+    pieces = {"sks": ["s", "k", "s"], "qzx": ["q", "z", "x"]}  # of its trigger words: one that is learned, one not
+    write_json(encoded / "index.json", read_json(encoded / "index.json") | {"trigger_pieces": pieces})
+    first = train_micro(make_settings(steps=2, tokens=WORD), "first", encoded)
+    assert "3 pieces or more: qzx = q + z + x (a" in capsys.readouterr().err
+    both = first / "adapters/step-00000002.safetensors"
     first = diffusers_form.load(both)
     given = first.embeddings["sks"].vectors["text_encoder"]
     own = tmp_path / "my dog.safetensors"

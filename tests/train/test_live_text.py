@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lorakiln.console.memory import Batch
-from lorakiln.encode.batches import encode_captions
+from lorakiln.encode.conditioning import encode_captions
 from lorakiln.families import load_family
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.schema.encode import EncodeSettings

@@ -83,10 +83,10 @@ def test_it_is_trained_exported_verified_inspected_merged_and_gone_on_from(
         torch.testing.assert_close(changed, stored[f"unet.{name}"].change_of(bare[name]), rtol=1e-4, atol=1e-6)
     out = tmp_path / "merged"
     assert main(["merge", str(file), "--into", micro_model.path, "--out", str(out)]) == 0
-    baked = load_family(micro_model.model_copy(update={"path": str(out)}), ("network",)).network
+    merged = load_family(micro_model.model_copy(update={"path": str(out)}), ("network",)).network
     for name in names:
         expected = family.network.get_submodule(name).weight
-        torch.testing.assert_close(baked.get_submodule(name).weight, expected, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(merged.get_submodule(name).weight, expected, rtol=1e-4, atol=1e-6)
     # Converted to a LoRA, with the base where that is needed.
     more = ["--base", micro_model.path] if own.RELATIVE else []
     assert main(["convert", str(file), str(tmp_path / "as_lora.safetensors"), *more]) == 0

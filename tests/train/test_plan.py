@@ -1,10 +1,10 @@
-"""What the plan tells of a picture's variants, and of datasets with batches of their own."""
+"""What the plan tells: of a picture's variants, of batches of a dataset's own, of trigger words in pieces."""
 
 import shutil
 
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.train.encoded_dataset import EncodedDataset
-from lorakiln.train.plan import describe_own_batches, describe_variants
+from lorakiln.train.plan import describe_own_batches, describe_variants, warn_of_pieces
 from lorakiln.train.validation_split import ValidationSplit
 
 
@@ -30,3 +30,12 @@ def test_batches_of_a_datasets_own_are_told():
     (line,) = describe_own_batches(split)
     assert line.strip() == "by their datasets, of an epoch's pictures: 2 in batches of 2, 1 in batches of 3"
     assert describe_own_batches(ValidationSplit([[0]], [[]])) == []
+
+
+def test_trigger_words_in_pieces_are_told_unless_they_are_read_whole():
+    broken = {"kilnling": ["kil", "nl", "ing"], "qzx": ["q", "z", "x"]}
+    (sentence,) = warn_of_pieces(broken, [])
+    assert "3 pieces or more: kilnling = kil + nl + ing; qzx = q + z + x (a shorter word" in sentence
+    (sentence,) = warn_of_pieces(broken, ["Kilnling"])
+    assert "more: qzx = q + z + x (a" in sentence
+    assert warn_of_pieces(broken, ["qzx", "kilnling"]) == warn_of_pieces({}, []) == []

@@ -13,10 +13,10 @@ def make_measures(learned, followed=1.0, agreeing=1.0, copies=0.0, damaged=0.0, 
 
 
 def test_the_worth_is_the_product_of_what_is_learned_followed_agreed_on_and_whole():
-    parts = weigh(make_measures(0.8, 0.3, AGREE / 2, damaged=0.25, detail=0.9), most_followed=0.6)
-    assert parts.learned == pytest.approx(0.8) and parts.followed == pytest.approx(0.5)
-    assert parts.agreement == pytest.approx(0.5) and parts.whole == pytest.approx(0.75)
-    assert parts.worth == pytest.approx(0.8 * 0.9 * 0.5 * 0.5 * 0.75)
+    factors = weigh(make_measures(0.8, 0.3, AGREE / 2, damaged=0.25, detail=0.9), most_followed=0.6)
+    assert factors.learned == pytest.approx(0.8) and factors.followed == pytest.approx(0.5)
+    assert factors.agreement == pytest.approx(0.5) and factors.whole == pytest.approx(0.75)
+    assert factors.worth == pytest.approx(0.8 * 0.9 * 0.5 * 0.5 * 0.75)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from lorakiln.choose.candidates import Candidate, name_adapter
 from lorakiln.choose.rounds import order_prompts
 from lorakiln.console.memory import is_tight
 from lorakiln.evaluate.drawing import ShotDrawer
-from lorakiln.evaluate.material import PictureModels, describe_drawing, gather_material
+from lorakiln.evaluate.drawing_key import describe_drawing
+from lorakiln.evaluate.metric_inputs import PictureModels, gather_inputs
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.score_summaries import score_pictures
 from lorakiln.evaluate.shots import compute_shot_key, make_prompts
@@ -57,7 +58,7 @@ class DrawingPlan:
         """Of a run's settings.
 
         Raises:
-            UserError: see `evaluate.material.describe_drawing`.
+            UserError: see `evaluate.drawing_key.describe_drawing`.
         """
         size, drawn_by = describe_drawing(facts, evaluate, model, device, read_encoding(facts))
         prompts = make_prompts(evaluate, facts.trigger)
@@ -133,11 +134,11 @@ class CandidateMeasurer:
         base = self._list_base()
         shots = [*base, *(shot for some in new.values() for shot in some)]
         self._drawer.fill(shots, samples, [old], kept)
-        material = gather_material(models.to(self._choose_place()), shots, samples, captioned, self._held_out)
-        scored = score_pictures(material, self._metrics)
+        inputs = gather_inputs(models.to(self._choose_place()), shots, samples, captioned, self._held_out)
+        scored = score_pictures(inputs, self._metrics)
         if self.baseline is None:
             self.base = scored[: len(base)]
-            self.baseline = Baseline.of(material, scored, self._metrics, self._plan.prompts)
+            self.baseline = Baseline.of(inputs, scored, self._metrics, self._plan.prompts)
         by_candidate = {(one.adapter, one.weight): one for one in candidates}
         for item in scored[len(base) :]:
             self.scored.setdefault(by_candidate[item.shot.adapter, item.shot.weight], []).append(item)
@@ -163,7 +164,7 @@ class CandidateMeasurer:
         for one in candidates:
             shots += self._list_bare(one.weight, one.adapter)
         self._drawer.fill(shots, samples, [old], kept)
-        self.bare = score_pictures(gather_material(models, shots, samples, captioned), metrics)
+        self.bare = score_pictures(gather_inputs(models, shots, samples, captioned), metrics)
         groups = {one: [item for item in self.bare if _is_of(item.shot, one)] for one in candidates}
         found = {one: estimate_bleed(group) for one, group in groups.items()}
         return {one: bleed for one, bleed in found.items() if bleed is not None}

@@ -80,7 +80,7 @@ def _find_overdone(assessed: Sequence[AssessedCandidate]) -> list[AssessedCandid
     def is_overdone(one: AssessedCandidate) -> bool:
         at, weight = one.candidate.step, one.candidate.weight
         lower = [other for other in assessed if other.candidate.step == at and other.candidate.weight < weight]
-        return one.state == "underfitted" and any(other.parts.learned >= UNDER for other in lower)
+        return one.state == "underfitted" and any(other.factors.learned >= UNDER for other in lower)
 
     return [replace(one, state="broken") if is_overdone(one) else one for one in assessed]
 
@@ -122,15 +122,15 @@ def _advise(best: AssessedCandidate, assessed: Sequence[AssessedCandidate], most
     at, last = best.candidate.step, tops[steps[-1]]
     if best.state == "broken" and all(tops[step].state == "broken" for step in steps):
         advice.append(f"A lower rate (train.optimizer.lr): already at step {steps[0]} {explain_state(tops[steps[0]])}")
-    elif best.parts.learned < UNDER and at == steps[-1]:
+    elif best.factors.learned < UNDER and at == steps[-1]:
         advice.append(
             f"Train longer or stronger (train.steps, train.optimizer.lr, train.adapter.rank): at the last step the "
-            f"pictures show {best.parts.learned:.0%} of what the training pictures show."
+            f"pictures show {best.factors.learned:.0%} of what the training pictures show."
         )
     elif len(steps) > 1 and at == steps[-1] and all(_beats(best, tops[step], most) for step in steps[:-1]):
         advice.append(f"Train longer (train.steps): the last step is clearly worth more than step {steps[-2]}.")
     if at < steps[-1] and _beats(best, last, most):
-        why = "follows the prompt worse" if last.parts.followed < best.parts.followed else "is worth less"
+        why = "follows the prompt worse" if last.factors.followed < best.factors.followed else "is worth less"
         advice.append(f"Fewer steps would do (train.steps={at}): step {steps[-1]} {why} than step {at}.")
     stronger = [one for one in assessed if one.candidate.step == at and one.candidate.weight > best.candidate.weight]
     if best.candidate.weight == weights[0] and any(_beats(best, one, most) for one in stronger):
@@ -147,7 +147,7 @@ def _advise(best: AssessedCandidate, assessed: Sequence[AssessedCandidate], most
     if best.state == "overfitted":
         advice.append(
             "Captions that name what changes from picture to picture (background, pose, clothes), a lower rank or "
-            f"fewer steps: the prompt is followed {best.parts.followed:.0%} as well as the best."
+            f"fewer steps: the prompt is followed {best.factors.followed:.0%} as well as the best."
         )
     if best.bleed is not None and best.bleed.mean >= BLED:
         advice.append(describe_bleed(best.bleed))
@@ -173,18 +173,18 @@ def _by_worth(one: AssessedCandidate) -> tuple[int, float]:
 
 def to_facts(assessed: AssessedCandidate, pictures: int) -> MeasuredCandidate:
     """As choice.json holds it."""
-    parts = assessed.parts
+    factors = assessed.factors
     return MeasuredCandidate(
         step=assessed.candidate.step,
         weight=assessed.candidate.weight,
         prompts=assessed.measures.prompts,
         pictures=pictures,
         worth=assessed.worth.as_dict(),
-        learned=round(parts.learned, 6),
-        detail=round(parts.detail, 6),
-        followed=round(parts.followed, 6),
-        agreement=round(parts.agreement, 6),
-        whole=round(parts.whole, 6),
+        learned=round(factors.learned, 6),
+        detail=round(factors.detail, 6),
+        followed=round(factors.followed, 6),
+        agreement=round(factors.agreement, 6),
+        whole=round(factors.whole, 6),
         copies=round(assessed.copies, 6),
         moved=None if assessed.moved is None else round(assessed.moved, 6),
         bleed=None if assessed.bleed is None else Measured(**assessed.bleed.as_dict()),

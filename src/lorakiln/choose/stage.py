@@ -16,7 +16,9 @@ from lorakiln.choose.rule import NO_CLIP, AssessedCandidate, Decision, decide, r
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
-from lorakiln.evaluate.material import PIXEL, PictureModels, make_row
+from lorakiln.evaluate.drawing_key import PIXEL
+from lorakiln.evaluate.metric_inputs import PictureModels
+from lorakiln.evaluate.score_summaries import make_row
 from lorakiln.export.checkpoint_choice import choose_weights, find_best_step
 from lorakiln.facts.choice import CHOICE, Choice, Measured, MeasuredCandidate
 from lorakiln.facts.dataset import DatasetFacts

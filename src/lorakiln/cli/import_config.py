@@ -15,8 +15,8 @@ def import_config(
     name: Annotated[str | None, typer.Option(help="of the experiment [the LoRA's, or the file's]")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make an experiment of what another program was told: sd-scripts, kohya_ss, diffusers, OneTrainer or ai-toolkit;
-    or of the settings in a LoRA's metadata. Without a conf/experiment it is printed."""
+    """Make an experiment of what another program was told: sd-scripts, kohya_ss, LoRA_Easy_Training_Scripts, diffusers,
+    OneTrainer or ai-toolkit; or of the settings in a LoRA's metadata. Without a conf/experiment it is printed."""
     from lorakiln.artefacts.json_files import write_text
     from lorakiln.tools.other_configs.imported import TRAIN_NAME, name_experiment
     from lorakiln.tools.other_configs.translation import describe, suggest_name, translate_file

@@ -62,7 +62,7 @@ def resize(
     """Cut a LoRA down to a lower rank, layer by layer, with the least loss (truncated SVD)."""
     from lorakiln.lora_files.reading import read_lora
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.merge import find_stored_dtype
+    from lorakiln.tools.merge_loras import find_stored_dtype
     from lorakiln.tools.output_targets import check_lora_target
     from lorakiln.tools.resize import resize_lora
 
@@ -95,9 +95,9 @@ def merge(
     from lorakiln.lora_files.embeddings import warn_unused
     from lorakiln.lora_files.reading import read_any, read_lora
     from lorakiln.lora_files.writing import write_lora
-    from lorakiln.tools.bake import bake
-    from lorakiln.tools.merge import find_stored_dtype, merge_loras
-    from lorakiln.tools.output_targets import check_baked_target, check_lora_target
+    from lorakiln.tools.merge_into_base import merge_into_base
+    from lorakiln.tools.merge_loras import find_stored_dtype, merge_loras
+    from lorakiln.tools.output_targets import check_lora_target, check_merged_target
     from lorakiln.tools.rank_reduction import Cut
     from lorakiln.tools.weighted_file import parse_weighted
 
@@ -108,11 +108,11 @@ def merge(
                 raise UserError(
                     "says how to write a LoRA, and --into writes a base model", where=name, fix="leave it out"
                 )
-        dtype = check_baked_target(out, into, precision, overwrite)
+        dtype = check_merged_target(out, into, precision, overwrite)
         parts = [(read_any(path).adapter, weight) for path, weight in chosen]
         for (path, _), (adapter, _) in zip(chosen, parts, strict=True):
             warn_unused({} if without_embeddings else adapter.embeddings, path)
-        count = bake(into, parts, out, dtype, config=config, allow_pickle=allow_pickle)
+        count = merge_into_base(into, parts, out, dtype, config=config, allow_pickle=allow_pickle)
         print(f"{out}: {count} weights of {into} changed")
         return
     form, dtype = check_lora_target(out, to or "kohya", precision, overwrite)

@@ -9,7 +9,7 @@ import torch
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.compare.entrants import Entrant
 from lorakiln.evaluate.drawing import ShotDrawer
-from lorakiln.evaluate.material import PIXEL, describe_pictures
+from lorakiln.evaluate.drawing_key import PIXEL, describe_pictures
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.shots import compute_shot_key, make_prompts
 from lorakiln.families.prompt_encoding import PromptEncoding

@@ -9,7 +9,7 @@ import numpy as np
 
 from lorakiln.compare.drawing import Plan
 from lorakiln.compare.entrants import Entrant
-from lorakiln.evaluate.material import PictureModels, gather_material
+from lorakiln.evaluate.metric_inputs import PictureModels, gather_inputs
 from lorakiln.evaluate.nearest_pairs import NearestPair, find_nearest_pairs
 from lorakiln.evaluate.score_summaries import Summary, score_pictures, summarise
 from lorakiln.metrics import Metric, Scored, list_in_report_order, list_metrics
@@ -85,11 +85,11 @@ def measure_files(
         UserError: CLIP gives numbers that are not finite, or has no memory for a picture.
     """
     metrics = list_metrics(evaluate)
-    material = gather_material(models, plan.shots, samples, captioned)
-    scored = score_pictures(material, metrics)
+    inputs = gather_inputs(models, plan.shots, samples, captioned)
+    scored = score_pictures(inputs, metrics)
     ends = np.cumsum([len(plan.base), *map(len, plan.of)])
     base, *own = [scored[end - count : end] for end, count in zip(ends, map(len, (plan.base, *plan.of)), strict=True)]
-    baseline = Baseline.of(material, [item for item in base if item.shot.with_trigger], metrics, plan.prompts)
+    baseline = Baseline.of(inputs, [item for item in base if item.shot.with_trigger], metrics, plan.prompts)
     measures = [baseline.measure(some, len(plan.prompts)) for some in own]
     bases = baseline.measure(base, len(plan.prompts))
     most = find_most_followed([bases, *measures])
@@ -108,7 +108,7 @@ def measure_files(
         compare_pairs(measures, most),
         most,
         scored,
-        [find_nearest_pairs(material, one.weight, one.adapter) for one in entrants],
+        [find_nearest_pairs(inputs, one.weight, one.adapter) for one in entrants],
     )
 
 

@@ -18,8 +18,8 @@ from lorakiln.compare.page import write_page
 from lorakiln.compare.verdict import Verdict, decide
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
-from lorakiln.evaluate.material import PictureModels, make_row
-from lorakiln.evaluate.score_summaries import to_metrics
+from lorakiln.evaluate.metric_inputs import PictureModels
+from lorakiln.evaluate.score_summaries import make_row, to_metrics
 from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import choose_drawing_precision
@@ -123,6 +123,6 @@ def to_numbers(plan: Plan, measured: Measured, verdict: Verdict) -> dict[str, An
 
 
 def _to_numbers(assessed: Assessed[Any]) -> dict[str, Any]:
-    parts = {name: round(value, 6) for name, value in vars(assessed.parts).items()}
+    factors = {name: round(value, 6) for name, value in vars(assessed.factors).items()}
     copies = None if np.isnan(assessed.measures.copies).all() else round(assessed.copies, 6)
-    return {"worth": assessed.worth.as_dict(), **parts, "copies": copies}
+    return {"worth": assessed.worth.as_dict(), **factors, "copies": copies}

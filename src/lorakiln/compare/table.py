@@ -52,15 +52,15 @@ def _format_entrant(entrant: Entrant) -> str:
 
 def list_cells(assessed: Assessed[Any]) -> list[str]:
     """The numbers of one row, from worth to bleed."""
-    parts, measures = assessed.parts, assessed.measures
+    factors, measures = assessed.factors, assessed.measures
     copies = UNKNOWN if np.isnan(measures.copies).all() else f"{assessed.copies:.0%}"
-    agreement = UNKNOWN if np.isnan(measures.agreeing).all() else f"{parts.agreement:.0%}"
-    shares: Sequence[float] = (parts.learned, parts.detail, parts.followed)
+    agreement = UNKNOWN if np.isnan(measures.agreeing).all() else f"{factors.agreement:.0%}"
+    shares: Sequence[float] = (factors.learned, factors.detail, factors.followed)
     return [
         format_worth(assessed.worth),
         *(f"{share:.0%}" for share in shares),
         agreement,
-        f"{parts.whole:.0%}",
+        f"{factors.whole:.0%}",
         copies,
         UNKNOWN if assessed.bleed is None else f"{assessed.bleed.mean:.0%}",
     ]

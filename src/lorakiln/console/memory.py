@@ -4,7 +4,7 @@ import gc
 import re
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -52,6 +52,15 @@ class Batch:
         free_memory()
         self._halve()
         return None
+
+    def fill(self, items: Sequence[T]) -> tuple[list[T], int]:
+        """The next `size` items, filled up by repeating the last, and how many of them are items.
+
+        All batches have one shape: then an item's bits depend neither on how many others there are nor on its place
+        among them, and adding one gives the bits that a fresh run gives.
+        """
+        batch = list(items[: self.size])
+        return batch + batch[-1:] * (self.size - len(batch)), len(batch)
 
     def _halve(self) -> None:
         if self.size == 1:

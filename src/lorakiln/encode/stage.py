@@ -18,9 +18,10 @@ from lorakiln.artefacts.tensor_files import mapped_tensors, save_tensors
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import Batch, explaining_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
-from lorakiln.encode.batches import encode_captions, encode_pictures
 from lorakiln.encode.caption_variants import FILE, Variants, choose_variants
+from lorakiln.encode.conditioning import encode_captions
 from lorakiln.encode.content_keys import Keys, Row, adapt_variants, group_by_bucket, read_rows
+from lorakiln.encode.latents import encode_pictures
 from lorakiln.encode.masks import DTYPE as MASK_DTYPE
 from lorakiln.encode.masks import encode_mask
 from lorakiln.encode.tensor_cache import (
@@ -37,7 +38,7 @@ from lorakiln.facts.dataset import Dataset, DatasetFacts
 from lorakiln.families import load_family
 from lorakiln.families.cpu_threads import choosing_threads
 from lorakiln.families.protocol import Family, Part, choose_text_dtype
-from lorakiln.families.trigger_words import PIECES, find_broken_words
+from lorakiln.families.trigger_words import find_broken_words
 from lorakiln.rows import LOSS_MASK, VARIANT_SHEET, EncodedBucket, EncodedRow, Index
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
@@ -65,7 +66,7 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
     bare, half = load_family(model, ()), choose_text_dtype(device)
     facts, beside = bare.facts, frozenset((*bare.place_conditioning(SOMEWHERE), LOSS_MASK))
     text = {"text": str(half)} if half else {}
-    code = compute_code_key(encode_pictures, encode_mask, mapped_tensors, type(bare))
+    code = compute_code_key(encode_pictures, encode_captions, encode_mask, mapped_tensors, type(bare))
     given, settings = settings, adapt_variants(captioned, settings)
     keys = Keys({"code": code, "base": facts["hash"], **text}, settings, device.type, given.flip, given.augment)
     encoding = keys.encoding
@@ -83,7 +84,7 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
             row.file_name: {name: value.tolist() for name, value in _tell_places(family, row).items()} for row in rows
         }
         dataset = Dataset.read(captioned / "dataset.json")
-        _warn_split(family, dataset.trigger)
+        broken = find_broken_words(family, dataset.trigger)
         _warn_unread(family, rows, unread, encoding.chunks * family.max_tokens)
         drawn = choose_variants(rows, settings.captions)
         stage = _Stage(fresh, settings, keys, family, known, kept)
@@ -92,7 +93,7 @@ def encode(captioned: Path, out: Path, settings: EncodeSettings, model: ModelSet
         made_with = {"encode": given.model_dump(mode="json"), "model": model.model_dump(mode="json")}
         if settings.augment.variants:
             make_variant_sheet(rows, settings.flip).save(fresh / VARIANT_SHEET)
-        _index(dataset, rows, unread, told, keys, facts, made_with, drawn).write(fresh / "index.json")
+        _index(dataset, rows, unread, told, keys, facts, made_with, drawn, broken).write(fresh / "index.json")
     kept.clear()
 
 
@@ -247,6 +248,7 @@ def _index(
     facts: dict[str, str],
     made_with: dict[str, Any],
     drawn: Variants | None,
+    broken: dict[str, list[str]],
 ) -> Index:
     def entry(row: Row) -> EncodedRow:
         names = ("file_name", "text", "sha256", "twin", "caption_source", "key_picture", "key_caption")
@@ -286,21 +288,11 @@ def _index(
         buckets=buckets,
         **captions,
         **({"by_variant": by_variant} if by_variant else {}),
+        **({"trigger_pieces": broken} if broken else {}),
         empty=keys.caption(""),
         hash=identity,
         settings={**dataset.settings, **made_with},
     )
-
-
-def _warn_split(family: Family, trigger: str) -> None:
-    """Say which trigger words the model knows only in pieces: such a word brings along what its pieces mean."""
-    if broken := find_broken_words(family, trigger):
-        print(
-            f"warning: trigger words that the model reads in {PIECES} pieces or more: {'; '.join(broken)} "
-            "(a shorter word is learned faster)",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def _warn_unread(family: Family, rows: Sequence[Row], unread: Mapping[str, str], most: int) -> None:

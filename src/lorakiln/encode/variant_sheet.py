@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from lorakiln.encode.batches import view_pictures
 from lorakiln.encode.content_keys import Row
+from lorakiln.encode.latents import view_pictures
 from lorakiln.tracking.contact_sheet import choose_evenly, paste_cells
 
 MOST_PICTURES, MOST_VARIANTS = 24, 16  # rows and columns: 2,400 x 1,600 pixels

@@ -35,7 +35,7 @@ def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
                     "picture": make_data_uri(files[step, weight], _describe(step, weight, prompt)),
                     "worth": f"{one.worth.mean:.2f}",
                     "span": _format_span(one),
-                    "parts": f"learned {one.learned:.0%}, in detail {one.detail:.0%}, followed {one.followed:.0%}, "
+                    "factors": f"learned {one.learned:.0%}, in detail {one.detail:.0%}, followed {one.followed:.0%}, "
                     f"seeds agree {one.agreement:.0%}",
                     "varied": _describe_diversity(one),
                     "bleed": "" if one.bleed is None else f"bleeds {one.bleed.mean:.0%}",

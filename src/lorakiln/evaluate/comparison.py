@@ -6,7 +6,7 @@ from typing import Any
 
 from lorakiln.evaluate.score_summaries import Summary, summarise, to_metrics
 from lorakiln.evaluate.shots import ShotPlan
-from lorakiln.metrics import Finding, Material, Metric, Scored, format_weight, list_in_report_order
+from lorakiln.metrics import Finding, Metric, MetricInputs, Scored, format_weight, list_in_report_order
 from lorakiln.worth import WORTH
 from lorakiln.worth.assessment import Assessed, assess, find_most_followed
 from lorakiln.worth.baseline import Baseline
@@ -54,7 +54,7 @@ class Comparison:
 
 
 def assess_weights(
-    material: Material, scored: Sequence[Scored], metrics: Sequence[Metric], plan: ShotPlan
+    inputs: MetricInputs, scored: Sequence[Scored], metrics: Sequence[Metric], plan: ShotPlan
 ) -> dict[float, Assessed[float]]:
     """The base's pictures, and those at the plan's main weight, by the rule that chooses saved steps; nothing where
     the base was not drawn, or too few prompts.
@@ -62,7 +62,7 @@ def assess_weights(
     of = {at: [one for one in scored if one.shot.with_trigger and one.shot.weight == at] for at in (0.0, plan.main)}
     if not of[0.0] or len(plan.prompts) < FEWEST_PROMPTS:
         return {}
-    baseline = Baseline.of(material, of[0.0], metrics, plan.prompts)
+    baseline = Baseline.of(inputs, of[0.0], metrics, plan.prompts)
     measures = {weight: baseline.measure(some, len(plan.prompts)) for weight, some in of.items()}
     most = find_most_followed(measures.values())
     assessed = {weight: assess(weight, one, measures[0.0], most) for weight, one in measures.items()}
@@ -92,8 +92,8 @@ def compare(scored: Sequence[Scored], plan: ShotPlan, metrics: Sequence[Metric],
 
 
 def _worth_to_dict(assessed: Assessed[float]) -> dict[str, Any]:
-    parts = {name: round(value, 6) for name, value in asdict(assessed.parts).items()}
-    return {**assessed.worth.as_dict(), **parts, "copies": round(assessed.copies, 6), "usable": assessed.usable}
+    factors = {name: round(value, 6) for name, value in asdict(assessed.factors).items()}
+    return {**assessed.worth.as_dict(), **factors, "copies": round(assessed.copies, 6), "usable": assessed.usable}
 
 
 def select_headline_numbers(results: Comparison, main: float) -> dict[str, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.evaluate.page_pictures import describe_shot, make_data_uri
-from lorakiln.metrics import Material, Shot
+from lorakiln.metrics import MetricInputs, Shot
 from lorakiln.metrics.copies import compute_nearest_pair
 
 MOST = 6
@@ -35,27 +35,27 @@ class NearestPair:
         return self.bar is not None and self.likeness > self.bar
 
 
-def find_nearest_pairs(material: Material, weight: float, adapter: str = "", most: int = MOST) -> list[NearestPair]:
+def find_nearest_pairs(inputs: MetricInputs, weight: float, adapter: str = "", most: int = MOST) -> list[NearestPair]:
     """The nearest first; of several that are nearest to one training picture the nearest alone, so that they differ.
 
     Args:
         weight: of the pictures that are looked at, drawn with their trigger words.
         adapter: whose they are, where several drew.
     """
-    bar = compute_nearest_pair(material.trained_looks)
+    bar = compute_nearest_pair(inputs.trained_looks)
     rows = [
         row
-        for row, shot in enumerate(material.shots)
+        for row, shot in enumerate(inputs.shots)
         if shot.with_trigger and shot.weight == weight and shot.adapter == adapter
     ]
-    if not rows or not len(material.trained_looks):
+    if not rows or not len(inputs.trained_looks):
         return []
-    alike = material.drawn_looks[rows] @ material.trained_looks.T
+    alike = inputs.drawn_looks[rows] @ inputs.trained_looks.T
     found: dict[Path, NearestPair] = {}
     for row, cosines in sorted(zip(rows, alike, strict=True), key=lambda one: (-one[1].max(), one[0])):
         place = int(cosines.argmax())
-        trained = material.trained[place]
-        found.setdefault(trained, NearestPair(material.shots[row], trained, float(cosines[place]), bar))
+        trained = inputs.trained[place]
+        found.setdefault(trained, NearestPair(inputs.shots[row], trained, float(cosines[place]), bar))
     return list(found.values())[:most]
 
 

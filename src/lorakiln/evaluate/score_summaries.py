@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.evaluate.shots import ShotPlan
-from lorakiln.metrics import Finding, Material, Metric, Prompt, Scored, format_weight
+from lorakiln.metrics import Finding, Metric, MetricInputs, Prompt, Scored, format_weight
 from lorakiln.worth.intervals import Estimate, compute_bootstrap_mean, compute_wilson_fraction
 
 
@@ -48,14 +49,29 @@ class Summary:
         return (low / room, mean / room) if room > 0 else (0.0, 0.0)
 
 
-def score_pictures(material: Material, metrics: Sequence[Metric]) -> list[Scored]:
+def score_pictures(inputs: MetricInputs, metrics: Sequence[Metric]) -> list[Scored]:
     """Score every drawn picture by the metrics that are of pictures, in their order."""
-    columns = {metric.name: metric.of_pictures(material) for metric in metrics}
+    columns = {metric.name: metric.of_pictures(inputs) for metric in metrics}
     measured = {name: column for name, column in columns.items() if column is not None}
     return [
-        Scored(shot, material.embeddings[row], {name: column[row] for name, column in measured.items()})
-        for row, shot in enumerate(material.shots)
+        Scored(shot, inputs.embeddings[row], {name: column[row] for name, column in measured.items()})
+        for row, shot in enumerate(inputs.shots)
     ]
+
+
+def make_row(item: Scored) -> dict[str, Any]:
+    """A line of samples/metadata.jsonl, by which the picture is found again."""
+    shot = item.shot
+    values = {name: None if value is None else round(value, 6) for name, value in item.values.items()}
+    return {
+        "file_name": shot.file_name,
+        "prompt": shot.text,
+        "seed": shot.seed,
+        "weight": shot.weight,
+        "with_trigger": shot.with_trigger,
+        **values,
+        "key": shot.key,
+    }
 
 
 def summarise(

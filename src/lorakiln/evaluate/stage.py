@@ -15,13 +15,14 @@ from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.comparison import Evidence, assess_weights, compare, select_headline_numbers
 from lorakiln.evaluate.drawing import ShotDrawer
+from lorakiln.evaluate.drawing_key import PIXEL, describe_drawing
 from lorakiln.evaluate.grids import make_grids, save_grid
-from lorakiln.evaluate.material import PIXEL, PictureModels, describe_drawing, gather_material, make_row
+from lorakiln.evaluate.metric_inputs import PictureModels, gather_inputs
 from lorakiln.evaluate.nearest_pairs import NearestPair, find_nearest_pairs
 from lorakiln.evaluate.painter import Painter
 from lorakiln.evaluate.remarks import make_remarks
 from lorakiln.evaluate.report import Findings, write_report
-from lorakiln.evaluate.score_summaries import score_pictures, write_plots
+from lorakiln.evaluate.score_summaries import make_row, score_pictures, write_plots
 from lorakiln.evaluate.shots import ShotPlan, plan_shots
 from lorakiln.evaluate.summary_text import format_summary
 from lorakiln.evaluate.tracking import EvaluatedLora, track
@@ -131,14 +132,14 @@ def _score(
     metrics: Sequence[Metric],
 ) -> tuple[list[Scored], Evidence, list[NearestPair]]:
     """The scored pictures, what the verdict asks for beside their scores, and those nearest to training pictures."""
-    material = gather_material(models, plan.shots, samples, captioned, held_out)
-    scored = score_pictures(material, metrics)
-    known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
+    inputs = gather_inputs(models, plan.shots, samples, captioned, held_out)
+    scored = score_pictures(inputs, metrics)
+    known = {metric.name: metric.of_training_pictures(inputs) for metric in metrics}
     ceilings = {name: ceiling for name, ceiling in known.items() if ceiling is not None}
     strange = DatasetFacts.read(captioned / "dataset.json").out_of_domain
-    assessed = {} if strange else assess_weights(material, scored, metrics, plan)
-    evidence = Evidence(ceilings, examine(material, scored, plan.main), strange, assessed)
-    return scored, evidence, find_nearest_pairs(material, plan.main)
+    assessed = {} if strange else assess_weights(inputs, scored, metrics, plan)
+    evidence = Evidence(ceilings, examine(inputs, scored, plan.main), strange, assessed)
+    return scored, evidence, find_nearest_pairs(inputs, plan.main)
 
 
 def _read_held_out(run: Path) -> list[str]:

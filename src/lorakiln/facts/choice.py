@@ -21,7 +21,7 @@ class MeasuredCandidate(Facts):
     Attributes:
         prompts, pictures: that were drawn with it; of the weaker ones fewer.
         worth: the product of the five after it, each 0 to 1.
-        learned, detail, followed, agreement, whole: see `worth.measures.Parts`.
+        learned, detail, followed, agreement, whole: see `worth.measures.Factors`.
         copies: the share of its pictures that are nearer to a training picture than any two of these to each other.
         moved: how far they are from the base's of the same prompt and seed; 1: as far as another seed; None: not known.
         bleed: how far its pictures of prompts without the trigger words are from the base's; 1: as far as another

@@ -22,7 +22,7 @@ __all__ = [
     "Finding",
     "LIKENESS",
     "METRICS",
-    "Material",
+    "MetricInputs",
     "Metric",
     "MetricKind",
     "OBEDIENCE",
@@ -50,7 +50,7 @@ def name_likeness_model(settings: EvaluateSettings | None) -> str:
 
 
 @dataclass(frozen=True)
-class Material:
+class MetricInputs:
     """What a metric may look at.
 
     Attributes:
@@ -143,8 +143,8 @@ class Metric:
         """Whether it is the share of right answers to a question of `evaluate.classify`, or counts as one does."""
         return self.fraction and self.role != "other"
 
-    def of_pictures(self, material: Material) -> Sequence[float | None] | None:
-        """Its value of each of the material's N pictures, None where it does not apply; None if it is of prompts."""
+    def of_pictures(self, inputs: MetricInputs) -> Sequence[float | None] | None:
+        """Its value of each of the N drawn pictures, None where it does not apply; None if it is of prompts."""
         return None
 
     def of_prompt(self, pictures: Sequence[Scored]) -> float | None:
@@ -152,7 +152,7 @@ class Metric:
         known = [value for item in pictures if (value := item.values.get(self.name)) is not None]
         return float(np.mean(known)) if known else None
 
-    def of_training_pictures(self, material: Material) -> float | None:
+    def of_training_pictures(self, inputs: MetricInputs) -> float | None:
         """What the training pictures themselves have, which a LoRA's pictures can at best reach; None: not known."""
         return None
 
@@ -187,7 +187,7 @@ class MetricKind(Protocol):
     def list_metrics(self, settings: EvaluateSettings | None) -> Sequence[Metric]:
         """The metrics that these settings ask for; None: all that do not depend on what is asked."""
 
-    def examine(self, material: Material, scored: Sequence[Scored], weight: float) -> Finding:
+    def examine(self, inputs: MetricInputs, scored: Sequence[Scored], weight: float) -> Finding:
         """What the verdict asks for beside the numbers, about the pictures at `weight`."""
 
     RULE: str  # what `examine` demands, in the report's words: whole sentences
@@ -207,9 +207,9 @@ def list_in_report_order(metrics: Sequence[Metric]) -> list[Metric]:
     return sorted(metrics, key=lambda metric: metric.place)
 
 
-def examine(material: Material, scored: Sequence[Scored], weight: float) -> dict[str, Finding]:
+def examine(inputs: MetricInputs, scored: Sequence[Scored], weight: float) -> dict[str, Finding]:
     """What all kinds that examine have found, by their names."""
-    return {name: kind.examine(material, scored, weight) for name, kind in _examining().items()}
+    return {name: kind.examine(inputs, scored, weight) for name, kind in _examining().items()}
 
 
 def list_rules() -> list[str]:

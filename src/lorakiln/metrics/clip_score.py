@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from lorakiln.metrics import OBEDIENCE, Material, Metric
+from lorakiln.metrics import OBEDIENCE, Metric, MetricInputs
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
 class ClipScore(Metric):
-    def of_pictures(self, material: Material) -> list[float | None]:
+    def of_pictures(self, inputs: MetricInputs) -> list[float | None]:
         """100 cos(picture, prompt without its trigger words)."""
-        judged = sorted({shot.prompt.judged for shot in material.shots} - {""})
-        text_rows = dict(zip(judged, material.embed_texts(judged), strict=True)) if judged else {}
-        texts = [text_rows.get(shot.prompt.judged) for shot in material.shots]
-        pairs = zip(material.embeddings, texts, strict=True)
+        judged = sorted({shot.prompt.judged for shot in inputs.shots} - {""})
+        text_rows = dict(zip(judged, inputs.embed_texts(judged), strict=True)) if judged else {}
+        texts = [text_rows.get(shot.prompt.judged) for shot in inputs.shots]
+        pairs = zip(inputs.embeddings, texts, strict=True)
         return [None if text is None else 100 * float(picture @ text) for picture, text in pairs]
 
 

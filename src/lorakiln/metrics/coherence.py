@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from lorakiln.metrics import Caveat, Material, Scored
+from lorakiln.metrics import Caveat, MetricInputs, Scored
 from lorakiln.metrics._cosines import compute_mean_cosine
 
 # Seeds agree if their likeness goes half of the way from pictures of different prompts (the base's) to equal ones.
@@ -79,16 +79,16 @@ class Coherence:
         return {name: round(value, 6) for name, value in vars(self).items() if value is not None}
 
 
-def examine(material: Material, scored: Sequence[Scored], weight: float) -> Coherence:
+def examine(inputs: MetricInputs, scored: Sequence[Scored], weight: float) -> Coherence:
     """Of the pictures that are drawn at `weight` with their trigger words."""
-    shown = [row for row, shot in enumerate(material.shots) if shot.with_trigger and shot.weight == weight]
+    shown = [row for row, shot in enumerate(inputs.shots) if shot.with_trigger and shot.weight == weight]
     shown = [shown[number] for number in spread(len(shown))]
-    files = [material.files[row] for row in shown]
-    few = spread(len(material.trained))
-    known = [material.trained[number] for number in few]
+    files = [inputs.files[row] for row in shown]
+    few = spread(len(inputs.trained))
+    known = [inputs.trained[number] for number in few]
     detail, arrangement = (
-        compute_detail_loss(material.embeddings[shown], material.embed_pictures(files, alter))
-        / max(compute_detail_loss(material.references[few], material.embed_pictures(known, alter)), 1e-6)
+        compute_detail_loss(inputs.embeddings[shown], inputs.embed_pictures(files, alter))
+        / max(compute_detail_loss(inputs.references[few], inputs.embed_pictures(known, alter)), 1e-6)
         for alter in (blur, shuffle)
     )
     return Coherence(compute_agreement(scored, weight), detail, arrangement)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lorakiln.metrics import Material, Metric, name_likeness_model
+from lorakiln.metrics import Metric, MetricInputs, name_likeness_model
 from lorakiln.schema.evaluate import EvaluateSettings
 
 TWINS = 0.995  # training pictures as near as this are one picture twice, and say nothing of how unlike two are
@@ -17,12 +17,12 @@ FEWEST = 4  # training pictures, below which no two of them say what "near" is
 
 
 class Copies(Metric):
-    def of_pictures(self, material: Material) -> list[float | None] | None:
+    def of_pictures(self, inputs: MetricInputs) -> list[float | None] | None:
         """1 for a copy, 0 for none; None where the training pictures are too few to say."""
-        nearest = compute_nearest_pair(material.trained_looks)
+        nearest = compute_nearest_pair(inputs.trained_looks)
         if nearest is None:
             return None
-        return [float(row.max() > nearest) for row in material.drawn_looks @ material.trained_looks.T]
+        return [float(row.max() > nearest) for row in inputs.drawn_looks @ inputs.trained_looks.T]
 
 
 def compute_nearest_pair(references: np.ndarray) -> float | None:

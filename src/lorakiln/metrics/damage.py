@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lorakiln.artefacts.pictures import read_picture
-from lorakiln.metrics import Material, Metric
+from lorakiln.metrics import Metric, MetricInputs
 from lorakiln.metrics.coherence import spread
 from lorakiln.schema.evaluate import EvaluateSettings
 
@@ -26,15 +26,15 @@ Pixels = tuple[float, float]  # how burnt, how noisy: see `measure_pixels`
 
 
 class Damage(Metric):
-    def of_pictures(self, material: Material) -> list[float | None] | None:
+    def of_pictures(self, inputs: MetricInputs) -> list[float | None] | None:
         """1 for a damaged picture, 0 for a whole one."""
-        base = [file for file, shot in zip(material.files, material.shots, strict=True) if not shot.weight]
-        trained = [material.trained[number] for number in spread(len(material.trained))]
+        base = [file for file, shot in zip(inputs.files, inputs.shots, strict=True) if not shot.weight]
+        trained = [inputs.trained[number] for number in spread(len(inputs.trained))]
         if not base and not trained:
             return None
-        measured = {file: measure_pixels(file) for file in {*material.files, *trained}}
+        measured = {file: measure_pixels(file) for file in {*inputs.files, *trained}}
         usual = find_usual([measured[file] for file in base], [measured[file] for file in trained])
-        return [float(is_damaged(measured[file], usual)) for file in material.files]
+        return [float(is_damaged(measured[file], usual)) for file in inputs.files]
 
 
 def find_usual(base: Sequence[Pixels], trained: Sequence[Pixels]) -> Pixels:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorakiln.metrics import Material, Metric, name_likeness_model
+from lorakiln.metrics import Metric, MetricInputs, name_likeness_model
 from lorakiln.metrics.coherence import spread
 from lorakiln.schema.evaluate import EvaluateSettings
 
@@ -18,25 +18,25 @@ MOST = 64  # pictures whose patches are held at once: of ViT-L with 256 patches 
 
 
 class DetailSimilarity(Metric):
-    def of_pictures(self, material: Material) -> list[float | None] | None:
+    def of_pictures(self, inputs: MetricInputs) -> list[float | None] | None:
         """The mean over a picture's patches of the cosine to the nearest patch of any training picture."""
-        known = [material.trained[number] for number in spread(len(material.trained), MOST)]
-        if not known or not material.files:
+        known = [inputs.trained[number] for number in spread(len(inputs.trained), MOST)]
+        if not known or not inputs.files:
             return None
-        patches = _flatten(material.embed_parts(known))
-        files: list[Path] = list(material.files)
+        patches = _flatten(inputs.embed_parts(known))
+        files: list[Path] = list(inputs.files)
         values: list[float | None] = []
         while files:  # some at a time: patches take a thousand times what a picture's embedding takes
-            values += [compute_nearest(one, patches) for one in material.embed_parts(files[:MOST])]
+            values += [compute_nearest(one, patches) for one in inputs.embed_parts(files[:MOST])]
             files = files[MOST:]
         return values
 
-    def of_training_pictures(self, material: Material) -> float | None:
+    def of_training_pictures(self, inputs: MetricInputs) -> float | None:
         """The mean of the same of each training picture beside the others; None if there is one alone."""
-        known = [material.trained[number] for number in spread(len(material.trained), MOST)]
+        known = [inputs.trained[number] for number in spread(len(inputs.trained), MOST)]
         if len(known) < 2:
             return None
-        parts = material.embed_parts(known)
+        parts = inputs.embed_parts(known)
         return float(
             np.mean([compute_nearest(one, _flatten(np.delete(parts, n, axis=0))) for n, one in enumerate(parts)])
         )

@@ -5,21 +5,21 @@ Likeness to the pictures trained on overrates what was memorised (arXiv 2503.066
 
 from collections.abc import Sequence
 
-from lorakiln.metrics import Material, Metric, name_likeness_model
+from lorakiln.metrics import Metric, MetricInputs, name_likeness_model
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
 class HeldOutSimilarity(Metric):
-    def of_pictures(self, material: Material) -> list[float | None] | None:
+    def of_pictures(self, inputs: MetricInputs) -> list[float | None] | None:
         """The mean cosine to all pictures that were held out; None altogether if none was."""
-        held_out = material.select_trained_looks(held_out=True)
+        held_out = inputs.select_trained_looks(held_out=True)
         if not len(held_out):
             return None
-        return [float(row.mean()) for row in material.drawn_looks @ held_out.T]
+        return [float(row.mean()) for row in inputs.drawn_looks @ held_out.T]
 
-    def of_training_pictures(self, material: Material) -> float | None:
+    def of_training_pictures(self, inputs: MetricInputs) -> float | None:
         """What another picture of the subject has: the mean cosine between those held out and those trained on."""
-        held_out, trained = (material.select_trained_looks(side) for side in (True, False))
+        held_out, trained = (inputs.select_trained_looks(side) for side in (True, False))
         return float((held_out @ trained.T).mean()) if len(held_out) and len(trained) else None
 
 

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 
-from lorakiln.metrics import LIKENESS, Material, Metric, name_likeness_model
+from lorakiln.metrics import LIKENESS, Metric, MetricInputs, name_likeness_model
 from lorakiln.metrics._cosines import compute_mean_cosine
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
 class ImageSimilarity(Metric):
-    def of_pictures(self, material: Material) -> list[float | None]:
+    def of_pictures(self, inputs: MetricInputs) -> list[float | None]:
         """The mean cosine to all training pictures, those that were held out among them."""
-        return [float(row.mean()) for row in material.drawn_looks @ material.trained_looks.T]
+        return [float(row.mean()) for row in inputs.drawn_looks @ inputs.trained_looks.T]
 
-    def of_training_pictures(self, material: Material) -> float | None:
+    def of_training_pictures(self, inputs: MetricInputs) -> float | None:
         """Mean cosine between two different training pictures; None if there is one alone."""
-        return compute_mean_cosine(material.trained_looks) if len(material.trained_looks) > 1 else None
+        return compute_mean_cosine(inputs.trained_looks) if len(inputs.trained_looks) > 1 else None
 
 
 def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from lorakiln.metrics import Material, Metric, name_likeness_model
+from lorakiln.metrics import Metric, MetricInputs, name_likeness_model
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
 class NearestSimilarity(Metric):
-    def of_pictures(self, material: Material) -> list[float | None]:
+    def of_pictures(self, inputs: MetricInputs) -> list[float | None]:
         """The cosine to the nearest training picture."""
-        return [float(row.max()) for row in material.drawn_looks @ material.trained_looks.T]
+        return [float(row.max()) for row in inputs.drawn_looks @ inputs.trained_looks.T]
 
 
 def list_metrics(settings: EvaluateSettings | None) -> Sequence[Metric]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lorakiln.metrics import Material, Metric, Prompt
+from lorakiln.metrics import Metric, MetricInputs, Prompt
 from lorakiln.schema.evaluate import Classification, EvaluateSettings
 
 
@@ -14,11 +14,11 @@ class Right(Metric):
 
     question: Classification = field(kw_only=True)
 
-    def of_pictures(self, material: Material) -> list[float | None]:
+    def of_pictures(self, inputs: MetricInputs) -> list[float | None]:
         """1 where it does, 0 where it does not; None where the prompt names no label."""
         labels = self.question.labels
-        best = (material.embeddings @ material.embed_texts(labels).T).argmax(axis=1)
-        looked_for = [find_expected_label(self.question, shot.prompt) for shot in material.shots]
+        best = (inputs.embeddings @ inputs.embed_texts(labels).T).argmax(axis=1)
+        looked_for = [find_expected_label(self.question, shot.prompt) for shot in inputs.shots]
         pairs = zip(best, looked_for, strict=True)
         return [None if label is None else float(labels[index] == label) for index, label in pairs]
 

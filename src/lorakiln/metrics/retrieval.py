@@ -9,38 +9,38 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lorakiln.metrics import Material, Metric, name_likeness_model
+from lorakiln.metrics import Metric, MetricInputs, name_likeness_model
 from lorakiln.schema.evaluate import EvaluateSettings
 
 
 class Retrieval(Metric):
-    def of_pictures(self, material: Material) -> list[float | None] | None:
+    def of_pictures(self, inputs: MetricInputs) -> list[float | None] | None:
         """The average precision of each picture's search; None altogether without distractors. A picture of the base's
         does not find itself.
         """
-        gallery = _list_distractors(material)
-        if not gallery or not len(material.trained_looks):
+        gallery = _list_distractors(inputs)
+        if not gallery or not len(inputs.trained_looks):
             return None
-        looks = material.drawn_looks
-        found, passed = looks @ material.trained_looks.T, looks @ looks[gallery].T
+        looks = inputs.drawn_looks
+        found, passed = looks @ inputs.trained_looks.T, looks @ looks[gallery].T
         own = {row: place for place, row in enumerate(gallery)}
         return [
             compute_average_precision(found[row], np.delete(passed[row], own[row]) if row in own else passed[row])
             for row in range(len(looks))
         ]
 
-    def of_training_pictures(self, material: Material) -> float | None:
+    def of_training_pictures(self, inputs: MetricInputs) -> float | None:
         """The mean of the same of each training picture, which looks for the others; None if there is one alone."""
-        gallery, looks = _list_distractors(material), material.trained_looks
+        gallery, looks = _list_distractors(inputs), inputs.trained_looks
         if not gallery or len(looks) < 2:
             return None
-        found, passed = looks @ looks.T, looks @ material.drawn_looks[gallery].T
+        found, passed = looks @ looks.T, looks @ inputs.drawn_looks[gallery].T
         return float(np.mean([compute_average_precision(np.delete(found[n], n), passed[n]) for n in range(len(looks))]))
 
 
-def _list_distractors(material: Material) -> list[int]:
+def _list_distractors(inputs: MetricInputs) -> list[int]:
     """Which of the drawn pictures are the base's; its pictures without the trigger words show the same once more."""
-    return [row for row, shot in enumerate(material.shots) if not shot.weight and shot.with_trigger]
+    return [row for row, shot in enumerate(inputs.shots) if not shot.weight and shot.with_trigger]
 
 
 def compute_average_precision(wanted: np.ndarray, others: np.ndarray) -> float:

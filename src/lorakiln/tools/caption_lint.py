@@ -12,7 +12,7 @@ from pathlib import Path
 from lorakiln.caption.trigger import holds_trigger, prepend_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Family
-from lorakiln.families.trigger_words import find_broken_words, is_ordinary
+from lorakiln.families.trigger_words import find_broken_words, format_pieces, is_ordinary
 from lorakiln.sources import CaptionProblem, Captions, open_source
 from lorakiln.sources.folder.captions import PRECEDENCE
 
@@ -141,7 +141,8 @@ def lint_captions(folder: Path, trigger: str = "", reader: Reader | None = None)
 def describe_trigger(family: Family, trigger: str) -> list[str]:
     """What is odd about trigger words, a sentence each."""
     found = [
-        f"read in pieces, which bring along what they mean: {broken}" for broken in find_broken_words(family, trigger)
+        f"read in pieces, which bring along what they mean: {format_pieces({word: pieces})}"
+        for word, pieces in find_broken_words(family, trigger).items()
     ]
     if is_ordinary(family, trigger):
         found.append(

@@ -20,7 +20,7 @@ def check_lora_target(out: Path, form: str, precision: str | None, overwrite: bo
     return form, dtype
 
 
-def check_baked_target(out: Path, source: Path, precision: str | None, overwrite: bool) -> torch.dtype | None:
+def check_merged_target(out: Path, source: Path, precision: str | None, overwrite: bool) -> torch.dtype | None:
     """The dtype meant, once it is clear that a base model in the layout of `source` can be written to `out`."""
     dtype = parse_dtype(precision)
     if source.is_file():

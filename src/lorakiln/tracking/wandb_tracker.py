@@ -24,7 +24,7 @@ from lorakiln.tracking.private_settings import remove_words
 from lorakiln.tracking.protocol import Tracker
 from lorakiln.tracking.server_silence import LASTS, ServerSilence
 from lorakiln.tracking.temporary_files import temporary_files_in
-from lorakiln.tracking.wandb_parts import read_parts, set_aside, wait_for_a_name
+from lorakiln.tracking.wandb_run_folders import read_run_folders, set_aside, wait_for_a_name
 
 MOST_LETTERS = 128  # that W&B takes for a name
 MOST_ROWS = 200  # of a dataset, shown in its table
@@ -33,7 +33,7 @@ PATIENCE = 30  # seconds that an online start may take before the run goes offli
 # known of each whether the record has it already.
 ROOM = 8  # numbers of one training step
 ROW, VALIDATION, PICTURES, TABLE = range(4)
-_opened: dict[Path, int] = {}  # the folders of this process's own parts, and the number of the last row in each
+_opened: dict[Path, int] = {}  # this process's own run folders, and the number of the last row in each
 
 
 class WandbTracker(Tracker):
@@ -56,7 +56,7 @@ class WandbTracker(Tracker):
         self.upload_images = settings.upload_images
         self._home = Path(os.environ.get("WANDB_DIR") or folder)
         known_id = known.get("id") if known else None
-        last, mended = mend_parts(self._home / "wandb", known_id) if known_id else (-1, False)
+        last, mended = mend_run_folders(self._home / "wandb", known_id) if known_id else (-1, False)
         arguments = {
             "project": settings.project,
             "entity": settings.entity,
@@ -93,7 +93,7 @@ class WandbTracker(Tracker):
         }
         if (job == "train" or mended) and self._run.settings.mode == "offline":
             # Export and evaluate record into folders of their own, which the same command sends; what said so first
-            # was killed where a part is mended.
+            # was killed where a run folder is mended.
             sent = shlex.quote(str(Path(self._run.settings.sync_dir).parent))
             print(f"W&B is offline; to upload later: wandb sync {sent}/offline-run-*-{self._run.id}", file=sys.stderr)
 
@@ -159,7 +159,7 @@ class WandbTracker(Tracker):
         self, facts: DatasetFacts, pictures: Path, rows: Sequence[CaptionedRow], name: str, version: str
     ) -> tuple[bool, str]:
         """Whether it went to the server, and the folder of its record."""
-        mend_parts(self._home / "wandb", f"dataset-{version}")
+        mend_run_folders(self._home / "wandb", f"dataset-{version}")
         metadata = {**self._shared(facts.to_dict()), "version": version}
         made = _artifact("dataset", name, metadata)
         made.add_reference(pictures.resolve().as_uri(), checksum=False)
@@ -215,22 +215,20 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> wandb.Ta
     return wandb.Table(columns=list(columns), data=cells)
 
 
-def mend_parts(folder: Path, run: str) -> tuple[int, bool]:
-    """Make W&B's folder ready for another part of a run: what a kill has left is set aside, and that is said.
+def mend_run_folders(folder: Path, run: str) -> tuple[int, bool]:
+    """Make W&B's folder ready for another folder of a run: what a kill has left is set aside, and that is said.
 
     Returns:
-        The number of the last row in the rest, -1 if there is none; whether a part was set aside.
+        The number of the last row in the rest, -1 if there is none; whether a folder was set aside.
     """
-    parts = read_parts(folder, run, Record.FromString, _opened)
-    for part in parts:
-        if not part.whole:
-            warning = (
-                f"W&B: {part.folder.name} was cut off, which wandb sync cannot send; it is kept in {set_aside(part)}"
-            )
+    found = read_run_folders(folder, run, Record.FromString, _opened)
+    for one in found:
+        if not one.whole:
+            warning = f"W&B: {one.path.name} was cut off, which wandb sync cannot send; it is kept in {set_aside(one)}"
             print(f"{warning}, and what is known of it is recorded again", file=sys.stderr, flush=True)
     wait_for_a_name(folder, run)
-    whole = [part for part in parts if part.whole]
-    return max((part.last for part in whole), default=-1), len(whole) < len(parts)
+    whole = [one for one in found if one.whole]
+    return max((one.last for one in whole), default=-1), len(whole) < len(found)
 
 
 def start(arguments: dict[str, Any], at_home: bool = False, offline: bool = False, mode: str | None = None) -> Any:

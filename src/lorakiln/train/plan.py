@@ -1,12 +1,13 @@
 """What is going to happen, told before it does."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from statistics import fmean
 
 from lorakiln.captions import count_texts
 from lorakiln.console.sparkline import format_sparkline
+from lorakiln.families.trigger_words import PIECES, format_pieces
 from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.optim.schedules import trace_factors
 from lorakiln.optim.state import state_bytes
@@ -140,6 +141,21 @@ def list_warnings(settings: TrainSettings) -> list[str]:
             "fall: usually train/scheduler=constant with a warm-up"
         )
     return found
+
+
+def warn_of_pieces(trigger_pieces: Mapping[str, Sequence[str]], words: Iterable[str]) -> list[str]:
+    """A sentence about trigger words that the base reads in several pieces, if there are any.
+
+    Args:
+        words: that have vectors of their own, and so are read whole; text encoders read no capitals.
+    """
+    whole = {word.lower() for word in words}
+    if broken := {word: pieces for word, pieces in trigger_pieces.items() if word.lower() not in whole}:
+        return [
+            f"trigger words that the model reads in {PIECES} pieces or more: {format_pieces(broken)} (a shorter word "
+            "is learned faster; train.tokens makes a word one of its own)"
+        ]
+    return []
 
 
 def describe_variants(encoded: EncodedDataset) -> str:

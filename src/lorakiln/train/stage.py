@@ -30,7 +30,7 @@ from lorakiln.train.failures import explain_failure
 from lorakiln.train.fingerprint import collect_identity, compute_fingerprint, explain_fresh_start
 from lorakiln.train.lightning import pl
 from lorakiln.train.memory_count import DRAWN
-from lorakiln.train.plan import format_plan, list_warnings
+from lorakiln.train.plan import format_plan, list_warnings, warn_of_pieces
 from lorakiln.train.results import check_tellable, collect_provenance, make_run_facts, write_run
 from lorakiln.train.sample_pictures import SampleDrawer
 from lorakiln.train.stop_together import StopTogether
@@ -85,7 +85,8 @@ def _put_together(encoded: Path, settings: TrainSettings, model: ModelSettings) 
 
 def _print_plan(run: TrainingRun) -> None:
     print(format_plan(run), flush=True)
-    for doubt in list_warnings(run.settings):
+    pieces = run.encoded.index.trigger_pieces
+    for doubt in [*list_warnings(run.settings), *warn_of_pieces(pieces, [*run.settings.tokens, *run.begun])]:
         print(f"warning: {doubt}", file=sys.stderr, flush=True)
 
 

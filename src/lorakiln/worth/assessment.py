@@ -11,7 +11,7 @@ import numpy as np
 
 from lorakiln.metrics.coherence import AGREE, MOST_PROMPTS
 from lorakiln.worth.intervals import Estimate
-from lorakiln.worth.measures import Measures, Parts, compare, estimate, weigh
+from lorakiln.worth.measures import Factors, Measures, compare, estimate, weigh
 
 UNDER = 0.5  # of what the training pictures show; less is underfitted
 SHOWN = 0.15  # the same: where the best one's interval begins below it, nothing was learned that can be shown
@@ -39,7 +39,7 @@ class Assessed(Generic[Drawn]):
 
     candidate: Drawn
     measures: Measures
-    parts: Parts
+    factors: Factors
     worth: Estimate
     copies: float
     state: str
@@ -90,10 +90,10 @@ def assess(candidate: Drawn, measures: Measures, base: Measures, most: float) ->
         base: the base's pictures, of these prompts at least, in their order.
         most: see `find_most_followed`.
     """
-    parts = weigh(measures, most)
+    factors = weigh(measures, most)
     worth = estimate(lambda rows: weigh(measures, most, rows).worth, measures.prompts)
     copies = max(0.0, _mean(measures.copies) - _mean(base.copies[: measures.prompts]))
-    return Assessed(candidate, measures, parts, worth, copies, _find_state(measures, base, parts, copies, most))
+    return Assessed(candidate, measures, factors, worth, copies, _find_state(measures, base, factors, copies, most))
 
 
 def pick(assessed: Sequence[Assessed[Drawn]], most: float) -> Pick[Drawn]:
@@ -117,11 +117,11 @@ def _by_worth(assessed: Assessed[Any]) -> tuple[float, Any]:
     return -assessed.worth.mean, assessed.candidate
 
 
-def _find_state(measures: Measures, base: Measures, parts: Parts, copies: float, most: float) -> str:
-    if 1 - parts.whole >= DAMAGED:
+def _find_state(measures: Measures, base: Measures, factors: Factors, copies: float, most: float) -> str:
+    if 1 - factors.whole >= DAMAGED:
         return "broken"
-    if parts.learned < UNDER:
-        return "broken" if parts.learned < SHOWN and _mean(measures.moved) >= ASTRAY else "underfitted"
+    if factors.learned < UNDER:
+        return "broken" if factors.learned < SHOWN and _mean(measures.moved) >= ASTRAY else "underfitted"
     agreeing = measures.agreeing[~np.isnan(measures.agreeing)]
     if len(agreeing) and np.mean(agreeing >= AGREE) < MOST_PROMPTS:
         return "broken"
@@ -129,7 +129,7 @@ def _find_state(measures: Measures, base: Measures, parts: Parts, copies: float,
         return "memorised"
     count = measures.prompts
     lost = estimate(lambda rows: _mean(measures.followed[rows]) - _mean(base.followed[:count][rows]), count)
-    if lost.falls and parts.followed < 1 - LOST:
+    if lost.falls and factors.followed < 1 - LOST:
         return "overfitted"
     return "good"
 
@@ -138,28 +138,28 @@ def explain_state(assessed: Assessed[Any]) -> str:
     """Why one is not usable."""
     if assessed.state == "memorised":
         return f"{assessed.copies:.0%} of the pictures copy a training picture."
-    if 1 - assessed.parts.whole >= DAMAGED:
-        return f"{1 - assessed.parts.whole:.0%} of the pictures are burnt or noisy."
-    if assessed.parts.learned < UNDER and assessed.moved is not None:
+    if 1 - assessed.factors.whole >= DAMAGED:
+        return f"{1 - assessed.factors.whole:.0%} of the pictures are burnt or noisy."
+    if assessed.factors.learned < UNDER and assessed.moved is not None:
         return (
             f"the pictures have left the base's ({assessed.moved:.1f} times as far as another seed's are) and show "
-            f"{assessed.parts.learned:.0%} of what the training pictures show."
+            f"{assessed.factors.learned:.0%} of what the training pictures show."
         )
     return "each seed shows something else."
 
 
 def describe(assessed: Assessed[Any]) -> str:
     """What follows its name: what it shows, and how well it follows prompts, for a beginner."""
-    parts = assessed.parts
+    factors = assessed.factors
     more = {
         "underfitted": " It is still too weak, and the best there is.",
         "overfitted": " It pays for that: it follows the prompt clearly worse than the base does.",
     }.get(assessed.state, "")
     followed = "as well as any that were drawn, the base included"
-    if parts.followed < AS_WELL:
-        followed = f"{parts.followed:.0%} as well as the best that were drawn, the base included"
+    if factors.followed < AS_WELL:
+        followed = f"{factors.followed:.0%} as well as the best that were drawn, the base included"
     return (
-        f"shows {parts.learned:.0%} of what the training pictures show, in detail {parts.detail:.0%}, and follows "
+        f"shows {factors.learned:.0%} of what the training pictures show, in detail {factors.detail:.0%}, and follows "
         f"prompts {followed}.{more}"
     )
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lorakiln.metrics import Material, Metric, Prompt, Scored
+from lorakiln.metrics import Metric, MetricInputs, Prompt, Scored
 from lorakiln.metrics._cosines import compute_mean_cosine, compute_seed_distance
 from lorakiln.metrics.coherence import ALIKE, compute_unlike
 from lorakiln.worth.measures import Measures
@@ -40,7 +40,7 @@ class Baseline:
 
     @classmethod
     def of(
-        cls, material: Material, scored: Sequence[Scored], metrics: Sequence[Metric], prompts: Sequence[Prompt]
+        cls, inputs: MetricInputs, scored: Sequence[Scored], metrics: Sequence[Metric], prompts: Sequence[Prompt]
     ) -> "Baseline":
         """Of the base's pictures, which are among the scored."""
         base = [item for item in scored if not item.shot.weight]
@@ -51,11 +51,11 @@ class Baseline:
                 means[metric.name] = float(np.mean(values))
         origins = {(item.shot.prompt.index, item.shot.seed): item.embedding for item in base if item.shot.with_trigger}
         groups = [np.stack(group) for group in _by_prompt(base, prompts, lambda item: item.embedding) if group]
-        known = {metric.name: metric.of_training_pictures(material) for metric in metrics}
+        known = {metric.name: metric.of_training_pictures(inputs) for metric in metrics}
         return cls(
             metrics,
             prompts,
-            material.embed_texts([prompt.judged for prompt in prompts]),
+            inputs.embed_texts([prompt.judged for prompt in prompts]),
             origins,
             compute_seed_distance(origins),
             compute_unlike(groups),

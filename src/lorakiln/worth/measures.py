@@ -37,8 +37,8 @@ class Measures:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the worth is made of, each 0 to 1."""
+class Factors:
+    """What the worth is the product of, each 0 to 1."""
 
     learned: float
     detail: float
@@ -51,7 +51,7 @@ class Parts:
         return self.learned * self.detail * self.followed * self.agreement * self.whole
 
 
-def weigh(measures: Measures, most_followed: float, rows: np.ndarray | slice = slice(None)) -> Parts:
+def weigh(measures: Measures, most_followed: float, rows: np.ndarray | slice = slice(None)) -> Factors:
     """What some of the prompts say of a candidate.
 
     A product, since one does not stand for another: the subject in every picture is worth nothing where no prompt is
@@ -62,7 +62,7 @@ def weigh(measures: Measures, most_followed: float, rows: np.ndarray | slice = s
         rows: of the prompts.
     """
     followed = _mean(measures.followed[rows], most_followed) / most_followed if most_followed > 0 else 1.0
-    return Parts(
+    return Factors(
         learned=min(1.0, max(0.0, _mean(measures.learned[rows], 0.0))),
         detail=min(1.0, max(0.0, _mean(measures.detail[rows], 1.0))),
         followed=min(1.0, max(0.0, followed)),

@@ -39,6 +39,26 @@ def test_onetrainers_embedding_is_a_word_alone(tmp_path, compose_imported):
     assert (train.adapter.init_from, train.optimizer.lr) == ("begun.safetensors", 5e-3)
 
 
+def test_a_flat_config_trains_what_it_says_and_nothing_else(tmp_path):
+    settings = import_config(tmp_path, train_text_encoder=False, optimizer="ADAMW").settings
+    assert "train.parts" not in settings
+    # A section counts before what stood beside it.
+    settings = import_config(tmp_path, train_text_encoder=False, text_encoder={"train": True}).settings
+    assert settings["train.parts"] == ["unet", "text_encoder"]
+
+
+def test_a_flat_configs_timesteps_and_word(tmp_path):
+    imported = import_config(tmp_path, noising_weight=0.3, noising_bias=0.7)
+    assert [(name, value) for name, value, _ in imported.left] == [("timestep_distribution", "SIGMOID")]
+    assert not import_config(tmp_path, noising_weight=0.0, noising_bias=0.5).left
+    for word in ({"token_count": 3, "embedding_model_names": ["a.pt"]}, {"embeddings": [{"token_count": 3}]}):
+        settings = import_config(
+            tmp_path, **{"training_method": "EMBEDDING", "initial_embedding_text": "fox", **word}
+        ).settings
+        assert settings["train.tokens"]["<embedding>"]["vectors"] == 3
+        assert settings["train.tokens"]["<embedding>"]["init"] == "fox"
+
+
 def import_config(tmp_path, **options):
     given = {"training_method": "LORA", "model_type": "STABLE_DIFFUSION_15", **options}
     (tmp_path / "a.json").write_text(json.dumps(given))

@@ -53,12 +53,11 @@ class Blip:
         """
         at_once = Batch(settings.batch_size, "captioning", "caption.batch_size", HIDE_GPU)
         while files:
-            batch = list(files[: at_once.size])
-            filled = batch + batch[-1:] * (at_once.size - len(batch))
-            if written := at_once.attempt(partial(self._write, filled, settings)):
-                done(len(batch), written[len(batch) - 1])
-                yield from written[: len(batch)]
-                files = files[len(batch) :]
+            batch, count = at_once.fill(files)
+            if written := at_once.attempt(partial(self._write, batch, settings)):
+                done(count, written[count - 1])
+                yield from written[:count]
+                files = files[count:]
 
     @torch.inference_mode()
     def _write(self, files: Sequence[Path], settings: BlipSettings) -> list[str]:

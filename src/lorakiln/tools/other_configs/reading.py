@@ -17,7 +17,9 @@ from lorakiln.tools.other_configs.imported import index_options
 from lorakiln.tools.other_configs.words_alone import SCRIPTS
 
 LARGEST = 10_000_000  # bytes: what is larger was not written by people
-Program = Literal["sd-scripts", "kohya_ss", "diffusers", "OneTrainer", "ai-toolkit", "LoRAKiln"]
+Program = Literal[
+    "sd-scripts", "kohya_ss", "LoRA_Easy_Training_Scripts", "diffusers", "OneTrainer", "ai-toolkit", "LoRAKiln"
+]
 SCRIPT = re.compile(r"([\w-]+)\.py\b")
 # Scripts of the same programs that train all weights, or what is no adapter.
 ADAPTING = ("lora", "network", SCRIPTS)
@@ -33,8 +35,8 @@ VARIABLE = re.compile(r"\$\{\w+\}|\$[A-Za-z_]\w*|%[A-Za-z_]\w*%")
 COMMENT = re.compile(r"\s*(#|rem\s|::)", re.IGNORECASE)
 OTHER_FAMILY = "a family of models that is none here"
 READABLE = (
-    "a kohya .toml or .json, a command line in a .sh, .bat or .txt, a OneTrainer .json, an ai-toolkit .yaml, or a "
-    ".safetensors with its training's metadata"
+    "a .toml of kohya or LoRA_Easy_Training_Scripts, a kohya .json, a command line in a .sh, .bat or .txt, a "
+    "OneTrainer .json, an ai-toolkit .yaml, or a .safetensors with its training's metadata"
 )
 
 
@@ -64,7 +66,11 @@ def read_config(path: Path) -> OtherConfig:
         return _of_metadata(path)
     suffix = path.suffix.lower()
     if suffix == ".toml":
-        options = _flatten(_read_toml(path))
+        table = _read_toml(path)
+        if _is_easy(table):
+            word = (table.get("train_mode") or {}).get("train_mode") == SCRIPTS
+            return OtherConfig("LoRA_Easy_Training_Scripts", table, f"train_{SCRIPTS}" if word else "")
+        options = _flatten(table)
         if not options.keys() & {"dataset_config", *index_options(SECTIONS)}:
             raise UserError("holds no option of sd-scripts", where=str(path), fix=f"give {READABLE}")
         return OtherConfig("sd-scripts", _read_datasets(options, path))
@@ -103,6 +109,12 @@ def _parse_json(text: str, where: Path | str, fix: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"no JSON: {error}", where=str(where), fix=fix) from error
+
+
+def _is_easy(table: dict[str, Any]) -> bool:
+    """Whether a TOML has sections of sections: [general_args.args], [general_args.dataset_args]."""
+    sections = [one for name, one in table.items() if name.endswith("_args") and isinstance(one, dict)]
+    return any(isinstance(one.get(kind), dict) for one in sections for kind in ("args", "dataset_args"))
 
 
 def _flatten(table: dict[str, Any]) -> dict[str, Any]:

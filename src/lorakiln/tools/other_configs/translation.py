@@ -21,6 +21,7 @@ KINDS: tuple[tuple[str, Registry[Any], str], ...] = (
 MODULES = {
     "sd-scripts": "sd_scripts",
     "kohya_ss": "sd_scripts",
+    "LoRA_Easy_Training_Scripts": "sd_scripts",
     "diffusers": "diffusers",
     "OneTrainer": "onetrainer",
     "ai-toolkit": "ai_toolkit",

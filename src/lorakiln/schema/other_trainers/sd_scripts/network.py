@@ -62,6 +62,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
             "rates, not factors: `{down_blocks: 1e-4}`",
         ),
         Option(("block_lr_zero_threshold",), (), "a rate of 0 is 0"),
+        Option(("dropout",), ("train.adapter.dropout",), "LyCORIS'; networks.lora has --network_dropout"),
         Option(("rank_dropout",), ("train.adapter.rank_dropout",)),
         Option(("module_dropout",), ("train.adapter.module_dropout",)),
         Option(("loraplus_lr_ratio", "loraplus_unet_lr_ratio"), ("train.adapter.rate_ratio",)),

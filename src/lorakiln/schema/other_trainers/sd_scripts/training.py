@@ -28,7 +28,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(
             ("--lr_scheduler_type", "--lr_scheduler_args"),
             ("train/scheduler=NAME",),
-            "a schedule of one's own: docs/extending.md",
+            "REX and cosine with restarts of LoRA_Easy_Training_Scripts are read; one of your own: docs/extending.md",
         ),
         Option(
             ("--lr_warmup_steps",),

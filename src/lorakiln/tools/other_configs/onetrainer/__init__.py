@@ -7,7 +7,8 @@ from lorakiln.console.errors import UserError
 from lorakiln.tools.other_configs.captions import settle_captions, take_onetrainer_text
 from lorakiln.tools.other_configs.imported import Imported, is_off, name_experiment, read_value
 from lorakiln.tools.other_configs.onetrainer.base import take_base
-from lorakiln.tools.other_configs.onetrainer.options import DEFAULTS, NEUTRAL, OTHERS, QUIET, RENAMED, SAME, TOLD
+from lorakiln.tools.other_configs.onetrainer.older_versions import renew_options
+from lorakiln.tools.other_configs.onetrainer.options import DEFAULTS, NEUTRAL, OTHERS, QUIET, SAID, SAME
 from lorakiln.tools.other_configs.onetrainer.training import (
     OPTIMIZER_DEFAULTS,
     take_loss,
@@ -47,8 +48,8 @@ def translate(config: OtherConfig) -> Imported:
         UserError: it trains another family, or no adapter.
     """
     imported = Imported()
-    told = {RENAMED.get(name, name): value for name, value in config.options.items() if value is not None}
-    options = {**DEFAULTS, **told}
+    given = {name: value for name, value in renew_options(config.options).items() if value is not None}
+    options = {**DEFAULTS, **given}
     imported.choices["model"] = _find_model(options)
     batch, times = (int(options.get(name) or 1) for name in ("batch_size", "gradient_accumulation_steps"))
     imported.settings["train.batch_size"] = batch * times
@@ -86,18 +87,18 @@ def translate(config: OtherConfig) -> Imported:
     if imported.settings.get("train.parts") != []:
         _adapter(imported, options)
     take_optimizer_defaults(imported, OPTIMIZER_DEFAULTS)
-    _tell_defaults(imported, told)
+    _explain_defaults(imported, given)
     return imported
 
 
-def _tell_defaults(imported: Imported, given: Mapping[str, Any]) -> None:
-    told = [
+def _explain_defaults(imported: Imported, given: Mapping[str, Any]) -> None:
+    absent = [
         f"{name} {DEFAULTS[name]}"
-        for name, setting in TOLD.items()
+        for name, setting in SAID.items()
         if name not in given and setting in imported.settings
     ]
-    if told:
-        imported.decided.append(f"{', '.join(told)}: OneTrainer's own, where nothing is said")
+    if absent:
+        imported.decided.append(f"{', '.join(absent)}: OneTrainer's own, where nothing is said")
 
 
 def _find_model(options: Mapping[str, Any]) -> str:

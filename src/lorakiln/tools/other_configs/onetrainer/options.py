@@ -18,16 +18,8 @@ DEFAULTS: dict[str, Any] = {
     "unmasked_weight": 0.1,
     "layer_filter_preset": "full",
 }
-# What an option was called in configs of older versions.
-RENAMED = {
-    "save_after": "save_every",
-    "save_after_unit": "save_every_unit",
-    "lora_layers": "layer_filter",
-    "lora_layer_preset": "layer_filter_preset",
-    "lora_layers_regex": "layer_filter_regex",
-}
-# Of these, what decides a training, by the setting that it becomes.
-TOLD = {
+# Of the defaults, what decides a training and is said to be one, by the setting that it becomes.
+SAID = {
     "resolution": "prepare.resolution",
     "learning_rate": "train.optimizer.lr",
     "learning_rate_warmup_steps": "train.scheduler.warmup_steps",
@@ -166,4 +158,5 @@ QUIET = {
 OTHERS = re.compile(
     r"(mse|mae|log_cosh|huber|vb_loss)_strength|huber_delta|(min|max)_noising_strength|timestep_distribution|noising_\w+"
     r"|text_encoder(_[2-4])?_(layer_skip|sequence_length)|lokr_\w+|oft_\w+|force_circular_padding|svd_rank"
+    r"|align_prop_\w+"
 )

@@ -186,7 +186,7 @@ def take_moments(imported: Imported, options: Mapping[str, Any]) -> None:
 
 def take_pictures(imported: Imported, concept: Mapping[str, Any]) -> None:
     """What a concept says of its pictures."""
-    repeats = float(concept.get("balancing", 1))
+    repeats = float(concept.get("balancing", concept.get("repeats", 1)))  # as older versions call it
     if str(concept.get("balancing_strategy", "REPEATS")) == "REPEATS" and repeats > 1 and repeats.is_integer():
         imported.settings["train.repeats"] = int(repeats)
     elif repeats != 1:

@@ -1,4 +1,4 @@
-"""Configs of kohya's sd-scripts, of the kohya_ss GUI, and what the metadata of their files tell."""
+"""Configs of kohya's sd-scripts and of its windows kohya_ss and LoRA_Easy_Training_Scripts, and its files' metadata."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,7 @@ from lorakiln.tools.other_configs.imported import Imported, is_off, read_value
 from lorakiln.tools.other_configs.optimizer_defaults import take_optimizer_defaults
 from lorakiln.tools.other_configs.reading import OtherConfig
 from lorakiln.tools.other_configs.sd_scripts import network, pictures, training
+from lorakiln.tools.other_configs.sd_scripts.easy import read_easy, take_schedule_args, take_schedule_class
 from lorakiln.tools.other_configs.sd_scripts.gui import read_gui
 from lorakiln.tools.other_configs.sd_scripts.metadata import read_training_metadata
 from lorakiln.tools.other_configs.sd_scripts.network import choose_model, settle_adapter, take_encoders
@@ -33,11 +34,13 @@ def translate(config: OtherConfig) -> Imported:
     """The experiment that a config asks for.
 
     Args:
-        config: sd-scripts' own, the GUI's, or a file's metadata, whose names are the same behind "ss_".
+        config: sd-scripts' own, a window's, or a file's metadata, whose names are the same behind "ss_".
     """
     options = dict(config.options)
     if config.program == "kohya_ss":
         options = read_gui(options, {*OPTIONS, *CONVERTERS})
+    if config.program == "LoRA_Easy_Training_Scripts":
+        options = read_easy(options)
     if options.get("metadata"):
         options = read_training_metadata(options)
     imported = Imported()
@@ -150,4 +153,6 @@ CONVERTERS: dict[str, Converter] = {
     **training.CONVERTERS,
     **pictures.CONVERTERS,
     "dataset_config": _dataset_config,
+    "lr_scheduler_type": take_schedule_class,
+    "lr_scheduler_args": take_schedule_args,
 }

@@ -106,6 +106,8 @@ def _optimizer_args(imported: Imported, value: Any, given: Mapping[str, Any]) ->
 
 def _schedule(imported: Imported, value: Any, given: Mapping[str, Any]) -> None:
     kind = SCHEDULES.get(str(value).lower())
+    if given.get("lr_scheduler_type"):  # which counts before it
+        return
     if kind is None:
         imported.leave("--lr_scheduler", value, "the rate is constant; train/scheduler=NAME chooses another")
         return
@@ -137,7 +139,8 @@ def settle_adafactor(imported: Imported) -> None:
 def settle_warmup(imported: Imported, given: Mapping[str, Any]) -> None:
     """The schedule "constant" has none there, whatever is said."""
     warmups = [name for name in imported.settings if name.startswith("train.scheduler.warmup_")]
-    if str(given.get("lr_scheduler", "constant")).lower() == "constant":
+    named = given.get("lr_scheduler_type") or given.get("lr_scheduler", "constant")
+    if str(named).lower() == "constant":
         for name in warmups:
             value = imported.settings.pop(name)
             imported.leave(f"--lr_warmup_{name.rpartition('_')[2]}", value, CONSTANT)

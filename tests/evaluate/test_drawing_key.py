@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lorakiln.evaluate.material import describe_pictures
+from lorakiln.evaluate.drawing_key import describe_pictures
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding
 from lorakiln.schema.evaluate import EvaluateSettings
 

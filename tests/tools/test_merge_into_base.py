@@ -284,7 +284,7 @@ def test_memory_need_not_hold_the_model(tmp_path):
 import torch
 from pathlib import Path
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.tools.bake import bake
+from lorakiln.tools.merge_into_base import merge_into_base
 def layer():
     return Layer(torch.ones(1, {side}), torch.ones({side}, 1), 1.0)
 adapter = Adapter({{f"unet.down_blocks.{{number}}.to_q": layer() for number in range({count})}})
@@ -294,7 +294,7 @@ def peak():
     return int(line.split()[1]) / 1024
 open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew, at what is in use
 before = peak()
-assert bake(Path({str(folder)!r}), [(adapter, 1.0)], Path({str(tmp_path / "out")!r})) == {count}
+assert merge_into_base(Path({str(folder)!r}), [(adapter, 1.0)], Path({str(tmp_path / "out")!r})) == {count}
 print(peak() - before)
 """
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The parts of a run's record: which have an end, what they hold, and what comes of those that were cut off."""
+"""The folders of a run's record: which have an end, what they hold, and what comes of those that were cut off."""
 
 import json
 
@@ -6,8 +6,8 @@ import pytest
 from wandb.proto.wandb_internal_pb2 import Record
 
 from lorakiln.schema.trackers import TrackerSettings
-from lorakiln.tracking import resume_tracker, start_tracker, wandb_parts
-from lorakiln.tracking.wandb_parts import BLOCK, read_parts
+from lorakiln.tracking import resume_tracker, start_tracker, wandb_run_folders
+from lorakiln.tracking.wandb_run_folders import BLOCK, read_run_folders
 from tests.tracking.recorded import Recorded
 from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
 
@@ -15,7 +15,7 @@ from tests.tracking.test_tracker import offline  # noqa: F401 - a fixture
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Nothing is being written any more."""
-    monkeypatch.setattr(wandb_parts, "PATIENCE", 0.0)
+    monkeypatch.setattr(wandb_run_folders, "PATIENCE", 0.0)
 
 
 @pytest.fixture
@@ -45,44 +45,44 @@ def test_what_a_record_holds_is_not_told_twice(record, offline):  # noqa: F811
     assert logged(offline, known["id"], "loss") == logged(offline, known["id"], "validation_loss") == [0, 1, 2, 3, 4]
 
 
-def test_parts_begun_in_one_second_do_not_write_over_each_other(record, offline):  # noqa: F811
+def test_folders_begun_in_one_second_do_not_write_over_each_other(record, offline):  # noqa: F811
     known = record([0])
     for step in (1, 2, 3):
         record([step], known)
-    assert len(read_parts(offline / "wandb", known["id"], Record.FromString)) == 4
+    assert len(read_run_folders(offline / "wandb", known["id"], Record.FromString)) == 4
     assert logged(offline, known["id"], "loss") == [0, 1, 2, 3]
 
 
-def test_a_part_is_whole_with_its_end_alone(record, offline):  # noqa: F811
+def test_a_folder_is_whole_with_its_end_alone(record, offline):  # noqa: F811
     # Larger than a block of the log, of which a record may fill several.
     known = record([3, 7], config={"text": "x" * 3 * BLOCK})
-    (part,) = read_parts(offline / "wandb", known["id"], Record.FromString)
-    assert part.whole and part.last == 8 * 7 + 1
-    path = part.folder / f"run-{known['id']}.wandb"
+    (found,) = read_run_folders(offline / "wandb", known["id"], Record.FromString)
+    assert found.whole and found.last == 8 * 7 + 1
+    path = found.path / f"run-{known['id']}.wandb"
     content = path.read_bytes()
     lasts = []
     for size in (0, 3, 7, 20, BLOCK + 5, len(content) - 400, len(content) - 1):
         path.write_bytes(content[:size])
-        (cut,) = read_parts(offline / "wandb", known["id"], Record.FromString)
+        (cut,) = read_run_folders(offline / "wandb", known["id"], Record.FromString)
         assert not cut.whole, size
         lasts.append(cut.last)
     assert lasts == sorted(lasts) and lasts[0] == -1
     path.write_bytes(content[:7] + b"\xff" * 500)
-    (cut,) = read_parts(offline / "wandb", known["id"], Record.FromString)
+    (cut,) = read_run_folders(offline / "wandb", known["id"], Record.FromString)
     assert not cut.whole
 
 
 def test_what_was_cut_off_is_set_aside_and_told_again(record, offline, capsys):  # noqa: F811
     known = record([0, 1])
     record([2, 3], known)
-    first, second = read_parts(offline / "wandb", known["id"], Record.FromString)
-    path = second.folder / f"run-{known['id']}.wandb"
+    first, second = read_run_folders(offline / "wandb", known["id"], Record.FromString)
+    path = second.path / f"run-{known['id']}.wandb"
     path.write_bytes(path.read_bytes()[:-9])
     capsys.readouterr()
     record([0, 1, 2, 3, 4], known)
-    assert f"W&B: {second.folder.name} was cut off" in capsys.readouterr().err
-    assert first.folder.is_dir() and not second.folder.exists()
-    assert (offline / "wandb" / "cut-off" / second.folder.name / path.name).is_file()
+    assert f"W&B: {second.path.name} was cut off" in capsys.readouterr().err
+    assert first.path.is_dir() and not second.path.exists()
+    assert (offline / "wandb" / "cut-off" / second.path.name / path.name).is_file()
     assert logged(offline, known["id"], "loss") == [0, 1, 2, 3, 4]
 
 
@@ -91,7 +91,7 @@ def test_a_later_stage_that_was_killed_leaves_nothing_in_the_way(record, offline
     run.mkdir()
     (run / "tracker.json").write_text(json.dumps(known))
     capsys.readouterr()
-    for told in (0, 1):  # how to send the rest, where a part is set aside
+    for told in (0, 1):  # how to send the rest, where a folder is set aside
         tracker = resume_tracker(run, "evaluate")
         assert capsys.readouterr().err.count(f"offline-run-*-{known['id']}") == told
         tracker.log({"evaluate/score": 0.5}, 1)
@@ -99,10 +99,10 @@ def test_a_later_stage_that_was_killed_leaves_nothing_in_the_way(record, offline
         Recorded(offline)
         monkeypatch.setattr("lorakiln.tracking.wandb_tracker._opened", {})
         if not (offline / "wandb" / "cut-off").exists():
-            part = read_parts(offline / "wandb", known["id"], Record.FromString)[-1]
-            path = part.folder / f"run-{known['id']}.wandb"
+            found = read_run_folders(offline / "wandb", known["id"], Record.FromString)[-1]
+            path = found.path / f"run-{known['id']}.wandb"
             path.write_bytes(path.read_bytes()[:-9])
             (offline / "wandb" / "cut-off").mkdir()
     assert [row["step"] for row in Recorded(offline).history[known["id"]] if "evaluate/score" in row] == [1]
     # It counts on where the training ended.
-    assert [part.last for part in read_parts(offline / "wandb", known["id"], Record.FromString)] == [9, 10]
+    assert [one.last for one in read_run_folders(offline / "wandb", known["id"], Record.FromString)] == [9, 10]

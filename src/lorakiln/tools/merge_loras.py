@@ -1,4 +1,4 @@
-"""One LoRA of several; `bake` merges LoRAs into a base model."""
+"""One LoRA of several; `merge_into_base` merges LoRAs into a base model."""
 
 import functools
 from collections.abc import Sequence

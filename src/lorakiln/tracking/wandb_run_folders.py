@@ -1,8 +1,8 @@
-"""The parts of a run in W&B's folder, and those among them that a kill has cut off.
+"""The folders of a run below W&B's own, and those among them that a kill has cut off.
 
-Training, export and evaluation each write a part: a folder with one .wandb file. That is a log in LevelDB's format
+Training, export and evaluation each write a run folder, with one .wandb file. That is a log in LevelDB's format
 (https://github.com/google/leveldb/blob/main/doc/log_format.md) after a header of seven bytes; the last of its records
-tells the exit. At a part that has none `wandb sync` fails, and sends no later part of the same run.
+tells the exit. At a folder whose log has none `wandb sync` fails, and sends no later folder of the same run.
 """
 
 import struct
@@ -22,69 +22,71 @@ Parse = Callable[[bytes], Any]  # the client's own message, of its bytes
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a run.
+class RunFolder:
+    """What one process has recorded of a run.
 
     Attributes:
-        whole: whether it has an end.
-        last: the largest number (W&B's `_step`) of a row in it; -1 if it has none.
+        whole: whether its log has an end.
+        last: the largest number (W&B's `_step`) of a row in the log; -1 if it has none.
     """
 
-    folder: Path
+    path: Path
     whole: bool
     last: int
 
 
-def read_parts(folder: Path, run: str, parse: Parse, ours: Mapping[Path, int] | None = None) -> list[Part]:
-    """The parts of `run` in W&B's folder, the oldest first. One that has no end yet, and was just written to, is given
-    some seconds.
+def read_run_folders(folder: Path, run: str, parse: Parse, ours: Mapping[Path, int] | None = None) -> list[RunFolder]:
+    """The folders of `run` below W&B's own, the oldest first.
+
+    One that has no end yet, and was just written to, is given some seconds.
 
     Args:
-        ours: by folder the last row's number of parts that this process has begun, which need not be on the disk yet.
+        ours: the last row's number by folder, of those that this process has begun; it need not be on the disk yet.
     """
     found = sorted(folder.glob(f"*run-*-{run}/run-{run}.wandb"))
     own = {path: (ours or {}).get(path.parent.resolve()) for path in found}
     return [
-        _read_patiently(path, parse) if last is None else Part(path.parent, True, last) for path, last in own.items()
+        _read_patiently(path, parse) if last is None else RunFolder(path.parent, True, last)
+        for path, last in own.items()
     ]
 
 
 def wait_for_a_name(folder: Path, run: str) -> None:
-    """Return when a new part has a folder of its own: the client names it by the second at which it begins, and writes
-    over one that was begun in the same.
+    """Return when a new run folder has a name of its own: the client names it by the second at which it begins, and
+    writes over one that was begun in the same.
     """
     while any(list(place.glob(f"*run-{datetime.now():%Y%m%d_%H%M%S}-{run}")) for place in (folder, folder / ASIDE)):
         time.sleep(POLL)
 
 
-def set_aside(part: Part) -> Path:
-    """Move a part to where nothing is sent from; the new folder."""
-    place = part.folder.parent / ASIDE / part.folder.name
+def set_aside(run_folder: RunFolder) -> Path:
+    """Move a run folder to where nothing is sent from; the new folder."""
+    place = run_folder.path.parent / ASIDE / run_folder.path.name
     place.parent.mkdir(exist_ok=True)
-    return part.folder.rename(place)
+    return run_folder.path.rename(place)
 
 
-def _read_patiently(path: Path, parse: Parse) -> Part:
+def _read_patiently(path: Path, parse: Parse) -> RunFolder:
     end = time.monotonic() + PATIENCE
     while True:
-        part = _read(path, parse)
-        if part.whole or time.time() - path.stat().st_mtime > RECENT or time.monotonic() > end:
-            return part
+        found = _read(path, parse)
+        if found.whole or time.time() - path.stat().st_mtime > RECENT or time.monotonic() > end:
+            return found
         time.sleep(POLL)
 
 
-def _read(path: Path, parse: Parse) -> Part:
+def _read(path: Path, parse: Parse) -> RunFolder:
     whole, last = False, -1
     for content in read_records(path.read_bytes()):
         try:
             message = parse(content)
         except Exception:  # noqa: BLE001 - protobuf's own; what cannot be read cannot be sent
-            return Part(path.parent, False, last)
+            return RunFolder(path.parent, False, last)
         kind = message.WhichOneof("record_type")
         whole = whole or kind == "exit"
         if kind == "history":
             last = max(last, message.history.step.num)
-    return Part(path.parent, whole, last)
+    return RunFolder(path.parent, whole, last)
 
 
 def read_records(data: bytes) -> Iterator[bytes]:

@@ -1,10 +1,6 @@
-"""The model's work: pictures to latents, captions to embeddings.
+"""Pictures, as the VAE encodes them; see `console.memory.Batch.fill` about the bits."""
 
-All batches have the same shape, the last filled up by repeating: then a picture's bits depend neither on how many
-others there are nor on its place among them, and adding one gives the bits that a fresh run gives.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +11,6 @@ from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch
 from lorakiln.encode.colour_changes import ColourChange, change_colours
 from lorakiln.encode.variants import OpenPicture, ViewedPicture, to_pixels
-from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Family
 
 READERS = 4  # threads that decode a batch's pictures
@@ -43,7 +38,7 @@ def encode_pictures(
     """
     with ThreadPoolExecutor(READERS) as pool:
         while pictures:
-            batch, count = _filled(pictures, at_once.size)
+            batch, count = at_once.fill(pictures)
             opened = list(pool.map(lambda picture: picture.open(size), batch))
 
             def encode(opened: list[OpenPicture] = opened) -> list[Tensor]:
@@ -56,34 +51,6 @@ def encode_pictures(
                 done(count)
                 yield from ({"latent_mean": mean[i], "latent_std": std[i]} for i in range(count))
                 pictures = pictures[count:]
-
-
-def encode_captions(
-    family: Family,
-    texts: Sequence[str],
-    encoding: PromptEncoding,
-    at_once: Batch,
-    dtype: torch.dtype,
-    done: Callable[[int], object] = lambda count: None,
-) -> Iterator[dict[str, Tensor]]:
-    """The conditioning of every text in turn, without the batch's dimension; `done` as above.
-
-    Raises:
-        UserError: a text's conditioning is not finite in `dtype`.
-    """
-    while texts:
-        batch, count = _filled(texts, at_once.size)
-
-        def encode(batch: Sequence[str] = batch) -> dict[str, Tensor]:
-            conditioning = family.encode_prompts(batch, encoding)
-            return {name: value.to("cpu", dtype) for name, value in conditioning.items()}
-
-        if conditioning := at_once.attempt(encode):
-            check_conditioning(batch, conditioning)
-            done(count)
-            for i in range(count):
-                yield {name: value[i] for name, value in conditioning.items()}
-            texts = texts[count:]
 
 
 def view_pictures(opened: Sequence[OpenPicture], flip: bool) -> Iterator[Tensor]:
@@ -111,21 +78,3 @@ def check_latents(files: Sequence[Path], mean: Tensor, std: Tensor) -> None:
             where=", ".join(broken),
             fix="set encode.dtype to float32, name another VAE in model.vae, or take the picture out",
         )
-
-
-def check_conditioning(texts: Sequence[str], conditioning: Mapping[str, Tensor]) -> None:
-    """Raise UserError that names the first text whose conditioning, (B, ...), is NaN or infinite."""
-    finite = torch.stack([value.isfinite().flatten(1).all(dim=1) for value in conditioning.values()]).all(dim=0)
-    if broken := [text for text, good in zip(texts, finite.tolist(), strict=True) if not good]:
-        raise UserError(
-            f"the text encoder makes NaN or infinite numbers of {broken[0]!r}",
-            where="model.path",
-            fix="encode.device=cpu, where it computes in single precision, with encode.dtype=float32; if it does this "
-            "even so, the model is damaged",
-        )
-
-
-def _filled(items: Sequence, size: int) -> tuple[list, int]:
-    """The next `size` items, filled up by repeating the last, and how many of them are items."""
-    batch = list(items[:size])
-    return batch + batch[-1:] * (size - len(batch)), len(batch)

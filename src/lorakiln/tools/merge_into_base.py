@@ -30,7 +30,7 @@ BESIDE = (
 Added = Sequence[tuple[Change, float]]
 
 
-def bake(
+def merge_into_base(
     base: Path,
     parts: Sequence[tuple[Adapter, float]],
     out: Path,
