@@ -20,12 +20,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from lorakiln.artefacts.json_files import write_text
 from lorakiln.choose.candidates import Candidate, name_adapter
 from lorakiln.choose.stage import choose
 from lorakiln.facts.choice import Choice, read_choice
@@ -91,13 +93,22 @@ UNSEEN = {
     "prodigy": Training(("train.seed=18", "train/optimizer=prodigy", "train.optimizer.lr=1"), 900),
     "text-encoder": Training(("train.seed=19", "train.parts=[unet,text_encoder]"), 800),
 }
+BARE = "evaluate.without_trigger=true"  # so that the bleed is measured
 PLANTED = {
     f"{name}-{seed}": training(f"train.seed={seed}")
-    for seed in (21, 22, 23)
+    for seed in (21, 22)
     for name, training in {
+        "good": lambda s: Training((s, BARE), 1000, 2, right=("good",)),
         "underfitted": lambda s: Training((s, "train.optimizer.lr=2e-4"), 150, 2, right=("underfitted",)),
         "memorised": lambda s: Training((s,), 800, 2, 4, right=("memorised",)),
         "diverged": lambda s: Training((s, "train.optimizer.lr=1.2e-2"), 300, 2, right=("broken",)),
+        # Every picture is called by the trigger words alone.
+        "bled": lambda s: Training(
+            (s, BARE, "caption=none", "caption.extensions=[.none]", "caption.trigger='a kilnling'"),
+            800,
+            2,
+            right=("bled",),
+        ),
     }.items()
 }
 STUDY = UNSEEN | PLANTED
@@ -162,7 +173,7 @@ def _share_right(group: Sequence[tuple[str, np.ndarray]], classifier: PartsClass
     return float(np.mean(right))
 
 
-def compute_regrets(truth: Mapping[Candidate | None, float], choice: Choice, facts: RunFacts) -> dict[str, object]:
+def compute_regrets(truth: Mapping[Candidate | None, float], choice: Choice, facts: RunFacts) -> dict[str, Any]:
     """What is true of the best candidate, of the recommended one and of others, and each one's regret, 0 to 1.
 
     Args:
@@ -236,12 +247,29 @@ def spoil(file: Path, case: str) -> None:
     save_file(tensors, file)
 
 
+def format_rows(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Rows of tables in Markdown: the regrets of unseen trainings, and whether planted ones are named rightly."""
+    rows = []
+    for name, found in results.items():
+        if right := STUDY[name].right:
+            state = found["states"][list(found["states"])[-1]]
+            rows.append(f"| {name} | {' or '.join(right)} | {state} | {'right' if state in right else 'wrong'} |")
+        else:
+            regrets = [found["regret"].get(one) for one in ("rule", "last step", "lowest loss", "random")]
+            shares = ["" if one is None else f"{one:.0%}" for one in regrets]
+            cells = [found["best"], found["recommended"] or "none", *shares]
+            rows.append(f"| {name} | {' | '.join(cells)} |")
+        rows += [f"| {name}, {case} | | {headline} | |" for case, headline in found.get("planted", {}).items()]
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="where pictures, runs and results.json go")
     parser.add_argument("names", nargs="*", choices=[[], *STUDY], default=[], help="some of the trainings")
     given = parser.parse_args()
     out, classifier = given.out.resolve(), train()
+    results: dict[str, Mapping[str, Any]] = {}
     for name in given.names or STUDY:
         training = STUDY[name]
         folder = run_training(name, training, out)
@@ -249,8 +277,9 @@ def main() -> None:
         found = compute_regrets(truth, read_choice(folder / "choice"), RunFacts.read(folder / "run" / "facts.json"))
         if training.planted:
             found["planted"] = plant(folder, out)
-        (folder / "study.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        print(name, json.dumps(found, ensure_ascii=False), flush=True)
+        results[name] = found
+        write_text(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        print(*format_rows({name: found}), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from lorakiln.choose.candidates import Candidate
 from lorakiln.facts.choice import Choice, Recommended
 from lorakiln.facts.run import SavedAdapter
 from recipes.tiny import choice_study
-from recipes.tiny.choice_study import PLANTED, STUDY, UNSEEN, compute_regrets, copy_pictures, spoil
+from recipes.tiny.choice_study import PLANTED, STUDY, UNSEEN, compute_regrets, copy_pictures, format_rows, spoil
 
 TRUTH = {
     None: 0.1,
@@ -67,3 +67,19 @@ def test_what_was_planted_says_its_states_and_is_not_among_the_unseen():
     assert all(one.right for one in PLANTED.values()) and not any(one.right for one in UNSEEN.values())
     settings = [one.list_overrides() + [f"of {one.pictures} pictures"] for one in STUDY.values()]
     assert all(settings.count(one) == 1 for one in settings)
+
+
+def test_rows_tell_regrets_of_the_unseen_and_whether_the_planted_are_named_rightly():
+    unseen = {
+        "best": "90% at step 2, weight 1.0",
+        "recommended": None,
+        "regret": {"last step": 0.05, "random": 0.5},
+        "planted": {"base itself": "No saved step can be recommended."},
+    }
+    planted = {"states": {"100 at 1.0": "underfitted", "200 at 1.0": "broken"}}
+    assert format_rows({"lokr": unseen, "diverged-21": planted, "memorised-21": planted}) == [
+        "| lokr | 90% at step 2, weight 1.0 | none |  | 5% |  | 50% |",
+        "| lokr, base itself | | No saved step can be recommended. | |",
+        "| diverged-21 | broken | broken | right |",
+        "| memorised-21 | memorised | broken | wrong |",
+    ]
