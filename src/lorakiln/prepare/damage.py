@@ -150,10 +150,10 @@ def _check_deflate(piece: bytes, most: int) -> None:
         raise Refused("damaged or cut off", AGAIN, str(error).rpartition(": ")[2]) from None
 
 
-def find_missing_decoder(format: str, told: str) -> Refused | None:
+def find_missing_decoder(format: str, message: str) -> Refused | None:
     """A refusal, if a decoder's message says that it does not know this kind of file: such a file may be whole."""
-    if LACKED.search(told):
-        return Refused(f"a kind of {format} that is not read here", CONVERT, told)
+    if LACKED.search(message):
+        return Refused(f"a kind of {format} that is not read here", CONVERT, message)
     return None
 
 
@@ -163,14 +163,14 @@ def hearing_libtiff() -> Iterator[list[str]]:
 
     If the program is ended inside, what was written comes out as it is.
     """
-    told: list[str] = []
+    lines: list[str] = []
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as heard:
         os.dup2(heard.fileno(), 2)
         ended = True
         try:
-            yield told
+            yield lines
             ended = False
         except Exception:
             ended = False
@@ -182,6 +182,6 @@ def hearing_libtiff() -> Iterator[list[str]]:
             said = heard.read()
             if ended:
                 os.write(2, said)
-            told += list(
+            lines += list(
                 dict.fromkeys(line.strip() for line in said.decode(errors="replace").splitlines() if line.strip())
             )

@@ -81,11 +81,11 @@ def decode(
     try:
         if path.stat().st_size == 0:
             raise Refused("empty file", AGAIN)
-        with _quiet_pillow() as told, Image.open(path, formats=_formats()) as image:  # noqa: TID251
+        with _quiet_pillow() as heard, Image.open(path, formats=_formats()) as image:  # noqa: TID251
             if image.format == "PNG":
                 _verify_png(path)
             decoded = _decode(image, path, settings, least, box, geometry or Geometry.of(settings))
-        decoded.notes.extend(sorted({str(warning.message).strip() for warning in told}))
+        decoded.notes.extend(sorted({str(warning.message).strip() for warning in heard}))
         return decoded
     except Refused:
         raise
@@ -182,14 +182,14 @@ def _load(image: Image.Image) -> list[str]:
         image.load()
         return []
     failed: OSError | None = None
-    with hearing_libtiff() as told:
+    with hearing_libtiff() as heard:
         try:
             image.load()
         except OSError as error:
             failed = error
     if failed:  # Pillow has a number for it, libtiff words
-        raise OSError("; ".join([*told, str(failed)])) from failed
-    return told
+        raise OSError("; ".join([*heard, str(failed)])) from failed
+    return heard
 
 
 def _format_of(path: Path) -> str:
@@ -250,10 +250,10 @@ def _quiet_pillow() -> Iterator[list[warnings.WarningMessage]]:
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", UserWarning)
-            yield told
+            yield heard
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 

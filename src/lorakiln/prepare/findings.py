@@ -15,13 +15,13 @@ class Finding:
     Attributes:
         name: of prepare.findings.
         what: in a few words.
-        told: a sentence, for a warning.
+        sentence: for a warning.
         pictures: a line each, or one for those that belong together.
     """
 
     name: str
     what: str
-    told: str
+    sentence: str
     pictures: Sequence[str]
 
     def is_error(self, levels: FindingSettings) -> bool:
@@ -30,56 +30,58 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What one looks for in each picture by itself: `tell` says how it is so, "" where it is not."""
+    """What one looks for in each picture by itself: `describe` says how it is so, "" where it is not."""
 
     name: str
     what: str
-    told: str
-    tell: Callable[[PreparedRow, PrepareSettings], str]
+    sentence: str
+    describe: Callable[[PreparedRow, PrepareSettings], str]
 
 
-def _tell_small(row: PreparedRow, settings: PrepareSettings) -> str:
+def _describe_small(row: PreparedRow, settings: PrepareSettings) -> str:
     small = min(row.source_width, row.source_height) < settings.min_side
     return f"{row.source_width}x{row.source_height}" if small else ""
 
 
-def _tell_enlarged(row: PreparedRow, settings: PrepareSettings) -> str:
+def _describe_enlarged(row: PreparedRow, settings: PrepareSettings) -> str:
     return f"{row.scale:.1f} times" if row.scale > settings.enlarged_above else ""
 
 
-def _tell_blurred(row: PreparedRow, settings: PrepareSettings) -> str:
+def _describe_blurred(row: PreparedRow, settings: PrepareSettings) -> str:
     return f"{row.blur:.2f}" if row.blur > settings.blurred_above else ""
 
 
-def _tell_bordered(row: PreparedRow, settings: PrepareSettings) -> str:
+def _describe_bordered(row: PreparedRow, settings: PrepareSettings) -> str:
     return f"{row.border:.0%} of it" if row.border > settings.border_above else ""
 
 
-def _tell_cropped(row: PreparedRow, settings: PrepareSettings) -> str:
+def _describe_cropped(row: PreparedRow, settings: PrepareSettings) -> str:
     share = compute_cut_share(row)
     return f"{share:.0%} of it" if share > settings.cropped_above else ""
 
 
-def _tell_black_mask(row: PreparedRow, settings: PrepareSettings) -> str:
+def _describe_black_mask(row: PreparedRow, settings: PrepareSettings) -> str:
     return row.mask.source if row.mask and row.mask.share == 0 else ""
 
 
 KINDS = (
-    _Kind("too_small", "too small", "pictures below prepare.min_side show little", _tell_small),
-    _Kind("enlarged", "enlarged", "pictures enlarged more than {enlarged_above:g} times look soft", _tell_enlarged),
+    _Kind("too_small", "too small", "pictures below prepare.min_side show little", _describe_small),
+    _Kind("enlarged", "enlarged", "pictures enlarged more than {enlarged_above:g} times look soft", _describe_enlarged),
     _Kind(
         "blurred",
         "blurred",
         "blurred pictures are learned as blurred; take out what is out of focus",
-        _tell_blurred,
+        _describe_blurred,
     ),
-    _Kind("border", "with bars", "bars along the sides are learned; cut them off (lorakiln review)", _tell_bordered),
-    _Kind("cropped", "cropped", "pictures of which their bucket cuts off much; crop them by hand", _tell_cropped),
+    _Kind(
+        "border", "with bars", "bars along the sides are learned; cut them off (lorakiln review)", _describe_bordered
+    ),
+    _Kind("cropped", "cropped", "pictures of which their bucket cuts off much; crop them by hand", _describe_cropped),
     _Kind(
         "black_mask",
         "masks that are black",
         "masks that are black: nothing of these pictures is to be learned",
-        _tell_black_mask,
+        _describe_black_mask,
     ),
 )
 
@@ -98,7 +100,7 @@ def describe_picture(row: PreparedRow, settings: PrepareSettings, names: Sequenc
     Args:
         names: of the findings that are looked for.
     """
-    found = [(kind, kind.tell(row, settings)) for kind in KINDS if kind.name in names]
+    found = [(kind, kind.describe(row, settings)) for kind in KINDS if kind.name in names]
     return [f"{kind.what} ({how})" for kind, how in found if how and getattr(settings.findings, kind.name) != "off"]
 
 
@@ -113,19 +115,19 @@ def list_findings(
     """
     found = []
     renamed = {name: name_rightly(name, ending) for name, ending in sorted((misnamed or {}).items())}
-    told = "pictures by what they hold, and not by their names, are not taken; rename them"
+    sentence = "pictures by what they hold, and not by their names, are not taken; rename them"
     lines = [f"{name} -> {right}" for name, right in renamed.items()]
-    found.append(Finding("misnamed", "pictures with a wrong ending", told, lines))
+    found.append(Finding("misnamed", "pictures with a wrong ending", sentence, lines))
     for kind in KINDS:
-        named = [(row.file_name, kind.tell(row, settings)) for row in rows]
+        named = [(row.file_name, kind.describe(row, settings)) for row in rows]
         lines = [f"{name} ({how})" for name, how in named if how]
-        found.append(Finding(kind.name, kind.what, kind.told.format(**dict(settings)), lines))
-    told = "files with the same content count more than once"
-    found.append(Finding("same_file", "files with the same content", told, _list_same(rows)))
-    told = "pictures that look the same weigh as much as there are of them"
-    found.append(Finding("look_alike", "look the same", told, _list_alike(rows)))
-    told = "pictures that are trained on and are for regularisation: each undoes what the other does"
-    found.append(Finding("in_both_sets", "for training and for regularisation", told, _list_in_both(rows)))
+        found.append(Finding(kind.name, kind.what, kind.sentence.format(**dict(settings)), lines))
+    sentence = "files with the same content count more than once"
+    found.append(Finding("same_file", "files with the same content", sentence, _list_same(rows)))
+    sentence = "pictures that look the same weigh as much as there are of them"
+    found.append(Finding("look_alike", "look the same", sentence, _list_alike(rows)))
+    sentence = "pictures that are trained on and are for regularisation: each undoes what the other does"
+    found.append(Finding("in_both_sets", "for training and for regularisation", sentence, _list_in_both(rows)))
     return [one for one in found if one.pictures and getattr(settings.findings, one.name) != "off"]
 
 

@@ -78,11 +78,11 @@ def read_mask(
         least = whole if box else least
         mask = decode(file.path, settings.model_copy(update={"background": "black"}), least)
     except Refused as refused:
-        raise Refused(f"its mask: {refused.reason}", refused.fix, _tell(file, refused.detail)) from None
+        raise Refused(f"its mask: {refused.reason}", refused.fix, _describe(file, refused.detail)) from None
     if not _are_alike(mask.size, whole):
         shapes = "{}x{} for {}x{}".format(*mask.size, *whole)
         raise Refused(
-            "its mask has another shape", "make it as wide and high as the picture", _tell(file, f"{shapes} pixels")
+            "its mask has another shape", "make it as wide and high as the picture", _describe(file, f"{shapes} pixels")
         )
     shades = mask.image.convert("L")
     return shades.resize(whole, Resampling.BOX).crop(box) if box else shades
@@ -132,5 +132,5 @@ def _are_alike(mask: Size, picture: Size) -> bool:
     return abs(mask[0] * picture[1] - mask[1] * picture[0]) <= max(picture)
 
 
-def _tell(file: MaskFile, detail: str) -> str:
+def _describe(file: MaskFile, detail: str) -> str:
     return f"{file.name}: {detail}" if detail else file.name

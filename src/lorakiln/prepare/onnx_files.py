@@ -51,9 +51,9 @@ class OnnxFile:
             UserError: it cannot be read, or is of another form.
         """
         inputs = _load(self).get_inputs()
-        told = ", ".join(f"{one.name} {tuple(one.shape)} {one.type}" for one in inputs)
+        shapes = ", ".join(f"{one.name} {tuple(one.shape)} {one.type}" for one in inputs)
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in TYPES:
-            raise self.refuse(f"its inputs are {told}")
+            raise self.refuse(f"its inputs are {shapes}")
         return tuple(inputs[0].shape)
 
     def run(self, values: np.ndarray) -> list[np.ndarray]:

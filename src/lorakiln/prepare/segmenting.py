@@ -60,11 +60,11 @@ class Segmenter:
         """
         values = np.asarray(image.resize(self.size, Resampling.BILINEAR), dtype=np.float32) / 255
         values = (values - np.array(self.mean, dtype=np.float32)) / np.array(self.std, dtype=np.float32)
-        told = self.file.run(values.transpose(2, 0, 1)[None])[0]
-        if told.ndim != 4 or told.shape[:2] != (1, 1):
-            raise self.file.refuse(f"its first output has the shape {told.shape}")
-        least, most = float(told.min()), float(told.max())
+        mask = self.file.run(values.transpose(2, 0, 1)[None])[0]
+        if mask.ndim != 4 or mask.shape[:2] != (1, 1):
+            raise self.file.refuse(f"its first output has the shape {mask.shape}")
+        least, most = float(mask.min()), float(mask.max())
         if not (least >= -ROUNDING and most <= 1 + ROUNDING):
             raise self.file.refuse(f"its output goes from {least:.3g} to {most:.3g}: end it with a sigmoid")
-        shades = np.rint(told[0, 0].clip(0, 1) * 255).astype(np.uint8)
+        shades = np.rint(mask[0, 0].clip(0, 1) * 255).astype(np.uint8)
         return Image.fromarray(shades).resize(image.size, Resampling.BILINEAR)

@@ -104,7 +104,7 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
     for one in findings:
-        _warn(one.told, list(map(escape_line, one.pictures)))
+        _warn(one.sentence, list(map(escape_line, one.pictures)))
     _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
     _report_subsets(rows, found, subsets)
     _report_masks(rows, found, settings)
@@ -264,25 +264,26 @@ def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents, subsets:
     for row in rows:
         if (subset := subsets.get(row.file_name, Subset())) != Subset():
             groups[PurePosixPath(row.file_name).parent.as_posix(), subset.repeats, _describe_subset(subset)] += 1
-    told = [
+    lines = [
         f"  {escape_line(name)}: {count} x {repeats}{escape_line(rest)}"
         for (name, repeats, rest), count in sorted(groups.items())
     ]
-    told += [f"  not taken: {escape_line(name)} ({count} pictures)" for name, count in sorted(found.aside.items())]
-    if told:
+    lines += [f"  not taken: {escape_line(name)} ({count} pictures)" for name, count in sorted(found.aside.items())]
+    if lines:
         title = f"prepare: read {found.read_by}:"
-        print("\n".join([title, *told]), flush=True)
+        print("\n".join([title, *lines]), flush=True)
     if found.remarks:
         print("prepare: " + "\n".join(map(escape_line, found.remarks)), flush=True)
 
 
 def _describe_subset(subset: Subset) -> str:
     """What is another for it, repeats aside: ", for regularisation, resolution [512, 768], shuffle True"."""
-    told = ["for regularisation"] if subset.is_reg else []
+    words = ["for regularisation"] if subset.is_reg else []
     for rules in (subset.pictures, subset.rules):
         for name, value in rules.model_dump(exclude_unset=True).items():
-            told += [f"{inner} {one!r}" for inner, one in (value if isinstance(value, dict) else {name: value}).items()]
-    return "".join(f", {one}" for one in told)
+            settings = value if isinstance(value, dict) else {name: value}
+            words += [f"{inner} {one!r}" for inner, one in settings.items()]
+    return "".join(f", {one}" for one in words)
 
 
 def _report_masks(rows: Sequence[PreparedRow], found: SourceContents, settings: PrepareSettings) -> None:
@@ -294,8 +295,8 @@ def _report_masks(rows: Sequence[PreparedRow], found: SourceContents, settings: 
         kinds = {"of files": own, "of alpha channels": made[ALPHA], "of the network": made[NETWORK]}
         of = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         learned = fmean(mask.share for mask in masks.values())
-        told = f"masks for {len(masks)} of {len(rows)} pictures ({of}); of these {learned:.0%} is to be learned"
-        print(f"prepare: {told}", flush=True)
+        counts = f"masks for {len(masks)} of {len(rows)} pictures ({of}); of these {learned:.0%} is to be learned"
+        print(f"prepare: {counts}", flush=True)
     _warn(
         "masks of no picture; they are called as it, masks/NAME.png or NAME-masklabel.png",
         list(map(escape_line, found.lonely_masks)),
@@ -310,8 +311,8 @@ def _report_edits(found: SourceContents) -> None:
     captions = sum(edit.caption is not None for edit in found.edits.values())
     crops = sum(edit.crop is not None for edit in found.edits.values())
     if captions or crops or found.excluded:
-        told = f"{captions} captions, {crops} crops, {len(found.excluded)} pictures left out"
-        print(f"prepare: hand edits: {told}", flush=True)
+        counts = f"{captions} captions, {crops} crops, {len(found.excluded)} pictures left out"
+        print(f"prepare: hand edits: {counts}", flush=True)
     _warn(
         "hand edits of no picture; they are called as it with .edit.yaml behind, cat.png.edit.yaml",
         list(map(escape_line, found.lonely_edits)),

@@ -61,7 +61,7 @@ def make_refusal(
         fix += ("; " if fix else "") + f"mend or take out what was found, or set {levels}"
         what.append("\n".join(["findings that are errors:", *map(_explain_finding, findings)]))
     if max(len(bad), *(len(one.pictures) for one in findings), 0) > LISTED:
-        found = [{"source": line, "reason": one.told, "fix": ""} for one in findings for line in one.pictures]
+        found = [{"source": line, "reason": one.sentence, "fix": ""} for one in findings for line in one.pictures]
         write_jsonl(full_list, [*(entry.record() for entry in bad), *found])
         fix += f"; the full list is in {full_list}"
     return UserError("\n".join(what), where=raw, fix=fix)
@@ -69,5 +69,5 @@ def make_refusal(
 
 def _explain_finding(finding: Finding) -> str:
     count = len(finding.pictures)
-    lines = [f"  {finding.told} ({count}):", *(f"    {escape_line(line)}" for line in finding.pictures[:LISTED])]
+    lines = [f"  {finding.sentence} ({count}):", *(f"    {escape_line(line)}" for line in finding.pictures[:LISTED])]
     return "\n".join(lines + ([f"    and {count - LISTED} more"] if count > LISTED else []))

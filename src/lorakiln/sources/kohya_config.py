@@ -171,9 +171,9 @@ class KohyaConfig(SplitFolder):
                 taken = _is_taken(key, value) or (key == "batch_size" and self._has_own_batches)
                 if not taken and repr(value) not in values.setdefault(key, []):
                     values[key].append(repr(value))
-        told = [f"  {key} = {' and '.join(given)}: {_find_counterpart(key)}" for key, given in sorted(values.items())]
+        lines = [f"  {key} = {' and '.join(given)}: {_find_counterpart(key)}" for key, given in sorted(values.items())]
         title = f"of {self.config.name} these are settings of all pictures here, and not taken from it"
-        return [f"{title} (`lorakiln import` writes them):", *told] if told else []
+        return [f"{title} (`lorakiln import` writes them):", *lines] if lines else []
 
     def _locate(self, where: str, key: str, given: str) -> str:
         """The folder of the dataset that a path means: itself, or the longest end of it that there is."""

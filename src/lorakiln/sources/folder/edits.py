@@ -92,9 +92,9 @@ def write_edit(raw: Path, picture: str, edit: PictureEdit | None) -> None:
         with explaining_disk_errors(path):
             path.unlink(missing_ok=True)
         return
-    told = edit.model_dump(exclude_none=True, exclude_defaults=True)
-    crop = told.pop("crop", None)
-    text = yaml.dump(told, Dumper=_Dumper, allow_unicode=True, width=2**20) if told else ""
+    values = edit.model_dump(exclude_none=True, exclude_defaults=True)
+    crop = values.pop("crop", None)
+    text = yaml.dump(values, Dumper=_Dumper, allow_unicode=True, width=2**20) if values else ""
     write_text(path, text + (f"crop: {crop}\n" if crop else ""))
 
 

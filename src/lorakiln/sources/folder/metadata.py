@@ -91,8 +91,8 @@ class CaptionTables:
         try:
             content = decode_text(path.read_bytes())
             rows = _READERS[path.suffix](content)
-            told = {one: text for row in rows if (one := _name_of(row)) and (text := _text_of(row)) is not None}
-            texts = dict(zip(_make_relative(list(told)), told.values(), strict=True))
+            captions = {one: text for row in rows if (one := _name_of(row)) and (text := _text_of(row)) is not None}
+            texts = dict(zip(_make_relative(list(captions)), captions.values(), strict=True))
         except UnicodeDecodeError:
             return CaptionProblem(name, "is not UTF-8", _SAVE)
         except OSError as error:
@@ -144,8 +144,8 @@ def _read_json(content: str) -> list[dict[str, object]]:
     except (ValueError, RecursionError) as error:
         raise ValueError("it is no JSON") from error
     rows = data.items() if isinstance(data, dict) else ()
-    told = [(name, row) for name, row in rows if isinstance(row, dict)]
-    return [{**row, PATH: name} for name, row in told if any(isinstance(row.get(key), str) for key in (*TEXTS, TAGS))]
+    named = [(name, row) for name, row in rows if isinstance(row, dict)]
+    return [{**row, PATH: name} for name, row in named if any(isinstance(row.get(key), str) for key in (*TEXTS, TAGS))]
 
 
 def _read_jsonl(content: str) -> list[dict[str, object]]:

@@ -176,5 +176,5 @@ def _list_tables(raw: Path) -> list[str]:
 def _find_split(name: str) -> str:
     """The split of a table, by its name or its folder's: "train", "test"; "" if neither tells."""
     path = PurePosixPath(name)
-    told = (path.name.partition("-")[0].partition(".")[0], path.parent.name)
-    return next((one for one in told if one == TRAINED or one in HELD_BACK), "")
+    names = (path.name.partition("-")[0].partition(".")[0], path.parent.name)
+    return next((one for one in names if one == TRAINED or one in HELD_BACK), "")

@@ -78,8 +78,8 @@ class ShardCaptions:
         data = json.loads(decode_text(content))
         texts = (data.get(key) for key in TEXTS) if isinstance(data, dict) else ()
         text = next((one for one in texts if isinstance(one, str) and one.strip()), None)
-        told = {"metadata": text, "tags": tags}
-        return next((found for kind in kinds if (found := told.get(kind))), None)
+        by_kind = {"metadata": text, "tags": tags}
+        return next((found for kind in kinds if (found := by_kind.get(kind))), None)
 
     def _read_bytes(self, name: str, most: int) -> bytes | CaptionProblem:
         """A member's bytes, one more than `most` at most."""

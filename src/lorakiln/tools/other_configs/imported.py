@@ -65,11 +65,11 @@ class Imported:
         words = re.split(r"[\s,]+", rate.strip(" []")) if isinstance(rate, str) else rate
         words = words if isinstance(words, list) else [words]
         rates = [None if is_off(one) else float(one) for one in words] or [None]
-        told = dict(zip(encoders, [*rates, rates[0]], strict=False))
+        by_part = dict(zip(encoders, [*rates, rates[0]], strict=False))
         # What does not move is not trained.
-        moving = {part: one for part, one in told.items() if one != 0}
+        moving = {part: one for part, one in by_part.items() if one != 0}
         if not moving and not denoiser:
-            moving = told
+            moving = by_part
         self.settings["train.parts"] = ["unet"] * denoiser + list(moving)
         first = next(iter(moving.values()), None)
         if first is not None:

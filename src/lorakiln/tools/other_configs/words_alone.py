@@ -26,29 +26,29 @@ def pop_words(given: dict[str, Any]) -> dict[str, Any]:
     return {name: values[-1] for name, values in found.items() if values and not is_off(values[-1])}
 
 
-def take_words_alone(imported: Imported, told: Mapping[str, Any]) -> None:
+def take_words_alone(imported: Imported, found: Mapping[str, Any]) -> None:
     """Have the word trained, and nothing else.
 
     Args:
-        told: what `pop_words` has found.
+        found: what `pop_words` has found.
     """
     for name in [name for name in imported.settings if name.startswith(NOT_TRAINED)]:
         del imported.settings[name]
     imported.choices.pop("train/adapter", None)
     imported.decided = [text for text in imported.decided if not text.startswith(NOT_TRAINED)]
     imported.settings["train.parts"] = []
-    word = str(told.get("word") or "")
+    word = str(found.get("word") or "")
     if not word:
         imported.leave("train.tokens", word, "no word is named: train.tokens={mydog: {init: dog}}")
         return
-    vectors = read_value(told.get("vectors", 1))
-    imported.settings["train.tokens"] = {word: {"init": told.get("init"), "vectors": vectors}}
+    vectors = read_value(found.get("vectors", 1))
+    imported.settings["train.tokens"] = {word: {"init": found.get("init"), "vectors": vectors}}
     imported.settings["caption.trigger"] = word
     imported.decided.append(f"caption.trigger is {word}: a word is learned where captions hold it")
-    if file := told.get("file"):
+    if file := found.get("file"):
         imported.settings["train.adapter.init_from"] = str(file)
-    of = str(told.get("property", ""))
-    kind = next((kind for kind in SENTENCES if told.get(kind) or of == kind), None)
+    of = str(found.get("property", ""))
+    kind = next((kind for kind in SENTENCES if found.get(kind) or of == kind), None)
     if kind is not None:
         sentence = imported.settings["caption.class_tokens"] = SENTENCES[kind].format(word)
         imported.decided.append(

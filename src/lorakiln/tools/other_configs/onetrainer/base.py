@@ -23,8 +23,8 @@ def take_base(imported: Imported, options: Mapping[str, Any]) -> None:
         settings["train.trainer.precision"] = precision
     unet, vae = (_section(options, name) for name in ("unet", "vae"))
     # Newer versions have it in each part, older ones a switch, and where nothing is said it is on.
-    told = unet.get("gradient_checkpointing", options.get("gradient_checkpointing", "ON"))
-    if told is not False and str(told) != "OFF":
+    checkpointing = unet.get("gradient_checkpointing", options.get("gradient_checkpointing", "ON"))
+    if checkpointing is not False and str(checkpointing) != "OFF":
         settings["train.trainer.gradient_checkpointing"] = True
     kind = str(unet.get("weight_dtype") or "NONE")
     kind = str(options.get("weight_dtype") or "NONE") if kind == "NONE" else kind

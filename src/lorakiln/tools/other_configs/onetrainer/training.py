@@ -52,18 +52,18 @@ def take_optimizer(imported: Imported, value: Any) -> None:
         return
     imported.choices["train/optimizer"] = kind
     fields = KINDS.settings(kind).model_fields
-    told = {key: one for key, one in given.items() if not is_off(one) and one != math.inf}
+    filled = {key: one for key, one in given.items() if not is_off(one) and one != math.inf}
     if "betas" in fields:
         usual = fields["betas"].default
-        betas = [told.pop(f"beta{number}", usual[number - 1]) for number in range(1, len(usual) + 1)]
+        betas = [filled.pop(f"beta{number}", usual[number - 1]) for number in range(1, len(usual) + 1)]
         if betas != list(usual):
             imported.settings["train.optimizer.betas"] = betas
     if "eps" in fields and isinstance(fields["eps"].default, tuple):
         usual = fields["eps"].default
-        pair = [told.pop("eps", usual[0]), told.pop("eps2", usual[1])]
+        pair = [filled.pop("eps", usual[0]), filled.pop("eps2", usual[1])]
         if pair != list(usual):
             imported.settings["train.optimizer.eps"] = pair
-    for key, one in told.items():
+    for key, one in filled.items():
         if key in fields:
             imported.settings[f"train.optimizer.{key}"] = one
         elif not COMPUTING.fullmatch(key):
@@ -104,23 +104,24 @@ def take_parts(imported: Imported, options: Mapping[str, Any]) -> None:
     """What is trained of the base: all of it where nothing is said, its text encoders for 30 epochs."""
     xl = imported.choices["model"] == "sdxl"
     names = ["text_encoder", "text_encoder_2"][: 2 if xl else 1]
-    told = {name: {"train": True, "stop_training_after": 30, "stop_training_after_unit": "EPOCH"} for name in names}
-    told = {name: {**one, **_section(options, name)} for name, one in told.items()}
-    unet, trained = _section(options, "unet"), [name for name, one in told.items() if one["train"]]
+    encoders = {name: {"train": True, "stop_training_after": 30, "stop_training_after_unit": "EPOCH"} for name in names}
+    encoders = {name: {**one, **_section(options, name)} for name, one in encoders.items()}
+    unet, trained = _section(options, "unet"), [name for name, one in encoders.items() if one["train"]]
     if options["training_method"] == "LORA":
         parts = ["unet"] * bool(unet.get("train", True)) + trained
         if parts != ["unet"]:
             imported.settings["train.parts"] = parts
         if rate := unet.get("learning_rate"):
             imported.settings["train.optimizer.lr"] = rate
-        rates = {name: told[name]["learning_rate"] for name in trained if not is_off(told[name].get("learning_rate"))}
+        own_rates = {name: encoders[name].get("learning_rate") for name in trained}
+        rates = {name: one for name, one in own_rates.items() if not is_off(one)}
         common = options["learning_rate"] if rate and trained else None
         for name in trained:
             if (own := rates.get(name, common)) is not None:
                 imported.settings.setdefault("train.text_encoders.own", {})[name] = {"lr": own}
-        _take_stops(imported, unet, {name: told[name] for name in trained})
+        _take_stops(imported, unet, {name: encoders[name] for name in trained})
     _take_skip(imported, options, xl)
-    if rate := told["text_encoder"].get("dropout_probability"):
+    if rate := encoders["text_encoder"].get("dropout_probability"):
         imported.settings["train.objective.caption_dropout"] = rate
 
 
@@ -136,9 +137,9 @@ def _take_stops(imported: Imported, unet: Mapping[str, Any], encoders: Mapping[s
         imported.leave("unet.stop_training_after", after, "the network is trained to the end: train.steps")
     epochs = imported.settings["train.epochs"]
     stops: dict[str, float | None] = {}
-    for name, told in encoders.items():
-        unit, stop = told.get("stop_training_after_unit"), told.get("stop_training_after", 0)
-        if not _stops_early(imported, told):
+    for name, encoder in encoders.items():
+        unit, stop = encoder.get("stop_training_after_unit"), encoder.get("stop_training_after", 0)
+        if not _stops_early(imported, encoder):
             stops[name] = None
         elif unit in ("STEP", "EPOCH"):
             stops[name] = int(stop) if unit == "STEP" else stop / epochs
@@ -153,8 +154,8 @@ def _take_stops(imported: Imported, unet: Mapping[str, Any], encoders: Mapping[s
             imported.leave(f"{name}.stop_training_after", after, f"train.text_encoders.stop is one for all: {first}'s")
 
 
-def _stops_early(imported: Imported, told: Mapping[str, Any]) -> bool:
-    after, unit = told.get("stop_training_after"), told.get("stop_training_after_unit", "NEVER")
+def _stops_early(imported: Imported, part: Mapping[str, Any]) -> bool:
+    after, unit = part.get("stop_training_after"), part.get("stop_training_after_unit", "NEVER")
     if is_off(after) or unit == "NEVER":
         return False
     return unit != "EPOCH" or bool(after < imported.settings["train.epochs"])

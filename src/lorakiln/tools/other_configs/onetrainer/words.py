@@ -30,8 +30,7 @@ def take_words(imported: Imported, options: Mapping[str, Any]) -> None:
         return
     imported.settings["train.tokens"] = tokens
     if is_off(rate):
-        told = "train.tokens.WORD.lr is a word's own learning rate: vectors want more than a LoRA"
-        imported.decided.append(told)
+        imported.decided.append("train.tokens.WORD.lr is a word's own learning rate: vectors want more than a LoRA")
     if options.get("preserve_embedding_norm"):
         why = "train.tokens.WORD.max_norm=1 keeps vectors from growing beyond the mean of the encoder's own"
         imported.leave("preserve_embedding_norm", True, why)

@@ -63,7 +63,7 @@ def translate(config: OtherConfig) -> Imported:
     settle_adafactor(imported)
     settle_warmup(imported, given)
     settle_loss(imported, given)
-    _fill_in(imported, given, told="enable_bucket" in options or not given.get("metadata"))
+    _fill_in(imported, given, says_buckets="enable_bucket" in options or not given.get("metadata"))
     settle_adapter(imported)
     settle_captions(imported)
     if words is not None:
@@ -79,11 +79,11 @@ def _find_batch(datasets: Any) -> dict[str, Any]:
     return {"train_batch_size": merged["batch_size"]} if "batch_size" in merged else {}
 
 
-def _fill_in(imported: Imported, given: Mapping[str, Any], told: bool) -> None:
+def _fill_in(imported: Imported, given: Mapping[str, Any], says_buckets: bool) -> None:
     """What the program does where nothing is said.
 
     Args:
-        told: whether the config would say that there are buckets.
+        says_buckets: whether the config would say that there are buckets.
     """
     settings = imported.settings
     for name, setting in (("network_dim", "train.adapter.rank"), ("network_alpha", "train.adapter.alpha")):
@@ -93,7 +93,7 @@ def _fill_in(imported: Imported, given: Mapping[str, Any], told: bool) -> None:
     if "train.adapter.targets" not in settings:
         settings["train.adapter.targets"] = "kohya"
         imported.decided.append("train.adapter.targets is kohya: the layers that networks.lora adapts")
-    if "prepare.bucket.enable" not in settings and told and "prepare.resolution" in settings:
+    if "prepare.bucket.enable" not in settings and says_buckets and "prepare.resolution" in settings:
         settings["prepare.bucket.enable"] = False
         imported.decided.append("prepare.bucket.enable is false, as there without --enable_bucket")
     if settings.get("prepare.bucket.enable") and imported.choices["model"] == "sdxl":  # of others they are ours too

@@ -84,11 +84,11 @@ def read_gui(options: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
     if extra := str(found.pop("additional_parameters", "") or ""):
         more = read_words(shlex.split(extra, posix="\\" not in extra))
         found["network_args"] |= read_pairs(more.pop("network_args", None))
-    told = {*known, "sdxl", "unet_lr", "train_batch_size", "network_args"}
+    always = {*known, "sdxl", "unet_lr", "train_batch_size", "network_args"}
     said = {
         name: value
         for name, value in found.items()
-        if not is_off(value) and value not in (0, 0.0, "0") and (name in told or not QUIET.fullmatch(name))
+        if not is_off(value) and value not in (0, 0.0, "0") and (name in always or not QUIET.fullmatch(name))
     }
     return said | more  # in a command 0 is 0
 
@@ -129,8 +129,8 @@ def _read_lengths(found: dict[str, Any]) -> None:
 
 def _read_rates(found: dict[str, Any]) -> None:
     """It has no switch: what has the rate 0 beside another one's is not trained."""
-    told = {name: found.get(name) for name in ("unet_lr", "text_encoder_lr")}
-    rates = {name: float((one[0] if isinstance(one, list) and one else one) or 0) for name, one in told.items()}
+    given = {name: found.get(name) for name in ("unet_lr", "text_encoder_lr")}
+    rates = {name: float((one[0] if isinstance(one, list) and one else one) or 0) for name, one in given.items()}
     if "text_encoder_lr" in found and rates["unet_lr"] and not rates["text_encoder_lr"]:
         found["network_train_unet_only"] = True
     if "unet_lr" in found and rates["text_encoder_lr"] and not rates["unet_lr"]:

@@ -39,9 +39,9 @@ def read_training_metadata(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if not RECORDED.fullmatch(name) or name == "metadata"}
 
 
-def _read_dataset(told: dict[str, Any]) -> dict[str, Any]:
+def _read_dataset(recorded: dict[str, Any]) -> dict[str, Any]:
     """A dataset of a dataset config, of what is recorded of it."""
-    dataset = {name: one for name, one in told.items() if not COUNTED.fullmatch(name)}
+    dataset = {name: one for name, one in recorded.items() if not COUNTED.fullmatch(name)}
     dataset["batch_size"] = dataset.pop("batch_size_per_device", 1)
-    subsets = [{name: one for name, one in each.items() if not COUNTED.fullmatch(name)} for each in told["subsets"]]
+    subsets = [{name: one for name, one in each.items() if not COUNTED.fullmatch(name)} for each in recorded["subsets"]]
     return {**dataset, "subsets": subsets}

@@ -54,8 +54,8 @@ def take_encoders(imported: Imported, given: Mapping[str, Any]) -> None:
     """Which parts are trained, at which rates: all of them where nothing is said; a file's metadata say nothing of it
     where they have no rate.
     """
-    rate, told = given.get("text_encoder_lr"), not given.get("metadata") or "text_encoder_lr" in given
-    if not told or given.get("network_train_unet_only") or (rate is not None and read_value(rate) == 0):
+    rate, known = given.get("text_encoder_lr"), not given.get("metadata") or "text_encoder_lr" in given
+    if not known or given.get("network_train_unet_only") or (rate is not None and read_value(rate) == 0):
         return
     alone = given.get("network_train_text_encoder_only")
     imported.train_encoders(rate, denoiser=not alone)
