@@ -191,4 +191,9 @@ def test_the_report_shows_the_steps_and_takes_the_bases_pictures(
     page = (out / "report.html").read_text()
     assert "<b>Use step 15.</b>" in page and "Go &lt;on&gt;." in page and page.count("use this") == 1
     assert page.count("seeds vary") == 6
+    # The worth, then two measures a chart, each with a point a step.
+    assert [
+        page.count(f"<figcaption>{title} by step<") for title in ("Worth", "Learned and followed", "Details and seeds")
+    ] == [1, 1, 1]
+    assert all(f"{name} by step, at weight 0.50" in page for name in ("Worth", "Details and seeds"))
     assert page.count('<th scope="row">step ') == 3 and "weight=0.50" not in page

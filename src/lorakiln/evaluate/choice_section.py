@@ -1,9 +1,8 @@
 """The report's part about the saved steps: what `choose` said, its grid of steps x weights, and trends by step."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.evaluate.line_chart import Series, draw_chart
@@ -11,7 +10,19 @@ from lorakiln.evaluate.page_pictures import make_data_uri
 from lorakiln.facts.choice import Choice, MeasuredCandidate
 from lorakiln.metrics import format_weight
 
-LEARNED, FOLLOWED = "of the training pictures learned", "of the prompt followed"
+Measure = Callable[[MeasuredCandidate], float]
+TRENDS: Sequence[tuple[str, Mapping[str, Measure]]] = (
+    (
+        "Learned and followed",
+        {
+            "of the training pictures learned": lambda one: one.learned,
+            "of the prompt followed": lambda one: one.followed,
+        },
+    ),
+    ("Details and seeds", {"of the details learned": lambda one: one.detail, "seeds agree": lambda one: one.agreement}),
+    ("Copies and damage", {"pictures that are copies": lambda one: one.copies, "damaged": lambda one: 1 - one.whole}),
+)
+SELDOM = ("Copies and damage",)
 
 
 def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
@@ -55,8 +66,7 @@ def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
         "prompt": prompt,
         "weights": [format_weight(weight) for weight in weights],
         "rows": rows,
-        "chart": _draw_trend([by_place[step, at] for step in steps], at),
-        "legend": (LEARNED, FOLLOWED),
+        "charts": _draw_trends([by_place[step, at] for step in steps], at),
         "picture": make_data_uri(folder / use.picture, _describe(use.step, use.weight, prompt)) if use else None,
     }
 
@@ -93,9 +103,26 @@ def _find_pictures(folder: Path) -> tuple[dict[tuple[int, float], Path], str]:
     return files, shown[0] if shown else ""
 
 
-def _draw_trend(candidates: list[MeasuredCandidate], weight: float) -> Markup:
-    """Both measures in percent over the saved steps, at one weight."""
-    learned = [(float(one.step), 100 * one.learned) for one in candidates]
-    followed = [(float(one.step), 100 * one.followed) for one in candidates]
-    series = [Series(LEARNED, learned, dots=True), Series(FOLLOWED, followed, dots=True)]
-    return draw_chart(series, "step", "%", f"by step, at weight {format_weight(weight)}")
+def _draw_trends(candidates: list[MeasuredCandidate], weight: float) -> list[dict[str, Any]]:
+    """Every measure over the saved steps, at one weight: title, legend and SVG of each chart. Those that the rule does
+    not multiply are drawn where there is something to see.
+    """
+    worth = [(float(one.step), one.worth.mean) for one in candidates]
+    ends = [(one.step, one.worth.low, one.worth.high) for one in candidates]
+    band = [(float(step), low, high) for step, low, high in ends if low is not None and high is not None]
+    charts = [("Worth", "0 to 1", [Series("what it is worth", worth, band, dots=True)])]
+    for title, names in TRENDS:
+        lines = [
+            Series(name, [(float(one.step), 100 * measure(one)) for one in candidates], dots=True)
+            for name, measure in names.items()
+        ]
+        if title not in SELDOM or any(value for line in lines for _, value in line.points):
+            charts.append((title, "%", lines))
+    return [
+        {
+            "title": f"{title} by step",
+            "legend": [one.name for one in lines],
+            "svg": draw_chart(lines, "step", unit, f"{title} by step, at weight {format_weight(weight)}"),
+        }
+        for title, unit, lines in charts
+    ]
