@@ -1,13 +1,13 @@
 """The rows of pictures that the stages hand on: metadata.jsonl of prepare and of caption, and those of index.json."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import Field
 
 from lorakiln.artefacts.hashing import hash_data
-from lorakiln.artefacts.json_files import read_jsonl, write_jsonl
+from lorakiln.artefacts.json_files import iterate_jsonl, read_jsonl, write_jsonl
 from lorakiln.facts.base_model import BaseFacts
 from lorakiln.facts.dataset import DatasetFacts
 from lorakiln.facts.file import Facts, MadeWith
@@ -229,8 +229,13 @@ def read_captioned(folder: Path) -> list[CaptionedRow]:
         Missing: there is no metadata.jsonl (also a FileNotFoundError).
         Damaged: a row is none of a captioned picture.
     """
+    return list(iterate_captioned(folder))
+
+
+def iterate_captioned(folder: Path) -> Iterator[CaptionedRow]:
+    """The same, each when it is asked for."""
     path = folder / "metadata.jsonl"
-    return [CaptionedRow.of(row, path) for row in read_jsonl(path)]
+    return (CaptionedRow.of(row, path) for row in iterate_jsonl(path))
 
 
 def read_prepared(folder: Path) -> list[PreparedRow]:

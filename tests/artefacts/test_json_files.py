@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorakiln.artefacts.json_files import Damaged, read_json, read_jsonl
+from lorakiln.artefacts.json_files import Damaged, iterate_jsonl, read_json, read_jsonl
 from lorakiln.console.errors import UserError
 
 
@@ -19,6 +19,10 @@ def test_damaged_lines(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n\n{"a":')
     with pytest.raises(Damaged, match="rows.jsonl"):
         read_jsonl(tmp_path / "rows.jsonl")
+    one_by_one = iterate_jsonl(tmp_path / "rows.jsonl")
+    assert next(one_by_one) == {"a": 1}  # before the next is read
+    with pytest.raises(Damaged, match="rows.jsonl"):
+        next(one_by_one)
 
 
 def test_what_is_missing_or_of_another_shape_is_told_with_the_file(tmp_path):

@@ -1,7 +1,9 @@
-"""What `prepare` has found is told in the review: what is blurred, and which pictures look the same."""
+"""What `prepare` has found is told in the review: what is blurred, black masks, which pictures are or look the same."""
 
 import os
+import shutil
 
+import pytest
 from PIL import Image
 
 from lorakiln.prepare import prepare
@@ -31,6 +33,57 @@ def test_blurred_and_alike_pictures_are_told_with_their_group(raw, rules, tmp_pa
     assert read_decoded(prepared, tmp_path / "other", settings) == read_decoded(tmp_path / "gone", raw, settings) == {}
     (prepared / "metadata.jsonl").write_text("{")
     assert read_decoded(prepared, raw, settings) == {}
+
+
+@pytest.fixture
+def look(raw, rules, tmp_path):
+    """What the review tells of each picture after `prepare`, with some findings off."""
+    (raw / "broken.png").unlink()
+
+    def look(**levels):
+        found = FindingSettings(blurred="off", **levels)
+        settings = rules.prepare.model_copy(update={"workers": 1, "findings": found})
+        prepare(raw, tmp_path / "prepared", settings)
+        pictures = open_collection(raw, Rules(settings, prepared=tmp_path / "prepared")).pictures
+        return {name: (one.findings, one.alike) for name, one in pictures.items()}
+
+    return look
+
+
+def test_the_same_content_is_told_apart_from_what_looks_like_it(raw, look):
+    shutil.copy(raw / "a.png", raw / "y.png")
+    (raw / "y.txt").write_text("sks dog")
+    with Image.open(raw / "a.png") as image:
+        image.resize((126, 126)).save(raw / "z.png")
+    (raw / "z.txt").write_text("sks dog")
+    told = look()
+    assert told["a.png"] == (("the same content as y.png", "looks like z.png"), "a.png")
+    assert told["y.png"] == (("the same content as a.png", "looks like z.png"), "a.png")
+    assert told["z.png"] == (("looks like a.png, y.png",), "a.png")
+    assert look(same_file="off")["a.png"] == (("looks like z.png",), "a.png")
+    assert look(look_alike="off")["z.png"] == ((), "")
+
+
+def test_what_is_in_both_sets_is_told_on_both_sides(raw, look):
+    for name in ("10_sks dog", "reg/1_dog"):
+        (raw / name).mkdir(parents=True)
+    for name in ("a.png", "a.txt", "b.png", "b.txt"):
+        (raw / name).rename(raw / "10_sks dog" / name)
+    shutil.copy(raw / "10_sks dog/a.png", raw / "reg/1_dog/c.png")
+    for other in ("d e [1].png", "e.png", "deep/c.jpg"):
+        (raw / other).unlink()
+    (raw / "reg/1_dog/c.txt").write_text("dog")
+    told = look()
+    assert told["10_sks dog/a.png"][0][-1] == "also for regularisation: reg/1_dog/c.png"
+    assert told["reg/1_dog/c.png"][0][-1] == "also for training: 10_sks dog/a.png"
+    assert told["10_sks dog/b.png"][0] == ()
+    assert look(in_both_sets="off", same_file="off", look_alike="off")["10_sks dog/a.png"] == ((), "")
+
+
+def test_a_black_mask_is_told(raw, look):
+    Image.new("L", (128, 128)).save(raw / "masks/a.png")
+    assert look()["a.png"][0] == ("masks that are black (masks/a.png)",)
+    assert look(black_mask="off")["a.png"][0] == ()
 
 
 def test_what_is_blurred_is_told(raw, rules, tmp_path):

@@ -1,7 +1,9 @@
 """The review in a real browser: what one sees, drags and types is what stands in the hand edits."""
 
+import shutil
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -30,9 +32,17 @@ def chromium(tmp_path_factory):
 
 
 @pytest.fixture
-def page(chromium, raw, rules, tmp_path):
+def batch():
+    """Of the training; nothing is known of it, unless a test says so."""
+    return None
+
+
+@pytest.fixture
+def page(chromium, raw, rules, tmp_path, batch):
     """The review of the dataset `raw`, open in the browser; in the end no script has failed."""
-    review = Review(open_collection(raw, rules), Thumbnails(raw, tmp_path / "kept", rules.prepare))
+    review = Review(
+        open_collection(raw, replace(rules, batch=batch)), Thumbnails(raw, tmp_path / "kept", rules.prepare)
+    )
     with listen(0) as listening:
         server, address = make_server(review, listening)
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -103,6 +113,36 @@ def test_pictures_that_look_the_same_stand_together(alike, page):
     assert "looks like 0.png, b2.png" in text_of(page, "#findings")
     page.press("d")
     page.wait("document.querySelectorAll('.card').length > 3")
+
+
+@pytest.fixture
+def two_sets(raw, rules):
+    """`prepare` has looked at a picture that is for training and for regularisation."""
+    pictures = {"5_sks dog/a.png": raw / "a.png", "reg/1_dog/r.png": raw / "a.png", "5_sks dog/b.png": raw / "b.png"}
+    for name, picture in pictures.items():
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, raw / name)
+    for picture in (*raw.glob("*.*"), raw / "deep", raw / "masks"):
+        shutil.rmtree(picture) if picture.is_dir() else picture.unlink()
+    prepare(raw, rules.prepared, rules.prepare.model_copy(update={"workers": 1, "on_bad": "skip"}))
+
+
+@pytest.mark.parametrize("batch", [2])
+def test_a_picture_in_both_sets_and_a_bucket_that_is_too_small_are_told(two_sets, page, raw):
+    page.click('[data-name="5_sks dog/a.png"]')
+    told = text_of(page, "#findings")
+    assert "the same content as reg/1_dog/r.png" in told and "also for regularisation: reg/1_dog/r.png" in told
+    headings = "[...document.querySelectorAll('#grid h3')].map((one) => one.textContent)"
+    assert page.run(headings) == ["64x64: 2", "80x48: 1 (1 to train on, fewer than a batch of 2)"]
+    page.press("f")
+    page.wait("document.getElementById('show').value === 'findings'")
+    assert "5_sks dog/b.png" in page.run(CARDS)
+    # What is left out makes another bucket too small, and what comes back does not.
+    page.click('[data-name="reg/1_dog/r.png"]')
+    page.press("x")
+    page.wait(f"{headings}[0] === '64x64: 1 (1 to train on, fewer than a batch of 2)'")
+    page.press("u")
+    page.wait(f"{headings}[0] === '64x64: 2'")
 
 
 def test_a_caption_is_written_with_the_keys_alone(page, raw):

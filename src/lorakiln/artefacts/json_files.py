@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,16 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The objects of a file, one a line; raises as `read_json`."""
+    return list(iterate_jsonl(path))
+
+
+def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The same, each when it is asked for: of a hundred thousand rows there is one in memory."""
     try:
         with path.open(encoding="utf-8") as lines:
-            return [_to_object(json.loads(line), path) for line in lines if line.strip()]
+            for line in lines:
+                if line.strip():
+                    yield _to_object(json.loads(line), path)
     except FileNotFoundError as error:
         raise Missing(path) from error
     except (ValueError, RecursionError) as error:

@@ -11,7 +11,7 @@ import mmap
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from lorakiln.console.errors import UserError
 
 LARGEST_HEADER = 100_000_000  # bytes, the library's own limit
 MOST_KEYS = 10_000  # of metadata: sd-scripts writes about a hundred
+HELD = 1 << 24  # bytes of a mapped file that are read or written before its pages are let go
 Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # by what settings call them
 _DTYPES = {
@@ -111,8 +112,47 @@ def _layout(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> L
     return {name: (written(value), value.shape) for name, value in tensors.items()}
 
 
+class MappedTensors(dict[str, torch.Tensor]):
+    """Tensors that are a file's bytes, of which no more stays in memory than has been asked for of late.
+
+    Args:
+        mapping: of the whole file; where it is private, its tensors are not to be written to.
+        layout: (dtype, shape) by name.
+        begins: where in the file each tensor does, bytes.
+    """
+
+    def __init__(self, mapping: mmap.mmap, layout: Layout, begins: Mapping[str, int]) -> None:
+        self._mapping, self._passed = mapping, 0
+        whole = np.frombuffer(mapping, np.uint8)
+        for name, (dtype, shape) in layout.items():
+            flat = torch.from_numpy(whole[begins[name] : begins[name] + math.prod(shape) * dtype.itemsize])
+            self[name] = flat.view(dtype).view(tuple(shape))
+
+    def write_row(self, number: int, values: Mapping[str, torch.Tensor]) -> None:
+        """Give row `number` of some tensors their values, without the first dimension."""
+        for name, value in values.items():
+            self[name][number] = value
+        self._pass(values)
+
+    def read_row(self, number: int, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Row `number` of some tensors, still the file's own bytes."""
+        values = {name: self[name][number] for name in names}
+        self._pass(values)
+        return values
+
+    def let_go(self) -> None:
+        """Take no memory until something is asked for: the system keeps what was written, and reads it again."""
+        self._mapping.madvise(mmap.MADV_DONTNEED)
+        self._passed = 0
+
+    def _pass(self, values: Mapping[str, torch.Tensor]) -> None:
+        self._passed += sum(value.nbytes for value in values.values())
+        if self._passed > HELD:
+            self.let_go()
+
+
 @contextmanager
-def mapped_tensors(path: Path, layout: Layout) -> Iterator[dict[str, torch.Tensor]]:
+def mapped_tensors(path: Path, layout: Layout) -> Iterator[MappedTensors]:
     """Yield tensors of zeros to be filled in place, which are the file itself: more than memory holds can be written.
 
     The bytes are those that `save_tensors` writes; the file takes its name when the block ends without an error.
@@ -127,14 +167,12 @@ def mapped_tensors(path: Path, layout: Layout) -> Iterator[dict[str, torch.Tenso
             file.flush()
             if offsets["end"]:
                 os.posix_fallocate(file.fileno(), len(text), offsets["end"])
-        whole = np.memmap(beside, np.uint8, "r+")
-        tensors = {}
-        for name, (dtype, shape) in layout.items():
-            start = len(text) + offsets[name]
-            flat = torch.from_numpy(whole[start : start + math.prod(shape) * dtype.itemsize])
-            tensors[name] = flat.view(dtype).view(tuple(shape))
+        with beside.open("r+b") as file:
+            mapping = mmap.mmap(file.fileno(), 0)
+        tensors = MappedTensors(mapping, layout, {name: len(text) + offsets[name] for name in layout})
         yield tensors
-        whole.flush()
+        mapping.flush()
+        tensors.let_go()
         os.replace(beside, path)
         sync_names(path.parent)
 
@@ -235,6 +273,10 @@ class TensorFile:
         first = begin // mmap.PAGESIZE * mmap.PAGESIZE
         self._mapping.madvise(mmap.MADV_DONTNEED, first, begin + size - first)
         return found
+
+    def map(self) -> MappedTensors:
+        """All tensors as they are stored, to be read row by row."""
+        return MappedTensors(self._mapping, self.layout, self._begins)
 
     @cached_property
     def _mapping(self) -> mmap.mmap:

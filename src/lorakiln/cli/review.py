@@ -88,4 +88,11 @@ def read_rules(config: Path, name: str) -> "Rules":
         buckets = BucketSettings(min=LEAST, max=MOST, step=STEP)
         return Rules(PrepareSettings(dataset=name, resolution=RESOLUTION, bucket=buckets))
     whole = check_whole(read_yaml(config))
-    return Rules(whole.prepare, whole.caption.extensions, whole.caption.precedence, Path(whole.paths.prepared))
+    return Rules(
+        whole.prepare,
+        whole.caption.extensions,
+        whole.caption.precedence,
+        Path(whole.paths.prepared),
+        whole.train.batch_size,
+        whole.train.validation,
+    )

@@ -12,7 +12,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.encode.variants import ViewedPicture, draw_views, go_round, list_variants, locate_view
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Place
-from lorakiln.rows import CaptionedRow, read_captioned
+from lorakiln.rows import CaptionedRow, iterate_captioned
 from lorakiln.schema.augment import AugmentSettings
 from lorakiln.schema.caption_rules import CaptionRules
 from lorakiln.schema.encode import EncodeSettings
@@ -130,12 +130,13 @@ def adapt_variants(captioned: Path, settings: EncodeSettings) -> EncodeSettings:
     Raises:
         ConfigError: what a subset says of its variants contradicts the settings.
     """
+    flip, most = False, 0
     try:
-        rows = read_captioned(captioned)
+        for row in iterate_captioned(captioned):
+            flip = flip or _is_mirrored(row, settings.flip)
+            most = max(most, adapt_augment(settings.augment, row.rules.augment).variants)
     except FileNotFoundError:  # `read_rows` tells
         return settings
-    flip = any(_is_mirrored(row, settings.flip) for row in rows)
-    most = max((adapt_augment(settings.augment, row.rules.augment).variants for row in rows), default=0)
     return settings.model_copy(update={"flip": flip, "augment": settings.augment.model_copy(update={"variants": most})})
 
 
@@ -158,7 +159,7 @@ def read_rows(captioned: Path, keys: Keys) -> list[Row]:
     if not metadata.exists():
         raise UserError("no captioned pictures here", where=captioned, fix=fix)
     rows = []
-    for entry in read_captioned(captioned):
+    for entry in iterate_captioned(captioned):
         for name in entry.files:
             if not (captioned / name).is_file():
                 raise UserError("this picture of metadata.jsonl is missing", where=captioned / name, fix=fix)

@@ -14,7 +14,7 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.partial_results import PartialResults
-from lorakiln.artefacts.tensor_files import mapped_tensors, save_tensors
+from lorakiln.artefacts.tensor_files import MappedTensors, mapped_tensors, save_tensors
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import Batch, explaining_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
@@ -171,7 +171,7 @@ class _Stage:
         return {name: (self.dtype, (count, *value.shape[1:])) for name, value in empty.items()}
 
     def _pictures(
-        self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor], bar: PlainLines | Bar
+        self, rows: Sequence[Row], size: tuple[int, int], tensors: MappedTensors, bar: PlainLines | Bar
     ) -> None:
         cached = self.known.pictures
         new = {row.key_picture: row.viewed for row in rows if row.key_picture not in cached}
@@ -180,10 +180,10 @@ class _Stage:
         )
         _fill(tensors, [row.key_picture for row in rows], cached, made, self.kept)
 
-    def _captions(self, rows: Sequence[Row], tensors: dict[str, Tensor], bar: PlainLines | Bar) -> None:
+    def _captions(self, rows: Sequence[Row], tensors: MappedTensors, bar: PlainLines | Bar) -> None:
         self._texts([(row.key_caption, row.text) for row in rows], tensors, bar)
 
-    def _texts(self, told: Sequence[tuple[str, str]], tensors: dict[str, Tensor], bar: PlainLines | Bar) -> None:
+    def _texts(self, told: Sequence[tuple[str, str]], tensors: MappedTensors, bar: PlainLines | Bar) -> None:
         """Texts, each behind its key, in the order of the tensors' rows."""
         cached = self.known.captions
         new = {key: text for key, text in told if key not in cached}
@@ -192,16 +192,16 @@ class _Stage:
         )
         _fill(tensors, [key for key, _ in told], cached, made, self.kept)
 
-    def _places(self, rows: Sequence[Row], tensors: dict[str, Tensor]) -> None:
+    def _places(self, rows: Sequence[Row], tensors: MappedTensors) -> None:
         for number, row in enumerate(rows):
-            for name, value in _tell_places(self.family, row).items():
-                tensors[name][number] = value
+            tensors.write_row(number, _tell_places(self.family, row))
 
-    def _masks(self, rows: Sequence[Row], size: tuple[int, int], tensors: dict[str, Tensor]) -> None:
+    def _masks(self, rows: Sequence[Row], size: tuple[int, int], tensors: MappedTensors) -> None:
         if LOSS_MASK in tensors:
             _, height, width = self.family.latent_shape(*size)
             for number, row in enumerate(rows):
-                tensors[LOSS_MASK][number] = encode_mask(row.viewed, size, (height, width), self.settings.flip)
+                mask = encode_mask(row.viewed, size, (height, width), self.settings.flip)
+                tensors.write_row(number, {LOSS_MASK: mask})
 
 
 def _tell_places(family: Family, row: Row) -> dict[str, Tensor]:
@@ -213,7 +213,7 @@ def _tell_places(family: Family, row: Row) -> dict[str, Tensor]:
 
 
 def _fill(
-    tensors: Mapping[str, Tensor],
+    tensors: MappedTensors,
     keys: Sequence[str],
     cached: CachedTensors,
     made: Iterator[dict[str, Tensor]],
@@ -226,8 +226,7 @@ def _fill(
         else:
             values = next(made)
             write_partial_row(kept, key, values)
-        for name, value in values.items():
-            tensors[name][number] = value
+        tensors.write_row(number, values)
         cached.put(key, tensors, number)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lorakiln.artefacts.partial_results import PartialResults
-from lorakiln.artefacts.tensor_files import generate_chunks, load_tensors
+from lorakiln.artefacts.tensor_files import MappedTensors, TensorFile, generate_chunks, load_tensors
 from lorakiln.console.errors import UserError
 from lorakiln.rows import EncodedRow, Index
 
@@ -31,7 +31,10 @@ class CachedTensors:
 
     def __getitem__(self, key: str) -> dict[str, Tensor]:
         tensors, row = self._places[key]
-        return {name: value[row] for name, value in tensors.items() if self._of_kind(name)}
+        names = list(filter(self._of_kind, tensors))
+        if isinstance(tensors, MappedTensors):
+            return tensors.read_row(row, names)
+        return {name: tensors[name][row] for name in names}
 
     def put(self, key: str, tensors: Mapping[str, Tensor], row: int) -> None:
         """Say that `key` stands in row `row` of a file's `tensors`, of both kinds."""
@@ -86,7 +89,7 @@ def read_tensor_cache(folder: Path, empty_key: str, beside: frozenset[str] = fro
 
 def _whole_files(
     folder: Path, files: list[tuple[str, list[EncodedRow]]]
-) -> Iterator[tuple[dict[str, Tensor], list[EncodedRow]]]:
+) -> Iterator[tuple[MappedTensors, list[EncodedRow]]]:
     for name, rows in files:
         tensors = _read_whole(folder / name, len(rows))
         if not set(PICTURE) < set(tensors):
@@ -94,8 +97,8 @@ def _whole_files(
         yield tensors, rows
 
 
-def _read_whole(path: Path, rows: int) -> dict[str, Tensor]:
-    tensors, _ = load_tensors(path)
+def _read_whole(path: Path, rows: int) -> MappedTensors:
+    tensors = TensorFile(path).map()
     if any(len(value) != rows for value in tensors.values()):
         raise UserError("its rows are not the index's", where=path)
     return tensors

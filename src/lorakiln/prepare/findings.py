@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lorakiln.prepare.buckets import Placement
 from lorakiln.prepare.missing_pictures import name_rightly
 from lorakiln.rows import PreparedRow, select_files
 from lorakiln.schema.prepare import FindingSettings, PrepareSettings
@@ -86,12 +87,12 @@ KINDS = (
 )
 
 
-def compute_cut_share(row: PreparedRow) -> float:
+def compute_cut_share(placed: PreparedRow | Placement) -> float:
     """The share of a picture that its bucket cuts off, in [0, 1)."""
-    if row.resized is None:
+    if placed.resized is None:
         return 0.0
-    left, top, right, bottom = row.crop
-    return 1 - (right - left) * (bottom - top) / (row.resized[0] * row.resized[1])
+    left, top, right, bottom = placed.crop
+    return 1 - (right - left) * (bottom - top) / (placed.resized[0] * placed.resized[1])
 
 
 def describe_picture(row: PreparedRow, settings: PrepareSettings, names: Sequence[str]) -> list[str]:

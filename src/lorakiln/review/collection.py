@@ -9,10 +9,13 @@ from typing import Any
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.buckets import Geometry, Size, choose_bucket
 from lorakiln.prepare.decode import measure_box, measure_picture
+from lorakiln.prepare.findings import compute_cut_share
 from lorakiln.prepare.unusable_files import Refused
 from lorakiln.review.decoded import Decoded, read_decoded
+from lorakiln.review.small_buckets import TrainedPicture, describe_small_buckets
 from lorakiln.schema.picture_edit import PictureEdit
 from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.schema.train import ValidationSettings
 from lorakiln.sources import CaptionProblem, Captions, PictureSource, SourceContents, Subset, open_source
 from lorakiln.sources.folder.captions import PRECEDENCE
 from lorakiln.sources.folder.edits import read_edit
@@ -30,12 +33,16 @@ class Rules:
         prepare: with the buckets.
         endings, precedence: of captions; see `caption.extensions` and `caption.precedence`.
         prepared: what `prepare` wrote, which may be of another dataset or not there; None: nobody has looked.
+        batch: pictures of a training step; None: nothing is known of the training.
+        validation: how pictures are held out from it.
     """
 
     prepare: PrepareSettings
     endings: Sequence[str] = ENDINGS
     precedence: Sequence[str] = PRECEDENCE
     prepared: Path | None = None
+    batch: int | None = None
+    validation: ValidationSettings = ValidationSettings()
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,8 @@ class Collection:
             findings.append("too many pixels")
         if levels.enlarged != "off" and placement.scale > settings.enlarged_above:
             findings.append(f"enlarged more than {settings.enlarged_above:g} times")
+        if levels.cropped != "off" and (share := compute_cut_share(placement)) > settings.cropped_above:
+            findings.append(f"cropped ({share:.0%} of it)")
         return "{}x{}".format(*placement.bucket), findings
 
     def _read_caption(self, name: str) -> tuple[str, str, str]:
@@ -166,6 +175,18 @@ class Collection:
         """How many pictures are used of each bucket, sorted."""
         counts = Counter(one.bucket for one in self.pictures.values() if not one.edit.excluded)
         return dict(sorted(counts.items()))
+
+    def describe_small_buckets(self) -> dict[str, str]:
+        """What is odd about the buckets of fewer pictures to train on than a batch has, by their names."""
+        if self.rules.batch is None or self.rules.prepare.findings.small_bucket == "off":
+            return {}
+        buckets: dict[str, list[TrainedPicture]] = {}
+        for one in self.pictures.values():
+            if not one.edit.excluded and one.bucket != UNKNOWN:
+                likeness = self.decoded.get(one.name, Decoded()).likeness
+                subset = self.contents.subsets.get(one.name, Subset())
+                buckets.setdefault(one.bucket, []).append(TrainedPicture(likeness, subset))
+        return describe_small_buckets(buckets, self.rules.batch, self.rules.validation)
 
 
 def open_collection(raw: Path, rules: Rules) -> Collection:

@@ -1,5 +1,6 @@
 """What `prepare` has found by decoding a dataset's pictures, which a review does not do again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,13 @@ class Decoded:
 
     Attributes:
         findings: what is odd, in words.
-        group: the first by name of the pictures that look like it; "": none does.
+        group: the first by name of the pictures that look like it or are it; "": none is.
+        likeness: equal for pictures that look the same; "": nobody has looked.
     """
 
     findings: tuple[str, ...] = ()
     group: str = ""
+    likeness: str = ""
 
 
 def read_decoded(prepared: Path, raw: Path, settings: PrepareSettings) -> dict[str, Decoded]:
@@ -38,20 +41,33 @@ def read_decoded(prepared: Path, raw: Path, settings: PrepareSettings) -> dict[s
         rows, made = read_prepared(prepared), (prepared / "metadata.jsonl").stat().st_mtime_ns
     except (UserError, OSError, ValueError):  # which the next run of `prepare` tells
         return {}
-    known = [row for row in select_files(rows) if _was_there(raw / row.source, made)]
-    alike: dict[str, list[str]] = {}
-    for row in known:
-        alike.setdefault(row.likeness, []).append(row.source)
-    return {row.source: _tell(row, sorted(alike[row.likeness]), settings) for row in known}
+    known = [row for row in rows if _was_there(raw / row.source, made)]
+    alike: dict[str, list[PreparedRow]] = {}
+    for row in sorted(known, key=lambda row: row.source):
+        alike.setdefault(row.likeness, []).append(row)
+    return {row.source: _tell(row, alike[row.likeness], settings) for row in select_files(known)}
 
 
-def _tell(row: PreparedRow, alike: list[str], settings: PrepareSettings) -> Decoded:
+def _tell(row: PreparedRow, alike: Sequence[PreparedRow], settings: PrepareSettings) -> Decoded:
     # What is seen without decoding the review tells of the picture as it is now.
-    findings = describe_picture(row, settings, ("blurred", "border"))
-    if len(alike) == 1 or settings.findings.look_alike == "off":
-        return Decoded(tuple(findings))
-    others = ", ".join(name for name in alike if name != row.source)
-    return Decoded((*findings, f"looks like {others}"), alike[0])
+    findings = describe_picture(row, settings, ("blurred", "border", "black_mask"))
+    others = [one for one in alike if one.source != row.source]
+    kinds = (
+        ("same_file", "the same content as", [one for one in others if one.sha256 == row.sha256]),
+        ("look_alike", "looks like", [one for one in others if one.sha256 != row.sha256]),
+    )
+    told = [_name(what, found) for name, what, found in kinds if found and getattr(settings.findings, name) != "off"]
+    if settings.findings.in_both_sets != "off":
+        # A file may be in both by itself: in two folders of one dataset, or for two subsets.
+        across = {side: [one for one in alike if one.is_reg == side] for side in (False, True)}
+        if across[False] and across[True]:
+            other = "training" if row.is_reg else "regularisation"
+            told.append(_name(f"also for {other}:", across[not row.is_reg]))
+    return Decoded((*findings, *told), alike[0].source if told else "", row.likeness)
+
+
+def _name(what: str, rows: Sequence[PreparedRow]) -> str:
+    return f"{what} {', '.join(dict.fromkeys(row.source for row in rows))}"
 
 
 def _was_there(path: Path, made: int) -> bool:

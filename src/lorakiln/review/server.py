@@ -62,7 +62,7 @@ class Review:
         """All that there is."""
         pictures = [one.to_dict() for one in self.collection.pictures.values()]
         told = {"dataset": self.collection.raw.name, "pictures": pictures, "problems": self.collection.problems}
-        return JSONResponse({**told, **self._count_steps()}, headers=HEADERS)
+        return JSONResponse({**told, **self._tell_state()}, headers=HEADERS)
 
     def show_small(self, request: Request) -> Response:
         return self._show(request.query_params.get("name", ""), SMALL)
@@ -110,8 +110,8 @@ class Review:
         except (OSError, UserError) as error:
             # What somebody else has changed is to be seen.
             pictures = [one.to_dict() for one in self.collection.pictures.values()]
-            return JSONResponse({"error": _explain(error), "pictures": pictures, **self._count_steps()}, 409, HEADERS)
-        return JSONResponse({"pictures": [one.to_dict() for one in changed], **self._count_steps()}, headers=HEADERS)
+            return JSONResponse({"error": _explain(error), "pictures": pictures, **self._tell_state()}, 409, HEADERS)
+        return JSONResponse({"pictures": [one.to_dict() for one in changed], **self._tell_state()}, headers=HEADERS)
 
     def _change_tags(self, told: Mapping[str, Any], change: Callable[[str], str]) -> list[ShownPicture]:
         names = told.get("names")
@@ -119,8 +119,11 @@ class Review:
             raise UserError("a list of pictures' names is wanted", where="names", fix="load the page again")
         return self.editor.change_tags(names, change)
 
-    def _count_steps(self) -> dict[str, int]:
-        return {"undo": len(self.editor.done), "redo": len(self.editor.undone)}
+    def _tell_state(self) -> dict[str, Any]:
+        """What any change may make another: steps that can be undone, buckets with too few pictures."""
+        with self.editor.lock:
+            small = self.collection.describe_small_buckets()
+            return {"undo": len(self.editor.done), "redo": len(self.editor.undone), "small": small}
 
 
 def _text(told: Mapping[str, Any], key: str) -> str:

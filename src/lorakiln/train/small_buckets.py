@@ -16,16 +16,18 @@ def list_small_buckets(names: Sequence[str], split: ValidationSplit, batch: int)
         names: of all buckets, in the split's order.
         batch: pictures of a step, where a dataset says nothing else.
     """
+    found = sorted(find_small_buckets(names, split, batch), key=lambda one: one[:2])
+    return [f"{name} ({count}{'' if size is None else f' for {size}'})" for name, count, size in found]
+
+
+def find_small_buckets(names: Sequence[str], split: ValidationSplit, batch: int) -> list[tuple[str, int, int | None]]:
+    """The same as the bucket's name, how many pictures there are, and the dataset's own batch; None: it has none."""
     found = []
     for number, (name, rows) in enumerate(zip(names, split.trained, strict=True)):
         own = split.own_batches[number] if split.own_batches else [None] * len(rows)
         counts = Counter(dict(zip(rows, own, strict=True)).values())
-        found += [
-            (name, count, "" if size is None else f" for {size}")
-            for size, count in counts.items()
-            if count < (size or batch)
-        ]
-    return [f"{name} ({count}{told})" for name, count, told in sorted(found)]
+        found += [(name, count, size) for size, count in counts.items() if count < (size or batch)]
+    return found
 
 
 def check_small_buckets(names: Sequence[str], split: ValidationSplit, batch: int, levels: FindingSettings) -> None:

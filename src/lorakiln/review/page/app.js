@@ -30,7 +30,7 @@ function tell(text, isBad = false) {
 function change(kind, told) {
   pending = pending.then(() => send(kind, told)).then((answer) => {
     if (answer.pictures) pictures.update(answer.pictures);
-    setSteps(answer);
+    setState(answer);
     listBuckets();
     if (chosen) chosen = pictures.byName.get(chosen.name);
     refresh();
@@ -40,8 +40,9 @@ function change(kind, told) {
   return pending;
 }
 
-function setSteps({ undo, redo }) {
+function setState({ undo, redo, small }) {
   if (undo === undefined) return;
+  pictures.small = small;
   find("undo").disabled = !undo;
   find("redo").disabled = !redo;
 }
@@ -64,7 +65,7 @@ let lastPlace = 0;
 
 function showGrid() {
   const nameGroup = find("show").value === "alike" ? ({ alike }) => `like ${alike}` : undefined;
-  grid.show(shown, chosen, pictures.marked, nameGroup);
+  grid.show(shown, chosen, pictures.marked, pictures.small, nameGroup);
 }
 
 function listTags() {
@@ -199,7 +200,7 @@ const told = await load();
 pictures = new Pictures(told.pictures);
 document.title = `${told.dataset} - lorakiln review`;
 find("dataset").textContent = told.dataset;
-setSteps(told);
+setState(told);
 listBuckets();
 listProblems(told.problems);
 refresh();

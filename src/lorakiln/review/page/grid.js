@@ -10,6 +10,7 @@ export class Grid {
     this.element = element;
     this.space = element.appendChild(document.createElement("div"));
     this.pictures = [];
+    this.notes = {};
     this.rows = [];
     this.cards = new Map();
     element.addEventListener("scroll", () => this.draw());
@@ -20,9 +21,9 @@ export class Grid {
     });
   }
 
-  // What one heading stands over is what `nameGroup` names the same.
-  show(pictures, chosen, marked, nameGroup = ({ bucket }) => bucket) {
-    Object.assign(this, { pictures, chosen, marked, nameGroup });
+  // What one heading stands over is what `nameGroup` names the same; `notes` has what is odd about a group.
+  show(pictures, chosen, marked, notes, nameGroup = ({ bucket }) => bucket) {
+    Object.assign(this, { pictures, chosen, marked, notes, nameGroup });
     this.lay();
   }
 
@@ -36,7 +37,8 @@ export class Grid {
       const group = this.nameGroup(this.pictures[at]);
       let end = at;
       while (end < this.pictures.length && this.nameGroup(this.pictures[end]) === group) end++;
-      this.rows.push({ top, height: HEADING, title: `${group}: ${end - at}` });
+      const note = this.notes[group] ? ` (${this.notes[group]})` : "";
+      this.rows.push({ top, height: HEADING, title: `${group}: ${end - at}${note}` });
       top += HEADING;
       for (; at < end; at += this.columns) {
         const until = Math.min(at + this.columns, end);

@@ -8,6 +8,7 @@ export class Pictures {
   constructor(told) {
     this.byName = new Map();
     this.marked = new Set();
+    this.small = {}; // what is odd about a bucket, by its name
     this.update(told);
   }
 
@@ -41,7 +42,7 @@ export class Pictures {
   isShown(picture, show) {
     if (show === "used") return !picture.excluded;
     if (show === "excluded") return picture.excluded;
-    if (show === "findings") return !picture.excluded && picture.findings.length > 0;
+    if (show === "findings") return !picture.excluded && (picture.findings.length > 0 || picture.bucket in this.small);
     if (show === "alike") return !picture.excluded && Boolean(picture.alike);
     if (show === "edited") return picture.excluded || Boolean(picture.crop) || picture.from.endsWith(".edit.yaml");
     if (show === "marked") return this.marked.has(picture.name);
