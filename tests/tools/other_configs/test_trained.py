@@ -39,7 +39,7 @@ def small_runs(tmp_path_factory):
 
 # One of each program's; all of them compose (test_translation.py).
 @pytest.mark.parametrize(
-    "name", ["windows.bat", "loha.toml", "gui.json", "diffusers.sh", "onetrainer.json", "ai_toolkit.yaml"]
+    "name", ["windows.bat", "easy.toml", "gui.json", "diffusers.sh", "onetrainer.json", "ai_toolkit.yaml"]
 )
 def test_an_imported_config_trains(name, small_runs, compose_imported, tmp_path):
     _, imported = translate_file(CONFIGS / name)
