@@ -1,5 +1,7 @@
 """`lorakiln crop`: all pictures of one size, as birme makes them."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,3 +64,17 @@ def test_what_cannot_be_is_refused_and_nothing_is_left(pictures, tmp_path, capsy
     (pictures / "broken.png").write_bytes(b"no picture")
     told = refuse()
     assert "1 of 4 files cannot be used" in told and "broken.png" in told
+
+
+def test_captions_that_cannot_be_copied_are_in_the_list(pictures, tmp_path, capsys):
+    os.mkfifo(pictures / "small.txt")
+    (pictures / "deep/b c.txt").mkdir()
+    (pictures / "a.TXT").unlink()
+    (tmp_path / "secret").write_text("no caption")
+    (pictures / "a.txt").symlink_to(tmp_path / "secret")
+    assert main(["crop", str(pictures), "--size", "16x24", "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert "3 of 3 files cannot be used" in told and "Traceback" not in told
+    assert "small.txt (a pipe)" in told and "deep/b c.txt (Is a directory)" in told
+    assert "a link that leads out of the dataset's folder (1)" in told
+    assert not (tmp_path / "out").exists()

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lorakiln.artefacts.disk import check_space
+from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
@@ -228,6 +229,7 @@ def _describe_files(captioned: Mapping[str, Captioned]) -> str:
 def _read(prepared: Path, raw: Path) -> tuple[list[PreparedRow], Dataset]:
     if not (prepared / "metadata.jsonl").is_file() or not (prepared / "dataset.json").is_file():
         raise UserError("no prepared pictures here", where=prepared, fix="run `dvc repro prepare` first")
+    check_pulled(raw)
     if not raw.is_dir():
         raise UserError("no such folder", where=raw, fix="restore it, or name another dataset")
     return read_prepared(prepared), Dataset.read(prepared / "dataset.json")

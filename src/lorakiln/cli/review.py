@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.console.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def find_dataset(given: str) -> Path:
     """
     found = next((path for path in (RAW / given, Path(given)) if path.is_dir()), None)
     if found is None:
+        for path in (RAW / given, Path(given)):
+            check_pulled(path)
         known = ", ".join(sorted(path.name for path in RAW.glob("[!.]*") if path.is_dir()))
         raise UserError(f"no dataset {given!r}", where=RAW, fix=f"datasets here: {known or 'none'}; or name a folder")
     return found

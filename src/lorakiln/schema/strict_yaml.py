@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from lorakiln.artefacts.file_safety import check_regular
 from lorakiln.console.errors import UserError
 
 LARGEST = 1_000_000  # bytes
@@ -35,8 +36,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping that a file holds.
 
     Raises:
-        UserError: it is missing, too large, no UTF-8, no YAML of this kind, or no mapping.
+        UserError: it is missing, a pipe or a device, too large, no UTF-8, no YAML of this kind, or no mapping.
     """
+    check_regular(path)
     try:
         content = path.read_bytes()
         if len(content) > LARGEST:

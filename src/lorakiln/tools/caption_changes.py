@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import cast
 
+from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.caption.hand_edits import read_texts
 from lorakiln.caption.trigger import adapt_settings, complete_text, strip_text
@@ -73,6 +74,7 @@ class CaptionedDataset:
     """
 
     def __init__(self, raw: Path, captioned: Path) -> None:
+        check_pulled(raw)
         if not raw.is_dir():
             raise UserError("no such folder", where=raw, fix="name the dataset's folder: data/raw/NAME")
         if not (captioned / "metadata.jsonl").is_file() or not (captioned / "dataset.json").is_file():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.artefacts.json_files import write_bytes
 from lorakiln.caption.trigger import holds_trigger
@@ -215,6 +216,7 @@ def _read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
         if Path(name).suffix.lower() in ENDINGS and not name.startswith(".")
     )
     if not names:
+        check_pulled(folder)
         raise UserError("no caption files here (.txt, .caption)", where=folder, fix="name the folder with the pictures")
     root = folder.resolve()
     for name in names:

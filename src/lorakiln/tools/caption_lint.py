@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.caption.trigger import holds_trigger, prepend_trigger
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Family
@@ -98,6 +99,7 @@ def lint_captions(folder: Path, trigger: str = "", reader: Reader | None = None)
     Raises:
         UserError: there is no such folder, or no picture in it.
     """
+    check_pulled(folder)
     if not folder.is_dir():
         raise UserError("no such folder", where=folder, fix="name one with pictures and captions: data/raw/NAME")
     source = open_source(folder)

@@ -1,6 +1,5 @@
 """A folder of pictures as one of pictures that all have one size, each scaled until it covers that and cropped."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -8,7 +7,10 @@ from typing import Literal
 from PIL.Image import Image
 
 from lorakiln.artefacts.disk import explaining_disk_errors
+from lorakiln.artefacts.dvc_pointers import check_pulled
+from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.artefacts.folders import replacing
+from lorakiln.artefacts.json_files import write_bytes
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.buckets import Geometry, Size
 from lorakiln.prepare.decode import decode
@@ -48,6 +50,7 @@ def crop_pictures(pictures: Path, out: Path, size: Size, format: Format = "png")
     Raises:
         UserError: there are no pictures, or some cannot be used; `out` is there; the disk is full. Nothing is left.
     """
+    check_pulled(pictures)
     if not pictures.is_dir():
         raise UserError("no such folder", where=pictures, fix="name the folder with your pictures")
     if out.exists():
@@ -77,14 +80,26 @@ def crop_pictures(pictures: Path, out: Path, size: Size, format: Format = "png")
             _save(resize_and_crop(decoded.image, decoded.placement), target, format)
             enlarged += [name] if decoded.placement.scale > 1 else []
             if caption := captions.find(name):
-                ending = PurePosixPath(caption).suffix
-                shutil.copyfile(pictures / caption, target.with_suffix(ending))
+                if problem := _copy_caption(pictures, caption, target.with_suffix(PurePosixPath(caption).suffix)):
+                    bad.append(problem)
                 copied += 1
         if bad:
             bad.sort(key=lambda one: one.source)
             count = f"{len(bad)} of {len(found.pictures) + len(found.bad)} files cannot be used"
             raise UserError(f"{count}:\n{explain_unusable(bad)}", where=pictures, fix="mend or remove these files")
     return Cropped(len(found.pictures), copied, tuple(enlarged))
+
+
+def _copy_caption(pictures: Path, name: str, target: Path) -> UnusableFile | None:
+    """Why a caption file cannot be copied; None where it was."""
+    if found := find_obstacle(pictures / name, pictures.resolve()):
+        return UnusableFile(name, found.reason, found.fix, found.detail)
+    try:
+        content = (pictures / name).read_bytes()
+    except OSError as error:
+        return UnusableFile(name, "cannot be read", "mend it, or take it out", error.strerror or "")
+    write_bytes(target, content)
+    return None
 
 
 def _save(image: Image, target: Path, format: Format) -> None:

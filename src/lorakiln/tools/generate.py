@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from lorakiln.artefacts.pictures import read_picture
 from lorakiln.caption.text_cache import write_texts
 from lorakiln.caption.trigger import prepend_trigger
 from lorakiln.captioners.blip import BlipCaptioner
-from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import Batch, explaining_no_memory, is_tight
 from lorakiln.console.progress import show_progress
@@ -40,6 +38,7 @@ from lorakiln.sampling.prompt_weights import WeightedPrompts
 from lorakiln.schema.captioners.blip import BlipSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.tools.draw_request import DrawRequest
+from lorakiln.tools.start_picture import read_start_picture
 
 HIDE_GPU = "end what else uses the GPU, or draw on the CPU: put CUDA_VISIBLE_DEVICES= before the command"
 CHUNKS = 3  # at most, of a prompt
@@ -49,10 +48,9 @@ def describe_picture(picture: Path, trigger: str, model: ModelSettings) -> str:
     """What the model's captioner says of a picture, with the trigger words in front.
 
     Raises:
-        UserError: there is no such picture, or no captioner.
+        UserError: there is no such picture, or it cannot be read; no captioner.
     """
-    if not picture.is_file():
-        raise UserError("no such picture", where=picture)
+    read_start_picture(picture)  # the captioner knows a dataset's pictures alone, which are looked at already
     captioner = BlipCaptioner(model.captioner, BlipSettings())
     return prepend_trigger(trigger, write_texts(captioner, {"it": picture})["it"])
 
@@ -72,6 +70,7 @@ def draw_requests(
     Raises:
         UserError: a file is not usable, or the model cannot draw the size.
     """
+    starts = {path: read_start_picture(path) for path in {one.image for one in requests} if path}
     device = choose_device()
     where = f"{describe_device(device)} in {choose_drawing_precision(device, precision)}"
     print(f"drawing {len(requests)} pictures, on {where}", flush=True)
@@ -89,9 +88,9 @@ def draw_requests(
     with choosing_threads(family), show_progress("drawing", len(requests)) as bar:
         for members in _group(requests):
             first = requests[members[0]]
-            with explaining_no_memory("putting the LoRAs on, and reading the picture to begin with", HIDE_GPU):
+            with explaining_no_memory("putting the LoRAs on, and encoding the first picture", HIDE_GPU):
                 merged.set_weights(*(first.weights.get(path, 0.0) for path in files))
-                start, size = _start(family, first, model)
+                start, size = _start(family, first, model, starts)
             jobs = [
                 DrawJob(requests[i].prompt, requests[i].seed, *(size or _size(requests[i], model))) for i in members
             ]
@@ -170,12 +169,12 @@ def _size(request: DrawRequest, model: ModelSettings) -> tuple[int, int]:
 
 
 def _start(
-    family: Family, request: DrawRequest, model: ModelSettings
+    family: Family, request: DrawRequest, model: ModelSettings, pictures: Mapping[Path, Image.Image]
 ) -> tuple[torch.Tensor | None, tuple[int, int] | None]:
     """The latents to begin with, and their size in pixels."""
     if request.image is None:
         return None, None
-    picture = read_picture(request.image, "name a PNG, JPEG or WebP")
+    picture = pictures[request.image]
     if request.size:
         size = request.size
     else:

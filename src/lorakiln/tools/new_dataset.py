@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorakiln.artefacts.disk import check_space
+from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import list_files
 from lorakiln.console.errors import UserError
@@ -40,6 +41,7 @@ def look_through(pictures: Path, name: str, linked: bool = False) -> tuple[Pictu
     Raises:
         UserError: there is no such folder, or no picture in it.
     """
+    check_pulled(pictures)
     if not pictures.is_dir():
         raise UserError("no such folder", where=pictures, fix="name the folder with your pictures after --pictures")
     source = open_source(pictures)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
         (["--model", "MODEL", "--seeds", "x"], "is no seed"),
         (["--model", "MODEL", "--seeds", "1,2", "--columns", "weight=0,1"], "several are given"),
         (["--model", "MODEL", "--size", "30x32"], "cannot be drawn"),
-        (["--model", "MODEL", "--image", "nothing.png"], "not a readable picture"),
+        (["--model", "MODEL", "--image", "nothing.png"], "nothing.png: no such picture"),
         (["--model", "MODEL", "--lora", "nothing.safetensors"], "no such file"),
         (["--model", "MODEL", "--lora", "nothing.safetensors:inf"], "'inf' is no finite weight"),
         (["--model", "MODEL", "--seeds", "²"], "'²' is no seed"),
@@ -68,7 +68,7 @@ def test_a_model_file_that_is_none(tmp_path, capsys, content, said):
     assert said in error and "m.yaml" in error and "Traceback" not in error
 
 
-def test_pictures_that_are_none(model, tmp_path, capsys, monkeypatch):
+def test_pictures_that_are_none(model, tmp_path, capsys):
     file = tmp_path / "in.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file)
     whole = file.read_bytes()
@@ -78,10 +78,6 @@ def test_pictures_that_are_none(model, tmp_path, capsys, monkeypatch):
     for arguments in (["--model", model], ["--model", tmp_path / "tiny.yaml", "--describe"]):
         assert run("red", *arguments, "--image", file, "--out", tmp_path / "out") == 1
         assert f"{file}: not a readable picture" in capsys.readouterr().err
-    file.write_bytes(whole)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # 64 x 64 is more than twice that
-    assert run("red", "--model", model, "--image", file, "--out", tmp_path / "out") == 1
-    assert "decompression bomb" in capsys.readouterr().err
 
 
 def test_a_file_is_no_folder_for_pictures(model, tmp_path, capsys):
@@ -95,8 +91,8 @@ def test_a_file_is_no_folder_for_pictures(model, tmp_path, capsys):
     ("place", "said"),
     [
         ("lorakiln.tools.generate.is_tight", "loading the base model: out of memory"),
-        ("lorakiln.lora_files.merging.Merged.set_weights", "putting the LoRAs on, and reading the picture"),
-        ("lorakiln.families.sd.model.StableDiffusion.encode_pictures", "putting the LoRAs on, and reading the picture"),
+        ("lorakiln.lora_files.merging.Merged.set_weights", "putting the LoRAs on, and encoding the"),
+        ("lorakiln.families.sd.model.StableDiffusion.encode_pictures", "putting the LoRAs on, and encoding the"),
         ("lorakiln.families.sd.model.StableDiffusion.encode_prompts", "drawing: reading the negative prompt: out of"),
         ("lorakiln.families.sd.model.StableDiffusion.decode_latents", "drawing: out of memory with one picture"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import tomllib
 from copy import deepcopy
 from functools import reduce
@@ -203,3 +204,10 @@ def test_variables_that_the_file_does_not_assign_are_told(tmp_path):
     config, imported = translate_file(tmp_path / "run.sh")
     told = [line for line in describe(config, imported) if "assigns it nowhere" in line]
     assert [line.split()[2] for line in told] == ["$NAME:", "${PICTURES}:", "%VAE%:"]
+
+
+@pytest.mark.parametrize("name", ["a.toml", "a.json", "a.yaml", "a.txt", "a.safetensors"])
+def test_a_pipe_is_never_opened(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="a pipe, not a regular file"):
+        read_config(tmp_path / name)

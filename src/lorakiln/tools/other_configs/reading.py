@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lorakiln.artefacts.file_safety import check_regular
 from lorakiln.artefacts.tensor_files import read_metadata
 from lorakiln.console.errors import UserError
 from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
@@ -82,6 +83,7 @@ def read_config(path: Path) -> OtherConfig:
 
 
 def _read(path: Path) -> str:
+    check_regular(path)
     try:
         if path.stat().st_size > LARGEST:
             raise UserError(f"has {path.stat().st_size:,} bytes", where=str(path), fix=f"give {READABLE}")
