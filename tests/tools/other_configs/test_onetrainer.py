@@ -248,3 +248,27 @@ def test_what_kinds_of_adapters_have_not_is_left_out(tmp_path, compose_imported)
     assert [name for name, _, _ in turned.left] == ["train.adapter.alpha"]
     adapter = compose_imported(turned, "prepare.dataset=mine").train.adapter
     assert (adapter.kind, adapter.rank, adapter.alpha) == ("oft", 24, 24)
+
+
+@pytest.mark.parametrize("beside", ["training_concepts/concepts.json", "training_presets/concepts.json"])
+def test_concepts_and_samples_are_read_from_the_files_that_are_named(tmp_path, beside):
+    preset = tmp_path / "training_presets/a.json"
+    for file in (preset, tmp_path / beside):
+        file.parent.mkdir(exist_ok=True)
+    given = {"concepts": None, "concept_file_name": "training_concepts\\concepts.json"}
+    given |= {"samples": None, "sample_definition_file_name": "training_samples/samples.json"}
+    preset.write_text(json.dumps({"training_method": "LORA", "model_type": "STABLE_DIFFUSION_15", **given}))
+    (tmp_path / beside).write_text(json.dumps([{"path": "pictures/fox", "balancing": 2.0}]))
+    _, imported = translate_file(preset)
+    assert (imported.settings["prepare.dataset"], imported.settings["train.repeats"]) == ("fox", 2)
+    assert [(value, why) for _, value, why in imported.left] == [
+        ("training_samples/samples.json", "is not beside the config: copy it there and import again")
+    ]
+
+
+def test_concepts_that_are_not_trained_on_are_left_out(tmp_path):
+    held = [{"path": "held", "validation_concept": True}, {"path": "kept", "type": "PRIOR_PREDICTION"}]
+    trained = {"path": "pictures/fox", "type": "STANDARD"}
+    imported = import_config(tmp_path, concepts=[*held, trained], concept_file_name="concepts.json")
+    assert imported.settings["prepare.dataset"] == "fox"
+    assert [(name, value) for name, value, _ in imported.left] == [("concepts", "held"), ("concepts", "kept")]

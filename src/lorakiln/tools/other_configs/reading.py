@@ -34,6 +34,8 @@ ASSIGNED = re.compile(
 SET = re.compile(r"""\s*set\s+"(\w+)=([^"]*)"\s*$""", re.IGNORECASE)
 VARIABLE = re.compile(r"\$\{\w+\}|\$[A-Za-z_]\w*|%[A-Za-z_]\w*%")
 COMMENT = re.compile(r"\s*(#|rem\s|::)", re.IGNORECASE)
+# Lists of OneTrainer's, by the option that names a file of them.
+NAMED = {"concepts": "concept_file_name", "samples": "sample_definition_file_name"}
 OTHER_FAMILY = "a family of models that is none here"
 READABLE = (
     "a .toml of kohya or LoRA_Easy_Training_Scripts, a kohya .json, a command line in a .sh, .bat or .txt, a "
@@ -143,10 +145,26 @@ def _of_json(path: Path, data: Any) -> OtherConfig:
         if "LoRA_type" in data or {"max_resolution", "train_data_dir"} <= data.keys():
             return OtherConfig("kohya_ss", data)
         if "training_method" in data or "base_model_name" in data:
-            return OtherConfig("OneTrainer", data)
+            return OtherConfig("OneTrainer", _read_named(data, path))
         if "network_module" in data or "network_dim" in data or "datasets" in data:
             return OtherConfig("sd-scripts", _flatten(data))
     raise UserError("is no config of a trainer that is known", where=str(path), fix=f"give {READABLE}")
+
+
+def _read_named(options: dict[str, Any], path: Path) -> dict[str, Any]:
+    """OneTrainer's options with the lists that it keeps in files of their own, where these lie beside the config, or as
+    its own folder has them: training_presets/a.json, training_concepts/concepts.json.
+    """
+    found = dict(options)
+    for name, named in NAMED.items():
+        file = str(options.get(named) or "").replace("\\", "/")
+        places = (path.parent / file, path.parent.parent / file, path.parent / Path(file).name)
+        if options.get(name) is not None:  # the file is where it would be kept
+            found.pop(named, None)
+        elif file and (there := next((one for one in places if one.is_file()), None)):
+            found[name] = _parse_json(_read(there), there, "compare it with a copy")
+            del found[named]
+    return found
 
 
 def _of_yaml(path: Path) -> OtherConfig:

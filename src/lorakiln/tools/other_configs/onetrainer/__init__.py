@@ -38,6 +38,11 @@ SCHEDULES = {
     "COSINE_WITH_HARD_RESTARTS": "cosine_with_restarts",
     "REX": "rex",
 }
+TRAINED = "STANDARD"
+WHY_NOT = {
+    "VALIDATION": "train.validation.fraction holds back some of the pictures; no others are validated on",
+    "PRIOR_PREDICTION": "pictures for regularisation lie in `reg` of the dataset, and their target is the picture",
+}
 PRESETS = {"full": "locon", "attn-mlp": "kohya", "attn-only": "attention"}
 
 
@@ -188,6 +193,9 @@ def _masks(imported: Imported, options: Mapping[str, Any]) -> None:
 
 def _concepts(imported: Imported, value: Any) -> None:
     used = [one for one in value if isinstance(one, dict) and one.get("path") and one.get("enabled", True)]
+    for one in [one for one in used if _find_purpose(one) != TRAINED]:
+        imported.leave("concepts", one["path"], WHY_NOT.get(_find_purpose(one), "its pictures are for something else"))
+        used.remove(one)
     paths = [one["path"] for one in used]
     if not paths:
         return
@@ -201,6 +209,15 @@ def _concepts(imported: Imported, value: Any) -> None:
         imported.leave("concepts", other, "one folder of pictures is trained on")
 
 
+def _find_purpose(concept: Mapping[str, Any]) -> str:
+    """What its pictures are for; older versions have a switch."""
+    return str(concept.get("type") or ("VALIDATION" if concept.get("validation_concept") else TRAINED))
+
+
+def _file_elsewhere(imported: Imported, value: Any) -> None:
+    imported.leave("a list in a file of its own", value, "is not beside the config: copy it there and import again")
+
+
 CONVERTERS: dict[str, Callable[[Imported, Any], None]] = {
     "optimizer": take_optimizer,
     "learning_rate_scheduler": _schedule,
@@ -209,4 +226,6 @@ CONVERTERS: dict[str, Callable[[Imported, Any], None]] = {
     "resolution": _resolution,
     "layer_filter": _filter,
     "concepts": _concepts,
+    "concept_file_name": _file_elsewhere,
+    "sample_definition_file_name": _file_elsewhere,
 }

@@ -126,8 +126,6 @@ QUIET = {
     "include_train_config",
     "output_model_format",
     "save_filename_prefix",
-    "sample_definition_file_name",
-    "concept_file_name",
     "samples_to_tensorboard",
     "non_ema_sampling",
     "clear_cache_before_training",
