@@ -10,6 +10,7 @@ from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.json_files import read_json
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.families.sd.blocks import Resnet
 from lorakiln.families.sd.model import StableDiffusion
 from lorakiln.lora_files import diffusers_form, kohya_metadata
 from lorakiln.lora_files.identity import hash_lora
@@ -30,8 +31,16 @@ def adapter_of(out, step=12):
 GOLDEN = [1.09867954, 1.05687459, 1.03276654, 1.00148306]
 
 
-def test_golden_losses(train_micro, make_settings):
+def test_golden_losses(train_micro, make_settings, monkeypatch):
+    predict, blocks = StableDiffusion.predict, set()
+
+    def watched(family, *given):
+        blocks.add(type(family.network.mid_block.resnets[0]))
+        return predict(family, *given)
+
+    monkeypatch.setattr(StableDiffusion, "predict", watched)
     out = train_micro(make_settings())
+    assert blocks == {Resnet}
     rows = rows_of(out / "metrics.csv")
     assert [row["step"] for row in rows] == [3, 6, 9, 12]
     assert [row["loss"] for row in rows] == pytest.approx(GOLDEN, rel=1e-4)

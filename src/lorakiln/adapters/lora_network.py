@@ -81,6 +81,8 @@ def wrap(
     """
     from peft import inject_adapter_in_model
 
+    from lorakiln.adapters.lora_product import multiply_at_once
+
     config = _make_config(modules, rank, alpha, dropout, ranks or {}, alphas or {})
     # peft draws its own A from the global generator first.
     with torch.random.fork_rng(devices=[]):
@@ -99,6 +101,7 @@ def wrap(
             begin_with_weight(layers[name], init, name)
         else:
             draw_factors(layers[name], init, generator)
+        multiply_at_once(layers[name])
     return network
 
 

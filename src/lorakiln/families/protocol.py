@@ -136,6 +136,10 @@ class Family(Protocol):
         """
         ...
 
+    def training(self) -> AbstractContextManager[None]:
+        """Around a training of adapters, with what is drawn and validated in between: no weight of the base changes."""
+        ...
+
     def target_modules(self, preset: str, part: str | None = None) -> list[str]:
         """The full names, sorted, of the modules that a preset adapts: of the denoiser ("attention", "kohya", "locon"),
         or of the text encoder `part` ("attention", "kohya").

@@ -190,7 +190,7 @@ def _fit(
         callbacks.extend([stopping, recorder])
         launcher = trainer.strategy.launcher
         try:
-            with attending(settings.trainer.attention):
+            with attending(settings.trainer.attention), run.family.training():
                 trainer.fit(run.module)
         except BaseException as error:
             started = launcher.procs if isinstance(launcher, Launcher) else []

@@ -127,6 +127,9 @@ class Sketch:
     def drawing(self, guided: bool):
         return nullcontext()
 
+    def training(self):
+        return nullcontext()
+
     def target_modules(self, preset: str, part=None) -> list[str]:
         if preset not in self.presets:
             raise UserError(f"unknown preset {preset!r}", where="train.adapter.targets", fix="attention, kohya")

@@ -1,8 +1,9 @@
-"""The blocks of diffusers' UNets and VAEs while they draw, with fewer operations and fewer passes over memory.
+"""The blocks of diffusers' UNets and VAEs with fewer operations and fewer passes over memory.
 
-What is the same number is left out: divisions by 1, copies into another memory format and back. Results that nothing
-else keeps are written over, for no gradient is taken. The nearest neighbour's upsampling and the convolution after it
-are one transposed convolution, which multiplies 16 times for four pixels instead of 36 times.
+What is the same number is left out: divisions by 1, copies into another memory format and back. A 1x1 convolution of
+pixels in channels_last is a linear layer's product. Where no gradient is taken, results that nothing else keeps are
+written over. The nearest neighbour's upsampling and the convolution after it are one transposed convolution, which
+multiplies 16 times for four pixels instead of 36 times.
 
 All but the last gives diffusers' own bits. Blocks with settings that Stable Diffusion has not stay diffusers'.
 """
@@ -23,7 +24,10 @@ from torch import Tensor, nn
 
 @contextmanager
 def replacing_blocks(*networks: nn.Module) -> Iterator[None]:
-    """Inside, where no gradient may be taken, the networks' blocks compute as they do here; names and weights stay."""
+    """Inside, the networks' blocks compute as they do here; names and weights stay, and the weights may not change.
+
+    Blocks that do so already are left as they are, afterwards too: a training draws in between.
+    """
     replaced = {
         module: REPLACED[type(module)][0]
         for network in networks
@@ -45,11 +49,12 @@ class Resnet(ResnetBlock2D):
     """Two convolutions with the time between them, and the input added."""
 
     def forward(self, input_tensor: Tensor, temb: Any = None, *args: Any, **kwargs: Any) -> Tensor:
-        states = self.conv1(F.silu(self.norm1(input_tensor), inplace=True))
+        fresh = not torch.is_grad_enabled()
+        states = self.conv1(F.silu(self.norm1(input_tensor), inplace=fresh))
         if self.time_emb_proj is not None:  # a VAE knows no time
             states = add(states, self.time_emb_proj(F.silu(temb))[:, :, None, None])
-        states = self.conv2(self.dropout(F.silu(self.norm2(states), inplace=True)))
-        return add(states, input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor))
+        states = self.conv2(self.dropout(F.silu(self.norm2(states), inplace=fresh)))
+        return add(states, input_tensor if self.conv_shortcut is None else project(self.conv_shortcut, input_tensor))
 
 
 class Transformer(Transformer2DModel):
@@ -58,7 +63,8 @@ class Transformer(Transformer2DModel):
     def forward(  # type: ignore[override] # what else diffusers' takes is passed on to it
         self, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **given: Any
     ) -> Any:
-        if given.pop("return_dict", True) or any_given(given):
+        recomputes = self.gradient_checkpointing and torch.is_grad_enabled()
+        if given.pop("return_dict", True) or any_given(given) or recomputes:
             return super().forward(hidden_states, encoder_hidden_states, **given)
         batch, _, height, width = hidden_states.shape
         cells = (0, 2, 3, 1)
@@ -66,7 +72,7 @@ class Transformer(Transformer2DModel):
         if self.use_linear_projection:
             states = self.proj_in(states.permute(cells).flatten(1, 2))
         else:
-            states = self.proj_in(states).permute(cells).flatten(1, 2)
+            states = project(self.proj_in, states).permute(cells).flatten(1, 2)
         for block in self.transformer_blocks:
             states = block(states, encoder_hidden_states=encoder_hidden_states)
         if self.use_linear_projection:
@@ -74,7 +80,7 @@ class Transformer(Transformer2DModel):
         states = states.unflatten(1, (height, width)).permute(0, 3, 1, 2)
         states = states.contiguous(memory_format=choose_format(hidden_states))
         if not self.use_linear_projection:
-            states = self.proj_out(states)
+            states = project(self.proj_out, states)
         return (add(states, hidden_states),)
 
 
@@ -127,7 +133,7 @@ class Upsample(Upsample2D):
     (w_2, w_1 + w_2, w_0 + w_1, w_0). In single precision alone: half precision has no room for the sums.
     """
 
-    _kernel: Tensor | None = None  # made once a batch: between batches a LoRA may be merged into the weight
+    _kernel: Tensor | None = None  # made once inside `replacing_blocks`: outside a LoRA may be merged into the weight
 
     def forward(self, hidden_states: Tensor, output_size: Any = None, *args: Any, **kwargs: Any) -> Tensor:
         twice = [2 * side for side in hidden_states.shape[-2:]]
@@ -143,8 +149,8 @@ class Upsample(Upsample2D):
         """Whether an adapter, another precision or autocast leave the convolution as it is."""
         conv: Any = self.conv
         return (
-            not conv._forward_hooks
-            and not conv._forward_pre_hooks
+            is_plain(conv)
+            and not conv.weight.requires_grad
             and states.dtype == conv.weight.dtype == torch.float32
             and not torch.is_autocast_enabled(states.device.type)
         )
@@ -170,9 +176,26 @@ def any_given(given: Mapping[str, Any]) -> bool:
     return any(one is not None and not (isinstance(one, dict) and not one) for one in given.values())
 
 
+def project(conv: nn.Module, states: Tensor) -> Tensor:
+    """What a 1x1 convolution makes of (B, C, h, w) states: in channels_last one product of all pixels' rows."""
+    suits = type(conv) is nn.Conv2d and conv.kernel_size == conv.stride == (1, 1) and is_plain(conv)
+    if not suits or choose_format(states) != torch.channels_last:
+        found: Tensor = conv(states)
+        return found
+    own: Any = conv
+    return F.linear(states.permute(0, 2, 3, 1), own.weight.flatten(1), own.bias).permute(0, 3, 1, 2)
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a call of a layer is its class's own: no adapter's hook, and no other method in its place."""
+    return not (module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)
+
+
 def add(fresh: Tensor, other: Tensor) -> Tensor:
-    """Their sum, in the place of `fresh`, which nothing else keeps, where that has the sum's type and rows."""
-    if fresh.dtype != other.dtype or len(fresh) != len(other):
+    """Their sum; without gradients in the place of `fresh`, which nothing else keeps, where that has the sum's type and
+    rows.
+    """
+    if torch.is_grad_enabled() or fresh.dtype != other.dtype or len(fresh) != len(other):
         return fresh + other
     return fresh.add_(other)
 

@@ -20,6 +20,7 @@ from lorakiln.families.learned_words import Words, check_words, put_words
 from lorakiln.families.part_files import explaining_load_errors, make_hollow_part
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens, list_tokens
 from lorakiln.families.protocol import Conditioning, Part, Place
+from lorakiln.families.sd.blocks import replacing_blocks
 from lorakiln.families.sd.clients import client_keys
 from lorakiln.families.sd.drawing import drawing_batch
 from lorakiln.families.sd.files import Files
@@ -249,10 +250,14 @@ class StableDiffusion:
         return predicted.to(noisy_latents.dtype)
 
     def drawing(self, guided: bool) -> AbstractContextManager[None]:
-        # No GPU has measured it, and what it keeps is not in the count of memory: for what fits any machine.
-        if self.device.type != "cpu" or count_held_bytes(self.network) >= LARGE:
-            return nullcontext()
-        return drawing_batch(self.network, self.vae, guided)
+        return drawing_batch(self.network, self.vae, guided) if self._fits_any_machine() else nullcontext()
+
+    def training(self) -> AbstractContextManager[None]:
+        return replacing_blocks(self.network) if self._fits_any_machine() else nullcontext()
+
+    def _fits_any_machine(self) -> bool:
+        """For what no GPU has measured, and what is not in the count of memory."""
+        return self.device.type == "cpu" and count_held_bytes(self.network) < LARGE
 
     def target_modules(self, preset: str, part: str | None = None) -> list[str]:
         text = part in self.encoders

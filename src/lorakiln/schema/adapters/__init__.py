@@ -141,6 +141,7 @@ ADAPTERS: Registry[Any] = Registry(
         "formula_tensors",
         "lora_initialisation",
         "lora_network",
+        "lora_product",
         "low_rank",
         "lycoris_to_lora",
         "networks",
