@@ -121,3 +121,47 @@ def test_a_plain_ground_is_no_bar():
     assert measure_border(sky) == 0
     # One that is soft at its edge, as after a resize, is one.
     assert measure_border(frame(200, 160, 0, 20).resize((100, 80))) == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "#505050"])
+def test_one_bar_alone_is_measured_on_each_side(colour, noise):
+    image = noise(100, 80)
+    image.paste(colour, (0, 0, 100, 16))
+    for _ in range(4):
+        assert measure_border(image) == pytest.approx(0.2)
+        image = image.rotate(90, expand=True)
+    # Words and signs on it are part of it, as on a screenshot's; and another may be on the other side.
+    ImageDraw.Draw(image).rectangle((4, 5, 14, 10), fill="red")
+    image.paste("white" if colour == "black" else "black", (0, 72, 100, 80))
+    assert measure_border(image) == pytest.approx(0.3)
+
+
+def test_a_wall_and_a_floor_are_no_bars(noise):
+    wall = Image.new("RGB", (100, 80), "white")
+    wall.paste("#707070", (0, 64, 100, 80))
+    ImageDraw.Draw(wall).ellipse((35, 15, 65, 45), fill="red")
+    assert measure_border(wall) == 0
+    sky = noise(100, 80)
+    sky.paste("#8080ff", (0, 0, 100, 20))
+    assert measure_border(sky) == 0
+
+
+def test_blurred_and_shaded_bars_are_measured_where_they_are_a_pair():
+    grain = np.random.default_rng(0).integers(-30, 31, (120, 160, 3))
+    around = np.linspace(40, 210, 120)[:, None, None]
+    pixels = np.clip(around[::-1] + grain, 0, 255)
+    shaded = np.broadcast_to(around, pixels.shape).copy()
+    shaded[24:96] = pixels[24:96]
+    image = Image.fromarray(shaded.astype(np.uint8))
+    assert measure_border(image) == pytest.approx(0.4)
+    assert measure_border(image.rotate(90, expand=True)) == pytest.approx(0.4)
+    # One side alone, or one much wider than the other, is a sky or a ground.
+    shaded[60:] = pixels[60:]
+    assert measure_border(Image.fromarray(shaded.astype(np.uint8))) == 0
+    shaded[100:] = around[100:]
+    assert measure_border(Image.fromarray(shaded.astype(np.uint8))) == 0
+    assert measure_border(Image.fromarray(pixels.astype(np.uint8))) == 0
+    # Nothing is sharper between them.
+    smooth = np.broadcast_to(around, pixels.shape).copy()
+    smooth[24:96] = around[24:96][::-1]
+    assert measure_border(Image.fromarray(smooth.astype(np.uint8))) == 0

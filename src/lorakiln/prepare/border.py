@@ -1,4 +1,6 @@
-"""Bars of one colour on two sides of a picture: a film's letterbox, a frame, what a scanner or a screenshot adds."""
+"""Bars along the sides of a picture: a film's letterbox, a frame, a caption's strip, what a scanner, a screenshot or a
+film made for another screen adds.
+"""
 
 import numpy as np
 from PIL import Image
@@ -6,15 +8,26 @@ from PIL import Image
 FLAT = 12  # of 255: what a poor JPEG makes of one colour
 STEP = 24  # of 255: what ends a bar
 SOFT = 2  # pixels in which resizing and JPEG blend a bar with what comes after it
+MOSTLY = 0.8  # of a line has the bar's colour; the rest may be words or signs on it
 WIDE = 0.6  # of a line differs from the bar before it; the rest may be the other two bars of a frame
-MOST = 0.4  # of a side: two that are wider are what the picture shows
+NEXT, PLAIN = 10, 0.9  # of the tenth of a side after a bar alone so much has one colour where that is a ground too
+MOST = 0.4  # of a side: one that is wider is what the picture shows
+# Of bars that are blurred or shaded, mean steps between neighbours, of 255.
+SMOOTH = 3.0
+SHARP = 6.0  # where they end
+RAMP = 5  # pixels in which a picture that was enlarged does
+LEAST = 0.02  # of a side
+ENOUGH = 64  # pixels of a line, or lines, that tell what all are like
+UNEQUAL = 0.02  # of a side: two such bars are as wide as each other
 
 
 def measure_border(image: Image.Image) -> float:
     """The share of the picture that lies in bars, in [0, 1).
 
-    Bars come in pairs of one colour, above and below, or left and right, and end at a straight line. So a plain ground
-    is none, nor are a sky and a ground of two colours.
+    A bar ends at a straight line, where most of the line changes at once, so that a plain ground is none. Two of one
+    colour, above and below or left and right, are bars; and one alone, or two of different colours, if it is black,
+    grey or white and more than another plain ground begins there: a sky and a ground are none. Two that are blurred or
+    shaded are, where they are as wide as each other and what is between them is sharper.
 
     Args:
         image: RGB, as it is trained on, for a crop may take bars away.
@@ -25,19 +38,79 @@ def measure_border(image: Image.Image) -> float:
 
 
 def _count_bars(lines: np.ndarray) -> int:
-    """How many lines the first bar and the last one have, together; 0 if they are no pair.
+    """How many lines the first bar and the last one have, together.
 
     Args:
         lines: (L, N, 3).
     """
-    first, last = lines[0], lines[-1]
-    if np.ptp(np.concatenate([first, last]), axis=0).max() > FLAT:
+    ends = lines[0], lines[-1]
+    if np.ptp(np.concatenate(ends), axis=0).max() <= FLAT:
+        bars = _count_bar(lines), _count_bar(lines[::-1])
+        if all(bars):
+            return sum(bars)
+    alone = sum(_count_bar(one) for one in (lines, lines[::-1]) if _is_grey(one[0]) and _ends_in_detail(one))
+    return alone or _count_smooth(lines)
+
+
+def _count_bar(lines: np.ndarray) -> int:
+    """How many lines the bar has that begins with the first; 0: none does."""
+    if np.ptp(lines[0], axis=0).max() > FLAT:
         return 0
-    away = np.abs(lines - np.median(first, axis=0)).max(axis=2)
-    flat = (away <= FLAT).all(axis=1)
-    if flat.all():
+    away = _differ(lines[: int(MOST * len(lines)) + SOFT + 1], np.median(lines[0], axis=0))
+    flat = (away <= FLAT).mean(axis=1) >= MOSTLY
+    count = int(flat.argmin())
+    if flat.all() or count > MOST * len(lines):
         return 0
-    before, after = int(flat.argmin()), int(flat[::-1].argmin())
-    inner = (min(before + SOFT, len(lines) - 1), max(len(lines) - 1 - after - SOFT, 0))
-    ends = all((away[line] > STEP).mean() >= WIDE for line in inner)
-    return before + after if ends and max(before, after) <= MOST * len(lines) else 0
+    return count if (away[min(count + SOFT, len(away) - 1)] > STEP).mean() >= WIDE else 0
+
+
+def _is_grey(line: np.ndarray) -> bool:
+    return bool(np.ptp(np.median(line, axis=0)) <= FLAT)
+
+
+def _ends_in_detail(lines: np.ndarray) -> bool:
+    """Whether what comes after the first bar is more than one colour."""
+    begin = _count_bar(lines) + SOFT
+    inner = lines[begin : begin + max(1, len(lines) // NEXT)]
+    return bool(inner.size and (_differ(inner, np.median(inner, axis=(0, 1))) <= FLAT).mean() < PLAIN)
+
+
+def _count_smooth(lines: np.ndarray) -> int:
+    """How many lines two bars have together that are blurred, or of which the colour changes little by little."""
+    sides, least = (lines, lines[::-1]), int(LEAST * len(lines)) + 2
+    # Most pictures are not smooth at their sides, and need no further look.
+    if any(_measure_detail(one[:least]) > SMOOTH for one in sides):
+        return 0
+    bars = [_count_until_edge(one[: int(MOST * len(lines)) + RAMP + 1]) for one in sides]
+    if min(bars) < LEAST * len(lines) or abs(bars[0] - bars[1]) > max(SOFT, UNEQUAL * len(lines)):
+        return 0
+    inner = lines[bars[0] + RAMP : len(lines) - bars[1] - RAMP]
+    kept = [one[: max(1, count - RAMP)] for one, count in zip(sides, bars, strict=True)]
+    if any(np.ptp(one, axis=(0, 1)).max() <= FLAT for one in kept):
+        return 0  # of one colour, which is no bar by the rules for these
+    outer = max(map(_measure_detail, kept))
+    return sum(bars) if len(inner) and _measure_detail(inner) > 2 * outer else 0
+
+
+def _count_until_edge(lines: np.ndarray) -> int:
+    """How many smooth lines there are before the first straight edge; 0: none, or no edge."""
+    some = np.ascontiguousarray(lines[:, :: max(1, lines.shape[1] // ENOUGH)])
+    steps = np.abs(np.diff(some, axis=0)).mean(axis=(1, 2))
+    calm = steps <= SMOOTH
+    count = int(calm.argmin())
+    if calm.all() or not count or _measure_detail(lines[:count]) > SMOOTH:
+        return 0
+    edge = count + int(steps[count : count + RAMP].argmax())
+    changed = np.abs(some[min(count + RAMP, len(some) - 1)] - some[count - 1]).max(axis=1)
+    return edge + 1 if steps[edge] >= SHARP and (changed > FLAT).mean() >= WIDE else 0
+
+
+def _measure_detail(lines: np.ndarray) -> float:
+    """The mean step from a pixel to its neighbour along the lines, of 255."""
+    some = lines[:: max(1, len(lines) // ENOUGH)]
+    return float(np.abs(np.diff(some, axis=1)).mean()) if lines.shape[1] > 1 else 0.0
+
+
+def _differ(lines: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """How far pixels are from a colour, in the channel in which they are farthest."""
+    return np.asarray(np.abs(lines - colour).max(axis=-1))

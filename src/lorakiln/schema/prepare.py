@@ -80,7 +80,7 @@ class FindingSettings(Settings, decides=Decides.DATASET):
     )
     enlarged: Level = Field("warn", description="enlarged by more than prepare.enlarged_above")
     blurred: Level = Field("warn", description="more blurred than prepare.blurred_above")
-    border: Level = Field("warn", description="bars of one colour on two sides, more than prepare.border_above")
+    border: Level = Field("warn", description="bars along the sides, more than prepare.border_above")
     cropped: Level = Field("warn", description="the bucket cuts off more than prepare.cropped_above")
     black_mask: Level = Field("warn", description="a mask by which nothing is learned")
     same_file: Level = Field("warn", description="files with the same content")
