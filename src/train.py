@@ -81,13 +81,21 @@ def run_composed(composed: "DictConfig") -> None:
 
 
 def check_place() -> None:
-    """Raise UserError in a checkout whose code is not what runs: conf/ would be another's, the pictures its own."""
+    """Raise UserError in a checkout whose code is not what runs: conf/ would be another's, the pictures its own; and
+    where the code is an installed package's, which has no conf/.
+    """
     here = Path("src") / "train.py"
     if here.is_file() and not here.samefile(__file__):
         raise UserError(
             f"this checkout has code of its own, but that of {Path(__file__).absolute().parents[1]} is run",
             where=Path.cwd(),
             fix="put PYTHONPATH=src in front of the command, or use this checkout's environment",
+        )
+    if not (Path(__file__).absolute().parents[1] / "conf").is_dir():
+        raise UserError(
+            "there is no conf/: training needs the project's checkout, and this is an installed package",
+            where=Path.cwd(),
+            fix="go to a checkout, and put PYTHONPATH=src in front of the command",
         )
 
 

@@ -1,9 +1,11 @@
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.hashing import hash_folder
@@ -16,7 +18,7 @@ from lorakiln.families import load_family
 from lorakiln.lora_files import diffusers_form, kohya_form
 from lorakiln.schema.export import ExportSettings
 from lorakiln.tools.convert_base import convert_base
-from tests.export.conftest import files, trained
+from tests.export.conftest import PROMPTS, files, trained
 
 
 def test_the_folder(do, micro_family):
@@ -39,6 +41,25 @@ def test_the_folder(do, micro_family):
     assert (facts["name"], facts["file"], facts["step"]) == ("cats", "cats.safetensors", 20)
     assert set(facts["settings"]) == {"prepare", "caption", "encode", "model", "train", "export"}
     assert {tensor.dtype for tensor in load_tensors(out / "cats.safetensors")[0].values()} == {torch.float16}
+
+
+def test_previews_tell_the_file_that_draws_them(do, run, facts):
+    def told(out):
+        return [Image.open(out / name).info["parameters"] for name in ("previews/00.png", "cats.png")]
+
+    for out, weight in ((do("whole", name="cats"), "1"), (do("half", name="cats", strength=0.5), "2")):
+        short = load_tensors(out / "cats.safetensors")[1]["sshs_model_hash"][:12]
+        for text in told(out):
+            prompt, negative, last = text.split("\n")
+            assert (prompt, negative) == (f"{PROMPTS[0]} <lora:cats:{weight}>", "Negative prompt: bad")
+            assert last.endswith(f', Lora hashes: "cats: {short}"')
+    # Of another step, and of a file that may ask for any weight, it is another thing that drew them.
+    shutil.rmtree(run / "samples/step-00000020")
+    assert "lora" not in "".join(told(do("earlier", name="cats"))).lower()
+    facts["settings"]["train"]["samples"] |= {"prompts": [], "file": "prompts.txt"}
+    write_json(run / "facts.json", facts)
+    (run / "samples/step-00000010").rename(run / "samples/step-00000020")
+    assert "lora" not in "".join(told(do("asked", name="cats"))).lower()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])

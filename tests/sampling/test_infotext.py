@@ -4,7 +4,7 @@ import re
 
 from PIL import Image
 
-from lorakiln.sampling import Applied, DrawJob, format_infotext, save_picture
+from lorakiln.sampling import Applied, DrawJob, add_lora, format_infotext, save_picture
 
 JOB = DrawJob("a red cat", 1, 64, 48)
 
@@ -22,6 +22,14 @@ def test_the_whole_text():
 def test_several_loras_are_listed_and_one_that_is_there_twice_once():
     used = [Applied("a", 1, "1" * 12), Applied("b", 0.5, "2" * 12), Applied("a", 0.5, "1" * 12)]
     assert format_infotext(JOB, 1, 1, loras=used).endswith(f'Lora hashes: "a: {"1" * 12}, b: {"2" * 12}"')
+
+
+def test_a_lora_that_had_no_file_when_it_drew_is_told_as_others_are():
+    used = Applied("demo", 2.0, "0123456789ab")
+    for prompt, negative in (("a red cat", "ugly"), ("a cat,\nred", ""), ("", "ugly")):
+        job = DrawJob(prompt, 1, 64, 48)
+        before, after = (format_infotext(job, 20, 5, negative, "tiny", loras) for loras in ((), (used,)))
+        assert add_lora(before, used) == after
 
 
 def test_what_is_absent_is_left_out():

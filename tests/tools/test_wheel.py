@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
+from PIL import Image
 
+from lorakiln.cli import app
 from lorakiln.lora_files.writing import write_lora
 from tests.conftest import write_micro_model
 from tests.lora_files.conftest import random_adapter
@@ -58,13 +61,23 @@ def empty(tmp_path, micro_family):
     (tmp_path / "mine" / "lora").mkdir()
     (tmp_path / "mine" / "lora" / "README.md").write_text("card")
     (tmp_path / "mine" / "lora" / "style.safetensors").write_bytes((tmp_path / "mine/style.safetensors").read_bytes())
+    (tmp_path / "mine" / "pictures").mkdir()
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "mine" / "pictures" / "a.png")
+    (tmp_path / "mine" / "pictures" / "a.txt").write_text("a red thing")
+    (tmp_path / "mine" / "theirs.toml").write_text("network_dim = 8\n")
     (tmp_path / "empty").mkdir()
     return tmp_path / "empty"
 
 
 def run(installed, folder, *commands):
     """The file that the package was imported from, and each command's status and words."""
-    environment = {**os.environ, "PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(installed),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(folder / "hub"),
+        "WANDB_API_KEY": "",
+    }
     arguments = json.dumps([[str(one) for one in command] for command in commands])
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -82,6 +95,7 @@ def run(installed, folder, *commands):
 
 def test_every_command_works_in_an_empty_folder(installed, empty):
     mine = empty.parent / "mine"
+    pictures = mine / "pictures"
     style, dog, base, tuned = (mine / name for name in ("style.safetensors", "dog.safetensors", "base", "tuned"))
     commands = [
         ("inspect", style),
@@ -93,6 +107,11 @@ def test_every_command_works_in_an_empty_folder(installed, empty):
         ("push", mine / "lora", "me/style", "--dry-run"),
         ("generate", "a red cat", "--base", base, "--lora", style, "--out", "f", "--steps", "2"),
         ("convert", base, "g", "--precision", "fp16"),
+        ("regularise", "a cat", "--base", base, "--out", "reg", "--count", "1", "--steps", "2"),
+        ("crop", pictures, "--size", "32x32", "--out", "cropped"),
+        ("captions", "stats", pictures),
+        ("import", mine / "theirs.toml"),
+        ("clean",),
     ]
     where, *told = run(installed, empty, *commands)
     assert Path(where).is_relative_to(installed)
@@ -102,12 +121,36 @@ def test_every_command_works_in_an_empty_folder(installed, empty):
         "a.safetensors",
         "b.safetensors",
         "c.safetensors",
+        "cropped",
         "d",
         "e.safetensors",
         "f",
         "g",
+        "reg",
     ]
     assert (empty / "f" / "0000.png").is_file()
+    # Those that need a project, an account or the embedded model say so.
+    refused = {
+        ("compare", style, dog): "run this in the project's folder",
+        ("blind", style, dog): "run this in the project's folder",
+        ("new", "mine", "--pictures", pictures): "run it in a checkout of LoRAKiln",
+        ("review", "mine"): "datasets here: none; or name a folder",
+        ("promote", style, "cats"): "wandb login",
+        ("fetch", "cats", "--out", "h"): "wandb login",
+        ("doctor",): "give --model one of sd15",
+    }
+    _, *answers = run(installed, empty, *refused)
+    for (command, expected), (status, said) in zip(refused.items(), answers, strict=True):
+        assert status == 1 and expected in said and "Traceback" not in said, (command, said)
+    assert {command[0] for command in (*commands, *refused)} == set(typer.main.get_command(app).commands)
+
+
+def test_training_from_it_names_the_checkout(installed, empty):
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    command = [sys.executable, "-m", "train", "+experiment=smoke"]
+    done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "there is no conf/: training needs the project's checkout" in done.stderr
 
 
 def test_the_known_models_came_along_but_the_embedded_one(installed, empty):

@@ -32,11 +32,16 @@ def read_picture(file: Path, fix: str = "") -> Image.Image:
         raise UserError(f"not a readable picture ({reason})", where=file, fix=fix or AGAIN) from error
 
 
+def read_infotext(file: Path) -> str:
+    """A picture's A1111 text, as `sampling.infotext` writes it; "" if it has none."""
+    with Image.open(file, formats=FORMATS) as image:  # noqa: TID251
+        return str(image.info.get("parameters", ""))
+
+
 def read_prompt(file: Path) -> str:
     """The prompt in a picture's A1111 text: what stands before the negative prompt and the line of settings; "" if it
     has no such text.
     """
-    with Image.open(file, formats=FORMATS) as image:  # noqa: TID251
-        lines = str(image.info.get("parameters", "")).split("\n")[:-1]
+    lines = read_infotext(file).split("\n")[:-1]
     end = next((number for number, line in enumerate(lines) if line.startswith("Negative prompt: ")), len(lines))
     return "\n".join(lines[:end])

@@ -30,8 +30,10 @@ from lorakiln.families.kinds import find_version
 from lorakiln.families.model_source import is_hub_id
 from lorakiln.families.protocol import NETWORK, Part
 from lorakiln.lora_files.embeddings import split_embeddings
+from lorakiln.lora_files.identity import compute_lora_short_hash
 from lorakiln.lora_files.training_facts import read_timesteps
 from lorakiln.rows import read_captioned
+from lorakiln.sampling import Applied
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
@@ -96,7 +98,8 @@ def export(run: Path, captioned: Path, choice: Path, out: Path, settings: Export
             worst = max(worst, writer.write_peft(main))
             clients.append("peft")
         most = 0 if settings.private else settings.previews
-        previews = copy_previews(run, fresh, name, main.step, most)
+        used = _as_drawn(fresh, name, facts, settings) if writer.adapts else None
+        previews = copy_previews(run, fresh, name, main.step, most, used)
         chosen = _facts(facts, name, main, settings, fresh, clients, float(f"{worst:.3g}"), writer.words)
         if recommended:
             chosen = chosen.changed(recommended=recommended.at_strength(settings.strength))
@@ -137,6 +140,14 @@ def _name(settings: ExportSettings, facts: RunFacts) -> str:
     if name in ("facts", "diffusers", "previews", "README", WORDS):
         raise UserError(f"{name!r} is the name of another file there", fix="set export.name to another name")
     return name
+
+
+def _as_drawn(folder: Path, name: str, facts: RunFacts, settings: ExportSettings) -> Applied | None:
+    """The file as the samples of its step were drawn with it: at full strength. None where that is not known."""
+    # Averaged weights may have drawn none of them, and a file of prompts may ask for any weight.
+    if facts.averaged or facts.made_with("train", TrainSettings).samples.file is not None:
+        return None
+    return Applied(name, round(1 / settings.strength, 4), compute_lora_short_hash(folder / f"{name}.safetensors"))
 
 
 def _beside(name: str, adapter: SavedAdapter) -> str:

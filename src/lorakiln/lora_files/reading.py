@@ -273,7 +273,7 @@ def find_form(tensors: Mapping[str, Tensor], path: Path) -> str:
     if has_dotted(tensors):
         return "diffusers"
     some = ", ".join(sorted(tensors)[:3]) or "no tensors"
-    fix = "`lorakiln inspect` says what LoRA files hold; a base model is named in the config, model.path"
+    fix = "name a LoRA's file; a base model is named in the config, model.path, or with --base"
     raise UserError(f"no LoRA file: it holds {some}", where=path, fix=fix)
 
 

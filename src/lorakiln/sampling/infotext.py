@@ -11,6 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 from lorakiln.families.model_source import SINGLE_FILES
 from lorakiln.sampling.draw import DrawJob
 
+NEGATIVE = "Negative prompt: "  # begins the line behind the prompt
+
 
 class Applied(NamedTuple):
     """A LoRA that a picture was drawn with.
@@ -60,8 +62,17 @@ def format_infotext(
         "TI hashes": ", ".join(f"{word}: {told}" for word, told in (embeddings or {}).items()) or None,
     }
     last = ", ".join(f"{name}: {_quote(value)}" for name, value in fields.items() if value is not None)
-    negative = [f"Negative prompt: {negative_prompt}"] if negative_prompt else []
+    negative = [NEGATIVE + negative_prompt] if negative_prompt else []
     return "\n".join([prompt.strip(), *negative, last])
+
+
+def add_lora(text: str, used: Applied) -> str:
+    """The infotext of a picture that was drawn with a LoRA before it had a file, as `format_infotext` tells of it."""
+    *prompts, last = text.split("\n")
+    end = next((number for number, line in enumerate(prompts) if line.startswith(NEGATIVE)), len(prompts))
+    prompt = "\n".join(prompts[:end]) + f" <lora:{used.name}:{used.weight:g}>"
+    hashes = _quote(f"{used.name}: {used.hash}")
+    return "\n".join([prompt.strip(), *prompts[end:], f"{last}, Lora hashes: {hashes}"])
 
 
 def save_picture(image: Image.Image, path: Path, text: str = "") -> None:
