@@ -118,6 +118,30 @@ def test_what_the_training_refuses_is_told_and_ends_nothing(made, capsys):
     assert "warmup_steps" in page and "training: see " in told
 
 
+def test_repeats_of_folders_are_told(made, tmp_path, capsys):
+    raw = tmp_path / "raw"
+    (raw / "10_sks").mkdir()
+    for path in (*raw.glob("*.png"), *raw.glob("*.txt")):
+        path.rename(raw / "10_sks" / path.name)
+    made(make_settings("steps=70", "batch_size=2"))
+    training = capsys.readouterr().out.splitlines()[-1]
+    # Seven of eight, ten times each, two a step.
+    assert training.startswith("training: 7 x 1 x their folders' repeats, 1 held out")
+    assert "70 = 2 epochs of 35 steps; each picture is seen 2 times, times its folder's repeats; all on" in training
+
+
+def test_what_the_base_does_not_know_comes_first(made, tmp_path, capsys):
+    told = "8 of 8 pictures are shaded like photographs. Take model=sd15."
+    for number in range(8):
+        (tmp_path / f"raw/{number}.txt").write_text("sks <cat>")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lorakiln.prepare.stage.describe_unsuited_pictures", lambda *given: told)
+        page = made(make_settings("steps=4"))
+    assert "\nfindings: not what the base knows (1); files that were left out (1); " in capsys.readouterr().out
+    assert f"not what the base knows (1): {told}" in page
+    assert "all captions are the same (1): sks &lt;cat&gt;" in page
+
+
 def test_sentences_are_counted_by_words_and_lists_by_tags():
     assert count_tags_or_words(["a red cat", "A cat, asleep"]) == ("words", {"a": 2, "cat": 2, "asleep": 1, "red": 1})
     title, counts = count_tags_or_words(["b, a, c", "a, c, a d"])

@@ -52,7 +52,10 @@ def test_pictures_are_copied_and_the_experiment_composes(project, pictures, caps
     assert taken == {name: content for name, content in files(pictures).items() if name not in ("Thumbs.db", ".hidden")}
     assert "12 pictures, copied; 1 have captions of their own" in told
     # Of 12 one is held out; 11 are seen as often as the recipe's 23 of 25.
-    assert "steps     700 of 4: 11 pictures (1 more held out to measure the loss), each seen 255 times" in told
+    assert (
+        "steps     700, each of a batch of 4: 11 pictures (1 more held out to measure the loss), each seen 255 times"
+        in told
+    )
     assert "next: python -m train +experiment=my_dog\n" in told
     text, config = experiment(project, "my_dog")
     assert "#   rank      16: a face and clothes need more than a style" in text

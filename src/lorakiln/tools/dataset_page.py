@@ -107,6 +107,7 @@ def list_findings(rows: Sequence[CaptionedRow], facts: Dataset, prepared: Path, 
     left_out = [str(one["source"]) for one in read_jsonl(quarantine)] if quarantine.is_file() else []
     trigger = facts.trigger
     found = [
+        _Finding("not what the base knows", [facts.out_of_domain] if facts.out_of_domain else []),
         _Finding("files that were left out", left_out),
         *(_Finding(one.what, one.pictures) for one in find_in_pictures(rows, settings)),
         _Finding("odd files", [f"{row.file_name} ({'; '.join(row.notes)})" for row in rows if row.notes]),
@@ -122,7 +123,7 @@ def list_findings(rows: Sequence[CaptionedRow], facts: Dataset, prepared: Path, 
             [name for name, text in texts.items() if trigger and count_trigger(text, trigger) > 1],
         ),
         _Finding("tags in every caption", find_common_tags(list(texts.values()), trigger)),
-        _Finding("what all captions are", _find_only_caption(list(texts.values()))),
+        _Finding("all captions are the same", _find_only_caption(list(texts.values()))),
     ]
     return [one for one in found if one.names]
 

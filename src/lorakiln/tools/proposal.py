@@ -202,7 +202,7 @@ def _adjust(train: dict[str, Any], pictures: int, kind: Subject, resolution: int
     return [
         ("rank", str(rank), rank_why),
         ("rate", f"{rate:g}", rate_why),
-        ("steps", f"{steps:,} of {train['batch_size']}", seen),
+        ("steps", f"{steps:,}, each of a batch of {train['batch_size']}", seen),
     ]
 
 

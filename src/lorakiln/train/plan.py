@@ -83,12 +83,15 @@ def describe_length(buckets: Sequence[str], split: ValidationSplit, settings: Tr
     held_out = f"{split.held_out_count} held out for validation"
     if split.held_out_count:
         held_out += " (train.validation.every=0 trains on all)"
+    of_folders = split.trained_count != split.picture_count
+    repeats = f"{settings.repeats} x their folders' repeats" if of_folders else f"{settings.repeats} repeats"
     sizes = [f"{name}: {len(rows)}" for name, rows in zip(buckets, split.trained, strict=True) if rows]
     return {
-        "pictures": f"{split.picture_count} x {settings.repeats} repeats, {held_out}",
+        "pictures": f"{split.picture_count} x {repeats}, {held_out}",
         "buckets": ", ".join(sizes),
         "steps": f"{steps:,} = {steps / epoch:.4g} epochs of {epoch:.4g} steps; "
-        f"each picture is seen {float(steps / split.count_batches(settings.batch_size)):.4g} times",
+        f"each picture is seen {float(steps / split.count_batches(settings.batch_size)):.4g} times"
+        + (", times its folder's repeats" if of_folders else ""),
         "saved": _describe_saving(settings, exact),
         "rate": f"{format_rates(settings.optimizer, settings.adapter)}, {settings.scheduler.kind}, "
         f"{settings.scheduler.count_warmup(steps)} warm-up steps",
