@@ -178,8 +178,8 @@ def any_given(given: Mapping[str, Any]) -> bool:
 
 def project(conv: nn.Module, states: Tensor) -> Tensor:
     """What a 1x1 convolution makes of (B, C, h, w) states: in channels_last one product of all pixels' rows."""
-    suits = type(conv) is nn.Conv2d and conv.kernel_size == conv.stride == (1, 1) and is_plain(conv)
-    if not suits or choose_format(states) != torch.channels_last:
+    alone = type(conv) is nn.Conv2d and is_plain(conv) and conv.kernel_size == conv.stride == (1, 1)
+    if not alone or conv.padding != (0, 0) or conv.groups != 1 or choose_format(states) != torch.channels_last:
         found: Tensor = conv(states)
         return found
     own: Any = conv
