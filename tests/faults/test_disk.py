@@ -7,14 +7,18 @@ import shutil
 import signal
 import subprocess
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import claimed, recover, replacing
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.artefacts.tensor_files import load_tensors, save_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.sampling import save_picture
+from lorakiln.tools.generate import save_sheet
 from lorakiln.train.checkpoint import CheckpointFolder, TrainingState
 
 
@@ -58,6 +62,23 @@ def test_a_file_that_cannot_grow_leaves_the_old_one(tmp_path):
     assert torch.equal(load_tensors(tmp_path / "tensors")[0]["a"], old["a"])
     assert (tmp_path / "text").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tensors", "text"]
+
+
+def test_a_picture_and_a_grid_that_do_not_fit_are_told(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    cell = tmp_path / "0000.png"
+    save_picture(Image.fromarray(noise), cell)
+    with files_up_to(4096):
+        for write in (
+            lambda path: save_picture(Image.fromarray(noise), path),
+            lambda path: save_sheet([cell], [""], [""], "", path),
+        ):
+            with pytest.raises(UserError, match="new.png: cannot write: File too large"):
+                write(tmp_path / "new.png")
+            assert [path.name for path in tmp_path.iterdir()] == ["0000.png"]
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write"):
+        save_picture(Image.fromarray(noise), tmp_path / "file" / "new.png")
 
 
 def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(small_disk):

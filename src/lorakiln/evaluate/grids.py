@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.evaluate.shots import ShotPlan
 from lorakiln.metrics import Shot, format_weight
@@ -106,7 +107,8 @@ def save_grid(grid: Grid, samples: Path, path: Path) -> None:
                 sheet.paste(picture, (x, y))
             draw.rectangle((x - 1, y - 1, x + width, y + height), outline=_EDGE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, optimize=True)
+    with explaining_disk_errors(path):
+        sheet.save(path, optimize=True)
 
 
 def _column_places(grid: Grid, left: int, width: int) -> list[int]:

@@ -4,7 +4,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.pictures import read_infotext, read_picture, read_prompt
 from lorakiln.sampling import Applied, add_lora, save_picture
 
@@ -46,8 +45,7 @@ def copy_previews(
         target = folder / "previews" / picture.name
         target.parent.mkdir(exist_ok=True)
         if used and nearest == step:
-            with explaining_disk_errors(target):
-                save_picture(read_picture(picture), target, add_lora(read_infotext(picture), used))
+            save_picture(read_picture(picture), target, add_lora(read_infotext(picture), used))
         else:
             shutil.copyfile(picture, target)
         previews.append(Preview(target.relative_to(folder).as_posix(), read_prompt(picture), nearest))

@@ -1,6 +1,7 @@
 """How a picture was drawn, in the text that A1111 writes and many programs read ("PNG Info")."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,8 @@ from typing import NamedTuple
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from lorakiln.artefacts.atomic_file import replacing_file
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.families.model_source import SINGLE_FILES
 from lorakiln.sampling.draw import DrawJob
 
@@ -76,12 +79,17 @@ def add_lora(text: str, used: Applied) -> str:
 
 
 def save_picture(image: Image.Image, path: Path, text: str = "") -> None:
-    """Write a PNG whose `parameters` chunk holds `text`; equal pictures and texts give equal bytes."""
+    """Write a PNG whose `parameters` chunk holds `text`; equal pictures and texts give equal bytes.
+
+    Raises:
+        UserError: the disk is full or not writable; nothing half is left.
+    """
     chunks = PngInfo()
     if text:
         chunks.add_text("parameters", text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, format="PNG", pnginfo=chunks)
+    with explaining_disk_errors(path), replacing_file(path) as beside:
+        image.save(beside, format="PNG", pnginfo=chunks)
+        os.replace(beside, path)
 
 
 def _quote(value: object) -> str:

@@ -1,11 +1,8 @@
 """Regularisation pictures (prior preservation, arXiv 2208.12242), drawn from the base into a dataset's folder."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorakiln.artefacts.atomic_file import replacing_file
-from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.json_files import write_json, write_jsonl
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
@@ -66,9 +63,7 @@ def draw_regularisation(
         file = files[missing[index]]
         if not (out / RECORD).exists():  # from now on there is something that it is about
             write_json(out / RECORD, record.to_dict())
-        with explaining_disk_errors(file), replacing_file(file) as beside:
-            save_picture(picture, beside, text)
-            os.replace(beside, file)
+        save_picture(picture, file, text)
     _write_captions(out, request.prompt, sorted(out.glob("*.png")))
     return len(missing)
 
