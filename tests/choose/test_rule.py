@@ -67,7 +67,7 @@ def test_memorised_and_broken_ones_are_not_recommended_though_they_are_worth_mor
     assert states(decision) == {
         (100, 1): "good",
         (200, 1): "memorised",
-        (300, 1): "broken",
+        (300, 1): "unsteady",
         (400, 1): "broken",
     }
     assert decision.best.candidate == Candidate(100, 1.0)
@@ -80,7 +80,11 @@ def test_memorised_and_broken_ones_are_not_recommended_though_they_are_worth_mor
         ((0.05, 0.5), "none has learned anything that can be shown."),
         ((0.95, 0.5, 1.0, 0.9), "90% of the pictures copy a training picture."),
         ((0.95, 0.5, 1.0, 0.0, 0.5), "50% of the pictures are burnt or noisy."),
-        ((0.95, 0.5, 0.3), "each seed shows something else."),
+        (
+            (0.95, 0.5, 0.3),
+            "of step 100 at weight 1.00, which has come furthest, in 100% of the prompts each seed shows something "
+            "else.",
+        ),
         (
             (0.0, 0.5, 1.0, 0.0, 0.0, 2.0),
             "the pictures have left the base's (2.0 times as far as another seed's are) and show 0% of what the "
@@ -91,6 +95,35 @@ def test_memorised_and_broken_ones_are_not_recommended_though_they_are_worth_mor
 def test_where_no_step_is_any_good_none_is_recommended(values, why):
     decision = decide(plant(s100w1=values, s200w1=values), BASE)
     assert decision.best is None and decision.headline == f"No saved step can be recommended: {why}"
+
+
+def test_what_is_too_weak_is_not_recommended_before_what_is_further_and_not_steady_yet():
+    """LoKr after 1,000 steps: half of its pictures were right where the rule took one that had none."""
+    cases = plant(
+        s400w0_7=(0.45, 0.5, 0.3), s400w1=(0.66, 0.5, 0.32), s1000w0_7=(0.4, 0.5, 0.38), s1000w1=(0.75, 0.5, 0.4)
+    )
+    decision = decide(cases, BASE)
+    assert states(decision) == {
+        (400, 0.7): "underfitted",
+        (400, 1): "unsteady",
+        (1000, 0.7): "underfitted",
+        (1000, 1): "unsteady",
+    }
+    assert decision.best is None and not decision.rivals
+    assert decision.headline == (
+        "No saved step can be recommended: of step 1000 at weight 1.00, which has come furthest, in 100% of the "
+        "prompts each seed shows something else."
+    )
+    assert decision.advice == [
+        "Train longer or stronger (train.steps, train.optimizer.lr, train.adapter.rank): the seeds of a prompt agree "
+        "more from step to step, 64% at the first and 80% at the last."
+    ]
+    # Debris agrees as little at the end as at the beginning.
+    (told,) = decide(plant(s400w1=(0.66, 0.5, 0.3), s1000w1=(0.75, 0.5, 0.3)), BASE).advice
+    assert told.startswith("A lower rate (train.optimizer.lr) or other pictures and captions: in 100% of the prompts")
+    # A usable one that is not too weak comes first, whatever it is worth.
+    steady = decide(plant(s400w1=(0.55, 0.1), s1000w1=(0.95, 0.5, 0.4)), BASE)
+    assert steady.best.candidate == Candidate(400, 1.0)
 
 
 def test_a_training_that_diverged_is_broken_and_not_too_weak():

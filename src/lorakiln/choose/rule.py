@@ -14,6 +14,7 @@ from lorakiln.worth.measures import Measures, compare, weigh
 NO_CLIP = "Which step to use cannot be told: the model's CLIP does not know such pictures as the training pictures."
 FEW = f"Which step to use cannot be told: fewer than {FEWEST_PROMPTS} prompts were drawn (evaluate.prompts)."
 AssessedCandidate = Assessed[Candidate]
+STEADIER = 0.1  # by which seeds agree more at the last step than at the first, where they do
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ def decide(
     low, high = min(weights), max(weights)
     advice = _advise(best, assessed, most)
     if picked.why_not:
-        return Decision(None, low, high, f"No saved step can be recommended: {picked.why_not}", [], advice, assessed)
+        why = picked.why_not
+        if best.state == "unsteady":
+            why = f"of {_name(best)}, which has come furthest, {why}"
+        return Decision(None, low, high, f"No saved step can be recommended: {why}", [], advice, assessed)
     rivals = _rivals(best, alike, picked.usable, most)
     return Decision(best, low, high, _headline(best, low, high), rivals, advice, assessed)
 
@@ -122,6 +126,8 @@ def _advise(best: AssessedCandidate, assessed: Sequence[AssessedCandidate], most
     at, last = best.candidate.step, tops[steps[-1]]
     if best.state == "broken" and all(tops[step].state == "broken" for step in steps):
         advice.append(f"A lower rate (train.optimizer.lr): already at step {steps[0]} {explain_state(tops[steps[0]])}")
+    elif best.state == "unsteady":
+        advice.append(_advise_steadier(best, [tops[step].factors.agreement for step in steps]))
     elif best.factors.learned < UNDER and at == steps[-1]:
         advice.append(
             f"Train longer or stronger (train.steps, train.optimizer.lr, train.adapter.rank): at the last step the "
@@ -152,6 +158,16 @@ def _advise(best: AssessedCandidate, assessed: Sequence[AssessedCandidate], most
     if best.bleed is not None and best.bleed.mean >= BLED:
         advice.append(describe_bleed(best.bleed))
     return advice
+
+
+def _advise_steadier(best: AssessedCandidate, agreement: Sequence[float]) -> str:
+    """What helps where each seed shows something else: what agrees more from step to step is on its way."""
+    if agreement[-1] - agreement[0] > STEADIER:
+        return (
+            "Train longer or stronger (train.steps, train.optimizer.lr, train.adapter.rank): the seeds of a prompt "
+            f"agree more from step to step, {agreement[0]:.0%} at the first and {agreement[-1]:.0%} at the last."
+        )
+    return f"A lower rate (train.optimizer.lr) or other pictures and captions: {explain_state(best)}"
 
 
 def _bleeds_less(one: AssessedCandidate, other: AssessedCandidate) -> bool:

@@ -27,7 +27,8 @@ class MeasuredCandidate(Facts):
         bleed: how far its pictures of prompts without the trigger words are from the base's; 1: as far as another
             seed; None: not known, as of those that were not drawn with all prompts.
         diversity: how unlike its pictures of one prompt are from seed to seed; 1: as the base's; None: not known.
-        state: "good", "underfitted", "overfitted", "memorised", "bled" or "broken".
+        state: "good", "underfitted", "overfitted", "memorised", "bled", "unsteady" (of most
+            prompts its seeds do not agree) or "broken".
     """
 
     step: int

@@ -24,6 +24,7 @@ COPIED = 0.25
 # training at a third of the rate went 0.2 to 0.8 far, diverged ones and weights of 2 and 3 went 1.5 to 2.4.
 ASTRAY = 1.0
 AS_WELL = 0.995  # rounded it is all
+UNUSABLE = ("broken", "memorised", "unsteady")
 Drawn = TypeVar("Drawn")
 
 
@@ -47,7 +48,7 @@ class Assessed(Generic[Drawn]):
 
     @property
     def usable(self) -> bool:
-        return self.state not in ("broken", "memorised")
+        return self.state not in UNUSABLE
 
     @property
     def moved(self) -> float | None:
@@ -99,11 +100,18 @@ def assess(candidate: Drawn, measures: Measures, base: Measures, most: float) ->
 def pick(assessed: Sequence[Assessed[Drawn]], most: float) -> Pick[Drawn]:
     """The one that is worth most, of equals the first in their order; and which cannot be told apart from it.
 
+    Of what is not usable one is best where nothing else is, or only what is too weak and worth less.
+
     Args:
         assessed: all drawn with the same prompts.
     """
     usable = [one for one in assessed if one.usable] or list(assessed)
     best = min(usable, key=_by_worth)
+    # Too weak is no better than not steady yet: the one worth more stands for what the training has come to.
+    further = [one for one in assessed if one.state == "unsteady" and _by_worth(one) < _by_worth(best)]
+    if best.state == "underfitted" and further:
+        usable = [best, *further]
+        best = min(further, key=_by_worth)
     alike = [one for one in usable if one is not best and not compare(best.measures, one.measures, most).rises]
     why_not = ""
     if not best.usable:
@@ -122,9 +130,8 @@ def _find_state(measures: Measures, base: Measures, factors: Factors, copies: fl
         return "broken"
     if factors.learned < UNDER:
         return "broken" if factors.learned < SHOWN and _mean(measures.moved) >= ASTRAY else "underfitted"
-    agreeing = measures.agreeing[~np.isnan(measures.agreeing)]
-    if len(agreeing) and np.mean(agreeing >= AGREE) < MOST_PROMPTS:
-        return "broken"
+    if _share_unsteady(measures) > 1 - MOST_PROMPTS:
+        return "unsteady"
     if copies >= COPIED:
         return "memorised"
     count = measures.prompts
@@ -132,6 +139,12 @@ def _find_state(measures: Measures, base: Measures, factors: Factors, copies: fl
     if lost.falls and factors.followed < 1 - LOST:
         return "overfitted"
     return "good"
+
+
+def _share_unsteady(measures: Measures) -> float:
+    """The share of the prompts of which each seed shows something else; 0 where nothing is known of it."""
+    known = measures.agreeing[~np.isnan(measures.agreeing)]
+    return float(np.mean(known < AGREE)) if len(known) else 0.0
 
 
 def explain_state(assessed: Assessed[Any]) -> str:
@@ -145,7 +158,7 @@ def explain_state(assessed: Assessed[Any]) -> str:
             f"the pictures have left the base's ({assessed.moved:.1f} times as far as another seed's are) and show "
             f"{assessed.factors.learned:.0%} of what the training pictures show."
         )
-    return "each seed shows something else."
+    return f"in {_share_unsteady(assessed.measures):.0%} of the prompts each seed shows something else."
 
 
 def describe(assessed: Assessed[Any]) -> str:
