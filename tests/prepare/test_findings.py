@@ -1,5 +1,7 @@
 """What may be wrong with pictures, by name: told, refused, or not looked for."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -165,3 +167,29 @@ def test_blurred_and_shaded_bars_are_measured_where_they_are_a_pair():
     smooth = np.broadcast_to(around, pixels.shape).copy()
     smooth[24:96] = around[24:96][::-1]
     assert measure_border(Image.fromarray(smooth.astype(np.uint8))) == 0
+
+
+def test_what_stands_on_its_ground_makes_no_bar_of_it():
+    """Both were called bars in the demo's own drawings: beside a hat with a brim, and below a house."""
+    hat = Image.new("RGB", (64, 64), (247, 209, 76))
+    hat.paste((60, 60, 60), (18, 7, 51, 46))
+    hat.paste((60, 60, 60), (9, 40, 60, 46))
+    assert measure_border(hat) == 0
+    shade = np.linspace(240, 214, 64).round().astype(np.uint8)
+    house = Image.fromarray(np.repeat(shade[:, None], 64, axis=1)).convert("RGB")
+    house.paste((10, 10, 10), (8, 20, 48, 55))
+    house.paste((220, 90, 70), (10, 22, 46, 40))
+    assert measure_border(house) == 0
+    # The same as a strip below a picture is one.
+    noise = np.random.default_rng(0).integers(0, 200, (64, 64, 3), dtype=np.uint8)
+    noise[56:] = 240
+    assert measure_border(Image.fromarray(noise)) == pytest.approx(8 / 64)
+
+
+def test_no_picture_of_the_demos_has_bars():
+    raw = Path(__file__).parents[2] / "data" / "raw"
+    files = [path for path in sorted(raw.rglob("*")) if path.suffix in (".png", ".jpg", ".webp")]
+    assert len(files) > 40
+    for path in files:
+        picture = Image.open(path).convert("RGB")
+        assert [measure_border(picture.resize((side, side))) for side in (64, 128)] == [0, 0], path

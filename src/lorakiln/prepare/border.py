@@ -8,8 +8,10 @@ from PIL import Image
 FLAT = 12  # of 255: what a poor JPEG makes of one colour
 STEP = 24  # of 255: what ends a bar
 SOFT = 2  # pixels in which resizing and JPEG blend a bar with what comes after it
+RINGS = 8  # pixels in which a JPEG repeats an edge beside it
 MOSTLY = 0.8  # of a line has the bar's colour; the rest may be words or signs on it
 WIDE = 0.6  # of a line differs from the bar before it; the rest may be the other two bars of a frame
+ALONE = 0.85  # the same of a bar alone: a house stands on its ground with less
 NEXT, PLAIN = 10, 0.9  # of the tenth of a side after a bar alone so much has one colour where that is a ground too
 MOST = 0.4  # of a side: one that is wider is what the picture shows
 # Of bars that are blurred or shaded, mean steps between neighbours, of 255.
@@ -48,12 +50,16 @@ def _count_bars(lines: np.ndarray) -> int:
         bars = _count_bar(lines), _count_bar(lines[::-1])
         if all(bars):
             return sum(bars)
-    alone = sum(_count_bar(one) for one in (lines, lines[::-1]) if _is_grey(one[0]) and _ends_in_detail(one))
+    alone = sum(_count_bar(one, ALONE) for one in (lines, lines[::-1]) if _is_grey(one[0]) and _ends_in_detail(one))
     return alone or _count_smooth(lines)
 
 
-def _count_bar(lines: np.ndarray) -> int:
-    """How many lines the bar has that begins with the first; 0: none does."""
+def _count_bar(lines: np.ndarray, wide: float = WIDE) -> int:
+    """How many lines the bar has that begins with the first; 0: none does.
+
+    Args:
+        wide: how much of a line must differ from the bar that ends before it.
+    """
     if np.ptp(lines[0], axis=0).max() > FLAT:
         return 0
     away = _differ(lines[: int(MOST * len(lines)) + SOFT + 1], np.median(lines[0], axis=0))
@@ -61,7 +67,11 @@ def _count_bar(lines: np.ndarray) -> int:
     count = int(flat.argmin())
     if flat.all() or count > MOST * len(lines):
         return 0
-    return count if (away[min(count + SOFT, len(away) - 1)] > STEP).mean() >= WIDE else 0
+    # What is on a bar ends before it does: what goes on into the picture, a hat's brim, lies on a ground.
+    plain = away[:count].max(axis=1) <= FLAT
+    if not plain[count - max(SOFT, min(RINGS, count // 4)) - 1 :].any():
+        return 0
+    return count if (away[min(count + SOFT, len(away) - 1)] > STEP).mean() >= wide else 0
 
 
 def _is_grey(line: np.ndarray) -> bool:
