@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from lorakiln.evaluate.nearest_pairs import describe_bar, find_nearest_pairs
+from lorakiln.evaluate.nearest_pairs import describe_bar, find_nearest_pairs, make_cards
+from lorakiln.evaluate.pages import load_template
 from lorakiln.metrics import MetricInputs, Prompt, Shot
 
 PROMPT = Prompt(0, "sks cat", "cat")
@@ -56,3 +58,18 @@ def test_as_many_are_shown_as_are_asked_for():
     inputs = make_inputs(drawn, list(range(0, 360, 30)))
     assert len(find_nearest_pairs(inputs, 1.0)) == 6
     assert len(find_nearest_pairs(inputs, 1.0, most=20)) == 12
+
+
+def test_a_page_calls_copies_alone_so(tmp_path):
+    drawn = [(1, 1.0, True, ""), (55, 1.0, True, "")]
+    inputs = make_inputs(drawn, [0, 10, 40, 90])
+    for number, trained in enumerate(inputs.trained):
+        Image.new("RGB", (8, 8)).save(tmp_path / trained)
+        inputs.trained[number] = tmp_path / trained
+    for shot in inputs.shots:
+        (tmp_path / shot.file_name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / shot.file_name)
+    cards = make_cards(find_nearest_pairs(inputs, 1.0), tmp_path)
+    page = load_template("nearest.html").module.nearest_pairs(cards)
+    shown = [card.count(">copy<") for card in page.split('<div class="card">')[1:]]
+    assert shown == [1, 0] and "1.000 " in page and "0.966" in page

@@ -67,7 +67,7 @@ def make_cards(pairs: Iterable[NearestPair], samples: Path) -> list[dict[str, An
             "trained": make_data_uri(pair.trained, f"training picture {pair.trained.name}"),
             "text": f"{pair.shot.text}, seed {pair.shot.seed}; {pair.trained.name}",
             "likeness": f"{pair.likeness:.3f}",
-            "copy": pair.is_copy,
+            "is_copy": pair.is_copy,  # a dict has a method "copy", which a template would take
         }
         for pair in pairs
     ]
