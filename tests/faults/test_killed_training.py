@@ -15,7 +15,10 @@ OTHERS = [
     (f"{MODULE}._update", 3),  # with gradients, before the weights change
     (f"{CALLBACKS}:compute_validation_loss", 2),
     ("lorakiln.train.sample_pictures:save_picture", 4),  # half of the samples are there
-    ("lorakiln.artefacts.tensor_files:os.replace", 3),  # a checkpoint is written, and has no name yet
+    (
+        "lorakiln.artefacts.tensor_files:os.replace",
+        5,
+    ),  # after 2 pictures a checkpoint, which has no name yet
     ("lorakiln.train.results:write_csv", 1),  # after the last step, the run's folder half made
     ("lorakiln.artefacts.folders:shutil.rmtree", 4),
 ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from lorakiln.sweep.cost_estimate import (
     count_drawing_steps,
     count_saved_weights,
     estimate_cost,
+    measure_folder,
     measure_throughput,
 )
 from lorakiln.sweep.job_length import count_saves
@@ -147,3 +149,20 @@ def test_what_wandb_keeps_is_counted(tmp_path, monkeypatch):
         (tmp_path / "wandb" / name).mkdir(parents=True)
         (tmp_path / "wandb" / name / "run.wandb").write_bytes(bytes(3000))
     assert measure_throughput(tmp_path, "m").runs[0].others == before + 3000 + len('{"kind": "wandb", "id": "abc"}')
+
+
+def test_what_a_running_job_removes_meanwhile_is_not_counted(tmp_path, monkeypatch):
+    """A folder that is gone between being listed and being read ended a sweep with "cannot write"."""
+    (tmp_path / "job" / ".report.kept").mkdir(parents=True)
+    (tmp_path / "job" / "kept.txt").write_text("12345")
+    (tmp_path / "job" / ".report.kept" / "a.png").write_text("123")
+    assert measure_folder(tmp_path) == 8 and measure_folder(tmp_path, "*.txt") == 5
+    scandir = os.scandir
+
+    def removing(path):
+        if str(path).endswith(".report.kept"):
+            shutil.rmtree(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", removing)
+    assert measure_folder(tmp_path) == 5

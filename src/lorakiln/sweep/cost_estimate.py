@@ -1,6 +1,8 @@
 """What earlier runs took, and what a job with other settings may take by that: time, and space on the disk."""
 
 import contextlib
+import fnmatch
+import os
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -181,18 +183,23 @@ def count_saved_weights(settings: dict[str, Any]) -> float:
 
 def measure_folder(folder: Path, pattern: str = "*") -> int:
     """What a folder's files take on the disk, about."""
-    total = 0
-    for file in folder.rglob(pattern):
-        # Somebody may be running it again meanwhile.
-        with contextlib.suppress(FileNotFoundError):
-            total += file.stat().st_size
-    return total
+    return sum(found.st_size for _, found in _list_present(folder, pattern))
+
+
+def _list_present(folder: Path, pattern: str) -> list[tuple[Path, os.stat_result]]:
+    """Files whose names match, while other processes may remove some: `rglob` ends with an error then."""
+    found = []
+    for parent, _, names in os.walk(folder):
+        for name in fnmatch.filter(names, pattern):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path := Path(parent, name), path.stat()))
+    return found
 
 
 def _finished(folder: Path, model: str | None) -> Iterator[FinishedRun]:
     """The newest first."""
-    files = sorted(folder.glob("**/run/provenance.json"), key=lambda path: -path.stat().st_mtime)
-    for path in files[:MOST]:
+    files = [one for one in _list_present(folder, "provenance.json") if one[0].parent.name == "run"]
+    for path, _ in sorted(files, key=lambda one: -one[1].st_mtime)[:MOST]:
         run = path.parent.parent
         if not (run / "resolved.yaml").is_file():
             continue

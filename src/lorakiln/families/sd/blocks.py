@@ -41,7 +41,7 @@ def replacing_blocks(*networks: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, theirs in before.items():
-            module.__dict__.pop("_kernel", None)
+            module.__dict__.pop("_kernels", None)
             module.__class__ = theirs
 
 
@@ -133,17 +133,18 @@ class Upsample(Upsample2D):
     (w_2, w_1 + w_2, w_0 + w_1, w_0). In single precision alone: half precision has no room for the sums.
     """
 
-    _kernel: Tensor | None = None  # made once inside `replacing_blocks`: outside a LoRA may be merged into the weight
+    # Made once inside `replacing_blocks`, for each memory format: outside a LoRA may be merged into the weight.
+    _kernels: dict[torch.memory_format, Tensor]
 
     def forward(self, hidden_states: Tensor, output_size: Any = None, *args: Any, **kwargs: Any) -> Tensor:
         twice = [2 * side for side in hidden_states.shape[-2:]]
         if (output_size is not None and list(output_size) != twice) or not self._joins(hidden_states):
             return super().forward(hidden_states, output_size)
         conv: Any = self.conv
-        if self._kernel is None:
-            form = choose_format(hidden_states)
-            self._kernel = join_kernel(conv.weight.detach()).contiguous(memory_format=form)
-        return F.conv_transpose2d(hidden_states, self._kernel, conv.bias, stride=2, padding=1)
+        form, kernels = choose_format(hidden_states), self.__dict__.setdefault("_kernels", {})
+        if form not in kernels:
+            kernels[form] = join_kernel(conv.weight.detach()).contiguous(memory_format=form)
+        return F.conv_transpose2d(hidden_states, kernels[form], conv.bias, stride=2, padding=1)
 
     def _joins(self, states: Tensor) -> bool:
         """Whether an adapter, another precision or autocast leave the convolution as it is."""
