@@ -100,7 +100,8 @@ PLANTED = {
     for name, training in {
         "good": lambda s: Training((s, BARE), 1000, 2, right=("good",)),
         "underfitted": lambda s: Training((s, "train.optimizer.lr=2e-4"), 150, 2, right=("underfitted",)),
-        "memorised": lambda s: Training((s,), 800, 2, 4, right=("memorised",)),
+        # Of so few pictures none is held out.
+        "memorised": lambda s: Training((s, "train.keep_best=false"), 800, 2, 4, right=("memorised",)),
         "diverged": lambda s: Training((s, "train.optimizer.lr=1.2e-2"), 300, 2, right=("broken",)),
         # Every picture is called by the trigger words alone.
         "bled": lambda s: Training(
