@@ -33,7 +33,7 @@ from lorakiln.choose.stage import choose
 from lorakiln.facts.choice import Choice, read_choice
 from lorakiln.facts.run import RunFacts
 from lorakiln.metrics import format_weight
-from lorakiln.runs import FOLDER, compute_data_key
+from lorakiln.runs import make_dataset
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.whole_config import Config
 from recipes.tiny.parts_classifier import COLOUR_NAMES, POSES, PartsClassifier, classify, train
@@ -204,12 +204,6 @@ def compute_regrets(truth: Mapping[Candidate | None, float], choice: Choice, fac
     }
 
 
-def locate_dataset(config: Config) -> Path:
-    """Where the run's prepared and captioned pictures are kept."""
-    key = compute_data_key(config, Path(config.paths.raw) / config.prepare.dataset)
-    return Path(config.paths.cache) / FOLDER / key
-
-
 def plant(folder: Path, out: Path) -> dict[str, str]:
     """What the rule says where a run's files are spoilt by hand, or drawn too strongly: case -> headline.
 
@@ -218,7 +212,7 @@ def plant(folder: Path, out: Path) -> dict[str, str]:
     """
     facts = RunFacts.read(folder / "run" / "facts.json")
     config = Config.model_validate(read_yaml(folder / "resolved.yaml"))
-    captioned = locate_dataset(config) / "captioned"
+    captioned = make_dataset(config) / "captioned"
     said = {}
     for case in ("base itself", "another base", "too strong"):
         where = out / "planted" / folder.name / case.replace(" ", "-")
