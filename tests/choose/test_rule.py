@@ -5,6 +5,7 @@ import pytest
 
 from lorakiln.choose.candidates import Candidate
 from lorakiln.choose.rule import decide, rank, to_facts
+from lorakiln.worth.assessment import explain_state
 from lorakiln.worth.intervals import Estimate
 from tests.worth.test_measures import make_measures
 
@@ -145,6 +146,15 @@ def test_a_weight_too_high_is_broken_and_not_too_weak():
         (100, 2): "broken",
         (200, 1): "underfitted",
     }
+
+
+def test_of_one_seed_alone_too_high_a_weight_is_not_said_to_have_moved():
+    cases = plant(s100w0_6=(0.8, 0.5), s100w1=(0.4, 0.5, np.nan, 0.0, 0.0, np.nan))
+    (told,) = (one for one in decide(cases, BASE).assessed if one.candidate.weight == 1)
+    assert told.state == "broken"
+    assert (
+        explain_state(told) == "the pictures show 40% of what the training pictures show, and more at a lower weight."
+    )
 
 
 def test_training_longer_is_not_advised_where_an_earlier_step_is_as_good():

@@ -164,7 +164,7 @@ class CandidateMeasurer:
         for one in candidates:
             shots += self._list_bare(one.weight, one.adapter)
         self._drawer.fill(shots, samples, [old], kept)
-        self.bare = score_pictures(gather_inputs(models, shots, samples, captioned), metrics)
+        self.bare = score_pictures(gather_inputs(models.to(self._choose_place()), shots, samples, captioned), metrics)
         groups = {one: [item for item in self.bare if _is_of(item.shot, one)] for one in candidates}
         found = {one: estimate_bleed(group) for one, group in groups.items()}
         return {one: bleed for one, bleed in found.items() if bleed is not None}

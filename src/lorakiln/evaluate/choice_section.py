@@ -104,8 +104,8 @@ def _find_pictures(folder: Path) -> tuple[dict[tuple[int, float], Path], str]:
 
 
 def _draw_trends(candidates: list[MeasuredCandidate], weight: float) -> list[dict[str, Any]]:
-    """Every measure over the saved steps, at one weight: title, legend and SVG of each chart. Those that the rule does
-    not multiply are drawn where there is something to see.
+    """Every measure over the saved steps, at one weight: title, legend and SVG of each chart. Copies and damage are
+    drawn where there are any.
     """
     worth = [(float(one.step), one.worth.mean) for one in candidates]
     ends = [(one.step, one.worth.low, one.worth.high) for one in candidates]
@@ -121,7 +121,7 @@ def _draw_trends(candidates: list[MeasuredCandidate], weight: float) -> list[dic
     return [
         {
             "title": f"{title} by step",
-            "legend": [one.name for one in lines],
+            "legend": [one.name for one in lines] if len(lines) > 1 else [],  # the title says it
             "svg": draw_chart(lines, "step", unit, f"{title} by step, at weight {format_weight(weight)}"),
         }
         for title, unit, lines in charts

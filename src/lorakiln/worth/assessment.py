@@ -151,14 +151,16 @@ def explain_state(assessed: Assessed[Any]) -> str:
     """Why one is not usable."""
     if assessed.state == "memorised":
         return f"{assessed.copies:.0%} of the pictures copy a training picture."
+    if assessed.state == "unsteady":
+        return f"in {_share_unsteady(assessed.measures):.0%} of the prompts each seed shows something else."
     if 1 - assessed.factors.whole >= DAMAGED:
         return f"{1 - assessed.factors.whole:.0%} of the pictures are burnt or noisy."
-    if assessed.factors.learned < UNDER and assessed.moved is not None:
-        return (
-            f"the pictures have left the base's ({assessed.moved:.1f} times as far as another seed's are) and show "
-            f"{assessed.factors.learned:.0%} of what the training pictures show."
-        )
-    return f"in {_share_unsteady(assessed.measures):.0%} of the prompts each seed shows something else."
+    shown = f"{assessed.factors.learned:.0%} of what the training pictures show"
+    if assessed.moved is None:  # one seed alone was drawn
+        return f"the pictures show {shown}, and more at a lower weight."
+    return (
+        f"the pictures have left the base's ({assessed.moved:.1f} times as far as another seed's are) and show {shown}."
+    )
 
 
 def describe(assessed: Assessed[Any]) -> str:
