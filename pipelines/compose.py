@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from hydra_plugins.lorakiln_conf.composing import compose_config
+from lorakiln.artefacts.atomic_file import remove_abandoned
 from lorakiln.artefacts.dvc_pointers import check_pulled, is_unpulled
 from lorakiln.artefacts.file_safety import check_openable
 from lorakiln.artefacts.hashing import hash_file
@@ -76,10 +77,12 @@ def main() -> None:
     _check_pictures(checked)
     if not params.get("dataset"):
         _warn_of_unpulled(raw, checked.prepare.dataset)
+    remove_abandoned(RESOLVED)
     write_text(RESOLVED, format_resolved(checked, params.get("experiment")))
     files = {TRAIN: hash_named_files(checked)}
     for stage in CHAIN:
         code = compute_stage_code(stage, checked, f"pipelines.{stage.name}")
+        remove_abandoned(CODE / stage.name)
         write_text(CODE / stage.name, "".join(f"{line}\n" for line in (code, *files.get(stage, ()))))
 
 

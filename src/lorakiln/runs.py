@@ -13,6 +13,7 @@ import torch
 import yaml
 from filelock import FileLock
 
+from lorakiln.artefacts.atomic_file import remove_abandoned
 from lorakiln.artefacts.code_digest import compute_code_key, find_code
 from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.dvc_pointers import check_pulled
@@ -73,6 +74,7 @@ def run_pipeline(config: Config, folder: Path, experiment: str | None = None) ->
     leader = is_leader()
     if leader:
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        remove_abandoned(folder / "resolved.yaml")
         write_text(folder / "resolved.yaml", text)
     _train(config, data, folder, experiment, leader)
     if not leader:
@@ -108,6 +110,7 @@ def _train(config: Config, data: Path, folder: Path, experiment: str | None, lea
                     shutil.copytree(trained / "run", fresh, dirs_exist_ok=True)
                 hand_on_partial_results(trained / "report", folder / "report")
         if leader:
+            remove_abandoned(folder / TRAINED)
             write_json(folder / TRAINED, {"key": key})
 
 

@@ -1,10 +1,13 @@
 """Files are written under names that are nobody else's."""
 
+import os
+
 import pytest
 import torch
+from filelock import lock_descriptor
 
 from lorakiln.adapters.adapter import Adapter, Layer
-from lorakiln.artefacts.atomic_file import replacing_file
+from lorakiln.artefacts.atomic_file import opening_locked, remove_abandoned, replacing_file
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.console.errors import UserError
@@ -30,6 +33,35 @@ def test_two_writers_of_one_file_have_two_names(tmp_path):
         two.write_text("2")
         assert one != two and one.read_text() == "1" and one.suffix == two.suffix == ".part"
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_ones_part_is_not(tmp_path):
+    names = ("x[1].0123abcd.part", "x[1].part", "x[1].0123abcz.part", "x1.0123abcd.part")
+    for name in names:
+        (tmp_path / name).write_text("half")
+    (tmp_path / "x[1].00000000.part").symlink_to(tmp_path / "x[1].part")
+    os.mkfifo(tmp_path / "x[1].11111111.part")
+    with replacing_file(tmp_path / "x[1]") as beside, opening_locked(beside) as file:
+        remove_abandoned(tmp_path / "x[1]")
+        file.write(b"whole")
+        assert beside.exists()
+        os.replace(beside, tmp_path / "x[1]")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"x[1]", *names[1:], "x[1].00000000.part"}
+    assert (tmp_path / "x[1]").read_bytes() == b"whole" and (tmp_path / "x[1].part").read_text() == "half"
+
+
+def test_a_part_that_was_taken_away_before_its_lock_is_written_again(tmp_path, monkeypatch):
+    taken = []
+
+    def lock(handle, **settings):
+        if not taken:
+            taken.append(next(tmp_path.iterdir()).unlink())
+        return lock_descriptor(handle, **settings)
+
+    monkeypatch.setattr("lorakiln.artefacts.atomic_file.lock_descriptor", lock)
+    write_text(tmp_path / "x", "whole")
+    assert taken and (tmp_path / "x").read_text() == "whole"
 
 
 @pytest.mark.parametrize("write", [lambda path: save_tensors(path, {"a": torch.ones(1)}), lambda p: write_text(p, "")])

@@ -63,6 +63,15 @@ def test_a_change_is_seen(folder, change, settled, monkeypatch):
     assert not record(folder).is_current()
 
 
+def test_what_a_run_that_was_killed_left_of_its_record_goes_with_the_next_one(folder):
+    left = folder / ".out.made.0123abcd.part"
+    write(left, "half")
+    assert record(folder).is_current() and left.exists()
+    with record(folder).keeping():
+        write(folder / "out" / "rows.jsonl", "others")
+    assert record(folder).is_current() and not left.exists()
+
+
 def test_another_key_is_another_output(folder):
     assert not record(folder, "other settings").is_current() and record(folder).is_current()
 

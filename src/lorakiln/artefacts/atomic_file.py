@@ -1,22 +1,64 @@
 """The name under which a file is written before it is whole."""
 
+import glob
+import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from filelock import lock_descriptor
 
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
     """Yield a name beside `path` that no other file has, to be renamed to `path`; nothing is left there.
 
-    It ends in ".part". A kill leaves it behind, since it is nobody else's to overwrite.
+    It ends in ".part". A kill leaves it behind, since it is nobody else's to overwrite: see `remove_abandoned`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    beside = _name_part(path)
     while beside.exists():
-        beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+        beside = _name_part(path)
     try:
         yield beside
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def opening_locked(beside: Path) -> Iterator[BinaryIO]:
+    """Open the name that `replacing_file` gave, to write bytes there and rename it; `remove_abandoned` keeps off it.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    while True:
+        with beside.open("wb") as file:
+            with suppress(OSError):  # some network file systems have no locks
+                lock_descriptor(file.fileno())
+            # Whoever cleans up may have taken it for abandoned before the lock was on it.
+            if os.fstat(file.fileno()).st_nlink:
+                yield file
+                return
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what writers of `path` that were killed have left beside it.
+
+    Only for a file that is written by `opening_locked`: the lock ends with its process. Where the disk has no locks the
+    parts stay.
+    """
+    for name in glob.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part", root_dir=path.parent, include_hidden=True):
+        with suppress(OSError):  # gone meanwhile, not to be opened, no locks
+            handle = os.open(path.parent / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if lock_descriptor(handle, blocking=False):
+                    os.unlink(path.parent / name)
+            finally:
+                os.close(handle)
+
+
+def _name_part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")

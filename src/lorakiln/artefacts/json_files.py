@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lorakiln.artefacts.atomic_file import replacing_file
+from lorakiln.artefacts.atomic_file import opening_locked, replacing_file
 from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.fsync import sync_file, sync_names
 from lorakiln.console.errors import UserError
@@ -97,8 +97,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UserError: the disk is full or not writable; the old file, if any, is intact.
     """
-    with explaining_disk_errors(path), replacing_file(path) as beside:
-        beside.write_bytes(content)
+    with explaining_disk_errors(path), replacing_file(path) as beside, opening_locked(beside) as file:
+        file.write(content)
+        file.flush()
         sync_file(beside)
         os.replace(beside, path)
         sync_names(path.parent)

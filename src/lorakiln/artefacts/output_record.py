@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lorakiln.artefacts.atomic_file import remove_abandoned
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.json_files import write_text
@@ -117,6 +118,7 @@ class OutputRecord:
 
     def _write(self, states: Mapping[str, FileState]) -> None:
         content = {"key": self.key, "files": {name: list(one) for name, one in sorted(states.items())}}
+        remove_abandoned(self.path)
         write_text(self.path, json.dumps(content, ensure_ascii=False) + "\n")
 
 

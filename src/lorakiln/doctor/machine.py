@@ -163,6 +163,7 @@ def _attends(backend: SDPBackend, chosen: torch.device, dtype: torch.dtype) -> s
     return "usable"
 
 
+@torch.no_grad()
 def _difference(found: torch.Tensor | None, wanted: torch.Tensor | None) -> float:
     assert found is not None and wanted is not None
     return float((found.to("cpu", torch.float64) - wanted).norm() / wanted.norm())

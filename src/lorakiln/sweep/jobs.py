@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lorakiln.artefacts.atomic_file import remove_abandoned
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.sweep.job_length import count_steps
@@ -98,6 +99,7 @@ class Job:
             UserError: the disk is full or not writable.
         """
         told = {"status": status, "own": list(self.own), "settings": self.key, "command": self.command}
+        remove_abandoned(self.folder / STATE)
         write_json(self.folder / STATE, {**told, **more})
 
 
