@@ -109,3 +109,18 @@ def test_the_place_of_the_trigger_word_is_filled(tmp_path, compose_imported):
     assert list(config.train.samples.prompts) == ["p3r5on at a cafe", "a dog"]
     captions = [complete_text(config.caption, text, False, False) for text in ("a photo of [trigger]", "outside")]
     assert captions == ["a photo of p3r5on", "p3r5on, outside"]
+
+
+def test_what_a_process_has_beside_its_sections_is_told(tmp_path):
+    asked = {
+        "type": "concept_slider",
+        "slider": {"guidance_strength": 3.0},
+        "embedding": {"tokens": 4},
+        "device": "cuda",
+    }
+    imported = import_process(tmp_path, **asked, adapter=None, logging={"log_every": 1})
+    assert imported.left == [
+        ("type", "concept_slider", "no kind of training here; its network is trained as a LoRA is"),
+        ("embedding", "tokens", "new words are train.tokens: docs/training.md"),
+        ("slider", "guidance_strength", "no counterpart here"),
+    ]

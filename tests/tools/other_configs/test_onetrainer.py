@@ -222,12 +222,26 @@ def test_every_version_says_whether_activations_are_made_again(tmp_path, given, 
         ({"unet": {"weight_dtype": "NONE"}, "weight_dtype": "FLOAT_8"}, "fp8", []),
         ({"unet": {"weight_dtype": "BFLOAT_16"}, "weight_dtype": "FLOAT_8"}, None, []),
         ({"unet": {"weight_dtype": "GGUF"}}, None, ["unet.weight_dtype"]),
+        ({"unet": {"weight_dtype": "INT_8"}, "quantization": {"layer_filter": ""}}, "int8", []),
+        (
+            {"unet": {"weight_dtype": "INT_8"}, "quantization": {"layer_filter": "attn"}},
+            "int8",
+            ["quantization.layer_filter"],
+        ),
+        ({"unet": {"weight_dtype": "NONE"}, "quantization": {"layer_filter": "attn"}}, None, []),
     ],
 )
 def test_a_base_of_fewer_bits(tmp_path, given, bits, left):
     imported = import_config(tmp_path, **given)
     assert imported.settings.get("train.trainer.quantize") == bits
     assert [name for name, _, _ in imported.left] == left
+
+
+def test_a_section_that_nobody_knows_is_left_with_its_names(tmp_path):
+    imported = import_config(
+        tmp_path, hyper={"speed": 2, "noise": 0.5}, cloud={"enabled": True}, transformer={"train": True}
+    )
+    assert imported.left == [("hyper", "speed, noise", "no counterpart here")]
 
 
 def test_a_vae_of_its_own_the_samples_and_gradients_that_are_not_cut(tmp_path, compose_imported):

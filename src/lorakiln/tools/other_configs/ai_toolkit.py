@@ -1,6 +1,7 @@
 """ai-toolkit's configs (.yaml), of its job "extension" with a LoRA."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from lorakiln.console.errors import UserError
@@ -104,6 +105,12 @@ QUIET = {
     "model.quantize",
     "model.arch",
 }
+TRAINERS = ("sd_trainer", "ui_trainer", "diffusion_trainer")
+# Of a process: what is read, and what decides nothing of the weights.
+READ = {
+    *("network", "save", "train", "sample", "model", "datasets", "trigger_word", "name", "others", "type"),
+    *("device", "training_folder", "sqlite_db_path", "performance_log_every", "log_dir", "logging", "meta"),
+}
 # With these values they say nothing.
 NEUTRAL = {"train.content_or_style": "balanced", "save.save_format": "safetensors"}
 OF_DATASETS = {
@@ -143,9 +150,21 @@ def translate(config: OtherConfig) -> Imported:
         _take_trigger(imported, str(trigger))
     if named := process.get("name"):
         imported.settings["export.name"] = str(named)
+    _leave_the_rest(imported, process)
     for other in process.get("others", []):
         imported.leave("config.process", other.get("type", "another"), "the first process is taken")
     return imported
+
+
+def _leave_the_rest(imported: Imported, process: Mapping[str, Any]) -> None:
+    """Tell what beside its sections a process has, and a kind of process that does not train an adapter as such."""
+    if (kind := str(process.get("type", TRAINERS[0]))) not in TRAINERS:
+        imported.leave("type", kind, "no kind of training here; its network is trained as a LoRA is")
+    for name, value in process.items():
+        if name in READ or is_off(value):
+            continue
+        why = "new words are train.tokens: docs/training.md" if name == "embedding" else "no counterpart here"
+        imported.leave(name, ", ".join(value) if isinstance(value, dict) else value, why)
 
 
 def _take_trigger(imported: Imported, trigger: str) -> None:

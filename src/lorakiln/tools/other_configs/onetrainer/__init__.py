@@ -8,7 +8,7 @@ from lorakiln.tools.other_configs.captions import settle_captions, take_onetrain
 from lorakiln.tools.other_configs.imported import Imported, is_off, name_experiment, read_value
 from lorakiln.tools.other_configs.onetrainer.base import take_base
 from lorakiln.tools.other_configs.onetrainer.older_versions import renew_options
-from lorakiln.tools.other_configs.onetrainer.options import DEFAULTS, NEUTRAL, OTHERS, QUIET, SAID, SAME
+from lorakiln.tools.other_configs.onetrainer.options import DEFAULTS, NEUTRAL, OTHERS, QUIET, SAID, SAME, SECTIONS
 from lorakiln.tools.other_configs.onetrainer.training import (
     OPTIMIZER_DEFAULTS,
     take_loss,
@@ -67,7 +67,10 @@ def translate(config: OtherConfig) -> Imported:
             convert(imported, value)
         elif name in SAME:
             imported.settings[SAME[name]] = read_value(value)
-        elif not isinstance(value, dict | list) and (value is True or value != 0) and not OTHERS.fullmatch(name):
+        elif isinstance(value, dict):
+            if not SECTIONS.fullmatch(name):
+                imported.leave(name, ", ".join(value), "no counterpart here")
+        elif not isinstance(value, list) and (value is True or value != 0) and not OTHERS.fullmatch(name):
             imported.leave(name, value, "no counterpart here")
     if "clip_grad_norm" in config.options and config.options["clip_grad_norm"] is None:
         imported.settings["train.max_grad_norm"] = None  # not its 1, but none

@@ -31,6 +31,9 @@ def take_base(imported: Imported, options: Mapping[str, Any]) -> None:
     if bits := QUANTIZED.get(kind):
         settings["train.trainer.quantize"] = bits
         imported.decided.append(f"train.trainer.quantize is {bits}, for the unet's weight_dtype {kind}")
+        if layers := _section(options, "quantization").get("layer_filter"):
+            why = "all linear layers of the network are of fewer bits, or none: train.trainer.quantize"
+            imported.leave("quantization.layer_filter", layers, why)
     elif kind not in ("NONE", "TFLOAT_32", *PRECISIONS):
         imported.leave("unet.weight_dtype", kind, "train.trainer.quantize is fp8, int8 or nf4")
     if file := vae.get("model_name"):

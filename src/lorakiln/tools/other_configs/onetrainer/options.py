@@ -158,3 +158,8 @@ OTHERS = re.compile(
     r"|text_encoder(_[2-4])?_(layer_skip|sequence_length)|lokr_\w+|oft_\w+|force_circular_padding|svd_rank"
     r"|align_prop_\w+"
 )
+# Sections that are read with others, that are of other families, or that say where it runs and what its window shows.
+SECTIONS = re.compile(
+    r"unet|vae|text_encoder(_[2-4])?|prior|effnet_encoder|decoder(_text_encoder|_vqgan)?|transformer|quantization"
+    r"|optimizer_defaults|cloud|conditioning"
+)
