@@ -137,6 +137,68 @@ def test_however_it_is_written_it_says_the_same(tmp_path, name, text):
     assert imported.settings["model.path"].replace("\\", "/") == "E:/my models/x.safetensors"
 
 
+TWO = """
+BASE=runwayml
+export MODEL_NAME="$BASE/stable-diffusion-v1-5"   # the first one's
+export STEPS="${STEPS:-800}" RANK=4
+NOTE='$BASE'
+accelerate launch train_dreambooth_lora.py --pretrained_model_name_or_path=$MODEL_NAME \\
+  --instance_data_dir=$DATA --max_train_steps=${STEPS:-700} --rank ${RANK:-8} --output_dir="$NOTE" "${MORE[@]}"
+python draw.py --prompt x
+MODEL_NAME=another
+accelerate launch train_dreambooth_lora_sdxl.py --pretrained_model_name_or_path=$MODEL_NAME
+""".replace("\\\\", "\\")
+
+
+def test_a_script_is_read_up_to_its_first_command(tmp_path):
+    (tmp_path / "two.sh").write_text(TWO)
+    config, imported = translate_file(tmp_path / "two.sh")
+    assert config.options == {
+        "pretrained_model_name_or_path": "runwayml/stable-diffusion-v1-5",
+        "instance_data_dir": "$DATA",
+        "max_train_steps": "700",
+        "rank": "8",
+        "output_dir": "$BASE",
+    }
+    told = "\n".join(describe(config, imported))
+    assert "left out  $DATA: the file assigns it nowhere" in told
+    assert "left out  ${MORE[@]}: what the file puts in it" in told
+    assert "left out  train_dreambooth_lora_sdxl.py: the file's first command is taken" in told
+    assert "draw" not in told
+
+
+POWERSHELL = """
+$pretrained_model = "./sd-models/model.ckpt" # of SD 1.5
+$trainer_file = "./scripts/train_network.py"
+$dim = 32
+$resume = ""
+$more = [System.Collections.ArrayList]::new()
+if ($sdxl) {
+    $trainer_file = "./scripts/sdxl_train_network.py"
+}
+& $pythonBin -m accelerate.commands.launch @launch $trainer_file `
+    --pretrained_model_name_or_path=$pretrained_model --resume=$resume `
+    --network_module="networks.lora" --network_dim=$dim --shuffle_caption @more
+Write-Output "finished"
+"""
+
+
+def test_a_powershell_script_and_what_it_decides_as_it_runs(tmp_path):
+    (tmp_path / "train.ps1").write_text(POWERSHELL)
+    config, imported = translate_file(tmp_path / "train.ps1")
+    assert (config.script, imported.choices["model"]) == ("train_network", "sd15")
+    assert imported.settings["model.path"] == "./sd-models/model.ckpt" and config.options["resume"] == ""
+    assert imported.settings["train.adapter.rank"] == 32 and config.options["shuffle_caption"] is True
+    assert config.command.lists == ["@more"] and not config.command.unassigned
+
+
+def test_a_number_that_a_loop_tries_is_asked_for(tmp_path):
+    text = "for lr in 1e-4 1e-5; do\n  python train_dreambooth_lora.py --learning_rate=$lr\ndone\n"
+    (tmp_path / "loop.sh").write_text(text)
+    with pytest.raises(UserError, match=r"gives \$lr no value"):
+        translate_file(tmp_path / "loop.sh")
+
+
 def test_a_lora_that_says_nothing_of_its_training_is_refused(tmp_path):
     save_file({"lora_unet_x.alpha": torch.ones(())}, tmp_path / "bare.safetensors")
     with pytest.raises(UserError, match="says nothing of its training"):

@@ -41,7 +41,8 @@ class Imported:
     def take(self, name: str, value: Any, option: Option) -> None:
         """An option by its line in the tables: a flag, or a value that means the same here."""
         if not option.ours:
-            self.leave(name, value, option.remark)
+            if read_value(value) != 0:  # as much of it as if it were not named
+                self.leave(name, value, option.remark)
             return
         setting, _, fixed = option.ours[0].partition("=")
         if fixed == "NAME":  # which of them its value means, nobody has said

@@ -1,10 +1,7 @@
 """Find out whose config a file is, and read its options."""
 
 import json
-import re
-import shlex
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +11,7 @@ from lorakiln.artefacts.tensor_files import read_metadata
 from lorakiln.console.errors import UserError
 from lorakiln.schema.other_trainers.sd_scripts import SECTIONS
 from lorakiln.schema.strict_yaml import read_yaml
+from lorakiln.tools.other_configs.command_line import Command, find_command
 from lorakiln.tools.other_configs.imported import index_options
 from lorakiln.tools.other_configs.words_alone import SCRIPTS
 
@@ -21,24 +19,15 @@ LARGEST = 10_000_000  # bytes: what is larger was not written by people
 Program = Literal[
     "sd-scripts", "kohya_ss", "LoRA_Easy_Training_Scripts", "diffusers", "OneTrainer", "ai-toolkit", "LoRAKiln"
 ]
-SCRIPT = re.compile(r"([\w-]+)\.py\b")
 # Scripts of the same programs that train all weights, or what is no adapter.
 ADAPTING = ("lora", "network", SCRIPTS)
-TRAINING = re.compile(f"train|{SCRIPTS}")
 # Of families that are not trained here, by what a script's name holds.
 ELSEWHERE = ("flux", "sd3", "sana", "hunyuan", "lumina", "hidream", "qwen", "cogv", "kandinsky", "anima", "z_image")
-# NAME=value, export NAME="value", set NAME=value, $NAME = "value"; and with spaces in a batch file, set "NAME=a value"
-ASSIGNED = re.compile(
-    r"""\s*(?:export\s+|set\s+|\$(?=\w+\s*=))?(\w+)\s*=\s*("[^"]*"|'[^']*'|[^\s"']+)\s*;?\s*$""", re.IGNORECASE
-)
-SET = re.compile(r"""\s*set\s+"(\w+)=([^"]*)"\s*$""", re.IGNORECASE)
-VARIABLE = re.compile(r"\$\{\w+\}|\$[A-Za-z_]\w*|%[A-Za-z_]\w*%")
-COMMENT = re.compile(r"\s*(#|rem\s|::)", re.IGNORECASE)
 # Lists of OneTrainer's, by the option that names a file of them.
 NAMED = {"concepts": "concept_file_name", "samples": "sample_definition_file_name"}
 OTHER_FAMILY = "a family of models that is none here"
 READABLE = (
-    "a .toml of kohya or LoRA_Easy_Training_Scripts, a kohya .json, a command line in a .sh, .bat or .txt, a "
+    "a .toml of kohya or LoRA_Easy_Training_Scripts, a kohya .json, a command line in a .sh, .bat, .ps1 or .txt, a "
     "OneTrainer .json, an ai-toolkit .yaml, or a .safetensors with its training's metadata"
 )
 
@@ -50,13 +39,13 @@ class OtherConfig:
     Attributes:
         options: by name, without dashes; values as they stand there.
         script: of a command line, without ".py".
-        unassigned: variables in it that the file does not assign, as they stand there.
+        command: where it is one of a command line.
     """
 
     program: Program
     options: dict[str, Any]
     script: str = ""
-    unassigned: tuple[str, ...] = ()
+    command: Command | None = None
 
 
 def read_config(path: Path) -> OtherConfig:
@@ -178,23 +167,15 @@ def _of_yaml(path: Path) -> OtherConfig:
 
 
 def _of_command(path: Path, text: str) -> OtherConfig:
-    """The options of the first command that runs a training script, whatever starts it."""
-    # A line goes on after \ in a shell, ^ in a batch file, ` in PowerShell.
-    joined = re.sub(r"[\\^`][ \t]*\r?\n", " ", text)
-    lines = [one for one in joined.splitlines() if not COMMENT.match(one)]
-    line = next((one for one in lines if SCRIPT.search(one) and " --" in one), None)
-    if line is None or not (script := next((s for s in SCRIPT.findall(line) if TRAINING.search(s)), None)):
-        raise UserError("holds no command of a training script", where=str(path), fix=f"give {READABLE}")
-    _check_script(script, path)
-    # A path with a drive's letter: in a shell its backslashes would be taken for something else.
-    windows = path.suffix.lower() in (".bat", ".cmd", ".ps1") or bool(re.search(r"\b[A-Za-z]:\\", line))
+    """The options of the first command that runs a training script."""
     try:
-        words = _split(_fill_in(line, lines), windows)
+        command = find_command(text, windows=path.suffix.lower() in (".bat", ".cmd", ".ps1"))
     except ValueError as error:
         raise UserError(f"the command is not closed: {error}", where=str(path), fix="look at its quotes") from error
-    begun = next(number for number, word in enumerate(words) if f"{script}.py" in word)
-    options = read_words(words[begun + 1 :])
-    unassigned = tuple(dict.fromkeys(VARIABLE.findall(" ".join(words[begun + 1 :]))))
+    if command is None:
+        raise UserError("holds no command of a training script", where=str(path), fix=f"give {READABLE}")
+    script, options = command.script, command.read_options()
+    _check_script(script, path)
     # diffusers' of the last kind are called textual_inversion.py and textual_inversion_sdxl.py.
     own = "network" in script or "network_module" in options or f"train_{SCRIPTS}" in script
     program: Program = "sd-scripts" if own else "diffusers"
@@ -204,7 +185,7 @@ def _of_command(path: Path, text: str) -> OtherConfig:
         options = {**shared, **options}
     if program == "sd-scripts":
         options = _read_datasets(options, path)
-    return OtherConfig(program, options, script, unassigned)
+    return OtherConfig(program, options, script, command)
 
 
 def _check_script(script: str, path: Path) -> None:
@@ -217,47 +198,6 @@ def _check_script(script: str, path: Path) -> None:
     if not any(name in script for name in ADAPTING):
         fix = "train all weights with that program; here it would be a LoRA: docs/recipes.md"
         raise UserError(f"{script}.py trains no adapter", where=str(path), fix=fix)
-
-
-def _fill_in(line: str, lines: list[str]) -> str:
-    """The command with what the file's own lines assign: `$NAME`, `${NAME}`, `%NAME%`."""
-    assigned = {match[1]: match[2].strip("\"'") for one in lines if (match := SET.match(one) or ASSIGNED.match(one))}
-    for name, value in assigned.items():
-        plain = value.replace("\\", "\\\\")
-        line = re.sub(rf"\$\{{{name}\}}|\${name}\b|%{name}%", plain, line)
-    return line
-
-
-def _split(line: str, windows: bool) -> list[str]:
-    """The words of a command, without quotes.
-
-    Raises:
-        ValueError: a quote is not closed.
-    """
-    if not windows:
-        return shlex.split(line, comments=True)
-    # There a backslash is a letter, and quotes may stand within a word: --vae="C:\a b".
-    words = re.findall(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""", line)
-    if len(re.sub(r"""[^"]""", "", line)) % 2:
-        raise ValueError("No closing quotation")
-    return [re.sub(r"""["']""", "", word) for word in words]
-
-
-def read_words(words: Sequence[str]) -> dict[str, Any]:
-    """The options of a command's words: `--name value`, `--name=value`, `--flag`, `--name one two`."""
-    options: dict[str, Any] = {}
-    name = ""
-    for word in words:
-        if word.startswith("--"):
-            name, given, value = word[2:].partition("=")
-            options[name] = value if given else True
-        elif name:
-            options[name] = word if options[name] is True else [*_listed(options[name]), word]
-    return options
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _of_metadata(path: Path) -> OtherConfig:

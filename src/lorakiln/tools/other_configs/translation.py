@@ -48,6 +48,9 @@ def translate_file(path: Path) -> tuple[OtherConfig, Imported]:
         raise UserError(error.what, where=str(path), fix=error.fix) from error
     except (ValueError, TypeError, AttributeError, KeyError, SyntaxError, OverflowError) as error:
         # Whatever the file has in the place of a number, a list or a table.
+        if unknown := [name for name in (config.command.unassigned if config.command else ()) if name in str(error)]:
+            fix = f"write a value in the place of {unknown[0]}, a file for each that you want to try"
+            raise UserError(f"gives {unknown[0]} no value", where=str(path), fix=fix) from error
         what = f"a value of {config.program}'s config is none that it takes: {error}"
         raise UserError(
             what, where=str(path), fix=f"compare it with one that {config.program} itself has written"
@@ -93,8 +96,15 @@ def suggest_name(path: Path, imported: Imported) -> str:
 def describe(config: OtherConfig, imported: Imported) -> list[str]:
     """What was decided, and what has no counterpart, a line each."""
     lines = [f"decided   {text}" for text in imported.decided]
-    for name in config.unassigned:
-        lines.append(f"left out  {name}: the file assigns it nowhere; write in the experiment what it stands for")
+    if command := config.command:
+        for name in command.unassigned:
+            lines.append(f"left out  {name}: the file assigns it nowhere; write in the experiment what it stands for")
+        for name in command.lists:
+            lines.append(
+                f"left out  {name}: what the file puts in it; write it into the command itself, and import again"
+            )
+        for script in command.others:
+            lines.append(f"left out  {script}.py: the file's first command is taken; put it into a file of its own")
     for name, value, why in imported.left:
         shown = str(value)
         lines.append(f"left out  {name} {shown if len(shown) <= 40 else shown[:37] + '...'}: {why}")

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from lorakiln.console.errors import UserError
+from lorakiln.tools.other_configs.command_line import read_words
 from lorakiln.tools.other_configs.imported import is_off, read_value
-from lorakiln.tools.other_configs.reading import OTHER_FAMILY, read_words
+from lorakiln.tools.other_configs.reading import OTHER_FAMILY
 from lorakiln.tools.other_configs.sd_scripts.options import read_pairs
 
 NAMES = {

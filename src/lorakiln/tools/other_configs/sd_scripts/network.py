@@ -39,7 +39,7 @@ LARGEST_RANK = 1024
 def choose_model(imported: Imported, given: dict[str, Any], script: str) -> None:
     path = str(given.get("pretrained_model_name_or_path", ""))
     xl = given.pop("sdxl", False) or script.startswith("sdxl") or OF_SDXL.search(path.lower())
-    version = str(given.pop("base_model_version", ""))
+    version, why = str(given.pop("base_model_version", "")), "by what the config says of its base"
     if xl or version.startswith("sdxl"):
         imported.choices["model"] = "sdxl"
     elif given.pop("v2", False) or version.startswith("sd_v2"):
@@ -47,7 +47,8 @@ def choose_model(imported: Imported, given: dict[str, Any], script: str) -> None
         imported.choices["model"] = "sd21_v" if v else "sd21"
     else:
         imported.choices["model"] = "sd15"
-    imported.decided.append(f"model={imported.choices['model']}, by what the config says of its base")
+        why = why if version or script else "for nothing says that its base is another; model=sdxl if it is SDXL"
+    imported.decided.append(f"model={imported.choices['model']}, {why}")
 
 
 def take_encoders(imported: Imported, given: Mapping[str, Any]) -> None:
