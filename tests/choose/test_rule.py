@@ -80,7 +80,7 @@ def test_memorised_and_broken_ones_are_not_recommended_though_they_are_worth_mor
     [
         ((0.05, 0.5), "none has learned anything that can be shown."),
         ((0.95, 0.5, 1.0, 0.9), "90% of the pictures copy a training picture."),
-        ((0.95, 0.5, 1.0, 0.0, 0.5), "50% of the pictures are burnt or noisy."),
+        ((0.95, 0.5, 1.0, 0.0, 0.5), "50% of the pictures are burnt, noisy or mottled."),
         (
             (0.95, 0.5, 0.3),
             "of step 100 at weight 1.00, which has come furthest, in 100% of the prompts each seed shows something "

@@ -100,8 +100,44 @@ def test_the_pixels_of_a_checkerboard_and_of_a_flat_picture(tmp_path):
     rows, columns = np.indices((66, 66))
     board = np.repeat(((rows + columns) % 2 * 255)[..., None], 3, axis=2)
     # Each pixel differs from its four neighbours by 255.
-    assert measure_pixels(save(tmp_path / "board.png", board)) == pytest.approx((1.0, 4 * 255), rel=1e-3)
-    assert measure_pixels(save(tmp_path / "flat.png", np.full((66, 66, 3), 128))) == (0.0, 0.0)
+    board = save(tmp_path / "board.png", board)
+    assert measure_pixels(board) == pytest.approx((1.0, 4 * 255, 255 / 2), rel=1e-3)
+    assert measure_pixels(save(tmp_path / "flat.png", np.full((66, 66, 3), 128))) == (0.0, 0.0, 0.0)
+
+
+def test_mottling_is_that_of_the_most_even_tenth(tmp_path):
+    """Of 64 tiles of which all are halved into two levels the seventh least: a quantile of 0.1 lies at 0.1 * 63."""
+    pixels = np.full((64, 64, 3), 100.0)
+    for number in range(64):
+        row, column = divmod(number, 8)
+        pixels[row * 8 : row * 8 + 8, column * 8 : column * 8 + 4] += 2 * number
+    assert measure_pixels(save(tmp_path / "a.png", pixels)).mottling == pytest.approx(6.3)
+
+
+def mottle(pixels, strength):
+    """Blots of about four pixels."""
+    blots = np.random.default_rng(0).normal(0, strength, (17, 17, 3))
+    return np.clip(pixels + np.repeat(np.repeat(blots, 4, axis=0), 4, axis=1)[: len(pixels), : len(pixels)], 0, 255)
+
+
+def test_mottled_pictures_are_damaged_and_what_is_asked_for_to_be_rough_is_not(tmp_path, metric):
+    """A smeared background is; on a prompt of which the base's own picture is as rough, it is not."""
+    files = [
+        save(tmp_path / "base wall.png", draw_line()),
+        save(tmp_path / "base wall again.png", draw_line()),
+        save(tmp_path / "base wall once more.png", draw_line()),
+        save(tmp_path / "base lawn.png", mottle(draw_line(), 12)),
+        save(tmp_path / "wall.png", mottle(draw_line(), 12)),
+        save(tmp_path / "hardly.png", mottle(draw_line(), 2)),
+        save(tmp_path / "lawn.png", mottle(draw_line(), 12)),
+    ]
+    places = [(0, 0, 0.0), (0, 1, 0.0), (0, 2, 0.0), (1, 0, 0.0), (0, 0, 1.0), (0, 1, 1.0), (1, 0, 1.0)]
+    smooth, rough = save(tmp_path / "drawing.png", draw_line()), save(tmp_path / "paper.png", mottle(draw_line(), 12))
+    found = Damage(**metric).of_pictures(make_inputs(make_shots(*places), at(*[0] * 7), files=files, trained=[smooth]))
+    assert found == [0, 0, 0, 0, 1, 0, 0]
+    # Nor is it where the training pictures are, as those of a style on rough paper.
+    found = Damage(**metric).of_pictures(make_inputs(make_shots(*places), at(*[0] * 7), files=files, trained=[rough]))
+    assert found == [0] * 7
 
 
 def test_bleed_is_measured_in_what_another_seed_changes(metric):

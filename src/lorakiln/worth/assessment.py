@@ -154,7 +154,7 @@ def explain_state(assessed: Assessed[Any]) -> str:
     if assessed.state == "unsteady":
         return f"in {_share_unsteady(assessed.measures):.0%} of the prompts each seed shows something else."
     if 1 - assessed.factors.whole >= DAMAGED:
-        return f"{1 - assessed.factors.whole:.0%} of the pictures are burnt or noisy."
+        return f"{1 - assessed.factors.whole:.0%} of the pictures are burnt, noisy or mottled."
     shown = f"{assessed.factors.learned:.0%} of what the training pictures show"
     if assessed.moved is None:  # one seed alone was drawn
         return f"the pictures show {shown}, and more at a lower weight."
