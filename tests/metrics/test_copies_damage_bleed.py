@@ -114,6 +114,17 @@ def test_mottling_is_that_of_the_most_even_tenth(tmp_path):
     assert measure_pixels(save(tmp_path / "a.png", pixels)).mottling == pytest.approx(6.3)
 
 
+def test_what_nobody_sees_is_no_damage_however_even_the_other_pictures_are(tmp_path, metric):
+    """White noise of 2.8 levels: its Laplacian is normal, too, of sqrt(20) times that, and so 10 in the mean."""
+    grain = np.random.default_rng(0).normal(0, 1, (128, 128, 1))
+    flat = np.full((128, 128, 3), 128.0)
+    files = [save(tmp_path / f"{one}.png", flat + one * grain) for one in (0, 2.8, 4)]
+    assert measure_pixels(files[1]).noise == pytest.approx(10, rel=0.05)
+    shots = make_shots((0, 0, 0.0), (0, 0, 1.0), (0, 1, 1.0))
+    found = Damage(**metric).of_pictures(make_inputs(shots, at(0, 0, 0), files=files, trained=files[:1]))
+    assert found == [0.0, 0.0, 1.0]
+
+
 def mottle(pixels, strength):
     """Blots of about four pixels."""
     blots = np.random.default_rng(0).normal(0, strength, (17, 17, 3))

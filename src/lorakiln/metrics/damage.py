@@ -25,7 +25,8 @@ NOISY = 1.25  # times the noise that is usual
 # Times the mottling that is usual. Of seven of the mascot's trainings 0 to 17% of the pictures at weights up to 1.5 go
 # beyond it, of the one that 1.5 spoils 42%, and 21 to 100% of those at weight 2; docs/evaluation.md has the others.
 MOTTLED = 1.5
-SEEN = 2.0  # levels of mottling below which nobody sees any
+# Below these nobody sees any, however even the others are: white noise of 2.8 levels, mottling of 2.
+SEEN_NOISE, SEEN_MOTTLING = 10.0, 2.0
 EVEN = 0.1  # of a picture's tiles are its most even ones
 USUAL = 0.75  # of the training pictures have no more
 TILE = 8  # pixels a side
@@ -78,8 +79,8 @@ def find_usual(base: Sequence[Pixels], trained: Sequence[Pixels], same_prompt: S
     """
     quarters = [np.quantile(np.array(some), USUAL, axis=0) for some in (base, trained) if some]
     burnt, noise, _ = np.max([*quarters, *(np.array(one) for one in base)], axis=0)
-    mottling = max(SEEN, *(quarter[2] for quarter in quarters), *(one.mottling for one in same_prompt))
-    return Pixels(float(burnt), float(noise), float(mottling))
+    mottling = max(SEEN_MOTTLING, *(quarter[2] for quarter in quarters), *(one.mottling for one in same_prompt))
+    return Pixels(float(burnt), max(SEEN_NOISE, float(noise)), float(mottling))
 
 
 def is_damaged(pixels: Pixels, usual: Pixels) -> bool:
