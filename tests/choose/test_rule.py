@@ -75,6 +75,11 @@ def test_memorised_and_broken_ones_are_not_recommended_though_they_are_worth_mor
     assert any(one.startswith("More pictures, or fewer steps: at step 200") for one in decision.advice)
 
 
+def test_what_copies_another_training_picture_by_each_seed_is_memorised_and_no_debris():
+    decision = decide(plant(s100w1=(0.7, 0.5), s200w1=(0.95, 0.5, 0.2, 0.9), s300w1=(0.95, 0.5, 0.2)), BASE)
+    assert states(decision) == {(100, 1): "good", (200, 1): "memorised", (300, 1): "unsteady"}
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [

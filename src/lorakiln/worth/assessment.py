@@ -130,10 +130,11 @@ def _find_state(measures: Measures, base: Measures, factors: Factors, copies: fl
         return "broken"
     if factors.learned < UNDER:
         return "broken" if factors.learned < SHOWN and _mean(measures.moved) >= ASTRAY else "underfitted"
-    if _share_unsteady(measures) > 1 - MOST_PROMPTS:
-        return "unsteady"
+    # Before the seeds are looked at: what copies one training picture by one seed and another by the next is no debris.
     if copies >= COPIED:
         return "memorised"
+    if _share_unsteady(measures) > 1 - MOST_PROMPTS:
+        return "unsteady"
     count = measures.prompts
     lost = estimate(lambda rows: _mean(measures.followed[rows]) - _mean(base.followed[:count][rows]), count)
     if lost.falls and factors.followed < 1 - LOST:
