@@ -66,16 +66,18 @@ def test_the_last_round_is_drawn_without_the_trigger_words_too(run, captioned, j
     assert [one.worth for one in choice.candidates] == [one.worth for one in before.candidates]
 
 
-def test_each_picture_is_drawn_with_its_own_step(run, captioned, judged_model, tmp_path, chosen):
-    """A picture of a candidate is the very picture that evaluating the step's own file draws."""
+def test_each_picture_is_drawn_with_its_own_step(run, captioned, judged_model, tmp_path, chosen, capsys):
+    """A picture of a candidate is the very picture that evaluating the step's own file draws; at weight 1 whatever
+    greater ones were asked for."""
     one = tmp_path / "one"
     facts = read_json(run / "facts.json")
     facts["adapters"] = [entry for entry in facts["adapters"] if entry["step"] == 15]
     write_json(tmp_path / "only" / "facts.json", facts)
     (tmp_path / "only" / "adapters").symlink_to(run / "adapters")
-    choose(
-        tmp_path / "only", captioned, one, SETTINGS.model_copy(update={"checkpoints": "last"}), EVALUATE, judged_model
-    )
+    settings = SETTINGS.model_copy(update={"checkpoints": "last", "weights": [1.5]})
+    choose(tmp_path / "only", captioned, one, settings, EVALUATE, judged_model)
+    assert "choose: weight 1 is drawn, too" in capsys.readouterr().out
+    assert [candidate.weight for candidate in read_choice(one).candidates] == [1.0, 1.5]
     alone = {path.name: path.read_bytes() for path in (one / "samples/step00000015/w1.00").iterdir()}
     among = {path.name: path.read_bytes() for path in (chosen / "samples/step00000015/w1.00").iterdir()}
     assert among and among.items() <= alone.items()

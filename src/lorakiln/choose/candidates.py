@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from lorakiln.facts.run import SavedAdapter
 
+TRAINED_AT = 1.0  # the weight at which an adapter is trained
+
 
 @dataclass(frozen=True, order=True)
 class Candidate:
@@ -31,6 +33,11 @@ def space_evenly(items: Sequence[int], most: int) -> list[int]:
 
 
 def list_candidates(adapters: Sequence[SavedAdapter], weights: Sequence[float], most: int) -> list[Candidate]:
-    """Every step at every weight; of many steps some, evenly spaced."""
+    """Every step at every weight (`list_weights`); of many steps some, evenly spaced."""
     steps = space_evenly(sorted(one.step for one in adapters), most)
-    return [Candidate(step, weight) for step in steps for weight in sorted(set(weights))]
+    return [Candidate(step, weight) for step in steps for weight in list_weights(weights)]
+
+
+def list_weights(weights: Sequence[float]) -> list[float]:
+    """Each once, the lowest first; and 1 where all are greater, for what is too strong may be told by it alone."""
+    return sorted({*weights, TRAINED_AT} if min(weights) > TRAINED_AT else set(weights))

@@ -9,7 +9,7 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
-from lorakiln.choose.candidates import Candidate, list_candidates
+from lorakiln.choose.candidates import Candidate, list_candidates, list_weights
 from lorakiln.choose.measuring import CandidateMeasurer, DrawingPlan
 from lorakiln.choose.rounds import Rounds
 from lorakiln.choose.rule import NO_CLIP, AssessedCandidate, Decision, decide, rank, recommend, to_facts
@@ -67,6 +67,8 @@ def choose(
     where = f"{describe_device(device)} in {choose_drawing_precision(device, evaluate.precision)}"
     steps = len({one.step for one in candidates})
     print(f"choose: {steps} saved steps, {len(candidates)} candidates, {most} pictures, on {where}", flush=True)
+    if list_weights(settings.weights) != sorted(set(settings.weights)):
+        print("choose: weight 1 is drawn, too, for those asked for (choose.weights) are all greater", flush=True)
     # Before the drawing, which takes long: what cannot be loaded is told at once.
     models = PictureModels.load(model, evaluate, torch.device("cpu"))
     check_space(out, most * plan.size[0] * plan.size[1] * PIXEL, "the choice's samples")

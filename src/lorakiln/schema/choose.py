@@ -17,7 +17,7 @@ class ChooseSettings(Settings, decides=Decides.REPORT):
         "weight",
     )
     weights: list[Annotated[Weight, Field(gt=0)]] = Field(
-        [0.6, 0.8, 1.0], min_length=1, description="at which each step is drawn"
+        [0.6, 0.8, 1.0], min_length=1, description="at which each step is drawn; at 1 too, if all are greater"
     )
     most_steps: int = Field(
         8, ge=1, le=MANY, description="most saved steps that are looked at, evenly spaced, the last too"

@@ -164,11 +164,11 @@ def count_choosing_steps(settings: dict[str, Any]) -> int:
     if not is_choosing(settings):
         return 0
     # They load torch: a sweep whose jobs choose nothing begins without it.
-    from lorakiln.choose.candidates import Candidate
+    from lorakiln.choose.candidates import Candidate, list_weights
     from lorakiln.choose.rounds import Rounds
 
     saves = 1 if choose.checkpoints in ("last", "best") else min(count_saves(settings), choose.most_steps)
-    candidates = [Candidate(step, weight) for step in range(saves) for weight in set(choose.weights)]
+    candidates = [Candidate(step, weight) for step in range(saves) for weight in list_weights(choose.weights)]
     rounds = Rounds(candidates, min(len(asked.prompts), choose.most_prompts), choose.checkpoints == "auto")
     bare = min(asked.grid_prompts, len(asked.prompts)) * asked.without_trigger
     return rounds.count_pictures(min(len(set(asked.seeds)), choose.most_seeds), bare) * asked.steps
