@@ -94,21 +94,27 @@ UNSEEN = {
     "text-encoder": Training(("train.seed=19", "train.parts=[unet,text_encoder]"), 800),
 }
 BARE = "evaluate.without_trigger=true"  # so that the bleed is measured
+# Every picture is called by the trigger words alone.
+NAMELESS = ("caption=none", "caption.extensions=[.none]", "caption.trigger='a kilnling'")
+WHOLE = "train.keep_best=false"  # of so few pictures none is held out
 PLANTED = {
     f"{name}-{seed}": training(f"train.seed={seed}")
     for seed in (21, 22)
     for name, training in {
         "good": lambda s: Training((s, BARE), 1000, 2, right=("good",)),
         "underfitted": lambda s: Training((s, "train.optimizer.lr=2e-4"), 150, 2, right=("underfitted",)),
-        # Of so few pictures none is held out.
-        "memorised": lambda s: Training((s, "train.keep_best=false"), 800, 2, 4, right=("memorised",)),
+        "memorised": lambda s: Training((s, WHOLE), 800, 2, 4, right=("memorised",)),
         "diverged": lambda s: Training((s, "train.optimizer.lr=1.2e-2"), 300, 2, right=("broken",)),
-        # Every picture is called by the trigger words alone.
-        "bled": lambda s: Training(
-            (s, BARE, "caption=none", "caption.extensions=[.none]", "caption.trigger='a kilnling'"),
-            800,
-            2,
-            right=("bled",),
+        "bled": lambda s: Training((s, BARE, *NAMELESS), 800, 2, right=("bled",)),
+        "overfitted": lambda s: Training(
+            (s, WHOLE, *NAMELESS, "train.optimizer.lr=2e-3"), 2500, 2, 6, right=("overfitted",)
+        ),
+        "by-heart": lambda s: Training(
+            (s, WHOLE, *NAMELESS, "train.optimizer.lr=2e-3", "train.adapter.rank=64"), 3000, 2, 4, right=("memorised",)
+        ),
+        "rank-1": lambda s: Training((s, "train.adapter.rank=1"), 1000, 2, right=("underfitted",)),
+        "rank-64-of-four": lambda s: Training(
+            (s, WHOLE, "train.adapter.rank=64"), 1000, 2, 4, right=("memorised", "overfitted")
         ),
     }.items()
 }
