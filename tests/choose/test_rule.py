@@ -188,6 +188,9 @@ def test_what_went_out_early_is_not_recommended_by_its_few_prompts():
 def test_one_that_is_best_turned_down_says_so():
     decision = decide(plant(s100w0_6=(0.9, 0.5), s100w1=(0.9, 0.2)), BASE)
     assert any("It is best where it is turned down furthest, to 0.60" in one for one in decision.advice)
+    # Weight 1 is not turned down, whatever greater ones are worth less.
+    decision = decide(plant(s100w1=(0.9, 0.5), s100w2=(0.9, 0.2)), BASE)
+    assert decision.best.candidate.weight == 1 and not any("turned down" in one for one in decision.advice)
 
 
 def test_facts_hold_the_interval_and_round():

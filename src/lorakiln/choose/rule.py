@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lorakiln.choose.candidates import Candidate
+from lorakiln.choose.candidates import TRAINED_AT, Candidate
 from lorakiln.facts.choice import Measured, MeasuredCandidate, Recommended
 from lorakiln.metrics import format_weight
 from lorakiln.worth.assessment import UNDER, Assessed, assess, describe, explain_state, find_most_followed, pick
@@ -139,7 +139,7 @@ def _advise(best: AssessedCandidate, assessed: Sequence[AssessedCandidate], most
         why = "follows the prompt worse" if last.factors.followed < best.factors.followed else "is worth less"
         advice.append(f"Fewer steps would do (train.steps={at}): step {steps[-1]} {why} than step {at}.")
     stronger = [one for one in assessed if one.candidate.step == at and one.candidate.weight > best.candidate.weight]
-    if best.candidate.weight == weights[0] and any(_beats(best, one, most) for one in stronger):
+    if best.candidate.weight == weights[0] < TRAINED_AT and any(_beats(best, one, most) for one in stronger):
         advice.append(
             f"It is best where it is turned down furthest, to {format_weight(weights[0])}: train with a lower rate or "
             "fewer steps, or add lower weights to choose.weights."
