@@ -6,12 +6,10 @@ from diffusers.models.upsampling import Upsample2D
 from torch.utils.checkpoint import checkpoint
 
 from lorakiln.adapters import lora_network
-from lorakiln.families.sd.blocks import REPLACED, Upsample, project, replacing_blocks
+from lorakiln.families.sd.blocks import REPLACED, Upsample, replacing_blocks
 from lorakiln.families.sd.drawing import drawing_batch
 from lorakiln.families.sd.presets import PRESETS
 from tests.families.sd.unets import KINDS, make_inputs, make_unet
-
-CONVOLUTIONS = ({}, {"bias": False}, {"stride": 2}, {"padding": 1}, {"groups": 2}, {"kernel_size": 3})
 
 
 def make_trained(kind, preset="attention"):
@@ -96,22 +94,6 @@ def test_half_precision_is_not_joined():
             ours = compute(network)
             assert any(type(one) is Upsample and "_kernels" not in one.__dict__ for one in network.modules())
     assert_same(ours, theirs, 2e-2)
-
-
-@pytest.mark.parametrize("given", CONVOLUTIONS)
-@pytest.mark.parametrize("form", [torch.channels_last, torch.contiguous_format])
-def test_a_projection_is_the_convolution(given, form):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        conv = torch.nn.Conv2d(6, 4, **{"kernel_size": 1, **given})
-        states = torch.randn(2, 6, 4, 4).to(memory_format=form)
-    found, calls = project(conv, states), []
-    torch.testing.assert_close(found, conv(states))
-    assert found.is_contiguous(memory_format=form)
-    with conv.register_forward_hook(lambda module, inputs, output: 2 * output):
-        torch.testing.assert_close(project(conv, states), 2 * found)
-    conv.forward = calls.append
-    assert project(conv, states) is None and calls == [states]
 
 
 def test_the_joined_upsampling_does_not_depend_on_what_was_computed_before():

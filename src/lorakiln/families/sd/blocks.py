@@ -21,6 +21,14 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
+from lorakiln.families.sd.convolutions import (
+    choose_format,
+    convolve,
+    is_plain,
+    is_single,
+    project,
+)
+
 
 @contextmanager
 def replacing_blocks(*networks: nn.Module) -> Iterator[None]:
@@ -50,10 +58,10 @@ class Resnet(ResnetBlock2D):
 
     def forward(self, input_tensor: Tensor, temb: Any = None, *args: Any, **kwargs: Any) -> Tensor:
         fresh = not torch.is_grad_enabled()
-        states = self.conv1(F.silu(self.norm1(input_tensor), inplace=fresh))
+        states = convolve(self.conv1, F.silu(self.norm1(input_tensor), inplace=fresh))
         if self.time_emb_proj is not None:  # a VAE knows no time
             states = add(states, self.time_emb_proj(F.silu(temb))[:, :, None, None])
-        states = self.conv2(self.dropout(F.silu(self.norm2(states), inplace=fresh)))
+        states = convolve(self.conv2, self.dropout(F.silu(self.norm2(states), inplace=fresh)))
         return add(states, input_tensor if self.conv_shortcut is None else project(self.conv_shortcut, input_tensor))
 
 
@@ -149,12 +157,7 @@ class Upsample(Upsample2D):
     def _joins(self, states: Tensor) -> bool:
         """Whether an adapter, another precision or autocast leave the convolution as it is."""
         conv: Any = self.conv
-        return (
-            is_plain(conv)
-            and not conv.weight.requires_grad
-            and states.dtype == conv.weight.dtype == torch.float32
-            and not torch.is_autocast_enabled(states.device.type)
-        )
+        return is_plain(conv) and is_single(conv, states)
 
 
 def join_kernel(weight: Tensor) -> Tensor:
@@ -166,30 +169,9 @@ def join_kernel(weight: Tensor) -> Tensor:
     return (rows[..., 1:] + rows[..., :-1]).transpose(0, 1)
 
 
-def choose_format(states: Tensor) -> torch.memory_format:
-    """That of (B, C, h, w) states."""
-    last = states.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
-
-
 def any_given(given: Mapping[str, Any]) -> bool:
     """Whether a call says more than which states; diffusers passes on what nobody has asked for as None or {}."""
     return any(one is not None and not (isinstance(one, dict) and not one) for one in given.values())
-
-
-def project(conv: nn.Module, states: Tensor) -> Tensor:
-    """What a 1x1 convolution makes of (B, C, h, w) states: in channels_last one product of all pixels' rows."""
-    alone = type(conv) is nn.Conv2d and is_plain(conv) and conv.kernel_size == conv.stride == (1, 1)
-    if not alone or conv.padding != (0, 0) or conv.groups != 1 or choose_format(states) != torch.channels_last:
-        found: Tensor = conv(states)
-        return found
-    own: Any = conv
-    return F.linear(states.permute(0, 2, 3, 1), own.weight.flatten(1), own.bias).permute(0, 3, 1, 2)
-
-
-def is_plain(module: nn.Module) -> bool:
-    """Whether a call of a layer is its class's own: no adapter's hook, and no other method in its place."""
-    return not (module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)
 
 
 def add(fresh: Tensor, other: Tensor) -> Tensor:
