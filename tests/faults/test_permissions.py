@@ -49,3 +49,16 @@ def test_permissions(ordinary, stages_before, stage, path, mode, said):
     assert status == 1 and said in printed, printed
     assert "ermission" in printed and "Traceback" not in printed and "no such file" not in printed
     run_all(ordinary, stages, [stage])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("generate", "a cat", "--out", "shut/drawn"),
+        ("merge", "a.safetensors", "a.safetensors", "--out", "shut/b.safetensors"),
+    ],
+)
+def test_a_shut_folder_is_told_before_anything_is_read_or_drawn(ordinary, tmp_path, command):
+    (tmp_path / "shut").mkdir(mode=0o555)
+    status, printed = ordinary.start("lorakiln", tmp_path, command).wait()
+    assert status == 1 and printed.startswith(f"error: {tmp_path / 'shut'}: nothing may be written in it"), printed

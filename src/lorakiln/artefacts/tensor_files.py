@@ -27,6 +27,12 @@ from lorakiln.artefacts.fsync import sync_names
 from lorakiln.console.errors import UserError
 
 LARGEST_HEADER = 100_000_000  # bytes, the library's own limit
+# What stands in the place of such a file by its first bytes, and what to do then.
+OTHERS = {
+    b"version https://git-lfs.github.com/spec/": ("a Git LFS pointer instead of the file", "run `git lfs pull`"),
+    b"<": ("a web page instead of the file", "download it again, logged in where the site asks for it"),
+    b"GGUF": ("a GGUF file, whose weights are for drawing alone", "take the model's safetensors"),
+}
 MOST_KEYS = 10_000  # of metadata: sd-scripts writes about a hundred
 HELD = 1 << 24  # bytes of a mapped file that are read or written before its pages are let go
 Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
@@ -300,9 +306,11 @@ def explaining_damage(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UserError("no such file", where=path, fix="check the path") from error
     except safetensors.SafetensorError as error:
-        raise UserError(
-            f"not a readable safetensors file ({error})", where=path, fix="download or make it again"
-        ) from error
+        said = f"not a readable safetensors file ({error})", "download or make it again"
+        with path.open("rb") as file:
+            begin = file.read(50)
+        what, fix = next((told for sign, told in OTHERS.items() if begin.startswith(sign)), said)
+        raise UserError(what, where=path, fix=fix) from error
     except OSError as error:
         raise UserError(f"cannot be read ({error})", where=path, fix="name a .safetensors file") from error
 

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from lorakiln.console.exit_signals import finish
 from lorakiln.console.orphans import end_with_starter
+from lorakiln.console.standard_streams import StreamError, UnreadError, naming_streams, open_closed_streams
 from lorakiln.console.terminal_text import printing_safely
 
 # errno -> what to do about it. Others are no fault of the disk's, and are let through.
@@ -65,6 +67,8 @@ def explain_error(error: Exception) -> UserError | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         device = "the machine" if isinstance(error, MemoryError) else "the GPU"
         return UserError(f"{device} is out of memory", fix="end what else uses it, or take a smaller base or pictures")
+    if isinstance(error, StreamError):
+        return UserError(f"cannot write: {error.strerror}", where=error.filename, fix="let it write elsewhere")
     if not isinstance(error, OSError) or error.filename is None:
         return None
     if error.errno not in (*REMEDIES, *GONE):
@@ -89,14 +93,20 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
 
     A signal ends the program with its status, whatever became of what it raised (see `exit_signals`); an interrupt
     (Ctrl-C) that nobody has taken returns 130, as shells do. If `dvc` or torchrun runs the command and ends, it ends
-    too.
+    too. Where nobody reads any longer what it prints it ends with 141, as by SIGPIPE; streams that are closed lead to
+    nowhere.
     """
     end_with_starter()
-    with printing_safely():
+    open_closed_streams()
+    with naming_streams(), printing_safely():
         try:
             status = command() or 0
+            sys.stdout.flush()
         except BaseException as error:
             finish()
+            if isinstance(error, UnreadError):
+                print("ended, since nobody reads what it prints", file=sys.stderr, flush=True)
+                return 128 + signal.SIGPIPE
             if isinstance(error, Exception) and (explained := explain_error(error)):
                 print(f"error: {explained}", file=sys.stderr, flush=True)
                 return 1

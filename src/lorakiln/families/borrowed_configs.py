@@ -48,12 +48,16 @@ class Tokenizer:
         return cls(folder, tuple(sorted(path.name for path in folder.glob("*") if path.is_file())))
 
     def check(self) -> None:
-        """Raise UserError if a model's own folder holds no tokenizer: one made of nothing would be taken for it."""
+        """Raise UserError if a model's own folder holds no tokenizer, for one made of nothing would be taken for it; or
+        one whose config nobody can use.
+        """
         for name in CLIPS:
             check_regular(self.folder / name)
         if "tokenizer.json" not in self.names and (absent := [one for one in CLIPS if one not in self.names]):
             fix = f"download the model again, or put {CLIPS_FILES} there"
             raise UserError(f"no tokenizer there: {' and '.join(absent)} missing", where=self.folder, fix=fix)
+        if "tokenizer_config.json" in self.names:
+            read_values(self.folder / "tokenizer_config.json")
 
     @property
     def files(self) -> list[Path]:

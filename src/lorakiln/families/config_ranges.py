@@ -42,6 +42,8 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("num_hidden_layers", "layers_per_block", "transformer_layers_per_block"), (1, LAYERS)),
     "vocab_size": (1, 10_000_000),
     "steps_offset": (0, 1000),
+    # Begin, end and a token between; where none is known transformers writes 10^30.
+    "model_max_length": (3, 10**31),
     "beta_start": (0.0, 0.999),
     "beta_end": (0.0, 0.999),
     "trained_betas": (0.0, 1.0),

@@ -39,6 +39,12 @@ def find_model_folder(path: str, revision: str | None, patterns: Sequence[str]) 
             where=path,
             fix="name a folder or a hub id; single files may be base models (model.path) and VAEs (model.vae)",
         )
+    if local.is_file():
+        raise UserError(
+            "this is a file, and none of weights that can be read",
+            where=path,
+            fix="name a folder in diffusers' layout, or a .safetensors file",
+        )
     if _looks_local(path):
         raise UserError("no such folder", where=path, fix=_near(local))
     return _download(path, revision, patterns)

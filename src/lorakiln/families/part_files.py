@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from lorakiln.artefacts.tensor_files import read_metadata
 from lorakiln.console.errors import UserError
 from lorakiln.families.config_ranges import check_folder, read_values
 from lorakiln.families.identity import identify_tensors
@@ -32,6 +33,10 @@ class PartFiles(Protocol):
 
     @property
     def config(self) -> Config: ...
+
+    def check(self) -> None:
+        """Raise UserError if its files are missing, cut off or no weights at all; no tensor is read."""
+        ...
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         """An instance of `kind`, on the CPU; weights that have the dtype already stay mapped from the file.
@@ -65,6 +70,10 @@ class FolderPart:
         self.where, self.variant = folder, variant
         self.config = read_values(folder / "config.json")
 
+    def check(self) -> None:
+        for file in select_whole_set(self.where, self.variant):
+            read_metadata(file)
+
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         # People's folders do not always name the class, or name one that has the same tensors and more.
         config = {**self.config, **describe_class(kind)}
@@ -91,6 +100,9 @@ class SinglePart:
 
     def __init__(self, checkpoint: WeightsFile, prefix: str, config: Config) -> None:
         self.where, self.checkpoint, self.prefix, self.config = checkpoint.path, checkpoint, prefix, config
+
+    def check(self) -> None:
+        """Whoever opened the checkpoint has looked."""
 
     def load(self, kind: type, dtype: torch.dtype) -> nn.Module:
         with explaining_load_errors(self.where):

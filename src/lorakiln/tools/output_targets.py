@@ -1,5 +1,6 @@
 """What a command is to write: refused before any work where it cannot, or should not, be written."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -52,12 +53,17 @@ def parse_dtype(precision: str | None) -> torch.dtype | None:
 
 
 def check_free(out: Path, overwrite: bool, folder: bool) -> None:
-    """Refuse what is there already; with --overwrite a folder takes a folder's place and a file a file's."""
+    """Refuse what is there already, and a place where nothing may be written; with --overwrite a folder takes the place
+    of a folder and a file that of a file.
+    """
     if out.exists() and not overwrite:
         raise UserError("is there already", where=out, fix="give --overwrite, or another name")
     above = next(path for path in out.absolute().parents if path.exists())
     if not above.is_dir():
         raise UserError("is a file, so that nothing can be in it", where=above, fix="give another name")
+    if not os.access(above, os.W_OK | os.X_OK):
+        fix = "change the folder's permissions, or write elsewhere"
+        raise UserError("nothing may be written in it", where=above, fix=fix)
     if out.exists() and out.is_dir() != folder:
         is_there, written = ("folder", "file") if out.is_dir() else ("file", "folder")
         raise UserError(f"is a {is_there}, and a {written} is written", where=out, fix="give another name")

@@ -64,6 +64,7 @@ class Files:
         """
         kind = FAMILIES.find(layout.family)
         files = _in_file(model, layout) if is_single_file(model.path) else _in_folder(model, layout)
+        files.check()
         usual = kind.versions[0].architecture.parts[layout.network]
         check_network(files.root, files.configs, layout, usual.get("addition_embed_type"))
         prediction = files.scheduler.get("prediction_type", "epsilon")
@@ -92,6 +93,14 @@ class Files:
     def configs(self) -> dict[str, Config]:
         return {"scheduler": self.scheduler, **{part: files.config for part, files in self.parts.items()}}
 
+    def check(self) -> None:
+        """Raise UserError if a file is missing, cut off or another: told before hours of work, whatever is loaded."""
+        for part in self.parts.values():
+            part.check()
+        for tokenizer in self.tokenizers.values():
+            if not tokenizer.options:
+                tokenizer.check()
+
     def identity(self) -> str:
         """The identity of all that decides what the model draws: weights, configs, tokenizer."""
         used = [] if self.scheduler_file is None else [("scheduler", self.scheduler_file)]
@@ -113,8 +122,6 @@ class Files:
             UserError: its files are missing or damaged, or it is another than the text encoder's.
         """
         source = self.tokenizers[name]
-        if not source.options:
-            source.check()
         tokenizer: CLIPTokenizer = load_from_folder(CLIPTokenizer, source.folder, **source.options)
         known = self.parts[name.replace("tokenizer", "text_encoder")].config.get("vocab_size", CLIP_TOKENS)
         # Another model's, lent, gives wrong numbers without a word; a model's own may leave some of them unused.

@@ -309,8 +309,8 @@ class StableDiffusion:
 
     @property
     def _length(self) -> int:
-        # A tokenizer whose config lacks the length says 1e30.
-        length: int = self.tokenizer.model_max_length
+        # A tokenizer whose config lacks the length says 1e30; in JSON it may be 77.0.
+        length = int(self.tokenizer.model_max_length)
         positions: int = self._text_config.get("max_position_embeddings", LENGTH)
         return min(length, positions)
 

@@ -13,6 +13,7 @@ Configs = Mapping[str, Mapping[str, Any]]
 
 KINDS = {9: "an inpainting model", 5: "a depth model", 7: "an upscaler", 8: "an instruction model (InstructPix2Pix)"}
 REFINER = "SDXL's refiner"
+OURS = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")  # classes of which every model has a UNet
 
 
 def check_kind(root: Path, layout: Layout) -> None:
@@ -50,7 +51,8 @@ def check_layout(root: Path, layout: Layout, others: Sequence[str] = ()) -> bool
     """
     index = read_config(root / "model_index.json") if (root / "model_index.json").exists() else {}
     if not (root / layout.network).is_dir():
-        return str(index.get("_class_name", "a model without a UNet"))[:60]
+        said = str(index.get("_class_name", "a model without a UNet"))[:60]
+        return f"a {said} without its folder {layout.network}" if said in OURS else said
     if (root / "text_encoder_2").is_dir() and not (root / "text_encoder").is_dir():
         return REFINER
     # A first text encoder that is missing is told where it is read.
