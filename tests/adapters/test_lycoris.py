@@ -188,7 +188,7 @@ def test_other_kinds_in_names_with_dots(tmp_path):
         ({"diff": randn(4, 4) * float("nan")}, "diff: it holds numbers that are not finite"),
         ({"diff": randn(4, 4, 3)}, "diff: its shape is 4x4x3"),
         ({"diff": randn(4)}, "it changes biases or norms too"),
-        ({"diff": randn(4, 4), "diff_b": randn(4)}, "it changes biases or norms too, in 1 tensors"),
+        ({"diff": randn(4, 4), "diff_b": randn(4)}, "it changes biases or norms too, in 1 tensor"),
         ({"lora_down.weight": randn(2, 4), "lora_up.weight": randn(4, 2), "diff_b": randn(4)}, "diff_b"),
         ({"diff": torch.ones(4, 4, dtype=torch.int32)}, "diff: it is of int32"),
     ],

@@ -1,6 +1,8 @@
 """Files are written under names that are nobody else's."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,9 +10,10 @@ from filelock import lock_descriptor
 
 from lorakiln.adapters.adapter import Adapter, Layer
 from lorakiln.artefacts.atomic_file import opening_locked, remove_abandoned, replacing_file
+from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.artefacts.tensor_files import save_tensors
-from lorakiln.console.errors import UserError
+from lorakiln.console.errors import UserError, explain_error
 from lorakiln.lora_files.writing import write_lora
 
 
@@ -25,6 +28,28 @@ def test_what_lies_beside_is_left_alone(tmp_path):
     found = {path.name: path.read_text("latin-1") for path in tmp_path.iterdir()}
     assert set(found) == {*beside, "x.safetensors", "x.json"}
     assert {name: found[name] for name in beside} == beside
+
+
+@pytest.mark.parametrize("write", [lambda path: save_tensors(path, {"a": torch.ones(1)}), lambda p: write_text(p, "")])
+def test_where_nothing_can_be_written_the_wanted_file_is_named(write):
+    wanted = Path("/proc/self/x.bin")  # not even by root
+    with pytest.raises(OSError) as told:
+        write(wanted)
+    explained = explain_error(told.value)
+    assert explained and explained.where == str(wanted) and ".part" not in str(explained)
+
+
+def test_where_nothing_may_be_written_too(tmp_path):
+    wanted = tmp_path / "x.bin"
+    with pytest.raises(UserError) as told, explaining_disk_errors(wanted), replacing_file(wanted) as beside:
+        raise PermissionError(errno.EACCES, "Permission denied", str(beside))
+    assert told.value.where == str(wanted)
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "名" * 85, "\udcff" * 255])
+def test_the_longest_names_can_be_written(tmp_path, name):
+    write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_two_writers_of_one_file_have_two_names(tmp_path):

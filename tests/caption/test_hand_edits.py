@@ -54,10 +54,10 @@ def test_only_what_an_edit_changes_is_encoded_anew(tmp_path, raw, micro_model, c
         line = capsys.readouterr().out.splitlines()[-1]
         return line.removeprefix("encode: ").removesuffix("; on the CPU")
 
-    assert run() == "6 pictures in 1 buckets; new: 6 pictures, 4 captions"
+    assert run() == "6 pictures in 1 bucket; new: 6 pictures, 4 captions"
     write_edit(raw, "a.png", "caption: by hand")
-    assert run() == "6 pictures in 1 buckets; new: 0 pictures, 1 captions"
+    assert run() == "6 pictures in 1 bucket; new: 0 pictures, 1 caption"
     write_edit(raw, "a.png", "caption: by hand\ncrop: [0, 0, 40, 40]")
-    assert run() == "6 pictures in 1 buckets; new: 1 pictures, 0 captions"
+    assert run() == "6 pictures in 1 bucket; new: 1 picture, 0 captions"
     write_edit(raw, "c.png", "excluded: true")
-    assert run() == "5 pictures in 1 buckets; new: 0 pictures, 0 captions"
+    assert run() == "5 pictures in 1 bucket; new: 0 pictures, 0 captions"

@@ -116,7 +116,7 @@ def test_planted_faults_are_found_and_the_rest_is_tried(tmp_path, temporary, mic
     assert checks["device"]["what"] == f"a GPU is there, but torch {torch.__version__} is a build without CUDA"
     assert checks["device"]["fix"].startswith("pip install torch --index-url https://download.pytorch.org/whl/cu")
     assert checks["device"]["facts"]["driver"] == "535.104.05"
-    assert "differ from what was trained" in checks["export"]["what"]
+    assert "unlike what was trained" in checks["export"]["what"]
     assert checks["peak"]["status"] == "warning" and checks["peak"]["what"].endswith("; 4.0 KiB were counted")
     assert checks["resume"]["facts"]["difference"] > 0.1 and not checks["resume"]["facts"]["same_bytes"]
     assert lines[-1].startswith("something is wrong: ")

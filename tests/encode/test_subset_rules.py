@@ -71,7 +71,7 @@ def test_a_subset_is_mirrored_or_not_as_it_says(captioned, tmp_path, micro_model
     rule(captioned, {name: {"flip": not flip} for name in ("a.png", "c.png", "e.png")})
     capsys.readouterr()
     encode(captioned, tmp_path / "out", settings, micro_model)
-    assert "new: 1 pictures, 0 captions" in capsys.readouterr().out
+    assert "new: 1 picture, 0 captions" in capsys.readouterr().out
     assert_equals_fresh(captioned, tmp_path / "out", micro_model, settings)
 
 
@@ -97,7 +97,7 @@ def test_variants_are_drawn_of_each_picture_as_its_subset_says(captioned, tmp_pa
     rule(captioned, {"a.png": two, "e.png": one, "b.png": one})
     capsys.readouterr()
     encode(captioned, tmp_path / "out", settings, micro_model)
-    assert "new: 1 pictures, 0 captions" in capsys.readouterr().out
+    assert "new: 1 picture, 0 captions" in capsys.readouterr().out
     assert_equals_fresh(captioned, tmp_path / "out", micro_model, settings)
 
 

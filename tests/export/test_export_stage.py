@@ -241,7 +241,7 @@ def test_a_file_that_is_read_back_otherwise_is_refused(do, monkeypatch):
 
     save = kohya_form.save
     monkeypatch.setattr(kohya_form, "save", lossy)
-    with pytest.raises(UserError, match=r"1 layers differ .* \(1.0e\+00\)"):
+    with pytest.raises(UserError, match=r"1 layer unlike .* \(1.0e\+00\)"):
         do(precision="fp32")
 
 

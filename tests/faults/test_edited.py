@@ -18,7 +18,7 @@ def test_a_stage_whose_input_was_edited_fails_and_the_next_run_reads_it(programs
     started = programs.start(f"pipelines.{stage}", stages, pause=f"lorakiln.{stage}.stage:write_rows")
     status, printed = started.go_on_when_paused(lambda process: (stages / file).write_text("edited by hand"))
     assert status == 1 and "Traceback" not in printed
-    assert f"1 files were changed while this ran, which may have read them before: {file[9:]}" in printed
+    assert f"1 file changed while this ran, which may have read them before: {file[9:]}" in printed
     status, printed = programs.start(f"pipelines.{stage}", stages).wait()
     assert status == 0, printed
     if stage == "caption":

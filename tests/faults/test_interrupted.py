@@ -165,6 +165,18 @@ def test_whatever_becomes_of_the_exception(tmp_path, loser, number):
     assert printed == f"interrupted by {number.name}: what is finished is kept\n"
 
 
+def test_the_line_begins_behind_what_is_half_printed(tmp_path):
+    body = (
+        "def work():\n    print('a line', file=sys.stderr)\n"
+        "    print('half', end='', file=sys.stderr, flush=True)\n    wait()\n"
+    )
+    (tmp_path / "program.py").write_text(BEGIN + body + END)
+    with started(tmp_path / "program.py", "60") as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == "a line\nhalf\ninterrupted by SIGINT: what is finished is kept\n"
+
+
 def test_cleaning_up_is_not_cut_short(tmp_path):
     body = (
         "def work():\n    try:\n        wait()\n    finally:\n        for _ in range(10):\n"

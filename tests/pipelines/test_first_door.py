@@ -239,7 +239,7 @@ def test_one_more_picture_and_a_changed_caption_are_prepared_captioned_and_encod
     (raw / "star.txt").write_text("one star, outline style")
     output = reproduced.run("dvc", "repro")
     assert "25 pictures (24 reused)" in output
-    assert "new: 1 pictures, 2 captions" in output
+    assert "new: 1 picture, 2 captions" in output
     assert len(load_file(reproduced.folder / "outputs/lora/demo_style.safetensors")) > 0
 
 

@@ -49,7 +49,7 @@ def test_the_second_door_takes_all_else_from_the_dataset_before(small, capfd):
     second = make(small)
     told = capfd.readouterr().out
     assert second != first and contents(first) == before
-    assert "prepare: 4 pictures (4 reused)" in told and "new: 0 pictures, 1 captions" in told
+    assert "prepare: 4 pictures (4 reused)" in told and "new: 0 pictures, 1 caption" in told
     # As if nothing had been there.
     assert contents(second) == contents(make(small, cache="empty"))
 

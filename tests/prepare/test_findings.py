@@ -84,7 +84,7 @@ def test_a_level_makes_no_picture_anew(tmp_path, settings, noise, capfd):
     prepare(tmp_path / "raw", tmp_path / "out", settings())
     other = settings(enlarged_above=3.0, blurred_above=0.9, border_above=0.5, findings={"enlarged": "off"})
     prepare(tmp_path / "raw", tmp_path / "out", other)
-    assert "1 pictures (1 reused)" in capfd.readouterr().out
+    assert "1 picture (1 reused)" in capfd.readouterr().out
 
 
 def test_many_are_listed_in_a_file(tmp_path, settings, noise):

@@ -79,7 +79,7 @@ def test_one_changed_edit_makes_one_picture_anew(tmp_path, settings, noise, caps
     prepare(raw, out, settings())
     told = capsys.readouterr().out
     assert "4 pictures (0 reused)" in told
-    assert "hand edits: 1 captions, 1 crops, 1 pictures left out" in told
+    assert "hand edits: 1 caption, 1 crop, 1 picture left out" in told
     first, identity = rows_of(out), read_json(out / "dataset.json")["hash"]
     assert "4.png" not in first
     # A caption is no matter of pixels.

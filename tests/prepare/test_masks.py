@@ -110,7 +110,7 @@ def test_which_masks_are_taken(tmp_path, settings, masks, sources, capsys):
     rows = rows_of(tmp_path / "out")
     assert {name: row["mask"]["source"] for name, row in rows.items() if "mask" in row} == sources
     told = capsys.readouterr().out
-    assert ("1 files with masks are not used" in told) == (masks in ("alpha", "none"))
+    assert ("1 file with masks left aside" in told) == (masks in ("alpha", "none"))
     assert ("masks for " in told) == bool(sources)
     if masks == "auto":
         whole = 90 * 50 / (200 * 120)

@@ -211,7 +211,7 @@ def test_skip_goes_on_with_what_is_good(tmp_path, raw, settings, contents, capfd
     assert contents(raw, times=True) == before
     printed = capfd.readouterr()
     assert f"left out, {len(EXPECTED)} files" in printed.err
-    assert f"prepare: 1 pictures (0 reused) in 1 buckets (64x64: 1); {len(EXPECTED)} quarantined" in printed.out
+    assert f"prepare: 1 picture (0 reused) in 1 bucket (64x64: 1); {len(EXPECTED)} quarantined" in printed.out
 
 
 def check_quarantine(listed: dict[str, dict]) -> None:

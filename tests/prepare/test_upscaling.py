@@ -100,7 +100,7 @@ def test_prepare_enlarges_small_pictures_by_the_network(tmp_path, settings, writ
     upscale = {"network": write_upscaler(), "above": 1.5}
     prepare(raw, out, settings(upscale=upscale, margin=0.5))
     told = capsys.readouterr()
-    assert "2 pictures were enlarged by prepare.upscale.network first" in told.out
+    assert "2 pictures enlarged by prepare.upscale.network first" in told.out
     rows = {row["file_name"]: row for row in read_jsonl(out / "metadata.jsonl")}
     assert {name: row.get("scale", 1.0) for name, row in rows.items()} == {
         "small.png": 0.8,

@@ -66,7 +66,7 @@ def test_what_is_beside_hub_yaml_wins(raw, tmp_path, capsys):
     texts = make(raw, tmp_path)
     assert texts == {"train/a.png": "sks, by hand", "train/b.png": "sks, edited", "train/d.png": "sks, cat d"}
     told = capsys.readouterr()
-    assert "hand edits: 1 captions, 1 crops, 1 pictures left out" in told.out and "of no picture" not in told.err
+    assert "hand edits: 1 caption, 1 crop, 1 picture left out" in told.out and "of no picture" not in told.err
     assert "without a picture" not in told.err
 
 

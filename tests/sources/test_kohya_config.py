@@ -105,7 +105,7 @@ def test_it_is_prepared_and_captioned(raw, tmp_path, capsys):
     cats = f"{sizes}, flip True, shuffle True, batch_size 4"
     assert f"  dogs: 2 x 10, {dogs}\n" in told and f"  deep/cats: 1 x 2, {cats}\n" in told
     reg = "for regularisation, resolution 32, enable False, shuffle True"
-    assert f"  reg: 1 x 3, {reg}\n" in told and "  not taken: rest (1 pictures)\n" in told
+    assert f"  reg: 1 x 3, {reg}\n" in told and "  not taken: rest (1 picture)\n" in told
     # What it says beside, with all values that it has, and what sets it here; and what is left out.
     assert "batch_size =" not in told and "shuffle_caption =" not in told
     assert "[[datasets]] 2, subset 3: reg is in an earlier subset of this dataset, which counts" in told

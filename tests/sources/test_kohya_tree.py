@@ -68,7 +68,7 @@ def test_the_stages_hand_it_on_and_the_trigger_is_for_the_subject_alone(raw, tmp
     prepare(raw, tmp_path / "prepared", PrepareSettings(**SETTINGS))
     told = capsys.readouterr().out
     assert "img/10_sks dog: 2 x 10\n" in told and "reg/1_dog: 1 x 1, for regularisation\n" in told
-    assert "not taken: model/sample (1 pictures)" in told
+    assert "not taken: model/sample (1 picture)" in told
     caption(tmp_path / "prepared", raw, tmp_path / "captioned", NobodySettings(trigger="sks"), Source(path="./nowhere"))
     rows = {row["file_name"]: row for row in read_jsonl(tmp_path / "captioned" / "metadata.jsonl")}
     assert {name: (row["text"], row["caption_source"], row.get("repeats", 1)) for name, row in rows.items()} == {

@@ -73,7 +73,7 @@ def test_exported_captions_make_the_same_texts_and_are_not_asked_for_again(datas
         dataset.settings = BlipSettings(trigger="sks cat", trigger_in_files=False)
     before = dataset.caption()
     assert dataset.run("export", "--dry-run") == 0
-    assert list(dataset.files()) == ["b.txt"] and "2 files would be written; 1 pictures" in capsys.readouterr().out
+    assert list(dataset.files()) == ["b.txt"] and "2 files would be written; 1 picture" in capsys.readouterr().out
     assert dataset.run("export") == 0
     bare = "" if in_files else "sks cat, "
     assert dataset.files() == {
@@ -100,7 +100,7 @@ def test_a_file_wins_over_the_captioner_in_every_later_run(dataset, capsys):
         "a.png: a.txt\n  - sks cat, photo of, a picture of 0 , best\n  + sks cat, photo of, a black square , best"
         in told
     )
-    assert "b.png: b.txt cannot be used: empty\n  - sks cat, photo of, by hand , best\n2 captions change\n" in told
+    assert "b.png: b.txt cannot be used: empty\n  - sks cat, photo of, by hand , best\n2 captions will change\n" in told
     (dataset.raw / "b.txt").unlink()
     assert dataset.run("diff") == 1
     assert "b.png: b.txt is gone: the captioner writes" in capsys.readouterr().out
@@ -121,7 +121,7 @@ def test_edits_of_the_output_are_refused_exported_and_kept(dataset, capsys):
     dataset.edit_output(a="sks cat, photo of, my words , best")
     assert dataset.run("diff") == 1
     assert "a.png: edited in the output, which the next run refuses to undo" in capsys.readouterr().out
-    with pytest.raises(UserError, match="1 captions were edited here.*a.png") as caught:
+    with pytest.raises(UserError, match="1 caption edited here.*a.png") as caught:
         dataset.caption()
     assert f"lorakiln captions export {dataset.raw}" in str(caught.value)
     assert dataset.run("export") == 0 and dataset.files()["a.txt"] == "my words\n"
@@ -138,7 +138,7 @@ def test_an_edit_that_no_file_can_say_or_that_a_file_contradicts_is_told(dataset
     assert "not written: b.png: b.txt is there and wins: edit that one" in told
     assert dataset.files()["b.txt"] == "by hand" and "a.txt" not in dataset.files()
     (dataset.raw / "b.txt").write_text("other words")
-    with pytest.raises(UserError, match=r"1 captions were edited here.*: a\.png"):
+    with pytest.raises(UserError, match=r"1 caption edited here.*: a\.png"):
         dataset.caption()
 
 

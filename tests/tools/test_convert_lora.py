@@ -76,7 +76,7 @@ def test_the_loss_that_is_told_is_the_loss(tmp_path, deltas, full, capsys):
         values = torch.linalg.svdvals(delta.double().flatten(1))
         assert errors[name] == pytest.approx(float(values[4:].norm() / values.norm()), rel=1e-4)
     worst, mean = max(errors.values()), sum(errors.values()) / len(errors)
-    told = re.search(r"(\d+) layers were cut to rank 4: the relative error is ([\d.]+)% .* at most ([\d.]+)%", said)
+    told = re.search(r"(\d+) layers cut to rank 4: the relative error is ([\d.]+)% .* at most ([\d.]+)%", said)
     assert (int(told[1]), float(told[2]), float(told[3])) == (len(deltas), round(100 * mean, 2), round(100 * worst, 2))
     # What the file says of itself is true of the LoRA that it now is.
     metadata = found.adapter.metadata

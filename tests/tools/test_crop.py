@@ -27,7 +27,7 @@ def test_every_picture_has_the_size_and_its_caption(pictures, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["crop", str(pictures), "--size", "16x24", "--out", str(out)]) == 0
     told = capsys.readouterr().out
-    assert "3 pictures of 16x24 pixels, 1 caption files" in told and "smaller: 1 (small.png)" in told
+    assert "3 pictures of 16x24 pixels, 1 caption file" in told and "smaller: 1 (small.png)" in told
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert files == {"a.png", "a.TXT", "deep/b c.png", "small.png"}
     assert (out / "a.TXT").read_bytes() == (pictures / "a.TXT").read_bytes()
@@ -64,6 +64,21 @@ def test_what_cannot_be_is_refused_and_nothing_is_left(pictures, tmp_path, capsy
     (pictures / "broken.png").write_bytes(b"no picture")
     told = refuse()
     assert "1 of 4 files cannot be used" in told and "broken.png" in told
+
+
+def test_advice_names_no_setting_that_this_command_lacks(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    frames = [Image.new("RGB", (32, 32), (shade, 0, 0)) for shade in (0, 200)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    (tmp_path / "else.png").write_bytes(b"")
+    (folder / "far.png").symlink_to(tmp_path / "else.png")
+    Image.new("1", (20_000, 10_000)).save(folder / "huge.png")
+    Image.new("RGB", (300, 16)).save(folder / "long.png")  # any shape is cropped
+    assert main(["crop", str(folder), "--size", "16x24", "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert "3 of 4 files cannot be used" in told and "prepare." not in told
+    assert "export the frame you want:" in told and "copy the files here:" in told and "make it smaller:" in told
 
 
 def test_captions_that_cannot_be_copied_are_in_the_list(pictures, tmp_path, capsys):

@@ -91,7 +91,7 @@ def test_what_was_said_by_hand_is_told(made, tmp_path):
     # What is left out is not opened: it may be no picture at all.
     (tmp_path / "raw/3.png").write_bytes(b"no picture")
     page = made(make_settings("steps=4"))
-    assert "<p>By hand: 1 captions, 1 crops, left out 3.png.</p>" in page
+    assert "<p>By hand: 1 caption, 1 crop, left out 3.png.</p>" in page
     assert "2.png.edit.yaml<br>cropped by hand: 0, 0, 32, 16</td>" in page
     assert "<td>3.png</td>" not in page and "files that were left out (1): bad.png" in page
 

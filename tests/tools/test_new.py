@@ -50,7 +50,7 @@ def test_pictures_are_copied_and_the_experiment_composes(project, pictures, caps
     told = capsys.readouterr().out
     taken = files(project / "data/raw/my_dog")
     assert taken == {name: content for name, content in files(pictures).items() if name not in ("Thumbs.db", ".hidden")}
-    assert "12 pictures, copied; 1 have captions of their own" in told
+    assert "12 pictures, copied; 1 with captions of their own" in told
     # Of 12 one is held out; 11 are seen as often as the recipe's 23 of 25.
     assert (
         "steps     700, each of a batch of 4: 11 pictures (1 more held out to measure the loss), each seen 255 times"
@@ -165,7 +165,7 @@ def test_few_pictures_without_captions_are_a_concept(project, pictures, capsys):
             path.unlink()
     (pictures / "0.txt").unlink()
     assert main(["new", "my_mug", "--pictures", str(pictures)]) == 0
-    assert "kind      concept: 5 pictures without captions are too few for more" in capsys.readouterr().out
+    assert "kind      concept: 5 pictures without captions: too few for more" in capsys.readouterr().out
     _, config = experiment(project, "my_mug")
     assert (config.caption.trigger, config.train.batch_size) == ("a photo of sks mug", 1)
     assert config.train.validation.every == 0

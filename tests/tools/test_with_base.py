@@ -200,7 +200,7 @@ def test_biases_and_norms_are_left_out_where_that_is_asked_for(file, tmp_path, m
     given, out = str(tmp_path / "y.safetensors"), str(tmp_path / "out.safetensors")
     assert main(["convert", given, out, "--base", micro_model.path]) == 1
     error = capsys.readouterr().err
-    assert f"biases or norms too, in 1 tensors, and a LoRA weights alone ({bias})" in error
+    assert f"biases or norms too, in 1 tensor, and a LoRA weights alone ({bias})" in error
     # The command that leaves them out comes to what asks for the base, as its own does.
     assert run_printed(error, tmp_path / "first.safetensors", micro_model.path) == 1
     error = capsys.readouterr().err
@@ -208,12 +208,10 @@ def test_biases_and_norms_are_left_out_where_that_is_asked_for(file, tmp_path, m
     capsys.readouterr()
     assert main(["inspect", given]) == 0
     told = capsys.readouterr().out
-    assert f"beside      changes of biases or norms, in 1 tensors, which no LoRA holds ({bias})" in told
+    assert f"beside      changes of biases or norms, in 1 tensor, which no LoRA holds ({bias})" in told
     assert f"convert {given} lora.safetensors --rank 32 --base BASE --weights-only" in told
     assert main(["convert", given, out, "--base", micro_model.path, "--weights-only"]) == 0
-    assert (
-        f"left out: changes of biases or norms, in 1 tensors, which no LoRA holds ({bias})" in capsys.readouterr().out
-    )
+    assert f"left out: changes of biases or norms, in 1 tensor, which no LoRA holds ({bias})" in capsys.readouterr().out
     assert main(["convert", str(file), str(tmp_path / "plain.safetensors"), "--base", micro_model.path]) == 0
     assert (tmp_path / "plain.safetensors").read_bytes() == (tmp_path / "out.safetensors").read_bytes()
 

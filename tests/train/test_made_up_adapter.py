@@ -135,7 +135,7 @@ def test_a_written_file_that_does_something_else_is_not_exported(
     own = protocol.find_trained_kind(kind)
     read = own.read
     monkeypatch.setattr(own, "read", lambda stored: own.scale(read(stored), 1.0 if stored.form == "dotted" else 1.01))
-    with pytest.raises(UserError, match="layers differ from what was trained"):
+    with pytest.raises(UserError, match="layers unlike what was trained"):
         export(run, captioned, tmp_path / "choice", tmp_path / "lora", ExportSettings(precision="fp32"), micro_model)
 
 

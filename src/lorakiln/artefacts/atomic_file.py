@@ -10,12 +10,15 @@ from typing import BinaryIO
 
 from filelock import lock_descriptor
 
+LONGEST = 255  # bytes of a file's name (NAME_MAX of Linux' file systems)
+
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
     """Yield a name beside `path` that no other file has, to be renamed to `path`; nothing is left there.
 
-    It ends in ".part". A kill leaves it behind, since it is nobody else's to overwrite: see `remove_abandoned`.
+    It ends in ".part". A kill leaves it behind, since it is nobody else's to overwrite: see `remove_abandoned`. An
+    OSError about it is raised as one about `path`, the name that somebody has chosen.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _name_part(path)
@@ -23,6 +26,10 @@ def replacing_file(path: Path) -> Iterator[Path]:
         beside = _name_part(path)
     try:
         yield beside
+    except OSError as error:
+        if error.filename is not None and os.fspath(error.filename) == str(beside):
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
@@ -50,7 +57,9 @@ def remove_abandoned(path: Path) -> None:
     Only for a file that is written by `opening_locked`: the lock ends with its process. Where the disk has no locks the
     parts stay.
     """
-    for name in glob.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part", root_dir=path.parent, include_hidden=True):
+    for name in glob.glob(
+        f"{glob.escape(_shorten(path.name))}.{'[0-9a-f]' * 8}.part", root_dir=path.parent, include_hidden=True
+    ):
         with suppress(OSError):  # gone meanwhile, not to be opened, no locks
             handle = os.open(path.parent / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
@@ -61,4 +70,9 @@ def remove_abandoned(path: Path) -> None:
 
 
 def _name_part(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    return path.with_name(f"{_shorten(path.name)}.{secrets.token_hex(4)}.part")
+
+
+def _shorten(name: str) -> str:
+    """So much of a name that, with what comes behind it, a file can have it."""
+    return os.fsdecode(os.fsencode(name)[: LONGEST - len(".01234567.part")])

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 SILENT = (
     "lorakiln.chain",
     "lorakiln.schema",
+    "lorakiln.console.counts",
     "lorakiln.console.exit_signals",
     "lorakiln.console.errors",
     "lorakiln.console.orphans",

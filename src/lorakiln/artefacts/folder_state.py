@@ -7,6 +7,7 @@ DVC notes what a stage's input is when the stage has ended: what was changed mea
 from pathlib import Path
 
 from lorakiln.artefacts.hashing import list_files
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 
@@ -26,7 +27,7 @@ class FolderState:
         if names:
             shown = ", ".join(map(escape_line, names[:LISTED])) + (", ..." if len(names) > LISTED else "")
             raise UserError(
-                f"{len(names)} files were changed while this ran, which may have read them before: {shown}",
+                f"{format_count(len(names), 'file')} changed while this ran, which may have read them before: {shown}",
                 where=self.folder,
                 fix="run the same command again: what is as it was is not made again",
             )

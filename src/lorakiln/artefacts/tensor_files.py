@@ -24,6 +24,7 @@ from lorakiln.artefacts.atomic_file import replacing_file
 from lorakiln.artefacts.disk import explaining_disk_errors
 from lorakiln.artefacts.file_safety import check_regular
 from lorakiln.artefacts.fsync import sync_names
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 
 LARGEST_HEADER = 100_000_000  # bytes, the library's own limit
@@ -328,7 +329,7 @@ def _check_header(path: Path) -> None:
         raise UserError(f"two of its tensors are called {header.name}", where=path, fix=fix)
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if isinstance(metadata, dict) and len(metadata) > MOST_KEYS:
-        what = f"its metadata has {len(metadata):,} keys, and {MOST_KEYS:,} are read at most"
+        what = f"its metadata has {format_count(len(metadata), 'key', ',')}, and {MOST_KEYS:,} are read at most"
         raise UserError(what, where=path, fix="write it without them")
 
 

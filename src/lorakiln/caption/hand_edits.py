@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorakiln.caption.trigger import adapt_settings, complete_text
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.rows import CaptionedRow, PreparedRow, read_captioned
@@ -51,7 +52,7 @@ def check_hand_edits(
     if lost:
         shown = ", ".join(map(escape_line, lost[:LISTED])) + (", ..." if len(lost) > LISTED else "")
         raise UserError(
-            f"{len(lost)} captions were edited here, which is made anew from {raw}: {shown}",
+            f"{format_count(len(lost), 'caption')} edited here, which is made anew from {raw}: {shown}",
             where=out / "metadata.jsonl",
             fix=f"`lorakiln captions export {raw} --captioned {out}` takes the edits to files beside the pictures, "
             f"which win over all else; or give them up: `dvc checkout --force {out}`",

@@ -18,6 +18,7 @@ from lorakiln.caption.missing_captions import LISTED, make_refusal
 from lorakiln.caption.text_cache import compute_content_keys, read_earlier_texts, read_partial_texts, write_texts
 from lorakiln.caption.trigger import adapt_settings, complete_text, holds_trigger
 from lorakiln.captioners import Chain, open_captioner
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts.dataset import Dataset
@@ -104,16 +105,18 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     about = {row.file_name: captioned[row.file_name] for row in rows if not row.is_reg}
     _warn_without_trigger(facts.trigger, about)
     if settings.rules:
-        print(f"caption: rules have changed {stage.changed} texts", flush=True)
+        print(f"caption: rules have changed {format_count(stage.changed, 'text')}", flush=True)
     if facts.trigger:
-        what = f"caption: the trigger words {facts.trigger!r} are put in front of {stage.triggered} texts"
+        what = (
+            f"caption: the trigger words {facts.trigger!r} are put in front of {format_count(stage.triggered, 'text')}"
+        )
         print(f"{what}; caption.trigger sets others", flush=True)
     counts = Counter(entry.source for entry in captioned.values())
     written = counts[settings.captioner]
     print(
-        f"caption: {len(rows)} pictures: {counts['file']} texts from files{_describe_files(captioned)}, {written} by "
-        "the captioner "
-        f"({stage.new} new), {counts['trigger']} of the trigger words alone"
+        f"caption: {format_count(len(rows), 'picture')}: {format_count(counts['file'], 'text')} from files"
+        f"{_describe_files(captioned)}, {written} by the captioner ({stage.new} new), "
+        f"{counts['trigger']} of the trigger words alone"
         + (f", {counts['edit']} of hand edits" if counts["edit"] else "")
         + (f", {counts['class_tokens']} of class tokens" if counts["class_tokens"] else ""),
         flush=True,

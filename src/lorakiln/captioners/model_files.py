@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from lorakiln.artefacts.hashing import hash_data, hash_file
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.families.identity import hash_quickly
 from lorakiln.families.model_source import find_model_folder
@@ -77,7 +78,10 @@ class FolderCaptioner(ABC):
         locate(self.source)
         folder = find_model_folder(self.source.path, self.source.revision, self.FILES)
         device = choose_device()
-        print(f"caption: {len(pictures)} pictures for the captioner, on {describe_device(device)}", flush=True)
+        print(
+            f"caption: {format_count(len(pictures), 'picture')} for the captioner, on {describe_device(device)}",
+            flush=True,
+        )
         yield from self.load(folder, device).write(pictures, self.settings, done)
 
     @abstractmethod

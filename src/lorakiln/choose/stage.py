@@ -13,6 +13,7 @@ from lorakiln.choose.candidates import Candidate, list_candidates, list_weights
 from lorakiln.choose.measuring import CandidateMeasurer, DrawingPlan
 from lorakiln.choose.rounds import Rounds
 from lorakiln.choose.rule import NO_CLIP, AssessedCandidate, Decision, decide, rank, recommend, to_facts
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
@@ -66,7 +67,11 @@ def choose(
     most = rounds.count_pictures(len(plan.seeds), len(plan.bare))
     where = f"{describe_device(device)} in {choose_drawing_precision(device, evaluate.precision)}"
     steps = len({one.step for one in candidates})
-    print(f"choose: {steps} saved steps, {len(candidates)} candidates, {most} pictures, on {where}", flush=True)
+    print(
+        f"choose: {format_count(steps, 'saved step')}, {format_count(len(candidates), 'candidate')}, "
+        f"{format_count(most, 'picture')}, on {where}",
+        flush=True,
+    )
     if list_weights(settings.weights) != sorted(set(settings.weights)):
         print("choose: weight 1 is drawn, too, for those asked for (choose.weights) are all greater", flush=True)
     # Before the drawing, which takes long: what cannot be loaded is told at once.

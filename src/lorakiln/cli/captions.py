@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorakiln.cli.options import MODELS
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 
@@ -54,7 +55,10 @@ def export(
     if not dry_run:
         write_exports(folder, found)
     what = "would be written" if dry_run else "written"
-    print(f"{len(found.files)} files {what}; {found.by_hand} pictures have captions of their own")
+    print(
+        f"{format_count(len(found.files), 'file')} {what}; {format_count(found.by_hand, 'picture')} with "
+        "captions of their own"
+    )
     if lost:
         raise typer.Exit(1)
 
@@ -73,7 +77,7 @@ def diff(folder: Folder, captioned: Captioned = CAPTIONED) -> None:
         for mark, texts in (("-", change.before), ("+", change.after)):
             for text in texts:
                 print(f"  {mark} {escape_line(text)}")
-    print(f"{len(changes)} captions change" if changes else "no caption changes")
+    print(f"{format_count(len(changes), 'caption')} will change" if changes else "no caption changes")
     if changes:
         raise typer.Exit(1)
 
@@ -122,7 +126,7 @@ def stats(
 
     found = collect_stats(folder, trigger)
     counts = found.words if words else found.tags
-    print(f"{found.captions} captions, {len(counts)} different {'words' if words else 'tags'}")
+    print(f"{format_count(found.captions, 'caption')}, {len(counts)} different {'words' if words else 'tags'}")
     if trigger.split():
         share = found.triggered / found.captions
         print(f"{found.triggered} of them ({share:.0%}) have the trigger words {escape_line(repr(trigger))}")
@@ -159,7 +163,10 @@ def lint(
             print(f"  {_shorten(line, 4 * WIDTH)}")
         if len(lines) > SHOWN:
             print(f"  and {len(lines) - SHOWN} more")
-    print(f"{found.captions} captions of {found.pictures} pictures" + ("" if found.titles() else ": nothing is odd"))
+    print(
+        f"{format_count(found.captions, 'caption')} of {format_count(found.pictures, 'picture')}"
+        + ("" if found.titles() else ": nothing is odd")
+    )
     if found.missing or found.unusable or found.contradictions or found.untriggered:
         raise typer.Exit(1)
 
@@ -189,9 +196,9 @@ def _finish(folder: Path, edits: Sequence["CaptionEdit"], yes: bool) -> None:
         print(f"and {len(edits) - SHOWN} more")
     if yes:
         write_edits(folder, edits)
-        print(f"{len(edits)} files written")
+        print(f"{format_count(len(edits), 'file')} written")
     else:
-        print(f"{len(edits)} files; nothing is written yet: --yes does it")
+        print(f"{format_count(len(edits), 'file')}; nothing is written yet: --yes does it")
 
 
 def _shorten(text: str, width: int = WIDTH) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from lorakiln.console.counts import format_count
 from lorakiln.console.terminal_text import escape_text
 
 
@@ -26,4 +27,4 @@ def clean(
         print(escape_text(f"{told}: {what}"))
     freed = sum(size for folder, size in sizes.items() if folder in removed)
     would = "would be removed" if dry_run else "removed"
-    print(f"{len(removed)} of {len(cached)} datasets {would}, {freed:.1f} MB")
+    print(f"{len(removed)} of {format_count(len(cached), 'dataset')} {would}, {freed:.1f} MB")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorakiln.cli.options import AllowPickle, BaseConfig, Out, Overwrite, Precision, WithoutEmbeddings, print_indented
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.families.kinds import list_adapted_parts
 
@@ -125,7 +126,10 @@ def _convert_lora(
     told = [*write_lora(found.adapter, out, *ready), *(f"embedding: {path}" for path in written)]
     if without_embeddings and brought and not embeddings:
         told.append(f"left out: the embeddings of {', '.join(brought)}")
-    print(f"{file} ({found.form}) -> {out} ({to}): {len(found.adapter.layers)} layers{format_kinds(found.kinds)}")
+    print(
+        f"{file} ({found.form}) -> {out} ({to}): "
+        f"{format_count(len(found.adapter.layers), 'layer')}{format_kinds(found.kinds)}"
+    )
     if found.kinds or lost:
         print(format_losses(lost, max(layer.rank for layer in found.adapter.layers.values())))
     if found.left_out:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from lorakiln.console.counts import format_count
 from lorakiln.console.terminal_text import escape_line
 
 LISTED = 5  # of the pictures that were enlarged
@@ -24,7 +25,10 @@ def crop(
     sides = parse_size(size)
     assert sides
     made = crop_pictures(pictures, out, sides, format)
-    print(f"{escape_line(str(out))}: {made.pictures} pictures of {size} pixels, {made.captions} caption files")
+    print(
+        f"{escape_line(str(out))}: {format_count(made.pictures, 'picture')} of {size} pixels, "
+        f"{format_count(made.captions, 'caption file')}"
+    )
     if made.enlarged:
         more = ", ..." if len(made.enlarged) > LISTED else ""
         names = ", ".join(map(escape_line, made.enlarged[:LISTED]))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from lorakiln.cli.options import MODELS, Overwrite
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 
 DrawingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -83,7 +84,7 @@ def generate(
     if len(files) > 1:
         beside, above = ([format_label(axis, value) for value in values] for axis, values in (down, across))
         save_sheet(files, beside, above, " ".join(prompts) if down[0] != "prompt" else "", out / "grid.png")
-    print(f"{out}: {len(files)} pictures{' and grid.png' if len(files) > 1 else ''}")
+    print(f"{out}: {format_count(len(files), 'picture')}{' and grid.png' if len(files) > 1 else ''}")
 
 
 def _axes(

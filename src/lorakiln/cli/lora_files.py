@@ -18,6 +18,7 @@ from lorakiln.cli.options import (
     WithoutEmbeddings,
     print_indented,
 )
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 
 if TYPE_CHECKING:
@@ -121,7 +122,10 @@ def merge(
         parts = [(replace(adapter, embeddings={}), weight) for adapter, weight in parts]
     result = merge_loras(parts, Cut(rank) if rank else None, out.stem)
     told = write_lora(result, out, form, dtype or find_stored_dtype(*(adapter for adapter, _ in parts)))
-    print(f"{out}: {len(result.layers)} layers, rank up to {max(layer.rank for layer in result.layers.values())}")
+    print(
+        f"{out}: {format_count(len(result.layers), 'layer')}, rank up to "
+        f"{max(layer.rank for layer in result.layers.values())}"
+    )
     print_indented(told)
 
 
@@ -148,7 +152,7 @@ def extract(
     before, after = (open_base(source, config, allow_pickle) for source in (base, tuned))
     result = extract_lora(before, after, Cut(rank), least, out.stem)
     told = write_lora(result, out, *ready)
-    print(f"{out}: {len(result.layers)} layers of rank up to {rank}")
+    print(f"{out}: {format_count(len(result.layers), 'layer')} of rank up to {rank}")
     print_indented(told)
 
 

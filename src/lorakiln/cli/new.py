@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lorakiln.cli.options import MODELS
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.tools.subjects import Subject
@@ -45,7 +46,10 @@ def new(
         take_in(pictures, raw, link)
     write_text(out, proposal.format_experiment(command))
     how = "as they are" if there else "linked" if link else "copied"
-    print(f"{escape_line(str(raw))}: {facts.pictures} pictures, {how}; {facts.captioned} have captions of their own")
+    print(
+        f"{escape_line(str(raw))}: {format_count(facts.pictures, 'picture')}, {how}; {facts.captioned} "
+        "with captions of their own"
+    )
     for one in contents.bad[:5]:
         print(f"  not used: {escape_line(one.source)}: {one.reason}; {one.fix}")
     if len(contents.bad) > 5:

@@ -7,6 +7,7 @@ import typer
 
 from lorakiln.cli.generate import DrawingPrecision
 from lorakiln.cli.options import MODELS
+from lorakiln.console.counts import format_count
 from lorakiln.console.terminal_text import escape_line
 
 
@@ -34,4 +35,4 @@ def regularise(
     request = DrawRequest(prompt, seed, steps=steps, guidance=guidance, negative=negative, size=parse_size(size))
     drawn = draw_regularisation(out, request, count, find_model_settings(model, base), precision)
     there = f", {count - drawn} were there" if drawn < count else ""
-    print(f"{escape_line(str(out))}: {drawn} pictures of {escape_line(prompt)!r} drawn{there}")
+    print(f"{escape_line(str(out))}: {format_count(drawn, 'picture')} of {escape_line(prompt)!r} drawn{there}")

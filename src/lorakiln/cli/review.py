@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorakiln.artefacts.dvc_pointers import check_pulled
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ def review(
     rules = read_rules(config, raw.name)
     collection = open_collection(raw, rules)
     buckets = collection.count_buckets()
-    print(f"review: {len(collection.pictures)} pictures of {raw} in {len(buckets)} buckets", flush=True)
+    print(
+        f"review: {format_count(len(collection.pictures), 'picture')} of {raw} in "
+        f"{format_count(len(buckets), 'bucket')}",
+        flush=True,
+    )
 
     def tell(address: str) -> None:
         print(f"review: open {address}\n  edits are written as they are made; Ctrl-C ends it", flush=True)

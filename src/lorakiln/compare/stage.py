@@ -16,6 +16,7 @@ from lorakiln.compare.entrants import Entrant
 from lorakiln.compare.measuring import Measured, measure_files
 from lorakiln.compare.page import write_page
 from lorakiln.compare.verdict import Verdict, decide
+from lorakiln.console.counts import format_count
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
 from lorakiln.evaluate.metric_inputs import PictureModels
@@ -65,7 +66,11 @@ def compare_files(
     device = choose_device(evaluate.device)
     plan = plan_shots(entrants, evaluate, model, trigger, encoding, device)
     where = f"{describe_device(device)} in {choose_drawing_precision(device, evaluate.precision)}"
-    print(f"compare: {len(entrants)} files and the base, {len(plan.shots)} pictures, on {where}", flush=True)
+    print(
+        f"compare: {format_count(len(entrants), 'file')} and the base, "
+        f"{format_count(len(plan.shots), 'picture')}, on {where}",
+        flush=True,
+    )
     # Before the drawing, which takes long: a CLIP that cannot be loaded is told at once.
     models = PictureModels.load(model, evaluate, torch.device("cpu"))
     check_space(out, plan.bytes, "the comparison's samples")
@@ -73,7 +78,7 @@ def compare_files(
     with replacing(out) as fresh:
         samples = fresh / "samples"
         drawn = draw_shots(plan, entrants, evaluate, model, encoding, device, samples, out / "samples", kept)
-        print(f"compare: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
+        print(f"compare: {format_count(drawn, 'picture')} drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
         measured = measure_files(plan, entrants, evaluate, models.to(device), samples, captioned)
         verdict = decide(measured, DatasetFacts.read(captioned / "dataset.json").out_of_domain)

@@ -23,6 +23,7 @@ IMPORTING = 0.5  # seconds that an import has to come to its end; nothing is los
 PATIENCE = 10.0  # seconds for cleaning up
 
 asked: list[int] = []  # the signals that have come, whoever took them
+_within_line = False  # whether what was printed last to stderr has not ended its line
 
 
 class Interrupted(SystemExit):
@@ -40,6 +41,12 @@ def end_by_signals(patience: float = PATIENCE) -> None:
     """
     global _ending
     _ending = _Ending(patience)
+
+
+def mark_line(within: bool) -> None:
+    """To be told by what prints to stderr: whether it stands within a line, behind which an interrupt begins one."""
+    global _within_line
+    _within_line = within
 
 
 def find_exit_status() -> int:
@@ -91,9 +98,10 @@ class _Ending:
             os._exit(128 + number)
         asked.append(number)
         self.status, self._since = 128 + number, time.monotonic()
-        # Not by `print`, which may be what was interrupted.
+        # Not by `print`, which may be what was interrupted. A terminal shows ^C before it, and maybe a bar.
+        start = "\n" if _within_line or os.isatty(2) else ""
         with contextlib.suppress(OSError):
-            os.write(2, f"interrupted by {signal.Signals(number).name}: what is finished is kept\n".encode())
+            os.write(2, f"{start}interrupted by {signal.Signals(number).name}: what is finished is kept\n".encode())
         if self.over:
             os._exit(self.status)
         # Not by `threading.Thread`, whose locks may be held by what was interrupted.

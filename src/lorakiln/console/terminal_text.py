@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from lorakiln.console.exit_signals import mark_line
+
 # Controls, half characters, and separators of lines that are no line breaks; and of the invisible formatting characters
 # all but those which join the letters of Persian and the parts of an emoji.
 CATEGORIES = {"Cc", "Cs", "Zl", "Zp", "Cf"}
@@ -38,7 +40,7 @@ def _shown(one: str) -> str:
 def printing_safely() -> Iterator[None]:
     """Meanwhile all that is printed, by us or by a library, is `escape_text`; rich's own output is left as it is."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Screen(before[0]), _Screen(before[1])
+    sys.stdout, sys.stderr = _Screen(before[0]), _Screen(before[1], marked=True)
     try:
         yield
     finally:
@@ -46,21 +48,29 @@ def printing_safely() -> Iterator[None]:
 
 
 class _Screen:
-    """A stream whose texts are made visible on their way to another."""
+    """A stream whose texts are made visible on their way to another.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    Args:
+        marked: an interrupt's line goes there too.
+    """
+
+    def __init__(self, stream: TextIO, marked: bool = False) -> None:
+        self._stream, self._marked = stream, marked
         # There rich writes: what it draws consists of escape sequences. While it draws, `stream` is one of its own.
         self.rich_proxied_file = getattr(stream, "rich_proxied_file", stream)
 
     def write(self, text: str) -> int:
         stream = self._stream
+        if text and self._marked:
+            mark_line(within=True)
         if text.replace(UP, "").strip("\n"):
             # A progress bar begins with the carriage return; within a text it would hide what stands before it.
             start = "\r" if text.startswith("\r") else ""
             stream.write(start + escape_text(text[len(start) :]))
         else:
             stream.write(text)
+        if text.endswith("\n") and self._marked:
+            mark_line(within=False)
         return len(text)
 
     def writelines(self, lines: Any) -> None:

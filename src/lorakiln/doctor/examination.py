@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.doctor import machine, trial
 from lorakiln.doctor.check import Check, make_failed_check, make_skipped_check
@@ -138,7 +139,9 @@ class _Examination:
     def _export(self, one: Trial) -> Check:
         facts = self.apart(trial.write_files, one, name="export").value()
         clients, most = ", ".join(facts["clients"]), facts["largest_relative_difference"]
-        told = f"{facts['layers']} layers, read back as {clients} do, and equal (fp16, within {most:.1e})"
+        told = (
+            f"{format_count(facts['layers'], 'layer')}, read back as {clients} do, and equal (fp16, within {most:.1e})"
+        )
         return self.add(Check("export", "ok", told, "", facts))
 
     def _drawing(self, one: Trial) -> Check:

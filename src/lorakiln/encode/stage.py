@@ -15,6 +15,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.partial_results import PartialResults
 from lorakiln.artefacts.tensor_files import MappedTensors, mapped_tensors, save_tensors
+from lorakiln.console.counts import format_count
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import Batch, explaining_no_memory
 from lorakiln.console.progress import Bar, PlainLines, show_progress
@@ -124,10 +125,13 @@ class _Stage:
         pictures = {row.key_picture for row in rows if row.key_picture not in self.known.pictures}
         keys = {row.key_caption for row in rows} | {self.keys.caption(text) for text in drawn}
         captions = {key for key in keys if key not in self.known.captions}
-        variants = f", {len(self.keys.variants)} variants of each" if self.settings.augment.variants else ""
+        variants = (
+            f", {format_count(len(self.keys.variants), 'variant')} of each" if self.settings.augment.variants else ""
+        )
         print(
-            f"encode: {len(rows)} pictures in {len(buckets)} buckets{variants}; "
-            f"new: {len(pictures)} pictures, {len(captions)} captions; on {describe_device(self.family.device)}",
+            f"encode: {format_count(len(rows), 'picture')} in {format_count(len(buckets), 'bucket')}{variants}; "
+            f"new: {format_count(len(pictures), 'picture')}, {format_count(len(captions), 'caption')}; "
+            f"on {describe_device(self.family.device)}",
             flush=True,
         )
         empty = self._empty()
@@ -300,7 +304,7 @@ def _warn_unread(family: Family, rows: Sequence[Row], unread: Mapping[str, str],
     if not long:
         return
     lines = [
-        f"  {row.file_name}: {family.count_tokens(row.text)} tokens, cut: {unread[row.file_name]!r}"
+        f"  {row.file_name}: {format_count(family.count_tokens(row.text), 'token')}, cut: {unread[row.file_name]!r}"
         for row in long[:LISTED]
     ]
     if len(long) > LISTED:

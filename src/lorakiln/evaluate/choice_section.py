@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.artefacts.json_files import read_jsonl
+from lorakiln.console.counts import format_count
 from lorakiln.evaluate.line_chart import Series, draw_chart
 from lorakiln.evaluate.page_pictures import make_data_uri
 from lorakiln.facts.choice import Choice, MeasuredCandidate
@@ -50,7 +51,7 @@ def make_choice_section(choice: Choice, folder: Path) -> dict[str, Any] | None:
                     f"seeds agree {one.agreement:.0%}",
                     "varied": _describe_diversity(one),
                     "bleed": "" if one.bleed is None else f"bleeds {one.bleed.mean:.0%}",
-                    "drawn": f"{one.pictures} pictures",
+                    "drawn": f"{format_count(one.pictures, 'picture')}",
                     "state": one.state,
                     "used": use is not None and (use.step, use.weight) == (step, weight),
                 }

@@ -4,6 +4,8 @@ import json
 
 import jinja2
 
+from lorakiln.console.counts import format_count
+
 
 def load_template(name: str, *packages: str) -> jinja2.Template:
     """A template by its file's name, in which everything that is not marked as safe is escaped.
@@ -20,6 +22,7 @@ def load_template(name: str, *packages: str) -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["quoted"] = quote
+    environment.filters["counted"] = format_count
     return environment.get_template(name)
 
 

@@ -10,6 +10,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data, hash_file
 from lorakiln.artefacts.json_files import write_json, write_jsonl, write_text
 from lorakiln.artefacts.partial_results import PartialResults
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import free_memory
@@ -71,7 +72,7 @@ def evaluate(
     encoding = PromptEncoding.of(facts.made_with("encode", EncodeSettings))
     plan = _plan(facts, lora, settings, model, device, encoding)
     where = f"{describe_device(device)} in {choose_drawing_precision(device, settings.precision)}"
-    print(f"evaluate: {len(plan.shots)} pictures to be drawn and scored, on {where}", flush=True)
+    print(f"evaluate: {format_count(len(plan.shots), 'picture')} to be drawn and scored, on {where}", flush=True)
     # Before the drawing, which takes long: what cannot be loaded is told at once. They are on the device after it.
     models = PictureModels.load(model, settings, torch.device("cpu"))
     # As much again for the grids and the report, which show them.
@@ -83,7 +84,7 @@ def evaluate(
         painter = Painter({"": lora / facts.file}, settings, model, device, encoding, facts.zero_terminal_snr, words)
         drawer = ShotDrawer(painter)
         drawn = drawer.fill(plan.shots, samples, [choice / "samples", out / "samples"], kept)
-        print(f"evaluate: {drawn} pictures drawn, {len(plan.shots) - drawn} already there", flush=True)
+        print(f"evaluate: {format_count(drawn, 'picture')} drawn, {len(plan.shots) - drawn} already there", flush=True)
         free_memory()  # of the base, which was drawn with
         metrics = list_metrics(settings)
         scored, evidence, nearest = _score(models.to(device), plan, samples, captioned, _read_held_out(run), metrics)

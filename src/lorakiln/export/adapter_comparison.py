@@ -8,6 +8,7 @@ from torch import Tensor
 from lorakiln.adapters.adapter import Adapter
 from lorakiln.adapters.checks import TOLERANCE
 from lorakiln.adapters.protocol import TrainableKind
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.lora_files.casting import CastAdapter
 
@@ -39,7 +40,7 @@ def compare_adapters(
         UserError: a layer is missing or too many, or differs by more than the precision explains.
     """
     if odd := sorted(set(trained.layers) ^ set(written.layers)):
-        raise UserError(f"{len(odd)} layers were lost or invented: {', '.join(odd[:3])}", where=where)
+        raise UserError(f"{format_count(len(odd), 'layer')} lost or invented: {', '.join(odd[:3])}", where=where)
     worst, wrong = 0.0, []
     for name, layer in trained.layers.items():
         found, told, base = written.layers[name], expected.adapter.layers[name], weight(name)
@@ -60,7 +61,7 @@ def compare_adapters(
             wrong.append(f"{name} ({relative:.1e})")
     if wrong:
         raise UserError(
-            f"{len(wrong)} layers differ from what was trained: {', '.join(wrong[:3])}",
+            f"{format_count(len(wrong), 'layer')} unlike what was trained: {', '.join(wrong[:3])}",
             where=where,
             fix="" if dtype == torch.float32 else "set export.precision=fp32",
         )

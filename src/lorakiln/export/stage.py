@@ -13,6 +13,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.json_files import write_json, write_text
 from lorakiln.artefacts.tensor_files import load_tensors
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.export.card import ZERO_SNR_ADVICE, format_model_card
 from lorakiln.export.checkpoint_choice import choose_adapters, choose_weights, choose_which, find_best_step
@@ -252,7 +253,7 @@ def _notes(facts: LoraFacts) -> dict[str, Any]:
     skipped = f"; clip skip {skip}" if skip > 1 else ""
     what = f"{kind.TITLE} of rank {facts.rank}" if facts.rank is not None else "Textual inversion"
     return {
-        "description": f"{what}, trained on {pictures} pictures",
+        "description": f"{what}, trained on {format_count(pictures, 'picture')}",
         "sd version": find_version(facts.base.version).a1111,
         "activation text": facts.trigger,
         "preferred weight": facts.recommended.weight if facts.recommended else 1.0,

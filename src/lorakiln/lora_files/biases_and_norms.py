@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 
 _ENDINGS = (".diff_b", ".w_norm", ".b_norm")
@@ -31,7 +32,8 @@ def check_no_biases_or_norms(changed: list[str], command: str, path: Path) -> No
     """
     if changed:
         raise UserError(
-            f"it changes biases or norms too, in {len(changed)} tensors, and a LoRA weights alone ({changed[0]})",
+            f"it changes biases or norms too, in {format_count(len(changed), 'tensor')}, and a LoRA "
+            f"weights alone ({changed[0]})",
             where=path,
             fix=f"`{command} --weights-only` leaves them out; the whole takes the program that made it",
         )

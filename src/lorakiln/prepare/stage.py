@@ -12,6 +12,7 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.partial_results import PartialResults
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.console.process_pool import count_workers, map_in_order
 from lorakiln.console.progress import show_progress
@@ -214,13 +215,18 @@ def _report(
     """What was left out, then what there is in one line."""
     enlarged = [row for row in rows if row.scale > settings.enlarged_above]
     if upscaled := sum(any(note.startswith(UPSCALED) for note in row.notes) for row in rows):
-        print(f"prepare: {upscaled} pictures were enlarged by prepare.upscale.network first", flush=True)
+        print(f"prepare: {format_count(upscaled, 'picture')} enlarged by prepare.upscale.network first", flush=True)
     if bad:
-        print(f"warning: left out, {len(bad)} files:\n{explain_unusable(bad)}", file=sys.stderr, flush=True)
+        print(
+            f"warning: left out, {format_count(len(bad), 'file')}:\n{explain_unusable(bad)}",
+            file=sys.stderr,
+            flush=True,
+        )
     buckets = ", ".join(f"{name}: {count}" for name, count in _count_buckets(rows).items())
     ignored = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in sorted(others.items()))
     print(
-        f"prepare: {len(rows)} pictures ({reused} reused) in {len(_count_buckets(rows))} buckets ({buckets}); "
+        f"prepare: {format_count(len(rows), 'picture')} ({reused} reused) in "
+        f"{format_count(len(_count_buckets(rows)), 'bucket')} ({buckets}); "
         f"{len(bad)} quarantined, {len(enlarged)} enlarged more than {settings.enlarged_above:g} times"
         + (f"; other files: {ignored}" if ignored else ""),
         flush=True,
@@ -268,7 +274,10 @@ def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents, subsets:
         f"  {escape_line(name)}: {count} x {repeats}{escape_line(rest)}"
         for (name, repeats, rest), count in sorted(groups.items())
     ]
-    lines += [f"  not taken: {escape_line(name)} ({count} pictures)" for name, count in sorted(found.aside.items())]
+    lines += [
+        f"  not taken: {escape_line(name)} ({format_count(count, 'picture')})"
+        for name, count in sorted(found.aside.items())
+    ]
     if lines:
         title = f"prepare: read {found.read_by}:"
         print("\n".join([title, *lines]), flush=True)
@@ -303,7 +312,10 @@ def _report_masks(rows: Sequence[PreparedRow], found: SourceContents, settings: 
     )
     if found.masks and settings.masks not in FROM_FILES:
         unused = sum(map(len, found.masks.values()))
-        print(f"prepare: {unused} files with masks are not used (prepare.masks={settings.masks})", flush=True)
+        print(
+            f"prepare: {format_count(unused, 'file')} with masks left aside (prepare.masks={settings.masks})",
+            flush=True,
+        )
 
 
 def _report_edits(found: SourceContents) -> None:
@@ -311,7 +323,10 @@ def _report_edits(found: SourceContents) -> None:
     captions = sum(edit.caption is not None for edit in found.edits.values())
     crops = sum(edit.crop is not None for edit in found.edits.values())
     if captions or crops or found.excluded:
-        counts = f"{captions} captions, {crops} crops, {len(found.excluded)} pictures left out"
+        counts = (
+            f"{format_count(captions, 'caption')}, {format_count(crops, 'crop')}, "
+            f"{format_count(len(found.excluded), 'picture')} left out"
+        )
         print(f"prepare: hand edits: {counts}", flush=True)
     _warn(
         "hand edits of no picture; they are called as it with .edit.yaml behind, cat.png.edit.yaml",

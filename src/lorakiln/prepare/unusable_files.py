@@ -1,5 +1,6 @@
 """Files that cannot be used: what, why, and what to do about it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,12 @@ class Refused(Exception):
 
 def write_quarantine(path: Path, bad: Sequence[UnusableFile]) -> None:
     write_jsonl(path, (entry.record() for entry in bad))
+
+
+def drop_settings(fix: str) -> str:
+    """A fix without the settings of `prepare` that it names, for commands that have none: "crop it, or raise
+    prepare.max_aspect" is "crop it"."""
+    return re.split(r",(?: or)? (?:set|raise|lower) prepare\.", fix)[0]
 
 
 def explain_unusable(bad: Sequence[UnusableFile]) -> str:

@@ -7,6 +7,7 @@ from threading import RLock
 from typing import Any
 
 from lorakiln.artefacts.fsync import AT_ONCE
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.review.collection import NOTHING, Collection, ShownPicture
 from lorakiln.schema.base import check
@@ -130,7 +131,10 @@ class Editor:
                 self.collection.read(name)
                 touched.append(name)
         if touched:
-            what = f"the hand edits of {len(touched)} pictures were changed by somebody else: {', '.join(touched[:5])}"
+            what = (
+                f"the hand edits of {format_count(len(touched), 'picture')} were changed by somebody else: "
+                f"{', '.join(touched[:5])}"
+            )
             raise UserError(what, fix="look at what they say now, and make the change again")
 
 

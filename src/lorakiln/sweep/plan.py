@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorakiln.artefacts.disk import format_size
+from lorakiln.console.counts import format_count
 from lorakiln.sweep.cost_estimate import count_pictures as pictures_of
 from lorakiln.sweep.cost_estimate import estimate_cost
 from lorakiln.sweep.jobs import Job
@@ -24,7 +25,7 @@ def format_plan(jobs: Sequence[Job], root: Path, at_once: int, titles: bool = Tr
     steps, pictures = sum(job.steps for job in todo), sum(pictures_of(job.settings) for job in todo)
     lines = [
         f"jobs        {len(jobs)}: {parts}; at most {min(at_once, max(1, len(todo)))} at a time",
-        f"steps       {steps:,} in all, {pictures:,} pictures",
+        f"steps       {steps:,} in all, {format_count(pictures, 'picture', ',')}",
         f"time, disk  {_estimate(todo, root, at_once)}",
     ]
     if titles:

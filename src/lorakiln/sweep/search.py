@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.sweep.executor import Executor
 from lorakiln.sweep.jobs import Job, Outcome, read_outcome
@@ -52,7 +53,9 @@ class Search:
         """
         before, study = len(self.study.ended()), self.study
         wanted = study.settings.trials
-        print(f"search: {wanted} trials, {before} ended before, over {', '.join(study.space)}", flush=True)
+        print(
+            f"search: {format_count(wanted, 'trial')}, {before} ended before, over {', '.join(study.space)}", flush=True
+        )
         print(f"study: {study.name} in {study.storage}", flush=True)
         with study.taking_part():
             first = study.next_trial()

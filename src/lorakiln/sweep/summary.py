@@ -9,6 +9,7 @@ import yaml
 from filelock import FileLock
 
 from lorakiln.artefacts.json_files import write_json, write_text
+from lorakiln.console.counts import format_count
 from lorakiln.metrics import list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
 from lorakiln.schema.strict_yaml import read_yaml
@@ -45,7 +46,7 @@ def sum_up(
             _write(results, others, root, objectives)
     failed = [one for one in others if one.status != "pruned"]
     if failed:
-        print(f"\n{len(failed)} of {len(outcomes)} jobs failed:")
+        print(f"\n{len(failed)} of {format_count(len(outcomes), 'job')} failed:")
         print("\n".join(f"  {one.job.title}: {one.reason}" for one in failed))
     return values
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.caption.trigger import holds_trigger, prepend_trigger
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.families.protocol import Family
 from lorakiln.families.trigger_words import find_broken_words, format_pieces, is_ordinary
@@ -42,7 +43,7 @@ class Reader:
         whole = prepend_trigger(trigger, text)
         cut = self.family.unread(whole, self.chunks)
         most = self.chunks * self.family.max_tokens
-        return f"{self.family.count_tokens(whole)} tokens of {most}, cut: {cut!r}" if cut else ""
+        return f"{format_count(self.family.count_tokens(whole), 'token')} of {most}, cut: {cut!r}" if cut else ""
 
 
 @dataclass

@@ -13,6 +13,7 @@ from lorakiln.artefacts.disk import check_space
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_json
 from lorakiln.artefacts.tensor_files import save_tensors
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.families.borrowed_configs import Tokenizer
 from lorakiln.families.kinds import FamilyKind, find_version, list_versions, recognise_file, recognise_folder
@@ -99,7 +100,7 @@ def _refile(checkpoint: WeightsFile, out: Path, dtype: torch.dtype | None) -> st
     found = recognise_file(checkpoint)
     _save(out, checkpoint.tensors, dtype, checkpoint.metadata)
     title = found if isinstance(found, str) else found.title
-    return f"{title}, {len(checkpoint.tensors)} tensors"
+    return f"{title}, {format_count(len(checkpoint.tensors), 'tensor')}"
 
 
 def _write_file(files: Files, out: Path, dtype: torch.dtype | None) -> None:

@@ -1,6 +1,6 @@
 """A folder of pictures as one of pictures that all have one size, each scaled until it covers that and cropped."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -11,11 +11,12 @@ from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import write_bytes
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.buckets import Geometry, Size
 from lorakiln.prepare.decode import decode
 from lorakiln.prepare.picture import resize_and_crop, save_png
-from lorakiln.prepare.unusable_files import Refused, explain_unusable
+from lorakiln.prepare.unusable_files import Refused, drop_settings, explain_unusable
 from lorakiln.schema.base import LARGEST_SIDE
 from lorakiln.schema.prepare import BucketSettings, PrepareSettings
 from lorakiln.sources import UnusableFile, open_source
@@ -62,7 +63,7 @@ def crop_pictures(pictures: Path, out: Path, size: Size, format: Format = "png")
     if not found.pictures and not found.bad:
         raise UserError("no pictures here", where=pictures, fix="name the folder with your pictures")
     bucket = BucketSettings(enable=False, min=1, max=LARGEST_SIDE, step=1)
-    settings = PrepareSettings(dataset="pictures", resolution=max(size), bucket=bucket)
+    settings = PrepareSettings(dataset="pictures", resolution=max(size), bucket=bucket, max_aspect=10_000)
     captions, bad, enlarged, copied = source.captions(ENDINGS, ["sidecar"]), list(found.bad), list[str](), 0
     with replacing(out) as fresh:
         for name in found.pictures:
@@ -84,8 +85,8 @@ def crop_pictures(pictures: Path, out: Path, size: Size, format: Format = "png")
                     bad.append(problem)
                 copied += 1
         if bad:
-            bad.sort(key=lambda one: one.source)
-            count = f"{len(bad)} of {len(found.pictures) + len(found.bad)} files cannot be used"
+            bad = [replace(one, fix=drop_settings(one.fix)) for one in sorted(bad, key=lambda one: one.source)]
+            count = f"{len(bad)} of {format_count(len(found.pictures) + len(found.bad), 'file')} cannot be used"
             raise UserError(f"{count}:\n{explain_unusable(bad)}", where=pictures, fix="mend or remove these files")
     return Cropped(len(found.pictures), copied, tuple(enlarged))
 

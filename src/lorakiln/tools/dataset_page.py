@@ -14,6 +14,7 @@ from PIL import Image
 from lorakiln.artefacts.json_files import read_jsonl, write_text
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.caption.trigger import holds_trigger
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.console.terminal_text import escape_line
 from lorakiln.facts.dataset import Dataset
@@ -73,6 +74,7 @@ def write_dataset_page(captioned: Path, prepared: Path, train: TrainSettings, pa
     environment = Environment(
         loader=PackageLoader("lorakiln.tools"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["counted"] = format_count
     text = environment.get_template("dataset.html").render(
         facts=facts,
         rows=rows,
@@ -91,7 +93,7 @@ def write_dataset_page(captioned: Path, prepared: Path, train: TrainSettings, pa
     buckets = ", ".join(f"{group.name}: {len(group.rows)}" for group in groups)
     told = "; ".join(f"{one.what} ({len(one.names)})" for one in findings) or "none"
     lines = [
-        f"dataset: {len(rows)} pictures in {len(groups)} buckets ({buckets})",
+        f"dataset: {format_count(len(rows), 'picture')} in {format_count(len(groups), 'bucket')} ({buckets})",
         f"findings: {told}",
         f"training: {plan['pictures']}; {plan['steps']}; all on {page}" if plan else f"training: see {page}",
     ]
@@ -144,10 +146,10 @@ def _describe_edits(rows: Sequence[CaptionedRow], facts: Dataset) -> str:
     """What was said by hand of single pictures; "" where nothing was."""
     files = select_files(rows)
     counts = {
-        "captions": sum(row.caption_source == "edit" for row in files),
-        "crops": sum(row.hand_crop is not None for row in files),
+        "caption": sum(row.caption_source == "edit" for row in files),
+        "crop": sum(row.hand_crop is not None for row in files),
     }
-    told = [f"{count} {kind}" for kind, count in counts.items() if count]
+    told = [format_count(count, kind) for kind, count in counts.items() if count]
     if facts.excluded:
         more = f" and {len(facts.excluded) - NAMED} more" if len(facts.excluded) > NAMED else ""
         told.append(f"left out {', '.join(facts.excluded[:NAMED])}{more}")

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from lorakiln.caption.text_cache import write_texts
 from lorakiln.caption.trigger import prepend_trigger
 from lorakiln.captioners.blip import BlipCaptioner
+from lorakiln.console.counts import format_count
 from lorakiln.console.gpu import choose_device, describe_device
 from lorakiln.console.memory import Batch, explaining_no_memory, is_tight
 from lorakiln.console.progress import show_progress
@@ -73,7 +74,7 @@ def draw_requests(
     starts = {path: read_start_picture(path) for path in {one.image for one in requests} if path}
     device = choose_device()
     where = f"{describe_device(device)} in {choose_drawing_precision(device, precision)}"
-    print(f"drawing {len(requests)} pictures, on {where}", flush=True)
+    print(f"drawing {format_count(len(requests), 'picture')}, on {where}", flush=True)
     family = _load_base(requests, model, device, precision)
     files = list(dict.fromkeys(path for request in requests for path, _ in request.loras))
     adapters = [read_any(path).adapter for path in files]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lorakiln.console.counts import format_count
 from lorakiln.console.terminal_text import escape_text
 from lorakiln.tools.inspect import CONVERTED
 
@@ -77,7 +78,7 @@ def format_kinds(kinds: Mapping[str, str]) -> str:
 
 def format_left_out(beside: Sequence[str]) -> str:
     """What a LoRA cannot hold of a file, by the tensors' keys."""
-    return f"changes of biases or norms, in {len(beside)} tensors, which no LoRA holds ({beside[0]})"
+    return f"changes of biases or norms, in {format_count(len(beside), 'tensor')}, which no LoRA holds ({beside[0]})"
 
 
 def format_losses(lost: Mapping[str, float], rank: int) -> str:
@@ -87,7 +88,7 @@ def format_losses(lost: Mapping[str, float], rank: int) -> str:
     name, worst = max(lost.items(), key=lambda one: one[1])
     mean = sum(lost.values()) / len(lost)
     return (
-        f"  {len(lost)} layers were cut to rank {rank}: the relative error is {mean:.2%} on average, "
+        f"  {format_count(len(lost), 'layer')} cut to rank {rank}: the relative error is {mean:.2%} on average, "
         f"at most {worst:.2%} ({name})"
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from lorakiln.console.counts import format_count
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.train import ValidationSettings
@@ -140,7 +141,10 @@ def propose(
 
 def _guess_kind(facts: PicturesFacts) -> tuple[Subject, str]:
     if facts.pictures <= FEW and not facts.captioned:
-        return "concept", f"{facts.pictures} pictures without captions are too few for more; --kind says otherwise"
+        return (
+            "concept",
+            f"{format_count(facts.pictures, 'picture')} without captions: too few for more; --kind says otherwise",
+        )
     return "character", f"what most people train; --kind {', '.join(one for one in SUBJECTS if one != 'character')}"
 
 
@@ -198,7 +202,10 @@ def _adjust(train: dict[str, Any], pictures: int, kind: Subject, resolution: int
     if "scheduler" in train:
         train["scheduler"]["warmup_steps"] = min(train["scheduler"]["warmup_steps"], steps // 10)
     held_out = f" ({pictures - trained} more held out to measure the loss)" if pictures > trained else ""
-    seen = f"{trained} pictures{held_out}, each seen {steps * train['batch_size'] / trained:.0f} times, {why}"
+    seen = (
+        f"{format_count(trained, 'picture')}{held_out}, each seen "
+        f"{steps * train['batch_size'] / trained:.0f} times, {why}"
+    )
     return [
         ("rank", str(rank), rank_why),
         ("rate", f"{rate:g}", rate_why),
@@ -224,7 +231,7 @@ def _count_steps(
             "for which it takes more steps than the recipe has",
         )
     else:
-        steps, why = shown / batch, f"which are the recipe's {shown:,} pictures shown"
+        steps, why = shown / batch, f"which are the recipe's {format_count(shown, 'picture', ',')} shown"
     return _round(steps), why
 
 

@@ -8,7 +8,7 @@ from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.file_safety import check_regular
 from lorakiln.console.errors import UserError
 from lorakiln.prepare.decode import decode
-from lorakiln.prepare.unusable_files import Refused
+from lorakiln.prepare.unusable_files import Refused, drop_settings
 from lorakiln.schema.base import LARGEST_SIDE
 from lorakiln.schema.prepare import BucketSettings, PrepareSettings
 
@@ -38,5 +38,5 @@ def read_start_picture(file: Path) -> Image:
         return decode(file, SETTINGS, least=(LARGEST_SIDE, LARGEST_SIDE)).image
     except Refused as refused:
         detail = f" ({refused.detail})" if refused.detail else ""
-        fix = refused.fix.partition(", or raise prepare.")[0]  # there are no such settings here
+        fix = drop_settings(refused.fix)
         raise UserError(f"not a readable picture: {refused.reason}{detail}", where=file, fix=fix) from None

@@ -9,6 +9,7 @@ from lorakiln.adapters.adapter import Adapter, Change
 from lorakiln.adapters.networks import AdaptedNetworks, Placement, find_denoiser_part, put_on
 from lorakiln.adapters.protocol import StartingPoint
 from lorakiln.adapters.targets import check_patterns, list_target_names
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.families.kinds import list_networks
 from lorakiln.families.protocol import Family
@@ -176,13 +177,13 @@ def _check_modules(
         wanted = [part for part in there if part in {*trained, *others}]
         alone = f"`lorakiln convert {file} lora.safetensors --only {trained[0]}` makes a file of {trained[0]} alone"
         raise UserError(
-            f"it adapts {counts[others[0]]} layers of {others[0]} too, which stays as it is here",
+            f"it adapts {format_count(counts[others[0]], 'layer')} of {others[0]} too, which stays as it is here",
             where=settings.init_from,
             fix=f"train it as well, train.parts=[{','.join(wanted)}]; or {alone}",
         )
     if surplus:
         raise UserError(
-            f"of its {len(given)} modules the settings leave out {len(surplus)}, such as {surplus[0]}",
+            f"of its {format_count(len(given), 'module')} the settings leave out {len(surplus)}, such as {surplus[0]}",
             where=settings.init_from,
             fix=f"set train.adapter.targets as `lorakiln inspect {file}` says for this file",
         )

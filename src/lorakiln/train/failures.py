@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch.distributed as dist
 
+from lorakiln.console.counts import format_count
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import is_out_of_memory
 from lorakiln.train.assembly import TrainingRun
@@ -68,7 +69,7 @@ def _out_of_memory(run: TrainingRun) -> UserError:
     advice += ["a lower prepare.resolution"]
     largest = max(run.encoded.buckets, key=lambda bucket: bucket.mean[0, 0].numel()).name
     return UserError(
-        f"{run.device} is out of memory, with {micro} pictures at once, of {largest} pixels at most",
+        f"{run.device} is out of memory, with {format_count(micro, 'picture')} at once, of {largest} pixels at most",
         fix=f"set {', or '.join(advice)}; the last checkpoint is kept",
     )
 

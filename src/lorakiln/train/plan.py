@@ -6,6 +6,7 @@ from fractions import Fraction
 from statistics import fmean
 
 from lorakiln.captions import count_texts
+from lorakiln.console.counts import format_count
 from lorakiln.console.sparkline import format_sparkline
 from lorakiln.families.trigger_words import PIECES, format_pieces
 from lorakiln.lora_files.training_facts import format_rates
@@ -105,7 +106,7 @@ def _describe_adapter(run: TrainingRun) -> str:
         return "none, words alone"
     if not run.targets:
         return f"{adapter.kind}, none on {run.family.part}, which stays as it is"
-    return f"{adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {len(run.targets)} modules"
+    return f"{adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}, {format_count(len(run.targets), 'module')}"
 
 
 def _describe_encoders(run: TrainingRun) -> list[str]:
@@ -117,7 +118,8 @@ def _describe_encoders(run: TrainingRun) -> list[str]:
         own = placement.settings
         until = f", to step {encoders.stop:,} of {total:,}" if encoders.stop < total else ""
         lines.append(
-            f"            {part}: rank {own.rank}, alpha {own.alpha:g}, {len(placement.modules)} modules, "
+            f"            {part}: rank {own.rank}, alpha {own.alpha:g}, "
+            f"{format_count(len(placement.modules), 'module')}, "
             f"rate {rate:g}{until}"
         )
     return lines
@@ -126,7 +128,10 @@ def _describe_encoders(run: TrainingRun) -> list[str]:
 def _describe_tokens(run: TrainingRun) -> list[str]:
     """The new words, with how many captions hold each."""
     captions, tokens = count_captions(run.settings.tokens, run.encoded, run.split), run.module.tokens.counts
-    words = [f"{word} ({count} vectors, in {captions[word]} captions)" for word, count in tokens.items()]
+    words = [
+        f"{word} ({format_count(count, 'vector')}, in {format_count(captions[word], 'caption')})"
+        for word, count in tokens.items()
+    ]
     return [f"tokens      {', '.join(words)}"] if words else []
 
 
@@ -240,7 +245,7 @@ def _describe_captions(run: TrainingRun) -> list[str]:
         live = run.module.live
         # What trains encoders, or words, leaves aside what `encode` embedded.
         anew = live is not None and live.trained
-        how = f"{len(drawn.texts):,} texts, " + (
+        how = f"{format_count(len(drawn.texts), 'text', ',')}, " + (
             "read anew in every step, by what is trained" if anew else f"embedded ahead: {size:,.3g} MB"
         )
         least, most = f"{min(counts):,}", f"{max(counts):,}"
@@ -269,7 +274,7 @@ def _describe_saving(settings: TrainSettings, epoch: Fraction) -> str:
         parts.append("and that of the lowest validation loss")
     stopping = settings.early_stopping
     if stopping.patience is not None:
-        parts.append(f"ends early after {stopping.patience} validations in a row without a gain")
+        parts.append(f"ends early after {format_count(stopping.patience, 'validation')} in a row without a gain")
     return ", ".join(parts)
 
 

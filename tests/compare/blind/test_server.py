@@ -120,7 +120,7 @@ def test_the_command_draws_serves_and_tells_what_was_answered(comparing, capsys,
     monkeypatch.setattr("lorakiln.serving.local.serve", serve)
     assert comparing("a.safetensors", "b.safetensors", command="blind") == 130
     told = capsys.readouterr().out
-    assert "blind: open http://127.0.0.1:1/t/" in told and "blind: 1 answers, 0 of them equal" in told
+    assert "blind: open http://127.0.0.1:1/t/" in told and "blind: 1 answer, 0 of them equal" in told
     # What the measures say is told by the end alone.
     assert "worth most" not in told and "cannot be told apart" not in told
     assert len(read_json(comparing.out / command.ANSWERS)) == 1

@@ -7,6 +7,7 @@ from typing import Any
 from lorakiln.captioners.model_files import identify_source, locate
 from lorakiln.captioners.tagger.network import INSTALL, SETTING, Network
 from lorakiln.captioners.tagger.tag_list import TagList
+from lorakiln.console.counts import format_count
 from lorakiln.families.model_source import find_model_folder
 from lorakiln.libraries import import_onnxruntime
 from lorakiln.schema.captioners.tagger import TaggerSettings
@@ -42,7 +43,7 @@ class Tagger:
         tags = TagList.read(folder / TAGS)
         chooser = tags.choose(self.settings)
         network = Network.load(folder / NETWORK, len(tags.names))
-        print(f"caption: {len(pictures)} pictures for the tagger, on {network.device}", flush=True)
+        print(f"caption: {format_count(len(pictures), 'picture')} for the tagger, on {network.device}", flush=True)
         size = network.batch or self.settings.batch_size
         for start in range(0, len(pictures), size):
             batch = list(pictures[start : start + size])

@@ -9,6 +9,7 @@ import numpy as np
 from lorakiln.compare.blind.answers import EQUAL, LEFT
 from lorakiln.compare.blind.questions import Question
 from lorakiln.compare.entrants import Entrant
+from lorakiln.console.counts import format_count
 from lorakiln.worth.assessment import Assessed
 from lorakiln.worth.intervals import Estimate, compute_wilson_fraction
 
@@ -71,7 +72,7 @@ def describe_result(result: Result, assessed: Sequence[Assessed[Entrant]]) -> li
     """In sentences, the file that won most often first; the measures last."""
     if not result.answers:
         return ["nothing was answered"]
-    lines = [f"{result.answers} answers, {result.equal} of them equal"]
+    lines = [f"{format_count(result.answers, 'answer')}, {result.equal} of them equal"]
     for place, share in sorted(result.won.items(), key=lambda one: (-one[1].mean, one[0])):
         entrant = assessed[place].candidate
         lines.append(f"{entrant.letter} ({entrant.title}) won {_format(share)}, worth {assessed[place].worth.mean:.2f}")
