@@ -14,8 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hydra_plugins.lorakiln_conf.composing import compose_config
 from lorakiln.artefacts.atomic_file import remove_abandoned
 from lorakiln.artefacts.dvc_pointers import check_pulled, is_unpulled
@@ -24,7 +22,7 @@ from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.chain import CHAIN, TRAIN, compute_stage_code
 from lorakiln.console.errors import UserError, exit_on_user_error
-from lorakiln.schema.strict_yaml import read_yaml
+from lorakiln.schema.strict_yaml import dump_yaml, read_yaml
 from lorakiln.schema.whole_config import Config, check_whole
 from pipelines.lock import keep_lock
 from pipelines.resolved import RESOLVED
@@ -56,7 +54,7 @@ def format_resolved(config: Config, experiment: str | None) -> str:
     """What the stages read: every setting as the schema has it. The tracker shows an experiment's runs together."""
     tracker = config.train.tracker.in_group(experiment)
     named = config.model_copy(update={"train": config.train.model_copy(update={"tracker": tracker})})
-    return yaml.safe_dump(named.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_yaml(named.model_dump(mode="json"))
 
 
 def main() -> None:

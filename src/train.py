@@ -36,10 +36,10 @@ def main() -> None:
     import hydra
 
     from hydra_plugins.lorakiln_conf.composing import explaining_errors, read_strictly
-    from hydra_plugins.lorakiln_conf.quoting import quote_datasets
+    from hydra_plugins.lorakiln_conf.quoting import quote_names
 
     read_strictly()
-    sys.argv[1:] = quote_datasets(sys.argv[1:])
+    sys.argv[1:] = quote_names(sys.argv[1:])
     # Otherwise Hydra prints a traceback of its own for whatever goes wrong while it composes or makes the run's folder.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with explaining_errors():

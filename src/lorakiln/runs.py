@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
-import yaml
 from filelock import FileLock
 
 from lorakiln.artefacts.atomic_file import remove_abandoned
@@ -32,6 +31,7 @@ from lorakiln.lora_files.identity import hash_lora
 from lorakiln.schema.marks import read_setting, walk
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.registry import list_modules
+from lorakiln.schema.strict_yaml import dump_yaml
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.schema.whole_config import Config
 from lorakiln.sweep.jobs import STATE, TRAINED
@@ -73,7 +73,7 @@ def run_pipeline(config: Config, folder: Path, experiment: str | None = None) ->
     free_memory()  # what one stage held on the device is nothing to the next
     leader = is_leader()
     if leader:
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        text = dump_yaml(config.model_dump(mode="json"))
         remove_abandoned(folder / "resolved.yaml")
         write_text(folder / "resolved.yaml", text)
     _train(config, data, folder, experiment, leader)

@@ -1,10 +1,12 @@
 """`lorakiln new`: a dataset and an experiment of a folder of pictures."""
 
+import re
 import shutil
 
 import pytest
 import yaml
 from PIL import Image
+from ruamel.yaml import YAML
 
 from lorakiln.cli import main
 from lorakiln.schema.whole_config import check_whole
@@ -69,6 +71,26 @@ def test_pictures_are_copied_and_the_experiment_composes(project, pictures, caps
     before = files(project)
     assert main(["new", "my_dog", "--pictures", str(pictures)]) == 1
     assert "is there already" in capsys.readouterr().err and files(project) == before
+
+
+@pytest.mark.parametrize("name", ["1e3", "#1", "null", "a\nb", '-it\'s, "我" [1]', "我的狗"])
+def test_any_folders_name_is_written_so_that_it_is_read_as_it_is(project, pictures, capsys, name):
+    assert main(["new", "--pictures", str(pictures), "--base", "tiny", "--", name]) == 0
+    told = capsys.readouterr().out
+    chosen = re.search(r"next: python -m train \+experiment=([a-z]\w*)\n", told)[1]
+    assert experiment(project, chosen)[1].prepare.dataset == name
+    line = re.search(r"` and `(dataset: .*)` in params.yaml", told)[1]
+    assert YAML(typ="safe").load(line) == {"dataset": name}  # as DVC reads it
+
+
+def test_folders_whose_names_come_to_one_get_two_experiments(project, pictures, capsys):
+    for name in ("dog (1)", "dog[1]", "dog 1"):
+        assert main(["new", name, "--pictures", str(pictures), "--base", "tiny"]) == 0
+    assert re.findall(r"experiment=(\w+)\n", capsys.readouterr().out) == ["dog_1", "dog_1_2", "dog_1_3"]
+    assert experiment(project, "dog_1_2")[1].prepare.dataset == "dog[1]"
+    (project / "conf/experiment/cat.yaml").write_text("")
+    assert main(["new", "cat", "--pictures", str(pictures)]) == 1
+    assert "cat.yaml: is there already\n  fix: take another NAME\n" in capsys.readouterr().err
 
 
 def test_links_lead_to_the_pictures_and_are_followed(project, pictures):

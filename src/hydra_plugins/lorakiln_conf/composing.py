@@ -1,5 +1,6 @@
 """Composing as both doors do it."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +11,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
 from hydra_plugins.lorakiln_conf.nearest import explain_unknown_name
-from hydra_plugins.lorakiln_conf.quoting import quote_datasets
+from hydra_plugins.lorakiln_conf.quoting import quote_names, quote_value
 from lorakiln.console.errors import REMEDIES, UserError, explain_error
 from lorakiln.schema.secrets import mask_secrets
 
@@ -45,7 +46,7 @@ def compose_config(overrides: Sequence[str], conf: Path = Path("conf")) -> dict[
         explaining_errors(f"{conf} with {list(overrides)}"),
         initialize_config_dir(str(conf.resolve()), version_base="1.3"),
     ):
-        return to_plain_settings(compose("config", quote_datasets(overrides)))
+        return to_plain_settings(compose("config", quote_names(overrides)))
 
 
 def to_plain_settings(composed: DictConfig) -> dict[str, Any]:
@@ -86,9 +87,11 @@ def explain_composing(error: Exception, where: object = GIVEN) -> UserError | No
         "\n".join(line.expandtabs(2) for part in said for line in part.splitlines() if line.strip())
         or type(error).__name__
     )
-    return UserError(
-        mask_secrets(f"cannot compose: {text}"), where=mask_secrets(str(where)), fix="mend the override or the file"
-    )
+    fix = "mend the override or the file"
+    if isinstance(error, OverrideParseException) and "=" in error.override:
+        key, _, value = error.override.partition("=")
+        fix = f"if this is a text or a file's name, write {shlex.quote(f'{key}={quote_value(value)}')}"
+    return UserError(mask_secrets(f"cannot compose: {text}"), where=mask_secrets(str(where)), fix=mask_secrets(fix))
 
 
 def explain_writing(error: Exception) -> UserError | None:

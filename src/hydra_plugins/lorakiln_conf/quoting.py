@@ -1,8 +1,10 @@
-"""Folders' names in overrides: Hydra's grammar has commas, brackets, quotes and numbers that a name may hold too.
+"""Files' and folders' names in overrides: Hydra's grammar has commas, brackets, quotes and numbers that a name may hold
+too.
 
 Source: hydra.cc, "Extended override grammar", quoted values.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +13,9 @@ import yaml
 
 PATHS = Path("conf/paths.yaml")
 _DATASET = re.compile(r"(\+{0,2}prepare\.dataset)=(.+)", re.DOTALL)
+_SETTING = re.compile(r"(\+{0,2}\w+(?:\.\w+)+)=(.+)", re.DOTALL | re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./:+%@*?|$-]+")  # what Hydra takes without quotes, or as a number
 _NO_TEXTS = ("null", "true", "false", "inf", "nan")
 
 
@@ -24,14 +28,15 @@ def quote_value(text: str) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), text) + "'"
 
 
-def quote_datasets(arguments: Iterable[str]) -> list[str]:
-    """A command line on which prepare.dataset may be any folder's name as it is, `name/`, or its path.
+def quote_names(arguments: Iterable[str]) -> list[str]:
+    """A command line on which prepare.dataset may be any folder's name as it is, `name/`, or its path, and any other
+    setting a file or folder that is there, as it is called from here.
 
-    What names no folder there stays as it is: several in a sweep, what Hydra's own quotes are around, a slip.
+    What names nothing that is there stays as it is: several in a sweep, what Hydra's own quotes are around, a slip.
     """
     given = list(arguments)
     raw = _find_raw(given)
-    return [_quote_dataset(argument, raw) for argument in given]
+    return [_quote_path(_quote_dataset(argument, raw)) for argument in given]
 
 
 def _quote_dataset(argument: str, raw: Path) -> str:
@@ -44,6 +49,13 @@ def _quote_dataset(argument: str, raw: Path) -> str:
         if folder.is_dir() and folder.absolute().parent == raw.absolute():
             return f"{found[1]}={quote_value(folder.name)}"
     return argument
+
+
+def _quote_path(argument: str) -> str:
+    found = _SETTING.fullmatch(argument)
+    if not found or _PLAIN_PATH.fullmatch(found[2]) or not os.path.exists(found[2]):
+        return argument
+    return f"{found[1]}={quote_value(found[2])}"
 
 
 def _find_raw(arguments: Iterable[str]) -> Path:

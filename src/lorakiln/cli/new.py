@@ -1,6 +1,7 @@
 """`lorakiln new`: a dataset and an experiment of a folder of pictures."""
 
 import shlex
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -28,17 +29,22 @@ def new(
     """Make a dataset and an experiment of a folder of pictures, with steps, rank and rate for so many, and why."""
     from lorakiln.artefacts.json_files import write_text
     from lorakiln.tools.model_settings import find_settings_of
-    from lorakiln.tools.new_dataset import CONF, locate_raw, look_through, take_in
+    from lorakiln.tools.new_dataset import CONF, format_dataset, locate_raw, look_through, take_in
     from lorakiln.tools.other_configs.imported import TRAIN_NAME, name_experiment
     from lorakiln.tools.output_targets import check_free
     from lorakiln.tools.proposal import propose
 
-    raw, experiment = locate_raw(name), name_experiment(name)
-    command = TRAIN_NAME.replace("NAME", experiment)
+    raw, experiment = locate_raw(name), name_experiment(name, unnamed="dataset")
     out = CONF / "experiment" / f"{experiment}.yaml"
+    if experiment != name:  # which is a folder's: another folder's may come to the same
+        numbered = (out.with_stem(f"{experiment}_{number}") for number in count(2))
+        out = out if not out.exists() else next(path for path in numbered if not path.exists())
+    command = TRAIN_NAME.replace("NAME", out.stem)
     there = raw.exists() and pictures.exists() and raw.samefile(pictures)
     if not there and raw.exists():
         raise UserError("is there already", where=raw, fix=f"take another NAME, or --pictures {raw} as it is")
+    if out.exists():
+        raise UserError("is there already", where=out, fix="take another NAME")
     check_free(out, overwrite=False, folder=False)
     facts, contents = look_through(pictures, name, link and not there)
     proposal = propose(facts, base, find_settings_of(base), CONF, kind, trigger)
@@ -59,6 +65,6 @@ def new(
         print(f"  {escape_line(line)}")
     print(f"next: {command}")
     print(
-        f"or by DVC: `experiment: {experiment}` and `dataset: {escape_line(name)}` in params.yaml, "
+        f"or by DVC: `experiment: {out.stem}` and `{escape_line(format_dataset(name))}` in params.yaml, "
         f"`dvc add {escape_line(shlex.quote(str(raw)))}`, then `dvc repro`"
     )

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.evaluate.charts import draw_score_charts, draw_training_charts
 from lorakiln.evaluate.choice_section import make_choice_section
@@ -30,6 +28,7 @@ from lorakiln.facts.lora import LoraFacts
 from lorakiln.metrics import Metric, Shot, format_weight
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.evaluate import EvaluateSettings
+from lorakiln.schema.strict_yaml import dump_yaml
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def format_experiment(lineage: Mapping[str, Any], settings: EvaluateSettings) ->
     lineage = {**lineage, "evaluate": settings.model_dump(mode="json")}
     order = ["model", "prepare", "caption", "encode", "train", "choose", "export", "evaluate"]
     ordered = {name: lineage[name] for name in order if name in lineage}
-    text = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
+    text = dump_yaml(ordered, width=100)
     return f"# @package _global_\n{text}"
 
 

@@ -5,8 +5,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from lorakiln.adapters.protocol import find_trained_kind
 from lorakiln.captions import make_plain_text
 from lorakiln.diffusion.processes.ddpm import format_timestep_range
@@ -21,6 +19,7 @@ from lorakiln.rows import CaptionedRow
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.prepare import PrepareSettings
+from lorakiln.schema.strict_yaml import dump_yaml
 from lorakiln.schema.train import TrainSettings
 
 CARD = """\
@@ -249,7 +248,7 @@ def _front_matter(facts: LoraFacts, previews: Sequence[Preview], settings: Expor
         )
     if previews:
         matter["widget"] = [{"text": one.prompt, "output": {"url": one.path}} for one in previews]
-    return yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
+    return dump_yaml(matter)
 
 
 def _warning(text: str | None) -> str:

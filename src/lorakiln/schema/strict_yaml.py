@@ -1,5 +1,8 @@
-"""YAML that people write by hand: plain data, every key once, no aliases, not large."""
+"""YAML that people write by hand: plain data, every key once, no aliases, not large; and YAML that all readers read
+alike.
+"""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,23 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         found: dict[Any, Any] = super().construct_mapping(node, deep)
         return found
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that only others than PyYAML take for numbers: YAML 1.2 (DVC) and OmegaConf do "1e3"."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(e[-+]?[0-9]+)?|0o[0-7]+", re.IGNORECASE),
+    list("-+.0123456789"),
+)
+
+
+def dump_yaml(data: Any, width: int = 80) -> str:
+    """Plain data as YAML, keys in their order, in which a text stays a text for DVC, OmegaConf and PyYAML."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width)
+    return text
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
 
 from lorakiln.artefacts.json_files import write_json, write_text
 from lorakiln.console.counts import format_count
 from lorakiln.metrics import list_metrics
 from lorakiln.schema.evaluate import EvaluateSettings
-from lorakiln.schema.strict_yaml import read_yaml
+from lorakiln.schema.strict_yaml import dump_yaml, read_yaml
 from lorakiln.sweep import objectives as wanted
 from lorakiln.sweep.base_models import BaseModelResult, collect_base_models
 from lorakiln.sweep.jobs import Outcome
@@ -149,5 +148,5 @@ def best_experiment(result: Result, root: Path) -> str:
         f"# likeness {result.point[0]:.3f}, obedience {result.point[1]:.2f}. Copied to conf/experiment/NAME.yaml:",
         "#   python -m train +experiment=NAME",
     ]
-    text: str = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    text = dump_yaml(settings)
     return "\n".join(header) + "\n" + text

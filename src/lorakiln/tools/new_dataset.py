@@ -1,5 +1,6 @@
 """A folder of somebody's pictures as a dataset of the project: looked through, and copied or linked."""
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.hashing import list_files
 from lorakiln.console.errors import UserError
 from lorakiln.schema.captioners import CaptionSettings
-from lorakiln.schema.strict_yaml import read_yaml
+from lorakiln.schema.strict_yaml import dump_yaml, read_yaml
 from lorakiln.sources import PictureSource, SourceContents, open_source
 from lorakiln.tools.caption_lint import find_common_tags
 from lorakiln.tools.proposal import PicturesFacts
@@ -33,6 +34,12 @@ def locate_raw(name: str) -> Path:
         fix = f"give one word, which becomes a folder in {raw}: my_dog"
         raise UserError(f"{name!r} is no name for a dataset", where="NAME", fix=fix)
     return raw / name
+
+
+def format_dataset(name: str) -> str:
+    """The line of params.yaml that names it, quoted where it would be read otherwise."""
+    line = dump_yaml({"dataset": name}, width=2**20).strip()
+    return line if "\n" not in line else f"dataset: {json.dumps(name, ensure_ascii=False)}"
 
 
 def look_through(pictures: Path, name: str, linked: bool = False) -> tuple[PicturesFacts, SourceContents]:

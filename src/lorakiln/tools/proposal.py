@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lorakiln.console.counts import format_count
 from lorakiln.schema.model import ModelSettings
-from lorakiln.schema.strict_yaml import read_yaml
+from lorakiln.schema.strict_yaml import dump_yaml, read_yaml
 from lorakiln.schema.train import ValidationSettings
 from lorakiln.tools.subjects import SUBJECTS, Subject
 from lorakiln.train.validation_split import count_held_out
@@ -89,8 +87,7 @@ class Proposal:
             "# Why these numbers:",
             *(f"#   {line}" for line in self.describe()),
         ]
-        text: str = yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True, width=100)
-        return "\n".join(lines) + "\n" + text
+        return "\n".join(lines) + "\n" + dump_yaml(self.settings, width=100)
 
 
 def propose(

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from lorakiln.schema.other_trainers.option import Option
+from lorakiln.schema.strict_yaml import dump_yaml
 
 TRAIN_NAME = "python -m train +experiment=NAME"
 INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
@@ -89,7 +88,7 @@ class Imported:
         if self.choices:
             parts.append({"defaults": [{f"override /{group}": name} for group, name in sorted(self.choices.items())]})
         parts.append(_nest(self.settings))
-        texts = [yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=100) for part in parts]
+        texts = [dump_yaml(part, width=100) for part in parts]
         return "\n".join(lines) + "\n" + "\n".join(texts)
 
 
@@ -119,9 +118,13 @@ def index_options(sections: Mapping[str, tuple[Option, ...]]) -> dict[str, Optio
     }
 
 
-def name_experiment(text: str) -> str:
-    """A name that is a file's, a folder's and a word on Hydra's command line."""
-    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower() or "imported"
+def name_experiment(text: str, unnamed: str = "imported") -> str:
+    """A name that is a file's, a folder's and a word on Hydra's command line.
+
+    Args:
+        unnamed: the name where the text has nothing that may stand in one, as of Chinese.
+    """
+    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower() or unnamed
     # Hydra takes these for a number, or for no text at all.
     return f"named_{name}" if not name[0].isalpha() or name in ("true", "false", "null", "nan", "inf") else name
 
