@@ -1,5 +1,7 @@
 """`lorakiln captions lint`: what is odd about captions, told with names."""
 
+import re
+
 import pytest
 
 from lorakiln.cli import main
@@ -29,7 +31,8 @@ def folder(tmp_path):
 def test_each_is_found_by_its_name(folder):
     found = lint_captions(folder, "sks dog")
     assert found.missing == ["none.png"]
-    assert found.unusable == ["empty.txt: empty", "foreign.txt: is not UTF-8; it may be"]
+    empty, foreign = found.unusable
+    assert empty == "empty.txt: empty" and "it may be (" in foreign and "gb18030 '一只小狗'" in foreign
     # What is taken comes first; a caption that says the same in another case is no other.
     assert found.contradictions == ["both.png: both.txt 'sks dog, asleep, photo', both.caption 'a cat'"]
     assert found.untriggered == ["dull.png: a dog, photo"]
@@ -57,6 +60,13 @@ def test_what_is_well_is_said_so_and_regularisation_pictures_need_no_trigger(tmp
         (tmp_path / f"{name}.txt").write_text(text)
     assert main(["captions", "lint", str(tmp_path), "--trigger", "sks dog"]) == 0
     assert capsys.readouterr().out == "2 captions of 2 pictures: nothing is odd\n"
+
+
+def test_another_encoding_is_told_with_what_the_text_would_be(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "a.txt").write_bytes("собака".encode("cp1251"))
+    main(["captions", "lint", str(tmp_path)])
+    assert re.search(r"a\.txt: is not UTF-8; it may be \(.*собака.*\)\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("name", ["gone", "."])

@@ -57,6 +57,10 @@ class CaptionProblem:
     fix: str
     detail: str = ""
 
+    def describe(self) -> str:
+        """What is wrong, with what is particular to this file, as one line."""
+        return f"{self.what} ({self.detail})" if self.detail else self.what
+
 
 @dataclass(frozen=True)
 class Subset:

@@ -149,7 +149,7 @@ class CaptionedDataset:
         settings = adapt_settings(self.settings, row.rules)
         texts = read_texts(self.files, settings, file, row.source)
         if isinstance(texts, CaptionProblem):
-            return (), f"{texts.file} cannot be used: {texts.what}"
+            return (), f"{texts.file} cannot be used: {texts.describe()}"
         return tuple(complete_text(settings, text, row.is_reg, by_hand=True) for text in texts), file
 
     def _bare(self, row: CaptionedRow) -> str | None:

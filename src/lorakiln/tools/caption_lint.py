@@ -117,7 +117,7 @@ def lint_captions(folder: Path, trigger: str = "", reader: Reader | None = None)
     for picture in contents.files:
         # A hand edit is there to differ from the others.
         told = _read_all([by_hand], picture) or _read_all(readers, picture)
-        found.unusable += [f"{one.file}: {one.what}" for one in told.values() if isinstance(one, CaptionProblem)]
+        found.unusable += [f"{one.file}: {one.describe()}" for one in told.values() if isinstance(one, CaptionProblem)]
         usable = {name: text for name, text in told.items() if isinstance(text, str)}
         if not told:
             found.missing.append(picture)
