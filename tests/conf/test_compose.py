@@ -164,6 +164,11 @@ def test_what_hydra_cannot_compose_is_a_users_error(override):
         ),
         ("learning_rate=1e-4", "learning_rate: unknown setting", "did you mean train.optimizer.lr?"),
         (
+            "evaluate.likeness.path=dino",
+            "evaluate.likeness.path: evaluate.likeness is null here",
+            "give the section: 'evaluate.likeness={path: VALUE}'",
+        ),
+        (
             "train.adapter.network_dim=4",
             "train.adapter.network_dim: unknown setting",
             "did you mean train.adapter.rank?",

@@ -73,6 +73,8 @@ def _setting(key: str, error: Exception) -> tuple[str, str]:
     if others := _options_with(above, last):
         here = [f"{above}.{name}" for name in _beside(error)]
         return f"{key}: unknown setting", f"it is of {' or '.join(others)}; known: {', '.join(here)}"
+    if key in known:  # a section that the config leaves empty, as evaluate.likeness is
+        return f"{key}: {above} is null here", f"give the section: '{above}={{{last}: VALUE}}'"
     # `steps=5` is most often the name without its section.
     near = [name for name in known if _last(name) == last] if not above else []
     near = (
