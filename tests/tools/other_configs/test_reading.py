@@ -156,15 +156,37 @@ def test_a_script_is_read_up_to_its_first_command(tmp_path):
     assert config.options == {
         "pretrained_model_name_or_path": "runwayml/stable-diffusion-v1-5",
         "instance_data_dir": "$DATA",
-        "max_train_steps": "700",
-        "rank": "8",
+        "max_train_steps": "800",
+        "rank": "4",
         "output_dir": "$BASE",
     }
     told = "\n".join(describe(config, imported))
-    assert "left out  $DATA: the file assigns it nowhere" in told
+    assert "left out  $DATA: the file gives it no value" in told
     assert "left out  ${MORE[@]}: what the file puts in it" in told
     assert "left out  train_dreambooth_lora_sdxl.py: the file's first command is taken" in told
     assert "draw" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options"),
+    [
+        ("comment.sh", "pip install x  # for train_network.py --x\n{} --network_dim=4 # 5", {"network_dim": "4"}),
+        ("hash.sh", "{} --output_name=run#3 --note='a # b' --x", {"output_name": "run#3", "note": "a # b", "x": True}),
+        ("pipe.sh", "{} --network_dim=32 2>&1 | tee log.txt", {"network_dim": "32"}),
+        ("next.sh", "{} --placeholder_token '<cat-toy>' && echo done", {"placeholder_token": "<cat-toy>"}),
+        ("backslash.sh", "# out is D:\\out\\\nSTEPS=800\n{} --a ${{STEPS:-5}}", {"a": "800"}),
+        (
+            "joined.sh",
+            "OUT='$A'/\"$HOME\"/x\nHOME=/h\nIN=$HOME/y\n{} --a $OUT --b=$IN",
+            {"a": "$A/$HOME/x", "b": "/h/y"},
+        ),
+        ("empty.sh", "A=\nB=${{A:-7}}\n{} --b $B", {"b": "7"}),
+        ("drive.bat", "set OUT=D:\\out\\\nset Steps=800\n{} --a %OUT% --b %STEPS%", {"a": "D:\\out\\", "b": "800"}),
+    ],
+)
+def test_a_line_says_what_it_says_to_its_shell(tmp_path, name, text, options):
+    (tmp_path / name).write_text(text.format("python train_network.py"))
+    assert read_config(tmp_path / name).options == options
 
 
 POWERSHELL = """
@@ -264,7 +286,7 @@ def test_variables_that_the_file_does_not_assign_are_told(tmp_path):
         "--pretrained_model_name_or_path $BASE --train_data_dir ${PICTURES}/fox --vae '%VAE%' --network_alpha 4\n"
     )
     config, imported = translate_file(tmp_path / "run.sh")
-    told = [line for line in describe(config, imported) if "assigns it nowhere" in line]
+    told = [line for line in describe(config, imported) if "gives it no value" in line]
     assert [line.split()[2] for line in told] == ["$NAME:", "${PICTURES}:", "%VAE%:"]
 
 

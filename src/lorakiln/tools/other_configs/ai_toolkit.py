@@ -164,7 +164,7 @@ def _leave_the_rest(imported: Imported, process: Mapping[str, Any]) -> None:
         if name in READ or is_off(value):
             continue
         why = "new words are train.tokens: docs/training.md" if name == "embedding" else "no counterpart here"
-        imported.leave(name, ", ".join(value) if isinstance(value, dict) else value, why)
+        imported.leave(name, ", ".join(map(str, value)) if isinstance(value, dict) else value, why)
 
 
 def _take_trigger(imported: Imported, trigger: str) -> None:

@@ -2,22 +2,23 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from lorakiln.tools.other_configs.words_alone import SCRIPTS
 
 SCRIPT = re.compile(r"([\w-]+)\.py\b")
 TRAINING = re.compile(f"train|{SCRIPTS}")
-# NAME=value, export NAME="value", set NAME=value, $NAME = "value", with a comment or without; in a batch file with
-# spaces: set "NAME=a value"
-ASSIGNED = re.compile(
-    r"""(\s*)(?:export\s+|set\s+|\$(?=\w+\s*=))?(\w+)\s*=\s*("[^"]*"|'[^']*'|[^\s"'()]+)\s*;?\s*(?:\#.*)?$""",
-    re.IGNORECASE,
-)
-SET = re.compile(r"""(\s*)set\s+"(\w+)=([^"]*)"\s*$""", re.IGNORECASE)
+VALUE = r"""(?:"[^"]*"|'[^']*'|[^\s"'();])*"""
+# A=1 B="two", export A=1; set A=1, and with spaces set "A=a value"; $A = "one"
+SHELLS = re.compile(rf"(\s*)(?:export\s+)?(\w+={VALUE}(?:[ \t]+\w+={VALUE})*)\s*;?\s*$")
+BATCHES = re.compile(r"""(\s*)set\s+("?)(\w+)=([^"]*)\2\s*$""", re.IGNORECASE)
+POWERSHELLS = re.compile(rf"(\s*)\$(\w+)\s*=\s*({VALUE})\s*;?\s*$")
 COMMENT = re.compile(r"\s*(#|rem\s|::)", re.IGNORECASE)
+# What ends a command's words: |, &&, ;, > log.txt, 2>&1
+OPERATOR = re.compile(r"[|;&]{1,2}|<|&?\d?>{1,2}\S*")
 # $NAME, ${NAME}, ${NAME:-value}, %NAME%
 VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^{}]*))?\}|\$([A-Za-z_]\w*)|%([A-Za-z_]\w*)%")
 # All that a list holds: "${NAME[@]}", and @NAME in PowerShell.
@@ -51,25 +52,22 @@ def find_command(text: str, windows: bool) -> Command | None:
     """The first command that runs a training script, whatever starts it; None: there is none.
 
     Args:
-        windows: whether a backslash is a letter; where the command has a path with a drive's letter it is in any case.
+        windows: whether it is a batch or a PowerShell file, in which a backslash is a letter. In a command that has a
+            path with a drive's letter it is one in any case.
 
     Raises:
         ValueError: a quote in it is not closed.
     """
     # A line goes on after \ in a shell, ^ in a batch file, ` in PowerShell.
-    lines = re.sub(r"[\\^`][ \t]*\r?\n", " ", text).splitlines()
-    values: dict[str, str] = {}
+    lines = [line if windows else _cut_comment(line) for line in text.splitlines() if not COMMENT.match(line)]
+    goes_on = r"[\^`][ \t]*\n" if windows else r"[\\^`][ \t]*\n"
+    joined = re.sub(goes_on, " ", "\n".join(lines))
+    values = _Values(windows)
     found: list[tuple[str, str]] = []
-    for line in lines:
-        if COMMENT.match(line):
+    for line in joined.splitlines():
+        if values.assign(line):
             continue
-        if match := SET.match(line) or ASSIGNED.match(line):
-            inside, name, value = match.groups()
-            # What stands inside a condition may not come to pass: a value that is there already is kept.
-            if not (inside and name in values):
-                values[name] = value[1:-1] if value[:1] == "'" else _fill_in(value.strip('"'), values)
-            continue
-        line = _fill_in(line, values)
+        line = values.fill_in(line)
         scripts = [one for one in SCRIPT.findall(line) if TRAINING.search(one)]
         if scripts and " --" in line:
             found.append((scripts[0], line))
@@ -77,31 +75,82 @@ def find_command(text: str, windows: bool) -> Command | None:
         return None
     script, line = found[0]
     words = _split(line, windows or bool(re.search(r"\b[A-Za-z]:\\", line)))
-    given = words[1 + next(number for number, word in enumerate(words) if f"{script}.py" in word) :]
-    lists = _find_all(LIST, given)
+    begun = next((number for number, word in enumerate(words, 1) if f"{script}.py" in word), len(words))
+    given = list(takewhile(lambda word: not OPERATOR.fullmatch(word), words[begun:]))
     return Command(
         script,
         [word for word in given if not LIST.search(word)],
         _find_all(VARIABLE, given),
-        lists,
+        _find_all(LIST, given),
         [other for other, _ in found[1:]],
     )
 
 
+class _Values:
+    """What a file's lines assign, line by line.
+
+    Args:
+        windows: names that differ in their case alone are one there.
+    """
+
+    def __init__(self, windows: bool) -> None:
+        self._windows = windows
+        self._values: dict[str, str] = {}
+
+    def assign(self, line: str) -> bool:
+        """Take what a line assigns; False: it is another line."""
+        if match := BATCHES.match(line) if self._windows else None:
+            self._set(match[1], match[3], self.fill_in(match[4]))
+        elif match := POWERSHELLS.match(line.partition(" #")[0]):
+            self._set(match[1], match[2], self._read(match[3]))
+        elif match := SHELLS.match(line):
+            for name, value in re.findall(rf"(\w+)=({VALUE})", match[2]):
+                self._set(match[1], name, self._read(value))
+        else:
+            return False
+        return True
+
+    def fill_in(self, text: str) -> str:
+        """The text with the values in the place of the variables that have one."""
+
+        def find_value(match: re.Match[str]) -> str:
+            value, usual = self._values.get(self._name(match[1] or match[3] or match[4])), match[2]
+            if not value and usual is not None:
+                return usual
+            return match[0] if value is None else value
+
+        return VARIABLE.sub(find_value, text)
+
+    def _set(self, indent: str, name: str, value: str) -> None:
+        # What stands inside a condition may not come to pass: a value that is there already is kept.
+        if not (indent and self._name(name) in self._values):
+            self._values[self._name(name)] = value
+
+    def _read(self, value: str) -> str:
+        """A value without its quotes, of which the single ones keep what is in them."""
+        parts = re.findall(r"""'[^']*'|"[^"]*"|[^'"]+""", value)
+        return "".join(one[1:-1] if one[0] == "'" else self.fill_in(one.strip('"')) for one in parts)
+
+    def _name(self, name: str) -> str:
+        return name.lower() if self._windows else name
+
+
+def _cut_comment(line: str) -> str:
+    """A shell's line without the comment at its end: a # at the beginning of a word, outside of quotes."""
+    quote, before = "", " "
+    for at, letter in enumerate(line):
+        if quote:
+            quote = "" if letter == quote and before != "\\" else quote
+        elif letter in "\"'" and before != "\\":
+            quote = letter
+        elif letter == "#" and before.isspace():
+            return line[:at]
+        before = letter
+    return line
+
+
 def _find_all(pattern: re.Pattern[str], words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(match[0] for word in words for match in pattern.finditer(word)))
-
-
-def _fill_in(text: str, values: Mapping[str, str]) -> str:
-    """The text with the values in the place of the variables that have one."""
-
-    def find_value(match: re.Match[str]) -> str:
-        value, usual = values.get(match[1] or match[3] or match[4]), match[2]
-        if not value and usual is not None:
-            return usual
-        return match[0] if value is None else value
-
-    return VARIABLE.sub(find_value, text)
 
 
 def _split(line: str, windows: bool) -> list[str]:
@@ -111,7 +160,7 @@ def _split(line: str, windows: bool) -> list[str]:
         ValueError: a quote is not closed.
     """
     if not windows:
-        return shlex.split(line, comments=True)
+        return shlex.split(line)
     # There a backslash is a letter, and quotes may stand within a word: --vae="C:\a b".
     words = re.findall(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""", line)
     if len(re.sub(r"""[^"]""", "", line)) % 2:

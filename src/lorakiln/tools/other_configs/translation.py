@@ -98,7 +98,9 @@ def describe(config: OtherConfig, imported: Imported) -> list[str]:
     lines = [f"decided   {text}" for text in imported.decided]
     if command := config.command:
         for name in command.unassigned:
-            lines.append(f"left out  {name}: the file assigns it nowhere; write in the experiment what it stands for")
+            lines.append(
+                f"left out  {name}: the file gives it no value that can be read; write in the experiment what it is"
+            )
         for name in command.lists:
             lines.append(
                 f"left out  {name}: what the file puts in it; write it into the command itself, and import again"

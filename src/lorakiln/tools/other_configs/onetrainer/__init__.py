@@ -69,7 +69,7 @@ def translate(config: OtherConfig) -> Imported:
             imported.settings[SAME[name]] = read_value(value)
         elif isinstance(value, dict):
             if not SECTIONS.fullmatch(name):
-                imported.leave(name, ", ".join(value), "no counterpart here")
+                imported.leave(name, ", ".join(map(str, value)), "no counterpart here")
         elif not isinstance(value, list) and (value is True or value != 0) and not OTHERS.fullmatch(name):
             imported.leave(name, value, "no counterpart here")
     if "clip_grad_norm" in config.options and config.options["clip_grad_norm"] is None:
