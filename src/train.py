@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorakiln.console.errors import UserError, exit_on_user_error
+from lorakiln.console.standard_streams import UnreadError
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
@@ -109,11 +110,9 @@ def entry() -> int:
     try:
         main()
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would try once more to write what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except UnreadError:
         if not SHOWN & set(sys.argv):
-            print("ended, since nobody reads what it prints", file=sys.stderr, flush=True)
+            raise
         return 128 + signal.SIGPIPE
     if _failed:
         print(f"failed: job{'s' * (len(_failed) > 1)} {', '.join(map(str, _failed))}", file=sys.stderr, flush=True)

@@ -98,7 +98,7 @@ def explain_writing(error: Exception) -> UserError | None:
     """The UserError that tells why the run's folder cannot be made; None if this is another error."""
     # Hydra's logging hides the disk's error behind one of its own.
     cause = error if isinstance(error, OSError) else error.__cause__
-    if not isinstance(cause, OSError) or isinstance(cause, BrokenPipeError):
+    if not isinstance(cause, OSError):
         return None
     if cause.errno in REMEDIES and (told := explain_error(cause)):
         return told

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from lorakiln.console.exit_signals import finish
 from lorakiln.console.orphans import end_with_starter
@@ -105,7 +106,8 @@ def exit_on_user_error(command: Callable[[], int | None]) -> int:
         except BaseException as error:
             finish()
             if isinstance(error, UnreadError):
-                print("ended, since nobody reads what it prints", file=sys.stderr, flush=True)
+                with suppress(UnreadError):  # this may go the same way: `2>&1 | head`
+                    print("ended, since nobody reads what it prints", file=sys.stderr, flush=True)
                 return 128 + signal.SIGPIPE
             if isinstance(error, Exception) and (explained := explain_error(error)):
                 print(f"error: {explained}", file=sys.stderr, flush=True)

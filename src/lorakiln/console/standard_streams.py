@@ -1,6 +1,7 @@
 """A program's three streams, where its starter has closed one, or where nothing more can be written to one."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,8 +14,14 @@ class StreamError(OSError):
     """Nothing more can be written to a stream; `filename` says which one it is."""
 
 
-class UnreadError(BrokenPipeError):
-    """Whoever read what this program prints has ended, as `head` does."""
+class UnreadError(SystemExit):
+    """Whoever read what this program prints has ended, as `head` does: so does it, as by SIGPIPE.
+
+    No error that typer, rich or Hydra would take for one of theirs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGPIPE)
 
 
 def open_closed_streams() -> None:
@@ -87,8 +94,9 @@ class _Named:
             # What is in the stream's own memory Python would try to write once more when it ends.
             with suppress(OSError, ValueError):  # one that has no number
                 _lead_nowhere(self._stream.fileno())
-            kind = UnreadError if isinstance(error, BrokenPipeError) else StreamError
-            raise kind(error.errno, error.strerror, self._name) from error
+            if isinstance(error, BrokenPipeError):
+                raise UnreadError from error
+            raise StreamError(error.errno, error.strerror, self._name) from error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
