@@ -36,6 +36,11 @@ def test_a_text_stays_a_text_for_every_reader(text):
         assert read(written)["name"] == text
 
 
+@pytest.mark.parametrize("text", ["1girl", "512x512 crop", "a kiln", "3.1.4"])
+def test_what_no_reader_takes_for_a_number_has_no_quotes(text):
+    assert dump_yaml({"a": text}) == f"a: {text}\n"
+
+
 def test_numbers_stay_numbers():
     data = {"b": 1e-05, "a": [1, 2.5, True, None], "c": "plain"}
     assert yaml.safe_load(dump_yaml(data)) == OmegaConf.create(dump_yaml(data)) == data

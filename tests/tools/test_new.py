@@ -88,6 +88,8 @@ def test_folders_whose_names_come_to_one_get_two_experiments(project, pictures, 
         assert main(["new", name, "--pictures", str(pictures), "--base", "tiny"]) == 0
     assert re.findall(r"experiment=(\w+)\n", capsys.readouterr().out) == ["dog_1", "dog_1_2", "dog_1_3"]
     assert experiment(project, "dog_1_2")[1].prepare.dataset == "dog[1]"
+    assert main(["new", "dog[1]", "--pictures", str(project / "data/raw/dog[1]"), "--base", "tiny"]) == 1
+    assert "dog_1_2.yaml: is there already" in capsys.readouterr().err
     (project / "conf/experiment/cat.yaml").write_text("")
     assert main(["new", "cat", "--pictures", str(pictures)]) == 1
     assert "cat.yaml: is there already\n  fix: take another NAME\n" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """The name under which a file is written before it is whole."""
 
+import errno
 import glob
 import os
 import secrets
@@ -10,6 +11,7 @@ from typing import BinaryIO
 
 from filelock import lock_descriptor
 
+TRIES = 10  # of which the second is hardly ever needed
 LONGEST = 255  # bytes of a file's name (NAME_MAX of Linux' file systems)
 
 
@@ -41,14 +43,23 @@ def opening_locked(beside: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the disk is full or not writable.
     """
-    while True:
+    for _ in range(TRIES):
         with beside.open("wb") as file:
             with suppress(OSError):  # some network file systems have no locks
                 lock_descriptor(file.fileno())
             # Whoever cleans up may have taken it for abandoned before the lock was on it.
-            if os.fstat(file.fileno()).st_nlink:
+            if _is_there(file, beside):
                 yield file
                 return
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(beside))
+
+
+def _is_there(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file still has its name; not every file system counts the names that a file has."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def remove_abandoned(path: Path) -> None:

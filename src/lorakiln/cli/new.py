@@ -1,7 +1,7 @@
 """`lorakiln new`: a dataset and an experiment of a folder of pictures."""
 
 import shlex
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +29,7 @@ def new(
     """Make a dataset and an experiment of a folder of pictures, with steps, rank and rate for so many, and why."""
     from lorakiln.artefacts.json_files import write_text
     from lorakiln.tools.model_settings import find_settings_of
-    from lorakiln.tools.new_dataset import CONF, format_dataset, locate_raw, look_through, take_in
+    from lorakiln.tools.new_dataset import CONF, find_dataset, format_dataset, locate_raw, look_through, take_in
     from lorakiln.tools.other_configs.imported import TRAIN_NAME, name_experiment
     from lorakiln.tools.output_targets import check_free
     from lorakiln.tools.proposal import propose
@@ -38,7 +38,7 @@ def new(
     out = CONF / "experiment" / f"{experiment}.yaml"
     if experiment != name:  # which is a folder's: another folder's may come to the same
         numbered = (out.with_stem(f"{experiment}_{number}") for number in count(2))
-        out = out if not out.exists() else next(path for path in numbered if not path.exists())
+        out = next(path for path in chain([out], numbered) if not path.exists() or find_dataset(path) == name)
     command = TRAIN_NAME.replace("NAME", out.stem)
     there = raw.exists() and pictures.exists() and raw.samefile(pictures)
     if not there and raw.exists():

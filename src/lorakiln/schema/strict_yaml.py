@@ -41,7 +41,7 @@ class _Dumper(yaml.SafeDumper):
 
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(e[-+]?[0-9]+)?|0o[0-7]+", re.IGNORECASE),
+    re.compile(r"(?:[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(e[-+]?[0-9]+)?|0o[0-7]+)$", re.IGNORECASE),
     list("-+.0123456789"),
 )
 

@@ -42,6 +42,16 @@ def format_dataset(name: str) -> str:
     return line if "\n" not in line else f"dataset: {json.dumps(name, ensure_ascii=False)}"
 
 
+def find_dataset(experiment: Path) -> str | None:
+    """The dataset that an experiment's file names; None: none, or it is no such file."""
+    try:
+        prepare = read_yaml(experiment).get("prepare")
+    except UserError:
+        return None
+    named = prepare.get("dataset") if isinstance(prepare, dict) else None
+    return named if isinstance(named, str) else None
+
+
 def look_through(pictures: Path, name: str, linked: bool = False) -> tuple[PicturesFacts, SourceContents]:
     """What a folder of pictures holds, without opening any.
 

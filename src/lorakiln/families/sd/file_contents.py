@@ -16,7 +16,7 @@ from lorakiln.families.weights_file import WeightsFile
 V = "v_prediction"
 # A name, or the beginning of one, that only such files have; asked in this order.
 SIGNS = {
-    "a folder's parts joined in one file, which nothing reads": ("vae.",),
+    "a folder's parts joined in one file, which nothing reads": ("vae.quant_conv.", "vae.post_quant_conv."),
     "a LoRA, no base model": ("lora_", "unet.", "text_encoder.", "base_model.model."),
     "a ControlNet": ("control_model.", "controlnet_"),
     "a Flux model": ("double_blocks.", "model.diffusion_model.double_blocks."),
