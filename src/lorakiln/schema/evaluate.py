@@ -52,7 +52,8 @@ class EvaluateSettings(Settings, decides=Decides.DRAWINGS):
         None, description="by whose eyes likeness and copies are measured: a path and a revision; null: model.clip's"
     )
     quick: Annotated[bool | None, Decides.REPORT] = Field(
-        None, description="8 of the prompts, 2 of the seeds, `weights` alone; null: so in the jobs of a sweep, else not"
+        None,
+        description="at most 8 of the prompts, 2 of the seeds, `weights` alone; null: so in a sweep's jobs",
     )
     steps: int = Field(20, ge=1, le=MANY, description="of denoising; at most the model's, 1000")
     guidance: float = Field(5.0, ge=0, le=1000)

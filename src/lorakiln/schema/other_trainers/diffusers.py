@@ -14,7 +14,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(
             ("--dataset_name", "--dataset_config_name", "--image_column", "--caption_column"),
             (),
-            "pictures are files in a folder, captions `.txt` files beside them",
+            "`hub.yaml` names one, tables in data/raw are read: docs/datasets.md",
         ),
         Option(("--train_data_dir", "--instance_data_dir"), ("prepare.dataset",), "a folder below data/raw"),
         Option(("--max_train_samples",), (), "all pictures of the folder"),
@@ -116,7 +116,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
     ),
     "Saving and looking": (
         Option(("--output_dir",), ("paths.lora",)),
-        Option(("--output_kohya_format",), (), "both forms always"),
+        Option(("--output_kohya_format",), (), "both forms, of LoRA, rsLoRA and DoRA"),
         Option(("--checkpointing_steps",), ("train.checkpoint_every",)),
         Option(("--checkpoints_total_limit",), (), "the last two, until the run is done"),
         Option(("--resume_from_checkpoint",), (), "the same command goes on"),

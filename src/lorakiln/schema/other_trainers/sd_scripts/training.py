@@ -43,7 +43,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(("--lr_scheduler_num_cycles",), ("train.scheduler.cycles",)),
         Option(("--lr_scheduler_power",), ("train.scheduler.power",)),
         Option(("--lr_scheduler_timescale",), ("train.scheduler.timescale",), "of `train/scheduler=inverse_sqrt`"),
-        Option(("--lr_scheduler_min_lr_ratio",), ("train.scheduler.min_lr_ratio",), "for every schedule"),
+        Option(("--lr_scheduler_min_lr_ratio",), ("train.scheduler.min_lr_ratio",), "for every schedule but piecewise"),
         Option(("--fused_backward_pass",), (), "an adapter's gradients are small"),
     ),
     "Length and batches": (
