@@ -17,7 +17,7 @@ def folder(tmp_path):
 def test_what_is_not_utf8_is_shown_and_then_written(folder, capsys):
     before = (folder / "deep" / "b.TXT").read_bytes()
     assert main(["captions", "reencode", str(folder), "--from", "gbk"]) == 0
-    assert "deep/b.TXT\n  + 一只小狗, 蓝天\n1 files; nothing is written yet" in capsys.readouterr().out
+    assert "deep/b.TXT\n  + 一只小狗, 蓝天\n1 file; nothing is written yet" in capsys.readouterr().out
     assert (folder / "deep" / "b.TXT").read_bytes() == before
     assert main(["captions", "reencode", str(folder), "--from", "gbk", "--yes"]) == 0
     assert (folder / "deep" / "b.TXT").read_text(encoding="utf-8") == "一只小狗, 蓝天"

@@ -299,7 +299,7 @@ def test_going_on_with_more_than_the_file_has(train_micro, make_settings, make_m
     texts = {"text_encoder.text_model.encoder.layers.0.self_attn.q_proj": next(iter(layers.values()))}
     write_lora(Adapter(layers | texts), tmp_path / "both.safetensors", "diffusers")
     with pytest.raises(
-        UserError, match=r"1 layers of text_encoder too.*\n.*lorakiln convert .*both\.safetensors.* --only unet"
+        UserError, match=r"1 layer of text_encoder too.*\n.*lorakiln convert .*both\.safetensors.* --only unet"
     ):
         train_micro(make_settings(adapter={"init_from": str(tmp_path / "both.safetensors")}))
 
