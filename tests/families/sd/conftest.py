@@ -1,5 +1,7 @@
-"""Models in single files, and what is compared of them."""
+"""Models in single files, what is compared of them, and folders to spoil."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from safetensors.torch import save_file
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.tools.convert_base import convert_base
+from tests.conftest import write_text
 from tests.families.single_files import equal, single_of
 
 TEXTS = ["a red cat", ""]
@@ -43,3 +46,14 @@ def assert_same(found, expected):
     torch.testing.assert_close(found.decode_latents(latents), expected.decode_latents(latents), **close)
     assert torch.equal(found.process.alphas_cumprod, expected.process.alphas_cumprod)
     assert found.facts["version"] == expected.facts["version"]
+
+
+@pytest.fixture
+def copy(micro_model, tmp_path):
+    """A copy of the micro model to spoil, and its settings."""
+    shutil.copytree(micro_model.path, tmp_path / "sd")
+    return micro_model.model_copy(update={"path": str(tmp_path / "sd")})
+
+
+def edit(path: Path, **changes) -> None:
+    write_text(path, json.loads(path.read_text()) | changes)

@@ -1,6 +1,5 @@
 """Base models that are damaged, hostile or another's, told before anything is built or opened."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,18 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
-from tests.conftest import write_text
-
-
-@pytest.fixture
-def copy(micro_model, tmp_path):
-    """A copy of the micro model to spoil, and its settings."""
-    shutil.copytree(micro_model.path, tmp_path / "sd")
-    return micro_model.model_copy(update={"path": str(tmp_path / "sd")})
-
-
-def edit(path: Path, **changes) -> None:
-    write_text(path, json.loads(path.read_text()) | changes)
+from tests.families.sd.conftest import edit
 
 
 def make_pickle(root: Path) -> None:

@@ -1,7 +1,5 @@
 """Stable Diffusion behind the protocol, against diffusers' own pipeline."""
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,19 +13,9 @@ from lorakiln.families import load_family
 from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.sd.presets import list_attention_modules, list_kohya_modules
 from tests.conftest import SCHEDULER, write_micro_model, write_text
+from tests.families.sd.conftest import edit
 
 PROMPTS = ["a red cat", "blue", ""]
-
-
-@pytest.fixture
-def copy(micro_model, tmp_path):
-    """A copy of the micro model to spoil, and its settings."""
-    shutil.copytree(micro_model.path, tmp_path / "sd")
-    return micro_model.model_copy(update={"path": str(tmp_path / "sd")})
-
-
-def edit(path: Path, **changes) -> None:
-    write_text(path, json.loads(path.read_text()) | changes)
 
 
 @pytest.mark.parametrize("clip_skip", [1, 2, 3])
