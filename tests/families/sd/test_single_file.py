@@ -232,7 +232,7 @@ OTHERS = {
     "a Flux model": {"model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale": ZERO},
     "a Stable Diffusion 3": {"model.diffusion_model.joint_blocks.0.x_block.mlp.fc1.weight": ZERO},
     "a VAE alone.*\n.*model.vae": {"first_stage_model.encoder.conv_in.weight": ZERO},
-    "a folder's parts joined in one": {"vae.quant_conv.weight": ZERO, "unet.conv_in.weight": ZERO},
+    "a folder's parts joined in one": {"vae.quant_conv.weight": ZERO, "unet.conv_in.weight": torch.ones(1)},
     "no model that is known.*": {"vae.decoder.conv_in.weight": ZERO},
     "a ControlNet": {"control_model.time_embed.0.weight": ZERO},
     "no model that is known": {"emb": ZERO},
