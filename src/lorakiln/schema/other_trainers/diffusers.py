@@ -118,7 +118,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(("--output_dir",), ("paths.lora",)),
         Option(("--output_kohya_format",), (), "both forms, of LoRA, rsLoRA and DoRA"),
         Option(("--checkpointing_steps",), ("train.checkpoint_every",)),
-        Option(("--checkpoints_total_limit",), (), "the last two, until the run is done"),
+        Option(("--checkpoints_total_limit",), (), "the last two; at the end as docs/training.md says"),
         Option(("--resume_from_checkpoint",), (), "the same command goes on"),
         Option(("--push_to_hub", "--hub_model_id"), ("export.push_to_hub",), "also `lorakiln push`"),
         Option(("--hub_token",), (), "the hub's own, `HF_TOKEN`"),

@@ -54,7 +54,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
         Option(
             ("--save_state", "--save_state_on_train_end"),
             ("train.checkpoint_every",),
-            "resumable checkpoints, kept until the run is done",
+            "resumable checkpoints; which are kept at the end: docs/training.md",
         ),
         Option(("--save_last_n_steps_state", "--save_last_n_epochs_state"), (), "the last two"),
         Option(("--resume",), (), "the same command goes on"),
