@@ -181,6 +181,7 @@ def test_a_script_is_read_up_to_its_first_command(tmp_path):
             {"a": "$A/$HOME/x", "b": "/h/y"},
         ),
         ("empty.sh", "A=\nB=${{A:-7}}\n{} --b $B", {"b": "7"}),
+        ("set.txt", 'set "A=my base"\nset B=8\n{} --a "%A%" --b %B%', {"a": "my base", "b": "8"}),
         ("drive.bat", "set OUT=D:\\out\\\nset Steps=800\n{} --a %OUT% --b %STEPS%", {"a": "D:\\out\\", "b": "800"}),
     ],
 )

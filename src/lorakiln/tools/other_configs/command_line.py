@@ -99,7 +99,7 @@ class _Values:
 
     def assign(self, line: str) -> bool:
         """Take what a line assigns; False: it is another line."""
-        if match := BATCHES.match(line) if self._windows else None:
+        if match := BATCHES.match(line):
             self._set(match[1], match[3], self.fill_in(match[4]))
         elif match := POWERSHELLS.match(line.partition(" #")[0]):
             self._set(match[1], match[2], self._read(match[3]))
