@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,12 @@ from recipes.tiny.parts_classifier import COLOUR_NAMES, POSES, PartsClassifier, 
 from recipes.tiny.workspace import DATA, ROOT
 
 CHARACTER = "demo_character"
-WEIGHTS = (0.7, 1.0)
-# On backgrounds that no training picture has.
-ASKED = [(pose, colour) for pose in POSES for colour in ("red", "cyan")]
 COMMON = (
     "+experiment=character_r16",
     "train/tracker=none",
     "train.samples.every=0",
     "train.keep_best=true",
     "choose.checkpoints=all",
-    f"choose.weights={list(WEIGHTS)}",
-    "evaluate.prompts=[" + ",".join(f"'{{trigger}}, {pose}, {colour} background'" for pose, colour in ASKED) + "]",
     "evaluate.seeds=[0,1]",
     "evaluate.between=[]",
     "evaluate.without_trigger=false",
@@ -66,6 +61,8 @@ class Training:
         right: the states that the best candidate may have, where the case was planted and must be named so; empty
             where the regret counts.
         planted: whether the files are also spoilt by hand, see `plant`.
+        weights: at which each saved step is drawn.
+        colours: the backgrounds that are asked for with every pose; no training picture has them.
     """
 
     settings: tuple[str, ...]
@@ -74,12 +71,16 @@ class Training:
     pictures: int | None = None
     right: tuple[str, ...] = ()
     planted: bool = False
+    weights: tuple[float, ...] = (0.7, 1.0)
+    colours: tuple[str, ...] = ("red", "cyan")
 
     def list_overrides(self) -> list[str]:
         """What the command line says after the experiment's name."""
         every = self.steps // self.saves
         counted = (f"train.steps={self.steps}", f"train.save_every={every}", f"train.validation.every={every}")
-        return [*COMMON, *counted, *self.settings]
+        prompts = [f"'{{trigger}}, {pose}, {colour} background'" for pose in POSES for colour in self.colours]
+        asked = (f"choose.weights={list(self.weights)}", f"evaluate.prompts=[{','.join(prompts)}]")
+        return [*COMMON, *asked, *counted, *self.settings]
 
 
 UNSEEN = {
@@ -118,7 +119,35 @@ PLANTED = {
         ),
     }.items()
 }
-STUDY = UNSEEN | PLANTED
+# The last test of the rule, which none of these trainings has made: 24 prompts, two seeds, five steps at three weights.
+JUDGED = {
+    name: replace(training, weights=(0.6, 0.8, 1.0), colours=("red", "cyan", "orange", "white"))
+    for name, training in {
+        "rank-4": Training(("train.seed=31", "train.adapter.rank=4"), 900),
+        "rank-64": Training(("train.seed=32", "train.adapter.rank=64"), 600),
+        "alpha-twice-the-rank": Training(("train.seed=33", "train.adapter.alpha=32"), 600),
+        "five-pictures": Training(("train.seed=34", WHOLE), 700, pictures=5),
+        "seven-pictures-fast": Training(("train.seed=35", WHOLE, "train.optimizer.lr=2e-3"), 700, pictures=7),
+        "fifteen-pictures": Training(("train.seed=36",), 800, pictures=15),
+        "three-times-the-rate": Training(("train.seed=37", "train.optimizer.lr=3e-3"), 500),
+        "half-the-rate": Training(("train.seed=38", "train.optimizer.lr=5e-4"), 900),
+        "constant-rate": Training(("train.seed=39", "train/scheduler=constant", "train.optimizer.lr=1.5e-3"), 600),
+        "restarts": Training(
+            ("train.seed=40", "train/scheduler=cosine_with_restarts", "train.scheduler.cycles=2"), 800
+        ),
+        "one-cycle": Training(("train.seed=41", "train/scheduler=one_cycle", "train.optimizer.lr=2e-3"), 600),
+        "dora": Training(("train.seed=42", "train/adapter=dora"), 700),
+        "loha": Training(("train.seed=43", "train/adapter=loha"), 800),
+        "lion": Training(("train.seed=44", "train/optimizer=lion", "train.optimizer.lr=3e-4"), 700),
+        "schedule-free": Training(("train.seed=45", "train/optimizer=schedule_free", "train/scheduler=constant"), 800),
+        "huber": Training(("train.seed=46", "train/objective=huber"), 800),
+        "noise-offset": Training(("train.seed=47", "train.objective.noise_offset=0.05"), 800),
+        "trigger-alone": Training(("train.seed=48", *NAMELESS), 600),
+        "batch-8": Training(("train.seed=49", "train.batch_size=8"), 500),
+        "ema": Training(("train.seed=50", "train.ema.decay=0.99"), 700),
+    }.items()
+}
+STUDY = UNSEEN | PLANTED | JUDGED
 
 
 def copy_pictures(out: Path, count: int | None) -> Path:
