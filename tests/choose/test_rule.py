@@ -126,7 +126,10 @@ def test_what_is_too_weak_is_not_recommended_before_what_is_further_and_not_stea
     ]
     # Debris agrees as little at the end as at the beginning.
     (told,) = decide(plant(s400w1=(0.66, 0.5, 0.3), s1000w1=(0.75, 0.5, 0.3)), BASE).advice
-    assert told.startswith("A lower rate (train.optimizer.lr) or other pictures and captions: in 100% of the prompts")
+    assert told.startswith(
+        "A lower rate (train.optimizer.lr), a higher rank where it is small (train.adapter.rank), or"
+    )
+    assert told.endswith(" or other pictures and captions: in 100% of the prompts each seed shows something else.")
     # A usable one that is not too weak comes first, whatever it is worth.
     steady = decide(plant(s400w1=(0.55, 0.1), s1000w1=(0.95, 0.5, 0.4)), BASE)
     assert steady.best.candidate == Candidate(400, 1.0)

@@ -167,7 +167,10 @@ def _advise_steadier(best: AssessedCandidate, agreement: Sequence[float]) -> str
             "Train longer or stronger (train.steps, train.optimizer.lr, train.adapter.rank): the seeds of a prompt "
             f"agree more from step to step, {agreement[0]:.0%} at the first and {agreement[-1]:.0%} at the last."
         )
-    return f"A lower rate (train.optimizer.lr) or other pictures and captions: {explain_state(best)}"
+    return (
+        "A lower rate (train.optimizer.lr), a higher rank where it is small (train.adapter.rank), or other pictures and "
+        f"captions: {explain_state(best)}"
+    )
 
 
 def _bleeds_less(one: AssessedCandidate, other: AssessedCandidate) -> bool:
