@@ -80,6 +80,14 @@ def test_what_copies_another_training_picture_by_each_seed_is_memorised_and_no_d
     assert states(decision) == {(100, 1): "good", (200, 1): "memorised", (300, 1): "unsteady"}
 
 
+def test_where_none_is_any_good_the_reason_is_that_of_the_one_that_shows_most():
+    """An early step is worth more by its prompts, which a training that ends in copies follows no longer."""
+    cases = plant(s100w1=(0.43, 0.5, 1.0, 0.1, 0.75), s200w1=(0.92, 0.0, 1.0, 0.6))
+    decision = decide(cases, BASE)
+    assert states(decision) == {(100, 1): "broken", (200, 1): "memorised"}
+    assert decision.headline == "No saved step can be recommended: 60% of the pictures copy a training picture."
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [

@@ -100,13 +100,16 @@ def assess(candidate: Drawn, measures: Measures, base: Measures, most: float) ->
 def pick(assessed: Sequence[Assessed[Drawn]], most: float) -> Pick[Drawn]:
     """The one that is worth most, of equals the first in their order; and which cannot be told apart from it.
 
-    Of what is not usable one is best where nothing else is, or only what is too weak and worth less.
+    Of what is not usable one is best where nothing else is, or only what is too weak and worth less. Where nothing is
+    usable it is the one that shows most: by worth, which counts prompts, too, an early step that has not begun to copy
+    would stand for a training that ends in copies.
 
     Args:
         assessed: all drawn with the same prompts.
     """
-    usable = [one for one in assessed if one.usable] or list(assessed)
-    best = min(usable, key=_by_worth)
+    usable = [one for one in assessed if one.usable]
+    best = min(usable, key=_by_worth) if usable else min(assessed, key=_by_what_is_shown)
+    usable = usable or list(assessed)
     # Too weak is no better than not steady yet: the one worth more stands for what the training has come to.
     further = [one for one in assessed if one.state == "unsteady" and _by_worth(one) < _by_worth(best)]
     if best.state == "underfitted" and further:
@@ -123,6 +126,10 @@ def pick(assessed: Sequence[Assessed[Drawn]], most: float) -> Pick[Drawn]:
 
 def _by_worth(assessed: Assessed[Any]) -> tuple[float, Any]:
     return -assessed.worth.mean, assessed.candidate
+
+
+def _by_what_is_shown(assessed: Assessed[Any]) -> tuple[float, float, Any]:
+    return -assessed.factors.learned, -assessed.worth.mean, assessed.candidate
 
 
 def _find_state(measures: Measures, base: Measures, factors: Factors, copies: float, most: float) -> str:
