@@ -183,15 +183,21 @@ def test_numbers_follow_the_number_of_pictures(project, pictures_there, kind, st
     assert yaml.safe_load(text) == made.settings
 
 
-def test_few_pictures_without_captions_are_a_concept(project, pictures, capsys):
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [("my_mug", "mug"), ("mug6", "mug"), ("my-mug_02", "mug"), ("mug 2 7", "mug"), ("2024", "concept")],
+)
+def test_few_pictures_without_captions_are_a_concept(project, pictures, capsys, name, called):
     for path in pictures.rglob("*.png"):
         if int(path.stem) > 4:
             path.unlink()
     (pictures / "0.txt").unlink()
-    assert main(["new", "my_mug", "--pictures", str(pictures)]) == 0
+    shipped = set((project / "conf/experiment").iterdir())
+    assert main(["new", name, "--pictures", str(pictures)]) == 0
     assert "kind      concept: 5 pictures without captions: too few for more" in capsys.readouterr().out
-    _, config = experiment(project, "my_mug")
-    assert (config.caption.trigger, config.train.batch_size) == ("a photo of sks mug", 1)
+    (written,) = set((project / "conf/experiment").iterdir()) - shipped
+    _, config = experiment(project, written.stem)
+    assert (config.caption.trigger, config.train.batch_size) == (f"a photo of sks {called}", 1)
     assert config.train.validation.every == 0
 
 

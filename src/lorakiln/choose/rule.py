@@ -168,8 +168,8 @@ def _advise_steadier(best: AssessedCandidate, agreement: Sequence[float]) -> str
             f"agree more from step to step, {agreement[0]:.0%} at the first and {agreement[-1]:.0%} at the last."
         )
     return (
-        "A lower rate (train.optimizer.lr), a higher rank where it is small (train.adapter.rank), or other pictures and "
-        f"captions: {explain_state(best)}"
+        "A lower rate (train.optimizer.lr), a higher rank where it is small (train.adapter.rank), or other pictures "
+        f"and captions: {explain_state(best)}"
     )
 
 
