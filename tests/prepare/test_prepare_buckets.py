@@ -26,6 +26,8 @@ def both(sizes: str) -> set[tuple[int, int]]:
             "256x2048 320x2048 384x2048 448x2048 512x1856 512x1920 512x1984 512x2048 576x1664 576x1728 576x1792 "
             "640x1536 640x1600 704x1408 704x1472 768x1280 768x1344 832x1216 896x1152 960x1088 1024x1024",
         ),
+        # 404 x 404 pixels make 640 x 255.03: the shortest side of 256 is not reached.
+        (404, 1024, "256x512 256x576 320x448 384x384"),
     ],
 )
 def test_all_buckets_of_a_resolution(resolution, longest, expected):
@@ -60,6 +62,10 @@ def test_limits_are_rounded_outwards_to_steps():
         ((500, 900), 1024, 2048, (768, 1344)),
         ((1920, 1080), 512, 1024, (640, 384)),
         ((3000, 2000), 512, 1024, (640, 384)),
+        # Of the ratios' logarithms another is nearer.
+        ((1140, 1000), 512, 1024, (512, 512)),
+        ((1920, 1000), 512, 1024, (640, 384)),
+        ((2690, 1000), 1024, 2048, (1600, 640)),
     ],
 )
 def test_chosen_bucket(size, resolution, longest, bucket):
