@@ -8,6 +8,7 @@ import pytest
 
 from lorakiln.artefacts.tensor_files import load_tensors
 from lorakiln.console.errors import UserError
+from lorakiln.train import loss_scale
 from lorakiln.train.callbacks import RunRecorder
 from lorakiln.train.checkpoint import CheckpointFolder
 from lorakiln.train.lora_module import LoraModule
@@ -51,6 +52,25 @@ def test_parts_with_learning_rates_resume_too(train_killed, train_micro, make_se
     out = train_micro(settings)
     assert "going on from the checkpoint after step 4" in capsys.readouterr().err
     assert read_files(out) == read_files(train_micro(settings, "whole"))
+
+
+def test_the_average_and_the_factor_of_fp16_go_on_too(
+    train_killed, train_micro, make_settings, checkpoints, monkeypatch, capsys
+):
+    monkeypatch.setattr(loss_scale, "START", 2.0**8)
+    monkeypatch.setattr(loss_scale, "INTERVAL", 3)
+    settings = make_settings(checkpoint_every=4, ema={"decay": 0.99, "warmup": False}, trainer={"precision": "fp16"})
+    train_killed(settings, at=6)
+    ends = [train_micro(settings)]
+    assert "going on from the checkpoint after step 4" in capsys.readouterr().err
+    last = load_tensors(next(checkpoints.glob("*/step-00000012.safetensors")))[0]
+    # Doubled after steps 3, 6, 9 and 12.
+    assert last["loss_scale/value"].item() == 2.0**12
+    shutil.rmtree(checkpoints)
+    ends.append(train_micro(settings, "whole"))
+    assert "going on" not in capsys.readouterr().err
+    rest, whole = ((end / "averages/step-00000012.safetensors").read_bytes() for end in ends)
+    assert rest == whole
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
