@@ -22,6 +22,7 @@ from lorakiln.artefacts.hashing import hash_file
 from lorakiln.artefacts.json_files import write_text
 from lorakiln.chain import CHAIN, TRAIN, compute_stage_code
 from lorakiln.console.errors import UserError, exit_on_user_error
+from lorakiln.families.model_source import is_hub_id
 from lorakiln.schema.strict_yaml import dump_yaml, read_yaml
 from lorakiln.schema.whole_config import Config, check_whole
 from pipelines.lock import keep_lock
@@ -72,7 +73,7 @@ def main() -> None:
     check_pulled(raw / checked.prepare.dataset)
     _look_first(checked, bool(params.get("dataset")))
     _warn_of_device(checked)
-    _check_pictures(checked)
+    _check_base(checked)
     if not params.get("dataset"):
         _warn_of_unpulled(raw, checked.prepare.dataset)
     remove_abandoned(RESOLVED)
@@ -137,12 +138,16 @@ def _look_first(config: Config, named: bool) -> None:
             raise UserError(error.what, where=error.where, fix=fix) from error
 
 
-def _check_pictures(config: Config) -> None:
-    """Refuse before the data stages what the training, or the evaluation after it, would refuse: sizes and steps that
-    the base cannot draw. Where no size is named, and the steps are few, the base is not looked at.
+def _check_base(config: Config) -> None:
+    """Refuse before the data stages what later ones would refuse after them: a base that is cut off, of another family
+    or not there, and sizes and steps that it cannot draw.
+
+    A base that the hub lends is fetched by the first stage that needs it, and is looked at here only where a size is
+    named or the steps are many.
     """
     asked, samples = config.evaluate, config.train.samples
-    if asked.width or asked.height or samples.file or max(asked.steps, samples.steps) >= TIMESTEPS:
+    steps = max(asked.steps, samples.steps)
+    if not is_hub_id(config.model.path) or asked.width or asked.height or samples.file or steps >= TIMESTEPS:
         from lorakiln.evaluate.drawing_checks import check_drawing
         from lorakiln.train.sample_pictures import check_asked_samples
 

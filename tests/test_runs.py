@@ -16,7 +16,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.runs import _shown, run_pipeline
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.schema.whole_config import check_whole
-from pipelines.compose import _check_pictures, _warn_of_device, compose_config
+from pipelines.compose import _check_base, _warn_of_device, compose_config
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,36 @@ def test_what_cannot_be_drawn_is_told_before_anything_is_trained(tmp_path, overr
     with pytest.raises(UserError, match=said):
         run_pipeline(config, tmp_path / "run")
     with pytest.raises(UserError, match=said):
-        _check_pictures(config)
+        _check_base(config)
     assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 800000\n" % (b"0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"", "Git LFS"),
+        (bytes.fromhex("ffff000000000000") + b'{"__metadata__"', "not a readable safetensors"),
+        (None, "no such"),
+    ],
+)
+def test_a_base_that_is_not_whole_is_told_before_anything_is_made(tmp_path, start, said):
+    base = tmp_path / "base.safetensors"
+    if start is not None:
+        base.write_bytes(start or POINTER)
+    paths = [f"model.path={base}", f"paths.cache={tmp_path / 'cache'}"]
+    config = check_whole(compose_config(["+experiment=smoke", *paths]))
+    for look in (lambda: run_pipeline(config, tmp_path / "run"), lambda: _check_base(config)):
+        with pytest.raises(UserError, match=said):
+            look()
+    assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()
+
+
+def test_a_base_of_the_hub_is_not_fetched_to_look_at_it(monkeypatch):
+    monkeypatch.setattr("lorakiln.evaluate.drawing_checks.load_family", None)
+    _check_base(check_whole(compose_config(["+experiment=smoke", "model.path=owner/name"])))
 
 
 class Stopped(Exception):
