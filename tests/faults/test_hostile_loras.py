@@ -40,6 +40,7 @@ HOSTILE = {
     "no tensors": (lambda path: save_tensors(path, {}, {}), "no tensors"),
     "NaN": (lambda path: lora(path, torch.full((2, 192), float("nan"))), "not finite"),
     "other ranks": (lambda path: lora(path, up=torch.ones(192, 3)), "no low-rank update"),
+    "another width": (lambda path: lora(path, torch.ones(2, 191)), "trained on another shape"),
     "whole numbers": (lambda path: lora(path, torch.ones(2, 192, dtype=torch.int64)), "int64"),
     "another module": (lambda path: lora(path, module="lora_unet_nothing\x1b[31m\u202e"), r"nothing\x1b[31m\u202e"),
 }

@@ -94,8 +94,8 @@ def read_entrants(given: Sequence[Named], model: ModelSettings, trigger: str) ->
             raise UserError("weight 0 is the base, which is drawn anyway", where=one.file, fix="give another weight")
         file = find_weights_file(one.file)
         adapter = read_applicable(file)
+        check_fits(networks, adapter, one.file)
         try:
-            check_fits(networks, adapter)
             if adapter.embeddings:
                 texts = load_family(model, TEXT)
                 texts.know_words({word: one.vectors for word, one in adapter.embeddings.items()})

@@ -17,6 +17,7 @@ from lorakiln.families.prompt_encoding import PromptEncoding
 from lorakiln.families.protocol import Family, choose_drawing_dtype
 from lorakiln.lora_files.applying import AppliedAdapters, read_applicable
 from lorakiln.lora_files.embeddings import read_embeddings
+from lorakiln.lora_files.merging import check_fits
 from lorakiln.sampling import DrawJob, draw, follow_noise_schedule
 from lorakiln.sampling.prompt_cache import PromptCache
 from lorakiln.schema.evaluate import EvaluateSettings
@@ -132,5 +133,6 @@ def load_adapter(family: Family, lora: Path, words: Sequence[Path] = ()) -> Appl
         UserError: it is neither, or one for another base model.
     """
     adapter = read_applicable(lora)
+    check_fits(family.adaptable(), adapter, lora)
     own = {word: one for path in words for word, one in read_embeddings(path).items()}
     return AppliedAdapters(family, replace(adapter, embeddings={**adapter.embeddings, **own}))

@@ -1,6 +1,7 @@
 """A LoRA merged into a model's weights, as A1111 and ComfyUI apply it: drawing then costs what the base costs."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -53,17 +54,20 @@ class Merged:
             present.copy_(changed.to(base.dtype))
 
 
-def check_fits(networks: Mapping[str, nn.Module], adapter: Adapter) -> None:
-    """Refuse an adapter of another base, before its numbers are asked for.
+def check_fits(networks: Mapping[str, nn.Module], adapter: Adapter, file: Path) -> None:
+    """Refuse an adapter of another base by its file, before its numbers are asked for.
 
     Args:
         networks: see `Merged`; they may be on torch's meta device.
 
     Raises:
-        UserError: as `Merged` does.
+        UserError: as `Merged` does, which knows no files.
     """
     layers = {to_canonical_name(name): layer for name, layer in adapter.changes.items()}
-    _find_weights(list_weights(networks), layers)
+    try:
+        _find_weights(list_weights(networks), layers)
+    except UserError as error:
+        raise UserError(error.what, where=file, fix=error.fix) from error
 
 
 def _find_weights(found: Mapping[str, Tensor], layers: Mapping[str, Change]) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from lorakiln.lora_files.applying import AppliedAdapters
 from lorakiln.lora_files.embeddings import compute_embedding_short_hash, join_embeddings, read_embeddings
 from lorakiln.lora_files.identity import compute_lora_short_hash as lora_hash
 from lorakiln.lora_files.kohya_metadata import is_zero_terminal_snr
+from lorakiln.lora_files.merging import check_fits
 from lorakiln.lora_files.reading import read_any
 from lorakiln.sampling import (
     Applied,
@@ -79,6 +80,7 @@ def draw_requests(
     files = list(dict.fromkeys(path for request in requests for path, _ in request.loras))
     adapters = [read_any(path).adapter for path in files]
     for path, adapter in zip(files, adapters, strict=True):
+        check_fits(family.adaptable(), adapter, path)
         follow_noise_schedule(family, is_zero_terminal_snr(adapter.metadata), path)
     given = {path: read_embeddings(path, word) for path, word in (embeddings or {}).items()}
     words = join_embeddings(given.values(), "give one of them another word: --embedding FILE=WORD")
