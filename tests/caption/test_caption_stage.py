@@ -219,3 +219,15 @@ def test_a_failed_run_leaves_the_old_folder(tmp_path, prepared, raw, contents):
         caption(prepared, raw, tmp_path / "out", settings, NOBODY)
     assert contents(tmp_path / "out") == before
     assert Image.open(tmp_path / "out" / "a.png").size == (64, 64)
+
+
+@pytest.mark.parametrize(("lines", "becomes"), [(False, "joined to one text"), (True, "each a caption of its own")])
+def test_lines_and_wildcards_are_told_as_what_they_will_be(tmp_path, prepared, raw, capsys, lines, becomes):
+    for name in ("a", "b", "c", "e", "f"):
+        (raw / f"{name}.txt").write_text("a red cat {x} | sitting")
+    (raw / "a.txt").write_text("a red cat\n\na {sad|glad} cat")
+    caption(prepared, raw, tmp_path / "out", NobodySettings(lines=lines), NOBODY)
+    told = [line for line in capsys.readouterr().out.splitlines() if ": a.png" in line]
+    assert len(told) == 2
+    assert told[0].startswith(f"caption: 1 caption with several lines, {becomes}") and told[0].endswith(": a.png")
+    assert told[1].startswith("caption: 1 caption with {a|b}, ") and "encode.captions.wildcards=true" in told[1]

@@ -13,9 +13,10 @@ from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.folders import replacing
 from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.artefacts.partial_results import PartialResults
-from lorakiln.caption.hand_edits import check_hand_edits, read_texts
+from lorakiln.caption.hand_edits import check_hand_edits
 from lorakiln.caption.missing_captions import LISTED, make_refusal
 from lorakiln.caption.text_cache import compute_content_keys, read_earlier_texts, read_partial_texts, write_texts
+from lorakiln.caption.text_forms import TextForms
 from lorakiln.caption.trigger import adapt_settings, complete_text, holds_trigger
 from lorakiln.captioners import Chain, open_captioner
 from lorakiln.console.counts import format_count
@@ -104,6 +105,8 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
     _warn_lonely(stage.files, prepared, rows)
     about = {row.file_name: captioned[row.file_name] for row in rows if not row.is_reg}
     _warn_without_trigger(facts.trigger, about)
+    for line in stage.forms.describe():
+        print(f"caption: {line}", flush=True)
     if settings.rules:
         print(f"caption: rules have changed {format_count(stage.changed, 'text')}", flush=True)
     if facts.trigger:
@@ -125,7 +128,8 @@ def caption(prepared: Path, raw: Path, out: Path, settings: CaptionSettings, cap
 
 class _Stage:
     """One run; `written` is what the captioner wrote before, by key, `new` how many it wrote now, `kept` takes them.
-    Of the texts `changed` are others by the rules, and `triggered` have got the trigger words.
+    Of the texts `changed` are others by the rules, and `triggered` have got the trigger words; `forms` are what the
+    captions have.
 
     Without a captioner the pictures that have no caption get their source's class tokens and the trigger words.
     """
@@ -141,6 +145,7 @@ class _Stage:
         self.prepared, self.files, self.settings, self.captioner, self.kept = prepared, files, settings, captioner, kept
         self.written: dict[str, str] = {}
         self.new = self.changed = self.triggered = 0
+        self.forms = TextForms()
 
     def run(self, rows: Sequence[PreparedRow], raw: Path, full_list: Path) -> dict[str, Captioned]:
         """Texts by the pictures' file_name.
@@ -153,11 +158,12 @@ class _Stage:
         for row in rows:
             file = self.files.find(row.source)
             own = adapt_settings(self.settings, row.rules)
-            found = read_texts(self.files, own, file, row.source) if file else None
+            found = self.files.read_lines(file, row.source) if file else None
             if isinstance(found, CaptionProblem):
                 problems.append(found)
-            elif found is not None:
-                text, *more = (self._complete(row, one, by_hand=True) for one in found)
+            elif file and found is not None:
+                texts = self.forms.take(row.source, found, own.lines)
+                text, *more = (self._complete(row, one, by_hand=True) for one in texts)
                 kind = "edit" if file == row.source + EDIT else "file"
                 captioned[row.file_name] = Captioned(text, kind, file, alternatives=tuple(more))
             else:

@@ -58,6 +58,11 @@ def fill_wildcards(template: str, chance: Chance) -> str:
     return _PARTS.sub(fill, template)
 
 
+def holds_wildcard(template: str) -> bool:
+    """Whether it has a {a|b}, of which `fill_wildcards` takes one."""
+    return any("|" in (match[1] or "") for match in _PARTS.finditer(template))
+
+
 def split_tags(text: str, rules: CaptionRules) -> tuple[list[str], list[str], list[str]]:
     """The tags that stay in front, those that move, and those that stay behind; empty ones are none."""
 
