@@ -26,6 +26,21 @@ def test_what_is_not_utf8_is_shown_and_then_written(folder, capsys):
     assert "all caption files here are UTF-8" in capsys.readouterr().err
 
 
+def test_of_several_encodings_each_has_its_own_files(folder, capsys):
+    (folder / "ja.txt").write_bytes("赤い犬、芝生".encode("cp932"))
+    (folder / "ru.txt").write_bytes("красная собака".encode("cp1251"))
+    assert main(["captions", "reencode", str(folder), "--from", "gbk", "--yes"]) == 1
+    assert "behind the folder the files that are of this one alone" in capsys.readouterr().err
+    for encoding, file in (("gbk", "deep/b.TXT"), ("cp932", folder / "ja.txt"), ("cp1251", "ru.txt")):
+        assert main(["captions", "reencode", str(folder), str(file), "--from", encoding, "--yes"]) == 0
+    assert (folder / "deep/b.TXT").read_text() == "一只小狗, 蓝天"
+    assert (folder / "ja.txt").read_text() == "赤い犬、芝生" and (folder / "ru.txt").read_text() == "красная собака"
+    assert main(["captions", "reencode", str(folder), "ru.txt", "--from", "gbk"]) == 1
+    assert "all of these are UTF-8" in capsys.readouterr().err
+    assert main(["captions", "reencode", str(folder), "none.txt", "--from", "gbk"]) == 1
+    assert "none.txt: no caption file of the folder" in capsys.readouterr().err
+
+
 def test_utf16_without_its_mark_is_mended_too(tmp_path, capsys):
     (tmp_path / "a.txt").write_bytes("a red cat".encode("utf-16-le"))
     assert main(["captions", "reencode", str(tmp_path), "--from", "utf-8"]) == 1

@@ -86,12 +86,15 @@ def diff(folder: Folder, captioned: Captioned = CAPTIONED) -> None:
 def reencode(
     folder: Folder,
     encoding: Annotated[str, typer.Option("--from", metavar="ENCODING", help="gb18030, cp932, big5, cp1251, ...")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="these alone, where others are of other encodings")
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Make UTF-8 of the captions that are not, once it was seen that the encoding is theirs."""
     from lorakiln.tools.caption_files import reencode_captions
 
-    _finish(folder, reencode_captions(folder, encoding), yes)
+    _finish(folder, reencode_captions(folder, encoding, files or ()), yes)
 
 
 @app.command()

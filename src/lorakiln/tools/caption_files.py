@@ -38,22 +38,29 @@ class CaptionEdit:
     was: bytes = b""
 
 
-def reencode_captions(folder: Path, encoding: str) -> list[CaptionEdit]:
+def reencode_captions(folder: Path, encoding: str, only: Sequence[Path] = ()) -> list[CaptionEdit]:
     """The files that are not UTF-8, as text of this encoding.
 
     Args:
         encoding: Python's name of it: "gb18030", "cp932", "cp1251".
+        only: the files that are looked at, by their paths or below the folder, where others are of other encodings;
+            none: all.
 
     Raises:
-        UserError: there is no such encoding, a file is not of it, or all files are UTF-8.
+        UserError: there is no such encoding, a file is not of it, all files are UTF-8, or one of `only` is no caption
+            file of the folder.
     """
     try:
         "".encode(encoding)
     except LookupError:
         known = "gb18030 (GBK), cp932 (Shift-JIS), big5, cp949 (Korean), cp1251 (Cyrillic), cp1252 (Latin)"
         raise UserError(f"{encoding}: no such encoding", where="--from", fix=f"one of {known}, ...") from None
-    edits = []
+    wanted = {_find_below(folder, path) for path in only}
+    edits, seen = [], set[str]()
     for name, content in _read_all(folder):
+        seen.add(name)
+        if wanted and name not in wanted:
+            continue
         try:
             decode_text(content)
             continue
@@ -66,10 +73,13 @@ def reencode_captions(folder: Path, encoding: str) -> list[CaptionEdit]:
             raise UserError(
                 f"is not {encoding} (byte 0x{content[error.start]:02x} at {error.start}); it could be {others}",
                 where=folder / name,
-                fix="name another encoding with --from, or move the files that are of another one apart",
+                fix="name another encoding with --from, or behind the folder the files that are of this one alone",
             ) from error
+    if strange := sorted(wanted - seen):
+        raise UserError("no caption file of the folder (.txt, .caption)", where=strange[0], fix=f"name one in {folder}")
     if not edits:
-        raise UserError("all caption files here are UTF-8, or UTF-16 with its mark", where=folder, fix="nothing to do")
+        which = "all of these" if wanted else "all caption files here"
+        raise UserError(f"{which} are UTF-8, or UTF-16 with its mark", where=folder, fix="nothing to do")
     return edits
 
 
@@ -94,6 +104,13 @@ def replace_words(folder: Path, old: str, new: str, matching: Matching = "words"
     if not edits:
         raise UserError(f"no caption has {old!r}", where=folder, fix="look at `lorakiln captions stats FOLDER`")
     return edits
+
+
+def _find_below(folder: Path, path: Path) -> str:
+    """A file's name below the folder, by that or by its path."""
+    whole = (path if path.exists() else folder / path).absolute()
+    root = folder.absolute()
+    return whole.relative_to(root).as_posix() if root in whole.parents else str(path)
 
 
 def tidy_commas(text: str) -> str:
