@@ -134,10 +134,13 @@ def test_an_absent_captioner(tmp_path, prepared, raw, path, message):
     assert caught.value.fix and not (tmp_path / "out").exists()
 
 
-def test_a_captioner_that_is_none(tmp_path, prepared, raw, captioner, micro_model):
+def test_a_captioner_that_is_none(tmp_path, prepared, raw, captioner, micro_model, capfd):
     def refused(path: Path, message: str) -> None:
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(UserError, match=message) as found:
             caption(prepared, raw, tmp_path / "out", BlipSettings(), Source(path=str(path)))
+        # Where the captioner is named is said, and no table of weights stands before it.
+        assert "caption.source" in found.value.fix or "safetensors" in found.value.fix
+        assert "MISSING" not in capfd.readouterr().err
 
     refused(Path(captioner.path, "model.safetensors"), "a file, not a folder")
     refused(Path(micro_model.path, "text_encoder"), "cannot be loaded as a BLIP|not a whole model")

@@ -10,6 +10,7 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.captioners.loading import HIDE_GPU, check_weights, explaining_errors, load_weights
+from lorakiln.captioners.model_files import FIX
 from lorakiln.console.errors import UserError
 from lorakiln.console.memory import Batch, explaining_no_memory
 from lorakiln.schema.captioners.blip import BlipSettings
@@ -28,7 +29,7 @@ class Blip:
         Raises:
             UserError: it holds no whole BLIP in safetensors.
         """
-        fix = "name a hub id or a folder that holds a BlipForConditionalGeneration in model.captioner.path"
+        fix = f"{FIX}; it is to hold a BlipForConditionalGeneration"
         check_weights(folder)
         with explaining_errors(folder, "a BLIP", fix):
             model = load_weights(folder, BlipForConditionalGeneration, torch.float32, fix)

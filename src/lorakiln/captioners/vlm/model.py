@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-from transformers.utils import logging as transformers_logging
 
 from lorakiln.artefacts.pictures import read_picture
 from lorakiln.captioners.loading import HIDE_GPU, check_weights, explaining_errors, load_weights
@@ -52,8 +51,6 @@ class Vlm:
                 raise UserError(f"{config.model_type} is no {KIND.removeprefix('an ')}", where=folder, fix=FIX)
             processor = load_processor(folder, config)
             model = load_weights(folder, AutoModelForImageTextToText, getattr(torch, precision), FIX)
-        # Else it tells, of every batch, which of the model's own habits of sampling are left aside.
-        transformers_logging.set_verbosity_error()
         with explaining_no_memory("captioning: loading the captioner", HIDE_GPU):
             return cls(model, processor, device)
 
