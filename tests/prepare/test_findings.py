@@ -82,9 +82,11 @@ def test_a_level_makes_no_picture_anew(tmp_path, settings, noise, capfd):
     (tmp_path / "raw").mkdir()
     noise(16, 16).save(tmp_path / "raw/a.png")
     prepare(tmp_path / "raw", tmp_path / "out", settings())
+    assert ", 1 enlarged more than 2 times" in capfd.readouterr().out
     other = settings(enlarged_above=3.0, blurred_above=0.9, border_above=0.5, findings={"enlarged": "off"})
     prepare(tmp_path / "raw", tmp_path / "out", other)
-    assert "1 picture (1 reused)" in capfd.readouterr().out
+    told = capfd.readouterr().out
+    assert "1 picture (1 reused)" in told and "enlarged" not in told  # nobody looks
 
 
 def test_many_are_listed_in_a_file(tmp_path, settings, noise):

@@ -213,7 +213,10 @@ def _report(
     reused: int,
 ) -> None:
     """What was left out, then what there is in one line."""
-    enlarged = [row for row in rows if row.scale > settings.enlarged_above]
+    enlarged = ""
+    if settings.findings.enlarged != "off":
+        count = sum(row.scale > settings.enlarged_above for row in rows)
+        enlarged = f", {count} enlarged more than {settings.enlarged_above:g} times"
     if upscaled := sum(any(note.startswith(UPSCALED) for note in row.notes) for row in rows):
         print(f"prepare: {format_count(upscaled, 'picture')} enlarged by prepare.upscale.network first", flush=True)
     if bad:
@@ -227,8 +230,7 @@ def _report(
     print(
         f"prepare: {format_count(len(rows), 'picture')} ({reused} reused) in "
         f"{format_count(len(_count_buckets(rows)), 'bucket')} ({buckets}); "
-        f"{len(bad)} quarantined, {len(enlarged)} enlarged more than {settings.enlarged_above:g} times"
-        + (f"; other files: {ignored}" if ignored else ""),
+        f"{len(bad)} quarantined{enlarged}" + (f"; other files: {ignored}" if ignored else ""),
         flush=True,
     )
 
