@@ -3,6 +3,8 @@
 import pytest
 
 from lorakiln.cli import main
+from lorakiln.schema.picture_edit import PictureEdit
+from lorakiln.sources.folder.edits import read_edit
 from lorakiln.tools.caption_files import tidy_commas
 
 
@@ -70,6 +72,31 @@ def test_words_are_replaced_whole_and_a_removed_tag_takes_its_comma_along(folder
     assert main(["captions", "replace", str(folder), "(", "x", "--regex"]) == 1
     assert main(["captions", "replace", str(folder), "horse", "x"]) == 1
     assert "no caption has 'horse'" in capsys.readouterr().err
+
+
+def test_captions_of_hand_edits_are_counted_and_replaced_and_the_rest_of_the_edit_stays(tmp_path, capsys):
+    edit = tmp_path / "deep" / "a.png.edit.yaml"
+    edit.parent.mkdir()
+    edit.write_text("caption: a red cat, solo\ncrop: [0, 0, 8, 8]\n")
+    (tmp_path / "b.png.edit.yaml").write_text("excluded: true\n")
+    assert main(["captions", "stats", str(tmp_path)]) == 0
+    assert "1 caption, 2 different tags" in capsys.readouterr().out
+    (tmp_path / "c.txt").write_text("a red cat")
+    assert main(["captions", "replace", str(tmp_path), "red cat", "ginger: cat", "--yes"]) == 0
+    assert "deep/a.png.edit.yaml\n  - a red cat, solo\n  + a ginger: cat, solo" in capsys.readouterr().out
+    assert read_edit(tmp_path, "deep/a.png") == PictureEdit(caption="a ginger: cat, solo", crop=[0, 0, 8, 8])
+    assert (tmp_path / "c.txt").read_text() == "a ginger: cat"
+    # Nothing is written where a hand edit would be left without a text: another caption would count then.
+    assert main(["captions", "replace", str(tmp_path), ".*ginger.*", "", "--regex", "--yes"]) == 1
+    assert "deep/a.png.edit.yaml: would have no caption left" in capsys.readouterr().err
+    assert (tmp_path / "c.txt").read_text() == "a ginger: cat" and "ginger" in edit.read_text()
+    assert (tmp_path / "b.png.edit.yaml").read_text() == "excluded: true\n"
+
+
+def test_where_there_are_no_captions_it_says_where_a_tables_are(tmp_path, capsys):
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a cat"}\n')
+    assert main(["captions", "stats", str(tmp_path)]) == 1
+    assert "captions of a table (metadata.jsonl, .csv, .json) are changed in it" in capsys.readouterr().err
 
 
 def test_tags_are_counted_once_a_caption(folder, capsys):

@@ -1,4 +1,4 @@
-"""`lorakiln captions`: the caption files of a dataset, looked at and changed where they lie."""
+"""`lorakiln captions`: the captions of a dataset, looked at and changed where they lie."""
 
 import sys
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ def replace(
     tag: Annotated[bool, typer.Option("--tag", help="OLD is all that stands between two commas")] = False,
     yes: Yes = False,
 ) -> None:
-    """Replace or remove words or tags in all captions; each file keeps its encoding and line ends."""
+    """Replace or remove words or tags in all captions, hand edits too; files keep their encoding and line ends."""
     from lorakiln.tools.caption_files import replace_words
 
     if regex and tag:

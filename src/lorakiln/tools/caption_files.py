@@ -1,4 +1,7 @@
-"""Caption files beside raw pictures, looked at and changed where they lie: in another encoding, with other words."""
+"""Captions beside raw pictures, looked at and changed where they lie: in another encoding, with other words.
+
+They are the caption files, and the hand edits that have a caption. A table's (metadata.jsonl) are changed in it.
+"""
 
 import os
 import re
@@ -6,14 +9,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.artefacts.json_files import write_bytes
 from lorakiln.caption.trigger import holds_trigger
 from lorakiln.console.errors import UserError
+from lorakiln.schema.base import check
+from lorakiln.schema.picture_edit import PictureEdit
 from lorakiln.sources.folder.captions import LONGEST
+from lorakiln.sources.folder.edits import ENDING as EDIT
+from lorakiln.sources.folder.edits import list_edits, read_edit, write_edit
 from lorakiln.sources.folder.encodings import decode_text, encode_text, list_readings
 
 ENDINGS = (".txt", ".caption")
@@ -24,12 +31,12 @@ _LINE_END = re.compile(r"(\r\n|\r|\n)")
 
 @dataclass(frozen=True)
 class CaptionEdit:
-    """What one caption file would become.
+    """What one caption would become.
 
     Attributes:
-        name: below the folder.
+        name: of the caption file, or of the hand edit, below the folder.
         before: its text, "" where it could not be read.
-        was: its bytes, whose encoding `after` is written in; none: UTF-8.
+        was: a caption file's bytes, whose encoding `after` is written in; none: UTF-8.
     """
 
     name: str
@@ -57,7 +64,7 @@ def reencode_captions(folder: Path, encoding: str, only: Sequence[Path] = ()) ->
         raise UserError(f"{encoding}: no such encoding", where="--from", fix=f"one of {known}, ...") from None
     wanted = {_find_below(folder, path) for path in only}
     edits, seen = [], set[str]()
-    for name, content in _read_all(folder):
+    for name, content in _read_files(folder) or _refuse_none(folder):
         seen.add(name)
         if wanted and name not in wanted:
             continue
@@ -96,8 +103,7 @@ def replace_words(folder: Path, old: str, new: str, matching: Matching = "words"
     """
     change = _replace_tag(old, new) if matching == "tag" else _replace_pattern(old, new, matching == "regex")
     edits = []
-    for name, content in _read_all(folder):
-        before = _decode(folder / name, content)
+    for name, before, content in _read_captions(folder):
         after = change(before)
         if after != before:
             edits.append(CaptionEdit(name, before, after, content))
@@ -121,10 +127,26 @@ def tidy_commas(text: str) -> str:
 
 
 def write_edits(folder: Path, edits: Sequence[CaptionEdit]) -> None:
-    """Write them, each file whole or not at all, and none where one cannot be spelled in its encoding."""
-    contents = {folder / edit.name: encode_text(edit.after, edit.was) for edit in edits}
+    """Write them, each file whole or not at all, and none where one cannot be spelled in its encoding.
+
+    Raises:
+        UserError: so it is, a hand edit would have no text left, or the disk is full or not writable.
+    """
+    contents = {folder / one.name: encode_text(one.after, one.was) for one in edits if not one.name.endswith(EDIT)}
+    by_hand = {one.name: _change_hand_edit(folder, one) for one in edits if one.name.endswith(EDIT)}
     for path, content in contents.items():
         write_bytes(path.resolve(), content)  # a link goes on to lead there
+    for name, edit in by_hand.items():
+        write_edit(folder, name.removesuffix(EDIT), edit)
+
+
+def _change_hand_edit(folder: Path, change: CaptionEdit) -> PictureEdit:
+    if not change.after.strip():
+        fix = "write another caption there, or remove the key: the caption file or the captioner's then counts again"
+        raise UserError("would have no caption left", where=folder / change.name, fix=fix)
+    edit = read_edit(folder, change.name.removesuffix(EDIT))
+    values = edit.model_dump(exclude_none=True, exclude_defaults=True) if edit else {}
+    return check(PictureEdit, {**values, "caption": change.after})
 
 
 def _replace_pattern(old: str, new: str, as_regex: bool) -> Callable[[str], str]:
@@ -177,13 +199,13 @@ def fold_tag(tag: str) -> str:
 
 @dataclass
 class CaptionStats:
-    """What stands in a folder's caption files.
+    """What stands in a folder's captions.
 
     Attributes:
-        captions: how many files there are.
+        captions: how many there are, in files and in hand edits.
         tags, words: in how many of them each stands: what is between commas; what is spaces and marks, in small
             letters.
-        texts: of the files, with single spaces.
+        texts: of all, with single spaces.
         triggered: how many hold the trigger words.
     """
 
@@ -195,14 +217,13 @@ class CaptionStats:
 
 
 def collect_stats(folder: Path, trigger: str = "") -> CaptionStats:
-    """Count what stands in the caption files.
+    """Count what stands in the captions.
 
     Raises:
-        UserError: there is none, or one is not UTF-8.
+        UserError: there is none, one is not UTF-8, or a hand edit is none.
     """
     found = CaptionStats()
-    for name, content in _read_all(folder):
-        text = _decode(folder / name, content)
+    for _, text, _ in _read_captions(folder):
         found.captions += 1
         found.texts.append(" ".join(text.split()))
         found.tags.update({" ".join(tag.split()) for tag in re.split(r"[,\n]", text)} - {""})
@@ -220,11 +241,31 @@ def _decode(path: Path, content: bytes) -> str:
         raise UserError("is not UTF-8", where=path, fix=fix) from error
 
 
-def _read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _read_captions(folder: Path) -> list[tuple[str, str, bytes]]:
+    """The name, text and bytes of every caption file, and the name and caption of every hand edit that has one, sorted.
+
+    Raises:
+        UserError: there is none of either, or one cannot be read.
+    """
+    found = [(name, _decode(folder / name, content), content) for name, content in _read_files(folder)]
+    for name in list_edits(folder):
+        edit = read_edit(folder, name.removesuffix(EDIT)) if name.endswith(EDIT) else None
+        if edit and edit.caption:
+            found.append((name, edit.caption, b""))
+    return sorted(found) or _refuse_none(folder)
+
+
+def _refuse_none(folder: Path) -> NoReturn:
+    check_pulled(folder)
+    fix = "name the folder with the pictures; captions of a table (metadata.jsonl, .csv, .json) are changed in it"
+    raise UserError("no captions here (.txt, .caption, .edit.yaml)", where=folder, fix=fix)
+
+
+def _read_files(folder: Path) -> list[tuple[str, bytes]]:
     """Every caption file below the folder, sorted, hidden ones left out.
 
     Raises:
-        UserError: there is none, or it may not be read.
+        UserError: one may not be read.
     """
     names = sorted(
         Path(parent, name).relative_to(folder).as_posix()
@@ -232,9 +273,7 @@ def _read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
         for name in files
         if Path(name).suffix.lower() in ENDINGS and not name.startswith(".")
     )
-    if not names:
-        check_pulled(folder)
-        raise UserError("no caption files here (.txt, .caption)", where=folder, fix="name the folder with the pictures")
+    read = []
     root = folder.resolve()
     for name in names:
         if found := find_obstacle(folder / name, root):
@@ -243,7 +282,8 @@ def _read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
             content = file.read(LONGEST + 1)
         if len(content) > LONGEST:
             raise UserError(f"longer than {LONGEST:,} bytes: no caption", where=folder / name, fix="remove it")
-        yield name, content
+        read.append((name, content))
+    return read
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
