@@ -142,6 +142,21 @@ def test_what_hydra_cannot_compose_is_a_users_error(override):
     ("override", "what", "fix"),
     [
         ("train.stepz=6", "train.stepz: unknown setting", "did you mean train.steps?"),
+        (
+            "train.tokens={mydog: {init: dog}}",
+            "train.tokens: what train.tokens holds is added, for its keys are yours",
+            "put a + in front: '+train.tokens={...}'",
+        ),
+        (
+            "train.adapter.rank_pattern={attn2.to_k: 4}",
+            "train.adapter.rank_pattern: what train.adapter.rank_pattern holds is added, for its keys are yours",
+            "put a + in front: '+train.adapter.rank_pattern={...}'",
+        ),
+        (
+            "train.optimizer.part_lrs.up_blocks=1e-4",
+            "train.optimizer.part_lrs.up_blocks: what train.optimizer.part_lrs holds is added, for its keys are yours",
+            "put a + in front: '+train.optimizer.part_lrs.up_blocks=VALUE'",
+        ),
         ("trian.steps=6", "trian.steps: unknown setting", "did you mean train.steps?"),
         ("~train.stepz", "train.stepz: unknown setting", "did you mean train.steps?"),
         ("steps=6", "steps: unknown setting", "did you mean train.steps or train.samples.steps or evaluate.steps?"),

@@ -57,6 +57,27 @@ def test_what_hydra_cannot_read_is_told_with_the_quotes_that_mend_it():
     assert compose_config(["+experiment=smoke", mended])["train"]["adapter"]["init_from"] == "it's (1)"
 
 
+@pytest.mark.parametrize(
+    ("setting", "given", "meant"),
+    [
+        ("+caption.replaced_tags", """{dog_(species): "a (b)", cat: ''}""", {"dog_(species)": "a (b)", "cat": ""}),
+        ("caption.excluded_tags", r"[dog_(species), a\,b]", ["dog_(species)", "a,b"]),
+    ],
+)
+def test_tags_with_brackets_are_told_with_the_backslashes_that_mend_them(setting, given, meant):
+    """A booru's tags have brackets, and quotes around a whole dict make a text of it."""
+    overrides = ["+experiment=smoke", "caption=tagger"]
+    with pytest.raises(UserError) as told:
+        compose_config([*overrides, f"{setting}={given}"])
+    (mended,) = shlex.split(re.search(r"have a backslash in front: (.*)", str(told.value))[1])
+    assert compose_config([*overrides, mended])["caption"][setting.partition(".")[2]] == meant
+
+
+def test_a_list_that_no_backslash_mends_is_no_text():
+    with pytest.raises(UserError, match="mend the list or dict, or write it into a file"):
+        compose_config(["+experiment=smoke", "caption=tagger", "caption.excluded_tags=[a,b"])
+
+
 def test_a_path_and_a_slash_behind_it_are_understood_and_other_values_stay(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("data/raw/my dog", "elsewhere/cat"):

@@ -10,6 +10,7 @@ from typing import Any, cast
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.lorakiln_conf._files import FileConfigSource
 from hydra_plugins.lorakiln_conf.nearest import explain_unknown_name
-from hydra_plugins.lorakiln_conf.quoting import quote_names, quote_value
+from hydra_plugins.lorakiln_conf.quoting import escape_brackets, quote_names, quote_value
 from lorakiln.console.errors import REMEDIES, UserError, explain_error
 from lorakiln.schema.secrets import mask_secrets
 
@@ -89,9 +90,19 @@ def explain_composing(error: Exception, where: object = GIVEN) -> UserError | No
     )
     fix = "mend the override or the file"
     if isinstance(error, OverrideParseException) and "=" in error.override:
-        key, _, value = error.override.partition("=")
-        fix = f"if this is a text or a file's name, write {shlex.quote(f'{key}={quote_value(value)}')}"
+        fix = _mend_override(*error.override.partition("=")[::2])
     return UserError(mask_secrets(f"cannot compose: {text}"), where=mask_secrets(str(where)), fix=mask_secrets(fix))
+
+
+def _mend_override(key: str, value: str) -> str:
+    if not value.startswith(("{", "[")):
+        return f"if this is a text or a file's name, write {shlex.quote(f'{key}={quote_value(value)}')}"
+    escaped = f"{key}={escape_brackets(value)}"
+    try:
+        OverridesParser.create().parse_override(escaped)
+    except HydraException:
+        return "mend the list or dict, or write it into a file: conf/experiment/NAME.yaml"
+    return f"round brackets in a list or dict have a backslash in front: {shlex.quote(escaped)}"
 
 
 def explain_writing(error: Exception) -> UserError | None:

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
@@ -53,6 +53,21 @@ def list_settings(kind: Any = Config, path: str = "") -> Iterator[str]:
             yield from list_settings(part, where)
 
 
+def list_open_settings(kind: Any = Config, path: str = "") -> Iterator[str]:
+    """The dotted names of the settings whose keys are the user's: train.tokens, caption.replaced_tags, ..."""
+    for name, field in kind.model_fields.items():
+        where = f"{path}.{name}" if path else name
+        if _holds_dict(field.annotation):
+            yield where
+            continue
+        for part in list_sections(field):
+            yield from list_open_settings(part, where)
+
+
+def _holds_dict(annotation: Any) -> bool:
+    return get_origin(annotation) is dict or any(map(_holds_dict, get_args(annotation)))
+
+
 def list_groups() -> list[str]:
     """The groups of the folder that was read last: "train/scheduler", ..."""
     root = FileConfigSource.root
@@ -68,6 +83,12 @@ def _setting(key: str, error: Exception) -> tuple[str, str]:
         known = _of_files(above) | {f"{above}.{name}": f"{above}.{name}" for name in _beside(error)}
     else:
         known = {name: name for name in list_settings()}
+    if open_setting := next((name for name in list_open_settings() if f"{key}.".startswith(f"{name}.")), None):
+        value = "VALUE" if key != open_setting else "{...}"
+        return (
+            f"{key}: what {open_setting} holds is added, for its keys are yours",
+            f"put a + in front: '+{key}={value}'",
+        )
     if named := translate_setting(key):
         return f"{key}: unknown setting", f"did you mean {named}?"
     if others := _options_with(above, last):

@@ -16,6 +16,8 @@ _DATASET = re.compile(r"(\+{0,2}prepare\.dataset)=(.+)", re.DOTALL)
 _SETTING = re.compile(r"(\+{0,2}\w+(?:\.\w+)+)=(.+)", re.DOTALL | re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./:+%@*?|$-]+")  # what Hydra takes without quotes, or as a number
+# What is quoted, or escaped already, is taken whole.
+_QUOTED_OR_BRACKET = re.compile(r"""'[^']*'|"[^"]*"|\\.|[()]""", re.DOTALL)
 _NO_TEXTS = ("null", "true", "false", "inf", "nan")
 
 
@@ -26,6 +28,13 @@ def quote_value(text: str) -> str:
     text = text.replace("${", r"\${")  # else what OmegaConf puts something in the place of
     # Backslashes count only in front of a quote.
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), text) + "'"
+
+
+def escape_brackets(text: str) -> str:
+    """A list or a dict with round brackets in it, such as {dog_(species): dog}, as Hydra takes it: a backslash in front
+    of each that stands in no quotes.
+    """
+    return _QUOTED_OR_BRACKET.sub(lambda found: f"\\{found[0]}" if found[0] in "()" else found[0], text)
 
 
 def quote_names(arguments: Iterable[str]) -> list[str]:
