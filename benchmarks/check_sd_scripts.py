@@ -29,7 +29,7 @@ from lorakiln.lora_files import diffusers_form
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapter_placement import list_placements, put_adapters
+from lorakiln.train.adapter_placement import inject_adapters, list_placements
 
 BARS = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 TIMES = [10, 300, 900]
@@ -50,7 +50,7 @@ def predict(family: Family, model: ModelSettings) -> Tensor:
 def put_trained(family: Family, file: Path, settings: TrainSettings) -> None:
     """The networks as the training had them."""
     fresh = settings.model_copy(update={"adapter": settings.adapter.model_copy(update={"init_from": None})})
-    adapted = put_adapters(family, list_placements(family, fresh), settings.seed)
+    adapted = inject_adapters(family, list_placements(family, fresh), settings.seed)
     adapted.write(diffusers_form.load(file, fresh.adapter.kind))
 
 

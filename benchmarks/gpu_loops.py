@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from benchmarks.memory import ARCHITECTURES, SIDES, base_of, settings_of
 from lorakiln.adapters.targets import list_target_names
-from lorakiln.train.adapter_placement import put_adapter
+from lorakiln.train.adapter_placement import inject_adapter
 from lorakiln.train.devices import make_trainer
 from lorakiln.train.encoded_dataset import Bucket, EncodedDataset
 from lorakiln.train.lora_module import LoraModule
@@ -144,7 +144,7 @@ def run_ours(wanted: Wanted, clock: Clock) -> None:
     family = base_of(wanted.kind, wanted.dtype, wanted.device)
     family.process = family.process.to(wanted.device)
     family.network = wanted.make("unet").to(memory_format=torch.channels_last)
-    put_adapter(family, settings.adapter, list_target_names(family, settings.adapter.targets), settings.seed)
+    inject_adapter(family, settings.adapter, list_target_names(family, settings.adapter.targets), settings.seed)
     module = LoraModule(family, wanted.make_dataset(), [list(range(PICTURES))], settings, wanted.share)
 
     class ReadLosses(pl.Callback):

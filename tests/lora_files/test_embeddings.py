@@ -19,7 +19,7 @@ from lorakiln.lora_files.merging import Merged
 from lorakiln.lora_files.reading import read_lora
 from lorakiln.sampling import DrawJob, draw
 from lorakiln.schema.adapters.lora import LoraSettings
-from lorakiln.train.adapter_placement import put_adapter
+from lorakiln.train.adapter_placement import inject_adapter
 
 NAME = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
 LAYER = {f"{NAME}.lora_down.weight": torch.ones(2, 32), f"{NAME}.lora_up.weight": torch.ones(32, 2)}
@@ -119,7 +119,7 @@ def test_what_does_not_use_them_says_so(file, tmp_path, capsys, micro_model):
     assert main([*into, str(tmp_path / "more"), "--without-embeddings"]) == 0 and said not in capsys.readouterr().err
     family = load_family(micro_model, ("network",))
     target = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
-    put_adapter(family, LoraSettings(rank=2, alpha=2, targets=[target], init_from=file), [target], 0)
+    inject_adapter(family, LoraSettings(rank=2, alpha=2, targets=[target], init_from=file), [target], 0)
     error = capsys.readouterr().err
     assert said in error and f"`lorakiln convert {file} lora.safetensors --embeddings FOLDER`" in error
 

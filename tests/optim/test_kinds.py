@@ -13,7 +13,7 @@ from lorakiln.libraries import import_bitsandbytes
 from lorakiln.optim import find_optimizer, kohya_name
 from lorakiln.optim.flat_weights import FlatWeights
 from lorakiln.optim.protocol import Averages, read_rate_factor
-from lorakiln.optim.state import put_state, state_bytes, state_tensors, take_state
+from lorakiln.optim.state import count_state_bytes, iterate_state_tensors, put_state, take_state
 from lorakiln.schema.optimizers import OPTIMIZERS
 
 # What LoRAs are made of: matrices, convolutions, and DoRA's magnitudes.
@@ -175,8 +175,8 @@ def test_each_goes_on_bit_for_bit_and_holds_what_was_counted(name):
     assert all(torch.equal(now[key], expected[key]) and not torch.equal(now[key], weights[key]) for key in SHAPES)
     assert read_rate_factor(rest) == read_rate_factor(whole)
 
-    held = sum(tensor.nbytes for tensor in state_tensors(whole.state))
-    counted = state_bytes(lambda groups: find_optimizer(settings).build(groups, settings), whole)
+    held = sum(tensor.nbytes for tensor in iterate_state_tensors(whole.state))
+    counted = count_state_bytes(lambda groups: find_optimizer(settings).build(groups, settings), whole)
     assert counted == pytest.approx(held, rel=1e-3, abs=64)
 
 
@@ -239,12 +239,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing(name):
     flat, optimizer, _, settings = build(name)
     assert find_optimizer(settings).MASKED
     go(flat, optimizer, settings, range(3))
-    before, held = flat.weights.data.clone(), [tensor.clone() for tensor in state_tensors(optimizer.state)]
+    before, held = flat.weights.data.clone(), [tensor.clone() for tensor in iterate_state_tensors(optimizer.state)]
     flat.gradients.fill_(float("nan"))
     optimizer.found_inf = torch.tensor(1.0)
     optimizer.step()
     assert torch.equal(flat.weights.data, before)
-    assert all(map(torch.equal, state_tensors(optimizer.state), held))
+    assert all(map(torch.equal, iterate_state_tensors(optimizer.state), held))
 
 
 def test_all_others_are_left_out():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lorakiln.optim.flat_weights import FlatWeights
-from lorakiln.optim.state import put_state, state_bytes, take_state
+from lorakiln.optim.state import count_state_bytes, put_state, take_state
 
 SHAPES = {"down.a": (3, 5), "down.b": (7, 3), "mid.a": (2, 70), "up.a": (4, 4), "up.b": (65, 1)}
 
@@ -142,7 +142,7 @@ def test_the_size_of_a_state_is_known_before_it_is_there():
     flat, _, _ = build("Adam", True)
     for name, moments in (("Adam", 2), ("SGD", 1), ("RMSprop", 3)):
         optimizer = OPTIMIZERS[name](flat.groups(True))
-        assert state_bytes(OPTIMIZERS[name], optimizer) == pytest.approx(moments * flat.weights.nbytes, abs=16)
+        assert count_state_bytes(OPTIMIZERS[name], optimizer) == pytest.approx(moments * flat.weights.nbytes, abs=16)
         assert not optimizer.state
 
 
@@ -152,7 +152,7 @@ def test_a_state_that_depends_on_numbers_is_guessed():
             return float(self.param_groups[0]["params"][0].detach().norm())
 
     flat, _, _ = build("SGD", True)
-    assert state_bytes(lambda groups: Reading(groups, lr=1.0), flat_optimizer(flat)) == 2 * flat.weights.nbytes
+    assert count_state_bytes(lambda groups: Reading(groups, lr=1.0), flat_optimizer(flat)) == 2 * flat.weights.nbytes
 
 
 def flat_optimizer(flat):

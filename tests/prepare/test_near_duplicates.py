@@ -41,7 +41,7 @@ CHANGES = {
 
 
 def looks(*images):
-    return [near_duplicates.compute_look(image) for image in images]
+    return [near_duplicates.compute_perceptual_hash(image) for image in images]
 
 
 @pytest.mark.parametrize("change", CHANGES)

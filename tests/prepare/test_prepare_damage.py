@@ -10,7 +10,7 @@ from PIL import Image
 
 from lorakiln.artefacts.json_files import read_jsonl
 from lorakiln.prepare import damage, lzw, prepare, stage
-from lorakiln.prepare.damage import check_data, check_jpeg, find_missing_decoder, hearing_libtiff
+from lorakiln.prepare.damage import capture_libtiff_warnings, check_data, check_jpeg, find_missing_decoder
 from lorakiln.prepare.decode import decode
 from lorakiln.prepare.unusable_files import Refused
 from tests.prepare.test_prepare_bad_files import cut_tiff, photo
@@ -232,11 +232,11 @@ def test_libtiffs_words_stand_with_the_files_name_and_not_alone(tmp_path, settin
 
 
 def test_who_is_ended_while_libtiff_reads_is_heard(capfd):
-    with pytest.raises(SystemExit), hearing_libtiff():
+    with pytest.raises(SystemExit), capture_libtiff_warnings():
         os.write(2, b"interrupted by SIGTERM\n")
         sys.exit(143)
     assert capfd.readouterr().err == "interrupted by SIGTERM\n"
-    with hearing_libtiff() as told:
+    with capture_libtiff_warnings() as told:
         os.write(2, b"one\ntwo\none\n")
     assert told == ["one", "two"] and capfd.readouterr().err == ""
 

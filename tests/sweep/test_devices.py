@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from lorakiln.console.errors import UserError
-from lorakiln.sweep.devices import Claims, visible_gpus
+from lorakiln.sweep.devices import Claims, list_visible_gpus
 from lorakiln.sweep.jobs import Job
 from lorakiln.sweep.local_jobs import LocalProcesses
 from lorakiln.sweep.running import run_jobs
@@ -100,7 +100,7 @@ def test_a_claim_is_waited_for_and_given_back(tmp_path):
 @pytest.mark.parametrize(("named", "gpus"), [("3,5", ["3", "5"]), ("", []), ("-1", []), ("GPU-1a", ["GPU-1a"])])
 def test_what_the_environment_names_is_visible(monkeypatch, named, gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert visible_gpus() == gpus
+    assert list_visible_gpus() == gpus
 
 
 def test_without_a_choice_all_of_the_drivers_gpus_are_visible_and_have_one_lock_by_whatever_name(tmp_path, monkeypatch):
@@ -109,7 +109,7 @@ def test_without_a_choice_all_of_the_drivers_gpus_are_visible_and_have_one_lock_
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert visible_gpus() == ["GPU-aa", "GPU-bb"]
+    assert list_visible_gpus() == ["GPU-aa", "GPU-bb"]
     by_number, by_uuid = Claims(["1"], tmp_path / "gpus"), Claims(["GPU-bb"], tmp_path / "gpus")
     with by_number.claim(1, Stop()) as held:
         assert held[0] == {"CUDA_VISIBLE_DEVICES": "1"}
@@ -118,4 +118,4 @@ def test_without_a_choice_all_of_the_drivers_gpus_are_visible_and_have_one_lock_
         assert held[0] == {"CUDA_VISIBLE_DEVICES": "GPU-bb"}
     # A driver that fails shows none.
     tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed, sorry'\nexit 9\n")
-    assert visible_gpus() == []
+    assert list_visible_gpus() == []

@@ -75,13 +75,13 @@ def test_values_are_written_as_a_command_line_takes_them():
 
 def test_a_study_gives_as_many_trials_as_are_wanted_and_goes_on(tmp_path):
     first = study(tmp_path)
-    with first.taking_part():
+    with first.join_study():
         assert [first.next_trial() for _ in range(3)] == [0, 1, 2]
         first.tell(0, [1.0])
         first.tell_without_result(1, pruned=False)
         first.tell_without_result(2, pruned=True)
     second = study(tmp_path)
-    with second.taking_part():
+    with second.join_study():
         assert len(second.ended()) == 3
         assert second.next_trial() == 3
         second.tell(3, [2.0])
@@ -91,14 +91,14 @@ def test_a_study_gives_as_many_trials_as_are_wanted_and_goes_on(tmp_path):
 
 def test_two_processes_get_different_trials_and_different_draws(tmp_path):
     one, two = study(tmp_path), study(tmp_path)
-    with one.taking_part(), two.taking_part():
+    with one.join_study(), two.join_study():
         assert (one.next_trial(), two.next_trial()) == (0, 1)
         assert one.overrides_of(0) != two.overrides_of(1)
 
 
 def test_a_trial_that_was_cut_off_goes_on_with_the_same_settings(tmp_path):
     dead, alive = study(tmp_path), study(tmp_path)
-    with dead.taking_part(), alive.taking_part():
+    with dead.join_study(), alive.join_study():
         number = dead.next_trial()
         # Its owner lives: nobody takes it.
         assert alive.next_trial() == 1
@@ -114,10 +114,10 @@ def test_hopeless_runs_are_known_by_their_validation_loss_whatever_is_looked_for
     search = study(tmp_path, [objective])
     numbers = [search.next_trial() for _ in range(4)]
     for number, loss in zip(numbers[:2], (0.1, 0.2), strict=True):
-        assert not search.is_hopeless(number, 10, loss)
+        assert not search.should_prune_trial(number, 10, loss)
         search.tell(number, [loss])
-    assert search.is_hopeless(numbers[2], 10, 0.9)
-    assert not search.is_hopeless(numbers[3], 10, 0.05)
+    assert search.should_prune_trial(numbers[2], 10, 0.9)
+    assert not search.should_prune_trial(numbers[3], 10, 0.05)
 
 
 def test_another_search_under_the_same_name_is_refused(tmp_path):

@@ -24,7 +24,7 @@ from lorakiln.lora_files.writing import write_lora
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.whole_config import check_whole
 from lorakiln.tools.inspect import suggest_settings
-from lorakiln.train.adapter_placement import list_placements, put_adapter, put_adapters
+from lorakiln.train.adapter_placement import inject_adapter, inject_adapters, list_placements
 from pipelines.compose import compose_config
 
 ATTENTION = "unet.mid_block.attentions.0.transformer_blocks.0"
@@ -125,7 +125,7 @@ def follow(file, capsys, tmp_path, base=None):
 def go_on(family, told):
     """Training's own way from the printed settings to an adapter on the network."""
     settings = check_whole(compose_config(["+experiment=smoke", *shlex.split(" ".join(told))])).train
-    return put_adapters(family, list_placements(family, settings), 0).read().layers
+    return inject_adapters(family, list_placements(family, settings), 0).read().layers
 
 
 @pytest.mark.parametrize("text", [False, True])
@@ -233,17 +233,17 @@ def test_refusals_print_commands_that_work(tmp_path, capsys, micro_model):
         settings = LoraSettings(rank=rank, alpha=1.0, targets=["to_q"], init_from=str(tmp_path / "my x.safetensors"))
         names = list_target_names(family, ["attn1.to_q"])
         with pytest.raises(UserError) as caught:
-            put_adapter(load_family(micro_model, ("network",)), settings, names, 0)
+            inject_adapter(load_family(micro_model, ("network",)), settings, names, 0)
         (command,) = re.findall("`(lorakiln .*?)`", caught.value.fix)
         out = tmp_path / f"{rank}.safetensors"
         words = shlex.split(command)[1:]
         assert main([str(out) if word == "lora.safetensors" else word for word in words]) == 0
-        put_adapter(
+        inject_adapter(
             load_family(micro_model, ("network",)), settings.model_copy(update={"init_from": str(out)}), names, 0
         )
     settings = LoraSettings(rank=3, alpha=1.0, targets=["to_k"], init_from=str(tmp_path / "my x.safetensors"))
     with pytest.raises(UserError) as caught:
-        put_adapter(load_family(micro_model, ("network",)), settings, list_target_names(family, ["attn1.to_k"]), 0)
+        inject_adapter(load_family(micro_model, ("network",)), settings, list_target_names(family, ["attn1.to_k"]), 0)
     (command,) = re.findall("`(lorakiln .*?)`", caught.value.fix)
     assert main(shlex.split(command)[1:]) == 0
     assert "train.adapter.targets=[attn1.to_q]" in capsys.readouterr().out.replace("'", "")

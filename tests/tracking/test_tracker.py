@@ -8,7 +8,7 @@ import pytest
 
 from lorakiln.schema.trackers import TrackerSettings
 from lorakiln.tracking import resume_tracker
-from lorakiln.tracking.tracker import Guarded, Tracker, start_tracker
+from lorakiln.tracking.tracker import SafeTracker, Tracker, start_tracker
 from tests.tracking.recorded import Recorded
 
 
@@ -29,7 +29,7 @@ def offline(monkeypatch, tmp_path):
 
 
 def test_a_failing_tracker_is_told_once_and_does_not_stop_anything(capsys):
-    tracker = Guarded(Failing())
+    tracker = SafeTracker(Failing())
     tracker.log({"loss": 1.0}, 1)
     tracker.log({"loss": 1.0}, 2)
     tracker.finish()

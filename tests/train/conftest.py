@@ -55,7 +55,7 @@ def make_module(micro_model, micro_encoded, make_settings):
     """A training module on the micro model, as `train` makes it, and no trainer."""
     from lorakiln.families import load_family
     from lorakiln.schema.encode import EncodeSettings
-    from lorakiln.train.adapter_placement import list_placements, put_adapters
+    from lorakiln.train.adapter_placement import inject_adapters, list_placements
     from lorakiln.train.encoded_dataset import EncodedDataset
     from lorakiln.train.live_text import LiveText
     from lorakiln.train.lora_module import LoraModule
@@ -68,7 +68,7 @@ def make_module(micro_model, micro_encoded, make_settings):
         family = load_family(model, ("text", "network") if settings.parts else ("network",))
         if settings.objective.zero_terminal_snr:
             family.process = family.process.rescale_to_zero_snr()
-        put_adapters(family, list_placements(family, settings), settings.seed)
+        inject_adapters(family, list_placements(family, settings), settings.seed)
         read = EncodedDataset.read(encoded)
         if settings.parts:
             live = LiveText.of(family, read.index.made_with("encode", EncodeSettings), trained=True)

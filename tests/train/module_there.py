@@ -10,10 +10,10 @@ from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import META
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.train.adapter_placement import list_placements, put_adapters
-from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts
+from lorakiln.train.adapter_placement import inject_adapters, list_placements
+from lorakiln.train.caption_draws import CachedTextEmbeddings, DrawnTexts
 from lorakiln.train.encoded_dataset import Bucket
-from lorakiln.train.learned_tokens import put_tokens
+from lorakiln.train.learned_tokens import insert_tokens
 from lorakiln.train.live_text import LiveText
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.share import Share
@@ -76,14 +76,15 @@ def make_module_there(model, settings, resident=True, share=None, masked=False, 
     family.device, family.process = META, family.process.to(META)
     placements = list_placements(family, settings)
     if placements:
-        put_adapters(family, placements, settings.seed)
-    put_tokens(family, settings.tokens, settings.seed)
+        inject_adapters(family, placements, settings.seed)
+    insert_tokens(family, settings.tokens, settings.seed)
     if settings.trainer.gradient_checkpointing:
         family.network.enable_gradient_checkpointing()
         for part in placements.keys() - {family.part}:
             recompute_activations(family.adaptable()[part])
     learns = bool(placements.keys() - {family.part} or settings.tokens)
-    live = LiveText.of(family, RULES, learns) if learns or drawn == "live" else EmbeddedTexts(told) if drawn else None
+    cached = CachedTextEmbeddings(told) if drawn else None
+    live = LiveText.of(family, RULES, learns) if learns or drawn == "live" else cached
     captions = DrawnTexts(told, TRAINED, settings.seed) if drawn else None
     return ModuleThere(family, told, TRAINED, settings, share or Share(), live, captions)
 

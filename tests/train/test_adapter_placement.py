@@ -11,7 +11,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.lora_files.reading import read_any
 from lorakiln.schema.adapters.lora import LoraSettings
-from lorakiln.train.adapter_placement import put_adapter
+from lorakiln.train.adapter_placement import inject_adapter
 from tests.adapters.networks import adapted
 
 TARGETS = ["proj_in", "to_q"]
@@ -47,7 +47,7 @@ def test_training_goes_on_from_loha_exactly(tmp_path, micro_model):
     family = load_family(micro_model, ("network",))
     path = write(tmp_path / "x.safetensors", family, loha)
     names = [name for name, _ in family.network.named_modules() if name.endswith(tuple(TARGETS))]
-    put_adapter(family, settings(path, 4), names, 0)
+    inject_adapter(family, settings(path, 4), names, 0)
     from safetensors.torch import load_file
 
     given, found = load_file(path), adapted(family.network).read()
@@ -66,12 +66,12 @@ def test_what_is_of_no_low_rank_is_converted_first_by_the_command_that_is_told(t
     path = write(tmp_path / "x.safetensors", family, lambda out, into: {"diff": torch.randn(out, into)})
     names = [name for name, _ in family.network.named_modules() if name.endswith(tuple(TARGETS))]
     with pytest.raises(UserError, match="full difference, whose changes of the weights are of no low rank") as caught:
-        put_adapter(load_family(micro_model, ("network",)), settings(path, 4), names, 0)
+        inject_adapter(load_family(micro_model, ("network",)), settings(path, 4), names, 0)
     words = caught.value.fix.split()
     assert words[:2] == ["lorakiln", "convert"]
     out = tmp_path / "lora.safetensors"
     assert main([str(out) if word == "lora.safetensors" else word for word in words[1:6]]) == 0
-    put_adapter(family, settings(out, 4), names, 0)
+    inject_adapter(family, settings(out, 4), names, 0)
     assert {layer.rank for layer in adapted(family.network).read().layers.values()} == {4}
 
 
@@ -85,12 +85,12 @@ def test_what_depends_on_the_base_is_converted_first_by_the_command_that_is_told
     path = write(tmp_path / "x.safetensors", family, dora)
     names = [name for name, _ in family.network.named_modules() if name.endswith(tuple(TARGETS))]
     with pytest.raises(UserError, match="its layers are DoRA, whose changes of the weights are of no low") as caught:
-        put_adapter(load_family(micro_model, ("network",)), settings(path, 4), names, 0)
+        inject_adapter(load_family(micro_model, ("network",)), settings(path, 4), names, 0)
     words = shlex.split(caught.value.fix)
     assert words[:2] == ["lorakiln", "convert"] and words[6:8] == ["--base", micro_model.path]
     out = tmp_path / "lora.safetensors"
     assert main([str(out) if word == "lora.safetensors" else word for word in words[1:8]]) == 0
-    put_adapter(family, settings(out, 4), names, 0)
+    inject_adapter(family, settings(out, 4), names, 0)
     found = adapted(family.network).read()
     assert {layer.rank for layer in found.layers.values()} == {4}
     for name in names:
@@ -112,9 +112,9 @@ def test_ranks_that_differ_and_linear_layers_for_convolutions(tmp_path, micro_mo
     path = write(tmp_path / "x.safetensors", family, lora)
     names = [name for name, _ in family.network.named_modules() if name.endswith(tuple(TARGETS))]
     with pytest.raises(UserError, match="its rank is 4, the settings' 3") as caught:
-        put_adapter(load_family(micro_model, ("network",)), settings(path, 3), names, 0)
+        inject_adapter(load_family(micro_model, ("network",)), settings(path, 3), names, 0)
     assert "--rank 3" in caught.value.fix
-    put_adapter(family, settings(path, 4), names, 0)
+    inject_adapter(family, settings(path, 4), names, 0)
     from safetensors.torch import load_file
 
     given = load_file(path)

@@ -10,7 +10,7 @@ from lorakiln.artefacts.hashing import hash_data
 from lorakiln.artefacts.json_files import read_json, write_json
 from lorakiln.artefacts.tensor_files import save_tensors
 from lorakiln.schema.objectives.mse import MseSettings
-from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, counts_epochs, find_dropped
+from lorakiln.train.caption_draws import CachedTextEmbeddings, DrawnTexts, counts_epochs, find_dropped
 from lorakiln.train.encoded_dataset import EncodedDataset
 from lorakiln.train.stage import plan
 
@@ -77,7 +77,7 @@ def test_draws_follow_from_seed_and_step(make_module, drawn_encoded, draw):
 
 def test_the_network_is_told_the_texts_embeddings(make_module, drawn_encoded, draw, micro_family):
     module = make_module(encoded=drawn_encoded)
-    module.conditioning.live, module.captions = EmbeddedTexts(module.encoded), draw()
+    module.conditioning.live, module.captions = CachedTextEmbeddings(module.encoded), draw()
     for step in range(4):
         samples = module.schedule(step)
         module.done = step
@@ -133,7 +133,7 @@ def test_the_plan_says_that_what_is_trained_reads_texts_anew(make_settings, draw
 
 def test_drawing_leaves_the_rest_as_it_was(make_module, drawn_encoded, micro_encoded, draw):
     plain, drawn = make_module(encoded=micro_encoded), make_module(encoded=drawn_encoded)
-    drawn.conditioning.live, drawn.captions = EmbeddedTexts(drawn.encoded), draw()
+    drawn.conditioning.live, drawn.captions = CachedTextEmbeddings(drawn.encoded), draw()
     samples = plain.schedule(3)
     for module in (plain, drawn):
         module.done = 3

@@ -6,7 +6,7 @@ import torch.utils.checkpoint
 from diffusers.models.activations import GEGLU
 from torch import nn
 
-from lorakiln.train.gated_activations import gate_frugally
+from lorakiln.train.gated_activations import recompute_geglu
 
 
 def run(network, states):
@@ -31,7 +31,7 @@ def test_they_compute_the_same_and_keep_less(dtype):
     network = nn.Sequential(GEGLU(16, 64)).to(dtype)
     *expected, kept = run(network, states)
     network.zero_grad()
-    gate_frugally(network)
+    recompute_geglu(network)
     *found, fewer = run(network, states)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
@@ -43,6 +43,6 @@ def test_they_go_through_checkpointing():
     network = nn.Sequential(GEGLU(4, 8))
     states = torch.randn(3, 4, requires_grad=True)
     whole = torch.autograd.grad(network(states).sum(), states)[0]
-    gate_frugally(network)
+    recompute_geglu(network)
     again = torch.utils.checkpoint.checkpoint(network, states, use_reentrant=False)
     assert torch.equal(torch.autograd.grad(again.sum(), states)[0], whole)

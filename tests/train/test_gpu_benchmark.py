@@ -48,6 +48,6 @@ def test_the_loops_train_the_same_weights():
     family = gpu_loops.base_of("sd1", torch.float32, CPU)
     family.network = meta.make("unet")
     settings = gpu_loops.settings_of(1, checkpointing=False).adapter
-    gpu_loops.put_adapter(family, settings, gpu_loops.list_target_names(family, settings.targets), 0)
+    gpu_loops.inject_adapter(family, settings, gpu_loops.list_target_names(family, settings.targets), 0)
     ours = [weight for weight in family.network.parameters() if weight.requires_grad]
     assert sum(one.numel() for one in ours) == sum(one.numel() for one in bare.weights) == 3_188_736

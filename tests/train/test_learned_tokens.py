@@ -15,9 +15,9 @@ from lorakiln.lora_files import diffusers_form
 from lorakiln.lora_files.embeddings import save_embedding
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.tokens import TokenSettings
-from lorakiln.train.adapter_placement import put_adapter
+from lorakiln.train.adapter_placement import inject_adapter
 from lorakiln.train.encoded_dataset import EncodedDataset
-from lorakiln.train.learned_tokens import check_tokens, put_tokens, read_begun
+from lorakiln.train.learned_tokens import check_tokens, insert_tokens, read_initial_embeddings
 from lorakiln.train.live_text import LiveText
 from lorakiln.train.lora_module import LoraModule
 from lorakiln.train.share import Share
@@ -36,8 +36,8 @@ def make_learning(micro_model, micro_encoded, make_settings):
         family = load_family(micro_model, ("text", "network"))
         if settings.parts is None:
             targets = family.target_modules("attention")
-            put_adapter(family, LoraSettings(rank=2, alpha=2), targets, settings.seed)
-        put_tokens(family, settings.tokens, settings.seed)
+            inject_adapter(family, LoraSettings(rank=2, alpha=2), targets, settings.seed)
+        insert_tokens(family, settings.tokens, settings.seed)
         encoded = EncodedDataset.read(micro_encoded)
         split = hold_out(encoded.buckets, settings.validation)
         return LoraModule(family, encoded, split.trained, settings, Share(), LiveText(family, trained=True))
@@ -168,7 +168,7 @@ def test_a_file_without_the_word_or_with_others_of_its_vectors_is_refused(make_s
 
     def begin(file, **changes):
         settings = make_settings(tokens=WORD, adapter={"init_from": str(file)}, **changes)
-        put_tokens(load_family(micro_model, ("text",)), settings.tokens, 0, read_begun(settings))
+        insert_tokens(load_family(micro_model, ("text",)), settings.tokens, 0, read_initial_embeddings(settings))
 
     with pytest.raises(UserError, match="has 3 vectors of sks, and it is to have 2.*\n  fix: set vectors: 3"):
         begin(files[1])
@@ -187,7 +187,7 @@ def test_words_that_would_learn_nothing_or_do_not_fit_are_refused(micro_encoded,
         check_tokens({"sks": TokenSettings(), "mydog": TokenSettings()}, encoded, split)
     family = load_family(micro_model, ("text",))
     with pytest.raises(UserError, match="'a red cat' has 3 tokens, and x is to have 2 vectors"):
-        put_tokens(family, {"x": TokenSettings(init="a red cat", vectors=2)}, 0)
+        insert_tokens(family, {"x": TokenSettings(init="a red cat", vectors=2)}, 0)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lorakiln.families.tensor_memory import META
-from lorakiln.optim.state import state_tensors
+from lorakiln.optim.state import iterate_state_tensors
 from lorakiln.schema.train import EmaSettings
 from lorakiln.train import loss_scale
 from lorakiln.train.ema import WeightAverage
@@ -67,7 +67,7 @@ def test_a_step_that_overflows_is_left_out_and_the_next_is_as_good(make_module):
     for _ in range(2):
         take_step(module)
     assert torch.equal(module.flat.weights.data, before)
-    assert not any(tensor.any() for tensor in state_tensors(module.optimizer.state))
+    assert not any(tensor.any() for tensor in iterate_state_tensors(module.optimizer.state))
     assert module.scale.value.item() == 2.0**98 and module.step_losses.read() is None
     module.scale.value.fill_(2.0**10)
     for one in (exact, module):

@@ -18,7 +18,7 @@ from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
 from lorakiln.schema.train import EmaSettings, TrainSettings
-from lorakiln.train.adapter_placement import put_adapter
+from lorakiln.train.adapter_placement import inject_adapter
 from lorakiln.train.attention import attending
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.encoded_dataset import Bucket
@@ -60,7 +60,7 @@ def test_a_step_takes_what_the_allocator_hands_out(told, kind, bf16, checkpointi
     family.network.to(memory_format=torch.channels_last)
     if checkpointing:
         family.network.enable_gradient_checkpointing()
-    put_adapter(family, settings.adapter, list_target_names(family, "attention"), 0)
+    inject_adapter(family, settings.adapter, list_target_names(family, "attention"), 0)
     bucket = Bucket("", [], *(torch.zeros(BATCH, 1, *shape) for _ in range(2)), told)
     module = LoraModule(family, SimpleNamespace(buckets=[bucket], variants=1), [list(range(BATCH))], settings, share)
     module.network.train()

@@ -15,7 +15,7 @@ from lorakiln.families.tensor_memory import META, GpuRules
 from lorakiln.schema.adapters.lora import LoraSettings
 from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.strict_yaml import read_yaml
-from lorakiln.train.adapter_placement import put_adapter
+from lorakiln.train.adapter_placement import inject_adapter
 from lorakiln.train.precision import norm_in_half
 
 TINY = ModelSettings.model_validate(read_yaml(Path("conf/model/tiny.yaml")))
@@ -43,7 +43,7 @@ def test_norms_in_half_precision_train_as_well(told):
 
     def run(dtype: torch.dtype, norms: str) -> tuple[torch.Tensor, torch.Tensor]:
         family = load_family(TINY, ("network",), dtype=dtype)
-        put_adapter(family, LoraSettings(rank=4, alpha=4.0), list_target_names(family, "attention"), 0)
+        inject_adapter(family, LoraSettings(rank=4, alpha=4.0), list_target_names(family, "attention"), 0)
         generator = torch.Generator().manual_seed(1)
         for layer in layers_on(family.network).values():
             up = layer.lora_B[NAME].weight

@@ -21,7 +21,7 @@ from lorakiln.console.errors import UserError
 from lorakiln.families import load_family
 from lorakiln.families.tensor_memory import META, count_held_bytes
 from lorakiln.schema.adapters import ADAPTERS
-from lorakiln.train.adapter_placement import put_adapter
+from lorakiln.train.adapter_placement import inject_adapter
 from lorakiln.train.precision import norm_in_half
 from lorakiln.train.quantized_layers import STORAGES, QuantizedLinear, quantize_layers
 
@@ -98,7 +98,7 @@ def test_nothing_of_the_weights_size_waits_for_the_backward_pass(kind, make_laye
 def put_stirred(family, **adapter):
     """Put an adapter that does something on the family's network."""
     settings = ADAPTERS.settings(adapter["kind"])(**{"rank": 4, "alpha": 4.0, "targets": "kohya"} | adapter)
-    put_adapter(family, settings, list_target_names(family, settings.targets), 0)
+    inject_adapter(family, settings, list_target_names(family, settings.targets), 0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in family.network.parameters():

@@ -194,7 +194,7 @@ def test_pictures_that_are_not_finite_stop_the_run(train_micro, make_settings, m
 def test_a_rate_that_explodes_stops_at_the_next_reading(train_micro, make_settings, tmp_path, monkeypatch):
     settings = make_settings(optimizer={"lr": 1.0}, max_grad_norm=None, steps=60, checkpoint_every=2)
     # Beyond what the schema takes, and files could tell: a scale that float32 cannot hold for long.
-    monkeypatch.setattr("lorakiln.train.stage.check_tellable", lambda run: None)
+    monkeypatch.setattr("lorakiln.train.stage.check_kohya_metadata", lambda run: None)
     settings = settings.model_copy(update={"adapter": settings.adapter.model_copy(update={"alpha": 1e30})})
     with pytest.raises(UserError, match=r"lower train\.optimizer\.lr, which is 1; or set train") as told:
         train_micro(settings)

@@ -17,7 +17,7 @@ from lorakiln.lora_files.reading import read_any, read_as_stored
 from lorakiln.schema.adapters import ADAPTERS
 from lorakiln.schema.export import ExportSettings
 from lorakiln.schema.model import ModelSettings
-from lorakiln.train.adapter_placement import list_placements, put_adapters
+from lorakiln.train.adapter_placement import inject_adapters, list_placements
 from lorakiln.train.memory_count import CountRequest, count_memory
 from lorakiln.train.share import Share
 from lorakiln.train.validation import compute_validation_loss
@@ -180,12 +180,12 @@ def test_a_run_stops_them_goes_on_to_the_bit_and_is_exported(
     more = {"adapter": {"init_from": str(out / facts["file"])}}
     family = load_family(micro_model, ("text", *NETWORK))
     placements = list_placements(family, make_settings(**{**BOTH, **more}))
-    found = put_adapters(family, placements, 5).read().layers
+    found = inject_adapters(family, placements, 5).read().layers
     for name, layer in twelve.items():
         torch.testing.assert_close(found[name].delta(), layer.delta(), rtol=1e-5, atol=1e-7)
     alone = load_family(micro_model, NETWORK)
     with pytest.raises(UserError, match=r"18 layers of text_encoder too.*\n.*train\.parts=\[unet,text_encoder\]"):
-        put_adapters(alone, list_placements(alone, make_settings(**more)), 5)
+        inject_adapters(alone, list_placements(alone, make_settings(**more)), 5)
 
 
 def test_memory_is_counted_with_them(base, make_settings):

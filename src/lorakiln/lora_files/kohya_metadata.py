@@ -61,7 +61,7 @@ def build_metadata(
 
     Raises:
         UserError: there is no word for the base's version or prediction, or for the precision; told before the
-            training, by `train.results.check_tellable`.
+            training, by `train.results.check_kohya_metadata`.
     """
     train, base = facts.made_with("train", TrainSettings), facts.base
     encode, prepare = facts.made_with("encode", EncodeSettings), facts.made_with("prepare", PrepareSettings)

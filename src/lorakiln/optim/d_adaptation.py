@@ -43,7 +43,7 @@ class DAdaptation(torch.optim.Optimizer, ABC):
     def step(self, closure: Any = None) -> None:  # type: ignore[override] # nothing here is evaluated anew
         if not self.shared:
             self._begin()
-        lr, step = find_one_rate(self.param_groups, self.settings.kind), self.param_groups[0]["step"] + 1
+        lr, step = find_uniform_rate(self.param_groups, self.settings.kind), self.param_groups[0]["step"] + 1
         if not lr:  # a warm-up begins so, and there is nothing to learn from it
             return
         beta1, beta2 = self.settings.betas
@@ -66,7 +66,7 @@ class DAdaptation(torch.optim.Optimizer, ABC):
         """Change a parameter by its moments."""
 
 
-def find_one_rate(groups: Sequence[dict[str, Any]], kind: str) -> float:
+def find_uniform_rate(groups: Sequence[dict[str, Any]], kind: str) -> float:
     """The rate of all groups that have not 0.
 
     Raises:

@@ -74,16 +74,16 @@ def put_state(
             loaded.update({name: _as_saved(saved[name], value) for name, value in loaded.items() if name in saved})
 
 
-def state_tensors(value: Any) -> Iterator[Tensor]:
+def iterate_state_tensors(value: Any) -> Iterator[Tensor]:
     """All tensors in an optimizer's `state`, or in a part of it."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping | list | tuple):
         for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from state_tensors(inner)
+            yield from iterate_state_tensors(inner)
 
 
-def state_bytes(build: Callable[[list[dict[str, Any]]], Optimizer], optimizer: Optimizer) -> int:
+def count_state_bytes(build: Callable[[list[dict[str, Any]]], Optimizer], optimizer: Optimizer) -> int:
     """What the state of an optimizer will hold once it has made a step, in bytes: of one that is built again, of
     tensors without numbers; twice its parameters where it cannot do with such.
     """
@@ -96,7 +96,7 @@ def state_bytes(build: Callable[[list[dict[str, Any]]], Optimizer], optimizer: O
     except (NotImplementedError, RuntimeError):  # it reads numbers
         parameters: list[Tensor] = [parameter for group in groups for parameter in group["params"]]
         return 2 * sum(parameter.nbytes for parameter in parameters)
-    return sum(tensor.nbytes for tensor in state_tensors(hollow.state))
+    return sum(tensor.nbytes for tensor in iterate_state_tensors(hollow.state))
 
 
 def _hollow(parameter: Tensor) -> torch.nn.Parameter:

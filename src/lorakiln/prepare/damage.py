@@ -158,7 +158,7 @@ def find_missing_decoder(format: str, message: str) -> Refused | None:
 
 
 @contextmanager
-def hearing_libtiff() -> Iterator[list[str]]:
+def capture_libtiff_warnings() -> Iterator[list[str]]:
     """Collect what is written to the process's stderr inside: libtiff names no file there, and its lines stand alone.
 
     If the program is ended inside, what was written comes out as it is.

@@ -12,7 +12,7 @@ from PIL.Image import Transpose
 
 from lorakiln.prepare.buckets import Geometry, Placement, Size, choose_bucket
 from lorakiln.prepare.colour import check_mode, take_alpha, to_srgb
-from lorakiln.prepare.damage import check_data, find_missing_decoder, hearing_libtiff
+from lorakiln.prepare.damage import capture_libtiff_warnings, check_data, find_missing_decoder
 from lorakiln.prepare.signatures import AGAIN, identify_file
 from lorakiln.prepare.unusable_files import Refused
 from lorakiln.schema.prepare import PrepareSettings
@@ -182,7 +182,7 @@ def _load(image: Image.Image) -> list[str]:
         image.load()
         return []
     failed: OSError | None = None
-    with hearing_libtiff() as heard:
+    with capture_libtiff_warnings() as heard:
         try:
             image.load()
         except OSError as error:

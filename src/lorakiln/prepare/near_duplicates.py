@@ -17,7 +17,7 @@ AT_ONCE = 1 << 20  # pairs, of 20 bytes
 FIRST_WORDS = (1, 3, 6)  # of eight: bands of what gets lighter and of what gets darker
 
 
-def compute_look(image: Image.Image) -> str:
+def compute_perceptual_hash(image: Image.Image) -> str:
     """What an RGB picture looks like from afar, in hexadecimal digits: where it gets lighter and darker from left to
     right in 16x16 cells (a difference hash), and the mean colours of 4x4 cells."""
     shades = np.asarray(image.convert("L").resize((17, 16), Resampling.LANCZOS), dtype=np.int16)
@@ -33,8 +33,8 @@ def find_near_duplicates(looks: Sequence[str]) -> list[list[int]]:
     They are those that a comparison of all with all would find: see `_join_alike`.
 
     Args:
-        looks: as `compute_look` gives them; likeness is passed on: if a is like b and b like c, all three are one
-            group.
+        looks: as `compute_perceptual_hash` gives them; likeness is passed on: if a is like b and b like c, all three
+            are one group.
     """
     if not looks:
         return []

@@ -20,7 +20,7 @@ from lorakiln.prepare.border import measure_border
 from lorakiln.prepare.buckets import Geometry, Placement
 from lorakiln.prepare.decode import Box, Decoded, decode
 from lorakiln.prepare.masks import ALPHA, NETWORK, MaskFile, choose_mask, name_masks, read_mask, write_mask
-from lorakiln.prepare.near_duplicates import compute_look
+from lorakiln.prepare.near_duplicates import compute_perceptual_hash
 from lorakiln.prepare.networks import Networks
 from lorakiln.prepare.shading import measure_shading
 from lorakiln.prepare.uncropped import (
@@ -163,7 +163,7 @@ class Preparer:
             notes=_list_notes(larger, source),
             key=key,
             png_sha256=hash_file(target),
-            look=compute_look(picture),
+            look=compute_perceptual_hash(picture),
             shading=round(measure_shading(decoded.image), 4),
             blur=round(measure_blur(picture), 4),
             border=round(measure_border(picture), 4),

@@ -61,37 +61,37 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         missed = "changed bytes in a JPEG are noticed only where they cut it off"
         print(f"warning: simplejpeg is not installed: {missed}\n  fix: pip install simplejpeg", file=sys.stderr)
     source = open_source(raw, settings.follow_symlinks, settings.source)
-    found = source.scan()
-    if not found.pictures and not found.bad:
-        if found.excluded:
-            what = f"all pictures here are left out by hand ({len(found.excluded)})"
+    contents = source.scan()
+    if not contents.pictures and not contents.bad:
+        if contents.excluded:
+            what = f"all pictures here are left out by hand ({len(contents.excluded)})"
             raise UserError(what, where=raw, fix="remove `excluded` from the .edit.yaml of those that shall be used")
-        raise make_no_pictures_error(raw, found.others, found.misnamed)
-    geometries, own = _find_geometries(found, settings), _find_own(found, settings)
-    pixels = sum(_count_pixels(name, geometries, own, settings) for name in found.pictures)
+        raise make_no_pictures_error(raw, contents.others, contents.misnamed)
+    geometries, own = _find_geometries(contents, settings), _find_own(contents, settings)
+    pixels = sum(_count_pixels(name, geometries, own, settings) for name in contents.pictures)
     check_space(out, int(pixels * PNG_BYTES), "the prepared pictures")
     networks = Networks.of(settings)
     kept = PartialResults(out, ".json")
     with _leaving_nothing_but_when_stopped(kept), replacing(out) as fresh:
         known = read_earlier_pictures(out) | read_partial_pictures(kept)
-        boxes = {name: edit.box for name, edit in found.edits.items() if edit.box}
+        boxes = {name: edit.box for name, edit in contents.edits.items() if edit.box}
         preparer = Preparer(
-            source, fresh, settings, known, kept, networks, found.masks, boxes, geometries, found.once_more, own
+            source, fresh, settings, known, kept, networks, contents.masks, boxes, geometries, contents.once_more, own
         )
-        results = _run(preparer, found.pictures, count_workers(settings.workers, len(found.pictures), WORTH))
+        results = _run(preparer, contents.pictures, count_workers(settings.workers, len(contents.pictures), WORTH))
         rows = sorted((row for row in results if not isinstance(row, UnusableFile)), key=lambda row: row.file_name)
         bad = sorted(
-            dict.fromkeys([*found.bad, *(entry for entry in results if isinstance(entry, UnusableFile))]),
+            dict.fromkeys([*contents.bad, *(entry for entry in results if isinstance(entry, UnusableFile))]),
             key=lambda entry: entry.source,
         )
         del results  # which would keep every row as it was before it is told of twins and subsets
         # The full list goes beside `out`: nothing is left inside after an error.
         full_list = out.with_name(f"{out.name}.quarantine.jsonl")
-        subsets = {name_picture(name): subset for name, subset in found.subsets.items()}
+        subsets = {name_picture(name): subset for name, subset in contents.subsets.items()}
         twins = _find_twins(rows)
         for number, twin in enumerate(twins):  # in place: all rows twice would be what takes most memory here
             rows[number] = _with_subset(rows[number].changed(twin=twin), subsets.get(rows[number].file_name))
-        findings = list_findings(rows, settings, found.misnamed)
+        findings = list_findings(rows, settings, contents.misnamed)
         errors = [one for one in findings if one.is_error(settings.findings)]
         refused = bad if settings.on_bad == "error" or not rows else []
         if refused or errors:
@@ -100,16 +100,16 @@ def prepare(raw: Path, out: Path, settings: PrepareSettings) -> None:
         write_rows(fresh, rows)
         write_quarantine(fresh / "quarantine.jsonl", bad)
         facts = _facts(rows, bad, settings, {name_picture(name) for name in geometries}, networks)
-        facts.changed(excluded=found.excluded).write(fresh / "dataset.json")
+        facts.changed(excluded=contents.excluded).write(fresh / "dataset.json")
     kept.clear()
     if facts.out_of_domain:
         print(f"warning: {facts.out_of_domain}", file=sys.stderr, flush=True)
     for one in findings:
         _warn(one.sentence, list(map(escape_line, one.pictures)))
-    _report(rows, bad, found.others, settings, sum(row.key in known for row in rows))
-    _report_subsets(rows, found, subsets)
-    _report_masks(rows, found, settings)
-    _report_edits(found)
+    _report(rows, bad, contents.others, settings, sum(row.key in known for row in rows))
+    _report_subsets(rows, contents, subsets)
+    _report_masks(rows, contents, settings)
+    _report_edits(contents)
     if any(row.uncropped for row in rows):
         _report_uncropped(out, rows, settings)
 
@@ -140,7 +140,7 @@ def _explain_killed(files: Sequence[str]) -> UserError:
     )
 
 
-def _find_geometries(found: SourceContents, settings: PrepareSettings) -> dict[str, Geometry]:
+def _find_geometries(contents: SourceContents, settings: PrepareSettings) -> dict[str, Geometry]:
     """Of the pictures whose bucket is chosen by another rule than the settings'.
 
     Raises:
@@ -148,7 +148,7 @@ def _find_geometries(found: SourceContents, settings: PrepareSettings) -> dict[s
     """
     usual, known = Geometry.of(settings), dict[int, Geometry]()
     of = {}
-    for name, subset in found.subsets.items():
+    for name, subset in contents.subsets.items():
         if id(subset) not in known:
             known[id(subset)] = Geometry.of(settings, subset.pictures, subset.where)
         if known[id(subset)] != usual:
@@ -156,15 +156,15 @@ def _find_geometries(found: SourceContents, settings: PrepareSettings) -> dict[s
     return of
 
 
-def _find_own(found: SourceContents, settings: PrepareSettings) -> dict[str, PrepareSettings]:
+def _find_own(contents: SourceContents, settings: PrepareSettings) -> dict[str, PrepareSettings]:
     """Of the pictures that have other settings than the rest, sizes aside.
 
     Raises:
         UserError: what the source says of some cannot be.
     """
-    known = {id(subset): subset for subset in found.subsets.values()}
+    known = {id(subset): subset for subset in contents.subsets.values()}
     adapted = {number: adapt_settings(settings, subset) for number, subset in known.items()}
-    return {name: own for name, subset in found.subsets.items() if (own := adapted[id(subset)]) != settings}
+    return {name: own for name, subset in contents.subsets.items() if (own := adapted[id(subset)]) != settings}
 
 
 def _count_pixels(
@@ -266,7 +266,7 @@ def _with_subset(row: PreparedRow, subset: Subset | None) -> PreparedRow:
     return PreparedRow(**rest, **{name: value for name, value in own.items() if value != getattr(usual, name)})
 
 
-def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents, subsets: Mapping[str, Subset]) -> None:
+def _report_subsets(rows: Sequence[PreparedRow], contents: SourceContents, subsets: Mapping[str, Subset]) -> None:
     """How a source's own subsets are read, and what of it is not."""
     groups: Counter[tuple[str, int, str]] = Counter()
     for row in rows:
@@ -278,13 +278,13 @@ def _report_subsets(rows: Sequence[PreparedRow], found: SourceContents, subsets:
     ]
     lines += [
         f"  not taken: {escape_line(name)} ({format_count(count, 'picture')})"
-        for name, count in sorted(found.aside.items())
+        for name, count in sorted(contents.aside.items())
     ]
     if lines:
-        title = f"prepare: read {found.read_by}:"
+        title = f"prepare: read {contents.read_by}:"
         print("\n".join([title, *lines]), flush=True)
-    if found.remarks:
-        print("prepare: " + "\n".join(map(escape_line, found.remarks)), flush=True)
+    if contents.remarks:
+        print("prepare: " + "\n".join(map(escape_line, contents.remarks)), flush=True)
 
 
 def _describe_subset(subset: Subset) -> str:
@@ -297,7 +297,7 @@ def _describe_subset(subset: Subset) -> str:
     return "".join(f", {one}" for one in words)
 
 
-def _report_masks(rows: Sequence[PreparedRow], found: SourceContents, settings: PrepareSettings) -> None:
+def _report_masks(rows: Sequence[PreparedRow], contents: SourceContents, settings: PrepareSettings) -> None:
     """How many pictures have a mask, and how much they leave; which leave nothing, and which belong to nothing."""
     masks = {row.file_name: row.mask for row in rows if row.mask}
     if masks:
@@ -310,29 +310,29 @@ def _report_masks(rows: Sequence[PreparedRow], found: SourceContents, settings: 
         print(f"prepare: {counts}", flush=True)
     _warn(
         "masks of no picture; they are called as it, masks/NAME.png or NAME-masklabel.png",
-        list(map(escape_line, found.lonely_masks)),
+        list(map(escape_line, contents.lonely_masks)),
     )
-    if found.masks and settings.masks not in FROM_FILES:
-        unused = sum(map(len, found.masks.values()))
+    if contents.masks and settings.masks not in FROM_FILES:
+        unused = sum(map(len, contents.masks.values()))
         print(
             f"prepare: {format_count(unused, 'file')} with masks left aside (prepare.masks={settings.masks})",
             flush=True,
         )
 
 
-def _report_edits(found: SourceContents) -> None:
+def _report_edits(contents: SourceContents) -> None:
     """What was said by hand of single pictures; and what is called so and is of none."""
-    captions = sum(edit.caption is not None for edit in found.edits.values())
-    crops = sum(edit.crop is not None for edit in found.edits.values())
-    if captions or crops or found.excluded:
+    captions = sum(edit.caption is not None for edit in contents.edits.values())
+    crops = sum(edit.crop is not None for edit in contents.edits.values())
+    if captions or crops or contents.excluded:
         counts = (
             f"{format_count(captions, 'caption')}, {format_count(crops, 'crop')}, "
-            f"{format_count(len(found.excluded), 'picture')} left out"
+            f"{format_count(len(contents.excluded), 'picture')} left out"
         )
         print(f"prepare: hand edits: {counts}", flush=True)
     _warn(
         "hand edits of no picture; they are called as it with .edit.yaml behind, cat.png.edit.yaml",
-        list(map(escape_line, found.lonely_edits)),
+        list(map(escape_line, contents.lonely_edits)),
     )
 
 

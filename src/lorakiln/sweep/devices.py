@@ -16,15 +16,15 @@ from lorakiln.sweep.stopping import Stop
 WAIT = 0.5  # seconds between two looks for a free GPU
 
 
-def visible_gpus() -> list[str]:
+def list_visible_gpus() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; none on a CPU machine."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
-    return list(gpus_by_index().values())
+    return list(map_gpus_by_index().values())
 
 
-def gpus_by_index() -> dict[str, str]:
+def map_gpus_by_index() -> dict[str, str]:
     """The driver's GPUs, their UUIDs by number; empty without a driver.
 
     Asked of the driver's own tool, so that the process that only starts jobs holds no GPU memory.
@@ -41,14 +41,14 @@ class Claims:
     """Locks on GPUs, one file each, which other sweeps on this machine see too; a dead process's are freed.
 
     Args:
-        gpus: as `visible_gpus` names them.
+        gpus: as `list_visible_gpus` names them.
         folder: of the lock files; shared by everyone on the machine.
     """
 
     def __init__(self, gpus: Sequence[str], folder: Path | None = None) -> None:
         self.gpus = list(gpus)
         # One sweep may name a GPU by its number, another by its UUID.
-        self._uuids = gpus_by_index() if self.gpus else {}
+        self._uuids = map_gpus_by_index() if self.gpus else {}
         self.folder = folder or Path(tempfile.gettempdir()) / "lorakiln-gpus"
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lorakiln.sweep.devices import Claims, visible_gpus
+from lorakiln.sweep.devices import Claims, list_visible_gpus
 from lorakiln.sweep.job_process import Pruner, run_job
 from lorakiln.sweep.jobs import Job, Outcome
 from lorakiln.sweep.stopping import Stop
@@ -23,7 +23,7 @@ class LocalProcesses:
 
     def __init__(self, at_once: int | None = None, claims: Claims | None = None) -> None:
         self.at_once, self.stop = at_once, Stop()
-        self.claims = claims or Claims(visible_gpus())
+        self.claims = claims or Claims(list_visible_gpus())
 
     def __enter__(self) -> "LocalProcesses":
         return self

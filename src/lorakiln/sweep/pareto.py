@@ -14,10 +14,10 @@ def find_pareto_front(points: Sequence[Point]) -> list[int]:
     Equal points stand together on the front.
     """
 
-    def beaten(one: Point, other: Point) -> bool:
+    def is_dominated(one: Point, other: Point) -> bool:
         return other != one and all(theirs >= mine for mine, theirs in zip(one, other, strict=True))
 
-    return [i for i, one in enumerate(points) if not any(beaten(one, other) for other in points)]
+    return [i for i, one in enumerate(points) if not any(is_dominated(one, other) for other in points)]
 
 
 def choose_best(points: Sequence[Point]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.console.errors import UserError
-from lorakiln.sweep.devices import visible_gpus
+from lorakiln.sweep.devices import list_visible_gpus
 from lorakiln.sweep.job_process import NOT_STARTED, Pruner
 from lorakiln.sweep.jobs import Job, Outcome
 from lorakiln.sweep.remote_job import RemoteJob, prepare_job, request_stop
@@ -45,7 +45,7 @@ class RayJobs:
             ) from error
         paths = [str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
         environment: dict[str, Any] = {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}} if paths else {}
-        here: dict[str, Any] = {"include_dashboard": False, "num_cpus": self.cpus, "num_gpus": len(visible_gpus())}
+        here: dict[str, Any] = {"include_dashboard": False, "num_cpus": self.cpus, "num_gpus": len(list_visible_gpus())}
         try:
             ray.init(
                 address=self.address,

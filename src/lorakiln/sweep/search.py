@@ -57,7 +57,7 @@ class Search:
             f"search: {format_count(wanted, 'trial')}, {before} ended before, over {', '.join(study.space)}", flush=True
         )
         print(f"study: {study.name} in {study.storage}", flush=True)
-        with study.taking_part():
+        with study.join_study():
             first = study.next_trial()
             if first is None:
                 return
@@ -99,7 +99,7 @@ class Search:
             raise
 
     def _trial(self, executor: Executor, number: int, reporter: ProgressReporter) -> None:
-        pruner = (lambda step, loss: self.study.is_hopeless(number, step, loss)) if self.prune else None
+        pruner = (lambda step, loss: self.study.should_prune_trial(number, step, loss)) if self.prune else None
         outcome = executor.run(self._job(number), pruner)
         said = ""
         if outcome.has_result:

@@ -90,7 +90,7 @@ class SharedStudy:
         return study
 
     @contextmanager
-    def taking_part(self) -> Iterator[None]:
+    def join_study(self) -> Iterator[None]:
         """While this process takes trials."""
         path = self._owner_file(self._owner)
         path.parent.mkdir(exist_ok=True)
@@ -128,7 +128,7 @@ class SharedStudy:
         params = self.study.get_trials(deepcopy=False)[number].params
         return [format_override(key, value) for key, value in params.items()]
 
-    def is_hopeless(self, number: int, step: int, loss: float) -> bool:
+    def should_prune_trial(self, number: int, step: int, loss: float) -> bool:
         """Note a validation loss; whether it is worse than the median of the other trials at this step."""
         with self._alone():
             trial = self._mine[number]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakiln.console.errors import UserError
-from lorakiln.sweep.devices import visible_gpus
+from lorakiln.sweep.devices import list_visible_gpus
 from lorakiln.sweep.job_process import NOT_STARTED, Pruner, make_start_failure
 from lorakiln.sweep.jobs import Job, Outcome
 from lorakiln.sweep.remote_job import RemoteJob, prepare_job, request_stop
@@ -34,7 +34,7 @@ class SubmititJobs:
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
         self.stop, self._lock = Stop(), threading.Lock()
         # Submitit hides them from local jobs, which share them by our own locks.
-        self._gpus = visible_gpus() if cluster == "local" else []
+        self._gpus = list_visible_gpus() if cluster == "local" else []
 
     def __enter__(self) -> "SubmititJobs":
         self._executor(1)

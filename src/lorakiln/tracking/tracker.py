@@ -15,7 +15,7 @@ from lorakiln.tracking.protocol import Tracker
 RECORD = "tracker.json"
 
 
-class Guarded(Tracker):
+class SafeTracker(Tracker):
     """Hands everything on to another tracker until that fails; then says so once and goes on without it."""
 
     keeps = True
@@ -77,7 +77,7 @@ def start_tracker(
     except Exception as error:  # noqa: BLE001
         _warn(error)
         return Tracker("none")
-    return Guarded(started) if started.keeps else started
+    return SafeTracker(started) if started.keeps else started
 
 
 def resume_tracker(run_folder: Path, job: str, config: Mapping[str, Any] | None = None) -> Tracker:

@@ -16,7 +16,7 @@ import wandb
 from wandb.errors import AuthenticationError, CommError, UsageError
 
 from lorakiln.console.errors import UserError
-from lorakiln.tracking.wandb_tracker import MOST_LETTERS, PATIENCE, has_key, make_artifact_name, mend_run_folders
+from lorakiln.tracking.wandb_tracker import MOST_LETTERS, PATIENCE, has_key, make_artifact_name, repair_run_folders
 
 TYPE = "model"  # the only type of artifacts that W&B's own registry, "model", takes
 PREFIX = "wandb-registry-"
@@ -132,7 +132,7 @@ def put(
     check_online()
     known = record.get("id") if record.get("kind") == "wandb" and record.get("url") else None
     if known:
-        mend_run_folders(home / "wandb", known)
+        repair_run_folders(home / "wandb", known)
     quiet = wandb.Settings(
         silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE, x_disable_meta=True
     )

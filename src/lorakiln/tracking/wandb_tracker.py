@@ -56,7 +56,7 @@ class WandbTracker(Tracker):
         self.upload_images = settings.upload_images
         self._home = Path(os.environ.get("WANDB_DIR") or folder)
         known_id = known.get("id") if known else None
-        last, mended = mend_run_folders(self._home / "wandb", known_id) if known_id else (-1, False)
+        last, mended = repair_run_folders(self._home / "wandb", known_id) if known_id else (-1, False)
         arguments = {
             "project": settings.project,
             "entity": settings.entity,
@@ -159,7 +159,7 @@ class WandbTracker(Tracker):
         self, facts: DatasetFacts, pictures: Path, rows: Sequence[CaptionedRow], name: str, version: str
     ) -> tuple[bool, str]:
         """Whether it went to the server, and the folder of its record."""
-        mend_run_folders(self._home / "wandb", f"dataset-{version}")
+        repair_run_folders(self._home / "wandb", f"dataset-{version}")
         metadata = {**self._shared(facts.to_dict()), "version": version}
         made = _artifact("dataset", name, metadata)
         made.add_reference(pictures.resolve().as_uri(), checksum=False)
@@ -215,7 +215,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> wandb.Ta
     return wandb.Table(columns=list(columns), data=cells)
 
 
-def mend_run_folders(folder: Path, run: str) -> tuple[int, bool]:
+def repair_run_folders(folder: Path, run: str) -> tuple[int, bool]:
     """Make W&B's folder ready for another folder of a run: what a kill has left is set aside, and that is said.
 
     Returns:

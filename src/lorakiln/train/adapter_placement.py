@@ -97,7 +97,7 @@ def choose_encoder_settings(settings: TrainSettings, part: str) -> AdapterSettin
     return check(type(adapter), {**adapter.model_dump(), **changes}, f"train.text_encoders, for {part}")
 
 
-def put_adapters(
+def inject_adapters(
     family: Family, placements: Mapping[str, Placement], seed: int, words: Collection[str] = ()
 ) -> AdaptedNetworks:
     """Put the adapters of `list_placements` on networks of `family`, in place.
@@ -117,13 +117,13 @@ def put_adapters(
     return adapted
 
 
-def put_adapter(family: Family, settings: AdapterSettings, names: list[str], seed: int) -> AdaptedNetworks:
+def inject_adapter(family: Family, settings: AdapterSettings, names: list[str], seed: int) -> AdaptedNetworks:
     """Put the adapter on the named modules of `family.network` alone, in place.
 
     Raises:
-        UserError: see `put_adapters`.
+        UserError: see `inject_adapters`.
     """
-    return put_adapters(family, {find_denoiser_part(family): Placement(names, settings)}, seed)
+    return inject_adapters(family, {find_denoiser_part(family): Placement(names, settings)}, seed)
 
 
 def start_from(
@@ -133,7 +133,7 @@ def start_from(
 
     Args:
         settings: of each part's adapter.
-        words: see `put_adapters`.
+        words: see `inject_adapters`.
 
     Raises:
         UserError: the file's modules, kind or rank are others than the settings'.

@@ -26,11 +26,11 @@ from lorakiln.schema.model import ModelSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.prepare import PrepareSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapter_placement import list_encoders, list_placements, put_adapters
+from lorakiln.train.adapter_placement import inject_adapters, list_encoders, list_placements
 from lorakiln.train.attention import check_attention
-from lorakiln.train.caption_draws import DrawnTexts, EmbeddedTexts, is_live
+from lorakiln.train.caption_draws import CachedTextEmbeddings, DrawnTexts, is_live
 from lorakiln.train.encoded_dataset import EncodedDataset
-from lorakiln.train.learned_tokens import check_tokens, put_tokens, read_begun
+from lorakiln.train.learned_tokens import check_tokens, insert_tokens, read_initial_embeddings
 from lorakiln.train.length import count_epoch, count_steps
 from lorakiln.train.live_text import LiveText, TextReader
 from lorakiln.train.lora_module import LoraModule
@@ -132,7 +132,7 @@ def assemble(
     check_objective(bare.process, settings.objective)
     _check_rows(encoded, settings.objective)
     check_tokens(settings.tokens, encoded, split)
-    begun = read_begun(settings)
+    begun = read_initial_embeddings(settings)
     if settings.objective.zero_terminal_snr:
         bare.process = bare.process.rescale_to_zero_snr()
     requests = choose_requests(encoded, settings.samples, split.trained) if draws else []
@@ -172,8 +172,8 @@ def _adapt(family: Family, settings: TrainSettings, begun: Mapping[str, Embeddin
             recompute_activations(family.adaptable()[part])
     placements = list_placements(family, settings)
     if placements:
-        put_adapters(family, placements, settings.seed, settings.tokens)
-    put_tokens(family, settings.tokens, settings.seed, begun)
+        inject_adapters(family, placements, settings.seed, settings.tokens)
+    insert_tokens(family, settings.tokens, settings.seed, begun)
     return placements
 
 
@@ -181,7 +181,7 @@ def _choose_reader(family: Family, encoded: EncodedDataset, trained: bool) -> Te
     """What gives the embeddings of texts; None where each picture's own are all that there is."""
     if trained or is_live(encoded):
         return LiveText.of(family, encoded.index.made_with("encode", EncodeSettings), trained)
-    return EmbeddedTexts(encoded) if encoded.index.captions else None
+    return CachedTextEmbeddings(encoded) if encoded.index.captions else None
 
 
 def _load(model: ModelSettings, parts: Sequence[Part], loading: Mapping[str, Any], quantize: str) -> Family:

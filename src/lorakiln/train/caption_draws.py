@@ -50,7 +50,7 @@ class DrawnTexts:
         return draw_text(row.templates, adapt_rules(self.rules, row.rules.captions), chance, step)
 
 
-class EmbeddedTexts:
+class CachedTextEmbeddings:
     """Gives the embeddings that `encode` made ahead of every text that may be drawn, and of the empty one.
 
     Args:

@@ -1,6 +1,6 @@
 """How much disk a run takes."""
 
-from lorakiln.optim.state import state_bytes
+from lorakiln.optim.state import count_state_bytes
 from lorakiln.train.assembly import TrainingRun
 from lorakiln.train.checkpoint import KEPT
 from lorakiln.train.length import count_due
@@ -29,4 +29,4 @@ def estimate_run_bytes(run: TrainingRun, pixels: int) -> int:
 def estimate_checkpoint_bytes(run: TrainingRun) -> int:
     """The checkpoints that are there at once, the one being written included."""
     weights = run.module.flat.count * WEIGHT * (2 if run.module.average else 1)
-    return (KEPT + 1) * (weights + state_bytes(run.module.build_optimizer, run.module.optimizer))
+    return (KEPT + 1) * (weights + count_state_bytes(run.module.build_optimizer, run.module.optimizer))

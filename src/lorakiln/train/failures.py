@@ -25,7 +25,7 @@ def explain_failure(error: Exception, run: TrainingRun, others: Sequence[subproc
         others: the processes that this one started.
     """
     if is_out_of_memory(error):
-        return _out_of_memory(run)
+        return _make_out_of_memory_error(run)
     if run.share.world > 1 and _is_of_a_peer(error):
         return make_lost_process_error(others)
     return error
@@ -38,7 +38,7 @@ def make_lost_process_error(others: Sequence[subprocess.Popen]) -> UserError:
         not (ended := [(n, status) for n, p in enumerate(others, 1) if (status := p.poll())]) and time.monotonic() < end
     ):
         time.sleep(0.05)
-    causes = ", ".join(f"process {number} {_how(status)}" for number, status in ended)
+    causes = ", ".join(f"process {number} {_describe_exit(status)}" for number, status in ended)
     return UserError(
         f"another process of this training has ended{': ' + causes if causes else ''}",
         fix="see its own message above; if there is none, it was out of memory most likely. The same command goes on "
@@ -46,7 +46,7 @@ def make_lost_process_error(others: Sequence[subprocess.Popen]) -> UserError:
     )
 
 
-def _how(status: int) -> str:
+def _describe_exit(status: int) -> str:
     if status < 0:
         return f"was killed by {signal.Signals(-status).name}"
     return f"ended with status {status}"
@@ -57,7 +57,7 @@ def _is_of_a_peer(error: Exception) -> bool:
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
-def _out_of_memory(run: TrainingRun) -> UserError:
+def _make_out_of_memory_error(run: TrainingRun) -> UserError:
     settings = run.settings
     share = max(run.split.list_batches(settings.batch_size)) // run.share.world
     micro = settings.micro_batch or share

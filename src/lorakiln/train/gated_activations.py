@@ -31,7 +31,7 @@ class _Gated(torch.autograd.Function):
         return torch.cat([gradient * F.gelu(gate), of_gate], dim=-1)
 
 
-def gate_frugally(network: nn.Module) -> None:
+def recompute_geglu(network: nn.Module) -> None:
     """Let diffusers' GEGLU modules of a network keep less, in place."""
     for module in network.modules():
         if type(module) is GEGLU:

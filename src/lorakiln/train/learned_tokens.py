@@ -51,7 +51,7 @@ def check_tokens(tokens: Mapping[str, TokenSettings], encoded: EncodedDataset, s
             )
 
 
-def read_begun(settings: TrainSettings) -> dict[str, Embedding]:
+def read_initial_embeddings(settings: TrainSettings) -> dict[str, Embedding]:
     """Of the words that are to be trained those that the file to go on from has, in whatever case: a LoRA that brings
     them along, or a file of words alone. Of such a file the only word is the only one that is trained.
 
@@ -75,7 +75,7 @@ def read_begun(settings: TrainSettings) -> dict[str, Embedding]:
     return found
 
 
-def put_tokens(
+def insert_tokens(
     family: Family, tokens: Mapping[str, TokenSettings], seed: int, begun: Mapping[str, Embedding] | None = None
 ) -> None:
     """Let the family's text encoders know new words, whose vectors are to be trained.

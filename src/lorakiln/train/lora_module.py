@@ -25,7 +25,7 @@ from lorakiln.train.caption_draws import CaptionDropouts
 from lorakiln.train.conditioning import Conditioning
 from lorakiln.train.ema import make_average
 from lorakiln.train.encoded_dataset import EncodedDataset
-from lorakiln.train.gated_activations import gate_frugally
+from lorakiln.train.gated_activations import recompute_geglu
 from lorakiln.train.learned_tokens import LearnedTokens
 from lorakiln.train.lightning import pl
 from lorakiln.train.live_text import CaptionDraws, OwnCaptions, TextReader
@@ -115,7 +115,7 @@ class LoraModule(pl.LightningModule):
             self.adapted.prepare_for_autocast()
             for network in dict.fromkeys([family.network, *self.adapted]):
                 norm_in_half(network, self.kind)
-            gate_frugally(family.network)
+            recompute_geglu(family.network)
         self.done = 0
 
     @property

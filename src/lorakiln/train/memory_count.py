@@ -19,10 +19,10 @@ from lorakiln.families.learned_words import list_word_tables, put_words
 from lorakiln.families.prompt_encoding import PLAIN, PromptEncoding, Tokens
 from lorakiln.families.protocol import Family, Part
 from lorakiln.families.tensor_memory import META, GpuRules, Peak, count_held_bytes
-from lorakiln.optim.state import state_bytes
+from lorakiln.optim.state import count_state_bytes
 from lorakiln.schema.tokens import TokenSettings
 from lorakiln.schema.train import TrainSettings
-from lorakiln.train.adapter_placement import list_encoders, list_placements, put_adapters
+from lorakiln.train.adapter_placement import inject_adapters, list_encoders, list_placements
 from lorakiln.train.batch_schedule import GlobalBatch
 from lorakiln.train.encoded_dataset import Bucket, EncodedDataset
 from lorakiln.train.live_text import LiveText
@@ -160,7 +160,7 @@ def count_memory(wanted: CountRequest) -> MemoryCount:
         step = peak.most - before
         adapter = sum(tensor.nbytes for tensor in (module.flat.weights, module.flat.gradients))
         adapter += module.average.weights.nbytes if module.average else 0
-        adapter += state_bytes(module.build_optimizer, module.optimizer)
+        adapter += count_state_bytes(module.build_optimizer, module.optimizer)
         found = MemoryCount(base, adapter, step, on_gpu=on_gpu)
         if wanted.drawn or wanted.validates:
             converted = module.flat.weights.nbytes // 2 if wanted.share.half else 0
@@ -219,7 +219,7 @@ def _make_hollow_module(hollow: Family, wanted: CountRequest, rules: GpuRules) -
             recompute_activations(hollow.adaptable()[part], checkpointed)
     fresh = settings.model_copy(update={"adapter": settings.adapter.model_copy(update={"init_from": None})})
     if placements := list_placements(hollow, fresh):
-        put_adapters(hollow, placements, settings.seed)
+        inject_adapters(hollow, placements, settings.seed)
     _put_blank_words(hollow, settings.tokens)
     mean, std = (torch.empty(rows, 1, *wanted.shape, device=META) for _ in range(2))
     conditioning = {

@@ -11,7 +11,7 @@ from lorakiln.console.sparkline import format_sparkline
 from lorakiln.families.trigger_words import PIECES, format_pieces
 from lorakiln.lora_files.training_facts import format_rates
 from lorakiln.optim.schedules import trace_factors
-from lorakiln.optim.state import state_bytes
+from lorakiln.optim.state import count_state_bytes
 from lorakiln.schema.encode import EncodeSettings
 from lorakiln.schema.objectives import ObjectiveSettings
 from lorakiln.schema.subset_rules import adapt_rules
@@ -289,5 +289,6 @@ def _describe_uncounted_memory(run: TrainingRun) -> str:
     )
     # Its weights, their gradients, their moving average and the optimizer's state.
     vectors = 3 if run.module.average else 2
-    adapter = vectors * run.module.flat.weights.nbytes + state_bytes(run.module.build_optimizer, run.module.optimizer)
+    state = count_state_bytes(run.module.build_optimizer, run.module.optimizer)
+    adapter = vectors * run.module.flat.weights.nbytes + state
     return f"base {format_gb(base)} GB, adapter and optimizer {format_gb(adapter)} GB"

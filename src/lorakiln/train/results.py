@@ -117,7 +117,7 @@ def _describe_encoders(run: TrainingRun) -> dict[str, dict[str, EncoderFacts]]:
     return {"encoders": facts} if facts else {}
 
 
-def check_tellable(run: TrainingRun) -> None:
+def check_kohya_metadata(run: TrainingRun) -> None:
     """Refuse, before the training, what the files that others read could not tell of it afterwards.
 
     Raises:

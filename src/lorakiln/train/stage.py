@@ -31,7 +31,7 @@ from lorakiln.train.fingerprint import collect_identity, compute_fingerprint, ex
 from lorakiln.train.lightning import pl
 from lorakiln.train.memory_count import DRAWN
 from lorakiln.train.plan import format_plan, list_warnings, warn_of_pieces
-from lorakiln.train.results import check_tellable, collect_provenance, make_run_facts, write_run
+from lorakiln.train.results import check_kohya_metadata, collect_provenance, make_run_facts, write_run
 from lorakiln.train.sample_pictures import SampleDrawer
 from lorakiln.train.stop_together import StopTogether
 from lorakiln.train.tracking import begin_tracking, keep_record, known_record
@@ -79,7 +79,7 @@ def _put_together(encoded: Path, settings: TrainSettings, model: ModelSettings) 
         torch.set_num_threads(settings.trainer.threads)
     trainer = make_trainer(settings)
     run = assemble(encoded, settings, model, compute_share(trainer, settings), trainer.strategy.root_device)
-    check_tellable(run)
+    check_kohya_metadata(run)
     return trainer, run
 
 
