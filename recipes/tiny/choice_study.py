@@ -119,7 +119,8 @@ PLANTED = {
         ),
     }.items()
 }
-# The last test of the rule, which none of these trainings has made: 24 prompts, two seeds, five steps at three weights.
+# By these the rule is judged at the end; it was made without any of them. 24 prompts, two seeds, five steps at three
+# weights.
 JUDGED = {
     name: replace(training, weights=(0.6, 0.8, 1.0), colours=("red", "cyan", "orange", "white"))
     for name, training in {

@@ -86,6 +86,17 @@ def test_where_none_is_any_good_the_reason_is_that_of_the_one_that_shows_most():
     decision = decide(cases, BASE)
     assert states(decision) == {(100, 1): "broken", (200, 1): "memorised"}
     assert decision.headline == "No saved step can be recommended: 60% of the pictures copy a training picture."
+    # No step count is recommended by what may not be used.
+    decision = decide(plant(s100w1=(0.43, 0.5, 1.0, 0.1, 0.75), s200w1=(0.92, 0.4, 1.0, 0.6)), BASE)
+    (told,) = decision.advice
+    assert told.startswith("More pictures, or fewer steps: at step 200")
+
+
+def test_what_is_broken_stands_for_nothing_else():
+    decision = decide(plant(s200w0_7=(0.7, 0.5, 0.2), s200w1=(0.9, 0.5, 0.2, 0.0, 0.3)), BASE)
+    assert states(decision) == {(200, 0.7): "unsteady", (200, 1): "broken"}
+    assert decision.headline.startswith("No saved step can be recommended: of step 200 at weight 0.70")
+    assert len(decision.advice) == 1 and "each seed shows something else" in decision.advice[0]
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,12 @@ def test_a_name_that_nobody_knows_comes_with_the_nearest(override, what, fix):
     assert told.value.what == f"cannot compose: {what}" and told.value.fix == fix
 
 
+def test_a_setting_that_another_kind_has_is_not_added_with_a_plus():
+    with pytest.raises(UserError) as told:
+        compose_config([SMOKE, "train/adapter=oft", "train.adapter.rank_pattern={a: 4}"])
+    assert told.value.fix.startswith("it is of train/adapter=dora or train/adapter=loha or train/adapter=lokr or")
+
+
 def test_other_trainers_names_are_known_in_files_too():
     with pytest.raises(ConfigError, match=r"train\.network_dim: unknown setting; did you mean train\.adapter\.rank"):
         compose(SMOKE, "+train.network_dim=10")

@@ -92,7 +92,8 @@ def test_a_report_goes_on_where_its_drawing_was_stopped(programs, stages, number
 
 
 def test_compose_leaves_its_old_output_or_its_new_one(programs, tmp_path):
-    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    for name in ("conf", "models"):  # the base is looked at, too
+        (tmp_path / name).symlink_to(ROOT / name)
     params, out = {"experiment": "smoke", "dataset": "demo_style"}, tmp_path / "outputs" / "resolved.yaml"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     run_all(programs, tmp_path, ["compose"])

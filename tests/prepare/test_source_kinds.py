@@ -40,6 +40,10 @@ class Words:
         text = self.pages[name.removesuffix("#text")]["text"]
         return text or CaptionProblem(name, "empty", "write one")
 
+    def read_lines(self, name, picture):
+        text = self.read(name, picture)
+        return text if isinstance(text, CaptionProblem) else [text]
+
     def without_picture(self, pictures):
         return iter(())
 

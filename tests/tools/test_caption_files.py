@@ -32,7 +32,7 @@ def test_of_several_encodings_each_has_its_own_files(folder, capsys):
     (folder / "ja.txt").write_bytes("赤い犬、芝生".encode("cp932"))
     (folder / "ru.txt").write_bytes("красная собака".encode("cp1251"))
     assert main(["captions", "reencode", str(folder), "--from", "gbk", "--yes"]) == 1
-    assert "behind the folder the files that are of this one alone" in capsys.readouterr().err
+    assert "list behind FOLDER only the files that are in this one" in capsys.readouterr().err
     for encoding, file in (("gbk", "deep/b.TXT"), ("cp932", folder / "ja.txt"), ("cp1251", "ru.txt")):
         assert main(["captions", "reencode", str(folder), str(file), "--from", encoding, "--yes"]) == 0
     assert (folder / "deep/b.TXT").read_text() == "一只小狗, 蓝天"
@@ -87,10 +87,23 @@ def test_captions_of_hand_edits_are_counted_and_replaced_and_the_rest_of_the_edi
     assert read_edit(tmp_path, "deep/a.png") == PictureEdit(caption="a ginger: cat, solo", crop=[0, 0, 8, 8])
     assert (tmp_path / "c.txt").read_text() == "a ginger: cat"
     # Nothing is written where a hand edit would be left without a text: another caption would count then.
-    assert main(["captions", "replace", str(tmp_path), ".*ginger.*", "", "--regex", "--yes"]) == 1
-    assert "deep/a.png.edit.yaml: would have no caption left" in capsys.readouterr().err
+    assert main(["captions", "replace", str(tmp_path), ".*ginger.*", "", "--regex"]) == 1
+    assert "c.txt: would have no caption left" in capsys.readouterr().err
     assert (tmp_path / "c.txt").read_text() == "a ginger: cat" and "ginger" in edit.read_text()
     assert (tmp_path / "b.png.edit.yaml").read_text() == "excluded: true\n"
+    # One picture, one caption: a hand edit wins over the file beside it, and hidden files are no edits.
+    (tmp_path / "deep" / "a.txt").write_text("a dog")
+    (tmp_path / "deep" / "._a.png.edit.yaml").write_bytes(b"\0\5")
+    assert main(["captions", "stats", str(tmp_path)]) == 0
+    assert "2 captions, 2 different tags" in capsys.readouterr().out
+
+
+def test_a_linked_hand_edit_goes_on_to_lead_there(tmp_path):
+    (tmp_path / "shared.yaml").write_text("caption: a red cat\n")
+    (tmp_path / "a.png.edit.yaml").symlink_to("shared.yaml")
+    assert main(["captions", "replace", str(tmp_path), "red", "blue", "--yes"]) == 0
+    assert (tmp_path / "a.png.edit.yaml").is_symlink()
+    assert (tmp_path / "shared.yaml").read_text() == "caption: a blue cat\n"
 
 
 def test_where_there_are_no_captions_it_says_where_a_tables_are(tmp_path, capsys):

@@ -185,7 +185,15 @@ def test_numbers_follow_the_number_of_pictures(project, pictures_there, kind, st
 
 @pytest.mark.parametrize(
     ("name", "called"),
-    [("my_mug", "mug"), ("mug6", "mug"), ("my-mug_02", "mug"), ("mug 2 7", "mug"), ("2024", "concept")],
+    [
+        ("my_mug", "mug"),
+        ("mug6", "mug"),
+        ("my-mug_02", "mug"),
+        ("mug 2 7", "mug"),
+        ("2024", "concept"),
+        ("k9", "k9"),
+        ("r2d2", "r2d2"),
+    ],
 )
 def test_few_pictures_without_captions_are_a_concept(project, pictures, capsys, name, called):
     for path in pictures.rglob("*.png"):

@@ -83,13 +83,11 @@ def _setting(key: str, error: Exception) -> tuple[str, str]:
         known = _of_files(above) | {f"{above}.{name}": f"{above}.{name}" for name in _beside(error)}
     else:
         known = {name: name for name in list_settings()}
-    if open_setting := next((name for name in list_open_settings() if f"{key}.".startswith(f"{name}.")), None):
-        value = "VALUE" if key != open_setting else "{...}"
-        return (
-            f"{key}: what {open_setting} holds is added, for its keys are yours",
-            f"put a + in front: '+{key}={value}'",
-        )
-    if named := translate_setting(key):
+    # It is there, and what was given is to become a key of it.
+    if (section := _find_section(error)) in set(list_open_settings()):
+        value = "{...}" if key == section else "VALUE"
+        return f"{key}: what {section} holds is added, for its keys are yours", f"put a + in front: '+{key}={value}'"
+    if (named := translate_setting(key)) and named != key:
         return f"{key}: unknown setting", f"did you mean {named}?"
     if others := _options_with(above, last):
         here = [f"{above}.{name}" for name in _beside(error)]
@@ -114,10 +112,21 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _beside(error: Exception) -> list[str]:
-    """The keys of the section in which OmegaConf did not find one."""
+def _find_node(error: Exception) -> DictConfig | None:
+    """The section in which OmegaConf did not find a key, where it tells it: of a deletion it does not."""
     parent = getattr(error.__cause__ or error.__context__, "parent_node", None)
-    return [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+    return parent if isinstance(parent, DictConfig) else None
+
+
+def _find_section(error: Exception) -> str:
+    """Its dotted name; "" where none is told."""
+    node = _find_node(error)
+    return "" if node is None else str(node._get_full_key(None))
+
+
+def _beside(error: Exception) -> list[str]:
+    """Its keys."""
+    return [str(name) for name in _find_node(error) or ()]
 
 
 def _of_files(section: str) -> dict[str, str]:

@@ -32,16 +32,21 @@ class TextForms:
         """
         if len(lines) > 1:
             (self.apart if by_line else self.joined).append(picture)
-        if any(map(holds_wildcard, lines)):
+        texts = list(lines) if by_line else [" ".join(lines)]
+        if any(map(holds_wildcard, texts)):
             self.wild.append(picture)
-        return list(lines) if by_line else [" ".join(lines)]
+        return texts
 
     def describe(self) -> list[str]:
         """A line for each form that there is: what becomes of it, the setting that decides it, and names."""
         told = {
             "several lines, joined to one text; caption.lines=true takes each as a caption of its own": self.joined,
-            "several lines, each a caption of its own, of which training draws one": self.apart,
-            "{a|b}, trained on as it stands unless encode.captions.wildcards=true draws one of both": self.wild,
+            "several lines, each a caption of its own, of which training draws one (caption.lines=false joins them)": (
+                self.apart
+            ),
+            "{a|b}, whose braces are trained on as text unless encode.captions.wildcards=true draws one of its parts": (
+                self.wild
+            ),
         }
         return [
             f"{format_count(len(names), 'caption')} with {what}: {_list(names)}"

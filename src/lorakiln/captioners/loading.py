@@ -26,7 +26,8 @@ def check_weights(folder: Path) -> None:
 def explaining_errors(folder: Path, kind: str, fix: str) -> Iterator[None]:
     """Turn whatever transformers raises while it loads a folder as `kind` ("a BLIP") into a UserError."""
     transformers_logging.disable_progress_bar()
-    # Else a page of weights that do not fit stands before the error, and each batch tells of habits of sampling.
+    # Else a page of weights that do not fit stands before the error, and each batch warns of generation settings that
+    # are not used.
     transformers_logging.set_verbosity_error()
     try:
         yield

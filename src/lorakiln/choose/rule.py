@@ -133,13 +133,22 @@ def _advise(best: AssessedCandidate, assessed: Sequence[AssessedCandidate], most
             f"Train longer or stronger (train.steps, train.optimizer.lr, train.adapter.rank): at the last step the "
             f"pictures show {best.factors.learned:.0%} of what the training pictures show."
         )
-    elif len(steps) > 1 and at == steps[-1] and all(_beats(best, tops[step], most) for step in steps[:-1]):
+    elif (
+        best.usable
+        and len(steps) > 1
+        and at == steps[-1]
+        and all(_beats(best, tops[step], most) for step in steps[:-1])
+    ):
         advice.append(f"Train longer (train.steps): the last step is clearly worth more than step {steps[-2]}.")
-    if at < steps[-1] and _beats(best, last, most):
+    if best.usable and at < steps[-1] and _beats(best, last, most):
         why = "follows the prompt worse" if last.factors.followed < best.factors.followed else "is worth less"
         advice.append(f"Fewer steps would do (train.steps={at}): step {steps[-1]} {why} than step {at}.")
     stronger = [one for one in assessed if one.candidate.step == at and one.candidate.weight > best.candidate.weight]
-    if best.candidate.weight == weights[0] < TRAINED_AT and any(_beats(best, one, most) for one in stronger):
+    if (
+        best.usable
+        and best.candidate.weight == weights[0] < TRAINED_AT
+        and any(_beats(best, one, most) for one in stronger)
+    ):
         advice.append(
             f"It is best where it is turned down furthest, to {format_weight(weights[0])}: train with a lower rate or "
             "fewer steps, or add lower weights to choose.weights."

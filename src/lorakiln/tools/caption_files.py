@@ -8,14 +8,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, NoReturn
 
 from lorakiln.artefacts.dvc_pointers import check_pulled
 from lorakiln.artefacts.file_safety import find_obstacle
 from lorakiln.artefacts.json_files import write_bytes
 from lorakiln.caption.trigger import holds_trigger
-from lorakiln.console.errors import UserError
+from lorakiln.console.errors import ConfigError, UserError
 from lorakiln.schema.base import check
 from lorakiln.schema.picture_edit import PictureEdit
 from lorakiln.sources.folder.captions import LONGEST
@@ -64,7 +64,7 @@ def reencode_captions(folder: Path, encoding: str, only: Sequence[Path] = ()) ->
         raise UserError(f"{encoding}: no such encoding", where="--from", fix=f"one of {known}, ...") from None
     wanted = {_find_below(folder, path) for path in only}
     edits, seen = [], set[str]()
-    for name, content in _read_files(folder) or _refuse_none(folder):
+    for name, content in _read_files(folder) or _refuse_none(folder, ".txt, .caption"):
         seen.add(name)
         if wanted and name not in wanted:
             continue
@@ -80,7 +80,7 @@ def reencode_captions(folder: Path, encoding: str, only: Sequence[Path] = ()) ->
             raise UserError(
                 f"is not {encoding} (byte 0x{content[error.start]:02x} at {error.start}); it could be {others}",
                 where=folder / name,
-                fix="name another encoding with --from, or behind the folder the files that are of this one alone",
+                fix="name another encoding with --from, or list behind FOLDER only the files that are in this one",
             ) from error
     if strange := sorted(wanted - seen):
         raise UserError("no caption file of the folder (.txt, .caption)", where=strange[0], fix=f"name one in {folder}")
@@ -99,13 +99,16 @@ def replace_words(folder: Path, old: str, new: str, matching: Matching = "words"
             any case, which does not come twice where `new` is there already; a "regex", whose groups `new` may name.
 
     Raises:
-        UserError: it is no expression, or nothing holds it.
+        UserError: it is no expression, nothing holds it, or a caption would have no text left.
     """
     change = _replace_tag(old, new) if matching == "tag" else _replace_pattern(old, new, matching == "regex")
     edits = []
     for name, before, content in _read_captions(folder):
         after = change(before)
         if after != before:
+            if not after.strip():
+                fix = "write another caption there, or remove it: then the next one of its picture counts"
+                raise UserError("would have no caption left", where=folder / name, fix=fix)
             edits.append(CaptionEdit(name, before, after, content))
     if not edits:
         raise UserError(f"no caption has {old!r}", where=folder, fix="look at `lorakiln captions stats FOLDER`")
@@ -130,7 +133,7 @@ def write_edits(folder: Path, edits: Sequence[CaptionEdit]) -> None:
     """Write them, each file whole or not at all, and none where one cannot be spelled in its encoding.
 
     Raises:
-        UserError: so it is, a hand edit would have no text left, or the disk is full or not writable.
+        UserError: so it is, a hand edit would be none, or the disk is full or not writable.
     """
     contents = {folder / one.name: encode_text(one.after, one.was) for one in edits if not one.name.endswith(EDIT)}
     by_hand = {one.name: _change_hand_edit(folder, one) for one in edits if one.name.endswith(EDIT)}
@@ -141,12 +144,19 @@ def write_edits(folder: Path, edits: Sequence[CaptionEdit]) -> None:
 
 
 def _change_hand_edit(folder: Path, change: CaptionEdit) -> PictureEdit:
-    if not change.after.strip():
-        fix = "write another caption there, or remove the key: the caption file or the captioner's then counts again"
-        raise UserError("would have no caption left", where=folder / change.name, fix=fix)
-    edit = read_edit(folder, change.name.removesuffix(EDIT))
+    edit = _read_hand_edit(folder, change.name)
     values = edit.model_dump(exclude_none=True, exclude_defaults=True) if edit else {}
-    return check(PictureEdit, {**values, "caption": change.after})
+    try:
+        return check(PictureEdit, {**values, "caption": change.after})
+    except ConfigError as error:
+        raise UserError("; ".join(error.problems), where=folder / change.name, fix="write a shorter caption") from error
+
+
+def _read_hand_edit(folder: Path, name: str) -> PictureEdit | None:
+    try:
+        return read_edit(folder, name.removesuffix(EDIT))
+    except UserError as error:
+        raise UserError(error.what, where=folder / name, fix=error.fix) from error
 
 
 def _replace_pattern(old: str, new: str, as_regex: bool) -> Callable[[str], str]:
@@ -202,7 +212,7 @@ class CaptionStats:
     """What stands in a folder's captions.
 
     Attributes:
-        captions: how many there are, in files and in hand edits.
+        captions: how many there are; a hand edit takes the place of the caption file beside it.
         tags, words: in how many of them each stands: what is between commas; what is spaces and marks, in small
             letters.
         texts: of all, with single spaces.
@@ -223,7 +233,12 @@ def collect_stats(folder: Path, trigger: str = "") -> CaptionStats:
         UserError: there is none, one is not UTF-8, or a hand edit is none.
     """
     found = CaptionStats()
-    for _, text, _ in _read_captions(folder):
+    captions = _read_captions(folder)
+    by_hand = {name.removesuffix(EDIT) for name, _, _ in captions if name.endswith(EDIT)}
+    overruled = by_hand | {PurePosixPath(picture).with_suffix("").as_posix() for picture in by_hand}
+    for name, text, _ in captions:
+        if not name.endswith(EDIT) and PurePosixPath(name).with_suffix("").as_posix() in overruled:
+            continue
         found.captions += 1
         found.texts.append(" ".join(text.split()))
         found.tags.update({" ".join(tag.split()) for tag in re.split(r"[,\n]", text)} - {""})
@@ -243,22 +258,23 @@ def _decode(path: Path, content: bytes) -> str:
 
 def _read_captions(folder: Path) -> list[tuple[str, str, bytes]]:
     """The name, text and bytes of every caption file, and the name and caption of every hand edit that has one, sorted.
+    Those of pictures that are left out by hand are none.
 
     Raises:
         UserError: there is none of either, or one cannot be read.
     """
     found = [(name, _decode(folder / name, content), content) for name, content in _read_files(folder)]
     for name in list_edits(folder):
-        edit = read_edit(folder, name.removesuffix(EDIT)) if name.endswith(EDIT) else None
-        if edit and edit.caption:
+        edit = _read_hand_edit(folder, name) if name.endswith(EDIT) else None
+        if edit and edit.caption and not edit.excluded:
             found.append((name, edit.caption, b""))
-    return sorted(found) or _refuse_none(folder)
+    return sorted(found) or _refuse_none(folder, ".txt, .caption, .edit.yaml")
 
 
-def _refuse_none(folder: Path) -> NoReturn:
+def _refuse_none(folder: Path, kinds: str) -> NoReturn:
     check_pulled(folder)
     fix = "name the folder with the pictures; captions of a table (metadata.jsonl, .csv, .json) are changed in it"
-    raise UserError("no captions here (.txt, .caption, .edit.yaml)", where=folder, fix=fix)
+    raise UserError(f"no captions here ({kinds})", where=folder, fix=fix)
 
 
 def _read_files(folder: Path) -> list[tuple[str, bytes]]:

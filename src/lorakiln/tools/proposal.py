@@ -3,6 +3,7 @@
 docs/recipes.md says what the numbers rest on.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,9 +153,9 @@ def _guess_trigger(facts: PicturesFacts, kind: Subject) -> tuple[str, str]:
         return facts.class_tokens, f"what its folder is called; {more}"
     if facts.common:
         return facts.common, f"what all captions have in common; {more}"
-    # "dog6" and "my_dog_02" number the sets: the class is what the base knows a word for.
+    # "dog6" and "my_dog_02" number the sets: the class is what the base knows a word for. "k9" and "r2d2" do not.
     numbered = facts.name.rpartition("/")[2].replace("_", " ").replace("-", " ").split()
-    words = [bare for word in numbered if (bare := word.strip("0123456789"))]
+    words = [re.sub(r"(?<=[^\W\d]{3})\d+$", "", word) for word in numbered if not word.isdigit()]
     subject = kind if kind in ("style", "pose") else words[-1].lower() if words else kind
     prefix = "a photo of " if kind == "concept" and not facts.captioned else ""
     return f"{prefix}sks {subject}", f"a rare word, and what it is a kind of: make that right; {more}"

@@ -101,8 +101,8 @@ def pick(assessed: Sequence[Assessed[Drawn]], most: float) -> Pick[Drawn]:
     """The one that is worth most, of equals the first in their order; and which cannot be told apart from it.
 
     Of what is not usable one is best where nothing else is, or only what is too weak and worth less. Where nothing is
-    usable it is the one that shows most: by worth, which counts prompts, too, an early step that has not begun to copy
-    would stand for a training that ends in copies.
+    usable it is the one that shows most, of those that are not broken if there are any: by worth, which counts prompts,
+    too, an early step that has not begun to copy would stand for a training that ends in copies.
 
     Args:
         assessed: all drawn with the same prompts.
@@ -128,8 +128,8 @@ def _by_worth(assessed: Assessed[Any]) -> tuple[float, Any]:
     return -assessed.worth.mean, assessed.candidate
 
 
-def _by_what_is_shown(assessed: Assessed[Any]) -> tuple[float, float, Any]:
-    return -assessed.factors.learned, -assessed.worth.mean, assessed.candidate
+def _by_what_is_shown(assessed: Assessed[Any]) -> tuple[bool, float, float, Any]:
+    return assessed.state == "broken", -assessed.factors.learned, -assessed.worth.mean, assessed.candidate
 
 
 def _find_state(measures: Measures, base: Measures, factors: Factors, copies: float, most: float) -> str:

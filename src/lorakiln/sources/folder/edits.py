@@ -27,9 +27,13 @@ def is_edit(name: str) -> bool:
 
 
 def list_edits(raw: Path) -> list[str]:
-    """The files below a folder that are meant as hand edits."""
-    found = (Path(parent, name) for parent, _, names in os.walk(raw) for name in names if is_edit(name))
-    return [path.relative_to(raw).as_posix() for path in found]
+    """The files below a folder that are meant as hand edits, without hidden ones, such as macOS's ._a.png.edit.yaml."""
+    found = list[str]()
+    for parent, folders, names in os.walk(raw):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        edits = (Path(parent, name) for name in names if is_edit(name) and not name.startswith("."))
+        found += [path.relative_to(raw).as_posix() for path in edits]
+    return found
 
 
 def read_edit(raw: Path, picture: str, follow_links: bool = False) -> PictureEdit | None:
@@ -95,7 +99,8 @@ def write_edit(raw: Path, picture: str, edit: PictureEdit | None) -> None:
     values = edit.model_dump(exclude_none=True, exclude_defaults=True)
     crop = values.pop("crop", None)
     text = yaml.dump(values, Dumper=_Dumper, allow_unicode=True, width=2**20) if values else ""
-    write_text(path, text + (f"crop: {crop}\n" if crop else ""))
+    # A link goes on to lead there.
+    write_text(path.resolve(), text + (f"crop: {crop}\n" if crop else ""))
 
 
 class _Dumper(yaml.SafeDumper):
