@@ -136,7 +136,10 @@ JUDGED = {
         "restarts": Training(
             ("train.seed=40", "train/scheduler=cosine_with_restarts", "train.scheduler.cycles=2"), 800
         ),
-        "one-cycle": Training(("train.seed=41", "train/scheduler=one_cycle", "train.optimizer.lr=2e-3"), 600),
+        "one-cycle": Training(
+            ("train.seed=41", "train/scheduler=one_cycle", "train.scheduler.warmup_steps=0", "train.optimizer.lr=2e-3"),
+            600,
+        ),
         "dora": Training(("train.seed=42", "train/adapter=dora"), 700),
         "loha": Training(("train.seed=43", "train/adapter=loha"), 800),
         "lion": Training(("train.seed=44", "train/optimizer=lion", "train.optimizer.lr=3e-4"), 700),
