@@ -54,9 +54,7 @@ def test_parts_with_learning_rates_resume_too(train_killed, train_micro, make_se
     assert read_files(out) == read_files(train_micro(settings, "whole"))
 
 
-def test_the_average_and_the_factor_of_fp16_go_on_too(
-    train_killed, train_micro, make_settings, checkpoints, monkeypatch, capsys
-):
+def test_the_average_and_fp16s_factor_go_on(train_killed, train_micro, make_settings, checkpoints, monkeypatch, capsys):
     monkeypatch.setattr(loss_scale, "START", 2.0**8)
     monkeypatch.setattr(loss_scale, "INTERVAL", 3)
     settings = make_settings(checkpoint_every=4, ema={"decay": 0.99, "warmup": False}, trainer={"precision": "fp16"})
@@ -64,8 +62,7 @@ def test_the_average_and_the_factor_of_fp16_go_on_too(
     ends = [train_micro(settings)]
     assert "going on from the checkpoint after step 4" in capsys.readouterr().err
     last = load_tensors(next(checkpoints.glob("*/step-00000012.safetensors")))[0]
-    # Doubled after steps 3, 6, 9 and 12.
-    assert last["loss_scale/value"].item() == 2.0**12
+    assert last["loss_scale/value"].item() == 2.0**12  # doubled after steps 3, 6, 9 and 12
     shutil.rmtree(checkpoints)
     ends.append(train_micro(settings, "whole"))
     assert "going on" not in capsys.readouterr().err
