@@ -1,4 +1,4 @@
-"""What lines and {a|b} of captions will be in training: neither shows it by itself, and either may be a slip."""
+"""What lines and {a|b} of captions will be in training: a file does not show it, and either may be a slip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
